@@ -1,0 +1,1 @@
+"""Who is woken, by what, and how: Prometheus rules and Alertmanager routes from the platform file."""

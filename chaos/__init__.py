@@ -1,0 +1,1 @@
+"""Faults on purpose: Chaos Toolkit experiments from the platform file."""

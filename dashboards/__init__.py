@@ -1,0 +1,1 @@
+"""What is shown: Grafana dashboards from the platform file."""

@@ -1,0 +1,169 @@
+"""Every metric Midwatch publishes, each defined once: name as PromQL shows it, type, labels, help and buckets.
+
+Exporters build instruments from these definitions; `midwatch.promql` builds expressions from them. Base units only;
+ratios run from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Prometheus metric types in use here."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric of the catalogue.
+
+    `name` is what a query says (counters end in `_total`; a histogram's name is without `_bucket`). `buckets` are
+    upper bounds in the metric's unit, ascending, without `+Inf`, and empty for anything but a histogram.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """Name of the metric family in the exposition (a counter's without `_total`)."""
+        return self.name.removesuffix("_total") if self.kind is Kind.COUNTER else self.name
+
+
+OTHER = "other"
+"""Label value that stands for everything beyond a cardinality cap."""
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds. A latency objective's threshold has to be one of a model's bounds, so that the SLI is exact."""
+
+DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 21600.0, 43200.0, 86400.0, 604800.0)
+"""Seconds from a prediction to its label: from a demonstration's tenths to a week."""
+
+COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+CALIBRATION_BINS = 10
+"""Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2, uses such bins)."""
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels)
+
+
+def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Metric:
+    return Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, buckets=buckets)
+
+
+# Models, from prediction and label events ------------------------------------------------------------------------
+
+REQUESTS = _counter("ml_requests_total", "Prediction requests.", "model", "version", "outcome")
+REQUEST_DURATION = _histogram(
+    "ml_request_duration_seconds", "Time to answer a prediction request.", "model", "version", buckets=LATENCY_BUCKETS
+)
+PREDICTIONS = _counter("ml_predictions_total", "Predictions by predicted class.", "model", "version", "predicted")
+OUTCOMES = _counter(
+    "ml_outcomes_total", "Labelled predictions by predicted and actual class.", "model", "version", "predicted", "actual"
+)
+GROUP_OUTCOMES = _counter(
+    "ml_group_outcomes_total",
+    "Labelled predictions by group of an attribute, predicted and actual class.",
+    "model", "version", "attribute", "group", "predicted", "actual",
+)  # fmt: skip
+ABSOLUTE_ERROR = _counter("ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version")
+SQUARED_ERROR = _counter("ml_squared_error_total", "Sum of squared errors of labelled predictions.", "model", "version")
+ERRORS_OBSERVED = _counter("ml_errors_observed_total", "Labelled predictions of a regression.", "model", "version")
+SCORED_OUTCOMES = _counter(
+    "ml_scored_outcomes_total", "Labelled predictions by score bin (upper edge).", "model", "version", "bin"
+)
+SCORED_POSITIVES = _counter(
+    "ml_scored_positives_total", "Labelled predictions whose actual class is positive, by score bin.", "model", "version", "bin"
+)
+SCORE_SUM = _counter("ml_score_sum_total", "Sum of scores of labelled predictions, by score bin.", "model", "version", "bin")
+LABEL_DELAY = _histogram("ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS)
+
+# Drift ------------------------------------------------------------------------------------------------------------
+
+DRIFT_STATISTIC = _gauge(
+    "ml_drift_statistic", "Statistic of a drift method in the last window.", "model", "version", "feature", "method"
+)
+DRIFT_P_VALUE = _gauge(
+    "ml_drift_p_value", "P-value of a drift method in the last window.", "model", "version", "feature", "method"
+)
+DRIFT_EFFECT = _gauge(
+    "ml_drift_effect", "Effect size of a drift method in the last window.", "model", "version", "feature", "method"
+)
+DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
+DRIFT_QUORUM = _gauge("ml_drift_quorum", "Votes that make a verdict of drift.", "model")
+DRIFT_WINDOWS = _counter("ml_drift_windows_total", "Windows judged, by verdict.", "model", "version", "verdict")
+DRIFT_WINDOW_SAMPLES = _gauge("ml_drift_window_samples", "Predictions in the last judged window.", "model", "version")
+DRIFT_WINDOW_END = _gauge(
+    "ml_drift_window_end_timestamp_seconds", "When the last judged window ended.", "model", "version"
+)
+
+# Inside a Python model server -------------------------------------------------------------------------------------
+
+SERVER_REQUESTS = _counter(
+    "ml_server_requests_total", "Requests a model server answered, as it saw them.", "model", "version", "outcome"
+)
+SERVER_REQUEST_DURATION = _histogram(
+    "ml_server_request_duration_seconds", "Time a model server took to answer.", "model", "version", buckets=LATENCY_BUCKETS
+)
+SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
+BUILD_INFO = _gauge("ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework")
+
+# The exporter itself ----------------------------------------------------------------------------------------------
+
+MIDWATCH_BUILD_INFO = _gauge("midwatch_build_info", "Constant 1; the version of Midwatch.", "version")
+EXPORTER_EVENTS = _counter(
+    "midwatch_exporter_events_total", "Events received, by kind, result and reason.", "kind", "result", "reason"
+)
+EXPORTER_PREDICTIONS_WAITING = _gauge(
+    "midwatch_exporter_predictions_waiting", "Predictions that wait for their label.", "model"
+)
+EXPORTER_LABELS_WAITING = _gauge("midwatch_exporter_labels_waiting", "Labels that wait for their prediction.", "model")
+EXPORTER_PREDICTIONS_EXPIRED = _counter(
+    "midwatch_exporter_predictions_expired_total", "Predictions whose label did not come within the retention.", "model"
+)
+EXPORTER_LABELS_ORPHANED = _counter(
+    "midwatch_exporter_labels_orphaned_total", "Labels whose prediction did not come within the retention.", "model"
+)
+EXPORTER_SAMPLED_OUT = _counter(
+    "midwatch_exporter_sampled_out_total", "Predictions not kept for a label because of sampling.", "model"
+)
+EXPORTER_OLDEST_WAITING = _gauge(
+    "midwatch_exporter_oldest_waiting_seconds", "Age of the oldest prediction that waits for its label."
+)
+EXPORTER_HALVES_WAITING = _gauge(
+    "midwatch_exporter_halves_waiting", "Inference log requests or responses that wait for the other half."
+)
+EXPORTER_JOURNAL_BYTES = _gauge("midwatch_exporter_journal_bytes", "Size of the journal and its snapshot on disk.")
+EXPORTER_JOURNAL_CORRUPTIONS = _counter(
+    "midwatch_exporter_journal_corruptions_total", "Damaged journal tails found at a start."
+)
+EXPORTER_COMMIT_DURATION = _histogram(
+    "midwatch_exporter_commit_duration_seconds", "Time to make one group of events durable.", buckets=COMMIT_BUCKETS
+)
+EXPORTER_SCRAPE_DURATION = _gauge("midwatch_exporter_scrape_duration_seconds", "Time the previous scrape took.")
+EXPORTER_SERIES = _gauge("midwatch_exporter_series", "Series in the exposition.")
+EXPORTER_FOLDED = _counter(
+    "midwatch_exporter_folded_total", "Events whose label value was folded into `other`, by label.", "label"
+)
+EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
+DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
+DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
+
+CATALOGUE: dict[str, Metric] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Metric)
+}
+"""Every metric by the name a query uses."""

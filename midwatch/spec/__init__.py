@@ -1,0 +1,1 @@
+"""The platform file: strict models, values people write, and loading with every problem named."""

@@ -1,0 +1,264 @@
+"""The platform file as strict models: what may be written, with which defaults. Reading files is `load`'s job."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from midwatch import metrics
+from midwatch.spec.values import Duration, Objective, Ratio, Size
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+"""A DNS label: it ends up in file names, Kubernetes names and label values."""
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+Version = Annotated[str, Field(min_length=1, max_length=63)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys and silent conversions; instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Severity(StrEnum):
+    """Who acts, and when: a page wakes somebody, a ticket waits for office hours."""
+
+    PAGE = "page"
+    TICKET = "ticket"
+
+
+# Where alerts go ---------------------------------------------------------------------------------------------------
+
+
+class Pagerduty(Strict):
+    """PagerDuty, events API v2."""
+
+    routing_key_file: Path = Field(strict=False)
+
+
+class Slack(Strict):
+    """A Slack channel through an incoming webhook."""
+
+    api_url_file: Path = Field(strict=False)
+    channel: str
+
+
+class Webhook(Strict):
+    """Any HTTP endpoint that takes Alertmanager's webhook document."""
+
+    url: str | None = None
+    url_file: Path | None = Field(default=None, strict=False)
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Webhook:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("needs exactly one of url and url_file")
+        return self
+
+
+class Email(Strict):
+    """Mail through a smarthost."""
+
+    to: str
+    from_: str = Field(alias="from")
+    smarthost: str
+    auth_username: str | None = None
+    auth_password_file: Path | None = Field(default=None, strict=False)
+
+
+class Channel(Strict):
+    """One way to reach somebody: exactly one integration."""
+
+    pagerduty: Pagerduty | None = None
+    slack: Slack | None = None
+    webhook: Webhook | None = None
+    email: Email | None = None
+
+    @model_validator(mode="after")
+    def _one_integration(self) -> Channel:
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class Owner(Strict):
+    """A team, and the channels that reach it by severity."""
+
+    page: Annotated[list[Name], Field(min_length=1)]
+    ticket: Annotated[list[Name], Field(min_length=1)]
+
+
+# Models ------------------------------------------------------------------------------------------------------------
+
+
+class LatencySli(Strict):
+    """Share of requests answered within the threshold."""
+
+    threshold: Duration
+
+
+class Sli(Strict):
+    """What is counted as good: exactly one kind."""
+
+    latency: LatencySli | None = None
+    outcome: Literal["correct"] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Sli:
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+class Alerting(Strict):
+    """When falling short of an objective becomes an alert."""
+
+    over: Duration = 300.0
+    for_: Duration = Field(default=120.0, alias="for")
+    severity: Severity = Field(default=Severity.PAGE, strict=False)
+    min_events: Annotated[int, Field(ge=1)] = 50
+
+
+class Slo(Strict):
+    """One objective of a model."""
+
+    name: Name
+    sli: Literal["availability"] | Sli
+    objective: Objective
+    window: Duration = 2592000.0
+    alert: Alerting = Alerting()
+
+
+class Feature(StrEnum):
+    """How a feature's values are compared."""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+
+
+class Drift(Strict):
+    """How a model's features are watched for drift from a reference."""
+
+    reference: Path = Field(strict=False)
+    window: Duration = 3600.0
+    min_samples: Annotated[int, Field(ge=2)] = 500
+    features: Annotated[dict[str, Annotated[Feature, Field(strict=False)]], Field(min_length=1)]
+    methods: Annotated[list[Literal["ks", "psi", "chi2"]], Field(min_length=1)] = ["ks", "psi"]
+    quorum: Annotated[int, Field(ge=1)] = 2
+    false_alarms: Annotated[str, Field(pattern=r"^\d+ per \d+(ms|s|m|h|d|w)$")] = "1 per 90d"
+    severity: Severity = Field(default=Severity.PAGE, strict=False)
+
+
+class Model(Strict):
+    """A model in production and what is promised for it."""
+
+    name: Name
+    owner: Name
+    task: Literal["classification", "regression"]
+    positive: str | None = None
+    serving: Literal["midwatch"] = "midwatch"
+    latency_buckets: Annotated[list[float], Field(min_length=1)] = list(metrics.LATENCY_BUCKETS)
+    groups: list[LabelName] = []
+    runbook: str | None = None
+    slos: list[Slo] = []
+    drift: Drift | None = None
+
+
+# The plane ---------------------------------------------------------------------------------------------------------
+
+
+class Prometheus(Strict):
+    """The Prometheus that scrapes and evaluates."""
+
+    url: str = "http://127.0.0.1:9090"
+    scrape_interval: Duration = 15.0
+    evaluation_interval: Duration = 15.0
+    timeout: Duration = 5.0
+
+
+class Alertmanager(Strict):
+    """The Alertmanager that notifies, and how it groups."""
+
+    url: str = "http://127.0.0.1:9093"
+    group_wait: Duration = 10.0
+    group_interval: Duration = 60.0
+    repeat_interval: Duration = 14400.0
+
+
+class Personal(Strict):
+    """Event fields that name a person: dropped, or replaced by a keyed hash, before anything is stored."""
+
+    drop: list[str] = []
+    hash: list[str] = []
+    key_file: Path | None = Field(default=None, strict=False)
+
+    @model_validator(mode="after")
+    def _hash_needs_key(self) -> Personal:
+        if self.hash and self.key_file is None:
+            raise ValueError("hash needs key_file, the file with the secret key of the hash")
+        return self
+
+
+class Caps(Strict):
+    """How many distinct values of a label are published before the rest is folded into `other`."""
+
+    models: Annotated[int, Field(ge=1)] = 200
+    versions: Annotated[int, Field(ge=1)] = 20
+    classes: Annotated[int, Field(ge=2)] = 50
+    groups: Annotated[int, Field(ge=1)] = 50
+
+
+class Exporter(Strict):
+    """The service that takes prediction and label events."""
+
+    listen: str = "127.0.0.1:9500"
+    targets: list[str] = []
+    label_retention: Duration = 86400.0
+    remember: Duration = 3600.0
+    future: Duration = 300.0
+    sample: Ratio = Decimal(1)
+    max_waiting: Annotated[int, Field(ge=1)] = 2_000_000
+    max_body: Size = 16 * 2**20
+    caps: Caps = Caps()
+    personal: Personal = Personal()
+
+
+class LocalProcess(Strict):
+    """A process that `midwatch up` starts beside the plane, in the platform file's folder.
+
+    `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
+    `metrics` a path that Prometheus scrapes.
+    """
+
+    name: Name
+    command: Annotated[list[str], Field(min_length=1)]
+    ready: str | None = None
+    metrics: str | None = None
+
+
+class Local(Strict):
+    """What `midwatch up` runs on this machine."""
+
+    prepare: list[list[str]] = []
+    servers: list[LocalProcess] = []
+    traffic: LocalProcess | None = None
+
+
+class Platform(Strict):
+    """The whole platform file."""
+
+    api_version: Literal["midwatch/v1"] = Field(alias="apiVersion")
+    platform: Name
+    runbooks: str = "https://runbooks.invalid/{alert}"
+    prometheus: Prometheus = Prometheus()
+    alertmanager: Alertmanager = Alertmanager()
+    exporter: Exporter = Exporter()
+    owners: Annotated[dict[Name, Owner], Field(min_length=1)]
+    channels: Annotated[dict[Name, Channel], Field(min_length=1)]
+    models: Annotated[list[Model], Field(min_length=1)]
+    local: Local = Local()
