@@ -22,8 +22,8 @@ Features: an object instance (v1) keeps its keys; the columns of a list instance
 model's feature names, if there are as many; a v2 input with one value per row gives the feature of its name. Whatever
 else (images, texts to be embedded) counts as a prediction without features.
 
-Prediction: a scalar is itself. A vector of probabilities gives the index of its maximum, and as score, when there are two
-classes, the probability of class 1. An object gives its `prediction` and `score`. Other vectors have no class.
+Prediction: a scalar is itself. A vector of probabilities gives the index of its maximum, and as score, when there are
+two classes, the probability of class 1. An object gives its `prediction` and `score`. Other vectors have no class.
 With several v2 outputs the first gives the prediction and the first that has a score gives the score.
 """
 
@@ -35,7 +35,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -61,7 +61,7 @@ class MalformedError(ValueError):
     """An event that is not what KServe's inference logger sends; the text says what is wrong with it."""
 
 
-class Half(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Half(msgspec.Struct, frozen=True, kw_only=True):
     """What request and response have in common; `ts` is seconds since the epoch."""
 
     id: str
@@ -77,13 +77,13 @@ class Half(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return f"{self.namespace}/{self.model}/{self.component}/{self.id}"
 
 
-class RequestHalf(Half, frozen=True, kw_only=True, array_like=True, tag="request"):
+class RequestHalf(Half, frozen=True, kw_only=True, tag_field="event", tag="request"):
     """A logged request: the features of each of its rows."""
 
     rows: list[Features]
 
 
-class ResponseHalf(Half, frozen=True, kw_only=True, array_like=True, tag="response"):
+class ResponseHalf(Half, frozen=True, kw_only=True, tag_field="event", tag="response"):
     """A logged response: prediction and score of each of its rows, or None when it says `error`."""
 
     version: str
@@ -173,7 +173,7 @@ def join(request: RequestHalf, response: ResponseHalf) -> list[events.Prediction
     if len(answers) != count:
         raise MalformedError(f"{request.id}: the request has {count} rows and its response {len(answers)}")
     duration = max(0.0, response.ts - request.ts)
-    outcome = "error" if response.answers is None else "ok"
+    outcome: Literal["error", "ok"] = "error" if response.answers is None else "ok"
     return [
         events.Prediction(
             id=identifier,
@@ -187,7 +187,9 @@ def join(request: RequestHalf, response: ResponseHalf) -> list[events.Prediction
             features=features,
             trace_id=request.trace_id or response.trace_id,
         )
-        for identifier, features, (prediction, score) in zip(_row_ids(request.id, count), request.rows, answers, strict=True)
+        for identifier, features, (prediction, score) in zip(
+            _row_ids(request.id, count), request.rows, answers, strict=True
+        )
     ]
 
 
@@ -232,7 +234,9 @@ def _trace_id(headers: Mapping[bytes, bytes]) -> str | None:
     metadata = headers.get(b"ce-metadata", b"")
     if not traceparent and b"raceparent" in metadata:
         values = _METADATA.decode(metadata) or {}
-        traceparent = "".join(chain.from_iterable(value for name, value in values.items() if name.lower() == "traceparent"))
+        traceparent = "".join(
+            chain.from_iterable(value for name, value in values.items() if name.lower() == "traceparent")
+        )
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return match[1] if match else None
 

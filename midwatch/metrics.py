@@ -50,7 +50,7 @@ DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 CALIBRATION_BINS = 10
-"""Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2, uses such bins)."""
+"""Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
 
 
 def _counter(name: str, text: str, *labels: str) -> Metric:
@@ -73,24 +73,39 @@ REQUEST_DURATION = _histogram(
 )
 PREDICTIONS = _counter("ml_predictions_total", "Predictions by predicted class.", "model", "version", "predicted")
 OUTCOMES = _counter(
-    "ml_outcomes_total", "Labelled predictions by predicted and actual class.", "model", "version", "predicted", "actual"
+    "ml_outcomes_total",
+    "Labelled predictions by predicted and actual class.",
+    "model",
+    "version",
+    "predicted",
+    "actual",
 )
 GROUP_OUTCOMES = _counter(
     "ml_group_outcomes_total",
     "Labelled predictions by group of an attribute, predicted and actual class.",
     "model", "version", "attribute", "group", "predicted", "actual",
 )  # fmt: skip
-ABSOLUTE_ERROR = _counter("ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version")
+ABSOLUTE_ERROR = _counter(
+    "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
+)
 SQUARED_ERROR = _counter("ml_squared_error_total", "Sum of squared errors of labelled predictions.", "model", "version")
 ERRORS_OBSERVED = _counter("ml_errors_observed_total", "Labelled predictions of a regression.", "model", "version")
 SCORED_OUTCOMES = _counter(
     "ml_scored_outcomes_total", "Labelled predictions by score bin (upper edge).", "model", "version", "bin"
 )
 SCORED_POSITIVES = _counter(
-    "ml_scored_positives_total", "Labelled predictions whose actual class is positive, by score bin.", "model", "version", "bin"
+    "ml_scored_positives_total",
+    "Labelled predictions whose actual class is positive, by score bin.",
+    "model",
+    "version",
+    "bin",
 )
-SCORE_SUM = _counter("ml_score_sum_total", "Sum of scores of labelled predictions, by score bin.", "model", "version", "bin")
-LABEL_DELAY = _histogram("ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS)
+SCORE_SUM = _counter(
+    "ml_score_sum_total", "Sum of scores of labelled predictions, by score bin.", "model", "version", "bin"
+)
+LABEL_DELAY = _histogram(
+    "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
+)
 
 # Drift ------------------------------------------------------------------------------------------------------------
 
@@ -117,10 +132,16 @@ SERVER_REQUESTS = _counter(
     "ml_server_requests_total", "Requests a model server answered, as it saw them.", "model", "version", "outcome"
 )
 SERVER_REQUEST_DURATION = _histogram(
-    "ml_server_request_duration_seconds", "Time a model server took to answer.", "model", "version", buckets=LATENCY_BUCKETS
+    "ml_server_request_duration_seconds",
+    "Time a model server took to answer.",
+    "model",
+    "version",
+    buckets=LATENCY_BUCKETS,
 )
 SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
-BUILD_INFO = _gauge("ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework")
+BUILD_INFO = _gauge(
+    "ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework"
+)
 
 # The exporter itself ----------------------------------------------------------------------------------------------
 
@@ -163,7 +184,5 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
-CATALOGUE: dict[str, Metric] = {
-    value.name: value for value in list(globals().values()) if isinstance(value, Metric)
-}
+CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
 """Every metric by the name a query uses."""

@@ -1,0 +1,280 @@
+"""The exporter's service: HTTP to ingestion, metrics out, the drift judge beside it; from start to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import msgspec
+
+import midwatch
+from exporters import collector, events, exposition, http, ingest, kserve, store
+from midwatch import metrics
+from midwatch.errors import MidwatchError
+from midwatch.spec import model as spec
+
+_JSON = "application/json"
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+WORKER_PAUSE = 1.0, 30.0
+"""Seconds before the drift judge is started again: first, and at the most."""
+
+
+class ServeError(MidwatchError):
+    """The exporter cannot start as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to serve. `platform_file` is handed to the drift judge."""
+
+    host: str
+    port: int
+    state: Path
+    settings: spec.Exporter
+    models: Sequence[spec.Model] = ()
+    platform_file: Path | None = None
+    token_file: Path | None = None
+    insecure: bool = False
+    privacy: events.Privacy | None = None
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; ServeError if it is neither."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ServeError(f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:9500")
+    return host.strip("[]"), int(port)
+
+
+def ensure_guarded(options: Options) -> bytes | None:
+    """Bearer token of the service; ServeError when it would be open to the network without one."""
+    if options.token_file is not None:
+        try:
+            token = options.token_file.read_bytes().strip()
+        except OSError as error:
+            raise ServeError(f"{options.token_file}: {error.strerror}; the token cannot be read") from error
+        if not token:
+            raise ServeError(f"{options.token_file} is empty; put a token in it")
+        return token
+    if not _is_loopback(options.host) and not options.insecure:
+        raise ServeError(
+            f"{options.host} is not a loopback address: give --token-file, or --insecure to serve anybody who asks"
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Service:
+    """One exporter. `drift` is what the drift judge last said."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._token = ensure_guarded(options)
+        self._names = {model.name: list(model.drift.features) for model in options.models if model.drift}
+        self.store = store.Store(options.state, options.settings, options.models)
+        self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
+        self._connections = http.Connections(self._handle, http.Limits(max_body=options.settings.max_body))
+        self._drift: list[collector.Sample] = []
+        self._worker_up = False
+        self._scrape_seconds = 0.0
+        self._series = 0
+
+    # Life --------------------------------------------------------------------------------------------------------
+
+    async def run(self, started: Callable[[str], None]) -> None:
+        """Serve until SIGTERM or SIGINT; `started` is called with the URL. ServeError when the port is taken."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, stop.set)
+        try:
+            server = await loop.create_server(
+                self._connections.protocol, self._options.host, self._options.port, backlog=4096
+            )
+        except OSError as error:
+            self.store.close(time.time(), snapshot=lambda: False)
+            where = f"{self._options.host}:{self._options.port}"
+            raise ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
+        committer = asyncio.create_task(self.ingest.run())
+        helpers = [asyncio.create_task(self._connections.expire())]
+        if self._names:
+            helpers.append(asyncio.create_task(self._keep_worker()))
+        host, port = server.sockets[0].getsockname()[:2]
+        started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({waiting, committer}, return_when=asyncio.FIRST_COMPLETED)
+        server.close()
+        self.ingest.stop()
+        await committer
+        self._connections.close()
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        self.store.close(time.time())
+
+    async def _keep_worker(self) -> None:
+        """Run the drift judge, and run it again when it ends."""
+        pause = WORKER_PAUSE[0]
+        while True:
+            begun = time.monotonic()
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "exporters.driftworker",
+                "--state", str(self._options.state), "--platform", str(self._options.platform_file),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=16 * 2**20,
+            )  # fmt: skip
+            try:
+                self._worker_up = True
+                await self._listen(process)
+                _log.error("the drift judge ended with code %s", await process.wait())
+            finally:
+                self._worker_up = False
+                if process.returncode is None:
+                    process.terminate()
+                    await process.wait()
+            pause = WORKER_PAUSE[0] if time.monotonic() - begun > WORKER_PAUSE[1] else min(pause * 2, WORKER_PAUSE[1])
+            await asyncio.sleep(pause)
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        stdout = process.stdout
+        while stdout is not None and (line := await stdout.readline()):
+            try:
+                self._drift = list(msgspec.json.decode(line, type=_WorkerLine).samples)
+            except msgspec.MsgspecError as error:
+                _log.error("the drift judge said something unreadable: %s", error)
+
+    def on_loop(self) -> collector.StateCollector:
+        """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        async def view() -> collector.View:
+            return self.view()
+
+        return collector.StateCollector(lambda: asyncio.run_coroutine_threadsafe(view(), loop).result(5.0))
+
+    # Requests ----------------------------------------------------------------------------------------------------
+
+    def _handle(self, request: http.Request, respond: http.Respond) -> None:
+        path = request.path
+        if path in (b"/healthz", b"/readyz"):
+            self._health(path, respond)
+        elif self._token is not None and not _is_bearer(request.headers, self._token):
+            _error(respond, HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
+        elif path == b"/metrics":
+            asyncio.get_running_loop().create_task(self._metrics(respond))
+        elif path not in (b"/events", b"/kserve"):
+            _error(respond, HTTPStatus.NOT_FOUND, "there are /events, /kserve, /metrics, /healthz and /readyz")
+        elif request.method != b"POST":
+            _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "send events by POST")
+        elif path == b"/events":
+            self._events(request, respond)
+        else:
+            self._kserve(request, respond)
+
+    def _health(self, path: bytes, respond: http.Respond) -> None:
+        if path == b"/readyz" and self.ingest.failing:
+            _error(respond, HTTPStatus.SERVICE_UNAVAILABLE, f"not durable: {self.ingest.failing}")
+        else:
+            respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
+
+    def _events(self, request: http.Request, respond: http.Respond) -> None:
+        try:
+            items, refused = events.decode(request.body)
+        except events.BodyError as error:
+            self.ingest.results["event", "malformed", "not_json"] += 1
+            _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+            return
+        if not items and not refused:
+            _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, "the body holds no event")
+            return
+        self.ingest.submit(
+            ingest.Batch(items=list(items), refused=refused, reply=lambda answer: _answer(respond, answer))
+        )
+
+    def _kserve(self, request: http.Request, respond: http.Respond) -> None:
+        try:
+            half = kserve.decode(request.headers, request.body, time.time(), self._names)
+        except kserve.MalformedError as error:
+            self.ingest.results["half", "malformed", "invalid"] += 1
+            _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+            return
+        self.ingest.submit(ingest.Batch(items=[(1, half)], reply=lambda answer: _answer(respond, answer)))
+
+    # Metrics -----------------------------------------------------------------------------------------------------
+
+    async def _metrics(self, respond: http.Respond) -> None:
+        """Take the view on the loop, where nothing changes meanwhile; write the text in a thread."""
+        begun = time.perf_counter()
+        view = self.view()
+        text = await asyncio.get_running_loop().run_in_executor(None, _exposed, view)
+        self._series = text.count(b"\n") - 2 * text.count(b"# TYPE")
+        self._scrape_seconds = time.perf_counter() - begun
+        respond(HTTPStatus.OK, text, exposition.CONTENT_TYPE)
+
+    def view(self) -> collector.View:
+        """What a scrape sees now."""
+        counts, seconds = self.ingest.commits
+        return collector.View(self.store.state.totals(), [*self._own(), *self._drift], (list(counts), seconds))
+
+    def _own(self) -> list[collector.Sample]:
+        oldest = self.store.state.oldest_waiting()
+        samples: list[collector.Sample] = [
+            (metrics.MIDWATCH_BUILD_INFO.name, {"version": midwatch.__version__}, 1),
+            (metrics.EXPORTER_OLDEST_WAITING.name, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
+            (metrics.EXPORTER_HALVES_WAITING.name, {}, len(self.store.state.halves)),
+            (metrics.EXPORTER_JOURNAL_BYTES.name, {}, self.store.journal.size()),
+            (metrics.EXPORTER_SCRAPE_DURATION.name, {}, self._scrape_seconds),
+            (metrics.EXPORTER_SERIES.name, {}, self._series),
+            (metrics.EXPORTER_CONNECTIONS.name, {}, len(self._connections.open)),
+        ]
+        for (kind, result, reason), count in self.ingest.results.items():
+            samples.append((metrics.EXPORTER_EVENTS.name, {"kind": kind, "result": result, "reason": reason}, count))
+        if self._names:
+            samples.append((metrics.DRIFT_WORKER_UP.name, {}, int(self._worker_up)))
+            samples.append((metrics.DRIFT_WORKER_BACKLOG.name, {}, self._backlog()))
+        return samples
+
+    def _backlog(self) -> int:
+        position = store.read_position(self._options.state / "drift" / "position.json")
+        return store.backlog(self._options.state, position) if position else 0
+
+
+class _WorkerLine(msgspec.Struct):
+    samples: list[tuple[str, dict[str, str], float]]
+
+
+def _exposed(view: collector.View) -> bytes:
+    return exposition.render(collector.families(view))
+
+
+def _is_bearer(headers: http.Headers, token: bytes) -> bool:
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
+
+
+def _answer(respond: http.Respond, answer: ingest.Answer) -> None:
+    """200: everything is kept. 422: what is not refused is kept. 503: nothing is, send it all again."""
+    if answer.error:
+        _error(respond, HTTPStatus.SERVICE_UNAVAILABLE, answer.error)
+    else:
+        respond(HTTPStatus.UNPROCESSABLE_ENTITY if answer.refused else HTTPStatus.OK, _encode(answer), _JSON)
+
+
+def _error(respond: http.Respond, status: HTTPStatus, text: str) -> None:
+    respond(status, _encode({"error": text}), _JSON)

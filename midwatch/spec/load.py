@@ -1,0 +1,364 @@
+"""Reading platform files: every problem at once, each with file, line, path and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec.model import Platform
+
+MAX_BYTES = 8 * 2**20
+MAX_NODES = 500_000
+"""Nodes of a document, aliases followed: a few lines of nested aliases can stand for billions."""
+
+Place = tuple[str | int, ...]
+Mark = tuple[str, int]
+
+
+@dataclass
+class _Document:
+    """Values of one or more files, with the file and line of every place in them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    marks: dict[Place, Mark] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def at(self, place: Place) -> Mark:
+        """File and line of a place, or of the nearest one around it."""
+        while place and place not in self.marks:
+            place = place[:-1]
+        return self.marks.get(place, ("", 0))
+
+    def problem(self, place: Place, message: str, remedy: str = "") -> Problem:
+        file, line = self.at(place)
+        return Problem(file=file, line=line, path=_path(place), message=message, remedy=remedy)
+
+
+def load_platform(path: Path) -> Platform:
+    """Read a platform file, or a folder of them merged by kind (lists are joined, maps united).
+
+    Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
+    """
+    document = _read(path)
+    if document.problems:
+        raise InvalidInputError(document.problems)
+    try:
+        platform = Platform.model_validate(document.values)
+    except ValidationError as error:
+        raise InvalidInputError(_translated(document, error.errors(include_url=False))) from error
+    problems = list(_cross_checked(document, platform))
+    if problems:
+        raise InvalidInputError(problems)
+    return platform
+
+
+def base_folder(path: Path) -> Path:
+    """Folder that relative paths in a platform file start from."""
+    return path if path.is_dir() else path.parent
+
+
+# YAML with places --------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> _Document:
+    if not path.exists():
+        raise InvalidInputError.at(path, "there is no such file", remedy="midwatch init writes one to start from")
+    files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+    if not files:
+        raise InvalidInputError.at(path, "the folder has no .yaml file")
+    merged = _Document()
+    for file in files:
+        _merge(merged, _read_file(file))
+    merged.marks.setdefault((), (str(files[0]), 1))
+    return merged
+
+
+def _read_file(file: Path) -> _Document:
+    document = _Document(marks={(): (str(file), 1)})
+    try:
+        raw = file.read_bytes()
+        if len(raw) > MAX_BYTES:
+            raise InvalidInputError.at(file, f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read")
+        nodes = list(yaml.compose_all(raw.decode("utf-8"), Loader=yaml.CSafeLoader))
+    except OSError as error:
+        raise InvalidInputError.at(file, error.strerror or "cannot be read") from error
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InvalidInputError.at(file, "not UTF-8 text", line=line, remedy="save the file as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise InvalidInputError([_yaml_problem(file, error)]) from error
+    except RecursionError as error:
+        raise InvalidInputError.at(file, "nested too deeply") from error
+    if len(nodes) != 1:
+        message = "the file is empty" if not nodes else f"the file has {len(nodes)} documents"
+        raise InvalidInputError.at(file, message, remedy="write one document per file")
+    if not isinstance(nodes[0], yaml.MappingNode):
+        raise InvalidInputError.at(file, "not a mapping of keys to values", line=1)
+    try:
+        document.values = _Builder(str(file), document).build(nodes[0], ())
+    except RecursionError as error:
+        raise InvalidInputError.at(file, "nested too deeply") from error
+    return document
+
+
+def _yaml_problem(file: Path, error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    text = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return Problem(file=str(file), line=mark.line + 1 if mark else 0, message=f"not YAML: {text}")
+
+
+class _Builder:
+    """Turns nodes into plain values, noting where each stands."""
+
+    def __init__(self, file: str, document: _Document) -> None:
+        self._file, self._document, self._count = file, document, 0
+        self._scalars = yaml.SafeLoader("")
+
+    def build(self, node: yaml.Node, place: Place) -> Any:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise InvalidInputError.at(self._file, f"over {MAX_NODES} values", remedy="write fewer aliases")
+        self._document.marks[place] = (self._file, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self._document.problems.append(self._document.problem(place, f"{node.value!r} cannot be read: {error}"))
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            inside = (*place, key)
+            line = key_node.start_mark.line + 1
+            if key in values:
+                first = self._document.at(inside)[1]
+                self._document.problems.append(
+                    Problem(
+                        file=self._file,
+                        line=line,
+                        path=_path(inside),
+                        message=f"written twice, first on line {first}",
+                        remedy="keep one",
+                    )
+                )
+                continue
+            values[key] = self.build(value_node, inside)
+            self._document.marks[inside] = (self._file, line)
+        return values
+
+
+def _merge(into: _Document, other: _Document) -> None:
+    into.problems += other.problems
+    shifts: dict[Place, int] = {}
+    for key, value in other.values.items():
+        present = into.values.get(key)
+        if key not in into.values:
+            into.values[key] = value
+        elif isinstance(present, list) and isinstance(value, list):
+            shifts[(key,)] = len(present)
+            into.values[key] = present + value
+        elif isinstance(present, dict) and isinstance(value, dict):
+            for name in present.keys() & value.keys():
+                into.problems.append(_twice(into, other, (key, name)))
+            into.values[key] = present | value
+        elif present != value:
+            into.problems.append(_twice(into, other, (key,)))
+    for place, mark in other.marks.items():
+        shift = shifts.get(place[:1], 0)
+        if len(place) > 1 and shift and isinstance(place[1], int):
+            place = (place[0], place[1] + shift, *place[2:])  # noqa: PLW2901 - the place in the joined list
+        into.marks.setdefault(place, mark)
+
+
+def _twice(first: _Document, second: _Document, place: Place) -> Problem:
+    file, line = first.at(place)
+    return second.problem(place, f"also written in {file}:{line}", "keep one")
+
+
+# What pydantic says, in plain words ----------------------------------------------------------------------------------
+
+
+def _translated(document: _Document, errors: list[ErrorDetails]) -> list[Problem]:
+    found: dict[Place, Problem] = {}
+    for error in errors:
+        place = _real_place(document.values, error["loc"])
+        if place not in found:
+            found[place] = _plain(document, place, error)
+    # A problem deeper inside says more than that the whole did not fit one of several shapes.
+    return [problem for place, problem in found.items() if not any(_is_inside(other, place) for other in found)]
+
+
+def _is_inside(place: Place, outer: Place) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
+def _real_place(values: Any, location: tuple[str | int, ...]) -> Place:
+    """The location without the union branches and key markers that pydantic puts into it."""
+    place: list[str | int] = []
+    for index, part in enumerate(location):
+        is_last = index == len(location) - 1
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+            place.append(part)
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+            place.append(part)
+        elif isinstance(values, dict) and is_last and part != "[key]" and "[" not in str(part):
+            place.append(part)  # a key that is missing
+    return tuple(place)
+
+
+def _plain(document: _Document, place: Place, error: ErrorDetails) -> Problem:
+    kind, context = error["type"], error.get("ctx", {})
+    value = error.get("input")
+    if kind == "extra_forbidden":
+        return document.problem(place, "unknown key", _suggestion(place))
+    if kind == "missing":
+        return document.problem(place, "missing", f"add {place[-1]}")
+    if kind == "value_error":
+        return document.problem(place, str(context["error"]))
+    if kind in ("enum", "literal_error"):
+        wanted = str(context["expected"]).replace("'", "")
+        close = difflib.get_close_matches(str(value), wanted.replace(" or ", ", ").split(", "), 1)
+        return document.problem(
+            place, f"{value!r} is not one of {wanted}", f"did you mean {close[0]}?" if close else ""
+        )
+    message = error["msg"][0].lower() + error["msg"][1:]
+    if kind == "string_pattern_mismatch":
+        message = f"{value!r} does not match {context['pattern']}"
+    elif kind in _TYPES:
+        message = f"{_shown(value)} is not {_TYPES[kind]}"
+    return document.problem(place, message)
+
+
+_TYPES = {
+    "string_type": "text; put it in quotes",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _suggestion(place: Place) -> str:
+    names = sorted(_keys_at(place[:-1]))
+    close = difflib.get_close_matches(str(place[-1]), names, 1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(names)}" if names else "remove it"
+
+
+def _keys_at(place: Place) -> set[str]:
+    """Keys that the models under a place know."""
+    models: list[type[BaseModel]] = [Platform]
+    for part in place:
+        if isinstance(part, str):
+            models = [inner for model in models for inner in _inner_models(model, part)] or models
+    return {info.alias or name for model in models for name, info in model.model_fields.items()}
+
+
+def _inner_models(model: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
+    for name, info in model.model_fields.items():
+        if key in (name, info.alias):
+            yield from _models_in(info.annotation)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)
+
+
+def _path(place: Place) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".")
+
+
+# Names that lead somewhere -------------------------------------------------------------------------------------------
+
+
+def _cross_checked(document: _Document, platform: Platform) -> Iterator[Problem]:
+    for check in _CHECKS:
+        for place, message, remedy in check(platform):
+            yield document.problem(place, message, remedy)
+
+
+Finding = tuple[Place, str, str]
+
+
+def _unknown(name: str, known: dict[str, Any], what: str) -> tuple[str, str]:
+    close = difflib.get_close_matches(name, known, 1)
+    remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+    return f"there is no {what} {name!r}", remedy
+
+
+def _check_owners(platform: Platform) -> Iterator[Finding]:
+    for name, owner in platform.owners.items():
+        for severity in ("page", "ticket"):
+            for index, channel in enumerate(getattr(owner, severity)):
+                if channel not in platform.channels:
+                    place = ("owners", name, severity, index)
+                    yield place, *_unknown(channel, platform.channels, "channel")
+    for index, model in enumerate(platform.models):
+        if model.owner not in platform.owners:
+            yield ("models", index, "owner"), *_unknown(model.owner, platform.owners, "owner")
+
+
+def _check_names(platform: Platform) -> Iterator[Finding]:
+    models: dict[str, int] = {}
+    for index, model in enumerate(platform.models):
+        if models.setdefault(model.name, index) != index:
+            yield ("models", index, "name"), f"a second model {model.name!r}", "give each its own name"
+        slos: dict[str, int] = {}
+        for number, slo in enumerate(model.slos):
+            if slos.setdefault(slo.name, number) != number:
+                place = ("models", index, "slos", number, "name")
+                yield place, f"a second objective {slo.name!r}", "give each its own name"
+
+
+def _check_slis(platform: Platform) -> Iterator[Finding]:
+    for index, model in enumerate(platform.models):
+        for number, slo in enumerate(model.slos):
+            place: Place = ("models", index, "slos", number, "sli")
+            if isinstance(slo.sli, str):
+                continue
+            if slo.sli.outcome and model.task == "regression":
+                yield (*place, "outcome"), "a regression has no correct or wrong outcome", "use latency or availability"
+            if slo.sli.latency and slo.sli.latency.threshold not in model.latency_buckets:
+                bounds = ", ".join(f"{bound:g}" for bound in model.latency_buckets)
+                message = f"{slo.sli.latency.threshold:g} s is not a bound of the model's latency_buckets"
+                yield (*place, "latency", "threshold"), message, f"choose one of {bounds} (seconds), or add it to them"
+
+
+def _check_models(platform: Platform) -> Iterator[Finding]:
+    for index, model in enumerate(platform.models):
+        if model.latency_buckets != sorted(set(model.latency_buckets)):
+            yield ("models", index, "latency_buckets"), "not in ascending order", "sort them, each once"
+        if model.positive and model.task == "regression":
+            yield ("models", index, "positive"), "a regression has no positive class", "remove it"
+        if model.drift and model.drift.quorum > len(model.drift.methods):
+            message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
+            yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
+
+
+_CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (_check_owners, _check_names, _check_slis, _check_models)
