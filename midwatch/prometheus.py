@@ -63,8 +63,9 @@ class Client:
         self._url, self._timeout, self._token = url.rstrip("/"), timeout, token
 
     @cached_property
-    def _connect(self) -> Any:
-        # The library brings pandas and matplotlib along: a second that only those who ask should pay.
+    def _session(self) -> Any:
+        """The session of prometheus-api-client, whose own queries drop warnings and partial answers."""
+        import requests  # here: only those who ask should pay for the import
         from prometheus_api_client import PrometheusConnect
         from urllib3.util.retry import Retry
 
@@ -76,8 +77,11 @@ class Client:
             allowed_methods=None,
             raise_on_status=False,
         )
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else None
-        return PrometheusConnect(url=self._url, headers=headers, retry=retry, timeout=self._timeout)
+        session = requests.Session()
+        if self._token:
+            session.headers["Authorization"] = f"Bearer {self._token}"
+        PrometheusConnect(url=self._url, retry=retry, session=session)  # mounts the retries on it
+        return session
 
     def query(self, expr: object, *, at: float | None = None) -> list[Sample]:
         """Instant query; an empty list means that Prometheus has no such series at that time."""
@@ -117,16 +121,8 @@ class Client:
     def _fetch(self, endpoint: str, query: str, parameters: dict[str, Any]) -> Any:
         import requests
 
-        connect = self._connect
         try:
-            # The session of the library, since its own query methods drop warnings and partial answers.
-            response = connect._session.post(
-                f"{self._url}/api/v1/{endpoint}",
-                data=parameters,
-                headers=connect.headers,
-                timeout=self._timeout,
-                auth=connect.auth,
-            )
+            response = self._session.post(f"{self._url}/api/v1/{endpoint}", data=parameters, timeout=self._timeout)
         except requests.exceptions.RequestException as error:
             raise UnreachableError(query, f"{self._url}: no answer: {type(error).__name__}") from error
         try:

@@ -210,10 +210,9 @@ def _real_place(values: Any, location: tuple[str | int, ...]) -> Place:
     place: list[str | int] = []
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
-        if isinstance(values, dict) and part in values:
-            values = values[part]
-            place.append(part)
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+        is_key = isinstance(values, dict) and part in values
+        is_index = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if is_key or is_index:
             values = values[part]
             place.append(part)
         elif isinstance(values, dict) and is_last and part != "[key]" and "[" not in str(part):

@@ -1,0 +1,272 @@
+"""The drift judge: a process beside the exporter that reads its journal, judges windows, and says what it found.
+
+Ingestion never waits for it. Windows' counts and the place in the journal are written together, so a restart neither
+loses nor counts twice. It ends when the exporter does. Standard output: one JSON line per change, with all its metrics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from exporters import journal, store
+from exporters.events import Prediction
+from midwatch import metrics, telemetry
+from midwatch.spec import load
+from midwatch.spec import model as spec
+from monitors.drift import reference, verdict
+from monitors.drift.counts import Counts
+
+PAUSE = 0.2
+"""Seconds between two looks at the journal."""
+
+GRACE = 1.0
+"""Seconds after its end that a window waits for events on their way."""
+
+SAVE_EVERY = 1.0
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+
+class Window(msgspec.Struct):
+    """Counts of one window of a version: start (seconds since the epoch), samples, and cells by feature."""
+
+    start: float
+    samples: int = 0
+    cells: dict[str, list[int]] = {}
+    missing: dict[str, int] = {}
+
+
+class Saved(msgspec.Struct):
+    """What survives: the place in the journal, open windows, and what is published. Keys are `model` and `version`."""
+
+    segment: int = 0
+    offset: int = 0
+    windows: list[tuple[str, str, Window]] = []
+    gauges: list[tuple[str, dict[str, str], float]] = []
+    verdicts: list[tuple[str, str, str, int]] = []
+
+
+class Judge:
+    """Windows of every watched model."""
+
+    def __init__(self, platform: spec.Platform, base: Path, saved: Saved) -> None:
+        self._models = {model.name: model.drift for model in platform.models if model.drift}
+        self._references = {}
+        for name, drift in self._models.items():
+            path = base / drift.reference
+            self._references[name] = reference.load(path)
+            reference.ensure_schema(self._references[name], drift.features, path)
+        self.position = journal.Position(saved.segment, saved.offset)
+        self._windows: dict[Key, list[Window]] = defaultdict(list)
+        for model, version, window in saved.windows:
+            if model in self._models:
+                self._windows[model, version].append(window)
+        self._gauges = {(name, tuple(labels.items())): value for name, labels, value in saved.gauges}
+        self._verdicts = {(model, version, said): count for model, version, said, count in saved.verdicts}
+
+    def take(self, events: list[Prediction]) -> None:
+        """Count predictions into the windows of their time."""
+        groups: dict[tuple[str, str, float], list[Prediction]] = defaultdict(list)
+        for event in events:
+            drift = self._models.get(event.model)
+            if drift and event.outcome == "ok":
+                start = event.ts // drift.window * drift.window  # type: ignore[operator]
+                groups[event.model, event.version, start].append(event)
+        for (model, version, start), members in groups.items():
+            self._add(self._window(model, version, start), model, members)
+
+    def _window(self, model: str, version: str, start: float) -> Window:
+        windows = self._windows[model, version]
+        for window in windows:
+            if window.start == start:
+                return window
+        windows.append(Window(start=start))
+        return windows[-1]
+
+    def _add(self, window: Window, model: str, members: list[Prediction]) -> None:
+        window.samples += len(members)
+        for name in self._models[model].features:
+            counts = self._references[model].features[name].count([event.features.get(name) for event in members])
+            before = window.cells.get(name)
+            cells = counts.cells if before is None else counts.cells + np.array(before)
+            window.cells[name] = cells.tolist()
+            window.missing[name] = window.missing.get(name, 0) + counts.missing
+
+    def close(self, now: float) -> bool:
+        """Judge the windows that have ended; whether there was one."""
+        ended = False
+        for (model, version), windows in list(self._windows.items()):
+            limit = now - self._models[model].window - GRACE
+            for window in sorted((window for window in windows if window.start <= limit), key=lambda one: one.start):
+                windows.remove(window)
+                self._judge(model, version, window)
+                ended = True
+        return ended
+
+    def _judge(self, model: str, version: str, window: Window) -> None:
+        drift = self._models[model]
+        counts = {
+            name: Counts(cells=np.array(cells, dtype=np.int64), missing=window.missing[name])
+            for name, cells in window.cells.items()
+        }
+        said = verdict.judge(
+            self._references[model],
+            counts,
+            samples=window.samples,
+            methods=drift.methods,
+            quorum=drift.quorum,
+            alpha=verdict.window_alpha(drift.false_alarms, drift.window),
+            min_samples=drift.min_samples,
+        )
+        _log.info(
+            "drift window judged",
+            extra={"model": model, "version": version, "verdict": said.verdict.value, "reason": said.reason},
+        )
+        key = (model, version, said.verdict.value)
+        self._verdicts[key] = self._verdicts.get(key, 0) + 1
+        where = {"model": model, "version": version}
+        self._set(metrics.DRIFT_WINDOW_SAMPLES, where, said.samples)
+        self._set(metrics.DRIFT_WINDOW_END, where, window.start + drift.window)
+        self._set(metrics.DRIFT_QUORUM, {"model": model}, drift.quorum)
+        if said.verdict is verdict.Verdict.INCONCLUSIVE:
+            self._unset(where)  # the votes of an earlier window say nothing of this one
+            return
+        self._set(metrics.DRIFT_VOTES, where, said.votes)
+        for finding in said.findings:
+            labels = {**where, "feature": finding.feature, "method": finding.method}
+            self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)
+            self._set(metrics.DRIFT_P_VALUE, labels, finding.result.p_value)
+            self._set(metrics.DRIFT_EFFECT, labels, finding.result.effect)
+
+    def _set(self, metric: metrics.Metric, labels: dict[str, str], value: float) -> None:
+        self._gauges[metric.name, tuple(labels.items())] = value
+
+    def _unset(self, where: dict[str, str]) -> None:
+        names = {
+            m.name for m in (metrics.DRIFT_VOTES, metrics.DRIFT_STATISTIC, metrics.DRIFT_P_VALUE, metrics.DRIFT_EFFECT)
+        }
+        for name, labels in list(self._gauges):
+            if name in names and set(where.items()) <= set(labels):
+                del self._gauges[name, labels]
+
+    def saved(self) -> Saved:
+        """Everything to keep."""
+        return Saved(
+            segment=self.position.segment,
+            offset=self.position.offset,
+            windows=[(*key, window) for key, windows in self._windows.items() for window in windows],
+            gauges=[(name, dict(labels), value) for (name, labels), value in self._gauges.items()],
+            verdicts=[(*key, count) for key, count in self._verdicts.items()],
+        )
+
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """Every metric to publish."""
+        windows = [
+            (metrics.DRIFT_WINDOWS.name, {"model": model, "version": version, "verdict": said}, float(count))
+            for (model, version, said), count in self._verdicts.items()
+        ]
+        return [(name, dict(labels), value) for (name, labels), value in self._gauges.items()] + windows
+
+
+def run(state: Path, platform_file: Path) -> None:
+    """Judge for ever."""
+    folder = state / "drift"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    judge = Judge(load.load_platform(platform_file), load.base_folder(platform_file), _restored(folder))
+    _say(judge.samples())
+    saved_at = 0.0
+    while True:
+        changed = _read(judge, state)
+        # A window closes on time only when everything before its end has been read.
+        if judge.close(time.time()):
+            changed = True
+            _save(folder, judge)
+            _say(judge.samples())
+        if changed and time.monotonic() - saved_at > SAVE_EVERY:
+            _save(folder, judge)
+            saved_at = time.monotonic()
+        if not changed:
+            time.sleep(PAUSE)
+
+
+def _read(judge: Judge, state: Path) -> bool:
+    begun = judge.position
+    try:
+        for frame in journal.follow(state, judge.position):
+            judge.take([event for event in store.decode_events(frame) if isinstance(event, Prediction)])
+            judge.position = frame.end
+    except journal.GapError as gap:
+        _log.error("part of the journal was deleted before it was read: drift windows miss events")
+        judge.position = gap.resume
+    return judge.position != begun
+
+
+def _restored(folder: Path) -> Saved:
+    try:
+        return msgspec.json.decode((folder / "windows.json").read_bytes(), type=Saved)
+    except FileNotFoundError:
+        return Saved()
+    except msgspec.MsgspecError:
+        _log.exception("open drift windows could not be read and begin anew")
+        return Saved()
+
+
+def _save(folder: Path, judge: Judge) -> None:
+    """Windows and place in one file, so that they always belong together; the place again for the journal's keeper."""
+    _write(folder / "windows.json", msgspec.json.encode(judge.saved()))
+    place = {"segment": judge.position.segment, "offset": judge.position.offset}
+    _write(folder / "position.json", json.dumps(place).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _say(samples: list[tuple[str, dict[str, str], float]]) -> None:
+    sys.stdout.write(json.dumps({"samples": samples}) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with_parent() -> None:
+    """End when the exporter does, however it ends: its end of our standard input closes then."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry of `python -m exporters.driftworker`."""
+    parser = argparse.ArgumentParser(description="Judge drift windows from an exporter's journal.")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--platform", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    telemetry.setup("midwatch-drift")
+    os.nice(10)  # ingestion comes first
+    _end_with_parent()
+    run(given.state, given.platform)
+
+
+if __name__ == "__main__":
+    main()

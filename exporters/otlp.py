@@ -1,0 +1,119 @@
+"""Pushing metric families by OTLP as they are: the SDK's instruments would fold what is beyond 2,000 series each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from opentelemetry.sdk.metrics import export as sdk
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from midwatch import telemetry
+
+BATCH = 2000
+"""Data points of one request: a collector's gRPC takes 4 MiB by default, and a point with labels has some 300 bytes."""
+
+_log = logging.getLogger(__name__)
+
+
+def start_pusher(
+    collector: Collector, endpoint: str, interval_seconds: float, *, protocol: str | None = None
+) -> Callable[[], None]:
+    """Push now and then from a thread of its own; returns what stops it after a last push.
+
+    A push that fails is logged and the next one carries the same counters: nothing is lost but resolution.
+    """
+    exporter = telemetry.exporter("metric", endpoint, telemetry.protocol_of(endpoint, protocol))
+    begun = time.time_ns()
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(interval_seconds):
+            push()
+
+    def push() -> None:
+        try:
+            for batch in batches(collector.collect(), begun, time.time_ns()):
+                if exporter.export(batch) is not sdk.MetricExportResult.SUCCESS:
+                    _log.warning("metrics could not be pushed", extra={"endpoint": endpoint})
+                    return
+        except Exception:  # a push must never end the exporter
+            _log.exception("metrics could not be pushed", extra={"endpoint": endpoint})
+
+    thread = threading.Thread(target=run, name="otlp-push", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        ended.set()
+        thread.join()
+        push()
+        exporter.shutdown()
+
+    return stop
+
+
+def batches(families: Iterable[Family], begun: int, now: int) -> Iterator[sdk.MetricsData]:
+    """OTLP documents of at most `BATCH` data points; times are nanoseconds since the epoch."""
+    points: list[tuple[Family, Any]] = [
+        (family, point)
+        for family in families
+        for point in (_histogram_points if family.type == "histogram" else _number_points)(family, begun, now)
+    ]
+    for start in range(0, len(points), BATCH):
+        by_family: dict[str, tuple[Family, list[Any]]] = {}
+        for family, point in points[start : start + BATCH]:
+            by_family.setdefault(family.name, (family, []))[1].append(point)
+        metrics = [_metric(family, part) for family, part in by_family.values()]
+        scope = sdk.ScopeMetrics(InstrumentationScope("midwatch"), metrics, "")
+        resource = Resource.create({"service.name": "midwatch-exporter"})
+        yield sdk.MetricsData([sdk.ResourceMetrics(resource, [scope], "")])
+
+
+def _metric(family: Family, points: list[Any]) -> sdk.Metric:
+    cumulative = sdk.AggregationTemporality.CUMULATIVE
+    data: sdk.Sum | sdk.Gauge | sdk.Histogram
+    if family.type == "histogram":
+        data = sdk.Histogram(points, cumulative)
+    elif family.type == "counter":
+        data = sdk.Sum(points, cumulative, is_monotonic=True)
+    else:
+        data = sdk.Gauge(points)
+    name = family.name + "_total" if family.type == "counter" else family.name
+    return sdk.Metric(name, family.documentation, "", data)
+
+
+def _number_points(family: Family, begun: int, now: int) -> Iterator[sdk.NumberDataPoint]:
+    for sample in family.samples:
+        yield sdk.NumberDataPoint(dict(sample.labels), begun, now, sample.value)
+
+
+def _histogram_points(family: Family, begun: int, now: int) -> Iterator[sdk.HistogramDataPoint]:
+    """One point per series: its samples come together, buckets ascending, then count and sum."""
+    series: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+    for sample in family.samples:
+        labels = {name: value for name, value in sample.labels.items() if name != "le"}
+        entry = series.setdefault(tuple(labels.items()), {"labels": labels, "buckets": [], "sum": 0.0})
+        if sample.name.endswith("_bucket"):
+            entry["buckets"].append((float(sample.labels["le"]), int(sample.value)))
+        elif sample.name.endswith("_sum"):
+            entry["sum"] = sample.value
+    for entry in series.values():
+        running = [0, *(count for _, count in entry["buckets"])]
+        yield sdk.HistogramDataPoint(
+            attributes=entry["labels"],
+            start_time_unix_nano=begun,
+            time_unix_nano=now,
+            count=running[-1],
+            sum=entry["sum"],
+            bucket_counts=[after - before for before, after in pairwise(running)],
+            explicit_bounds=[bound for bound, _ in entry["buckets"][:-1]],
+            min=float("nan"),
+            max=float("nan"),
+        )

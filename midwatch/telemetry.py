@@ -1,0 +1,196 @@
+"""Logs as JSON lines with trace ids, spans, and their export by OTLP: off until an endpoint is configured."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from midwatch.errors import MidwatchError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_GRPC_PORT = ":4317"
+
+_tracer: Any = None
+
+
+class TelemetryError(MidwatchError):
+    """The endpoint or the protocol cannot be used."""
+
+
+def setup(service: str, *, endpoint: str | None = None, protocol: str | None = None) -> Callable[[], None]:
+    """Log JSON lines to standard error; with an endpoint also export logs, traces and metrics there.
+
+    `endpoint` is the collector's base URL and stands before OTEL_EXPORTER_OTLP_ENDPOINT; `protocol` is
+    `http/protobuf` or `grpc` and stands before OTEL_EXPORTER_OTLP_PROTOCOL (port 4317 means grpc, else HTTP).
+    Returns what has to be called at the end: it flushes and stops the exports.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    endpoint = endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not endpoint:
+        return lambda: None
+    return _export(service, endpoint, protocol_of(endpoint, protocol))
+
+
+def protocol_of(endpoint: str, protocol: str | None = None) -> str:
+    """`grpc` or `http/protobuf`; TelemetryError for anything else that is asked for."""
+    wanted = protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if not wanted:
+        return "grpc" if endpoint.rstrip("/").endswith(_GRPC_PORT) else "http/protobuf"
+    if wanted not in ("grpc", "http/protobuf"):
+        raise TelemetryError(f"OTLP protocol {wanted!r} is not one of grpc and http/protobuf")
+    return wanted
+
+
+@contextmanager
+def span(name: str, **attributes: str | float | bool) -> Iterator[None]:
+    """Trace what happens inside; nothing at all while telemetry is off."""
+    if _tracer is None:
+        yield
+        return
+    with _tracer.start_as_current_span(name, attributes=attributes):
+        yield
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts (RFC 3339, UTC), level, logger, message, the record's extras, ids of the span."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Text of a record."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        document: dict[str, Any] = {
+            "ts": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **extras(record),
+            **_span_ids(),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str, ensure_ascii=False)
+
+
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What was passed as `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _span_ids() -> dict[str, str]:
+    if _tracer is None:
+        return {}
+    from opentelemetry import trace
+
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def _export(service: str, endpoint: str, protocol: str) -> Callable[[], None]:
+    """Start the three exports; the SDK is imported only here."""
+    global _tracer  # noqa: PLW0603 - one process has one telemetry
+    from opentelemetry.sdk.resources import Resource
+
+    resource = Resource.create({"service.name": service})
+    tracing, logs, meters = (start(endpoint, protocol, resource) for start in (_traces, _logs, _metrics))
+    _tracer = tracing.get_tracer("midwatch")
+
+    def stop() -> None:
+        global _tracer  # noqa: PLW0603 - see above
+        _tracer = None
+        root = logging.getLogger()
+        root.handlers[:] = [handler for handler in root.handlers if not isinstance(handler, _Forward)]
+        for provider in (tracing, logs, meters):
+            provider.shutdown()
+
+    return stop
+
+
+def _traces(endpoint: str, protocol: str, resource: Resource) -> Any:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(exporter("trace", endpoint, protocol)))
+    return provider
+
+
+def _logs(endpoint: str, protocol: str, resource: Resource) -> Any:
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    provider = LoggerProvider(resource=resource)
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter("log", endpoint, protocol)))
+    logging.getLogger().addHandler(_Forward(provider.get_logger("midwatch")))
+    return provider
+
+
+def _metrics(endpoint: str, protocol: str, resource: Resource) -> Any:
+    """Metrics about the process itself; model metrics are pushed from their own state by `exporters.otlp`."""
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter("metric", endpoint, protocol))], resource=resource)
+
+    def cpu(_: CallbackOptions) -> list[Observation]:
+        return [Observation(time.process_time())]
+
+    provider.get_meter("midwatch").create_observable_counter("process.cpu.time", [cpu], unit="s")
+    return provider
+
+
+def exporter(signal: str, endpoint: str, protocol: str) -> Any:
+    """OTLP exporter of a signal: `trace`, `log` or `metric`."""
+    from importlib import import_module
+
+    package, name = {
+        "trace": ("trace_exporter", "OTLPSpanExporter"),
+        "log": ("_log_exporter", "OTLPLogExporter"),
+        "metric": ("metric_exporter", "OTLPMetricExporter"),
+    }[signal]
+    kind = "grpc" if protocol == "grpc" else "http"
+    factory = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{kind}.{package}"), name)
+    if kind == "grpc":
+        return factory(endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=10)
+    path = {"trace": "traces", "log": "logs", "metric": "metrics"}[signal]
+    return factory(endpoint=f"{endpoint.rstrip('/')}/v1/{path}", timeout=10)
+
+
+class _Forward(logging.Handler):
+    """Hands log records to OpenTelemetry, except its own, which would go round in a circle."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Forward a record."""
+        from opentelemetry._logs import LogRecord, SeverityNumber
+
+        if record.name.startswith(("opentelemetry", "urllib3", "grpc")):
+            return
+        severities = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
+        self._logger.emit(
+            LogRecord(
+                timestamp=int(record.created * 1e9),
+                observed_timestamp=time.time_ns(),
+                severity_text=record.levelname,
+                severity_number=SeverityNumber(severities.get(record.levelname, 9)),
+                body=record.getMessage(),
+                attributes={"logger": record.name, **{name: str(value) for name, value in extras(record).items()}},
+            )
+        )
