@@ -16,8 +16,11 @@ def read(path: Path) -> Any:
     from pyarrow import csv, feather, parquet
 
     readers = {
-        ".parquet": parquet.read_table, ".csv": csv.read_csv, ".arrow": feather.read_table, ".feather": feather.read_table
-    }  # fmt: skip
+        ".parquet": parquet.read_table,
+        ".csv": csv.read_csv,
+        ".arrow": feather.read_table,
+        ".feather": feather.read_table,
+    }
     reader = readers.get(path.suffix)
     if reader is None:
         raise InvalidInputError.at(path, f"cannot read {path.suffix or 'a file without ending'}", remedy=_KNOWN)

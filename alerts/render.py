@@ -1,0 +1,92 @@
+"""The files that Prometheus and Alertmanager load, from the platform file: the same input gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from alerts import routes, ruleset
+from midwatch.spec import model as spec
+from midwatch.spec.values import format_duration
+
+RULES_FOLDER = "rules"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scrape:
+    """A job beside the exporter: `targets` are HOST:PORT."""
+
+    job: str
+    targets: tuple[str, ...]
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """Where things run, when that is not what the platform file says.
+
+    With `sink_url` every receiver delivers there instead: nobody is paged from a demonstration.
+    """
+
+    exporters: tuple[str, ...]
+    alertmanager: str
+    scrapes: Sequence[Scrape] = field(default=())
+    sink_url: str | None = None
+
+
+def plane_of(platform: spec.Platform) -> Plane:
+    """Where things run by the platform file."""
+    targets = tuple(platform.exporter.targets) or (platform.exporter.listen,)
+    return Plane(exporters=targets, alertmanager=platform.alertmanager.url.partition("://")[2].rstrip("/"))
+
+
+def render_files(platform: spec.Platform, plane: Plane | None = None) -> dict[str, str]:
+    """Text of each file by its path below the output folder."""
+    where = plane or plane_of(platform)
+    files = {
+        "prometheus/prometheus.yml": _dump(_prometheus(platform, where)),
+        "alertmanager/alertmanager.yml": _dump(routes.alertmanager(platform, where.sink_url)),
+        f"prometheus/{RULES_FOLDER}/plane.yml": _dump(ruleset.plane_rules(platform)),
+    }
+    for model in platform.models:
+        files[f"prometheus/{RULES_FOLDER}/model-{model.name}.yml"] = _dump(ruleset.model_rules(platform, model))
+    return dict(sorted(files.items()))
+
+
+def _prometheus(platform: spec.Platform, plane: Plane) -> dict[str, Any]:
+    scrapes = [
+        Scrape(job=ruleset.EXPORTER_JOB, targets=plane.exporters),
+        *sorted(plane.scrapes, key=lambda one: one.job),
+    ]
+    return {
+        "global": {
+            "scrape_interval": format_duration(platform.prometheus.scrape_interval),
+            "scrape_timeout": format_duration(min(10.0, platform.prometheus.scrape_interval)),
+            "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
+        },
+        "rule_files": [f"{RULES_FOLDER}/*.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [plane.alertmanager]}]}]},
+        "scrape_configs": [
+            {
+                "job_name": scrape.job,
+                "metrics_path": scrape.path,
+                "static_configs": [{"targets": sorted(scrape.targets)}],
+            }
+            for scrape in scrapes
+        ],
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no aliases: rule files are read by people."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        """Never."""
+        return True
+
+
+def _dump(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)

@@ -1,0 +1,1 @@
+"""Commands that bring the folders together: init, check and render."""

@@ -1,0 +1,100 @@
+"""`midwatch render`: everything that is made from the platform file, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from midwatch.errors import InvalidInputError, MidwatchError, Problem
+
+app = typer.Typer(help="Write Prometheus and Alertmanager files from the platform file.")
+
+MANIFEST = ".midwatch-manifest.json"
+
+
+@app.command()
+def render(
+    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
+) -> None:
+    """Write rules, Prometheus' and Alertmanager's configuration. The same input gives the same bytes."""
+    from alerts import render as alerts
+    from midwatch.spec import load
+
+    rendered = alerts.render_files(load.load_platform(platform))
+    changed, removed = write(rendered, output, force=force)
+    if as_json:
+        typer.echo(
+            json.dumps({"output": str(output), "files": sorted(rendered), "changed": changed, "removed": removed})
+        )
+    else:
+        typer.echo(f"{output}: {len(rendered)} files, {len(changed)} changed, {len(removed)} removed", err=True)
+
+
+def write(rendered: Mapping[str, str], output: Path, *, force: bool = False) -> tuple[list[str], list[str]]:
+    """Put files in place: those that differ, each atomically; those of an earlier render that are gone are removed.
+
+    Returns the paths that were changed and removed. Raises InvalidInputError, before anything is written, when a file
+    was changed by hand since it was rendered, or stands where nothing was rendered before.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        before = _manifest(output)
+        present = {name: _digest(output / name) for name in {*rendered, *before}}
+        wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in rendered.items()}
+        foreign = [
+            name
+            for name, digest in sorted(present.items())
+            if digest is not None and digest != before.get(name) and digest != wanted.get(name)
+        ]
+        if foreign and not force:
+            remedy = "move the change to the platform file, or give --force"
+            raise InvalidInputError(
+                Problem(file=str(output / name), message="not as it was rendered", remedy=remedy) for name in foreign
+            )
+        changed = sorted(name for name in rendered if present[name] != wanted[name])
+        removed = sorted(name for name in before if name not in rendered and present[name] is not None)
+        # A run that was killed half-way left some files as wanted and some as before: neither looks foreign.
+        for name in changed:
+            _replace(output / name, rendered[name])
+        for name in removed:
+            (output / name).unlink()
+        _replace(output / MANIFEST, json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise MidwatchError(f"{error.filename or output}: {error.strerror}") from error
+    return changed, removed
+
+
+def _manifest(output: Path) -> dict[str, str]:
+    try:
+        document = json.loads((output / MANIFEST).read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
