@@ -116,15 +116,22 @@ def sli(model: spec.Model, slo: spec.Slo, window: promql.Range) -> tuple[Expr, E
         bound = promql.bucket(metrics.REQUEST_DURATION, slo.sli.latency.threshold, model=model.name)
         good = _sum(bound, window)
     else:
-        outcomes = promql.select(metrics.OUTCOMES, model=model.name)
-        total = _sum(outcomes, window)
-        # Right is where the actual class is the predicted one: PromQL compares labels by copying one onto the other.
-        by_pair = promql.sum_by(promql.increase(outcomes, window), *BY_VERSION, "predicted", "actual")
-        by_predicted = promql.sum_by(promql.increase(outcomes, window), *BY_VERSION, "predicted")
-        diagonal = promql.same_label(by_predicted, "predicted", "actual")
-        right = by_pair.and_(diagonal, on=(*BY_VERSION, "predicted", "actual"))
-        good = promql.sum_by(right, *BY_VERSION)
+        return right_outcomes(model.name, window)
     return good.or_(total * 0), total
+
+
+def right_outcomes(model: str, window: promql.Range) -> tuple[Expr, Expr]:
+    """Right and all labelled predictions over a window, by model and version.
+
+    Right is where the actual class is the predicted one: PromQL compares labels by copying one onto the other.
+    """
+    outcomes = promql.select(metrics.OUTCOMES, model=model)
+    by_pair = promql.sum_by(promql.increase(outcomes, window), *BY_VERSION, "predicted", "actual")
+    by_predicted = promql.sum_by(promql.increase(outcomes, window), *BY_VERSION, "predicted")
+    diagonal = promql.same_label(by_predicted, "predicted", "actual")
+    right = promql.sum_by(by_pair.and_(diagonal, on=(*BY_VERSION, "predicted", "actual")), *BY_VERSION)
+    total = _sum(outcomes, window)
+    return right.or_(total * 0), total
 
 
 def _sum(series: Expr, window: promql.Range) -> Expr:

@@ -174,6 +174,11 @@ def max_by(series: Expr, *labels: str) -> Expr:
     return Expr(f"max by ({', '.join(labels)}) ({series})" if labels else f"max({series})")
 
 
+def count(series: Expr) -> Expr:
+    """Number of series."""
+    return Expr(f"count({series})")
+
+
 def histogram_quantile(quantile: float, buckets: Expr) -> Expr:
     """Quantile, interpolated within its bucket."""
     return Expr(f"histogram_quantile({number(quantile)}, {buckets})")
@@ -199,4 +204,5 @@ def scraped(**labels: str | Matcher) -> Expr:
     ensure_target = {name: value for name, value in labels.items() if name in TARGET_LABELS}
     if ensure_target != labels:
         raise ExpressionError("up has only the labels job and instance")
-    return Expr("up{" + ", ".join(_matcher(name, value) for name, value in sorted(labels.items())) + "}")
+    matchers = ", ".join(_matcher(name, value) for name, value in sorted(labels.items()))
+    return Expr("up{" + matchers + "}" if matchers else "up")

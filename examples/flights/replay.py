@@ -1,0 +1,178 @@
+"""Replay the flights after the training months, in time order and quicker, through the model servers; send the labels.
+
+The story, in shares of the duration: calm; the weather feed switches to metric units; calm; v2 gets a share of the
+traffic; calm. A label is sent when the flight would have landed at the replay's pace. Progress: JSON lines on standard
+output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import aiohttp
+import data
+import serve
+
+from exporters import client, events
+
+FAULT = (0.22, 0.45)
+"""Share of the duration in which the weather feed speaks metric: what a provider's change of API does."""
+CANARY = (0.58, 0.80)
+"""Share of the duration in which v2 answers CANARY_SHARE of the requests."""
+CANARY_SHARE = 0.4
+MAX_IN_FLIGHT = 200
+"""Requests open at once; beyond it the replay waits, so that the load is bounded."""
+
+
+@dataclass
+class Progress:
+    """What has happened so far."""
+
+    sent: int = 0
+    ok: int = 0
+    errors: int = 0
+    labels: int = 0
+    never: int = 0
+    date: str = ""
+    phase: str = "calm"
+    share: float = 0.0
+
+
+def phase_at(share: float) -> str:
+    """Phase of the story at a share of the duration."""
+    if FAULT[0] <= share < FAULT[1]:
+        return "weather fault"
+    return "v2 canary" if CANARY[0] <= share < CANARY[1] else "calm"
+
+
+def to_metric(features: dict[str, Any]) -> dict[str, Any]:
+    """Features as the weather feed gives them in metric units: Celsius, km/h, kilometres, millimetres."""
+    changed = dict(features)
+    for name, convert in {
+        "temp": lambda value: (value - 32) / 1.8,
+        "wind_speed": lambda value: value * 1.609344,
+        "visib": lambda value: value * 1.609344,
+        "precip": lambda value: value * 25.4,
+    }.items():
+        if changed[name] is not None:
+            changed[name] = convert(changed[name])
+    return changed
+
+
+def features_at(features: dict[str, Any], share: float) -> dict[str, Any]:
+    """Features that the platform sees at a share of the duration."""
+    return to_metric(features) if phase_at(share) == "weather fault" else features
+
+
+def version_at(index: int, share: float) -> str:
+    """Version that answers the request of this index: every so many go to v2 while it has a share."""
+    return "v2" if phase_at(share) == "v2 canary" and (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
+
+
+def clean(row: dict[str, Any]) -> dict[str, Any]:
+    """Features of a table's row, NaN as None."""
+    return {
+        name: None if isinstance(row[name], float) and math.isnan(row[name]) else row[name] for name in data.FEATURES
+    }
+
+
+class Replay:
+    """One run of the story."""
+
+    def __init__(self, servers: dict[str, str], exporter: str, duration: float, rate: float) -> None:
+        self._servers, self._duration, self._rate = servers, duration, rate
+        self._labels: list[tuple[float, int, str, str]] = []
+        self._log = client.EventLog(exporter)
+        self._open = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self.progress = Progress()
+        table = data.load()
+        after = table[~table["month"].isin(data.TRAINING_MONTHS)]
+        self._rows = after.head(int(duration * rate)).to_dict("records")
+        simulated = (self._rows[-1]["departs"] - self._rows[0]["departs"]).total_seconds()
+        self._speed = simulated / duration
+
+    async def run(self) -> None:
+        """Replay it all; returns when each request is answered and each label due is sent."""
+        begun = time.monotonic()
+        pending: set[asyncio.Task[None]] = set()
+        reporting = asyncio.create_task(self._report())
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)) as session:
+            for index, row in enumerate(self._rows):
+                due = begun + index / self._rate
+                if (wait := due - time.monotonic()) > 0:
+                    await asyncio.sleep(wait)
+                share = index / len(self._rows)
+                self.progress.share, self.progress.phase = share, phase_at(share)
+                self.progress.date = str(row["departs"].date())
+                await self._open.acquire()
+                task = asyncio.create_task(self._predict(session, index, row, share))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+                self._send_due(time.monotonic())
+            await asyncio.gather(*pending)
+        self.progress.share = 1.0
+        while self._labels:
+            self._send_due(time.monotonic())
+            await asyncio.sleep(0.05)
+        reporting.cancel()
+        stats = await asyncio.to_thread(self._log.close)
+        print(
+            json.dumps({**asdict(self.progress), "final": True, "labels_acknowledged": stats.acknowledged}), flush=True
+        )
+
+    async def _predict(self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], share: float) -> None:
+        body = {"instances": [features_at(clean(row), share)]}
+        self.progress.sent += 1
+        try:
+            async with session.post(self._servers[version_at(index, share)] + serve.PATH, json=body) as response:
+                response.raise_for_status()
+                answer = (await response.json(content_type=None))["predictions"][0]
+        except (aiohttp.ClientError, TimeoutError, KeyError):
+            self.progress.errors += 1
+            return
+        finally:
+            self._open.release()
+        self.progress.ok += 1
+        if row["late"] is None:
+            self.progress.never += 1
+            return
+        lands = time.monotonic() + max(0.0, row["landed_minutes"] * 60 / self._speed)
+        heapq.heappush(self._labels, (lands, index, answer["id"], "late" if row["late"] else "on_time"))
+
+    def _send_due(self, now: float) -> None:
+        while self._labels and self._labels[0][0] <= now:
+            _, _, identifier, label = heapq.heappop(self._labels)
+            self._log.send(events.Label(id=identifier, model=serve.MODEL, label=label, ts=time.time()))
+            self.progress.labels += 1
+
+    async def _report(self) -> None:
+        while True:
+            print(json.dumps(asdict(self.progress)), flush=True)
+            await asyncio.sleep(0.5)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", action="append", required=True, help="VERSION=URL")
+    parser.add_argument("--exporter", required=True, help="URL of the exporter")
+    parser.add_argument("--duration", type=float, required=True, help="seconds")
+    parser.add_argument("--rate", type=float, default=250.0, help="requests per second")
+    given = parser.parse_args()
+    servers = dict(text.split("=", 1) for text in given.server)
+
+    async def run() -> None:
+        await Replay(servers, given.exporter, given.duration, given.rate).run()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

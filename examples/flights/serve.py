@@ -1,0 +1,115 @@
+"""A model server for one version: predicts, measures itself, and tells the exporter of each prediction.
+
+v2 asks a remote feature service before it answers, which takes 120 ms: that is its flaw, made with a sleep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # single rows: threads only cost
+
+import train
+import uvicorn
+from prometheus_client import CollectorRegistry, generate_latest
+
+from exporters import client, events, instrument
+from midwatch import telemetry
+
+MODEL = "flight-delay"
+PATH = f"/v1/models/{MODEL}:predict"
+LOOKUP_SECONDS = {"v1": 0.0, "v2": 0.12}
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class App:
+    """KServe's v1 protocol for one version: `{"instances": [{feature: value}]}` in, predictions with their ids out."""
+
+    def __init__(self, version: str, log: client.EventLog, registry: CollectorRegistry) -> None:
+        self._version, self._log, self._registry = version, log, registry
+        self._classifier = train.load(version)
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/metrics":
+            await _respond(send, 200, generate_latest(self._registry))
+        elif scope["path"] == PATH:
+            await self._predict(await _body(receive), send)
+        else:
+            await _respond(send, 200 if scope["path"] == "/healthz" else 404, b"")
+
+    async def _predict(self, body: bytes, send: Send) -> None:
+        begun = time.perf_counter()
+        try:
+            instances = json.loads(body)["instances"]
+        except (ValueError, KeyError, TypeError):
+            await _respond(send, 400, b'{"error": "send {\\"instances\\": [...]}"}')
+            return
+        if LOOKUP_SECONDS[self._version]:
+            await asyncio.sleep(LOOKUP_SECONDS[self._version])
+        answers = [self._answer(instance, begun) for instance in instances]
+        await _respond(send, 200, json.dumps({"predictions": answers}).encode())
+
+    def _answer(self, features: dict[str, Any], begun: float) -> dict[str, Any]:
+        score = self._classifier.probability(features)
+        prediction = "late" if score >= train.THRESHOLDS[self._version] else "on_time"
+        identifier = str(uuid.uuid4())
+        self._log.send(
+            events.Prediction(
+                id=identifier,
+                model=MODEL,
+                version=self._version,
+                ts=time.time(),
+                duration_seconds=time.perf_counter() - begun,
+                prediction=prediction,
+                score=score,
+                features=features,
+                groups={"carrier": features["carrier"]},
+            )
+        )
+        return {"id": identifier, "prediction": prediction, "score": score}
+
+
+async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def _respond(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def main() -> None:
+    """Serve until SIGTERM, then send what the log still holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--version", choices=sorted(LOOKUP_SECONDS), required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--exporter", required=True, help="URL of the exporter")
+    given = parser.parse_args()
+    telemetry.setup(f"{MODEL}-{given.version}")
+    registry = CollectorRegistry()
+    measures = instrument.Server(MODEL, given.version, registry=registry, framework="scikit-learn")
+    log = client.EventLog(given.exporter)
+    app = measures.middleware(App(given.version, log, registry), only=lambda path: path == PATH)  # type: ignore[arg-type]
+    uvicorn.run(app, port=given.port, access_log=False, log_level="warning", loop="uvloop", lifespan="off")
+    log.close()
+
+
+if __name__ == "__main__":
+    main()

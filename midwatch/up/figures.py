@@ -1,0 +1,73 @@
+"""What Prometheus says of each model version now, and of the whole run at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from alerts import ruleset
+from midwatch import metrics, promql
+from midwatch.prometheus import Client
+from midwatch.promql import Expr
+from midwatch.spec import model as spec
+
+WINDOW = "15s"
+
+Key = tuple[str, str]
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """Figures by column, then by model and version; a column lacks the versions that have no data for it."""
+
+    columns: dict[str, dict[Key, float]] = field(default_factory=dict)
+
+    def keys(self) -> list[Key]:
+        """Every model and version with a figure."""
+        return sorted({key for column in self.columns.values() for key in column})
+
+
+def ask(client: Client, models: list[spec.Model]) -> Figures:
+    """Figures of the last moments; QueryError when Prometheus does not answer fully."""
+    figures = Figures()
+    for model in models:
+        for name, expr in _expressions(model).items():
+            column = figures.columns.setdefault(name, {})
+            for sample in client.query(expr):
+                column[sample.labels["model"], sample.labels["version"]] = sample.value
+    return figures
+
+
+def _expressions(model: spec.Model) -> dict[str, Expr]:
+    requests = promql.select(metrics.REQUESTS, model=model.name)
+    errors = promql.select(metrics.REQUESTS, model=model.name, outcome="error")
+    buckets = promql.select(metrics.REQUEST_DURATION, "_bucket", model=model.name)
+    rate = promql.sum_by(promql.rate(requests, WINDOW), *ruleset.BY_VERSION)
+    found = {
+        "requests/s": rate,
+        "errors": promql.sum_by(promql.rate(errors, WINDOW), *ruleset.BY_VERSION).over(rate, on=ruleset.BY_VERSION),
+        "p99": promql.histogram_quantile(0.99, promql.sum_by(promql.rate(buckets, WINDOW), *ruleset.BY_VERSION, "le")),
+    }
+    if model.task == "classification":
+        right, total = ruleset.right_outcomes(model.name, WINDOW)
+        found["accuracy"] = right.over(total, on=ruleset.BY_VERSION)
+    if model.drift:
+        found["drift votes"] = promql.max_by(promql.select(metrics.DRIFT_VOTES, model=model.name), *ruleset.BY_VERSION)
+    return found
+
+
+def counted(client: Client) -> float | None:
+    """Predictions as Prometheus counts them, by its newest scrape."""
+    return client.value(promql.sum_by(promql.select(metrics.REQUESTS)))
+
+
+def totals(client: Client) -> dict[str, float | None]:
+    """What the final document says of the run."""
+    up = promql.scraped()
+    return {
+        "predictions_counted": counted(client),
+        "labels_joined": client.value(promql.sum_by(promql.select(metrics.OUTCOMES))),
+        "labels_waiting": client.value(promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING))),
+        "predictions_waiting": client.value(promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING))),
+        "targets_up": client.value(promql.sum_by(up)),
+        "targets_total": client.value(promql.count(up)),
+    }

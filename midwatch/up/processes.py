@@ -1,0 +1,154 @@
+"""Starting, watching and stopping the plane's processes: whatever happens, none of them stays."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from midwatch.errors import Exit, MidwatchError, MissingProgramError
+
+TERM_SECONDS = 10.0
+"""How long a process may take to end by itself."""
+LOG_LINES = 12
+
+PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
+"""Names that a program has on PATH: Debian's first."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class PartDiedError(MidwatchError):
+    """A part of the plane ended by itself, or never became ready."""
+
+    exit = Exit.FAIL
+
+
+@dataclass(kw_only=True)
+class Part:
+    """One running process of the plane; one that `may_end` is not missed when it does."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int | None = None
+    may_end: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def find_program(name: str) -> str:
+    """Path of a program; MissingProgramError naming what to install."""
+    for candidate in PROGRAMS[name]:
+        if found := shutil.which(candidate):
+            return found
+    package = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}[name]
+    raise MissingProgramError(name, f"install the Debian package {package} (apt-get install {package})")
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+class Processes:
+    """The parts, in the order they were started."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self.parts: list[Part] = []
+
+    def start(
+        self, name: str, command: Sequence[str], *, folder: Path, port: int | None = None, may_end: bool = False
+    ) -> Part:
+        """Start a part in its own process group, its output in a log file; that of one that may end is piped to us."""
+        path = self._logs / f"{name}.log"
+        with path.open("ab") as log:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if may_end else log,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
+                )
+            except OSError as error:
+                raise PartDiedError(f"{name} cannot be started: {command[0]}: {error.strerror}") from error
+        part = Part(name=name, process=process, log=path, port=port, may_end=may_end)
+        self.parts.append(part)
+        return part
+
+    def ensure_alive(self) -> None:
+        """Raise PartDiedError, with its last log lines, when a part has ended."""
+        for part in self.parts:
+            code = part.process.poll()
+            if code is not None and not part.may_end:
+                raise PartDiedError(
+                    f"{part.name} ended with code {code}; its last lines ({part.log}):\n{_tail(part.log)}"
+                )
+
+    def stop(self, part: Part) -> None:
+        """End a part and everything it started."""
+        if part.process.poll() is None:
+            _signal_group(part.process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                part.process.wait(TERM_SECONDS)
+        _signal_group(part.process.pid, signal.SIGKILL)
+        part.process.wait()
+
+    def stop_all(self) -> None:
+        """End every part, the last one first."""
+        while self.parts:
+            self.stop(self.parts.pop())
+
+
+def wait_until_ready(part: Part, path: str, processes: Processes, *, seconds: float = 30.0) -> None:
+    """Wait for 200 from a part's path; PartDiedError when it ends or takes too long."""
+    import urllib.error
+    import urllib.request
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        processes.ensure_alive()
+        try:
+            with urllib.request.urlopen(part.url + path, timeout=1.0):  # noqa: S310 - a loopback URL of ours
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.05)
+    raise PartDiedError(
+        f"{part.name} was not ready after {seconds:g} s; its last lines ({part.log}):\n{_tail(part.log)}"
+    )
+
+
+def _end_with_parent() -> None:
+    """In the child: have the kernel kill it when `midwatch up` is gone, even by kill -9."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
