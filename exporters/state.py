@@ -31,8 +31,9 @@ SWEEP = 20_000
 Kept = Prediction | Label | kserve.RequestHalf | kserve.ResponseHalf
 
 
-def _hash(text: str, seed: int = 0) -> int:
-    return xxhash.xxh3_64_intdigest(text.encode(), seed)
+def _hash(text: str, kind: bytes = b"") -> int:
+    # A prefix, not a seed: XXH3 of a short text under one seed often equals that of another text under another seed.
+    return xxhash.xxh3_64_intdigest(kind + text.encode())
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):
@@ -414,8 +415,8 @@ def _identity(event: Kept) -> int:
     if isinstance(event, Prediction):
         return _hash(event.id)
     if isinstance(event, Label):
-        return _hash(event.id, seed=1)
-    return _hash(event.key, seed=2 if isinstance(event, kserve.RequestHalf) else 3)
+        return _hash(event.id, b"\0label\0")
+    return _hash(event.key, b"\0request\0" if isinstance(event, kserve.RequestHalf) else b"\0response\0")
 
 
 def _is_number(value: Any) -> bool:

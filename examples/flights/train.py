@@ -1,7 +1,7 @@
 """Train both versions on the first months, say how good they are, and write the table that drift is compared with.
 
 v1 is gradient boosting on everything known at scheduling time. v2 is what a careless release looks like: trained on the
-first week of January only, without weather, and calling a flight late at a probability of 10%.
+first week of January only, without weather, and calling a flight late at a probability of 5%.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import data
 
-THRESHOLDS = {"v1": 0.5, "v2": 0.1}
+THRESHOLDS = {"v1": 0.5, "v2": 0.05}
 """Probability of being late from which a flight is called late."""
 COLUMNS = {"v1": data.FEATURES, "v2": tuple(name for name in data.FEATURES if name not in data.WEATHER)}
 FIRST_WEEK = 6_100

@@ -1,0 +1,116 @@
+"""Builders and real programs that tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midwatch.spec import load, model
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def need_program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        message = f"{name} is not installed"
+        pytest.fail(message) if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") else pytest.skip(message)
+    return str(found)
+
+
+def wait_for(url: str, seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def platform_document(**changes: Any) -> dict[str, Any]:
+    """A good platform file; each test breaks or changes one thing."""
+    document: dict[str, Any] = {
+        "apiVersion": "midwatch/v1",
+        "platform": "test",
+        "owners": {"ml": {"page": ["oncall"], "ticket": ["chat"]}},
+        "channels": {
+            "oncall": {"pagerduty": {"routing_key_file": "/run/secrets/pd"}},
+            "chat": {"webhook": {"url": "http://127.0.0.1:1/chat"}},
+        },
+        "models": [
+            {
+                "name": "fraud",
+                "owner": "ml",
+                "task": "classification",
+                "positive": "fraud",
+                "groups": ["country"],
+                "slos": [
+                    {"name": "availability", "sli": "availability", "objective": "99.9%"},
+                    {"name": "latency", "sli": {"latency": {"threshold": "250ms"}}, "objective": "99%"},
+                    {"name": "accuracy", "sli": {"outcome": "correct"}, "objective": "80%"},
+                ],
+            }
+        ],
+    }
+    return document | changes
+
+
+def platform(**changes: Any) -> model.Platform:
+    return model.Platform.model_validate(platform_document(**changes))
+
+
+@pytest.fixture
+def make_platform() -> Any:
+    return platform
+
+
+@pytest.fixture
+def make_document() -> Any:
+    return platform_document
+
+
+@pytest.fixture
+def load_text(tmp_path: Path) -> Any:
+    def loaded(text: str) -> model.Platform:
+        file = tmp_path / "platform.yaml"
+        file.write_text(text)
+        return load.load_platform(file)
+
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Prometheus that scrapes itself."""
+    program = need_program("prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
+    port = free_port()
+    (folder / "prometheus.yml").write_text(
+        "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+        f"scrape_configs: [{{job_name: self, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+    )
+    command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command.append(f"--web.listen-address=127.0.0.1:{port}")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/-/ready")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,337 @@
+"""The exporter as its clients meet it: a process, its HTTP, rubbish, slow clients, a full disk, kill -9."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+BASE = {"model": "fraud", "version": "v1"}
+
+
+class Running:
+    def __init__(self, process: subprocess.Popen[str], url: str, errors: list[str]) -> None:
+        self.process, self.errors = process, errors
+        self.host, port = url.removeprefix("http://").rsplit(":", 1)
+        self.port = int(port)
+
+    def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def events(self, *lines: dict | bytes, **headers: str) -> tuple[int, dict]:
+        body = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+        status, text = self.ask("POST", "/events", body, headers)
+        return status, json.loads(text)
+
+    def metric(self, name: str) -> float | None:
+        match = re.search(rf"^{re.escape(name)} (\S+)$", self.ask("GET", "/metrics")[1], re.M)
+        return float(match[1]) if match else None
+
+
+@contextmanager
+def exporter(state: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
+    command = [
+        sys.executable,
+        "-m",
+        "midwatch.cli",
+        "exporter",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--state",
+        str(state),
+    ]
+    process = subprocess.Popen(
+        [*command, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    )
+    errors: list[str] = []
+    try:
+        url = ""
+        for line in process.stderr or ():
+            errors.append(line)
+            if line.startswith("{") and json.loads(line)["message"] == "ready":
+                url = json.loads(line)["url"]
+                break
+        assert url, "".join(errors)
+        reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        yield Running(process, url, errors)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(20)
+        if process.stderr:
+            process.stderr.close()
+
+
+def prediction(identifier: str, **changes) -> dict:
+    event = {
+        "event": "prediction",
+        "id": identifier,
+        "ts": time.time(),
+        "prediction": "fraud",
+        "duration_seconds": 0.01,
+    }
+    return event | BASE | changes
+
+
+def label(identifier: str, **changes) -> dict:
+    return {"event": "label", "id": identifier, "model": "fraud", "label": "fraud", "ts": time.time()} | changes
+
+
+REQUESTS = 'ml_requests_total{model="fraud",outcome="ok",version="v1"}'
+OUTCOMES = 'ml_outcomes_total{actual="fraud",model="fraud",predicted="fraud",version="v1"}'
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with exporter(tmp_path_factory.mktemp("state") / "s") as made:
+        yield made
+
+
+def test_ndjson_arrays_and_single_objects_are_all_taken(running: Running) -> None:
+    before = running.metric(REQUESTS) or 0
+    assert running.events(prediction("n1"), prediction("n2"))[0] == 200
+    body = json.dumps([prediction("n3"), label("n3")]).encode()
+    assert running.ask("POST", "/events", body)[0] == 200
+    assert running.ask("POST", "/events", json.dumps(prediction("n4")).encode())[0] == 200
+    packed = gzip.compress(json.dumps(prediction("n5")).encode())
+    assert running.ask("POST", "/events", packed, {"content-encoding": "gzip"})[0] == 200
+    assert running.metric(REQUESTS) == before + 5
+
+
+def test_a_retry_is_a_duplicate_and_still_ok(running: Running) -> None:
+    event = prediction("again")
+    assert running.events(event)[1]["accepted"] == 1
+    status, answer = running.events(event)
+    assert (status, answer["accepted"], answer["duplicates"]) == (200, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"event":"prediction"', "not_json"),
+        (b'{"event":"label","id":"x","model":"m","label":NaN,"ts":1}', "not_json"),
+        (b'{"event":"prediction","id":"x","model":"m","version":"v","ts":1e999,"prediction":"a"}', "invalid"),
+        (b'{"event":"label","id":"\xff\xfe","model":"m","label":1,"ts":1}', "not_json"),
+        (b'{"event":"label","id":7,"model":"m","label":1,"ts":1}', "invalid"),
+        (b'{"event":"other","id":"x"}', "invalid"),
+        (b"[1]", "invalid"),
+        (json.dumps(prediction("x", score=1.5)).encode(), "invalid"),
+        (json.dumps(prediction("x", ts=time.time() + 3600)).encode(), "in_future"),
+        (json.dumps(prediction("x", ts=time.time() - 1e8)).encode(), "too_old"),
+        (json.dumps(prediction("x", ts="2026-01-01T00:00:00")).encode(), "no_time_zone"),
+        (json.dumps(prediction("x", prediction=None)).encode(), "no_prediction"),
+    ],
+    ids=[
+        "cut off", "NaN", "infinity", "no UTF-8", "number as id", "unknown event", "array in a line", "score over 1",
+        "future", "years ago", "no time zone", "no prediction",
+    ],
+)  # fmt: skip
+def test_the_good_events_of_a_batch_are_kept_and_the_bad_line_is_named(
+    running: Running, bad: bytes, reason: str
+) -> None:
+    first, last = f"first-{reason}-{len(bad)}", f"last-{reason}-{len(bad)}"
+    status, answer = running.events(prediction(first), bad, prediction(last))
+    assert status == 422
+    assert answer["accepted"] == 2
+    assert [(entry["line"], entry["reason"]) for entry in answer["refused"]] == [(2, reason)]
+    assert running.events(prediction(first), prediction(last))[1]["duplicates"] == 2
+
+
+def test_a_label_of_another_model_is_named_as_such(running: Running) -> None:
+    running.events(prediction("mine"))
+    status, answer = running.events(label("mine", model="other"))
+    assert status == 422
+    assert "another model" in answer["refused"][0]["message"]
+
+
+def test_bodies_without_an_event_are_refused(running: Running) -> None:
+    for body in (b"", b"[", b"\n\n", b"[]"):
+        assert running.ask("POST", "/events", body)[0] == 422
+
+
+def test_unknown_paths_and_methods_say_what_there_is(running: Running) -> None:
+    assert running.ask("GET", "/nothing")[0] == 404
+    assert running.ask("GET", "/events")[0] == 405
+    assert running.ask("GET", "/healthz")[0] == running.ask("GET", "/readyz")[0] == 200
+
+
+def test_a_gigantic_body_is_refused_before_it_is_read(running: Running) -> None:
+    with socket.create_connection((running.host, running.port), timeout=5) as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n")
+        assert b"413" in client.recv(1000)
+
+
+def test_a_gzip_bomb_and_an_endless_chunked_body_are_refused(running: Running) -> None:
+    bomb = gzip.compress(b"0" * (32 * 2**20))
+    with socket.create_connection((running.host, running.port), timeout=10) as client:
+        head = f"POST /events HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: {len(bomb)}\r\n\r\n"
+        client.sendall(head.encode() + bomb)
+        assert b"413" in client.recv(1000)
+    with socket.create_connection((running.host, running.port), timeout=10) as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        chunk = b"100000\r\n" + b"0" * 0x100000 + b"\r\n"
+        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as it comes
+            for _ in range(64):
+                client.sendall(chunk)
+                time.sleep(0.005)
+
+
+def test_what_is_not_http_ends_the_connection_with_400(running: Running) -> None:
+    with socket.create_connection((running.host, running.port), timeout=5) as client:
+        client.sendall(b"\x16\x03\x01 what\r\n\r\n")
+        assert b"400" in client.recv(1000)
+
+
+def test_pipelined_requests_are_answered_in_order(running: Running) -> None:
+    bodies = [json.dumps(prediction(f"pipe{number}")).encode() for number in range(100)]
+    bodies[50] = b"{}"
+    text = b"".join(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(b) + b for b in bodies)
+    with socket.create_connection((running.host, running.port), timeout=5) as client:
+        client.sendall(text)
+        seen = b""
+        while seen.count(b"HTTP/1.1") < 100:
+            seen += client.recv(65536)
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", seen)
+    assert statuses == [b"200"] * 50 + [b"422"] + [b"200"] * 49
+
+
+def test_a_thousand_half_open_clients_stall_nobody(running: Running) -> None:
+    clients = [socket.create_connection((running.host, running.port)) for _ in range(1000)]
+    try:
+        for client in clients:
+            client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-le")
+        assert running.events(prediction("beside the slow"))[0] == 200
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_the_inference_loggers_cloud_events_become_a_prediction(running: Running) -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "k1", "ce-inferenceservicename": "fraud", "ce-endpoint": "v1"}
+    before = running.metric(REQUESTS) or 0
+    kinds = {"request": b'{"instances":[{"x":1}]}', "response": b'{"predictions":["fraud"]}'}
+    for kind, body in kinds.items():
+        ce_type = {"ce-type": f"org.kubeflow.serving.inference.{kind}"}
+        assert running.ask("POST", "/kserve", body, headers | ce_type)[0] == 200
+    assert running.metric(REQUESTS) == before + 1
+    assert running.ask("POST", "/kserve", b"{", headers | {"ce-type": "nothing"})[0] == 422
+    assert running.events(label("k1"))[1]["accepted"] == 1
+
+
+def test_sigkill_under_load_loses_nothing_acknowledged_and_counts_nothing_twice(tmp_path: Path) -> None:
+    acknowledged = 0
+    for round_ in range(3):
+        with exporter(tmp_path) as made:
+            if round_:
+                assert made.metric(REQUESTS) == acknowledged
+            killer = threading.Timer(0.3, made.process.send_signal, (signal.SIGKILL,))
+            killer.start()
+            batch: list[dict] = []
+            try:
+                for number in range(100_000):
+                    batch = [prediction(f"{round_}-{number}-{place}") for place in range(20)]
+                    assert made.events(*batch)[0] == 200
+                    acknowledged += 20
+            except (OSError, http.client.HTTPException):
+                pass
+            killer.join()
+        with exporter(tmp_path) as made:
+            answer = made.events(*batch)[1]
+            acknowledged += answer["accepted"] + answer["duplicates"]
+    with exporter(tmp_path) as made:
+        assert made.metric(REQUESTS) == acknowledged
+
+
+def test_a_full_disk_answers_503_and_takes_events_again_when_there_is_room(tmp_path: Path) -> None:
+    script = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY));"
+    script += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+    script += "sys.argv = ['midwatch', *sys.argv[1:]]; runpy.run_module('midwatch.cli', run_name='__main__')"
+    command = [sys.executable, "-c", script, "exporter", "serve", "--listen", "127.0.0.1:0", "--state", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    made = Running(process, json.loads(process.stderr.readline())["url"], [])
+    kept, status = 0, 200
+    while status == 200:
+        status, answer = made.events(*(prediction(f"full-{kept}-{place}") for place in range(50)))
+        kept += answer.get("accepted", 0)
+    assert status == 503
+    assert "not durable" in answer["error"]
+    assert made.ask("GET", "/readyz")[0] == 503
+    assert made.metric(REQUESTS) == kept
+    subprocess.run(["prlimit", "--pid", str(process.pid), "--fsize=unlimited"], check=True)
+    assert made.events(*(prediction(f"full-{kept}-{place}") for place in range(50)))[1]["accepted"] == 50
+    assert made.ask("GET", "/readyz")[0] == 200
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    with exporter(tmp_path) as again:
+        assert again.metric(REQUESTS) == kept + 50
+
+
+def refused(*options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "midwatch.cli", "exporter", "serve", *options],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_start_says_so_in_a_line(tmp_path: Path, running: Running) -> None:
+    state = str(tmp_path / "s")
+    taken = f"127.0.0.1:{running.port}"
+    assert "choose another with --listen" in refused("--listen", taken, "--state", state)
+    assert "--token-file" in refused("--listen", "0.0.0.0:0", "--state", state)
+    assert "write HOST:PORT" in refused("--listen", "nowhere", "--state", state)
+    assert "needs a folder it may write to" in refused("--listen", "127.0.0.1:0", "--state", "/proc/nothing")
+    assert "cannot be read" in refused("--token-file", "/nothing", "--state", state)
+
+
+def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    with exporter(tmp_path / "s", "--token-file", str(tmp_path / "token")) as made:
+        assert made.ask("GET", "/healthz")[0] == 200
+        assert made.ask("GET", "/metrics")[0] == 401
+        assert made.ask("GET", "/metrics", headers={"authorization": "Bearer wrong"})[0] == 401
+        assert made.ask("GET", "/metrics", headers={"authorization": "Bearer secret"})[0] == 200
+
+
+def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document) -> None:
+    (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef")
+    personal = {"drop": ["email"], "hash": ["customer"], "key_file": "key"}
+    document = make_document(exporter={"personal": personal})
+    document["models"][0]["groups"] = ["customer"]
+    document["models"][0]["drift"] = {"reference": "none.npz", "features": {"amount": "numeric"}}
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    fields = {"email": "mail@example", "customer": "Erika-Mustermann", "amount": 1.0}
+    with exporter(tmp_path / "s", "-f", str(tmp_path / "platform.yaml")) as made:
+        assert made.events(prediction("p", features=fields, groups={"customer": "Erika-Mustermann"}))[0] == 200
+        written = b"".join(path.read_bytes() for path in (tmp_path / "s").glob("*.log"))
+    assert b"amount" in written
+    assert b"mail@example" not in written
+    assert b"Mustermann" not in written
