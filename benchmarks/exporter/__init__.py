@@ -1,1 +1,0 @@
-"""What one exporter process takes: events with durable acknowledgement, memory, scrapes, and what survives kill -9."""
