@@ -79,6 +79,7 @@ class EventLog:
         """Send what is queued, for at most `timeout` seconds, and end; what is left then counts as dropped."""
         self._deadline = time.monotonic() + timeout
         self._thread.join(timeout + TIMEOUT_SECONDS)
+        self._disconnect()
         self.stats.dropped += self._queue.qsize()
         return self.stats
 

@@ -91,6 +91,8 @@ def _metric(family: Family, points: list[Any]) -> sdk.Metric:
 
 def _number_points(family: Family, begun: int, now: int) -> Iterator[sdk.NumberDataPoint]:
     for sample in family.samples:
+        if sample.name.endswith("_created"):  # when a counter began: the client library's own, not a value of it
+            continue
         yield sdk.NumberDataPoint(dict(sample.labels), begun, now, sample.value)
 
 

@@ -1,0 +1,183 @@
+"""Rules and routes: what fires, what stays silent, who is told; judged by promtool and amtool."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alerts import check, render, routes, ruleset
+from tests.conftest import need_program
+
+DRIFT = {"reference": "r.npz", "window": "1m", "features": {"x": "numeric"}}
+
+
+@pytest.fixture
+def platform(make_platform, make_document):
+    models = make_document()["models"]
+    models[0]["drift"] = DRIFT
+    for slo in models[0]["slos"]:
+        slo["alert"] = {"over": "5m", "for": "2m", "min_events": 50}
+    return make_platform(models=models)
+
+
+@pytest.fixture
+def files(platform) -> dict[str, str]:
+    return render.render_files(platform)
+
+
+def rules(files: dict[str, str]) -> list[dict]:
+    found = []
+    for name, text in files.items():
+        if "/rules/" in name:
+            assert text.count("\n---") == 0, "Prometheus reads only the first document of a file"
+            found += [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    return found
+
+
+def test_promtool_and_amtool_accept_what_is_rendered(files) -> None:
+    need_program("promtool")
+    need_program("amtool")
+    assert check.check_files(files) == []
+
+
+def test_what_promtool_rejects_is_a_problem_with_its_file(files) -> None:
+    need_program("promtool")
+    files["prometheus/rules/plane.yml"] = files["prometheus/rules/plane.yml"].replace("up{", "up{{")
+    (problem,) = check.check_files(files)
+    assert problem.file == "prometheus/prometheus.yml"
+    assert "promtool" in problem.message
+
+
+def test_every_alert_has_owner_severity_summary_and_a_runbook_page(files) -> None:
+    for rule in rules(files):
+        name = rule["alert"]
+        page = Path("alerts/runbooks") / f"{name}.md"
+        assert page.read_text().startswith(f"# {name}\n"), name
+        assert rule["annotations"]["summary"]
+        if name != ruleset.DEADMAN:
+            assert rule["labels"]["owner"] == "ml"
+            assert rule["labels"]["severity"] in ("page", "ticket")
+            assert rule["annotations"]["runbook_url"].endswith(name)
+            assert rule["annotations"]["description"]
+
+
+def test_no_runbook_page_is_without_an_alert(files) -> None:
+    names = {rule["alert"] for rule in rules(files)}
+    assert {path.stem for path in Path("alerts/runbooks").glob("*.md")} == names
+
+
+COUNTERS = {
+    "ok": 'ml_requests_total{model="fraud",version="v1",outcome="ok"}',
+    "error": 'ml_requests_total{model="fraud",version="v1",outcome="error"}',
+    "fast": 'ml_request_duration_seconds_bucket{model="fraud",version="v1",le="0.25"}',
+    "all": 'ml_request_duration_seconds_count{model="fraud",version="v1"}',
+    "right": 'ml_outcomes_total{model="fraud",version="v1",predicted="a",actual="a"}',
+    "right too": 'ml_outcomes_total{model="fraud",version="v1",predicted="b",actual="b"}',
+    "wrong": 'ml_outcomes_total{model="fraud",version="v1",predicted="a",actual="b"}',
+    "votes": 'ml_drift_votes{model="fraud",version="v1"}',
+    "ended": 'ml_drift_window_end_timestamp_seconds{model="fraud",version="v1"}',
+    "up": 'up{job="midwatch-exporter",instance="e"}',
+    "judge": 'midwatch_drift_worker_up{instance="e"}',
+    "kept": 'midwatch_exporter_events_total{kind="event",result="dropped",reason="not_durable"}',
+    "damage": "midwatch_exporter_journal_corruptions_total",
+}
+HEALTHY = {"ok": "0+100x60", "fast": "0+99.9x60", "all": "0+100x60", "right": "0+90x60", "wrong": "0+10x60",
+           "up": "1x60", "judge": "1x60", "votes": "0x60", "ended": "0+60x60"}  # fmt: skip
+
+CASES = {
+    "all is well": ({}, set()),
+    "one percent of errors": ({"error": "0+1x60"}, {"ModelErrorsHigh"}),
+    "only errors": ({"ok": None, "error": "0+100x60"}, {"ModelErrorsHigh"}),
+    "too few requests to say": ({"ok": "0+1x60", "error": "0+1x60"}, set()),
+    "errors that are over": ({"error": "0+9x30 270x30"}, set()),
+    "slow": ({"fast": "0+90x60"}, {"ModelLatencyHigh"}),
+    "all slow": ({"fast": "0x60"}, {"ModelLatencyHigh"}),
+    "wrong, over several classes": ({"right too": "0+5x60", "wrong": "0+40x60"}, {"ModelAccuracyLow"}),
+    "only wrong": ({"right": None, "wrong": "0+90x60"}, {"ModelAccuracyLow"}),
+    "few labels": ({"right": None, "wrong": "0+2x60"}, set()),
+    "drift": ({"votes": "2x60"}, {"ModelInputDrift"}),
+    "votes below the quorum": ({"votes": "1x60"}, set()),
+    "drift that nobody judges any more": ({"votes": "2x60", "ended": "0+60x40 2400x20"}, set()),
+    "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData"}),
+    "never any traffic": ({"ok": None, "fast": None, "all": None, "right": None, "wrong": None}, {"ModelNoData"}),
+    "exporter away": ({"up": "1x20 0x40"}, {"ExporterDown"}),
+    "judge away": ({"judge": "0x60"}, {"DriftJudgeDown"}),
+    "full disk": ({"kept": "0x55 100x5"}, {"ExporterCannotKeepEvents"}),
+    "damage": ({"damage": "0x50 1x10"}, {"ExporterJournalDamaged"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exactly_the_alerts_that_should_fire_do(case: str, files, tmp_path: Path) -> None:
+    promtool = need_program("promtool")
+    changes, firing = CASES[case]
+    for name, text in files.items():
+        if "/rules/" in name:
+            (tmp_path / Path(name).name).write_text(text)
+    series = {**HEALTHY, **changes}
+    names = sorted({rule["alert"] for rule in rules(files)})
+    firing = firing | {ruleset.DEADMAN}
+    test = {
+        "rule_files": [path.name for path in sorted(tmp_path.glob("*.yml"))],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": COUNTERS[key], "values": text} for key, text in series.items() if text],
+                "promql_expr_test": [
+                    {
+                        "expr": f'count by (alertname) (ALERTS{{alertname="{name}", alertstate="firing"}})',
+                        "eval_time": "56m",
+                        "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1}] if name in firing else [],
+                    }
+                    for name in names
+                ],
+            }
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        (["alertname=ModelErrorsHigh", "owner=ml", "severity=page"], "ml-page"),
+        (["alertname=ModelNoData", "owner=ml", "severity=ticket"], "ml-ticket"),
+        ([f"alertname={ruleset.DEADMAN}", "severity=none"], routes.NOBODY),
+        (["alertname=Stranger"], routes.UNROUTED),
+    ],
+    ids=["page", "ticket", "deadman", "no owner"],
+)
+def test_alerts_go_where_owner_and_severity_say(files, tmp_path: Path, labels: list[str], receiver: str) -> None:
+    amtool = need_program("amtool")
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(files["alertmanager/alertmanager.yml"])
+    command = [amtool, "config", "routes", "test", f"--config.file={file}", *labels]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == receiver
+
+
+def test_with_a_sink_nobody_else_is_told(platform) -> None:
+    plane = render.Plane(exporters=("127.0.0.1:1",), alertmanager="127.0.0.1:2", sink_url="http://127.0.0.1:3/deliver")
+    document = yaml.safe_load(render.render_files(platform, plane)["alertmanager/alertmanager.yml"])
+    integrations = [kind for receiver in document["receivers"] for kind in receiver if kind != "name"]
+    assert set(integrations) == {"webhook_configs"}
+    urls = {hook["url"] for receiver in document["receivers"] for hook in receiver.get("webhook_configs", [])}
+    assert urls == {"http://127.0.0.1:3/deliver/oncall", "http://127.0.0.1:3/deliver/chat"}
+
+
+def test_secrets_are_files_in_what_is_rendered(make_platform) -> None:
+    channels = {
+        "oncall": {"slack": {"api_url_file": "/run/s", "channel": "#x"}},
+        "chat": {"email": {"to": "a@b.c", "from": "m@b.c", "smarthost": "b.c:25", "auth_username": "m",
+                           "auth_password_file": "/run/p"}},
+    }  # fmt: skip
+    text = render.render_files(make_platform(channels=channels))["alertmanager/alertmanager.yml"]
+    assert "api_url_file: /run/s" in text
+    assert "auth_password_file: /run/p" in text

@@ -1,0 +1,158 @@
+"""`midwatch up`, for real: the story ends in a document that adds up, and nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from midwatch.up import sink
+from tests.conftest import need_program
+
+UP = [sys.executable, "-m", "midwatch.cli", "up", "-f"]
+
+
+def still_running(state: Path) -> list[int]:
+    """Processes whose command line names the state folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(state) in command and "midwatch.cli\0up" not in command:
+            found.append(int(entry.name))
+    return found
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def programs() -> None:
+    need_program("prometheus-alertmanager")
+    need_program("prometheus")
+
+
+@pytest.mark.timeout(180)
+def test_the_flights_story_adds_up(programs, tmp_path: Path) -> None:
+    command = [*UP, "examples/flights/platform.yaml", "--duration", "45s", "--json", "--state", str(tmp_path / "s")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    document = json.loads(done.stdout)
+    assert document["predictions_sent"] == document["predictions_counted"] > 5000
+    assert document["labels_joined"] == document["labels_sent"] > 5000
+    assert document["predictions_waiting"] == document["predictions_sent"] - document["labels_joined"]
+    assert document["targets_up"] == document["targets_total"] == 3
+    alerts = {(alert["name"], alert["version"]): alert for alert in document["alerts"]}
+    drift, slow = alerts["ModelInputDrift", "v1"], alerts["ModelLatencyHigh", "v2"]
+    for alert in (drift, slow):
+        assert (alert["severity"], alert["owner"]) == ("page", "ml-serving")
+        assert alert["summary"]
+        assert alert["runbook_url"].endswith(f"{alert['name']}.md")
+    assert drift["resolved_at"] is not None
+    assert ("ModelLatencyHigh", "v1") not in alerts
+    assert document["pages_delivered"] >= 2
+    assert still_running(tmp_path) == []
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_document) -> Path:
+    document = make_document(prometheus={"scrape_interval": "1s", "evaluation_interval": "1s"})
+    server = "import http.server,sys; http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"  # noqa: E501
+    document["local"] = {
+        "servers": [{"name": "web", "command": ["{python}", "-c", server, "{port}"], "ready": "/"}],
+        "traffic": {"name": "t", "command": ["{python}", "-c", "import time; time.sleep(100)"]},
+    }
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+def started(file: Path, state: Path) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    process = subprocess.Popen([*UP, str(file), "--state", str(state)], stderr=subprocess.PIPE, text=True)
+    inventory = state / "plane.json"
+    wait_until(lambda: inventory.exists() and "traffic" in inventory.read_text() or process.poll() is not None)
+    assert process.poll() is None
+    parts = json.loads(inventory.read_text())["parts"]
+    return process, {part["name"]: part["pid"] for part in parts}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "term", "kill -9"])
+def test_however_it_ends_no_process_stays(programs, small: Path, tmp_path: Path, how: signal.Signals) -> None:
+    process, parts = started(small, tmp_path / "s")
+    assert {"prometheus", "alertmanager", "exporter", "server-web", "traffic-t"} == set(parts)
+    process.send_signal(how)
+    process.communicate(timeout=40)
+    wait_until(lambda: not any(alive(pid) for pid in parts.values()), 5)
+    assert still_running(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["exporter", "prometheus", "server-web"])
+def test_a_part_that_dies_is_named_with_its_last_lines(programs, small: Path, tmp_path: Path, name: str) -> None:
+    process, parts = started(small, tmp_path / "s")
+    os.kill(parts[name], signal.SIGKILL)
+    _, errors = process.communicate(timeout=40)
+    assert process.returncode == 1
+    assert f"{name} ended with code -9; its last lines" in errors
+    assert "Traceback" not in errors
+    assert not any(alive(pid) for pid in parts.values())
+
+
+def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
+    environment = {**os.environ, "PATH": "/nowhere"}
+    done = subprocess.run([*UP, str(small)], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "apt-get install prometheus" in done.stderr
+    for options in (["--duration", "soon"], ["--state", "/proc/nothing"]):
+        done = subprocess.run([*UP, str(small), *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_the_sink_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> None:
+    receiver = sink.Sink(tmp_path / "deliveries.jsonl")
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "A", "severity": "page", "owner": "ml"},
+        "annotations": {"summary": "s"},
+        "startsAt": "2026-01-01T00:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": "f",
+    }
+
+    def deliver(body: bytes) -> int:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{receiver.url}/oncall", body), timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    assert deliver(json.dumps({"alerts": [alert]}).encode()) == 200
+    assert receiver.alerts[0].resolved_at is None
+    resolved = {**alert, "status": "resolved", "endsAt": "2026-01-01T00:01:00Z"}
+    assert deliver(json.dumps({"alerts": [resolved]}).encode()) == 200
+    assert [(one.channel, one.resolved_at) for one in receiver.alerts] == [("oncall", "2026-01-01T00:01:00Z")]
+    assert deliver(b"{") == deliver(b'{"alerts": [{}]}') == 400
+    receiver.close()
+    assert len((tmp_path / "deliveries.jsonl").read_text().splitlines()) == 3
