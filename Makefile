@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test bench lint programs clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
-	$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
+	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
 
 test: $(READY) programs lint ## everything CI checks
 	$(BIN)/pytest $(ARGS)

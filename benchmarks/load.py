@@ -100,7 +100,6 @@ async def singles(port: int, seconds: float, rate: float, prefix: str) -> dict[s
     loop = asyncio.get_running_loop()
     body = template(1, 0)
     total = int(rate * seconds)
-    idle: list[_Client] = []
     waiting: list[tuple[float, int]] = []
     due_of: dict[_Client, float] = {}
     latencies: list[float] = []
@@ -122,8 +121,7 @@ async def singles(port: int, seconds: float, rate: float, prefix: str) -> dict[s
         due_of[client] = due
         client.transport.write(post(b"/events", body.replace(MARK, f"{prefix}{number:07d}".encode())))
 
-    for _ in range(128):
-        idle.append((await loop.create_connection(lambda: _Client(done), "127.0.0.1", port))[1])
+    idle = [(await loop.create_connection(lambda: _Client(done), "127.0.0.1", port))[1] for _ in range(128)]
     begun, number = time.perf_counter(), 0
     while number < total:
         now = time.perf_counter()

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def load(path: Path) -> Reference:
         raise InvalidInputError.at(
             path, error.strerror or str(error), remedy="midwatch drift fit writes one"
         ) from error
-    except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InvalidInputError.at(path, f"not a drift reference: {error}", remedy="fit it again") from error
     if head.get("version") != VERSION:
         message = f"a reference of version {head.get('version')}; this Midwatch reads {VERSION}"

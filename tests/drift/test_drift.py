@@ -68,7 +68,9 @@ def test_counts_of_parts_add_up_to_those_of_the_whole(parts: int) -> None:
     values[::13] = np.nan
     grid = counts.NumericGrid.fit(values)
     whole = grid.count(values)
-    merged = sum((grid.count(part) for part in np.array_split(values, parts)[1:]), grid.count(np.array_split(values, parts)[0]))
+    merged = sum(
+        (grid.count(part) for part in np.array_split(values, parts)[1:]), grid.count(np.array_split(values, parts)[0])
+    )
     assert (merged.cells == whole.cells).all()
     assert merged.missing == whole.missing > 0
 
@@ -205,12 +207,16 @@ def drift(*arguments: object) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("drift")
     generator = source(6)
-    parquet.write_table(pa.table({"x": generator.normal(size=5000), "c": generator.choice(["a", "b"], 5000)}), made / "train.parquet")
+    parquet.write_table(
+        pa.table({"x": generator.normal(size=5000), "c": generator.choice(["a", "b"], 5000)}), made / "train.parquet"
+    )
     for name, shift, size in (("calm", 0, 1000), ("moved", 2, 1000), ("few", 0, 10)):
         table = pa.table({"x": generator.normal(shift, 1, size), "c": generator.choice(["a", "b"], size)})
         parquet.write_table(table, made / f"{name}.parquet")
     parquet.write_table(pa.table({"y": [1.0]}), made / "other.parquet")
-    parquet.write_table(pa.table({"x": pa.array([], pa.float64()), "c": pa.array([], pa.string())}), made / "empty.parquet")
+    parquet.write_table(
+        pa.table({"x": pa.array([], pa.float64()), "c": pa.array([], pa.string())}), made / "empty.parquet"
+    )
     (made / "cut.parquet").write_bytes((made / "calm.parquet").read_bytes()[:-10])
     assert drift("fit", made / "train.parquet", "-o", made / "r.npz").returncode == 0
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from exporters import driftworker, events
+from exporters import driftworker, events, journal
 from exporters.store import Store
 from midwatch.spec import load, model
 from monitors.drift import reference
@@ -93,7 +92,7 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing(platform_file: Path
     driftworker._read(through, tmp_path / "s")
     halfway = judge_of(platform_file)
     halfway.take(group[:100])
-    halfway.position = driftworker.journal.Position(1, next(iter(driftworker.journal.follow(tmp_path / "s", (0, 0)))).end[1])
+    halfway.position = next(journal.follow(tmp_path / "s", journal.Position(0, 0))).end
     restarted = judge_of(platform_file, halfway.saved())
     driftworker._read(restarted, tmp_path / "s")
     assert restarted.position == through.position
@@ -137,4 +136,3 @@ def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -
     process.stdin.close()
     assert process.wait(10) == 0
     process.stdout.close()
-    assert os.path.exists(state / "drift")

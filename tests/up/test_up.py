@@ -84,7 +84,7 @@ def small(tmp_path: Path, make_document) -> Path:
 def started(file: Path, state: Path) -> tuple[subprocess.Popen[str], dict[str, int]]:
     process = subprocess.Popen([*UP, str(file), "--state", str(state)], stderr=subprocess.PIPE, text=True)
     inventory = state / "plane.json"
-    wait_until(lambda: inventory.exists() and "traffic" in inventory.read_text() or process.poll() is not None)
+    wait_until(lambda: (inventory.exists() and "traffic" in inventory.read_text()) or process.poll() is not None)
     assert process.poll() is None
     parts = json.loads(inventory.read_text())["parts"]
     return process, {part["name"]: part["pid"] for part in parts}
