@@ -16,7 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 
 bench: $(READY) programs ## the figures, as tables
 	$(BIN)/python -m benchmarks $(FLAGS)
@@ -25,10 +25,10 @@ programs:
 	@scripts/programs prometheus prometheus-alertmanager
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV) || { echo 'python3 -m venv failed: install the package python3-venv' >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[flights,dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) >&2 || { echo 'python3 -m venv failed: install the package python3-venv' >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[flights,dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

@@ -13,7 +13,7 @@ CACHE = Path(__file__).parent / ".cache"
 TABLE = CACHE / "flights.parquet"
 
 LATE_MINUTES = 15
-TRAINING_MONTHS = (1, 2, 3)
+TRAINING_MONTHS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 WEATHER = ("temp", "humid", "wind_speed", "visib", "precip", "pressure")
 NUMERIC = ("hour", "weekday", "distance", *WEATHER)

@@ -1,4 +1,4 @@
-"""Replay the flights after the training months, in time order and quicker, through the model servers; send the labels.
+"""Replay the flights from September on in time order, quicker, through the model servers; send the labels.
 
 The story, in shares of the duration: calm; the weather feed switches to metric units; calm; v2 gets a share of the
 traffic; calm. A label is sent when the flight would have landed at the replay's pace. Progress: JSON lines on standard
