@@ -113,7 +113,8 @@ class Judge:
             limit = now - self._models[model].window - GRACE
             for window in sorted((window for window in windows if window.start <= limit), key=lambda one: one.start):
                 windows.remove(window)
-                self._judge(model, version, window)
+                with telemetry.span("judge drift window", model=model, version=version, samples=window.samples):
+                    self._judge(model, version, window)
                 ended = True
         return ended
 

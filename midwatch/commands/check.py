@@ -11,7 +11,7 @@ import typer
 
 from midwatch.errors import Exit, InvalidInputError
 
-app = typer.Typer(help="Check the platform file and everything rendered from it.")
+app = typer.Typer(help="Check the platform file and everything rendered from it.", add_completion=False)
 
 
 @app.command()

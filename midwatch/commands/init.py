@@ -10,7 +10,7 @@ import typer
 
 from midwatch.errors import MidwatchError
 
-app = typer.Typer(help="Write a commented platform.yaml to start from.")
+app = typer.Typer(help="Write a commented platform.yaml to start from.", add_completion=False)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import typer
 
 from midwatch.errors import InvalidInputError, MidwatchError, Problem
 
-app = typer.Typer(help="Write Prometheus and Alertmanager files from the platform file.")
+app = typer.Typer(help="Write Prometheus and Alertmanager files from the platform file.", add_completion=False)
 
 MANIFEST = ".midwatch-manifest.json"
 

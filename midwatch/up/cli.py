@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from midwatch.up import plane as planes
     from midwatch.up.view import View
 
-app = typer.Typer(help="Run the whole plane on this machine, with a live view.")
+app = typer.Typer(help="Run the whole plane on this machine, with a live view.", add_completion=False)
 
 SETTLE_SECONDS = 14.0
 """Left of the duration after the traffic, so that alerts can resolve and everything is scraped."""
@@ -94,7 +94,7 @@ def _run(platform: spec.Platform, running: planes.Plane, seconds: float | None) 
 
     with View(platform.platform, {name: url for name, url in running.urls.items() if "server" not in name}) as view:
         view.note(f"state and logs: {running.state}")
-        view.note("preparing: " + "; ".join(" ".join(words) for words in platform.local.prepare))
+        view.note("preparing: " + "; ".join(_readable(words) for words in platform.local.prepare))
         running.prepare()
         running.start()
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -106,6 +106,10 @@ def _run(platform: spec.Platform, running: planes.Plane, seconds: float | None) 
             if traffic:
                 running.processes.stop(traffic.part)
         return _document(running, traffic)
+
+
+def _readable(words: list[str]) -> str:
+    return " ".join(words).replace("{python} -m midwatch.cli", "midwatch").replace("{python}", "python")
 
 
 def _watch(

@@ -100,7 +100,9 @@ def _cell(figures: Figures, name: str, key: tuple[str, str]) -> str:
 def _alerts(alerts: list[Alert]) -> RenderableType:
     if not alerts:
         return Text("no alert so far", style="dim")
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    pages = sum(alert.severity == "page" for alert in alerts)
+    title = f"pages delivered: {pages}, still firing: {sum(alert.resolved_at is None for alert in alerts)}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for name in ("", "severity", "to", "alert", "summary", "runbook"):
         table.add_column(name, overflow="fold")
     for alert in alerts[-10:]:

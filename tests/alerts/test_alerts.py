@@ -99,6 +99,8 @@ CASES = {
     "only wrong": ({"right": None, "wrong": "0+90x60"}, {"ModelAccuracyLow"}),
     "few labels": ({"right": None, "wrong": "0+2x60"}, set()),
     "drift": ({"votes": "2x60"}, {"ModelInputDrift"}),
+    "drift that a calm window interrupts": ({"votes": "2x54 0x6"}, {"ModelInputDrift"}),
+    "drift that is over": ({"votes": "2x50 0x10"}, set()),
     "votes below the quorum": ({"votes": "1x60"}, set()),
     "drift that nobody judges any more": ({"votes": "2x60", "ended": "0+60x40 2400x20"}, set()),
     "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData"}),

@@ -1,0 +1,57 @@
+"""What the README says can be typed, typed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import promql_parser
+import pytest
+
+from tests.conftest import need_program
+from tests.exporters.test_service import exporter
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.M | re.S)
+
+
+def test_a_new_user_gets_from_nothing_to_checked_files(tmp_path: Path) -> None:
+    need_program("promtool")
+    need_program("amtool")
+    (block,) = (block for block in blocks("sh") if "midwatch init" in block)
+    *commands, serve = block.splitlines()
+    assert serve.startswith("midwatch exporter serve")
+    for command in commands:
+        words = [sys.executable, "-m", "midwatch.cli", *command.split()[1:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, command + done.stderr
+    assert (tmp_path / "build" / "alertmanager" / "alertmanager.yml").is_file()
+
+
+def test_the_events_and_the_python_of_the_guide_are_kept_and_counted(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks("sh") if "curl" in block)
+    body = re.sub(r"\$\(date \+%s\)", str(int(time.time())), "\n".join(block.splitlines()[1:-1])).encode()
+    program, instruments = blocks("python")
+    compile(instruments, "README.md", "exec")
+    with exporter(tmp_path) as running:
+        assert running.ask("POST", "/events", body)[0] == 200
+        exec(program.replace("127.0.0.1:9500", f"{running.host}:{running.port}"), {})
+        assert running.metric('ml_requests_total{model="my-model",outcome="ok",version="v1"}') == 2
+        outcomes = 'ml_outcomes_total{{actual="{}",model="my-model",predicted="true",version="v1"}}'
+        assert [running.metric(outcomes.format(actual)) for actual in ("true", "false")] == [1, 1]
+
+
+@pytest.mark.parametrize("expression", re.split(r"\n\n", "\n\n".join(blocks("promql"))))
+def test_the_expressions_of_the_guide_parse(expression: str) -> None:
+    assert promql_parser.parse(expression)
+
+
+def test_the_links_of_the_guide_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+        assert (README.parent / target).exists(), target
