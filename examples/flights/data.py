@@ -44,7 +44,7 @@ def _join() -> Any:
     table = flights.merge(weather, on=hours, how="left")
     departs = pd.to_datetime(table["time_hour"], utc=True) + pd.to_timedelta(table["minute"], unit="min")
     table["departs"] = departs
-    table["weekday"] = departs.dt.tz_convert("America/New_York").dt.dayofweek
+    table["weekday"] = departs.dt.tz_convert("America/New_York").dt.day_of_week
     table["landed_minutes"] = table["dep_delay"] + table["air_time"]
     late = (table["arr_delay"] > LATE_MINUTES).astype(object)
     table["late"] = late.where(table["arr_delay"].notna(), None)
