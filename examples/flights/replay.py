@@ -22,7 +22,7 @@ import serve
 
 from exporters import client, events
 
-FAULT = (0.22, 0.45)
+FAULT = (0.18, 0.50)
 """Share of the duration in which the weather feed speaks metric: what a provider's change of API does."""
 CANARY = (0.58, 0.80)
 """Share of the duration in which v2 answers CANARY_SHARE of the requests."""

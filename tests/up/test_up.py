@@ -48,7 +48,7 @@ def programs() -> None:
 
 @pytest.mark.timeout(180)
 def test_the_flights_story_adds_up(programs, tmp_path: Path) -> None:
-    command = [*UP, "examples/flights/platform.yaml", "--duration", "45s", "--json", "--state", str(tmp_path / "s")]
+    command = [*UP, "examples/flights/platform.yaml", "--duration", "48s", "--json", "--state", str(tmp_path / "s")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     document = json.loads(done.stdout)
