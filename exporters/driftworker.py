@@ -125,7 +125,7 @@ class Judge:
             for name, cells in window.cells.items()
         }
         said = verdict.judge(
-            self._references[model],
+            self._references[model].features,
             counts,
             samples=window.samples,
             methods=drift.methods,

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import chi2_contingency
+from scipy.stats import chi2, chi2_contingency
 
 from monitors.drift.counts import Counts
 from monitors.drift.result import Result, clipped
 
-FLOOR = 0.1
-"""A small effect after Cohen (1988), Statistical Power Analysis, section 7.2."""
+FLOOR = 0.03
+"""A third of what Cohen (1988), Statistical Power Analysis, section 7.2, calls a small effect (0.1)."""
 
 
-def compare(reference: Counts, window: Counts) -> Result:
+def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result:
     """Chi-squared statistic over the cells that either side has something in."""
     n, m = reference.total, window.total
     table = np.stack([reference.cells, window.cells])
     table = table[:, table.sum(axis=0) > 0]
     if table.shape[1] < 2:
         return Result(statistic=0.0, p_value=1.0, effect=0.0, reference_size=n, window_size=m)
-    outcome = chi2_contingency(table, correction=False)
-    statistic = float(outcome.statistic)
+    statistic = float(chi2_contingency(table, correction=False).statistic)
+    p_value = clipped(float(chi2.sf(statistic / inflation, table.shape[1] - 1)))
     effect = float(np.sqrt(statistic / (n + m)))
-    return Result(
-        statistic=statistic, p_value=clipped(float(outcome.pvalue)), effect=effect, reference_size=n, window_size=m
-    )
+    return Result(statistic=statistic, p_value=p_value, effect=effect, reference_size=n, window_size=m)

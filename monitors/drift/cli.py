@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from monitors.drift import verdict
-
 app = typer.Typer(no_args_is_help=True, help="Drift of a model's inputs: a reference, and verdicts on windows.")
-
-_MOST_ROWS_SHOWN = 40
 
 
 @app.command()
@@ -58,7 +53,7 @@ def compare(
 
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
-    from monitors.drift import reference, verdict
+    from monitors.drift import reference, verdict, view
     from monitors.drift import table as tables
 
     chosen = [name.strip() for name in methods.split(",")]
@@ -73,9 +68,10 @@ def compare(
         alpha = verdict.window_alpha(false_alarms, parse_duration(window))
     except ValueError as error:
         raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
+    counts = reference.count(fitted, data)
     judgement = verdict.judge(
-        fitted,
-        {name: feature.count(data[name]) for name, feature in fitted.features.items()},
+        fitted.features,
+        counts,
         samples=len(next(iter(data.values()))),
         methods=chosen,
         quorum=quorum,
@@ -83,48 +79,8 @@ def compare(
         min_samples=min_samples,
     )
     if as_json:
-        typer.echo(json.dumps(_document(judgement)))
+        typer.echo(json.dumps(view.document(judgement)))
     else:
-        _show(judgement)
+        view.show(judgement, fitted.features, counts)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]
     raise typer.Exit(code)
-
-
-def _document(judgement: verdict.Judgement) -> dict[str, Any]:
-    return {
-        "verdict": judgement.verdict.value,
-        "reason": judgement.reason,
-        "votes": judgement.votes,
-        "quorum": judgement.quorum,
-        "samples": judgement.samples,
-        "alpha": judgement.alpha,
-        "findings": [
-            {
-                "feature": finding.feature,
-                "method": finding.method,
-                "statistic": finding.result.statistic,
-                "p_value": finding.result.p_value,
-                "effect": finding.result.effect,
-                "floor": finding.floor,
-                "votes": finding.votes,
-                "reference_size": finding.result.reference_size,
-                "window_size": finding.result.window_size,
-            }
-            for finding in judgement.findings
-        ],
-    }
-
-
-def _show(judgement: verdict.Judgement) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    view = Table(title=f"{judgement.verdict.value}: {judgement.reason}", title_justify="left")
-    for name in ("feature", "method", "effect", "floor", "p-value", "statistic", "vote"):
-        view.add_column(name, justify="left" if name in ("feature", "method") else "right")
-    ranked = sorted(judgement.findings, key=lambda finding: finding.floor - finding.result.effect)
-    for finding in ranked[:_MOST_ROWS_SHOWN]:
-        result = finding.result
-        numbers = (f"{result.effect:.3f}", f"{finding.floor:.3f}", f"{result.p_value:.2g}", f"{result.statistic:.3f}")
-        view.add_row(finding.feature, finding.method, *numbers, "yes" if finding.votes else "")
-    Console().print(view)

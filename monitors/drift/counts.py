@@ -1,13 +1,15 @@
-"""Counts of a window on a reference's cells: all that the methods need, and they add up over parts of a window.
+"""Counts of a window on a reference's cells: all that the univariate methods need, and they add up over parts.
 
-A numeric feature has cells between quantiles of the reference; a categorical one has a cell per category and one for
-categories the reference does not know. Missing values are counted apart.
+A numeric feature has, for each of k edges, a cell below it (down to the edge before) and a cell for the edge itself,
+and one above the last: 2k + 1. A categorical one has a cell per category and one for those the reference does not know.
+Missing values, and values of another type, are counted apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,31 +18,82 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-CELLS = 1000
-"""Cells of equal mass of a numeric feature: the KS statistic on them is at most 1/1000 below the exact one."""
+EXACT = 200_000
+"""Distinct values up to which each is an edge: then KS on the cells is the exact statistic."""
+
+COARSE = 1000
+"""Edges of a window that is kept open for long: KS on them is at most 1/1000 below the exact statistic."""
 
 MAX_CATEGORIES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumericGrid:
-    """Upper edges (inclusive, ascending, distinct) of the cells but the last; shape (k,), for k + 1 cells."""
+    """Edges, ascending and distinct; shape (k,), for 2k + 1 cells."""
 
     edges: Floats
 
     @classmethod
-    def fit(cls, values: Floats) -> NumericGrid:
-        """Quantiles of the values, NaN left out; the largest value is an edge, so that what exceeds it has a cell."""
-        present = values[~np.isnan(values)]
-        if not len(present):
-            return cls(edges=np.empty(0))
-        return cls(edges=np.unique(np.quantile(present, np.linspace(0, 1, CELLS + 1), method="higher")))
+    def fit(cls, values: Floats, most: int = EXACT) -> NumericGrid:
+        """Every distinct value, or `most` of their quantiles where there are more; NaN is left out."""
+        edges = np.unique(values[~np.isnan(values)])
+        return cls(edges=edges if len(edges) <= most else _quantiles(values, most))
 
     def count(self, values: Floats) -> Counts:
-        """Counts of values; shape (n,)."""
-        missing = np.isnan(values)
-        cells = np.searchsorted(self.edges, values[~missing], side="left")
-        return Counts(cells=np.bincount(cells, minlength=len(self.edges) + 1), missing=int(missing.sum()))
+        """Counts of values; shape (n,). NaN is missing."""
+        missing = int(np.isnan(values).sum())
+        present = values[~np.isnan(values)] if missing else values
+        cells = np.zeros(2 * len(self.edges) + 1, dtype=np.int64)
+        if len(self.edges):
+            locate = _table(self.edges) if len(present) > len(self.edges) else self.edges.searchsorted
+            padded = np.append(self.edges, np.nan)
+            for start in range(0, len(present), CHUNK):
+                part = present[start : start + CHUNK]
+                place = locate(part)
+                cells += np.bincount(2 * place + (padded[place] == part), minlength=len(cells))
+        else:
+            cells[0] = len(present)
+        return Counts(cells=cells, missing=missing)
+
+
+CHUNK = 1 << 16
+"""Values located at a time: what is needed for them stays in a core's cache."""
+
+
+def _table(edges: Floats) -> Callable[[Floats], Any]:
+    """What `edges.searchsorted` does, for many values: uniform buckets hold one edge at most but for a few.
+
+    Two thirds quicker than sorting a million values, and exact: bucket numbers of values and edges are rounded alike.
+    """
+    finite = edges[np.isfinite(edges)]
+    tail = len(finite) // 2000  # far values would make the buckets of all others wide
+    low, high = (finite[tail], finite[-1 - tail]) if len(finite) else (0.0, 1.0)
+    buckets = 4 * len(edges)
+    scale = buckets / (high - low) if high > low else 0.0
+
+    def bucket(values: Floats) -> Any:
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.clip((values - low) * scale, 0, buckets - 1).astype(np.int32)
+
+    first = np.concatenate(([0], np.cumsum(np.bincount(bucket(edges), minlength=buckets)))).astype(np.int32)
+    padded = np.append(edges, np.inf)
+
+    def locate(values: Floats) -> Any:
+        buckets_of = bucket(values)
+        begin = first[buckets_of]
+        edges_in = first[buckets_of + 1] - begin
+        place = begin + ((edges_in > 0) & (padded[begin] < values))
+        crowded = np.flatnonzero(edges_in > 1)
+        place[crowded] = edges.searchsorted(values[crowded])
+        return place
+
+    return locate
+
+
+def _quantiles(values: Floats, most: int) -> Floats:
+    present = values[~np.isnan(values)]
+    found: Floats = np.unique(np.quantile(present, np.linspace(0, 1, most), method="higher"))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +101,46 @@ class CategoryGrid:
     """Known categories in order; the last cell counts every other one."""
 
     categories: tuple[str, ...]
-    _index: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        self._index.update({name: index for index, name in enumerate(self.categories)})
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.categories)}
 
     @classmethod
     def fit(cls, values: Sequence[Any]) -> CategoryGrid:
         """The most frequent categories, at most MAX_CATEGORIES."""
-        names, counts = np.unique([str(value) for value in values if value is not None], return_counts=True)
-        order = np.lexsort((names, -counts))[:MAX_CATEGORIES]
-        return cls(categories=tuple(sorted(str(name) for name in names[order])))
+        found = _frequencies(values)
+        ranked = sorted(found, key=lambda name: (-found[name], name))
+        return cls(categories=tuple(sorted(ranked[:MAX_CATEGORIES])))
 
     def count(self, values: Sequence[Any]) -> Counts:
         """Counts of values; None is missing."""
+        cells = np.zeros(len(self.categories) + 1, dtype=np.int64)
+        present = 0
+        for name, count in _frequencies(values).items():
+            cells[self._index.get(name, -1)] += count
+            present += count
+        return Counts(cells=cells, missing=len(values) - present)
+
+    def places(self, values: Sequence[Any]) -> Integers:
+        """Cell of each value, -1 for None; shape (n,)."""
+        listed = values.to_pylist() if hasattr(values, "to_pylist") else values
         unknown = len(self.categories)
-        cells = [self._index.get(str(value), unknown) for value in values if value is not None]
-        return Counts(cells=np.bincount(cells, minlength=unknown + 1), missing=len(values) - len(cells))
+        return np.array([-1 if one is None else self._index.get(str(one), unknown) for one in listed], dtype=np.int64)
+
+
+def _frequencies(values: Sequence[Any]) -> dict[str, int]:
+    """How often each category occurs; None is left out. An Arrow array is counted by Arrow."""
+    if hasattr(values, "value_counts"):
+        pairs = values.value_counts()
+        names, counts = pairs.field(0).to_pylist(), pairs.field(1).to_pylist()
+        return {str(name): count for name, count in zip(names, counts, strict=True) if name is not None}
+    found: dict[str, int] = {}
+    for value in values:
+        if value is not None:
+            name = str(value)
+            found[name] = found.get(name, 0) + 1
+    return found
 
 
 Grid = NumericGrid | CategoryGrid
@@ -72,25 +148,42 @@ Grid = NumericGrid | CategoryGrid
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Values per cell, and how many were missing."""
+    """Values per cell, and how many were missing or of another type."""
 
     cells: Integers
     missing: int = 0
+    wrong_type: int = 0
 
     @property
     def total(self) -> int:
         """Values that were there."""
         return int(self.cells.sum())
 
+    @property
+    def rows(self) -> int:
+        """Rows, whatever they held."""
+        return self.total + self.missing + self.wrong_type
+
     def __add__(self, other: Counts) -> Counts:
-        return Counts(cells=self.cells + other.cells, missing=self.missing + other.missing)
+        return Counts(
+            cells=self.cells + other.cells,
+            missing=self.missing + other.missing,
+            wrong_type=self.wrong_type + other.wrong_type,
+        )
 
 
-def numbers(values: Sequence[Any]) -> Floats:
-    """Values as numbers; what is none (None, text, infinities) is NaN, that is, missing."""
-    try:
-        array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.array([value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)
-    array[~np.isfinite(array)] = np.nan
-    return array
+def numbers(values: Sequence[Any]) -> tuple[Floats, int]:
+    """Values as numbers, and how many were no number; None and those are NaN.
+
+    >>> numbers([1, None, "x"])[1]
+    1
+    """
+    if set(map(type, values)) <= _NUMBERS:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64), 0
+    right = [type(value) in _NUMBERS for value in values]
+    pairs = zip(values, right, strict=True)
+    array = np.array([value if good and value is not None else np.nan for value, good in pairs], dtype=np.float64)
+    return array, right.count(False)
+
+
+_NUMBERS = {float, int, bool, type(None), np.float64}

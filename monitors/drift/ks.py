@@ -1,8 +1,8 @@
 """Two-sample Kolmogorov-Smirnov test of a numeric feature, on a reference's cells.
 
-Massey, F. J. (1951): The Kolmogorov-Smirnov test for goodness of fit. JASA 46(253), 68-78. The supremum is taken over
-the cells' edges: at most 1/CELLS below the exact statistic, and the p-value (asymptotic, Smirnov 1948) errs to the
-large side, with ties as well.
+Massey, F. J. (1951): The Kolmogorov-Smirnov test for goodness of fit. JASA 46(253), 68-78. The supremum is taken at and
+just below each edge: the exact statistic when every reference value is an edge, else at most the mass of a cell less.
+The p-value is asymptotic (Smirnov 1948) and errs to the large side, with ties as well.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from scipy.special import kolmogorov
 from monitors.drift.counts import Counts
 from monitors.drift.result import Result, clipped
 
-FLOOR = 0.1
-"""Smallest distance that counts as drift: a tenth of the distribution has moved."""
+FLOOR = 0.02
+"""Smallest distance that counts: a normal variable's mean moved by a twentieth of its deviation."""
 
 
-def compare(reference: Counts, window: Counts) -> Result:
-    """KS distance; the effect is the distance itself.
+def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result:
+    """KS distance; the effect is the distance itself. `inflation`: monitors.drift.calibration.
 
     >>> from monitors.drift.counts import Counts
     >>> import numpy as np
@@ -27,5 +27,5 @@ def compare(reference: Counts, window: Counts) -> Result:
     """
     n, m = reference.total, window.total
     distance = float(np.abs(np.cumsum(reference.cells) / n - np.cumsum(window.cells) / m).max())
-    p_value = clipped(float(kolmogorov(distance * np.sqrt(n * m / (n + m)))))
+    p_value = clipped(float(kolmogorov(distance * np.sqrt(n * m / (n + m) / inflation))))
     return Result(statistic=distance, p_value=p_value, effect=distance, reference_size=n, window_size=m)

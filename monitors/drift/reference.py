@@ -10,8 +10,10 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +21,18 @@ import numpy as np
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
-from monitors.drift import chi2, ks, psi
-from monitors.drift.counts import CategoryGrid, Counts, Grid, NumericGrid, numbers
+from monitors.drift import calibration, chi2, direction, kinds, ks, psi
+from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, NumericGrid, numbers
 from monitors.drift.result import Result
 
-VERSION = 1
+VERSION = 2
+
+CALM_WINDOWS = 200
+"""Windows of the reference that are looked at, evenly spread: more hardly move the largest of their effects."""
+
+
+BY_CHANCE = 0.05
+"""Probability that chance alone gives a reference without seasons a floor from its windows."""
 
 
 class Method(Protocol):
@@ -31,7 +40,7 @@ class Method(Protocol):
 
     FLOOR: float
 
-    def compare(self, reference: Counts, window: Counts) -> Result:
+    def compare(self, reference: Counts, window: Counts, inflation: float = 1.0) -> Result:
         """Compare a window with the reference; both hold at least one value."""
         ...
 
@@ -47,24 +56,59 @@ FITS: dict[str, tuple[Feature, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureReference:
-    """A feature of the reference. `calm` is the largest effect by method that a window of the reference itself has."""
+    """A feature of the reference.
+
+    `calm` is the largest effect by method, and by kind of drift, of the reference's own windows that differ from the
+    whole by more than chance; `inflation` how many rows of the stream are worth one independent row.
+    """
 
     kind: Feature
     grid: Grid
     counts: Counts
     calm: Mapping[str, float]
+    inflation: float = 1.0
 
     def count(self, values: Sequence[Any]) -> Counts:
         """Counts of raw values on this feature's grid."""
-        return self.grid.count(numbers(values) if isinstance(self.grid, NumericGrid) else values)  # type: ignore[arg-type]
+        if isinstance(self.grid, CategoryGrid):
+            return self.grid.count(values)
+        numeric, wrong = numbers(values)
+        counts = self.grid.count(numeric)
+        return Counts(cells=counts.cells, missing=counts.missing - wrong, wrong_type=wrong)
 
     def compare(self, method: str, window: Counts) -> Result:
         """Result of a method; the window must hold a value."""
-        return METHODS[method].compare(self.counts, window)
+        return METHODS[method].compare(self.counts, window, self.inflation)
+
+    def compare_kind(self, kind: str, window: Counts) -> Result:
+        """Result of a kind of drift of its own."""
+        return kinds.compare(kind, self.counts, window, self.inflation)
 
     def floor(self, method: str) -> float:
-        """Effect that a vote needs: the method's own floor, or what calm windows reach by chance and season."""
-        return max(METHODS[method].FLOOR, self.calm.get(method, 0.0))
+        """Effect that a vote needs: the method's own floor, or what the reference's own windows reach."""
+        own = METHODS[method].FLOOR if method in METHODS else kinds.FLOOR
+        return max(own, self.calm.get(method, 0.0))
+
+    def direction(self, window: Counts) -> str:
+        """Which way the window moved, in words."""
+        if isinstance(self.grid, NumericGrid):
+            return direction.of_numbers(self.counts, window)
+        return direction.of_categories(self.grid.categories, self.counts, window)
+
+    @cached_property
+    def coarse(self) -> FeatureReference:
+        """The same on at most COARSE edges, for windows that are kept open for long."""
+        if not isinstance(self.grid, NumericGrid) or len(self.grid.edges) <= COARSE:
+            return self
+        ends = np.cumsum(self.counts.cells)
+        ranks = np.linspace(1, self.counts.total, COARSE)
+        chosen = np.unique(np.searchsorted(ends[1::2], ranks))  # the first edge with so many values up to it
+        cells = np.append(np.stack([ends[2 * chosen], ends[2 * chosen + 1]], axis=1).ravel(), ends[-1])
+        return replace(
+            self,
+            grid=NumericGrid(edges=self.grid.edges[chosen]),
+            counts=replace(self.counts, cells=np.diff(cells, prepend=0)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,34 +120,62 @@ class Reference:
     features: Mapping[str, FeatureReference]
 
 
-def fit(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, Feature], *, window_rows: int) -> Reference:
-    """Reference of columns in time order.
+def count(reference: Reference, columns: Mapping[str, Any]) -> dict[str, Counts]:
+    """Counts of a window's columns (as `table.columns` gives them) by feature, on as many cores as there are."""
 
-    Calibration: the reference is cut into consecutive windows of `window_rows` rows, in time order because real
-    streams are autocorrelated and shuffled windows would be too calm; each is compared with the whole.
+    def one(name: str) -> Counts:
+        return reference.features[name].grid.count(columns[name])
+
+    with ThreadPoolExecutor() as pool:  # numpy and Arrow leave the interpreter to others while they count
+        return dict(zip(reference.features, pool.map(one, reference.features), strict=True))
+
+
+def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_rows: int) -> Reference:
+    """Reference of columns in time order: float64 arrays of the numeric features, sequences of the others.
+
+    Calibration is in time order because real streams are autocorrelated and shuffled windows would be too calm.
     """
     rows = len(next(iter(columns.values())))
-    features = {}
-    for name, kind in sorted(kinds.items()):
-        grid: Grid
-        values: Any = columns[name]
-        if kind is Feature.NUMERIC:
-            values = numbers(values)
-            grid = NumericGrid.fit(values)
-        else:
-            grid = CategoryGrid.fit(values)
-        counts = grid.count(values)
-        starts = range(0, rows - window_rows + 1, window_rows)
-        windows = [grid.count(values[start : start + window_rows]) for start in starts]
-        calm = {
-            method: max(
-                (METHODS[method].compare(counts, window).effect for window in windows if window.total), default=0.0
-            )
-            for method in METHODS
-            if kind in FITS[method] and counts.total
-        }
-        features[name] = FeatureReference(kind=kind, grid=grid, counts=counts, calm=calm)
-    return Reference(rows=rows, window_rows=window_rows, features=features)
+    fitted = {name: _fit_feature(columns[name], kind, window_rows) for name, kind in sorted(features.items())}
+    return Reference(rows=rows, window_rows=window_rows, features=fitted)
+
+
+def _fit_feature(values: Any, kind: Feature, window_rows: int) -> FeatureReference:
+    grid: Grid = NumericGrid.fit(values) if kind is Feature.NUMERIC else CategoryGrid.fit(values)
+    fitted = FeatureReference(kind=kind, grid=grid, counts=grid.count(values), calm={})
+    fitted = replace(fitted, inflation=_inflation(fitted, values))
+    return replace(fitted, calm=_calm(fitted.coarse, values, window_rows))
+
+
+def _inflation(fitted: FeatureReference, values: Any) -> float:
+    """Inflation over the bins of the stability index."""
+    starts = psi.bin_starts(fitted.counts.cells)
+    if isinstance(fitted.grid, NumericGrid):
+        cells = 2 * np.searchsorted(fitted.grid.edges, values) + 1  # each reference value is an edge, or just below one
+        bins = np.searchsorted(starts, cells, side="right") - 1
+        bins[np.isnan(values)] = -1
+    else:
+        bins = fitted.grid.places(values)
+        bins[bins >= 0] = np.searchsorted(starts, bins[bins >= 0], side="right") - 1
+    return calibration.inflation(bins, len(starts))
+
+
+def _calm(fitted: FeatureReference, values: Any, window_rows: int) -> dict[str, float]:
+    """Largest effects of windows of the reference that differ from the whole by more than chance: its seasons."""
+    last = len(values) - window_rows
+    if last < 0 or not fitted.counts.total:
+        return {}
+    starts = np.unique(np.linspace(0, last, min(CALM_WINDOWS, last // window_rows + 1)).astype(int))
+    windows = [fitted.grid.count(values[start : start + window_rows]) for start in starts]
+    looks: Mapping[str, Callable[[Counts], Result]] = {
+        method: partial(fitted.compare, method) for method in METHODS if fitted.kind in FITS[method]
+    } | {kind: partial(fitted.compare_kind, kind) for kind, (fits, _) in kinds.ODD.items() if fitted.kind in fits}
+    level = BY_CHANCE / len(windows)
+    calm = {}
+    for name, compare in looks.items():
+        results = [compare(window) for window in windows if window.total]
+        calm[name] = max((result.effect for result in results if result.p_value < level), default=0.0)
+    return calm
 
 
 def save(reference: Reference, path: Path) -> None:
@@ -116,6 +188,7 @@ def save(reference: Reference, path: Path) -> None:
             "kind": feature.kind.value,
             "missing": feature.counts.missing,
             "calm": dict(feature.calm),
+            "inflation": feature.inflation,
         }
         arrays[f"counts{index}"] = feature.counts.cells
         if isinstance(feature.grid, NumericGrid):
@@ -126,9 +199,9 @@ def save(reference: Reference, path: Path) -> None:
     head["checksum"] = _checksum(head, arrays)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8), **arrays)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    unfinished = path.with_name(path.name + ".partial")
+    unfinished.write_bytes(buffer.getvalue())
+    unfinished.replace(path)
 
 
 def load(path: Path) -> Reference:
@@ -157,7 +230,9 @@ def load(path: Path) -> Reference:
             else CategoryGrid(categories=tuple(entry["categories"]))
         )
         counts = Counts(cells=arrays[f"counts{index}"], missing=entry["missing"])
-        features[name] = FeatureReference(kind=kind, grid=grid, counts=counts, calm=entry["calm"])
+        features[name] = FeatureReference(
+            kind=kind, grid=grid, counts=counts, calm=entry["calm"], inflation=entry["inflation"]
+        )
     return Reference(rows=head["rows"], window_rows=head["window_rows"], features=features)
 
 

@@ -51,8 +51,12 @@ def kinds(table: Any) -> dict[str, Feature]:
 
 
 def columns(table: Any, wanted: Mapping[str, Feature], source: Path) -> dict[str, Any]:
-    """Values of the wanted columns (float64 arrays or lists); InvalidInputError names those that are not so there."""
+    """Values of the wanted columns: float64 arrays, Arrow arrays of the categories.
+
+    InvalidInputError names the columns that are not so there; one without any value is, whatever its type.
+    """
     present = kinds(table)
+    present |= {name: kind for name, kind in wanted.items() if name in table.column_names and _is_empty(table, name)}
     wrong = [
         f"{name} is {present[name].value}, not {kind.value}" if name in present else f"{name} is missing"
         for name, kind in sorted(wanted.items())
@@ -63,9 +67,18 @@ def columns(table: Any, wanted: Mapping[str, Feature], source: Path) -> dict[str
     return {name: _values(table.column(name), kind) for name, kind in wanted.items()}
 
 
-def _values(column: Any, kind: Feature) -> Any:
-    if kind is Feature.NUMERIC:
-        import numpy as np
+def _is_empty(table: Any, name: str) -> bool:
+    column = table.column(name)
+    return int(column.null_count) == len(column)
 
-        return column.cast("float64").to_numpy(zero_copy_only=False).astype(np.float64)
-    return column.to_pylist()
+
+def _values(column: Any, kind: Feature) -> Any:
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import types
+
+    if column.null_count == len(column):
+        column = pa.chunked_array([pa.nulls(len(column), pa.float64() if kind is Feature.NUMERIC else pa.string())])
+    if kind is Feature.NUMERIC:
+        return column.cast("float64").to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
