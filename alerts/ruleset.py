@@ -139,18 +139,19 @@ def _sum(series: Expr, window: promql.Range) -> Expr:
 
 
 def _drift_rule(platform: spec.Platform, model: spec.Model, drift: spec.Drift) -> Rule:
-    """Alert while the last window's votes reach the quorum and that window is not an old one.
+    """Alert while the last window's verdict is drift and that window is not an old one; the value is its votes.
 
     One calm window between two drifted ones is the same incident: it keeps firing over it (Prometheus 2.42).
     """
     votes = promql.max_by(promql.select(metrics.DRIFT_VOTES, model=model.name), *BY_VERSION)
     ended = promql.max_by(promql.select(metrics.DRIFT_WINDOW_END, model=model.name), *BY_VERSION)
     recent = (promql.timestamp_now() - ended) < 3 * drift.window
-    expr = (votes >= drift.quorum).and_(recent, on=BY_VERSION)
+    drifted = promql.max_by(promql.select(metrics.DRIFT_DETECTED, model=model.name), *BY_VERSION).equals(1)
+    expr = votes.and_(drifted, on=BY_VERSION).and_(recent, on=BY_VERSION)
     rule = _alert(
         platform, "ModelInputDrift", expr, 0.0, model.owner, drift.severity,
         f"{model.name} {{{{ $labels.version }}}}: the inputs have drifted, {{{{ $value }}}} of "
-        f"{len(drift.methods)} methods say so",
+        f"{len(drift.methods)} methods vote for it",
         f"The last window of {format_duration(drift.window)} differs from the reference beyond the false-alarm budget "
         f"({drift.false_alarms}) and beyond what calm windows do.",
         runbook=model.runbook,

@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from exporters import journal, store
+from exporters import driftwindows, journal, store
 from exporters.events import Prediction
 from midwatch import metrics, telemetry
 from midwatch.spec import load
 from midwatch.spec import model as spec
 from monitors.drift import reference, verdict
-from monitors.drift.counts import Counts
 
 PAUSE = 0.2
 """Seconds between two looks at the journal."""
-
-GRACE = 1.0
-"""Seconds after its end that a window waits for events on their way."""
 
 SAVE_EVERY = 1.0
 
@@ -41,21 +36,12 @@ _log = logging.getLogger(__name__)
 Key = tuple[str, str]
 
 
-class Window(msgspec.Struct):
-    """Counts of one window of a version: start (seconds since the epoch), samples, and cells by feature."""
-
-    start: float
-    samples: int = 0
-    cells: dict[str, list[int]] = {}
-    missing: dict[str, int] = {}
-
-
 class Saved(msgspec.Struct):
     """What survives: the place in the journal, open windows, and what is published. Keys are `model` and `version`."""
 
     segment: int = 0
     offset: int = 0
-    windows: list[tuple[str, str, Window]] = []
+    streams: list[tuple[str, str, driftwindows.SavedStream]] = []
     gauges: list[tuple[str, dict[str, str], float]] = []
     verdicts: list[tuple[str, str, str, int]] = []
 
@@ -71,66 +57,47 @@ class Judge:
             self._references[name] = reference.load(path)
             reference.ensure_schema(self._references[name], drift.features, path)
         self.position = journal.Position(saved.segment, saved.offset)
-        self._windows: dict[Key, list[Window]] = defaultdict(list)
-        for model, version, window in saved.windows:
+        self._streams: dict[Key, driftwindows.Stream] = {}
+        for model, version, stream in saved.streams:
             if model in self._models:
-                self._windows[model, version].append(window)
+                self._stream(model, version).restore(stream)
         self._gauges = {(name, tuple(labels.items())): value for name, labels, value in saved.gauges}
         self._verdicts = {(model, version, said): count for model, version, said, count in saved.verdicts}
 
     def take(self, events: list[Prediction]) -> None:
-        """Count predictions into the windows of their time."""
-        groups: dict[tuple[str, str, float], list[Prediction]] = defaultdict(list)
+        """Count predictions into the windows of their model and version."""
+        groups: dict[Key, list[Prediction]] = defaultdict(list)
         for event in events:
-            drift = self._models.get(event.model)
-            if drift and event.outcome == "ok":
-                start = event.ts // drift.window * drift.window  # type: ignore[operator]
-                groups[event.model, event.version, start].append(event)
-        for (model, version, start), members in groups.items():
-            self._add(self._window(model, version, start), model, members)
+            if event.model in self._models and event.outcome == "ok":
+                groups[event.model, event.version].append(event)
+        for key, members in groups.items():
+            self._stream(*key).take(members)
 
-    def _window(self, model: str, version: str, start: float) -> Window:
-        windows = self._windows[model, version]
-        for window in windows:
-            if window.start == start:
-                return window
-        windows.append(Window(start=start))
-        return windows[-1]
-
-    def _add(self, window: Window, model: str, members: list[Prediction]) -> None:
-        window.samples += len(members)
-        for name in self._models[model].features:
-            counts = self._references[model].features[name].count([event.features.get(name) for event in members])
-            before = window.cells.get(name)
-            cells = counts.cells if before is None else counts.cells + np.array(before)
-            window.cells[name] = cells.tolist()
-            window.missing[name] = window.missing.get(name, 0) + counts.missing
+    def _stream(self, model: str, version: str) -> driftwindows.Stream:
+        key = (model, version)
+        if key not in self._streams:
+            self._streams[key] = driftwindows.Stream(self._models[model], self._references[model].features)
+        return self._streams[key]
 
     def close(self, now: float) -> bool:
         """Judge the windows that have ended; whether there was one."""
         ended = False
-        for (model, version), windows in list(self._windows.items()):
-            limit = now - self._models[model].window - GRACE
-            for window in sorted((window for window in windows if window.start <= limit), key=lambda one: one.start):
-                windows.remove(window)
+        for (model, version), stream in self._streams.items():
+            for window in stream.close(now):
                 with telemetry.span("judge drift window", model=model, version=version, samples=window.samples):
                     self._judge(model, version, window)
                 ended = True
         return ended
 
-    def _judge(self, model: str, version: str, window: Window) -> None:
+    def _judge(self, model: str, version: str, window: driftwindows.Window) -> None:
         drift = self._models[model]
-        counts = {
-            name: Counts(cells=np.array(cells, dtype=np.int64), missing=window.missing[name])
-            for name, cells in window.cells.items()
-        }
         said = verdict.judge(
-            self._references[model].features,
-            counts,
+            {name: self._references[model].features[name].coarse for name in window.counts},
+            window.counts,
             samples=window.samples,
             methods=drift.methods,
             quorum=drift.quorum,
-            alpha=verdict.window_alpha(drift.false_alarms, drift.window),
+            alpha=verdict.window_alpha(drift.false_alarms, window.seconds),
             min_samples=drift.min_samples,
         )
         _log.info(
@@ -141,13 +108,14 @@ class Judge:
         self._verdicts[key] = self._verdicts.get(key, 0) + 1
         where = {"model": model, "version": version}
         self._set(metrics.DRIFT_WINDOW_SAMPLES, where, said.samples)
-        self._set(metrics.DRIFT_WINDOW_END, where, window.start + drift.window)
-        self._set(metrics.DRIFT_QUORUM, {"model": model}, drift.quorum)
+        self._set(metrics.DRIFT_WINDOW_END, where, window.end)
+        self._set(metrics.DRIFT_QUORUM, {"model": model}, said.needed)
         if said.verdict is verdict.Verdict.INCONCLUSIVE:
             self._unset(where)  # the votes of an earlier window say nothing of this one
             return
         self._set(metrics.DRIFT_VOTES, where, said.votes)
-        for finding in said.findings:
+        self._set(metrics.DRIFT_DETECTED, where, said.verdict is verdict.Verdict.DRIFT)
+        for finding in (*said.findings, *said.kinds):
             labels = {**where, "feature": finding.feature, "method": finding.method}
             self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)
             self._set(metrics.DRIFT_P_VALUE, labels, finding.result.p_value)
@@ -158,7 +126,14 @@ class Judge:
 
     def _unset(self, where: dict[str, str]) -> None:
         names = {
-            m.name for m in (metrics.DRIFT_VOTES, metrics.DRIFT_STATISTIC, metrics.DRIFT_P_VALUE, metrics.DRIFT_EFFECT)
+            metric.name
+            for metric in (
+                metrics.DRIFT_DETECTED,
+                metrics.DRIFT_VOTES,
+                metrics.DRIFT_STATISTIC,
+                metrics.DRIFT_P_VALUE,
+                metrics.DRIFT_EFFECT,
+            )
         }
         for name, labels in list(self._gauges):
             if name in names and set(where.items()) <= set(labels):
@@ -169,7 +144,7 @@ class Judge:
         return Saved(
             segment=self.position.segment,
             offset=self.position.offset,
-            windows=[(*key, window) for key, windows in self._windows.items() for window in windows],
+            streams=[(*key, stream.saved()) for key, stream in self._streams.items()],
             gauges=[(name, dict(labels), value) for (name, labels), value in self._gauges.items()],
             verdicts=[(*key, count) for key, count in self._verdicts.items()],
         )

@@ -119,6 +119,10 @@ DRIFT_EFFECT = _gauge(
     "ml_drift_effect", "Effect size of a drift method in the last window.", "model", "version", "feature", "method"
 )
 DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
+DRIFT_DETECTED = _gauge(
+    "ml_drift_detected", "1 when the last window's verdict is drift, 0 when it is stable; absent when undecided.",
+    "model", "version",
+)  # fmt: skip
 DRIFT_QUORUM = _gauge("ml_drift_quorum", "Votes that make a verdict of drift.", "model")
 DRIFT_WINDOWS = _counter("ml_drift_windows_total", "Windows judged, by verdict.", "model", "version", "verdict")
 DRIFT_WINDOW_SAMPLES = _gauge("ml_drift_window_samples", "Predictions in the last judged window.", "model", "version")

@@ -142,10 +142,15 @@ class Feature(StrEnum):
 
 
 class Drift(Strict):
-    """How a model's features are watched for drift from a reference."""
+    """How a model's features are watched for drift from a reference.
+
+    A window ends after `window`, or after `rows` predictions where they come first; with `panes` it slides by a part.
+    """
 
     reference: Path = Field(strict=False)
     window: Duration = 3600.0
+    rows: Annotated[int, Field(ge=2)] | None = None
+    panes: Annotated[int, Field(ge=1, le=100)] = 1
     min_samples: Annotated[int, Field(ge=2)] = 500
     features: Annotated[dict[str, Annotated[Feature, Field(strict=False)]], Field(min_length=1)]
     methods: Annotated[list[Literal["ks", "psi", "chi2"]], Field(min_length=1)] = ["ks", "psi"]

@@ -78,6 +78,7 @@ COUNTERS = {
     "right too": 'ml_outcomes_total{model="fraud",version="v1",predicted="b",actual="b"}',
     "wrong": 'ml_outcomes_total{model="fraud",version="v1",predicted="a",actual="b"}',
     "votes": 'ml_drift_votes{model="fraud",version="v1"}',
+    "detected": 'ml_drift_detected{model="fraud",version="v1"}',
     "ended": 'ml_drift_window_end_timestamp_seconds{model="fraud",version="v1"}',
     "up": 'up{job="midwatch-exporter",instance="e"}',
     "judge": 'midwatch_drift_worker_up{instance="e"}',
@@ -85,7 +86,7 @@ COUNTERS = {
     "damage": "midwatch_exporter_journal_corruptions_total",
 }
 HEALTHY = {"ok": "0+100x60", "fast": "0+99.9x60", "all": "0+100x60", "right": "0+90x60", "wrong": "0+10x60",
-           "up": "1x60", "judge": "1x60", "votes": "0x60", "ended": "0+60x60"}  # fmt: skip
+           "up": "1x60", "judge": "1x60", "votes": "0x60", "detected": "0x60", "ended": "0+60x60"}  # fmt: skip
 
 CASES = {
     "all is well": ({}, set()),
@@ -98,11 +99,12 @@ CASES = {
     "wrong, over several classes": ({"right too": "0+5x60", "wrong": "0+40x60"}, {"ModelAccuracyLow"}),
     "only wrong": ({"right": None, "wrong": "0+90x60"}, {"ModelAccuracyLow"}),
     "few labels": ({"right": None, "wrong": "0+2x60"}, set()),
-    "drift": ({"votes": "2x60"}, {"ModelInputDrift"}),
-    "drift that a calm window interrupts": ({"votes": "2x54 0x6"}, {"ModelInputDrift"}),
-    "drift that is over": ({"votes": "2x50 0x10"}, set()),
+    "drift": ({"votes": "2x60", "detected": "1x60"}, {"ModelInputDrift"}),
+    "drift of its own kind": ({"detected": "1x60"}, {"ModelInputDrift"}),
+    "drift that a calm window interrupts": ({"detected": "1x54 0x6"}, {"ModelInputDrift"}),
+    "drift that is over": ({"detected": "1x50 0x10"}, set()),
     "votes below the quorum": ({"votes": "1x60"}, set()),
-    "drift that nobody judges any more": ({"votes": "2x60", "ended": "0+60x40 2400x20"}, set()),
+    "drift that nobody judges any more": ({"detected": "1x60", "ended": "0+60x40 2400x20"}, set()),
     "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData"}),
     "never any traffic": ({"ok": None, "fast": None, "all": None, "right": None, "wrong": None}, {"ModelNoData"}),
     "exporter away": ({"up": "1x20 0x40"}, {"ExporterDown"}),

@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
 
-from exporters import driftworker, events, journal
+from exporters import driftwindows, driftworker, events, journal
 from exporters.store import Store
 from midwatch.spec import load, model
 from monitors.drift import reference
@@ -136,3 +137,70 @@ def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -
     process.stdin.close()
     assert process.wait(10) == 0
     process.stdout.close()
+
+
+def stream_of(tmp_path: Path, **settings: object) -> driftwindows.Stream:
+    columns = {"x": np.random.default_rng(1).normal(size=5000)}
+    made = reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200)
+    drift = model.Drift(reference=Path("r"), features={"x": model.Feature.NUMERIC}, **settings)
+    return driftwindows.Stream(drift, made.features)
+
+
+def test_a_sliding_window_is_the_sum_of_its_panes(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=30.0, panes=3)
+    for pane in range(5):
+        stream.take(predictions(START + 10 * pane, 10 * (pane + 1)))
+    windows = list(stream.close(START + 100))
+    assert [window.samples for window in windows] == [10, 30, 60, 90, 120]
+    assert [window.end - START for window in windows] == [10, 20, 30, 40, 50]
+    assert windows[-1].counts["x"].total == 120
+
+
+def test_panes_of_long_ago_are_not_in_the_window(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=30.0, panes=3)
+    stream.take(predictions(START, 10) + predictions(START + 300, 20))
+    assert [window.samples for window in stream.close(START + 400)] == [10, 20]
+
+
+def test_a_window_by_count_ends_when_it_is_full_or_its_time_is_over(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=3600.0, rows=100)
+    stream.take(predictions(START, 250))
+    assert [window.samples for window in stream.close(START + 20)] == [100, 100]
+    assert list(stream.close(START + 20)) == []
+    assert [window.samples for window in stream.close(START + 4000)] == [50]
+
+
+def test_late_events_count_into_the_oldest_window_still_open(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=10.0)
+    stream.take(predictions(START, 10))
+    assert len(list(stream.close(START + 11.5))) == 1
+    stream.take(predictions(START, 5) + predictions(START + 10, 10))
+    assert [window.samples for window in stream.close(START + 100)] == [15]
+
+
+def test_a_stream_goes_on_after_a_restart_unless_the_reference_is_another(tmp_path: Path) -> None:
+    one, again = (stream_of(tmp_path, window=30.0, panes=3) for _ in range(2))
+    one.take(predictions(START, 100) + predictions(START + 10, 100))
+    list(one.close(START + 11.5))
+    again.restore(msgspec.json.decode(msgspec.json.encode(one.saved()), type=driftwindows.SavedStream))
+    first, second = (next(stream.close(START + 100)) for stream in (one, again))
+    assert (first.samples, first.end) == (second.samples, second.end) == (200, START + 20)
+    assert (first.counts["x"].cells == second.counts["x"].cells).all()
+    saved = one.saved()
+    saved.closed[0].counts["x"] = ([1, 2, 3], 0, 0)
+    again.restore(saved)
+    assert again.saved().open == []
+
+
+def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
+    columns = {"prediction": ["a", "b"] * 500, "score": np.linspace(0, 1, 1000)}
+    kinds = {"prediction": model.Feature.CATEGORICAL, "score": model.Feature.NUMERIC}
+    made = reference.fit(columns, kinds, window_rows=100)
+    stream = driftwindows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), made.features)
+    events_ = predictions(START, 100)
+    for event in events_:
+        event.score = 0.99
+    stream.take(events_)
+    (window,) = stream.close(START + 100)
+    assert window.counts["prediction"].cells.tolist() == [100, 0, 0]
+    assert window.counts["score"].total == 100
