@@ -122,7 +122,7 @@ class Judge:
             self._set(metrics.DRIFT_EFFECT, labels, finding.result.effect)
 
     def _set(self, metric: metrics.Metric, labels: dict[str, str], value: float) -> None:
-        self._gauges[metric.name, tuple(labels.items())] = value
+        self._gauges[metric.name, tuple(labels.items())] = float(value)
 
     def _unset(self, where: dict[str, str]) -> None:
         names = {

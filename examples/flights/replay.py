@@ -1,6 +1,6 @@
 """Replay the flights from September on in time order, quicker, through the model servers; send the labels.
 
-The story, in shares of the duration: calm; the weather feed switches to metric units; calm; v2 gets a share of the
+The story, in shares of the duration: calm; the feature pipeline switches to metric units; calm; v2 gets a share of the
 traffic; calm. A label is sent when the flight would have landed at the replay's pace. Progress: JSON lines on standard
 output.
 """
@@ -23,7 +23,7 @@ import serve
 from exporters import client, events
 
 FAULT = (0.18, 0.50)
-"""Share of the duration in which the weather feed speaks metric: what a provider's change of API does."""
+"""Share of the duration in which the feature pipeline speaks metric: what a change of units upstream does."""
 CANARY = (0.58, 0.80)
 """Share of the duration in which v2 answers CANARY_SHARE of the requests."""
 CANARY_SHARE = 0.4
@@ -48,14 +48,15 @@ class Progress:
 def phase_at(share: float) -> str:
     """Phase of the story at a share of the duration."""
     if FAULT[0] <= share < FAULT[1]:
-        return "weather fault"
+        return "unit fault"
     return "v2 canary" if CANARY[0] <= share < CANARY[1] else "calm"
 
 
 def to_metric(features: dict[str, Any]) -> dict[str, Any]:
-    """Features as the weather feed gives them in metric units: Celsius, km/h, kilometres, millimetres."""
+    """Features in metric units: kilometres, Celsius, km/h, millimetres."""
     changed = dict(features)
     for name, convert in {
+        "distance": lambda value: value * 1.609344,
         "temp": lambda value: (value - 32) / 1.8,
         "wind_speed": lambda value: value * 1.609344,
         "visib": lambda value: value * 1.609344,
@@ -68,7 +69,7 @@ def to_metric(features: dict[str, Any]) -> dict[str, Any]:
 
 def features_at(features: dict[str, Any], share: float) -> dict[str, Any]:
     """Features that the platform sees at a share of the duration."""
-    return to_metric(features) if phase_at(share) == "weather fault" else features
+    return to_metric(features) if phase_at(share) == "unit fault" else features
 
 
 def version_at(index: int, share: float) -> str:

@@ -21,15 +21,19 @@ CHANCE = 0.001
 """An inflation that independent rows would reach more often than this is taken for none."""
 
 
-def inflation(bins: Integers, count: int) -> float:
-    """Inflation, at least 1, of a feature from the bin of each row (below `count`; -1 is left out) in time order."""
+def inflation(bins: Integers, count: int, window: int) -> float:
+    """Inflation, at least 1, of a feature from the bin of each row (below `count`; -1 is left out) in time order.
+
+    Blocks are no longer than a window: shares of longer ones vary in ways that a window does not show.
+    """
     sizes = []
     size = SHORTEST_BLOCK
-    while len(bins) // size >= FEWEST_BLOCKS:
+    longest = min(window, len(bins) // FEWEST_BLOCKS)
+    while size <= longest:
         sizes.append(size)
         size *= 4
-    if sizes and len(bins) // FEWEST_BLOCKS > sizes[-1]:
-        sizes.append(len(bins) // FEWEST_BLOCKS)
+    if sizes and longest > sizes[-1]:
+        sizes.append(longest)
     return max((_of_blocks(bins, count, size) for size in sizes), default=1.0)
 
 

@@ -143,11 +143,11 @@ def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_r
 def _fit_feature(values: Any, kind: Feature, window_rows: int) -> FeatureReference:
     grid: Grid = NumericGrid.fit(values) if kind is Feature.NUMERIC else CategoryGrid.fit(values)
     fitted = FeatureReference(kind=kind, grid=grid, counts=grid.count(values), calm={})
-    fitted = replace(fitted, inflation=_inflation(fitted, values))
+    fitted = replace(fitted, inflation=_inflation(fitted, values, window_rows))
     return replace(fitted, calm=_calm(fitted.coarse, values, window_rows))
 
 
-def _inflation(fitted: FeatureReference, values: Any) -> float:
+def _inflation(fitted: FeatureReference, values: Any, window_rows: int) -> float:
     """Inflation over the bins of the stability index."""
     starts = psi.bin_starts(fitted.counts.cells)
     if isinstance(fitted.grid, NumericGrid):
@@ -157,7 +157,7 @@ def _inflation(fitted: FeatureReference, values: Any) -> float:
     else:
         bins = fitted.grid.places(values)
         bins[bins >= 0] = np.searchsorted(starts, bins[bins >= 0], side="right") - 1
-    return calibration.inflation(bins, len(starts))
+    return calibration.inflation(bins, len(starts), window_rows)
 
 
 def _calm(fitted: FeatureReference, values: Any, window_rows: int) -> dict[str, float]:

@@ -1,0 +1,74 @@
+"""Rows as vectors, for the methods that look at all features together.
+
+A numeric feature becomes its distance from the median in deviations (from the interquartile range), clipped; a
+categorical one becomes one axis per frequent category, scaled so that two different categories are a deviation apart.
+A missing value stands at the centre: missing values are drift of a kind of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midwatch.spec.model import Feature
+from monitors.drift.counts import CategoryGrid, Floats
+
+Rows = NDArray[np.float32]
+
+NORMAL_IQR = 1.349
+"""Interquartile range of a normal variable of deviation 1."""
+
+CLIP = 5.0
+"""Deviations beyond which a value is no further away: one wild value must not stand for the window."""
+
+AXES = 10
+"""Categories of a feature that get an axis of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """Per numeric feature its centre and scale, per categorical one its categories with an axis."""
+
+    numeric: Mapping[str, tuple[float, float]]
+    categorical: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def fit(cls, columns: Mapping[str, Any], kinds: Mapping[str, Feature]) -> Embedding:
+        """From the reference's columns."""
+        numeric = {name: _centre_and_scale(columns[name]) for name in kinds if kinds[name] is Feature.NUMERIC}
+        categorical = {}
+        for name in kinds:
+            if kinds[name] is Feature.CATEGORICAL:
+                grid = CategoryGrid.fit(columns[name])
+                order = np.argsort(-grid.count(columns[name]).cells[:-1], kind="stable")[:AXES]
+                categorical[name] = [grid.categories[index] for index in sorted(order)]
+        return cls(numeric=numeric, categorical=categorical)
+
+    @property
+    def width(self) -> int:
+        """Length of a row's vector."""
+        return len(self.numeric) + sum(map(len, self.categorical.values()))
+
+    def rows(self, columns: Mapping[str, Any]) -> Rows:
+        """Vectors of the rows of columns; shape (n, width)."""
+        parts = []
+        for name, (centre, scale) in self.numeric.items():
+            scaled = (np.asarray(columns[name], dtype=np.float64) - centre) / scale
+            parts.append(np.nan_to_num(scaled.clip(-CLIP, CLIP))[:, None])
+        for name, categories in self.categorical.items():
+            places = CategoryGrid(categories=tuple(categories)).places(columns[name])
+            parts.append((places[:, None] == np.arange(len(categories))) / np.sqrt(2))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _centre_and_scale(values: Floats) -> tuple[float, float]:
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return 0.0, 1.0
+    low, centre, high = np.quantile(present, [0.25, 0.5, 0.75])
+    scale = (high - low) / NORMAL_IQR or float(present.std()) or 1.0
+    return float(centre), float(scale)

@@ -1,0 +1,62 @@
+"""The methods that look at all features together: what only they can see, and how rarely they see what is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midwatch.spec.model import Feature
+from monitors.drift import classifier, isolation_forest, mmd
+from monitors.drift.embedding import Embedding
+
+METHODS = [mmd, isolation_forest, classifier]
+
+
+def rows(seed: int, count: int = 2000, width: int = 5, correlation: float = 0.0) -> np.ndarray:
+    covariance = np.full((width, width), correlation) + np.eye(width) * (1 - correlation)
+    return np.random.default_rng(seed).multivariate_normal(np.zeros(width), covariance, count).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_rows_are_rarely_told_apart(method) -> None:
+    p_values = [method.compare(rows(seed, 600), rows(1000 + seed, 400), seed=seed).p_value for seed in range(40)]
+    assert sum(p_value < 0.05 for p_value in p_values) <= 7  # 40 at 5%: more than 7 happens once in 300 times
+    assert min(p_values) > 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_change_of_dependence_with_equal_margins_is_seen(method) -> None:
+    found = method.compare(rows(1), rows(2, correlation=0.8))
+    assert found.p_value < 1e-4
+    assert found.effect > method.FLOOR
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_that_come_in_runs_say_less(method) -> None:
+    one, other = rows(1), rows(2, correlation=0.3)
+    assert method.compare(one, other, inflation=20.0).p_value >= method.compare(one, other).p_value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_row_or_constants_are_no_evidence(method) -> None:
+    assert method.compare(rows(1), rows(2)[:1]).p_value == pytest.approx(1.0)
+    assert method.compare(np.zeros((50, 3), np.float32), np.zeros((50, 3), np.float32)).p_value > 0.05
+
+
+def test_the_discrepancy_of_many_rows_is_that_of_all_pairs() -> None:
+    one, other = rows(1, 3000), rows(2, 3000) + np.float32(0.3)
+    exact = mmd.compare(one, other)
+    many = mmd.compare(np.tile(one, (8, 1)), np.tile(other, (8, 1)))
+    assert many.statistic == pytest.approx(exact.statistic, rel=0.35)
+
+
+def test_an_embedding_clips_what_is_wild_and_centres_what_is_missing() -> None:
+    kinds = {"x": Feature.NUMERIC, "c": Feature.CATEGORICAL}
+    columns = {"x": np.array([1.0, 2.0, 3.0, np.nan, np.inf]), "c": ["a", "b", "a", "a", None]}
+    made = Embedding.fit(columns, kinds)
+    vectors = made.rows(columns)
+    assert vectors.shape == (5, made.width) == (5, 3)
+    assert vectors[3, 0] == 0
+    assert vectors[4, 0] == 5
+    assert np.linalg.norm(vectors[0, 1:] - vectors[1, 1:]) == pytest.approx(1.0)
+    assert vectors[4, 1:].tolist() == [0, 0]
