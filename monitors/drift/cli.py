@@ -53,13 +53,14 @@ def compare(
 
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
-    from monitors.drift import reference, verdict, view
+    from monitors.drift import joint, reference, verdict, view
     from monitors.drift import table as tables
 
     chosen = [name.strip() for name in methods.split(",")]
-    unknown = [name for name in chosen if name not in reference.METHODS]
+    offered = [*reference.METHODS, *joint.METHODS]
+    unknown = [name for name in chosen if name not in offered]
     if unknown or quorum > len(chosen):
-        known = ", ".join(reference.METHODS)
+        known = ", ".join(offered)
         raise MidwatchError(f"--methods {methods} --quorum {quorum}: choose among {known}, and a quorum within them")
     fitted = reference.load(reference_file)
     kinds = {name: feature.kind for name, feature in fitted.features.items()}
@@ -69,6 +70,7 @@ def compare(
     except ValueError as error:
         raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
     counts = reference.count(fitted, data)
+    rows = fitted.joint.embedding.rows(data) if set(chosen) & set(joint.METHODS) else None
     judgement = verdict.judge(
         fitted.features,
         counts,
@@ -77,6 +79,7 @@ def compare(
         quorum=quorum,
         alpha=alpha,
         min_samples=min_samples,
+        together=None if rows is None else (fitted.joint, rows),
     )
     if as_json:
         typer.echo(json.dumps(view.document(judgement)))

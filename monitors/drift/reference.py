@@ -21,11 +21,12 @@ import numpy as np
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
-from monitors.drift import calibration, chi2, direction, kinds, ks, psi
+from monitors.drift import calibration, chi2, direction, joint, kinds, ks, psi
 from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, NumericGrid, numbers
+from monitors.drift.embedding import Embedding
 from monitors.drift.result import Result
 
-VERSION = 2
+VERSION = 3
 
 CALM_WINDOWS = 200
 """Windows of the reference that are looked at, evenly spread: more hardly move the largest of their effects."""
@@ -118,6 +119,7 @@ class Reference:
     rows: int
     window_rows: int
     features: Mapping[str, FeatureReference]
+    joint: joint.Joint
 
 
 def count(reference: Reference, columns: Mapping[str, Any]) -> dict[str, Counts]:
@@ -137,7 +139,9 @@ def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_r
     """
     rows = len(next(iter(columns.values())))
     fitted = {name: _fit_feature(columns[name], kind, window_rows) for name, kind in sorted(features.items())}
-    return Reference(rows=rows, window_rows=window_rows, features=fitted)
+    worst = max(feature.inflation for feature in fitted.values())
+    together = joint.fit(columns, features, inflation=worst, window_rows=window_rows)
+    return Reference(rows=rows, window_rows=window_rows, features=fitted, joint=together)
 
 
 def _fit_feature(values: Any, kind: Feature, window_rows: int) -> FeatureReference:
@@ -196,6 +200,8 @@ def save(reference: Reference, path: Path) -> None:
         else:
             entry["categories"] = list(feature.grid.categories)
         head["features"][name] = entry
+    arrays["rows"] = reference.joint.rows
+    head["joint"] = _joint_entry(reference.joint)
     head["checksum"] = _checksum(head, arrays)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8), **arrays)
@@ -233,7 +239,26 @@ def load(path: Path) -> Reference:
         features[name] = FeatureReference(
             kind=kind, grid=grid, counts=counts, calm=entry["calm"], inflation=entry["inflation"]
         )
-    return Reference(rows=head["rows"], window_rows=head["window_rows"], features=features)
+    together = joint.Joint(
+        embedding=Embedding(
+            numeric={name: (centre, scale) for name, (centre, scale) in head["joint"]["numeric"]},
+            categorical=dict(head["joint"]["categorical"]),
+        ),
+        rows=arrays["rows"],
+        inflation=head["joint"]["inflation"],
+        calm=head["joint"]["calm"],
+    )
+    return Reference(rows=head["rows"], window_rows=head["window_rows"], features=features, joint=together)
+
+
+def _joint_entry(together: joint.Joint) -> dict[str, Any]:
+    """As lists, because the order of the features is that of the vectors' axes."""
+    return {
+        "numeric": [[name, list(pair)] for name, pair in together.embedding.numeric.items()],
+        "categorical": [[name, list(known)] for name, known in together.embedding.categorical.items()],
+        "inflation": together.inflation,
+        "calm": dict(together.calm),
+    }
 
 
 def ensure_schema(reference: Reference, kinds: Mapping[str, Feature], source: Path) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from midwatch.spec.values import parse_duration
-from monitors.drift import kinds
+from monitors.drift import joint, kinds
 from monitors.drift.counts import Counts
+from monitors.drift.embedding import Rows
 from monitors.drift.reference import FITS, FeatureReference
 from monitors.drift.result import Result
 
@@ -93,11 +94,21 @@ def judge(
     quorum: int,
     alpha: float,
     min_samples: int,
+    together: tuple[joint.Joint, Rows] | None = None,
 ) -> Judgement:
-    """Judge a window from its counts by feature; `alpha` is the window's, divided here over everything looked at."""
-    pairs = [(method, name) for method in methods for name in sorted(window) if reference[name].kind in FITS[method]]
+    """Judge a window from its counts by feature, and its vectors where a method looks at all features together.
+
+    `alpha` is the window's, divided here over everything looked at.
+    """
+    pairs = [
+        (method, name)
+        for method in methods
+        for name in sorted(window)
+        if method in FITS and reference[name].kind in FITS[method]
+    ]
+    whole = [method for method in methods if method in joint.METHODS and together]
     odd = [(kind, name) for kind in kinds.ODD for name in sorted(window) if reference[name].kind in kinds.ODD[kind][0]]
-    level = alpha / max(1, len(pairs) + len(odd))
+    level = alpha / max(1, len(pairs) + len(whole) + len(odd))
     said = Judgement(
         verdict=Verdict.INCONCLUSIVE,
         reason="",
@@ -108,7 +119,8 @@ def judge(
             _find(reference[name], name, method, window[name], level)
             for method, name in pairs
             if window[name].total and reference[name].counts.total
-        ),
+        )
+        + tuple(_find_joint(*together, method, level) for method in whole if together and samples),
         kinds=tuple(_find_kind(reference[name], name, kind, window[name], level) for kind, name in odd if samples),
     )
     verdict, reason = _decide(said, min_samples)
@@ -120,6 +132,13 @@ def _find(feature: FeatureReference, name: str, method: str, counts: Counts, lev
     votes = result.p_value < level and result.effect > floor
     way = feature.direction(counts) if votes else ""
     return Finding(feature=name, method=method, result=result, floor=floor, votes=votes, direction=way)
+
+
+def _find_joint(reference: joint.Joint, rows: Rows, method: str, level: float) -> Finding:
+    result, floor = reference.compare(method, rows), reference.floor(method)
+    votes = result.p_value < level and result.effect > floor
+    way = "together" if votes else ""
+    return Finding(feature=joint.FEATURE, method=method, result=result, floor=floor, votes=votes, direction=way)
 
 
 def _find_kind(feature: FeatureReference, name: str, kind: str, counts: Counts, level: float) -> Finding:

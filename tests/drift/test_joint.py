@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from midwatch.spec.model import Feature
-from monitors.drift import classifier, isolation_forest, mmd
+from monitors.drift import classifier, isolation_forest, joint, mmd, reference, verdict
 from monitors.drift.embedding import Embedding
 
 METHODS = [mmd, isolation_forest, classifier]
@@ -60,3 +60,30 @@ def test_an_embedding_clips_what_is_wild_and_centres_what_is_missing() -> None:
     assert vectors[4, 0] == 5
     assert np.linalg.norm(vectors[0, 1:] - vectors[1, 1:]) == pytest.approx(1.0)
     assert vectors[4, 1:].tolist() == [0, 0]
+
+
+def test_a_vote_of_the_joint_methods_sees_what_no_feature_shows(tmp_path) -> None:
+    kinds = dict.fromkeys("abcde", Feature.NUMERIC)
+    made = reference.fit(dict(zip("abcde", rows(1, 20_000).T.astype(float), strict=True)), kinds, window_rows=2000)
+    reference.save(made, tmp_path / "r.npz")
+    made = reference.load(tmp_path / "r.npz")
+
+    def judged(correlation: float):
+        columns = dict(zip("abcde", rows(2, correlation=correlation).T.astype(float), strict=True))
+        return verdict.judge(
+            made.features,
+            reference.count(made, columns),
+            samples=2000,
+            methods=["ks", "psi", *joint.METHODS],
+            quorum=2,
+            alpha=1e-4,
+            min_samples=500,
+            together=(made.joint, made.joint.embedding.rows(columns)),
+        )
+
+    assert judged(0.0).verdict is verdict.Verdict.STABLE
+    found = judged(0.6)
+    assert found.verdict is verdict.Verdict.DRIFT
+    assert {finding.feature for finding in found.drifted} == {joint.FEATURE}
+    assert found.votes >= 2
+    assert joint.FEATURE in found.reason

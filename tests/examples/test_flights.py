@@ -41,14 +41,15 @@ def test_flights_that_never_arrived_have_no_label(modules) -> None:
     assert table[table["landed_minutes"].isna()]["late"].isna().all()
 
 
-def test_the_fault_is_exactly_within_its_window_and_touches_only_the_weather(modules) -> None:
+def test_the_fault_is_exactly_within_its_window_and_touches_only_what_has_a_unit(modules) -> None:
     data, replay = modules
     features = dict.fromkeys(data.FEATURES, 10.0)
     assert replay.features_at(features, replay.FAULT[0] - 1e-9) == features
     assert replay.features_at(features, replay.FAULT[1]) == features
     faulty = replay.features_at(features, replay.FAULT[0])
     assert faulty["visib"] == pytest.approx(16.09344)
-    assert {name for name in features if faulty[name] != features[name]} == {"temp", "wind_speed", "visib", "precip"}
+    touched = {"temp", "wind_speed", "visib", "precip", "distance"}
+    assert {name for name in features if faulty[name] != features[name]} == touched
     assert replay.to_metric(dict.fromkeys(data.FEATURES)) == dict.fromkeys(data.FEATURES)
 
 
