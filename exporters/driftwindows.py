@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from exporters.events import Prediction, Value
 from midwatch.spec import model as spec
-from monitors.drift.counts import Counts
+from monitors.drift.counts import Counts, numbers
+from monitors.drift.embedding import Embedding
 from monitors.drift.reference import FeatureReference
+from monitors.drift.sample import Sample
 
 GRACE = 1.0
 """Seconds after its end that a pane waits for events on their way."""
@@ -23,35 +27,40 @@ GRACE = 1.0
 
 @dataclass(kw_only=True)
 class Pane:
-    """Counts of a part of a window, from `start` (seconds since the epoch) on."""
+    """Counts of a part of a window, from `start` (seconds since the epoch) on, and some of its rows."""
 
     start: float
     samples: int = 0
     counts: dict[str, Counts] = field(default_factory=dict)
+    rows: Sample | None = None
 
     def add(self, other: Pane) -> None:
-        """Take another pane's counts in."""
+        """Take another pane's counts and rows in."""
         self.samples += other.samples
+        if other.rows is not None:
+            self.rows = other.rows if self.rows is None else self.rows + other.rows
         for name, counts in other.counts.items():
             self.counts[name] = self.counts[name] + counts if name in self.counts else counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What is to be judged: counts by feature, when it ended, and the seconds since the window before it."""
+    """What is to be judged: counts by feature and some rows, when it ended, and the seconds since the window before."""
 
     end: float
     seconds: float
     samples: int
     counts: Mapping[str, Counts]
+    rows: Sample | None
 
 
 class SavedPane(msgspec.Struct):
-    """A pane as it is stored: by feature the cells, how many were missing, how many of another type."""
+    """A pane as it is stored: by feature the cells, how many were missing, how many of another type; keys and rows."""
 
     start: float
     samples: int
     counts: dict[str, tuple[list[int], int, int]]
+    rows: tuple[bytes, bytes] | None = None
 
 
 class SavedStream(msgspec.Struct):
@@ -63,9 +72,12 @@ class SavedStream(msgspec.Struct):
 
 
 class Stream:
-    """Windows of one version, as the platform file asks for them."""
+    """Windows of one version, as the platform file asks for them; with an embedding they hold a sample of rows."""
 
-    def __init__(self, drift: spec.Drift, features: Mapping[str, FeatureReference]) -> None:
+    def __init__(
+        self, drift: spec.Drift, features: Mapping[str, FeatureReference], embedding: Embedding | None = None
+    ) -> None:
+        self._embedding = embedding
         self._features = {name: features[name].coarse for name in drift.features}
         self._pane_seconds = drift.window / drift.panes
         self._pane_rows = None if drift.rows is None else max(1, drift.rows // drift.panes)
@@ -110,6 +122,16 @@ class Stream:
     def _count(self, pane: Pane, events: Sequence[Prediction]) -> None:
         counts = {name: one.count([_value(event, name) for event in events]) for name, one in self._features.items()}
         pane.add(Pane(start=pane.start, samples=len(events), counts=counts))
+        if self._embedding:
+            held = pane.rows or Sample.empty(self._embedding.width)
+            pane.rows = held.taking([event.id for event in events], self._embedding, partial(self._columns, events))
+
+    def _columns(self, events: Sequence[Prediction], places: Sequence[int]) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        for name, feature in self._features.items():
+            values = [_value(events[place], name) for place in places]
+            columns[name] = numbers(values)[0] if feature.kind is spec.Feature.NUMERIC else values
+        return columns
 
     def close(self, now: float) -> Iterator[Window]:
         """Windows that ended by `now`, in order: a pane ends when its time is over or its rows are full."""
@@ -126,7 +148,7 @@ class Stream:
                 whole.add(part)
         self._closed.append(pane)
         self._after = max(self._after, pane.start + self._pane_seconds) if self._pane_rows is None else 0.0
-        return Window(end=end, seconds=end - pane.start, samples=whole.samples, counts=whole.counts)
+        return Window(end=end, seconds=end - pane.start, samples=whole.samples, counts=whole.counts, rows=whole.rows)
 
     def saved(self) -> SavedStream:
         """Everything to keep."""
@@ -142,7 +164,9 @@ class Stream:
 
     def _fits(self, pane: Pane) -> bool:
         sizes = {name: len(feature.counts.cells) for name, feature in self._features.items()}
-        return {name: len(counts.cells) for name, counts in pane.counts.items()} in ({}, sizes)
+        width = self._embedding.width if self._embedding else None
+        same_rows = (None if pane.rows is None else pane.rows.rows.shape[1]) == width
+        return same_rows and {name: len(counts.cells) for name, counts in pane.counts.items()} == sizes
 
 
 def _value(event: Prediction, name: str) -> Value | None:
@@ -156,7 +180,8 @@ def _value(event: Prediction, name: str) -> Value | None:
 
 def _saved(pane: Pane) -> SavedPane:
     counts = {name: (one.cells.tolist(), one.missing, one.wrong_type) for name, one in pane.counts.items()}
-    return SavedPane(start=pane.start, samples=pane.samples, counts=counts)
+    rows = None if pane.rows is None else (pane.rows.keys.tobytes(), pane.rows.rows.tobytes())
+    return SavedPane(start=pane.start, samples=pane.samples, counts=counts, rows=rows)
 
 
 def _restored(saved: SavedPane) -> Pane:
@@ -164,4 +189,8 @@ def _restored(saved: SavedPane) -> Pane:
         name: Counts(cells=np.array(cells, dtype=np.int64), missing=missing, wrong_type=wrong)
         for name, (cells, missing, wrong) in saved.counts.items()
     }
-    return Pane(start=saved.start, samples=saved.samples, counts=counts)
+    rows = None
+    if saved.rows is not None:
+        keys = np.frombuffer(saved.rows[0], np.uint64)
+        rows = Sample(keys, np.frombuffer(saved.rows[1], np.float32).reshape(len(keys), -1))
+    return Pane(start=saved.start, samples=saved.samples, counts=counts, rows=rows)

@@ -55,7 +55,7 @@ class Judge:
         for name, drift in self._models.items():
             path = base / drift.reference
             self._references[name] = reference.load(path)
-            reference.ensure_schema(self._references[name], drift.features, path)
+            reference.ensure_schema(self._references[name], drift.features, path, whole=drift.looks_at_rows)
         self.position = journal.Position(saved.segment, saved.offset)
         self._streams: dict[Key, driftwindows.Stream] = {}
         for model, version, stream in saved.streams:
@@ -76,7 +76,9 @@ class Judge:
     def _stream(self, model: str, version: str) -> driftwindows.Stream:
         key = (model, version)
         if key not in self._streams:
-            self._streams[key] = driftwindows.Stream(self._models[model], self._references[model].features)
+            drift, fitted = self._models[model], self._references[model]
+            embedding = fitted.joint.embedding if drift.looks_at_rows else None
+            self._streams[key] = driftwindows.Stream(drift, fitted.features, embedding)
         return self._streams[key]
 
     def close(self, now: float) -> bool:
@@ -90,15 +92,16 @@ class Judge:
         return ended
 
     def _judge(self, model: str, version: str, window: driftwindows.Window) -> None:
-        drift = self._models[model]
+        drift, fitted = self._models[model], self._references[model]
         said = verdict.judge(
-            {name: self._references[model].features[name].coarse for name in window.counts},
+            {name: fitted.features[name].coarse for name in window.counts},
             window.counts,
             samples=window.samples,
             methods=drift.methods,
             quorum=drift.quorum,
             alpha=verdict.window_alpha(drift.false_alarms, window.seconds),
             min_samples=drift.min_samples,
+            together=None if window.rows is None else (fitted.joint, window.rows.rows),
         )
         _log.info(
             "drift window judged",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -141,6 +141,12 @@ class Feature(StrEnum):
     CATEGORICAL = "categorical"
 
 
+FeatureMethod = Literal["ks", "psi", "chi2"]
+RowMethod = Literal["mmd", "isolation_forest", "classifier"]
+DriftMethod = Literal[FeatureMethod, RowMethod]
+"""Methods that look at one feature at a time, and those that look at whole rows."""
+
+
 class Drift(Strict):
     """How a model's features are watched for drift from a reference.
 
@@ -153,10 +159,15 @@ class Drift(Strict):
     panes: Annotated[int, Field(ge=1, le=100)] = 1
     min_samples: Annotated[int, Field(ge=2)] = 500
     features: Annotated[dict[str, Annotated[Feature, Field(strict=False)]], Field(min_length=1)]
-    methods: Annotated[list[Literal["ks", "psi", "chi2"]], Field(min_length=1)] = ["ks", "psi"]
+    methods: Annotated[list[DriftMethod], Field(min_length=1)] = ["ks", "psi"]
     quorum: Annotated[int, Field(ge=1)] = 2
     false_alarms: Annotated[str, Field(pattern=r"^\d+ per \d+(ms|s|m|h|d|w)$")] = "1 per 90d"
     severity: Severity = Field(default=Severity.PAGE, strict=False)
+
+    @property
+    def looks_at_rows(self) -> bool:
+        """Whether a method compares rows with all their features."""
+        return not set(self.methods).isdisjoint(get_args(RowMethod))
 
 
 class Model(Strict):

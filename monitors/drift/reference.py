@@ -261,9 +261,19 @@ def _joint_entry(together: joint.Joint) -> dict[str, Any]:
     }
 
 
-def ensure_schema(reference: Reference, kinds: Mapping[str, Feature], source: Path) -> None:
-    """Raise InvalidInputError when features differ from the reference's, naming those that do."""
+def ensure_schema(reference: Reference, kinds: Mapping[str, Feature], source: Path, *, whole: bool = False) -> None:
+    """Raise InvalidInputError when features differ from the reference's, naming those that do.
+
+    They may be fewer, but not when `whole`: what was learnt of all features together says nothing of some.
+    """
     fitted = {name: feature.kind for name, feature in reference.features.items()}
+    unused = [name for name in sorted(fitted) if name not in kinds]
+    if whole and unused:
+        raise InvalidInputError.at(
+            source,
+            f"mmd, isolation_forest and classifier look at all its features, but not watched: {', '.join(unused)}",
+            remedy="list them under drift.features, or fit a reference with --features",
+        )
     wrong = [f"{name} ({kind.value})" for name, kind in sorted(kinds.items()) if fitted.get(name) is not kind]
     if wrong:
         remedy = f"it has {', '.join(f'{name} ({kind.value})' for name, kind in sorted(fitted.items()))}; fit it again"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from midwatch.spec.model import Feature
-from monitors.drift import classifier, isolation_forest, joint, mmd, reference, verdict
+from monitors.drift import classifier, isolation_forest, joint, mmd, reference, sample, verdict
 from monitors.drift.embedding import Embedding
 
 METHODS = [mmd, isolation_forest, classifier]
@@ -87,3 +87,30 @@ def test_a_vote_of_the_joint_methods_sees_what_no_feature_shows(tmp_path) -> Non
     assert {finding.feature for finding in found.drifted} == {joint.FEATURE}
     assert found.votes >= 2
     assert joint.FEATURE in found.reason
+
+
+def sampled(names: list[str]) -> sample.Sample:
+    columns = {name: rows(3, 5000)[:, index] for index, name in enumerate("abcde")}
+    embedding = Embedding.fit(columns, dict.fromkeys("abcde", Feature.NUMERIC))
+
+    def of(places):
+        return {name: column[[int(names[place][1:]) for place in places]] for name, column in columns.items()}
+
+    return sample.Sample.empty(5).taking(names, embedding, of)
+
+
+def test_samples_of_parts_add_up_to_that_of_the_whole() -> None:
+    names = [f"n{index}" for index in range(5000)]
+    whole, parts = sampled(names), sampled(names[:1500]) + sampled(names[3000:]) + sampled(names[1000:3500][::-1])
+    assert len(whole.keys) == sample.SIZE
+    assert (whole.keys == parts.keys).all()
+    assert (whole.rows == parts.rows).all()
+
+
+def test_a_sample_has_rows_from_everywhere_and_each_once() -> None:
+    names = [f"n{index}" for index in range(5000)]
+    twice = sampled([*names, *names[:100]])
+    assert (twice.keys == sampled(names).keys).all()
+    few = sampled(names[:10])
+    assert len(few.keys) == 10
+    assert abs(sampled(names).rows.mean()) < 0.05

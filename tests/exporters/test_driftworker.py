@@ -15,6 +15,7 @@ import yaml
 
 from exporters import driftwindows, driftworker, events, journal
 from exporters.store import Store
+from midwatch.errors import InvalidInputError
 from midwatch.spec import load, model
 from monitors.drift import reference
 
@@ -204,3 +205,48 @@ def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
     (window,) = stream.close(START + 100)
     assert window.counts["prediction"].cells.tolist() == [100, 0, 0]
     assert window.counts["score"].total == 100
+
+
+@pytest.fixture
+def rows_platform_file(tmp_path: Path, make_document) -> Path:
+    """Two features without dependence, watched by methods that see dependence."""
+    columns = dict(zip("xy", np.random.default_rng(1).normal(size=(2, 20_000)), strict=True))
+    kinds = dict.fromkeys("xy", model.Feature.NUMERIC)
+    reference.save(reference.fit(columns, kinds, window_rows=1000), tmp_path / "r.npz")
+    document = make_document()
+    document["models"][0]["drift"] = {
+        "reference": "r.npz", "window": "20s", "panes": 2, "min_samples": 500,
+        "features": {"x": "numeric", "y": "numeric"}, "methods": ["mmd", "classifier"],
+    }  # fmt: skip
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+def dependent(start: float, correlation: float) -> list[events.Prediction]:
+    group = predictions(start, 1000)
+    other = np.random.default_rng(int(start) + 1).normal(size=len(group))
+    for event, noise in zip(group, other.tolist(), strict=True):
+        event.features["y"] = correlation * event.features["x"] + (1 - correlation**2) ** 0.5 * noise
+    return group
+
+
+def test_methods_that_look_at_rows_vote_live_and_after_a_restart(rows_platform_file: Path) -> None:
+    judge = judge_of(rows_platform_file)
+    judge.take(dependent(START, 0.0))
+    judge.close(START + 11.5)
+    assert value(judge, "ml_drift_votes") == 0
+    judge.take(dependent(START + 10, 0.9))
+    again = msgspec.json.decode(msgspec.json.encode(judge.saved()), type=driftworker.Saved)
+    for one in (judge, judge_of(rows_platform_file, again)):
+        one.close(START + 21.5)
+        assert value(one, "ml_drift_votes") == 2
+        assert value(one, "ml_drift_window_samples") == 2000
+        assert value(one, "ml_drift_effect", feature="all features", method="classifier") > 0.05
+
+
+def test_methods_that_look_at_rows_refuse_a_reference_of_other_features(rows_platform_file: Path) -> None:
+    text = rows_platform_file.read_text().replace("y: numeric", "")
+    rows_platform_file.write_text(text)
+    with pytest.raises(InvalidInputError, match="not watched: y"):
+        judge_of(rows_platform_file)
