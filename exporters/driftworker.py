@@ -21,7 +21,7 @@ import msgspec
 
 from exporters import driftwindows, journal, store
 from exporters.events import Prediction
-from midwatch import metrics, telemetry
+from midwatch import files, metrics, telemetry
 from midwatch.spec import load
 from midwatch.spec import model as spec
 from monitors.drift import reference, verdict
@@ -206,18 +206,9 @@ def _restored(folder: Path) -> Saved:
 
 def _save(folder: Path, judge: Judge) -> None:
     """Windows and place in one file, so that they always belong together; the place again for the journal's keeper."""
-    _write(folder / "windows.json", msgspec.json.encode(judge.saved()))
+    files.replace(folder / "windows.json", msgspec.json.encode(judge.saved()))
     place = {"segment": judge.position.segment, "offset": judge.position.offset}
-    _write(folder / "position.json", json.dumps(place).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    files.replace(folder / "position.json", json.dumps(place).encode())
 
 
 def _say(samples: list[tuple[str, dict[str, str], float]]) -> None:

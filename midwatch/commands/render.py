@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from midwatch import files
 from midwatch.errors import InvalidInputError, MidwatchError, Problem
 
 app = typer.Typer(help="Write Prometheus and Alertmanager files from the platform file.", add_completion=False)
@@ -92,9 +92,4 @@ def _digest(path: Path) -> str | None:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    files.replace(path, text.encode())

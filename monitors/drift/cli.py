@@ -47,13 +47,14 @@ def compare(
     window: Annotated[str, typer.Option(help="Time between two such windows.")] = "1h",
     min_samples: Annotated[int, typer.Option(min=2, help="Rows below which nothing is decided.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write one page with the drifted distributions.")] = None,
 ) -> None:
     """Judge a window: exit 0 stable, 1 drift, 2 bad input, 3 inconclusive."""
     import json
 
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
-    from monitors.drift import joint, reference, verdict, view
+    from monitors.drift import joint, page, reference, verdict, view
     from monitors.drift import table as tables
 
     chosen = [name.strip() for name in methods.split(",")]
@@ -81,6 +82,8 @@ def compare(
         min_samples=min_samples,
         together=None if rows is None else (fitted.joint, rows),
     )
+    if html is not None:
+        page.write(html, current.name, judgement, fitted.features, counts)
     if as_json:
         typer.echo(json.dumps(view.document(judgement)))
     else:

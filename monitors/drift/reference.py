@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from midwatch import files
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
 from monitors.drift import calibration, chi2, direction, joint, kinds, ks, psi
@@ -205,9 +206,7 @@ def save(reference: Reference, path: Path) -> None:
     head["checksum"] = _checksum(head, arrays)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8), **arrays)
-    unfinished = path.with_name(path.name + ".partial")
-    unfinished.write_bytes(buffer.getvalue())
-    unfinished.replace(path)
+    files.replace(path, buffer.getvalue())
 
 
 def load(path: Path) -> Reference:

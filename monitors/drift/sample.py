@@ -6,12 +6,12 @@ the ids alone, not on their order or on which part took them, and an id that com
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from monitors.drift.embedding import Embedding, Rows
@@ -43,12 +43,9 @@ class Sample:
         self, ids: Sequence[str], embedding: Embedding, columns: Callable[[Sequence[int]], Mapping[str, Any]]
     ) -> Sample:
         """With the rows of these ids; `columns` gives the values of those at some places, and is asked for few."""
-        keys, places = np.unique(np.fromiter(map(_hashed, ids), np.uint64, len(ids)), return_index=True)
+        hashes = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids], np.uint64)
+        keys, places = np.unique(hashes, return_index=True)
         enough = SIZE if len(self.keys) < SIZE else min(SIZE, int(np.searchsorted(keys, self.keys[-1])))
         if not len(keys[:enough]):
             return self
         return self + Sample(keys[:enough], embedding.rows(columns(places[:enough].tolist())))
-
-
-def _hashed(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from monitors.drift import joint
 from monitors.drift.counts import Counts, Floats, NumericGrid
+from monitors.drift.kinds import ODD
 from monitors.drift.reference import FeatureReference
 from monitors.drift.verdict import Finding, Judgement
 
 MOST_ROWS = 40
 BARS = " ▁▂▃▄▅▆▇█"
-BINS = 16
+BINS = 12
 TAILS = 0.01
 """Share of the reference on each side that the first and the last bar stand for."""
 
@@ -50,23 +52,49 @@ def _entry(finding: Finding) -> dict[str, Any]:
 
 
 def show(judgement: Judgement, features: Mapping[str, FeatureReference], window: Mapping[str, Counts]) -> None:
-    """Print the findings, the one furthest beyond its floor first, with sparklines of reference and window."""
+    """Print a line per feature, the one furthest beyond its floor first: both distributions, effects, who votes."""
     from rich.console import Console
     from rich.table import Table
 
-    view = Table(title=f"{judgement.verdict.value}: {judgement.reason}", title_justify="left")
-    for name in ("feature", "reference", "window", "method", "effect", "floor", "p-value", "vote", "direction"):
-        view.add_column(name, justify="right" if name in ("effect", "floor", "p-value") else "left")
-    odd = [finding for finding in judgement.kinds if finding.votes]
-    ranked = sorted((*odd, *judgement.findings), key=lambda finding: -finding.result.effect / finding.floor)
-    drawn: set[str] = set()
-    for finding in ranked[:MOST_ROWS]:
-        result, name = finding.result, finding.feature
-        bars = ("", "") if name in drawn or name not in features else sparklines(features[name], window[name])
-        drawn.add(name)
-        numbers = (f"{result.effect:.3f}", f"{finding.floor:.3f}", f"{result.p_value:.2g}")
-        view.add_row(name, *bars, finding.method, *numbers, "yes" if finding.votes else "", finding.direction)
+    rows: dict[str, list[Finding]] = {}
+    for finding in ranked(judgement):
+        rows.setdefault(finding.feature, []).append(finding)
+    together = rows.pop(joint.FEATURE, [])
+    methods = list(dict.fromkeys(finding.method for finding in judgement.findings if finding not in together))
+    view = Table(title=f"{judgement.verdict.value}: {judgement.reason}", title_justify="left", caption_justify="left")
+    for name in ("feature", "reference", "window"):
+        view.add_column(name, no_wrap=True)
+    for method in methods:
+        view.add_column(method, justify="right", no_wrap=True)
+    view.add_column("drift")
+    for name, found in list(rows.items())[:MOST_ROWS]:
+        bars = sparklines(features[name], window[name]) if name in features else ("", "")
+        effects = {finding.method: _effect(finding) for finding in found}
+        said = [_said(finding) for finding in found if finding.votes]
+        view.add_row(name, *bars, *(effects.get(one, "") for one in methods), ", ".join(dict.fromkeys(said)))
+    view.caption = "Effects; * votes for drift. " + _left_out(len(rows))
+    if together:
+        effects_together = (f"{finding.method} {_effect(finding).strip()}" for finding in together)
+        view.caption = f"{joint.FEATURE}: {', '.join(effects_together)}\n{view.caption}"
     Console().print(view)
+
+
+def _effect(finding: Finding) -> str:
+    return f"{finding.result.effect:.3f}{'*' if finding.votes else ' '}"
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.method.replace('_', ' ')}: {finding.direction}" if finding.method in ODD else finding.direction
+
+
+def _left_out(rows: int) -> str:
+    return f"{rows - MOST_ROWS} features more in --json." if rows > MOST_ROWS else "--json has p-values and floors."
+
+
+def ranked(judgement: Judgement) -> list[Finding]:
+    """Findings of the methods, and those kinds of drift that were found, the one furthest beyond its floor first."""
+    odd = (finding for finding in judgement.kinds if finding.votes)
+    return sorted((*odd, *judgement.findings), key=lambda finding: -finding.result.effect / finding.floor)
 
 
 def sparklines(feature: FeatureReference, window: Counts) -> tuple[str, str]:

@@ -320,3 +320,14 @@ def test_wrong_settings_and_references_are_bad_input(folder: Path) -> None:
         assert drift("compare", "--reference", folder / "r.npz", "--current", calm_table, *options).returncode == 2
     assert drift("compare", "--reference", calm_table, "--current", calm_table).returncode == 2
     assert drift("fit", folder / "train.parquet", "-o", folder / "x.npz", "--features", "zzz").returncode == 2
+
+
+@pytest.mark.parametrize("option", [("fit", "-o"), ("compare", "--html")])
+def test_an_output_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path, option) -> None:
+    command, name = option
+    table = folder / "calm.parquet"
+    given = (table,) if command == "fit" else ("--reference", folder / "r.npz", "--current", table)
+    done = drift(command, *given, name, tmp_path / "absent" / "file")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "cannot be written: No such file or directory" in done.stderr
