@@ -24,7 +24,7 @@ from exporters.events import Prediction
 from midwatch import files, metrics, telemetry
 from midwatch.spec import load
 from midwatch.spec import model as spec
-from monitors.drift import reference, verdict
+from monitors.drift import reference, retraining, verdict
 
 PAUSE = 0.2
 """Seconds between two looks at the journal."""
@@ -44,12 +44,14 @@ class Saved(msgspec.Struct):
     streams: list[tuple[str, str, driftwindows.SavedStream]] = []
     gauges: list[tuple[str, dict[str, str], float]] = []
     verdicts: list[tuple[str, str, str, int]] = []
+    retraining: retraining.Saved = msgspec.field(default_factory=retraining.Saved)
 
 
 class Judge:
-    """Windows of every watched model."""
+    """Windows of every watched model, and what their verdicts lead to. `folder` is the judge's own."""
 
-    def __init__(self, platform: spec.Platform, base: Path, saved: Saved) -> None:
+    def __init__(self, platform: spec.Platform, base: Path, folder: Path, saved: Saved) -> None:
+        self.retraining = retraining.Retraining(platform, base, folder, saved.retraining)
         self._models = {model.name: model.drift for model in platform.models if model.drift}
         self._references = {}
         for name, drift in self._models.items():
@@ -107,6 +109,7 @@ class Judge:
             "drift window judged",
             extra={"model": model, "version": version, "verdict": said.verdict.value, "reason": said.reason},
         )
+        self.retraining.observe(model, version, said, window.end)
         key = (model, version, said.verdict.value)
         self._verdicts[key] = self._verdicts.get(key, 0) + 1
         where = {"model": model, "version": version}
@@ -150,6 +153,7 @@ class Judge:
             streams=[(*key, stream.saved()) for key, stream in self._streams.items()],
             gauges=[(name, dict(labels), value) for (name, labels), value in self._gauges.items()],
             verdicts=[(*key, count) for key, count in self._verdicts.items()],
+            retraining=self.retraining.saved(),
         )
 
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
@@ -158,14 +162,15 @@ class Judge:
             (metrics.DRIFT_WINDOWS.name, {"model": model, "version": version, "verdict": said}, float(count))
             for (model, version, said), count in self._verdicts.items()
         ]
-        return [(name, dict(labels), value) for (name, labels), value in self._gauges.items()] + windows
+        gauges = [(name, dict(labels), value) for (name, labels), value in self._gauges.items()]
+        return gauges + windows + self.retraining.samples()
 
 
 def run(state: Path, platform_file: Path) -> None:
     """Judge for ever."""
     folder = state / "drift"
     folder.mkdir(exist_ok=True, mode=0o700)
-    judge = Judge(load.load_platform(platform_file), load.base_folder(platform_file), _restored(folder))
+    judge = Judge(load.load_platform(platform_file), load.base_folder(platform_file), folder, _restored(folder))
     _say(judge.samples())
     saved_at = 0.0
     while True:
@@ -174,6 +179,8 @@ def run(state: Path, platform_file: Path) -> None:
         if judge.close(time.time()):
             changed = True
             _save(folder, judge)
+            _say(judge.samples())
+        if judge.retraining.step(time.time(), lambda: _save(folder, judge)):
             _say(judge.samples())
         if changed and time.monotonic() - saved_at > SAVE_EVERY:
             _save(folder, judge)

@@ -130,6 +130,17 @@ DRIFT_WINDOW_END = _gauge(
     "ml_drift_window_end_timestamp_seconds", "When the last judged window ended.", "model", "version"
 )
 
+DRIFT_EPISODE = _gauge(
+    "ml_drift_episode", "1 from the first drifted window until two calm ones in a row, then 0.", "model", "version"
+)
+DRIFT_EPISODES = _counter("ml_drift_episodes_total", "Episodes of drift that began.", "model", "version")
+RETRAIN_TRIGGERS = _counter(
+    "midwatch_retrain_triggers_total",
+    "Retraining triggers by result: sent; failed after the last attempt; unknown, when no answer came; withdrawn.",
+    "model",
+    "result",
+)
+
 # Inside a Python model server -------------------------------------------------------------------------------------
 
 SERVER_REQUESTS = _counter(

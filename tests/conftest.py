@@ -9,7 +9,10 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,3 +117,30 @@ def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def receiver() -> Iterator[SimpleNamespace]:
+    """A receiver that answers with the statuses it is given, the last one for ever; 0 closes without an answer."""
+    seen = SimpleNamespace(requests=[], statuses=[200])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            seen.requests.append((self.path, dict(self.headers), body))
+            status = seen.statuses.pop(0) if len(seen.statuses) > 1 else seen.statuses[0]
+            if status:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(b'{"eventID": "7"}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    seen.url = f"http://127.0.0.1:{server.server_port}"
+    yield seen
+    server.shutdown()
+    server.server_close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -147,6 +148,55 @@ DriftMethod = Literal[FeatureMethod, RowMethod]
 """Methods that look at one feature at a time, and those that look at whole rows."""
 
 
+class SignedWebhook(Strict):
+    """An endpoint that takes a signed trigger: its address, and the secret of the signature."""
+
+    url_file: Path = Field(strict=False)
+    secret_file: Path = Field(strict=False)
+
+
+class PipelineRun(Strict):
+    """A Tekton pipeline to run. In `params`, `{model}`, `{version}`, `{features}` and the like are replaced."""
+
+    namespace: Name
+    pipeline: Name
+    service_account: Name | None = None
+    params: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _known_fields(self) -> PipelineRun:
+        for name, text in self.params.items():
+            unknown = {field for _, field, _, _ in Formatter().parse(text) if field is not None} - set(EPISODE_FIELDS)
+            if unknown:
+                raise ValueError(
+                    f"params.{name} has {{{sorted(unknown)[0]}}}; what an episode has is {', '.join(EPISODE_FIELDS)}"
+                )
+        return self
+
+
+EPISODE_FIELDS = ("episode", "platform", "model", "version", "began", "windows", "features", "reason")
+
+
+class Retrain(Strict):
+    """What drift that holds triggers: exactly one of a webhook and a pipeline run."""
+
+    after: Annotated[str, Field(pattern=r"^[1-9]\d* windows?$")] = "3 windows"
+    cooldown: Duration = 86400.0
+    webhook: SignedWebhook | None = None
+    pipeline_run: PipelineRun | None = None
+
+    @property
+    def windows(self) -> int:
+        """Drifted windows that make a trigger due."""
+        return int(self.after.split()[0])
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Retrain:
+        if (self.webhook is None) == (self.pipeline_run is None):
+            raise ValueError("needs exactly one of webhook and pipeline_run")
+        return self
+
+
 class Drift(Strict):
     """How a model's features are watched for drift from a reference.
 
@@ -163,6 +213,7 @@ class Drift(Strict):
     quorum: Annotated[int, Field(ge=1)] = 2
     false_alarms: Annotated[str, Field(pattern=r"^\d+ per \d+(ms|s|m|h|d|w)$")] = "1 per 90d"
     severity: Severity = Field(default=Severity.PAGE, strict=False)
+    retrain: Retrain | None = None
 
     @property
     def looks_at_rows(self) -> bool:

@@ -55,7 +55,9 @@ def write(state: Path, platform: model.Platform, *groups: list[events.Prediction
 
 
 def judge_of(platform_file: Path, saved: driftworker.Saved | None = None) -> driftworker.Judge:
-    return driftworker.Judge(load.load_platform(platform_file), platform_file.parent, saved or driftworker.Saved())
+    return driftworker.Judge(
+        load.load_platform(platform_file), platform_file.parent, platform_file.parent, saved or driftworker.Saved()
+    )
 
 
 def value(judge: driftworker.Judge, name: str, **labels: str) -> float | None:
@@ -250,3 +252,28 @@ def test_methods_that_look_at_rows_refuse_a_reference_of_other_features(rows_pla
     rows_platform_file.write_text(text)
     with pytest.raises(InvalidInputError, match="not watched: y"):
         judge_of(rows_platform_file)
+
+
+def test_one_trigger_per_episode_however_often_the_process_is_killed(platform_file: Path, tmp_path, receiver) -> None:
+    (tmp_path / "url").write_text(receiver.url)
+    (tmp_path / "secret").write_text("a secret of some length")
+    document = yaml.safe_load(platform_file.read_text())
+    target = {"after": "2 windows", "webhook": {"url_file": "url", "secret_file": "secret"}}
+    document["models"][0]["drift"]["retrain"] = target
+    platform_file.write_text(yaml.safe_dump(document))
+    state = tmp_path / "s"
+    groups = [predictions(START + 10 * window, 200, shift=3) for window in range(6)]
+    write(state, load.load_platform(platform_file), *groups)
+    command = [sys.executable, "-m", "exporters.driftworker", "--state", str(state), "--platform", str(platform_file)]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        sent = 0.0
+        while not sent and time.monotonic() < deadline:
+            samples = json.loads(process.stdout.readline())["samples"]
+            triggers = [sample for sample in samples if sample[0] == "midwatch_retrain_triggers_total"]
+            sent = sum(number for _, labels, number in triggers if labels["result"] == "sent")
+        process.kill()
+        process.communicate()
+        assert sent == 1
+    assert len(receiver.requests) == 1

@@ -1,0 +1,150 @@
+"""Episodes of drift: from the first drifted window to the second calm one in a row, and at most one trigger in each.
+
+One calm window between two drifted ones belongs to the episode, as it belongs to the page. A window that decides
+nothing neither lengthens an episode nor ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+from monitors.drift.verdict import Judgement, Verdict
+
+CALM = 2
+"""Calm windows in a row that end an episode."""
+
+
+class Trigger(StrEnum):
+    """What became of an episode's trigger.
+
+    `unknown`: it was sent and no answer came, so it is not sent again. `withdrawn`: drift ended before it was sent.
+    """
+
+    NONE = "none"
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    WITHDRAWN = "withdrawn"
+
+
+class Episode(msgspec.Struct):
+    """Drift of one model version; times are seconds since the epoch. `features` are those that drifted last."""
+
+    model: str
+    version: str
+    began: float
+    windows: int = 0
+    calm: int = 0
+    reason: str = ""
+    features: list[str] = []
+    ended: float | None = None
+    trigger: Trigger = Trigger.NONE
+    attempts: int = 0
+    due: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """The same for the same episode after any restart; fit for a Kubernetes name."""
+        text = f"{self.model}/{self.version}/{self.began:.3f}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Saved(msgspec.Struct):
+    """Episodes that hold or whose trigger is under way, and when each model was last triggered."""
+
+    episodes: list[Episode] = []
+    triggered: dict[str, float] = {}
+
+
+class Episodes:
+    """Every episode that holds, and those whose trigger is still under way."""
+
+    def __init__(self, saved: Saved) -> None:
+        self._episodes = saved.episodes
+        self._triggered = saved.triggered
+
+    def observe(
+        self, model: str, version: str, said: Judgement, *, end: float, after: int | None, cooldown: float
+    ) -> list[tuple[str, Episode]]:
+        """Take a window's verdict in, and say what happened: `began`, `ended`, `due` (a trigger is to be sent).
+
+        `after` is how many drifted windows make a trigger due, None for never; `cooldown` the least seconds between
+        two triggers of a model, whatever its version.
+        """
+        episode = self.holding(model, version)
+        if said.verdict is Verdict.DRIFT:
+            return self._drifted(episode, model, version, said, end, after, cooldown)
+        if episode is None or said.verdict is Verdict.INCONCLUSIVE:
+            return []
+        episode.calm += 1
+        if episode.calm < CALM:
+            return []
+        episode.ended = end
+        if episode.trigger is Trigger.PENDING:
+            episode.trigger = Trigger.WITHDRAWN
+            self._triggered.pop(model, None)
+        return [("ended", episode)]
+
+    def _drifted(
+        self,
+        episode: Episode | None,
+        model: str,
+        version: str,
+        said: Judgement,
+        end: float,
+        after: int | None,
+        cooldown: float,
+    ) -> list[tuple[str, Episode]]:
+        changes = []
+        if episode is None:
+            episode = Episode(model, version, began=end)
+            self._episodes.append(episode)
+            changes.append(("began", episode))
+        episode.windows += 1
+        episode.calm = 0
+        episode.reason = said.reason
+        episode.features = list(dict.fromkeys(finding.feature for finding in said.drifted))
+        rested = end - self._triggered.get(model, float("-inf")) >= cooldown
+        if after is not None and episode.windows >= after and episode.trigger is Trigger.NONE and rested:
+            episode.trigger, episode.due = Trigger.PENDING, end
+            self._triggered[model] = end
+            changes.append(("due", episode))
+        return changes
+
+    def holding(self, model: str, version: str) -> Episode | None:
+        """The episode of a version that has not ended."""
+        return next((one for one in self if (one.model, one.version) == (model, version) and one.ended is None), None)
+
+    def forget(self) -> None:
+        """Drop ended episodes whose trigger needs nothing more."""
+        under_way = (Trigger.PENDING, Trigger.SENDING)
+        self._episodes = [one for one in self._episodes if one.ended is None or one.trigger in under_way]
+
+    def __iter__(self) -> Iterator[Episode]:
+        return iter(self._episodes)
+
+    def saved(self) -> Saved:
+        """Everything to keep."""
+        return Saved(episodes=self._episodes, triggered=self._triggered)
+
+
+def document(platform: str, episode: Episode) -> dict[str, object]:
+    """What a trigger says: flat, so that a Tekton TriggerBinding can bind each key as `$(body.key)`."""
+    return {
+        "event": "drift",
+        "episode": episode.id,
+        "platform": platform,
+        "model": episode.model,
+        "version": episode.version,
+        "began": datetime.fromtimestamp(episode.began, UTC).isoformat(timespec="seconds"),
+        "windows": episode.windows,
+        "features": ",".join(episode.features),
+        "reason": episode.reason,
+    }

@@ -1,0 +1,189 @@
+"""From verdicts to triggers: episodes, attempts in the background, an audit line for every step.
+
+Before an attempt its episode is stored as being sent; what a process that died in between had begun is known by that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from midwatch import metrics
+from midwatch.spec import model as spec
+from monitors.drift import episodes, trigger
+from monitors.drift.episodes import Episode, Trigger
+from monitors.drift.verdict import Judgement
+
+ATTEMPTS = 6
+BACKOFF = 10.0
+"""Seconds to the second attempt; doubled for each one more: the last is about five minutes after the first."""
+
+RESULTS = (Trigger.SENT, Trigger.FAILED, Trigger.UNKNOWN, Trigger.WITHDRAWN)
+
+_log = logging.getLogger(__name__)
+
+
+class Saved(msgspec.Struct):
+    """What survives: episodes, and the counts that are published, by model (and version, or result)."""
+
+    episodes: episodes.Saved = msgspec.field(default_factory=episodes.Saved)
+    began: list[tuple[str, str, int]] = []
+    results: list[tuple[str, str, int]] = []
+
+
+class Retraining:
+    """Episodes of every watched model and the triggers that they are worth. `folder` gets the audit, `audit.jsonl`."""
+
+    def __init__(self, platform: spec.Platform, base: Path, folder: Path, saved: Saved) -> None:
+        self._platform, self._base = platform, base
+        self._models = {model.name: model.drift for model in platform.models if model.drift}
+        self._episodes = episodes.Episodes(saved.episodes)
+        self._audit = folder / "audit.jsonl"
+        self._began = Counter({(model, version): count for model, version, count in saved.began})
+        self._results = Counter({(model, result): count for model, result, count in saved.results})
+        self._outcomes: queue.Queue[tuple[str, trigger.Outcome]] = queue.Queue()
+        for episode in self._episodes:
+            if episode.trigger is Trigger.SENDING:
+                self._interrupted(episode)
+
+    def _interrupted(self, episode: Episode) -> None:
+        retrain, settled = self._retrain(episode), self._settled(episode)
+        if settled is not None:
+            episode.trigger = settled
+        elif retrain is not None and retrain.pipeline_run is not None:
+            episode.trigger = Trigger.PENDING  # its name is taken if the attempt got through
+        else:
+            self._settle(episode, Trigger.UNKNOWN, "the process ended while it was being sent")
+
+    def _settled(self, episode: Episode) -> Trigger | None:
+        """A result that reached the audit but not the state."""
+        for line in self._audit.read_bytes().splitlines() if self._audit.exists() else ():
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if entry["episode"] == episode.id and entry["event"] in RESULTS:
+                    return Trigger(entry["event"])
+        return None
+
+    def _retrain(self, episode: Episode) -> spec.Retrain | None:
+        drift = self._models.get(episode.model)
+        return drift.retrain if drift else None
+
+    def observe(self, model: str, version: str, said: Judgement, end: float) -> None:
+        """Take the verdict of a window that ended at `end` in."""
+        retrain = self._models[model].retrain
+        after, cooldown = (None, 0.0) if retrain is None else (retrain.windows, retrain.cooldown)
+        for change, episode in self._episodes.observe(model, version, said, end=end, after=after, cooldown=cooldown):
+            self._note(change, episode, reason=episode.reason, windows=episode.windows)
+            if change == "began":
+                self._began[model, version] += 1
+            if change == "ended" and episode.trigger is Trigger.WITHDRAWN:
+                self._settle(episode, Trigger.WITHDRAWN, "drift ended before it could be sent")
+        self._episodes.forget()
+
+    def step(self, now: float, store: Callable[[], None]) -> bool:
+        """Take outcomes in and begin the attempts that are due, once `store` has kept both; whether one was."""
+        changed = self._take_outcomes(now)
+        attempts: list[Callable[[], None]] = []
+        for episode in self._episodes:
+            if episode.trigger is Trigger.PENDING and episode.due <= now:
+                changed = True
+                attempts += self._prepared(episode)
+        if changed:
+            store()
+        for attempt in attempts:  # a thread each: one that hangs holds up no other
+            threading.Thread(target=attempt, name="retrain", daemon=True).start()
+        return changed
+
+    def _prepared(self, episode: Episode) -> list[Callable[[], None]]:
+        """The attempt that is due; none when the platform file has changed its mind."""
+        retrain = self._retrain(episode)
+        if retrain is None:
+            self._settle(episode, Trigger.WITHDRAWN, "the platform file no longer asks for it")
+            return []
+        episode.trigger = Trigger.SENDING
+        episode.attempts += 1
+        self._note("attempt", episode, attempt=episode.attempts)
+        document = episodes.document(self._platform.platform, episode)
+
+        def attempt() -> None:
+            self._outcomes.put((episode.id, trigger.send(retrain, self._base, document)))
+
+        return [attempt]
+
+    def _take_outcomes(self, now: float) -> bool:
+        changed = False
+        while not self._outcomes.empty():
+            name, outcome = self._outcomes.get()
+            episode = next(one for one in self._episodes if one.id == name)
+            changed = True
+            if outcome.trigger is not Trigger.PENDING:
+                self._settle(episode, outcome.trigger, outcome.said)
+            elif episode.attempts >= ATTEMPTS:
+                self._settle(episode, Trigger.FAILED, f"after {ATTEMPTS} attempts: {outcome.said}")
+            elif episode.ended is not None:
+                self._settle(episode, Trigger.WITHDRAWN, f"drift ended; the last attempt: {outcome.said}")
+            else:
+                episode.trigger = Trigger.PENDING
+                episode.due = now + BACKOFF * 2 ** (episode.attempts - 1)
+                self._note("retry", episode, attempt=episode.attempts, said=outcome.said)
+        self._episodes.forget()
+        return changed
+
+    def _settle(self, episode: Episode, result: Trigger, said: str) -> None:
+        episode.trigger = result
+        self._results[episode.model, result.value] += 1
+        self._note(result.value, episode, said=said)
+
+    def _note(self, what: str, episode: Episode, **more: object) -> None:
+        """A line of the audit, on the disk before anything else happens."""
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "event": what,
+            "episode": episode.id,
+            "model": episode.model,
+            "version": episode.version,
+            **more,
+        }
+        with self._audit.open("ab") as file:
+            file.write(b"\n" * _is_torn(self._audit) + json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _log.info("drift episode: %s", what, extra={key: value for key, value in line.items() if key != "time"})
+
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """Every metric to publish; results that never happened are 0, so that the first one is an increase."""
+        holding = {(one.model, one.version) for one in self._episodes if one.ended is None}
+        found: list[tuple[str, dict[str, str], float]] = []
+        for (model, version), count in self._began.items():
+            where = {"model": model, "version": version}
+            found.append((metrics.DRIFT_EPISODES.name, where, float(count)))
+            found.append((metrics.DRIFT_EPISODE.name, where, float((model, version) in holding)))
+        for model, drift in self._models.items():
+            for result in RESULTS if drift.retrain else ():
+                labels = {"model": model, "result": result.value}
+                found.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
+        return found
+
+    def saved(self) -> Saved:
+        """Everything to keep."""
+        return Saved(
+            episodes=self._episodes.saved(),
+            began=[(*key, count) for key, count in self._began.items()],
+            results=[(*key, count) for key, count in self._results.items()],
+        )
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the last line was cut off by the end of a process."""
+    with path.open("rb") as file:
+        return bool(file.seek(0, os.SEEK_END)) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"

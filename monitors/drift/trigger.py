@@ -1,0 +1,119 @@
+"""Sending one trigger: a signed webhook (a Tekton EventListener takes it too), or a Tekton PipelineRun.
+
+A webhook that was sent and not answered may have been taken: it is *unknown*, and never sent again. A PipelineRun has
+its episode in its name, so Kubernetes itself refuses a second one and an unanswered attempt can be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from midwatch import kubernetes
+from midwatch.spec import model as spec
+from monitors.drift.episodes import Trigger
+
+TIMEOUT = 10.0
+GATEWAY = (502, 504)
+"""A gateway lost its server: the server may have taken the request."""
+
+MOST_WORDS = 300
+"""Bytes of an answer that are kept for the audit."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an attempt, and what the other side said. `PENDING` is an attempt that may be repeated."""
+
+    trigger: Trigger
+    said: str
+
+
+def send(retrain: spec.Retrain, base: Path, document: Mapping[str, Any]) -> Outcome:
+    """Make one attempt; files are read anew each time, so that secrets can be rotated. Nothing is raised."""
+    try:
+        if retrain.webhook is not None:
+            return _post(retrain.webhook, base, document)
+        assert retrain.pipeline_run is not None  # noqa: S101 - the platform file has exactly one
+        return _create(retrain.pipeline_run, document)
+    except (OSError, ValueError) as error:
+        return Outcome(Trigger.PENDING, str(error))
+
+
+def _post(webhook: spec.SignedWebhook, base: Path, document: Mapping[str, Any]) -> Outcome:
+    url = (base / webhook.url_file).read_text().strip()
+    secret = (base / webhook.secret_file).read_bytes().strip()
+    if not secret:
+        raise ValueError(f"{webhook.secret_file} is empty")
+    body = json.dumps(document, sort_keys=True).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Idempotency-Key": str(document["episode"]),
+        "X-Hub-Signature-256": signature(secret, body),
+    }
+    try:
+        answer = urllib3.PoolManager().request(
+            "POST", url, body=body, headers=headers, timeout=TIMEOUT, retries=False, redirect=False
+        )
+    except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
+        return Outcome(Trigger.PENDING, f"no connection: {type(error).__name__}")
+    except urllib3.exceptions.LocationValueError:
+        return Outcome(Trigger.PENDING, f"{webhook.url_file} holds no address")
+    except urllib3.exceptions.HTTPError as error:
+        return Outcome(Trigger.UNKNOWN, f"no answer: {type(error).__name__}")
+    return Outcome(
+        _meaning(answer.status), f"{answer.status} {answer.data[:MOST_WORDS].decode(errors='replace')}".strip()
+    )
+
+
+def signature(secret: bytes, body: bytes) -> str:
+    """HMAC-SHA256 of the body, as GitHub's webhooks have it (RFC 2104): Tekton's `github` interceptor verifies it."""
+    return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
+
+
+def _meaning(status: int) -> Trigger:
+    if 200 <= status < 300:
+        return Trigger.SENT
+    if status in GATEWAY:
+        return Trigger.UNKNOWN
+    return Trigger.PENDING if status >= 500 or status in (408, 425, 429) else Trigger.FAILED
+
+
+def _create(run: spec.PipelineRun, document: Mapping[str, Any]) -> Outcome:
+    try:
+        created = kubernetes.create("tekton.dev/v1", "PipelineRun", run.namespace, manifest(run, document))
+    except kubernetes.RefusedError as error:
+        return Outcome(Trigger.FAILED, str(error))
+    except kubernetes.UnreachableError as error:
+        return Outcome(Trigger.PENDING, str(error))
+    return Outcome(Trigger.SENT, "created" if created else "was there already")
+
+
+def manifest(run: spec.PipelineRun, document: Mapping[str, Any]) -> dict[str, Any]:
+    """PipelineRun of an episode; its parameters are the file's, in which `{model}` and the like are replaced."""
+    values = {name: str(value) for name, value in document.items()}
+    labels = {"app.kubernetes.io/managed-by": "midwatch", "midwatch.dev/episode": values["episode"]}
+    body: dict[str, Any] = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": {
+            "name": f"retrain-{values['model'][:40].rstrip('-')}-{values['episode']}",
+            "namespace": run.namespace,
+            "labels": labels,
+            "annotations": {"midwatch.dev/reason": values["reason"]},
+        },
+        "spec": {
+            "pipelineRef": {"name": run.pipeline},
+            "params": [{"name": name, "value": text.format_map(values)} for name, text in sorted(run.params.items())],
+        },
+    }
+    if run.service_account is not None:
+        body["spec"]["taskRunTemplate"] = {"serviceAccountName": run.service_account}
+    return body
