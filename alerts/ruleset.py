@@ -26,6 +26,8 @@ def model_rules(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
     rules = [_slo_rule(platform, model, slo) for slo in model.slos]
     if model.drift:
         rules.append(_drift_rule(platform, model, model.drift))
+        if model.drift.retrain:
+            rules.append(_retrain_rule(platform, model))
     rules.append(_no_data_rule(platform, model))
     return {"groups": [{"name": f"midwatch-model-{model.name}", "rules": rules}]}
 
@@ -157,6 +159,17 @@ def _drift_rule(platform: spec.Platform, model: spec.Model, drift: spec.Drift) -
         runbook=model.runbook,
     )  # fmt: skip
     return rule | {"keep_firing_for": format_duration(2 * drift.window)}
+
+
+def _retrain_rule(platform: spec.Platform, model: spec.Model) -> Rule:
+    unsure = promql.select(metrics.RETRAIN_TRIGGERS, model=model.name, result=promql.matches("failed|unknown"))
+    return _alert(
+        platform, "RetrainingNotTriggered", promql.sum_by(promql.increase(unsure, 3600.0), "model", "result") > 0,
+        0.0, model.owner, spec.Severity.TICKET,
+        f"{model.name}: drift holds, and the retraining trigger is {{{{ $labels.result }}}}",
+        "Nobody has said that a training was started. It is not tried again in this episode.",
+        runbook=model.runbook,
+    )  # fmt: skip
 
 
 def _no_data_rule(platform: spec.Platform, model: spec.Model) -> Rule:
