@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from monitors.drift import engines
+
 app = typer.Typer(no_args_is_help=True, help="Drift of a model's inputs: a reference, and verdicts on windows.")
 
 
@@ -16,21 +18,26 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the reference.")],
     features: Annotated[str | None, typer.Option(help="Comma-separated columns; all that fit without it.")] = None,
     window_rows: Annotated[int, typer.Option(min=2, help="Rows of the windows it will be compared with.")] = 1000,
+    engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
 ) -> None:
     """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves."""
     from midwatch.errors import InvalidInputError
     from monitors.drift import reference
-    from monitors.drift import table as tables
 
-    data = tables.read(table)
-    kinds = tables.kinds(data)
-    if features is not None:
-        wanted = [name.strip() for name in features.split(",")]
-        missing = [name for name in wanted if name not in kinds]
-        if missing:
-            raise InvalidInputError.at(table, f"no numeric or categorical column {', '.join(missing)}")
-        kinds = {name: kinds[name] for name in wanted}
-    fitted = reference.fit(tables.columns(data, kinds, table), kinds, window_rows=window_rows)
+    with engines.opened(engine, table) as data:
+        kinds = data.kinds
+        if features is not None:
+            wanted = [name.strip() for name in features.split(",")]
+            missing = [name for name in wanted if name not in kinds]
+            if missing:
+                raise InvalidInputError.at(table, f"no numeric or categorical column {', '.join(missing)}")
+            kinds = {name: kinds[name] for name in wanted}
+        if not kinds:
+            raise InvalidInputError.at(table, "no numeric or categorical column")
+        with engines.progress("fitting features", len(kinds)) as step:
+            fitted = reference.fit_source(
+                data.source(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1)
+            )
     reference.save(fitted, output)
     typer.echo(
         f"{output}: {fitted.rows} rows, {len(fitted.features)} features, {output.stat().st_size} bytes", err=True
@@ -47,6 +54,7 @@ def compare(
     window: Annotated[str, typer.Option(help="Time between two such windows.")] = "1h",
     min_samples: Annotated[int, typer.Option(min=2, help="Rows below which nothing is decided.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
+    engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
     html: Annotated[Path | None, typer.Option(help="Also write one page with the drifted distributions.")] = None,
 ) -> None:
     """Judge a window: exit 0 stable, 1 drift, 2 bad input, 3 inconclusive."""
@@ -55,7 +63,6 @@ def compare(
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
     from monitors.drift import joint, page, reference, verdict, view
-    from monitors.drift import table as tables
 
     chosen = [name.strip() for name in methods.split(",")]
     offered = [*reference.METHODS, *joint.METHODS]
@@ -64,29 +71,28 @@ def compare(
         known = ", ".join(offered)
         raise MidwatchError(f"--methods {methods} --quorum {quorum}: choose among {known}, and a quorum within them")
     fitted = reference.load(reference_file)
-    kinds = {name: feature.kind for name, feature in fitted.features.items()}
-    data = tables.columns(tables.read(current), kinds, current)
     try:
         alpha = verdict.window_alpha(false_alarms, parse_duration(window))
     except ValueError as error:
         raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
-    counts = reference.count(fitted, data)
-    rows = fitted.joint.embedding.rows(data) if set(chosen) & set(joint.METHODS) else None
+    with_rows = not set(chosen).isdisjoint(joint.METHODS)
+    with engines.opened(engine, current) as data, engines.progress("reading rows", data.rows) as step:
+        scanned = data.scan(fitted, with_rows=with_rows, progress=step)
     judgement = verdict.judge(
         fitted.features,
-        counts,
-        samples=len(next(iter(data.values()))),
+        scanned.counts,
+        samples=scanned.samples,
         methods=chosen,
         quorum=quorum,
         alpha=alpha,
         min_samples=min_samples,
-        together=None if rows is None else (fitted.joint, rows),
+        together=None if scanned.rows is None else (fitted.joint, scanned.rows),
     )
     if html is not None:
-        page.write(html, current.name, judgement, fitted.features, counts)
+        page.write(html, current.name, judgement, fitted.features, scanned.counts)
     if as_json:
         typer.echo(json.dumps(view.document(judgement)))
     else:
-        view.show(judgement, fitted.features, counts)
+        view.show(judgement, fitted.features, scanned.counts)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]
     raise typer.Exit(code)

@@ -7,7 +7,7 @@ Missing values, and values of another type, are counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+Integers = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 
 EXACT = 200_000
@@ -36,24 +36,44 @@ class NumericGrid:
     @classmethod
     def fit(cls, values: Floats, most: int = EXACT) -> NumericGrid:
         """Every distinct value, or `most` of their quantiles where there are more; NaN is left out."""
-        edges = np.unique(values[~np.isnan(values)])
-        return cls(edges=edges if len(edges) <= most else _quantiles(values, most))
+        ordered = np.sort(values[~np.isnan(values)])
+        distinct = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+        return cls(edges=ordered[distinct] if distinct.sum() <= most else np.unique(ordered[ranks(len(ordered), most)]))
 
     def count(self, values: Floats) -> Counts:
         """Counts of values; shape (n,). NaN is missing."""
         missing = int(np.isnan(values).sum())
         present = values[~np.isnan(values)] if missing else values
         cells = np.zeros(2 * len(self.edges) + 1, dtype=np.int64)
-        if len(self.edges):
-            locate = _table(self.edges) if len(present) > len(self.edges) else self.edges.searchsorted
-            padded = np.append(self.edges, np.nan)
-            for start in range(0, len(present), CHUNK):
-                part = present[start : start + CHUNK]
-                place = locate(part)
-                cells += np.bincount(2 * place + (padded[place] == part), minlength=len(cells))
-        else:
-            cells[0] = len(present)
+        for start in range(0, len(present), CHUNK):
+            cells += np.bincount(self._cells(present[start : start + CHUNK], len(present)), minlength=len(cells))
         return Counts(cells=cells, missing=missing)
+
+    def places(self, values: Floats) -> Integers:
+        """Cell of each value, -1 for NaN; shape (n,)."""
+        places = np.full(len(values), -1, dtype=np.int32)
+        for start in range(0, len(values), CHUNK):
+            part = values[start : start + CHUNK]
+            known = ~np.isnan(part)
+            places[start : start + CHUNK][known] = self._cells(part[known], len(values))
+        return places
+
+    def _cells(self, part: Floats, of: int) -> Any:
+        """Cell of each value of a part `of` so many values; without an edge all are in the one cell."""
+        if not len(self.edges):
+            return np.zeros(len(part), dtype=np.int32)
+        # A table of the edges pays for itself with many values, and is there for the next ones then.
+        many = of > len(self.edges) or "_table" in self.__dict__
+        place = (self._table if many else self.edges.searchsorted)(part)
+        return 2 * place + (self._padded[place] == part)
+
+    @cached_property
+    def _table(self) -> Callable[[Floats], Any]:
+        return _table(self.edges)
+
+    @cached_property
+    def _padded(self) -> Floats:
+        return np.append(self.edges, np.nan)
 
 
 CHUNK = 1 << 16
@@ -90,10 +110,9 @@ def _table(edges: Floats) -> Callable[[Floats], Any]:
     return locate
 
 
-def _quantiles(values: Floats, most: int) -> Floats:
-    present = values[~np.isnan(values)]
-    found: Floats = np.unique(np.quantile(present, np.linspace(0, 1, most), method="higher"))
-    return found
+def ranks(count: int, most: int) -> Integers:
+    """Ranks (from 0) of evenly spread quantiles of so many values, each the next higher one."""
+    return np.ceil((count - 1) * np.linspace(0, 1, most)).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +128,11 @@ class CategoryGrid:
     @classmethod
     def fit(cls, values: Sequence[Any]) -> CategoryGrid:
         """The most frequent categories, at most MAX_CATEGORIES."""
-        found = _frequencies(values)
+        return cls.of(frequencies(values))
+
+    @classmethod
+    def of(cls, found: Mapping[str, int]) -> CategoryGrid:
+        """The same from how often each occurs."""
         ranked = sorted(found, key=lambda name: (-found[name], name))
         return cls(categories=tuple(sorted(ranked[:MAX_CATEGORIES])))
 
@@ -117,7 +140,7 @@ class CategoryGrid:
         """Counts of values; None is missing."""
         cells = np.zeros(len(self.categories) + 1, dtype=np.int64)
         present = 0
-        for name, count in _frequencies(values).items():
+        for name, count in frequencies(values).items():
             cells[self._index.get(name, -1)] += count
             present += count
         return Counts(cells=cells, missing=len(values) - present)
@@ -129,7 +152,7 @@ class CategoryGrid:
         return np.array([-1 if one is None else self._index.get(str(one), unknown) for one in listed], dtype=np.int64)
 
 
-def _frequencies(values: Sequence[Any]) -> dict[str, int]:
+def frequencies(values: Sequence[Any]) -> dict[str, int]:
     """How often each category occurs; None is left out. An Arrow array is counted by Arrow."""
     if hasattr(values, "value_counts"):
         pairs = values.value_counts()

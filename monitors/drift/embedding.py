@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midwatch.spec.model import Feature
-from monitors.drift.counts import CategoryGrid, Floats
+from monitors.drift.counts import CategoryGrid, Counts, Floats, Grid, NumericGrid
 
 Rows = NDArray[np.float32]
 
 NORMAL_IQR = 1.349
 """Interquartile range of a normal variable of deviation 1."""
+
+NORMAL_MEAN = 1.2533
+"""Deviation of a normal variable whose mean distance from its median is 1: sqrt(pi / 2)."""
 
 CLIP = 5.0
 """Deviations beyond which a value is no further away: one wild value must not stand for the window."""
@@ -37,14 +39,14 @@ class Embedding:
     categorical: Mapping[str, Sequence[str]]
 
     @classmethod
-    def fit(cls, columns: Mapping[str, Any], kinds: Mapping[str, Feature]) -> Embedding:
-        """From the reference's columns."""
-        numeric = {name: _centre_and_scale(columns[name]) for name in kinds if kinds[name] is Feature.NUMERIC}
-        categorical = {}
-        for name in kinds:
-            if kinds[name] is Feature.CATEGORICAL:
-                grid = CategoryGrid.fit(columns[name])
-                order = np.argsort(-grid.count(columns[name]).cells[:-1], kind="stable")[:AXES]
+    def fit(cls, features: Mapping[str, tuple[Grid, Counts]]) -> Embedding:
+        """From the reference's cells and counts."""
+        numeric, categorical = {}, {}
+        for name, (grid, counts) in features.items():
+            if isinstance(grid, NumericGrid):
+                numeric[name] = _centre_and_scale(grid.edges, counts)
+            else:
+                order = np.argsort(-counts.cells[:-1], kind="stable")[:AXES]
                 categorical[name] = [grid.categories[index] for index in sorted(order)]
         return cls(numeric=numeric, categorical=categorical)
 
@@ -65,10 +67,14 @@ class Embedding:
         return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _centre_and_scale(values: Floats) -> tuple[float, float]:
-    present = values[np.isfinite(values)]
-    if not len(present):
+def _centre_and_scale(edges: Floats, counts: Counts) -> tuple[float, float]:
+    """Median and interquartile range, in deviations of a normal, of the finite values; a value counts as its edge."""
+    finite = np.isfinite(edges)
+    weights = counts.cells[:-1].reshape(-1, 2).sum(axis=1)[finite]
+    values, rows = edges[finite], weights.sum()
+    if not rows:
         return 0.0, 1.0
-    low, centre, high = np.quantile(present, [0.25, 0.5, 0.75])
-    scale = (high - low) / NORMAL_IQR or float(present.std()) or 1.0
-    return float(centre), float(scale)
+    low, centre, high = values[np.searchsorted(np.cumsum(weights), np.array([0.25, 0.5, 0.75]) * rows)]
+    if high > low:
+        return float(centre), float((high - low) / NORMAL_IQR)
+    return float(centre), float((np.abs(values - centre) * (weights / rows)).sum() * NORMAL_MEAN) or 1.0

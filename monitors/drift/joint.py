@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from midwatch.spec.model import Feature
 from monitors.drift import classifier, isolation_forest, mmd
+from monitors.drift.counts import Counts, Grid, Integers
 from monitors.drift.embedding import Embedding, Rows
 from monitors.drift.result import Result
+from monitors.drift.source import Source
 
 METHODS: dict[str, ModuleType] = {"mmd": mmd, "isolation_forest": isolation_forest, "classifier": classifier}
 
@@ -49,28 +49,35 @@ class Joint:
         return float(max(METHODS[method].FLOOR, self.calm.get(method, 0.0)))
 
 
-def fit(columns: Mapping[str, Any], kinds: Mapping[str, Feature], *, inflation: float, window_rows: int) -> Joint:
-    """From columns in time order; `inflation` is how many rows of the stream are worth one independent row."""
-    embedding = Embedding.fit(columns, kinds)
-    vectors = embedding.rows(columns)
-    chosen = np.sort(np.random.default_rng(SEED).choice(len(vectors), min(ROWS, len(vectors)), replace=False))
-    fitted = Joint(embedding=embedding, rows=vectors[chosen], inflation=inflation, calm={})
-    calm = _calm(fitted, vectors, window_rows)
-    return Joint(embedding=embedding, rows=fitted.rows, inflation=inflation, calm=calm)
+def fit(source: Source, features: Mapping[str, tuple[Grid, Counts]], *, inflation: float, window_rows: int) -> Joint:
+    """From a table in time order and its counts; `inflation` is how many of its rows are worth an independent one."""
+    embedding = Embedding.fit(features)
+    chosen = np.sort(np.random.default_rng(SEED).choice(source.rows, min(ROWS, source.rows), replace=False))
+    windows = _calm_windows(source.rows, window_rows)
+    places = np.unique(np.concatenate([chosen, *windows]))
+    vectors = embedding.rows(source.take(places))
+    parts = [vectors[np.searchsorted(places, part)] for part in (chosen, *windows)]
+    fitted = Joint(embedding=embedding, rows=parts[0], inflation=inflation, calm={})
+    return replace(fitted, calm=_calm(fitted, parts[1:]))
 
 
-def _calm(fitted: Joint, vectors: Rows, window_rows: int) -> dict[str, float]:
-    """Largest effects of the reference's own windows that differ from the whole by more than chance."""
-    last = len(vectors) - window_rows
+def _calm_windows(rows: int, window_rows: int) -> list[Integers]:
+    """Rows of windows that are evenly spread over the reference; none when it has hardly one."""
+    last = rows - window_rows
     if last < window_rows:
+        return []
+    starts = np.unique(np.linspace(0, last, min(CALM_WINDOWS, last // window_rows + 1)).astype(int))
+    return [np.arange(start, start + window_rows, max(1, window_rows // CALM_ROWS)) for start in starts]
+
+
+def _calm(fitted: Joint, windows: list[Rows]) -> dict[str, float]:
+    """Largest effects of the reference's own windows that differ from the whole by more than chance."""
+    if not windows:
         return {}
     few = fitted.rows[:: max(1, len(fitted.rows) // (2 * CALM_ROWS))]
-    starts = np.unique(np.linspace(0, last, min(CALM_WINDOWS, last // window_rows + 1)).astype(int))
-    step = max(1, window_rows // CALM_ROWS)
     calm = {}
     for name, method in METHODS.items():
-        windows = (vectors[start : start + window_rows : step] for start in starts)
         results = [method.compare(few, window, inflation=fitted.inflation, seed=SEED) for window in windows]
-        effects = (result.effect for result in results if result.p_value < BY_CHANCE / len(starts))
+        effects = (result.effect for result in results if result.p_value < BY_CHANCE / len(windows))
         calm[name] = max(effects, default=0.0)
     return calm

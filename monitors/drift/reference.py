@@ -26,6 +26,7 @@ from monitors.drift import calibration, chi2, direction, joint, kinds, ks, psi
 from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, NumericGrid, numbers
 from monitors.drift.embedding import Embedding
 from monitors.drift.result import Result
+from monitors.drift.source import Columns, Source
 
 VERSION = 3
 
@@ -123,63 +124,66 @@ class Reference:
     joint: joint.Joint
 
 
-def count(reference: Reference, columns: Mapping[str, Any]) -> dict[str, Counts]:
-    """Counts of a window's columns (as `table.columns` gives them) by feature, on as many cores as there are."""
+def count(reference: Reference, columns: Mapping[str, Any], pool: ThreadPoolExecutor) -> dict[str, Counts]:
+    """Counts of a window's columns (as `fit` takes them) by feature, on the threads of a pool."""
 
     def one(name: str) -> Counts:
         return reference.features[name].grid.count(columns[name])
 
-    with ThreadPoolExecutor() as pool:  # numpy and Arrow leave the interpreter to others while they count
-        return dict(zip(reference.features, pool.map(one, reference.features), strict=True))
+    # numpy and Arrow leave the interpreter to other threads while they count
+    return dict(zip(reference.features, pool.map(one, reference.features), strict=True))
 
 
 def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_rows: int) -> Reference:
-    """Reference of columns in time order: float64 arrays of the numeric features, sequences of the others.
+    """Reference of columns in time order: float64 arrays of the numeric features, sequences of the others."""
+    return fit_source(Columns({name: columns[name] for name in features}), features, window_rows=window_rows)
+
+
+def fit_source(
+    source: Source,
+    features: Mapping[str, Feature],
+    *,
+    window_rows: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Reference:
+    """Reference of a table in time order; `progress` is told each feature that is done.
 
     Calibration is in time order because real streams are autocorrelated and shuffled windows would be too calm.
     """
-    rows = len(next(iter(columns.values())))
-    fitted = {name: _fit_feature(columns[name], kind, window_rows) for name, kind in sorted(features.items())}
+    fitted = {}
+    for name, kind in sorted(features.items()):
+        fitted[name] = _fit_feature(source, name, kind, window_rows)
+        progress(name)
     worst = max(feature.inflation for feature in fitted.values())
-    together = joint.fit(columns, features, inflation=worst, window_rows=window_rows)
-    return Reference(rows=rows, window_rows=window_rows, features=fitted, joint=together)
+    cells = {name: (fitted[name].grid, fitted[name].counts) for name in features}
+    together = joint.fit(source, cells, inflation=worst, window_rows=window_rows)
+    return Reference(rows=source.rows, window_rows=window_rows, features=fitted, joint=together)
 
 
-def _fit_feature(values: Any, kind: Feature, window_rows: int) -> FeatureReference:
-    grid: Grid = NumericGrid.fit(values) if kind is Feature.NUMERIC else CategoryGrid.fit(values)
-    fitted = FeatureReference(kind=kind, grid=grid, counts=grid.count(values), calm={})
-    fitted = replace(fitted, inflation=_inflation(fitted, values, window_rows))
-    return replace(fitted, calm=_calm(fitted.coarse, values, window_rows))
-
-
-def _inflation(fitted: FeatureReference, values: Any, window_rows: int) -> float:
-    """Inflation over the bins of the stability index."""
+def _fit_feature(source: Source, name: str, kind: Feature, window_rows: int) -> FeatureReference:
+    grid = source.grid(name, kind)
+    fitted = FeatureReference(kind=kind, grid=grid, counts=source.counts(name, grid), calm={})
     starts = psi.bin_starts(fitted.counts.cells)
-    if isinstance(fitted.grid, NumericGrid):
-        cells = 2 * np.searchsorted(fitted.grid.edges, values) + 1  # each reference value is an edge, or just below one
-        bins = np.searchsorted(starts, cells, side="right") - 1
-        bins[np.isnan(values)] = -1
-    else:
-        bins = fitted.grid.places(values)
-        bins[bins >= 0] = np.searchsorted(starts, bins[bins >= 0], side="right") - 1
-    return calibration.inflation(bins, len(starts), window_rows)
+    inflation = calibration.inflation(source.bins(name, grid, starts), len(starts), window_rows)
+    fitted = replace(fitted, inflation=inflation)
+    return replace(fitted, calm=_calm(fitted.coarse, source, name, window_rows))
 
 
-def _calm(fitted: FeatureReference, values: Any, window_rows: int) -> dict[str, float]:
+def _calm(fitted: FeatureReference, source: Source, name: str, window_rows: int) -> dict[str, float]:
     """Largest effects of windows of the reference that differ from the whole by more than chance: its seasons."""
-    last = len(values) - window_rows
+    last = source.rows - window_rows
     if last < 0 or not fitted.counts.total:
         return {}
     starts = np.unique(np.linspace(0, last, min(CALM_WINDOWS, last // window_rows + 1)).astype(int))
-    windows = [fitted.grid.count(values[start : start + window_rows]) for start in starts]
+    windows = source.windows(name, fitted.grid, starts.tolist(), window_rows)
     looks: Mapping[str, Callable[[Counts], Result]] = {
         method: partial(fitted.compare, method) for method in METHODS if fitted.kind in FITS[method]
     } | {kind: partial(fitted.compare_kind, kind) for kind, (fits, _) in kinds.ODD.items() if fitted.kind in fits}
     level = BY_CHANCE / len(windows)
     calm = {}
-    for name, compare in looks.items():
+    for look, compare in looks.items():
         results = [compare(window) for window in windows if window.total]
-        calm[name] = max((result.effect for result in results if result.p_value < level), default=0.0)
+        calm[look] = max((result.effect for result in results if result.p_value < level), default=0.0)
     return calm
 
 

@@ -1,79 +1,196 @@
-"""Tables from Parquet, CSV or Arrow files, as columns."""
+"""Tables on this machine: Parquet, CSV or Arrow files, or a folder of Parquet files, read a part at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
+from monitors.drift.counts import Counts, Integers
+from monitors.drift.embedding import Rows
+from monitors.drift.reference import Reference, count
+from monitors.drift.source import Columns, Source
+
+BATCH = 1 << 17
+"""Rows that are held at a time while a window is counted."""
+
+WHOLE_ROWS = 1_000_000
+"""Rows of a window that methods which look at whole rows are given; of more, a seeded sample."""
+
+Progress = Callable[[int], None]
+"""Is told how many rows were read."""
 
 
-def read(path: Path) -> Any:
-    """Table of a file (a pyarrow.Table), by its ending; InvalidInputError when it cannot be read or has no row."""
-    import pyarrow as pa
-    from pyarrow import csv, feather, parquet
+@dataclass(frozen=True)
+class Scanned:
+    """A window: rows, counts by feature, and vectors of all or some of its rows where they were asked for."""
 
-    readers = {
-        ".parquet": parquet.read_table,
-        ".csv": csv.read_csv,
-        ".arrow": feather.read_table,
-        ".feather": feather.read_table,
-    }
-    reader = readers.get(path.suffix)
-    if reader is None:
-        raise InvalidInputError.at(path, f"cannot read {path.suffix or 'a file without ending'}", remedy=_KNOWN)
-    try:
-        table = reader(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InvalidInputError.at(path, f"cannot be read: {str(error).splitlines()[0]}", remedy=_KNOWN) from error
-    if not table.num_rows:
-        raise InvalidInputError.at(path, "the table has no row")
-    return table
+    samples: int
+    counts: dict[str, Counts]
+    rows: Rows | None
 
 
-_KNOWN = "give a Parquet (.parquet), CSV (.csv) or Arrow (.arrow, .feather) file"
+class Local:
+    """A table on this machine, in the order of its rows; a folder's files in that of their paths.
+
+    InvalidInputError when it cannot be read or has no row.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._readable():
+            self._data = _opened(path)
+            self.rows = self._data.count_rows()
+        if not self.rows:
+            raise InvalidInputError.at(path, "the table has no row")
+        self.kinds = kinds(self._data.schema)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            why = str(error).splitlines()[0]
+            raise InvalidInputError.at(self._path, f"cannot be read: {why}", remedy=KNOWN) from error
+
+    def source(self, wanted: Mapping[str, Feature]) -> Source:
+        """What fitting needs of these columns."""
+        self._ensure(wanted)
+        return Columns(_Lazy(self._column, wanted))
+
+    def _column(self, name: str, kind: Feature) -> Any:
+        with self._readable():
+            return values(self._data.to_table(columns=[name]).column(0), kind)
+
+    def _ensure(self, wanted: Mapping[str, Feature]) -> None:
+        ensure_columns(self.kinds, self._data.schema.names, wanted, self._path, self._is_empty)
+
+    def _is_empty(self, name: str) -> bool:
+        with self._readable():
+            column = self._data.to_table(columns=[name]).column(0)
+        return int(column.null_count) == len(column)
+
+    def scan(self, reference: Reference, *, with_rows: bool, progress: Progress) -> Scanned:
+        """The window that this table is, counted on a reference's cells."""
+        wanted = {name: feature.kind for name, feature in reference.features.items()}
+        self._ensure(wanted)
+        begun = 0
+        counts: dict[str, Counts] = {}
+        rows: list[Rows] = []
+        with ThreadPoolExecutor() as pool:
+            for batch in self._batches(wanted):
+                found = count(reference, batch, pool)
+                counts = {name: counts[name] + found[name] for name in found} if counts else found
+                size = len(next(iter(batch.values())))
+                if with_rows:
+                    vectors = reference.joint.embedding.rows(batch)
+                    rows.append(vectors[is_sampled(np.arange(begun, begun + size), self.rows)])
+                begun += size
+                progress(size)
+        return Scanned(self.rows, counts, np.concatenate(rows) if with_rows else None)
+
+    def _batches(self, wanted: Mapping[str, Feature]) -> Iterator[dict[str, Any]]:
+        with self._readable():
+            for batch in self._data.to_batches(
+                columns=list(wanted), batch_size=BATCH, batch_readahead=1, fragment_readahead=1
+            ):
+                if batch.num_rows:
+                    yield {name: values(batch.column(name), kind) for name, kind in wanted.items()}
 
 
-def kinds(table: Any) -> dict[str, Feature]:
+@dataclass(frozen=True)
+class _Lazy(Mapping[str, Any]):
+    """Columns that are read when they are asked for."""
+
+    read: Callable[[str, Feature], Any]
+    wanted: Mapping[str, Feature]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.read(name, self.wanted[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.wanted)
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+
+KNOWN = "give a Parquet (.parquet), CSV (.csv) or Arrow (.arrow, .feather) file, or a folder of Parquet files"
+
+
+def _opened(path: Path) -> Any:
+    from pyarrow import csv, dataset, feather
+
+    if path.is_dir():
+        return dataset.dataset(path, format="parquet", partitioning="hive")
+    if path.suffix == ".parquet":
+        return dataset.dataset(path, format=dataset.ParquetFileFormat(pre_buffer=False))
+    readers = {".csv": csv.read_csv, ".arrow": feather.read_table, ".feather": feather.read_table}
+    if path.suffix not in readers:
+        raise InvalidInputError.at(path, f"cannot read {path.suffix or 'a file without ending'}", remedy=KNOWN)
+    return dataset.dataset(readers[path.suffix](path))
+
+
+def is_sampled(rows: Integers, total: int) -> NDArray[np.bool_]:
+    """Which rows, by their numbers, are among about WHOLE_ROWS of `total`: the same on every engine.
+
+    A number is mixed as in Steele, G., Lea, D. & Flood, C. (2014): Fast splittable pseudorandom number generators
+    (OOPSLA, figure 17: SplitMix64).
+    """
+    if total <= WHOLE_ROWS:
+        return np.ones(len(rows), dtype=np.bool_)
+    mixed = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed < np.uint64(WHOLE_ROWS / total * 2**64)
+
+
+def kinds(schema: Any) -> dict[str, Feature]:
     """Kind of each column by its type: numbers are numeric, texts and booleans categorical; others are left out."""
     from pyarrow import types
 
     found = {}
-    for column in table.schema:
+    for column in schema:
         kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-        if types.is_integer(kind) or types.is_floating(kind):
+        if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
             found[column.name] = Feature.NUMERIC
         elif types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind):
             found[column.name] = Feature.CATEGORICAL
     return found
 
 
-def columns(table: Any, wanted: Mapping[str, Feature], source: Path) -> dict[str, Any]:
-    """Values of the wanted columns: float64 arrays, Arrow arrays of the categories.
-
-    InvalidInputError names the columns that are not so there; one without any value is, whatever its type.
-    """
-    present = kinds(table)
-    present |= {name: kind for name, kind in wanted.items() if name in table.column_names and _is_empty(table, name)}
+def ensure_columns(
+    present: Mapping[str, Feature],
+    names: list[str],
+    wanted: Mapping[str, Feature],
+    place: Path,
+    is_empty: Callable[[str], bool],
+) -> None:
+    """Raise InvalidInputError naming the columns that are not so there; one without any value is, whatever its type."""
     wrong = [
-        f"{name} is {present[name].value}, not {kind.value}" if name in present else f"{name} is missing"
+        f"{name} is {present[name].value}, not {kind.value}"
+        if name in present
+        else f"{name} is {'of a type that cannot be compared' if name in names else 'missing'}"
         for name, kind in sorted(wanted.items())
-        if present.get(name) is not kind
+        if present.get(name) is not kind and not (name in names and is_empty(name))
     ]
     if wrong:
-        raise InvalidInputError.at(source, f"other columns than the reference's: {'; '.join(wrong)}")
-    return {name: _values(table.column(name), kind) for name, kind in wanted.items()}
+        raise InvalidInputError.at(place, f"other columns than the reference's: {'; '.join(wrong)}")
 
 
-def _is_empty(table: Any, name: str) -> bool:
-    column = table.column(name)
-    return int(column.null_count) == len(column)
-
-
-def _values(column: Any, kind: Feature) -> Any:
-    import numpy as np
+def values(column: Any, kind: Feature) -> Any:
+    """Values of an Arrow column: a float64 array, or an Arrow array of the categories."""
     import pyarrow as pa
     from pyarrow import types
 

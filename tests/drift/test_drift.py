@@ -251,9 +251,9 @@ def test_tables_of_every_format_give_the_same_columns(tmp_path: Path, ending: st
     table = pa.table({"x": [1.5, None, 3], "n": [1, 2, 3], "colour": ["a", "b", "c"]})
     path = tmp_path / f"t{ending}"
     WRITERS[ending](table, path)
-    read = tables.read(path)
-    assert tables.kinds(read) == {"x": NUMERIC, "n": NUMERIC, "colour": CATEGORICAL}
-    columns = tables.columns(read, tables.kinds(read), path)
+    read = tables.Local(path)
+    assert read.kinds == {"x": NUMERIC, "n": NUMERIC, "colour": CATEGORICAL}
+    columns = read.source(read.kinds).take(np.arange(3))
     assert columns["colour"].to_pylist() == ["a", "b", "c"]
     assert np.isnan(columns["x"]).tolist() == [False, True, False]
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from midwatch.spec.model import Feature
 from monitors.drift import classifier, isolation_forest, joint, mmd, reference, sample, verdict
 from monitors.drift.embedding import Embedding
+from monitors.drift.source import Columns
+
+
+def embedded(columns, kinds) -> Embedding:
+    grids = {name: Columns(columns).grid(name, kind) for name, kind in kinds.items()}
+    return Embedding.fit({name: (grid, grid.count(columns[name])) for name, grid in grids.items()})
+
 
 METHODS = [mmd, isolation_forest, classifier]
 
@@ -53,7 +62,7 @@ def test_the_discrepancy_of_many_rows_is_that_of_all_pairs() -> None:
 def test_an_embedding_clips_what_is_wild_and_centres_what_is_missing() -> None:
     kinds = {"x": Feature.NUMERIC, "c": Feature.CATEGORICAL}
     columns = {"x": np.array([1.0, 2.0, 3.0, np.nan, np.inf]), "c": ["a", "b", "a", "a", None]}
-    made = Embedding.fit(columns, kinds)
+    made = embedded(columns, kinds)
     vectors = made.rows(columns)
     assert vectors.shape == (5, made.width) == (5, 3)
     assert vectors[3, 0] == 0
@@ -70,9 +79,11 @@ def test_a_vote_of_the_joint_methods_sees_what_no_feature_shows(tmp_path) -> Non
 
     def judged(correlation: float):
         columns = dict(zip("abcde", rows(2, correlation=correlation).T.astype(float), strict=True))
+        with ThreadPoolExecutor() as pool:
+            counts = reference.count(made, columns, pool)
         return verdict.judge(
             made.features,
-            reference.count(made, columns),
+            counts,
             samples=2000,
             methods=["ks", "psi", *joint.METHODS],
             quorum=2,
@@ -91,7 +102,7 @@ def test_a_vote_of_the_joint_methods_sees_what_no_feature_shows(tmp_path) -> Non
 
 def sampled(names: list[str]) -> sample.Sample:
     columns = {name: rows(3, 5000)[:, index] for index, name in enumerate("abcde")}
-    embedding = Embedding.fit(columns, dict.fromkeys("abcde", Feature.NUMERIC))
+    embedding = embedded(columns, dict.fromkeys("abcde", Feature.NUMERIC))
 
     def of(places):
         return {name: column[[int(names[place][1:]) for place in places]] for name, column in columns.items()}
