@@ -97,6 +97,9 @@ def _version_samples(series: Series) -> Iterator[Sample]:
         yield metrics.ABSOLUTE_ERROR.name, labels, series.absolute
         yield metrics.SQUARED_ERROR.name, labels, series.squared
         yield metrics.ERRORS_OBSERVED.name, labels, series.observed
+    if series.scored:
+        yield metrics.EXPECTED_CORRECT.name, labels, series.expected
+        yield metrics.EXPECTED_OBSERVED.name, labels, series.scored
     for edge, (scored, positives, total) in zip(_BINS, series.bins, strict=True):
         if scored:
             yield metrics.SCORED_OUTCOMES.name, {**labels, "bin": edge}, scored

@@ -81,6 +81,8 @@ class Series(msgspec.Struct):
     absolute: float = 0.0
     squared: float = 0.0
     observed: int = 0
+    expected: float = 0.0
+    scored: int = 0
 
 
 class ModelSeries(msgspec.Struct):
@@ -212,6 +214,10 @@ class State:
         if not self._is_regression(event.model, predicted):
             predicted = self._class(model, events.class_name(predicted))
             series.predicted[predicted] = series.predicted.get(predicted, 0) + 1
+            if event.score is not None:
+                positive = predicted == self._positive(event.model)
+                series.expected += event.score if positive else 1 - event.score
+                series.scored += 1
         self._wait(time, event, series, model, predicted)
 
     def _wait(self, time: float, event: Prediction, series: Series, model: ModelSeries, predicted: Value) -> None:

@@ -103,6 +103,15 @@ SCORED_POSITIVES = _counter(
 SCORE_SUM = _counter(
     "ml_score_sum_total", "Sum of scores of labelled predictions, by score bin.", "model", "version", "bin"
 )
+EXPECTED_CORRECT = _counter(
+    "ml_expected_correct_total",
+    "Estimate, before labels: sum over predictions of the probability, by their own score, of being right.",
+    "model",
+    "version",
+)
+EXPECTED_OBSERVED = _counter(
+    "ml_expected_observed_total", "Predictions with a score, in the estimate before labels.", "model", "version"
+)
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )

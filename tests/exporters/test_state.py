@@ -367,3 +367,11 @@ def test_two_exporters_add_up_when_clients_send_by_id(tmp_path: Path) -> None:
             assert sum(part.get(predicted, {}).get(actual, 0) for part in both) == count
     for store in (alone, *pair):
         store.journal.close()
+
+
+def test_scores_say_how_many_predictions_are_expected_to_be_right_before_any_label(store: Store) -> None:
+    commit(
+        store, [prediction("a", score=0.8), prediction("b", prediction="fine", score=0.1), prediction("c", score=None)]
+    )
+    assert value(store.state, "ml_expected_correct_total", **VERSION) == pytest.approx(0.8 + 0.9)
+    assert value(store.state, "ml_expected_observed_total", **VERSION) == 2
