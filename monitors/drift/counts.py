@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -42,34 +42,40 @@ class NumericGrid:
 
     def count(self, values: Floats) -> Counts:
         """Counts of values; shape (n,). NaN is missing."""
-        missing = int(np.isnan(values).sum())
-        present = values[~np.isnan(values)] if missing else values
-        cells = np.zeros(2 * len(self.edges) + 1, dtype=np.int64)
-        for start in range(0, len(present), CHUNK):
-            cells += np.bincount(self._cells(present[start : start + CHUNK], len(present)), minlength=len(cells))
-        return Counts(cells=cells, missing=missing)
+        return self._count(values, self._locator(len(values)))
+
+    def counter(self) -> Callable[[Floats], Counts]:
+        """The same for many batches of values: what is prepared for that is prepared once, and takes memory."""
+        return partial(self._count, locate=_table(self.edges))
 
     def places(self, values: Floats) -> Integers:
         """Cell of each value, -1 for NaN; shape (n,)."""
+        locate = self._locator(len(values))
         places = np.full(len(values), -1, dtype=np.int32)
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
             known = ~np.isnan(part)
-            places[start : start + CHUNK][known] = self._cells(part[known], len(values))
+            places[start : start + CHUNK][known] = self._cells(part[known], locate)
         return places
 
-    def _cells(self, part: Floats, of: int) -> Any:
-        """Cell of each value of a part `of` so many values; without an edge all are in the one cell."""
+    def _locator(self, values: int) -> Locator:
+        """What finds the edge of each of so many values: a table of the edges pays for itself with many."""
+        return _table(self.edges) if values > len(self.edges) else self.edges.searchsorted
+
+    def _count(self, values: Floats, locate: Locator) -> Counts:
+        missing = int(np.isnan(values).sum())
+        present = values[~np.isnan(values)] if missing else values
+        cells = np.zeros(2 * len(self.edges) + 1, dtype=np.int64)
+        for start in range(0, len(present), CHUNK):
+            cells += np.bincount(self._cells(present[start : start + CHUNK], locate), minlength=len(cells))
+        return Counts(cells=cells, missing=missing)
+
+    def _cells(self, part: Floats, locate: Locator) -> Any:
+        """Cell of each value; without an edge all are in the one cell."""
         if not len(self.edges):
             return np.zeros(len(part), dtype=np.int32)
-        # A table of the edges pays for itself with many values, and is there for the next ones then.
-        many = of > len(self.edges) or "_table" in self.__dict__
-        place = (self._table if many else self.edges.searchsorted)(part)
+        place = locate(part)
         return 2 * place + (self._padded[place] == part)
-
-    @cached_property
-    def _table(self) -> Callable[[Floats], Any]:
-        return _table(self.edges)
 
     @cached_property
     def _padded(self) -> Floats:
@@ -80,7 +86,10 @@ CHUNK = 1 << 16
 """Values located at a time: what is needed for them stays in a core's cache."""
 
 
-def _table(edges: Floats) -> Callable[[Floats], Any]:
+Locator = Callable[[Floats], Any]
+
+
+def _table(edges: Floats) -> Locator:
     """What `edges.searchsorted` does, for many values: uniform buckets hold one edge at most but for a few.
 
     Two thirds quicker than sorting a million values, and exact: bucket numbers of values and edges are rounded alike.
@@ -144,6 +153,10 @@ class CategoryGrid:
             cells[self._index.get(name, -1)] += count
             present += count
         return Counts(cells=cells, missing=len(values) - present)
+
+    def counter(self) -> Callable[[Sequence[Any]], Counts]:
+        """The same for many batches of values."""
+        return self.count
 
     def places(self, values: Sequence[Any]) -> Integers:
         """Cell of each value, -1 for None; shape (n,)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -124,14 +125,21 @@ class Reference:
     joint: joint.Joint
 
 
-def count(reference: Reference, columns: Mapping[str, Any], pool: ThreadPoolExecutor) -> dict[str, Counts]:
-    """Counts of a window's columns (as `fit` takes them) by feature, on the threads of a pool."""
+def count(reference: Reference, columns: Mapping[str, Any], threads: int | None = None) -> dict[str, Counts]:
+    """Counts of a window's columns (as `fit` takes them) by feature, on as many threads as there are cores."""
+    return count_batch({name: feature.grid.count for name, feature in reference.features.items()}, columns, threads)
+
+
+def count_batch(
+    counters: Mapping[str, Callable[[Any], Counts]], columns: Mapping[str, Any], threads: int | None = None
+) -> dict[str, Counts]:
+    """The same with a counter for each feature."""
 
     def one(name: str) -> Counts:
-        return reference.features[name].grid.count(columns[name])
+        return counters[name](columns[name])
 
-    # numpy and Arrow leave the interpreter to other threads while they count
-    return dict(zip(reference.features, pool.map(one, reference.features), strict=True))
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:  # numpy and Arrow let other threads run meanwhile
+        return dict(zip(counters, pool.map(one, counters), strict=True))
 
 
 def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_rows: int) -> Reference:

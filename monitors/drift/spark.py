@@ -151,9 +151,10 @@ class Spark:
 
         def work(batches: Batches) -> Iterator[Any]:
             counts = {name: _empty(grid) for name, grid in grids.items()}
+            counters = {name: grid.counter() for name, grid in grids.items()}
             for rows, batch in batches:
                 columns = {name: table.values(batch.column(name), kind) for name, kind in wanted.items()}
-                counts = {name: counts[name] + grid.count(columns[name]) for name, grid in grids.items()}
+                counts = {name: counts[name] + count(columns[name]) for name, count in counters.items()}
                 if with_rows:
                     chosen = table.is_sampled(rows, total)
                     yield {"rows": [rows[chosen].tobytes(), embedding.rows(columns)[chosen].tobytes()]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
 from monitors.drift.counts import Counts, Integers
 from monitors.drift.embedding import Rows
-from monitors.drift.reference import Reference, count
+from monitors.drift.reference import Reference, count_batch
 from monitors.drift.source import Columns, Source
 
 BATCH = 1 << 17
@@ -87,16 +86,16 @@ class Local:
         begun = 0
         counts: dict[str, Counts] = {}
         rows: list[Rows] = []
-        with ThreadPoolExecutor() as pool:
-            for batch in self._batches(wanted):
-                found = count(reference, batch, pool)
-                counts = {name: counts[name] + found[name] for name in found} if counts else found
-                size = len(next(iter(batch.values())))
-                if with_rows:
-                    vectors = reference.joint.embedding.rows(batch)
-                    rows.append(vectors[is_sampled(np.arange(begun, begun + size), self.rows)])
-                begun += size
-                progress(size)
+        counters = {name: feature.grid.counter() for name, feature in reference.features.items()}
+        for batch in self._batches(wanted):
+            found = count_batch(counters, batch)
+            counts = {name: counts[name] + found[name] for name in found} if counts else found
+            size = len(next(iter(batch.values())))
+            if with_rows:
+                vectors = reference.joint.embedding.rows(batch)
+                rows.append(vectors[is_sampled(np.arange(begun, begun + size), self.rows)])
+            begun += size
+            progress(size)
         return Scanned(self.rows, counts, np.concatenate(rows) if with_rows else None)
 
     def _batches(self, wanted: Mapping[str, Feature]) -> Iterator[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -79,8 +77,7 @@ def test_a_vote_of_the_joint_methods_sees_what_no_feature_shows(tmp_path) -> Non
 
     def judged(correlation: float):
         columns = dict(zip("abcde", rows(2, correlation=correlation).T.astype(float), strict=True))
-        with ThreadPoolExecutor() as pool:
-            counts = reference.count(made, columns, pool)
+        counts = reference.count(made, columns)
         return verdict.judge(
             made.features,
             counts,
