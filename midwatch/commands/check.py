@@ -24,12 +24,12 @@ def check(
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
     from alerts import check as alerts
-    from alerts import render
+    from midwatch.commands.render import rendered_files
     from midwatch.spec import load
 
     code = Exit.PASS
     try:
-        problems = tuple(alerts.check_files(render.render_files(load.load_platform(platform))))
+        problems = tuple(alerts.check_files(rendered_files(load.load_platform(platform))))
         code = Exit.FAIL if problems else Exit.PASS
     except InvalidInputError as error:
         problems, code = error.problems, Exit.USAGE

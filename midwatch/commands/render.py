@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from midwatch import files
 from midwatch.errors import InvalidInputError, MidwatchError, Problem
 
-app = typer.Typer(help="Write Prometheus and Alertmanager files from the platform file.", add_completion=False)
+if TYPE_CHECKING:
+    from midwatch.spec import model as spec
+
+app = typer.Typer(help="Write everything that is made from the platform file.", add_completion=False)
 
 MANIFEST = ".midwatch-manifest.json"
+
+
+class Target(StrEnum):
+    """Who reads what is rendered: programs that load files, or a cluster's operators."""
+
+    FILES = "files"
+    KUBERNETES = "kubernetes"
 
 
 @app.command()
 def render(
     platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
+    target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
 ) -> None:
-    """Write rules, Prometheus' and Alertmanager's configuration. The same input gives the same bytes."""
-    from alerts import render as alerts
+    """Write what each folder makes of the platform file. The same input gives the same bytes."""
     from midwatch.spec import load
 
-    rendered = alerts.render_files(load.load_platform(platform))
+    rendered = rendered_files(load.load_platform(platform), target)
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
@@ -37,6 +48,20 @@ def render(
         )
     else:
         typer.echo(f"{output}: {len(rendered)} files, {len(changed)} changed, {len(removed)} removed", err=True)
+
+
+def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
+    """Text of each file by its path below the output folder; each folder of the house adds its own."""
+    from alerts import render as alerts
+
+    makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
+        Target.FILES: [alerts.render_files],
+        Target.KUBERNETES: [],
+    }
+    made: dict[str, str] = {}
+    for make in makers[target]:
+        made |= make(platform)
+    return dict(sorted(made.items()))
 
 
 def write(rendered: Mapping[str, str], output: Path, *, force: bool = False) -> tuple[list[str], list[str]]:
