@@ -1,6 +1,6 @@
 """What other tools take for the same data, run by an interpreter that has them: `python peers.py DATA.npz`.
 
-DATA has `reference` (rows, features) and `window`; prints one JSON object: seconds, or what went wrong, by tool and work.
+DATA has `reference` (rows, features) and `window`; prints one JSON object: seconds, or what went wrong, by tool, work.
 """
 
 from __future__ import annotations

@@ -8,22 +8,11 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from midwatch import metrics
+from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.values import Duration, Objective, Ratio, Size
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-"""A DNS label: it ends up in file names, Kubernetes names and label values."""
-
-LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
-Version = Annotated[str, Field(min_length=1, max_length=63)]
-
-
-class Strict(BaseModel):
-    """Refuses unknown keys and silent conversions; instances do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Severity(StrEnum):
