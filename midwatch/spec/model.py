@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from midwatch import metrics
 from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.grafana import Grafana
 from midwatch.spec.values import Duration, Objective, Ratio, Size
 
 
@@ -313,6 +314,7 @@ class Platform(Strict):
     runbooks: str = "https://runbooks.invalid/{alert}"
     prometheus: Prometheus = Prometheus()
     alertmanager: Alertmanager = Alertmanager()
+    grafana: Grafana = Grafana()
     exporter: Exporter = Exporter()
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
