@@ -208,5 +208,75 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
-CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
+# Records of objectives, by the rules of `alerts` ----------------------------------------------------------------------
+
+SLO_LABELS = ("model", "slo", "owner", "version")
+"""`version` only of objectives that are kept by version."""
+
+BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+"""Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
+
+SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
+SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
+SLO_PERIOD_ERROR = _gauge(
+    "slo:period_error:ratio", "Bad events of the period by all its events; absent without any.", *SLO_LABELS
+)
+SLO_BUDGET_REMAINING = _gauge(
+    "slo:error_budget_remaining:ratio", "Share of the period's error budget that is left; negative when overspent.",
+    *SLO_LABELS,
+)  # fmt: skip
+SLO_TIME_TO_EXHAUSTION = _gauge(
+    "slo:time_to_exhaustion:seconds",
+    "Until the error budget is spent, if the last hour goes on; absent when it would never be.", *SLO_LABELS,
+)  # fmt: skip
+SLO_BURN_RATES = {
+    window: _gauge(
+        f"slo:burn_rate:ratio{window}",
+        "Error ratio of the window by the promised one; absent without traffic.", *SLO_LABELS,
+    )
+    for window in BURN_RATE_WINDOWS
+}  # fmt: skip
+
+# What the canary gate, experiments and drills publish ---------------------------------------------------------------
+
+CANARY_LABELS = ("model", "baseline", "canary")
+CANARY_VERDICT = _gauge(
+    "canary_verdict", "1 for the verdict of the last look, 0 for the others.", *CANARY_LABELS, "verdict"
+)
+CANARY_E_VALUE = _gauge(
+    "canary_e_value", "Evidence so far, by criterion and direction.", *CANARY_LABELS, "criterion", "direction"
+)
+CANARY_E_VALUE_LIMIT = _gauge("canary_e_value_limit", "E-value that decides.", *CANARY_LABELS, "direction")
+CANARY_EFFECT = _gauge("canary_effect_ratio", "Canary over baseline, by criterion.", *CANARY_LABELS, "criterion")
+CANARY_REQUESTS = _gauge("canary_requests", "Requests judged so far, by arm.", *CANARY_LABELS, "arm")
+CANARY_GATE_REQUESTS = _counter("canary_gate_requests_total", "Answers of the gate, by verdict.", "verdict")
+CANARY_GATE_DURATION = _histogram(
+    "canary_gate_duration_seconds", "Time the gate took to answer.", buckets=LATENCY_BUCKETS
+)
+
+CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while an experiment runs.", "experiment")
+CHAOS_VERDICT = _gauge("chaos_experiment_verdict", "1 for the verdict of the last run.", "experiment", "verdict")
+CHAOS_LAST_RUN = _gauge("chaos_experiment_last_run_timestamp_seconds", "When an experiment last ended.", "experiment")
+CHAOS_DURATION = _gauge("chaos_experiment_duration_seconds", "How long the last run took.", "experiment")
+CHAOS_LAST_HELD = _gauge(
+    "chaos_experiment_last_held_timestamp_seconds", "When the steady state last held.", "experiment"
+)
+
+DR_REPLICATION_LAG = _gauge("dr_replication_lag_seconds", "How far a standby is behind.", "store", "region")
+DR_RESTORABLE_AGE = _gauge(
+    "dr_newest_restorable_age_seconds", "Age of the newest verified restorable point.", "store", "region"
+)
+DR_RECOVERY = _gauge("dr_drill_recovery_seconds", "Recovery time that the last drill measured.", "drill", "store")
+DR_DATA_LOSS = _gauge("dr_drill_data_loss_seconds", "Data loss that the last drill measured.", "drill", "store")
+DR_LAST_MET = _gauge("dr_drill_last_met_timestamp_seconds", "When a drill last met its objectives.", "drill", "store")
+DR_VERDICT = _gauge("dr_drill_verdict", "1 for the verdict of the last drill.", "drill", "store", "verdict")
+DR_LAST_RUN = _gauge("dr_drill_last_run_timestamp_seconds", "When a drill last ended.", "drill", "store")
+DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the last backup.", "store")
+DR_BACKUP_SUCCESS = _gauge("dr_backup_last_success_timestamp_seconds", "When a backup last succeeded.", "store")
+DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby streams.", "store", "region")
+DR_OBJECTIVE = _gauge("dr_objective_seconds", "Objective of recovery: time (rto) and data loss (rpo).", "kind")
+
+CATALOGUE: dict[str, Metric] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Metric)
+} | {metric.name: metric for metric in SLO_BURN_RATES.values()}
 """Every metric by the name a query uses."""

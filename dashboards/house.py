@@ -1,0 +1,255 @@
+"""The house layer over grafanalib: panels as today's Grafana draws them, each with a note, a unit and our colours.
+
+It holds what grafanalib lacks (status history, today's heatmap) and sets what it leaves as Grafana 4 had it; what it
+cannot be told not to write, `document` removes. No Angular panel is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import attr
+from grafanalib import core
+
+from dashboards import looks, targets
+from dashboards.looks import Column, Link, State, Steps
+from dashboards.targets import Query
+from midwatch.spec import model as spec
+
+Panel = Any
+"""A grafanalib panel: the library has no types."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What a panel shows, what to do when it is bad, and the runbook (an alert's name) that says more."""
+
+    shows: str
+    act: str
+    runbook: str
+
+
+@attr.s
+class StatusHistory(core.Panel):  # type: ignore[misc] - grafanalib has no types
+    """A row for each series, a cell for each time; grafanalib has no such panel."""
+
+    mappings = attr.ib(factory=list)
+
+    def to_json_data(self) -> Any:
+        """Document of the panel."""
+        return self.panel_json(
+            {
+                "type": "status-history",
+                "fieldConfig": {
+                    "defaults": {
+                        "color": {"mode": "thresholds"},
+                        "custom": {"fillOpacity": 80, "lineWidth": 1},
+                        "mappings": self.mappings,
+                        "unit": "none",
+                    },
+                    "overrides": [],
+                },
+                "options": {
+                    "colWidth": 0.9,
+                    "rowHeight": 0.9,
+                    "showValue": "never",
+                    "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
+                    "tooltip": {"mode": "single", "sort": "none"},
+                },
+            }
+        )
+
+
+@attr.s
+class Heatmap(core.Panel):  # type: ignore[misc] - grafanalib has no types
+    """Today's heatmap; grafanalib's is the Angular one that Grafana 12 no longer has.
+
+    The colours (Cividis) grow lighter with the value and can be told apart with every form of colour vision. `unit` is
+    that of the vertical axis, `cells` that of the values.
+    """
+
+    unit = attr.ib(default="short")
+    cells = attr.ib(default="short")
+
+    def to_json_data(self) -> Any:
+        """Document of the panel."""
+        return self.panel_json(
+            {
+                "type": "heatmap",
+                "fieldConfig": {
+                    "defaults": {"custom": {"scaleDistribution": {"type": "linear"}}, "unit": self.cells},
+                    "overrides": [],
+                },
+                "options": {
+                    "calculate": False,
+                    "cellGap": 1,
+                    "cellValues": {"unit": self.cells},
+                    "color": {
+                        "mode": "scheme",
+                        "scheme": "Cividis",
+                        "scale": "exponential",
+                        "exponent": 0.5,
+                        "fill": looks.GOOD,
+                        "steps": 64,
+                        "reverse": False,
+                    },
+                    "exemplars": {"color": looks.BAD},
+                    "filterValues": {"le": 1e-9},
+                    "legend": {"show": True},
+                    "rowsFrame": {"layout": "auto"},
+                    "showValue": "never",
+                    "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
+                    "yAxis": {"axisPlacement": "left", "reverse": False, "unit": self.unit},
+                },
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """Makes panels for a platform: its runbooks' addresses stand in every note."""
+
+    platform: spec.Platform
+
+    def lines(
+        self, title: str, note: Note, unit: str, *queries: Query, stack: bool = False, log: bool = False, **more: Any
+    ) -> Panel:
+        """Time series; promises among the queries are dashed lines."""
+        return core.TimeSeries(
+            **self._common(title, note, queries),
+            unit=unit,
+            valueMin=None if log else more.pop("valueMin", 0),
+            fillOpacity=40 if stack else 8,
+            stacking={"mode": "normal" if stack else "none", "group": "A"},
+            scaleDistributionType="log" if log else "linear",
+            scaleDistributionLog=10,
+            showPoints="never",
+            colorMode="palette-classic-by-name",
+            tooltipMode="multi",
+            tooltipSort="desc",
+            legendCalcs=["lastNotNull", "max"],
+            overrides=looks.drawn(queries),
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds()}},
+                "options": {"legend": {"showLegend": True}},
+            },
+            **more,
+        )
+
+    def stat(
+        self, title: str, note: Note, unit: str, *queries: Query, steps: Steps = (), states: Sequence[State] = ()
+    ) -> Panel:
+        """The newest value, large; where a colour says how it is, the text does too."""
+        return core.Stat(
+            **self._common(title, note, queries),
+            format=unit,
+            reduceCalc="lastNotNull",
+            noValue="no data",
+            colorMode="background" if steps or states else "value",
+            color={"mode": "thresholds"},
+            mappings=looks.mapped(states),
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(steps)}},
+                "options": {"percentChangeColorMode": "standard", "showPercentChange": False, "wideLayout": True},
+            },
+        )
+
+    def table(
+        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, link: Link | None = None
+    ) -> Panel:
+        """A row for each set of labels, a column for each query; the worst by the column of that name stand first."""
+        queries = [replace(column.query, format="table", instant=True) for column in columns]
+        return core.Table(
+            **self._common(title, note, queries),
+            unit="short",
+            filterable=True,
+            transformations=_one_table([column.name for column in columns]),
+            overrides=[*(column.override() for column in columns), *([link.override()] if link else [])],
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-"}},
+                "options": {"cellHeight": "sm", "sortBy": [{"displayName": worst, "desc": True}]},
+            },
+        )
+
+    def bars(self, title: str, note: Note, unit: str, columns: Mapping[str, Query], *, by: str) -> Panel:
+        """Bars side by side for each value of the label `by`, a colour for each query."""
+        queries = [replace(query, format="table", instant=True) for query in columns.values()]
+        return core.BarChart(
+            **self._common(title, note, queries),
+            transformations=_one_table(list(columns)),
+            colorMode="palette-classic-by-name",
+            showValue="never",
+            tooltipMode="multi",
+            thresholdSteps=looks.thresholds()["steps"],
+            extraJson={"fieldConfig": {"defaults": {"unit": unit, "min": 0}}, "options": {"xField": by}},
+        )
+
+    def timeline(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
+        """How a state changed: its text stands in the bar, its colour only repeats it."""
+        return core.StateTimeline(
+            **self._common(title, note, queries),
+            mappings=looks.mapped(states),
+            extraJson={
+                "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
+                "options": {"legend": {"showLegend": True}},
+            },
+        )
+
+    def history(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
+        """A grid of states: a row for each series, a column for each time."""
+        return StatusHistory(
+            **self._common(title, note, queries) | {"maxDataPoints": 60},
+            mappings=looks.mapped(states),
+            extraJson={"fieldConfig": {"defaults": {"thresholds": looks.thresholds()}}},
+        )
+
+    def heatmap(self, title: str, note: Note, unit: str, query: Query, **more: Any) -> Panel:
+        """Time across; upwards a histogram's buckets, or a row for each series."""
+        return Heatmap(**self._common(title, note, [query]) | {"maxDataPoints": 120}, unit=unit, **more)
+
+    def logs(self, title: str, note: Note, expr: str) -> Panel:
+        """Log lines from Loki, newest first."""
+        return core.Logs(
+            **self._common(title, note, ()) | {"dataSource": targets.LOKI, "targets": targets.loki(expr)},
+            showTime=True,
+            wrapLogMessages=True,
+            enableLogDetails=True,
+            extraJson={"fieldConfig": {"defaults": {"unit": "none"}}, "options": {"showLogContextToggle": True}},
+        )
+
+    def traces(self, title: str, note: Note, query: str) -> Panel:
+        """Traces from Tempo; a row's id opens its trace."""
+        return core.Table(
+            **self._common(title, note, ()) | {"dataSource": targets.TEMPO, "targets": targets.tempo(query)},
+            unit="short",
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds()}},
+                "options": {"cellHeight": "sm"},
+            },
+        )
+
+    def runbook(self, name: str) -> str:
+        """Address of a runbook page."""
+        return self.platform.runbooks.replace("{alert}", name)
+
+    def _common(self, title: str, note: Note, queries: Sequence[Query]) -> dict[str, Any]:
+        runbook = self.runbook(note.runbook)
+        return {
+            "title": title,
+            "description": f"{note.shows}\n\n**When it is bad:** {note.act}\n\n[Runbook: {note.runbook}]({runbook})",
+            "links": [looks.panel_link(f"Runbook: {note.runbook}", runbook)],
+            "dataSource": targets.PROMETHEUS,
+            "targets": targets.prometheus(queries),
+            "maxDataPoints": None,
+        }
+
+
+def _one_table(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The answers of several queries as one table: rows with the same labels joined, value columns named."""
+    fields = [f"Value #{ref}" for ref in targets.refs()] if len(names) > 1 else ["Value"]
+    named = dict(zip(fields, names, strict=False))
+    organize = {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": named}
+    merge = [{"id": "merge", "options": {}}] if len(names) > 1 else []
+    return [*merge, {"id": "organize", "options": organize}]
