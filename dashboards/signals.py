@@ -61,8 +61,7 @@ def right(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr
 
     PromQL compares two labels by copying one onto the other.
     """
-    kept = (*dict.fromkeys((*by, *BY_VERSION)), "predicted", "actual")
-    kept = tuple(dict.fromkeys(kept))
+    kept = tuple(dict.fromkeys((*by, *BY_VERSION, "predicted", "actual")))
     each = promql.increase(promql.select(metric, **where), WINDOW)
     pairs = promql.sum_by(each, *kept)
     diagonal = promql.same_label(
@@ -116,7 +115,7 @@ def label_coverage(where: Selection, *by: str) -> Expr:
 def predictions(where: Selection, *by: str) -> Expr:
     """Share of each predicted class."""
     each = promql.sum_by(promql.rate(promql.select(metrics.PREDICTIONS, **where), RATE), *by, "predicted")
-    return each.over(promql.sum_by(each, *by), on=by, group_left=True) if by else each / promql.sum_by(each)
+    return each.over(promql.sum_by(each, *by), on=by, group_left=True)
 
 
 def ratio(part: Metric, whole: Metric, where: Selection, *by: str) -> Expr:

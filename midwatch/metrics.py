@@ -127,6 +127,10 @@ DRIFT_P_VALUE = _gauge(
 DRIFT_EFFECT = _gauge(
     "ml_drift_effect", "Effect size of a drift method in the last window.", "model", "version", "feature", "method"
 )
+DRIFT_VOTE = _gauge(
+    "ml_drift_vote", "1 where a drift method says drift of the last window, else 0.",
+    "model", "version", "feature", "method",
+)  # fmt: skip
 DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
 DRIFT_DETECTED = _gauge(
     "ml_drift_detected", "1 when the last window's verdict is drift, 0 when it is stable; absent when undecided.",

@@ -236,9 +236,9 @@ def min_over_time(series: Expr, window: Range) -> Expr:
     return _over("min_over_time", series, window)
 
 
-def before(series: Expr, seconds: float) -> Expr:
+def before(series: Expr, window: Range) -> Expr:
     """A plain selector's values of so long ago."""
-    return Expr(f"{series} offset {format_duration(seconds)}")
+    return Expr(f"{series} offset {window if isinstance(window, str) else format_duration(window)}")
 
 
 def clamp(series: Expr, low: float, high: float) -> Expr:

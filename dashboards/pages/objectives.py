@@ -1,0 +1,196 @@
+"""Objectives: how much of the error budget is left, how quickly does it go, and when was it spent?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards.document import Page
+from dashboards.house import House, Note, Panel
+from dashboards.layout import Row, Section
+from dashboards.looks import Column, State
+from dashboards.pages.fleet import AT_RISK, BUDGET
+from dashboards.signals import THIS_MODEL, Selection
+from dashboards.targets import Query
+from midwatch import grafana, metrics, promql, upstream
+from midwatch.metrics import Metric
+from midwatch.promql import Expr
+from midwatch.spec.values import format_duration
+
+THESE: Selection = {"model": "$model", "slo": promql.matches("$slo")}
+BY = ("slo", "version")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """A pair of windows whose burn rates alert together, and the share of the period's budget that is too much."""
+
+    title: str
+    short: str
+    long: str
+    seconds: int
+    budget: Decimal
+    severity: str
+
+    def factor(self, period: float) -> Decimal:
+        """Burn rate that spends that share within the long window: share x period / window."""
+        return self.budget * Decimal(period) / self.seconds
+
+
+TIERS = (
+    Tier(title="Will it wake somebody?", short="5m", long="1h", seconds=3600, budget=Decimal("0.02"), severity="page"),
+    Tier(title="Is it a slow fire?", short="30m", long="6h", seconds=21600, budget=Decimal("0.05"), severity="page"),
+    Tier(title="Is today a bad day?", short="2h", long="1d", seconds=86400, budget=Decimal("0.1"), severity="ticket"),
+    Tier(title="Has it been bad for days?", short="6h", long="3d", seconds=259200, budget=Decimal("0.1"),
+         severity="ticket"),
+)  # fmt: skip
+"""Google, The Site Reliability Workbook (2018), chapter 5, table 5-8: 2%, 5% and 10% of the budget."""
+
+
+def build(house: House) -> Page:
+    """The page of a platform."""
+    return Page(
+        page=grafana.Page.OBJECTIVES,
+        title="Objectives",
+        description="Error budgets of a model: what is left, how quickly it goes, when it was spent.",
+        variables=[
+            variables.one("model", "Model", metrics.SLO_OBJECTIVE, "model"),
+            variables.many("slo", "Objective", metrics.SLO_OBJECTIVE, "slo", model="$model"),
+            variables.window(),
+        ],
+        happenings=[*annotations.of_models(THIS_MODEL), annotations.experiments()],
+        sections=[
+            Section(title="How much is left?", rows=_left(house)),
+            Section(title="How quickly does it go?", rows=_burning(house)),
+            Section(title="When was it bad?", rows=_history(house)),
+        ],
+        since="now-1d",
+    )
+
+
+def _gauge(metric: Metric) -> Expr:
+    return signals.chosen(metric, THESE, *BY)
+
+
+def _left(house: House) -> list[Row]:
+    return [
+        Row(
+            height=7,
+            panels=[
+                house.table(
+                    "Which promise is kept worst?",
+                    Note(shows="A row for each objective: what was promised, what was delivered over its period, what "
+                         "is left of its budget, how quickly it goes.",
+                         act="below 0 the promise of this period is broken: stop releases, spend time on reliability.",
+                         runbook=runbooks.BUDGET),
+                    [
+                        Column(name="Spent", unit="percentunit", decimals=1,
+                               query=Query(expr=promql.number(1) - _gauge(metrics.SLO_BUDGET_REMAINING))),
+                        Column(name="State", query=Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING)), states=BUDGET),
+                        Column(name="Promised", unit="percentunit", decimals=3,
+                               query=Query(expr=_gauge(metrics.SLO_OBJECTIVE))),
+                        Column(name="Delivered", unit="percentunit", decimals=3,
+                               query=Query(expr=promql.number(1) - _gauge(metrics.SLO_PERIOD_ERROR))),
+                        Column(name="Burn rate 1h", decimals=2,
+                               query=Query(expr=_gauge(metrics.SLO_BURN_RATES["1h"]))),
+                        Column(name="Gone in", unit="dtdurations",
+                               query=Query(expr=_gauge(metrics.SLO_TIME_TO_EXHAUSTION))),
+                    ],
+                    worst="Spent",
+                ),
+            ],
+        ),
+        Row(
+            widths=[16, 8],
+            panels=[
+                house.lines(
+                    "How much of the budget is left?",
+                    Note(shows="Share of the period's error budget that is left; below 0 the promise is broken.",
+                         act="a step is an incident, a slope is a regression: find the annotation where it began.",
+                         runbook=runbooks.BUDGET),
+                    "percentunit",
+                    Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING), legend="{{slo}} {{version}}"),
+                    Query(expr=promql.vector(0), legend="promise broken", promise=True),
+                    valueMin=None,
+                    valueMax=1,
+                ),
+                house.lines(
+                    "When will it be gone?",
+                    Note(shows="Time until the budget is spent if the last hour goes on; no line: it would last.",
+                         act="less than a night: act now. Less than the period: plan for it this week.",
+                         runbook=runbooks.BUDGET),
+                    "dtdurations",
+                    Query(expr=_gauge(metrics.SLO_TIME_TO_EXHAUSTION), legend="{{slo}} {{version}}"),
+                ),
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _burning(house: House) -> list[Row]:
+    panels = [_burn(house, tier) for tier in TIERS]
+    return [Row(panels=panels[:2]), Row(panels=panels[2:])]
+
+
+def _burn(house: House, tier: Tier) -> Panel:
+    """Burn rates of a tier's windows; the limits are those of the periods that the platform promises."""
+    share = f"{tier.budget:.0%}"
+    periods = sorted({slo.window for model in house.platform.models for slo in model.slos if slo.window > tier.seconds})
+    return house.lines(
+        tier.title,
+        Note(
+            shows=f"Burn rate over {tier.short} and {tier.long}: 1 spends the budget in exactly its period. Dashed: "
+            f"what spends {share} of it within {tier.long}.",
+            act=f"both windows above the dashed line is a {tier.severity}; only the short one above has just begun, "
+            "only the long one is over.",
+            runbook=runbooks.BUDGET,
+        ),
+        "none",
+        Query(expr=_gauge(metrics.SLO_BURN_RATES[tier.short]), legend=f"{{{{slo}}}} {{{{version}}}} {tier.short}"),
+        Query(expr=_gauge(metrics.SLO_BURN_RATES[tier.long]), legend=f"{{{{slo}}}} {{{{version}}}} {tier.long}"),
+        *(
+            Query(
+                expr=promql.vector(float(tier.factor(period))),
+                legend=f"{tier.severity} ({format_duration(period)} objectives)",
+                promise=True,
+            )
+            for period in periods
+        ),
+    )
+
+
+def _history(house: House) -> list[Row]:
+    firing = {**THIS_MODEL, "alertstate": "firing", "severity": promql.matches("page|ticket")}
+    alerts = promql.count_by(promql.select(upstream.ALERTS, **firing), "alertname", "slo", "severity")
+    return [
+        Row(
+            height=7,
+            panels=[
+                house.timeline(
+                    "When was a promise broken?",
+                    Note(shows=f"State of each budget: at risk below {AT_RISK:.0%}, breached at 0.",
+                         act="the text in the bar says the state; compare its start with deployments.",
+                         runbook=runbooks.BUDGET),
+                    BUDGET,
+                    Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING), legend="{{slo}} {{version}}"),
+                ),
+                house.timeline(
+                    "What fired, and for how long?",
+                    Note(shows="Alerts of this model while they fire.",
+                         act="the same alert again and again is a cause that was not removed.",
+                         runbook=runbooks.BUDGET),
+                    [State(text="none", color=looks.GOOD, value=0), State(text="▲ firing", color=looks.BAD, low=1)],
+                    Query(
+                        expr=alerts.or_(
+                            promql.set_label(
+                                promql.count(promql.select(upstream.ALERTS, alertstate="firing")) * 0,
+                                "alertname", "any alert",
+                            )
+                        ),
+                        legend="{{alertname}} {{slo}} {{severity}}",
+                    ),
+                ),
+            ],
+        )
+    ]  # fmt: skip
