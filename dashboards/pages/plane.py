@@ -146,7 +146,8 @@ def _notifications(house: House) -> list[Row]:
 
 def _exporter(house: House) -> list[Row]:
     events = metrics.EXPORTER_EVENTS
-    refused = promql.select(events, result=promql.not_equal("accepted"))
+    refused = promql.rate(promql.select(events, result=promql.not_equal("accepted")), signals.RATE)
+    none = promql.set_label(_rate(events) * 0, "result", "none")
     return [
         Row(
             panels=[
@@ -166,7 +167,7 @@ def _exporter(house: House) -> list[Row]:
                          runbook=runbooks.KEEPING),
                     "ops",
                     Query(
-                        expr=promql.sum_by(promql.rate(refused, signals.RATE), "result", "reason"),
+                        expr=promql.sum_by(refused, "result", "reason").or_(none),
                         legend="{{result}} {{reason}}",
                     ),
                 ),

@@ -132,7 +132,7 @@ class Plane:
         plane = render.Plane(
             exporters=(self._address("exporter"),),
             alertmanager=self._address("alertmanager"),
-            scrapes=scrapes,
+            scrapes=[*scrapes, *render.of_itself(self._address("prometheus"), self._address("alertmanager"))],
             sink_url=self.sink.url,
         )
         write(render.render_files(self._platform, plane), self.state / "config", force=True)
@@ -163,6 +163,7 @@ class Plane:
             f"--config.file={self.state / 'config/prometheus/prometheus.yml'}",
             f"--storage.tsdb.path={self.state / 'prometheus'}",
             f"--web.listen-address={self._address('prometheus')}",
+            "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
             # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
             "--rules.alert.resend-delay=1s",
         ]
