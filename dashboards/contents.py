@@ -1,4 +1,4 @@
-"""What a dashboard's document asks: its panels with their queries, its variables and annotations, as Grafana reads them.
+"""What a dashboard's document asks, as Grafana reads it: its panels' queries, its variables and annotations.
 
 Whoever checks a dashboard starts here, from the document itself and not from what made it.
 """
@@ -137,7 +137,7 @@ def fixed_values(document: Document) -> dict[str, str]:
     }
 
 
-def annotations(document: Document) -> dict[str, str]:
+def events(document: Document) -> dict[str, str]:
     """The expressions of annotations, by name."""
     return {one["name"]: one["target"]["expr"] for one in document["annotations"]["list"]}
 

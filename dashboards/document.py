@@ -13,8 +13,8 @@ from typing import Any
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
-from dashboards import annotations, layout, variables
-from dashboards.annotations import Happening
+from dashboards import happenings, layout, variables
+from dashboards.happenings import Happening
 from dashboards.layout import Section
 from midwatch import grafana
 from midwatch.spec import model as spec
@@ -63,7 +63,7 @@ def rendered(platform: spec.Platform, page: Page) -> Document:
         timePicker=core.TimePicker(["5s", "10s", "30s", "1m", "5m", "15m"], []),
         links=_links(platform, tag),
         templating=core.Templating([*variables.sources(platform), *page.variables]),
-        annotations=core.Annotations(annotations.listed(list(page.happenings))),
+        annotations=core.Annotations(happenings.listed(list(page.happenings))),
         panels=layout.placed(page.sections),
     )
     document: Document = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))

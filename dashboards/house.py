@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import attr
 from grafanalib import core
 
 from dashboards import looks, targets
@@ -31,80 +30,12 @@ class Note:
     runbook: str
 
 
-@attr.s
-class StatusHistory(core.Panel):  # type: ignore[misc] - grafanalib has no types
-    """A row for each series, a cell for each time; grafanalib has no such panel."""
-
-    mappings = attr.ib(factory=list)
+class Modern(core.Panel):  # type: ignore[misc]  # grafanalib has no types
+    """A kind of panel that grafanalib does not know; what is special about it comes as `extraJson`."""
 
     def to_json_data(self) -> Any:
         """Document of the panel."""
-        return self.panel_json(
-            {
-                "type": "status-history",
-                "fieldConfig": {
-                    "defaults": {
-                        "color": {"mode": "thresholds"},
-                        "custom": {"fillOpacity": 80, "lineWidth": 1},
-                        "mappings": self.mappings,
-                        "unit": "none",
-                    },
-                    "overrides": [],
-                },
-                "options": {
-                    "colWidth": 0.9,
-                    "rowHeight": 0.9,
-                    "showValue": "never",
-                    "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
-                    "tooltip": {"mode": "single", "sort": "none"},
-                },
-            }
-        )
-
-
-@attr.s
-class Heatmap(core.Panel):  # type: ignore[misc] - grafanalib has no types
-    """Today's heatmap; grafanalib's is the Angular one that Grafana 12 no longer has.
-
-    The colours (Cividis) grow lighter with the value and can be told apart with every form of colour vision. `unit` is
-    that of the vertical axis, `cells` that of the values.
-    """
-
-    unit = attr.ib(default="short")
-    cells = attr.ib(default="short")
-
-    def to_json_data(self) -> Any:
-        """Document of the panel."""
-        return self.panel_json(
-            {
-                "type": "heatmap",
-                "fieldConfig": {
-                    "defaults": {"custom": {"scaleDistribution": {"type": "linear"}}, "unit": self.cells},
-                    "overrides": [],
-                },
-                "options": {
-                    "calculate": False,
-                    "cellGap": 1,
-                    "cellValues": {"unit": self.cells},
-                    "color": {
-                        "mode": "scheme",
-                        "scheme": "Cividis",
-                        "scale": "exponential",
-                        "exponent": 0.5,
-                        "fill": looks.GOOD,
-                        "steps": 64,
-                        "reverse": False,
-                    },
-                    "exemplars": {"color": looks.BAD},
-                    "filterValues": {"le": 1e-9},
-                    "legend": {"show": True},
-                    "rowsFrame": {"layout": "auto"},
-                    "showValue": "never",
-                    "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
-                    "yAxis": {"axisPlacement": "left", "reverse": False, "unit": self.unit},
-                },
-            }
-        )
+        return self.panel_json({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,15 +130,52 @@ class House:
 
     def history(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
         """A grid of states: a row for each series, a column for each time."""
-        return StatusHistory(
+        return Modern(
             **self._common(title, note, queries) | {"maxDataPoints": 60},
-            mappings=looks.mapped(states),
-            extraJson={"fieldConfig": {"defaults": {"thresholds": looks.thresholds()}}},
+            extraJson={
+                "type": "status-history",
+                "fieldConfig": {
+                    "defaults": {
+                        "color": {"mode": "thresholds"},
+                        "custom": {"fillOpacity": 80, "lineWidth": 1},
+                        "mappings": looks.mapped(states),
+                        "thresholds": looks.thresholds(),
+                        "unit": "none",
+                    }
+                },
+                "options": {
+                    "colWidth": 0.9,
+                    "rowHeight": 0.9,
+                    "showValue": "never",
+                    "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
+                    "tooltip": {"mode": "single", "sort": "none"},
+                },
+            },
         )
 
-    def heatmap(self, title: str, note: Note, unit: str, query: Query, **more: Any) -> Panel:
-        """Time across; upwards a histogram's buckets, or a row for each series."""
-        return Heatmap(**self._common(title, note, [query]) | {"maxDataPoints": 120}, unit=unit, **more)
+    def heatmap(self, title: str, note: Note, unit: str, query: Query, *, cells: str = "short") -> Panel:
+        """Time across; upwards a histogram's buckets, or a row for each series; `cells` is the unit of the values.
+
+        grafanalib's heatmap is the Angular one that Grafana 12 no longer has.
+        """
+        return Modern(
+            **self._common(title, note, [query]) | {"maxDataPoints": 120},
+            extraJson={
+                "type": "heatmap",
+                "fieldConfig": {
+                    "defaults": {
+                        "custom": {"scaleDistribution": {"type": "linear"}},
+                        "thresholds": looks.thresholds(),
+                        "unit": cells,
+                    }
+                },
+                "options": _HEATMAP
+                | {
+                    "cellValues": {"unit": cells},
+                    "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit},
+                },
+            },
+        )
 
     def logs(self, title: str, note: Note, expr: str) -> Panel:
         """Log lines from Loki, newest first."""
@@ -216,7 +184,10 @@ class House:
             showTime=True,
             wrapLogMessages=True,
             enableLogDetails=True,
-            extraJson={"fieldConfig": {"defaults": {"unit": "none"}}, "options": {"showLogContextToggle": True}},
+            extraJson={
+                "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
+                "options": {"showLogContextToggle": True},
+            },
         )
 
     def traces(self, title: str, note: Note, query: str) -> Panel:
@@ -244,6 +215,27 @@ class House:
             "targets": targets.prometheus(queries),
             "maxDataPoints": None,
         }
+
+
+_HEATMAP: dict[str, Any] = {
+    "calculate": False,
+    "cellGap": 1,
+    "color": {
+        "mode": "scheme",
+        "scheme": "Cividis",  # grows lighter with the value: read without telling hues apart
+        "scale": "exponential",
+        "exponent": 0.5,
+        "fill": looks.GOOD,
+        "steps": 64,
+        "reverse": False,
+    },
+    "exemplars": {"color": looks.BAD},
+    "filterValues": {"le": 1e-9},
+    "legend": {"show": True},
+    "rowsFrame": {"layout": "auto"},
+    "showValue": "never",
+    "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
+}
 
 
 def _one_table(names: Sequence[str]) -> list[dict[str, Any]]:

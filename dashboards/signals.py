@@ -28,9 +28,14 @@ WILSON_Z = 1.959963984540054
 """97.5% point of the normal distribution: intervals of 95%."""
 
 
+def series(metric: Metric, where: Selection, suffix: str = "") -> Expr:
+    """The series of a metric in a selection; `suffix` is that of a histogram's."""
+    return promql.select(metric, suffix, **where)
+
+
 def requests(where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
     """Requests per second."""
-    return promql.sum_by(promql.rate(promql.select(metrics.REQUESTS, **where), window), *by)
+    return promql.sum_by(promql.rate(series(metrics.REQUESTS, where), window), *by)
 
 
 def errors(where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
@@ -42,18 +47,18 @@ def errors(where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
 
 def quantile(metric: Metric, share: float, where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
     """Quantile of a histogram, interpolated within its bucket."""
-    buckets = promql.rate(promql.select(metric, "_bucket", **where), window)
+    buckets = promql.rate(series(metric, where, "_bucket"), window)
     return promql.histogram_quantile(share, promql.sum_by(buckets, *by, "le"))
 
 
 def buckets(metric: Metric, where: Selection, window: promql.Range = RATE) -> Expr:
     """Events per second by bucket, for a heatmap."""
-    return promql.sum_by(promql.rate(promql.select(metric, "_bucket", **where), window), "le")
+    return promql.sum_by(promql.rate(series(metric, where, "_bucket"), window), "le")
 
 
 def labelled(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr:
     """Predictions whose label came, over the chosen window."""
-    return promql.sum_by(promql.increase(promql.select(metric, **where), WINDOW), *by)
+    return promql.sum_by(promql.increase(series(metric, where), WINDOW), *by)
 
 
 def right(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr:
@@ -62,7 +67,7 @@ def right(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr
     PromQL compares two labels by copying one onto the other.
     """
     kept = tuple(dict.fromkeys((*by, *BY_VERSION, "predicted", "actual")))
-    each = promql.increase(promql.select(metric, **where), WINDOW)
+    each = promql.increase(series(metric, where), WINDOW)
     pairs = promql.sum_by(each, *kept)
     diagonal = promql.same_label(
         promql.sum_by(each, *(name for name in kept if name != "actual")), "predicted", "actual"
@@ -108,20 +113,20 @@ def _of_class(where: Selection, side: str, *by: str) -> Expr:
 
 def label_coverage(where: Selection, *by: str) -> Expr:
     """Labels that came over predictions made, in the chosen window: below 1 for labels that are late or never come."""
-    made = promql.sum_by(promql.increase(promql.select(metrics.PREDICTIONS, **where), WINDOW), *by)
+    made = promql.sum_by(promql.increase(series(metrics.PREDICTIONS, where), WINDOW), *by)
     return _share(labelled(where, *by), made, by)
 
 
 def predictions(where: Selection, *by: str) -> Expr:
     """Share of each predicted class."""
-    each = promql.sum_by(promql.rate(promql.select(metrics.PREDICTIONS, **where), RATE), *by, "predicted")
+    each = promql.sum_by(promql.rate(series(metrics.PREDICTIONS, where), RATE), *by, "predicted")
     return each.over(promql.sum_by(each, *by), on=by, group_left=True)
 
 
 def ratio(part: Metric, whole: Metric, where: Selection, *by: str) -> Expr:
     """Increase of one counter over that of another, in the chosen window."""
-    top = promql.sum_by(promql.increase(promql.select(part, **where), WINDOW), *by)
-    return _share(top, promql.sum_by(promql.increase(promql.select(whole, **where), WINDOW), *by), by)
+    top = promql.sum_by(promql.increase(series(part, where), WINDOW), *by)
+    return _share(top, promql.sum_by(promql.increase(series(whole, where), WINDOW), *by), by)
 
 
 def _share(part: Expr, whole: Expr, by: tuple[str, ...]) -> Expr:
@@ -130,14 +135,14 @@ def _share(part: Expr, whole: Expr, by: tuple[str, ...]) -> Expr:
 
 def chosen(metric: Metric, where: Selection, *by: str) -> Expr:
     """A gauge's largest value for each set of labels: replicas publish the same, or nothing."""
-    return promql.max_by(promql.select(metric, **where), *by)
+    return promql.max_by(series(metric, where), *by)
 
 
 def verdict(metric: Metric, codes: Mapping[str, float], where: Selection, *by: str) -> Expr:
     """One number for the verdict that is 1 now, out of a metric with one series for each."""
     found: Expr | None = None
     for name, code in codes.items():
-        one = promql.max_by(promql.select(metric, **{**where, "verdict": name}).equals(1), *by) * code
+        one = promql.max_by(series(metric, {**where, "verdict": name}).equals(1), *by) * code
         found = one if found is None else found.or_(one)
     if found is None:
         raise promql.ExpressionError(f"{metric.name}: no verdict is named")

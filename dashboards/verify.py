@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -48,15 +48,15 @@ class Status(StrEnum):
 class Finding:
     """One thing asked: where it stands, with which values, and why it is not ok.
 
-    `kind` is panel, variable or annotation. An annotation is quiet when nothing happened. What Loki or Tempo is asked is
-    skipped. `series` are those with a value; `queries` are empty ones of a panel that has data, with the reason.
+    `kind` is panel, variable or annotation. An annotation is quiet when nothing happened; what Loki or Tempo is asked
+    is skipped. `series` are those with a value; `queries` are the empty ones of a panel, each with the reason.
     """
 
     dashboard: str
     kind: str
     title: str
-    values: Mapping[str, str]
-    status: Status
+    values: Mapping[str, str] = field(default_factory=dict)
+    status: Status = Status.EMPTY
     reason: str = ""
     series: int = 0
     queries: Mapping[str, str] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Verifier:
         title = document["title"]
         found, runs = self._variables(document)
         yield from found
-        for name, expr in contents.annotations(document).items():
+        for name, expr in contents.events(document).items():
             yield self._annotation(title, name, expr, runs[0])
         for panel in contents.panels(document):
             yield from self._panel(title, panel, runs)
@@ -158,34 +158,30 @@ class Verifier:
     # Annotations and panels ---------------------------------------------------------------------------------------
 
     def _annotation(self, title: str, name: str, expr: str, run: Run) -> Finding:
-        common = {"dashboard": title, "kind": "annotation", "title": name}
-        values = run.asked(contents.named(expr))
+        found = Finding(dashboard=title, kind="annotation", title=name, values=run.asked(contents.named(expr)))
         try:
             asked = contents.filled(expr, run.values)
             count = self._count(asked, instant=False)
         except MidwatchError as error:
-            return Finding(**common, values=values, status=Status.ERROR, reason=str(error))
+            return replace(found, status=Status.ERROR, reason=str(error))
         if count:
-            return Finding(**common, values=values, status=Status.OK, series=count)
-        return Finding(**common, values=values, status=Status.QUIET, reason=self._why_empty(asked))
+            return replace(found, status=Status.OK, series=count)
+        return replace(found, status=Status.QUIET, reason=self._why_empty(asked))
 
     def _panel(self, title: str, panel: Panel, runs: Sequence[Run]) -> Iterator[Finding]:
+        found = Finding(dashboard=title, kind="panel", title=panel.title)
         if panel.datasource != "prometheus":
-            reason = f"{panel.datasource} is not asked"
-            yield Finding(
-                dashboard=title, kind="panel", title=panel.title, values={}, status=Status.SKIPPED, reason=reason
-            )
+            yield replace(found, status=Status.SKIPPED, reason=f"{panel.datasource} is not asked")
             return
-        names = set().union(*(contents.named(question.expr) for question in panel.questions))
+        names = {name for question in panel.questions for name in contents.named(question.expr)}
         seen: list[dict[str, str]] = []
         for run in _repeated(panel, runs):
             values = run.asked(names)
             if values not in seen:
                 seen.append(values)
-                yield self._answered(title, panel, run, values)
+                yield self._answered(replace(found, values=values), panel, run)
 
-    def _answered(self, title: str, panel: Panel, run: Run, values: Mapping[str, str]) -> Finding:
-        common = {"dashboard": title, "kind": "panel", "title": panel.title, "values": values}
+    def _answered(self, found: Finding, panel: Panel, run: Run) -> Finding:
         empty: dict[str, str] = {}
         series = 0
         for question in panel.questions:
@@ -193,16 +189,16 @@ class Verifier:
                 expr = contents.filled(question.expr, run.values)
                 count = self._count(expr, instant=question.instant)
             except MidwatchError as error:
-                return Finding(**common, status=Status.ERROR, reason=f"query {question.ref}: {error}")
+                return replace(found, status=Status.ERROR, reason=f"query {question.ref}: {error}")
             if not count:
                 empty[question.ref] = self._why_empty(expr)
             elif not question.reference:
                 series += count
         if series:
-            return Finding(**common, status=Status.OK, series=series, queries=empty)
+            return replace(found, status=Status.OK, series=series, queries=empty)
         subjects = [question.ref for question in panel.questions if not question.reference]
         reason = "; ".join(dict.fromkeys(empty[ref] for ref in subjects))
-        return Finding(**common, status=Status.EMPTY, reason=reason, queries=empty)
+        return replace(found, status=Status.EMPTY, reason=reason, queries=empty)
 
     # What Prometheus has ------------------------------------------------------------------------------------------
 
@@ -255,12 +251,5 @@ def _repeated(panel: Panel, runs: Sequence[Run]) -> Iterator[Run]:
 
 def _finding(title: str, variable: Variable, run: Run, status: Status, reason: str, series: int = 0) -> Finding:
     values = run.asked(contents.named(variable.series or ""))
-    return Finding(
-        dashboard=title,
-        kind="variable",
-        title=f"${variable.name}",
-        values=values,
-        status=status,
-        reason=reason,
-        series=series,
-    )
+    found = Finding(dashboard=title, kind="variable", title=f"${variable.name}", values=values)
+    return replace(found, status=status, reason=reason, series=series)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note, Panel
 from dashboards.layout import Row, Section
@@ -37,7 +37,7 @@ def build(house: House) -> Page:
             variables.one("canary", "Canary", metrics.REQUESTS, "version", newest=True, model="$model"),
             variables.window(),
         ],
-        happenings=annotations.of_models(THIS_MODEL),
+        happenings=happenings.of_models(THIS_MODEL),
         sections=[
             Section(title="What is the verdict?", rows=_verdict(house)),
             Section(title="Baseline and canary", rows=_arms(house)),
@@ -102,8 +102,8 @@ def _evidence(house: House, title: str, direction: str) -> Panel:
     return house.lines(
         title,
         Note(
-            shows=f"E-values towards {direction}, by criterion; at the dashed line the verdict falls. They may be looked "
-            "at as often as one likes.",
+            shows=f"E-values towards {direction}, by criterion; at the dashed line the verdict falls. Looking often "
+            "does not weaken them.",
             act="a line that climbs steadily decides soon; one that hovers needs more traffic.",
             runbook=runbooks.CANARY,
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
@@ -28,7 +28,7 @@ def build(house: House) -> Page:
             variables.many("method", "Method", metrics.DRIFT_EFFECT, "method", model="$model"),
             variables.window(),
         ],
-        happenings=[*annotations.of_models(THIS_MODEL), annotations.experiments()],
+        happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments()],
         sections=[
             Section(title="Have the inputs drifted?", rows=_verdicts(house)),
             Section(title="Which features?", rows=_features(house)),
@@ -106,7 +106,7 @@ def _features(house: House) -> list[Row]:
                          runbook=runbooks.DRIFT),
                     "sci",
                     Query(
-                        expr=promql.min_by(promql.select(metrics.DRIFT_P_VALUE, **THESE_VERSIONS), "method"),
+                        expr=promql.min_by(signals.series(metrics.DRIFT_P_VALUE, THESE_VERSIONS), "method"),
                         legend="{{method}}",
                     ),
                     log=True,
@@ -123,8 +123,8 @@ def _effects(house: House) -> list[Row]:
             panels=[
                 house.heatmap(
                     "How far is each feature from the reference?",
-                    Note(shows="Effect size by feature over time: lighter is further away. A feature's row that lights up "
-                         "alone is that feature; all together are the traffic.",
+                    Note(shows="Effect size by feature over time: lighter is further away. One bright row is that "
+                         "feature; all of them are the traffic.",
                          act="find the first bright cell, then the annotation above it.",
                          runbook=runbooks.DRIFT),
                     "string",
@@ -137,9 +137,9 @@ def _effects(house: House) -> list[Row]:
 
 def _trust(house: House) -> list[Row]:
     windows = promql.sum_by(
-        promql.increase(promql.select(metrics.DRIFT_WINDOWS, **THESE_VERSIONS), signals.WINDOW), "verdict"
+        promql.increase(signals.series(metrics.DRIFT_WINDOWS, THESE_VERSIONS), signals.WINDOW), "verdict"
     )
-    triggers = promql.sum_by(promql.select(metrics.RETRAIN_TRIGGERS, **THIS_MODEL), "result")
+    triggers = promql.sum_by(signals.series(metrics.RETRAIN_TRIGGERS, THIS_MODEL), "result")
     return [
         Row(
             panels=[
@@ -179,7 +179,7 @@ def _trust(house: House) -> list[Row]:
                     "none",
                     Query(expr=triggers, legend="trigger {{result}}"),
                     Query(
-                        expr=promql.sum_by(promql.select(metrics.DRIFT_EPISODES, **THESE_VERSIONS), "version"),
+                        expr=promql.sum_by(signals.series(metrics.DRIFT_EPISODES, THESE_VERSIONS), "version"),
                         legend="episodes {{version}}",
                     ),
                 ),

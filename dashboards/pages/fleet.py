@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
@@ -32,7 +32,7 @@ def build(house: House) -> Page:
         title="Fleet",
         description="Every model and version on one page, the worst first.",
         variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
-        happenings=[*annotations.of_models(MANY_MODELS), annotations.experiments(), annotations.drills()],
+        happenings=[*happenings.of_models(MANY_MODELS), happenings.experiments(), happenings.drills()],
         sections=[
             Section(title="Is anything wrong?", rows=[_now(house), Row(panels=[_worst(house)], height=12)]),
             Section(title="Since when?", rows=_trends(house)),
@@ -162,7 +162,8 @@ def _columns() -> list[Column]:
         Column(name="Objectives", query=Query(expr=budget), states=BUDGET),
         Column(name="Budget left", query=Query(expr=budget), unit="percentunit", decimals=1),
         Column(name="Requests", query=Query(expr=_serving()), unit="reqps"),
-        Column(name="Errors", query=Query(expr=signals.errors(MANY_MODELS, *BY_VERSION)), unit="percentunit", decimals=2),
+        Column(name="Errors", query=Query(expr=signals.errors(MANY_MODELS, *BY_VERSION)), unit="percentunit",
+               decimals=2),
         Column(name="p99", query=Query(expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, MANY_MODELS, *BY_VERSION)),
                unit="s"),
         Column(name="Accuracy", query=Query(expr=signals.accuracy(MANY_MODELS, *BY_VERSION)), unit="percentunit",
@@ -187,8 +188,8 @@ def _spread(by_model: Expr) -> Expr:
 def _alerts(severity: str) -> Expr:
     """Alerts of a version, and those of its model as a whole; 0 without any."""
     firing = {**MANY_MODELS, "alertstate": "firing", "severity": promql.matches(severity)}
-    own = promql.count_by(promql.select(upstream.ALERTS, **{**firing, "version": promql.not_equal("")}), *BY_VERSION)
-    whole = promql.count_by(promql.select(upstream.ALERTS, **{**firing, "version": ""}), "model")
+    own = promql.count_by(signals.series(upstream.ALERTS, {**firing, "version": promql.not_equal("")}), *BY_VERSION)
+    whole = promql.count_by(signals.series(upstream.ALERTS, {**firing, "version": ""}), "model")
     none = _serving() * 0
     return own.and_(_serving(), on=BY_VERSION).or_(none) + _spread(whole).or_(none)
 
@@ -220,7 +221,9 @@ def _trends(house: House) -> list[Row]:
                          act="open the model's page: one version alone is a release to roll back.",
                          runbook=runbooks.ERRORS),
                     "percentunit",
-                    Query(expr=promql.topk(10, signals.errors(MANY_MODELS, *BY_VERSION)), legend="{{model}} {{version}}"),
+                    Query(
+                        expr=promql.topk(10, signals.errors(MANY_MODELS, *BY_VERSION)), legend="{{model}} {{version}}"
+                    ),
                 ),
             ]
         ),

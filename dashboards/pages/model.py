@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
 from dashboards.looks import State
-from dashboards.signals import THESE_VERSIONS, THIS_MODEL
+from dashboards.signals import THESE_VERSIONS, THIS_MODEL, Selection
 from dashboards.targets import Query
 from midwatch import grafana, metrics, promql
 from midwatch.promql import Expr
@@ -45,7 +45,7 @@ def build(house: House) -> Page:
             variables.many("version", "Version", metrics.REQUESTS, "version", model="$model"),
             variables.window(),
         ],
-        happenings=[*annotations.of_models(THIS_MODEL), annotations.experiments(), annotations.drills()],
+        happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments(), happenings.drills()],
         sections=sections,
     )
 
@@ -55,7 +55,7 @@ def promise(house: House, wanted: Callable[[spec.Slo], bool]) -> Expr | None:
     names = {slo.name for model in house.platform.models for slo in model.slos if wanted(slo)}
     if not names:
         return None
-    chosen = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
+    chosen: Selection = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
     return signals.chosen(metrics.SLO_OBJECTIVE, chosen, "slo")
 
 
@@ -94,7 +94,7 @@ def _golden(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "How many requests fail?",
-                    Note(shows="Share of failed requests of each version; the dashed line is what the objective allows.",
+                    Note(shows="Share of failed requests of each version; dashed is what the objective allows.",
                          act="one version alone: roll it back. All: look at what they share, features first.",
                          runbook=runbooks.ERRORS),
                     "percentunit",
@@ -104,7 +104,7 @@ def _golden(house: House) -> list[Row]:
                 house.lines(
                     "How slow is it?",
                     Note(shows="Time within which 99% of requests are answered; dashed is what is promised.",
-                         act="compare with traffic beside it: slow with traffic is capacity, slow without is a dependency.",
+                         act="slow with more traffic is capacity, slow without is a dependency.",
                          runbook=runbooks.LATENCY),
                     "s",
                     Query(
@@ -120,7 +120,7 @@ def _golden(house: House) -> list[Row]:
                          runbook=runbooks.LATENCY),
                     "none",
                     Query(
-                        expr=promql.sum_by(promql.select(metrics.SERVER_IN_FLIGHT, **THESE_VERSIONS), "version"),
+                        expr=promql.sum_by(signals.series(metrics.SERVER_IN_FLIGHT, THESE_VERSIONS), "version"),
                         legend="{{version}}",
                     ),
                 ),
@@ -181,7 +181,7 @@ def _quality(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Is it right?",
-                    Note(shows="Share of labelled predictions of the window that were right; dashed is what is promised.",
+                    Note(shows="Share of the window's labelled predictions that were right; dashed: the promise.",
                          act="see whether labels are late (below), then which class fell, then drift.",
                          runbook=runbooks.ACCURACY),
                     "percentunit",
@@ -234,7 +234,7 @@ def _quality(house: House) -> list[Row]:
                 ),
                 house.bars(
                     "Are its scores probabilities?",
-                    Note(shows="Calibration: mean score beside the share that was positive, by score (Guo et al. 2017).",
+                    Note(shows="Calibration (Guo et al. 2017): mean score beside the share of positives, by score.",
                          act="bars of a bin far apart: calibrate again before anybody decides by these scores.",
                          runbook=runbooks.ACCURACY),
                     "percentunit",
@@ -321,7 +321,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
                  runbook=runbooks.ACCURACY),
             "short",
             Query(
-                expr=promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING, **THIS_MODEL), "model"),
+                expr=promql.sum_by(signals.series(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL), "model"),
                 legend="{{model}}",
             ),
         )

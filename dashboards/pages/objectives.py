@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note, Panel
 from dashboards.layout import Row, Section
@@ -59,7 +59,7 @@ def build(house: House) -> Page:
             variables.many("slo", "Objective", metrics.SLO_OBJECTIVE, "slo", model="$model"),
             variables.window(),
         ],
-        happenings=[*annotations.of_models(THIS_MODEL), annotations.experiments()],
+        happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments()],
         sections=[
             Section(title="How much is left?", rows=_left(house)),
             Section(title="How quickly does it go?", rows=_burning(house)),
@@ -162,7 +162,7 @@ def _burn(house: House, tier: Tier) -> Panel:
 
 def _history(house: House) -> list[Row]:
     firing = {**THIS_MODEL, "alertstate": "firing", "severity": promql.matches("page|ticket")}
-    alerts = promql.count_by(promql.select(upstream.ALERTS, **firing), "alertname", "slo", "severity")
+    alerts = promql.count_by(signals.series(upstream.ALERTS, firing), "alertname", "slo", "severity")
     return [
         Row(
             height=7,

@@ -105,7 +105,7 @@ def _notifications(house: House) -> list[Row]:
                 house.lines(
                     "Does Alertmanager reach people?",
                     Note(shows="Notifications per second tried, and failed, by integration.",
-                         act="failures of the paging integration: call the person on duty by telephone, then its status page.",
+                         act="failures of the paging integration: call whoever is on duty, then see its status page.",
                          runbook=runbooks.ALERTING),
                     "ops",
                     Query(expr=_rate(upstream.DELIVERIES, "integration"), legend="{{integration}} tried"),
@@ -154,7 +154,7 @@ def _exporter(house: House) -> list[Row]:
                 house.lines(
                     "What becomes of events?",
                     Note(shows="Events per second by result.",
-                         act="dropped with reason not_durable: the disk is full or broken; clients keep events a while.",
+                         act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
                          runbook=runbooks.KEEPING),
                     "ops",
                     Query(expr=_rate(events, "result"), legend="{{result}}"),

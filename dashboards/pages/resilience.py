@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import annotations, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note, Panel
 from dashboards.layout import Row, Section
@@ -28,6 +28,7 @@ HELD_STATES = [
     State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
     State(text="▼ broken", color=looks.BAD, value=3),
 ]
+STANDBY = [State(text="▼ away", color=looks.BAD, value=0), State(text="● streams", color=looks.GOOD, value=1)]
 RUNNING = [State(text="-", color="transparent", value=0), State(text="◆ running", color=looks.WATCH, value=1)]
 
 
@@ -38,7 +39,7 @@ def build(house: House) -> Page:
         title="Chaos and recovery",
         description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
         variables=[variables.many("store", "Store", metrics.DR_LAST_RUN, "store"), variables.window()],
-        happenings=[annotations.drills(), annotations.experiments()],
+        happenings=[happenings.drills(), happenings.experiments()],
         sections=[
             Section(title="Would we come back in time?", rows=_drills(house)),
             Section(title="What could be restored right now?", rows=_now(house)),
@@ -121,7 +122,9 @@ def _now(house: House) -> list[Row]:
                          act="above the line a loss now breaks the promise: look at backups and the archive.",
                          runbook=runbooks.RESILIENCE),
                     "s",
-                    Query(expr=signals.chosen(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"),
+                    Query(
+                        expr=signals.chosen(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"
+                    ),
                     objective("rpo"),
                 ),
                 house.lines(
@@ -140,7 +143,7 @@ def _now(house: House) -> list[Row]:
                     Note(shows="Whether each standby streams.",
                          act="without one a lost primary means a restore: bring it back before anything else.",
                          runbook=runbooks.RESILIENCE),
-                    [State(text="▼ away", color=looks.BAD, value=0), State(text="● streams", color=looks.GOOD, value=1)],
+                    STANDBY,
                     Query(
                         expr=signals.chosen(metrics.DR_STANDBY_CONNECTED, STORES, *regions),
                         legend="{{store}} {{region}}",
@@ -191,8 +194,8 @@ def _experiments(house: House) -> list[Row]:
             panels=[
                 house.timeline(
                     "Did the steady state hold?",
-                    Note(shows="Verdict of each experiment's last run. Inconclusive: the fault did not happen, or could "
-                         "not be seen; it proves nothing.",
+                    Note(shows="Verdict of each experiment's last run. Inconclusive proves nothing: the fault did not "
+                         "happen, or could not be seen.",
                          act="broken is a finding: its report names the probe that failed.",
                          runbook=runbooks.RESILIENCE),
                     HELD_STATES,
@@ -209,7 +212,9 @@ def _experiments(house: House) -> list[Row]:
                          act="longer than before: recovery is slower, though it still held.",
                          runbook=runbooks.RESILIENCE),
                     "s",
-                    Query(expr=signals.chosen(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"),
+                    Query(
+                        expr=signals.chosen(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"
+                    ),
                 ),
             ]
         ),

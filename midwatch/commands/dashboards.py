@@ -42,8 +42,8 @@ def verify(
 ) -> None:
     """Run every panel's, variable's and annotation's query against a live Prometheus.
 
-    Exit code 0 without errors, 1 with errors (with --strict: or with anything empty), 2 when the input is broken, 3 when
-    Prometheus does not answer or no panel has any data: then nothing was verified.
+    Exit code 0 without errors, 1 with errors (with --strict: or with anything empty), 2 when the input is broken, 3
+    when Prometheus does not answer or no panel has any data: then nothing was verified.
     """
     from dashboards.verify import Status
     from midwatch.prometheus import UnreachableError
@@ -69,8 +69,8 @@ def _asked(
 ) -> list[Finding]:
     from dashboards import contents, render
     from dashboards import verify as verification
-    from monitors.drift.engines import progress
     from midwatch.prometheus import Client
+    from monitors.drift.engines import progress
 
     client = Client(url, timeout=platform.prometheus.timeout, token=_token(token_file))
     moment = verification.Time(end=time.time(), since=_seconds(since), scrape=platform.prometheus.scrape_interval)

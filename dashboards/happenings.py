@@ -56,7 +56,7 @@ def deployments(where: Selection) -> Happening:
     return Happening(
         name="Deployments",
         color=looks.GOOD,
-        expr=_new(promql.select(metrics.REQUESTS, **where), *signals.BY_VERSION),
+        expr=_new(signals.series(metrics.REQUESTS, where), *signals.BY_VERSION),
         text="{{model}} {{version}}: first traffic",
         tags=signals.BY_VERSION,
     )
@@ -64,7 +64,7 @@ def deployments(where: Selection) -> Happening:
 
 def retrainings(where: Selection) -> Happening:
     """Triggers of retraining; the first one of a counter shows as a new series, not as an increase."""
-    series = promql.select(metrics.RETRAIN_TRIGGERS, **where)
+    series = signals.series(metrics.RETRAIN_TRIGGERS, where)
     grown = promql.sum_by(promql.increase(series, signals.RATE), "model", "result") > 0
     return Happening(
         name="Retrainings",
