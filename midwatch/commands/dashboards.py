@@ -14,10 +14,13 @@ import typer
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
+    from dashboards.push import Change
     from dashboards.verify import Finding
     from midwatch.spec import model as spec
 
 app = typer.Typer(help="Verify dashboards against Prometheus; push them to Grafana.", add_completion=False)
+
+SHOWN_DIFFERENCES = 12
 
 File = Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document of the result.")]
@@ -62,6 +65,77 @@ def verify(
     else:
         _show(findings)
     raise typer.Exit(code)
+
+
+@app.command()
+def push(
+    platform: File,
+    grafana: Annotated[str | None, typer.Option(help="URL of the Grafana; the platform file's without it.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with a service account's token.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs in a Grafana, then save only that.
+
+    Exit code 0 when Grafana has everything, 1 when it refused something or, with --dry-run, when there is a difference,
+    2 when the input is broken, 3 when Grafana does not answer.
+    """
+    from dashboards import provisioning, render
+    from dashboards import push as pushing
+    from midwatch.grafana import folder_uid
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    folder = pushing.Folder(uid=folder_uid(loaded.platform), title=provisioning.folder(loaded))
+    there = pushing.Grafana(grafana or loaded.grafana.url, _token(token_file))
+    changes = there.compared(render.documents(loaded), folder)
+    different = [change for change in changes if change.kind is not pushing.Kind.SAME]
+    if not as_json:
+        _show_changes(changes)
+    if different and not dry_run:
+        there.ensure_folder(folder)
+        for change in different:
+            there.push(change, folder)
+    code = Exit.FAIL if different and dry_run else Exit.PASS
+    if as_json:
+        typer.echo(
+            json.dumps({"dashboards": [_change(one) for one in changes], "pushed": not dry_run, "exit": int(code)})
+        )
+    else:
+        typer.echo(
+            "nothing was changed" if dry_run or not different else f"{len(different)} dashboards saved", err=True
+        )
+    raise typer.Exit(code)
+
+
+def _change(change: Change) -> dict[str, object]:
+    return {
+        "uid": change.document["uid"],
+        "kind": change.kind.value,
+        "differences": [asdict(one) for one in change.differences],
+    }
+
+
+def _show_changes(changes: Sequence[Change]) -> None:
+    """A line for each dashboard, and under it the first places that differ."""
+    from rich.console import Console
+
+    from dashboards.push import Kind
+
+    signs = {Kind.NEW: "+", Kind.CHANGED: "~", Kind.SAME: "="}
+    console = Console(highlight=False)
+    for change in changes:
+        console.print(f"{signs[change.kind]} {change.kind.value:<8}{change.document['uid']}", markup=False)
+        for one in change.differences[:SHOWN_DIFFERENCES]:
+            console.print(f"    {one.place}: {_short(one.before)} -> {_short(one.after)}", markup=False, soft_wrap=True)
+        more = len(change.differences) - SHOWN_DIFFERENCES
+        if more > 0:
+            console.print(f"    and {more} more; --json has all", markup=False)
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _asked(
