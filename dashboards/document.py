@@ -99,6 +99,8 @@ def _panel(panel: Document) -> Document:
     custom = defaults.get("custom", {})
     if panel["type"] == "table":
         custom.pop("displayMode", None)
+    if defaults.get("color", {}).get("mode") != "fixed":
+        defaults.get("color", {}).pop("fixedColor", None)
     tidy["fieldConfig"]["defaults"]["custom"] = {name: value for name, value in custom.items() if value is not None}
     return tidy
 

@@ -35,15 +35,15 @@ def render_files(platform: spec.Platform) -> dict[str, str]:
     """Text of each file by its path below the output folder."""
     return {
         **{f"grafana/dashboards/{made['uid']}.json": text(made) for made in documents(platform)},
-        "grafana/provisioning/dashboards/midwatch.yml": _yaml(provisioning.provider(platform)),
-        "grafana/provisioning/datasources/midwatch.yml": _yaml(provisioning.datasources(platform)),
+        "grafana/provisioning/dashboards/midwatch.yml": yaml_text(provisioning.provider(platform)),
+        "grafana/provisioning/datasources/midwatch.yml": yaml_text(provisioning.datasources(platform)),
     }
 
 
 def render_kubernetes(platform: spec.Platform) -> dict[str, str]:
     """ConfigMaps, by path: Grafana's sidecar finds them by their labels in any namespace it watches."""
     made = {
-        f"kubernetes/grafana/{one['uid']}.yaml": _yaml(
+        f"kubernetes/grafana/{one['uid']}.yaml": yaml_text(
             provisioning.config_map(
                 one["uid"], provisioning.DASHBOARD_LABEL, f"{one['uid']}.json", text(one), platform.platform
             )
@@ -51,8 +51,8 @@ def render_kubernetes(platform: spec.Platform) -> dict[str, str]:
         for one in documents(platform)
     }
     name = f"midwatch-{platform.platform}-datasources"
-    sources = _yaml(provisioning.datasources(platform))
-    made[f"kubernetes/grafana/{name}.yaml"] = _yaml(
+    sources = yaml_text(provisioning.datasources(platform))
+    made[f"kubernetes/grafana/{name}.yaml"] = yaml_text(
         provisioning.config_map(name, provisioning.DATASOURCE_LABEL, "midwatch.yml", sources, platform.platform)
     )
     return made
@@ -63,7 +63,8 @@ def text(made: Document) -> str:
     return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _yaml(made: object) -> str:
+def yaml_text(made: object) -> str:
+    """A YAML document; texts of several lines as blocks."""
     return yaml.dump(made, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)
 
 

@@ -50,7 +50,7 @@ class FieldColor(Part):
     """How a field is coloured."""
 
     mode: Literal["thresholds", "palette-classic-by-name", "fixed"]
-    fixed_color: str | None = None
+    fixed_color: Color | None = None
 
 
 class Step(Part):

@@ -14,6 +14,7 @@ from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
+from midwatch.up import grafana
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
 from midwatch.up.sink import Sink
 
@@ -63,6 +64,8 @@ class Plane:
         self.sink = Sink(state / "deliveries.jsonl")
         self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
+        self._grafana = grafana.find()
+        self._ports |= {"grafana": free_port()} if self._grafana else {}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
 
@@ -85,6 +88,7 @@ class Plane:
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
+        self._start_grafana()
         for server in self._platform.local.servers:
             name = f"server-{server.name}"
             words = [self._filled(word, port=self._ports[name]) for word in server.command]
@@ -169,6 +173,12 @@ class Plane:
         ]
         part = self.processes.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
         wait_until_ready(part, "/-/ready", self.processes)
+
+    def _start_grafana(self) -> None:
+        if self._grafana:
+            command = grafana.command(self._grafana, self._platform, self.state, self.urls)
+            part = self.processes.start("grafana", command, folder=self.state, port=self._ports["grafana"])
+            wait_until_ready(part, grafana.READY, self.processes, seconds=grafana.START_SECONDS)
 
     def _write_inventory(self) -> None:
         """What runs, for whoever wants to act on it."""
