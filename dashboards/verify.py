@@ -234,11 +234,11 @@ class Verifier:
 
 def _choices(run: Run, variable: Variable, options: Sequence[str], *, every: bool) -> list[Run]:
     """The run with each value of a variable to ask with; one without values is asked with none."""
-    if not options:
-        return [run.chosen(variable.name, "", [])]
     if variable.multi:
         pattern = options[0] if len(options) == 1 else "|".join(map(re.escape, options))
         return [run.chosen(variable.name, variable.all_value or pattern, options)]
+    if not options:
+        return [run.chosen(variable.name, "", [])]
     return [run.chosen(variable.name, option, [option]) for option in (options if every else options[:1])]
 
 

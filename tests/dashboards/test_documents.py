@@ -16,13 +16,13 @@ from dashboards import contents, looks, render, signals
 from dashboards.pages import objectives
 from midwatch import grafana, metrics, promql
 from midwatch.spec import model as spec
-from tests.conftest import platform
+from tests.conftest import platform, platform_document
 
 DRIFT = {"reference": "r.npz", "window": "1m", "features": {"x": "numeric"}}
 PAGES = [page.value for page in grafana.Page]
 
 
-def whole(**changes: Any) -> spec.Platform:
+def whole_document(**changes: Any) -> dict[str, Any]:
     """A platform that has everything a dashboard can show."""
     fraud = {
         "name": "fraud", "owner": "ml", "task": "classification", "positive": "yes", "groups": ["country"],
@@ -34,7 +34,11 @@ def whole(**changes: Any) -> spec.Platform:
         "drift": DRIFT,
     }  # fmt: skip
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
-    return platform(models=[fraud, price], **changes)
+    return platform_document(models=[fraud, price], **changes)
+
+
+def whole(**changes: Any) -> spec.Platform:
+    return spec.Platform.model_validate(whole_document(**changes))
 
 
 @pytest.fixture(scope="module")
