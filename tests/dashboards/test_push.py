@@ -169,7 +169,7 @@ def test_a_dashboard_that_comes_from_a_file_is_left_to_the_file(fake) -> None:
 
 @pytest.mark.parametrize(
     ("status", "error", "text"),
-    [(401, RefusedError, "--token-file"), (403, RefusedError, "role Editor"), (503, UnreachableError, "try again later"),
+    [(401, RefusedError, "--token-file"), (403, RefusedError, "role Editor"), (503, UnreachableError, "try again"),
      (500, RefusedError, "as the test wants it")],
     ids=["no token", "no right", "starting", "broken"],
 )  # fmt: skip
