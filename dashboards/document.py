@@ -35,7 +35,10 @@ _LEGACY = {
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One dashboard: what it answers, what can be chosen, what happened, and what it shows."""
+    """One dashboard: what it answers, what can be chosen, what happened, what it shows, and where it leads.
+
+    `links` are titles and addresses, beside those to the platform's other pages.
+    """
 
     page: grafana.Page
     title: str
@@ -43,6 +46,7 @@ class Page:
     variables: Sequence[variables.Variable]
     happenings: Sequence[Happening]
     sections: Sequence[Section]
+    links: Sequence[tuple[str, str]] = ()
     since: str = "now-3h"
 
 
@@ -61,7 +65,7 @@ def rendered(platform: spec.Platform, page: Page) -> Document:
         timezone="browser",
         time=core.Time(page.since, "now"),
         timePicker=core.TimePicker(["5s", "10s", "30s", "1m", "5m", "15m"], []),
-        links=_links(platform, tag),
+        links=[*_links(platform, tag), *(_link(title, url) for title, url in page.links)],
         templating=core.Templating([*variables.sources(platform), *page.variables]),
         annotations=core.Annotations(happenings.listed(list(page.happenings))),
         panels=layout.placed(page.sections),
@@ -77,6 +81,10 @@ def _links(platform: spec.Platform, tag: str) -> list[Any]:
         keepTime=False, tooltip="What fires now, in Alertmanager",
     )  # fmt: skip
     return [core.DashboardLink(title="Midwatch", tags=[tag], includeVars=True, keepTime=True), alerts]
+
+
+def _link(title: str, url: str) -> Any:
+    return core.DashboardLink(type="link", title=title, icon="doc", uri=url, targetBlank=True, keepTime=False)
 
 
 def _tidy(document: Document) -> Document:

@@ -88,7 +88,7 @@ class House:
         )
 
     def table(
-        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, link: Link | None = None
+        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, links: Sequence[Link] = ()
     ) -> Panel:
         """A row for each set of labels, a column for each query; the worst by the column of that name stand first."""
         queries = [replace(column.query, format="table", instant=True) for column in columns]
@@ -97,7 +97,7 @@ class House:
             unit="short",
             filterable=True,
             transformations=_one_table([column.name for column in columns]),
-            overrides=[*(column.override() for column in columns), *([link.override()] if link else [])],
+            overrides=[*(column.override() for column in columns), *(link.override() for link in links)],
             extraJson={
                 "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-"}},
                 "options": {"cellHeight": "sm", "sortBy": [{"displayName": worst, "desc": True}]},

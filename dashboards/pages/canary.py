@@ -41,7 +41,7 @@ def build(house: House) -> Page:
         sections=[
             Section(title="What is the verdict?", rows=_verdict(house)),
             Section(title="Baseline and canary", rows=_arms(house)),
-            Section(title="The gate", rows=_gate(house)),
+            Section(title="The gate", rows=[gate(house)]),
         ],
     )
 
@@ -171,35 +171,34 @@ def _both(signal: Callable[[Selection], Expr]) -> list[Query]:
     ]
 
 
-def _gate(house: House) -> list[Row]:
-    return [
-        Row(
-            panels=[
-                house.lines(
-                    "What does the gate answer?",
-                    Note(shows="Answers per second by verdict, to every rollout.",
-                         act="none while a rollout waits: it cannot reach the gate.",
-                         runbook=runbooks.CANARY),
-                    "ops",
-                    Query(
-                        expr=promql.sum_by(
-                            promql.rate(promql.select(metrics.CANARY_GATE_REQUESTS), signals.RATE), "verdict"
-                        ),
-                        legend="{{verdict}}",
+def gate(house: House) -> Row:
+    """What the gate answers, and how quickly."""
+    return Row(
+        panels=[
+            house.lines(
+                "What does the gate answer?",
+                Note(shows="Answers per second by verdict, to every rollout.",
+                     act="none while a rollout waits: it cannot reach the gate.",
+                     runbook=runbooks.CANARY),
+                "ops",
+                Query(
+                    expr=promql.sum_by(
+                        promql.rate(promql.select(metrics.CANARY_GATE_REQUESTS), signals.RATE), "verdict"
                     ),
-                    stack=True,
+                    legend="{{verdict}}",
                 ),
-                house.lines(
-                    "How long does an answer take?",
-                    Note(shows="Time within which the gate gives 50% and 99% of its answers.",
-                         act="above a second rollouts begin to time out: look at Prometheus.",
-                         runbook=runbooks.CANARY),
-                    "s",
-                    *(
-                        Query(expr=signals.quantile(metrics.CANARY_GATE_DURATION, share, {}), legend=name)
-                        for share, name in ((0.5, "p50"), (0.99, "p99"))
-                    ),
+                stack=True,
+            ),
+            house.lines(
+                "How long does an answer take?",
+                Note(shows="Time within which the gate gives 50% and 99% of its answers.",
+                     act="above a second rollouts begin to time out: look at Prometheus.",
+                     runbook=runbooks.CANARY),
+                "s",
+                *(
+                    Query(expr=signals.quantile(metrics.CANARY_GATE_DURATION, share, {}), legend=name)
+                    for share, name in ((0.5, "p50"), (0.99, "p99"))
                 ),
-            ]
-        )
-    ]  # fmt: skip
+            ),
+        ]
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards import happenings, links, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
@@ -133,11 +133,6 @@ def _breached() -> Expr:
 
 
 def _worst(house: House) -> object:
-    model = grafana.dashboard_uid(house.platform.platform, grafana.Page.MODEL)
-    url = (
-        f"/d/{model}?var-model=${{__data.fields.model}}&var-version=${{__data.fields.version}}"
-        "&var-datasource=${datasource}&var-window=${window}&${__url_time_range}"
-    )
     return house.table(
         "Which model is worst off?",
         Note(
@@ -148,7 +143,7 @@ def _worst(house: House) -> object:
         ),
         _columns(),
         worst="Trouble",
-        link=Link(column="model", title="Model ${__value.text}", url=url),
+        links=[Link(column="model", title="Model ${__value.text}", url=links.model_of_row(house.platform))],
     )
 
 
@@ -260,6 +255,14 @@ def _trends(house: House) -> list[Row]:
                         )
                     ],
                     worst="Firing",
+                    links=[
+                        Link(column="model", title="Model ${__value.text}", url=links.model_of_row(house.platform)),
+                        Link(
+                            column="alertname",
+                            title="Runbook of ${__value.text}",
+                            url=links.runbook_of_row(house.platform),
+                        ),
+                    ],
                 ),
             ]
         ),

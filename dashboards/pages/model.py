@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards import happenings, links, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
@@ -47,6 +47,7 @@ def build(house: House) -> Page:
         ],
         happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments(), happenings.drills()],
         sections=sections,
+        links=[("Logs", links.logs(house.platform)), ("Traces", links.traces(house.platform))],
     )
 
 

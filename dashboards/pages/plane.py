@@ -7,6 +7,7 @@ from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
 from dashboards.looks import State
+from dashboards.pages import canary
 from dashboards.targets import Query
 from midwatch import grafana, metrics, promql, upstream
 from midwatch.metrics import Metric
@@ -30,6 +31,7 @@ def build(house: House) -> Page:
             Section(title="Are we blind?", rows=_sight(house)),
             Section(title="Would anybody be told?", rows=_notifications(house)),
             Section(title="Do events arrive?", rows=_exporter(house)),
+            Section(title="Does the canary gate answer?", rows=[canary.gate(house)]),
             Section(title="Is it getting too big?", rows=_size(house)),
         ],
     )

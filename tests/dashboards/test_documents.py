@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -165,7 +166,7 @@ def test_a_viewer_chooses_source_window_and_where_it_applies_model_and_version(d
 
 def test_pages_link_to_one_another_with_variables_and_time(documents) -> None:
     for document in documents.values():
-        siblings, alerts = document["links"]
+        siblings, alerts, *_ = document["links"]
         assert siblings["includeVars"] and siblings["keepTime"]
         assert siblings["tags"] == ["midwatch:test"] and "midwatch:test" in document["tags"]
         assert alerts["url"].startswith("http://127.0.0.1:9093")
@@ -259,3 +260,22 @@ def test_two_hundred_models_make_the_same_few_dashboards_below_200_kb() -> None:
     sizes = {path: len(text.encode()) for path, text in files.items() if path.endswith(".json")}
     assert len(sizes) == len(PAGES)
     assert max(sizes.values()) < 200_000
+
+
+def test_logs_and_traces_open_with_the_model_and_the_time_chosen(documents) -> None:
+    chosen = {"model": "fraud", "version": "v1", "logs": "l", "traces": "t", "__from": "1", "__to": "2"}
+    links = {one["title"]: one["url"] for one in documents["model"]["links"]}
+    for title, kind in (("Logs", "loki"), ("Traces", "tempo")):
+        url = urlsplit(contents.filled(links[title], chosen))
+        (pane,) = json.loads(parse_qs(url.query)["panes"][0]).values()
+        (query,) = pane["queries"]
+        assert query["datasource"] == {"type": kind, "uid": kind[0]}
+        assert pane["range"] == {"from": "1", "to": "2"}
+        assert "service" in query.get("expr", query.get("query")) and '"fraud"' in query.get("expr", query.get("query"))
+
+
+def test_an_alert_in_the_fleet_leads_to_its_runbook_and_its_model(documents) -> None:
+    (table,) = (panel for panel in panels(documents["fleet"]) if panel["title"] == "What fires, and whose is it?")
+    links = {one["matcher"]["options"]: one["properties"][0]["value"] for one in table["fieldConfig"]["overrides"]}
+    assert links["alertname"][0]["url"] == "https://runbooks.invalid/${__data.fields.alertname}"
+    assert "var-model=${__data.fields.model}" in links["model"][0]["url"]
