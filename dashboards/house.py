@@ -99,8 +99,8 @@ class House:
             transformations=_one_table([column.name for column in columns]),
             overrides=[*(column.override() for column in columns), *(link.override() for link in links)],
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-"}},
-                "options": {"cellHeight": "sm", "sortBy": [{"displayName": worst, "desc": True}]},
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-", "custom": _CELLS}},
+                "options": _TABLE | {"sortBy": [{"displayName": worst, "desc": True}]},
             },
         )
 
@@ -114,7 +114,10 @@ class House:
             showValue="never",
             tooltipMode="multi",
             thresholdSteps=looks.thresholds()["steps"],
-            extraJson={"fieldConfig": {"defaults": {"unit": unit, "min": 0}}, "options": {"xField": by}},
+            extraJson={
+                "fieldConfig": {"defaults": {"unit": unit, "min": 0}},
+                "options": {"xField": by, "fullHighlight": False, "xTickLabelMaxLength": 0},
+            },
         )
 
     def timeline(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
@@ -124,7 +127,7 @@ class House:
             mappings=looks.mapped(states),
             extraJson={
                 "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
-                "options": {"legend": {"showLegend": True}},
+                "options": {"legend": {"showLegend": True, "calcs": []}, "tooltip": {"sort": "none"}},
             },
         )
 
@@ -147,7 +150,7 @@ class House:
                     "colWidth": 0.9,
                     "rowHeight": 0.9,
                     "showValue": "never",
-                    "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
+                    "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
                     "tooltip": {"mode": "single", "sort": "none"},
                 },
             },
@@ -196,8 +199,8 @@ class House:
             **self._common(title, note, ()) | {"dataSource": targets.TEMPO, "targets": targets.tempo(query)},
             unit="short",
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds()}},
-                "options": {"cellHeight": "sm"},
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "custom": _CELLS}},
+                "options": _TABLE,
             },
         )
 
@@ -216,6 +219,9 @@ class House:
             "maxDataPoints": None,
         }
 
+
+_TABLE: dict[str, Any] = {"cellHeight": "sm", "frameIndex": 0}
+_CELLS: dict[str, Any] = {"cellOptions": {"type": "auto"}, "inspect": False}
 
 _HEATMAP: dict[str, Any] = {
     "calculate": False,

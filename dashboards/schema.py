@@ -1,7 +1,7 @@
 """What Grafana's dashboard JSON may hold, as strict models: an unknown key or a value of the wrong kind is refused.
 
 Written from Grafana's published model: `kinds/dashboard/dashboard_kind.cue` and the panels' `panelcfg.cue` of
-grafana/grafana (11.6 and 12), narrowed to what is made here. The field names are Grafana's in snake case.
+grafana/grafana (11.6 to 13.2), narrowed to what is made here. The field names are Grafana's in snake case.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ class Custom(Part):
     """What kinds of panel add to a field: `GraphFieldConfig` and those of tables, timelines, histories and heatmaps."""
 
     align: Literal["auto", "left", "right", "center"] | None = None
+    cell_options: dict[Literal["type", "mode"], str] | None = None
+    inspect: bool | None = None
     axis_centered_zero: bool | None = None
     axis_color_mode: Literal["text", "series"] | None = None
     axis_label: str | None = None
@@ -233,6 +235,7 @@ class TableOptions(Part):
     """Of a table."""
 
     cell_height: Literal["sm", "md", "lg"]
+    frame_index: int
     show_header: bool
     sort_by: list[SortBy] = []
 
@@ -242,6 +245,7 @@ class BarOptions(Part):
 
     bar_radius: float
     bar_width: float
+    full_highlight: bool
     group_width: float
     legend: Legend
     orientation: Literal["auto", "horizontal", "vertical"]
@@ -249,6 +253,7 @@ class BarOptions(Part):
     stacking: Literal["none", "normal", "percent"]
     tooltip: Tooltip
     x_field: str
+    x_tick_label_max_length: int
     x_tick_label_rotation: int
     x_tick_label_spacing: int
 
