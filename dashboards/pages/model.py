@@ -62,17 +62,17 @@ def promise(house: House, wanted: Callable[[spec.Slo], bool]) -> Expr | None:
 
 def is_availability(slo: spec.Slo) -> bool:
     """Whether an objective is about failed requests."""
-    return isinstance(slo.sli, str)
+    return slo.kind == "availability"
 
 
 def is_latency(slo: spec.Slo) -> bool:
     """Whether an objective is about slow requests."""
-    return not isinstance(slo.sli, str) and slo.sli.latency is not None
+    return slo.kind == "latency"
 
 
 def is_outcome(slo: spec.Slo) -> bool:
     """Whether an objective is about wrong predictions."""
-    return not isinstance(slo.sli, str) and slo.sli.outcome is not None
+    return slo.kind == "outcome"
 
 
 def _promised(expr: Expr | None) -> list[Query]:
@@ -237,7 +237,7 @@ def _quality(house: House) -> list[Row]:
                     "Are its scores probabilities?",
                     Note(shows="Calibration (Guo et al. 2017): mean score beside the share of positives, by score.",
                          act="bars of a bin far apart: calibrate again before anybody decides by these scores.",
-                         runbook=runbooks.ACCURACY),
+                         runbook=runbooks.CALIBRATION),
                     "percentunit",
                     {
                         "said": Query(expr=signals.ratio(metrics.SCORE_SUM, scored, THESE_VERSIONS, "bin")),
@@ -285,7 +285,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
             "How late do labels come?",
             Note(shows="Time from a prediction to its label: median and 99th percentile.",
                  act="quality is that old; above the exporter's label_retention labels are lost.",
-                 runbook=runbooks.ACCURACY),
+                 runbook=runbooks.LABELS),
             "s",
             *(
                 Query(expr=signals.quantile(metrics.LABEL_DELAY, share, THIS_MODEL, window=signals.WINDOW), legend=name)
@@ -299,7 +299,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
                 "How many labels came?",
                 Note(shows="Labels over predictions of the window, by version.",
                      act="a fall is a label feed that stopped: quality shows the past meanwhile.",
-                     runbook=runbooks.ACCURACY),
+                     runbook=runbooks.LABELS),
                 "percentunit",
                 Query(expr=coverage, legend="{{version}}"),
             ),
@@ -319,7 +319,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
             "How many predictions wait for a label?",
             Note(shows="Predictions the exporter keeps for a label to come.",
                  act="growing without end: labels do not arrive, or carry other ids.",
-                 runbook=runbooks.ACCURACY),
+                 runbook=runbooks.LABELS),
             "short",
             Query(
                 expr=promql.sum_by(signals.series(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL), "model"),

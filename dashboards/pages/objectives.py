@@ -16,36 +16,59 @@ from dashboards.targets import Query
 from midwatch import grafana, metrics, promql, upstream
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
-from midwatch.spec.values import format_duration
+from midwatch.spec.slo import Slo
 
 THESE: Selection = {"model": "$model", "slo": promql.matches("$slo")}
 BY = ("slo", "version")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tier:
-    """A pair of windows whose burn rates alert together, and the share of the period's budget that is too much."""
+class Burning:
+    """A pair of windows whose burn rates alert together.
+
+    `tier` is the platform file's name of it, `budget` the share of the period's budget that is too much to spend within
+    the long window, unless an objective says otherwise.
+    """
 
     title: str
+    tier: str
     short: str
     long: str
-    seconds: int
+    seconds: float
     budget: Decimal
-    severity: str
 
-    def factor(self, period: float) -> Decimal:
-        """Burn rate that spends that share within the long window: share x period / window."""
-        return self.budget * Decimal(period) / self.seconds
+    @property
+    def severity(self) -> str:
+        """Whether it pages or is a ticket."""
+        return self.tier.partition("_")[0]
+
+    def factor(self, slo: Slo) -> Decimal | None:
+        """Burn rate at which an objective alerts by these windows: share x period / window; None when it does not.
+
+        A period below four weeks has other windows, whose burn rates are not recorded.
+        """
+        given = getattr(slo.burn_rate, self.tier)
+        if given is False or (given is True and slo.period_seconds < FOUR_WEEKS):
+            return None
+        if given is not True and given.over != self.seconds:
+            return None
+        budget = self.budget if given is True else given.budget
+        return Decimal(budget * Decimal(slo.period_seconds) / Decimal(self.seconds))
 
 
-TIERS = (
-    Tier(title="Will it wake somebody?", short="5m", long="1h", seconds=3600, budget=Decimal("0.02"), severity="page"),
-    Tier(title="Is it a slow fire?", short="30m", long="6h", seconds=21600, budget=Decimal("0.05"), severity="page"),
-    Tier(title="Is today a bad day?", short="2h", long="1d", seconds=86400, budget=Decimal("0.1"), severity="ticket"),
-    Tier(title="Has it been bad for days?", short="6h", long="3d", seconds=259200, budget=Decimal("0.1"),
-         severity="ticket"),
+BURNING = (
+    Burning(title="Will it wake somebody?", tier="page_quick", short="5m", long="1h", seconds=3600.0,
+            budget=Decimal("0.02")),
+    Burning(title="Is it a slow fire?", tier="page_slow", short="30m", long="6h", seconds=21600.0,
+            budget=Decimal("0.05")),
+    Burning(title="Is today a bad day?", tier="ticket_quick", short="2h", long="1d", seconds=86400.0,
+            budget=Decimal("0.1")),
+    Burning(title="Has it been bad for days?", tier="ticket_slow", short="6h", long="3d", seconds=259200.0,
+            budget=Decimal("0.1")),
 )  # fmt: skip
 """Google, The Site Reliability Workbook (2018), chapter 5, table 5-8: 2%, 5% and 10% of the budget."""
+
+FOUR_WEEKS = 28 * 86400.0
 
 
 def build(house: House) -> Page:
@@ -129,35 +152,46 @@ def _left(house: House) -> list[Row]:
 
 
 def _burning(house: House) -> list[Row]:
-    panels = [_burn(house, tier) for tier in TIERS]
+    panels = [_burn(house, pair) for pair in BURNING]
     return [Row(panels=panels[:2]), Row(panels=panels[2:])]
 
 
-def _burn(house: House, tier: Tier) -> Panel:
-    """Burn rates of a tier's windows; the limits are those of the periods that the platform promises."""
-    share = f"{tier.budget:.0%}"
-    periods = sorted({slo.window for model in house.platform.models for slo in model.slos if slo.window > tier.seconds})
+def _burn(house: House, pair: Burning) -> Panel:
+    """Burn rates of a pair of windows, and the rate at which the objectives of the platform alert by them."""
+    slos = [slo for model in house.platform.models for slo in model.slos]
+    factors: dict[Decimal, set[str]] = {}
+    for slo in slos:
+        factor = pair.factor(slo)
+        if factor is not None:
+            factors.setdefault(factor, set()).add(slo.name)
     return house.lines(
-        tier.title,
+        pair.title,
         Note(
-            shows=f"Burn rate over {tier.short} and {tier.long}: 1 spends the budget in exactly its period. Dashed: "
-            f"what spends {share} of it within {tier.long}.",
-            act=f"both windows above the dashed line is a {tier.severity}; only the short one above has just begun, "
-            "only the long one is over.",
+            shows=f"Burn rate over {pair.short} and {pair.long}: 1 spends the budget in exactly its period. Dashed: where "
+            f"both make a {pair.severity}. No dashed line: the objective alerts by other windows, or not at all.",
+            act="only the short one above the line has just begun, only the long one is over; find the annotation.",
             runbook=runbooks.BUDGET,
         ),
         "none",
-        Query(expr=_gauge(metrics.SLO_BURN_RATES[tier.short]), legend=f"{{{{slo}}}} {{{{version}}}} {tier.short}"),
-        Query(expr=_gauge(metrics.SLO_BURN_RATES[tier.long]), legend=f"{{{{slo}}}} {{{{version}}}} {tier.long}"),
+        Query(expr=_gauge(metrics.SLO_BURN_RATES[pair.short]), legend=f"{{{{slo}}}} {{{{version}}}} {pair.short}"),
+        Query(expr=_gauge(metrics.SLO_BURN_RATES[pair.long]), legend=f"{{{{slo}}}} {{{{version}}}} {pair.long}"),
         *(
-            Query(
-                expr=promql.vector(float(tier.factor(period))),
-                legend=f"{tier.severity} ({format_duration(period)} objectives)",
-                promise=True,
-            )
-            for period in periods
+            Query(expr=_limit(factors[factor], factor), legend=f"{pair.severity}: {{{{slo}}}}", promise=True)
+            for factor in sorted(factors)
         ),
     )
+
+
+def _limit(names: set[str], factor: Decimal) -> Expr:
+    """The burn rate that alerts: the factor, or half way to everything being bad where that comes first.
+
+    An objective of 75% cannot burn 14.4 times too fast: all events bad is 4 times. The rules have the same bound.
+    """
+    promised = signals.chosen(
+        metrics.SLO_OBJECTIVE, {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}, "slo"
+    )
+    everything = promql.number(1) / (promql.number(1) - promised)
+    return promql.clamp((everything + 1) / 2, 0, factor)
 
 
 def _history(house: House) -> list[Row]:

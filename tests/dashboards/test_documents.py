@@ -13,10 +13,12 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from alerts import tiers
 from dashboards import contents, looks, render, signals
 from dashboards.pages import objectives
 from midwatch import grafana, metrics, promql
 from midwatch.spec import model as spec
+from midwatch.spec.slo import Slo
 from tests.conftest import platform, platform_document
 
 DRIFT = {"reference": "r.npz", "window": "1m", "features": {"x": "numeric"}}
@@ -228,15 +230,38 @@ def test_promises_come_from_the_spec(documents) -> None:
     assert drawn["Is it right?"] == ['max by (slo) (slo:objective:ratio{model="$model", slo=~"accuracy"})']
     assert drawn["How long did recovery take?"] == ['max(dr_objective_seconds{kind="rto"})']
     assert drawn["How much was lost?"] == ['max(dr_objective_seconds{kind="rpo"})']
-    # 2% of the budget in an hour: 14.4 for 30 days (SRE Workbook), 3.36 for the 7 days that accuracy is promised for.
-    assert drawn["Will it wake somebody?"] == ["vector(3.36)", "vector(14.4)"]
+    # 2% of the budget in an hour: 14.4 for 30 days (SRE Workbook). Accuracy is promised for 7 days: its windows differ.
+    assert drawn["Will it wake somebody?"] == [
+        'clamp((1 / (1 - max by (slo) (slo:objective:ratio{model="$model", slo=~"availability|latency"})) + 1) / 2, 0, 14.4)'
+    ]
 
 
 @pytest.mark.parametrize(
-    ("period", "factors"), [(30, [14.4, 6, 3, 1]), (28, [13.44, 5.6, 2.8, 14 / 15])], ids=["30d", "28d"]
+    ("window", "burn_rate", "factors"),
+    [
+        ("30d", {}, [14.4, 6, 3, 1]),
+        ("28d", {}, [13.44, 5.6, 2.8, 14 / 15]),
+        ("7d", {}, [None] * 4),
+        ("30d", {"page_quick": False, "page_slow": {"budget": "10%", "over": "6h"}}, [None, 12, 3, 1]),
+        ("30d", {"page_quick": {"budget": "1%", "over": "30m"}}, [None, 6, 3, 1]),
+    ],
+    ids=["30d", "28d", "other windows", "one off, one of its own", "a window that is not shown"],
 )
-def test_burn_rates_that_are_too_much_are_those_of_the_workbook(period: int, factors: list[float]) -> None:
-    assert [float(tier.factor(period * 86400)) for tier in objectives.TIERS] == pytest.approx(factors)
+def test_burn_rates_that_alert_are_those_of_the_objective(window: str, burn_rate: dict, factors: list) -> None:
+    slo = Slo.model_validate(
+        {"name": "a", "sli": "availability", "objective": "99%", "window": window, "burn_rate": burn_rate}
+    )
+    found = [pair.factor(slo) for pair in objectives.BURNING]
+    assert [None if one is None else float(one) for one in found] == [
+        None if one is None else pytest.approx(one) for one in factors
+    ]
+
+
+def test_the_rules_alert_where_the_dashed_line_is() -> None:
+    """The same numbers, worked out twice: those of the rules are in alerts.tiers."""
+    slo = Slo.model_validate({"name": "a", "sli": "availability", "objective": "99.9%"})
+    rules = {tier.name: tier.burn_rate for tier in tiers.tiers_of(slo)}
+    assert rules == {pair.tier: pair.factor(slo) for pair in objectives.BURNING}
 
 
 def test_titles_make_ids_that_stay_when_panels_come_and_go() -> None:
