@@ -43,7 +43,6 @@ NOTIFICATIONS_ERRORS = _metric(
 )
 NOTIFICATIONS_DROPPED = _metric(Kind.COUNTER, "prometheus_notifications_dropped_total", "Alerts nobody took.")
 HEAD_SERIES = _metric(Kind.GAUGE, "prometheus_tsdb_head_series", "Series in memory.")
-SAMPLES_APPENDED = _metric(Kind.COUNTER, "prometheus_tsdb_head_samples_appended_total", "Samples appended.", "type")
 
 # Alertmanager ---------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from dashboards.pages.model import VERDICTS
 from dashboards.signals import THESE_VERSIONS, THIS_MODEL
 from dashboards.targets import Query
 from midwatch import grafana, metrics, promql
+from midwatch.metrics import Metric
+from midwatch.promql import Expr
 
 THIS_METHOD = {**THESE_VERSIONS, "method": "$method"}
 VOTES = [State(text="● no", color=looks.GOOD, value=0), State(text="▲ drift", color=looks.BAD, value=1)]
@@ -74,28 +76,27 @@ def _verdicts(house: House) -> list[Row]:
 
 
 def _features(house: House) -> list[Row]:
-    by = ("version", "feature", "method")
     return [
         Row(
             height=9,
             panels=[
                 house.table(
                     "What is behind the last verdict?",
-                    Note(shows="Findings of the last window by feature and method, those that say drift first.",
+                    Note(shows="Findings of the last window that could be judged, those that say drift first.",
                          act="features of one source together: that feed has changed, a unit or a default most often.",
                          runbook=runbooks.DRIFT),
                     [
                         Column(name="Order", decimals=2,
-                               query=Query(expr=signals.chosen(metrics.DRIFT_VOTE, THESE_VERSIONS, *by) * 10
-                                           + signals.chosen(metrics.DRIFT_EFFECT, THESE_VERSIONS, *by))),
+                               query=Query(expr=_last(metrics.DRIFT_VOTE) * 10
+                                           + _last(metrics.DRIFT_EFFECT))),
                         Column(name="Says", states=VOTES,
-                               query=Query(expr=signals.chosen(metrics.DRIFT_VOTE, THESE_VERSIONS, *by))),
+                               query=Query(expr=_last(metrics.DRIFT_VOTE))),
                         Column(name="Effect", decimals=3,
-                               query=Query(expr=signals.chosen(metrics.DRIFT_EFFECT, THESE_VERSIONS, *by))),
+                               query=Query(expr=_last(metrics.DRIFT_EFFECT))),
                         Column(name="Statistic", decimals=3,
-                               query=Query(expr=signals.chosen(metrics.DRIFT_STATISTIC, THESE_VERSIONS, *by))),
+                               query=Query(expr=_last(metrics.DRIFT_STATISTIC))),
                         Column(name="p-value", unit="sci",
-                               query=Query(expr=signals.chosen(metrics.DRIFT_P_VALUE, THESE_VERSIONS, *by))),
+                               query=Query(expr=_last(metrics.DRIFT_P_VALUE))),
                     ],
                     worst="Order",
                 ),
@@ -114,6 +115,12 @@ def _features(house: House) -> list[Row]:
             ],
         )
     ]  # fmt: skip
+
+
+def _last(metric: Metric) -> Expr:
+    """A finding of the last window with a verdict: one with too little data takes the findings away."""
+    newest = promql.last_over_time(signals.series(metric, THESE_VERSIONS), signals.WINDOW)
+    return promql.max_by(newest, "version", "feature", "method")
 
 
 def _effects(house: House) -> list[Row]:

@@ -8,7 +8,7 @@ from dashboards import happenings, links, looks, runbooks, signals, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
-from dashboards.looks import State
+from dashboards.looks import Column, State
 from dashboards.signals import THESE_VERSIONS, THIS_MODEL, Selection
 from dashboards.targets import Query
 from midwatch import grafana, metrics, promql
@@ -34,6 +34,7 @@ def build(house: House) -> Page:
         Section(title="Labels and predictions", rows=_labels(house, classes)),
         *([Section(title="Groups", rows=_groups(house))] if any(model.groups for model in models) else []),
         *([Section(title="Inputs", rows=_inputs(house))] if any(model.drift for model in models) else []),
+        Section(title="What is running?", rows=_running(house)),
         Section(title="Logs and traces", rows=_logs(house), collapsed=True),
     ]
     return Page(
@@ -379,6 +380,46 @@ def _inputs(house: House) -> list[Row]:
                     Query(expr=signals.chosen(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
                 ),
             ],
+        )
+    ]  # fmt: skip
+
+
+def _running(house: House) -> list[Row]:
+    served = promql.sum_by(
+        promql.rate(signals.series(metrics.SERVER_REQUESTS, THESE_VERSIONS), signals.RATE), "version"
+    )
+    return [
+        Row(
+            panels=[
+                house.table(
+                    "What is deployed?",
+                    Note(shows="What each model server says it runs: version, revision, framework, and on how many.",
+                         act="two revisions of one version: a rollout that stopped half-way, or a tag that was moved.",
+                         runbook=runbooks.ERRORS),
+                    [
+                        Column(
+                            name="Servers",
+                            unit="none",
+                            query=Query(
+                                expr=promql.count_by(
+                                    signals.series(metrics.BUILD_INFO, THESE_VERSIONS),
+                                    "version", "revision", "framework",
+                                )
+                            ),
+                        )
+                    ],
+                    worst="Servers",
+                ),
+                house.lines(
+                    "Do all its events arrive?",
+                    Note(shows="Requests as model servers count them, and as the exporter does, by version.",
+                         act="the exporter below its servers: events are lost on the way; see their sender's log.",
+                         runbook=runbooks.EVENTS),
+                    "reqps",
+                    Query(expr=served, legend="{{version}} served"),
+                    Query(expr=signals.requests(THESE_VERSIONS, "version"), legend="{{version}} counted"),
+                ),
+            ]
         )
     ]  # fmt: skip
 

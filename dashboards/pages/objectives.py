@@ -167,8 +167,8 @@ def _burn(house: House, pair: Burning) -> Panel:
     return house.lines(
         pair.title,
         Note(
-            shows=f"Burn rate over {pair.short} and {pair.long}: 1 spends the budget in exactly its period. Dashed: where "
-            f"both make a {pair.severity}. No dashed line: the objective alerts by other windows, or not at all.",
+            shows=f"Burn rate over {pair.short} and {pair.long}: 1 spends the budget in exactly its period. Dashed: "
+            f"where both make a {pair.severity}. No dashed line: the objective alerts by other windows, or not at all.",
             act="only the short one above the line has just begun, only the long one is over; find the annotation.",
             runbook=runbooks.BUDGET,
         ),
@@ -187,9 +187,8 @@ def _limit(names: set[str], factor: Decimal) -> Expr:
 
     An objective of 75% cannot burn 14.4 times too fast: all events bad is 4 times. The rules have the same bound.
     """
-    promised = signals.chosen(
-        metrics.SLO_OBJECTIVE, {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}, "slo"
-    )
+    where: Selection = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
+    promised = signals.chosen(metrics.SLO_OBJECTIVE, where, "slo")
     everything = promql.number(1) / (promql.number(1) - promised)
     return promql.clamp((everything + 1) / 2, 0, factor)
 

@@ -13,6 +13,12 @@ from midwatch import grafana, metrics, promql, upstream
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
 
+GIVEN_UP = {
+    "expired": metrics.EXPORTER_PREDICTIONS_EXPIRED,
+    "orphaned": metrics.EXPORTER_LABELS_ORPHANED,
+    "sampled out": metrics.EXPORTER_SAMPLED_OUT,
+}
+
 UP = [State(text="▼ down", color=looks.BAD, value=0), State(text="● up", color=looks.GOOD, value=1)]
 KEPT = [State(text="none", color=looks.GOOD, value=0)]
 BUSY = 0.5
@@ -43,6 +49,10 @@ def _job(metric: Metric) -> Expr:
 
 def _rate(metric: Metric, *by: str) -> Expr:
     return promql.sum_by(promql.rate(promql.select(metric), signals.RATE), *by)
+
+
+def _lost(metric: Metric) -> Expr:
+    return promql.sum_by(promql.increase(promql.select(metric), signals.WINDOW), "model")
 
 
 def _sight(house: House) -> list[Row]:
@@ -211,6 +221,24 @@ def _exporter(house: House) -> list[Row]:
                         expr=promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING), "model"),
                         legend="labels {{model}}",
                     ),
+                    Query(expr=promql.select(metrics.EXPORTER_HALVES_WAITING), legend="halves of the inference log"),
+                ),
+                house.lines(
+                    "How long has the oldest waited?",
+                    Note(shows="Age of the oldest prediction that waits for its label, by exporter.",
+                         act="near label_retention predictions expire without ever being judged.",
+                         runbook=runbooks.LABELS),
+                    "s",
+                    Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
+                ),
+                house.lines(
+                    "What is given up?",
+                    Note(shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
+                         "sampling left out.",
+                         act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
+                         runbook=runbooks.LABELS),
+                    "short",
+                    *(Query(expr=_lost(metric), legend=f"{name} {{{{model}}}}") for name, metric in GIVEN_UP.items()),
                 ),
                 house.lines(
                     "How large is the journal?",
@@ -234,7 +262,8 @@ def _exporter(house: House) -> list[Row]:
                     steps=[(None, looks.GOOD), (1, looks.BAD)],
                     states=KEPT,
                 ),
-            ]
+            ],
+            widths=[5, 5, 5, 5, 4],
         ),
     ]  # fmt: skip
 

@@ -90,14 +90,21 @@ def _drills(house: House) -> list[Row]:
                 ),
                 _days(house, "How long ago was it proven?",
                       "Days since each drill last met its objectives.", metrics.DR_LAST_MET, STORES, DRILLS,
-                      "{{drill}} {{store}}"),
+                      "{{drill}} {{store}}", metrics.DR_LAST_RUN),
             ]
         )
     ]  # fmt: skip
 
 
 def _days(
-    house: House, title: str, shows: str, metric: Metric, where: Selection, by: tuple[str, ...], legend: str
+    house: House,
+    title: str,
+    shows: str,
+    metric: Metric,
+    where: Selection,
+    by: tuple[str, ...],
+    legend: str,
+    ran: Metric,
 ) -> Panel:
     return house.lines(
         title,
@@ -108,6 +115,7 @@ def _days(
         ),
         "d",
         Query(expr=signals.age(metric, where, *by) / DAY, legend=legend),
+        Query(expr=signals.age(ran, where, *by) / DAY, legend=f"{legend} last run", color=looks.UNDECIDED),
     )
 
 
@@ -205,7 +213,7 @@ def _experiments(house: House) -> list[Row]:
                     ),
                 ),
                 _days(house, "How long ago did it hold?", "Days since each experiment's steady state last held.",
-                      metrics.CHAOS_LAST_HELD, everything, experiment, "{{experiment}}"),
+                      metrics.CHAOS_LAST_HELD, everything, experiment, "{{experiment}}", metrics.CHAOS_LAST_RUN),
                 house.lines(
                     "How long do experiments take?",
                     Note(shows="Duration of each experiment's last run.",
