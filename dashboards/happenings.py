@@ -92,7 +92,7 @@ def canaries(where: Selection) -> Happening:
     return Happening(
         name="Canary verdicts",
         color=looks.CANARY,
-        expr=signals.chosen(metrics.CANARY_VERDICT, decided, *metrics.CANARY_LABELS, "verdict"),
+        expr=signals.chosen(metrics.CANARY_VERDICT, decided, *metrics.CANARY_VERDICT.labels),
         text="{{model}} {{canary}} against {{baseline}}: {{verdict}}",
         tags=("model", "canary", "verdict"),
     )
@@ -124,8 +124,8 @@ def experiments() -> Happening:
 
 def drills() -> Happening:
     """Recovery drills when they ended, with their verdict."""
-    verdicts = promql.select(metrics.DR_VERDICT).equals(1)
-    ended = promql.on_each(verdicts, promql.select(metrics.DR_LAST_RUN), "drill", "store")
+    verdicts = promql.select(metrics.DR_DRILL_VERDICT).equals(1)
+    ended = promql.on_each(verdicts, promql.select(metrics.DR_DRILL_LAST_RUN), "drill", "store")
     return Happening(
         name="Drills",
         color=looks.BASELINE,

@@ -241,44 +241,78 @@ SLO_BURN_RATES = {
     for window in BURN_RATE_WINDOWS
 }  # fmt: skip
 
-# What the canary gate, experiments and drills publish ---------------------------------------------------------------
+# Canary ----------------------------------------------------------------------------------------------------------
 
-CANARY_LABELS = ("model", "baseline", "canary")
+GATE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5)
+
+_COMPARED = ("model", "baseline", "canary")
 CANARY_VERDICT = _gauge(
-    "canary_verdict", "1 for the verdict of the last look, 0 for the others.", *CANARY_LABELS, "verdict"
+    "canary_verdict", "1 for the gate's last verdict on a canary, 0 for the others.", *_COMPARED, "verdict"
 )
 CANARY_E_VALUE = _gauge(
-    "canary_e_value", "Evidence so far, by criterion and direction.", *CANARY_LABELS, "criterion", "direction"
+    "canary_e_value",
+    "Largest e-value so far of a criterion: against the canary (fail) or for it (pass).",
+    *_COMPARED,
+    "criterion",
+    "direction",
 )
-CANARY_E_VALUE_LIMIT = _gauge("canary_e_value_limit", "E-value that decides.", *CANARY_LABELS, "direction")
-CANARY_EFFECT = _gauge("canary_effect_ratio", "Canary over baseline, by criterion.", *CANARY_LABELS, "criterion")
-CANARY_REQUESTS = _gauge("canary_requests", "Requests judged so far, by arm.", *CANARY_LABELS, "arm")
-CANARY_GATE_REQUESTS = _counter("canary_gate_requests_total", "Answers of the gate, by verdict.", "verdict")
-CANARY_GATE_DURATION = _histogram(
-    "canary_gate_duration_seconds", "Time the gate took to answer.", buckets=LATENCY_BUCKETS
+CANARY_E_VALUE_LIMIT = _gauge(
+    "canary_e_value_limit",
+    "What an e-value has to reach; for fail the weighted mean of the criteria's.",
+    *_COMPARED,
+    "direction",
 )
+CANARY_EFFECT_RATIO = _gauge(
+    "canary_effect_ratio", "Share of events on the canary to that on the baseline.", *_COMPARED, "criterion"
+)
+CANARY_REQUESTS = _gauge("canary_requests", "Requests in the comparison, by arm.", *_COMPARED, "arm")
+CANARY_GATE_REQUESTS = _counter(
+    "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
+)
+CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 
-CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while an experiment runs.", "experiment")
-CHAOS_VERDICT = _gauge("chaos_experiment_verdict", "1 for the verdict of the last run.", "experiment", "verdict")
-CHAOS_LAST_RUN = _gauge("chaos_experiment_last_run_timestamp_seconds", "When an experiment last ended.", "experiment")
+# Chaos experiments ------------------------------------------------------------------------------------------------
+
+CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")
+CHAOS_VERDICT = _gauge(
+    "chaos_experiment_verdict", "1 for the last run's verdict: held, deviated or inconclusive.", "experiment", "verdict"
+)
+CHAOS_LAST_RUN = _gauge("chaos_experiment_last_run_timestamp_seconds", "When the last run ended.", "experiment")
 CHAOS_DURATION = _gauge("chaos_experiment_duration_seconds", "How long the last run took.", "experiment")
 CHAOS_LAST_HELD = _gauge(
-    "chaos_experiment_last_held_timestamp_seconds", "When the steady state last held.", "experiment"
+    "chaos_experiment_last_held_timestamp_seconds", "When the last run that held ended.", "experiment"
+)
+CHAOS_CLEAN = _gauge(
+    "chaos_experiment_clean", "1 when nothing of the last run stayed, 0 when a fault or a process did.", "experiment"
 )
 
-DR_REPLICATION_LAG = _gauge("dr_replication_lag_seconds", "How far a standby is behind.", "store", "region")
+# Disaster recovery -------------------------------------------------------------------------------------------------
+
+DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
+DR_REPLICATION_LAG = _gauge(
+    "dr_replication_lag_seconds", "Seconds of acknowledged writes that a standby, or the archive, does not have.",
+    "store", "region",
+)  # fmt: skip
+DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receives what is written.", "store", "region")
 DR_RESTORABLE_AGE = _gauge(
-    "dr_newest_restorable_age_seconds", "Age of the newest verified restorable point.", "store", "region"
+    "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
 )
-DR_RECOVERY = _gauge("dr_drill_recovery_seconds", "Recovery time that the last drill measured.", "drill", "store")
-DR_DATA_LOSS = _gauge("dr_drill_data_loss_seconds", "Data loss that the last drill measured.", "drill", "store")
-DR_LAST_MET = _gauge("dr_drill_last_met_timestamp_seconds", "When a drill last met its objectives.", "drill", "store")
-DR_VERDICT = _gauge("dr_drill_verdict", "1 for the verdict of the last drill.", "drill", "store", "verdict")
-DR_LAST_RUN = _gauge("dr_drill_last_run_timestamp_seconds", "When a drill last ended.", "drill", "store")
-DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the last backup.", "store")
-DR_BACKUP_SUCCESS = _gauge("dr_backup_last_success_timestamp_seconds", "When a backup last succeeded.", "store")
-DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby streams.", "store", "region")
-DR_OBJECTIVE = _gauge("dr_objective_seconds", "Objective of recovery: time (rto) and data loss (rpo).", "kind")
+DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
+DR_BACKUP_SUCCESS = _gauge(
+    "dr_backup_last_success_timestamp_seconds", "When the newest backup that is whole was finished.", "store"
+)
+DR_DRILL_VERDICT = _gauge("dr_drill_verdict", "1 for the verdict of a drill's last run.", "drill", "store", "verdict")
+DR_DRILL_RECOVERY = _gauge("dr_drill_recovery_seconds", "RTO that a drill's last run measured.", "drill", "store")
+DR_DRILL_DATA_LOSS = _gauge(
+    "dr_drill_data_loss_seconds", "Data loss that a drill's last run measured.", "drill", "store"
+)
+DR_DRILL_LAST_RUN = _gauge("dr_drill_last_run_timestamp_seconds", "When a drill was last run.", "drill", "store")
+DR_DRILL_LAST_MET = _gauge(
+    "dr_drill_last_met_timestamp_seconds", "When a drill last met its objectives.", "drill", "store"
+)
+DR_STORE_ANSWERS = _gauge(
+    "dr_store_answers", "1 when a store's posture is known, 0 when it could not be asked.", "store"
+)
 
 CATALOGUE: dict[str, Metric] = {
     value.name: value for value in list(globals().values()) if isinstance(value, Metric)

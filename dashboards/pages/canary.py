@@ -17,6 +17,8 @@ from midwatch.promql import Expr
 PAIR: Selection = {"model": "$model", "baseline": "$baseline", "canary": "$canary"}
 ARMS = (("baseline", looks.BASELINE), ("canary", looks.CANARY))
 
+COMPARED = ("model", "baseline", "canary")
+
 CODES = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
 VERDICTS = [
     State(text="● pass", color=looks.GOOD, value=1),
@@ -47,7 +49,7 @@ def build(house: House) -> Page:
 
 
 def _verdict(house: House) -> list[Row]:
-    verdict = signals.verdict(metrics.CANARY_VERDICT, CODES, PAIR, *metrics.CANARY_LABELS)
+    verdict = signals.verdict(metrics.CANARY_VERDICT, CODES, PAIR, *COMPARED)
     return [
         Row(
             height=7,
@@ -82,7 +84,7 @@ def _verdict(house: House) -> list[Row]:
                          act="read it with the evidence: a large ratio of few requests says nothing.",
                          runbook=runbooks.CANARY),
                     "none",
-                    Query(expr=signals.chosen(metrics.CANARY_EFFECT, PAIR, "criterion"), legend="{{criterion}}"),
+                    Query(expr=signals.chosen(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
                     Query(expr=promql.vector(1), legend="the same", promise=True),
                 ),
                 house.lines(
@@ -102,8 +104,8 @@ def _evidence(house: House, title: str, direction: str) -> Panel:
     return house.lines(
         title,
         Note(
-            shows=f"E-values towards {direction}, by criterion; at the dashed line the verdict falls. Looking often "
-            "does not weaken them.",
+            shows=f"E-values towards {direction}, by criterion; at the dashed line the verdict falls (for fail, the "
+            "weighted mean of the criteria has to reach it). Looking often does not weaken them.",
             act="a line that climbs steadily decides soon; one that hovers needs more traffic.",
             runbook=runbooks.CANARY,
         ),

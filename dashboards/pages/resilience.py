@@ -22,13 +22,15 @@ MET_STATES = [
     State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
     State(text="▼ breached", color=looks.BAD, value=3),
 ]
-HELD = {"held": 1.0, "inconclusive": 2.0, "broken": 3.0}
+HELD = {"held": 1.0, "inconclusive": 2.0, "deviated": 3.0}
 HELD_STATES = [
     State(text="● held", color=looks.GOOD, value=1),
     State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
-    State(text="▼ broken", color=looks.BAD, value=3),
+    State(text="▼ deviated", color=looks.BAD, value=3),
 ]
 STANDBY = [State(text="▼ away", color=looks.BAD, value=0), State(text="● streams", color=looks.GOOD, value=1)]
+ANSWERS = [State(text="▼ no answer", color=looks.BAD, value=0), State(text="● answers", color=looks.GOOD, value=1)]
+CLEAN = [State(text="▼ a fault stayed", color=looks.BAD, value=0), State(text="● clean", color=looks.GOOD, value=1)]
 RUNNING = [State(text="-", color="transparent", value=0), State(text="◆ running", color=looks.WATCH, value=1)]
 
 
@@ -38,7 +40,7 @@ def build(house: House) -> Page:
         page=grafana.Page.RESILIENCE,
         title="Chaos and recovery",
         description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
-        variables=[variables.many("store", "Store", metrics.DR_LAST_RUN, "store"), variables.window()],
+        variables=[variables.many("store", "Store", metrics.DR_DRILL_LAST_RUN, "store"), variables.window()],
         happenings=[happenings.drills(), happenings.experiments()],
         sections=[
             Section(title="Would we come back in time?", rows=_drills(house)),
@@ -65,7 +67,9 @@ def _drills(house: House) -> list[Row]:
                          act="above the line: the drill's report says whether detection, decision or restore took it.",
                          runbook=runbooks.RESILIENCE),
                     "s",
-                    Query(expr=signals.chosen(metrics.DR_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"),
+                    Query(
+                        expr=signals.chosen(metrics.DR_DRILL_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"
+                    ),
                     objective("rto"),
                 ),
                 house.lines(
@@ -74,7 +78,9 @@ def _drills(house: House) -> list[Row]:
                          act="above the line: replication or the archive is too slow for what is promised.",
                          runbook=runbooks.RESILIENCE),
                     "s",
-                    Query(expr=signals.chosen(metrics.DR_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"),
+                    Query(
+                        expr=signals.chosen(metrics.DR_DRILL_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"
+                    ),
                     objective("rpo"),
                 ),
                 house.timeline(
@@ -84,13 +90,13 @@ def _drills(house: House) -> list[Row]:
                          runbook=runbooks.RESILIENCE),
                     MET_STATES,
                     Query(
-                        expr=signals.verdict(metrics.DR_VERDICT, MET, STORES, *DRILLS),
+                        expr=signals.verdict(metrics.DR_DRILL_VERDICT, MET, STORES, *DRILLS),
                         legend="{{drill}} {{store}}",
                     ),
                 ),
                 _days(house, "How long ago was it proven?",
-                      "Days since each drill last met its objectives.", metrics.DR_LAST_MET, STORES, DRILLS,
-                      "{{drill}} {{store}}", metrics.DR_LAST_RUN),
+                      "Days since each drill last met its objectives.", metrics.DR_DRILL_LAST_MET, STORES, DRILLS,
+                      "{{drill}} {{store}}", metrics.DR_DRILL_LAST_RUN),
             ]
         )
     ]  # fmt: skip
@@ -157,6 +163,14 @@ def _now(house: House) -> list[Row]:
                         legend="{{store}} {{region}}",
                     ),
                 ),
+                house.timeline(
+                    "Do the stores answer?",
+                    Note(shows="Whether what each store has could be asked.",
+                         act="away: nothing here is known of it; ask it by hand before anything else.",
+                         runbook=runbooks.RESILIENCE),
+                    ANSWERS,
+                    Query(expr=signals.chosen(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
+                ),
                 house.lines(
                     "When was the last backup?",
                     Note(shows="Age of the last backup that succeeded.",
@@ -174,7 +188,7 @@ def _now(house: House) -> list[Row]:
                     Query(expr=signals.chosen(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
                 ),
             ],
-            widths=[5, 5, 4, 5, 5],
+            widths=[4] * 6,
         )
     ]  # fmt: skip
 
@@ -204,12 +218,22 @@ def _experiments(house: House) -> list[Row]:
                     "Did the steady state hold?",
                     Note(shows="Verdict of each experiment's last run. Inconclusive proves nothing: the fault did not "
                          "happen, or could not be seen.",
-                         act="broken is a finding: its report names the probe that failed.",
+                         act="deviated is a finding: its report names the probe that failed.",
                          runbook=runbooks.RESILIENCE),
                     HELD_STATES,
                     Query(
                         expr=signals.verdict(metrics.CHAOS_VERDICT, HELD, everything, *experiment),
                         legend="{{experiment}}",
+                    ),
+                ),
+                house.timeline(
+                    "Was every fault taken back?",
+                    Note(shows="Whether anything of each experiment's last run stayed: a fault, or a process.",
+                         act="what stayed is named in its report; take it back by hand, now.",
+                         runbook=runbooks.RESILIENCE),
+                    CLEAN,
+                    Query(
+                        expr=promql.min_by(promql.select(metrics.CHAOS_CLEAN), *experiment), legend="{{experiment}}"
                     ),
                 ),
                 _days(house, "How long ago did it hold?", "Days since each experiment's steady state last held.",

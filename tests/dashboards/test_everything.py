@@ -36,7 +36,7 @@ VALUES = {
 VERDICTS = {
     metrics.CANARY_VERDICT.name: list(canary.CODES),
     metrics.CHAOS_VERDICT.name: list(resilience.HELD),
-    metrics.DR_VERDICT.name: list(resilience.MET),
+    metrics.DR_DRILL_VERDICT.name: list(resilience.MET),
 }
 
 

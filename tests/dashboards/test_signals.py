@@ -99,7 +99,7 @@ def test_a_verdict_is_the_number_of_the_one_that_is_1_now(past) -> None:
     codes = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
     expr = signals.verdict(metrics.CANARY_VERDICT, codes, EVERYTHING, "canary")
     assert asked(past, expr) == {("v2",): 3}
-    assert asked(past, signals.verdict(metrics.DR_VERDICT, resilience.MET, {}, "drill")) == {("d",): 3}
+    assert asked(past, signals.verdict(metrics.DR_DRILL_VERDICT, resilience.MET, {}, "drill")) == {("d",): 3}
 
 
 def test_the_fleet_is_in_the_order_of_its_trouble(past) -> None:
