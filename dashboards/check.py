@@ -66,6 +66,11 @@ def _names(path: str, document: Document, uids: Counter[str | None]) -> Iterator
                 file=path, path=panel["title"], message="another panel has its id; give it a title of its own"
             )
     yield from _overlaps(path, panels)
+    unknown = contents.unknown_variables(document)
+    for name, text in unknown.items():
+        yield Problem(file=path, path=f"${name}", message=f"the dashboard has no such variable: {text}")
+    if unknown:
+        return
     for place, expr in expressions(document):
         yield from _expression(path, place, expr)
 

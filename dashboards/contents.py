@@ -16,7 +16,7 @@ from midwatch.errors import MidwatchError
 
 Document = Mapping[str, Any]
 
-BUILT_IN = ("__rate_interval", "__interval", "__range", "__from", "__to", "__value", "__data", "__url_time_range")
+BUILT_IN = frozenset({"__rate_interval", "__interval", "__range", "__from", "__to", "__url_time_range", "__all"})
 """Names that Grafana fills in by itself (documentation, "Global variables")."""
 
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{(\w+)(?::\w+)?\}")
@@ -156,6 +156,23 @@ def filled(expr: str, values: Mapping[str, str]) -> str:
         return values[name]
 
     return _VARIABLE.sub(value, expr)
+
+
+def unknown_variables(document: Document) -> dict[str, str]:
+    """Variables that a dashboard names and does not have, each with a text that names it: a query, a link, a legend."""
+    known = BUILT_IN | {one["name"] for one in document["templating"]["list"]}
+    return {name: text for text in _texts(document) for name in sorted(named(text) - known)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def named(expr: str) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from grafanalib import core
@@ -80,8 +79,3 @@ def _values(name: str, label: str, series: Expr, of: str, *, multi: bool = False
         allValue=".*" if multi else None,
         default=ALL if multi else None,
     )
-
-
-def names(variables: Sequence[Variable]) -> list[str]:
-    """Names, as links carry them."""
-    return [variable.name for variable in variables]

@@ -266,11 +266,6 @@ def last_over_time(series: Expr, window: Range) -> Expr:
     return _over("last_over_time", series, window)
 
 
-def min_over_time(series: Expr, window: Range) -> Expr:
-    """Smallest value within a window."""
-    return _over("min_over_time", series, window)
-
-
 def before(series: Expr, window: Range) -> Expr:
     """A plain selector's values of so long ago."""
     return Expr(f"{series} offset {window if isinstance(window, str) else format_duration(window)}")

@@ -147,12 +147,9 @@ def test_a_state_has_a_text_beside_its_colour(documents) -> None:
             assert all(result["text"] for result in results), panel["title"]
 
 
-def test_every_question_mark_of_a_query_has_a_variable(documents) -> None:
+def test_every_variable_that_is_named_is_there(documents) -> None:
     for document in documents.values():
-        known = {one["name"] for one in document["templating"]["list"]} | set(contents.BUILT_IN)
-        for panel in panels(document):
-            for target in panel["targets"]:
-                assert contents.named(target.get("expr") or target["query"]) <= known, panel["title"]
+        assert contents.unknown_variables(document) == {}
 
 
 @pytest.mark.parametrize("page", PAGES)
