@@ -13,6 +13,7 @@ from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
     from alerts.amconfig import Config
+    from alerts.proofs.prove import Proved
     from alerts.routing import Delivery
     from midwatch.spec import model as spec
 
@@ -224,3 +225,80 @@ def _live(url: str) -> frozenset[str]:
 
     samples = Client(url).query('count by (__name__) ({__name__!=""})')
     return frozenset(sample.labels["__name__"] for sample in samples)
+
+
+# Proofs ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def prove(
+    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the generated promtool tests and their rules.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An alert without a proof fails.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove every alert: series that fire it within its stated time, series under which it is silent, and its route.
+
+    Exit code 0 when all are proven, 1 when one fails (with --strict, also when one has no proof), 3 when one has none.
+    """
+    import json
+
+    from alerts.proofs import prove as proofs
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    found = _proved(loaded)
+    if output:
+        _write_tests(found, output)
+    counts = {outcome: sum(one.outcome is outcome for one in found) for outcome in proofs.Outcome}
+    failed = counts[proofs.Outcome.FAILED] + (counts[proofs.Outcome.UNPROVEN] if strict else 0)
+    code = Exit.FAIL if failed else Exit.INCONCLUSIVE if counts[proofs.Outcome.UNPROVEN] else Exit.PASS
+    if as_json:
+        totals = {outcome.value: number for outcome, number in counts.items()}
+        typer.echo(json.dumps({**totals, "alerts": [proofs.as_document(one) for one in found], "exit": int(code)}))
+    else:
+        _show_proofs(found)
+    raise typer.Exit(code)
+
+
+def _proved(platform: spec.Platform) -> list[Proved]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from alerts import inventory
+    from alerts.proofs import prove as proofs
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("proving", total=len(list(inventory.entries(platform))))
+        return proofs.prove(platform, lambda _: progress.advance(task))
+
+
+def _write_tests(found: Sequence[Proved], folder: Path) -> None:
+    from midwatch import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        if one.test:
+            files.replace(folder / f"{one.file}.test.yml", one.test.encode())
+            files.replace(folder / f"{one.file}.rules.yml", one.rules.encode())
+
+
+def _show_proofs(found: Sequence[Proved]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("alert", "outcome", "fires within", "to"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        within = "-" if one.within is None else f"{one.within:g} s"
+        table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
+    console = Console()
+    console.print(table)
+    for one in found:
+        if one.reason:
+            console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)
+    proven = sum(one.outcome.value == "proven" for one in found)
+    console.print(f"{proven} of {len(found)} alerts proven")

@@ -146,7 +146,7 @@ def _counts(target: Target) -> Iterator[Rule]:
         yield _record(target, VALUE, target.sli.value, owner=False)
     for window in _counted_windows(target):
         suffix = format_duration(window)
-        direct = _is_direct(target, window)
+        direct = is_direct(target, window)
         total = target.sli.total(window) if direct else _summed(target.counted(EVENTS + "5m"), window)
         bad = _bad(target, window) if direct else _summed(target.counted(BAD_EVENTS + "5m"), window)
         yield _record(target, EVENTS + suffix, total, owner=False)
@@ -157,11 +157,11 @@ def _counted_windows(target: Target) -> list[float]:
     """Five minutes, and every long window; short windows only where they read the counters."""
     wanted = {TILE_SECONDS}
     for tier in target.tiers:
-        wanted |= {tier.long, *([tier.short] if _is_direct(target, tier.short) else [])}
+        wanted |= {tier.long, *([tier.short] if is_direct(target, tier.short) else [])}
     return [TILE_SECONDS, *sorted(wanted - {TILE_SECONDS})]
 
 
-def _is_direct(target: Target, window: float) -> bool:
+def is_direct(target: Target, window: float) -> bool:
     """Whether a window reads the counters: five minutes, windows below ten, and the one that pages first."""
     paging = [tier.long for tier in target.tiers if tier.severity is Severity.PAGE]
     return window < 2 * TILE_SECONDS or (window <= DIRECT_SECONDS and window == min(paging, default=0.0))
