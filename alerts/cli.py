@@ -302,3 +302,34 @@ def _show_proofs(found: Sequence[Proved]) -> None:
             console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)
     proven = sum(one.outcome.value == "proven" for one in found)
     console.print(f"{proven} of {len(found)} alerts proven")
+
+
+# Imports -----------------------------------------------------------------------------------------------------------
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Sloth, OpenSLO or Pyrra file, of one or more documents.")],
+    owner: Annotated[str, typer.Option(help="Owner of the objectives.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Rule file to write; printed without it.")
+    ] = None,
+    sloth: Annotated[bool, typer.Option("--sloth", help="Keep Sloth's names and expressions.")] = False,
+) -> None:
+    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra into a rule file.
+
+    What cannot be translated is refused with its line and reason, and nothing is written. Exit code 0, or 2.
+    """
+    from alerts import yamlfile
+    from alerts.imports import files as imports
+    from midwatch import files
+
+    document = imports.translate(file, owner, compatibility="sloth" if sloth else None)
+    text = yamlfile.dump(document)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise MidwatchError(f"{output} is there already; give another file, or move it away")
+    files.replace(output, text.encode())
+    typer.echo(f"{output} written; name it in rule_files of the platform file", err=True)

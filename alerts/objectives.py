@@ -91,9 +91,8 @@ def targets(platform: spec.Platform) -> list[Target]:
         for number, slo in enumerate(model.slos)
     ]
     for index, file in enumerate(platform.rules):
-        labels = tuple(sorted(file.labels.items()))
         for number, slo in enumerate(file.objectives):
-            owner = slo.owner or file.owner or ""
+            owner, labels = slo.owner or file.owner or "", tuple(sorted({**file.labels, **slo.labels}.items()))
             found.append(
                 Target(
                     platform=platform,
@@ -277,6 +276,7 @@ def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> Ru
     return {
         "alert": ALERT,
         "expr": str(expr),
+        "for": format_duration(slo.burn_rate.for_) if slo.burn_rate.for_ else "0s",
         "labels": {**dict(target.labels), "severity": severity.value, "owner": target.owner, "model": target.name,
                    "slo": slo.name},
         "annotations": annotate.annotate(
@@ -312,4 +312,5 @@ def _description(target: Target, severity: Severity, tiers: Sequence[BurnAlert])
     query = f'{{{{ with printf "{name}{{{matchers}}}" {values} | query }}}}'
     tail = " If it goes on, the budget is spent in {{ . | first | value | humanizeDuration }}.{{ end }}"
     urgency = "Somebody has to look now." if severity is Severity.PAGE else "It can wait for office hours, not longer."
-    return f"The budget of the {what} burns too fast over {shares}. {urgency}{query}{tail}"
+    about = f"{target.slo.description.rstrip('.')}. " if target.slo.description else ""
+    return f"{about}The budget of the {what} burns too fast over {shares}. {urgency}{query}{tail}"

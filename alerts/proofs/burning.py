@@ -17,7 +17,7 @@ from alerts.proofs.case import Case
 from alerts.tiers import BurnAlert
 from midwatch import metrics
 from midwatch.promql import Expr
-from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, Severity
+from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
 STEP = 15.0
 HISTORY = 3600.0
@@ -36,11 +36,11 @@ def within(target: Target, severity: Severity) -> float:
 def _tier_within(target: Target, tier: BurnAlert) -> float:
     ratio = float(tier.error_ratio(target.slo.budget))
     waits = 2 * STEP
-    if not objectives.is_direct(target, tier.long) or target.slo.kind in ("freshness", "fairness"):
+    if not objectives.is_direct(target, tier.long) or target.slo.kind in ("freshness", "gauge", "fairness"):
         waits += objectives.TILE_SECONDS
-    if target.slo.kind in ("freshness", "fairness"):
+    if target.slo.kind in ("freshness", "gauge", "fairness"):
         waits += 60.0 * (target.slo.burn_rate.min_bad_events or target.sli.least_bad)
-    return ratio * tier.long + waits
+    return ratio * tier.long + waits + target.slo.burn_rate.for_
 
 
 def cases(target: Target, severity: Severity, alert: str) -> tuple[list[Case], float]:
@@ -50,6 +50,8 @@ def cases(target: Target, severity: Severity, alert: str) -> tuple[list[Case], f
         return _of_windows(target, severity, alert)
     if not isinstance(sli, str) and sli.freshness:
         return _of_freshness(target, severity, alert, sli.freshness)
+    if not isinstance(sli, str) and sli.gauge:
+        return _of_gauge(target, severity, alert, sli.gauge)
     if not isinstance(sli, str) and sli.fairness:
         return _of_fairness(target, severity, alert, sli.fairness)
     shares = _shares(target)
@@ -212,6 +214,27 @@ def _of_freshness(target: Target, severity: Severity, alert: str, freshness: Fre
         case(series={name: old}, fires_at=[at]),
         case(series={name: fresh}, silent_at=[at]),
     ], limit + 600
+
+
+def _of_gauge(target: Target, severity: Severity, alert: str, gauge: GaugeSli) -> tuple[list[Case], float]:
+    """Beyond the limit from the begin, or within it throughout; of expressions that are one series."""
+    found = _selectors(gauge.value)
+    if len(found) != 1:
+        raise made.NoInstanceError("the expression reads several series")
+    name = made.instance(found[0], more=target.slo.by)
+    if gauge.at_most is not None:
+        bad, good = 2 * abs(gauge.at_most) + 1, min(gauge.at_most, 0.0)
+    else:
+        least = gauge.at_least or 0.0
+        bad, good = least - abs(least) - 1, least
+    limit = within(target, severity) + 600.0
+    steps = int((limit + 600) // STEP)
+    case = partial(Case, interval=STEP, evaluation=STEP, alert=alert, severity=severity.value)
+    at = _whole(limit, STEP)
+    return [
+        case(series={name: f"{bad:.12g}x{steps}"}, fires_at=[at]),
+        case(series={name: f"{good:.12g}x{steps}"}, silent_at=[at]),
+    ], limit
 
 
 def _of_fairness(target: Target, severity: Severity, alert: str, fairness: FairnessSli) -> tuple[list[Case], float]:
