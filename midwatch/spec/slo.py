@@ -145,7 +145,7 @@ class Sli(Strict):
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"{name!r} is not an IANA time zone, such as Europe/Oslo or UTC") from error
     return name
 
