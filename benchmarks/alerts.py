@@ -106,7 +106,9 @@ def _measured(pieces: list[tuple[tuple[int, float], float]]) -> tuple[float, flo
     # promtool lets a query have 10,000 samples, so each of the ratio's two sums is asked in six pieces.
     found = []
     for one in sums:
-        pieces_of = [(f"sum_over_time({one}[5d:5m] offset {day}d)", at) for day in range(0, 30, 5)]
+        pieces_of = [
+            (f"sum_over_time({one}[5d:5m] offset {5 * day + 1}m)", at + 1) for day in range(0, 30 * 288, 5 * 288)
+        ]
         found.append(
             sum(got for _, got in _promtool([{"name": "b", "rules": kept}], {OK: ok, BAD: bad}, pieces_of, "5m"))
         )

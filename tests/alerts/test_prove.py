@@ -133,7 +133,20 @@ def platform_file(folder: Path, document: dict, rule: dict[str, Any]) -> Path:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    whole = [sys.executable, "-m", "midwatch.cli", "alerts", "prove", "--json", "-f", *words]
+    whole = [
+        sys.executable,
+        "-m",
+        "midwatch.cli",
+        "alerts",
+        "prove",
+        "--json",
+        "--alert",
+        "Mine",
+        "--alert",
+        "DriftJudgeDown",
+        "-f",
+        *words,
+    ]
     return subprocess.run(whole, capture_output=True, text=True, check=False)
 
 
