@@ -284,7 +284,7 @@ def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> Ru
             summary=f"{target.name}{where} {slo.name}: the error budget burns {{{{ $value | humanize }}}} times too "
             f"fast, objective {promise}",
             description=_description(target, severity, tiers),
-            runbook=slo.runbook or target.runbook, slo=slo.name, model=target.name,
+            owner=target.owner, runbook=slo.runbook or target.runbook, slo=slo.name, model=target.name,
         ),
     }  # fmt: skip
 
