@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from midwatch.errors import MissingProgramError, Problem
+from midwatch.errors import InvalidInputError, MissingProgramError, Problem
 
 _REMEDY = "install the Debian packages prometheus and prometheus-alertmanager, or put the programs on PATH"
 _TIMEOUT_SECONDS = 60
@@ -25,6 +25,25 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
         return list(_run_all(folder))
+
+
+def ensure_rules(files: Mapping[str, str]) -> None:
+    """Raise InvalidInputError for rules that promtool rejects; without promtool nothing is said."""
+    rules = {path: text for path, text in files.items() if path.startswith("prometheus/rules/")}
+    if shutil.which("promtool") is None or not rules:
+        return
+    with tempfile.TemporaryDirectory(prefix="midwatch-check-") as name:
+        folder = Path(name)
+        for path, text in rules.items():
+            (folder / Path(path).name).write_text(text, encoding="utf-8")
+        command = ["promtool", "check", "rules", *sorted(Path(path).name for path in rules)]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if "SUCCESS" not in line]
+        said = " ".join(line for line in lines if line and not line.startswith("Checking"))
+        raise InvalidInputError.at("prometheus/rules", f"promtool: {said}", remedy="correct the expression")
 
 
 def _run_all(folder: Path) -> Iterator[Problem]:

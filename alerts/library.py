@@ -105,7 +105,7 @@ def _made(
     made["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
     made["annotations"] = annotate.annotate(
         platform, rule.alert, summary=filled(rule.summary, texts), description=filled(rule.description, texts),
-        runbook=runbook, page=page, **variables,
+        owner=owner if severity != "none" else None, runbook=runbook, page=page, **variables,
     )  # fmt: skip
     return Made(rule=made, proof=_proof(rule.proof, texts) if rule.proof else None)
 

@@ -17,8 +17,8 @@ from midwatch.spec.slo import Alerting, Severity, Slo
 from midwatch.spec.values import format_duration
 
 __all__ = [
-    "BY_VERSION", "DEADMAN", "EXPORTER_JOB", "PARTS", "alert", "model_alerts", "right_outcomes", "rule_files", "sli",
-    "team_alerts",
+    "BY_VERSION", "DEADMAN", "EXPORTER_JOB", "PARTS", "alert", "direct_alert", "model_alerts", "right_outcomes",
+    "rule_files", "sli", "team_alerts",
 ]  # fmt: skip
 
 BY_VERSION = ("model", "version")
@@ -70,7 +70,7 @@ def alert(
         "for": format_duration(wait) if wait else "0s",
         "labels": {"severity": severity.value, "owner": owner, **labels},
         "annotations": annotate.annotate(
-            platform, name, summary=summary, description=description, runbook=runbook, page=page
+            platform, name, summary=summary, description=description, owner=owner, runbook=runbook, page=page
         ),
     }
     return Made(rule=rule, proof=proof)
@@ -81,11 +81,11 @@ def alert(
 
 def model_alerts(platform: spec.Platform, model: spec.Model) -> list[Made]:
     """Alerts on a model beside its error budgets: those of `alert`, then the shipped ones."""
-    direct = [_direct(platform, model, slo, slo.alert) for slo in model.slos if slo.alert]
+    direct = [direct_alert(platform, model, slo, slo.alert) for slo in model.slos if slo.alert]
     return [*direct, *library.of_model(platform, model)]
 
 
-def _direct(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alerting) -> Made:
+def direct_alert(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alerting) -> Made:
     """Alert while the SLI over the alert's window is short of its objective, with enough events to say so."""
     good, total = sli(model, slo, alert.over)
     expr = (good.over(total, on=BY_VERSION) < slo.objective).and_(total >= alert.min_events, on=BY_VERSION)
@@ -103,7 +103,7 @@ def _direct(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alertin
                 f"objective {promise}",
                 description=f"Over the last {format_duration(alert.over)} the SLI of objective {slo.name} is short of "
                 f"{promise}.",
-                runbook=slo.runbook or model.runbook, slo=slo.name, model=model.name,
+                owner=model.owner, runbook=slo.runbook or model.runbook, slo=slo.name, model=model.name,
                 version="{{ $labels.version }}",
             ),
         }
@@ -149,7 +149,7 @@ def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule) -> Mad
         made["keep_firing_for"] = format_duration(rule.keep_firing_for)
     made["labels"] = {"severity": rule.severity, **({"owner": owner} if owner else {}), **file.labels, **rule.labels}
     made["annotations"] = annotate.annotate(
-        platform, rule.alert, summary=rule.summary, description=rule.description, runbook=rule.runbook,
+        platform, rule.alert, summary=rule.summary, description=rule.description, owner=owner, runbook=rule.runbook,
         page=grafana.Page.FLEET,
     )  # fmt: skip
     return Made(rule=made, proof=rule.proof)

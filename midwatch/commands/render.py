@@ -38,9 +38,12 @@ def render(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
 ) -> None:
     """Write what each folder makes of the platform file. The same input gives the same bytes."""
+    from alerts import check
     from midwatch.spec import load
 
-    rendered = rendered_files(load.load_platform(platform), target)
+    loaded = load.load_platform(platform)
+    rendered = rendered_files(loaded, target)
+    check.ensure_rules(rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
@@ -52,12 +55,13 @@ def render(
 
 def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
+    from alerts import cluster
     from alerts import render as alerts
     from dashboards import render as dashboards
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
         Target.FILES: [alerts.render_files, dashboards.render_files],
-        Target.KUBERNETES: [dashboards.render_kubernetes],
+        Target.KUBERNETES: [cluster.render_objects, dashboards.render_kubernetes],
     }
     made: dict[str, str] = {}
     for make in makers[target]:
