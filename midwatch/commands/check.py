@@ -19,7 +19,7 @@ def check(
     platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
-    """Check the platform file, the rendered rules (promtool), routes (amtool) and dashboards, and what none of them says.
+    """Check the platform file, and all that is rendered: rules (promtool), routes (amtool), dashboards, their lints.
 
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
