@@ -65,7 +65,7 @@ def _drills(house: House) -> list[Row]:
                     "How long did recovery take?",
                     Note(shows="Recovery time that each drill measured last, detection included; dashed is the RTO.",
                          act="above the line: the drill's report says whether detection, decision or restore took it.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.DRILL),
                     "s",
                     Query(
                         expr=signals.chosen(metrics.DR_DRILL_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"
@@ -76,7 +76,7 @@ def _drills(house: House) -> list[Row]:
                     "How much was lost?",
                     Note(shows="Time of acknowledged writes that each drill lost last; dashed is the RPO.",
                          act="above the line: replication or the archive is too slow for what is promised.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.DRILL),
                     "s",
                     Query(
                         expr=signals.chosen(metrics.DR_DRILL_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"
@@ -87,7 +87,7 @@ def _drills(house: House) -> list[Row]:
                     "Were the objectives met?",
                     Note(shows="Verdict of each drill's last run. Inconclusive proves nothing: it counts as not met.",
                          act="run the drill again in office hours, and read its report.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.DRILL),
                     MET_STATES,
                     Query(
                         expr=signals.verdict(metrics.DR_DRILL_VERDICT, MET, STORES, *DRILLS),
@@ -96,7 +96,7 @@ def _drills(house: House) -> list[Row]:
                 ),
                 _days(house, "How long ago was it proven?",
                       "Days since each drill last met its objectives.", metrics.DR_DRILL_LAST_MET, STORES, DRILLS,
-                      "{{drill}} {{store}}", metrics.DR_DRILL_LAST_RUN),
+                      "{{drill}} {{store}}", metrics.DR_DRILL_LAST_RUN, runbooks.DRILL_AGE),
             ]
         )
     ]  # fmt: skip
@@ -111,13 +111,14 @@ def _days(
     by: tuple[str, ...],
     legend: str,
     ran: Metric,
+    runbook: str,
 ) -> Panel:
     return house.lines(
         title,
         Note(
             shows=shows,
             act="a line that only climbs is a promise nobody has tested: schedule it.",
-            runbook=runbooks.RESILIENCE,
+            runbook=runbook,
         ),
         "d",
         Query(expr=signals.age(metric, where, *by) / DAY, legend=legend),
@@ -134,7 +135,7 @@ def _now(house: House) -> list[Row]:
                     "How old is what could be restored?",
                     Note(shows="Age of the newest verified restorable point; dashed is the RPO.",
                          act="above the line a loss now breaks the promise: look at backups and the archive.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.RESTORABLE),
                     "s",
                     Query(
                         expr=signals.chosen(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"
@@ -145,7 +146,7 @@ def _now(house: House) -> list[Row]:
                     "How far behind are the standbys?",
                     Note(shows="Replication lag; dashed is the RPO.",
                          act="growing: the standby cannot keep up, or the link is down. Do not fail over to it.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.RESTORABLE),
                     "s",
                     Query(
                         expr=signals.chosen(metrics.DR_REPLICATION_LAG, STORES, *regions), legend="{{store}} {{region}}"
@@ -156,7 +157,7 @@ def _now(house: House) -> list[Row]:
                     "Is there a standby?",
                     Note(shows="Whether each standby streams.",
                          act="without one a lost primary means a restore: bring it back before anything else.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.STANDBY),
                     STANDBY,
                     Query(
                         expr=signals.chosen(metrics.DR_STANDBY_CONNECTED, STORES, *regions),
@@ -167,7 +168,7 @@ def _now(house: House) -> list[Row]:
                     "Do the stores answer?",
                     Note(shows="Whether what each store has could be asked.",
                          act="away: nothing here is known of it; ask it by hand before anything else.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.STORE),
                     ANSWERS,
                     Query(expr=signals.chosen(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
                 ),
@@ -175,7 +176,7 @@ def _now(house: House) -> list[Row]:
                     "When was the last backup?",
                     Note(shows="Age of the last backup that succeeded.",
                          act="older than the schedule: it fails silently; run one by hand and read its log.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.BACKUP_AGE),
                     "s",
                     Query(expr=signals.age(metrics.DR_BACKUP_SUCCESS, STORES, "store"), legend="{{store}}"),
                 ),
@@ -183,7 +184,7 @@ def _now(house: House) -> list[Row]:
                     "Does the backup look whole?",
                     Note(shows="Size of the last backup.",
                          act="one that is suddenly small is not a backup: verify it by restoring.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.BACKUP_SIZE),
                     "decbytes",
                     Query(expr=signals.chosen(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
                 ),
@@ -205,7 +206,7 @@ def _experiments(house: House) -> list[Row]:
                     "Which experiment ran when?",
                     Note(shows="Experiments while they run, on the time axis of the signals below.",
                          act="a fault that outlives its bar was not taken back: stop it by hand.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.EXPERIMENT),
                     RUNNING,
                     Query(expr=signals.chosen(metrics.CHAOS_RUNNING, everything, *experiment), legend="{{experiment}}"),
                 )
@@ -219,7 +220,7 @@ def _experiments(house: House) -> list[Row]:
                     Note(shows="Verdict of each experiment's last run. Inconclusive proves nothing: the fault did not "
                          "happen, or could not be seen.",
                          act="deviated is a finding: its report names the probe that failed.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.EXPERIMENT),
                     HELD_STATES,
                     Query(
                         expr=signals.verdict(metrics.CHAOS_VERDICT, HELD, everything, *experiment),
@@ -230,19 +231,20 @@ def _experiments(house: House) -> list[Row]:
                     "Was every fault taken back?",
                     Note(shows="Whether anything of each experiment's last run stayed: a fault, or a process.",
                          act="what stayed is named in its report; take it back by hand, now.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.FAULT_LEFT),
                     CLEAN,
                     Query(
                         expr=promql.min_by(promql.select(metrics.CHAOS_CLEAN), *experiment), legend="{{experiment}}"
                     ),
                 ),
                 _days(house, "How long ago did it hold?", "Days since each experiment's steady state last held.",
-                      metrics.CHAOS_LAST_HELD, everything, experiment, "{{experiment}}", metrics.CHAOS_LAST_RUN),
+                      metrics.CHAOS_LAST_HELD, everything, experiment, "{{experiment}}", metrics.CHAOS_LAST_RUN,
+                      runbooks.EXPERIMENT_AGE),
                 house.lines(
                     "How long do experiments take?",
                     Note(shows="Duration of each experiment's last run.",
                          act="longer than before: recovery is slower, though it still held.",
-                         runbook=runbooks.RESILIENCE),
+                         runbook=runbooks.EXPERIMENT),
                     "s",
                     Query(
                         expr=signals.chosen(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from alerts import tiers
-from dashboards import contents, looks, render, signals
+from dashboards import contents, looks, render, runbooks, signals
 from dashboards.pages import objectives
 from midwatch import grafana, metrics, promql
 from midwatch.spec import model as spec
@@ -300,3 +300,17 @@ def test_an_alert_in_the_fleet_leads_to_its_runbook_and_its_model(documents) -> 
     links = {one["matcher"]["options"]: one["properties"][0]["value"] for one in table["fieldConfig"]["overrides"]}
     assert links["alertname"][0]["url"] == "https://runbooks.invalid/${__data.fields.alertname}"
     assert "var-model=${__data.fields.model}" in links["model"][0]["url"]
+
+
+OWN_PAGES = {
+    "CANARY": "CanaryFailed", "DRILL": "DrillBreached", "DRILL_AGE": "DrillOverdue", "RESTORABLE": "RecoveryPointAtRisk",
+    "STANDBY": "StandbyLost", "STORE": "RecoveryStoreUnknown", "BACKUP_AGE": "BackupStale",
+    "BACKUP_SIZE": "BackupShrinking", "EXPERIMENT": "ChaosExperimentDeviated",
+    "EXPERIMENT_AGE": "ChaosExperimentOverdue", "FAULT_LEFT": "ChaosFaultLeftBehind",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN_PAGES)
+def test_panels_point_to_the_runbook_of_their_own_alert_as_soon_as_there_is_one(name: str) -> None:
+    if Path("alerts/runbooks", f"{OWN_PAGES[name]}.md").is_file():
+        assert getattr(runbooks, name) == OWN_PAGES[name]
