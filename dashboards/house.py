@@ -109,7 +109,7 @@ class House:
         queries = [replace(query, format="table", instant=True) for query in columns.values()]
         return core.BarChart(
             **self._common(title, note, queries),
-            transformations=_one_table(list(columns)),
+            transformations=[*_one_table(list(columns)), {"id": "sortBy", "options": {"sort": [{"field": by}]}}],
             colorMode="palette-classic-by-name",
             showValue="never",
             tooltipMode="multi",
@@ -121,12 +121,23 @@ class House:
         )
 
     def timeline(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
-        """How a state changed: its text stands in the bar, its colour only repeats it."""
+        """How a state changed: its text stands in the bar, its colour only repeats it.
+
+        Colours by threshold would have Grafana replace the states' texts by the thresholds' (TimelineChart/utils.ts,
+        mergeThresholdValues); those of the mappings hold with any other mode.
+        """
         return core.StateTimeline(
             **self._common(title, note, queries),
             mappings=looks.mapped(states),
+            colorMode="fixed",
             extraJson={
-                "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
+                "fieldConfig": {
+                    "defaults": {
+                        "color": {"fixedColor": looks.UNDECIDED},
+                        "thresholds": looks.thresholds(),
+                        "unit": "none",
+                    }
+                },
                 "options": {"legend": {"showLegend": True, "calcs": []}, "tooltip": {"sort": "none"}},
             },
         )

@@ -345,7 +345,7 @@ class Target(Part):
 class Transformation(Part):
     """What is done to the answers before they are shown."""
 
-    id: Literal["merge", "organize"]
+    id: Literal["merge", "organize", "sortBy"]
     options: dict[str, Any]
 
 

@@ -271,6 +271,11 @@ def before(series: Expr, window: Range) -> Expr:
     return Expr(f"{series} offset {window if isinstance(window, str) else format_duration(window)}")
 
 
+def at_least(series: Expr, bound: float) -> Expr:
+    """1 where a value is at least the bound, else 0."""
+    return Expr(f"({series} >= bool {number(bound)})")
+
+
 def clamp(series: Expr, low: float | Decimal, high: float | Decimal) -> Expr:
     """Values, none below the one and none above the other bound."""
     return Expr(f"clamp({series}, {number(low)}, {number(high)})")

@@ -18,6 +18,9 @@ from midwatch.metrics import Metric
 from midwatch.promql import Expr
 from midwatch.spec.slo import Slo
 
+STATES = [State(text=state.text, color=state.color, value=float(number)) for number, state in enumerate(BUDGET)]
+"""The states of a budget as numbers, for a timeline."""
+
 THESE: Selection = {"model": "$model", "slo": promql.matches("$slo")}
 BY = ("slo", "version")
 
@@ -193,6 +196,11 @@ def _limit(names: set[str], factor: Decimal) -> Expr:
     return promql.clamp((everything + 1) / 2, 0, factor)
 
 
+def _state(left: Expr) -> Expr:
+    """0 for a budget that is spent, 1 for one at risk, 2 for one that is met: equal states become one bar."""
+    return promql.at_least(left, 0) + promql.at_least(left, AT_RISK)
+
+
 def _history(house: House) -> list[Row]:
     firing = {**THIS_MODEL, "alertstate": "firing", "severity": promql.matches("page|ticket")}
     alerts = promql.count_by(signals.series(upstream.ALERTS, firing), "alertname", "slo", "severity")
@@ -205,8 +213,8 @@ def _history(house: House) -> list[Row]:
                     Note(shows=f"State of each budget: at risk below {AT_RISK:.0%}, breached at 0.",
                          act="the text in the bar says the state; compare its start with deployments.",
                          runbook=runbooks.BUDGET),
-                    BUDGET,
-                    Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING), legend="{{slo}} {{version}}"),
+                    STATES,
+                    Query(expr=_state(_gauge(metrics.SLO_BUDGET_REMAINING)), legend="{{slo}} {{version}}"),
                 ),
                 house.timeline(
                     "What fired, and for how long?",

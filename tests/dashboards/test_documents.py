@@ -147,6 +147,14 @@ def test_a_state_has_a_text_beside_its_colour(documents) -> None:
             assert all(result["text"] for result in results), panel["title"]
 
 
+def test_a_timeline_keeps_the_texts_of_its_states(documents) -> None:
+    """Grafana replaces them where colours go by threshold."""
+    for panel in every_panel(documents):
+        if panel["type"] == "state-timeline":
+            assert panel["fieldConfig"]["defaults"]["color"]["mode"] != "thresholds", panel["title"]
+            assert panel["fieldConfig"]["defaults"]["mappings"], panel["title"]
+
+
 def test_every_variable_that_is_named_is_there(documents) -> None:
     for document in documents.values():
         assert contents.unknown_variables(document) == {}
@@ -303,11 +311,18 @@ def test_an_alert_in_the_fleet_leads_to_its_runbook_and_its_model(documents) -> 
 
 
 OWN_PAGES = {
-    "CANARY": "CanaryFailed", "DRILL": "DrillBreached", "DRILL_AGE": "DrillOverdue", "RESTORABLE": "RecoveryPointAtRisk",
-    "STANDBY": "StandbyLost", "STORE": "RecoveryStoreUnknown", "BACKUP_AGE": "BackupStale",
-    "BACKUP_SIZE": "BackupShrinking", "EXPERIMENT": "ChaosExperimentDeviated",
-    "EXPERIMENT_AGE": "ChaosExperimentOverdue", "FAULT_LEFT": "ChaosFaultLeftBehind",
-}  # fmt: skip
+    "CANARY": "CanaryFailed",
+    "DRILL": "DrillBreached",
+    "DRILL_AGE": "DrillOverdue",
+    "RESTORABLE": "RecoveryPointAtRisk",
+    "STANDBY": "StandbyLost",
+    "STORE": "RecoveryStoreUnknown",
+    "BACKUP_AGE": "BackupStale",
+    "BACKUP_SIZE": "BackupShrinking",
+    "EXPERIMENT": "ChaosExperimentDeviated",
+    "EXPERIMENT_AGE": "ChaosExperimentOverdue",
+    "FAULT_LEFT": "ChaosFaultLeftBehind",
+}
 
 
 @pytest.mark.parametrize("name", OWN_PAGES)

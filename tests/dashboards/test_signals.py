@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from dashboards import contents, happenings, signals
-from dashboards.pages import fleet, resilience
+from dashboards.pages import fleet, objectives, resilience
 from dashboards.signals import WILSON_Z, Selection
 from midwatch import metrics, promql
 
@@ -107,6 +107,13 @@ def test_the_fleet_is_in_the_order_of_its_trouble(past) -> None:
     assert asked(past, fleet._trouble()) == pytest.approx(
         {("fraud", "v1"): 10 + 1 + 0.75, ("fraud", "v2"): 1 + 1 + 0.75}
     )
+
+
+def test_a_budget_is_met_at_risk_or_spent(past) -> None:
+    left = promql.select(metrics.SLO_BUDGET_REMAINING)
+    for bound, state in ((0, 2), (0.3, 1), (0.6, 0)):
+        assert set(asked(past, objectives._state(left - bound)).values()) >= {float(state)}
+    assert [state.text for state in objectives.STATES] == ["▼ breached", "◆ at risk", "● met"]
 
 
 def test_without_the_deadmans_switch_no_alert_is_not_none(past) -> None:
