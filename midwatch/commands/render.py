@@ -52,11 +52,12 @@ def render(
 
 def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
+    from alerts import cluster
     from alerts import render as alerts
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
         Target.FILES: [alerts.render_files],
-        Target.KUBERNETES: [],
+        Target.KUBERNETES: [cluster.render_objects],
     }
     made: dict[str, str] = {}
     for make in makers[target]:
