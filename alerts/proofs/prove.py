@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts import amconfig, inventory, objectives, routes, routing, yamlfile
+from alerts import amconfig, inventory, routes, routing, yamlfile
 from alerts.inventory import Entry
 from alerts.lint import expressions
 from alerts.proofs import burning, case, search
@@ -113,7 +113,7 @@ def _needed(entry: Entry) -> list[dict[str, Any]]:
     if entry.target is None or entry.direct:
         return [entry.rule]
     wanted, kept = _read(entry.rule), [entry.rule]
-    for rule in reversed([one for one in objectives.group(entry.target)["rules"] if "record" in one]):
+    for rule in reversed([one for one in entry.target.group["rules"] if "record" in one]):
         if rule["record"] in wanted:
             wanted |= _read(rule)
             kept.insert(0, rule)
