@@ -43,7 +43,7 @@ def render(
 
     loaded = load.load_platform(platform)
     rendered = rendered_files(loaded, target)
-    check.ensure_rules(rendered if target is Target.FILES else rendered_files(loaded))
+    check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
