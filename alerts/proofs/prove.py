@@ -62,18 +62,19 @@ def prove(platform: spec.Platform, names: Sequence[str] = (), told: Told = lambd
     entries = chosen(platform, names)
     with_amtool = _amtool(text, [entry.labels for entry in entries])
 
-    def one(entry: Entry) -> Proved:
-        found = _proved(platform, config, entry, with_amtool)
+    def one(entry: Entry, name: str) -> Proved:
+        found = _proved(platform, config, entry, name, with_amtool)
         told(found)
         return found
 
     with case.workers() as pool:
-        return list(pool.map(one, entries))
+        return list(pool.map(one, entries, _file_names(entries)))
 
 
-def _proved(platform: spec.Platform, config: amconfig.Config, entry: Entry, with_amtool: Mapping[str, str]) -> Proved:
+def _proved(
+    platform: spec.Platform, config: amconfig.Config, entry: Entry, name: str, with_amtool: Mapping[str, str]
+) -> Proved:
     receivers = tuple(routing.receivers(config, entry.labels))
-    name = _file_name(entry)
     if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
         return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
     try:
@@ -94,8 +95,13 @@ def _proved(platform: spec.Platform, config: amconfig.Config, entry: Entry, with
     )
 
 
-def _file_name(entry: Entry) -> str:
-    return "-".join(entry.title.replace(".", "-").split()).lower()
+def _file_names(entries: Sequence[Entry]) -> list[str]:
+    """A name for each test; alerts of one title are numbered."""
+    found: list[str] = []
+    for entry in entries:
+        name = "-".join(entry.title.replace(".", "-").split()).lower()
+        found.append(name if name not in found else f"{name}-{len(found)}")
+    return found
 
 
 def _explained(failed: set[int], said: str, within: float) -> str:
