@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts import render
+from midwatch import files
 from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
@@ -18,6 +19,11 @@ from midwatch.up.processes import Part, PartDiedError, Processes, find_program, 
 from midwatch.up.sink import Sink
 
 PREPARE_SECONDS = 600
+HELD = "held"
+"""Folder of the state: a file named as a part keeps that part down, see `processes.Processes`."""
+RESULTS = "results"
+"""Folder of the state: Prometheus text in files `*.prom`, of whoever measures something and does not stay."""
+MEND_SECONDS = 0.05
 
 
 class Traffic:
@@ -55,15 +61,17 @@ class Plane:
         self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
         self._programs = {name: find_program(name) for name in ("prometheus", "alertmanager")}
         try:
-            for folder in ("logs", "config"):
+            for folder in ("logs", "config", HELD, RESULTS):
                 (state / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
-        self.processes = Processes(state / "logs")
+        self.processes = Processes(state / "logs", state / HELD)
         self.sink = Sink(state / "deliveries.jsonl")
         self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
+        self._stopped = threading.Event()
+        self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
 
     def prepare(self) -> None:
@@ -92,6 +100,7 @@ class Plane:
             if server.ready:
                 wait_until_ready(part, server.ready, self.processes)
         self._write_inventory()
+        self._mender.start()
 
     def start_traffic(self, seconds: float) -> Traffic | None:
         """Start the platform's traffic for so many seconds, if it has one."""
@@ -103,8 +112,20 @@ class Plane:
         self._write_inventory()
         return Traffic(part)
 
+    def _mend(self) -> None:
+        """Start what is released again, at once: a view that waits for an answer must not hold it up."""
+        while not self._stopped.wait(MEND_SECONDS):
+            try:
+                if self.processes.mend():
+                    self._write_inventory()
+            except (MidwatchError, OSError):
+                return  # the part stays dead, which ensure_alive tells
+
     def stop(self) -> None:
         """Stop everything that was started."""
+        self._stopped.set()
+        if self._mender.is_alive():
+            self._mender.join()
         self.processes.stop_all()
         self.sink.close()
 
@@ -170,10 +191,22 @@ class Plane:
         wait_until_ready(part, "/-/ready", self.processes)
 
     def _write_inventory(self) -> None:
-        """What runs, for whoever wants to act on it."""
+        """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""
         parts = [
-            {"name": part.name, "pid": part.process.pid, "port": part.port, "log": str(part.log)}
+            {
+                "name": part.name,
+                "pid": part.process.pid,
+                "port": part.port,
+                "url": None if part.port is None else part.url,
+                "log": str(part.log),
+            }
             for part in self.processes.parts
         ]
-        document = {"platform": str(self._file.resolve()), "sink": self.sink.url, "parts": parts}
-        (self.state / "plane.json").write_text(json.dumps(document, indent=1) + "\n")
+        document = {
+            "platform": str(self._file.resolve()),
+            "sink": {"url": self.sink.url, "file": str(self.sink.file)},
+            "held": str(self.state / HELD),
+            "results": str(self.state / RESULTS),
+            "parts": parts,
+        }
+        files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())

@@ -33,7 +33,7 @@ class Sink:
     """An HTTP server on a free loopback port; deliveries are JSON lines in `file`."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self.file = file
         self._lock = threading.Lock()
         self._alerts: dict[tuple[str, str, str], Alert] = {}
         self.deliveries = 0
@@ -76,7 +76,7 @@ class Sink:
     def _take(self, channel: str, document: dict[str, Any]) -> None:
         line = json.dumps({"channel": channel, "delivery": document})
         with self._lock:
-            with self._file.open("a", encoding="utf-8") as file:
+            with self.file.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
                 file.flush()
                 os.fsync(file.fileno())

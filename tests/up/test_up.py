@@ -118,6 +118,29 @@ def test_a_part_that_dies_is_named_with_its_last_lines(programs, small: Path, tm
     assert not any(alive(pid) for pid in parts.values())
 
 
+def test_a_part_that_is_held_down_is_no_failure_and_comes_back_when_released(programs, small, tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    process, parts = started(small, state)
+    inventory = json.loads((state / "plane.json").read_text())
+    held = Path(inventory["held"])
+    (held / "server-web").write_text("an experiment")
+    os.kill(parts["server-web"], signal.SIGKILL)
+    wait_until(lambda: not alive(parts["server-web"]))
+    time.sleep(1.2)  # two looks of the view
+    assert process.poll() is None
+    (held / "server-web").rename(held / "server-web.released")
+
+    def new_pid() -> int:
+        document = json.loads((state / "plane.json").read_text())
+        return {part["name"]: part["pid"] for part in document["parts"]}["server-web"]
+
+    wait_until(lambda: new_pid() != parts["server-web"] and alive(new_pid()))
+    assert list(held.iterdir()) == []
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=40)
+    assert still_running(tmp_path) == []
+
+
 def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
     environment = {**os.environ, "PATH": "/nowhere"}
     done = subprocess.run([*UP, str(small)], capture_output=True, text=True, env=environment, check=False)
