@@ -55,7 +55,7 @@ def test_the_flights_story_adds_up(programs, tmp_path: Path) -> None:
     assert document["predictions_sent"] == document["predictions_counted"] > 5000
     assert document["labels_joined"] == document["labels_sent"] > 5000
     assert document["predictions_waiting"] == document["predictions_sent"] - document["labels_joined"]
-    assert document["targets_up"] == document["targets_total"] == 3
+    assert document["targets_up"] == document["targets_total"] == 4
     alerts = {(alert["name"], alert["version"]): alert for alert in document["alerts"]}
     drift, slow = alerts["ModelInputDrift", "v1"], alerts["ModelLatencyHigh", "v2"]
     for alert in (drift, slow):
@@ -153,7 +153,7 @@ def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
 
 
 def test_the_sink_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> None:
-    receiver = sink.Sink(tmp_path / "deliveries.jsonl")
+    receiver = sink.Sink(tmp_path / "deliveries.jsonl", tmp_path)
     alert = {
         "status": "firing",
         "labels": {"alertname": "A", "severity": "page", "owner": "ml"},
@@ -177,5 +177,9 @@ def test_the_sink_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> 
     assert deliver(json.dumps({"alerts": [resolved]}).encode()) == 200
     assert [(one.channel, one.resolved_at) for one in receiver.alerts] == [("oncall", "2026-01-01T00:01:00Z")]
     assert deliver(b"{") == deliver(b'{"alerts": [{}]}') == 400
+    (tmp_path / "one.prom").write_text("a 1\n")
+    (tmp_path / "two.prom").write_text("b 2\n")
+    with urllib.request.urlopen(f"http://{receiver.address}/metrics", timeout=5) as answer:
+        assert answer.read() == b"a 1\nb 2\n"
     receiver.close()
     assert len((tmp_path / "deliveries.jsonl").read_text().splitlines()) == 3
