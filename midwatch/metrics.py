@@ -208,5 +208,20 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
+# Chaos experiments ------------------------------------------------------------------------------------------------
+
+CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")
+CHAOS_VERDICT = _gauge(
+    "chaos_experiment_verdict", "1 for the last run's verdict: held, deviated or inconclusive.", "experiment", "verdict"
+)
+CHAOS_LAST_RUN = _gauge("chaos_experiment_last_run_timestamp_seconds", "When the last run ended.", "experiment")
+CHAOS_DURATION = _gauge("chaos_experiment_duration_seconds", "How long the last run took.", "experiment")
+CHAOS_LAST_HELD = _gauge(
+    "chaos_experiment_last_held_timestamp_seconds", "When the last run that held ended.", "experiment"
+)
+CHAOS_CLEAN = _gauge(
+    "chaos_experiment_clean", "1 when nothing of the last run stayed, 0 when a fault or a process did.", "experiment"
+)
+
 CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
 """Every metric by the name a query uses."""

@@ -1,4 +1,4 @@
-"""Faults on local processes: a part is killed and kept down, a link is bad, a limit is lowered, a hog takes the rest."""
+"""Faults on local processes: a part is killed and kept down, a link is bad, a limit is low, a hog takes the rest."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class LinkBad(Fault):
     def is_effective(self) -> bool:
         """Whether a request was hit: a bad link that nobody uses is no fault."""
         seen = _document(Path(self.control) / f"{self.target}.seen")
-        return seen.get("id") == self.document["id"] and seen.get("hit", 0) > 0
+        return bool(seen.get("id") == self.document["id"] and seen.get("hit", 0) > 0)
 
     def revert(self) -> None:
         """Remove the control file."""

@@ -115,7 +115,7 @@ class Inbound(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or not."""
-        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream server passes
         self._client = transport
         if self._link.fault.get("cut"):
             self._link.hit += 1
@@ -176,11 +176,10 @@ class Inbound(asyncio.Protocol):
     async def _treated(self, fault: dict[str, Any], head: bytes, body: bytes) -> None:
         arrived = time.time()
         hit = False
-        if "errors" in fault:
-            if self._link.is_chosen():
-                self._link.hit += 1
-                self._refuse(int(fault.get("status", 503)))
-                return
+        if "errors" in fault and self._link.is_chosen():
+            self._link.hit += 1
+            self._refuse(int(fault.get("status", 503)))
+            return
         if "delay" in fault:
             hit = True
             await asyncio.sleep(float(fault["delay"]))

@@ -13,6 +13,7 @@ import heapq
 import json
 import math
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,6 +78,14 @@ def version_at(index: int, share: float) -> str:
     return "v2" if phase_at(share) == "v2 canary" and (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
 
 
+def _failed(version: str, seconds: float) -> events.Prediction:
+    """What a client tells of a request that failed: a server that is gone cannot."""
+    return events.Prediction(
+        id=str(uuid.uuid4()), model=serve.MODEL, version=version, ts=time.time(), outcome="error",
+        duration_seconds=seconds,
+    )  # fmt: skip
+
+
 def clean(row: dict[str, Any]) -> dict[str, Any]:
     """Features of a table's row, NaN as None."""
     return {
@@ -130,13 +139,15 @@ class Replay:
 
     async def _predict(self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], share: float) -> None:
         body = {"instances": [features_at(clean(row), share)]}
+        version, begun = version_at(index, share), time.monotonic()
         self.progress.sent += 1
         try:
-            async with session.post(self._servers[version_at(index, share)] + serve.PATH, json=body) as response:
+            async with session.post(self._servers[version] + serve.PATH, json=body) as response:
                 response.raise_for_status()
                 answer = (await response.json(content_type=None))["predictions"][0]
         except (aiohttp.ClientError, TimeoutError, KeyError):
             self.progress.errors += 1
+            self._log.send(_failed(version, time.monotonic() - begun))
             return
         finally:
             self._open.release()

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from midwatch import metrics
-from midwatch.spec.chaos import Chaos
 from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.chaos import Chaos
 from midwatch.spec.values import Duration, Objective, Ratio, Size
 
 
