@@ -46,7 +46,7 @@ def list_(platform: PlatformFile = None, state: State = Path("state"), as_json: 
     if as_json:
         typer.echo(json.dumps({"experiments": rows}))
         return
-    columns = ("experiment", "model", "does", "expected_alert", "schedule", "last_verdict")
+    columns = ("experiment", "does", "expected_alert", "schedule", "last_verdict")
     _table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
 
 
@@ -327,7 +327,8 @@ def _show_result(result: dict[str, Any]) -> None:
     typer.echo(f"{result['experiment']}: {result['verdict']}, {result['seconds']} s")
     for reason in result["reasons"]:
         typer.echo(f"  {reason}")
-    typer.echo(f"hit {len(result['hit'])} of {len(result['candidates'])}: {', '.join(result['hit']) or 'nothing'}")
+    hit = f"{len(result['hit'])} of {len(result['candidates'])}: {', '.join(result['hit']) or 'nothing'}"
+    typer.echo(f"nothing was injected; it would have hit {hit}" if result["refused"] else f"hit {hit}")
     rows = [
         [one["phase"], str(one["name"]), "yes" if one["good"] else "NO", f"{one['seconds']:.2f} s"]
         for one in result["activities"]

@@ -25,7 +25,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from midwatch import files
 from midwatch.errors import MidwatchError
@@ -115,11 +115,10 @@ class Inbound(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or not."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream server passes
-        self._client = transport
+        self._client = cast(asyncio.Transport, transport)  # uvloop's are no subclass
         if self._link.fault.get("cut"):
             self._link.hit += 1
-            transport.abort()
+            self._client.abort()
             return
         self._link.open.add(self)
 
