@@ -202,10 +202,12 @@ def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> runn
 def _experiment(name: str, place: runs.Place) -> dict[str, Any]:
     """An experiment by its name, or from a file."""
     import difflib
+    import os
 
     from chaos import experiments
     from midwatch.errors import MidwatchError
 
+    os.environ.update(place.environment())  # a file may refer to it
     path = Path(name)
     if path.suffix in (".json", ".yaml", ".yml"):
         return _loaded(path)

@@ -17,6 +17,8 @@ from midwatch.spec.chaos import Kind
 from midwatch.spec.values import format_duration
 
 FOLDER = "chaos"
+BORNE_SECONDS = 60.0
+"""How long a fault that nobody should be paged for lasts, if nothing else is said."""
 SLACK_SECONDS = 15.0
 """For what takes time beyond every wait that is stated: starting, looking, reverting."""
 STEADY_SECONDS = 10.0
@@ -54,7 +56,7 @@ def document(platform: platform_spec.Platform, experiment: spec.Experiment) -> D
         "tags": ["midwatch", experiment.kind.value, model.name],
         "configuration": {
             "where": {"type": "env", "key": runs.WHERE_VARIABLE, "default": "local"},
-            "state": {"type": "env", "key": runs.STATE_VARIABLE},
+            "state": {"type": "env", "key": runs.STATE_VARIABLE, "default": "state"},
             "platform": {"type": "env", "key": runs.PLATFORM_VARIABLE, "default": ""},
         },
         "extensions": [
@@ -111,6 +113,8 @@ def _rule_seconds(platform: platform_spec.Platform, model: platform_spec.Model, 
         return max(waits, default=0.0) + scrapes
     if alert == "ModelInputDrift" and model.drift:
         return 3 * model.drift.window + scrapes
+    if alert == "ExporterCannotKeepEvents":
+        return max(60.0, 2 * scrapes) + scrapes  # its rule looks back so long
     if alert == "ModelNoData":
         return 2 * max(ruleset.NO_DATA_FOR, scrapes) + scrapes
     return 2 * scrapes
@@ -155,7 +159,7 @@ def _tolerated(platform: platform_spec.Platform, experiment: spec.Experiment) ->
 
 
 def _longest(experiment: spec.Experiment, expect: spec.Expect) -> float:
-    waits = [STEADY_SECONDS, experiment.for_, expect.within, expect.resolved_within, experiment.recover_within]
+    waits = [STEADY_SECONDS, _lasts(experiment), expect.within, expect.resolved_within, experiment.recover_within]
     return sum(waits) + 4 * SLACK_SECONDS
 
 
@@ -191,7 +195,7 @@ def _action(experiment: spec.Experiment, model: platform_spec.Model, expect: spe
 
 def _arguments(experiment: spec.Experiment, model: platform_spec.Model, expect: spec.Expect) -> Document:
     """Arguments of the kind's action, with what was not said filled in."""
-    seconds = experiment.for_ + expect.within + SLACK_SECONDS
+    seconds = _lasts(experiment) + expect.within + SLACK_SECONDS
     scale = experiment.scale or {name: 3.0 for name, kind in _features(model).items() if kind == "numeric"}
     known: dict[str, Any] = {
         "model": model.name,
@@ -243,18 +247,26 @@ def _expected(
 ) -> list[Document]:
     """Probes while the fault is there."""
     if expect.alert == catalogue.NONE:
-        return [_probe(f"nobody is paged for {experiment.for_:g} s", "nobody_paged", {"seconds": experiment.for_})]
+        seconds = _lasts(experiment)
+        return [_probe(f"nobody is paged for {seconds:g} s", "nobody_paged", {"seconds": seconds})]
+    hold = {"hold": experiment.for_} if experiment.for_ else {}
     if expect.alert == catalogue.DEADMAN:
         name = f"the deadman's switch falls silent within {expect.within:g} s"
-        return [_probe(name, "deadman_silent", {"within": expect.within})]
+        return [_probe(name, "deadman_silent", {"within": expect.within, **hold})]
     about = _about(model, expect.alert)
     arguments = {
         "alert": expect.alert,
         "receivers": receivers(platform, model, expect.alert),
         "within": expect.within,
         "labels": about,
+        **hold,
     }
     return [_probe(f"{expect.alert} reaches its receivers within {expect.within:g} s", "noticed", arguments)]
+
+
+def _lasts(experiment: spec.Experiment) -> float:
+    """Seconds that the fault lasts at least; one that is to be noticed, until it is, without anything said."""
+    return BORNE_SECONDS if experiment.for_ is None else experiment.for_
 
 
 def _over(model: platform_spec.Model, expect: spec.Expect) -> list[Document]:

@@ -24,7 +24,7 @@ Configuration = Mapping[str, Any] | None
 Document = dict[str, Any]
 
 
-def is_met(value: Any) -> bool:
+def is_met(value: Any = None) -> bool:
     """Tolerance: the probe says so."""
     return isinstance(value, dict) and value.get("met") is True
 
@@ -77,10 +77,14 @@ def noticed(
     receivers: Sequence[str],
     within: float,
     labels: Mapping[str, str] | None = None,
+    hold: float = 0.0,
     *,
     configuration: Configuration = None,
 ) -> Document:
-    """Whether a new alert of this name, with these labels, has reached all the receivers `within` so many seconds."""
+    """Whether a new alert of this name, with these labels, has reached all the receivers `within` so many seconds.
+
+    It waits for `hold` seconds at least, so that the fault lasts so long.
+    """
     run, wanted = runs.current(configuration), frozenset(receivers)
 
     def found() -> Document | None:
@@ -89,7 +93,7 @@ def noticed(
                 return {"alert": alert, "labels": dict(notice.labels), "receivers": sorted(notice.receivers)}
         return None
 
-    return _waited(found, within, {"alert": alert, "wanted": sorted(wanted)})
+    return _waited(found, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold)
 
 
 def resolved(
@@ -118,7 +122,7 @@ def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Docu
         time.sleep(POLL_SECONDS)
 
 
-def deadman_silent(within: float, *, configuration: Configuration = None) -> Document:
+def deadman_silent(within: float, hold: float = 0.0, *, configuration: Configuration = None) -> Document:
     """Whether an outside watcher would notice: the deadman's switch is not at Alertmanager, or that does not answer."""
     alertmanager = runs.current(configuration).place.alertmanager
 
@@ -128,7 +132,7 @@ def deadman_silent(within: float, *, configuration: Configuration = None) -> Doc
         except NoAnswerError as error:
             return {"how": str(error)}
 
-    return _waited(found, within, {})
+    return _waited(found, within, {}, hold=hold)
 
 
 def deadman_back(within: float, *, configuration: Configuration = None) -> Document:
@@ -151,12 +155,13 @@ def _since(run: runs.Run) -> list[Notice]:
         raise ActivityFailed(str(error)) from error
 
 
-def _waited(found: Callable[[], Document | None], within: float, otherwise: Document) -> Document:
+def _waited(found: Callable[[], Document | None], within: float, otherwise: Document, *, hold: float = 0.0) -> Document:
     """What was found, and after how long; not met when it was not in time."""
     begun = time.monotonic()
     while True:
         answer, waited = found(), time.monotonic() - begun
         if answer is not None and waited <= within:
+            time.sleep(max(0.0, hold - waited))
             return {"met": True, "after_seconds": round(waited, 2), **answer}
         if waited >= within:
             return {"met": False, "after_seconds": None, **otherwise}

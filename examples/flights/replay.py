@@ -28,6 +28,8 @@ FAULT = (0.18, 0.50)
 CANARY = (0.58, 0.80)
 """Share of the duration in which v2 answers CANARY_SHARE of the requests."""
 CANARY_SHARE = 0.4
+ENDLESS_SECONDS = 3600.0
+"""A replay so long has no story: it is calm and repeats its first month, a steady state for experiments."""
 MAX_IN_FLIGHT = 200
 """Requests open at once; beyond it the replay waits, so that the load is bounded."""
 
@@ -104,9 +106,13 @@ class Replay:
         self.progress = Progress()
         table = data.load()
         after = table[~table["month"].isin(data.TRAINING_MONTHS)]
+        self._is_calm = duration >= ENDLESS_SECONDS
+        if self._is_calm:
+            after = after[after["month"] == after["month"].iloc[0]]
         self._rows = after.head(int(duration * rate)).to_dict("records")
+        self._count = int(duration * rate) if self._is_calm else len(self._rows)
         simulated = (self._rows[-1]["departs"] - self._rows[0]["departs"]).total_seconds()
-        self._speed = simulated / duration
+        self._speed = simulated * rate / len(self._rows)
 
     async def run(self) -> None:
         """Replay it all; returns when each request is answered and each label due is sent."""
@@ -114,12 +120,13 @@ class Replay:
         pending: set[asyncio.Task[None]] = set()
         reporting = asyncio.create_task(self._report())
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)) as session:
-            for index, row in enumerate(self._rows):
+            for index in range(self._count):
+                row = self._rows[index % len(self._rows)]
                 due = begun + index / self._rate
                 if (wait := due - time.monotonic()) > 0:
                     await asyncio.sleep(wait)
-                share = index / len(self._rows)
-                self.progress.share, self.progress.phase = share, phase_at(share)
+                share = 0.0 if self._is_calm else index / self._count
+                self.progress.share, self.progress.phase = index / self._count, phase_at(share)
                 self.progress.date = str(row["departs"].date())
                 await self._open.acquire()
                 task = asyncio.create_task(self._predict(session, index, row, share))

@@ -138,7 +138,7 @@ class Experiment(Strict):
     name: Name | None = None
     model: Name | None = None
     target: Name | None = None
-    for_: Duration = Field(default=60.0, alias="for")
+    for_: Duration | None = Field(default=None, alias="for")
     recover_within: Duration = 120.0
     expect: Expect | None = None
     schedule: str | None = None
