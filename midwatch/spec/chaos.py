@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from midwatch.spec import cron
 from midwatch.spec.base import Name, Strict
 from midwatch.spec.values import Duration, Ratio, Size
 
@@ -59,7 +60,6 @@ MODEL_KINDS = frozenset(
 )
 """Kinds whose target is a model; the others hit the plane or the machine, and a model shows whether it is felt."""
 
-_CRON = re.compile(r"^(\S+\s+){4}\S+$")
 _WINDOW = re.compile(
     r"^(?P<first>mon|tue|wed|thu|fri|sat|sun)(-(?P<last>mon|tue|wed|thu|fri|sat|sun))?\s+"
     r"(?P<from>([01]\d|2[0-3]):[0-5]\d)-(?P<to>([01]\d|2[0-4]):[0-5]\d)$"
@@ -164,9 +164,14 @@ class Experiment(Strict):
             if getattr(self, setting) is not None and self.kind not in kinds:
                 known = ", ".join(sorted(name for name, ones in SETTINGS.items() if self.kind in ones)) or "none"
                 raise ValueError(f"{self.kind.value} has no setting {setting}; its own settings: {known}")
-        if self.schedule is not None and not _CRON.match(self.schedule):
-            raise ValueError(f"schedule {self.schedule!r} does not have the five fields of cron")
         return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_schedule(cls, text: str | None) -> str | None:
+        if text is not None:
+            cron.parse(text).longest_gap()
+        return text
 
 
 class Workload(Strict):
