@@ -10,10 +10,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import exporter, render
+from benchmarks import chaos, exporter, render
 from benchmarks.figure import Figure
 
-BENCHMARKS = {"exporter": exporter.run, "render": render.run}
+BENCHMARKS = {"exporter": exporter.run, "render": render.run, "chaos": chaos.run}
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from chaos import actions, experiments, guards, lease, processes, publish, runs,
 from chaos.sequential import StopCondition
 from chaos.targets import Prepared
 from chaos.traffic import Traffic
-from midwatch import files
+from midwatch import files, telemetry
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import QueryError
 from midwatch.spec.chaos import Chaos
@@ -276,7 +276,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **self.place.environment()},
+            env={**os.environ, **self.place.environment(), **telemetry.trace_environment()},
             start_new_session=True,
             pass_fds=(lock,),
         )

@@ -24,12 +24,14 @@ def check(
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
     from alerts import check as alerts
+    from chaos import check as chaos
     from midwatch.commands.render import rendered_files
     from midwatch.spec import load
 
     code = Exit.PASS
     try:
-        problems = tuple(alerts.check_files(rendered_files(load.load_platform(platform))))
+        files = rendered_files(load.load_platform(platform))
+        problems = (*alerts.check_files(files), *chaos.check_files(files))
         code = Exit.FAIL if problems else Exit.PASS
     except InvalidInputError as error:
         problems, code = error.problems, Exit.USAGE

@@ -41,12 +41,14 @@ class SmallPlane:
     def log(self) -> Path:
         return self.state / "chaos" / "evidence.jsonl"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "midwatch.cli", "chaos", *arguments, "--state", str(self.state), "--json"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
 
-    def chaos(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        process = self.start(*arguments)
+    def chaos(self, *arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
+        process = self.start(*arguments, **environment)
         output, errors = process.communicate(timeout=90)
         assert output, errors
         document: dict[str, Any] = json.loads(output)
@@ -54,12 +56,6 @@ class SmallPlane:
 
     def records(self, run: str) -> list[evidence.Record]:
         return [one for one in evidence.read(self.log) if one.data.get("run") == run]
-
-    def wait_for(self, process: subprocess.Popen[str], kind: str = "fault-effective") -> None:
-        """Until the log has a new event of a kind."""
-        before = getattr(process, "seen", 0)
-        assert processes.wait_until(lambda: self.count(kind) > before or process.poll() is not None, 30)
-        assert process.poll() is None, process.communicate()
 
     def count(self, kind: str) -> int:
         return sum(one.kind == kind for one in evidence.read(self.log))
@@ -186,4 +182,3 @@ def plane(plane_of_all_tests: SmallPlane) -> Iterator[SmallPlane]:
     assert list((plane_of_all_tests.state / "chaos").glob("runs/*/faults/*.json")) == []
     if plane_of_all_tests.log.exists():
         assert evidence.verify(plane_of_all_tests.log).problems == ()
-    os.sched_yield()

@@ -15,6 +15,7 @@ import pytest
 
 from chaos import evidence, processes, runs
 from midwatch.prometheus import Client
+from tests import otlp_receiver
 from tests.chaos.conftest import SmallPlane
 
 
@@ -53,9 +54,13 @@ def test_a_fault_nobody_was_told_about_is_a_failed_experiment(plane: SmallPlane)
     assert any("ModelErrorsHigh reaches its receivers" in reason for reason in result["reasons"])
 
 
-def test_the_results_are_metrics_and_the_evidence_can_be_checked(plane: SmallPlane) -> None:
-    code, result = plane.chaos("run", "exhaust-memory")
+def test_the_results_are_metrics_a_trace_and_evidence_that_can_be_checked(plane: SmallPlane) -> None:
+    with otlp_receiver.over_http() as received:
+        code, result = plane.chaos("run", "exhaust-memory", OTEL_EXPORTER_OTLP_ENDPOINT=received.endpoint)
+        spans = {span.name: span for span in received.spans()}
     assert code == 0
+    assert {"chaos run", "chaos action", "chaos probe"} <= set(spans)
+    assert len({span.trace_id for span in spans.values()}) == 1, "one trace, over all processes"
     client = Client(plane.part("prometheus")["url"])
 
     def scraped() -> bool:
