@@ -208,6 +208,35 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
+# Records of objectives, by the rules of `alerts` ----------------------------------------------------------------------
+
+SLO_LABELS = ("model", "slo", "owner", "version")
+"""`version` only of objectives that are kept by version."""
+
+BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+"""Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
+
+SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
+SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
+SLO_PERIOD_ERROR = _gauge(
+    "slo:period_error:ratio", "Bad events of the period by all its events; absent without any.", *SLO_LABELS
+)
+SLO_BUDGET_REMAINING = _gauge(
+    "slo:error_budget_remaining:ratio", "Share of the period's error budget that is left; negative when overspent.",
+    *SLO_LABELS,
+)  # fmt: skip
+SLO_TIME_TO_EXHAUSTION = _gauge(
+    "slo:time_to_exhaustion:seconds",
+    "Until the error budget is spent, if the last hour goes on; absent when it would never be.", *SLO_LABELS,
+)  # fmt: skip
+SLO_BURN_RATES = {
+    window: _gauge(
+        f"slo:burn_rate:ratio{window}",
+        "Error ratio of the window by the promised one; absent without traffic.", *SLO_LABELS,
+    )
+    for window in BURN_RATE_WINDOWS
+}  # fmt: skip
+
 # Chaos experiments ------------------------------------------------------------------------------------------------
 
 CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")
@@ -223,5 +252,7 @@ CHAOS_CLEAN = _gauge(
     "chaos_experiment_clean", "1 when nothing of the last run stayed, 0 when a fault or a process did.", "experiment"
 )
 
-CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
+CATALOGUE: dict[str, Metric] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Metric)
+} | {metric.name: metric for metric in SLO_BURN_RATES.values()}
 """Every metric by the name a query uses."""
