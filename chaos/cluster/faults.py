@@ -120,7 +120,7 @@ class Created(Fault):
         found = find(self._path)
         if found is None:
             return False
-        return self.manifest["kind"] != "Pod" or found.get("status", {}).get("phase") == "Running"
+        return bool(self.manifest["kind"] != "Pod" or found.get("status", {}).get("phase") == "Running")
 
     def revert(self) -> None:
         """Delete it."""

@@ -89,17 +89,13 @@ def test_a_set_kill_switch_refuses(tmp_path: Path) -> None:
 class Answers(Client):
     """Answers as they are given."""
 
-    def __init__(self, *alerts: tuple[str, str], value: float | None = None) -> None:
+    def __init__(self, *alerts: tuple[str, str], budgets: dict[str, float] | None = None) -> None:
         self._samples = [
             Sample(labels={"alertname": name, "severity": severity}, value=1.0, time=0.0) for name, severity in alerts
-        ]
-        self._value = value
+        ] + [Sample(labels={"slo": name}, value=value, time=0.0) for name, value in (budgets or {}).items()]
 
     def query(self, expr: object, *, at: float | None = None) -> list[Sample]:
         return self._samples
-
-    def value(self, expr: object, *, at: float | None = None) -> float | None:
-        return self._value
 
 
 DEADMAN = ("MidwatchDeadman", "none")
@@ -122,13 +118,19 @@ def test_no_page_may_fire_and_alerting_has_to_work(alerts: tuple[tuple[str, str]
 
 
 @pytest.mark.parametrize(
-    ("share", "allowed"),
-    [(0.9995, True), (0.9989, False), (0.9, False), (None, False), (float("nan"), False)],
-    ids=["left", "spent", "overspent", "no data", "nan"],
+    ("budgets", "allowed"),
+    [
+        ({"availability": 0.5, "latency": 0.1, "accuracy": 1.0}, True),
+        ({"availability": 0.5, "latency": 0.09, "accuracy": 1.0}, False),
+        ({"availability": 0.5, "latency": -2.0, "accuracy": 1.0}, False),
+        ({"availability": 0.5, "latency": 0.5}, False),
+        ({"availability": 0.5, "latency": 0.5, "accuracy": float("nan")}, False),
+        ({}, False),
+    ],
+    ids=["left", "spent", "overspent", "one unknown", "nan", "no data"],
 )
-def test_enough_error_budget_has_to_be_left(make_platform: Any, share: float | None, allowed: bool) -> None:
-    model = make_platform().models[0].model_copy(update={"slos": make_platform().models[0].slos[:1]})  # 99.9%
-    guard = guards.error_budget(Answers(value=share), model, 0.1)
+def test_enough_error_budget_has_to_be_left(make_platform: Any, budgets: dict[str, float], allowed: bool) -> None:
+    guard = guards.error_budget(Answers(budgets=budgets), make_platform().models[0], 0.1)
     assert guards.decide("budget", guard, 1.0).allowed is allowed
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from chaoslib.experiment import ensure_experiment_is_valid
 
-from chaos import actions, catalogue, experiments, manifests, rules
+from chaos import actions, catalogue, experiments, manifests
 from midwatch.commands.render import Target, rendered_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec import cron, load
@@ -75,17 +75,17 @@ def test_an_expected_alert_is_one_that_the_platform_has(flights: Any) -> None:
 # Rules ---------------------------------------------------------------------------------------------------------------
 
 
-def overdue_rules() -> dict[str, Any]:
+def experiment_rules() -> list[dict[str, Any]]:
     document = yaml.safe_load(FLIGHTS.read_text())
     document["chaos"]["experiments"] = [{"kind": "kill_replica", "target": "v1", "schedule": "0 4 * * 1"}]
     built = Platform.model_validate(document)
-    found: dict[str, Any] = yaml.safe_load(rules.render_files(built)[rules.FILE])
+    found: list[dict[str, Any]] = yaml.safe_load(rendered_files(built)["prometheus/rules/chaos.yml"])["groups"]
     return found
 
 
 def test_a_missed_experiment_is_an_alert(tmp_path: Path) -> None:
     promtool = need_program("promtool")
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(overdue_rules()))
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": experiment_rules()}))
     last = 'chaos_experiment_last_run_timestamp_seconds{experiment="kill-replica"}'
 
     def case(series: str, at: str, fires: bool) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_missed_experiment_is_an_alert(tmp_path: Path) -> None:
     for one in cases:
         for test in one["alert_rule_test"]:
             for alert in test["exp_alerts"]:
-                alert["exp_annotations"] = overdue_rules()["groups"][0]["rules"][2]["annotations"]
+                alert["exp_annotations"] = experiment_rules()[0]["rules"][2]["annotations"]
     document = {"rule_files": ["rules.yml"], "evaluation_interval": "1h", "tests": cases}
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(document))
     command = [promtool, "test", "rules", str(tmp_path / "tests.yml")]
@@ -114,7 +114,7 @@ def test_a_missed_experiment_is_an_alert(tmp_path: Path) -> None:
 
 
 def test_every_alert_has_its_runbook_owner_and_severity() -> None:
-    for rule in overdue_rules()["groups"][0]["rules"]:
+    for rule in experiment_rules()[0]["rules"]:
         assert (Path("alerts/runbooks") / f"{rule['alert']}.md").is_file()
         assert rule["labels"]["owner"] == "ml-serving"
         assert rule["labels"]["severity"] in ("page", "ticket")
