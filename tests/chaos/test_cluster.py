@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from chaos import evidence, faults, guards, lease, manifests
 from chaos.cluster.faults import find
-from chaos.cluster.workloads import Cluster
+from chaos.cluster.workloads import NOWHERE, Cluster
 from chaos.targets import TargetError, UnsupportedError
 from midwatch import kubernetes
 from midwatch.spec import model as spec
 from midwatch.spec.chaos import Kind
 from tests.chaos import cluster
 from tests.chaos.cluster import NAMESPACE
+from tests.chaos.conftest import SmallPlane, small_document
 from tests.conftest import platform
 
 SETTINGS: dict[Kind, dict[str, Any]] = {
@@ -234,6 +240,74 @@ def test_the_clusters_kill_switch_is_an_annotation(api: Path) -> None:
     assert switch.is_stopped()
     switch.set_stop(None)
     assert not switch.is_stopped()
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+def run_there(plane: SmallPlane, config: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`midwatch chaos` on the cluster, as its service account, with the Prometheus and Alertmanager of a plane."""
+    document = small_document()
+    workloads = {name: {"deployment": name, "service": name} for name in ("fraud", "other")}
+    document["chaos"] = {
+        "guard": {"error_budget": None},
+        "experiments": [
+            {"kind": "kill_replica", "for": "1s", "expect": {"alert": "none"}},
+            {"kind": "failing_model", "for": "60s", "expect": {"alert": "none"}},
+        ],
+        "kubernetes": {"namespace": NAMESPACE, "models": workloads},
+    }
+    for name in ("prometheus", "alertmanager"):
+        document[name]["url"] = plane.part(name)["url"]
+    file = folder / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "midwatch.cli", "chaos", *arguments, "--where", "kubernetes", "-f", str(file)]
+    return subprocess.Popen(
+        [*command, "--state", str(folder / "state"), "--json"],
+        env={**os.environ, "KUBECONFIG": str(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate(timeout=60)
+    assert output, errors
+    document: dict[str, Any] = json.loads(output)
+    return document
+
+
+def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: SmallPlane, tmp_path: Path) -> None:
+    apply(manifests.objects(cluster_platform(Kind.KILL_REPLICA, Kind.FAILING_MODEL)))
+    config = api / f"{cluster.EXPERIMENTER}.kubeconfig"
+    before = {one["metadata"]["name"] for one in pods("fraud")}
+    planned = finished(run_there(plane, config, tmp_path, "plan", "kill-replica"))
+    result = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
+    assert (result["verdict"], result["reasons"]) == ("held", [])
+    assert result["hit"] == planned["hit"], "what was planned is what was hit"
+    cluster.wait_until(lambda: len(pods("fraud")) == 4)
+    assert before - {one["metadata"]["name"] for one in pods("fraud")} == set(result["hit"])
+
+    running = run_there(plane, config, tmp_path, "run", "failing-model")
+    service = f"/api/v1/namespaces/{NAMESPACE}/services/fraud"
+
+    def is_failing() -> bool:
+        found = find(service)
+        return found is not None and NOWHERE in found["spec"]["selector"]
+
+    cluster.wait_until(is_failing, 30)
+    stopped = finished(run_there(plane, config, tmp_path, "stop"))
+    assert stopped["problems"] == []
+    assert not is_failing()
+    assert finished(running)["stopped"]
+    refused = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
+    assert refused["refused"]
+    assert len([reason for reason in refused["reasons"] if "kill switch" in reason]) == 2
+    finished(run_there(plane, config, tmp_path, "stop", "--lift"))
+    found = find(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease.LEASE_NAME}")
+    assert found is not None
+    assert not found["spec"].get("holderIdentity"), "the lease was given back"
 
 
 # Rights --------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from chaos import evidence, processes, runs
 from midwatch.prometheus import Client
 from tests import otlp_receiver
-from tests.chaos.conftest import SmallPlane
+from tests.chaos.conftest import SmallPlane, running_with
 
 
 def failed(document: dict[str, Any]) -> list[str]:
@@ -189,17 +189,12 @@ def test_a_process_of_a_process_action_ends_with_all_its_descendants(plane: Smal
     }
     file = plane.write_experiment("sleepers", method=[action])
     process = plane.start("run", file)
-
-    def sleepers() -> list[str]:
-        done = subprocess.run(["pgrep", "-f", "sleep 62.5"], capture_output=True, text=True, check=False)
-        return done.stdout.split()
-
-    assert processes.wait_until(lambda: len(sleepers()) >= 3, 20)
+    assert processes.wait_until(lambda: len(running_with("sleep 62.5")) == 3, 20)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     result = json.loads(output)
     assert (result["stopped"], result["problems"]) == ("SIGINT was sent", [])
-    assert sleepers() == []
+    assert running_with("sleep 62.5") == set()
 
 
 def test_the_actions_work_under_plain_chaos_run_and_are_watched_there_too(plane: SmallPlane) -> None:

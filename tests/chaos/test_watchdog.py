@@ -15,6 +15,7 @@ from typing import IO, Any
 import pytest
 
 from chaos import evidence, processes, watchdog
+from tests.chaos.conftest import running_with
 
 RUNNER = """
 import os, subprocess, sys, time, uuid
@@ -62,11 +63,7 @@ class Watched:
 
     def left(self) -> set[int]:
         hogs = processes.marked(watchdog.RUN_VARIABLE, str(self.folder))
-        return {pid for pid in hogs | self.sleepers() if processes.identify(pid)}
-
-    def sleepers(self) -> set[int]:
-        done = subprocess.run(["pgrep", "-f", "sleep 61.25"], capture_output=True, text=True, check=False)
-        return {int(line) for line in done.stdout.split()}
+        return {pid for pid in hogs | running_with("sleep 61.25") if processes.identify(pid)}
 
 
 @pytest.fixture
