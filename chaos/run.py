@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from chaos import actions, experiments, guards, lease, processes, publish, runs, verdict
+from chaos import actions, experiments, faults, guards, lease, processes, publish, runs, verdict
 from chaos.sequential import StopCondition
 from chaos.targets import Prepared
 from chaos.traffic import Traffic
@@ -121,9 +121,7 @@ class Supervisor:
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self._folder = place.home.runs / self._run
         self._log = place.log()
-        self._lease: lease.ClusterLease | None = None
-        if place.name == "kubernetes" and self._chaos.kubernetes:
-            self._lease = lease.ClusterLease(self._chaos.kubernetes.namespace, f"{self._run}-{os.getpid()}")
+        self._lease = place.lease(f"{self._run}-{os.getpid()}")
 
     @property
     def name(self) -> str:
@@ -205,14 +203,14 @@ class Supervisor:
     def _give_back(self) -> None:
         with contextlib.suppress(MidwatchError):
             assert self._lease is not None  # noqa: S101 - only called with one
+            if not self.place.home.open_runs():
+                self._lease.forget_faults()
             self._lease.give_back()
 
     def _recover(self, lock: int) -> None:
         """Revert what an earlier run left behind; MidwatchError when that is not possible."""
-        for folder in self.place.home.open_runs():
-            self._say(f"reverting what {folder.name} left behind")
-            if problems := clean_up(folder, self.place, lock)["problems"]:
-                raise MidwatchError(f"{folder.name} left a fault behind that cannot be reverted: {'; '.join(problems)}")
+        if problems := recover(self.place, lock, self._say):
+            raise MidwatchError(f"an earlier run left a fault behind that cannot be reverted: {'; '.join(problems)}")
 
     def _guarded(self, stop: _Stop, lock: int) -> Result:
         begun, started_at = time.monotonic(), datetime.now(UTC)
@@ -372,6 +370,25 @@ class Supervisor:
             if model is not None and one.labels.get("model") not in (None, model)
         }
         return f"a page fires elsewhere: {', '.join(sorted(others))}" if others else ""
+
+
+def recover(place: runs.Place, lock: int, say: Say) -> list[str]:
+    """Revert what earlier runs left behind, here and in the cluster's lease; what cannot be reverted, in words."""
+    lasting = place.lease("recovery")
+    kept = lasting.kept_faults() if lasting else {}
+    # What is no longer there was reverted, or somebody has changed the object since: then it is theirs.
+    if left := {number: one for number, one in kept.items() if faults.read(one).is_effective()}:
+        folder = place.home.runs / f"recovered-{time.time_ns()}"
+        ledger = faults.Ledger(folder, place.log())
+        for number, document in left.items():
+            ledger.take_over(number, document)
+    problems: list[str] = []
+    for folder in place.home.open_runs():
+        say(f"reverting what {folder.name} left behind")
+        problems += clean_up(folder, place, lock)["problems"]
+    if lasting and not problems:
+        lasting.forget_faults()
+    return problems
 
 
 def clean_up(folder: Path, place: runs.Place, lock: int) -> Document:

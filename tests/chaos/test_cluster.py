@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from chaos import evidence, faults, guards, lease, manifests
+from chaos import evidence, faults, guards, lease, manifests, run, runs
 from chaos.cluster.faults import find
 from chaos.cluster.workloads import NOWHERE, Cluster
 from chaos.targets import TargetError, UnsupportedError
@@ -240,6 +241,40 @@ def test_the_clusters_kill_switch_is_an_annotation(api: Path) -> None:
     assert switch.is_stopped()
     switch.set_stop(None)
     assert not switch.is_stopped()
+
+
+def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path, tmp_path: Path) -> None:
+    place = SimpleNamespace(
+        home=runs.Home(tmp_path / "new"),
+        log=lambda: evidence.Log(tmp_path / "new" / "evidence.jsonl"),
+        lease=lambda holder: lease.ClusterLease(NAMESPACE, holder),
+        platform=cluster_platform(),
+        platform_file=tmp_path,
+    )
+    lasting = lease.ClusterLease(NAMESPACE, "dead")
+    gone = faults.Ledger(tmp_path / "gone", place.log(), lasting.keep_fault)
+    target = Cluster(cluster_platform())
+    before = snapshot()
+    (scaled,) = target.prepare(Kind.LOSE_EXPORTER, {}).faults
+    gone.inject(scaled)
+    (changed,) = target.prepare(Kind.DEPLOY_BAD_VERSION, SETTINGS[Kind.DEPLOY_BAD_VERSION]).faults
+    gone.inject(changed)
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud"
+    template = {"containers": [{"name": "model", "image": "registry.invalid/model:3.0"}]}
+    newer = {"spec": {"template": {"spec": template}}}
+    kubernetes.request("PATCH", path, body=newer, patch=kubernetes.STRATEGIC)
+    assert len(lasting.kept_faults()) == 2
+    said: list[str] = []
+    with lease.on_this_machine(tmp_path / "lock") as lock:
+        assert run.recover(place, lock, said.append) == []  # type: ignore[arg-type]
+    found = find(path)
+    assert found is not None
+    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image.endswith(":3.0"), "what somebody deployed since is theirs"
+    assert len(said) == 1
+    assert lasting.kept_faults() == {}
+    kubernetes.request("PATCH", path, body=changed.back, patch=kubernetes.STRATEGIC)  # type: ignore[attr-defined]
+    assert snapshot() == before
 
 
 # The command -------------------------------------------------------------------------------------------------------
