@@ -133,30 +133,34 @@ class Supervisor:
     def plan(self) -> Plan:
         """Targets and guards, as they are now; nothing is changed."""
         prepared, problem = self._prepared()
+        hit = [target for one in prepared for target in one.hit]
+        candidates = [target for one in prepared for target in one.candidates]
         return Plan(
             experiment=self.name,
             title=str(self._document["title"]),
             kind=str(self._about.get("kind", "")),
             blast_radius=str(self._about.get("blast_radius", "not stated")),
             expected_alert=str(self._about.get("expected_alert", "")),
-            hit=prepared.hit if prepared else (),
-            candidates=prepared.candidates if prepared else (),
-            what=tuple(fault.describe() for fault in prepared.faults) if prepared else (),
+            hit=tuple(dict.fromkeys(hit)),
+            candidates=tuple(dict.fromkeys(candidates)),
+            what=tuple(fault.describe() for one in prepared for fault in one.faults),
             guards=tuple(guards.decide_all(self._guards(), self._chaos.guard.timeout)),
             problem=problem,
         )
 
-    def _prepared(self) -> tuple[Prepared | None, str]:
-        """What the experiment's first action would hit, by the arguments that stand in its file."""
+    def _prepared(self) -> tuple[list[Prepared], str]:
+        """What the experiment's actions would hit, by the arguments that stand in its file, or why they cannot."""
+        found: list[Prepared] = []
         for activity in self._document.get("method", ()):
             provider = activity.get("provider", {})
-            if activity.get("type") == "action" and provider.get("module") == "chaos.actions":
-                try:
-                    kind, settings = actions.asked(provider["func"], provider.get("arguments", {}))
-                    return self.place.target.prepare(kind, settings), ""
-                except (MidwatchError, OSError, ValueError, TypeError) as error:
-                    return None, f"targets: {error}"
-        return None, ""
+            if provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
+                continue
+            try:
+                kind, settings = actions.asked(provider["func"], provider.get("arguments", {}))
+                found.append(self.place.target.prepare(kind, settings))
+            except (MidwatchError, OSError, ValueError, TypeError) as error:
+                return found, f"targets: {error}"
+        return found, ""
 
     def _guards(self) -> dict[str, guards.Guard]:
         limits = self._chaos.guard
