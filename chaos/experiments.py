@@ -266,7 +266,7 @@ def _expected(
     about = _about(model, expect.alert, experiment.kind)
     arguments = {
         "alert": expect.alert,
-        "receivers": receivers(platform, model, expect.alert),
+        "channels": channels(platform, model, expect.alert),
         "within": expect.within,
         "labels": about,
         **hold,
@@ -298,7 +298,7 @@ def _about(model: platform_spec.Model, alert: str, kind: Kind) -> dict[str, str]
     return {"model": model.name} if alert.startswith("Model") else {}
 
 
-def receivers(platform: platform_spec.Platform, model: platform_spec.Model, alert: str) -> list[str]:
+def channels(platform: platform_spec.Platform, model: platform_spec.Model, alert: str) -> list[str]:
     """Channels that an alert has to reach, by its owner and severity."""
     owner = model.owner if alert.startswith("Model") or alert == BUDGET_ALERT else platform.operator
     return sorted(getattr(platform.owner(owner), _severity(model, alert).value) or [])

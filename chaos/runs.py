@@ -105,7 +105,8 @@ class Place:
     @cached_property
     def alertmanager(self) -> notices.Alertmanager:
         """Alertmanager of the place."""
-        return notices.Alertmanager(self.plane.url("alertmanager") if self.plane else self.platform.alertmanager.url)
+        url = self.plane.url("alertmanager") if self.plane else self.platform.alertmanager.url
+        return notices.Alertmanager(url, notices.channels_of(self.platform))
 
     @cached_property
     def notices(self) -> notices.Notices:

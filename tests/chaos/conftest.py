@@ -135,7 +135,7 @@ def small_document() -> dict[str, Any]:
         }
         for version in ("v1", "v2")
     ]
-    traffic = ["{python}", str(HERE / "small_traffic.py"), "{exporter}", "50", "v1={server:v1}", "v2={server:v2}"]
+    traffic = ["{python}", str(HERE / "small_traffic.py"), "{exporter}", "30", "v1={server:v1}", "v2={server:v2}"]
     document["local"] = {"servers": servers, "traffic": {"name": "t", "command": traffic}}
     expect = {"alert": "ModelErrorsHigh", "within": "15s", "resolved_within": "20s"}
     document["chaos"] = {

@@ -138,6 +138,28 @@ def test_a_page_where_none_was_expected_is_named(monkeypatch: pytest.MonkeyPatch
     assert probes.is_met(probes.nobody_paged(0.0))
 
 
+@pytest.mark.parametrize(("severity", "met"), [("page", True), ("ticket", False)])
+def test_in_a_cluster_a_receiver_stands_for_its_channels(
+    monkeypatch: pytest.MonkeyPatch, make_platform: Any, severity: str, met: bool
+) -> None:
+    alertmanager = notices.Alertmanager("http://127.0.0.1:1", notices.channels_of(make_platform()))
+    labels = {"alertname": "ModelErrorsHigh", "model": "fraud"}
+
+    def alert(number: int) -> dict[str, Any]:
+        receivers = [{"name": f"ml-{severity}"}]
+        state = {"state": "active"}
+        return {"labels": labels, "receivers": receivers, "status": state, "fingerprint": "f", "startsAt": f"t{number}"}
+
+    found = [alert(0)]
+    monkeypatch.setattr(alertmanager, "_alerts", lambda: found)
+    asked(monkeypatch, SimpleNamespace(notices=alertmanager), alertmanager.mark())
+    assert not probes.is_met(probes.noticed("ModelErrorsHigh", ["oncall"], 0.1)), "it was there before"
+    found.append(alert(1))
+    assert probes.is_met(probes.noticed("ModelErrorsHigh", ["oncall"], 0.1)) is met
+    del found[1]
+    assert probes.is_met(probes.resolved("ModelErrorsHigh", 0.1))
+
+
 def test_an_alertmanager_that_is_gone_is_no_proof_that_nobody_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     place = SimpleNamespace(notices=notices.Alertmanager("http://127.0.0.1:1"))
     asked(monkeypatch, place, {"known": []})

@@ -43,7 +43,7 @@ def test_a_fault_that_is_borne_and_noticed_has_held(plane: SmallPlane, name: str
     assert actions[0]["hit"] == planned["hit"]
     if result["expected_alert"].startswith(("Model", "Exporter")):
         noticed = next(one for name, one in said.items() if "reaches its receivers" in name)
-        assert noticed["receivers"] == ["oncall"]
+        assert noticed["channels"] == ["oncall"]
     report = (Path(result["folder"]) / "report.html").read_text()
     assert result["evidence_head"]["hash"] in report
 
