@@ -237,6 +237,7 @@ def prove(
         Path | None, typer.Option("--output", "-o", help="Folder for the generated promtool tests and their rules.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="An alert without a proof fails.")] = False,
+    alert: Annotated[list[str] | None, typer.Option(help="Only alerts of this name; may repeat.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove every alert: series that fire it within its stated time, series under which it is silent, and its route.
@@ -249,7 +250,9 @@ def prove(
     from midwatch.spec import load
 
     loaded = load.load_platform(platform)
-    found = _proved(loaded)
+    found = _proved(loaded, alert or [])
+    if not found:
+        raise MidwatchError(f"there is no alert {', '.join(alert or [])}")
     if output:
         _write_tests(found, output)
     counts = {outcome: sum(one.outcome is outcome for one in found) for outcome in proofs.Outcome}
@@ -263,16 +266,15 @@ def prove(
     raise typer.Exit(code)
 
 
-def _proved(platform: spec.Platform) -> list[Proved]:
+def _proved(platform: spec.Platform, names: Sequence[str]) -> list[Proved]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from alerts import inventory
     from alerts.proofs import prove as proofs
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("proving", total=len(list(inventory.entries(platform))))
-        return proofs.prove(platform, lambda _: progress.advance(task))
+        task = progress.add_task("proving", total=len(proofs.chosen(platform, names)))
+        return proofs.prove(platform, names, lambda _: progress.advance(task))
 
 
 def _write_tests(found: Sequence[Proved], folder: Path) -> None:

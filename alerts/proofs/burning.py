@@ -21,6 +21,8 @@ from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Sev
 
 STEP = 15.0
 HISTORY = 3600.0
+COARSE_STEP = 60.0
+"""Between evaluations where an alert takes over an hour to fire anyway."""
 EVENTS_PER_STEP = 1000
 
 Share = tuple[float, float]
@@ -40,6 +42,8 @@ def _tier_within(target: Target, tier: BurnAlert) -> float:
         waits += objectives.TILE_SECONDS
     if target.slo.kind in ("freshness", "gauge", "fairness"):
         waits += 60.0 * (target.slo.burn_rate.min_bad_events or target.sli.least_bad)
+    if ratio * tier.long > HISTORY - 600:
+        waits += 2 * COARSE_STEP
     return ratio * tier.long + waits + target.slo.burn_rate.for_
 
 
@@ -56,15 +60,16 @@ def cases(target: Target, severity: Severity, alert: str) -> tuple[list[Case], f
         return _of_fairness(target, severity, alert, sli.fairness)
     shares = _shares(target)
     limit = within(target, severity)
+    step = STEP if limit <= HISTORY else COARSE_STEP
     end = HISTORY + limit
     half = float(target.slo.budget) / 2
-    case = partial(Case, interval=STEP, evaluation=STEP, alert=alert, severity=severity.value)
+    case = partial(Case, interval=STEP, evaluation=step, alert=alert, severity=severity.value)
     fires = {name: _grown(share, 0.0, HISTORY, end) for name, share in shares.items()}
     silent = {name: _grown(share, half, end + 600, 0.0) for name, share in shares.items()}
-    at = _whole(end, STEP)
+    at = _whole(end, step)
     return [
         case(series=fires, fires_at=[at], silent_at=[HISTORY]),
-        case(series=silent, silent_at=[_whole(end / 2, STEP), at, at + 600]),
+        case(series=silent, silent_at=[_whole(end / 2, step), at, at + 600]),
     ], limit
 
 
@@ -189,10 +194,10 @@ def _of_windows(target: Target, severity: Severity, alert: str) -> tuple[list[Ca
     labels = {"model": target.model.name} | dict.fromkeys(target.slo.by, made.GROUP)
     drifted = made.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "drift"})
     stable = made.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "stable"})
-    case = partial(Case, interval=step, evaluation=step, alert=alert, severity=severity.value)
+    case = partial(Case, interval=step, evaluation=objectives.TILE_SECONDS, alert=alert, severity=severity.value)
     return [
-        case(series={drifted: values, stable: f"0x{each * count}"}, fires_at=[_whole(limit, step)]),
-        case(series={stable: values, drifted: f"0x{each * count}"}, silent_at=[_whole(limit, step)]),
+        case(series={drifted: values, stable: f"0x{each * count}"}, fires_at=[_whole(limit, objectives.TILE_SECONDS)]),
+        case(series={stable: values, drifted: f"0x{each * count}"}, silent_at=[_whole(limit, objectives.TILE_SECONDS)]),
     ], limit
 
 

@@ -49,12 +49,17 @@ class Proved:
 Told = Callable[[Proved], None]
 
 
-def prove(platform: spec.Platform, told: Told = lambda _: None) -> list[Proved]:
-    """Prove every alert; `told` hears of each as it is done. MissingProgramError when promtool is not there."""
+def chosen(platform: spec.Platform, names: Sequence[str] = ()) -> list[Entry]:
+    """Alerts to prove: those of some names, or all."""
+    return [entry for entry in inventory.entries(platform) if not names or entry.made.name in names]
+
+
+def prove(platform: spec.Platform, names: Sequence[str] = (), told: Told = lambda _: None) -> list[Proved]:
+    """Prove alerts; `told` hears of each as it is done. MissingProgramError when promtool is not there."""
     case.ensure_promtool()
     text = yamlfile.dump(routes.alertmanager(platform))
     config = amconfig.parse(text, "alertmanager/alertmanager.yml")
-    entries = list(inventory.entries(platform))
+    entries = chosen(platform, names)
     with_amtool = _amtool(text, [entry.labels for entry in entries])
 
     def one(entry: Entry) -> Proved:

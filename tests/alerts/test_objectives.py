@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
 from alerts import calendars, objectives, tiers
 from midwatch.errors import InvalidInputError
@@ -250,3 +253,16 @@ def test_a_calendar_period_begins_anew(target, promtool) -> None:
         value('slo:period_error:ratio{slo="a"}', "98h", LABELS.replace("{", '{__name__="slo:period_error:ratio", '), 0),
     ]
     assert not promtool([group], series, expected, "2m", "5m")
+
+
+def test_the_objectives_of_the_guide_are_real_and_their_rules_load(make_document, load_text, promtool) -> None:
+    text = Path("README.md").read_text()
+    (block,) = (found for found in re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S) if found.startswith("slos:"))
+    document = make_document()
+    document["models"][0] |= {**yaml.safe_load(block), "drift": {"reference": "r.npz", "features": {"x": "numeric"}}}
+    platform = load_text(yaml.safe_dump(document))
+    groups = [objectives.group(one) for one in objectives.targets(platform)]
+    assert {one.slo.kind for one in objectives.targets(platform)} == {
+        "availability", "latency", "outcome", "drift_free", "fairness", "freshness", "gauge", "events",
+    }  # fmt: skip
+    assert not promtool(groups, {"x": "0x10"}, [], "1m")

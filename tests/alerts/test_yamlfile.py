@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from alerts import yamlfile
 
-ODD = ["yes", "No", "null", "~", "1", "1e3", "0x1", "12:30", "00:00", "- a", "a: b", "a #b", "a\nb\n", "a\n\n", " a", "'",
-       '"', "@", "a\n b", "."]  # fmt: skip
+ODD = ["yes", "No", "null", "~", "1", "1e3", "0x1", "12:30", "00:00", "- a", "a: b", "a #b", "a\nb\n", "a\n\n", " a",
+       "'", '"', "@", "a\n b", "."]  # fmt: skip
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff")
 texts = st.text(letters, max_size=30) | st.sampled_from(ODD)
 values = st.recursive(
