@@ -19,7 +19,8 @@ def check(
     platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
-    """Check the platform file, then the rendered rules (promtool) and routes (amtool), what both would not say, and experiments.
+    """Check the platform file, then the rendered rules (promtool) and routes (amtool), what both would not say, and
+    the experiments.
 
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
