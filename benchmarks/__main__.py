@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, exporter, render
+from benchmarks import alerts, chaos, exporter, render
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "render": render.run,
     "drift": speed.run,
     "drift-honesty": honesty.run,
+    "chaos": chaos.run,
 }
 
 

@@ -57,10 +57,11 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import cluster
     from alerts import render as alerts
+    from chaos import experiments, manifests
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
-        Target.FILES: [alerts.render_files],
-        Target.KUBERNETES: [cluster.render_objects],
+        Target.FILES: [alerts.render_files, experiments.render_files],
+        Target.KUBERNETES: [cluster.render_objects, manifests.render_files],
     }
     made: dict[str, str] = {}
     for make in makers[target]:
