@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from alerts import annotate, library, objectives
@@ -23,7 +24,10 @@ __all__ = [
 
 BY_VERSION = ("model", "version")
 
-PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {"plane.yml": library.of_platform}
+PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {
+    "plane.yml": library.of_platform,
+    "chaos.yml": lambda platform: import_module("alerts.experiments").alerts(platform),  # it builds on this module
+}
 """Rule files that every platform may have, by name: what each part of the house makes; an empty one is not written."""
 
 _SLO_TEXT = {

@@ -43,7 +43,7 @@ def render(
 
     loaded = load.load_platform(platform)
     rendered = rendered_files(loaded, target)
-    check.ensure_rules(rendered if target is Target.FILES else rendered_files(loaded))
+    check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
@@ -57,11 +57,12 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import cluster
     from alerts import render as alerts
+    from chaos import experiments, manifests
     from dashboards import render as dashboards
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
-        Target.FILES: [alerts.render_files, dashboards.render_files],
-        Target.KUBERNETES: [cluster.render_objects, dashboards.render_kubernetes],
+        Target.FILES: [alerts.render_files, experiments.render_files, dashboards.render_files],
+        Target.KUBERNETES: [cluster.render_objects, manifests.render_files, dashboards.render_kubernetes],
     }
     made: dict[str, str] = {}
     for make in makers[target]:

@@ -295,3 +295,18 @@ def test_an_expression_that_is_none_is_named_with_its_line_and_nothing_is_writte
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert "Traceback" not in done.stderr
+
+
+def test_the_yaml_of_the_detailed_guide_is_a_platform_that_checks(make_document, load_text, tmp_path: Path) -> None:
+    text = Path("docs/objectives.md").read_text()
+    serving, rules, proof, hours = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+    file = yaml.safe_load(rules)
+    file["alerts"][0] |= yaml.safe_load(proof)
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(file))
+    document = make_document(rule_files=["r.yaml"])
+    document["models"].append({"name": "own", "owner": "ml", "task": "regression", **yaml.safe_load(serving)})
+    document |= yaml.safe_load(hours)
+    document["owners"]["ml"] = document["owners"]["ml-serving"]
+    platform = load_text(yaml.safe_dump(document))
+    assert platform.rules[0].alerts[0].proof is not None
+    assert len(platform.maintenance) == 2
