@@ -38,9 +38,12 @@ def render(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
 ) -> None:
     """Write what each folder makes of the platform file. The same input gives the same bytes."""
+    from alerts import check
     from midwatch.spec import load
 
-    rendered = rendered_files(load.load_platform(platform), target)
+    loaded = load.load_platform(platform)
+    rendered = rendered_files(loaded, target)
+    check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
