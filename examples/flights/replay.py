@@ -1,8 +1,8 @@
 """Replay the flights from September on in time order, quicker, through the model servers; send the labels.
 
-The story, in shares of the duration: calm; the feature pipeline switches to metric units; calm; v2 gets a share of the
-traffic; calm. A label is sent when the flight would have landed at the replay's pace. Progress: JSON lines on standard
-output.
+An hour or longer is calm traffic, for experiments. Else there is a story, in shares of the duration: calm; the feature
+pipeline switches to metric units; calm; v2 gets a share of the traffic; calm. A label is sent when the flight would
+have landed at the replay's pace. Progress: JSON lines on standard output.
 """
 
 from __future__ import annotations
