@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from midwatch import metrics
 from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.canary import Canary, Gate
 from midwatch.spec.values import Duration, Objective, Ratio, Size
 
 
@@ -223,6 +224,7 @@ class Model(Strict):
     runbook: str | None = None
     slos: list[Slo] = []
     drift: Drift | None = None
+    canary: Canary | None = None
 
 
 # The plane ---------------------------------------------------------------------------------------------------------
@@ -314,6 +316,7 @@ class Platform(Strict):
     prometheus: Prometheus = Prometheus()
     alertmanager: Alertmanager = Alertmanager()
     exporter: Exporter = Exporter()
+    gate: Gate = Gate()
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
     models: Annotated[list[Model], Field(min_length=1)]
