@@ -11,7 +11,12 @@ import yaml
 from alerts import check, render, routes, ruleset
 from tests.conftest import need_program
 
-DRIFT = {"reference": "r.npz", "window": "1m", "features": {"x": "numeric"}}
+DRIFT = {
+    "reference": "r.npz",
+    "window": "1m",
+    "features": {"x": "numeric"},
+    "retrain": {"webhook": {"url_file": "/run/secrets/url", "secret_file": "/run/secrets/key"}},
+}
 
 
 @pytest.fixture
