@@ -14,6 +14,7 @@ COMMANDS = {
     "render": ("midwatch.commands.render", "Write everything that is made from the platform file."),
     "up": ("midwatch.up.cli", "Run the whole plane on this machine, with a live view."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
+    "canary": ("midwatch.commands.canary", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from midwatch.errors import MidwatchError
+from midwatch.spec.values import format_duration
 
 RETRIES = 2
 BACKOFF_SECONDS = 0.2
@@ -45,22 +46,24 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Labels of a series, and its times and values."""
+    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them."""
 
     labels: Mapping[str, str]
     points: tuple[tuple[float, float], ...]
+    histograms: tuple[tuple[float, Mapping[str, Any]], ...] = ()
 
 
 class Client:
-    """One Prometheus. `timeout` is seconds per attempt; a failed attempt is repeated `RETRIES` times.
+    """One Prometheus. `timeout` is seconds per attempt; a failed attempt is repeated `retries` times.
 
     Values may be NaN or infinite, as Prometheus says them.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0, token: str | None = None) -> None:
+    def __init__(self, url: str, *, timeout: float = 5.0, token: str | None = None, retries: int = RETRIES) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
             raise MidwatchError(f"{url!r} is not an http or https URL")
         self._url, self._timeout, self._token = url.rstrip("/"), timeout, token
+        self._retries = retries
 
     @cached_property
     def _session(self) -> Any:
@@ -71,7 +74,7 @@ class Client:
 
         # A wait under 429, 502 to 504 helps; POST is safe to repeat for a query.
         retry = Retry(
-            total=RETRIES,
+            total=self._retries,
             backoff_factor=BACKOFF_SECONDS,
             status_forcelist=(429, 502, 503, 504),
             allowed_methods=None,
@@ -82,6 +85,10 @@ class Client:
             session.headers["Authorization"] = f"Bearer {self._token}"
         PrometheusConnect(url=self._url, retry=retry, session=session)  # mounts the retries on it
         return session
+
+    def prepare(self) -> None:
+        """Import what the first question would otherwise wait for."""
+        _ = self._session
 
     def query(self, expr: object, *, at: float | None = None) -> list[Sample]:
         """Instant query; an empty list means that Prometheus has no such series at that time."""
@@ -99,6 +106,19 @@ class Client:
         data = self._ask("query_range", expr, {"start": start, "end": end, "step": step})
         return [
             Line(labels=series["metric"], points=tuple((float(at), float(value)) for at, value in series["values"]))
+            for series in data["result"]
+        ]
+
+    def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
+        """Samples of the selected series from `start` to `end` as they were scraped, at their own times."""
+        seconds = format_duration(max(end - start, 0.001))
+        data = self._ask("query", f"{selector}[{seconds}]", {"time": end})
+        return [
+            Line(
+                labels=series["metric"],
+                points=tuple((float(at), float(value)) for at, value in series.get("values", ())),
+                histograms=tuple((float(at), value) for at, value in series.get("histograms", ())),
+            )
             for series in data["result"]
         ]
 

@@ -140,6 +140,22 @@ def _matcher(name: str, value: str | Matcher) -> str:
     return f'{name}{matcher.operator}"{escaped}"'
 
 
+def narrowed(selector: object, *matchers: str) -> Expr:
+    """Add matchers, as text such as `version="v2"`, to a selector.
+
+    >>> str(narrowed("orders_total", 'kind="late"')), str(narrowed('up{job="a"}', 'instance="b"'))
+    ('orders_total{kind="late"}', 'up{job="a", instance="b"}')
+    """
+    name, _, inside = str(selector).partition("{")
+    known = [inside.removesuffix("}")] if inside.strip("} ") else []
+    return Expr(f"{name}{{{', '.join([*known, *matchers])}}}")
+
+
+def equals(label: str, value: str) -> str:
+    """Matcher of a label's exact value, escaped."""
+    return _matcher(label, value)
+
+
 def bucket(metric: Metric, bound: float, **labels: str | Matcher) -> Expr:
     """Cumulative bucket of a histogram at an exact bound, in the metric's unit."""
     return select(metric, "_bucket", le=str(float(bound)), **labels)

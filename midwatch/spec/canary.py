@@ -58,9 +58,10 @@ class Errors(_Counted):
 
 
 class Latency(_Counted):
-    """Requests slower than each boundary of the latency histogram."""
+    """Requests slower than each boundary of the latency histogram, or of an own `histogram` (without `_bucket`)."""
 
     metric: Literal["latency"]
+    histogram: Series | None = None
 
 
 class Accuracy(_Counted):

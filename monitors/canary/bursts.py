@@ -3,9 +3,9 @@
 Where events come in bursts they are not independent, and the test of `ratio` takes a burst for a regression. With a
 baseline of equal size another argument holds: if the canary is no worse, the difference D of the arms' events in an
 interval is as likely to be +x as -x, whatever bursts do to each arm. Then 2 / (1 + exp(-g D)) has expectation 1,
-because its values at +x and -x add up to 2 (derived; a betting form of the sign test, see Ramdas, Ruf, Larsson & Koolen,
-"Admissible anytime-valid sequential inference", 2020, section 5.2, on symmetry). Products over intervals are mixed over
-g, which says how large a difference is worth betting on.
+because its values at +x and -x add up to 2 (derived; a bet on symmetry, see Ramdas, Ruf, Larsson & Koolen,
+"Admissible anytime-valid sequential inference must rely on nonnegative martingales", 2020). Products over intervals are
+mixed over g, which says how large a difference is worth betting on.
 
 A ratio other than 1, and arms whose requests differ a little, are met by thinning: of the arm that would have more
 events under the null each event is kept with the probability that evens them out, which leaves a burst a burst. The
@@ -29,14 +29,12 @@ _REACH = 8.0
 
 def log_e_above(arms: Arms, ratio: float) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary"."""
-    expected = arms.canary_requests * ratio
-    return _mixture(arms, expected, +1)
+    return _mixture(arms, arms.canary_requests.astype(float) * ratio, +1)
 
 
 def log_e_below(arms: Arms, ratio: float) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary"."""
-    expected = arms.canary_requests * ratio
-    return _mixture(arms, expected, -1)
+    return _mixture(arms, arms.canary_requests.astype(float) * ratio, -1)
 
 
 def are_equal(arms: Arms) -> bool:
@@ -71,5 +69,5 @@ def _thinned(events: Ints, keep: Floats) -> tuple[Ints, Floats]:
     first = np.maximum(0, np.floor(events * keep - spread)).astype(np.int64)
     last = np.minimum(events, np.ceil(events * keep + spread).astype(np.int64))
     kept = first[..., None] + np.arange(int((last - first).max(initial=0)) + 1)
-    probability = binom.pmf(kept, events[..., None], keep[..., None])
+    probability = np.asarray(binom.pmf(kept, events[..., None], keep[..., None]))
     return kept, probability / probability.sum(axis=-1, keepdims=True)

@@ -234,7 +234,7 @@ class _Samples(Strict):
 
 
 class _File(Strict):
-    format: Literal["midwatch-canary-counts/1"] = FORMAT
+    format: Literal["midwatch-canary-counts/1"]
     model: str
     baseline: str
     canary: str

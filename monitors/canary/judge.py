@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from midwatch.spec import canary as spec
 from monitors.canary import criteria, mannwhitney
@@ -79,7 +80,7 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
     classified = {one.name: _classified(one, counts) for one in gauges}
     score = _score(classified, gauges, settings.score)
     findings += [_gauge(one, counts, classified[one.name], score, settings.score) for one in gauges]
-    doubts = (*counts.doubts, *_traffic(counts, settings), *_criteria_doubts(counts, counted))
+    doubts = (*counts.doubts, *(_traffic(counts, settings) if counted else ()), *_criteria_doubts(counts, counted))
     verdict, reason = _decide(findings, doubts, two_sided=two_sided)
     decided = _decided(verdict, counts, log_fail, fail_level, [*weighed.values()], pass_level)
     return Judgement(
@@ -319,7 +320,7 @@ def _decided(
     pass_level: float,
 ) -> float | None:
     """End of the interval whose look first gave the verdict."""
-    looks: Floats | None = None
+    looks: NDArray[np.bool_] | None = None
     if verdict is Verdict.FAIL and log_fail.max(initial=-math.inf) >= fail_level:
         looks = log_fail >= fail_level
     elif verdict is Verdict.PASS and weighed:

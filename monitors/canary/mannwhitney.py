@@ -9,9 +9,10 @@ of its window.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 from scipy.optimize import brentq
@@ -81,33 +82,32 @@ class Classified:
 def classify(baseline: Sequence[float], canary: Sequence[float], rule: Rule) -> Classified:
     """Judge one metric by its samples; NaN stands for a sample that is missing."""
     control, experiment = _prepared(baseline, rule), _prepared(canary, rule)
-    sizes = {"baseline_size": control.size, "canary_size": experiment.size}
+    said = partial(Classified, baseline_size=control.size, canary_size=experiment.size)
     if not control.size or not experiment.size:
-        return _without_data(control, experiment, rule, sizes)
+        return _without_data(control, experiment, rule, said)
     if np.array_equal(np.sort(control), np.sort(experiment)):
-        return Classified(label=Label.PASS, reason="the samples are equal", effect=1.0, **sizes)
+        return said(label=Label.PASS, reason="the samples are equal", effect=1.0)
     effect = _effect(control, experiment, rule.measure)
     shift = estimate_shift(control, experiment, confidence=rule.confidence)
     limit = rule.tolerance * abs(shift.estimate)
     high = rule.direction in ("increase", "either") and shift.low > limit and _matters(effect, rule, +1)
     low = rule.direction in ("decrease", "either") and shift.high < -limit and _matters(effect, rule, -1)
     label = Label.HIGH if high else Label.LOW if low else Label.PASS
-    said = f"shift {shift.estimate:.6g} [{shift.low:.6g}, {shift.high:.6g}], limit {limit:.6g}, effect {effect:.4g}"
+    numbers = f"shift {shift.estimate:.6g} [{shift.low:.6g}, {shift.high:.6g}], limit {limit:.6g}, effect {effect:.4g}"
     sign = 1 if high else -1
     is_critical = (high or low) and (rule.is_critical or _reaches(effect, _limit(rule.critical, sign), sign))
-    return Classified(
+    return said(
         label=label,
-        reason=said,
+        reason=numbers,
         shift=shift,
         effect=None if math.isnan(effect) else effect,
         is_critical_failure=is_critical,
-        **sizes,
     )
 
 
 def _prepared(values: Sequence[float], rule: Rule) -> Floats:
     found = np.asarray(values, dtype=float)
-    found = np.nan_to_num(found, nan=0.0) if rule.nan == "replace" else found[~np.isnan(found)]
+    found = np.where(np.isnan(found), 0.0, found) if rule.nan == "replace" else found[~np.isnan(found)]
     if rule.outliers == "remove" and found.size:
         low, high = np.percentile(found, [25, 75])
         fence = FENCE * (high - low)
@@ -115,17 +115,13 @@ def _prepared(values: Sequence[float], rule: Rule) -> Floats:
     return found
 
 
-def _without_data(control: Floats, experiment: Floats, rule: Rule, sizes: dict[str, int]) -> Classified:
+def _without_data(control: Floats, experiment: Floats, rule: Rule, said: Callable[..., Classified]) -> Classified:
     side = "both sides" if not control.size and not experiment.size else "baseline" if not control.size else "canary"
     if rule.nan == "replace" and not rule.must_have_data:
-        return Classified(label=Label.PASS, reason=f"no samples on {side}, and missing ones count as 0", **sizes)
+        return said(label=Label.PASS, reason=f"no samples on {side}, and missing ones count as 0")
     label = Label.NODATA_FAIL if rule.must_have_data else Label.NODATA
-    return Classified(
-        label=label,
-        reason=f"no samples on {side}",
-        is_critical_failure=rule.must_have_data and rule.is_critical,
-        **sizes,
-    )
+    is_critical = rule.must_have_data and rule.is_critical
+    return said(label=label, reason=f"no samples on {side}", is_critical_failure=is_critical)
 
 
 def _effect(control: Floats, experiment: Floats, measure: str) -> float:
@@ -173,7 +169,8 @@ def estimate_shift(baseline: Floats, canary: Floats, *, confidence: float) -> Sh
 def _with_noise(values: Floats) -> Floats:
     """A constant with Kayenta's tiny noise, drawn from a fixed seed so that the verdict is repeatable."""
     scale = abs(float(values[0])) * NOISE or NOISE
-    return values + np.random.default_rng(values.size).normal(0.0, scale, values.size)
+    noisy: Floats = values + np.random.default_rng(values.size).normal(0.0, scale, values.size)
+    return noisy
 
 
 def _statistic(baseline: Floats, canary: Floats, shift: float) -> float:

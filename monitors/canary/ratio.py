@@ -18,6 +18,8 @@ It needs independence within an interval: bursts break it, see `bursts`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +60,8 @@ class Arms:
     def share(self) -> Floats:
         """Canary's share of the requests by interval; 0 where there were none."""
         total = self.baseline_requests + self.canary_requests
-        return np.divide(self.canary_requests, total, out=np.zeros(total.shape), where=total > 0)
+        share: Floats = np.divide(self.canary_requests, total, out=np.zeros(total.shape), where=total > 0)
+        return share
 
     def told(self) -> tuple[Ints, Ints]:
         """Events of the canary, and of both, in intervals where both arms had requests: others compare nothing."""
@@ -123,11 +126,11 @@ def always_valid(arms: Arms, alpha: float) -> Interval:
 
     around = np.concatenate([-_FINE[::-1], [0.0], _FINE])
     evidence = float(logsumexp(likelihood(around)) - np.log(around.size))
-    peak = _bisect(lambda d: float(canary.sum() - both @ (share * np.exp(d) / (1 + share * np.expm1(d)))))
-    level = evidence - np.log(1 / alpha)
+    peak = _bisect(lambda d: float(canary.sum() - both @ (share * math.exp(d) / (1 + share * math.expm1(d)))))
+    level = evidence - math.log(1 / alpha)
 
     def inside(d: float) -> float:
-        return float(likelihood(np.asarray(d))) - level
+        return likelihood(np.asarray(d)).item() - level
 
     low = -WIDEST if inside(-WIDEST) > 0 else _bisect(lambda d: -inside(d), high=peak)
     high = WIDEST if inside(WIDEST) > 0 else _bisect(inside, low=peak)
@@ -141,12 +144,11 @@ _FINE = np.concatenate([np.arange(0.005, 0.5, 0.005), np.geomspace(0.5, 4.0, 40)
 def _bounded(d: float) -> float | None:
     if d >= WIDEST - 1e-6:
         return None
-    return 0.0 if d <= -WIDEST + 1e-6 else float(np.exp(d))
+    return 0.0 if d <= -WIDEST + 1e-6 else math.exp(d)
 
 
-def _bisect(falling: object, *, low: float = -WIDEST, high: float = WIDEST) -> float:
+def _bisect(falling: Callable[[float], float], *, low: float = -WIDEST, high: float = WIDEST) -> float:
     """Where a falling function crosses 0, to 1e-9."""
-    assert callable(falling)  # noqa: S101 - tells the type
     while high - low > 1e-9:
         middle = (low + high) / 2
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)
