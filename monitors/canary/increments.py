@@ -110,7 +110,7 @@ def _count_target(
         for at, value in line.points:
             values[row, place[at]] = value
     _note_broken(found, lines, values)
-    values[~np.isfinite(values)] = math.nan
+    values[~np.isfinite(values) | (values < 0)] = math.nan
     previous = _previous(lines, values, times, before, found.axis.start, was_scraping)
     fell = values < previous
     was_reset = fell.any(axis=0)
