@@ -33,6 +33,7 @@ class Audit:
             self._file = path.open("ab")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._file.close()
             raise AuditError(f"{path}: another gate writes it; give each its own with --audit") from error
         except OSError as error:
             raise AuditError(f"{path}: {error.strerror}; choose another with --audit") from error

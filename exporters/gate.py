@@ -73,6 +73,7 @@ class Gate:
         url, timeout = options.platform.prometheus.url, min(options.deadline, options.platform.prometheus.timeout)
         self._client = Client(url, timeout=timeout, retries=0)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="judge")
+        self._recorder = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: a record follows the one before it
         self._waiting = 0
         self._connections = http.Connections(self._handle, http.Limits(max_body=MAX_BODY, max_connections=1000))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,6 +103,7 @@ class Gate:
         expiry.cancel()
         await asyncio.gather(expiry, return_exceptions=True)
         self._workers.shutdown(wait=False, cancel_futures=True)
+        self._recorder.shutdown()
         self._audit.close()
 
     # Requests ----------------------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ class Gate:
             return
         counts, said = await self._judged(question, settings, interval)
         answer = view.evidence(counts, settings, said)
-        answer = await asyncio.get_running_loop().run_in_executor(None, self._recorded, question, answer)
+        answer = await asyncio.get_running_loop().run_in_executor(self._recorder, self._recorded, question, answer)
         self.published.publish(counts, said, answer["verdict"])
         respond(HTTPStatus.OK, json.dumps(answer).encode(), _JSON)
         self.published.count(answer["verdict"], time.perf_counter() - begun)
