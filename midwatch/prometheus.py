@@ -131,7 +131,9 @@ class Client:
 
     def _ask(self, endpoint: str, expr: object, parameters: dict[str, float]) -> Any:
         query = str(expr)
-        document = self._fetch(endpoint, query, {"query": query, "timeout": format_duration(self._timeout), **parameters})
+        document = self._fetch(
+            endpoint, query, {"query": query, "timeout": format_duration(self._timeout), **parameters}
+        )
         if not isinstance(document, dict) or document.get("status") != "success" or "data" not in document:
             raise RejectedError(query, f"no result from Prometheus: {str(document)[:200]}")
         if document.get("warnings"):

@@ -26,10 +26,12 @@ def check(
     from alerts import check as alerts
     from midwatch.commands.render import rendered_files
     from midwatch.spec import load
+    from monitors.canary import argo_check
 
     code = Exit.PASS
     try:
-        problems = tuple(alerts.check_files(rendered_files(load.load_platform(platform))))
+        rendered = rendered_files(load.load_platform(platform))
+        problems = (*alerts.check_files(rendered), *argo_check.check_files(rendered))
         code = Exit.FAIL if problems else Exit.PASS
     except InvalidInputError as error:
         problems, code = error.problems, Exit.USAGE
