@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import exporter, render
+from benchmarks import canary, exporter, render
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "render": render.run,
     "drift": speed.run,
     "drift-honesty": honesty.run,
+    "canary": canary.run,
 }
 
 
