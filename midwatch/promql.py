@@ -156,6 +156,11 @@ def equals(label: str, value: str) -> str:
     return _matcher(label, value)
 
 
+def differs(label: str, value: str) -> str:
+    """Matcher of every other value of a label, escaped."""
+    return _matcher(label, not_equal(value))
+
+
 def bucket(metric: Metric, bound: float, **labels: str | Matcher) -> Expr:
     """Cumulative bucket of a histogram at an exact bound, in the metric's unit."""
     return select(metric, "_bucket", le=str(float(bound)), **labels)

@@ -67,6 +67,60 @@ def judge(
     raise typer.Exit({"pass": Exit.PASS, "fail": Exit.FAIL}.get(said.verdict.value, Exit.INCONCLUSIVE))
 
 
+@app.command()
+def calibrate(
+    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
+    model: Annotated[str, typer.Option(help="Model whose pods are compared.")],
+    version: Annotated[str, typer.Option(help="Version that all of them serve.")],
+    by: Annotated[str, typer.Option(help="Label that tells the pods apart.")] = "instance",
+    history: Annotated[str, typer.Option(help="How far back, such as 6h.")] = "6h",
+    window: Annotated[str, typer.Option(help="How long a canary is analysed.")] = "1h",
+    end: Annotated[str | None, typer.Option(help="RFC 3339 time until when; now without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
+) -> None:
+    """What margin the fleet needs, from pods of one version: exit 0 enough, 1 too small, 3 too little history.
+
+    Counters have to be those of the pods (`source: servers`, or own counters): one exporter for all has no pods.
+    """
+    import json
+    from dataclasses import asdict
+
+    from midwatch.errors import Exit, MidwatchError
+    from midwatch.prometheus import Client, QueryError
+    from midwatch.spec import load
+    from monitors.canary import ask, calibrate, view
+
+    loaded = load.load_platform(platform)
+    settings, interval = ask.settings_of(loaded, model)
+    seconds, stretch = _seconds("--history", history) or 0.0, _seconds("--window", window) or 0.0
+    if not interval <= stretch <= seconds:
+        raise MidwatchError(f"--window {window} is not between the interval, {interval:g} s, and --history {history}")
+    client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
+    question = _question(model, "others", "pod", None, end)
+    of = {"model": model, "version": version, "by": by}
+    try:
+        until = client.query("time()")[0].value if question.end is None else question.end
+        found = calibrate.pods(client, settings, **of, end=until, history=seconds)
+        histories = []
+        if len(found) > 1:
+            histories = calibrate.compare(
+                client, settings, found, **of, start=until - seconds, end=until, interval=interval,
+                progress=lambda pod: typer.echo(f"comparing {pod} with the others", err=True),
+            )  # fmt: skip
+    except QueryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    told = calibrate.assess(histories, settings, looks=round(stretch / interval))
+    if as_json:
+        typer.echo(json.dumps({**of, "pods": found, "criteria": [asdict(one) for one in told]}))
+    else:
+        view.show_calibration(found, told)
+    if any(one.margin is None and one.comparisons * float(settings.false_alarm) < 1 for one in told):
+        raise typer.Exit(Exit.INCONCLUSIVE)
+    enough = all(one.margin is not None and one.margin <= one.configured for one in told)
+    raise typer.Exit(Exit.PASS if enough else Exit.FAIL)
+
+
 def _asked(
     platform: Path | None,
     model: str | None,

@@ -64,18 +64,15 @@ def weigh(
     criterion: spec.Counted, counted: Counted, *, false_alarm: float, false_pass: float, two_sided: bool = False
 ) -> Evidence:
     """Evidence of a criterion from its counts."""
-    direction = direction_of(criterion, two_sided=two_sided)
-    ways = {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
-    sides = [counted.arms().swapped() if swap else counted.arms() for swap in ways]
-    fails = [log_fail(arms, criterion) for arms in sides]
+    sides = _sides(criterion, counted, two_sided=two_sided)
+    fail_by_channel = _fail_by_channel(criterion, sides)
     passes = [log_pass(arms, criterion) for arms in sides]
-    fail_by_channel = np.logaddexp.reduce(fails, axis=0) - math.log(len(fails))
     # Each channel and direction has to exclude harm at some look; the latest to do so gives the criterion's pass.
     pass_by_channel = np.minimum.reduce([np.maximum.accumulate(one, axis=-1) for one in passes])
     index = _deciding(fail_by_channel, pass_by_channel, math.log(1 / false_alarm))
     arms = counted.arms(index)
     return Evidence(
-        log_fail=np.logaddexp.reduce(fail_by_channel, axis=0) - math.log(len(fail_by_channel)),
+        log_fail=_mean(fail_by_channel),
         log_pass=pass_by_channel.min(axis=0),
         channel=counted.channels[index],
         interval=ratio.always_valid(arms, false_alarm / len(counted.channels)),
@@ -87,6 +84,28 @@ def weigh(
         towards_fail=_soonest([forecast_fail(_channel(one, index), criterion, false_alarm) for one in sides]),
         distance=_distance(criterion, counted, false_alarm),
     )
+
+
+def against(criterion: spec.Counted, counted: Counted) -> Floats:
+    """Log e-process by interval against "every channel is acceptable"."""
+    return _mean(_fail_by_channel(criterion, _sides(criterion, counted, two_sided=False)))
+
+
+def _sides(criterion: spec.Counted, counted: Counted, *, two_sided: bool) -> list[Arms]:
+    """The arms, turned so that an increase does harm; both ways where either change does."""
+    direction = direction_of(criterion, two_sided=two_sided)
+    ways = {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
+    return [counted.arms().swapped() if swap else counted.arms() for swap in ways]
+
+
+def _fail_by_channel(criterion: spec.Counted, sides: list[Arms]) -> Floats:
+    return _mean(np.stack([log_fail(arms, criterion) for arms in sides]))
+
+
+def _mean(logs: Floats) -> Floats:
+    """Log of the mean over the first axis."""
+    found: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(logs))
+    return found
 
 
 def log_fail(arms: Arms, criterion: spec.Counted) -> Floats:

@@ -62,7 +62,7 @@ class Question:
 
 def fetch(source: Source, question: Question, settings: spec.Canary, *, interval: float) -> Counts:
     """Counts of a comparison; QueryError when Prometheus cannot answer it whole."""
-    fetcher = _Fetcher(source, question, settings)
+    fetcher = Fetcher(source, question, settings)
     now = source.query("time()")[0].value
     newest = now - min(interval, SETTLE_SECONDS)
     end = newest if question.end is None else min(question.end, newest)
@@ -88,7 +88,7 @@ class _Asked:
         return self.baseline, self.canary
 
 
-class _Fetcher:
+class Fetcher:
     """One comparison: asks each selector once."""
 
     def __init__(self, source: Source, question: Question, settings: spec.Canary) -> None:
@@ -155,7 +155,7 @@ class _Fetcher:
         """Start of the canary's traffic that goes on still, or went on last; None without any."""
         step = max(interval, math.ceil(self._settings.lookback / 10_000))
         last = math.floor(now / step) * step
-        selector = promql.sum_by(promql.narrowed(self._traffic_selector(), self._matcher("canary")))
+        selector = promql.sum_by(promql.narrowed(self.traffic_selector(), self._matcher("canary")))
         begin = last - math.floor(self._settings.lookback / step) * step
         self._queries.append(f"{selector} every {step:g} s since {moment(begin)}")
         lines = self._source.query_range(selector, start=begin, end=last, step=step)
@@ -171,7 +171,7 @@ class _Fetcher:
                 first = at
         return None if first is None else first - step
 
-    def _traffic_selector(self) -> str:
+    def traffic_selector(self) -> str:
         """Counter of the arms' requests: Midwatch's own, unless every criterion has counters of its own."""
         first = self._settings.criteria[0]
         if all(isinstance(one, spec.Counters) for one in self._settings.criteria) and isinstance(first, spec.Counters):
@@ -206,7 +206,7 @@ class _Fetcher:
     def counts(self, axis: Axis) -> Counts:
         """Counts along the axis."""
         self._axis = axis
-        selectors = [self._traffic_selector()]
+        selectors = [self.traffic_selector()]
         for criterion in self._settings.criteria:
             if not isinstance(criterion, spec.Gauge):
                 selectors += self._selectors(criterion)
@@ -370,7 +370,7 @@ class _Fetcher:
         names = (self._question.baseline, self._question.canary)
         for name, side in zip(names, traffic, strict=True):
             if not side.by_series:
-                self._doubts.append(Doubt(text=f"no series match {name}: {self._traffic_selector()}", fatal=True))
+                self._doubts.append(Doubt(text=f"no series match {name}: {self.traffic_selector()}", fatal=True))
                 continue
             seen = np.flatnonzero(side.seen)
             since = self._axis.end - side.last

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS = np.array([1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.65, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0])
-WEIGHTS = np.array([0.2, 0.3, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 1.0, 1.0, 1.5, 4.0, 6.0, 4.0, 1.0, 0.4, 0.2])
+WEIGHTS = np.array([0.2, 0.3, 0.6, 1.0, 1.2, 1.2, 0.8, 0.8, 1.0, 1.0, 1.5, 4.0, 6.0, 4.0, 1.0, 0.4, 0.2])
 """Alternatives, as multiples of the null's ratio, and their weights. Any choice is valid; this one gives large
 regressions the larger part, because with little traffic they are what can be found at all, and mild ones need traffic
 anyway, in which a smaller weight costs less (log 1/weight, paid once)."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from midwatch.spec.canary import Canary
 from monitors.canary import counts as counting
+from monitors.canary.calibrate import Calibration
 from monitors.canary.counts import Counts, moment
 from monitors.canary.forecast import Forecast
 from monitors.canary.judge import Finding, Judgement, Verdict
@@ -144,6 +146,31 @@ def show(counts: Counts, said: Judgement) -> None:
     if (needed := _needs(said.needs, counts)) is not None:
         at = f", about {needed['at']}" if needed["at"] else "; there is no traffic now"
         console.print(f"to decide: about {needed['canary_requests']:,} more requests of {counts.canary}{at}")
+
+
+def show_calibration(pods: Sequence[str], found: Sequence[Calibration]) -> None:
+    """Print what the history of a fleet says of each criterion."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("criterion", "comparisons", "dispersion", "pod effect", "failed at 1", "margin needed", "at most"):
+        table.add_column(name, justify="left" if name == "criterion" else "right")
+    for one in found:
+        table.add_row(
+            one.name,
+            str(one.comparisons),
+            "-" if one.dispersion is None else f"{one.dispersion:.2f}",
+            "-" if one.pod_effect is None else f"{one.pod_effect:.0%}",
+            str(one.alarms[1.0]),
+            "-" if one.margin is None else f"{one.margin:g}",
+            "-" if one.at_most is None else f"{one.at_most:.1%}",
+        )
+    console.print(table)
+    console.print(f"{len(pods)} pods: {', '.join(pods)}", highlight=False)
+    for one in found:
+        console.print(f"{one.name}: {one.reason}", highlight=False)
 
 
 def _word(said: Judgement) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,11 +87,12 @@ class Past:
 
     def _matching(self, selector: str) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
         name, _, inside = selector.partition("{")
-        wanted = [pair.split("=", 1) for pair in inside.removesuffix("}").split(", ") if pair]
+        wanted = re.findall(r'(\w+)(!?=)"([^"]*)"', inside)
         found = []
         for key, points in self.series.items():
             labels = dict(key)
-            if labels["__name__"] == name and all(labels.get(one) == value.strip('"') for one, value in wanted):
+            fits = all((labels.get(one) == value) == (sign == "=") for one, sign, value in wanted)
+            if labels["__name__"] == name and fits:
                 found.append((labels, points))
         return found
 
@@ -98,7 +100,7 @@ class Past:
         text = str(expr)
         if text == "time()":
             return [Sample(labels={}, value=self.now, time=self.now)]
-        selector = text.removeprefix("last_over_time(").partition("[")[0]
+        selector = text.rpartition("last_over_time(")[2].partition("[")[0]
         return [
             Sample(labels=labels, value=before[-1][1], time=at or 0)
             for labels, points in self._matching(selector)
