@@ -176,6 +176,14 @@ class Canary(Strict):
     criteria: Annotated[list[Criterion], Field(min_length=1)]
 
 
+class LocalCanary(Strict):
+    """A comparison that `midwatch up` asks the gate about while it runs."""
+
+    model: Name
+    baseline: str
+    canary: str
+
+
 class SecretKey(Strict):
     """A key of a Kubernetes secret."""
 
@@ -195,6 +203,10 @@ class Gate(Strict):
 
 def check(platform: Platform) -> Iterator[Finding]:
     """What no single section can see."""
+    judged = {model.name for model in platform.models if model.canary}
+    for index, local in enumerate(platform.local.canaries):
+        if local.model not in judged:
+            yield ("local", "canaries", index, "model"), f"no canary section for model {local.model!r}", "add one"
     for index, model in enumerate(platform.models):
         if model.canary is None:
             continue

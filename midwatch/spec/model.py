@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from midwatch import metrics
 from midwatch.spec.base import LabelName, Name, Strict
-from midwatch.spec.canary import Canary, Gate
+from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.values import Duration, Objective, Ratio, Size
 
 
@@ -305,6 +305,7 @@ class Local(Strict):
     prepare: list[list[str]] = []
     servers: list[LocalProcess] = []
     traffic: LocalProcess | None = None
+    canaries: list[LocalCanary] = []
 
 
 class Platform(Strict):

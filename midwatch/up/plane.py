@@ -14,6 +14,7 @@ from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
+from midwatch.up.canaries import Canaries
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
 from midwatch.up.sink import Sink
 
@@ -62,9 +63,12 @@ class Plane:
         self.processes = Processes(state / "logs")
         self.sink = Sink(state / "deliveries.jsonl")
         self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
+        if any(model.canary for model in platform.models):
+            self._ports["gate"] = free_port()
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
+        self.canaries = Canaries(self.urls.get("gate", ""), platform.local.canaries)
 
     def prepare(self) -> None:
         """Run the platform's preparations; PartDiedError when one fails."""
@@ -85,6 +89,7 @@ class Plane:
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
+        self._start_gate()
         for server in self._platform.local.servers:
             name = f"server-{server.name}"
             words = [self._filled(word, port=self._ports[name]) for word in server.command]
@@ -92,6 +97,7 @@ class Plane:
             if server.ready:
                 wait_until_ready(part, server.ready, self.processes)
         self._write_inventory()
+        self.canaries.start()
 
     def start_traffic(self, seconds: float) -> Traffic | None:
         """Start the platform's traffic for so many seconds, if it has one."""
@@ -105,6 +111,7 @@ class Plane:
 
     def stop(self) -> None:
         """Stop everything that was started."""
+        self.canaries.stop()
         self.processes.stop_all()
         self.sink.close()
 
@@ -134,6 +141,7 @@ class Plane:
             alertmanager=self._address("alertmanager"),
             scrapes=scrapes,
             sink_url=self.sink.url,
+            gate=self._address("gate") if "gate" in self._ports else None,
         )
         write(render.render_files(self._platform, plane), self.state / "config", force=True)
 
@@ -168,6 +176,15 @@ class Plane:
         ]
         part = self.processes.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
         wait_until_ready(part, "/-/ready", self.processes)
+
+    def _start_gate(self) -> None:
+        if "gate" not in self._ports:
+            return
+        command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(self._file.resolve())]
+        command += ["--listen", self._address("gate"), "--prometheus", self.urls["prometheus"]]
+        command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
+        part = self.processes.start("gate", command, folder=self.state, port=self._ports["gate"])
+        wait_until_ready(part, "/readyz", self.processes)
 
     def _write_inventory(self) -> None:
         """What runs, for whoever wants to act on it."""
