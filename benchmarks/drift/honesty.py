@@ -160,7 +160,7 @@ def _judged(fitted: reference.Reference, columns: streams.Columns) -> verdict.Ju
 
 
 def _votes(said: list[verdict.Judgement]) -> set[str]:
-    """Methods that vote, `kind` for drift of its own kind, `any` where one of them does, `verdict` where it is drift."""
+    """Methods that vote, `kind` for drift of its own kind, `any` where one does, `verdict` where it is drift."""
     found = {finding.method for one in said for finding in one.findings if finding.votes}
     found |= {"kind" for one in said for finding in one.kinds if finding.votes}
     if found:
