@@ -7,22 +7,32 @@ seeded; a run that is not decided counts as not decided, and a median is over al
 
 from __future__ import annotations
 
+import json
 import math
+import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy.stats import mannwhitneyu
 
 from benchmarks.figure import Comparison, Figure
 from midwatch import prometheus
 from midwatch.spec import canary as spec
 from monitors.canary import ask, criteria, mannwhitney
+from monitors.canary.counts import moment
 from monitors.canary.fetch import Question
 from monitors.canary.ratio import Arms, Floats
+from tests.canary.arms import START, Past, prometheus_with
+from tests.conftest import free_port, wait_for
 
 STEP, MINUTES, SHARE, BASE = 15.0, 60, 0.1, 0.01
 LOOKS = int(MINUTES * 60 / STEP)
@@ -287,46 +297,123 @@ def _cell(minutes: Floats) -> str:
 
 # Speed ---------------------------------------------------------------------------------------------------------------
 
+HISTOGRAMS = [f"stage{index}_seconds" for index in range(10)]
+BUCKETS = np.geomspace(0.001, 10, 14)
 
-def _speed(*, smoke: bool) -> list[Figure]:
-    """Seconds to compute a verdict from a real Prometheus, ten histograms of fifteen buckets for two arms."""
-    from tests.canary.arms import START, Past, prometheus_with
 
-    size = 24 if smoke else LOOKS
+def _past(size: int) -> Past:
+    """Two versions at 500/s with ten histograms of fifteen buckets."""
     past = Past(START + size * STEP)
     generator = np.random.default_rng(31)
-    names = [f"stage{index}_seconds" for index in range(10)]
-    bounds = np.geomspace(0.001, 10, 14)
     for version, rps in (("v1", 450.0), ("v2", 50.0)):
         requests = generator.poisson(rps * STEP, size)
         labels = {"model": "fraud", "version": version}
         past.grow("ml_requests_total", requests, outcome="ok", **labels)
-        for name in names:
-            left = requests
-            for bound in bounds:
-                within = left - generator.binomial(left, _slower(bound))
-                past.grow(f"{name}_bucket", within, le=f"{bound:g}", **labels)
+        for name in HISTOGRAMS:
+            for bound in BUCKETS:
+                slower = generator.binomial(requests, _slower(bound))
+                past.grow(f"{name}_bucket", requests - slower, le=f"{bound:g}", **labels)
             past.grow(f"{name}_bucket", requests, le="+Inf", **labels)
-    settings = spec.Canary.model_validate(
-        {"criteria": [{"metric": "latency", "name": f"stage-{i}", "histogram": n} for i, n in enumerate(names)]}
-    )
+    return past
+
+
+def _criteria() -> list[dict[str, object]]:
+    return [{"metric": "latency", "name": f"stage-{i}", "histogram": name} for i, name in enumerate(HISTOGRAMS)]
+
+
+def _speed(*, smoke: bool) -> list[Figure]:
+    """Seconds to a verdict from a real Prometheus, called as a function and asked for at the gate."""
+    size = 24 if smoke else LOOKS
+    settings = spec.Canary.model_validate({"criteria": _criteria()})
     question = Question(model="fraud", baseline="v1", canary="v2", start=START, end=START + size * STEP)
-    with tempfile.TemporaryDirectory() as folder, prometheus_with(past, Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as name, prometheus_with(_past(size), Path(name)) as url:
         client = prometheus.Client(url)
         times = []
         for _ in range(2 if smoke else 6):
             begun = time.perf_counter()
             counts, said = ask.ask(client, question, settings, interval=STEP)
             times.append(time.perf_counter() - begun)
-        if len(counts.counted) != len(names) or counts.baseline_requests.size != size:
-            raise RuntimeError(f"the verdict is not of {len(names)} criteria: {said.reason}")
-    name = "verdict from Prometheus, 60 min x 10 criteria x 15 buckets, slowest"
-    return [_figure(name, 1, max(times[1:]), "s", "less")]
+        if len(counts.counted) != len(HISTOGRAMS) or counts.baseline_requests.size != size:
+            raise RuntimeError(f"the verdict is not of {len(HISTOGRAMS)} criteria: {said.reason}")
+        with _gate(url, Path(name)) as gate:
+            one = [_answered(gate, size) for _ in range(2 if smoke else 40)]
+            with ThreadPoolExecutor(8) as pool:
+                many = list(pool.map(lambda _: _answered(gate, size), range(8 if smoke else 160)))
+    with tempfile.TemporaryDirectory() as name, _hanging() as url, _gate(url, Path(name)) as gate:
+        hanging = [_answered(gate, size)[0] for _ in range(1 if smoke else 5)]
+    undecided = sum(why for _, why in (*one, *many))
+    return [
+        _figure("verdict from Prometheus, 60 min x 10 criteria x 15 buckets, slowest", 1, max(times[1:]), "s", "less"),
+        _figure("the same at the gate, slowest", 1, max(took for took, _ in one), "s", "less"),
+        _figure("the same at the gate, 8 at once, slowest", 1, max(took for took, _ in many), "s", "less"),
+        _figure(f"of these {len(one) + len(many)}, without an answer in time", 0, undecided, "answers", "less"),
+        _figure("the gate while Prometheus hangs, slowest", 1, max(hanging), "s", "less"),
+    ]
+
+
+@contextmanager
+def _gate(prometheus_url: str, folder: Path) -> Iterator[str]:
+    """URL of a gate as a process."""
+    document = {
+        "apiVersion": "midwatch/v1",
+        "platform": "bench",
+        "prometheus": {"url": prometheus_url},
+        "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
+        "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
+        "models": [
+            {"name": "fraud", "owner": "ml", "task": "classification", "canary": {"criteria": _criteria()}},
+        ],
+    }
+    (folder / "platform.yaml").write_text(yaml.safe_dump(document))
+    port = free_port()
+    command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(folder / "platform.yaml")]
+    command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/readyz")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answered(gate: str, size: int) -> tuple[float, bool]:
+    """Seconds to an answer, and whether it was given up for time."""
+    times = {"start": moment(START), "end": moment(START + size * STEP)}
+    body = json.dumps({"model": "fraud", "baseline": "v1", "canary": "v2", **times}).encode()
+    begun = time.perf_counter()
+    with urllib.request.urlopen(urllib.request.Request(f"{gate}/verdict", body), timeout=30) as response:
+        said = json.load(response)
+    return time.perf_counter() - begun, "answer" in said["reason"] or "busy" in said["reason"]
+
+
+@contextmanager
+def _hanging() -> Iterator[str]:
+    """URL of something that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(100)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _whole() -> list[Figure]:
+    """One run of everything: real Prometheus, model servers under load, a good canary and a bad one at the gate."""
+    command = [sys.executable, "-m", "midwatch.cli", "up", "-f", "examples/flights/platform.yaml"]
+    done = subprocess.run([*command, "--duration", "60s", "--json"], capture_output=True, check=False)
+    said = {one["canary"]: one for one in json.loads(done.stdout)["canaries"]}
+    right = sum(said[name]["verdict"] == verdict for name, verdict in (("v3", "pass"), ("v2", "fail")))
+    return [
+        _figure("flights, real servers: right verdicts on a good and a bad canary", 2, right, "verdicts", "more"),
+        _figure("flights: the good one passed after", 60, said["v3"]["decided_after_seconds"] or NEVER, "s", "less"),
+        _figure("flights: the bad one failed after", 60, said["v2"]["decided_after_seconds"] or NEVER, "s", "less"),
+    ]
 
 
 def run(*, smoke: bool) -> Sequence[Figure | Comparison]:
     """Every figure, and the table of rules."""
     runs = 20 if smoke else 1000
     found: list[Figure | Comparison] = [*_honesty(runs), *_quickness(runs), *_speed(smoke=smoke)]
+    if not smoke:
+        found += _whole()
     found.append(_compared(10 if smoke else 400, lambda name: print(f"  rules: {name}", file=sys.stderr)))
     return found

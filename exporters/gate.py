@@ -47,6 +47,10 @@ _JSON = "application/json"
 _log = logging.getLogger(__name__)
 
 
+Judged = tuple[Counts, Judgement, dict[str, Any]]
+"""Counts, judgement, and the answer that is made of them."""
+
+
 class QuestionError(Exception):
     """A question that cannot be understood; answered with 400."""
 
@@ -74,7 +78,7 @@ class Gate:
         self._client = Client(url, timeout=timeout, retries=0)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="judge")
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: a record follows the one before it
-        self._waiting = 0
+        self._working: dict[Question, asyncio.Future[Judged]] = {}
         self._connections = http.Connections(self._handle, http.Limits(max_body=MAX_BODY, max_connections=1000))
         self._tasks: set[asyncio.Task[None]] = set()
         self.published = Published()
@@ -141,20 +145,21 @@ class Gate:
             self.published.count("refused", time.perf_counter() - begun)
             _error(respond, HTTPStatus.BAD_REQUEST, str(error))
             return
-        counts, said = await self._judged(question, settings, interval)
-        answer = view.evidence(counts, settings, said)
+        counts, said, answer = await self._judged(question, settings, interval)
         answer = await asyncio.get_running_loop().run_in_executor(self._recorder, self._recorded, question, answer)
         self.published.publish(counts, said, answer["verdict"])
         respond(HTTPStatus.OK, json.dumps(answer).encode(), _JSON)
         self.published.count(answer["verdict"], time.perf_counter() - begun)
 
-    async def _judged(self, question: Question, settings: spec.Canary, interval: float) -> tuple[Counts, Judgement]:
-        if self._waiting >= MAX_WAITING:
-            return _undecided(question, settings, interval, f"the gate is busy with {self._waiting} questions")
-        self._waiting += 1
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._workers, lambda: ask.ask(self._client, question, settings, interval=interval))
-        work.add_done_callback(self._done)
+    async def _judged(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
+        work = self._working.get(question)
+        if work is None:
+            if len(self._working) >= MAX_WAITING:
+                why = f"the gate is busy with {len(self._working)} questions"
+                return _undecided(question, settings, interval, why)
+            work = asyncio.get_running_loop().run_in_executor(self._workers, self._judge, question, settings, interval)
+            self._working[question] = work  # who asks the same meanwhile gets the same answer
+            work.add_done_callback(lambda done: self._done(question, done))
         try:
             return await asyncio.wait_for(asyncio.shield(work), self._options.deadline)
         except TimeoutError:
@@ -164,8 +169,12 @@ class Gate:
             _log.exception("judging failed")
             return _undecided(question, settings, interval, f"the judge failed: {type(error).__name__}")
 
-    def _done(self, work: asyncio.Future[Any]) -> None:
-        self._waiting -= 1
+    def _judge(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
+        counts, said = ask.ask(self._client, question, settings, interval=interval)
+        return counts, said, view.evidence(counts, settings, said)
+
+    def _done(self, question: Question, work: asyncio.Future[Any]) -> None:
+        del self._working[question]
         if not work.cancelled():
             work.exception()  # seen, also when nobody waits for it any more
 
@@ -226,9 +235,10 @@ def _fields(request: http.Request) -> dict[str, Any]:
     return found
 
 
-def _undecided(question: Question, settings: spec.Canary, interval: float, why: str) -> tuple[Counts, Judgement]:
+def _undecided(question: Question, settings: spec.Canary, interval: float, why: str) -> Judged:
     counts = ask.unanswered(question, interval, why)
-    return counts, judge.judge(counts, settings)
+    said = judge.judge(counts, settings)
+    return counts, said, view.evidence(counts, settings, said)
 
 
 def _error(respond: http.Respond, status: HTTPStatus, text: str) -> None:

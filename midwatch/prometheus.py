@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from midwatch.errors import MidwatchError
 from midwatch.spec.values import format_duration
@@ -51,6 +53,14 @@ class Line:
     labels: Mapping[str, str]
     points: tuple[tuple[float, float], ...]
     histograms: tuple[tuple[float, Mapping[str, Any]], ...] = ()
+
+
+def _points(values: Sequence[tuple[float, str]]) -> tuple[tuple[float, float], ...]:
+    """Times and values; there may be many, so without a step of Python for each."""
+    if not values:
+        return ()
+    times, texts = zip(*values, strict=True)
+    return tuple(zip(map(float, times), map(float, texts), strict=True))
 
 
 class Client:
@@ -116,7 +126,7 @@ class Client:
         return [
             Line(
                 labels=series["metric"],
-                points=tuple((float(at), float(value)) for at, value in series.get("values", ())),
+                points=_points(series.get("values", ())),
                 histograms=tuple((float(at), value) for at, value in series.get("histograms", ())),
             )
             for series in data["result"]
@@ -148,8 +158,8 @@ class Client:
         except requests.exceptions.RequestException as error:
             raise UnreachableError(query, f"{self._url}: no answer: {type(error).__name__}") from error
         try:
-            document = response.json()
-        except ValueError as error:
+            document = msgspec.json.decode(response.content)
+        except (ValueError, UnicodeDecodeError) as error:
             raise UnreachableError(query, f"{self._url}: {response.status_code} and no JSON") from error
         if response.status_code in (400, 422):
             raise RejectedError(query, str(document.get("error", document)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -24,6 +25,8 @@ from monitors.canary.increments import Axis, Increments, Labels
 from monitors.canary.ratio import Ints
 
 CHUNK_SECONDS = 21600.0
+AT_ONCE = 4
+"""Questions to Prometheus that are open together."""
 MAX_LOOKS = 5000
 """Intervals of a long analysis are made longer until there are at most so many."""
 SETTLE_SECONDS = 10.0
@@ -115,22 +118,31 @@ class Fetcher:
     def _own(self, metric: metrics.Metric, suffix: str = "") -> str:
         return str(promql.select(metric, suffix, model=self._question.model))
 
-    def _ask(self, selector: str) -> _Asked:
-        if selector not in self._asked:
-            sides = [self._samples(promql.narrowed(selector, self._matcher(arm))) for arm in ("baseline", "canary")]
-            self._asked[selector] = _Asked(baseline=sides[0], canary=sides[1])
+    def _ask(self, selectors: Sequence[str]) -> None:
+        """Ask all that was not asked yet, some at once: Prometheus computes while we read."""
+        new = [selector for selector in dict.fromkeys(selectors) if selector not in self._asked]
+        narrowed = [promql.narrowed(one, self._matcher(arm)) for one in new for arm in ("baseline", "canary")]
+        for asked in narrowed:
+            self._queries += [f"{asked}{_range(begin, until)} @ {until:.3f}" for begin, until in self._chunks()]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            answers = iter(list(pool.map(self._samples, narrowed)))
+        for selector in new:
+            self._asked[selector] = _Asked(baseline=next(answers), canary=next(answers))
             self._check_arms(selector, self._asked[selector])
-        return self._asked[selector]
+
+    def _chunks(self) -> list[tuple[float, float]]:
+        """Stretches of time that are asked for one by one, beginning a little before the start."""
+        begin, found = self._axis.start - 3 * self._axis.step, []
+        while begin < self._axis.end:
+            found.append((begin, min(self._axis.end, begin + CHUNK_SECONDS)))
+            begin = found[-1][1]
+        return found
 
     def _samples(self, selector: object) -> list[Line]:
-        begin, end = self._axis.start - 3 * self._axis.step, self._axis.end
         pieces: dict[Labels, list[Line]] = {}
-        while begin < end:
-            until = min(end, begin + CHUNK_SECONDS)
-            self._queries.append(f"{selector}[{format_duration(until - begin)}] @ {until:.3f}")
+        for begin, until in self._chunks():
             for line in self._source.samples(selector, start=begin, end=until):
                 pieces.setdefault(increments.labels_of(line), []).append(line)
-            begin = until
         return [_joined(lines) for lines in pieces.values()]
 
     def _known(self, asked: _Asked) -> None:
@@ -210,8 +222,7 @@ class Fetcher:
         for criterion in self._settings.criteria:
             if not isinstance(criterion, spec.Gauge):
                 selectors += self._selectors(criterion)
-        for selector in selectors:
-            self._ask(selector)
+        self._ask(selectors)
         self._times = sorted({at for one in self._asked.values() for side in one.sides() for at in _times(side)})
         for one in self._asked.values():
             self._known(one)
@@ -253,7 +264,8 @@ class Fetcher:
         return [self._own(metrics.OUTCOMES)]
 
     def _counted(self, selector: str) -> tuple[Increments, Increments]:
-        asked = self._ask(selector)
+        self._ask([selector])
+        asked = self._asked[selector]
         if any(line.histograms for side in asked.sides() for line in side):
             asked.baseline, asked.canary = native.to_classic(asked.baseline), native.to_classic(asked.canary)
         sides = [
@@ -390,6 +402,10 @@ class Fetcher:
 
 
 # Helpers of the arms' series ----------------------------------------------------------------------------------------
+
+
+def _range(begin: float, until: float) -> str:
+    return f"[{format_duration(until - begin)}]"
 
 
 def _joined(lines: Sequence[Line]) -> Line:

@@ -101,15 +101,14 @@ def _labels(labels: Mapping[str, str], *, without: Iterable[str] = ()) -> Labels
 def _count_target(
     found: Increments, lines: Sequence[Line], before: Mapping[Labels, float], was_scraping: Callable[[float], bool]
 ) -> None:
-    times = np.array(sorted({at for line in lines for at, _ in line.points}))
+    scraped = [np.array(line.points, dtype=float).reshape(-1, 2) for line in lines]
+    times = np.unique(np.concatenate([points[:, 0] for points in scraped]))
     if not times.size:
         return
-    place = {at: index for index, at in enumerate(times)}
     values = np.full((len(lines), times.size), math.nan)
-    for row, line in enumerate(lines):
-        for at, value in line.points:
-            values[row, place[at]] = value
-    _note_broken(found, lines, values)
+    for row, points in enumerate(scraped):
+        values[row, np.searchsorted(times, points[:, 0])] = points[:, 1]
+        _note_broken(found, lines[row], points[:, 1])
     values[~np.isfinite(values) | (values < 0)] = math.nan
     previous = _previous(lines, values, times, before, found.axis.start, was_scraping)
     fell = values < previous
@@ -150,13 +149,12 @@ def _previous(
     return previous
 
 
-def _note_broken(found: Increments, lines: Sequence[Line], values: Floats) -> None:
-    for line, row in zip(lines, values, strict=True):
-        said = [value for _, value in line.points]
-        if any(not math.isfinite(value) or value < 0 for value in said):
-            found.broken.append(f"{_shown(line)} has values that are no counts, such as NaN")
-        elif (np.abs(row - np.rint(row))[np.isfinite(row)] > WHOLE).any():
-            found.broken.append(f"{_shown(line)} does not count whole events")
+def _note_broken(found: Increments, line: Line, values: Floats) -> None:
+    told = values[np.isfinite(values) & (values >= 0)]
+    if told.size < values.size:
+        found.broken.append(f"{_shown(line)} has values that are no counts, such as NaN")
+    elif (np.abs(told - np.rint(told)) > WHOLE).any():
+        found.broken.append(f"{_shown(line)} does not count whole events")
 
 
 def _shown(line: Line) -> str:
