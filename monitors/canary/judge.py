@@ -76,7 +76,8 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
     }
     log_fail = _combined(counted, weighed, counts.baseline_requests.size)
     failed = bool(log_fail.max(initial=-math.inf) >= fail_level)
-    findings = [_counted(one, weighed, log_fail if failed else None, pass_level, settings) for one in counted]
+    blamed = _blamed(counted, weighed, log_fail, fail_level) if failed else set()
+    findings = [_counted(one, weighed, blamed, pass_level) for one in counted]
     classified = {one.name: _classified(one, counts) for one in gauges}
     score = _score(classified, gauges, settings.score)
     findings += [_gauge(one, counts, classified[one.name], score, settings.score) for one in gauges]
@@ -113,19 +114,13 @@ def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], int
 # One criterion -------------------------------------------------------------------------------------------------------
 
 
-def _counted(
-    criterion: spec.Counted,
-    weighed: dict[str, Evidence],
-    failing: Floats | None,
-    pass_level: float,
-    settings: spec.Canary,
-) -> Finding:
+def _counted(criterion: spec.Counted, weighed: dict[str, Evidence], blamed: set[str], pass_level: float) -> Finding:
     name = spec.name_of(criterion)
     evidence = weighed.get(name)
     if evidence is None:
         return Finding(name=name, metric=criterion.metric, verdict=Verdict.INCONCLUSIVE, reason="no counters")
     about = _about(evidence, name)
-    if failing is not None and _is_blamed(evidence, failing, criterion.weight / sum(_weights(settings))):
+    if name in blamed:
         limit = criterion.tolerated_ratio
         verdict, reason = Verdict.FAIL, f"{about}: more than {limit:g} times the baseline's share"
     elif evidence.reached_pass >= pass_level:
@@ -142,14 +137,19 @@ def _counted(
     )
 
 
-def _weights(settings: spec.Canary) -> list[float]:
-    return [one.weight for one in settings.criteria if not isinstance(one, spec.Gauge)]
-
-
-def _is_blamed(evidence: Evidence, failing: Floats, part: float) -> bool:
-    """Whether a criterion carries a tenth or more of the evidence at the look that has most of it."""
-    at = int(failing.argmax())
-    return bool(evidence.log_fail[at] + math.log(part) > failing[at] - math.log(10))
+def _blamed(
+    counted: Sequence[spec.Counted], weighed: dict[str, Evidence], log_fail: Floats, fail_level: float
+) -> set[str]:
+    """Criteria that would have failed the canary alone, or that carried most at the look with most evidence."""
+    total = math.log(sum(one.weight for one in counted))
+    at = int(log_fail.argmax())
+    parts = {
+        spec.name_of(one): weighed[spec.name_of(one)].log_fail + math.log(one.weight) - total
+        for one in counted
+        if spec.name_of(one) in weighed
+    }
+    alone = {name for name, part in parts.items() if part.max() >= fail_level}
+    return alone | {max(parts, key=lambda name: float(parts[name][at]))}
 
 
 def _about(evidence: Evidence, name: str) -> str:

@@ -82,7 +82,7 @@ def _evidence(counts: Counts, said: Judgement) -> dict[str, Any]:
     ends = np.minimum(np.arange(width, counts.baseline_requests.size + width, width), counts.baseline_requests.size) - 1
 
     def decades(path: Floats) -> Floats:
-        clipped: Floats = np.maximum(path[ends], -7.0) / math.log(10)
+        clipped: Floats = np.clip(path[ends], -said.fail_level, 3 * said.fail_level) / math.log(10)
         return clipped
 
     lines = [Line(kind="fail", name="against the canary", values=decades(said.log_fail))]
@@ -94,7 +94,7 @@ def _evidence(counts: Counts, said: Judgement) -> dict[str, Any]:
     rules = [(said.fail_level / math.log(10), "decided")]
     if said.pass_level != said.fail_level:
         rules = [(said.fail_level / math.log(10), "fail"), (said.pass_level / math.log(10), "pass")]
-    note = "a line that reaches the boundary decides, at any look"
+    note = "a line that reaches the boundary decides, at any look; drawn up to three times its height"
     return _chart("evidence, powers of ten", note, lines, counts, rules)
 
 
@@ -116,7 +116,7 @@ def _latencies(finding: Finding, data: Counted, alpha: float) -> dict[str, Any]:
         {"kind": kind, "path": _area(low, high)}
         for kind, (low, high) in zip(("baseline", "canary"), bands, strict=True)
     ]
-    step = max(1, len(labels) // 7)
+    step = math.ceil(len(labels) / 6)
     chart["labels"] = [
         {"x": _x(index, len(labels)), "anchor": _anchor(index, len(labels)), "text": f"{labels[index]} s"}
         for index in range(0, len(labels), step)
@@ -173,7 +173,7 @@ def _frame(
         "rules": [{"y": y(at), "name": name} for at, name in rules],
         "areas": [],
         "top": f"{high / 1.05 if high != 1.0 else high:.3g}",
-        "bottom": f"{low:.3g}",
+        "bottom": f"{low:.3g}" if abs(low) > 1e-9 else "0",
     }
 
 
