@@ -23,6 +23,7 @@ def gate(
     Writes its URL to standard error when it is ready. Exit code 2 when it cannot start as asked.
     """
     import logging
+    import sys
 
     import uvloop
 
@@ -31,6 +32,7 @@ def gate(
     from midwatch import telemetry
     from midwatch.spec import load
 
+    sys.setswitchinterval(0.001)  # judges in threads must not hold the answers of others up
     loaded = load.load_platform(platform)
     if prometheus is not None:
         loaded = loaded.model_copy(update={"prometheus": loaded.prometheus.model_copy(update={"url": prometheus})})

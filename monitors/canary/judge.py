@@ -244,6 +244,8 @@ def _by_score(score: mannwhitney.Score, settings: spec.Score, classified: mannwh
 def _traffic(counts: Counts, settings: spec.Canary) -> list[Doubt]:
     """Whether there is enough to judge."""
     baseline, canary = int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())
+    if not counts.baseline_requests.size and counts.doubts:
+        return []  # which say why
     if not counts.baseline_requests.size:
         return [Doubt(text="the first interval is not over", fatal=True)]
     if not canary and not baseline:
