@@ -11,11 +11,12 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import canary, exporter, render
+from benchmarks import alerts, canary, exporter, render
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
+    "alerts": alerts.run,
     "exporter": exporter.run,
     "render": render.run,
     "drift": speed.run,

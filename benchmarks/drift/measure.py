@@ -24,19 +24,20 @@ def cost(work: Callable[[], object], *, runs: int = 3) -> Cost:
     """Run some work as often as told."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc(5))
-    before = _status("VmRSS")
+    before = status("VmRSS")
     walls, cpus, peak = [], [], 0.0
     for _ in range(runs):
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-        peak = peak or _status("VmHWM") - before
+        peak = peak or status("VmHWM") - before
     return Cost(wall=statistics.median(walls), cpu=statistics.median(cpus), peak=peak)
 
 
-def _status(name: str) -> float:
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+def status(name: str, process: int | str = "self") -> float:
+    """MiB that the kernel states of a process (proc(5)); RuntimeError when it has ended."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.M)
     if found is None:
-        raise RuntimeError(f"/proc/self/status has no {name}")
+        raise RuntimeError(f"process {process} has no {name}")
     return int(found[1]) / 1024

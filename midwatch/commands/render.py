@@ -52,12 +52,13 @@ def render(
 
 def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
+    from alerts import cluster
     from alerts import render as alerts
     from monitors.canary import argo
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
         Target.FILES: [alerts.render_files, argo.render_files],
-        Target.KUBERNETES: [argo.render_files],
+        Target.KUBERNETES: [cluster.render_objects, argo.render_files],
     }
     made: dict[str, str] = {}
     for make in makers[target]:

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.base import Finding, LabelName, Name, Strict
 from midwatch.spec.values import Duration, Objective, Ratio
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
-
-Finding = tuple[tuple[str | int, ...], str, str]
-"""Place, message, remedy."""
 
 Direction = Literal["increase", "decrease", "either"]
 """Which change of the events' share does harm."""

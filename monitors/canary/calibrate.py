@@ -54,7 +54,7 @@ def pods(
 ) -> list[str]:
     """Values of the label `by` that the version's pods had."""
     fetcher = fetch.Fetcher(source, Question(model=model, baseline=version, canary=version), settings)
-    selector = promql.narrowed(fetcher.traffic_selector(), promql.equals(settings.label, version))
+    selector = promql.narrowed(fetcher.traffic_selector(), promql.matcher(settings.label, version))
     expr = f"count by ({by}) (last_over_time({selector}[{format_duration(history)}]))"
     return sorted({sample.labels[by] for sample in source.query(expr, at=end) if by in sample.labels})
 
@@ -78,8 +78,8 @@ def compare(
     for pod in found[:MAX_PODS]:
         progress(pod)
         arms = spec.Selectors(
-            baseline=f"{promql.equals(settings.label, version)}, {promql.differs(by, pod)}",
-            canary=f"{promql.equals(settings.label, version)}, {promql.equals(by, pod)}",
+            baseline=f"{promql.matcher(settings.label, version)}, {promql.matcher(by, promql.not_equal(pod))}",
+            canary=f"{promql.matcher(settings.label, version)}, {promql.matcher(by, pod)}",
         )
         within = settings.model_copy(update={"selectors": arms, "criteria": counted})
         question = Question(model=model, baseline=f"others than {pod}", canary=pod, start=start, end=end)

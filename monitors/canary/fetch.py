@@ -108,10 +108,10 @@ class Fetcher:
     def _matcher(self, arm: str) -> str:
         names = {"baseline": self._question.baseline, "canary": self._question.canary}
         if self._settings.selectors is None:
-            return promql.equals(self._settings.label, names[arm])
+            return promql.matcher(self._settings.label, names[arm])
         text: str = getattr(self._settings.selectors, arm)
         for name, value in names.items():
-            quoted = promql.equals("x", value).removeprefix('x="').removesuffix('"')
+            quoted = promql.matcher("x", value).removeprefix('x="').removesuffix('"')
             text = text.replace("{" + name + "}", quoted)
         return text
 
@@ -159,7 +159,7 @@ class Fetcher:
 
     def _fixed(self, lines: Sequence[Line]) -> list[str]:
         models = {line.labels.get("model") for line in lines}
-        return [promql.equals("model", self._question.model)] if models == {self._question.model} else []
+        return [promql.matcher("model", self._question.model)] if models == {self._question.model} else []
 
     # Since when ------------------------------------------------------------------------------------------------------
 

@@ -244,23 +244,21 @@ def _by_score(score: mannwhitney.Score, settings: spec.Score, classified: mannwh
 def _traffic(counts: Counts, settings: spec.Canary) -> list[Doubt]:
     """Whether there is enough to judge."""
     baseline, canary = int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())
-    if not counts.baseline_requests.size and counts.doubts:
-        return []  # which say why
     if not counts.baseline_requests.size:
-        return [Doubt(text="the first interval is not over", fatal=True)]
-    if not canary and not baseline:
-        return [Doubt(text="no traffic on either arm", fatal=True)]
-    if not canary:
-        return [Doubt(text=f"{counts.canary} has not received traffic", fatal=True)]
-    if not baseline:
-        return [Doubt(text=f"the baseline {counts.baseline} receives no traffic", fatal=True)]
-    few = min(canary, baseline)
-    if few < settings.min_requests:
+        # An answer without an interval says itself why.
+        why = "" if counts.doubts else "the first interval is not over"
+    elif not canary and not baseline:
+        why = "no traffic on either arm"
+    elif not canary:
+        why = f"{counts.canary} has not received traffic"
+    elif not baseline:
+        why = f"the baseline {counts.baseline} receives no traffic"
+    elif (few := min(canary, baseline)) < settings.min_requests:
         arm = counts.canary if canary <= baseline else counts.baseline
-        return [
-            Doubt(text=f"too little traffic: {few} requests of {arm}, {settings.min_requests} are needed", fatal=True)
-        ]
-    return []
+        why = f"too little traffic: {few} requests of {arm}, {settings.min_requests} are needed"
+    else:
+        why = ""
+    return [Doubt(text=why, fatal=True)] if why else []
 
 
 def _criteria_doubts(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doubt]:

@@ -1,0 +1,337 @@
+"""`midwatch alerts`: who gets an alert and why, what is wrong with rules and routes, proofs, and imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from midwatch.errors import Exit, MidwatchError
+
+if TYPE_CHECKING:
+    from alerts.amconfig import Config
+    from alerts.proofs.prove import Proved
+    from alerts.routing import Delivery
+    from midwatch.spec import model as spec
+
+app = typer.Typer(
+    help="Who gets an alert and why; what is wrong with rules and routes; proofs; imports.",
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+PlatformFile = Annotated[Path | None, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
+ConfigFile = Annotated[Path | None, typer.Option("--alertmanager", help="Any Alertmanager configuration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+# Routes ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def route(
+    labels: Annotated[list[str] | None, typer.Argument(help="Labels of the alert: alertname=X severity=page …")] = None,
+    platform: PlatformFile = None,
+    alertmanager: ConfigFile = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="When, such as 2026-12-01T03:00:00+01:00; now without it.")
+    ] = None,
+    firing: Annotated[
+        list[str] | None, typer.Option(help="Another alert that fires then, as label=value,label=value; may repeat.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every alert of the platform.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show which receivers an alert reaches, by which path, and what mutes or inhibits it.
+
+    Exit code 0 when there is an answer, 2 for input that cannot be used.
+    """
+    import json
+
+    config, loaded = _routes_of(platform, alertmanager)
+    others = [_labels(text.split(",")) for text in firing or ()]
+    if every == bool(labels):
+        raise MidwatchError("give the labels of one alert, or --all")
+    asked = _every_alert(loaded) if every else {"": _labels(labels or ())}
+    when = _time(at)
+    answers = {name: _answer(config, wanted, when, others) for name, wanted in asked.items()}
+    if as_json:
+        documents = [
+            {"labels": asked[name], "deliveries": [_as_document(one) for one in found]}
+            for name, found in answers.items()
+        ]
+        typer.echo(json.dumps({"at": when.isoformat(), "alerts": documents}))
+    elif every:
+        _show_all(answers)
+    else:
+        for found in answers.values():
+            _show(found)
+
+
+def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, spec.Platform | None]:
+    """Configuration to follow: the given one, else the platform's own."""
+    from alerts import amconfig, routes, yamlfile
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform) if platform else None
+    if alertmanager:
+        return amconfig.load(alertmanager), loaded
+    if loaded is None:
+        raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
+    return amconfig.parse(yamlfile.dump(routes.alertmanager(loaded)), "alertmanager/alertmanager.yml"), loaded
+
+
+def _labels(words: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise MidwatchError(f"{word!r} is not a label; write label=value")
+        found[name.strip()] = value.strip().strip('"')
+    return found
+
+
+def _time(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now().astimezone()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MidwatchError(f"--at: {text!r} is not a time such as 2026-12-01T03:00:00+01:00") from error
+    if found.tzinfo is None:
+        raise MidwatchError(f"--at: {text!r} has no time zone; write Z or an offset such as +01:00")
+    return found
+
+
+def _every_alert(platform: spec.Platform | None) -> dict[str, dict[str, str]]:
+    from alerts import inventory
+
+    if platform is None:
+        raise MidwatchError("--all needs the platform file whose alerts are meant: -f")
+    return {entry.title: entry.labels for entry in inventory.entries(platform)}
+
+
+def _answer(
+    config: Config, labels: Mapping[str, str], at: datetime, firing: Sequence[Mapping[str, str]]
+) -> list[Delivery]:
+    from alerts import routing
+
+    return routing.route(config, labels, at=at, firing=firing)
+
+
+def _why(delivery: Delivery) -> str:
+    """What keeps a delivery from being told, or an empty text."""
+    if delivery.muted_by:
+        return f"muted: {delivery.muted_by} is now"
+    if delivery.inactive:
+        return f"muted: none of {', '.join(delivery.inactive)} is now"
+    if delivery.inhibited_by:
+        inhibition, source = delivery.inhibited_by
+        by = " ".join(f"{name}={value}" for name, value in sorted(source.items()))
+        return f"inhibited by {by} (inhibit_rules[{inhibition.place[-1]}])"
+    return "" if delivery.integrations else "no integration: reaches nobody"
+
+
+def _path(delivery: Delivery) -> list[str]:
+    return ["{" + ", ".join(map(str, route.matchers)) + "}" if route.matchers else "default" for route in delivery.path]
+
+
+def _as_document(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "receiver": delivery.receiver,
+        "integrations": list(delivery.integrations),
+        "told": delivery.is_told,
+        "why_not": _why(delivery),
+        "path": _path(delivery),
+        "group": dict(delivery.group),
+        "repeats_every_seconds": delivery.repeats_every,
+    }
+
+
+def _show(deliveries: Sequence[Delivery]) -> None:
+    from midwatch.spec.values import format_duration
+
+    for delivery in deliveries:
+        typer.echo(f"{delivery.receiver} ({', '.join(delivery.integrations) or '-'}): {_why(delivery) or 'told'}")
+        for depth, step in enumerate(_path(delivery)):
+            typer.echo(f"{'  ' * (depth + 1)}{step}")
+        group = " ".join(f"{name}={value}" for name, value in delivery.group.items())
+        typer.echo(f"  grouped by {group or 'nothing'}; again every {format_duration(delivery.repeats_every)}")
+
+
+def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("alert", "receiver", "by", "now"):
+        table.add_column(column, overflow="fold")
+    for name, found in answers.items():
+        for delivery in found:
+            integrations = ", ".join(delivery.integrations) or "-"
+            table.add_row(name, delivery.receiver, integrations, _why(delivery) or "told")
+    Console().print(table)
+
+
+# Checks ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def check(
+    platform: PlatformFile = None,
+    alertmanager: ConfigFile = None,
+    version: Annotated[
+        str | None, typer.Option("--alertmanager-version", help="Version it is for, such as 0.27; amtool's without it.")
+    ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option(help="Prometheus that has the metrics, such as http://127.0.0.1:9090.")
+    ] = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="The files of secrets have to be here.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find what works otherwise than it looks in rules and routes: the platform's, or those of any Alertmanager.
+
+    Exit code 0 when clean, 1 with findings, 2 for input that cannot be used.
+    """
+    import json
+    from dataclasses import asdict
+
+    from alerts.lint import everything
+
+    found = everything.look_at(
+        platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
+    )
+    if as_json:
+        document = {"ok": not found.findings, "findings": [asdict(one) for one in found.findings],
+                    "unjudged_metrics": found.unjudged}  # fmt: skip
+        typer.echo(json.dumps(document))
+    else:
+        for one in found.findings:
+            typer.echo(str(one))
+        if found.unjudged:
+            names = ", ".join(found.unjudged)
+            typer.echo(f"not judged, as no Prometheus was asked (--prometheus): {names}", err=True)
+        if not found.findings:
+            typer.echo("no findings", err=True)
+    raise typer.Exit(Exit.FAIL if found.findings else Exit.PASS)
+
+
+def _live(url: str) -> frozenset[str]:
+    """Names of the metrics that a Prometheus has now."""
+    from midwatch.prometheus import Client
+
+    samples = Client(url).query('count by (__name__) ({__name__!=""})')
+    return frozenset(sample.labels["__name__"] for sample in samples)
+
+
+# Proofs ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def prove(
+    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the generated promtool tests and their rules.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An alert without a proof fails.")] = False,
+    alert: Annotated[list[str] | None, typer.Option(help="Only alerts of this name; may repeat.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove every alert: series that fire it within its stated time, series under which it is silent, and its route.
+
+    Exit code 0 when all are proven, 1 when one fails (with --strict, also when one has no proof), 3 when one has none.
+    """
+    import json
+
+    from alerts.proofs import prove as proofs
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    found = _proved(loaded, alert or [])
+    if not found:
+        raise MidwatchError(f"there is no alert {', '.join(alert or [])}")
+    if output:
+        _write_tests(found, output)
+    counts = {outcome: sum(one.outcome is outcome for one in found) for outcome in proofs.Outcome}
+    failed = counts[proofs.Outcome.FAILED] + (counts[proofs.Outcome.UNPROVEN] if strict else 0)
+    code = Exit.FAIL if failed else Exit.INCONCLUSIVE if counts[proofs.Outcome.UNPROVEN] else Exit.PASS
+    if as_json:
+        totals = {outcome.value: number for outcome, number in counts.items()}
+        typer.echo(json.dumps({**totals, "alerts": [proofs.as_document(one) for one in found], "exit": int(code)}))
+    else:
+        _show_proofs(found)
+    raise typer.Exit(code)
+
+
+def _proved(platform: spec.Platform, names: Sequence[str]) -> list[Proved]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from alerts.proofs import prove as proofs
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("proving", total=len(proofs.chosen(platform, names)))
+        return proofs.prove(platform, names, lambda _: progress.advance(task))
+
+
+def _write_tests(found: Sequence[Proved], folder: Path) -> None:
+    from midwatch import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        if one.test:
+            files.replace(folder / f"{one.file}.test.yml", one.test.encode())
+            files.replace(folder / f"{one.file}.rules.yml", one.rules.encode())
+
+
+def _show_proofs(found: Sequence[Proved]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("alert", "outcome", "fires within", "to"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        within = "-" if one.within is None else f"{one.within:g} s"
+        table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
+    console = Console()
+    console.print(table)
+    for one in found:
+        if one.reason:
+            console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)
+    proven = sum(one.outcome.value == "proven" for one in found)
+    console.print(f"{proven} of {len(found)} alerts proven")
+
+
+# Imports -----------------------------------------------------------------------------------------------------------
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Sloth, OpenSLO or Pyrra file, of one or more documents.")],
+    owner: Annotated[str, typer.Option(help="Owner of the objectives.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Rule file to write; printed without it.")
+    ] = None,
+    sloth: Annotated[bool, typer.Option("--sloth", help="Keep Sloth's names and expressions.")] = False,
+) -> None:
+    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra into a rule file.
+
+    What cannot be translated is refused with its line and reason, and nothing is written. Exit code 0, or 2.
+    """
+    from alerts import yamlfile
+    from alerts.imports import files as imports
+    from midwatch import files
+
+    document = imports.translate(file, owner, compatibility="sloth" if sloth else None)
+    text = yamlfile.dump(document)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise MidwatchError(f"{output} is there already; give another file, or move it away")
+    files.replace(output, text.encode())
+    typer.echo(f"{output} written; name it in rule_files of the platform file", err=True)
