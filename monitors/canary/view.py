@@ -140,7 +140,7 @@ def show(counts: Counts, said: Judgement) -> None:
     console.print(table)
     console.print(f"{counts.canary} against {counts.baseline}, {moment(counts.start)} to {moment(counts.end)}")
     console.print(_word(said), style=_STYLES[said.verdict])
-    console.print(said.reason, highlight=False)
+    console.print(said.reason, highlight=False, soft_wrap=True)
     for note in counts.notes:
         console.print(f"note: {note}", style="dim", highlight=False)
     if (needed := _needs(said.needs, counts)) is not None:

@@ -83,6 +83,20 @@ def test_an_analysis_begins_with_the_canarys_first_traffic_after_it_was_idle() -
     assert counts.canary_requests.sum() > 5000
 
 
+def test_arms_are_told_apart_by_a_pod_template_hash_or_by_own_selectors() -> None:
+    past = calm()
+    for key, points in list(past.series.items()):
+        labels = dict(key)
+        pods = "5d4f" if labels["version"] == "v1" else "77c9"
+        past.series[tuple(sorted({**labels, "version": "latest", "pods": pods, "job": f"j-{pods}"}.items()))] = points
+        del past.series[key]
+    question = Question(model="fraud", baseline="5d4f", canary="77c9", start=START)
+    assert judged(past, question=question, label="pods").verdict == "pass"
+    own = {"baseline": 'job="j-{baseline}"', "canary": 'job="j-{canary}"'}
+    assert judged(past, question=question, selectors=own).verdict == "pass"
+    assert judged(past, question=question).verdict == "inconclusive"
+
+
 # What is odd ---------------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +432,17 @@ def test_a_real_prometheus_gives_the_same_counts_and_the_same_verdict(tmp_path: 
 def _replayed(client: prometheus.Client, question: Question, criteria: object) -> tuple:
     counts, said = ask.ask(client, question, criteria, interval=STEP)
     return counts, criteria, said
+
+
+def test_an_answer_that_may_be_partial_is_inconclusive() -> None:
+    class Partial(Past):
+        def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
+            raise prometheus.PartialError(str(selector), "the answer may be partial: a store is down")
+
+    past = Partial(END + 12)
+    past.series = calm().series
+    said = judged(past)
+    assert (said.verdict, "a store is down" in said.reason) == ("inconclusive", True)
 
 
 def test_a_prometheus_that_is_down_is_inconclusive() -> None:

@@ -195,6 +195,10 @@ def test_a_verdict_is_given_again_from_its_own_document(saved: Path, tmp_path: P
     assert re.fullmatch("[0-9a-f]{64}", said["digest"])
     assert midwatch("canary", "judge", "--counts", saved, "--metric", "errors") == 0
     assert "pass" in capsys.readouterr().out
+    assert midwatch("canary", "judge", "--counts", saved, "--metric", "latency", "--two-sided") == 1
+    two_sided = capsys.readouterr().out
+    assert "different" in two_sided
+    assert "is higher on the canary" in " ".join(two_sided.split())
 
 
 @pytest.mark.parametrize(
