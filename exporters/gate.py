@@ -30,7 +30,7 @@ from midwatch.errors import InvalidInputError
 from midwatch.prometheus import Client
 from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
-from monitors.canary import ask, judge, view
+from monitors.canary import ask, band, judge, view
 from monitors.canary.counts import Counts, moment, parse_moment
 from monitors.canary.fetch import Question
 from monitors.canary.judge import Judgement, Verdict
@@ -96,7 +96,7 @@ class Gate:
         except OSError as error:
             where = f"{self._options.host}:{self._options.port}"
             raise guard.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
-        await loop.run_in_executor(self._workers, self._client.prepare)
+        await loop.run_in_executor(self._workers, self._warm_up)
         expiry = asyncio.create_task(self._connections.expire())
         host, port = server.sockets[0].getsockname()[:2]
         started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
@@ -109,6 +109,13 @@ class Gate:
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._recorder.shutdown()
         self._audit.close()
+
+    def _warm_up(self) -> None:
+        """Compute and import what the first question would wait for."""
+        self._client.prepare()
+        for model in self._options.platform.models:
+            if model.canary is not None:
+                band.constant(float(model.canary.false_alarm) / 2)
 
     # Requests ----------------------------------------------------------------------------------------------------
 
