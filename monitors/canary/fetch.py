@@ -25,6 +25,8 @@ from monitors.canary.increments import Axis, Increments, Labels
 from monitors.canary.ratio import Ints
 
 CHUNK_SECONDS = 21600.0
+LONGEST_SECONDS = 31 * 86400.0
+"""A longer analysis would ask Prometheus for more than anybody waits for."""
 AT_ONCE = 4
 """Questions to Prometheus that are open together."""
 MAX_LOOKS = 5000
@@ -74,6 +76,8 @@ def fetch(source: Source, question: Question, settings: spec.Canary, *, interval
         return fetcher.nothing(end, interval, f"{question.canary} has not received traffic")
     if start >= now:
         return fetcher.nothing(start, interval, f"the analysis begins at {moment(start)}, which is not yet")
+    if end - start > LONGEST_SECONDS:
+        return fetcher.nothing(start, interval, f"more than {format_duration(LONGEST_SECONDS)} are not analysed")
     step = interval * max(1, math.ceil((end - start) / interval / MAX_LOOKS))
     axis = Axis(start=start, step=step, size=max(0, math.floor((end - start) / step + 1e-9)))
     return fetcher.counts(axis) if axis.size else fetcher.nothing(start, interval, "the first interval is not over")

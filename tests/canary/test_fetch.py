@@ -233,6 +233,8 @@ def test_a_canary_without_traffic_or_too_little_is_inconclusive_with_what_is_mis
 def test_a_clock_that_is_wrong_does_not_decide() -> None:
     later = Question(model="fraud", baseline="v1", canary="v2", start=END + 3600)
     assert "not yet" in judged(calm(), question=later).reason
+    ancient = Question(model="fraud", baseline="v1", canary="v2", start=0.0)
+    assert "31d are not analysed" in judged(calm(), question=ancient).reason
     past = calm()
     past.now = START + 3  # Prometheus' clock stepped back
     assert (said := judged(past)).verdict == "inconclusive", said.reason
