@@ -179,3 +179,12 @@ def test_a_canary_section_that_is_wrong_is_named_with_its_line(
     assert (ended.value.code, told in errors) == (2, True), errors
     assert f"{file}:" in errors
     assert not (tmp_path / "build").exists()
+
+
+def test_prometheus_scrapes_the_gate_where_there_is_a_canary(make_document: Any, make_platform: Any) -> None:
+    def jobs(platform: spec.Platform) -> dict[str, Any]:
+        configuration = yaml.safe_load(rendered_files(platform)["prometheus/prometheus.yml"])
+        return {one["job_name"]: one["static_configs"][0]["targets"] for one in configuration["scrape_configs"]}
+
+    assert jobs(platform_of(make_document))["midwatch-gate"] == ["127.0.0.1:9600"]
+    assert "midwatch-gate" not in jobs(make_platform())
