@@ -38,9 +38,12 @@ def render(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
 ) -> None:
     """Write what each folder makes of the platform file. The same input gives the same bytes."""
+    from alerts import check
     from midwatch.spec import load
 
-    rendered = rendered_files(load.load_platform(platform), target)
+    loaded = load.load_platform(platform)
+    rendered = rendered_files(loaded, target)
+    check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
@@ -54,11 +57,12 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import cluster
     from alerts import render as alerts
+    from chaos import experiments, manifests
     from monitors.canary import argo
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
-        Target.FILES: [alerts.render_files, argo.render_files],
-        Target.KUBERNETES: [cluster.render_objects, argo.render_files],
+        Target.FILES: [alerts.render_files, argo.render_files, experiments.render_files],
+        Target.KUBERNETES: [cluster.render_objects, argo.render_files, manifests.render_files],
     }
     made: dict[str, str] = {}
     for make in makers[target]:

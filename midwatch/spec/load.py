@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import alerting, canary
+from midwatch.spec import alerting, canary, chaos
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 
@@ -381,4 +381,9 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
 
 
-_CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (*alerting.CHECKS, _check_models, canary.check)
+_CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
+    *alerting.CHECKS,
+    _check_models,
+    canary.check,
+    chaos.find_problems,
+)

@@ -14,6 +14,7 @@ from midwatch import metrics
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
+from midwatch.spec.chaos import Chaos
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import RuleFile
@@ -181,13 +182,15 @@ class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
     `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
-    `metrics` a path that Prometheus scrapes.
+    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves.
     """
 
     name: Name
     command: Annotated[list[str], Field(min_length=1)]
     ready: str | None = None
     metrics: str | None = None
+    model: Name | None = None
+    version: str | None = None
 
 
 class Local(Strict):
@@ -219,6 +222,7 @@ class Platform(Strict):
     rules: list[RuleFile] = []
     models: Annotated[list[Model], Field(min_length=1)]
     local: Local = Local()
+    chaos: Chaos | None = None
 
     @property
     def operator(self) -> str:
