@@ -212,35 +212,6 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
-# Records of objectives, by the rules of `alerts` ----------------------------------------------------------------------
-
-SLO_LABELS = ("model", "slo", "owner", "version")
-"""`version` only of objectives that are kept by version."""
-
-BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
-"""Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
-
-SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
-SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
-SLO_PERIOD_ERROR = _gauge(
-    "slo:period_error:ratio", "Bad events of the period by all its events; absent without any.", *SLO_LABELS
-)
-SLO_BUDGET_REMAINING = _gauge(
-    "slo:error_budget_remaining:ratio", "Share of the period's error budget that is left; negative when overspent.",
-    *SLO_LABELS,
-)  # fmt: skip
-SLO_TIME_TO_EXHAUSTION = _gauge(
-    "slo:time_to_exhaustion:seconds",
-    "Until the error budget is spent, if the last hour goes on; absent when it would never be.", *SLO_LABELS,
-)  # fmt: skip
-SLO_BURN_RATES = {
-    window: _gauge(
-        f"slo:burn_rate:ratio{window}",
-        "Error ratio of the window by the promised one; absent without traffic.", *SLO_LABELS,
-    )
-    for window in BURN_RATE_WINDOWS
-}  # fmt: skip
-
 # Canary ----------------------------------------------------------------------------------------------------------
 
 GATE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5)
@@ -270,6 +241,35 @@ CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
+
+# Records of objectives, by the rules of `alerts` ----------------------------------------------------------------------
+
+SLO_LABELS = ("model", "slo", "owner", "version")
+"""`version` only of objectives that are kept by version."""
+
+BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+"""Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
+
+SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
+SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
+SLO_PERIOD_ERROR = _gauge(
+    "slo:period_error:ratio", "Bad events of the period by all its events; absent without any.", *SLO_LABELS
+)
+SLO_BUDGET_REMAINING = _gauge(
+    "slo:error_budget_remaining:ratio", "Share of the period's error budget that is left; negative when overspent.",
+    *SLO_LABELS,
+)  # fmt: skip
+SLO_TIME_TO_EXHAUSTION = _gauge(
+    "slo:time_to_exhaustion:seconds",
+    "Until the error budget is spent, if the last hour goes on; absent when it would never be.", *SLO_LABELS,
+)  # fmt: skip
+SLO_BURN_RATES = {
+    window: _gauge(
+        f"slo:burn_rate:ratio{window}",
+        "Error ratio of the window by the promised one; absent without traffic.", *SLO_LABELS,
+    )
+    for window in BURN_RATE_WINDOWS
+}  # fmt: skip
 
 # Chaos experiments ------------------------------------------------------------------------------------------------
 

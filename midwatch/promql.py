@@ -145,6 +145,17 @@ def matcher(name: str, value: str | Matcher) -> str:
     return f'{name}{given.operator}"{escaped}"'
 
 
+def narrowed(selector: object, *matchers: str) -> Expr:
+    """Add matchers, as text such as `version="v2"`, to a selector.
+
+    >>> str(narrowed("orders_total", 'kind="late"')), str(narrowed('up{job="a"}', 'instance="b"'))
+    ('orders_total{kind="late"}', 'up{job="a", instance="b"}')
+    """
+    name, _, inside = str(selector).partition("{")
+    known = [inside.removesuffix("}")] if inside.strip("} ") else []
+    return Expr(f"{name}{{{', '.join([*known, *matchers])}}}")
+
+
 def bucket(metric: Metric, bound: float, **labels: str | Matcher) -> Expr:
     """Cumulative bucket of a histogram at an exact bound, in the metric's unit."""
     return select(metric, "_bucket", le=str(float(bound)), **labels)

@@ -30,6 +30,7 @@ def check(
     from dashboards import check as dashboards
     from midwatch.commands.render import rendered_files
     from midwatch.spec import load
+    from monitors.canary import argo_check
 
     code = Exit.PASS
     try:
@@ -40,6 +41,7 @@ def check(
             *everything.problems(loaded, document),
             *chaos.check_files(files),
             *dashboards.check_files(files),
+            *argo_check.check_files(files),
         )
         code = Exit.FAIL if problems else Exit.PASS
     except InvalidInputError as error:
