@@ -201,7 +201,16 @@ def test_the_actions_work_under_plain_chaos_run_and_are_watched_there_too(plane:
     file = plane.write_experiment("plain", method=[*method, pause], configuration=CONFIGURATION)
     chaos = Path(sys.executable).with_name("chaos")
     environment = {**os.environ, "MIDWATCH_CHAOS_STATE": str(plane.state)}
-    command = [str(chaos), "--no-version-check", "run", "--journal-path", str(plane.folder / "journal.json"), file]
+    command = [
+        str(chaos),
+        "--no-version-check",
+        "--log-file",
+        str(plane.folder / "chaos.log"),
+        "run",
+        "--journal-path",
+        str(plane.folder / "journal.json"),
+        file,
+    ]
     before = plane.count("fault-effective")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert processes.wait_until(lambda: plane.count("fault-effective") > before or process.poll() is not None, 20)
