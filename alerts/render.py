@@ -41,9 +41,23 @@ class Plane:
 def plane_of(platform: spec.Platform) -> Plane:
     """Where things run by the platform file."""
     targets = tuple(platform.exporter.targets) or (platform.exporter.listen,)
-    gate = platform.gate.listen if any(model.canary for model in platform.models) else None
-    alertmanager = platform.alertmanager.url.partition("://")[2].rstrip("/")
-    return Plane(exporters=targets, alertmanager=alertmanager, gate=gate)
+    alertmanager = _address(platform.alertmanager.url)
+    return Plane(
+        exporters=targets,
+        alertmanager=alertmanager,
+        scrapes=of_itself(_address(platform.prometheus.url), alertmanager),
+        gate=platform.gate.listen if any(model.canary for model in platform.models) else None,
+    )
+
+
+def of_itself(prometheus: str, alertmanager: str) -> list[Scrape]:
+    """Jobs that watch the watch: whether rules are evaluated and people can be told."""
+    return [Scrape(job="prometheus", targets=(prometheus,)), Scrape(job="alertmanager", targets=(alertmanager,))]
+
+
+def _address(url: str) -> str:
+    """HOST:PORT of an address."""
+    return url.partition("://")[2].rstrip("/")
 
 
 def render_files(platform: spec.Platform, plane: Plane | None = None) -> dict[str, str]:

@@ -12,6 +12,7 @@ COMMANDS = {
     "init": ("midwatch.commands.init", "Write a commented platform.yaml to start from."),
     "check": ("midwatch.commands.check", "Check the platform file and everything rendered from it."),
     "render": ("midwatch.commands.render", "Write everything that is made from the platform file."),
+    "dashboards": ("midwatch.commands.dashboards", "Verify dashboards against Prometheus; push them to Grafana."),
     "up": ("midwatch.up.cli", "Run the whole plane on this machine, with a live view."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),

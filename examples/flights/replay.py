@@ -1,8 +1,9 @@
 """Replay the flights from September on in time order, quicker, through the model servers; send the labels.
 
-The story, in shares of the duration: v3, a good release, gets a share of the traffic; meanwhile the feature pipeline
-switches to metric units, for v1 and v3 alike; calm; v2, a bad release, gets a share; calm. A label is sent when the
-flight would have landed at the replay's pace. Progress: JSON lines on standard output.
+An hour or longer is calm traffic, for experiments. Else there is a story, in shares of the duration: v3, a good
+release, gets a share of the traffic; meanwhile the feature pipeline switches to metric units, for v1 and v3 alike;
+calm; v2, a bad release, gets a share; calm. A label is sent when the flight would have landed at the replay's pace.
+Progress: JSON lines on standard output.
 """
 
 from __future__ import annotations

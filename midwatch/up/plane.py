@@ -16,6 +16,7 @@ from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
+from midwatch.up import grafana
 from midwatch.up.canaries import Canaries
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
 from midwatch.up.sink import Sink
@@ -75,6 +76,8 @@ class Plane:
         if any(model.canary for model in platform.models):
             self._ports["gate"] = free_port()
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
+        self._grafana = grafana.find()
+        self._ports |= {"grafana": free_port()} if self._grafana else {}
         self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self._stopped = threading.Event()
@@ -102,6 +105,7 @@ class Plane:
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
+        self._start_grafana()
         self._start_gate()
         for server in self._platform.local.servers:
             name = f"server-{server.name}"
@@ -186,7 +190,7 @@ class Plane:
         plane = render.Plane(
             exporters=(self._address("exporter"),),
             alertmanager=self._address("alertmanager"),
-            scrapes=scrapes,
+            scrapes=[*scrapes, *render.of_itself(self._address("prometheus"), self._address("alertmanager"))],
             sink_url=self.sink.url,
             gate=self._address("gate") if "gate" in self._ports else None,
         )
@@ -218,11 +222,18 @@ class Plane:
             f"--config.file={self.state / 'config/prometheus/prometheus.yml'}",
             f"--storage.tsdb.path={self.state / 'prometheus'}",
             f"--web.listen-address={self._address('prometheus')}",
+            "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
             # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
             "--rules.alert.resend-delay=1s",
         ]
         part = self.processes.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
         wait_until_ready(part, "/-/ready", self.processes)
+
+    def _start_grafana(self) -> None:
+        if self._grafana:
+            command = grafana.command(self._grafana, self._platform, self.state, self.urls)
+            part = self.processes.start("grafana", command, folder=self.state, port=self._ports["grafana"])
+            wait_until_ready(part, grafana.READY, self.processes, seconds=grafana.START_SECONDS)
 
     def _start_gate(self) -> None:
         if "gate" not in self._ports:
