@@ -24,6 +24,7 @@ DRIFT = {
 def platform(make_platform, make_document):
     models = make_document()["models"]
     models[0]["drift"] = DRIFT
+    models[0]["canary"] = {"criteria": [{"metric": "errors"}]}
     for slo in models[0]["slos"]:
         slo["alert"] = {"over": "5m", "for": "2m", "min_events": 50}
         slo["burn_rate"] = OFF
@@ -78,6 +79,7 @@ def test_no_runbook_page_is_without_an_alert(files) -> None:
 
 
 COUNTERS = {
+    "failed": 'canary_verdict{model="fraud",baseline="v1",canary="v2",verdict="fail"}',
     "ok": 'ml_requests_total{model="fraud",version="v1",outcome="ok"}',
     "error": 'ml_requests_total{model="fraud",version="v1",outcome="error"}',
     "fast": 'ml_request_duration_seconds_bucket{model="fraud",version="v1",le="0.25"}',
@@ -98,6 +100,7 @@ HEALTHY = {"ok": "0+100x60", "fast": "0+99.9x60", "all": "0+100x60", "right": "0
 
 CASES = {
     "all is well": ({}, set()),
+    "a canary that failed": ({"failed": "1x60"}, {"CanaryFailed"}),
     "one percent of errors": ({"error": "0+1x60"}, {"ModelErrorsHigh"}),
     "only errors": ({"ok": None, "error": "0+100x60"}, {"ModelErrorsHigh"}),
     "too few requests to say": ({"ok": "0+1x60", "error": "0+1x60"}, set()),
