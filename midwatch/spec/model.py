@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from midwatch import metrics
 from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.values import Duration, Objective, Ratio, Size
 
 
@@ -317,4 +318,5 @@ class Platform(Strict):
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
     models: Annotated[list[Model], Field(min_length=1)]
+    disaster_recovery: DisasterRecovery | None = None
     local: Local = Local()
