@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -18,37 +19,70 @@ class UnreachableError(MidwatchError):
 
 
 class RefusedError(MidwatchError):
-    """The cluster answered, and said no."""
+    """The cluster answered, and said no. `status` is HTTP's: 403 may not, 404 is not there, 409 somebody was quicker."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+Object = dict[str, Any]
+
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def request(
+    method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None, patch: str = MERGE
+) -> Object:
+    """Answer of the API server, as a document; `path` starts with /api or /apis.
+
+    Raises RefusedError when it says no, UnreachableError when it cannot be asked now.
+    """
+    api = _client()
+    content_type = patch if method == "PATCH" else "application/json"
+    headers = {"Accept": "application/json", "Content-Type": content_type}
+    serialized = api.param_serialize(
+        method,
+        path,
+        query_params=list((query or {}).items()),
+        header_params=headers,
+        body=body,
+        auth_settings=["BearerToken"],
+    )
+    try:
+        response = api.call_api(*serialized, _request_timeout=TIMEOUT)
+        response.read()
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise UnreachableError(f"{method} {path}: {type(error).__name__}") from error
+    document: Object = json.loads(response.data) if response.data[:1] == b"{" else {}
+    if 200 <= response.status < 300:
+        return document
+    said = f"{method} {path}: {response.status} {document.get('message', response.reason)}"
+    if response.status in (408, 429) or response.status >= 500:
+        raise UnreachableError(said)
+    raise RefusedError(said, response.status)
 
 
 def create(api_version: str, kind: str, namespace: str, manifest: Mapping[str, Any]) -> bool:
     """Create an object; False when one of that name is there already."""
-    from kubernetes.client.exceptions import ApiException
-
-    group, _, version = api_version.rpartition("/")
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:
-        _objects().create_namespaced_custom_object(
-            group, version, namespace, f"{kind.lower()}s", dict(manifest), _request_timeout=TIMEOUT
-        )
-    except ApiException as error:
+        request("POST", f"{root}/namespaces/{namespace}/{kind.lower()}s", body=dict(manifest))
+    except RefusedError as error:
         if error.status == 409:
             return False
-        said = f"{kind} {manifest['metadata']['name']}: {error.status} {error.reason}"
-        if error.status in (408, 429) or error.status >= 500:
-            raise UnreachableError(said) from error
-        raise RefusedError(said) from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnreachableError(f"{kind}: {type(error).__name__}") from error
+        raise
     return True
 
 
 @cache
-def _objects() -> Any:
-    """Client for custom objects: of the pod it runs in, else of the user's kubeconfig."""
+def _client() -> Any:
+    """Client of the pod it runs in, else of the user's kubeconfig."""
     from kubernetes import client, config
 
     try:
         config.load_config()  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
         raise UnreachableError(f"no cluster is configured: {error}") from error
-    return client.CustomObjectsApi()
+    return client.ApiClient()

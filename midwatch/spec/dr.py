@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
 from midwatch.spec.base import Name, Strict
 from midwatch.spec.values import Duration, format_duration
+
+if TYPE_CHECKING:
+    from midwatch.spec.model import Platform
 
 Command = Annotated[list[str], Field(min_length=1)]
 """A program and its arguments; no shell is involved."""
@@ -222,8 +225,9 @@ class DisasterRecovery(Strict):
 Finding = tuple[tuple[str | int, ...], str, str]
 
 
-def check(recovery: DisasterRecovery | None, owners: dict[str, Any]) -> Iterator[Finding]:
+def find_problems(platform: Platform) -> Iterator[Finding]:
     """Names that lead nowhere, faults that do not fit, and objectives that a store cannot keep by its own settings."""
+    recovery, owners = platform.disaster_recovery, platform.owners
     if recovery is None:
         return
     if recovery.owner not in owners:

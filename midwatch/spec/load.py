@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import dr
+from midwatch.spec import chaos, dr
 from midwatch.spec.model import Platform
 
 MAX_BYTES = 8 * 2**20
@@ -361,14 +361,11 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
 
 
-def _check_recovery(platform: Platform) -> Iterator[Finding]:
-    return dr.check(platform.disaster_recovery, platform.owners)
-
-
 _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     _check_owners,
     _check_names,
     _check_slis,
     _check_models,
-    _check_recovery,
+    chaos.find_problems,
+    dr.find_problems,
 )

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from midwatch import metrics
+from midwatch.spec.chaos import Chaos
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.values import Duration, Objective, Ratio, Size
@@ -289,13 +290,15 @@ class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
     `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
-    `metrics` a path that Prometheus scrapes.
+    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves.
     """
 
     name: Name
     command: Annotated[list[str], Field(min_length=1)]
     ready: str | None = None
     metrics: str | None = None
+    model: Name | None = None
+    version: str | None = None
 
 
 class Local(Strict):
@@ -320,3 +323,4 @@ class Platform(Strict):
     models: Annotated[list[Model], Field(min_length=1)]
     disaster_recovery: DisasterRecovery | None = None
     local: Local = Local()
+    chaos: Chaos | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts import render
+from midwatch import files
 from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
@@ -18,6 +20,13 @@ from midwatch.up.processes import Part, PartDiedError, Processes, find_program, 
 from midwatch.up.sink import Sink
 
 PREPARE_SECONDS = 600
+HELD = "held"
+"""Folder of the state: a file named as a part keeps that part down, see `processes.Processes`."""
+RESULTS = "results"
+"""Folder of the state: Prometheus text in files `*.prom`, of whoever measures something and does not stay."""
+LINKS = "links"
+"""Folder of the state: what makes a link bad, see `chaos.local.links`."""
+MEND_SECONDS = 0.05
 
 
 class Traffic:
@@ -55,21 +64,24 @@ class Plane:
         self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
         self._programs = {name: find_program(name) for name in ("prometheus", "alertmanager")}
         try:
-            for folder in ("logs", "config"):
+            for folder in ("logs", "config", HELD, RESULTS, LINKS):
                 (state / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
-        self.processes = Processes(state / "logs")
-        self.sink = Sink(state / "deliveries.jsonl")
+        self.processes = Processes(state / "logs", state / HELD)
+        self.sink = Sink(state / "deliveries.jsonl", state / RESULTS)
         self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
+        self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
+        self._stopped = threading.Event()
+        self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
 
     def prepare(self) -> None:
         """Run the platform's preparations; PartDiedError when one fails."""
         for command in self._platform.local.prepare:
-            words = [self._filled(word) for word in command]
+            words = [self._filled(word, "prepare") for word in command]
             log = self.state / "logs" / "prepare.log"
             with log.open("ab") as output:
                 code = subprocess.run(
@@ -82,36 +94,51 @@ class Plane:
     def start(self) -> None:
         """Start everything but the traffic, and wait until it is ready."""
         self._write_config()
+        self._start_links()
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
         for server in self._platform.local.servers:
             name = f"server-{server.name}"
-            words = [self._filled(word, port=self._ports[name]) for word in server.command]
+            words = [self._filled(word, "servers", port=self._ports[name]) for word in server.command]
             part = self.processes.start(name, words, folder=self._base, port=self._ports[name])
             if server.ready:
                 wait_until_ready(part, server.ready, self.processes)
         self._write_inventory()
+        self._mender.start()
 
     def start_traffic(self, seconds: float) -> Traffic | None:
         """Start the platform's traffic for so many seconds, if it has one."""
         traffic = self._platform.local.traffic
         if traffic is None:
             return None
-        words = [self._filled(word, duration=seconds) for word in traffic.command]
+        words = [self._filled(word, "traffic", duration=seconds) for word in traffic.command]
         part = self.processes.start(f"traffic-{traffic.name}", words, folder=self._base, may_end=True)
         self._write_inventory()
         return Traffic(part)
 
+    def _mend(self) -> None:
+        """Start what is released again, at once: a view that waits for an answer must not hold it up."""
+        while not self._stopped.wait(MEND_SECONDS):
+            try:
+                if self.processes.mend():
+                    self._write_inventory()
+            except (MidwatchError, OSError):
+                return  # the part stays dead, which ensure_alive tells
+
     def stop(self) -> None:
         """Stop everything that was started."""
+        self._stopped.set()
+        if self._mender.is_alive():
+            self._mender.join()
         self.processes.stop_all()
         self.sink.close()
 
-    def _filled(self, word: str, *, port: int | None = None, duration: float | None = None) -> str:
-        values = {"python": sys.executable, "exporter": self.urls["exporter"], "state": str(self.state)}
+    def _filled(self, word: str, source: str, *, port: int | None = None, duration: float | None = None) -> str:
+        values = {"python": sys.executable, "exporter": self._url(source, "exporter"), "state": str(self.state)}
         values |= {
-            f"server:{server.name}": self.urls[f"server-{server.name}"] for server in self._platform.local.servers
+            f"server:{server.name}": self._url(source, f"server-{server.name}")
+            for server in self._platform.local.servers
         }
         if port is not None:
             values["port"] = str(port)
@@ -121,6 +148,27 @@ class Plane:
             word = word.replace("{" + name + "}", value)
         return word
 
+    def _link_targets(self) -> dict[str, str]:
+        """Part that a link leads to, by the link's name: experiments make these connections bad."""
+        links = {f"traffic--{server.name}": f"server-{server.name}" for server in self._platform.local.servers}
+        return links | {"servers--exporter": "exporter"}
+
+    def _url(self, source: str, part: str) -> str:
+        """Where `source` finds a part: through the link between them if there is one."""
+        for name, target in self._link_targets().items():
+            if target == part and name.startswith(f"{source}--") and name in self._links:
+                return f"http://127.0.0.1:{self._links[name]}"
+        return self.urls[part]
+
+    def _start_links(self) -> None:
+        if not self._links:
+            return
+        words = [
+            f"{name}=127.0.0.1:{self._links[name]}:{self._address(part)}" for name, part in self._link_targets().items()
+        ]
+        command = [sys.executable, "-m", "chaos.local.links", str(self.state / LINKS), *words]
+        self.processes.start("links", command, folder=self.state)
+
     def _write_config(self) -> None:
         scrapes = [
             render.Scrape(
@@ -129,6 +177,7 @@ class Plane:
             for server in self._platform.local.servers
             if server.metrics
         ]
+        scrapes.append(render.Scrape(job="midwatch-results", targets=(self.sink.address,)))
         plane = render.Plane(
             exporters=(self._address("exporter"),),
             alertmanager=self._address("alertmanager"),
@@ -170,10 +219,24 @@ class Plane:
         wait_until_ready(part, "/-/ready", self.processes)
 
     def _write_inventory(self) -> None:
-        """What runs, for whoever wants to act on it."""
+        """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""
         parts = [
-            {"name": part.name, "pid": part.process.pid, "port": part.port, "log": str(part.log)}
+            {
+                "name": part.name,
+                "pid": part.process.pid,
+                "port": part.port,
+                "url": None if part.port is None else part.url,
+                "log": str(part.log),
+            }
             for part in self.processes.parts
         ]
-        document = {"platform": str(self._file.resolve()), "sink": self.sink.url, "parts": parts}
-        (self.state / "plane.json").write_text(json.dumps(document, indent=1) + "\n")
+        document = {
+            "platform": str(self._file.resolve()),
+            "sink": {"url": self.sink.url, "file": str(self.sink.file)},
+            "up": os.getpid(),
+            "held": str(self.state / HELD),
+            "links": str(self.state / LINKS),
+            "results": str(self.state / RESULTS),
+            "parts": parts,
+        }
+        files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())

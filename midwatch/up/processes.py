@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Part:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    command: Sequence[str]
+    folder: Path
     port: int | None = None
     may_end: bool = False
 
@@ -67,42 +70,59 @@ def free_port() -> int:
 
 
 class Processes:
-    """The parts, in the order they were started."""
+    """The parts, in the order they were started.
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
+    A file named as a part in `held` says that somebody keeps this part down on purpose: its death is no failure.
+    Renamed to `NAME.released` it has the part started again, and is removed when that is done.
+    """
+
+    def __init__(self, logs: Path, held: Path) -> None:
+        self._logs, self._held = logs, held
         self.parts: list[Part] = []
+        self._lock = threading.Lock()
 
     def start(
         self, name: str, command: Sequence[str], *, folder: Path, port: int | None = None, may_end: bool = False
     ) -> Part:
         """Start a part in its own process group, its output in a log file; that of one that may end is piped to us."""
         path = self._logs / f"{name}.log"
-        with path.open("ab") as log:
-            try:
-                process = subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if may_end else log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
-                )
-            except OSError as error:
-                raise PartDiedError(f"{name} cannot be started: {command[0]}: {error.strerror}") from error
-        part = Part(name=name, process=process, log=path, port=port, may_end=may_end)
-        self.parts.append(part)
+        process = _spawn(name, command, folder, path, piped=may_end)
+        part = Part(
+            name=name, process=process, log=path, command=tuple(command), folder=folder, port=port, may_end=may_end
+        )
+        with self._lock:
+            self.parts.append(part)
         return part
 
     def ensure_alive(self) -> None:
-        """Raise PartDiedError, with its last log lines, when a part has ended."""
-        for part in self.parts:
-            code = part.process.poll()
-            if code is not None and not part.may_end:
-                raise PartDiedError(
-                    f"{part.name} ended with code {code}; its last lines ({part.log}):\n{_tail(part.log)}"
-                )
+        """Raise PartDiedError, with its last log lines, when a part that nobody holds down has ended."""
+        with self._lock:
+            for part in self.parts:
+                code = part.process.poll()
+                if code is not None and not part.may_end and not any(map(Path.exists, self._holds(part))):
+                    raise PartDiedError(
+                        f"{part.name} ended with code {code}; its last lines ({part.log}):\n{_tail(part.log)}"
+                    )
+
+    def mend(self) -> bool:
+        """Start the parts again that were held down and are released; True when there was one."""
+        mended = False
+        with self._lock:
+            for part in self.parts:
+                _, released = self._holds(part)
+                if not released.exists():
+                    continue
+                try:
+                    if part.process.poll() is not None:
+                        _signal_group(part.process.pid, signal.SIGKILL)
+                        part.process = _spawn(part.name, part.command, part.folder, part.log, piped=part.may_end)
+                        mended = True
+                finally:
+                    released.unlink()
+        return mended
+
+    def _holds(self, part: Part) -> tuple[Path, Path]:
+        return self._held / part.name, self._held / f"{part.name}.released"
 
     def stop(self, part: Part) -> None:
         """End a part and everything it started."""
@@ -115,8 +135,9 @@ class Processes:
 
     def stop_all(self) -> None:
         """End every part, the last one first."""
-        while self.parts:
-            self.stop(self.parts.pop())
+        with self._lock:
+            while self.parts:
+                self.stop(self.parts.pop())
 
 
 def wait_until_ready(part: Part, path: str, processes: Processes, *, seconds: float = 30.0) -> None:
@@ -135,6 +156,22 @@ def wait_until_ready(part: Part, path: str, processes: Processes, *, seconds: fl
     raise PartDiedError(
         f"{part.name} was not ready after {seconds:g} s; its last lines ({part.log}):\n{_tail(part.log)}"
     )
+
+
+def _spawn(name: str, command: Sequence[str], folder: Path, path: Path, *, piped: bool) -> subprocess.Popen[bytes]:
+    with path.open("ab") as log:
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
+            )
+        except OSError as error:
+            raise PartDiedError(f"{name} cannot be started: {command[0]}: {error.strerror}") from error
 
 
 def _end_with_parent() -> None:

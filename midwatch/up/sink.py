@@ -1,4 +1,7 @@
-"""The page sink: takes what Alertmanager delivers, keeps it durably, and pages nobody."""
+"""The page sink: takes what Alertmanager delivers, keeps it durably, and pages nobody.
+
+It also serves `/metrics`: the results of whoever measures something and does not stay, such as a chaos experiment.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ class Alert:
 
 
 class Sink:
-    """An HTTP server on a free loopback port; deliveries are JSON lines in `file`."""
+    """An HTTP server on a free loopback port; deliveries are JSON lines in `file`, results `*.prom` in a folder."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, results: Path) -> None:
+        self.file, self._results = file, results
         self._lock = threading.Lock()
         self._alerts: dict[tuple[str, str, str], Alert] = {}
         self.deliveries = 0
@@ -54,6 +57,17 @@ class Sink:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
+            def do_GET(self) -> None:
+                if self.path != "/metrics":
+                    self.send_error(404)
+                    return
+                body = b"".join(path.read_bytes() for path in sorted(sink._results.glob("*.prom")))
+                self.send_response(200)
+                self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
             def log_message(self, *args: Any) -> None:
                 """Say nothing: deliveries are in the file."""
 
@@ -63,9 +77,14 @@ class Sink:
         self._thread.start()
 
     @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
     def url(self) -> str:
         """Where receivers deliver: a channel's name is appended."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/deliver"
+        return f"http://{self.address}/deliver"
 
     @property
     def alerts(self) -> list[Alert]:
@@ -76,7 +95,7 @@ class Sink:
     def _take(self, channel: str, document: dict[str, Any]) -> None:
         line = json.dumps({"channel": channel, "delivery": document})
         with self._lock:
-            with self._file.open("a", encoding="utf-8") as file:
+            with self.file.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -235,10 +235,10 @@ def cluster(receiver, tmp_path, monkeypatch) -> SimpleNamespace:
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    kubernetes._objects.cache_clear()
+    kubernetes._client.cache_clear()
     receiver.statuses = [201]
     yield receiver
-    kubernetes._objects.cache_clear()
+    kubernetes._client.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_pipeline_run_whose_sender_died_is_tried_again(cluster, tmp_path, make
 
 def test_without_a_cluster_it_is_tried_again(tmp_path, make_document, monkeypatch) -> None:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
-    kubernetes._objects.cache_clear()
+    kubernetes._client.cache_clear()
     target = {"pipeline_run": {"namespace": "t", "pipeline": "train"}}
     plane = Plane(platform_with(tmp_path, make_document, target), tmp_path)
     plane.windows(D, D)

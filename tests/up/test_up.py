@@ -55,7 +55,7 @@ def test_the_flights_story_adds_up(programs, tmp_path: Path) -> None:
     assert document["predictions_sent"] == document["predictions_counted"] > 5000
     assert document["labels_joined"] == document["labels_sent"] > 5000
     assert document["predictions_waiting"] == document["predictions_sent"] - document["labels_joined"]
-    assert document["targets_up"] == document["targets_total"] == 3
+    assert document["targets_up"] == document["targets_total"] == 4
     alerts = {(alert["name"], alert["version"]): alert for alert in document["alerts"]}
     drift, slow = alerts["ModelInputDrift", "v1"], alerts["ModelLatencyHigh", "v2"]
     for alert in (drift, slow):
@@ -118,6 +118,29 @@ def test_a_part_that_dies_is_named_with_its_last_lines(programs, small: Path, tm
     assert not any(alive(pid) for pid in parts.values())
 
 
+def test_a_part_that_is_held_down_is_no_failure_and_comes_back_when_released(programs, small, tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    process, parts = started(small, state)
+    inventory = json.loads((state / "plane.json").read_text())
+    held = Path(inventory["held"])
+    (held / "server-web").write_text("an experiment")
+    os.kill(parts["server-web"], signal.SIGKILL)
+    wait_until(lambda: not alive(parts["server-web"]))
+    time.sleep(1.2)  # two looks of the view
+    assert process.poll() is None
+    (held / "server-web").rename(held / "server-web.released")
+
+    def new_pid() -> int:
+        document = json.loads((state / "plane.json").read_text())
+        return {part["name"]: part["pid"] for part in document["parts"]}["server-web"]
+
+    wait_until(lambda: new_pid() != parts["server-web"] and alive(new_pid()))
+    assert list(held.iterdir()) == []
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=40)
+    assert still_running(tmp_path) == []
+
+
 def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
     environment = {**os.environ, "PATH": "/nowhere"}
     done = subprocess.run([*UP, str(small)], capture_output=True, text=True, env=environment, check=False)
@@ -130,7 +153,7 @@ def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
 
 
 def test_the_sink_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> None:
-    receiver = sink.Sink(tmp_path / "deliveries.jsonl")
+    receiver = sink.Sink(tmp_path / "deliveries.jsonl", tmp_path)
     alert = {
         "status": "firing",
         "labels": {"alertname": "A", "severity": "page", "owner": "ml"},
@@ -154,5 +177,9 @@ def test_the_sink_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> 
     assert deliver(json.dumps({"alerts": [resolved]}).encode()) == 200
     assert [(one.channel, one.resolved_at) for one in receiver.alerts] == [("oncall", "2026-01-01T00:01:00Z")]
     assert deliver(b"{") == deliver(b'{"alerts": [{}]}') == 400
+    (tmp_path / "one.prom").write_text("a 1\n")
+    (tmp_path / "two.prom").write_text("b 2\n")
+    with urllib.request.urlopen(f"http://{receiver.address}/metrics", timeout=5) as answer:
+        assert answer.read() == b"a 1\nb 2\n"
     receiver.close()
     assert len((tmp_path / "deliveries.jsonl").read_text().splitlines()) == 3

@@ -1,0 +1,1 @@
+"""Faults on the processes of `midwatch up`."""
