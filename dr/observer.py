@@ -145,7 +145,7 @@ class Observer:
             return
         now = time.monotonic_ns()
         written = self._acknowledged.get(seen)
-        age = None if written is None else max(0, now - written) / 1e9
+        age = max(0, now - written) / 1e9 if written is not None else 0.0 if seen > wanted else None  # not answered yet
         result = "ok" if seen >= wanted else "stale"
         self._ledger.add(**fact, t1=now, r=result, n=seen, wanted=wanted, age=age, c=content)
 

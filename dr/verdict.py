@@ -458,14 +458,16 @@ def _phases(evidence: Evidence, f0: int | None, recovered: int | None, objective
         event["t"] for event in evidence.events if event["k"] == "redundant" and f0 is not None and event["t"] >= f0
     ]
     times.append((_LAST[2], redundant[0] if redundant else None))
-    phases = []
-    before = f0
-    for name, reached in times:
-        at_seconds = None if reached is None or f0 is None else (reached - f0) / SECOND
-        seconds = None if reached is None or before is None else max(0.0, (reached - before) / SECOND)
-        phases.append(Phase(name=name, at=at_seconds, seconds=seconds))
-        before = reached if reached is not None else before
-    return tuple(phases)
+    reached = sorted(at for _, at in times if at is not None)
+    return tuple(_phase(name, at, f0, reached) for name, at in times)
+
+
+def _phase(name: str, at: int | None, f0: int | None, reached: Sequence[int]) -> Phase:
+    """A phase lasts since the last one that was reached before it."""
+    if at is None or f0 is None:
+        return Phase(name=name, at=None, seconds=None)
+    before = max((other for other in reached if other < at), default=f0)
+    return Phase(name=name, at=(at - f0) / SECOND, seconds=(at - before) / SECOND)
 
 
 def _full_service(evidence: Evidence, recovered: int, objectives: Objectives) -> int | None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "up": ("midwatch.up.cli", "Run the whole plane on this machine, with a live view."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
+    "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""
 

@@ -1,0 +1,27 @@
+"""Which recovery a guard carries out: one per kind of store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dr.guard import Recovery
+from dr.postgres import cluster
+from dr.postgres.recovery import ClusterRecovery
+from midwatch.errors import MidwatchError
+from midwatch.spec import dr as spec
+
+
+def recovery_of(
+    settings: spec.DisasterRecovery, store: spec.Store, platform_file: Path, folder: Path | None
+) -> tuple[Recovery, Path]:
+    """The recovery of a store, and the folder of its lease. MidwatchError when it is nobody's to recover here."""
+    if store.local_postgresql:
+        if folder is None:
+            raise MidwatchError(f"{store.name} is a local store: say with --cluster where it runs")
+        found = cluster.load(folder)
+        if found.settings.store != store.name:
+            raise MidwatchError(f"{folder} holds the store {found.settings.store!r}, not {store.name!r}")
+        return ClusterRecovery(cluster=found, rpo=settings.rpo_of(store), timeout=settings.guard.timeout), folder
+    raise MidwatchError(
+        f"{store.name}: a store of kind {store.kind} recovers by its own operator; nothing to guard here"
+    )

@@ -1,0 +1,57 @@
+"""What a drill needs of a kind of store; the drill itself is the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from chaos.faults import Fault
+from dr.verdict import Check
+from midwatch.errors import MidwatchError
+
+
+class NotReadyError(MidwatchError):
+    """A drill must not begin: the target does not allow it, or is not as it should be. Nothing was harmed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injury:
+    """The fault of a drill and what it means: see `verdict.Injection`."""
+
+    fault: Fault
+    silences: bool = True
+    fails_over: bool = True
+    old: str = ""
+
+
+class Scene(Protocol):
+    """A store, set up for one drill. `start` may raise NotReadyError; `stop` never raises and may be called twice."""
+
+    def start(self) -> None:
+        """Have everything run and be allowed that the drill needs, except the recoverer and the observer."""
+
+    def target(self) -> dict[str, Any]:
+        """What the observer writes to, as `targets.build` takes it."""
+
+    def guard(self, events: Path) -> Sequence[str] | None:
+        """Command of the recoverer that keeps its events there; None when recovery is somebody else's."""
+
+    def prepare(self, warmup: float) -> float:
+        """Bring the store to the fault's starting point, observer and recoverer running; returns seconds to warm up."""
+
+    def injury(self) -> Injury:
+        """The fault."""
+
+    def is_redundant(self) -> bool | None:
+        """Whether it has the redundancy back; None for a store that has none."""
+
+    def checks(self) -> list[Check]:
+        """What must hold after the recovery, beside the writes."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what took part."""
+
+    def stop(self) -> None:
+        """Stop what `start` started."""
