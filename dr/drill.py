@@ -99,6 +99,7 @@ class _Drill:
         self._number = f"{self._began:%Y%m%dT%H%M%SZ}-{drill.name}-{secrets.token_hex(3)}"
         self._home = folder / "run"
         self._home.mkdir()
+        self._ready = 0
         self._seed = secrets.randbits(32) if request.seed is None else request.seed
         self._objectives = verdict.Objectives(
             rto=recovery.rto, rpo=recovery.rpo_of(store), limit=self._limit(),
@@ -143,6 +144,7 @@ class _Drill:
         if guard:
             stack.callback(processes.stop, guard)
             self._wait_for(lambda: bool(ledger.Tail(events).read()), guard, "the recoverer")
+        warmup = stage.prepare(self._drill.warmup)
         config = observer.Config(
             run=self._number, target=stage.target(), ledger=str(facts), rate=self._drill.writes_per_second,
             model=scenes.model(stage),
@@ -153,10 +155,14 @@ class _Drill:
         )
         stack.callback(processes.stop, watcher)
         self._wait_for(lambda: _acknowledged(facts) >= verdict.MIN_WRITES, watcher, "the observer")
-        warmup = stage.prepare(self._drill.warmup)
         self._say(f"{warmup:.1f} s of writes before the fault")
         time.sleep(warmup)
         injury = stage.injury()
+        if injury.warning:
+            exporter = processes.start_command(injury.warning.command, self._home / "exporter.log")
+            stack.callback(processes.stop, exporter)
+            self._wait_for(lambda: _answers(injury), exporter, "the exporter")
+        self._ready = time.monotonic_ns()
         self._hurt(injury, events, facts)
         self._wait_for_service(stage, events)
         processes.stop(watcher)
@@ -177,8 +183,8 @@ class _Drill:
             fault={"module": type(injury.fault).__module__, "kind": type(injury.fault).__name__,
                    "arguments": asdict(injury.fault)},  # type: ignore[call-overload]
             observer=str(facts), guard=str(events), log=str(self._book.log.path),
-            key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences,
-            fails_over=injury.fails_over, old=injury.old, steady_seconds=STEADY_SECONDS,
+            key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences, spoils=injury.spoils,
+            warning=asdict(injury.warning) if injury.warning else None, fails_over=injury.fails_over, old=injury.old, steady_seconds=STEADY_SECONDS,
             objectives=asdict(self._objectives),
         )  # fmt: skip
         plan.save(self._home)
@@ -198,7 +204,7 @@ class _Drill:
 
     def _report_until(self, process: subprocess.Popen[bytes], events: Path) -> None:
         tail = ledger.Tail(events)
-        said = 0
+        said = len(tail.read())
         while process.poll() is None:
             known = tail.read() if events.exists() else []
             for event in known[said:]:
@@ -218,7 +224,7 @@ class _Drill:
         """Until redundancy is restored, or nobody can expect it any more; at least so that readers were heard."""
         time.sleep(SERVICE_SECONDS)
         deadline = time.monotonic() + REDUNDANT_SECONDS
-        acted = events.exists() and any(event["k"] == "rerouted" for event in ledger.read(events))
+        acted = any(event["k"] == "rerouted" and event["t"] > self._ready for event in _events(events))
         while acted and stage.is_redundant() is False and time.monotonic() < deadline:
             time.sleep(0.1)
 
@@ -232,9 +238,11 @@ class _Drill:
         injection = experiment.injection_of(self._home)
         found = verdict.Evidence(
             run=self._number, facts=ledger.read(facts), injection=injection,
-            events=ledger.read(events) if events.exists() else [], rows=rows,
+            events=[event for event in _events(events) if event["t"] > self._ready], rows=rows,
             checks=[*stage.checks(), *unread], needs_guard=needs_guard, has_model=scenes.model(stage) is not None,
         )  # fmt: skip
+        if injury.warning:
+            return verdict.judge_warning(found, experiment.warned_at(self._home), self._objectives)
         return verdict.judge(found, self._objectives)
 
     def _digest(self) -> str:
@@ -263,6 +271,20 @@ class _Drill:
             "duration_seconds": round(seconds, 3), "exit": int(EXITS[judged.verdict]),
         }  # fmt: skip
         return self._book.keep(document, self._home)
+
+
+def _answers(injury: scene.Injury) -> bool:
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(injury.warning.url if injury.warning else "", timeout=1.0).close()  # noqa: S310 - ours
+    except OSError:
+        return False
+    return True
+
+
+def _events(path: Path) -> list[ledger.Fact]:
+    return ledger.read(path) if path.exists() else []
 
 
 def _acknowledged(path: Path) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +38,8 @@ class Plan:
     silences: bool
     fails_over: bool
     old: str
+    spoils: bool
+    warning: dict[str, Any] | None
     steady_seconds: float
     objectives: dict[str, float]
 
@@ -63,11 +66,12 @@ class Plan:
         return made
 
 
-def document(folder: Path, title: str) -> dict[str, Any]:
+def document(folder: Path, plan: Plan) -> dict[str, Any]:
     """The experiment, as Chaos Toolkit reads it."""
+    wait = ("wait for the warning", "warned") if plan.warning else ("wait for a sustained recovery", "recovered")
     return {
         "version": "1.0.0",
-        "title": title,
+        "title": plan.title,
         "description": "A disaster-recovery drill; its verdict is in result.json, not in this journal's status.",
         "steady-state-hypothesis": {
             "title": "Writes through the clients' endpoint are acknowledged",
@@ -75,7 +79,7 @@ def document(folder: Path, title: str) -> dict[str, Any]:
         },
         "method": [
             _activity(folder, "action", "inject the fault and verify it", "inject"),
-            _activity(folder, "probe", "wait for a sustained recovery", "recovered"),
+            _activity(folder, "probe", *wait),
         ],
         "rollbacks": [_activity(folder, "action", "revert the fault and verify that", "revert")],
     }
@@ -134,6 +138,32 @@ def recovered(folder: str) -> bool:
     return False
 
 
+def warned(folder: str) -> bool:
+    """Wait until the alert's condition holds by the exporter's metrics; when it did is kept."""
+    plan = Plan.load(Path(folder))
+    deadline = time.monotonic() + plan.objectives["limit"]
+    while time.monotonic() < deadline:
+        if _fires(plan.warning or {}):
+            files.replace(Path(folder) / "warning.json", json.dumps({"at": time.monotonic_ns()}).encode())
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _fires(warning: dict[str, Any]) -> bool:
+    try:
+        with urllib.request.urlopen(warning["url"], timeout=1.0) as page:  # noqa: S310 - a loopback URL of ours
+            lines = page.read().decode().splitlines()
+    except OSError:
+        return False
+    labels = [f'{name}="{value}"' for name, value in warning["labels"].items()]
+    return any(
+        float(line.rpartition(" ")[2]) > warning["above"]
+        for line in lines
+        if line.startswith(warning["metric"] + "{") and all(label in line for label in labels)
+    )
+
+
 def revert(folder: str) -> bool:
     """Revert what is still open; raises when a fault stays."""
     plan = Plan.load(Path(folder))
@@ -152,9 +182,15 @@ def injection_of(folder: Path) -> verdict.Injection:
     times = _read(folder / "injection.json")
     journal = _read(folder / "journal.json")
     return verdict.Injection(
-        begun=times.get("begun"), effective=times.get("effective"), silences=plan.silences, old=plan.old,
-        fails_over=plan.fails_over, problems=tuple(_problems(journal)) if journal else (),
+        begun=times.get("begun"), effective=times.get("effective"), silences=plan.silences,
+        spoils=plan.spoils, old=plan.old, fails_over=plan.fails_over, problems=tuple(_problems(journal)) if journal else (),
     )  # fmt: skip
+
+
+def warned_at(folder: Path) -> int | None:
+    """When the warning was seen, in nanoseconds; None when it was not."""
+    at = _read(folder / "warning.json").get("at")
+    return None if at is None else int(at)
 
 
 def _problems(journal: dict[str, Any]) -> list[str]:
@@ -187,7 +223,7 @@ def main(folder: Path) -> None:
 
     plan = Plan.load(folder)
     settings = {"runtime": {"rollbacks": {"strategy": "always"}}}
-    experiment = document(folder, plan.title)
+    experiment = document(folder, plan)
     files.replace(folder / "experiment.json", json.dumps(experiment, indent=1).encode())
     journal = run_experiment(experiment, settings=settings, strategy=Strategy.DEFAULT)
     files.replace(folder / "journal.json", json.dumps(journal, default=str).encode())

@@ -17,13 +17,26 @@ class NotReadyError(MidwatchError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Warning_:
+    """An alert that has to come in time: the metric, its labels, and the value above which it fires."""
+
+    command: tuple[str, ...]
+    url: str
+    metric: str
+    labels: dict[str, str]
+    above: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Injury:
     """The fault of a drill and what it means: see `verdict.Injection`."""
 
     fault: Fault
     silences: bool = True
+    spoils: bool = False
     fails_over: bool = True
     old: str = ""
+    warning: Warning_ | None = None
 
 
 class Scene(Protocol):
@@ -39,7 +52,7 @@ class Scene(Protocol):
         """Command of the recoverer that keeps its events there; None when recovery is somebody else's."""
 
     def prepare(self, warmup: float) -> float:
-        """Bring the store to the fault's starting point, observer and recoverer running; returns seconds to warm up."""
+        """Bring the store to the fault's starting point, the recoverer running; returns seconds of writes before the fault."""
 
     def injury(self) -> Injury:
         """The fault."""

@@ -22,7 +22,7 @@ def build(
     if recovery is None:
         raise AssertionError("the caller found a drill in it")
     if store.local_postgresql:
-        return LocalScene(store, drill, file, folder, randomness, recovery.guard.timeout)
+        return LocalScene(recovery, store, drill, file, folder, randomness)
     raise MidwatchError(f"drills of {store.kind} cannot be run here")
 
 

@@ -65,14 +65,15 @@ class Objectives:
 class Injection:
     """The fault as the experiment saw it; times are nanoseconds, None when it never came so far.
 
-    `silences` says that writes must stop with it (else it spoils the content, and they go on), `old` is the port of the
-    server it hits, and `fails_over` whether another server must have taken its place. `problems` is what went wrong with
+    `silences` says that writes must stop with it, `spoils` that the content is wrong while they go on, `old` is the
+    port of the server it hits, and `fails_over` whether another server must have taken its place. `problems` is what went wrong with
     the experiment.
     """
 
     begun: int | None = None
     effective: int | None = None
     silences: bool = True
+    spoils: bool = False
     old: str = ""
     fails_over: bool = True
     problems: tuple[str, ...] = ()
@@ -164,6 +165,40 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
     )  # fmt: skip
 
 
+def judge_warning(evidence: Evidence, warned: int | None, objectives: Objectives) -> Result:
+    """Judge a drill in which nothing is lost yet and somebody must be warned while there is time.
+
+    `warned` is when the alert's condition held, in nanoseconds. The RPO figure is the exposure at that moment: seconds
+    of acknowledged writes that only the primary had. There is no recovery, and so no RTO.
+    """
+    found = _Findings()
+    attempts = [fact for fact in evidence.facts if fact["k"] == "w"]
+    acks = [fact for fact in attempts if fact["r"] == "ok"]
+    _check_observer(evidence, attempts, found)
+    f0 = _check_injection(evidence, acks, found)
+    counts, lost = _account(evidence, attempts, found)
+    if lost:
+        found.breaches.append(f"{len(lost)} acknowledged writes are lost, and nothing had failed")
+    exposure = None if f0 is None or warned is None else (warned - f0) / SECOND
+    last = max((fact["t1"] for fact in attempts), default=0)
+    if f0 is not None and exposure is None:
+        waited = (last - f0) / SECOND
+        where = found.breaches if waited > objectives.rpo else found.doubts
+        where.append(f"no warning within the {waited:.1f} s that were watched; the RPO is {objectives.rpo:g} s")
+    elif exposure is not None and exposure <= 0:
+        found.doubts.append("the warning was there before the fault")
+    elif exposure is not None and exposure > objectives.rpo:
+        found.breaches.append(f"warned {exposure:.1f} s after the fault, when the RPO of {objectives.rpo:g} s was gone")
+    _check_checks(evidence, found)
+    verdict = Verdict.BREACHED if found.breaches else Verdict.INCONCLUSIVE if found.doubts else Verdict.MET
+    return Result(
+        verdict=verdict, reasons=tuple(found.breaches + found.doubts), rto_seconds=None, rto_exceeds=False,
+        rpo_seconds=exposure, rpo_is_bound=False, resolution_seconds=_resolution(acks, f0, None),
+        phases=(Phase(name="warning", at=exposure, seconds=exposure),), writes=counts, checks=tuple(evidence.checks),
+        notes=tuple(found.notes),
+    )  # fmt: skip
+
+
 def bound(clean_drills: int) -> float:
     """Upper bound, at 95%, of the probability that a drill breaches, after so many without a breach."""
     return 1.0 if clean_drills <= 0 else min(1.0, CONFIDENCE_FACTOR / clean_drills)
@@ -211,7 +246,7 @@ def _check_injection(evidence: Evidence, acks: Sequence[Fact], found: _Findings)
     if before and injection.old and before[-1].get("s") not in (None, injection.old):
         found.doubts.append("the fault hit a server that clients were not writing to")
     effective = injection.effective
-    if not injection.silences and not _spoiled(evidence):
+    if injection.spoils and not _spoiled(evidence):
         found.doubts.append("no reader saw the content spoiled")
     if injection.silences and effective is not None and injection.old:
         late = [fact for fact in acks if fact["t0"] > effective and fact.get("s") == injection.old]
@@ -248,11 +283,11 @@ def _check_guard(evidence: Evidence, f0: int | None, recovered: int | None, foun
         return
     if any(event["k"] == "decided" and event["t"] < f0 for event in evidence.events):
         found.doubts.append("the recoverer had decided before the fault")
-    acted = [event for event in evidence.events if event["k"] == "rerouted" and event["t"] >= f0]
+    acted = [event for event in evidence.events if event["k"] == "recovered" and event["t"] >= f0]
     if recovered is not None and not acted:
-        found.doubts.append("writes came back, and the recoverer had not sent them anywhere: who recovered it?")
+        found.doubts.append("writes came back, and the recoverer had not done anything: who did?")
     if recovered is not None and acted and acted[0]["t"] > recovered:
-        found.doubts.append("writes came back before the recoverer had sent them anywhere")
+        found.doubts.append("writes came back before the recoverer had recovered anything")
     for event in evidence.events:
         if event["k"] in ("refused", "gave_up") and event["t"] >= f0:
             found.notes.append(f"the recoverer {event['k'].replace('_', ' ')}: {event['why']}")
@@ -393,20 +428,20 @@ def _holes(evidence: Evidence, attempts: Sequence[Fact], seen: set[int]) -> Iter
     """Numbers lost before a later one of the same server was kept: no recovery to any point gives that."""
     newest: dict[tuple[Any, int], int] = {}
     begun = evidence.injection.begun or 0
-    routed = [event["t"] for event in evidence.events if event["k"] == "rerouted"]
+    ends = [event["t"] for event in evidence.events if event["k"] in ("fenced", "recovered")]
     for fact in attempts:
         if fact["r"] == "ok" and fact["n"] in seen:
-            newest[_history(fact, routed)] = fact["n"]
+            newest[_history(fact, ends)] = fact["n"]
     for fact in attempts:
-        if fact["r"] == "ok" and fact["n"] not in seen and fact["n"] < newest.get(_history(fact, routed), -1):
+        if fact["r"] == "ok" and fact["n"] not in seen and fact["n"] < newest.get(_history(fact, ends), -1):
             yield fact["n"]
-        elif fact["r"] == "ok" and fact["n"] not in seen and fact["t0"] > begun and bisect_left(routed, fact["t0"]):
+        elif fact["r"] == "ok" and fact["n"] not in seen and fact["t0"] > begun and bisect_left(ends, fact["t0"]):
             yield fact["n"]  # acknowledged after the recovery, and gone
 
 
-def _history(fact: Fact, routed: Sequence[int]) -> tuple[Any, int]:
-    """Which server acknowledged it, in which stretch between two recoveries."""
-    return fact.get("s"), bisect_left(routed, fact["t0"])
+def _history(fact: Fact, ends: Sequence[int]) -> tuple[Any, int]:
+    """Which server acknowledged it, before or after a fence: no server acknowledges on both sides of its own."""
+    return fact.get("s"), bisect_left(ends, fact["t0"])
 
 
 def _rpo(

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from midwatch.spec.values import format_duration
+
+if TYPE_CHECKING:
+    from dr.status import StoreStatus
+
+LOG_WIDTH = 160
+"""Columns of a table that goes to a file."""
 
 _COLOURS = {"MET": "bold green", "BREACHED": "bold red", "INCONCLUSIVE": "bold yellow"}
 
@@ -68,3 +76,48 @@ def rto(document: dict[str, Any]) -> str:
 def rpo(document: dict[str, Any]) -> str:
     """The data-loss time, with `>` when it is only a lower bound."""
     return ("> " if document["rpo_is_bound"] else "") + seconds(document["rpo_seconds"])
+
+
+def _wide() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
+
+
+def show_status(stores: Sequence[StoreStatus]) -> None:
+    """The posture of every store."""
+    console = _wide()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("store", "last drill", "verdict", "age", "RTO", "worst", "of", "RPO", "worst", "of", "lag", "verified point"):
+        table.add_column(name, justify="left" if name in ("store", "last drill", "verdict") else "right")
+    for one in stores:
+        table.add_row(
+            one.store, one.last_drill or "-", one.verdict or "-", _age(one.drill_age), seconds(one.rto_seconds),
+            seconds(one.worst_rto_seconds), f"{one.rto:g} s", seconds(one.rpo_seconds), seconds(one.worst_rpo_seconds),
+            f"{one.rpo:g} s", seconds(one.lag_seconds), _age(one.restorable_age_seconds),
+        )  # fmt: skip
+    console.print(table)
+    for one in stores:
+        for text in (*one.problems, *one.unknown):
+            console.print(f"{one.store}: {text}", highlight=False, soft_wrap=True)
+
+
+def show_report(document: dict[str, Any]) -> None:
+    """Every drill, and the state of the evidence."""
+    from dr import report
+
+    console = _wide()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
+        table.add_column(name)
+    for drill in document["drills"]:
+        table.add_row(
+            drill["at"], drill["drill"], drill["store"], drill["verdict"], rto(drill), rpo(drill),
+            seconds(drill["resolution_seconds"]), str(drill["writes"].get("lost", "-")), str(drill["seq"]),
+            drill["hash"][:12],
+        )  # fmt: skip
+    console.print(table)
+    console.print(report.chain(document["evidence"]), highlight=False, soft_wrap=True)
+
+
+def _age(value: float | None) -> str:
+    return "-" if value is None else format_duration(round(value)) if value >= 1 else "now"

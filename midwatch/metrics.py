@@ -208,5 +208,33 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
+# Disaster recovery -------------------------------------------------------------------------------------------------
+
+DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
+DR_REPLICATION_LAG = _gauge(
+    "dr_replication_lag_seconds", "Seconds of acknowledged writes that a standby, or the archive, does not have.",
+    "store", "region",
+)  # fmt: skip
+DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receives what is written.", "store", "region")
+DR_RESTORABLE_AGE = _gauge(
+    "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
+)
+DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
+DR_BACKUP_SUCCESS = _gauge(
+    "dr_backup_last_success_timestamp_seconds", "When the newest backup that is whole was finished.", "store"
+)
+DR_DRILL_VERDICT = _gauge("dr_drill_verdict", "1 for the verdict of a drill's last run.", "drill", "store", "verdict")
+DR_DRILL_RECOVERY = _gauge("dr_drill_recovery_seconds", "RTO that a drill's last run measured.", "drill", "store")
+DR_DRILL_DATA_LOSS = _gauge(
+    "dr_drill_data_loss_seconds", "Data loss that a drill's last run measured.", "drill", "store"
+)
+DR_DRILL_LAST_RUN = _gauge("dr_drill_last_run_timestamp_seconds", "When a drill was last run.", "drill", "store")
+DR_DRILL_LAST_MET = _gauge(
+    "dr_drill_last_met_timestamp_seconds", "When a drill last met its objectives.", "drill", "store"
+)
+DR_STORE_ANSWERS = _gauge(
+    "dr_store_answers", "1 when a store's posture is known, 0 when it could not be asked.", "store"
+)
+
 CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
 """Every metric by the name a query uses."""

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dr.postgres import session
 from dr.postgres.instance import Instance
 from dr.postgres.programs import PostgresError, Programs
 
@@ -106,6 +107,12 @@ def restore(backup: Backup, target: Instance, archive: Path, *, until_lsn: str |
     (target.data / "standby.signal").unlink(missing_ok=True)
     (target.data / "recovery.signal").touch()
     own(target)
+
+
+def forget_target(server: Instance) -> None:
+    """Take the recovery's settings out of a restored primary: a standby made from it would stop there, too."""
+    for name in ("recovery_target_lsn", "recovery_target_inclusive", "recovery_target_action"):
+        session.ask(server.conninfo(), f"ALTER SYSTEM RESET {name}", timeout=10.0)
 
 
 def own(target: Instance) -> None:

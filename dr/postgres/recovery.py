@@ -156,6 +156,7 @@ class ClusterRecovery:
         server.skip_first_sync()
         self._servers.append(server.start())
         self._wait_until_primary(server)
+        backup.forget_target(server)
         unusable = f"; not used: {'; '.join(flaws)}" if flaws else ""
         return f"backup {good.name} and WAL{f' up to {until}' if until else ''}{unusable}"
 

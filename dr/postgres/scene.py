@@ -16,8 +16,9 @@ from dr.postgres import backup, cluster, faults, recovery, session
 from dr.postgres.cluster import Cluster, Settings
 from dr.postgres.programs import PostgresError
 from dr.processes import start_helper
-from dr.scene import Injury, NotReadyError
+from dr.scene import Injury, NotReadyError, Warning_
 from dr.verdict import Check
+from midwatch import metrics
 from midwatch.spec import dr as spec
 
 SWITCH_SECONDS = 60.0
@@ -30,24 +31,14 @@ class LocalScene:
     """Implements `scene.Scene`. `randomness` picks the phase of the archive at which the fault strikes."""
 
     def __init__(
-        self,
-        store: spec.Store,
-        drill: spec.Drill,
-        platform_file: Path,
-        folder: Path,
+        self, recovery: spec.DisasterRecovery, store: spec.Store, drill: spec.Drill, platform_file: Path, folder: Path,
         randomness: Random,
-        timeout: float,
-    ) -> None:
+    ) -> None:  # fmt: skip
         local = store.local_postgresql
         if local is None:
             raise AssertionError("the caller looked at the store's kind")
-        self._store, self._drill, self._file, self._random, self._timeout = (
-            store,
-            drill,
-            platform_file,
-            randomness,
-            timeout,
-        )
+        self._recovery, self._store, self._drill, self._file = recovery, store, drill, platform_file
+        self._random = randomness
         self._settings = Settings(
             store=store.name, synchronous=local.synchronous, standby=local.standby,
             archive_interval=local.archive_interval, version=local.version,
@@ -167,9 +158,21 @@ class LocalScene:
             spec.Fault.FAILBACK: faults.Switchover(**given, to="a"),
         }
         spoils = self._drill.fault is spec.Fault.BAD_DELETE
+        warns = self._drill.fault is spec.Fault.STOP_REPLICATION
         return Injury(
-            fault=kinds[self._drill.fault], silences=not spoils, fails_over=not spoils,
+            fault=kinds[self._drill.fault], silences=not spoils and not warns, spoils=spoils,
+            fails_over=not spoils and not warns, warning=self._warning() if warns else None,
             old=str(self.cluster.ports[self._primary]),
+        )  # fmt: skip
+
+    def _warning(self) -> Warning_:
+        """The alert RecoveryPointAtRisk, by the exporter that publishes what it is made from."""
+        (port,) = cluster.free_ports(1)
+        command = [sys.executable, "-m", "midwatch.cli", "dr", "export", "-f", str(self._file)]
+        command += ["--listen", f"127.0.0.1:{port}", "--cluster", f"{self._store.name}={self._folder}"]
+        return Warning_(
+            command=tuple(command), url=f"http://127.0.0.1:{port}/metrics", metric=metrics.DR_REPLICATION_LAG.name,
+            labels={"store": self._store.name, "region": "b"}, above=self._recovery.warn_after(self._store),
         )  # fmt: skip
 
     # Afterwards ------------------------------------------------------------------------------------------------------
@@ -185,7 +188,9 @@ class LocalScene:
     def checks(self) -> list[Check]:
         """Fence, integrity, identity and content."""
         found = [self._check_content()]
-        if self._drill.fault is not spec.Fault.BAD_DELETE:
+        if self._drill.fault is spec.Fault.STOP_REPLICATION:
+            found.append(self._check_caught_up())
+        elif self._drill.fault is not spec.Fault.BAD_DELETE:
             found.append(self._check_fence())
         found.append(self._check_integrity())
         return found
@@ -209,6 +214,14 @@ class LocalScene:
         except session.UnknownError as error:
             return Check(name=name, holds=None, detail=str(error))
         return Check(name=name, holds=False, detail="it acknowledged a write past the endpoint")
+
+    def _check_caught_up(self) -> Check:
+        name = "the standby has caught up"
+        try:
+            cluster.wait_until_streaming(self.cluster.server(self._primary))
+        except PostgresError as error:
+            return Check(name=name, holds=False, detail=str(error))
+        return Check(name=name, holds=True)
 
     def _check_integrity(self) -> Check:
         name = "every index and heap page is sound"
