@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from alerts import ruleset
-from midwatch import metrics, promql
+from alerts.made import Made
+from midwatch import grafana, metrics, promql
 from midwatch.promql import Expr
 from midwatch.spec import dr as spec
 from midwatch.spec import model as platforms
+from midwatch.spec.rules import Proof
+from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
 
 JOB = "midwatch-recovery"
@@ -17,129 +18,157 @@ JOB = "midwatch-recovery"
 SHRUNK = 0.5
 """A backup half as large as the largest of the week has most likely missed something (litestream#1083, #1309)."""
 WEEK = 604800.0
+STANDBY_WAIT = 30.0
+"""A standby that restarts is back before that."""
+OVERDUE_WAIT = 300.0
 
-Rule = dict[str, Any]
 
-
-def rules(platform: platforms.Platform, recovery: spec.DisasterRecovery) -> dict[str, Any]:
-    """Rule file of disaster recovery: a group for the stores, one for the drills."""
-    wait = 4 * platform.prometheus.scrape_interval
-    make = _Maker(platform, recovery, wait)
-    stores = [rule for store in recovery.stores for rule in make.store(store)]
-    drills = [rule for drill in recovery.drills for rule in make.drill(drill)]
-    groups = [{"name": "midwatch-recovery-stores", "rules": [make.exporter_down(), *stores]}]
-    if drills:
-        groups.append({"name": "midwatch-recovery-drills", "rules": drills})
-    return {"groups": groups}
+def alerts(platform: platforms.Platform) -> list[Made]:
+    """Alerts on the recovery exporter, on each store, and on each drill; none without the section."""
+    recovery = platform.disaster_recovery
+    if recovery is None:
+        return []
+    make = _Maker(platform, recovery)
+    stores = [one for store in recovery.stores for one in make.store(store)]
+    return [make.exporter_down(), *stores, *(one for drill in recovery.drills for one in make.drill(drill))]
 
 
 class _Maker:
-    """Builds the rules of one platform."""
+    """Builds the alerts of one platform."""
 
-    def __init__(self, platform: platforms.Platform, recovery: spec.DisasterRecovery, wait: float) -> None:
-        self._platform, self._recovery, self._wait = platform, recovery, wait
+    def __init__(self, platform: platforms.Platform, recovery: spec.DisasterRecovery) -> None:
+        self._platform, self._recovery = platform, recovery
+        self._wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
 
-    def exporter_down(self) -> Rule:
+    def exporter_down(self) -> Made:
+        up = promql.scraped(job=JOB)
         return self._alert(
-            "RecoveryExporterDown", promql.scraped(job=JOB).equals(0).or_(promql.absent(promql.scraped(job=JOB))),
-            self._wait, "ticket", "The recovery exporter cannot be scraped",
+            "RecoveryExporterDown", up.equals(0).or_(promql.absent(up)), self._wait, Severity.TICKET,
+            "The recovery exporter cannot be scraped",
             "Nothing is known of lag, backups and drills; their alerts cannot fire.",
+            {f'up{{job="{JOB}",instance="i"}}': "0x40"}, {f'up{{job="{JOB}",instance="i"}}': "1x40"},
         )  # fmt: skip
 
-    def store(self, store: spec.Store) -> list[Rule]:
-        """Rules of a store: what its kind publishes decides which."""
-        made = [self._unknown(store)]
+    # Stores ----------------------------------------------------------------------------------------------------------
+
+    def store(self, store: spec.Store) -> list[Made]:
+        """Alerts on a store: what its kind publishes decides which."""
+        found = [self._unknown(store)]
         local = store.local_postgresql
-        if (local and local.standby) or store.postgresql or store.cloudnative_pg:
-            made += [self._at_risk(store), self._standby_lost(store)]
-        if local:
-            made.append(self._shrinking(store))
-        if (local and not local.standby) or store.files or store.velero:
-            made += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
-        return made
+        has_standby = (local and local.standby) or store.postgresql or store.cloudnative_pg
+        has_copies = (local and not local.standby) or store.files or store.velero
+        if has_standby:
+            found += [self._at_risk(store), self._standby_lost(store)]
+        if has_copies:
+            found += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
+        return [*found, self._shrinking(store)] if local or store.files else found
 
-    def _unknown(self, store: spec.Store) -> Rule:
+    def _unknown(self, store: spec.Store) -> Made:
+        chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
         return self._alert(
-            "RecoveryStoreUnknown", promql.select(metrics.DR_STORE_ANSWERS, store=store.name).equals(0), self._wait,
-            "ticket", f"{store.name} does not answer the recovery exporter",
+            "RecoveryStoreUnknown", chosen.equals(0), self._wait, Severity.TICKET,
+            f"{store.name} does not answer the recovery exporter",
             "Its lag and backups are not known; its other recovery alerts cannot fire.",
+            {_series(metrics.DR_STORE_ANSWERS, store=store.name): "0x40"},
+            {_series(metrics.DR_STORE_ANSWERS, store=store.name): "1x40"}, store=store.name,
         )  # fmt: skip
 
-    def _at_risk(self, store: spec.Store) -> Rule:
-        lag = promql.select(metrics.DR_REPLICATION_LAG, store=store.name)
+    def _at_risk(self, store: spec.Store) -> Made:
         warn, rpo = self._recovery.warn_after(store), self._recovery.rpo_of(store)
+        lag = promql.min_by(promql.select(metrics.DR_REPLICATION_LAG, store=store.name), "store")
+        series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
         return self._alert(
-            "RecoveryPointAtRisk", promql.min_by(lag, "store") > warn, 0.0, "page",
+            "RecoveryPointAtRisk", lag > warn, 0.0, Severity.PAGE,
             f"{store.name}: {{{{ $value | humanizeDuration }}}} of writes have no second copy, RPO {format_duration(rpo)}",
-            f"If the primary were lost now, that much would be lost with it. This alert comes after "
-            f"{format_duration(warn)}.",
+            f"If the primary were lost now, that much would be lost with it. This comes after {format_duration(warn)}.",
+            {series: f"{warn + 1:g}x40"}, {series: f"{warn:g}x40"}, store=store.name,
         )  # fmt: skip
 
-    def _standby_lost(self, store: spec.Store) -> Rule:
+    def _standby_lost(self, store: spec.Store) -> Made:
         connected = promql.max_by(promql.select(metrics.DR_STANDBY_CONNECTED, store=store.name), "store")
+        series = _series(metrics.DR_STANDBY_CONNECTED, store=store.name, region="b")
         return self._alert(
-            "StandbyLost", connected.equals(0), max(self._wait, 30.0), "page",
+            "StandbyLost", connected.equals(0), max(self._wait, STANDBY_WAIT), Severity.PAGE,
             f"{store.name}: no standby is connected", "The next failure of the primary has nothing to fail over to.",
+            {series: "0x40"}, {series: "1x40"}, store=store.name,
         )  # fmt: skip
 
-    def _backup_stale(self, store: spec.Store) -> Rule:
-        finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
+    def _backup_stale(self, store: spec.Store) -> Made:
         limit = 2 * self._recovery.verify_every
+        finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
+        series = _series(metrics.DR_BACKUP_SUCCESS, store=store.name)
         return self._alert(
-            "BackupStale", (promql.timestamp_now() - finished) > limit, 0.0, "ticket",
+            "BackupStale", (promql.timestamp_now() - finished) > limit, 0.0, Severity.TICKET,
             f"{store.name}: the newest whole backup is {{{{ $value | humanizeDuration }}}} old",
             f"It should be at most {format_duration(limit)} old.",
+            {series: f"{-limit - 1:g}x40"}, {series: "0+60x40"}, store=store.name,
         )  # fmt: skip
 
-    def _shrinking(self, store: spec.Store) -> Rule:
-        size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
-        largest = promql.max_by(
-            promql.max_over_time(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), WEEK), "store"
-        )
+    def _shrinking(self, store: spec.Store) -> Made:
+        chosen = promql.select(metrics.DR_BACKUP_SIZE, store=store.name)
+        size = promql.max_by(chosen, "store")
+        largest = promql.max_by(promql.max_over_time(chosen, WEEK), "store")
+        series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
         return self._alert(
-            "BackupShrinking", size.over(largest, on=("store",)) < SHRUNK, 0.0, "ticket",
-            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of this week's largest",
-            "A backup that shrinks has often missed something, and a job that succeeds does not say so.",
+            "BackupShrinking", size.over(largest, on=("store",)) < SHRUNK, 0.0, Severity.TICKET,
+            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of the week's largest",
+            "A backup that shrinks has often missed something, and the job that makes it does not say so.",
+            {series: "1000 400x40"}, {series: "1000 600x40"}, store=store.name,
         )  # fmt: skip
 
-    def _unverified(self, store: spec.Store) -> Rule:
-        age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
+    def _unverified(self, store: spec.Store) -> Made:
         limit = 2 * self._recovery.verify_every
+        age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
+        series = _series(metrics.DR_RESTORABLE_AGE, store=store.name, region="archive")
         return self._alert(
-            "RestoreUnverified", age > limit, 0.0, "ticket",
+            "RestoreUnverified", age > limit, 0.0, Severity.TICKET,
             f"{store.name}: the newest point that was restored and checked is {{{{ $value | humanizeDuration }}}} old",
-            f"midwatch dr verify restores the newest backup; it should run every "
-            f"{format_duration(self._recovery.verify_every)}.",
+            f"midwatch dr verify restores the newest backup, every {format_duration(self._recovery.verify_every)}.",
+            {series: f"{limit + 1:g}x40"}, {series: f"{limit - 1:g}x40"}, store=store.name,
         )  # fmt: skip
 
-    def drill(self, drill: spec.Drill) -> list[Rule]:
-        """Rules of a drill."""
-        chosen = {"drill": drill.name, "store": drill.store}
-        last = promql.select(metrics.DR_DRILL_LAST_RUN, **chosen)
-        overdue = (promql.timestamp_now() - promql.max_by(last, "drill", "store")) > drill.max_age
-        made = [
-            self._verdict(drill, "DrillBreached", "breached", "page"),
-            self._verdict(drill, "DrillInconclusive", "inconclusive", "ticket"),
+    # Drills ----------------------------------------------------------------------------------------------------------
+
+    def drill(self, drill: spec.Drill) -> list[Made]:
+        """Alerts on a drill; one without a schedule cannot be overdue."""
+        found = [
+            self._verdict(drill, "DrillBreached", "breached", Severity.PAGE),
+            self._verdict(drill, "DrillInconclusive", "inconclusive", Severity.TICKET),
         ]
-        if drill.schedule:
-            never = promql.absent(last).and_(promql.scraped(job=JOB).equals(1), on=())
-            made.append(
-                self._alert(
-                    "DrillOverdue", overdue.or_(never), max(self._wait, 300.0), "ticket",
-                    f"Drill {drill.name} of {drill.store} is overdue",
-                    f"It has no result within {format_duration(drill.max_age)}; a promise that is not tried is a hope.",
-                )  # fmt: skip
-            )
-        return made
+        return [*found, self._overdue(drill)] if drill.schedule else found
 
-    def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: str) -> Rule:
-        value = promql.select(metrics.DR_DRILL_VERDICT, drill=drill.name, store=drill.store, verdict=verdict)
+    def _overdue(self, drill: spec.Drill) -> Made:
+        last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
+        age = promql.timestamp_now() - promql.max_by(last, "drill", "store")
+        series = _series(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
+        wait = max(self._wait, OVERDUE_WAIT)
         return self._alert(
-            name, promql.max_by(value, "drill", "store").equals(1), 0.0, severity,
-            f"Drill {drill.name} of {drill.store} was {verdict}", "midwatch dr report has the reasons and the evidence.",
+            "DrillOverdue", (age > drill.max_age).or_(promql.absent(last)), wait, Severity.TICKET,
+            f"Drill {drill.name} of {drill.store} is overdue",
+            f"It has no result within {format_duration(drill.max_age)}; a promise that is not tried is a hope.",
+            {series: f"{-drill.max_age - 1:g}x60"}, {series: "0+15x60"}, drill=drill.name, store=drill.store,
         )  # fmt: skip
 
-    def _alert(self, name: str, expr: Expr, wait: float, severity: str, summary: str, description: str) -> Rule:
-        return ruleset._alert(  # noqa: SLF001 - the one shape of an alert
-            self._platform, name, expr, wait, self._recovery.owner, platforms.Severity(severity), summary, description
-        )
+    def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: Severity) -> Made:
+        chosen = {"drill": drill.name, "store": drill.store, "verdict": verdict}
+        value = promql.max_by(promql.select(metrics.DR_DRILL_VERDICT, **chosen), "drill", "store")
+        series = _series(metrics.DR_DRILL_VERDICT, **chosen)
+        return self._alert(
+            name, value.equals(1), 0.0, severity, f"Drill {drill.name} of {drill.store} was {verdict}",
+            "midwatch dr report has the reasons and the evidence.", {series: "1x40"}, {series: "0x40"},
+            drill=drill.name, store=drill.store,
+        )  # fmt: skip
+
+    def _alert(
+        self, name: str, expr: Expr, wait: float, severity: Severity, summary: str, description: str,
+        fires: dict[str, str], silent: dict[str, str], **labels: str,
+    ) -> Made:  # fmt: skip
+        return ruleset.alert(
+            self._platform, name, expr, wait, self._recovery.owner, severity, summary, description,
+            page=grafana.Page.RESILIENCE, proof=Proof(fires=fires, silent=silent, within=wait + 60.0), **labels,
+        )  # fmt: skip
+
+
+def _series(metric: metrics.Metric, **labels: str) -> str:
+    """A series as promtool reads it."""
+    return str(promql.select(metric, **labels))

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from alerts import routes, ruleset
+from alerts import routes, ruleset, yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
@@ -47,12 +45,11 @@ def render_files(platform: spec.Platform, plane: Plane | None = None) -> dict[st
     """Text of each file by its path below the output folder."""
     where = plane or plane_of(platform)
     files = {
-        "prometheus/prometheus.yml": _dump(_prometheus(platform, where)),
-        "alertmanager/alertmanager.yml": _dump(routes.alertmanager(platform, where.sink_url)),
-        f"prometheus/{RULES_FOLDER}/plane.yml": _dump(ruleset.plane_rules(platform)),
+        "prometheus/prometheus.yml": yamlfile.dump(_prometheus(platform, where)),
+        "alertmanager/alertmanager.yml": yamlfile.dump(routes.alertmanager(platform, where.sink_url)),
     }
-    for model in platform.models:
-        files[f"prometheus/{RULES_FOLDER}/model-{model.name}.yml"] = _dump(ruleset.model_rules(platform, model))
+    for name, document in ruleset.rule_files(platform).items():
+        files[f"prometheus/{RULES_FOLDER}/{name}"] = yamlfile.dump(document)
     return dict(sorted(files.items()))
 
 
@@ -78,15 +75,3 @@ def _prometheus(platform: spec.Platform, plane: Plane) -> dict[str, Any]:
             for scrape in scrapes
         ],
     }
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes no aliases: rule files are read by people."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
-        """Never."""
-        return True
-
-
-def _dump(document: dict[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)

@@ -2,72 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from alerts import ruleset
+from alerts import intervals, library, objectives, versions
 from midwatch.spec import model as spec
+from midwatch.spec.routing import Maintenance
+from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
 
 NOBODY = "nobody"
-"""Receiver of the deadman's switch: it has no integration, on purpose. An outside watcher asks whether it fires."""
+"""Receiver of what reaches no person: the deadman's switch. It has no integration, on purpose; an outside watcher asks
+Prometheus or Alertmanager whether the switch fires."""
 
 UNROUTED = "unrouted"
 
+NAMED_INHIBITIONS: tuple[int, int] = (0, 30)
+"""First Alertmanager with names of inhibition rules."""
+
 
 def alertmanager(platform: spec.Platform, sink_url: str | None = None) -> dict[str, Any]:
-    """Configuration: a route per owner and severity, a receiver per set of channels.
+    """Configuration: a route per owner and severity, a receiver per set of channels, inhibitions, time intervals.
 
-    An alert without an owner that is known goes to the first owner's page channels, since silence would be worse.
+    An alert without an owner that is known goes to the operator's page channels, since silence would be worse.
+    Raises InvalidInputError for what the Alertmanager's version lacks; with a sink, which takes all, that is moot.
     """
+    version = versions.version_of(platform)
+    if sink_url is None:
+        versions.ensure_able(platform, version)
     timing = platform.alertmanager
-    routes: list[dict[str, Any]] = [{"receiver": NOBODY, "matchers": [f'alertname="{ruleset.DEADMAN}"']}]
-    receivers = [{"name": NOBODY}]
-    for name, owner in sorted(platform.owners.items()):
-        for severity in spec.Severity:
-            receiver = f"{name}-{severity.value}"
-            routes.append({"receiver": receiver, "matchers": [f'owner="{name}"', f'severity="{severity.value}"']})
-            receivers.append(_receiver(receiver, getattr(owner, severity.value), platform, sink_url))
-    fallback = platform.owners[sorted(platform.owners)[0]].page
-    receivers.append(_receiver(UNROUTED, fallback, platform, sink_url))
-    return {
+    routes = [_nobody(), *_owner_routes(platform)]
+    used = {name for route in _walk(routes) for key in _INTERVAL_KEYS for name in route.get(key, ())}
+    document: dict[str, Any] = {
         "route": {
             "receiver": UNROUTED,
-            "group_by": ["alertname", "model", "version"],
+            "group_by": ["alertname", "model", "version", "slo"],
             "group_wait": format_duration(timing.group_wait),
             "group_interval": format_duration(timing.group_interval),
             "repeat_interval": format_duration(timing.repeat_interval),
             "routes": routes,
         },
-        "receivers": receivers,
+        "receivers": list(_receivers(platform, sink_url)),
     }
+    if inhibitions := list(_inhibitions(platform, named=version >= NAMED_INHIBITIONS)):
+        document["inhibit_rules"] = inhibitions
+    if used:
+        document["time_intervals"] = intervals.time_intervals(platform, used)
+    return document
 
 
-def _receiver(name: str, channels: list[str], platform: spec.Platform, sink_url: str | None) -> dict[str, Any]:
+_INTERVAL_KEYS = ("active_time_intervals", "mute_time_intervals")
+
+
+def _walk(routes: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for route in routes:
+        yield route
+        yield from _walk(route.get("routes", ()))
+
+
+def quoted(label: str, value: str, operator: str = "=") -> str:
+    """A matcher that every version since 0.25 reads alike: its value quoted."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{label}{operator}"{escaped}"'
+
+
+def _nobody() -> dict[str, Any]:
+    return {"receiver": NOBODY, "matchers": [quoted("alertname", library.DEADMAN), quoted("severity", "none")]}
+
+
+def _owner_routes(platform: spec.Platform) -> Iterator[dict[str, Any]]:
+    for name in sorted(platform.owners):
+        owner = platform.owner(name)
+        for severity in Severity:
+            hours = getattr(owner, f"{severity.value}_hours")
+            active = {"active_time_intervals": [hours]} if hours else {}
+            route: dict[str, Any] = {
+                "receiver": f"{name}-{severity.value}",
+                "matchers": [quoted("owner", name), quoted("severity", severity.value)],
+                **active,
+            }
+            if muted := [_muted(one, active) for one in platform.maintenance]:
+                route["routes"] = muted
+            yield route
+
+
+def _muted(maintenance: Maintenance, active: dict[str, list[str]]) -> dict[str, Any]:
+    """A route of the alerts under maintenance. A muted route still matches, so that no other takes them.
+
+    Children inherit the receiver, and not the intervals.
+    """
+    matchers = [quoted(label, value) for label, value in sorted(maintenance.labels.items())]
+    return {"matchers": matchers, **active, "mute_time_intervals": [maintenance.interval or maintenance.name]}
+
+
+# Receivers ---------------------------------------------------------------------------------------------------------
+
+
+def _receivers(platform: spec.Platform, sink_url: str | None) -> Iterator[dict[str, Any]]:
+    yield {"name": NOBODY}
+    for name in sorted(platform.owners):
+        owner = platform.owner(name)
+        for severity in Severity:
+            channels = getattr(owner, severity.value) or []
+            yield _receiver(f"{name}-{severity.value}", channels, platform, sink_url)
+    yield _receiver(UNROUTED, platform.owner(platform.operator).page or [], platform, sink_url)
+
+
+def _receiver(name: str, channels: Sequence[str], platform: spec.Platform, sink_url: str | None) -> dict[str, Any]:
     receiver: dict[str, Any] = {"name": name}
     for channel in channels:
+        kind, settings = platform.channels[channel].kind, platform.channels[channel].integration.settings()
         if sink_url is not None:
-            kind, integration = "webhook_configs", {"url": f"{sink_url}/{channel}"}
-        else:
-            kind, integration = _integration(platform.channels[channel])
-        receiver.setdefault(kind, []).append({**integration, "send_resolved": True})
+            kind, settings = "webhook", {"url": f"{sink_url}/{channel}"}
+        receiver.setdefault(f"{kind}_configs", []).append({**settings, "send_resolved": True})
     return receiver
 
 
-def _integration(channel: spec.Channel) -> tuple[str, dict[str, Any]]:
-    """Alertmanager's key and settings of a channel; secrets stay in their files."""
-    if channel.pagerduty:
-        return "pagerduty_configs", {"routing_key_file": str(channel.pagerduty.routing_key_file)}
-    if channel.slack:
-        return "slack_configs", {"api_url_file": str(channel.slack.api_url_file), "channel": channel.slack.channel}
-    if channel.email:
-        mail = channel.email
-        settings: dict[str, Any] = {"to": mail.to, "from": mail.from_, "smarthost": mail.smarthost}
-        if mail.auth_username:
-            settings["auth_username"] = mail.auth_username
-        if mail.auth_password_file:
-            settings["auth_password_file"] = str(mail.auth_password_file)
-        return "email_configs", settings
-    webhook = channel.webhook
-    if webhook is None:
-        raise AssertionError("the spec lets no channel pass without an integration")
-    return "webhook_configs", {"url": webhook.url} if webhook.url else {"url_file": str(webhook.url_file)}
+# One incident, one page --------------------------------------------------------------------------------------------
+
+
+def _inhibitions(platform: spec.Platform, *, named: bool) -> Iterator[dict[str, Any]]:
+    """An objective's page silences that objective's ticket.
+
+    A missing label equals an empty one, so that `equal` alone would let alerts without an objective silence one
+    another: every label in it has to be there. A ticket of a group (`by`) is silenced by the page of its own group
+    only, one without groups by any page of its objective.
+    """
+    groupings = sorted({tuple(sorted(one.slo.by)) for one in objectives.targets(platform)})
+    every = sorted({label for labels in groupings for label in labels})
+    for labels in groupings:
+        equal = ["model", "slo", *labels]
+        present = [quoted(label, "", "!=") for label in equal]
+        absent = [quoted(label, "") for label in every if label not in labels]
+        rule = {"name": f"objective-page-over-ticket{''.join(f'-{label}' for label in labels)}"} if named else {}
+        yield {
+            **rule,
+            "source_matchers": [quoted("severity", Severity.PAGE.value), *present],
+            "target_matchers": [quoted("severity", Severity.TICKET.value), *present, *absent],
+            "equal": equal,
+        }

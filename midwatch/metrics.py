@@ -236,5 +236,36 @@ DR_STORE_ANSWERS = _gauge(
     "dr_store_answers", "1 when a store's posture is known, 0 when it could not be asked.", "store"
 )
 
-CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
+# Records of objectives, by the rules of `alerts` ----------------------------------------------------------------------
+
+SLO_LABELS = ("model", "slo", "owner", "version")
+"""`version` only of objectives that are kept by version."""
+
+BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+"""Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
+
+SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
+SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
+SLO_PERIOD_ERROR = _gauge(
+    "slo:period_error:ratio", "Bad events of the period by all its events; absent without any.", *SLO_LABELS
+)
+SLO_BUDGET_REMAINING = _gauge(
+    "slo:error_budget_remaining:ratio", "Share of the period's error budget that is left; negative when overspent.",
+    *SLO_LABELS,
+)  # fmt: skip
+SLO_TIME_TO_EXHAUSTION = _gauge(
+    "slo:time_to_exhaustion:seconds",
+    "Until the error budget is spent, if the last hour goes on; absent when it would never be.", *SLO_LABELS,
+)  # fmt: skip
+SLO_BURN_RATES = {
+    window: _gauge(
+        f"slo:burn_rate:ratio{window}",
+        "Error ratio of the window by the promised one; absent without traffic.", *SLO_LABELS,
+    )
+    for window in BURN_RATE_WINDOWS
+}  # fmt: skip
+
+CATALOGUE: dict[str, Metric] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Metric)
+} | {metric.name: metric for metric in SLO_BURN_RATES.values()}
 """Every metric by the name a query uses."""

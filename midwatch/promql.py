@@ -92,9 +92,13 @@ class Expr:
         """Keep the series that the other expression does not have."""
         return self._binary("unless", other, 4, "" if on is None else _on(on))
 
-    def or_(self, other: Expr) -> Expr:
+    def or_(self, other: Expr, *, on: Sequence[str] | None = None) -> Expr:
         """Add the series that only the other expression has."""
-        return self._binary("or", other, 5)
+        return self._binary("or", other, 5, "" if on is None else _on(on))
+
+    def minus(self, other: Expr, *, on: Sequence[str]) -> Expr:
+        """Subtract series that share only the labels in `on`."""
+        return self._binary("-", other, 2, _on(on))
 
 
 def _on(labels: Sequence[str]) -> str:
@@ -122,7 +126,7 @@ def select(metric: Metric, suffix: str = "", **labels: str | Matcher) -> Expr:
         raise ExpressionError(f"{metric.name} is a {metric.kind}; {suffix or 'no suffix'} does not fit it")
     known = {*metric.labels, *TARGET_LABELS, *(["le"] if suffix == "_bucket" else [])}
     ensure_labels(metric, set(labels) - known, known)
-    matchers = [_matcher(name, value) for name, value in sorted(labels.items())]
+    matchers = [matcher(name, value) for name, value in sorted(labels.items())]
     return Expr(metric.name + suffix + ("{" + ", ".join(matchers) + "}" if matchers else ""))
 
 
@@ -134,10 +138,11 @@ def ensure_labels(metric: Metric, unknown: set[str], known: set[str]) -> None:
         )
 
 
-def _matcher(name: str, value: str | Matcher) -> str:
-    matcher = value if isinstance(value, Matcher) else Matcher("=", value)
-    escaped = matcher.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{name}{matcher.operator}"{escaped}"'
+def matcher(name: str, value: str | Matcher) -> str:
+    """Text of one matcher, its value escaped."""
+    given = value if isinstance(value, Matcher) else Matcher("=", value)
+    escaped = given.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{name}{given.operator}"{escaped}"'
 
 
 def bucket(metric: Metric, bound: float, **labels: str | Matcher) -> Expr:
@@ -161,12 +166,47 @@ def max_over_time(series: Expr, window: Range) -> Expr:
 
 
 def _over(function: str, series: Expr, window: Range) -> Expr:
-    return Expr(f"{function}({series}[{window if isinstance(window, str) else format_duration(window)}])")
+    return Expr(f"{function}({series}[{_range(window)}])")
+
+
+def over_time(function: str, series: Expr, window: Range, *, step: Range | None = None) -> Expr:
+    """Aggregate a series over a window, `sum_over_time` for one; with a step, an expression evaluated so often.
+
+    Prometheus evaluates it at whole multiples of the step.
+    """
+    if step is None:
+        return _over(function, series, window)
+    inner = f"({series})" if series.precedence else str(series)
+    return Expr(f"{function}({inner}[{_range(window)}:{_range(step)}])")
+
+
+def _range(window: Range) -> str:
+    return window if isinstance(window, str) else format_duration(window)
+
+
+def call(function: str, *arguments: Expr | float | Decimal) -> Expr:
+    """Call a function of instant vectors and numbers."""
+    return Expr(f"{function}({', '.join(str(one if isinstance(one, Expr) else number(one)) for one in arguments)})")
+
+
+def at_end(series: Expr) -> Expr:
+    """Take the value of a series at the evaluation of the whole query, also inside of a subquery."""
+    return Expr(f"{series} @ end()")
+
+
+def raw(text: str) -> Expr:
+    """Take an expression that somebody else wrote; it is put in parentheses where it is combined."""
+    return Expr(text, 6)
 
 
 def sum_by(series: Expr, *labels: str) -> Expr:
     """Sum, keeping the labels given."""
     return Expr(f"sum by ({', '.join(labels)}) ({series})" if labels else f"sum({series})")
+
+
+def min_by(series: Expr, *labels: str) -> Expr:
+    """Minimum, keeping the labels given."""
+    return Expr(f"min by ({', '.join(labels)}) ({series})" if labels else f"min({series})")
 
 
 def max_by(series: Expr, *labels: str) -> Expr:
@@ -204,5 +244,5 @@ def scraped(**labels: str | Matcher) -> Expr:
     ensure_target = {name: value for name, value in labels.items() if name in TARGET_LABELS}
     if ensure_target != labels:
         raise ExpressionError("up has only the labels job and instance")
-    matchers = ", ".join(_matcher(name, value) for name, value in sorted(labels.items()))
+    matchers = ", ".join(matcher(name, value) for name, value in sorted(labels.items()))
     return Expr("up{" + matchers + "}" if matchers else "up")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
-from midwatch.spec.base import Name, Strict
+from midwatch.spec.base import Finding, Name, Strict
 from midwatch.spec.values import Duration, format_duration
 
 if TYPE_CHECKING:
@@ -220,9 +220,6 @@ class DisasterRecovery(Strict):
     def warn_after(self, store: Store) -> float:
         """Seconds of lag that are an alert: half the RPO without a value of the store's own."""
         return self.rpo_of(store) / 2 if store.warn_after is None else store.warn_after
-
-
-Finding = tuple[tuple[str | int, ...], str, str]
 
 
 def find_problems(platform: Platform) -> Iterator[Finding]:

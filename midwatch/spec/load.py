@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import chaos, dr
+from midwatch.spec import alerting, chaos, dr
+from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 
 MAX_BYTES = 8 * 2**20
 MAX_NODES = 500_000
 """Nodes of a document, aliases followed: a few lines of nested aliases can stand for billions."""
 
-Place = tuple[str | int, ...]
 Mark = tuple[str, int]
 
 
@@ -49,6 +50,7 @@ def load_platform(path: Path) -> Platform:
     Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
     """
     document = _read(path)
+    _add_rule_files(document, base_folder(path))
     if document.problems:
         raise InvalidInputError(document.problems)
     try:
@@ -184,6 +186,31 @@ def _merge(into: _Document, other: _Document) -> None:
         into.marks.setdefault(place, mark)
 
 
+def _add_rule_files(document: _Document, folder: Path) -> None:
+    """Put the rule files that `rule_files` names into `rules`, with their places."""
+    patterns = document.values.get("rule_files")
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        return  # what is wrong with it is said with everything else
+    rules = document.values.setdefault("rules", [])
+    if not isinstance(rules, list):
+        return
+    for index, pattern in enumerate(patterns):
+        found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+        if not found:
+            place: Place = ("rule_files", index)
+            document.problems.append(document.problem(place, f"no file matches {pattern!r}", "remove it, or add one"))
+        for file in found:
+            try:
+                read = _read_file(file)
+            except InvalidInputError as error:
+                document.problems += error.problems
+                continue
+            document.problems += read.problems
+            place = ("rules", len(rules))
+            document.marks |= {(*place, *inner): mark for inner, mark in read.marks.items()}
+            rules.append({"name": re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-"), **read.values})
+
+
 def _twice(first: _Document, second: _Document, place: Place) -> Problem:
     file, line = first.at(place)
     return second.problem(place, f"also written in {file}:{line}", "keep one")
@@ -303,53 +330,6 @@ def _cross_checked(document: _Document, platform: Platform) -> Iterator[Problem]
             yield document.problem(place, message, remedy)
 
 
-Finding = tuple[Place, str, str]
-
-
-def _unknown(name: str, known: dict[str, Any], what: str) -> tuple[str, str]:
-    close = difflib.get_close_matches(name, known, 1)
-    remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
-    return f"there is no {what} {name!r}", remedy
-
-
-def _check_owners(platform: Platform) -> Iterator[Finding]:
-    for name, owner in platform.owners.items():
-        for severity in ("page", "ticket"):
-            for index, channel in enumerate(getattr(owner, severity)):
-                if channel not in platform.channels:
-                    place = ("owners", name, severity, index)
-                    yield place, *_unknown(channel, platform.channels, "channel")
-    for index, model in enumerate(platform.models):
-        if model.owner not in platform.owners:
-            yield ("models", index, "owner"), *_unknown(model.owner, platform.owners, "owner")
-
-
-def _check_names(platform: Platform) -> Iterator[Finding]:
-    models: dict[str, int] = {}
-    for index, model in enumerate(platform.models):
-        if models.setdefault(model.name, index) != index:
-            yield ("models", index, "name"), f"a second model {model.name!r}", "give each its own name"
-        slos: dict[str, int] = {}
-        for number, slo in enumerate(model.slos):
-            if slos.setdefault(slo.name, number) != number:
-                place = ("models", index, "slos", number, "name")
-                yield place, f"a second objective {slo.name!r}", "give each its own name"
-
-
-def _check_slis(platform: Platform) -> Iterator[Finding]:
-    for index, model in enumerate(platform.models):
-        for number, slo in enumerate(model.slos):
-            place: Place = ("models", index, "slos", number, "sli")
-            if isinstance(slo.sli, str):
-                continue
-            if slo.sli.outcome and model.task == "regression":
-                yield (*place, "outcome"), "a regression has no correct or wrong outcome", "use latency or availability"
-            if slo.sli.latency and slo.sli.latency.threshold not in model.latency_buckets:
-                bounds = ", ".join(f"{bound:g}" for bound in model.latency_buckets)
-                message = f"{slo.sli.latency.threshold:g} s is not a bound of the model's latency_buckets"
-                yield (*place, "latency", "threshold"), message, f"choose one of {bounds} (seconds), or add it to them"
-
-
 def _check_models(platform: Platform) -> Iterator[Finding]:
     for index, model in enumerate(platform.models):
         if model.latency_buckets != sorted(set(model.latency_buckets)):
@@ -362,9 +342,7 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
 
 
 _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
-    _check_owners,
-    _check_names,
-    _check_slis,
+    *alerting.CHECKS,
     _check_models,
     chaos.find_problems,
     dr.find_problems,

@@ -11,119 +11,17 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from midwatch import metrics
-from midwatch.spec.chaos import Chaos
 from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.channels import Channel
+from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
-from midwatch.spec.values import Duration, Objective, Ratio, Size
-
-
-class Severity(StrEnum):
-    """Who acts, and when: a page wakes somebody, a ticket waits for office hours."""
-
-    PAGE = "page"
-    TICKET = "ticket"
-
-
-# Where alerts go ---------------------------------------------------------------------------------------------------
-
-
-class Pagerduty(Strict):
-    """PagerDuty, events API v2."""
-
-    routing_key_file: Path = Field(strict=False)
-
-
-class Slack(Strict):
-    """A Slack channel through an incoming webhook."""
-
-    api_url_file: Path = Field(strict=False)
-    channel: str
-
-
-class Webhook(Strict):
-    """Any HTTP endpoint that takes Alertmanager's webhook document."""
-
-    url: str | None = None
-    url_file: Path | None = Field(default=None, strict=False)
-
-    @model_validator(mode="after")
-    def _one_address(self) -> Webhook:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("needs exactly one of url and url_file")
-        return self
-
-
-class Email(Strict):
-    """Mail through a smarthost."""
-
-    to: str
-    from_: str = Field(alias="from")
-    smarthost: str
-    auth_username: str | None = None
-    auth_password_file: Path | None = Field(default=None, strict=False)
-
-
-class Channel(Strict):
-    """One way to reach somebody: exactly one integration."""
-
-    pagerduty: Pagerduty | None = None
-    slack: Slack | None = None
-    webhook: Webhook | None = None
-    email: Email | None = None
-
-    @model_validator(mode="after")
-    def _one_integration(self) -> Channel:
-        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
-        return self
-
-
-class Owner(Strict):
-    """A team, and the channels that reach it by severity."""
-
-    page: Annotated[list[Name], Field(min_length=1)]
-    ticket: Annotated[list[Name], Field(min_length=1)]
-
-
-# Models ------------------------------------------------------------------------------------------------------------
-
-
-class LatencySli(Strict):
-    """Share of requests answered within the threshold."""
-
-    threshold: Duration
-
-
-class Sli(Strict):
-    """What is counted as good: exactly one kind."""
-
-    latency: LatencySli | None = None
-    outcome: Literal["correct"] | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Sli:
-        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
-        return self
-
-
-class Alerting(Strict):
-    """When falling short of an objective becomes an alert."""
-
-    over: Duration = 300.0
-    for_: Duration = Field(default=120.0, alias="for")
-    severity: Severity = Field(default=Severity.PAGE, strict=False)
-    min_events: Annotated[int, Field(ge=1)] = 50
-
-
-class Slo(Strict):
-    """One objective of a model."""
-
-    name: Name
-    sli: Literal["availability"] | Sli
-    objective: Objective
-    window: Duration = 2592000.0
-    alert: Alerting = Alerting()
+from midwatch.spec.grafana import Grafana
+from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
+from midwatch.spec.rules import RuleFile
+from midwatch.spec.slo import ServingMetrics
+from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
+from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
+from midwatch.spec.values import Duration, Ratio, Size
 
 
 class Feature(StrEnum):
@@ -219,7 +117,9 @@ class Model(Strict):
     owner: Name
     task: Literal["classification", "regression"]
     positive: str | None = None
-    serving: Literal["midwatch"] = "midwatch"
+    serving: Literal["midwatch", "kserve", "triton", "vllm", "seldon", "custom"] = "midwatch"
+    served_as: str | None = None
+    serving_metrics: ServingMetrics | None = None
     latency_buckets: Annotated[list[float], Field(min_length=1)] = list(metrics.LATENCY_BUCKETS)
     groups: list[LabelName] = []
     runbook: str | None = None
@@ -237,15 +137,6 @@ class Prometheus(Strict):
     scrape_interval: Duration = 15.0
     evaluation_interval: Duration = 15.0
     timeout: Duration = 5.0
-
-
-class Alertmanager(Strict):
-    """The Alertmanager that notifies, and how it groups."""
-
-    url: str = "http://127.0.0.1:9093"
-    group_wait: Duration = 10.0
-    group_interval: Duration = 60.0
-    repeat_interval: Duration = 14400.0
 
 
 class Personal(Strict):
@@ -317,10 +208,31 @@ class Platform(Strict):
     runbooks: str = "https://runbooks.invalid/{alert}"
     prometheus: Prometheus = Prometheus()
     alertmanager: Alertmanager = Alertmanager()
+    grafana: Grafana = Grafana()
     exporter: Exporter = Exporter()
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
+    plane_owner: Name | None = None
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
+    time_intervals: dict[Name, TimeInterval] = {}
+    maintenance: list[Maintenance] = []
+    rule_files: list[str] = []
+    rules: list[RuleFile] = []
     models: Annotated[list[Model], Field(min_length=1)]
     disaster_recovery: DisasterRecovery | None = None
     local: Local = Local()
     chaos: Chaos | None = None
+
+    @property
+    def operator(self) -> str:
+        """Owner of the plane itself; without `plane_owner` the first by name."""
+        return self.plane_owner or min(self.owners)
+
+    def owner(self, name: str) -> Owner:
+        """An owner with everything it extends filled in; what nobody says stays None."""
+        found, seen = self.owners[name], {name}
+        while found.extends and found.extends in self.owners and found.extends not in seen:
+            base = self.owners[found.extends]
+            seen.add(found.extends)
+            own = {key: value for key, value in found if value is not None and key != "extends"}
+            found = base.model_copy(update=own)
+        return found

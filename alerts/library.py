@@ -1,0 +1,126 @@
+"""The shipped alerts of `alerts/rules/`, filled in for a platform and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from alerts import annotate
+from alerts.made import Made
+from midwatch import grafana
+from midwatch.spec import model as spec
+from midwatch.spec.rules import LibraryFile, LibraryProof, LibraryRule, Proof
+from midwatch.spec.values import format_duration, parse_duration
+
+EXPORTER_JOB = "midwatch-exporter"
+DEADMAN = "MidwatchDeadman"
+
+NO_DATA_FOR = 300.0
+"""Seconds without a prediction before that is an alert of its own: a quiet model has gaps."""
+
+
+@cache
+def shipped() -> tuple[LibraryRule, ...]:
+    """Every shipped alert, as it is written."""
+    folder = files("alerts") / "rules"
+    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda one: one.name)]
+    documents = [yaml.load(text, Loader=yaml.CSafeLoader) for text in texts]
+    return tuple(rule for document in documents for rule in LibraryFile.model_validate(document).alerts)
+
+
+def of_platform(platform: spec.Platform) -> list[Made]:
+    """Alerts on the plane and its servers."""
+    scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
+    texts = {
+        "exporter_job": EXPORTER_JOB,
+        "scrape_wait": format_duration(scrape_wait),
+        "scrape_wait_proof": format_duration(scrape_wait + 60),
+        "durable_window": format_duration(max(60.0, 4 * scrape_wait)),
+        "waiting_limit": f"{platform.exporter.max_waiting * 9 // 10}",
+    }
+    rules = [rule for rule in shipped() if rule.per == "platform"]
+    return [_made(platform, rule, texts, owner=platform.operator, page=grafana.Page.PLANE) for rule in rules]
+
+
+def of_model(platform: spec.Platform, model: spec.Model) -> list[Made]:
+    """Alerts on a model."""
+    texts = dict(_model_texts(platform, model))
+    return [
+        _made(
+            platform, rule, texts, owner=model.owner, runbook=model.runbook,
+            page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL, model=model.name,
+        )
+        for rule in shipped()
+        if rule.per == "model" and all(_has(model, what) for what in rule.when)
+    ]  # fmt: skip
+
+
+def _has(model: spec.Model, what: str) -> bool:
+    if what == "midwatch":
+        return model.serving == "midwatch"
+    if what == "scores":
+        return model.positive is not None
+    return model.drift is not None and (what == "drift" or model.drift.retrain is not None)
+
+
+def _model_texts(platform: spec.Platform, model: spec.Model) -> Iterator[tuple[str, str]]:
+    silence = max(NO_DATA_FOR, 8 * platform.prometheus.scrape_interval)
+    yield "model", model.name
+    yield "silence", format_duration(silence)
+    yield "silence_proof", format_duration(2 * silence + 60)
+    if model.drift:
+        window = model.drift.window
+        unjudged = max(1800.0, 6 * window)
+        yield "drift_window", format_duration(window)
+        yield "drift_age", promql_seconds(3 * window)
+        yield "drift_hold", format_duration(2 * window)
+        yield "drift_unjudged", promql_seconds(unjudged)
+        yield "drift_unjudged_window", format_duration(unjudged)
+        yield "drift_unjudged_proof", format_duration(unjudged + 900)
+        yield "drift_unjudged_steps", f"{int((unjudged + 900) // 15 + 10)}"
+        yield "drift_samples", str(2 * model.drift.min_samples)
+        yield "drift_severity", model.drift.severity.value
+        yield "methods", str(len(model.drift.methods))
+        yield "false_alarms", model.drift.false_alarms
+
+
+def promql_seconds(seconds: float) -> str:
+    """Seconds as PromQL writes a number."""
+    return f"{seconds:.12g}"
+
+
+def _made(
+    platform: spec.Platform, rule: LibraryRule, texts: Mapping[str, str], *, owner: str, page: grafana.Page,
+    runbook: str | None = None, **variables: str,
+) -> Made:  # fmt: skip
+    severity = filled(rule.severity, texts)
+    labels = {label: filled(value, texts) for label, value in rule.labels.items()}
+    made: dict[str, Any] = {"alert": rule.alert, "expr": filled(rule.expr, texts), "for": filled(rule.for_, texts)}
+    if rule.keep_firing_for:
+        made["keep_firing_for"] = filled(rule.keep_firing_for, texts)
+    made["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
+    made["annotations"] = annotate.annotate(
+        platform, rule.alert, summary=filled(rule.summary, texts), description=filled(rule.description, texts),
+        runbook=runbook, page=page, **variables,
+    )  # fmt: skip
+    return Made(rule=made, proof=_proof(rule.proof, texts) if rule.proof else None)
+
+
+def _proof(proof: LibraryProof, texts: Mapping[str, str]) -> Proof:
+    fires, silent = (
+        {filled(series, texts): filled(values, texts) for series, values in group.items()}
+        for group in (proof.fires, proof.silent)
+    )
+    within = parse_duration(filled(proof.within, texts))
+    return Proof(fires=fires, silent=silent, within=within, interval=parse_duration(proof.interval))
+
+
+def filled(text: str, texts: Mapping[str, str]) -> str:
+    """Text with every `<name>` replaced."""
+    for name, value in texts.items():
+        text = text.replace(f"<{name}>", value)
+    return text

@@ -1,0 +1,44 @@
+"""What a dashboard is called, and its address: alerts link to dashboards by these names without making them."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+from midwatch.spec import model as spec
+
+MAX_UID = 40
+"""Characters of a uid that Grafana takes (kinds/dashboard: 8 to 40)."""
+
+
+class Page(StrEnum):
+    """The dashboards of a platform; the value is the last part of the uid."""
+
+    FLEET = "fleet"
+    MODEL = "model"
+    OBJECTIVES = "objectives"
+    DRIFT = "drift"
+    CANARY = "canary"
+    RESILIENCE = "resilience"
+    PLANE = "plane"
+
+
+def dashboard_uid(platform: str, page: Page) -> str:
+    """Uid of a platform's dashboard; it stays as long as the platform's name does.
+
+    >>> dashboard_uid("flights", Page.MODEL)
+    'midwatch-flights-model'
+    """
+    uid = f"midwatch-{platform}-{page.value}"
+    if len(uid) <= MAX_UID:
+        return uid
+    return f"midwatch-{hashlib.sha256(platform.encode()).hexdigest()[:12]}-{page.value}"
+
+
+def dashboard_url(platform: spec.Platform, page: Page, *, since: str = "now-3h", **variables: str) -> str:
+    """Address of a dashboard with its variables filled in; a rule's template such as `{{ $labels.model }}` stays one.
+
+    Values are put in as they are: the labels used as variables are DNS labels or short names.
+    """
+    filled = "".join(f"&var-{name}={value}" for name, value in sorted(variables.items()))
+    return f"{platform.grafana.url}/d/{dashboard_uid(platform.platform, page)}?from={since}&to=now{filled}"

@@ -1,0 +1,20 @@
+"""The section `grafana` of the platform file: where Grafana is, and where it finds logs and traces."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from midwatch.spec.base import Strict
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s]*[^\s/]$")]
+"""An http or https address without a slash at its end, so that paths can be added."""
+
+
+class Grafana(Strict):
+    """The Grafana that shows the dashboards: addresses as people's browsers (`url`) and Grafana (the rest) see them."""
+
+    url: Url = "http://127.0.0.1:3000"
+    loki: Url = "http://127.0.0.1:3100"
+    tempo: Url = "http://127.0.0.1:3200"

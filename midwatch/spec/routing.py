@@ -1,0 +1,154 @@
+"""Who is called, when: owners, time intervals, and the Alertmanager that is written for."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.channels import OLDEST, Version
+from midwatch.spec.slo import TimeZone
+from midwatch.spec.values import Duration
+
+WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+"""As Alertmanager counts them: Sunday is 0."""
+MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+
+
+def _time(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", text):
+        raise ValueError(f"{text!r} is not a time of day, such as 08:00; the end of the day is 24:00")
+    return text
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time)]
+
+
+class TimeRange(Strict):
+    """From a time of day to another; one that ends before it begins goes on into the next day."""
+
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> TimeRange:
+        if self.from_ == self.to:
+            raise ValueError(f"is empty: from {self.from_} to {self.to}; the whole day is 00:00 to 24:00")
+        return self
+
+
+def _range_of(names: tuple[str, ...]) -> AfterValidator:
+    def check(text: str) -> str:
+        for part in text.split(":"):
+            if part not in names:
+                raise ValueError(f"{part!r} is not one of {', '.join(names)}")
+        if text.count(":") > 1:
+            raise ValueError(f"{text!r} is not a range such as {names[1]}:{names[5]}")
+        return text
+
+    return AfterValidator(check)
+
+
+class TimeInterval(Strict):
+    """Times in a time zone: all that is given has to hold. Ranges are written `monday:friday`, `1:7`, `-3:-1`."""
+
+    time_zone: TimeZone = "UTC"
+    times: list[TimeRange] = []
+    weekdays: list[Annotated[str, _range_of(WEEKDAYS)]] = []
+    days_of_month: list[Annotated[str, Field(pattern=r"^-?[1-9]\d?(:-?[1-9]\d?)?$")]] = []
+    months: list[Annotated[str, _range_of(MONTHS)]] = []
+    years: list[Annotated[str, Field(pattern=r"^\d{4}(:\d{4})?$")]] = []
+
+    @model_validator(mode="after")
+    def _says_something(self) -> TimeInterval:
+        if not any((self.times, self.weekdays, self.days_of_month, self.months, self.years)):
+            raise ValueError("is always: give times, weekdays, days_of_month, months or years")
+        crosses = any(one.to < one.from_ for one in self.times)
+        if crosses and (self.days_of_month or self.months or self.years):
+            raise ValueError("a time range over midnight cannot be kept to days of the month, months or years")
+        return self
+
+
+def _instant(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not a time such as 2026-12-01T22:00:00+01:00") from error
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(f"{value.isoformat()} has no time zone; write Z or an offset such as +01:00")
+    return value
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+class Maintenance(Strict):
+    """A time when alerts are muted: once, or whenever a time interval is; of everything, or of alerts with labels."""
+
+    name: Name
+    from_: Instant | None = Field(default=None, alias="from")
+    to: Instant | None = None
+    interval: Name | None = None
+    labels: Annotated[dict[LabelName, str], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_time(self) -> Maintenance:
+        once = self.from_ is not None and self.to is not None
+        if once == (self.interval is not None) or (self.from_ is None) != (self.to is None):
+            raise ValueError("needs either from and to, or interval")
+        if self.from_ is not None and self.to is not None and not self.from_ < self.to:
+            raise ValueError("ends before it begins")
+        if any(one is not None and (one.second or one.microsecond) for one in (self.from_, self.to)):
+            raise ValueError("Alertmanager's times are of whole minutes")
+        return self
+
+
+class Owner(Strict):
+    """A team, and the channels that reach it by severity; what it does not say is as in the owner it `extends`.
+
+    `page_hours` and `ticket_hours` name time intervals outside of which nothing of that severity is sent.
+    """
+
+    extends: Name | None = None
+    page: Annotated[list[Name], Field(min_length=1)] | None = None
+    ticket: Annotated[list[Name], Field(min_length=1)] | None = None
+    page_hours: Name | None = None
+    ticket_hours: Name | None = None
+
+
+def _version(text: object) -> object:
+    match = re.fullmatch(r"v?0\.(\d+)(\.\d+)?", text) if isinstance(text, str) else None
+    if match is None:
+        return text if isinstance(text, tuple) else _refuse(text)
+    version: Version = (0, int(match[1]))
+    if version < OLDEST:
+        raise ValueError(f"Alertmanager {text} is too old; 0.25 is the oldest that is written for")
+    return version
+
+
+def _refuse(text: object) -> object:
+    raise ValueError(f"{text!r} is not a version of Alertmanager; write it in quotes, such as '0.27'")
+
+
+class Alertmanager(Strict):
+    """The Alertmanager that notifies, how it groups, and its version: without one, `amtool` is asked."""
+
+    url: str = "http://127.0.0.1:9093"
+    version: Annotated[Version, BeforeValidator(_version)] | None = None
+    group_wait: Duration = 10.0
+    group_interval: Duration = 60.0
+    repeat_interval: Duration = 14400.0
+    kubernetes: Literal["secret", "alertmanagerconfig"] = "secret"
+
+    @model_validator(mode="after")
+    def _repeats_after_groups(self) -> Alertmanager:
+        if self.repeat_interval < self.group_interval:
+            raise ValueError("repeat_interval is below group_interval, which it is rounded up to")
+        return self

@@ -1,0 +1,283 @@
+"""Objectives: what is counted as good, over which period, and when falling short becomes an alert.
+
+Expressions are made of them by `alerts`; this module only says what may be written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, model_validator
+
+from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.values import Duration, Objective, Ratio
+
+DAY = 86400.0
+SHORTEST_PERIOD, LONGEST_PERIOD = DAY, 90 * DAY
+
+WINDOW_PLACEHOLDER = "{window}"
+
+
+class Severity(StrEnum):
+    """Who acts, and when: a page wakes somebody, a ticket waits for office hours."""
+
+    PAGE = "page"
+    TICKET = "ticket"
+
+
+# What is good ------------------------------------------------------------------------------------------------------
+
+
+class LatencySli(Strict):
+    """Share of requests answered within the threshold."""
+
+    threshold: Duration
+
+
+class FreshnessSli(Strict):
+    """Share of minutes in which something was fresh: exactly one of the time it was made, and its age.
+
+    `timestamp` and `age` are PromQL; `timestamp` in seconds since 1970, `age` in seconds.
+    """
+
+    timestamp: str | None = None
+    age: str | None = None
+    limit: Duration
+
+    @model_validator(mode="after")
+    def _one_source(self) -> FreshnessSli:
+        if (self.timestamp is None) == (self.age is None):
+            raise ValueError("needs exactly one of timestamp and age")
+        return self
+
+
+class FairnessSli(Strict):
+    """Share of minutes in which the groups of an attribute differ by no more than the limit, over the last `over`.
+
+    A group with fewer than `min_events` labelled predictions is left out; with less than two groups nothing is said.
+    Definitions: Hardt, Price, Srebro 2016 (equal opportunity), Dwork et al. 2012 (demographic parity).
+    """
+
+    attribute: LabelName
+    metric: Literal["accuracy_difference", "demographic_parity_difference", "equal_opportunity_difference"]
+    limit: Ratio
+    over: Duration = DAY
+    min_events: Annotated[int, Field(ge=1)] = 100
+
+
+def _with_window(text: str) -> str:
+    if WINDOW_PLACEHOLDER not in text:
+        raise ValueError(
+            f"has no {WINDOW_PLACEHOLDER}: write it as the range, as in sum(rate(x_total[{WINDOW_PLACEHOLDER}]))"
+        )
+    return text
+
+
+EventsExpression = Annotated[str, AfterValidator(_with_window)]
+
+
+class EventsSli(Strict):
+    """Any events: PromQL of all of them, and of the good or the bad ones, with `{window}` where the range stands.
+
+    `increase` counts and `rate` per second are both right, but one of them in all expressions.
+    """
+
+    total: EventsExpression
+    good: EventsExpression | None = None
+    bad: EventsExpression | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> EventsSli:
+        if (self.good is None) == (self.bad is None):
+            raise ValueError("needs exactly one of good and bad beside total")
+        if len({bool(_RATE.search(text)) for text in (self.total, self.good or self.bad or "")}) > 1:
+            raise ValueError("mixes counts and rates: write increase in all its expressions, or rate in all")
+        return self
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether the expressions say events per second rather than events."""
+        return bool(_RATE.search(self.total))
+
+
+_RATE = re.compile(r"\bi?rate\s*\(")
+
+
+class Sli(Strict):
+    """What is counted as good: exactly one kind."""
+
+    latency: LatencySli | None = None
+    outcome: Literal["correct"] | None = None
+    freshness: FreshnessSli | None = None
+    fairness: FairnessSli | None = None
+    events: EventsSli | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Sli:
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+# Over which period -------------------------------------------------------------------------------------------------
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name!r} is not an IANA time zone, such as Europe/Oslo or UTC") from error
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+
+CALENDAR_DAYS = {"week": 7, "month": 30, "quarter": 90}
+"""Nominal days of a calendar period, from which burn rates are derived; its budget is of its real days."""
+
+
+class CalendarPeriod(Strict):
+    """From the first instant of the week (Monday), month or quarter, in a time zone, until now."""
+
+    calendar: Literal["week", "month", "quarter"]
+    time_zone: TimeZone = "UTC"
+
+
+def _period(seconds: float) -> float:
+    if not SHORTEST_PERIOD <= seconds <= LONGEST_PERIOD:
+        raise ValueError(f"{seconds / DAY:g} days; a period has from 1d to 90d")
+    if seconds % 60:
+        raise ValueError("a period is of whole minutes")
+    return seconds
+
+
+Period = Annotated[Duration, AfterValidator(_period)] | CalendarPeriod
+
+
+# When that is an alert ---------------------------------------------------------------------------------------------
+
+
+class Alerting(Strict):
+    """Alert while the SLI over `over` is short of the objective, for `for`: quick, and without a budget."""
+
+    over: Duration = 300.0
+    for_: Duration = Field(default=120.0, alias="for")
+    severity: Severity = Field(default=Severity.PAGE, strict=False)
+    min_events: Annotated[int, Field(ge=1)] = 50
+
+
+class Tier(Strict):
+    """A burn rate that alerts: this share of the period's budget, spent within `over`, and still in a twelfth of it."""
+
+    budget: Ratio
+    over: Duration
+
+
+class BurnRate(Strict):
+    """Multi-window multi-burn-rate alerts, each of which can be turned `off` or given its own numbers.
+
+    `min_events` and `min_bad_events` are the least a tier's long window must have seen; by default 10 and 3, and 1 for
+    windows of drift.
+    """
+
+    page_quick: Tier | bool = True
+    page_slow: Tier | bool = True
+    ticket_quick: Tier | bool = True
+    ticket_slow: Tier | bool = True
+    min_events: Annotated[int, Field(ge=1)] | None = None
+    min_bad_events: Annotated[int, Field(ge=1)] | None = None
+
+
+class Slo(Strict):
+    """One objective. With `by` it is kept for each value of those labels by itself."""
+
+    name: Name
+    sli: Literal["availability", "drift_free"] | Sli
+    objective: Objective
+    window: Period = 30 * DAY
+    by: list[LabelName] = []
+    burn_rate: BurnRate = BurnRate()
+    alert: Alerting | None = None
+    compatibility: Literal["sloth"] | None = None
+    runbook: str | None = None
+
+    @property
+    def budget(self) -> Decimal:
+        """Share of events that may be bad."""
+        return 1 - self.objective
+
+    @property
+    def period_seconds(self) -> float:
+        """Length of the period; of a calendar one its nominal length."""
+        return self.window if isinstance(self.window, float) else CALENDAR_DAYS[self.window.calendar] * DAY
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind of its SLI."""
+        if isinstance(self.sli, str):
+            return self.sli
+        return next(name for name in type(self.sli).model_fields if getattr(self.sli, name) is not None)
+
+
+class ServiceSlo(Slo):
+    """An objective of a rule file: of whatever `service` names, by expressions of its own."""
+
+    service: Name
+    owner: Name | None = None
+
+
+class ServingMetrics(Strict):
+    """A model server's own metrics, where no profile knows them: PromQL selectors of counters and of a histogram.
+
+    `duration` is the histogram without its `_bucket`; `duration_unit` how long one unit of its bounds is.
+    """
+
+    requests: str
+    failures: str | None = None
+    duration: str | None = None
+    duration_unit: Literal["s", "ms", "us"] = "s"
+
+
+def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """What is wrong with an objective in itself, as place below it, message and remedy."""
+    period = slo.period_seconds
+    if slo.alert and slo.alert.over > period:
+        yield ("alert", "over"), "longer than the objective's period", "write a shorter one"
+    if len(set(slo.by)) != len(slo.by):
+        yield ("by",), "a label twice", "write each once"
+    taken = {"model", "slo", "owner", "severity", "alertname"} & set(slo.by)
+    if taken:
+        yield ("by",), f"every record carries {', '.join(sorted(taken))} already", "group by labels of the events"
+    if slo.by and slo.kind in ("freshness",):
+        yield ("by",), "a freshness is not grouped", "aggregate in its expression"
+    for name in ("page_quick", "page_slow", "ticket_quick", "ticket_slow"):
+        tier = getattr(slo.burn_rate, name)
+        if not isinstance(tier, Tier):
+            continue
+        place = ("burn_rate", name, "over")
+        if tier.over > period:
+            yield place, "the period is shorter than this window", f"write at most {period / 3600:g}h"
+        elif tier.over < 720:
+            yield place, "its short window, a twelfth, is under one minute", "write at least 12m"
+        elif tier.over % 12:
+            yield place, "its short window, a twelfth, is not of whole seconds", "write a multiple of 12s"
+        elif tier.over / 12 < 4 * scrape_interval:
+            yield place, "its short window, a twelfth, has less than four scrapes", "write a longer one"
+        if not 0 < tier.budget < 1:
+            yield ("burn_rate", name, "budget"), "not between 0% and 100% (exclusive)", "write a share, such as 2%"
+    if slo.compatibility == "sloth":
+        yield from _sloth_problems(slo)
+
+
+def _sloth_problems(slo: Slo) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    if not isinstance(slo.window, float) or slo.window not in (28 * DAY, 30 * DAY):
+        yield ("window",), "Sloth has periods of 28d and 30d", "write one of them, or leave compatibility out"
+    if slo.kind in ("freshness", "fairness", "drift_free", "outcome"):
+        yield ("sli",), f"Sloth's form has no {slo.kind}", "leave compatibility out"
+    if slo.by:
+        yield ("by",), "Sloth's form has no grouping", "leave compatibility out"
