@@ -10,11 +10,10 @@ from midwatch.spec.rules import Proof
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A rule, and its proof where one is written; `place` is where the team wrote it."""
+    """A rule, and its proof where one is written."""
 
     rule: dict[str, Any]
     proof: Proof | None = None
-    place: str = ""
 
     @property
     def name(self) -> str:

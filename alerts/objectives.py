@@ -20,6 +20,7 @@ from midwatch import metrics, promql
 from midwatch.metrics import Kind, Metric
 from midwatch.promql import Expr
 from midwatch.spec import model as spec
+from midwatch.spec.base import Place
 from midwatch.spec.slo import CALENDAR_DAYS, CalendarPeriod, Severity, Slo
 from midwatch.spec.values import format_duration, parse_duration
 
@@ -47,6 +48,7 @@ class Target:
     name: str
     owner: str
     file: str
+    place: Place
     model: spec.Model | None = None
     labels: tuple[tuple[str, str], ...] = ()
     runbook: str | None = None
@@ -83,13 +85,14 @@ def targets(platform: spec.Platform) -> list[Target]:
             model=model,
             runbook=model.runbook,
             file=f"model-{model.name}.yml",
+            place=("models", index, "slos", number),
         )
-        for model in platform.models
-        for slo in model.slos
+        for index, model in enumerate(platform.models)
+        for number, slo in enumerate(model.slos)
     ]
-    for file in platform.rules:
+    for index, file in enumerate(platform.rules):
         labels = tuple(sorted(file.labels.items()))
-        for slo in file.objectives:
+        for number, slo in enumerate(file.objectives):
             owner = slo.owner or file.owner or ""
             found.append(
                 Target(
@@ -99,6 +102,7 @@ def targets(platform: spec.Platform) -> list[Target]:
                     owner=owner,
                     labels=labels,
                     file=f"team-{file.name}.yml",
+                    place=("rules", index, "objectives", number),
                 )
             )
     return found  # fmt: skip

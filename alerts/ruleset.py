@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from alerts import annotate, library, objectives, sli
+from alerts import annotate, library, objectives
+from alerts import sli as slis
 from alerts.library import DEADMAN, EXPORTER_JOB
 from alerts.made import Made
 from midwatch import grafana, promql
 from midwatch.promql import Expr
 from midwatch.spec import model as spec
-from midwatch.spec.rules import AlertRule, RuleFile
-from midwatch.spec.slo import Alerting, Slo
+from midwatch.spec.rules import AlertRule, Proof, RuleFile
+from midwatch.spec.slo import Alerting, Severity, Slo
 from midwatch.spec.values import format_duration
 
-__all__ = ["BY_VERSION", "DEADMAN", "EXPORTER_JOB", "model_alerts", "right_outcomes", "rule_files", "team_alerts"]
+__all__ = [
+    "BY_VERSION", "DEADMAN", "EXPORTER_JOB", "PARTS", "alert", "model_alerts", "right_outcomes", "rule_files", "sli",
+    "team_alerts",
+]  # fmt: skip
 
 BY_VERSION = ("model", "version")
+
+PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {"plane.yml": library.of_platform}
+"""Rule files that every platform may have, by name: what each part of the house makes; an empty one is not written."""
 
 _SLO_TEXT = {
     "availability": ("ModelErrorsHigh", "of requests answered"),
@@ -28,7 +36,7 @@ _SLO_TEXT = {
 def rule_files(platform: spec.Platform) -> dict[str, dict[str, Any]]:
     """Documents by file name, each with its groups in order."""
     groups: dict[str, list[dict[str, Any]]] = {
-        "plane.yml": [_group("midwatch-plane", library.of_platform(platform))],
+        **{name: _part(name, make(platform)) for name, make in PARTS.items()},
         **{f"model-{model.name}.yml": [] for model in platform.models},
         **{f"team-{file.name}.yml": [] for file in platform.rules},
     }
@@ -42,8 +50,30 @@ def rule_files(platform: spec.Platform) -> dict[str, dict[str, Any]]:
     return {name: {"groups": found} for name, found in groups.items() if found}
 
 
+def _part(file: str, made: list[Made]) -> list[dict[str, Any]]:
+    return [_group(f"midwatch-{file.removesuffix('.yml')}", made)] if made else []
+
+
 def _group(name: str, made: list[Made]) -> dict[str, Any]:
     return {"name": name, "rules": [one.rule for one in made]}
+
+
+def alert(
+    platform: spec.Platform, name: str, expr: Expr, wait: float, owner: str, severity: Severity,
+    summary: str, description: str, *, runbook: str | None = None, page: grafana.Page = grafana.Page.PLANE,
+    proof: Proof | None = None, **labels: str,
+) -> Made:  # fmt: skip
+    """Make an alert that holds for `wait` seconds; `page` is the dashboard to look at."""
+    rule = {
+        "alert": name,
+        "expr": str(expr),
+        "for": format_duration(wait) if wait else "0s",
+        "labels": {"severity": severity.value, "owner": owner, **labels},
+        "annotations": annotate.annotate(
+            platform, name, summary=summary, description=description, runbook=runbook, page=page
+        ),
+    }
+    return Made(rule=rule, proof=proof)
 
 
 # Models ------------------------------------------------------------------------------------------------------------
@@ -57,17 +87,8 @@ def model_alerts(platform: spec.Platform, model: spec.Model) -> list[Made]:
 
 def _direct(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alerting) -> Made:
     """Alert while the SLI over the alert's window is short of its objective, with enough events to say so."""
-    by = tuple(dict.fromkeys(("version", *slo.by)))
-    counted = sli.sli_of(slo.model_copy(update={"by": list(by)}), model, Expr(""))
-    total = counted.total(alert.over)
-    if counted.good:
-        good = counted.good(alert.over).or_(total * 0)
-    elif counted.bad:
-        good = total - Expr(f"({counted.bad(alert.over).or_(total * 0)})")
-    else:
-        raise AssertionError("an SLI has good or bad events")
-    share = Expr(f"({good})") / total
-    expr = (share < slo.objective).and_(total >= alert.min_events)
+    good, total = sli(model, slo, alert.over)
+    expr = (good.over(total, on=BY_VERSION) < slo.objective).and_(total >= alert.min_events, on=BY_VERSION)
     name, what = _SLO_TEXT[slo.kind]
     promise = f"{(slo.objective * 100).normalize():f}%"
     return Made(
@@ -89,10 +110,24 @@ def _direct(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alertin
     )  # fmt: skip
 
 
+def sli(model: spec.Model, slo: Slo, window: float) -> tuple[Expr, Expr]:
+    """Good and total events of an objective over a window of seconds, by model and version.
+
+    A version without good events has 0 of them, not nothing: `total * 0` stands in.
+    """
+    counted = slis.sli_of(slo.model_copy(update={"by": list(BY_VERSION)}), model, Expr(""))
+    total = counted.total(window)
+    if counted.good:
+        return counted.good(window).or_(total * 0), total
+    if counted.bad is None:
+        raise AssertionError("an SLI has good or bad events")
+    return total - Expr(f"({counted.bad(window).or_(total * 0)})"), total
+
+
 def right_outcomes(model: str, window: promql.Range) -> tuple[Expr, Expr]:
     """Right and all labelled predictions over a window, by model and version; a version without right ones has 0."""
-    total = sli.outcomes(model, window, BY_VERSION)
-    return sli.right(model, window, BY_VERSION).or_(total * 0), total
+    total = slis.outcomes(model, window, BY_VERSION)
+    return slis.right(model, window, BY_VERSION).or_(total * 0), total
 
 
 # Teams -------------------------------------------------------------------------------------------------------------
@@ -100,10 +135,10 @@ def right_outcomes(model: str, window: promql.Range) -> tuple[Expr, Expr]:
 
 def team_alerts(platform: spec.Platform, file: RuleFile) -> list[Made]:
     """Alerts of a rule file, in its order."""
-    return [_team_alert(platform, file, rule, number) for number, rule in enumerate(file.alerts)]
+    return [_team_alert(platform, file, rule) for rule in file.alerts]
 
 
-def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule, number: int) -> Made:
+def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule) -> Made:
     owner = rule.owner or file.owner
     made: dict[str, Any] = {
         "alert": rule.alert,
@@ -117,4 +152,4 @@ def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule, number
         platform, rule.alert, summary=rule.summary, description=rule.description, runbook=rule.runbook,
         page=grafana.Page.FLEET,
     )  # fmt: skip
-    return Made(rule=made, proof=rule.proof, place=f"{file.name}: alerts[{number}]")
+    return Made(rule=made, proof=rule.proof)

@@ -14,6 +14,7 @@ COMMANDS = {
     "render": ("midwatch.commands.render", "Write everything that is made from the platform file."),
     "up": ("midwatch.up.cli", "Run the whole plane on this machine, with a live view."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
+    "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
 }

@@ -26,7 +26,7 @@ Mark = tuple[str, int]
 
 
 @dataclass
-class _Document:
+class Document:
     """Values of one or more files, with the file and line of every place in them."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -40,12 +40,21 @@ class _Document:
         return self.marks.get(place, ("", 0))
 
     def problem(self, place: Place, message: str, remedy: str = "") -> Problem:
+        """Build a problem at a place."""
         file, line = self.at(place)
-        return Problem(file=file, line=line, path=_path(place), message=message, remedy=remedy)
+        return Problem(file=file, line=line, path=path_text(place), message=message, remedy=remedy)
 
 
 def load_platform(path: Path) -> Platform:
     """Read a platform file, or a folder of them merged by kind (lists are joined, maps united).
+
+    Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
+    """
+    return load_with_places(path)[0]
+
+
+def load_with_places(path: Path) -> tuple[Platform, Document]:
+    """As `load_platform`, with the document that says where everything stands.
 
     Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
     """
@@ -60,7 +69,7 @@ def load_platform(path: Path) -> Platform:
     problems = list(_cross_checked(document, platform))
     if problems:
         raise InvalidInputError(problems)
-    return platform
+    return platform, document
 
 
 def base_folder(path: Path) -> Path:
@@ -71,42 +80,59 @@ def base_folder(path: Path) -> Path:
 # YAML with places --------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> _Document:
+def _read(path: Path) -> Document:
     if not path.exists():
         raise InvalidInputError.at(path, "there is no such file", remedy="midwatch init writes one to start from")
     files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
     if not files:
         raise InvalidInputError.at(path, "the folder has no .yaml file")
-    merged = _Document()
+    merged = Document()
     for file in files:
-        _merge(merged, _read_file(file))
+        _merge(merged, read_file(file))
     merged.marks.setdefault((), (str(files[0]), 1))
     return merged
 
 
-def _read_file(file: Path) -> _Document:
-    document = _Document(marks={(): (str(file), 1)})
+def read_file(file: Path) -> Document:
+    """Read a file of one document; InvalidInputError when it is not one."""
+    documents = read_documents(file, _text_of(file))
+    if len(documents) != 1:
+        message = "the file is empty" if not documents else f"the file has {len(documents)} documents"
+        raise InvalidInputError.at(file, message, remedy="write one document per file")
+    return documents[0]
+
+
+def _text_of(file: Path) -> str:
     try:
         raw = file.read_bytes()
         if len(raw) > MAX_BYTES:
             raise InvalidInputError.at(file, f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read")
-        nodes = list(yaml.compose_all(raw.decode("utf-8"), Loader=yaml.CSafeLoader))
+        return raw.decode("utf-8")
     except OSError as error:
         raise InvalidInputError.at(file, error.strerror or "cannot be read") from error
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InvalidInputError.at(file, "not UTF-8 text", line=line, remedy="save the file as UTF-8") from error
+
+
+def read_documents(file: Path, text: str | None = None) -> list[Document]:
+    """Read every document of a file, or of a text that stands for it; InvalidInputError when one is not a mapping."""
+    text = _text_of(file) if text is None else text
+    try:
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
     except yaml.YAMLError as error:
         raise InvalidInputError([_yaml_problem(file, error)]) from error
     except RecursionError as error:
         raise InvalidInputError.at(file, "nested too deeply") from error
-    if len(nodes) != 1:
-        message = "the file is empty" if not nodes else f"the file has {len(nodes)} documents"
-        raise InvalidInputError.at(file, message, remedy="write one document per file")
-    if not isinstance(nodes[0], yaml.MappingNode):
-        raise InvalidInputError.at(file, "not a mapping of keys to values", line=1)
+    return [_built(file, node) for node in nodes]
+
+
+def _built(file: Path, node: yaml.Node) -> Document:
+    document = Document(marks={(): (str(file), 1)})
+    if not isinstance(node, yaml.MappingNode):
+        raise InvalidInputError.at(file, "not a mapping of keys to values", line=node.start_mark.line + 1)
     try:
-        document.values = _Builder(str(file), document).build(nodes[0], ())
+        document.values = _Builder(str(file), document).build(node, ())
     except RecursionError as error:
         raise InvalidInputError.at(file, "nested too deeply") from error
     return document
@@ -121,7 +147,7 @@ def _yaml_problem(file: Path, error: yaml.YAMLError) -> Problem:
 class _Builder:
     """Turns nodes into plain values, noting where each stands."""
 
-    def __init__(self, file: str, document: _Document) -> None:
+    def __init__(self, file: str, document: Document) -> None:
         self._file, self._document, self._count = file, document, 0
         self._scalars = yaml.SafeLoader("")
 
@@ -152,7 +178,7 @@ class _Builder:
                     Problem(
                         file=self._file,
                         line=line,
-                        path=_path(inside),
+                        path=path_text(inside),
                         message=f"written twice, first on line {first}",
                         remedy="keep one",
                     )
@@ -163,7 +189,7 @@ class _Builder:
         return values
 
 
-def _merge(into: _Document, other: _Document) -> None:
+def _merge(into: Document, other: Document) -> None:
     into.problems += other.problems
     shifts: dict[Place, int] = {}
     for key, value in other.values.items():
@@ -186,7 +212,7 @@ def _merge(into: _Document, other: _Document) -> None:
         into.marks.setdefault(place, mark)
 
 
-def _add_rule_files(document: _Document, folder: Path) -> None:
+def _add_rule_files(document: Document, folder: Path) -> None:
     """Put the rule files that `rule_files` names into `rules`, with their places."""
     patterns = document.values.get("rule_files")
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
@@ -201,7 +227,7 @@ def _add_rule_files(document: _Document, folder: Path) -> None:
             document.problems.append(document.problem(place, f"no file matches {pattern!r}", "remove it, or add one"))
         for file in found:
             try:
-                read = _read_file(file)
+                read = read_file(file)
             except InvalidInputError as error:
                 document.problems += error.problems
                 continue
@@ -211,7 +237,7 @@ def _add_rule_files(document: _Document, folder: Path) -> None:
             rules.append({"name": re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-"), **read.values})
 
 
-def _twice(first: _Document, second: _Document, place: Place) -> Problem:
+def _twice(first: Document, second: Document, place: Place) -> Problem:
     file, line = first.at(place)
     return second.problem(place, f"also written in {file}:{line}", "keep one")
 
@@ -219,7 +245,7 @@ def _twice(first: _Document, second: _Document, place: Place) -> Problem:
 # What pydantic says, in plain words ----------------------------------------------------------------------------------
 
 
-def _translated(document: _Document, errors: list[ErrorDetails]) -> list[Problem]:
+def _translated(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
     found: dict[Place, Problem] = {}
     for error in errors:
         place = _real_place(document.values, error["loc"])
@@ -248,7 +274,7 @@ def _real_place(values: Any, location: tuple[str | int, ...]) -> Place:
     return tuple(place)
 
 
-def _plain(document: _Document, place: Place, error: ErrorDetails) -> Problem:
+def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
     kind, context = error["type"], error.get("ctx", {})
     value = error.get("input")
     if kind == "extra_forbidden":
@@ -316,7 +342,8 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(part)
 
 
-def _path(place: Place) -> str:
+def path_text(place: Place) -> str:
+    """A place as people write it."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     return text.removeprefix(".")
 
@@ -324,7 +351,7 @@ def _path(place: Place) -> str:
 # Names that lead somewhere -------------------------------------------------------------------------------------------
 
 
-def _cross_checked(document: _Document, platform: Platform) -> Iterator[Problem]:
+def _cross_checked(document: Document, platform: Platform) -> Iterator[Problem]:
     for check in _CHECKS:
         for place, message, remedy in check(platform):
             yield document.problem(place, message, remedy)

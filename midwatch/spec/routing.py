@@ -123,25 +123,24 @@ class Owner(Strict):
     ticket_hours: Name | None = None
 
 
-def _version(text: object) -> object:
+def parse_version(text: object) -> Version:
+    """Version of a text such as `0.27`; ValueError if it is none, or too old."""
+    if isinstance(text, tuple):
+        return text
     match = re.fullmatch(r"v?0\.(\d+)(\.\d+)?", text) if isinstance(text, str) else None
     if match is None:
-        return text if isinstance(text, tuple) else _refuse(text)
+        raise ValueError(f"{text!r} is not a version of Alertmanager; write it in quotes, such as '0.27'")
     version: Version = (0, int(match[1]))
     if version < OLDEST:
         raise ValueError(f"Alertmanager {text} is too old; 0.25 is the oldest that is written for")
     return version
 
 
-def _refuse(text: object) -> object:
-    raise ValueError(f"{text!r} is not a version of Alertmanager; write it in quotes, such as '0.27'")
-
-
 class Alertmanager(Strict):
     """The Alertmanager that notifies, how it groups, and its version: without one, `amtool` is asked."""
 
     url: str = "http://127.0.0.1:9093"
-    version: Annotated[Version, BeforeValidator(_version)] | None = None
+    version: Annotated[Version, BeforeValidator(parse_version)] | None = None
     group_wait: Duration = 10.0
     group_interval: Duration = 60.0
     repeat_interval: Duration = 14400.0

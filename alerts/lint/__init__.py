@@ -1,0 +1,1 @@
+"""What is wrong with routes and rules that are loaded without a word: findings with stable ids."""

@@ -1,0 +1,92 @@
+"""All checks of what was given: a platform's rules and routes, or any Alertmanager configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from alerts import amconfig, inventory, routes, ruleset, versions, yamlfile
+from alerts.lint import inhibitions, receivers, rules
+from alerts.lint import routes as route_checks
+from alerts.lint.finding import Check, Context, Finding, run
+from midwatch.errors import MidwatchError
+from midwatch.spec import load
+from midwatch.spec import model as spec
+from midwatch.spec.channels import OLDEST, Version
+from midwatch.spec.routing import parse_version
+
+CHECKS: dict[str, Check] = {**route_checks.CHECKS, **inhibitions.CHECKS, **receivers.CHECKS}
+"""Checks of an Alertmanager configuration by id."""
+
+RENDERED = "alertmanager/alertmanager.yml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """Findings, and the metrics of others that nothing could be said of."""
+
+    findings: list[Finding]
+    unjudged: list[str]
+
+
+def look_at(
+    platform: Path | None,
+    alertmanager: Path | None,
+    version: str | None,
+    *,
+    live: Collection[str] | None,
+    secrets: bool,
+) -> Looked:  # fmt: skip
+    """Look at a platform, at a configuration, or at a configuration with a platform's alerts.
+
+    `live` are the metrics of a Prometheus, if one was asked.
+
+    Raises InvalidInputError for input that Prometheus or Alertmanager would not load.
+    """
+    if platform is None and alertmanager is None:
+        raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
+    loaded, document = load.load_with_places(platform) if platform else (None, None)
+    config, wanted = _config(loaded, alertmanager, version)
+    entries = list(inventory.entries(loaded)) if loaded else []
+    context = Context(
+        config=config,
+        version=wanted,
+        alerts=[entry.labels for entry in entries] if loaded else None,
+        dynamic=_dynamic(entries) if loaded else frozenset(),
+        folder=alertmanager.parent if alertmanager else Path(),
+        look_at_files=alertmanager is not None or secrets,
+    )
+    found = run(CHECKS, context)
+    if loaded is None or document is None:
+        return Looked(findings=found, unjudged=[])
+    groups = [group for made in ruleset.rule_files(loaded).values() for group in made["groups"]]
+    looked = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
+    return Looked(findings=sorted([*rules.run(looked), *found]), unjudged=rules.unjudged(looked))
+
+
+def _config(
+    platform: spec.Platform | None, alertmanager: Path | None, version: str | None
+) -> tuple[amconfig.Config, Version]:
+    try:
+        stated = parse_version(version) if version else None
+    except ValueError as error:
+        raise MidwatchError(f"--alertmanager-version: {error}") from error
+    if platform is not None and stated is not None:
+        settings = platform.alertmanager.model_copy(update={"version": stated})
+        platform = platform.model_copy(update={"alertmanager": settings})
+    if alertmanager is not None:
+        return amconfig.load(alertmanager), stated or _version_of(platform)
+    if platform is None:
+        raise AssertionError("one of the two is there")
+    return amconfig.parse(yamlfile.dump(routes.alertmanager(platform)), RENDERED), versions.version_of(platform)
+
+
+def _version_of(platform: spec.Platform | None) -> Version:
+    return versions.version_of(platform) if platform else versions.installed() or OLDEST
+
+
+def _dynamic(entries: list[inventory.Entry]) -> frozenset[str]:
+    """Labels that come from series: those that expressions keep."""
+    grouped = {label for entry in entries if entry.target for label in entry.target.slo.by}
+    return frozenset({"model", "version", "instance", "job", *grouped})

@@ -1,0 +1,201 @@
+"""Receivers, secrets, templates, and what the version of Alertmanager lacks or has left behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from alerts.lint.finding import Check, Context, Said
+from alerts.versions import text as version_text
+from midwatch.spec.base import Place
+from midwatch.spec.channels import Channel, Version
+
+SECRETS = frozenset({
+    "api_key", "api_secret", "api_url", "app_token", "auth_password", "auth_secret", "bot_token", "routing_key",
+    "service_key", "token", "token_id", "user_key", "webhook_url", "alert_source_token", "credentials", "password",
+    "bearer_token", "client_secret", "secret_key", "opsgenie_api_key", "slack_api_url", "slack_app_token",
+    "smtp_auth_password", "smtp_auth_secret", "telegram_bot_token", "victorops_api_key", "wechat_api_secret",
+    "rocketchat_token", "rocketchat_token_id",
+})  # fmt: skip
+"""Keys of the type Secret or SecretURL in Alertmanager's config/ (0.25 to 0.31)."""
+
+NOT_SECRET = {
+    ("victorops", "routing_key"),
+    *(
+        (kind, "api_url")
+        for kind in ("opsgenie", "victorops", "wechat", "webex", "telegram", "sns", "jira", "rocketchat")
+    ),
+}
+"""Where a key of that name holds no secret."""
+
+SINCE: dict[str, Version] = {
+    "active_time_intervals": (0, 24), "location": (0, 25), "msteams_configs": (0, 26), "bot_token_file": (0, 26),
+    "user_key_file": (0, 26), "token_file": (0, 26), "url_file": (0, 26), "webhook_url_file": (0, 28),
+    "msteamsv2_configs": (0, 28), "jira_configs": (0, 28), "rocketchat_configs": (0, 28),
+    "incidentio_configs": (0, 29), "mattermost_configs": (0, 30), "app_token_file": (0, 30),
+    "api_secret_file": (0, 31), "auth_secret_file": (0, 31), "chat_id_file": (0, 31),
+}  # fmt: skip
+"""First Alertmanager that loads and honours a key."""
+
+DEPRECATED = ("match", "match_re", "source_match", "source_match_re", "target_match", "target_match_re")
+
+GO_FUNCTIONS = frozenset({
+    "and", "or", "not", "len", "index", "slice", "print", "printf", "println", "html", "js", "urlquery", "call", "eq",
+    "ne", "lt", "le", "gt", "ge", "if", "else", "end", "range", "with", "define", "template", "block", "break",
+    "continue", "nil", "true", "false",
+})  # fmt: skip
+FUNCTIONS: dict[str, Version] = {
+    **dict.fromkeys(
+        ("toUpper", "toLower", "title", "join", "match", "safeHtml", "reReplaceAll", "stringSlice"), (0, 25)
+    ),
+    "trimSpace": (0, 26), "date": (0, 28), "tz": (0, 28), "since": (0, 28), "humanizeDuration": (0, 28),
+    "safeUrl": (0, 30), "urlUnescape": (0, 30), "toJson": (0, 30),
+}  # fmt: skip
+"""Functions of Alertmanager's templates (template/template.go), by the version that brought them."""
+
+_ACTION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|/\*.*?\*/', re.DOTALL)
+_WORD = re.compile(r"(?<![.$\w])[a-zA-Z_]\w*")
+
+
+def _walk(value: Any, place: Place = ()) -> Iterator[tuple[Place, str, Any]]:
+    """Every key and value of a document, with its place."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield (*place, key), str(key), inner
+            yield from _walk(inner, (*place, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _walk(inner, (*place, index))
+
+
+def unused(context: Context) -> Iterator[Said]:
+    """A receiver that no route names."""
+    used = {route.receiver for route in context.config.route.walk()}
+    for index, name in enumerate(context.config.receivers):
+        if name not in used:
+            yield ("receivers", index), f"no route uses the receiver {name!r}", "use it, or remove it"
+
+
+def secret_in_clear(context: Context) -> Iterator[Said]:
+    """A secret that is written where everybody reads it."""
+    for place, key, value in _walk(context.config.document.values):
+        kind = next((str(part).removesuffix("_configs") for part in place if str(part).endswith("_configs")), "")
+        if (
+            key in SECRETS
+            and (kind, key) not in NOT_SECRET
+            and isinstance(value, str)
+            and value
+            and place[0] != "route"
+        ):
+            yield place, "a secret in clear", f"write it to a file, and name that in {key}_file or the like"
+
+
+def _files(context: Context) -> Iterator[tuple[Place, Path]]:
+    for place, key, value in _walk(context.config.document.values):
+        if key.endswith("_file") and isinstance(value, str) and value:
+            yield place, context.folder / value
+
+
+def secret_missing(context: Context) -> Iterator[Said]:
+    """A secret's file that is not there, or not readable, or empty."""
+    for place, file in _files(context) if context.look_at_files else ():
+        try:
+            empty = not file.read_bytes().strip()
+        except OSError as error:
+            yield place, f"{file}: {error.strerror}", "put the secret there"
+        else:
+            if empty:
+                yield place, f"{file} is empty", "put the secret there"
+
+
+def _templates(context: Context) -> Iterator[tuple[Place, str, list[Path]]]:
+    for index, pattern in enumerate(context.config.document.values.get("templates") or ()):
+        full = Path(pattern) if Path(pattern).is_absolute() else context.folder / pattern
+        yield ("templates", index), str(pattern), sorted(full.parent.glob(full.name))
+
+
+def template_missing(context: Context) -> Iterator[Said]:
+    """A pattern of templates that no file matches: Alertmanager says nothing."""
+    for place, pattern, files in _templates(context) if context.look_at_files else ():
+        if not files:
+            yield place, f"no file matches {pattern!r}", "add the template, or remove the line"
+
+
+def template_function(context: Context) -> Iterator[Said]:
+    """A template that calls a function this Alertmanager does not have: it fails when the first alert is sent."""
+    texts = [(place, value) for place, _, value in _walk(context.config.document.values) if isinstance(value, str)]
+    for place, _, files in _templates(context):
+        texts += [(place, file.read_text(encoding="utf-8", errors="replace")) for file in files]
+    for place, text in texts:
+        for name in sorted(_called(text)):
+            since = FUNCTIONS.get(name)
+            if since is None:
+                yield place, f"calls {name}, which is no function of Alertmanager's templates", "correct its name"
+            elif since > context.version:
+                has = version_text(since)
+                yield place, f"calls {name}, which Alertmanager {version_text(context.version)} lacks", f"{has} has it"
+
+
+def _called(text: str) -> set[str]:
+    """Names that a template calls; fields, variables and literals are none."""
+    found: set[str] = set()
+    for action in _ACTION.findall(text):
+        words = _WORD.findall(_LITERAL.sub(" ", action))
+        found |= {word for word in words if word not in GO_FUNCTIONS}
+    return found
+
+
+def deprecated(context: Context) -> Iterator[Said]:
+    """Keys that will be removed."""
+    for place, key, _ in _walk({name: context.config.document.values.get(name) for name in ("route", "inhibit_rules")}):
+        if key in DEPRECATED and not any(str(part) in DEPRECATED for part in place[:-1]):
+            better = {"match": "matchers", "match_re": "matchers"}.get(key, key.removesuffix("_re") + "ers")
+            yield place, f"{key} is deprecated", f"write {better}"
+    if "mute_time_intervals" in context.config.document.values:
+        yield ("mute_time_intervals",), "mute_time_intervals at the top is deprecated", "write time_intervals"
+
+
+def too_new(context: Context) -> Iterator[Said]:
+    """Something that this Alertmanager does not have yet."""
+    version = context.version
+    for place, key, value in _walk(context.config.document.values):
+        since = SINCE.get(key)
+        if place[0] == "inhibit_rules" and key == "name" and len(place) == 3:
+            since = (0, 30)
+        if since is not None and since > version and value is not None:
+            message = f"Alertmanager {version_text(version)} has no {key} here"
+            yield place, message, f"{version_text(since)} has it"
+    yield from _utf8(context)
+
+
+def _utf8(context: Context) -> Iterator[Said]:
+    if context.version >= (0, 27):
+        return
+    for route in context.config.route.walk():
+        for matcher in route.matchers:
+            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", matcher.name):
+                yield route.place, f"a label name in UTF-8: {matcher.name!r}", "0.27 has it"
+
+
+def unknown_integration(context: Context) -> Iterator[Said]:
+    """A kind of integration that no Alertmanager has."""
+    known = {f"{name}_configs" for name in Channel.model_fields}
+    for index, receiver in enumerate(context.config.receivers.values()):
+        for key in receiver:
+            if key != "name" and key not in known:
+                yield ("receivers", index, key), f"{key} is no integration of Alertmanager", "correct its name"
+
+
+CHECKS: dict[str, Check] = {
+    "receiver-unused": unused,
+    "receiver-unknown-integration": unknown_integration,
+    "secret-in-clear": secret_in_clear,
+    "secret-missing": secret_missing,
+    "template-missing": template_missing,
+    "template-unknown-function": template_function,
+    "deprecated-key": deprecated,
+    "feature-too-new": too_new,
+}

@@ -1,0 +1,229 @@
+"""Rules that load and do not work: unknown metrics, counters read as gauges, alerts without owner, runbook or route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from alerts import profiles, routing
+from alerts.amconfig import Config
+from alerts.inventory import Entry
+from alerts.lint import expressions
+from alerts.lint.expressions import Selector
+from alerts.lint.finding import Finding
+from midwatch import metrics, promql
+from midwatch.metrics import Kind
+from midwatch.spec.base import Place
+from midwatch.spec.load import Document, path_text
+
+OWN_PREFIXES = ("ml_", "midwatch_", "dr_", "chaos_", "canary_", "slo:")
+"""Names that only Midwatch publishes: one that the catalogue lacks is a mistake, whatever Prometheus says."""
+
+COUNTER_FUNCTIONS = frozenset({
+    "rate", "irate", "increase", "resets", "changes", "absent", "absent_over_time", "present_over_time",
+    "count", "count_over_time", "timestamp", "group", "delta",
+})  # fmt: skip
+"""What may be asked of a counter; its value by itself says only when its process began."""
+
+EXPENSIVE_RANGE = 86400.0
+"""Seconds of raw samples that one evaluation reads per series; beyond it a record has to be read."""
+EXPENSIVE_STEPS = 50_000
+"""Steps of one subquery: 11,000 is what Prometheus lets a range query have, some of which a period of 90 days needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Rules to look at. `live` are the metrics that a Prometheus has, if one was asked; `document` says where."""
+
+    document: Document
+    alerts: Sequence[Entry]
+    groups: Sequence[Mapping[str, Any]]
+    config: Config | None = None
+    live: Collection[str] | None = None
+
+    @cached_property
+    def records(self) -> dict[str, Mapping[str, Any]]:
+        """Recording rules by name, the first of each."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for group in self.groups:
+            for rule in group["rules"]:
+                if "record" in rule:
+                    found.setdefault(rule["record"], rule)
+        return found
+
+    @cached_property
+    def read(self) -> list[tuple[Entry, list[Selector]]]:
+        """Selectors of every alert whose expression can be parsed."""
+        return [(entry, list(expressions.selectors(tree))) for entry in self.alerts if (tree := _tree(entry))]
+
+
+def _tree(entry: Entry) -> Any:
+    try:
+        return expressions.parse(entry.rule["expr"])
+    except ValueError:
+        return None  # promtool has the last word, and says it better
+
+
+Said = tuple[Place, str, str]
+RuleCheck = Callable[[Rules], Iterator[Said]]
+
+
+def run(rules: Rules) -> list[Finding]:
+    """Every finding, in the order of their places."""
+    found = []
+    for name, check in CHECKS.items():
+        for place, message, remedy in check(rules):
+            file, line = rules.document.at(place)
+            path = path_text(place)
+            found.append(Finding(file=file, line=line, id=name, path=path, message=message, remedy=remedy))
+    return sorted(set(found))
+
+
+def _about(entry: Entry) -> str:
+    return f"{entry.made.name}: "
+
+
+def metric_unknown(rules: Rules) -> Iterator[Said]:
+    """A metric that nobody publishes: of our names by the catalogue, of all names by a live Prometheus."""
+    for entry, selectors in rules.read:
+        for selector in selectors:
+            name = selector.metric
+            if not name or name in rules.records or name in _published():
+                continue
+            is_own = name.startswith(OWN_PREFIXES)
+            if is_own or (rules.live is not None and name not in rules.live):
+                where = "the catalogue" if is_own else "Prometheus"
+                yield entry.place, f"{_about(entry)}{where} has no metric {name!r}", "correct its name"
+
+
+def _published() -> set[str]:
+    return {name + suffix for name, metric in metrics.CATALOGUE.items() for suffix in _suffixes(metric.kind)}
+
+
+def _suffixes(kind: Kind) -> tuple[str, ...]:
+    return ("_bucket", "_count", "_sum") if kind is Kind.HISTOGRAM else ("",)
+
+
+def _metric(name: str) -> metrics.Metric | None:
+    for suffix in ("", "_bucket", "_count", "_sum"):
+        found = metrics.CATALOGUE.get(name.removesuffix(suffix) if suffix else name)
+        if found and name.endswith(suffix):
+            return found
+    return None
+
+
+def label_unknown(rules: Rules) -> Iterator[Said]:
+    """A label that a metric of the catalogue does not have: the selector finds nothing."""
+    for entry, selectors in rules.read:
+        for selector in selectors:
+            metric = _metric(selector.metric)
+            known = {*metric.labels, *promql.TARGET_LABELS, "le", "__name__"} if metric else set()
+            for label, _, _ in selector.matchers:
+                if metric and label not in known and not metric.name.startswith("slo:"):
+                    message = f"{_about(entry)}{metric.name} has no label {label!r}"
+                    yield entry.place, message, f"it has {', '.join(metric.labels) or 'none'}"
+
+
+def counter_without_rate(rules: Rules) -> Iterator[Said]:
+    """A counter compared by its value, which falls to 0 with every restart."""
+    for entry, selectors in rules.read:
+        for selector in selectors:
+            if _is_counter(selector.metric) and not COUNTER_FUNCTIONS & set(selector.around):
+                message = f"{_about(entry)}{selector.metric} is a counter, read without rate"
+                yield entry.place, message, f"write rate({selector.metric}[5m]), or increase"
+
+
+def _is_counter(name: str) -> bool:
+    metric = _metric(name)
+    if metric:
+        return metric.kind is Kind.COUNTER or metric.kind is Kind.HISTOGRAM
+    return name.endswith(("_total", "_bucket"))
+
+
+def range_expensive(rules: Rules) -> Iterator[Said]:
+    """Ranges of raw series so long that each evaluation reads very many samples."""
+    for entry, selectors in rules.read:
+        for selector in selectors:
+            if selector.range_seconds > EXPENSIVE_RANGE and ":" not in selector.metric:
+                days = selector.range_seconds / 86400
+                message = f"{_about(entry)}every evaluation reads {days:g} days of {selector.metric}"
+                yield entry.place, message, "record it over minutes, and read the record"
+        for length, step in expressions.subqueries(_tree(entry)):
+            if step and length / step > EXPENSIVE_STEPS:
+                message = f"{_about(entry)}a subquery of {length / step:,.0f} steps"
+                yield entry.place, message, "write a longer step"
+
+
+def owner_missing(rules: Rules) -> Iterator[Said]:
+    """An alert of nobody."""
+    for entry in rules.alerts:
+        if "owner" not in entry.rule["labels"] and entry.rule["labels"].get("severity") != "none":
+            yield entry.place, f"{_about(entry)}no owner", "add owner, here or for the whole file"
+
+
+def runbook_missing(rules: Rules) -> Iterator[Said]:
+    """An alert without a runbook: neither its own nor a shipped page."""
+    pages = {page.name.removesuffix(".md") for page in (files("alerts") / "runbooks").iterdir()}
+    for entry in rules.alerts:
+        if entry.made.name not in pages and not entry.has_runbook:
+            yield entry.place, f"{_about(entry)}no runbook", "say what to do about it, and name the page in runbook"
+
+
+def alert_unrouted(rules: Rules) -> Iterator[Said]:
+    """An alert that only the default receiver takes."""
+    if rules.config is None:
+        return
+    for entry in rules.alerts:
+        if routing.receivers(rules.config, entry.labels) == [rules.config.route.receiver]:
+            yield entry.place, f"{_about(entry)}no route takes it", "give it an owner and a severity"
+
+
+def record_unused(rules: Rules) -> Iterator[Said]:
+    """A record that no rule reads and no catalogue offers to dashboards."""
+    texts = [str(rule["expr"]) for group in rules.groups for rule in group["rules"]]
+    read = {selector.metric for text in texts for selector in _selectors(text)}
+    for name in sorted(set(rules.records) - read - set(metrics.CATALOGUE) - SLOTH_FOR_DASHBOARDS):
+        yield (), f"no rule and no dashboard reads the record {name}", "remove it"
+
+
+SLOTH_FOR_DASHBOARDS = frozenset({
+    "slo:time_period:days", "slo:current_burn_rate:ratio", "slo:period_error_budget_remaining:ratio", "sloth_slo_info",
+})  # fmt: skip
+"""Records of the Sloth form that its own dashboards read."""
+
+
+def _selectors(text: str) -> list[Selector]:
+    try:
+        return list(expressions.selectors(expressions.parse(text)))
+    except ValueError:
+        return []
+
+
+def unjudged(rules: Rules) -> list[str]:
+    """Metrics of others, of which only a live Prometheus could say whether they are there."""
+    if rules.live is not None:
+        return []
+    known = {*_published(), *rules.records, *_foreign()}
+    names = {one.metric for _, selectors in rules.read for one in selectors}
+    return sorted(name for name in names - known if name and not name.startswith(OWN_PREFIXES))
+
+
+def _foreign() -> set[str]:
+    """Metrics of servers whose profiles are shipped."""
+    texts = [text for one in profiles.PROFILES.values() for text in (*one.requests, *one.failures)]
+    return {text.partition("{")[0] for text in texts} | {"up"}
+
+
+CHECKS: dict[str, RuleCheck] = {
+    "metric-unknown": metric_unknown,
+    "label-unknown": label_unknown,
+    "counter-without-rate": counter_without_rate,
+    "range-expensive": range_expensive,
+    "owner-missing": owner_missing,
+    "runbook-missing": runbook_missing,
+    "alert-unrouted": alert_unrouted,
+    "record-unused": record_unused,
+}
