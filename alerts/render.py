@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerts import routes, ruleset, yamlfile
+from alerts import recovery, routes, ruleset, yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
@@ -38,7 +38,12 @@ class Plane:
 def plane_of(platform: spec.Platform) -> Plane:
     """Where things run by the platform file."""
     targets = tuple(platform.exporter.targets) or (platform.exporter.listen,)
-    return Plane(exporters=targets, alertmanager=platform.alertmanager.url.partition("://")[2].rstrip("/"))
+    posture = platform.disaster_recovery
+    return Plane(
+        exporters=targets,
+        alertmanager=platform.alertmanager.url.partition("://")[2].rstrip("/"),
+        scrapes=[Scrape(job=recovery.JOB, targets=(posture.listen,))] if posture else [],
+    )
 
 
 def render_files(platform: spec.Platform, plane: Plane | None = None) -> dict[str, str]:

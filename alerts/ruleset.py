@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from alerts import annotate, library, objectives
+from alerts import annotate, library, objectives, recovery
 from alerts import sli as slis
 from alerts.library import DEADMAN, EXPORTER_JOB
 from alerts.made import Made
@@ -23,7 +23,10 @@ __all__ = [
 
 BY_VERSION = ("model", "version")
 
-PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {"plane.yml": library.of_platform}
+PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {
+    "plane.yml": library.of_platform,
+    "recovery.yml": recovery.alerts,
+}
 """Rule files that every platform may have, by name: what each part of the house makes; an empty one is not written."""
 
 _SLO_TEXT = {

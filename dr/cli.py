@@ -119,7 +119,9 @@ def status(
     platform: PlatformFile,
     as_json: AsJson = False,
     evidence: EvidenceFolder = None,
-    cluster: Annotated[list[str] | None, typer.Option(help="STORE=FOLDER of a local store's cluster that runs.")] = None,
+    cluster: Annotated[
+        list[str] | None, typer.Option(help="STORE=FOLDER of a local store's cluster that runs.")
+    ] = None,
 ) -> None:
     """Say how every store stands against its objectives.
 

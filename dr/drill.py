@@ -27,7 +27,7 @@ from midwatch.spec import load
 from midwatch.spec import model as platforms
 
 STEADY_SECONDS = 30.0
-SERVICE_SECONDS = 3.0
+SERVICE_SECONDS = 2.0
 """Observed after the recovery, so that readers and models have been asked often enough."""
 REDUNDANT_SECONDS = 60.0
 LOCAL_LIMIT = 120.0
@@ -181,7 +181,7 @@ class _Drill:
         plan = experiment.Plan(
             title=self._drill.name,
             fault={"module": type(injury.fault).__module__, "kind": type(injury.fault).__name__,
-                   "arguments": asdict(injury.fault)},  # type: ignore[call-overload]
+                   "arguments": asdict(injury.fault)},
             observer=str(facts), guard=str(events), log=str(self._book.log.path),
             key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences, spoils=injury.spoils,
             warning=asdict(injury.warning) if injury.warning else None, fails_over=injury.fails_over, old=injury.old, steady_seconds=STEADY_SECONDS,

@@ -118,7 +118,7 @@ def objectives(recovery: spec.DisasterRecovery) -> Iterator[Sample]:
 def drills(recovery: spec.DisasterRecovery, book: Book) -> Iterator[Sample]:
     """The last run of every drill that the platform file has."""
     names = {(drill.name, drill.store) for drill in recovery.drills}
-    last: dict[tuple[str, str], Mapping[str, Any]] = {}
+    last: dict[tuple[str, str], dict[str, Any]] = {}
     met: dict[tuple[str, str], float] = {}
     for result in book.results():
         key = (str(result["drill"]), str(result["store"]))

@@ -6,6 +6,8 @@ from pathlib import Path
 from random import Random
 
 from dr import observer
+from dr.commands import CommandsScene
+from dr.objects.scene import FolderScene
 from dr.postgres.scene import LocalScene
 from dr.scene import Scene
 from midwatch.errors import MidwatchError
@@ -23,6 +25,10 @@ def build(
         raise AssertionError("the caller found a drill in it")
     if store.local_postgresql:
         return LocalScene(recovery, store, drill, file, folder, randomness)
+    if store.files:
+        return FolderScene(recovery, store, drill, file, folder, randomness)
+    if store.commands:
+        return CommandsScene(store, file, folder)
     raise MidwatchError(f"drills of {store.kind} cannot be run here")
 
 

@@ -89,9 +89,7 @@ def _worst(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
     return max((result[name] for result in results if result[name] is not None), default=None)
 
 
-def _most(
-    samples: Sequence[Sample], metric: metrics.Metric, store: str, *, primary_only: bool = False
-) -> float | None:
+def _most(samples: Sequence[Sample], metric: metrics.Metric, store: str, *, primary_only: bool = False) -> float | None:
     """Largest value of a store's samples; of its lags the smallest, since one copy that has everything is enough."""
     values = [value for one, labels, value in samples if one is metric and labels.get("store") == store]
     if not values:

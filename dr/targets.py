@@ -141,10 +141,13 @@ class FilesTarget:
         return "files"
 
     def newest(self) -> tuple[int, str]:
-        """By the names of the files."""
+        """By the names of the files; the content is that of every other file."""
+        from dr.objects.recovery import content_of
+
         if not self._source.is_dir():
             raise NotSentError(f"{self._source} is not there")
-        return max((int(path.stem) for path in self._folder.glob("*.row")), default=0), ""
+        newest = max((int(path.stem) for path in self._folder.glob("*.row")), default=0)
+        return newest, content_of(self._source)
 
     def rows(self) -> list[Row]:
         """Every file."""

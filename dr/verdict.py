@@ -132,13 +132,24 @@ class Result:
 class _Findings:
     """Reasons, by what they make of the verdict."""
 
+    unsound: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def verdict(self) -> Verdict:
+        """A proven breach outweighs a doubt; what an unsound observer says proves nothing."""
+        if self.unsound:
+            return Verdict.INCONCLUSIVE
+        return Verdict.BREACHED if self.breaches else Verdict.INCONCLUSIVE if self.doubts else Verdict.MET
+
+    def reasons(self) -> tuple[str, ...]:
+        """All of them, what decides first."""
+        return tuple(self.unsound + self.breaches + self.doubts)
+
 
 def judge(evidence: Evidence, objectives: Objectives) -> Result:
-    """Judge a drill. What makes it undecidable outweighs nothing that is a proven breach."""
+    """Judge a drill."""
     found = _Findings()
     attempts = [fact for fact in evidence.facts if fact["k"] == "w"]
     acks = [fact for fact in attempts if fact["r"] == "ok"]
@@ -157,9 +168,9 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
     if recovered is not None:
         _check_service(evidence, phases, found)
         _check_checks(evidence, found)
-    verdict = Verdict.BREACHED if found.breaches else Verdict.INCONCLUSIVE if found.doubts else Verdict.MET
+    verdict = found.verdict()
     return Result(
-        verdict=verdict, reasons=tuple(found.breaches + found.doubts), rto_seconds=rto, rto_exceeds=exceeds,
+        verdict=verdict, reasons=found.reasons(), rto_seconds=rto, rto_exceeds=exceeds,
         rpo_seconds=rpo, rpo_is_bound=is_bound, resolution_seconds=resolution, phases=phases, writes=counts,
         checks=tuple(evidence.checks), notes=tuple(found.notes),
     )  # fmt: skip
@@ -190,9 +201,9 @@ def judge_warning(evidence: Evidence, warned: int | None, objectives: Objectives
     elif exposure is not None and exposure > objectives.rpo:
         found.breaches.append(f"warned {exposure:.1f} s after the fault, when the RPO of {objectives.rpo:g} s was gone")
     _check_checks(evidence, found)
-    verdict = Verdict.BREACHED if found.breaches else Verdict.INCONCLUSIVE if found.doubts else Verdict.MET
+    verdict = found.verdict()
     return Result(
-        verdict=verdict, reasons=tuple(found.breaches + found.doubts), rto_seconds=None, rto_exceeds=False,
+        verdict=verdict, reasons=found.reasons(), rto_seconds=None, rto_exceeds=False,
         rpo_seconds=exposure, rpo_is_bound=False, resolution_seconds=_resolution(acks, f0, None),
         phases=(Phase(name="warning", at=exposure, seconds=exposure),), writes=counts, checks=tuple(evidence.checks),
         notes=tuple(found.notes),
@@ -211,16 +222,16 @@ def _check_observer(evidence: Evidence, attempts: Sequence[Fact], found: _Findin
     starts = [fact for fact in evidence.facts if fact["k"] == "start"]
     ends = [fact for fact in evidence.facts if fact["k"] == "end"]
     if len(starts) != 1 or len(ends) != 1:
-        found.doubts.append("the observer did not see the drill from its start to its end")
+        found.unsound.append("the observer did not see the drill from its start to its end")
     else:
         step = (ends[0]["wall"] - starts[0]["wall"]) - (ends[0]["t"] - starts[0]["t"]) / SECOND
         if abs(step) > CLOCK_STEP_SECONDS:
             found.notes.append(f"the wall clock stepped by {step:+.0f} s; nothing was computed from it")
     numbers = [fact["n"] for fact in attempts]
     if len(set(numbers)) != len(numbers):
-        found.doubts.append("the ledger has a number twice")
+        found.unsound.append("the ledger has a number twice")
     if any(later["t0"] < earlier["t0"] for earlier, later in zip(attempts, attempts[1:], strict=False)):
-        found.doubts.append("the observer's clock ran backwards")
+        found.unsound.append("the observer's clock ran backwards")
     worst = max(
         ((later["t0"] - earlier["t1"]) / SECOND for earlier, later in zip(attempts, attempts[1:], strict=False)),
         default=0.0,
@@ -326,7 +337,7 @@ def _earliest(evidence: Evidence, f0: int) -> int:
     """Before this a write does not count for the recovery: the fault was not there yet, or the content was spoiled."""
     if evidence.injection.silences:
         return max(f0, evidence.injection.effective or f0)
-    return max([f0, *(fact["t1"] for fact in _spoiled(evidence))])
+    return max([f0, *(int(fact["t1"]) for fact in _spoiled(evidence))])
 
 
 def _spoiled(evidence: Evidence) -> list[Fact]:

@@ -87,7 +87,20 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
     """The posture of every store."""
     console = _wide()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("store", "last drill", "verdict", "age", "RTO", "worst", "of", "RPO", "worst", "of", "lag", "verified point"):
+    for name in (
+        "store",
+        "last drill",
+        "verdict",
+        "age",
+        "RTO",
+        "worst",
+        "of",
+        "RPO",
+        "worst",
+        "of",
+        "lag",
+        "verified point",
+    ):
         table.add_column(name, justify="left" if name in ("store", "last drill", "verdict") else "right")
     for one in stores:
         table.add_row(

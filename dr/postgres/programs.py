@@ -86,7 +86,8 @@ class Programs:
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             raise PostgresError(f"{name} ended with code {done.returncode}: {'; '.join(lines[-3:])}")
-        return done.stdout
+        output: str = done.stdout
+        return output
 
     def give(self, path: Path) -> None:
         """Make the servers' user the owner of a file or folder."""

@@ -146,7 +146,7 @@ class LocalScene:
 
     def injury(self) -> Injury:
         """What hits the primary."""
-        given = {"target": self._primary, "folder": str(self._folder)}
+        given: dict[str, Any] = {"target": self._primary, "folder": str(self._folder)}
         kinds: dict[spec.Fault, Fault] = {
             spec.Fault.KILL_PRIMARY: faults.KillPrimary(**given),
             spec.Fault.LOSE_REGION: faults.LoseRegion(**given),
