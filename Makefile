@@ -22,7 +22,7 @@ bench: $(READY) programs ## the figures, as tables
 	$(BIN)/python -m benchmarks $(FLAGS)
 
 programs:
-	@scripts/programs prometheus prometheus-alertmanager
+	@scripts/programs prometheus prometheus-alertmanager postgresql
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'

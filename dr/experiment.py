@@ -23,6 +23,8 @@ from midwatch import files
 
 POLL_SECONDS = 0.05
 EFFECTIVE_SECONDS = 10.0
+AFTERWARDS_SECONDS = 1.0
+"""After the method the waiting for a recovery is over: the steady state is there, or it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,8 @@ def acknowledging(folder: str) -> bool:
     """Whether the observer's last writes were all acknowledged."""
     plan = Plan.load(Path(folder))
     tail = ledger.Tail(Path(plan.observer))
-    deadline = time.monotonic() + plan.steady_seconds
+    is_before = not (Path(folder) / "injection.json").exists()
+    deadline = time.monotonic() + (plan.steady_seconds if is_before else AFTERWARDS_SECONDS)
     while time.monotonic() < deadline:
         attempts = [fact for fact in tail.read() if fact["k"] == "w"][-verdict.MIN_WRITES :]
         if len(attempts) == verdict.MIN_WRITES and all(fact["r"] == "ok" for fact in attempts):

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import socket
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,7 +174,7 @@ def allow(target: str, store: str) -> None:
     )
 
 
-def seed_standby(cluster: Cluster, *, source: str, target: str) -> subprocess.Popen[bytes]:
+def seed_standby(cluster: Cluster, *, source: str, target: str) -> None:
     """Make a region's server a streaming standby of another's, from nothing, and wait until it streams."""
     primary, standby = cluster.server(source), cluster.server(target)
     slot = f"region_{target}"
@@ -193,11 +192,10 @@ def seed_standby(cluster: Cluster, *, source: str, target: str) -> subprocess.Po
         "--wal-method", "stream", "--write-recovery-conf", "--slot", slot, "--no-sync",
     )  # fmt: skip
     standby.skip_first_sync()
-    process = standby.start()
+    standby.start()
     wait_until_streaming(primary)
     if cluster.settings.synchronous:
         set_synchronous(primary, on=True)
-    return process
 
 
 def wait_until_streaming(primary: Instance) -> None:

@@ -47,6 +47,10 @@ SETTINGS = {
 """What every instance runs with. A standby that lost its connection tries again at once, not after the usual 5 s."""
 
 
+_CHILDREN: list[subprocess.Popen[bytes]] = []
+"""Servers that this process has started. Whoever is still there ends with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instance:
     """A server: its folder (with `data`, `postgresql.conf`, `server.log`), port, and the superuser's password."""
@@ -105,11 +109,12 @@ class Instance:
 
     # Life ------------------------------------------------------------------------------------------------------------
 
-    def start(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
-        """Start the server; it ends when this process does. PostgresError with its last words when it does not come up.
+    def start(self) -> None:
+        """Start the server and wait until it takes connections (a standby: read-only ones); it ends with this process.
 
-        With `wait` it returns once the server takes connections (a standby: read-only ones).
+        PostgresError with its last words when it does not come up.
         """
+        reap()
         if (self.folder / DOWN).exists():
             raise PostgresError(f"region {self.name} is lost: nothing starts there")
         if (running := self.postmaster()) is not None:
@@ -121,12 +126,11 @@ class Instance:
             process = subprocess.Popen(
                 words, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.programs.options()
             )
-        if wait:
-            self.wait_until_ready(process)
-            if self._unsynced.exists():
-                self._unsynced.unlink()
-                _send(process.pid, signal.SIGHUP)
-        return process
+        _CHILDREN.append(process)
+        self._wait_until_ready(process)
+        if self._unsynced.exists():
+            self._unsynced.unlink()
+            _send(process.pid, signal.SIGHUP)
 
     def skip_first_sync(self) -> None:
         """Have the next start not fsync a data directory that was just laid down and can be laid down again.
@@ -140,7 +144,7 @@ class Instance:
     def _unsynced(self) -> Path:
         return self.folder / "unsynced.conf"
 
-    def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until it takes connections; PostgresError when it ends instead, or takes too long."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -179,6 +183,7 @@ class Instance:
         _send(number, signal.SIGINT)
         if not _gone([number], STOP_SECONDS):
             self.kill()
+        reap()
 
     def kill(self) -> list[int]:
         """`kill -9` of the server with all its processes, as when the machine loses power; returns their numbers."""
@@ -188,6 +193,7 @@ class Instance:
         # A backend that was being forked at that moment is nobody's child now, and ends by itself.
         if not _gone(victims, STOP_SECONDS):
             raise PostgresError(f"{self.name} is still there after kill -9")
+        reap()
         return victims
 
     def freeze(self) -> list[int]:
@@ -248,6 +254,11 @@ class Instance:
             raise PostgresError(f"{self.name} cannot be promoted: {error}") from error
         if done != ("t",):
             raise PostgresError(f"{self.name} was not promoted within {timeout:g} s")
+
+
+def reap() -> None:
+    """Collect servers of ours that have ended, at once: the kernel says they are gone a moment before `wait` does."""
+    _CHILDREN[:] = [process for process in _CHILDREN if process.poll() is None]
 
 
 def conninfo(port: int, password: str, database: str) -> str:

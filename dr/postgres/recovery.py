@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from dr import endpoint, targets
 from dr.guard import CannotRecoverError, Health
-from dr.postgres import backup, cluster, session
+from dr.postgres import backup, cluster, instance, session
 from dr.postgres.cluster import REGIONS, Cluster
 from dr.postgres.instance import DOWN, Instance
 from dr.postgres.programs import PostgresError
@@ -40,14 +39,12 @@ class ClusterRecovery:
     _positions: deque[tuple[float, int, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _target: str = ""
     _how: str = ""
-    _servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     # Looking ---------------------------------------------------------------------------------------------------------
 
     def check(self) -> Health:
         """Ask the primary, past the endpoint, whether it is one and holds what it held."""
-        for process in self._servers:
-            process.poll()  # a server of ours that has ended is not to stay as a zombie
+        instance.reap()
         now = time.monotonic()
         target = self.cluster.direct(self.primary)
         try:
@@ -154,7 +151,7 @@ class ClusterRecovery:
         self.cluster.configure(server)
         backup.restore(good, server, self.cluster.archive, until_lsn=until)
         server.skip_first_sync()
-        self._servers.append(server.start())
+        server.start()
         self._wait_until_primary(server)
         backup.forget_target(server)
         unusable = f"; not used: {'; '.join(flaws)}" if flaws else ""
@@ -185,7 +182,7 @@ class ClusterRecovery:
         lost = self.cluster.server(self.other)
         if lost.data.exists():  # a standby of the history that was given up
             lost.fence(0)
-        self._servers.append(cluster.seed_standby(self.cluster, source=self.primary, target=self.other))
+        cluster.seed_standby(self.cluster, source=self.primary, target=self.other)
         return f"standby in region {self.other}"
 
     @property
