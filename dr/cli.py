@@ -108,7 +108,9 @@ def export(
 
     recovery, book = _open(platform, evidence)
     host, port = parse_address(listen or recovery.listen)
-    serving = exporter.Exporter(postures.Watch(recovery, book, _clusters(cluster)), host, port)
+    clusters = _clusters(cluster)
+    serving = exporter.Exporter(postures.Watch(recovery, book, clusters), host, port)
+    exporter.keep_verifying(recovery, book, clusters)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, serving.stop)
     serving.run()
@@ -178,6 +180,42 @@ def report(
     else:
         view.show_report(document)
     raise typer.Exit(Exit.FAIL if document["evidence"]["problems"] else Exit.PASS)
+
+
+@app.command()
+def verify(
+    store: Annotated[str, typer.Argument(help="Name of the store.")],
+    platform: PlatformFile,
+    as_json: AsJson = False,
+    evidence: EvidenceFolder = None,
+    cluster: Annotated[Path | None, typer.Option(help="Folder of a local store's cluster that runs.")] = None,
+) -> None:
+    """Restore the newest backup of a store into an empty target, check it, and keep how new the point is.
+
+    Exit code 0; 1 when nothing could be restored, or only an older backup than the newest.
+    """
+    import json
+
+    from dr import verify as verification
+    from midwatch.errors import Exit, MidwatchError
+    from midwatch.spec import load
+
+    recovery, book = _open(platform, evidence)
+    stores = {one.name: one for one in recovery.stores}
+    if store not in stores:
+        raise MidwatchError(f"{platform}: there is no store {store!r}; known: {', '.join(sorted(stores))}")
+    try:
+        done = verification.verify(stores[store], load.base_folder(platform).resolve(), cluster, book)
+    except MidwatchError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.FAIL) from error
+    if as_json:
+        typer.echo(json.dumps(vars(done)))
+    else:
+        typer.echo(f"{done.store}: {done.backup} restored in {done.seconds:g} s; {done.detail}", err=True)
+        for flaw in done.unusable:
+            typer.echo(f"cannot be used: {flaw}", err=True)
+    raise typer.Exit(Exit.FAIL if done.unusable else Exit.PASS)
 
 
 def _moment(text: str | None) -> Any:

@@ -5,12 +5,19 @@ It looks by itself rather than when it is scraped: the lag of a standby that sto
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from dr import verify
 from dr.posture import Sample, Watch
+from dr.records import Book
 from midwatch.errors import MidwatchError
+from midwatch.spec import dr as spec
 
 LOOK_SECONDS = 0.5
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -76,3 +83,19 @@ class Exporter:
     def stop(self, *_: object) -> None:
         """End it."""
         self._stop.set()
+
+
+def keep_verifying(recovery: spec.DisasterRecovery, book: Book, clusters: Mapping[str, Path]) -> None:
+    """Restore the newest backup of every store that runs here, once at the start and then on schedule, beside all else.
+
+    What cannot be restored is on record, and its point grows old: that is the alert.
+    """
+
+    def run() -> None:
+        while True:
+            for name, folder in clusters.items():
+                with contextlib.suppress(MidwatchError):
+                    verify.verify(recovery.store(name), folder, folder, book)
+            time.sleep(recovery.verify_every)
+
+    threading.Thread(target=run, name="verify", daemon=True).start()
