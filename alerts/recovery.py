@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from alerts import ruleset
 from alerts.made import Made
 from midwatch import grafana, metrics, promql
 from midwatch.promql import Expr
@@ -163,6 +162,8 @@ class _Maker:
         self, name: str, expr: Expr, wait: float, severity: Severity, summary: str, description: str,
         fires: dict[str, str], silent: dict[str, str], **labels: str,
     ) -> Made:  # fmt: skip
+        from alerts import ruleset  # here: it lists this module among its parts
+
         return ruleset.alert(
             self._platform, name, expr, wait, self._recovery.owner, severity, summary, description,
             page=grafana.Page.RESILIENCE, proof=Proof(fires=fires, silent=silent, within=wait + 60.0), **labels,

@@ -1,4 +1,4 @@
-"""What a fault is, and how it is never forgotten: written down before it is injected, verified, verified again when gone.
+"""What a fault is, and how it is never forgotten: written down before it is injected, verified, and verified when gone.
 
 A fault knows everything its revert needs before it is injected. The ledger keeps it, durably, from before the injection
 until its revert is verified; whoever finds an open one (the experiment's rollback, the watchdog, `midwatch chaos stop`)
@@ -94,7 +94,7 @@ class Ledger:
             fault.revert()
             gone = processes.wait_until(fault.is_reverted, seconds)
             reason = f"not seen to be gone within {seconds:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the fault is not known to be gone
+        except Exception as error:
             gone, reason = False, str(error) or type(error).__name__
         if not gone:
             self._say("fault-stays", **about, reason=reason)

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -32,6 +32,7 @@ RUN_VARIABLE = "MIDWATCH_CHAOS_RUN"
 GRACE_SECONDS = 0.45
 """For the runner's own rollbacks after it was told to stop; then it is killed and its faults are reverted from here."""
 POLL_SECONDS = 0.02
+ROLLBACK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +58,13 @@ class Watchdog:
         self._log, self._deadline = log, deadline
         self._reason = ""
 
-    def run(self, command: Sequence[str]) -> Outcome:
-        """Start the runner and see it through."""
+    def run(self, command: Sequence[str], *, has_rollbacks: bool = False) -> Outcome:
+        """Start the runner and see it through.
+
+        With `has_rollbacks` a runner that was killed is started again with `--only-rollbacks`.
+        """
         processes.adopt_orphans()
-        environment = {**os.environ, RUN_VARIABLE: str(self._folder)}
-        with (self._folder / "runner.log").open("ab") as output:
-            runner = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=processes.end_with_parent,  # noqa: PLW1509 - one system call
-            )
+        runner = self._start(command)
         self._say("runner-started", runner=runner.pid)
         stopped = self._wait(lambda: runner.poll() is not None)
         begun = time.monotonic()
@@ -78,7 +72,33 @@ class Watchdog:
             self._say("stopping", reason=stopped)
             processes.send(runner.pid, signal.SIGUSR1)
             processes.wait_until(lambda: runner.poll() is not None, GRACE_SECONDS)
-        return self._clean(runner.poll(), stopped, begun)
+        code = runner.poll()
+        outcome = self._clean(code, stopped, begun)
+        if has_rollbacks and (code is None or code < 0):
+            outcome = replace(outcome, problems=[*outcome.problems, *self._roll_back(command)])
+        return outcome
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self._folder / "runner.log").open("ab") as output:
+            return subprocess.Popen(
+                command,
+                env={**os.environ, RUN_VARIABLE: str(self._folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=processes.end_with_parent,  # noqa: PLW1509 - one system call
+            )
+
+    def _roll_back(self, command: Sequence[str]) -> list[str]:
+        """Run the experiment's own rollbacks; what they could not do, in words."""
+        try:
+            code = self._start([*command, "--only-rollbacks"]).wait(ROLLBACK_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        processes.end_tree(self._tree)
+        self._say("rollbacks-run", code=code)
+        return [] if code == 0 else [f"the experiment's own rollbacks ended with {code}; see runner.log"]
 
     def watch(self, pid: int) -> Outcome:
         """See a process through that somebody else started."""
@@ -134,13 +154,14 @@ def main() -> None:
     parser.add_argument("--key-file", type=Path, help="key of the evidence log")
     parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--of", type=int, help="watch this process instead of starting one")
+    parser.add_argument("--rollbacks", action="store_true", help="if the runner is killed, start it for its rollbacks")
     place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, command = sys.argv[1:place], sys.argv[place + 1 :]
     given = parser.parse_args(options)
     key = given.key_file.read_bytes().strip() if given.key_file else b""
     deadline = None if given.seconds is None else time.monotonic() + given.seconds
     watchdog = Watchdog(given.folder, evidence.Log(given.log, key=key), deadline)
-    outcome = watchdog.watch(given.of) if given.of else watchdog.run(command)
+    outcome = watchdog.watch(given.of) if given.of else watchdog.run(command, has_rollbacks=given.rollbacks)
     with contextlib.suppress(OSError):  # nobody may read it any more; the evidence has it
         print(json.dumps(asdict(outcome)), flush=True)  # noqa: T201 - the outcome, for whoever started it
     sys.exit(0 if outcome.is_clean else 1)

@@ -19,7 +19,7 @@ class UnreachableError(MidwatchError):
 
 
 class RefusedError(MidwatchError):
-    """The cluster answered, and said no. `status` is HTTP's: 403 may not, 404 is not there, 409 somebody was quicker."""
+    """The cluster answered, and said no. `status` is HTTP's: 403 may not, 404 not there, 409 somebody was quicker."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         self.status = status

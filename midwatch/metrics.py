@@ -265,6 +265,21 @@ SLO_BURN_RATES = {
     for window in BURN_RATE_WINDOWS
 }  # fmt: skip
 
+# Chaos experiments ------------------------------------------------------------------------------------------------
+
+CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")
+CHAOS_VERDICT = _gauge(
+    "chaos_experiment_verdict", "1 for the last run's verdict: held, deviated or inconclusive.", "experiment", "verdict"
+)
+CHAOS_LAST_RUN = _gauge("chaos_experiment_last_run_timestamp_seconds", "When the last run ended.", "experiment")
+CHAOS_DURATION = _gauge("chaos_experiment_duration_seconds", "How long the last run took.", "experiment")
+CHAOS_LAST_HELD = _gauge(
+    "chaos_experiment_last_held_timestamp_seconds", "When the last run that held ended.", "experiment"
+)
+CHAOS_CLEAN = _gauge(
+    "chaos_experiment_clean", "1 when nothing of the last run stayed, 0 when a fault or a process did.", "experiment"
+)
+
 CATALOGUE: dict[str, Metric] = {
     value.name: value for value in list(globals().values()) if isinstance(value, Metric)
 } | {metric.name: metric for metric in SLO_BURN_RATES.values()}

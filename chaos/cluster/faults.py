@@ -87,7 +87,7 @@ class Scaled(Patched):
         wanted = self.patch["spec"]["replicas"]
         if found is None or found["spec"].get("replicas") != wanted:
             return False
-        return is_observed(found) and found.get("status", {}).get("replicas", 0) == wanted
+        return is_observed(found) and bool(found.get("status", {}).get("replicas", 0) == wanted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -230,10 +230,7 @@ class Cluster:
 
     def _hog(self, settings: dict[str, Any], kind: str, limits: dict[str, str], part: str | None) -> Prepared:
         """A pod, on the node of the first target, that takes what others need and ends by itself at the latest."""
-        if part is None:
-            workload = self._model(settings)
-        else:
-            workload = self._known(self.settings.parts, part, "parts")
+        workload = self._known(self.settings.parts, part, "parts") if part else self._model(settings)
         pods = [pod for pod in self._pods(workload) if pod["spec"].get("nodeName")]
         if not pods:
             raise TargetError("no pod of it is on a node")

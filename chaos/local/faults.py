@@ -1,4 +1,4 @@
-"""Faults on local processes: a part is killed and kept down, a link is bad, a limit is lowered, a hog takes the rest."""
+"""Faults on local processes: a part is killed and kept down, a link is bad, a limit is low, a hog takes the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -93,7 +92,7 @@ class LinkBad(Fault):
     def is_effective(self) -> bool:
         """Whether a request was hit: a bad link that nobody uses is no fault."""
         seen = _document(Path(self.control) / f"{self.target}.seen")
-        return seen.get("id") == self.document["id"] and seen.get("hit", 0) > 0
+        return bool(seen.get("id") == self.document["id"] and seen.get("hit", 0) > 0)
 
     def revert(self) -> None:
         """Remove the control file."""
@@ -166,18 +165,13 @@ class Hogs(Fault):
     seconds: float
 
     def inject(self) -> None:
-        """Start them, with the lowest priority but one, so that stopping them always gets a turn."""
+        """Start them."""
         command = [sys.executable, "-m", "chaos.local.hog", self.kind, f"{self.seconds:g}"]
         command += [str(self.size)] if self.kind == "memory" else []
         environment = {**os.environ, HOG_VARIABLE: self.number}
+        silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
         for _ in range(self.count):
-            subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            os.posix_spawn(command[0], command, environment, file_actions=silent)
 
     def is_effective(self) -> bool:
         """Whether all of them have used a tenth of a second, or hold what they should."""

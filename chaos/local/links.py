@@ -25,7 +25,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from midwatch import files
 from midwatch.errors import MidwatchError
@@ -115,11 +115,10 @@ class Inbound(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or not."""
-        assert isinstance(transport, asyncio.Transport)
-        self._client = transport
+        self._client = cast(asyncio.Transport, transport)  # uvloop's are no subclass
         if self._link.fault.get("cut"):
             self._link.hit += 1
-            transport.abort()
+            self._client.abort()
             return
         self._link.open.add(self)
 
@@ -176,11 +175,10 @@ class Inbound(asyncio.Protocol):
     async def _treated(self, fault: dict[str, Any], head: bytes, body: bytes) -> None:
         arrived = time.time()
         hit = False
-        if "errors" in fault:
-            if self._link.is_chosen():
-                self._link.hit += 1
-                self._refuse(int(fault.get("status", 503)))
-                return
+        if "errors" in fault and self._link.is_chosen():
+            self._link.hit += 1
+            self._refuse(int(fault.get("status", 503)))
+            return
         if "delay" in fault:
             hit = True
             await asyncio.sleep(float(fault["delay"]))

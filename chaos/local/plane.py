@@ -20,7 +20,7 @@ from midwatch.spec import model as spec
 from midwatch.spec.chaos import Chaos, Kind
 
 PLANE_PARTS = ("alertmanager", "exporter", "prometheus")
-EVENTS_LINK = "servers--exporter"
+EVENTS_LINK = "events--exporter"
 MEMORY_SHARE = 0.5
 """Of the memory that is free, at most so much is taken: the machine itself must stay usable."""
 

@@ -13,6 +13,7 @@ import heapq
 import json
 import math
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ FAULT = (0.18, 0.50)
 CANARY = (0.58, 0.80)
 """Share of the duration in which v2 answers CANARY_SHARE of the requests."""
 CANARY_SHARE = 0.4
+ENDLESS_SECONDS = 3600.0
+"""A replay so long has no story: it is calm and repeats its first month, a steady state for experiments."""
 MAX_IN_FLIGHT = 200
 """Requests open at once; beyond it the replay waits, so that the load is bounded."""
 
@@ -77,6 +80,14 @@ def version_at(index: int, share: float) -> str:
     return "v2" if phase_at(share) == "v2 canary" and (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
 
 
+def _failed(version: str, seconds: float) -> events.Prediction:
+    """What a client tells of a request that failed: a server that is gone cannot."""
+    return events.Prediction(
+        id=str(uuid.uuid4()), model=serve.MODEL, version=version, ts=time.time(), outcome="error",
+        duration_seconds=seconds,
+    )  # fmt: skip
+
+
 def clean(row: dict[str, Any]) -> dict[str, Any]:
     """Features of a table's row, NaN as None."""
     return {
@@ -95,9 +106,13 @@ class Replay:
         self.progress = Progress()
         table = data.load()
         after = table[~table["month"].isin(data.TRAINING_MONTHS)]
+        self._is_calm = duration >= ENDLESS_SECONDS
+        if self._is_calm:
+            after = after[after["month"] == after["month"].iloc[0]]
         self._rows = after.head(int(duration * rate)).to_dict("records")
+        self._count = int(duration * rate) if self._is_calm else len(self._rows)
         simulated = (self._rows[-1]["departs"] - self._rows[0]["departs"]).total_seconds()
-        self._speed = simulated / duration
+        self._speed = simulated * rate / len(self._rows)
 
     async def run(self) -> None:
         """Replay it all; returns when each request is answered and each label due is sent."""
@@ -105,12 +120,13 @@ class Replay:
         pending: set[asyncio.Task[None]] = set()
         reporting = asyncio.create_task(self._report())
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)) as session:
-            for index, row in enumerate(self._rows):
+            for index in range(self._count):
+                row = self._rows[index % len(self._rows)]
                 due = begun + index / self._rate
                 if (wait := due - time.monotonic()) > 0:
                     await asyncio.sleep(wait)
-                share = index / len(self._rows)
-                self.progress.share, self.progress.phase = share, phase_at(share)
+                share = 0.0 if self._is_calm else index / self._count
+                self.progress.share, self.progress.phase = index / self._count, phase_at(share)
                 self.progress.date = str(row["departs"].date())
                 await self._open.acquire()
                 task = asyncio.create_task(self._predict(session, index, row, share))
@@ -130,13 +146,15 @@ class Replay:
 
     async def _predict(self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], share: float) -> None:
         body = {"instances": [features_at(clean(row), share)]}
+        version, begun = version_at(index, share), time.monotonic()
         self.progress.sent += 1
         try:
-            async with session.post(self._servers[version_at(index, share)] + serve.PATH, json=body) as response:
+            async with session.post(self._servers[version] + serve.PATH, json=body) as response:
                 response.raise_for_status()
                 answer = (await response.json(content_type=None))["predictions"][0]
         except (aiohttp.ClientError, TimeoutError, KeyError):
             self.progress.errors += 1
+            self._log.send(_failed(version, time.monotonic() - begun))
             return
         finally:
             self._open.release()

@@ -44,12 +44,12 @@ class App:
         if scope["path"] == "/metrics":
             await _respond(send, 200, generate_latest(self._registry))
         elif scope["path"] == PATH:
-            await self._predict(await _body(receive), send)
+            await self._predict(await _body(receive), send, _waited(scope["headers"]))
         else:
             await _respond(send, 200 if scope["path"] == "/healthz" else 404, b"")
 
-    async def _predict(self, body: bytes, send: Send) -> None:
-        begun = time.perf_counter()
+    async def _predict(self, body: bytes, send: Send, waited: float) -> None:
+        begun = time.perf_counter() - waited
         try:
             instances = json.loads(body)["instances"]
         except (ValueError, KeyError, TypeError):
@@ -78,6 +78,14 @@ class App:
             )
         )
         return {"id": identifier, "prediction": prediction, "score": score}
+
+
+def _waited(headers: Any) -> float:
+    """Seconds that a request has waited on its way, if a router says when it came (X-Request-Start, as Heroku's)."""
+    for name, value in headers:
+        if name == b"x-request-start":
+            return max(0.0, time.time() - float(value.removeprefix(b"t=")))
+    return 0.0
 
 
 async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes:

@@ -53,10 +53,11 @@ def render(
 def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import render as alerts
+    from chaos import experiments, manifests
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
-        Target.FILES: [alerts.render_files],
-        Target.KUBERNETES: [],
+        Target.FILES: [alerts.render_files, experiments.render_files],
+        Target.KUBERNETES: [manifests.render_files],
     }
     made: dict[str, str] = {}
     for make in makers[target]:

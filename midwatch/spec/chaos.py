@@ -98,9 +98,9 @@ class Protected(Strict):
 
 
 class Guard(Strict):
-    """What has to hold before an experiment may start, and while it runs."""
+    """What has to hold before an experiment may start, and while it runs; `error_budget: null` asks for none."""
 
-    error_budget: Ratio = Decimal("0.1")
+    error_budget: Ratio | None = Decimal("0.1")
     forbid_pages: bool = True
     windows: list[str] = []
     max_share: Ratio = Decimal("0.5")
@@ -124,7 +124,7 @@ class Stop(Strict):
 
 
 class Expect(Strict):
-    """The alert that tells of a fault: its name (`none` when nobody may be paged), and how soon it fires and resolves."""
+    """The alert that tells of a fault (`none`: nobody may be paged), and how soon it fires and resolves."""
 
     alert: str
     within: Duration = 300.0
@@ -138,7 +138,7 @@ class Experiment(Strict):
     name: Name | None = None
     model: Name | None = None
     target: Name | None = None
-    for_: Duration = Field(default=60.0, alias="for")
+    for_: Duration | None = Field(default=None, alias="for")
     recover_within: Duration = 120.0
     expect: Expect | None = None
     schedule: str | None = None
@@ -191,6 +191,7 @@ class Kubernetes(Strict):
     image: str = "midwatch:0.1.0"
     service_account: Name = "midwatch-chaos"
     config_map: Name = "midwatch-platform"
+    evidence_claim: Name | None = None
     models: dict[Name, Workload] = {}
     parts: dict[Name, Workload] = {}
 

@@ -56,8 +56,8 @@ def _expressions(model: spec.Model) -> dict[str, Expr]:
 
 
 def counted(client: Client) -> float | None:
-    """Predictions as Prometheus counts them, by its newest scrape."""
-    return client.value(promql.sum_by(promql.select(metrics.REQUESTS)))
+    """Predictions as Prometheus counts them, by its newest scrape; a request that failed has none."""
+    return client.value(promql.sum_by(promql.select(metrics.REQUESTS, outcome="ok")))
 
 
 def totals(client: Client) -> dict[str, float | None]:

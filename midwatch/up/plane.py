@@ -151,14 +151,12 @@ class Plane:
     def _link_targets(self) -> dict[str, str]:
         """Part that a link leads to, by the link's name: experiments make these connections bad."""
         links = {f"traffic--{server.name}": f"server-{server.name}" for server in self._platform.local.servers}
-        return links | {"servers--exporter": "exporter"}
+        return links | {"events--exporter": "exporter"}
 
     def _url(self, source: str, part: str) -> str:
         """Where `source` finds a part: through the link between them if there is one."""
-        for name, target in self._link_targets().items():
-            if target == part and name.startswith(f"{source}--") and name in self._links:
-                return f"http://127.0.0.1:{self._links[name]}"
-        return self.urls[part]
+        link = "events--exporter" if part == "exporter" else f"{source}--{part.removeprefix('server-')}"
+        return f"http://127.0.0.1:{self._links[link]}" if link in self._links else self.urls[part]
 
     def _start_links(self) -> None:
         if not self._links:

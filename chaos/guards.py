@@ -1,0 +1,152 @@
+"""What has to hold before an experiment starts, and while it runs. Only a clear yes is a yes.
+
+A guard that raises, takes too long, or has no data to look at refuses.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alerts import ruleset
+from midwatch import promql
+from midwatch.prometheus import Client
+from midwatch.promql import Expr
+from midwatch.spec import chaos as spec
+from midwatch.spec import model as platform_spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a guard says, and why."""
+
+    guard: str
+    allowed: bool
+    reason: str
+
+
+class NoDataError(Exception):
+    """There is nothing to decide from."""
+
+
+Guard = Callable[[], str]
+"""Returns why the experiment may go on; raises otherwise, `RefusalError` when it knows why not."""
+
+
+class RefusalError(Exception):
+    """The guard says no."""
+
+
+def decide(name: str, guard: Guard, timeout: float) -> Decision:
+    """Ask one guard, for so many seconds at most."""
+    answers: list[object] = []
+
+    def ask() -> None:
+        try:
+            answers.append(guard())
+        except BaseException as error:  # noqa: BLE001, RUF100 - whatever a guard raises, it did not say yes
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, name=f"guard {name}", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if not answers:
+        return Decision(guard=name, allowed=False, reason=f"no answer within {timeout:g} s")
+    (answer,) = answers
+    if isinstance(answer, RefusalError):
+        return Decision(guard=name, allowed=False, reason=str(answer))
+    if isinstance(answer, BaseException):
+        return Decision(guard=name, allowed=False, reason=f"cannot tell: {answer or type(answer).__name__}")
+    if not isinstance(answer, str) or not answer:
+        return Decision(guard=name, allowed=False, reason=f"no clear answer: {answer!r}")
+    return Decision(guard=name, allowed=True, reason=answer)
+
+
+def decide_all(guards: Mapping[str, Guard], timeout: float) -> list[Decision]:
+    """Ask every guard, one after the other, so that all reasons are known."""
+    return [decide(name, guard, timeout) for name, guard in guards.items()]
+
+
+# The guards ----------------------------------------------------------------------------------------------------------
+
+
+def kill_switch(file: Path) -> Guard:
+    """The global switch, which `midwatch chaos stop` sets, is not set."""
+
+    def guard() -> str:
+        if file.exists():
+            raise RefusalError(f"the kill switch is set ({file}): midwatch chaos stop --lift allows experiments again")
+        return "not set"
+
+    return guard
+
+
+def window(windows: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Guard:
+    """It is a time in which experiments may run (UTC); without windows any time is."""
+    parsed = [spec.Window.parse(text) for text in windows]
+
+    def guard() -> str:
+        moment = now()
+        minute = moment.hour * 60 + moment.minute
+        if not parsed:
+            return "any time is allowed"
+        for text, one in zip(windows, parsed, strict=True):
+            if moment.weekday() in one.days and one.first_minute <= minute < one.last_minute:
+                return f"within {text}"
+        raise RefusalError(f"{moment:%a %H:%M} UTC is in none of {', '.join(windows)}")
+
+    return guard
+
+
+def no_page(client: Client, expected: str | None = None) -> Guard:
+    """No page fires but the expected one, and alerting works: its deadman's switch fires."""
+
+    def guard() -> str:
+        firing = client.query(_alerts(alertstate="firing"))
+        names = {sample.labels["alertname"] for sample in firing}
+        if ruleset.DEADMAN not in names:
+            raise NoDataError(f"{ruleset.DEADMAN} does not fire, so that it is not known which alerts would")
+        pages = {sample.labels["alertname"] for sample in firing if sample.labels.get("severity") == "page"}
+        if unexpected := sorted(pages - {expected}):
+            raise RefusalError(f"firing: {', '.join(unexpected)}")
+        return "no page fires" if not pages else f"only {expected} fires, as expected"
+
+    return guard
+
+
+def _alerts(**labels: str) -> Expr:
+    """Prometheus' own series of alerts."""
+    matchers = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
+    return Expr("ALERTS{" + matchers + "}")
+
+
+def error_budget(client: Client, model: platform_spec.Model, least: float) -> Guard:
+    """Of each objective's error budget at least `least` (0 to 1) is left."""
+
+    def guard() -> str:
+        if not model.slos:
+            return f"{model.name} has no objective"
+        left = {slo.name: _budget_left(client, model, slo) for slo in model.slos}
+        short = [f"{name} {share:.0%}" for name, share in left.items() if share < least]
+        if short:
+            raise RefusalError(f"error budget left: {', '.join(short)}; at least {least:.0%} is wanted")
+        return "error budget left: " + ", ".join(f"{name} {share:.0%}" for name, share in left.items())
+
+    return guard
+
+
+def _budget_left(client: Client, model: platform_spec.Model, slo: platform_spec.Slo) -> float:
+    """Share of the error budget that is left over the objective's window; below 0 when more was spent."""
+    good, total = ruleset.sli(model, slo, slo.window)
+    share = client.value(promql.sum_by(good) / promql.sum_by(total))
+    if share is None or share != share:  # noqa: PLR0124 - NaN: no request in the window
+        raise NoDataError(f"no request of {model.name} is known, so neither is its error budget")
+    return 1 - (1 - share) / (1 - float(slo.objective))
+
+
+def refusals(decisions: Iterable[Decision]) -> list[str]:
+    """What the guards say that said no."""
+    return [f"{one.guard}: {one.reason}" for one in decisions if not one.allowed]

@@ -1,0 +1,116 @@
+"""One experiment at a time: on a machine by a lock that the kernel lets go, in a cluster by a Lease object."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from midwatch import kubernetes
+from midwatch.errors import Exit, MidwatchError
+
+LEASE_NAME = "midwatch-chaos"
+STOP_ANNOTATION = "midwatch.dev/chaos-stop"
+LEASE_SECONDS = 60
+"""A holder that has not renewed for so long is gone."""
+
+
+class LeaseTakenError(MidwatchError):
+    """Another experiment runs."""
+
+    exit = Exit.INCONCLUSIVE
+
+
+@contextmanager
+def on_this_machine(file: Path) -> Iterator[int]:
+    """Hold the lock of a file; its descriptor can be passed on, and then the lock is held until that one ends too."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise LeaseTakenError(f"another experiment runs: {file} is locked") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class ClusterLease:
+    """A Lease of coordination.k8s.io/v1: taken, renewed and given back with optimistic locking."""
+
+    def __init__(self, namespace: str, holder: str) -> None:
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path, self._namespace, self._holder = f"{self._collection}/{LEASE_NAME}", namespace, holder
+
+    def take(self) -> None:
+        """Take it; LeaseTakenError when somebody else holds it and has renewed it lately."""
+        found = self._found()
+        if found is None:
+            self._create()
+            return
+        spec = found.get("spec", {})
+        holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
+        if holder not in (None, "", self._holder) and renewed and _age(renewed) < spec["leaseDurationSeconds"]:
+            raise LeaseTakenError(f"another experiment runs: lease {LEASE_NAME} is held by {holder}")
+        self._put(found, self._holder)
+
+    def renew(self) -> None:
+        """Say that the holder is still there; LeaseTakenError when it no longer is the holder."""
+        found = self._found()
+        if found is None or found.get("spec", {}).get("holderIdentity") != self._holder:
+            raise LeaseTakenError(f"lease {LEASE_NAME} was taken by somebody else")
+        self._put(found, self._holder)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        found = self._found()
+        if found is not None and found.get("spec", {}).get("holderIdentity") == self._holder:
+            self._put(found, "")
+
+    def is_stopped(self) -> bool:
+        """Whether the kill switch, an annotation of the lease, is set."""
+        found = self._found()
+        return found is not None and bool(found["metadata"].get("annotations", {}).get(STOP_ANNOTATION))
+
+    def set_stop(self, reason: str | None) -> None:
+        """Set the kill switch, or lift it with None."""
+        if self._found() is None:
+            self._create(holder="")
+        kubernetes.request("PATCH", self._path, body={"metadata": {"annotations": {STOP_ANNOTATION: reason}}})
+
+    def _found(self) -> kubernetes.Object | None:
+        try:
+            return kubernetes.request("GET", self._path)
+        except kubernetes.RefusedError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _create(self, holder: str | None = None) -> None:
+        metadata = {"name": LEASE_NAME, "namespace": self._namespace}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+        self._send("POST", self._collection, body | {"spec": self._spec(self._holder if holder is None else holder)})
+
+    def _put(self, found: kubernetes.Object, holder: str) -> None:
+        self._send("PUT", self._path, found | {"spec": self._spec(holder)})
+
+    def _send(self, method: str, path: str, body: kubernetes.Object) -> None:
+        try:
+            kubernetes.request(method, path, body=body)
+        except kubernetes.RefusedError as error:
+            if error.status == 409:
+                raise LeaseTakenError(f"another experiment took lease {LEASE_NAME} at the same moment") from error
+            raise
+
+    def _spec(self, holder: str) -> kubernetes.Object:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return {"holderIdentity": holder, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now, "acquireTime": now}
+
+
+def _age(moment: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()

@@ -1,0 +1,114 @@
+"""What others see of a run: metrics for Prometheus, an annotation in Grafana. Failing to tell is no failed experiment.
+
+The metrics of all experiments are one file of Prometheus text, `chaos.prom`: in the results folder of `midwatch up`,
+else in the state folder (node_exporter's textfile collector can read it there), and at a Pushgateway if there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from chaos import runs, verdict
+from exporters import exposition, gauges
+from midwatch import files, metrics
+from midwatch.metrics import Metric
+
+TIMEOUT = 5.0
+
+Known = dict[str, dict[str, Any]]
+
+
+def running(place: runs.Place, experiment: str) -> list[str]:
+    """Tell that an experiment runs; what could not be told, in words."""
+    known = _known(place)
+    known.setdefault(experiment, {})["running"] = True
+    return _publish(place, known)
+
+
+def ended(place: runs.Place, result: Mapping[str, Any]) -> list[str]:
+    """Tell a run's result; what could not be told, in words."""
+    known, now = _known(place), time.time()
+    entry = known.setdefault(result["experiment"], {})
+    entry |= {"running": False, "verdict": result["verdict"], "clean": not result["problems"]}
+    if not result["refused"]:
+        entry |= {"last_run": now, "duration": result["seconds"]}
+    if result["verdict"] == verdict.Verdict.HELD.value:
+        entry["last_held"] = now
+    return _publish(place, known) + _annotate(place, result, now)
+
+
+def text(known: Known) -> bytes:
+    """Prometheus text of what is known of each experiment."""
+    single: dict[str, Metric] = {
+        "running": metrics.CHAOS_RUNNING,
+        "last_run": metrics.CHAOS_LAST_RUN,
+        "duration": metrics.CHAOS_DURATION,
+        "last_held": metrics.CHAOS_LAST_HELD,
+        "clean": metrics.CHAOS_CLEAN,
+    }
+    found: dict[Metric, list[tuple[tuple[str, ...], float]]] = {
+        metric: [((name,), float(entry[key])) for name, entry in sorted(known.items()) if key in entry]
+        for key, metric in single.items()
+    }
+    found[metrics.CHAOS_VERDICT] = [
+        ((name, one.value), float(entry["verdict"] == one.value))
+        for name, entry in sorted(known.items())
+        if "verdict" in entry
+        for one in verdict.Verdict
+    ]
+    return gauges.render(found)
+
+
+def _file(place: runs.Place) -> Path:
+    return place.home.folder / "results.json"
+
+
+def _known(place: runs.Place) -> Known:
+    try:
+        known: Known = json.loads(_file(place).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known
+
+
+def _publish(place: runs.Place, known: Known) -> list[str]:
+    files.replace(_file(place), json.dumps(known, indent=1).encode())
+    folder = place.plane.results if place.plane else place.home.folder
+    files.replace(folder / "chaos.prom", text(known))
+    gateway = place.platform.chaos.pushgateway if place.platform.chaos else None
+    if gateway is None:
+        return []
+    url = f"{gateway.rstrip('/')}/metrics/job/midwatch-chaos/platform/{place.platform.platform}"
+    return _sent("PUT", url, text(known), {"Content-Type": exposition.CONTENT_TYPE})
+
+
+def _annotate(place: runs.Place, result: Mapping[str, Any], now: float) -> list[str]:
+    grafana = place.platform.chaos.grafana if place.platform.chaos else None
+    if grafana is None:
+        return []
+    try:
+        token = (place.platform_file.parent / grafana.token_file).read_text().strip()
+    except OSError as error:
+        return [f"{grafana.token_file}: {error.strerror}"]
+    body = {
+        "time": int((now - result["seconds"]) * 1000),
+        "timeEnd": int(now * 1000),
+        "tags": ["chaos", result["experiment"], result["verdict"]],
+        "text": f"chaos experiment {result['experiment']}: {result['verdict']}. {'; '.join(result['reasons'])}".strip(),
+    }
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    return _sent("POST", f"{grafana.url.rstrip('/')}/api/annotations", json.dumps(body).encode(), headers)
+
+
+def _sent(method: str, url: str, body: bytes, headers: dict[str, str]) -> list[str]:
+    try:
+        answer = urllib3.PoolManager().request(method, url, body=body, headers=headers, timeout=TIMEOUT, retries=1)
+    except urllib3.exceptions.HTTPError as error:
+        return [f"{url}: no answer: {type(error).__name__}"]
+    return [] if 200 <= answer.status < 300 else [f"{url}: {answer.status}"]

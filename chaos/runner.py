@@ -1,0 +1,101 @@
+"""One experiment in one process: Chaos Toolkit is run here and nowhere else, because it keeps global state.
+
+`python -m chaos.runner EXPERIMENT --journal FILE --log EVIDENCE` is started by the watchdog. Each event is in the
+evidence before the next thing happens, so that a crash leaves what was known. The settings are given, not read: a file
+in the home directory has no say, rollbacks always run, and nothing is ever a dry run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
+from chaoslib.rollback import run_rollbacks
+from chaoslib.run import RunEventHandler
+from chaoslib.types import Strategy
+
+from chaos import evidence
+from midwatch import files, telemetry
+
+SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
+
+Document = dict[str, Any]
+
+
+class Recorder(RunEventHandler):  # type: ignore[misc] # chaoslib has no types
+    """Writes what happens into the evidence, and traces each activity."""
+
+    def __init__(self, log: evidence.Log, run: str) -> None:
+        self._log, self._run, self._spans = log, run, ExitStack()
+
+    def start_activity(self, activity: Document) -> None:
+        """Before an activity."""
+        self._spans.enter_context(telemetry.span(f"chaos {activity['type']}", activity=str(activity.get("name"))))
+        self._log.append("activity-started", run=self._run, type=activity["type"], name=activity.get("name"))
+
+    def activity_completed(self, activity: Document, run: Document) -> None:
+        """After an activity."""
+        told = {"status": run.get("status"), "output": run.get("output")}
+        self._log.append("activity-ended", run=self._run, type=activity["type"], name=activity.get("name"), **told)
+        self._spans.close()
+
+    def start_method(self, _experiment: Document) -> None:
+        """Before the first fault."""
+        self._log.append("method-started", run=self._run)
+
+    def start_rollbacks(self, _experiment: Document) -> None:
+        """Before the rollbacks."""
+        self._log.append("rollbacks-started", run=self._run)
+
+
+def run(experiment: Document, log: evidence.Log, name: str) -> Document:
+    """Journal of an experiment."""
+    ensure_experiment_is_valid(experiment)
+    with telemetry.span(f"chaos {experiment['title']}", run=name):
+        journal: Document = run_experiment(
+            experiment, settings=SETTINGS, strategy=Strategy.DEFAULT, event_handlers=[Recorder(log, name)]
+        )
+    return journal
+
+
+def only_rollbacks(experiment: Document) -> list[Document]:
+    """Run the rollbacks alone, after a runner that had to be killed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from chaoslib.configuration import load_configuration
+    from chaoslib.run import EventHandlerRegistry
+
+    configuration = load_configuration(experiment.get("configuration", {}))
+    with ThreadPoolExecutor(1) as pool:
+        return list(run_rollbacks(experiment, configuration, {}, pool, None, EventHandlerRegistry()))
+
+
+def main() -> None:
+    """Run as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--key-file", type=Path)
+    parser.add_argument("--only-rollbacks", action="store_true")
+    given = parser.parse_args()
+    experiment = json.loads(given.experiment.read_text())
+    key = given.key_file.read_bytes().strip() if given.key_file else b""
+    stop_telemetry = telemetry.setup("midwatch-chaos")
+    try:
+        if given.only_rollbacks:
+            ran = only_rollbacks(experiment)
+            sys.exit(any(one.get("status") != "succeeded" for one in ran))
+        journal = run(experiment, evidence.Log(given.log, key=key), given.experiment.parent.name)
+        files.replace(given.journal, json.dumps(journal, default=str, indent=1).encode())
+    finally:
+        stop_telemetry()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The global switch: stops the experiment that runs, reverts what is left, and lets none start until it is lifted."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from chaos import lease, run, runs
+from midwatch import files
+from midwatch.errors import MidwatchError
+
+WAIT_SECONDS = 30.0
+POLL_SECONDS = 0.02
+
+
+def stop(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
+    """Set the switch, and wait until nothing runs and nothing is left."""
+    home = runs.Home(state.resolve())
+    begun = time.monotonic()
+    home.folder.mkdir(parents=True, exist_ok=True)
+    files.replace(home.kill_switch, b"set by midwatch chaos stop\n")
+    problems: list[str] = []
+    if where == "kubernetes":
+        _cluster_lease(runs.Place(where=where, state=state, platform_file=platform_file)).set_stop(
+            "midwatch chaos stop"
+        )
+    with ExitStack() as stack:
+        lock = _locked(stack, home, begun)
+        if left := home.open_runs():
+            place = runs.Place(where=where, state=state, platform_file=platform_file)
+            for folder in left:
+                problems += run.clean_up(folder, place, lock)["problems"]
+    seconds = round(time.monotonic() - begun, 3)
+    said = f"nothing runs, nothing is left, and nothing starts until --lift ({seconds:g} s)"
+    return {"stopped": True, "seconds": seconds, "problems": problems, "said": "not clean" if problems else said}
+
+
+def lift(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
+    """Allow experiments again."""
+    runs.Home(state.resolve()).kill_switch.unlink(missing_ok=True)
+    if where == "kubernetes":
+        _cluster_lease(runs.Place(where=where, state=state, platform_file=platform_file)).set_stop(None)
+    return {"stopped": False, "problems": [], "said": "experiments may start again"}
+
+
+def _locked(stack: ExitStack, home: runs.Home, begun: float) -> int:
+    """The lock, once the experiment that had it has ended; MidwatchError when it does not."""
+    while True:
+        try:
+            return stack.enter_context(lease.on_this_machine(home.lock))
+        except lease.LeaseTakenError as error:
+            if time.monotonic() - begun > WAIT_SECONDS:
+                raise MidwatchError(f"the experiment that runs has not ended after {WAIT_SECONDS:g} s") from error
+            time.sleep(POLL_SECONDS)
+
+
+def _cluster_lease(place: runs.Place) -> lease.ClusterLease:
+    settings = place.platform.chaos.kubernetes if place.platform.chaos else None
+    if settings is None:
+        raise MidwatchError("the platform file has no chaos.kubernetes")
+    return lease.ClusterLease(settings.namespace, "midwatch-chaos-stop")

@@ -1,0 +1,138 @@
+"""Every kind of fault on this machine's plane: it happens, it is seen, it is gone, and twice gone is harmless."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import evidence, faults, processes, runs
+from chaos.local import plane as planes
+from chaos.local.faults import Hogs, PartKilled
+from chaos.targets import TargetError
+from midwatch.spec.chaos import Chaos, Guard, Kind, Protected
+from tests.chaos.conftest import SmallPlane
+
+SETTINGS: dict[Kind, dict[str, Any]] = {
+    Kind.KILL_REPLICA: {"model": "fraud", "target": "v2", "replicas": 1},
+    Kind.SLOW_MODEL: {"model": "fraud", "target": "v2", "delay": 0.01},
+    Kind.FAILING_MODEL: {"model": "fraud", "target": "v2", "errors": 0.1},
+    Kind.CORRUPT_FEATURES: {"model": "fraud", "target": "v2", "scale": {"x": 2.0}},
+    Kind.LOSE_EXPORTER: {},
+    Kind.LOSE_PROMETHEUS: {},
+    Kind.LOSE_ALERTMANAGER: {},
+    Kind.CUT_NETWORK: {"model": "fraud", "target": "v2"},
+    Kind.FILL_DISK: {"seconds": 5},
+    Kind.EXHAUST_CPU: {"model": "fraud", "cores": 1, "seconds": 5.0},
+    Kind.EXHAUST_MEMORY: {"model": "fraud", "size": 2**24, "seconds": 5.0},
+    Kind.LOSE_NODE: {"model": "fraud", "target": "v2", "replicas": 1, "notice": 0.5},
+    Kind.SKEW_CLOCK: {"shift": 0.5},
+    Kind.DEPLOY_BAD_VERSION: {"model": "fraud", "target": "v2", "bad_version": "v1"},
+}
+
+
+@pytest.fixture
+def ledger(plane: SmallPlane, tmp_path: Path) -> faults.Ledger:
+    return faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
+
+
+def test_there_is_a_case_for_every_kind() -> None:
+    assert set(SETTINGS) == set(Kind)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CORRUPT_FEATURES])
+def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Ledger, kind: Kind) -> None:
+    target = planes.Plane(plane.state)
+    prepared = target.prepare(kind, SETTINGS[kind])
+    assert prepared.share <= 0.5
+    for fault in prepared.faults:
+        assert not fault.is_effective(), "before it is injected"
+        ledger.inject(fault)
+        assert fault.is_effective()
+        assert fault.describe()
+    assert len(ledger.open_faults()) == len(prepared.faults)
+    assert list(ledger.open_faults().values()) == list(prepared.faults), "the ledger has all that a revert needs"
+    assert ledger.revert_all() == []
+    for fault in prepared.faults:
+        fault.revert()
+        assert fault.is_reverted()
+    assert ledger.open_faults() == {}
+    kinds = [one.kind for one in evidence.read(ledger.log.path)]
+    assert kinds == ["fault-injecting", "fault-effective", "fault-reverted"] * len(prepared.faults)
+
+
+def test_traffic_without_features_is_not_hit_by_a_corrupt_feed(plane: SmallPlane, ledger: faults.Ledger) -> None:
+    (fault,) = planes.Plane(plane.state).prepare(Kind.CORRUPT_FEATURES, SETTINGS[Kind.CORRUPT_FEATURES]).faults
+    with pytest.raises(faults.FaultError, match="not seen to happen"):
+        ledger.inject(fault, seconds=0.5)
+    assert ledger.open_faults() == {}
+    assert [one.kind for one in evidence.read(ledger.log.path)][-2:] == ["fault-unverified", "fault-reverted"]
+
+
+def test_a_plane_that_is_not_there_says_what_to_start(tmp_path: Path) -> None:
+    with pytest.raises(planes.NoPlaneError, match="midwatch up --state"):
+        planes.Plane(tmp_path)
+    (tmp_path / "plane.json").write_text('{"up": 4194305}')
+    with pytest.raises(planes.NoPlaneError, match="has ended"):
+        planes.Plane(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (Kind.KILL_REPLICA, {"model": "fraud", "replicas": 2}, "at most 50% may be"),
+        (Kind.KILL_REPLICA, {"model": "fraud", "target": "v9"}, "no server v9"),
+        (Kind.DEPLOY_BAD_VERSION, {"model": "fraud", "bad_version": "v9"}, "no server of version v9"),
+        (Kind.EXHAUST_MEMORY, {"model": "fraud", "size": 2**50, "seconds": 1}, "that are free"),
+        (Kind.EXHAUST_CPU, {"model": "fraud", "cores": 10**6, "seconds": 1}, "at most 50% may be"),
+    ],
+    ids=["share", "server", "version", "memory", "cores"],
+)
+def test_a_target_that_is_none_or_too_much_is_refused(
+    plane: SmallPlane, kind: Kind, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TargetError, match=message):
+        planes.Plane(plane.state).prepare(kind, settings)
+
+
+def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
+    target = planes.Plane(plane.state)
+    guard = Guard(protected=Protected(parts=["prometheus"]))
+    target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=guard)})
+    with pytest.raises(TargetError, match="prometheus may not be hit"):
+        target.prepare(Kind.LOSE_PROMETHEUS, {})
+
+
+def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:
+    own = processes.identify(os.getpid())
+    assert own is not None
+    assert own.is_alive
+    assert not processes.Identity(pid=own.pid, started=own.started - 1).is_alive
+    killed = PartKilled(target="x", inventory="/none", held="/none", pid=own.pid, started=own.started - 1)
+    assert killed.is_effective()
+
+
+def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
+    hogs = Hogs(target="machine", number="forgotten", kind="cpu", count=1, size=0, seconds=0.3)
+    hogs.inject()
+    assert processes.wait_until(lambda: not hogs.is_reverted(), 5)
+    assert processes.wait_until(hogs.is_reverted, 10)
+    processes.reap()
+
+
+def test_a_revert_that_does_not_work_is_told_and_stays_in_the_ledger(tmp_path: Path, plane: SmallPlane) -> None:
+    ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
+    place = runs.Place(where="local", state=plane.state, platform_file=None)
+    (fault,) = place.target.prepare(Kind.SLOW_MODEL, SETTINGS[Kind.SLOW_MODEL]).faults
+    ledger.inject(fault)
+    links = processes.Identity(**vars(processes.identify(plane.part("links")["pid"])))
+    os.kill(links.pid, 19)  # the proxy hangs, so that nobody takes the revert up
+    try:
+        (problem,) = ledger.revert_all(seconds=0.3)
+        assert "not seen to be gone" in problem
+        assert len(ledger.open_faults()) == 1
+    finally:
+        os.kill(links.pid, 18)
+    assert ledger.revert_all() == []
