@@ -20,6 +20,8 @@ WEEK = 604800.0
 STANDBY_WAIT = 30.0
 """A standby that restarts is back before that."""
 OVERDUE_WAIT = 300.0
+START_WAIT = 60.0
+"""An exporter that is being started."""
 
 
 def alerts(platform: platforms.Platform) -> list[Made]:
@@ -42,7 +44,7 @@ class _Maker:
     def exporter_down(self) -> Made:
         up = promql.scraped(job=JOB)
         return self._alert(
-            "RecoveryExporterDown", up.equals(0).or_(promql.absent(up)), self._wait, Severity.TICKET,
+            "RecoveryExporterDown", up.equals(0).or_(promql.absent(up)), max(self._wait, START_WAIT), Severity.TICKET,
             "The recovery exporter cannot be scraped",
             "Nothing is known of lag, backups and drills; their alerts cannot fire.",
             {f'up{{job="{JOB}",instance="i"}}': "0x40"}, {f'up{{job="{JOB}",instance="i"}}': "1x40"},

@@ -32,6 +32,9 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the fault's random phase.")] = None,
     limit: Annotated[str | None, typer.Option(help="How long a recovery is waited for, such as 2m.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report of this drill as one page.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="State folder of a running midwatch up, to lose a region of it.")
+    ] = None,
 ) -> None:
     """Run a drill and say whether the objectives were met.
 
@@ -49,7 +52,7 @@ def run(
     except ValueError as error:
         raise MidwatchError(f"--limit {error}") from error
     request = drills.Request(
-        platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds
+        platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
     )
     document = drills.run(request, view.progress())
     if html:

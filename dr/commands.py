@@ -151,6 +151,10 @@ class CommandsScene:
             "--cluster", str(self._folder), "--events", str(events),
         ]  # fmt: skip
 
+    def watched(self, events: Path) -> Path | None:
+        """Where they were asked for."""
+        return events
+
     def prepare(self, warmup: float) -> float:
         """As asked."""
         return warmup

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dr import experiment, ledger, observer, processes, records, scene, scenes, targets, verdict
+from dr import experiment, ledger, observer, operators, processes, records, scene, scenes, targets, verdict
 from dr.postgres.session import SqlError
 from midwatch.errors import Exit, MidwatchError
 from midwatch.spec import dr as spec
@@ -115,6 +115,8 @@ class _Drill:
 
     def run(self) -> Document:
         begun = time.monotonic()
+        if self._store.velero:
+            return self._restore(self._store.velero, begun)
         stage = scenes.build(
             self._platform, self._request.platform_file.resolve(), self._store, self._drill,
             self._folder / "store", random.Random(self._seed), self._request.state,
@@ -132,14 +134,25 @@ class _Drill:
             except BaseException as error:
                 self._book.log.append("drill-aborted", run=self._number, reason=str(error) or type(error).__name__)
                 raise
-            versions = self._versions(stage)
-        return self._keep(judged, injury, versions, time.monotonic() - begun)
+            versions = self._versions(stage.versions())
+        return self._keep(judged, injury.fault.describe(), versions, time.monotonic() - begun)
+
+    def _restore(self, settings: spec.Velero, begun: float) -> Document:
+        """A restore by Velero: nothing is hurt, and nobody writes into an empty namespace."""
+        promised = self._objectives
+        judged = operators.drill_velero(
+            settings, self._number, rto=promised.rto, rpo=promised.rpo, limit=promised.limit, say=self._say
+        )
+        what = f"restore of the newest backup of {settings.namespace} into {settings.restore_namespace}"
+        return self._keep(judged, what, self._versions({}), time.monotonic() - begun)
 
     # The drill itself ------------------------------------------------------------------------------------------------
 
     def _observe(self, stage: scene.Scene, stack: ExitStack) -> tuple[verdict.Result, scene.Injury]:
         events, facts = self._home / "guard.ledger", self._home / "observer.ledger"
         command = stage.guard(events)
+        seen = stage.watched(events)
+        events = seen or events
         guard = processes.start_command(command, self._home / "guard.log") if command else None
         if guard:
             stack.callback(processes.stop, guard)
@@ -166,7 +179,7 @@ class _Drill:
         self._hurt(injury, events, facts)
         self._wait_for_service(stage, events)
         processes.stop(watcher)
-        return self._judge(stage, injury, events, facts, needs_guard=guard is not None), injury
+        return self._judge(stage, injury, events, facts, needs_guard=seen is not None), injury
 
     def _wait_for(self, ready: Callable[[], bool], process: subprocess.Popen[bytes], who: str) -> None:
         deadline = time.monotonic() + STEADY_SECONDS
@@ -249,19 +262,19 @@ class _Drill:
         """Digest of the configuration: the platform file, whole, as it is checked and with its defaults."""
         return hashlib.sha256(self._platform.model_dump_json().encode()).hexdigest()
 
-    def _versions(self, stage: scene.Scene) -> dict[str, str]:
+    def _versions(self, others: dict[str, str]) -> dict[str, str]:
         import midwatch
 
         return {
             "midwatch": midwatch.__version__, "chaostoolkit-lib": version("chaostoolkit-lib"),
             "psycopg": version("psycopg"), "python": machine.python_version(), "kernel": machine.release(),
-            **stage.versions(),
+            **others,
         }  # fmt: skip
 
-    def _keep(self, judged: verdict.Result, injury: scene.Injury, versions: dict[str, str], seconds: float) -> Document:
+    def _keep(self, judged: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
         document = {
             "run": self._number, "drill": self._drill.name, "store": self._store.name, "fault": self._drill.fault.value,
-            "what": injury.fault.describe(), "verdict": judged.verdict.value, "reasons": list(judged.reasons),
+            "what": what, "verdict": judged.verdict.value, "reasons": list(judged.reasons),
             "rto_seconds": judged.rto_seconds, "rto_exceeds": judged.rto_exceeds, "rpo_seconds": judged.rpo_seconds,
             "rpo_is_bound": judged.rpo_is_bound, "resolution_seconds": judged.resolution_seconds,
             "phases": [asdict(phase) for phase in judged.phases], "writes": judged.writes,

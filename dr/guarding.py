@@ -9,6 +9,7 @@ from dr.guard import Recovery
 from dr.objects.recovery import FolderRecovery
 from dr.postgres import cluster
 from dr.postgres.recovery import ClusterRecovery
+from dr.postgres.remote import RemoteRecovery, Servers
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 
@@ -33,6 +34,12 @@ def recovery_of(
         return FolderRecovery(
             source=base / store.files.source, backup=backup, interval=store.files.interval, keep=store.files.keep
         ), _made(backup)
+    if store.postgresql:
+        remote = RemoteRecovery(
+            servers=Servers.read(store.postgresql, base), commands=store.postgresql.commands,
+            rpo=settings.rpo_of(store), timeout=settings.guard.timeout,
+        )  # fmt: skip
+        return remote, _made(base / ".midwatch" / store.name)
     if store.commands:
         commands = CommandsRecovery(commands=store.commands, timeout=max(settings.guard.timeout, COMMAND_SECONDS))
         return commands, _made(base / ".midwatch" / store.name)

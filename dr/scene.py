@@ -49,7 +49,10 @@ class Scene(Protocol):
         """What the observer writes to, as `targets.build` takes it."""
 
     def guard(self, events: Path) -> Sequence[str] | None:
-        """Command of the recoverer that keeps its events there; None when recovery is somebody else's."""
+        """Command of the recoverer that keeps its events there; None when it runs already, or there is none."""
+
+    def watched(self, events: Path) -> Path | None:
+        """Where the recoverer's events are; None when nobody's are: the recovery is an operator's own."""
 
     def prepare(self, warmup: float) -> float:
         """Bring the store to the fault's starting point, the recoverer running; returns seconds of writes before the fault."""

@@ -8,6 +8,9 @@ from random import Random
 from dr import observer
 from dr.commands import CommandsScene
 from dr.objects.scene import FolderScene
+from dr.operators import CnpgScene
+from dr.postgres.plane import PlaneScene
+from dr.postgres.remote import RemoteScene
 from dr.postgres.scene import LocalScene
 from dr.scene import Scene
 from midwatch.errors import MidwatchError
@@ -24,9 +27,15 @@ def build(
     if recovery is None:
         raise AssertionError("the caller found a drill in it")
     if store.local_postgresql:
+        if state is not None:
+            return PlaneScene(recovery, store, drill, file, state.resolve())
         return LocalScene(recovery, store, drill, file, folder, randomness)
     if store.files:
         return FolderScene(recovery, store, drill, file, folder, randomness)
+    if store.postgresql:
+        return RemoteScene(store, file, folder)
+    if store.cloudnative_pg:
+        return CnpgScene(store, file)
     if store.commands:
         return CommandsScene(store, file, folder)
     raise MidwatchError(f"drills of {store.kind} cannot be run here")

@@ -115,6 +115,10 @@ class FolderScene:
             "--cluster", str(self._folder), "--events", str(events),
         ]  # fmt: skip
 
+    def watched(self, events: Path) -> Path | None:
+        """Where they were asked for."""
+        return events
+
     def prepare(self, warmup: float) -> float:
         """Somewhere between two copies."""
         return max(warmup, 1.5 * self._interval) + self._random.uniform(0.0, self._interval)

@@ -144,7 +144,7 @@ def load(folder: Path) -> Cluster:
     try:
         document = json.loads((folder / "cluster.json").read_text())
         return Cluster(
-            folder=folder, settings=Settings(**document["settings"]), ports=document["ports"],
+            folder=folder.resolve(), settings=Settings(**document["settings"]), ports=document["ports"],
             endpoint=document["endpoint"], password=document["password"],
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -41,7 +41,7 @@ class LocalPostgresql(Strict):
     """PostgreSQL servers that Midwatch runs on this machine: two regions, or one server with a backup and its WAL.
 
     `archive_interval` is how often WAL is archived at the latest, `upload_time` what an archived segment may take to be
-    safe: together they bound what a restore loses.
+    safe: together they bound what a restore loses. `up` has `midwatch up` run it.
     """
 
     standby: bool = True
@@ -49,6 +49,7 @@ class LocalPostgresql(Strict):
     archive_interval: Duration = 60.0
     upload_time: Duration = 10.0
     version: Annotated[int, Field(ge=13)] | None = None
+    up: bool = False
 
     @model_validator(mode="after")
     def _synchronous_needs_standby(self) -> LocalPostgresql:
@@ -189,6 +190,14 @@ class Guard(Strict):
     timeout: Duration = 0.5
 
 
+class Probe(Strict):
+    """How a drill asks a model that runs in both regions: a request that predicts nothing, so that it is not counted."""
+
+    server: Name
+    path: str
+    body: dict[str, Any]
+
+
 class Evidence(Strict):
     """Where drills leave what they have shown, and the key that signs it."""
 
@@ -206,6 +215,7 @@ class DisasterRecovery(Strict):
     evidence: Evidence = Evidence()
     listen: str = "127.0.0.1:9501"
     verify_every: Duration = 86400.0
+    model: Probe | None = None
     stores: Annotated[list[Store], Field(min_length=1)]
     drills: list[Drill] = []
 

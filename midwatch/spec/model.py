@@ -181,7 +181,8 @@ class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
     `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
-    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves.
+    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves. A `replica_of` another server runs in
+    region b, and takes its place when region a is lost.
     """
 
     name: Name
@@ -190,6 +191,7 @@ class LocalProcess(Strict):
     metrics: str | None = None
     model: Name | None = None
     version: str | None = None
+    replica_of: Name | None = None
 
 
 class Local(Strict):

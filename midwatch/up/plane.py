@@ -10,13 +10,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from alerts import render
+from alerts import recovery, render
 from midwatch import files
 from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
+from midwatch.up.regions import Regions
 from midwatch.up.sink import Sink
 
 PREPARE_SECONDS = 600
@@ -72,6 +73,7 @@ class Plane:
         self.sink = Sink(state / "deliveries.jsonl", state / RESULTS)
         self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
+        self.regions = Regions(platform, file, state, self._ports)
         self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self._stopped = threading.Event()
@@ -94,6 +96,7 @@ class Plane:
     def start(self) -> None:
         """Start everything but the traffic, and wait until it is ready."""
         self._write_config()
+        self.regions.start_store(self.processes)
         self._start_links()
         self._start_exporter()
         self._start_alertmanager()
@@ -104,6 +107,7 @@ class Plane:
             part = self.processes.start(name, words, folder=self._base, port=self._ports[name])
             if server.ready:
                 wait_until_ready(part, server.ready, self.processes)
+        self.regions.start_rest(self.processes)
         self._write_inventory()
         self._mender.start()
 
@@ -156,13 +160,18 @@ class Plane:
     def _url(self, source: str, part: str) -> str:
         """Where `source` finds a part: through the link between them if there is one."""
         link = "events--exporter" if part == "exporter" else f"{source}--{part.removeprefix('server-')}"
-        return f"http://127.0.0.1:{self._links[link]}" if link in self._links else self.urls[part]
+        return f"http://127.0.0.1:{self._links[link]}" if link in self._links else f"http://{self._way(part)}"
+
+    def _way(self, part: str) -> str:
+        """Address at which clients find a part: of the endpoint before it, where it is served from two regions."""
+        port = self.regions.port_of(part)
+        return self._address(part) if port is None else f"127.0.0.1:{port}"
 
     def _start_links(self) -> None:
         if not self._links:
             return
         words = [
-            f"{name}=127.0.0.1:{self._links[name]}:{self._address(part)}" for name, part in self._link_targets().items()
+            f"{name}=127.0.0.1:{self._links[name]}:{self._way(part)}" for name, part in self._link_targets().items()
         ]
         command = [sys.executable, "-m", "chaos.local.links", str(self.state / LINKS), *words]
         self.processes.start("links", command, folder=self.state)
@@ -176,6 +185,9 @@ class Plane:
             if server.metrics
         ]
         scrapes.append(render.Scrape(job="midwatch-results", targets=(self.sink.address,)))
+        if self.regions.exporter_port is not None:
+            address = f"127.0.0.1:{self.regions.exporter_port}"
+            scrapes.append(render.Scrape(job=recovery.JOB, targets=(address,)))
         plane = render.Plane(
             exporters=(self._address("exporter"),),
             alertmanager=self._address("alertmanager"),
@@ -235,6 +247,7 @@ class Plane:
             "held": str(self.state / HELD),
             "links": str(self.state / LINKS),
             "results": str(self.state / RESULTS),
+            "regions": self.regions.inventory(),
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())
