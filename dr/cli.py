@@ -32,6 +32,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the fault's random phase.")] = None,
     limit: Annotated[str | None, typer.Option(help="How long a recovery is waited for, such as 2m.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report of this drill as one page.")] = None,
+    spread: Annotated[str | None, typer.Option(help="Begin at a random time within this, such as 1h.")] = None,
     state: Annotated[
         Path | None, typer.Option(help="State folder of a running midwatch up, to lose a region of it.")
     ] = None,
@@ -41,6 +42,8 @@ def run(
     Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was hurt), 3 INCONCLUSIVE.
     """
     import json
+    import random
+    import time
 
     from dr import drill as drills
     from dr import view
@@ -49,8 +52,10 @@ def run(
 
     try:
         seconds = parse_duration(limit) if limit else None
+        delay = parse_duration(spread) if spread else 0.0
     except ValueError as error:
-        raise MidwatchError(f"--limit {error}") from error
+        raise MidwatchError(f"--limit or --spread: {error}") from error
+    time.sleep(random.uniform(0.0, delay))  # noqa: S311 - a phase, not a secret
     request = drills.Request(
         platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
     )

@@ -1,4 +1,4 @@
-"""`/metrics` of the posture: Prometheus text of a few gauges, from a look that is taken twice a second.
+"""`/metrics` of the posture: Prometheus text of a few gauges, from a look that is taken every second.
 
 It looks by itself rather than when it is scraped: the lag of a standby that stopped is known by positions seen before.
 """
@@ -19,7 +19,7 @@ from dr.records import Book
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 

@@ -57,7 +57,7 @@ def newest_backup(settings: spec.Velero) -> tuple[VeleroBackup, list[str]]:
     """The newest complete backup of a schedule, and what was wrong with those after it. OperatorError without one."""
     selector = {"labelSelector": f"velero.io/schedule-name={settings.schedule}"}
     found = kubernetes.request("GET", _velero(settings, "backups"), query=selector)["items"]
-    flaws = []
+    flaws: list[str] = []
     for item in sorted(found, key=lambda one: str(one["metadata"]["creationTimestamp"]), reverse=True):
         status = item.get("status") or {}
         if status.get("phase") == "Completed":
@@ -212,7 +212,8 @@ class CnpgScene:
             self._endpoint = self._path.read_text().strip()
         except OSError as error:
             raise NotReadyError(f"{self._path}: {error.strerror}; it holds the connection string") from error
-        ((self._version,),) = session.ask(self._endpoint, "SELECT current_setting('server_version')", timeout=5.0)
+        ((version,),) = session.ask(self._endpoint, "SELECT current_setting('server_version')", timeout=5.0)
+        self._version = str(version)
 
     def target(self) -> dict[str, Any]:
         """The database, through the cluster's service."""
@@ -254,7 +255,7 @@ class CnpgScene:
 
     def versions(self) -> dict[str, str]:
         """PostgreSQL's."""
-        return {"postgresql": str(self._version)}
+        return {"postgresql": self._version}
 
     def stop(self) -> None:
         """Nothing was started."""

@@ -162,6 +162,7 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
     rpo, is_bound = _rpo(acks, lost, f0, resolution, objectives, found)
     if rto is not None and not exceeds and resolution is not None and rto <= objectives.rto < rto + resolution:
         found.doubts.append(f"the RTO of {rto:.3f} s is within its resolution of {resolution:.3f} s of the objective")
+    _check_model(evidence, f0, found)
     _check_old_server(evidence, acks, recovered, found)
     _check_guard(evidence, f0, recovered, found)
     phases = _phases(evidence, f0, recovered, objectives)
@@ -271,6 +272,15 @@ def _check_injection(evidence: Evidence, acks: Sequence[Fact], found: _Findings)
 def _moved(evidence: Evidence, at: int) -> bool:
     """Whether the recoverer had sent clients anywhere by then."""
     return any(event["k"] == "rerouted" and event["t"] <= at for event in evidence.events)
+
+
+def _check_model(evidence: Evidence, f0: int | None, found: _Findings) -> None:
+    """A model that did not answer in time before the fault says nothing after it."""
+    if not evidence.has_model or f0 is None:
+        return
+    before = [fact["r"] for fact in evidence.facts if fact["k"] == "m" and fact["t1"] < f0]
+    if before.count("ok") < MIN_WRITES or before.count("ok") < 0.9 * len(before):
+        found.unsound.append(f"the model answered {before.count('ok')} of {len(before)} requests before the fault")
 
 
 def _check_old_server(evidence: Evidence, acks: Sequence[Fact], recovered: int | None, found: _Findings) -> None:
@@ -526,6 +536,8 @@ def _full_service(evidence: Evidence, recovered: int, objectives: Objectives) ->
     asked = [fact for fact in evidence.facts if fact["k"] == "m"]
     begun = evidence.injection.begun or 0
     versions = {fact["v"] for fact in asked if fact["r"] == "ok" and fact["t1"] < begun}
+    if not versions:
+        return None
     good = _last_bad(asked, recovered, lambda fact: fact["r"] == "ok" and fact["v"] in versions)
     if good is None:
         return None

@@ -21,6 +21,8 @@ CHECK = (
 )
 RECOVERY_SECONDS = 600.0
 ARCHIVE_SECONDS = 30.0
+CHECKS_A_CONNECTION = 10
+"""A new connection costs more than a check: authentication is slow on purpose."""
 REMEMBERED = 36_000
 """Positions of good checks that are kept: an hour at ten a second."""
 
@@ -37,6 +39,7 @@ class ClusterRecovery:
     timeout: float = 0.5
     _content: str | None = None
     _positions: deque[tuple[float, int, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    _session: tuple[str, int, session.Session] | None = None
     _target: str = ""
     _how: str = ""
 
@@ -46,9 +49,8 @@ class ClusterRecovery:
         """Ask the primary, past the endpoint, whether it is one and holds what it held."""
         instance.reap()
         now = time.monotonic()
-        target = self.cluster.direct(self.primary)
         try:
-            ((standby, position, lsn, content),) = session.ask(target, CHECK, timeout=self.timeout)
+            ((standby, position, lsn, content),) = self._asked()
         except session.RefusedError as error:
             return Health(good=False, why="read-only" if error.sqlstate == "55000" else str(error))
         except session.SqlError as error:
@@ -60,6 +62,26 @@ class ClusterRecovery:
             return Health(good=False, why=f"content: {content}, was {self._content}")
         self._positions.append((now, int(float(position or 0)), lsn or ""))
         return Health(good=True)
+
+    def _asked(self) -> list[session.Row]:
+        """Answer of the primary, on a connection that is made anew now and then: it must take new ones, too."""
+        region = self.primary
+        if self._session is None or self._session[0] != region or self._session[1] >= CHECKS_A_CONNECTION:
+            self._hang_up()
+            self._session = (region, 0, session.Session.connect(self.cluster.direct(region), timeout=self.timeout))
+        _, count, connection = self._session
+        try:
+            rows = connection.execute(CHECK, timeout=self.timeout)
+        except session.SqlError:
+            self._hang_up()
+            raise
+        self._session = (region, count + 1, connection)
+        return rows
+
+    def _hang_up(self) -> None:
+        if self._session:
+            self._session[2].close()
+        self._session = None
 
     @property
     def primary(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from midwatch.spec.base import Finding, Name, Strict
+from midwatch.spec.chaos import Kubernetes
 from midwatch.spec.values import Duration, format_duration
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ class DisasterRecovery(Strict):
     listen: str = "127.0.0.1:9501"
     verify_every: Duration = 86400.0
     model: Probe | None = None
+    kubernetes: Kubernetes | None = None
     stores: Annotated[list[Store], Field(min_length=1)]
     drills: list[Drill] = []
 

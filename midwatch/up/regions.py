@@ -115,4 +115,3 @@ class Regions:
             "region_a": [f"server-{name}" for name in replicas],
             "models": {name: f"http://127.0.0.1:{port}" for name, port in self._endpoints.items()},
         }
-
