@@ -10,10 +10,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import exporter, render
+from benchmarks import dr, exporter, render
 from benchmarks.figure import Figure
 
-BENCHMARKS = {"exporter": exporter.run, "render": render.run}
+BENCHMARKS = {"exporter": exporter.run, "render": render.run, "dr": dr.run}
 
 
 def main() -> None:
