@@ -80,7 +80,8 @@ class _Maker:
         series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
         return self._alert(
             "RecoveryPointAtRisk", lag > warn, 0.0, Severity.PAGE,
-            f"{store.name}: {{{{ $value | humanizeDuration }}}} of writes have no second copy, RPO {format_duration(rpo)}",
+            f"{store.name}: {{{{ $value | humanizeDuration }}}} of writes have no second copy, "
+            f"RPO {format_duration(rpo)}",
             f"If the primary were lost now, that much would be lost with it. This comes after {format_duration(warn)}.",
             {series: f"{warn + 1:g}x40"}, {series: f"{warn:g}x40"}, store=store.name,
         )  # fmt: skip
@@ -112,7 +113,8 @@ class _Maker:
         series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
         return self._alert(
             "BackupShrinking", size.over(largest, on=("store",)) < SHRUNK, 0.0, Severity.TICKET,
-            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of the week's largest",
+            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of this week's "
+            "largest",
             "A backup that shrinks has often missed something, and the job that makes it does not say so.",
             {series: "1000 400x40"}, {series: "1000 600x40"}, store=store.name,
         )  # fmt: skip

@@ -155,7 +155,7 @@ def _acks(facts: Path) -> list[dict[str, Any]]:
 
 
 def _failover(bench: Bench, cut_seconds: float | None) -> tuple[verdict.Result, tuple[float, float]]:
-    """Kill the primary, with replication cut so many seconds before; the result, and bounds of the loss that was made."""
+    """Kill the primary, with replication cut so many seconds before; the result, and bounds of the loss made."""
     since = time.monotonic_ns()
     primary, old = bench.primary, str(bench.primary.port)
     with bench.observed() as (run, facts):

@@ -119,7 +119,7 @@ class _Drill:
             return self._restore(self._store.velero, begun)
         stage = scenes.build(
             self._platform, self._request.platform_file.resolve(), self._store, self._drill,
-            self._folder / "store", random.Random(self._seed), self._request.state,
+            self._folder / "store", random.Random(self._seed), self._request.state,  # noqa: S311 - a phase
         )  # fmt: skip
         with ExitStack() as stack:
             stack.callback(stage.stop)
@@ -196,8 +196,9 @@ class _Drill:
             fault={"module": type(injury.fault).__module__, "kind": type(injury.fault).__name__,
                    "arguments": asdict(injury.fault)},
             observer=str(facts), guard=str(events), log=str(self._book.log.path),
-            key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences, spoils=injury.spoils,
-            warning=asdict(injury.warning) if injury.warning else None, fails_over=injury.fails_over, old=injury.old, steady_seconds=STEADY_SECONDS,
+            key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences,
+            spoils=injury.spoils, warning=asdict(injury.warning) if injury.warning else None,
+            fails_over=injury.fails_over, old=injury.old, steady_seconds=STEADY_SECONDS,
             objectives=asdict(self._objectives),
         )  # fmt: skip
         plan.save(self._home)

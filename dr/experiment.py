@@ -186,7 +186,8 @@ def injection_of(folder: Path) -> verdict.Injection:
     journal = _read(folder / "journal.json")
     return verdict.Injection(
         begun=times.get("begun"), effective=times.get("effective"), silences=plan.silences,
-        spoils=plan.spoils, old=plan.old, fails_over=plan.fails_over, problems=tuple(_problems(journal)) if journal else (),
+        spoils=plan.spoils, old=plan.old, fails_over=plan.fails_over,
+        problems=tuple(_problems(journal)) if journal else (),
     )  # fmt: skip
 
 

@@ -111,5 +111,6 @@ def _container(settings: cluster.Kubernetes, drill: spec.Drill) -> Object:
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                             "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "platform", "mountPath": "/etc/midwatch", "readOnly": True},
-                         {"name": "evidence", "mountPath": "/var/lib/midwatch"}, {"name": "tmp", "mountPath": "/tmp"}],
+                         {"name": "evidence", "mountPath": "/var/lib/midwatch"},
+                         {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an empty volume of the pod's own
     }  # fmt: skip

@@ -39,7 +39,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What to observe: `target` as `targets.build` takes it. Rates are per second; `timeout` is seconds for one request."""
+    """What to observe: `target` as `targets.build` takes it. Rates are per second; `timeout` is seconds a request."""
 
     run: str
     target: dict[str, Any]

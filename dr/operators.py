@@ -37,7 +37,8 @@ def ensure_allowed(namespace: str) -> None:
     found = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}")
     if (found["metadata"].get("labels") or {}).get(ALLOWED) != "allowed":
         raise NotReadyError(
-            f"namespace {namespace} does not allow drills: is it production? If it may be hurt, label it {ALLOWED}=allowed"
+            f"namespace {namespace} does not allow drills: is it production? If it may be hurt, label it "
+            f"{ALLOWED}=allowed"
         )
 
 
@@ -114,8 +115,10 @@ def judge_restore(
     verdict = Verdict.BREACHED if breaches else Verdict.INCONCLUSIVE if unclear else Verdict.MET
     return Result(
         verdict=verdict, reasons=tuple(breaches + unclear), rto_seconds=seconds, rto_exceeds=False, rpo_seconds=age,
-        rpo_is_bound=False, resolution_seconds=POLL_SECONDS, phases=(Phase(name="restore", at=seconds, seconds=seconds),),
-        writes={"items_backed_up": backup.items, "items_restored": restored}, notes=tuple(f"not used: {one}" for one in flaws),
+        rpo_is_bound=False, resolution_seconds=POLL_SECONDS,
+        phases=(Phase(name="restore", at=seconds, seconds=seconds),),
+        writes={"items_backed_up": backup.items, "items_restored": restored},
+        notes=tuple(f"not used: {one}" for one in flaws),
         checks=(Check(name="every item was restored without an error", holds=not status.get("errors")),),
     )  # fmt: skip
 

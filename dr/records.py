@@ -61,7 +61,7 @@ class Book:
         return evidence.Log(self.folder / "evidence.jsonl", key=self.key)
 
     def keep(self, document: Document, home: Path) -> Document:
-        """Put a drill's ledgers away and seal its document into the chain; returns the document with its place there."""
+        """Put a drill's ledgers away and seal its document into the chain; returns it with its place there."""
         target = self.folder / "drills" / document["run"]
         target.mkdir(parents=True, exist_ok=True)
         digests = {}

@@ -1,4 +1,4 @@
-"""What an auditor asks for: every drill with its verdict, figures, evidence and signature; as a document, and as a page."""
+"""What an auditor asks for: every drill with verdict, figures, evidence and signature; a document, and a page."""
 
 from __future__ import annotations
 

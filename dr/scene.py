@@ -17,7 +17,7 @@ class NotReadyError(MidwatchError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warning_:
+class Alarm:
     """An alert that has to come in time: the metric, its labels, and the value above which it fires."""
 
     command: tuple[str, ...]
@@ -36,7 +36,7 @@ class Injury:
     spoils: bool = False
     fails_over: bool = True
     old: str = ""
-    warning: Warning_ | None = None
+    warning: Alarm | None = None
 
 
 class Scene(Protocol):
@@ -55,7 +55,7 @@ class Scene(Protocol):
         """Where the recoverer's events are; None when nobody's are: the recovery is an operator's own."""
 
     def prepare(self, warmup: float) -> float:
-        """Bring the store to the fault's starting point, the recoverer running; returns seconds of writes before the fault."""
+        """Bring the store to where the fault strikes, the recoverer running; returns seconds of writes before it."""
 
     def injury(self) -> Injury:
         """The fault."""

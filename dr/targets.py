@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class PostgresTarget:
 
     def __init__(self, *, run: str, conninfo: str, timeout: float, content: str | None = CONTENT) -> None:
         self._run, self._conninfo, self._timeout = run, conninfo, timeout
-        self._newest = f"SELECT (SELECT max(seq) FROM midwatch_drill.writes WHERE run = $1), ({content or 'SELECT 0'})"
+        newest = "SELECT max(seq) FROM midwatch_drill.writes WHERE run = $1"
+        self._newest = f"SELECT ({newest}), ({content or 'SELECT 0'})"
         self._connection: session.Session | None = None
 
     def write(self, seq: int) -> str:
@@ -161,25 +163,41 @@ class FilesTarget:
 
 
 class CommandsTarget:
-    """Rows as JSON lines, through the user's commands `observe` and `read`."""
+    """Rows as JSON lines, through the user's commands.
+
+    `observe` runs on: it gets a row a line on standard input, and answers each with a line once it is durable. `read`
+    writes every row to standard output.
+    """
 
     def __init__(self, *, run: str, observe: list[str], read: list[str], timeout: float) -> None:
         self._run, self._observe, self._read, self._timeout = run, observe, read, timeout
+        self._process: subprocess.Popen[bytes] | None = None
 
     def write(self, seq: int) -> str:
-        """Exit code 0 is an acknowledgement; any other is unknown, since the command may have got half-way."""
-        row = json.dumps({"run": self._run, "seq": seq, "checksum": checksum(self._run, seq)})
+        """A line is an acknowledgement; none in time, or the end of the command, is unknown."""
+        row = {"run": self._run, "seq": seq, "checksum": checksum(self._run, seq)}
+        process = self._process = self._process or self._started()
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("both are pipes")
         try:
-            done = subprocess.run(
-                self._observe, input=row + "\n", text=True, capture_output=True, timeout=self._timeout, check=False
+            process.stdin.write(json.dumps(row).encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            self.close()
+            raise NotSentError(f"{self._observe[0]} has ended") from error
+        ready, _, _ = select.select([process.stdout], [], [], self._timeout)
+        if not ready or not process.stdout.readline():
+            self.close()
+            raise UnknownError(f"{self._observe[0]} did not acknowledge within {self._timeout:g} s, or ended")
+        return "commands"
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                self._observe, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
-        except subprocess.TimeoutExpired as error:
-            raise UnknownError(f"{self._observe[0]} took longer than {self._timeout:g} s") from error
         except OSError as error:
             raise NotSentError(f"{self._observe[0]}: {error.strerror}") from error
-        if done.returncode:
-            raise UnknownError(f"{self._observe[0]} ended with code {done.returncode}: {done.stderr.strip()[:100]}")
-        return "commands"
 
     def newest(self) -> tuple[int, str]:
         """The largest number that is read."""
@@ -201,4 +219,8 @@ class CommandsTarget:
         return [Row(seq, text, count) for (seq, text), count in sorted(counted.items())]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """End `observe`."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None

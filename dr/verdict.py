@@ -11,6 +11,7 @@ acknowledgements while the store was up: less than that cannot be told. Whatever
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,8 +67,8 @@ class Injection:
     """The fault as the experiment saw it; times are nanoseconds, None when it never came so far.
 
     `silences` says that writes must stop with it, `spoils` that the content is wrong while they go on, `old` is the
-    port of the server it hits, and `fails_over` whether another server must have taken its place. `problems` is what went wrong with
-    the experiment.
+    port of the server it hits, and `fails_over` whether another server must have taken its place. `problems` is what
+    went wrong with the experiment.
     """
 
     begun: int | None = None
@@ -231,10 +232,10 @@ def _check_observer(evidence: Evidence, attempts: Sequence[Fact], found: _Findin
     numbers = [fact["n"] for fact in attempts]
     if len(set(numbers)) != len(numbers):
         found.unsound.append("the ledger has a number twice")
-    if any(later["t0"] < earlier["t0"] for earlier, later in zip(attempts, attempts[1:], strict=False)):
+    if any(later["t0"] < earlier["t0"] for earlier, later in itertools.pairwise(attempts)):
         found.unsound.append("the observer's clock ran backwards")
     worst = max(
-        ((later["t0"] - earlier["t1"]) / SECOND for earlier, later in zip(attempts, attempts[1:], strict=False)),
+        ((later["t0"] - earlier["t1"]) / SECOND for earlier, later in itertools.pairwise(attempts)),
         default=0.0,
     )
     if worst > STALL_SECONDS:
@@ -392,7 +393,7 @@ def _rto(
 def _resolution(acks: Sequence[Fact], f0: int | None, recovered: int | None) -> float | None:
     """Largest gap, in seconds, between acknowledgements while the store was up."""
     gaps = []
-    for earlier, later in zip(acks, acks[1:], strict=False):
+    for earlier, later in itertools.pairwise(acks):
         spans_outage = f0 is not None and earlier["t1"] <= (recovered or later["t1"]) and later["t1"] >= f0
         if not spans_outage:
             gaps.append(later["t1"] - earlier["t1"])

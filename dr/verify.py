@@ -105,7 +105,7 @@ def _looked_at(target: Instance, finished: float) -> tuple[float, str]:
     target.programs.run("pg_amcheck", "--heapallindexed", database)
     ((content, replayed),) = session.ask(
         database,
-        f"SELECT ({targets.CONTENT}), extract(epoch FROM pg_last_xact_replay_timestamp())",
+        f"SELECT ({targets.CONTENT}), extract(epoch FROM pg_last_xact_replay_timestamp())",  # noqa: S608 - ours
         timeout=60.0,
     )
     return float(replayed or finished), f"content {content}; pg_amcheck --heapallindexed"

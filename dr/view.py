@@ -45,8 +45,8 @@ def show_result(document: dict[str, Any]) -> None:
     table.add_row("RPO", rpo(document), f"objective {document['objectives']['rpo']:g} s")
     table.add_row("resolution", seconds(document["resolution_seconds"]), "the largest gap between acknowledgements")
     counts = document["writes"]
-    table.add_row("writes", f"{counts['acknowledged']} acknowledged", f"{counts.get('kept', '?')} kept, "
-                  f"{counts.get('lost', '?')} lost, {counts['unknown']} unknown, {counts['failed']} failed")  # fmt: skip
+    said = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value or name == "lost")
+    table.add_row("writes", "", said)
     console.print(table)
     phases = Table(title="phases, after the fault", title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name in ("phase", "reached", "took"):
@@ -57,7 +57,8 @@ def show_result(document: dict[str, Any]) -> None:
     bound = document["bound"]
     console.print(
         f"{bound['met_in_a_row']} drills MET in a row: a breach has a probability of at most "
-        f"{bound['breach_probability_at_most']:.0%} at {bound['confidence']:.0%} confidence", highlight=False, soft_wrap=True,
+        f"{bound['breach_probability_at_most']:.0%} at {bound['confidence']:.0%} confidence",
+        highlight=False, soft_wrap=True,
     )  # fmt: skip
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

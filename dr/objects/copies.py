@@ -25,6 +25,10 @@ class CopyError(MidwatchError):
     """A copy cannot be made, or none can be used."""
 
 
+class DamageError(CopyError):
+    """A file has another content than in the copy before: copying it would make the damage the truth."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Copy:
     """A copy: its folder, when it began (seconds since the epoch), and digest and size of every file by its path."""
@@ -40,7 +44,7 @@ class Copy:
 
 
 def take(source: Path, backup: Path, *, now: float, keep: int) -> Copy:
-    """Copy a folder; the oldest copies beyond `keep` are removed. CopyError when it cannot be read or written."""
+    """Copy a folder; the oldest copies beyond `keep` go. CopyError when it cannot be, DamageError when it must not."""
     try:
         before = newest_first(backup)
         number = 1 + max((int(copy.folder.name.rpartition("-")[2]) for copy in before), default=0)
@@ -51,6 +55,8 @@ def take(source: Path, backup: Path, *, now: float, keep: int) -> Copy:
         for path in _files(source):
             name = str(path.relative_to(source))
             digests[name] = _copy(path, partial / name, before[0] if before else None, name)
+            if before and name in before[0].digests and before[0].digests[name] != digests[name]:
+                raise DamageError(f"{name} is not what {before[0].folder.name} holds: a file is written once")
         files.replace(partial / MANIFEST, json.dumps({"began": now, "files": digests}).encode())
         final = backup / f"copy-{number:06d}"
         partial.rename(final)
@@ -112,7 +118,7 @@ def newest_first(backup: Path) -> list[Copy]:
 
 
 def flaw(copy: Copy, where: Path | None = None) -> str | None:
-    """The first file that is not as the manifest says, in the copy or in a folder restored from it; None without one."""
+    """The first file that is not as the manifest says, in the copy or in a folder restored from it; None if all are."""
     folder = where or copy.folder
     for name, (wanted, _) in copy.digests.items():
         try:

@@ -1,4 +1,4 @@
-"""Recovering a folder: it is copied every interval, and laid down again from the newest good copy when it is damaged."""
+"""Recovering a folder: copied every interval, and laid down again from the newest good copy when it is damaged."""
 
 from __future__ import annotations
 

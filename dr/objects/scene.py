@@ -65,7 +65,7 @@ class DamageFile(Fault):
         return path.is_file() or any(aside)
 
     def revert(self) -> None:
-        """Nothing: the damaged file is of no use, and the recoverer has replaced it or the verdict says that it did not."""
+        """Nothing: the recoverer has replaced the damaged file, or the verdict says that it did not."""
 
     def is_reverted(self) -> bool:
         """Nothing of it stays that could spread."""
@@ -99,7 +99,8 @@ class FolderScene:
             raise NotReadyError(f"{self._source} is not a folder")
         if not (self._source / MARKER).is_file():
             raise NotReadyError(
-                f"{self._source} does not allow drills: is it production? If it may be lost, put the file {MARKER} in it"
+                f"{self._source} does not allow drills: is it production? If it may be lost, put the file {MARKER} "
+                "in it"
             )
         self._content = recovery.content_of(self._source)
 

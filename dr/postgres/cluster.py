@@ -37,7 +37,7 @@ CREATE TABLE midwatch_drill.writes (run text NOT NULL, seq bigint NOT NULL, chec
 CREATE INDEX ON midwatch_drill.writes (run, seq);
 CREATE TABLE feature (entity bigint PRIMARY KEY, value double precision NOT NULL);
 INSERT INTO feature SELECT n, sin(n) FROM generate_series(1, {ENTITIES}) n;
-"""
+"""  # noqa: S608 - our own constant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,8 @@ class Cluster:
     def configure(self, server: Instance) -> None:
         """Write a server's configuration: it archives into the shared archive."""
         target = f"{self.archive}/%f"
-        command = f'test -f "{target}" && cmp -s "%p" "{target}" || (cp "%p" "{target}.part" && mv "{target}.part" "{target}")'
+        copied = f'cp "%p" "{target}.part" && mv "{target}.part" "{target}"'
+        command = f'test -f "{target}" && cmp -s "%p" "{target}" || ({copied})'
         server.prepare(
             {"archive_command": command, "archive_timeout": f"{max(1, round(self.settings.archive_interval))}s"}
         )

@@ -263,7 +263,8 @@ def reap() -> None:
 
 def conninfo(port: int, password: str, database: str) -> str:
     """Connection string of the superuser to a loopback port."""
-    return f"host=127.0.0.1 port={port} user={SUPERUSER} password={password} dbname={database} sslmode=disable gssencmode=disable"
+    where = f"host=127.0.0.1 port={port} dbname={database} sslmode=disable gssencmode=disable"
+    return f"{where} user={SUPERUSER} password={password}"
 
 
 def version_of(data: Path) -> int:

@@ -26,7 +26,7 @@ class PlaneScene(LocalScene):
         from random import Random
 
         self._plane, self._inventory = _inventory(state, store.name)
-        super().__init__(recovery, store, drill, platform_file, Path(self._inventory["folder"]), Random(0))
+        super().__init__(recovery, store, drill, platform_file, Path(self._inventory["folder"]), Random(0))  # noqa: S311 - nothing is drawn
         if drill.fault is not spec.Fault.LOSE_REGION:
             raise NotReadyError(f"{drill.fault} is not a drill of a running plane; run it without --state")
 

@@ -119,7 +119,8 @@ def find(major: int | None = None) -> Programs:
     if wanted not in found:
         have = ", ".join(map(str, sorted(found)))
         raise PostgresError(
-            f"PostgreSQL {wanted} is not installed, only {have}; install postgresql-{wanted}, or set version: {max(found)}"
+            f"PostgreSQL {wanted} is not installed, only {have}; install postgresql-{wanted}, "
+            f"or set version: {max(found)}"
         )
     if wanted < OLDEST:
         raise PostgresError(f"PostgreSQL {wanted} cannot verify a backup; {OLDEST} is the oldest that can be drilled")

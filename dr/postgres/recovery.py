@@ -1,4 +1,4 @@
-"""Recovering a local cluster: promote the standby, or restore the newest good backup, or go back before a bad change."""
+"""Recovering a local cluster: promote the standby, restore the newest good backup, or go back before a bad change."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ class ClusterRecovery:
             return "restore", self.other
         if (behind := self.loss(standby)) > self.rpo:
             raise CannotRecoverError(
-                f"the standby is {behind:.1f} s behind, more than the RPO of {self.rpo:g} s: promoting it is a decision "
-                "for a person"
+                f"the standby is {behind:.1f} s behind, more than the RPO of {self.rpo:g} s: promoting it is "
+                "a decision for a person"
             )
         return "promote", self.other
 

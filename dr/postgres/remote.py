@@ -154,8 +154,8 @@ class RemoteScene:
     def _forbidden(self, why: str) -> str:
         return (
             f"{self._store.name} does not allow drills ({why}): is it production? If it may be hurt, create the schema "
-            "midwatch_drill in it, with the tables allowed (store text) and writes (run text, seq bigint, checksum text), "
-            f"and put {self._store.name!r} into allowed"
+            "midwatch_drill in it, with the tables allowed (store text) and writes (run text, seq bigint, checksum "
+            f"text), and put {self._store.name!r} into allowed"
         )
 
     def target(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dr.postgres import backup, cluster, faults, recovery, session
 from dr.postgres.cluster import Cluster, Settings
 from dr.postgres.programs import PostgresError
 from dr.processes import start_helper
-from dr.scene import Injury, NotReadyError, Warning_
+from dr.scene import Injury, NotReadyError, Alarm
 from dr.verdict import Check
 from midwatch import metrics
 from midwatch.spec import dr as spec
@@ -86,7 +86,7 @@ class LocalScene:
         ((system, marker, content),) = session.ask(
             target,
             "SELECT (SELECT system_identifier FROM pg_control_system()), "
-            f"(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), ({targets.CONTENT})",
+            f"(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), ({targets.CONTENT})",  # noqa: S608 - ours
             [self._store.name], timeout=5.0,
         )  # fmt: skip
         return f"{system}, marker {marker}", str(content)
@@ -169,12 +169,12 @@ class LocalScene:
             old=str(self.cluster.ports[self._primary]),
         )  # fmt: skip
 
-    def _warning(self) -> Warning_:
+    def _warning(self) -> Alarm:
         """The alert RecoveryPointAtRisk, by the exporter that publishes what it is made from."""
         (port,) = cluster.free_ports(1)
         command = [sys.executable, "-m", "midwatch.cli", "dr", "export", "-f", str(self._file)]
         command += ["--listen", f"127.0.0.1:{port}", "--cluster", f"{self._store.name}={self._folder}"]
-        return Warning_(
+        return Alarm(
             command=tuple(command), url=f"http://127.0.0.1:{port}/metrics", metric=metrics.DR_REPLICATION_LAG.name,
             labels={"store": self._store.name, "region": "b"}, above=self._recovery.warn_after(self._store),
         )  # fmt: skip

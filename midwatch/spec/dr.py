@@ -70,7 +70,7 @@ class PostgresqlCommands(Strict):
 
 
 class Postgresql(Strict):
-    """PostgreSQL servers that others run: the connection strings (in files) of the clients' endpoint and both servers."""
+    """PostgreSQL that others run: the connection strings (in files) of the clients' endpoint and of both servers."""
 
     endpoint_file: Path = Field(strict=False)
     primary_file: Path = Field(strict=False)
@@ -107,8 +107,8 @@ class CloudNativePg(Strict):
 
 
 class Commands(Strict):
-    """Any store, by commands that exit 0 for yes. `observe` writes its standard input durably and exits 0 when it is
-    acknowledged; `read` writes every line that was observed and is still there to standard output.
+    """Any store, by commands that exit 0 for yes. `observe` runs on: it takes a row a line on standard input and answers
+    each with a line when it is durable; `read` writes every row that is there to standard output.
     """
 
     inject: Command
@@ -192,7 +192,7 @@ class Guard(Strict):
 
 
 class Probe(Strict):
-    """How a drill asks a model that runs in both regions: a request that predicts nothing, so that it is not counted."""
+    """How a drill asks a model that runs in both regions: a request that predicts nothing, so it is not counted."""
 
     server: Name
     path: str
@@ -294,5 +294,6 @@ def _check_store(recovery: DisasterRecovery, place: tuple[str | int, ...], store
             message = f"a copy every {format_duration(interval)} loses up to that; the RPO is {format_duration(rpo)}"
             yield (*place, key, "interval"), message, "copy more often, or give the store an rpo it can keep"
     if recovery.warn_after(store) >= rpo:
-        message = f"a warning after {format_duration(recovery.warn_after(store))} comes when the RPO of {format_duration(rpo)} is gone"
+        warn = format_duration(recovery.warn_after(store))
+        message = f"a warning after {warn} comes when the RPO of {format_duration(rpo)} is gone"
         yield (*place, "warn_after"), message, "warn earlier"

@@ -76,7 +76,7 @@ def recovery_section(**changes: Any) -> dict[str, Any]:
             {"name": "lose-primary", "store": "store", "fault": "kill_primary", "warmup": "1s"},
             {"name": "lose-sync", "store": "sync", "fault": "kill_primary", "warmup": "1s"},
             {"name": "corrupted-backup", "store": "archive", "fault": "corrupt_backup", "warmup": "1s"},
-            {"name": "bad-delete", "store": "store", "fault": "bad_delete", "warmup": "1s"},
+            {"name": "bad-delete", "store": "sync", "fault": "bad_delete", "warmup": "1s"},
             {"name": "silent-standby", "store": "store", "fault": "stop_replication", "warmup": "1s"},
         ],
     }

@@ -26,7 +26,6 @@ Write = Callable[..., Path]
 
 LONG = {
     "lose-primary": ("--html", "report.html"),
-    "lose-sync": (),
     "corrupted-backup": ("--seed", "3"),
     "bad-delete": (),
     "silent-standby": (),
@@ -112,12 +111,6 @@ def test_losing_the_primary_is_recovered_measured_and_put_on_record(finished) ->
     folder = Path(document["evidence"]["folder"])
     assert not any("password" in path.read_text(errors="replace") for path in folder.iterdir())
     assert "MET" in file.with_name("report.html").read_text()
-
-
-def test_a_commit_that_waits_for_the_standby_is_never_lost(finished) -> None:
-    done = finished("lose-sync")
-    code, document, errors = done.code, done.document, done.errors
-    assert (code, document["writes"]["lost"], document["rpo_seconds"]) == (0, 0, 0.0), errors
 
 
 def test_with_a_damaged_newest_backup_the_previous_one_is_used_and_said(finished) -> None:

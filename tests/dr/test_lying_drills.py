@@ -103,7 +103,8 @@ def test_a_good_drill_is_met_with_the_times_it_had() -> None:
     assert result.rpo_seconds == pytest.approx(0.8, abs=0.02)
     assert result.resolution_seconds == pytest.approx(0.01, abs=0.005)
     assert [phase.name for phase in result.phases] == [
-        "detect", "decide", "fence", "restore", "reroute", "first acknowledgement", "full service", "redundancy restored",
+        "detect", "decide", "fence", "restore", "reroute", "first acknowledgement", "full service",
+        "redundancy restored",
     ]  # fmt: skip
     assert result.writes["acknowledged"] == result.writes["kept"] + result.writes["lost"]
 
@@ -354,7 +355,8 @@ LIES: list[Lie] = [
 ]  # fmt: skip
 
 BREACHES = {
-    "split_brain", "old_primary_still_acknowledges", "old_primary_acknowledges_past_the_endpoint", "hole_in_the_middle", "hole_after_the_recovery",
+    "split_brain", "old_primary_still_acknowledges",
+    "old_primary_acknowledges_past_the_endpoint", "hole_in_the_middle", "hole_after_the_recovery",
     "duplicate_rows", "corrupt_row", "rows_nobody_wrote", "writes_that_failed_are_there", "damaged_content",
     "readers_see_old_data", "model_answers_with_another_version", "model_that_became_slow",
 }  # fmt: skip

@@ -99,7 +99,7 @@ def test_a_standby_that_is_further_behind_than_the_rpo_is_not_promoted(start_clu
         assert recovery.check().good
         time.sleep(0.2)
     assert recovery.loss(standby) > 0.2
-    with pytest.raises(Exception, match="more than the RPO of 0.2 s"):
+    with pytest.raises(Exception, match=r"more than the RPO of 0\.2 s"):
         recovery.plan()
     for pid in receivers:
         os.kill(pid, 18)
