@@ -16,11 +16,15 @@ from dr.postgres import backup, cluster, faults, recovery, session
 from dr.postgres.cluster import Cluster, Settings
 from dr.postgres.programs import PostgresError
 from dr.processes import start_helper
-from dr.scene import Injury, NotReadyError, Alarm
+from dr.scene import Alarm, Injury, NotReadyError
 from dr.verdict import Check
 from midwatch import metrics
 from midwatch.spec import dr as spec
 
+WHO = (
+    "SELECT (SELECT system_identifier FROM pg_control_system()), "
+    "(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), (" + targets.CONTENT + ")"
+)
 SWITCH_SECONDS = 60.0
 ENDPOINT_SECONDS = 20.0
 MAX_LAG_BYTES = 16 * 2**20
@@ -83,12 +87,7 @@ class LocalScene:
 
     def _who(self, target: str) -> tuple[str, str]:
         """System identifier with the marker, and the digest of the content."""
-        ((system, marker, content),) = session.ask(
-            target,
-            "SELECT (SELECT system_identifier FROM pg_control_system()), "
-            f"(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), ({targets.CONTENT})",  # noqa: S608 - ours
-            [self._store.name], timeout=5.0,
-        )  # fmt: skip
+        ((system, marker, content),) = session.ask(target, WHO, [self._store.name], timeout=5.0)
         return f"{system}, marker {marker}", str(content)
 
     def target(self) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class CloudNativePg(Strict):
 
 
 class Commands(Strict):
-    """Any store, by commands that exit 0 for yes. `observe` runs on: it takes a row a line on standard input and answers
-    each with a line when it is durable; `read` writes every row that is there to standard output.
+    """Any store, by commands that exit 0 for yes. `observe` runs on: it takes a row a line on standard input, and
+    answers each with a line when it is durable; `read` writes every row that is there to standard output.
     """
 
     inject: Command
