@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint programs clean
+.PHONY: demo test bench lint peers programs clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
@@ -20,6 +20,11 @@ lint: $(READY)
 
 bench: $(READY) programs ## the figures, as tables
 	$(BIN)/python -m benchmarks $(FLAGS)
+
+peers: ## the tools that drift is measured beside, each in an environment of its own
+	@for peer in evidently:'pandas<3' nannyml:statsmodels frouros: alibi-detect:; do \
+	  name=$${peer%%:*}; extra=$${peer#*:}; $(PYTHON) -m venv .peers/$$name && \
+	  .peers/$$name/bin/python -m pip install --quiet --disable-pip-version-check $$name $${extra:+"$$extra"} || exit 1; done
 
 programs:
 	@scripts/programs prometheus prometheus-alertmanager postgresql

@@ -45,16 +45,27 @@ class Route:
         for route in self.routes:
             yield from route.walk()
 
+    @cached_property
+    def _conditions(self) -> tuple[tuple[tuple[str, str], ...], Matchers]:
+        """Equalities, which decide most, and the other matchers."""
+        equal = tuple((one.name, one.value) for one in self.matchers if one.operator == "=")
+        return equal, tuple(one for one in self.matchers if one.operator != "=")
+
     def match(self, labels: Mapping[str, str]) -> list[tuple[Route, ...]]:
         """Paths of routes that take an alert: the first child that matches, and those after it while it continues."""
-        if not matchers.all_match(self.matchers, labels):
+        equal, others = self._conditions
+        for name, value in equal:
+            if labels.get(name, "") != value:
+                return []
+        if others and not matchers.all_match(others, labels):
             return []
         found: list[tuple[Route, ...]] = []
         for route in self.routes:
             taken = route.match(labels)
-            found += [(self, *path) for path in taken]
-            if taken and not route.continues:
-                break
+            if taken:
+                found += [(self, *path) for path in taken]
+                if not route.continues:
+                    break
         return found or [(self,)]
 
 
@@ -91,10 +102,18 @@ class Config:
         """Receivers as they are written, by name."""
         return {str(one.get("name", "")): one for one in self.document.values.get("receivers") or ()}
 
-    def integrations(self, receiver: str) -> list[str]:
+    @cached_property
+    def _integrations(self) -> dict[str, tuple[str, ...]]:
+        return {
+            name: tuple(
+                key.removesuffix("_configs") for key in sorted(found) if key != "name" for _ in found[key] or ()
+            )
+            for name, found in self.receivers.items()
+        }
+
+    def integrations(self, receiver: str) -> tuple[str, ...]:
         """Kinds of a receiver's integrations, each as often as it is there."""
-        found = self.receivers.get(receiver, {})
-        return [key.removesuffix("_configs") for key in sorted(found) if key != "name" for _ in found[key] or ()]
+        return self._integrations.get(receiver, ())
 
 
 def load(file: Path) -> Config:

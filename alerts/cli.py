@@ -13,6 +13,7 @@ from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
     from alerts.amconfig import Config
+    from alerts.proofs.prove import Proved
     from alerts.routing import Delivery
     from midwatch.spec import model as spec
 
@@ -224,3 +225,113 @@ def _live(url: str) -> frozenset[str]:
 
     samples = Client(url).query('count by (__name__) ({__name__!=""})')
     return frozenset(sample.labels["__name__"] for sample in samples)
+
+
+# Proofs ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def prove(
+    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the generated promtool tests and their rules.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An alert without a proof fails.")] = False,
+    alert: Annotated[list[str] | None, typer.Option(help="Only alerts of this name; may repeat.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove every alert: series that fire it within its stated time, series under which it is silent, and its route.
+
+    Exit code 0 when all are proven, 1 when one fails (with --strict, also when one has no proof), 3 when one has none.
+    """
+    import json
+
+    from alerts.proofs import prove as proofs
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    found = _proved(loaded, alert or [])
+    if not found:
+        raise MidwatchError(f"there is no alert {', '.join(alert or [])}")
+    if output:
+        _write_tests(found, output)
+    counts = {outcome: sum(one.outcome is outcome for one in found) for outcome in proofs.Outcome}
+    failed = counts[proofs.Outcome.FAILED] + (counts[proofs.Outcome.UNPROVEN] if strict else 0)
+    code = Exit.FAIL if failed else Exit.INCONCLUSIVE if counts[proofs.Outcome.UNPROVEN] else Exit.PASS
+    if as_json:
+        totals = {outcome.value: number for outcome, number in counts.items()}
+        typer.echo(json.dumps({**totals, "alerts": [proofs.as_document(one) for one in found], "exit": int(code)}))
+    else:
+        _show_proofs(found)
+    raise typer.Exit(code)
+
+
+def _proved(platform: spec.Platform, names: Sequence[str]) -> list[Proved]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from alerts.proofs import prove as proofs
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("proving", total=len(proofs.chosen(platform, names)))
+        return proofs.prove(platform, names, lambda _: progress.advance(task))
+
+
+def _write_tests(found: Sequence[Proved], folder: Path) -> None:
+    from midwatch import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in found:
+        if one.test:
+            files.replace(folder / f"{one.file}.test.yml", one.test.encode())
+            files.replace(folder / f"{one.file}.rules.yml", one.rules.encode())
+
+
+def _show_proofs(found: Sequence[Proved]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("alert", "outcome", "fires within", "to"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        within = "-" if one.within is None else f"{one.within:g} s"
+        table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
+    console = Console()
+    console.print(table)
+    for one in found:
+        if one.reason:
+            console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)
+    proven = sum(one.outcome.value == "proven" for one in found)
+    console.print(f"{proven} of {len(found)} alerts proven")
+
+
+# Imports -----------------------------------------------------------------------------------------------------------
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Sloth, OpenSLO or Pyrra file, of one or more documents.")],
+    owner: Annotated[str, typer.Option(help="Owner of the objectives.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Rule file to write; printed without it.")
+    ] = None,
+    sloth: Annotated[bool, typer.Option("--sloth", help="Keep Sloth's names and expressions.")] = False,
+) -> None:
+    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra into a rule file.
+
+    What cannot be translated is refused with its line and reason, and nothing is written. Exit code 0, or 2.
+    """
+    from alerts import yamlfile
+    from alerts.imports import files as imports
+    from midwatch import files
+
+    document = imports.translate(file, owner, compatibility="sloth" if sloth else None)
+    text = yamlfile.dump(document)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise MidwatchError(f"{output} is there already; give another file, or move it away")
+    files.replace(output, text.encode())
+    typer.echo(f"{output} written; name it in rule_files of the platform file", err=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from alerts import objectives, ruleset
+from alerts import library, objectives, ruleset
 from alerts.made import Made
 from alerts.objectives import Target
 from midwatch.spec import model as spec
 from midwatch.spec.base import Place
+from midwatch.spec.slo import Alerting
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """An alert, the rule file it stands in, what it comes from, and where in the platform file.
 
-    `target` is the objective of one that burns; `has_runbook` whether a team names a runbook of its own.
+    `target` is the objective of an alert that burns, or with `direct` of one on the SLI itself; `has_runbook` whether a
+    team names a runbook of its own.
     """
 
     made: Made
@@ -25,6 +27,7 @@ class Entry:
     origin: str
     place: Place
     target: Target | None = None
+    direct: Alerting | None = None
     has_runbook: bool = False
 
     @property
@@ -47,18 +50,25 @@ class Entry:
 
 def entries(platform: spec.Platform) -> Iterator[Entry]:
     """Alerts of the plane, of the models, of the rule files, and of every objective."""
+    everything = {target.place: target for target in objectives.targets(platform)}
     for file, make in ruleset.PARTS.items():
         for made in make(platform):
             yield Entry(made=made, file=file, origin=file.removesuffix(".yml"), place=())
     for index, model in enumerate(platform.models):
-        for made in ruleset.model_alerts(platform, model):
-            yield Entry(made=made, file=f"model-{model.name}.yml", origin=model.name, place=("models", index))
+        file = f"model-{model.name}.yml"
+        for number, slo in enumerate(model.slos):
+            if slo.alert:
+                made, place = ruleset.direct_alert(platform, model, slo, slo.alert), ("models", index, "slos", number)
+                target = replace(everything[place], slo=slo.model_copy(update={"by": ["version"]}))
+                yield Entry(made=made, file=file, origin=model.name, place=place, target=target, direct=slo.alert)
+        for made in library.of_model(platform, model):
+            yield Entry(made=made, file=file, origin=model.name, place=("models", index))
     for index, team in enumerate(platform.rules):
         for number, made in enumerate(ruleset.team_alerts(platform, team)):
             place = ("rules", index, "alerts", number)
             runbook = bool(team.alerts[number].runbook)
             yield Entry(made=made, file=f"team-{team.name}.yml", origin=team.name, place=place, has_runbook=runbook)
-    for target in objectives.targets(platform):
+    for target in everything.values():
         for rule in objectives.group(target)["rules"]:
             if "alert" in rule:
                 made = Made(rule=rule)

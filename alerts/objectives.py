@@ -91,9 +91,8 @@ def targets(platform: spec.Platform) -> list[Target]:
         for number, slo in enumerate(model.slos)
     ]
     for index, file in enumerate(platform.rules):
-        labels = tuple(sorted(file.labels.items()))
         for number, slo in enumerate(file.objectives):
-            owner = slo.owner or file.owner or ""
+            owner, labels = slo.owner or file.owner or "", tuple(sorted({**file.labels, **slo.labels}.items()))
             found.append(
                 Target(
                     platform=platform,
@@ -146,7 +145,7 @@ def _counts(target: Target) -> Iterator[Rule]:
         yield _record(target, VALUE, target.sli.value, owner=False)
     for window in _counted_windows(target):
         suffix = format_duration(window)
-        direct = _is_direct(target, window)
+        direct = is_direct(target, window)
         total = target.sli.total(window) if direct else _summed(target.counted(EVENTS + "5m"), window)
         bad = _bad(target, window) if direct else _summed(target.counted(BAD_EVENTS + "5m"), window)
         yield _record(target, EVENTS + suffix, total, owner=False)
@@ -157,11 +156,11 @@ def _counted_windows(target: Target) -> list[float]:
     """Five minutes, and every long window; short windows only where they read the counters."""
     wanted = {TILE_SECONDS}
     for tier in target.tiers:
-        wanted |= {tier.long, *([tier.short] if _is_direct(target, tier.short) else [])}
+        wanted |= {tier.long, *([tier.short] if is_direct(target, tier.short) else [])}
     return [TILE_SECONDS, *sorted(wanted - {TILE_SECONDS})]
 
 
-def _is_direct(target: Target, window: float) -> bool:
+def is_direct(target: Target, window: float) -> bool:
     """Whether a window reads the counters: five minutes, windows below ten, and the one that pages first."""
     paging = [tier.long for tier in target.tiers if tier.severity is Severity.PAGE]
     return window < 2 * TILE_SECONDS or (window <= DIRECT_SECONDS and window == min(paging, default=0.0))
@@ -277,6 +276,7 @@ def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> Ru
     return {
         "alert": ALERT,
         "expr": str(expr),
+        "for": format_duration(slo.burn_rate.for_) if slo.burn_rate.for_ else "0s",
         "labels": {**dict(target.labels), "severity": severity.value, "owner": target.owner, "model": target.name,
                    "slo": slo.name},
         "annotations": annotate.annotate(
@@ -312,4 +312,5 @@ def _description(target: Target, severity: Severity, tiers: Sequence[BurnAlert])
     query = f'{{{{ with printf "{name}{{{matchers}}}" {values} | query }}}}'
     tail = " If it goes on, the budget is spent in {{ . | first | value | humanizeDuration }}.{{ end }}"
     urgency = "Somebody has to look now." if severity is Severity.PAGE else "It can wait for office hours, not longer."
-    return f"The budget of the {what} burns too fast over {shares}. {urgency}{query}{tail}"
+    about = f"{target.slo.description.rstrip('.')}. " if target.slo.description else ""
+    return f"{about}The budget of the {what} burns too fast over {shares}. {urgency}{query}{tail}"

@@ -75,7 +75,7 @@ def _delivery(
     return Delivery(
         receiver=last.receiver,
         path=path,
-        integrations=tuple(config.integrations(last.receiver)),
+        integrations=config.integrations(last.receiver),
         group={key: labels[key] for key in keys if key in labels},
         repeats_every=math.ceil(last.repeat_interval / interval) * interval,
         muted_by=muted,

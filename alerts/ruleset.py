@@ -17,8 +17,8 @@ from midwatch.spec.slo import Alerting, Severity, Slo
 from midwatch.spec.values import format_duration
 
 __all__ = [
-    "BY_VERSION", "DEADMAN", "EXPORTER_JOB", "PARTS", "alert", "model_alerts", "right_outcomes", "rule_files", "sli",
-    "team_alerts",
+    "BY_VERSION", "DEADMAN", "EXPORTER_JOB", "PARTS", "alert", "direct_alert", "model_alerts", "right_outcomes",
+    "rule_files", "sli", "team_alerts",
 ]  # fmt: skip
 
 BY_VERSION = ("model", "version")
@@ -84,11 +84,11 @@ def alert(
 
 def model_alerts(platform: spec.Platform, model: spec.Model) -> list[Made]:
     """Alerts on a model beside its error budgets: those of `alert`, then the shipped ones."""
-    direct = [_direct(platform, model, slo, slo.alert) for slo in model.slos if slo.alert]
+    direct = [direct_alert(platform, model, slo, slo.alert) for slo in model.slos if slo.alert]
     return [*direct, *library.of_model(platform, model)]
 
 
-def _direct(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alerting) -> Made:
+def direct_alert(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Alerting) -> Made:
     """Alert while the SLI over the alert's window is short of its objective, with enough events to say so."""
     good, total = sli(model, slo, alert.over)
     expr = (good.over(total, on=BY_VERSION) < slo.objective).and_(total >= alert.min_events, on=BY_VERSION)

@@ -44,7 +44,11 @@ def sli_of(slo: Slo, model: spec.Model | None, value_of: Expr) -> Sli:
     if not isinstance(slo.sli, str) and slo.sli.events:
         return _events(slo.sli.events)
     if not isinstance(slo.sli, str) and slo.sli.freshness:
-        return _slices(_age(slo.sli.freshness), slo.sli.freshness.limit, value_of)
+        return _slices(_age(slo.sli.freshness), value_of > slo.sli.freshness.limit, value_of)
+    if not isinstance(slo.sli, str) and slo.sli.gauge:
+        gauge, value = slo.sli.gauge, Expr(f"({slo.sli.gauge.value})")
+        bad = value_of > gauge.at_most if gauge.at_most is not None else value_of < (gauge.at_least or 0.0)
+        return _slices(value, bad, value_of)
     if model is None:
         raise AssertionError("the spec gives a service events or freshness only")
     return _of_model(slo, model, value_of)
@@ -58,7 +62,8 @@ def _of_model(slo: Slo, model: spec.Model, value_of: Expr) -> Sli:
     if slo.sli.latency:
         return _latency(model, slo.sli.latency.threshold, slo.by)
     if slo.sli.fairness:
-        return _slices(_difference(model, slo.sli.fairness, slo.by), float(slo.sli.fairness.limit), value_of)
+        beyond = value_of > slo.sli.fairness.limit
+        return _slices(_difference(model, slo.sli.fairness, slo.by), beyond, value_of)
     return Sli(
         total=lambda window: outcomes(model.name, window, slo.by), good=lambda window: right(model.name, window, slo.by)
     )
@@ -141,11 +146,11 @@ def _events(events: EventsSli) -> Sli:
 # Time slices -------------------------------------------------------------------------------------------------------
 
 
-def _slices(value: Expr, limit: float, recorded: Expr) -> Sli:
-    """Minutes with a value, and those with one beyond the limit."""
+def _slices(value: Expr, beyond: Expr, recorded: Expr) -> Sli:
+    """Minutes with a value, and those with one beyond its limit."""
     return Sli(
         total=lambda window: promql.over_time("count_over_time", recorded, window, step=SLICE_SECONDS),
-        bad=lambda window: promql.over_time("count_over_time", recorded > limit, window, step=SLICE_SECONDS),
+        bad=lambda window: promql.over_time("count_over_time", beyond, window, step=SLICE_SECONDS),
         value=value,
     )
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dr, exporter, render
-from benchmarks.figure import Figure
+from benchmarks import alerts, dr, exporter, render
+from benchmarks.drift import honesty, speed
+from benchmarks.figure import Comparison, Figure
 
-BENCHMARKS = {"exporter": exporter.run, "render": render.run, "dr": dr.run}
+BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
+    "alerts": alerts.run,
+    "exporter": exporter.run,
+    "render": render.run,
+    "drift": speed.run,
+    "drift-honesty": honesty.run,
+    "dr": dr.run,
+}
 
 
 def main() -> None:
@@ -26,27 +35,41 @@ def main() -> None:
     unknown = set(given.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
-    figures: list[Figure] = []
+    found: list[Figure | Comparison] = []
     for name in given.names or BENCHMARKS:
         print(f"measuring: {name}", file=sys.stderr)
-        figures += BENCHMARKS[name](smoke=given.smoke)
+        found += BENCHMARKS[name](smoke=given.smoke)
+    figures = [one for one in found if isinstance(one, Figure)]
+    comparisons = [one for one in found if isinstance(one, Comparison)]
     if given.json:
-        print(json.dumps([asdict(figure) | {"met": figure.met} for figure in figures]))
+        measured = [asdict(figure) | {"met": figure.met} for figure in figures]
+        print(json.dumps({"figures": measured, "comparisons": [asdict(one) for one in comparisons]}))
         return
-    table = Table(title="figures (smoke sizes: only that they run)" if given.smoke else "figures")
-    for column in ("figure", "target", "measured", "", "met"):
+    console = Console(width=140)
+    if figures:
+        console.print(_table(figures, smoke=given.smoke))
+    for comparison in comparisons:
+        table = Table(*comparison.columns, title=comparison.title, title_justify="left")
+        for row in comparison.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def _table(figures: list[Figure], *, smoke: bool) -> Table:
+    table = Table(title="figures (smoke sizes: only that they run)" if smoke else "figures")
+    for column in ("figure", "target", "measured", "", "met", "others, same run"):
         table.add_column(column, justify="right" if column in ("target", "measured") else "left")
     for figure in figures:
         sign = "≥" if figure.better == "more" else "≤"
-        met = "-" if given.smoke else "yes" if figure.met else "NO"
         table.add_row(
             figure.name,
             f"{sign} {figure.target:,g}",
             f"{figure.measured:,.4g}" if figure.measured < 1000 else f"{figure.measured:,.0f}",
             figure.unit,
-            met,
+            "-" if smoke else "yes" if figure.met else "NO",
+            figure.peer,
         )
-    Console(width=120).print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -20,8 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
+
 from benchmarks import load
 from benchmarks.figure import Figure
+from midwatch.spec import model as spec
+from monitors.drift import reference
 
 
 @dataclass
@@ -47,8 +52,8 @@ class Server:
 
 
 @contextmanager
-def serving(state: Path) -> Iterator[Server]:
-    """An exporter on the first core."""
+def serving(state: Path, *options: str) -> Iterator[Server]:
+    """An exporter on the first core, and its drift judge with it where the options ask for one."""
     command = [
         sys.executable,
         "-m",
@@ -59,6 +64,7 @@ def serving(state: Path) -> Iterator[Server]:
         "127.0.0.1:0",
         "--state",
         str(state),
+        *options,
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
@@ -147,6 +153,33 @@ def _scrapes(state: Path, smoke: bool) -> Iterator[Figure]:
     yield Figure(name="p99 at 5,000/s, a scrape each second", target=50, measured=p99, unit="ms", better="less")
 
 
+def _judged(state: Path, smoke: bool) -> Iterator[Figure]:
+    """A judge of drift on the exporter's own core: a window each second, all methods."""
+    generator = np.random.default_rng(0)
+    rows, window = 20_000, 5_000
+    numbers = {name: generator.normal(size=rows) for name in ("distance", "wind_speed", "visib")}
+    texts = {name: generator.choice(["UA", "AA", "EWR"], rows).tolist() for name in ("carrier", "origin")}
+    kinds = dict.fromkeys(numbers, spec.Feature.NUMERIC) | dict.fromkeys(texts, spec.Feature.CATEGORICAL)
+    reference.save(reference.fit(numbers | texts, kinds, window_rows=window), state / "reference.npz")
+    methods = ["ks", "psi", "chi2", "mmd", "isolation_forest", "classifier"]
+    drift = {"reference": "reference.npz", "window": "1s", "min_samples": 100, "methods": methods, "quorum": 3}
+    model = {"name": "flight-delay", "owner": "ml", "task": "classification"}
+    document = {
+        "apiVersion": "midwatch/v1",
+        "platform": "bench",
+        "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
+        "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
+        "models": [model | {"drift": drift | {"features": {name: kind.value for name, kind in kinds.items()}}}],
+    }
+    (state / "platform.yaml").write_text(yaml.safe_dump(document))
+    with serving(state / "judged", "--file", str(state / "platform.yaml")) as server:
+        got = load.on_other_core(load.singles, server.port, 4 if smoke else 15, 1_000 if smoke else 5_000, "c")
+        if not re.search(r"^ml_drift_windows_total\{.* [1-9]", server.metrics(), re.M):
+            raise RuntimeError("no window was judged meanwhile")
+    p99 = _p99(got["latencies"]) * 1000
+    yield Figure(name="p99 at 5,000/s, drift judged each second", target=50, measured=p99, unit="ms", better="less")
+
+
 def _kills(state: Path, smoke: bool) -> Iterator[Figure]:
     """A client that keeps a ledger of what was acknowledged; what it does not know it sends again."""
     rounds = 3 if smoke else 20
@@ -191,6 +224,6 @@ def run(*, smoke: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="midwatch-bench-") as name:
         return [
             figure
-            for part in (_throughput, _memory, _scrapes, _kills)
+            for part in (_throughput, _memory, _scrapes, _judged, _kills)
             for figure in part(Path(name), smoke)
         ]  # fmt: skip

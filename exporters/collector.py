@@ -8,6 +8,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from exporters.state import ModelSeries, Series, Totals
 from midwatch import metrics
@@ -122,17 +123,24 @@ def _model_samples(model: ModelSeries) -> Iterator[Sample]:
     yield metrics.EXPORTER_SAMPLED_OUT.name, labels, model.sampled_out
 
 
-Cumulative = list[tuple[str, float]]
+Cumulative = list[tuple[str, float] | tuple[str, float, Exemplar]]
+"""Bucket, count up to it, and where there is one a request that it counted."""
 
 
 def _histograms(totals: Totals, view: View) -> Iterator[tuple[metrics.Metric, list[str], Cumulative, float]]:
     for series in totals.series:
-        counts = _cumulative(series.bounds, series.latency)
+        counts = _with_exemplars(_cumulative(series.bounds, series.latency), series)
         yield metrics.REQUEST_DURATION, [series.model, series.version], counts, series.latency_sum
     for model in totals.models:
         yield metrics.LABEL_DELAY, [model.model], _cumulative(metrics.DELAY_BUCKETS, model.delay), model.delay_sum
     commits, seconds = view.commits
     yield metrics.EXPORTER_COMMIT_DURATION, [], _cumulative(metrics.COMMIT_BUCKETS, commits), seconds
+
+
+def _with_exemplars(counts: Cumulative, series: Series) -> Cumulative:
+    for place, one in series.exemplars.items():
+        counts[place] = (*counts[place][:2], Exemplar({"trace_id": one.trace_id}, one.seconds, one.ts))
+    return counts
 
 
 def _cumulative(bounds: Iterable[float], counts: list[int]) -> Cumulative:

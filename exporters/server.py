@@ -177,7 +177,7 @@ class Service:
         elif self._token is not None and not _is_bearer(request.headers, self._token):
             _error(respond, HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
         elif path == b"/metrics":
-            asyncio.get_running_loop().create_task(self._metrics(respond))
+            asyncio.get_running_loop().create_task(self._metrics(request, respond))
         elif path not in (b"/events", b"/kserve"):
             _error(respond, HTTPStatus.NOT_FOUND, "there are /events, /kserve, /metrics, /healthz and /readyz")
         elif request.method != b"POST":
@@ -218,14 +218,15 @@ class Service:
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
-    async def _metrics(self, respond: http.Respond) -> None:
+    async def _metrics(self, request: http.Request, respond: http.Respond) -> None:
         """Take the view on the loop, where nothing changes meanwhile; write the text in a thread."""
         begun = time.perf_counter()
         view = self.view()
-        text = await asyncio.get_running_loop().run_in_executor(None, _exposed, view)
+        content_type = exposition.accepted(request.headers.get(b"accept", b""))
+        text = await asyncio.get_running_loop().run_in_executor(None, _exposed, view, content_type)
         self._series = text.count(b"\n") - 2 * text.count(b"# TYPE")
         self._scrape_seconds = time.perf_counter() - begun
-        respond(HTTPStatus.OK, text, exposition.CONTENT_TYPE)
+        respond(HTTPStatus.OK, text, content_type)
 
     def view(self) -> collector.View:
         """What a scrape sees now."""
@@ -259,8 +260,8 @@ class _WorkerLine(msgspec.Struct):
     samples: list[tuple[str, dict[str, str], float]]
 
 
-def _exposed(view: collector.View) -> bytes:
-    return exposition.render(collector.families(view))
+def _exposed(view: collector.View, content_type: str) -> bytes:
+    return exposition.render(collector.families(view), content_type)
 
 
 def _is_bearer(headers: http.Headers, token: bytes) -> bool:

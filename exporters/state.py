@@ -28,6 +28,9 @@ HALF_SECONDS = 300.0
 SWEEP = 20_000
 """Expired entries dropped with one group at the most, so that no group waits long."""
 
+TRACE_ID_LENGTH = 32
+"""Of a trace id in hexadecimal (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
+
 Kept = Prediction | Label | kserve.RequestHalf | kserve.ResponseHalf
 
 
@@ -64,8 +67,19 @@ class WaitingHalf(msgspec.Struct, array_like=True):
     half: kserve.RequestHalf | kserve.ResponseHalf
 
 
+class Exemplar(msgspec.Struct, array_like=True, gc=False):
+    """A request that a latency bucket counted: its trace, duration, and time (seconds since the epoch)."""
+
+    trace_id: str
+    seconds: float
+    ts: float
+
+
 class Series(msgspec.Struct):
-    """Counts of a version of a model. `latency`: one per bound and one beyond; `bins`: [n, positives, sum]."""
+    """Counts of a version of a model. `latency`: one per bound and one beyond; `bins`: [n, positives, sum].
+
+    `exemplars` has the newest traced request of a bucket, by its place in `latency`.
+    """
 
     model: str
     version: str
@@ -83,6 +97,7 @@ class Series(msgspec.Struct):
     observed: int = 0
     expected: float = 0.0
     scored: int = 0
+    exemplars: dict[int, Exemplar] = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -201,8 +216,11 @@ class State:
             event.model, event.version
         )
         if event.duration_seconds is not None:
-            series.latency[bisect_left(series.bounds, event.duration_seconds)] += 1
+            place = bisect_left(series.bounds, event.duration_seconds)
+            series.latency[place] += 1
             series.latency_sum += event.duration_seconds
+            if event.trace_id is not None and len(event.trace_id) == TRACE_ID_LENGTH:
+                series.exemplars[place] = Exemplar(event.trace_id, event.duration_seconds, event.ts)  # type: ignore[arg-type]
         if event.outcome == "error":
             series.errors += 1
             return
@@ -413,6 +431,7 @@ class State:
         bounds = list(declared.latency_buckets if declared else metrics.LATENCY_BUCKETS)
         if bounds != series.bounds:
             series.bounds, series.latency, series.latency_sum = bounds, [0] * (len(bounds) + 1), 0.0
+            series.exemplars = {}
         return series
 
 

@@ -10,10 +10,11 @@ from alerts import amconfig, inventory, routes, ruleset, versions, yamlfile
 from alerts.lint import inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
 from alerts.lint.finding import Check, Context, Finding, run
-from midwatch.errors import MidwatchError
+from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
 from midwatch.spec import model as spec
 from midwatch.spec.channels import OLDEST, Version
+from midwatch.spec.load import Document
 from midwatch.spec.routing import parse_version
 
 CHECKS: dict[str, Check] = {**route_checks.CHECKS, **inhibitions.CHECKS, **receivers.CHECKS}
@@ -47,6 +48,22 @@ def look_at(
     if platform is None and alertmanager is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     loaded, document = load.load_with_places(platform) if platform else (None, None)
+    return _look(loaded, document, alertmanager, version, live=live, secrets=secrets)
+
+
+def problems(platform: spec.Platform, document: Document) -> list[Problem]:
+    """Findings of a platform's own rules and routes, as problems."""
+    found = _look(platform, document, None, None, live=None, secrets=False).findings
+    return [
+        Problem(file=one.file, line=one.line, path=one.path, message=f"{one.message} [{one.id}]", remedy=one.remedy)
+        for one in found
+    ]
+
+
+def _look(
+    loaded: spec.Platform | None, document: Document | None, alertmanager: Path | None, version: str | None, *,
+    live: Collection[str] | None, secrets: bool,
+) -> Looked:  # fmt: skip
     config, wanted = _config(loaded, alertmanager, version)
     entries = list(inventory.entries(loaded)) if loaded else []
     context = Context(

@@ -76,9 +76,9 @@ def _named(labels: Mapping[str, str]) -> str:
 
 
 def severity_unrouted(context: Context) -> Iterator[Said]:
-    """A severity that alerts have and no route names."""
+    """A severity that alerts have and no route names; `none` is meant for nobody."""
     matchers = [one for route in context.config.route.walk() for one in route.matchers if one.name == "severity"]
-    for severity in sorted({labels.get("severity", "") for labels in context.alerts or ()} - {""}):
+    for severity in sorted({labels.get("severity", "") for labels in context.alerts or ()} - {"", "none"}):
         if not any(one.operator in ("=", "=~") and one.matches(severity) for one in matchers):
             yield ("route",), f"no route knows the severity {severity!r}", "add a route, or correct the severity"
 

@@ -21,10 +21,8 @@ from dr.verdict import Check
 from midwatch import metrics
 from midwatch.spec import dr as spec
 
-WHO = (
-    "SELECT (SELECT system_identifier FROM pg_control_system()), "
-    "(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), (" + targets.CONTENT + ")"
-)
+WHO = f"""SELECT (SELECT system_identifier FROM pg_control_system()),
+  (SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), ({targets.CONTENT})"""  # noqa: S608 - ours
 SWITCH_SECONDS = 60.0
 ENDPOINT_SECONDS = 20.0
 MAX_LAG_BYTES = 16 * 2**20

@@ -19,17 +19,19 @@ def check(
     platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
-    """Check the platform file, then the rendered rules (promtool) and routes (amtool).
+    """Check the platform file, then the rendered rules (promtool) and routes (amtool), and what both would not say.
 
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
     from alerts import check as alerts
+    from alerts.lint import everything
     from midwatch.commands.render import rendered_files
     from midwatch.spec import load
 
     code = Exit.PASS
     try:
-        problems = tuple(alerts.check_files(rendered_files(load.load_platform(platform))))
+        loaded, document = load.load_with_places(platform)
+        problems = (*alerts.check_files(rendered_files(loaded)), *everything.problems(loaded, document))
         code = Exit.FAIL if problems else Exit.PASS
     except InvalidInputError as error:
         problems, code = error.problems, Exit.USAGE

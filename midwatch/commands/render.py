@@ -52,13 +52,14 @@ def render(
 
 def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
+    from alerts import cluster
     from alerts import render as alerts
     from chaos import experiments, manifests
     from dr import manifests as recovery
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
         Target.FILES: [alerts.render_files, experiments.render_files, recovery.render_files],
-        Target.KUBERNETES: [manifests.render_files, recovery.render_kubernetes],
+        Target.KUBERNETES: [cluster.render_objects, manifests.render_files, recovery.render_kubernetes],
     }
     made: dict[str, str] = {}
     for make in makers[target]:

@@ -127,8 +127,8 @@ def check_objectives(platform: Platform) -> Iterator[Finding]:
             place = ("rules", index, "objectives", number)
             for inner, message, remedy in slos.problems_of(service, interval):
                 yield (*place, *inner), message, remedy
-            if service.kind not in ("events", "freshness"):
-                message = f"{service.kind} is of a model; a service has events or freshness"
+            if service.kind not in ("events", "freshness", "gauge"):
+                message = f"{service.kind} is of a model; a service has events, freshness or a gauge"
                 yield (*place, "sli"), message, "write its events, or move the objective to a model"
             if service.owner is None and file.owner is None:
                 yield (*place, "owner"), "missing", "add owner here, or for the whole file"

@@ -56,6 +56,20 @@ class FreshnessSli(Strict):
         return self
 
 
+class GaugeSli(Strict):
+    """Share of minutes in which a value, any PromQL, is within its limit: exactly one of `at_most` and `at_least`."""
+
+    value: str
+    at_most: Annotated[float, Field(strict=False)] | None = None
+    at_least: Annotated[float, Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> GaugeSli:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("needs exactly one of at_most and at_least")
+        return self
+
+
 class FairnessSli(Strict):
     """Share of minutes in which the groups of an attribute differ by no more than the limit, over the last `over`.
 
@@ -114,6 +128,7 @@ class Sli(Strict):
     latency: LatencySli | None = None
     outcome: Literal["correct"] | None = None
     freshness: FreshnessSli | None = None
+    gauge: GaugeSli | None = None
     fairness: FairnessSli | None = None
     events: EventsSli | None = None
 
@@ -130,7 +145,7 @@ class Sli(Strict):
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"{name!r} is not an IANA time zone, such as Europe/Oslo or UTC") from error
     return name
 
@@ -182,7 +197,7 @@ class BurnRate(Strict):
     """Multi-window multi-burn-rate alerts, each of which can be turned `off` or given its own numbers.
 
     `min_events` and `min_bad_events` are the least a tier's long window must have seen; by default 10 and 3, and 1 for
-    windows of drift.
+    windows of drift. `for` is how long it must go on; the long window is wait enough.
     """
 
     page_quick: Tier | bool = True
@@ -191,6 +206,7 @@ class BurnRate(Strict):
     ticket_slow: Tier | bool = True
     min_events: Annotated[int, Field(ge=1)] | None = None
     min_bad_events: Annotated[int, Field(ge=1)] | None = None
+    for_: Duration = Field(default=0.0, alias="for")
 
 
 class Slo(Strict):
@@ -205,6 +221,7 @@ class Slo(Strict):
     alert: Alerting | None = None
     compatibility: Literal["sloth"] | None = None
     runbook: str | None = None
+    description: str = ""
 
     @property
     def budget(self) -> Decimal:
@@ -229,6 +246,7 @@ class ServiceSlo(Slo):
 
     service: Name
     owner: Name | None = None
+    labels: dict[LabelName, str] = {}
 
 
 class ServingMetrics(Strict):
@@ -253,8 +271,8 @@ def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | 
     taken = {"model", "slo", "owner", "severity", "alertname"} & set(slo.by)
     if taken:
         yield ("by",), f"every record carries {', '.join(sorted(taken))} already", "group by labels of the events"
-    if slo.by and slo.kind in ("freshness",):
-        yield ("by",), "a freshness is not grouped", "aggregate in its expression"
+    if slo.by and slo.kind == "freshness":
+        yield ("by",), "a freshness is not grouped", "aggregate in its expression, or use gauge"
     for name in ("page_quick", "page_slow", "ticket_quick", "ticket_slow"):
         tier = getattr(slo.burn_rate, name)
         if not isinstance(tier, Tier):
@@ -277,7 +295,7 @@ def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | 
 def _sloth_problems(slo: Slo) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     if not isinstance(slo.window, float) or slo.window not in (28 * DAY, 30 * DAY):
         yield ("window",), "Sloth has periods of 28d and 30d", "write one of them, or leave compatibility out"
-    if slo.kind in ("freshness", "fairness", "drift_free", "outcome"):
+    if slo.kind in ("freshness", "gauge", "fairness", "drift_free", "outcome"):
         yield ("sli",), f"Sloth's form has no {slo.kind}", "leave compatibility out"
     if slo.by:
         yield ("by",), "Sloth's form has no grouping", "leave compatibility out"

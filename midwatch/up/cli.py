@@ -19,6 +19,8 @@ app = typer.Typer(help="Run the whole plane on this machine, with a live view.",
 SETTLE_SECONDS = 14.0
 """Left of the duration after the traffic, so that alerts can resolve and everything is scraped."""
 ENDLESS_TRAFFIC = 3600.0
+LATE_SECONDS = 60.0
+"""How long past the duration a slow machine's traffic may take to end: what is cut off adds up to nothing."""
 COUNT_SECONDS = 15.0
 """How long Prometheus may take to have seen every prediction."""
 
@@ -121,15 +123,17 @@ def _watch(
     from midwatch.prometheus import QueryError
     from midwatch.up import figures
 
-    while deadline is None or time.monotonic() < deadline:
+    while True:
         running.processes.ensure_alive()
-        if traffic and traffic.has_ended() and deadline is None:
+        ended = traffic is None or traffic.has_ended()
+        late = -1.0 if deadline is None else time.monotonic() - deadline
+        if (deadline is None and traffic and ended) or late >= (0 if ended else LATE_SECONDS):
             return
         try:
             now = figures.ask(running.client, platform.models)
         except QueryError:
             now = None
-        left = None if deadline is None else deadline - time.monotonic()
+        left = None if deadline is None else max(0.0, -late)
         view.show(now, running.sink.alerts, traffic.progress if traffic else {}, left)
         time.sleep(0.5)
 

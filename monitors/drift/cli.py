@@ -76,7 +76,10 @@ def compare(
     except ValueError as error:
         raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
     with_rows = not set(chosen).isdisjoint(joint.METHODS)
-    with engines.opened(engine, current) as data, engines.progress("reading rows", data.rows) as step:
+    with (
+        engines.opened(engine, current) as data,
+        engines.progress("reading values", data.rows * len(fitted.features)) as step,
+    ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
     judgement = verdict.judge(
         fitted.features,

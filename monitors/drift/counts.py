@@ -46,7 +46,7 @@ class NumericGrid:
 
     def counter(self) -> Callable[[Floats], Counts]:
         """The same for many batches of values: what is prepared for that is prepared once, and takes memory."""
-        return partial(self._count, locate=_table(self.edges))
+        return partial(self._count, locate=_table(self.edges) if len(self.edges) else self._search)
 
     def places(self, values: Floats) -> Integers:
         """Cell of each value, -1 for NaN; shape (n,)."""
@@ -55,26 +55,24 @@ class NumericGrid:
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
             known = ~np.isnan(part)
-            places[start : start + CHUNK][known] = self._cells(part[known], locate)
+            places[start : start + CHUNK][known] = locate(part[known])
         return places
 
     def _locator(self, values: int) -> Locator:
-        """What finds the edge of each of so many values: a table of the edges pays for itself with many."""
-        return _table(self.edges) if values > len(self.edges) else self.edges.searchsorted
+        """What finds the cell of each of so many values: a table of the edges pays for itself with many."""
+        return _table(self.edges) if values > len(self.edges) > 0 else self._search
 
     def _count(self, values: Floats, locate: Locator) -> Counts:
         missing = int(np.isnan(values).sum())
         present = values[~np.isnan(values)] if missing else values
         cells = np.zeros(2 * len(self.edges) + 1, dtype=np.int64)
         for start in range(0, len(present), CHUNK):
-            cells += np.bincount(self._cells(present[start : start + CHUNK], locate), minlength=len(cells))
+            cells += np.bincount(locate(present[start : start + CHUNK]), minlength=len(cells))
         return Counts(cells=cells, missing=missing)
 
-    def _cells(self, part: Floats, locate: Locator) -> Any:
+    def _search(self, part: Floats) -> Any:
         """Cell of each value; without an edge all are in the one cell."""
-        if not len(self.edges):
-            return np.zeros(len(part), dtype=np.int32)
-        place = locate(part)
+        place = self.edges.searchsorted(part)
         return 2 * place + (self._padded[place] == part)
 
     @cached_property
@@ -82,38 +80,49 @@ class NumericGrid:
         return np.append(self.edges, np.nan)
 
 
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Values located at a time: what is needed for them stays in a core's cache."""
 
+BUCKETS_PER_EDGE = 8
+"""With as many hardly a bucket holds two edges, and the table still fits into a core's cache."""
 
 Locator = Callable[[Floats], Any]
+"""Gives the cell of each value; NaN is none."""
 
 
 def _table(edges: Floats) -> Locator:
-    """What `edges.searchsorted` does, for many values: uniform buckets hold one edge at most but for a few.
+    """What a search among the edges finds, for many values: uniform buckets hold one edge at most but for a few.
 
-    Two thirds quicker than sorting a million values, and exact: bucket numbers of values and edges are rounded alike.
+    A third of the time of sorting a million values, and exact: bucket numbers of values and edges are rounded alike, so
+    a value is beyond the edges of lower buckets, below those of higher ones, and compared with the one of its own.
     """
     finite = edges[np.isfinite(edges)]
     tail = len(finite) // 2000  # far values would make the buckets of all others wide
-    low, high = (finite[tail], finite[-1 - tail]) if len(finite) else (0.0, 1.0)
-    buckets = 4 * len(edges)
+    low, high = (float(finite[tail]), float(finite[-1 - tail])) if len(finite) else (0.0, 0.0)
+    buckets = BUCKETS_PER_EDGE * len(edges)
+    if not 0 < high - low < np.inf:
+        low = high = 0.0  # one bucket for all
     scale = buckets / (high - low) if high > low else 0.0
 
     def bucket(values: Floats) -> Any:
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.clip((values - low) * scale, 0, buckets - 1).astype(np.int32)
+        scaled = values.clip(low, high)
+        scaled -= low
+        scaled *= scale
+        return scaled.astype(np.intp)
 
-    first = np.concatenate(([0], np.cumsum(np.bincount(bucket(edges), minlength=buckets)))).astype(np.int32)
-    padded = np.append(edges, np.inf)
+    held = np.bincount(bucket(edges), minlength=buckets + 2)  # rounding can give one more than the last
+    first = (np.cumsum(held) - held).astype(np.int32)
+    first[held > 1] = -1  # searched among all edges
+    padded = np.append(edges, np.nan)  # equal to nothing, below nothing
 
     def locate(values: Floats) -> Any:
-        buckets_of = bucket(values)
-        begin = first[buckets_of]
-        edges_in = first[buckets_of + 1] - begin
-        place = begin + ((edges_in > 0) & (padded[begin] < values))
-        crowded = np.flatnonzero(edges_in > 1)
+        place = first[bucket(values)].astype(np.intp)
+        crowded = np.flatnonzero(place < 0)
         place[crowded] = edges.searchsorted(values[crowded])
+        edge = padded[place]
+        place *= 2
+        place += 2 * (edge < values)
+        place += edge == values
         return place
 
     return locate

@@ -57,14 +57,17 @@ class Embedding:
 
     def rows(self, columns: Mapping[str, Any]) -> Rows:
         """Vectors of the rows of columns; shape (n, width)."""
-        parts = []
-        for name, (centre, scale) in self.numeric.items():
-            scaled = (np.asarray(columns[name], dtype=np.float64) - centre) / scale
-            parts.append(np.nan_to_num(scaled.clip(-CLIP, CLIP))[:, None])
+        rows = np.empty((len(next(iter(columns.values()))), self.width), np.float32)
+        for place, (name, (centre, scale)) in enumerate(self.numeric.items()):
+            scaled = np.subtract(columns[name], centre, dtype=np.float64)
+            scaled /= scale
+            rows[:, place] = np.nan_to_num(scaled.clip(-CLIP, CLIP, out=scaled), copy=False)
+        place = len(self.numeric)
         for name, categories in self.categorical.items():
             places = CategoryGrid(categories=tuple(categories)).places(columns[name])
-            parts.append((places[:, None] == np.arange(len(categories))) / np.sqrt(2))
-        return np.concatenate(parts, axis=1).astype(np.float32)
+            rows[:, place : place + len(categories)] = (places[:, None] == np.arange(len(categories))) / np.sqrt(2)
+            place += len(categories)
+        return rows
 
 
 def _centre_and_scale(edges: Floats, counts: Counts) -> tuple[float, float]:

@@ -8,13 +8,15 @@ Kolmogorov-Smirnov test, so a window of outliers is seen and one without any is 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from monitors.drift import ks
-from monitors.drift.counts import Floats, NumericGrid
+from monitors.drift.counts import Counts, Floats, NumericGrid
 from monitors.drift.embedding import Rows
 from monitors.drift.result import Result
 
@@ -30,24 +32,38 @@ SUBSAMPLE = 256
 CHUNK = 8192
 
 
+@dataclass(frozen=True, kw_only=True)
+class Forest:
+    """Trees with the path length of their nodes, and the path lengths of the reference's other half on a grid."""
+
+    trees: Sequence[tuple[Any, Rows]]
+    grid: NumericGrid
+    before: Counts
+
+    def compare(self, window: Rows, *, inflation: float = 1.0) -> Result:
+        """KS distance of mean path lengths; shape (m, d)."""
+        return ks.compare(self.before, self.grid.count(_path_lengths(self.trees, window)), inflation)
+
+
+def grown(reference: Rows, *, seed: int = 0) -> Forest:
+    """Forest of a reference, for many windows; shape (n, d), n at least 2."""
+    from sklearn.ensemble import IsolationForest
+
+    rows = reference[::2]
+    forest = IsolationForest(n_estimators=TREES, max_samples=min(SUBSAMPLE, len(rows)), random_state=seed)
+    trees = [(one.tree_, _lengths(one.tree_)) for one in forest.fit(rows).estimators_]
+    before = _path_lengths(trees, reference[1::2])
+    grid = NumericGrid.fit(before)
+    return Forest(trees=trees, grid=grid, before=grid.count(before))
+
+
 def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
     """KS distance of mean path lengths; shapes (n, d) and (m, d)."""
     if min(len(reference), len(window)) < 2:
         return Result(
             statistic=0.0, p_value=1.0, effect=0.0, reference_size=len(reference), window_size=len(window)
         )  # fmt: skip
-    trees = _grown(reference[::2], seed)
-    before, now = _path_lengths(trees, reference[1::2]), _path_lengths(trees, window)
-    grid = NumericGrid.fit(before)
-    return ks.compare(grid.count(before), grid.count(now), inflation)
-
-
-def _grown(rows: Rows, seed: int) -> list[tuple[Any, Rows]]:
-    """Trees, each with the path length of its nodes."""
-    from sklearn.ensemble import IsolationForest
-
-    forest = IsolationForest(n_estimators=TREES, max_samples=min(SUBSAMPLE, len(rows)), random_state=seed)
-    return [(one.tree_, _lengths(one.tree_)) for one in forest.fit(rows).estimators_]
+    return grown(reference, seed=seed).compare(window, inflation=inflation)
 
 
 def _lengths(tree: Any) -> Rows:
@@ -64,7 +80,7 @@ def _lengths(tree: Any) -> Rows:
     return lengths
 
 
-def _path_lengths(trees: list[tuple[Any, Rows]], rows: Rows) -> Floats:
+def _path_lengths(trees: Sequence[tuple[Any, Rows]], rows: Rows) -> Floats:
     """Mean path length of each row over the trees, a thread per core."""
     rows = np.ascontiguousarray(rows)
 

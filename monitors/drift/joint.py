@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
@@ -41,8 +42,15 @@ class Joint:
 
     def compare(self, method: str, window: Rows) -> Result:
         """Result of a method; the window's vectors have shape (m, d)."""
+        if method == "isolation_forest" and min(len(self.rows), len(window)) > 1:
+            return self._forest.compare(window, inflation=self.inflation)
         found: Result = METHODS[method].compare(self.rows, window, inflation=self.inflation, seed=SEED)
         return found
+
+    @cached_property
+    def _forest(self) -> isolation_forest.Forest:
+        """Grown once: every window meets the same reference."""
+        return isolation_forest.grown(self.rows, seed=SEED)
 
     def floor(self, method: str) -> float:
         """Effect that a vote needs."""
@@ -74,10 +82,10 @@ def _calm(fitted: Joint, windows: list[Rows]) -> dict[str, float]:
     """Largest effects of the reference's own windows that differ from the whole by more than chance."""
     if not windows:
         return {}
-    few = fitted.rows[:: max(1, len(fitted.rows) // (2 * CALM_ROWS))]
+    few = replace(fitted, rows=fitted.rows[:: max(1, len(fitted.rows) // (2 * CALM_ROWS))])
     calm = {}
-    for name, method in METHODS.items():
-        results = [method.compare(few, window, inflation=fitted.inflation, seed=SEED) for window in windows]
+    for name in METHODS:
+        results = [few.compare(name, window) for window in windows]
         effects = (result.effect for result in results if result.p_value < BY_CHANCE / len(windows))
         calm[name] = max(effects, default=0.0)
     return calm

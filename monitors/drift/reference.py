@@ -125,21 +125,14 @@ class Reference:
     joint: joint.Joint
 
 
-def count(reference: Reference, columns: Mapping[str, Any], threads: int | None = None) -> dict[str, Counts]:
+def count(reference: Reference, columns: Mapping[str, Any]) -> dict[str, Counts]:
     """Counts of a window's columns (as `fit` takes them) by feature, on as many threads as there are cores."""
-    return count_batch({name: feature.grid.count for name, feature in reference.features.items()}, columns, threads)
-
-
-def count_batch(
-    counters: Mapping[str, Callable[[Any], Counts]], columns: Mapping[str, Any], threads: int | None = None
-) -> dict[str, Counts]:
-    """The same with a counter for each feature."""
 
     def one(name: str) -> Counts:
-        return counters[name](columns[name])
+        return reference.features[name].grid.count(columns[name])
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:  # numpy and Arrow let other threads run meanwhile
-        return dict(zip(counters, pool.map(one, counters), strict=True))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and Arrow let other threads run meanwhile
+        return dict(zip(reference.features, pool.map(one, reference.features), strict=True))
 
 
 def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_rows: int) -> Reference:

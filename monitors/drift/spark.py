@@ -168,7 +168,7 @@ class Spark:
                 vectors.append(np.frombuffer(part["rows"][1], np.float32).reshape(-1, embedding.width))
             for name, one in part.get("counts", {}).items():
                 counts[name] += _unpacked(one)
-        progress(self.rows)
+        progress(self.rows * len(wanted))
         order = np.argsort(np.concatenate(numbers))
         return table.Scanned(self.rows, counts, np.concatenate(vectors)[order] if with_rows else None)
 

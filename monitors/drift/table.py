@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +17,17 @@ from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
 from monitors.drift.counts import Counts, Integers
 from monitors.drift.embedding import Rows
-from monitors.drift.reference import Reference, count_batch
-from monitors.drift.source import Columns, Source
+from monitors.drift.reference import Reference
+from monitors.drift.source import Columns, Source, taken
 
 BATCH = 1 << 17
-"""Rows that are held at a time while a window is counted."""
+"""Values of a column that are held at a time while a window is counted."""
 
 WHOLE_ROWS = 1_000_000
 """Rows of a window that methods which look at whole rows are given; of more, a seeded sample."""
 
 Progress = Callable[[int], None]
-"""Is told how many rows were read."""
+"""Is told how many values were read."""
 
 
 @dataclass(frozen=True)
@@ -80,31 +82,52 @@ class Local:
         return int(column.null_count) == len(column)
 
     def scan(self, reference: Reference, *, with_rows: bool, progress: Progress) -> Scanned:
-        """The window that this table is, counted on a reference's cells."""
+        """The window that this table is, counted on a reference's cells; a column at a time on each core.
+
+        So memory holds a batch of a column or two, however wide the table is, and the sampled rows.
+        """
         wanted = {name: feature.kind for name, feature in reference.features.items()}
         self._ensure(wanted)
-        begun = 0
-        counts: dict[str, Counts] = {}
-        rows: list[Rows] = []
-        counters = {name: feature.grid.counter() for name, feature in reference.features.items()}
-        for batch in self._batches(wanted):
-            found = count_batch(counters, batch)
-            counts = {name: counts[name] + found[name] for name in found} if counts else found
-            size = len(next(iter(batch.values())))
-            if with_rows:
-                vectors = reference.joint.embedding.rows(batch)
-                rows.append(vectors[is_sampled(np.arange(begun, begun + size), self.rows)])
-            begun += size
-            progress(size)
-        return Scanned(self.rows, counts, np.concatenate(rows) if with_rows else None)
+        sampled = sampled_rows(self.rows) if with_rows else np.zeros(0, np.int64)
 
-    def _batches(self, wanted: Mapping[str, Feature]) -> Iterator[dict[str, Any]]:
+        def scanned(name: str) -> tuple[Counts, Any]:
+            count = reference.features[name].grid.counter()
+            counts, parts = [], []
+            for start, batch in self._batches(name, wanted[name]):
+                counts.append(count(batch))
+                if len(counts) > 1:
+                    counts = [counts[0] + counts[1]]
+                places = sampled[slice(*np.searchsorted(sampled, [start, start + len(batch)]))] - start
+                if with_rows:
+                    parts.append(taken(batch, places))
+                progress(len(batch))
+            return counts[0], joined(parts)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and Arrow let other threads run meanwhile
+            found = dict(zip(wanted, pool.map(scanned, wanted), strict=True))
+        rows = {name: column for name, (_, column) in found.items()}
+        return Scanned(
+            self.rows,
+            {name: counts for name, (counts, _) in found.items()},
+            reference.joint.embedding.rows(rows) if with_rows else None,
+        )
+
+    def _batches(self, name: str, kind: Feature) -> Iterator[tuple[int, Any]]:
+        """Parts of a column in order, each with the number of its first row."""
+        start = 0
         with self._readable():
-            for batch in self._data.to_batches(
-                columns=list(wanted), batch_size=BATCH, batch_readahead=1, fragment_readahead=1
-            ):
-                if batch.num_rows:
-                    yield {name: values(batch.column(name), kind) for name, kind in wanted.items()}
+            for part in self._parts(name):
+                for batch in part.to_batches(max_chunksize=BATCH):
+                    if batch.num_rows:
+                        yield start, values(batch.column(0), kind)
+                        start += batch.num_rows
+
+    def _parts(self, name: str) -> Iterator[Any]:
+        """A column as tables, one row group of a Parquet file after the other: a scan would read far ahead."""
+        for fragment in self._data.get_fragments():
+            pieces = fragment.split_by_row_group() if hasattr(fragment, "split_by_row_group") else [fragment]
+            for piece in pieces:
+                yield piece.to_table(schema=self._data.schema, columns=[name], use_threads=False)
 
 
 @dataclass(frozen=True)
@@ -153,6 +176,22 @@ def is_sampled(rows: Integers, total: int) -> NDArray[np.bool_]:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     return mixed < np.uint64(WHOLE_ROWS / total * 2**64)
+
+
+def sampled_rows(total: int) -> Integers:
+    """Numbers of the rows that are sampled, ascending."""
+    starts = range(0, total, BATCH)
+    parts = (np.arange(start, min(start + BATCH, total)) for start in starts)
+    return np.concatenate([part[is_sampled(part, total)] for part in parts])
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """One column of its parts: arrays, or Arrow arrays."""
+    import pyarrow as pa
+
+    if not parts or isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts) if parts else None
+    return pa.chunked_array([chunk for part in parts for chunk in getattr(part, "chunks", [part])])
 
 
 def kinds(schema: Any) -> dict[str, Feature]:

@@ -154,7 +154,8 @@ def _decide(said: Judgement, min_samples: int) -> tuple[Verdict, str]:
         return Verdict.INCONCLUSIVE, f"{said.samples} samples; {min_samples} are needed"
     if not said.findings and not odd:
         return Verdict.INCONCLUSIVE, "no feature has a value on both sides"
-    counted = f"{said.votes} votes, {said.needed} make drift"
+    methods = {finding.method for finding in said.findings}
+    counted = f"{said.votes} of {len(methods)} methods vote, {said.needed} make drift"
     if said.votes < said.needed and not odd:
         return Verdict.STABLE, counted
     worst: dict[str, str] = {}

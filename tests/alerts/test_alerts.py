@@ -12,7 +12,12 @@ from alerts import check, library, objectives, render, routes, ruleset
 from tests.conftest import need_program
 
 OFF = {"page_quick": False, "page_slow": False, "ticket_quick": False, "ticket_slow": False}
-DRIFT = {"reference": "r.npz", "window": "1m", "features": {"x": "numeric"}}
+DRIFT = {
+    "reference": "r.npz",
+    "window": "1m",
+    "features": {"x": "numeric"},
+    "retrain": {"webhook": {"url_file": "/run/secrets/url", "secret_file": "/run/secrets/key"}},
+}
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ inhibit_rules:
   - {source_matchers: [severity="page"], target_matchers: [severity=~"page|ticket"], equal: [slo]}
 time_intervals:
   - name: office
-    time_intervals: [{times: [{start_time: "08:00", end_time: "16:00"}], weekdays: ["monday:friday"], location: Europe/Oslo}]
+    time_intervals:
+      - {times: [{start_time: "08:00", end_time: "16:00"}], weekdays: ["monday:friday"], location: Europe/Oslo}
   - name: upgrade
     time_intervals: [{days_of_month: ["-1"], months: ["february"]}]
 """

@@ -64,6 +64,27 @@ def test_ks_on_a_coarse_grid_is_at_most_a_thousandth_less(name: str) -> None:
     assert made.counts.total == len(before)
 
 
+EDGES = {
+    "one": lambda one: np.zeros(1),
+    "infinite only": lambda one: np.array([-np.inf, np.inf]),
+    "further apart than a number": lambda one: np.array([-1e308, 1e308]),
+    "rounded": lambda one: one.normal(size=5000).round(2),
+    "heavy tails": lambda one: one.lognormal(sigma=4, size=3000),
+    "outliers": lambda one: np.append(one.normal(size=1000), [-1e300, 1e300, np.inf]),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_many_values_are_counted_as_one_by_one(name: str) -> None:
+    grid = counts.NumericGrid.fit(EDGES[name](source()))
+    beside = [np.nextafter(grid.edges, np.inf), np.nextafter(grid.edges, -np.inf)]
+    odd = [np.inf, -np.inf, 1e308, -1e308, 5e-324, 0.0]
+    values = np.concatenate([grid.edges, *beside, odd, source(2).normal(size=3000).round(2)])
+    by_one = sum((grid.count(np.array([value])).cells for value in values), start=np.zeros(1, np.int64))
+    assert (grid.counter()(values).cells == by_one).all()
+    assert (grid.count(np.tile(values, 3)).cells == 3 * by_one).all()
+
+
 def test_chi_squared_is_scipys_and_its_effect_is_cramers_v() -> None:
     table = np.array([[30, 40, 30], [10, 40, 50]])
     ours = chi2.compare(counts.Counts(cells=table[0]), counts.Counts(cells=table[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 from decimal import Decimal
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import parser as openmetrics
 
 from exporters import collector, events, exposition, journal, kserve
 from exporters.state import State, Totals
@@ -337,11 +339,15 @@ def test_a_reader_follows_over_segments_and_is_told_of_a_gap(tmp_path: Path) -> 
     store = Store(tmp_path, spec.Exporter())
     commit(store, [prediction("a")])
     first = list(journal.follow(tmp_path, journal.Position(0, 0)))
+    place = tmp_path / "drift" / "position.json"
+    place.parent.mkdir()
+    place.write_text(json.dumps({"segment": 1, "offset": first[-1].end.offset}))
     store.snapshot(NOW)
     commit(store, [prediction("b")])
     second = list(journal.follow(tmp_path, first[-1].end))
     assert len(first) == len(second) == 1
-    store.close(NOW, snapshot=lambda: False)
+    place.unlink()  # a segment is kept for a reader only
+    store.close(NOW)
     with pytest.raises(journal.GapError):
         list(journal.follow(tmp_path, journal.Position(1, 5)))
 
@@ -352,6 +358,24 @@ def test_the_exposition_is_what_the_client_library_writes(store: Store) -> None:
     registry = CollectorRegistry()
     registry.register(collector.StateCollector(lambda: view(store.state)))
     assert generate(store.state).encode() == generate_latest(registry)
+
+
+def test_a_latency_bucket_links_to_its_newest_trace_where_the_format_can(store: Store) -> None:
+    slow, newer = "a" * 32, "b" * 32
+    for number, (seconds, trace) in enumerate([(0.3, slow), (0.301, newer), (0.01, "not a trace"), (0.02, None)]):
+        commit(store, [prediction(str(number), duration_seconds=seconds, trace_id=trace)])
+    families = collector.families(view(store.state))
+    text = exposition.render(families, exposition.accepted(b"application/openmetrics-text;version=1.0.0,text/plain"))
+    parsed = {family.name: family for family in openmetrics.text_string_to_metric_families(text.decode())}
+    assert set(parsed) == {family.name for family in families}
+    linked = [sample for sample in parsed["ml_request_duration_seconds"].samples if sample.exemplar]
+    assert [(one.labels["le"], one.exemplar.labels, one.exemplar.value) for one in linked] == [
+        ("0.5", {"trace_id": newer}, 0.301)
+    ]
+    assert newer not in generate(store.state)
+    assert exposition.accepted(b"text/plain") == exposition.CONTENT_TYPE
+    restored = msgspec.msgpack.decode(store.state.totals(), type=Totals)
+    assert restored.series[0].exemplars == store.state.version_series["fraud", "v1"].exemplars
 
 
 def test_two_exporters_add_up_when_clients_send_by_id(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Proofs that alerts work: a promtool test with series that fire an alert in time, one under which it stays silent."""

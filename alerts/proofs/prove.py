@@ -1,0 +1,203 @@
+"""Proving every alert of a platform: fired in time and silent by promtool, and at the right receiver by its route."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from alerts import amconfig, inventory, objectives, routes, routing, yamlfile
+from alerts.inventory import Entry
+from alerts.lint import expressions
+from alerts.proofs import burning, case, search
+from alerts.proofs.case import Case
+from alerts.proofs.series import NoInstanceError
+from midwatch.spec import model as spec
+from midwatch.spec.rules import Proof
+from midwatch.spec.slo import Severity
+from midwatch.spec.values import parse_duration
+
+
+class Outcome(StrEnum):
+    """What is known of an alert."""
+
+    PROVEN = "proven"
+    FAILED = "failed"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proved:
+    """An alert, what came of its proof, and why; `within` is the stated time in seconds, `test` the promtool test."""
+
+    alert: str
+    outcome: Outcome
+    reason: str = ""
+    within: float | None = None
+    receivers: tuple[str, ...] = ()
+    file: str = ""
+    test: str = ""
+    rules: str = ""
+
+
+Told = Callable[[Proved], None]
+
+
+def chosen(platform: spec.Platform, names: Sequence[str] = ()) -> list[Entry]:
+    """Alerts to prove: those of some names, or all."""
+    return [entry for entry in inventory.entries(platform) if not names or entry.made.name in names]
+
+
+def prove(platform: spec.Platform, names: Sequence[str] = (), told: Told = lambda _: None) -> list[Proved]:
+    """Prove alerts; `told` hears of each as it is done. MissingProgramError when promtool is not there."""
+    case.ensure_promtool()
+    text = yamlfile.dump(routes.alertmanager(platform))
+    config = amconfig.parse(text, "alertmanager/alertmanager.yml")
+    entries = chosen(platform, names)
+    with_amtool = _amtool(text, [entry.labels for entry in entries])
+
+    def one(entry: Entry) -> Proved:
+        found = _proved(platform, config, entry, with_amtool)
+        told(found)
+        return found
+
+    with case.workers() as pool:
+        return list(pool.map(one, entries))
+
+
+def _proved(platform: spec.Platform, config: amconfig.Config, entry: Entry, with_amtool: Mapping[str, str]) -> Proved:
+    receivers = tuple(routing.receivers(config, entry.labels))
+    name = _file_name(entry)
+    if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
+        return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
+    try:
+        cases, within = _cases(entry)
+    except (NoInstanceError, search.NotFoundError) as error:
+        return Proved(alert=entry.title, outcome=Outcome.UNPROVEN, reason=str(error), receivers=receivers, file=name)
+    group = {"name": "proof", "rules": _needed(entry)}
+    failed, said = case.failures(group, cases)
+    return Proved(
+        alert=entry.title,
+        outcome=Outcome.FAILED if failed else Outcome.PROVEN,
+        reason=_explained(failed, said, within) if failed else "",
+        within=within,
+        receivers=receivers,
+        file=name,
+        test=case.test_file(f"{name}.rules.yml", cases),
+        rules=yamlfile.dump({"groups": [group]}),
+    )
+
+
+def _file_name(entry: Entry) -> str:
+    return "-".join(entry.title.replace(".", "-").split()).lower()
+
+
+def _explained(failed: set[int], said: str, within: float) -> str:
+    if -1 in failed:
+        return " ".join(said.split())[-400:]
+    what = f"it does not fire within {within:g} s" if 0 in failed else "it fires though all is well"
+    return f"{what} (promtool)"
+
+
+# Cases -------------------------------------------------------------------------------------------------------------
+
+
+def _needed(entry: Entry) -> list[dict[str, Any]]:
+    """The alert, and of its objective's rules those it reads, and those they read, in their order."""
+    if entry.target is None or entry.direct:
+        return [entry.rule]
+    wanted, kept = _read(entry.rule), [entry.rule]
+    for rule in reversed([one for one in objectives.group(entry.target)["rules"] if "record" in one]):
+        if rule["record"] in wanted:
+            wanted |= _read(rule)
+            kept.insert(0, rule)
+    return kept
+
+
+def _read(rule: Mapping[str, Any]) -> set[str]:
+    return {selector.metric for selector in expressions.selectors(expressions.parse(rule["expr"]))}
+
+
+def _cases(entry: Entry) -> tuple[list[Case], float]:
+    if entry.target is not None and entry.direct is not None:
+        return burning.direct_cases(entry.target, entry.direct, entry.made.name)
+    if entry.target is not None:
+        return burning.cases(entry.target, Severity(entry.rule["labels"]["severity"]), entry.made.name)
+    if entry.made.proof is not None:
+        return _written(entry, entry.made.proof)
+    return search.cases(entry.rule, parse_duration(entry.rule["for"]))
+
+
+def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
+    """Cases of a proof that is written beside the alert."""
+    severity = entry.rule["labels"]["severity"]
+    make = partial(Case, interval=proof.interval, evaluation=proof.interval, alert=entry.made.name, severity=severity)
+    at = -(-proof.within // proof.interval) * proof.interval
+    return [make(series=proof.fires, fires_at=[at]), make(series=proof.silent, silent_at=[at])], proof.within
+
+
+# Routes ------------------------------------------------------------------------------------------------------------
+
+
+def _route_problem(
+    platform: spec.Platform, config: amconfig.Config, entry: Entry, receivers: Sequence[str],
+    with_amtool: Mapping[str, str],
+) -> str:  # fmt: skip
+    """Why an alert does not reach whom it should, or an empty text."""
+    labels = entry.labels
+    wanted = _wanted(labels)
+    if list(receivers) != [wanted]:
+        return f"it is routed to {', '.join(receivers)}, not to {wanted}"
+    if wanted == routes.NOBODY:
+        return "a receiver that must reach nobody has an integration" if config.integrations(wanted) else ""
+    if not config.integrations(wanted):
+        return f"{wanted} has no integration"
+    said = with_amtool.get(_key(labels))
+    if said is not None and said != wanted:
+        return f"amtool routes it to {said}, not to {wanted}"
+    return "" if labels.get("owner") in platform.owners else "nobody owns it"
+
+
+def _wanted(labels: Mapping[str, str]) -> str:
+    if labels["severity"] == "none":
+        return routes.NOBODY
+    return f"{labels['owner']}-{labels['severity']}" if "owner" in labels else "an owner"
+
+
+def _key(labels: Mapping[str, str]) -> str:
+    """What routes look at."""
+    return " ".join(f"{name}={labels.get(name, '')}" for name in ("alertname", "owner", "severity"))
+
+
+def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Receiver by amtool for one alert of each owner and severity; nothing without amtool, or with a newer file."""
+    if shutil.which("amtool") is None:
+        return {}
+    first: dict[tuple[str, str], Mapping[str, str]] = {}
+    for labels in alerts:
+        first.setdefault((labels.get("owner", ""), labels["severity"]), labels)
+    found: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="midwatch-routes-") as name:
+        file = Path(name) / "alertmanager.yml"
+        file.write_text(text, encoding="utf-8")
+        for labels in first.values():
+            words = [f'{label}="{value}"' for label, value in labels.items()]
+            command = ["amtool", "config", "routes", "test", f"--config.file={file}", *words]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if not done.returncode:
+                found[_key(labels)] = done.stdout.strip()
+    return found
+
+
+def as_document(proved: Proved) -> dict[str, Any]:
+    """One line of the JSON document."""
+    return {
+        "alert": proved.alert, "outcome": proved.outcome.value, "reason": proved.reason,
+        "within_seconds": proved.within, "receivers": list(proved.receivers), "test": proved.file,
+    }  # fmt: skip

@@ -1,0 +1,219 @@
+"""Mistakes in routes and rules, each found by its id, and nothing found where there is none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts import amconfig
+from alerts.lint import everything, finding, rules
+from tests.conftest import need_program
+
+GOOD = """
+route:
+  receiver: chat
+  group_by: [alertname]
+  routes:
+    - {matchers: ['alertname="Watchdog"'], receiver: nobody}
+    - {matchers: ['severity="page"'], receiver: phone}
+    - {matchers: ['severity="ticket"'], receiver: chat, active_time_intervals: [office]}
+receivers:
+  - name: nobody
+  - name: phone
+    pagerduty_configs: [{routing_key_file: key}]
+  - name: chat
+    slack_configs: [{api_url_file: key, channel: '#x', title: '{{ .CommonLabels.alertname | toUpper }}'}]
+inhibit_rules:
+  - {source_matchers: ['severity="page"', 'slo!=""'], target_matchers: ['severity="ticket"', 'slo!=""'], equal: [slo]}
+time_intervals:
+  - name: office
+    time_intervals: [{times: [{start_time: '08:00', end_time: '16:00'}]}]
+"""
+ALERTS = [
+    {"alertname": "A", "severity": "page", "slo": "a"},
+    {"alertname": "B", "severity": "ticket", "slo": "a"},
+    {"alertname": "Watchdog", "severity": "none"},
+]
+
+WHOLE_DAY = {"start_time": "00:00", "end_time": "24:00"}
+BREAKS: dict[str, Any] = {
+    "route-unreachable": [
+        lambda c: c["route"]["routes"].insert(0, {"receiver": "chat"}),
+        lambda c: c["route"]["routes"].append({"matchers": ['severity="page"', 'team="x"'], "receiver": "chat"}),
+        lambda c: c["route"]["routes"][1].update(routes=[{"matchers": ['severity="ticket"'], "receiver": "chat"}]),
+        lambda c: c["route"]["routes"].append({"matchers": ['a="1"', 'a!="1"'], "receiver": "chat"}),
+        lambda c: c["route"]["routes"].append({"matchers": ['a="1"', 'a=~"2|3"'], "receiver": "chat"}),
+    ],
+    "receiver-silent": [lambda c: c["receivers"][1].pop("pagerduty_configs")],
+    "receiver-unused": [lambda c: c["receivers"].append({"name": "x", "webhook_configs": [{"url_file": "key"}]})],
+    "receiver-unknown-integration": [lambda c: c["receivers"][1].update(pigeon_configs=[{}])],
+    "inhibit-without-equal": [lambda c: c["inhibit_rules"][0].pop("equal")],
+    "inhibit-equal-unknown": [lambda c: c["inhibit_rules"][0]["equal"].append("cluster")],
+    "inhibit-through-missing-label": [
+        lambda c: c["inhibit_rules"][0].update(
+            source_matchers=['severity="page"'], target_matchers=['severity="ticket"']
+        )
+    ],
+    "inhibit-itself": [
+        lambda c: c["inhibit_rules"][0].update(target_matchers=c["inhibit_rules"][0]["source_matchers"])
+    ],
+    "inhibit-mutual": [
+        lambda c: c["inhibit_rules"].append(
+            {"source_matchers": c["inhibit_rules"][0]["target_matchers"],
+             "target_matchers": c["inhibit_rules"][0]["source_matchers"], "equal": ["slo"]}
+        )
+    ],
+    "inhibit-empty-source": [lambda c: c["inhibit_rules"][0].update(source_matchers=[])],
+    "interval-always": [
+        lambda c: (c["time_intervals"].append({"name": "z", "time_intervals": [{"times": [WHOLE_DAY]}]}),
+                   c["route"]["routes"][1].update(mute_time_intervals=["z"]))
+    ],
+    "interval-unused": [lambda c: c["route"]["routes"][2].pop("active_time_intervals")],
+    "interval-active-and-muted": [lambda c: c["route"]["routes"][2].update(mute_time_intervals=["office"])],
+    "repeat-below-group": [lambda c: c["route"].update(repeat_interval="1m", group_interval="5m")],
+    "group-by-unknown": [lambda c: c["route"].update(group_by=["alertname", "clutser"])],
+    "secret-in-clear": [lambda c: c["receivers"][2]["slack_configs"][0].update(api_url="https://hooks/x")],
+    "secret-missing": [lambda c: c["receivers"][1]["pagerduty_configs"][0].update(routing_key_file="gone")],
+    "template-missing": [lambda c: c.update(templates=["nothing/*.tmpl"])],
+    "template-unknown-function": [
+        lambda c: c["receivers"][2]["slack_configs"][0].update(title="{{ .Status | shout }}"),
+        lambda c: c["receivers"][2]["slack_configs"][0].update(title="{{ trimSpace .Status }}"),
+    ],
+    "deprecated-key": [
+        lambda c: c["route"]["routes"][1].update(match={"severity": "page"}),
+        lambda c: c["inhibit_rules"][0].update(source_match={"severity": "page"}),
+        lambda c: c.update(mute_time_intervals=[]),
+    ],
+    "feature-too-new": [
+        lambda c: c["receivers"][1].update(msteams_configs=[{"webhook_url_file": "key"}]),
+        lambda c: c["inhibit_rules"][0].update(name="x"),
+        lambda c: c["route"]["routes"][1].update(matchers=['"ünï"="x"', 'severity="page"']),
+    ],
+    "matcher-double-equals": [lambda c: c["route"]["routes"][1].update(matchers=["severity==page", 'severity!="x"'])],
+    "severity-unrouted": [lambda c: c["route"]["routes"].pop(2)],
+    "watchdog-at-person": [lambda c: c["route"]["routes"].pop(0)],
+    "alert-at-default": [lambda c: c["route"]["routes"].pop(1)],
+}  # fmt: skip
+
+
+def found(document: dict, folder: Path) -> dict[str, finding.Finding]:
+    (folder / "key").write_text("secret")
+    file = folder / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(document, allow_unicode=True))
+    config = amconfig.load(file)
+    context = finding.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
+    return {one.id: one for one in finding.run(everything.CHECKS, context)}
+
+
+def test_a_good_configuration_has_no_finding(tmp_path: Path) -> None:
+    assert found(yaml.safe_load(GOOD), tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, number) for name, breaks in BREAKS.items() for number in range(len(breaks))]
+)
+def test_each_mistake_is_found_with_its_place_and_a_remedy(name: str, number: int, tmp_path: Path) -> None:
+    document = yaml.safe_load(GOOD)
+    BREAKS[name][number](document)
+    findings = found(document, tmp_path)
+    assert name in findings, findings
+    assert findings[name].line
+    assert findings[name].remedy
+
+
+def test_every_check_has_a_mistake_that_it_finds() -> None:
+    assert set(BREAKS) == set(everything.CHECKS)
+
+
+def test_what_amtool_accepts_is_still_looked_at(tmp_path: Path) -> None:
+    """The broken configurations are loaded by the real amtool, which says nothing of most."""
+    amtool = need_program("amtool")
+    document = yaml.safe_load(GOOD)
+    BREAKS["route-unreachable"][0](document)
+    BREAKS["inhibit-without-equal"][0](document)
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(document))
+    (tmp_path / "key").write_text("x")
+    done = subprocess.run([amtool, "check-config", "a.yml"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+RULES = {
+    "metric-unknown": {"expr": "ml_request_total > 1"},
+    "label-unknown": {"expr": 'rate(ml_requests_total{modell="m"}[5m]) > 1'},
+    "counter-without-rate": {"expr": "ml_requests_total > 100"},
+    "range-expensive": {"expr": "increase(ml_requests_total[30d]) > 1"},
+    "owner-missing": {"owner": None},
+    "runbook-missing": {"runbook": None},
+    "alert-unrouted": {"owner": None},
+}
+
+
+def platform_with(document: dict, folder: Path, **changes: Any) -> Path:
+    rule = {"alert": "QueueLong", "expr": "queue_length > 100", "severity": "page", "owner": "ml", "summary": "s",
+            "runbook": "https://x"} | changes  # fmt: skip
+    (folder / "r.yaml").write_text(yaml.safe_dump({"alerts": [{k: v for k, v in rule.items() if v is not None}]}))
+    (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["*r.yaml"]}, sort_keys=False))
+    return folder / "platform.yaml"
+
+
+def look(file: Path, live: set[str] | None = None) -> everything.Looked:
+    return everything.look_at(file, None, None, live=live, secrets=False)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_mistakes_of_a_teams_rule_are_found_in_its_own_file(name: str, make_document, tmp_path: Path) -> None:
+    good = look(platform_with(make_document(), tmp_path))
+    assert (good.findings, "queue_length" in good.unjudged) == ([], True)
+    findings = {one.id: one for one in look(platform_with(make_document(), tmp_path, **RULES[name])).findings}
+    assert name in findings
+    assert findings[name].file.endswith("r.yaml")
+    assert findings[name].line
+
+
+def test_every_rule_check_has_a_mistake_that_it_finds() -> None:
+    assert set(rules.CHECKS) == {*RULES, "record-unused"}
+
+
+def test_a_live_prometheus_tells_which_metrics_are_there(make_document, tmp_path: Path) -> None:
+    looked = look(platform_with(make_document(), tmp_path), live={"up"})
+    messages = [one.message for one in looked.findings if one.id == "metric-unknown"]
+    assert "QueueLong: Prometheus has no metric 'queue_length'" in messages
+    assert looked.unjudged == []
+
+
+def test_a_record_that_nothing_reads_is_found(make_platform, load_text) -> None:
+    platform = make_platform()
+    groups = [{"name": "g", "rules": [{"record": "a:b:c", "expr": "up"}, {"alert": "A", "expr": "x:y:z > 1"}]}]
+    looked = rules.Rules(document=amconfig.parse(GOOD, "a").document, alerts=[], groups=groups)
+    assert platform
+    assert [one.id for one in rules.run(looked)] == ["record-unused"]
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "midwatch.cli", "alerts", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_lists_findings_of_any_configuration_and_its_codes_say_which(tmp_path: Path) -> None:
+    document = yaml.safe_load(GOOD)
+    (tmp_path / "key").write_text("x")
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(document))
+    assert command("check", "--alertmanager", str(file), "--alertmanager-version", "0.25").returncode == 0
+    BREAKS["inhibit-without-equal"][0](document)
+    file.write_text(yaml.safe_dump(document))
+    done = command("check", "--alertmanager", str(file), "--json")
+    assert done.returncode == 1
+    assert [one["id"] for one in json.loads(done.stdout)["findings"]] == ["inhibit-without-equal"]
+    file.write_text("route: [")
+    done = command("check", "--alertmanager", str(file))
+    assert (done.returncode, "not YAML" in done.stderr, "Traceback" in done.stderr) == (2, True, False)

@@ -1,0 +1,176 @@
+"""Proofs: every alert fires in time and is silent otherwise, and what cannot be proven is said."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts import inventory, library
+from alerts.lint import expressions
+from alerts.proofs import prove, search, series
+from midwatch.spec import load
+from tests.conftest import need_program
+
+DRIFT = {"reference": "r.npz", "window": "1h", "features": {"x": "numeric"},
+         "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}}}  # fmt: skip
+EVENTS = {
+    "bad": 'sum(rate(http_requests_total{code=~"5.."}[{window}]))',
+    "total": "sum(rate(http_requests_total[{window}]))",
+}
+SLOS = [
+    {"name": "availability", "sli": "availability", "objective": "99.9%", "alert": {}},
+    {"name": "by-version", "sli": "availability", "objective": "99.9%", "by": ["version"], "window": "7d"},
+    {"name": "latency", "sli": {"latency": {"threshold": "250ms"}}, "objective": "99%", "alert": {"severity": "ticket"},
+     "window": {"calendar": "month", "time_zone": "Europe/Oslo"}},
+    {"name": "accuracy", "sli": {"outcome": "correct"}, "objective": "75%", "window": "90d", "alert": {"over": "1h"}},
+    {"name": "drift", "sli": "drift_free", "objective": "95%"},
+    {"name": "fair", "objective": "99%",
+     "sli": {"fairness": {"attribute": "country", "metric": "equal_opportunity_difference", "limit": "10%"}}},
+    {"name": "fresh", "sli": {"freshness": {"timestamp": "feature_time", "limit": "2h"}}, "objective": "99%"},
+    {"name": "depth", "sli": {"gauge": {"value": "max(queue_depth)", "at_most": 100}}, "objective": "99%"},
+    {"name": "old", "sli": "availability", "objective": "99.9%", "compatibility": "sloth"},
+    {"name": "day", "sli": "availability", "objective": "99.9%", "window": "1d"},
+]  # fmt: skip
+SERVERS = [
+    {"name": "k", "serving": "kserve"}, {"name": "t", "serving": "triton"}, {"name": "v", "serving": "vllm"},
+    {"name": "s", "serving": "seldon"},
+    {"name": "c", "serving": "custom", "serving_metrics": {
+        "requests": 'reqs_total{app="c"}', "failures": 'reqs_total{app="c",code!="ok"}', "duration": 'took_ms{app="c"}',
+        "duration_unit": "ms"}},
+]  # fmt: skip
+LATENCY = {"name": "latency", "sli": {"latency": {"threshold": "1s"}}, "objective": "99%"}
+ONLY_PAGE = {"burn_rate": {"ticket_quick": False, "ticket_slow": False, "page_slow": False}}
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> dict[str, prove.Proved]:
+    """Proofs of a platform with every kind of objective, every profile and every shipped alert."""
+    need_program("promtool")
+    from tests.conftest import platform_document
+
+    folder = tmp_path_factory.mktemp("platform")
+    document = platform_document()
+    document["models"][0] |= {"drift": DRIFT, "slos": SLOS}
+    for server in SERVERS:
+        slos = [{"name": "availability", "sli": "availability", "objective": "99.9%", **ONLY_PAGE}]
+        slos += [] if server["serving"] == "triton" else [LATENCY | ONLY_PAGE]
+        document["models"].append({"owner": "ml", "task": "regression", "slos": slos, **server})
+    objective = {"name": "ok", "service": "shop", "objective": "99.5%", "sli": {"events": EVENTS}}
+    (folder / "r.yaml").write_text(yaml.safe_dump({"owner": "ml", "objectives": [objective]}))
+    (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["r.yaml"]}, sort_keys=False))
+    platform = load.load_platform(folder / "platform.yaml")
+    return {one.alert: one for one in prove.prove(platform)} | {"": len(list(inventory.entries(platform)))}  # type: ignore[dict-item]
+
+
+def test_every_alert_that_is_shipped_or_generated_is_proven(everything) -> None:
+    number = everything.pop("")
+    assert len(everything) == number, "every alert has a name of its own"
+    unproven = {name: one.reason for name, one in everything.items() if one.outcome is not prove.Outcome.PROVEN}
+    assert unproven == {}
+    shipped = {rule.alert for rule in library.shipped()}
+    assert shipped <= {name.split()[0] for name in everything}
+
+
+def test_a_total_outage_of_a_standard_objective_is_stated_to_page_within_two_minutes(everything) -> None:
+    assert everything["ErrorBudgetBurn page fraud availability"].within <= 120
+
+
+@pytest.mark.parametrize(
+    ("expr", "wait"),
+    [
+        ("queue_length > 100", 300.0),
+        ("rate(errors_total[5m]) > 2", 0.0),
+        ('sum by (job) (rate(errors_total{code=~"5.."}[5m])) / sum by (job) (rate(requests_total[5m])) > 0.05', 60.0),
+        ("absent(heartbeat)", 0.0),
+        ('up{job="x"} == 0', 60.0),
+        ("temperature < -40", 0.0),
+        ("free_bytes / size_bytes < 0.1", 0.0),
+        ("time() - last_success_timestamp_seconds > 3600", 0.0),
+    ],
+)
+def test_simple_expressions_prove_themselves(expr: str, wait: float) -> None:
+    need_program("promtool")
+    rule = {"alert": "A", "expr": expr, "for": f"{wait:g}s", "labels": {"severity": "page"}}
+    cases, within = search.cases(rule, wait)
+    assert len(cases) == 2
+    assert within >= wait
+    assert cases[0].series != cases[1].series
+
+
+@pytest.mark.parametrize("expr", ["a + b + c + d + e > 1000", "vector(0) > 1", "up{"])
+def test_an_expression_that_trying_does_not_decide_is_unproven(expr: str) -> None:
+    need_program("promtool")
+    with pytest.raises(search.NotFoundError):
+        search.cases({"alert": "A", "expr": expr, "for": "0s", "labels": {"severity": "page"}}, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a{b="c"}', 'a{b="c"}'),
+        ('a{b=~"5..|x"}', 'a{b="500"}'),
+        ('a{b!="g"}', 'a{b="ok"}'),
+        ('a{b=~"[a-c]+",c!~"x.*"}', 'a{b="a",c="g"}'),
+    ],
+)
+def test_a_series_is_made_that_a_selector_finds(text: str, found: str) -> None:
+    (selector,) = expressions.selectors(expressions.parse(text))
+    assert series.instance(selector) == found
+
+
+def platform_file(folder: Path, document: dict, rule: dict[str, Any]) -> Path:
+    document["models"][0]["slos"] = []
+    whole = {"alert": "Mine", "severity": "page", "owner": "ml", "summary": "s"} | rule
+    (folder / "r.yaml").write_text(yaml.safe_dump({"alerts": [whole]}))
+    (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["r.yaml"]}, sort_keys=False))
+    return folder / "platform.yaml"
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    whole = [
+        sys.executable,
+        "-m",
+        "midwatch.cli",
+        "alerts",
+        "prove",
+        "--json",
+        "--alert",
+        "Mine",
+        "--alert",
+        "DriftJudgeDown",
+        "-f",
+        *words,
+    ]
+    return subprocess.run(whole, capture_output=True, text=True, check=False)
+
+
+def test_what_has_no_proof_is_listed_and_fails_when_strict(make_document, tmp_path: Path) -> None:
+    need_program("promtool")
+    file = platform_file(tmp_path, make_document(), {"expr": "a + b + c + d + e > 1000"})
+    done = command(str(file), "-o", str(tmp_path / "tests"))
+    assert (done.returncode, command(str(file), "--strict").returncode) == (3, 1)
+    document = json.loads(done.stdout)
+    (mine,) = (one for one in document["alerts"] if one["alert"].startswith("Mine"))
+    assert (mine["outcome"], "write a proof" in mine["reason"], document["unproven"]) == ("unproven", True, 1)
+    tests = sorted((tmp_path / "tests").glob("*.test.yml"))
+    assert len(tests) == document["proven"]
+    done = subprocess.run(["promtool", "test", "rules", *map(str, tests[:3])], cwd=tmp_path / "tests", check=False)
+    assert done.returncode == 0, "the written tests run by themselves"
+
+
+def test_a_written_proof_counts_and_one_that_is_wrong_fails(make_document, tmp_path: Path) -> None:
+    need_program("promtool")
+    proof = {"fires": {"a": "2000x20"}, "silent": {"a": "1x20"}, "within": "1m"}
+    expr = "sum(a) + sum(b or vector(0)) + sum(c or vector(0)) + sum(d or vector(0)) + sum(e or vector(0)) > 1000"
+    file = platform_file(tmp_path, make_document(), {"expr": expr, "proof": proof})
+    assert command(str(file)).returncode == 0
+    proof["fires"] = {"a": "1x20"}
+    done = command(str(platform_file(tmp_path, make_document(), {"expr": expr, "proof": proof})))
+    assert done.returncode == 1
+    assert "does not fire within 60 s" in done.stdout

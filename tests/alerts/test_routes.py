@@ -1,0 +1,208 @@
+"""Whole configurations: every channel by version, hours, maintenance, inheritance, inhibitions, and for the cluster."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alerts import amconfig, cluster, render, routes, routing, yamlfile
+from midwatch.errors import InvalidInputError
+from midwatch.spec.channels import Channel
+from tests.conftest import need_program
+
+CHANNELS = {
+    "discord": ({"webhook_url_file": "/s"}, (0, 28)),
+    "email": ({"to": "a@b.c", "from": "d@b.c", "smarthost": "b.c:25", "auth_password_file": "/s"}, (0, 25)),
+    "incidentio": ({"url": "https://a/", "alert_source_token_file": "/s"}, (0, 29)),
+    "jira": ({"api_url": "https://a/", "project": "P", "issue_type": "Bug", "username": "u", "password_file": "/s"},
+             (0, 28)),
+    "mattermost": ({"webhook_url_file": "/s"}, (0, 30)),
+    "msteams": ({"webhook_url_file": "/s"}, (0, 28)),
+    "msteamsv2": ({"webhook_url_file": "/s"}, (0, 28)),
+    "opsgenie": ({"api_key_file": "/s", "priority": "P1"}, (0, 25)),
+    "pagerduty": ({"routing_key_file": "/s"}, (0, 25)),
+    "pushover": ({"user_key_file": "/s", "token_file": "/s"}, (0, 26)),
+    "rocketchat": ({"api_url": "https://a/", "token_id_file": "/s", "token_file": "/s"}, (0, 28)),
+    "slack": ({"api_url_file": "/s", "channel": "#x"}, (0, 25)),
+    "sns": ({"topic_arn": "arn:aws:sns:us-east-1:1:t", "region": "us-east-1"}, (0, 25)),
+    "telegram": ({"bot_token_file": "/s", "chat_id": 1}, (0, 26)),
+    "victorops": ({"api_key_file": "/s", "routing_key": "k"}, (0, 25)),
+    "webex": ({"room_id": "r", "token_file": "/s"}, (0, 25)),
+    "webhook": ({"url_file": "/s"}, (0, 26)),
+    "wechat": ({"api_secret_file": "/s", "corp_id": "c", "agent_id": "1"}, (0, 31)),
+}  # fmt: skip
+
+
+def document(kind: str, version: str, make_platform) -> dict:
+    channels = {"oncall": {kind: CHANNELS[kind][0]}, "chat": {"webhook": {"url": "http://127.0.0.1:1/x"}}}
+    return routes.alertmanager(make_platform(channels=channels, alertmanager={"version": version}))
+
+
+def test_there_is_a_channel_for_every_integration() -> None:
+    assert set(CHANNELS) == set(Channel.model_fields)
+
+
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_a_channel_is_written_from_its_version_on_and_refused_before(kind: str, make_platform) -> None:
+    since = CHANNELS[kind][1]
+    made = document(kind, f"0.{since[1]}", make_platform)
+    (receiver,) = (one for one in made["receivers"] if one["name"] == "ml-page")
+    assert f"{kind}_configs" in receiver
+    if since > (0, 25):
+        with pytest.raises(InvalidInputError, match=f"0.{since[1]} has it"):
+            document(kind, f"0.{since[1] - 1}", make_platform)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, since) in CHANNELS.items() if since == (0, 25)])
+def test_the_installed_amtool_takes_what_it_should_know(kind: str, make_platform, tmp_path: Path) -> None:
+    amtool = need_program("amtool")
+    (tmp_path / "a.yml").write_text(yamlfile.dump(document(kind, "0.25", make_platform)))
+    done = subprocess.run([amtool, "check-config", "a.yml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_version_that_the_file_states_refuses_what_it_lacks_with_the_line(load_text, make_document) -> None:
+    text = yaml.safe_dump(
+        make_document(
+            alertmanager={"version": "0.25"},
+            channels={"oncall": {"discord": {"webhook_url_file": "/s"}}, "chat": {"webhook": {"url": "http://a/"}}},
+        )
+    )
+    with pytest.raises(
+        InvalidInputError, match=r"platform.yaml:\d+: channels.oncall: Alertmanager 0.25 has no discord"
+    ):
+        load_text(text)
+    with pytest.raises(InvalidInputError, match="not a version"):
+        load_text(text.replace("'0.25'", "newest"))
+
+
+PLATFORM = {
+    "owners": {
+        "base": {"page": ["oncall"], "ticket": ["chat"], "ticket_hours": "office"},
+        "ml": {"extends": "base", "ticket": ["oncall", "chat"]},
+    },
+    "time_intervals": {
+        "office": {"time_zone": "Europe/Oslo", "weekdays": ["monday:friday"],
+                   "times": [{"from": "08:00", "to": "16:00"}]},
+        "nights": {"times": [{"from": "22:00", "to": "06:00"}], "weekdays": ["friday:saturday"]},
+    },
+    "maintenance": [
+        {"name": "move", "from": "2026-12-31T22:00:00+01:00", "to": "2027-01-02T03:30:00+01:00",
+         "labels": {"model": "fraud"}},
+        {"name": "weekly", "interval": "nights", "labels": {"model": "other"}},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def config(make_platform) -> amconfig.Config:
+    return amconfig.parse(yamlfile.dump(routes.alertmanager(make_platform(**PLATFORM))), "a.yml")
+
+
+def told(config: amconfig.Config, at: str, **labels: str) -> list[tuple[str, bool]]:
+    when = datetime.fromisoformat(at)
+    return [(one.receiver, one.is_told) for one in routing.route(config, labels, at=when)]
+
+
+def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: amconfig.Config) -> None:
+    ticket = {"alertname": "A", "owner": "ml", "severity": "ticket"}
+    assert told(config, "2026-11-25T10:00:00+01:00", **ticket) == [("ml-ticket", True)]
+    assert told(config, "2026-11-25T20:00:00+01:00", **ticket) == [("ml-ticket", False)]
+    assert told(config, "2026-11-25T20:00:00+01:00", **ticket | {"severity": "page"}) == [("ml-page", True)]
+    assert config.integrations("ml-ticket") == ("pagerduty", "webhook")
+    assert config.integrations("base-page") == ("pagerduty",)
+
+
+@pytest.mark.parametrize(
+    ("at", "awake"),
+    [
+        ("2026-12-31T21:59:59+01:00", True),
+        ("2026-12-31T22:00:00+01:00", False),
+        ("2027-01-01T12:00:00+00:00", False),
+        ("2027-01-02T03:29:59+01:00", False),
+        ("2027-01-02T03:30:00+01:00", True),
+    ],
+)
+def test_maintenance_mutes_its_labels_from_begin_to_end_over_the_year(
+    config: amconfig.Config, at: str, awake: bool
+) -> None:
+    page = {"alertname": "A", "owner": "ml", "severity": "page", "model": "fraud"}
+    assert told(config, at, **page) == [("ml-page", awake)]
+    assert told(config, at, **page | {"model": "else"}) == [("ml-page", True)]
+
+
+@pytest.mark.parametrize(
+    ("at", "awake"),
+    [
+        ("2026-11-27T21:59:00+00:00", True),  # Friday
+        ("2026-11-27T22:00:00+00:00", False),
+        ("2026-11-29T05:59:00+00:00", False),  # Sunday morning belongs to Saturday's night
+        ("2026-11-29T06:00:00+00:00", True),
+        ("2026-11-30T03:00:00+00:00", True),  # Monday's does not
+    ],
+)
+def test_a_time_range_over_midnight_goes_on_a_day_later(config: amconfig.Config, at: str, awake: bool) -> None:
+    assert told(config, at, alertname="A", owner="ml", severity="page", model="other") == [("ml-page", awake)]
+
+
+def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: amconfig.Config) -> None:
+    assert told(config, "2026-11-25T10:00:00+01:00", alertname="MidwatchDeadman", severity="none") == [
+        ("nobody", False)
+    ]
+    assert told(config, "2026-11-25T10:00:00+01:00", alertname="Stranger") == [("unrouted", True)]
+
+
+def test_a_page_silences_its_own_ticket_only_and_never_through_a_missing_label(make_platform, make_document) -> None:
+    models = make_document()["models"]
+    models[0]["slos"].append({"name": "v", "sli": "availability", "objective": "99%", "by": ["version"]})
+    config = amconfig.parse(yamlfile.dump(routes.alertmanager(make_platform(models=models))), "a.yml")
+
+    def silenced(page: dict, ticket: dict) -> bool:
+        return routing.inhibited_by(config, ticket | {"severity": "ticket"}, [page | {"severity": "page"}]) is not None
+
+    plain, versioned = {"model": "fraud", "slo": "latency"}, {"model": "fraud", "slo": "v", "version": "v1"}
+    assert silenced(plain, plain)
+    assert silenced(versioned, versioned)
+    assert silenced(plain | {"version": "v2"}, plain), "a page of one version is the objective's page, too"
+    assert not silenced(plain, plain | {"slo": "accuracy"})
+    assert not silenced(plain, plain | {"model": "other"})
+    assert not silenced(versioned, versioned | {"version": "v2"})
+    assert not silenced({"model": "fraud"}, {"model": "fraud"})
+    assert not silenced({}, {})
+
+
+# The cluster ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_holds_the_whole_configuration_and_rules_are_objects(make_platform) -> None:
+    files = cluster.render_objects(make_platform())
+    secret = yaml.safe_load(files["kubernetes/alertmanager.yaml"])
+    rendered = render.render_files(make_platform())
+    assert secret["kind"] == "Secret"
+    assert secret["stringData"]["alertmanager.yaml"] == rendered["alertmanager/alertmanager.yml"]
+    rule = yaml.safe_load(files["kubernetes/rules-model-fraud.yaml"])
+    assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load(rendered["prometheus/rules/model-fraud.yml"])
+    assert len(rule["metadata"]["name"]) <= 253
+
+
+def test_alertmanagerconfig_takes_secrets_of_the_operators_folder_and_refuses_others(make_platform) -> None:
+    def spec(key: str, **changes: object) -> dict:
+        channels = {"oncall": {"pagerduty": {"routing_key_file": key}}, "chat": {"webhook": {"url": "http://a/"}}}
+        made = {"kubernetes": "alertmanagerconfig", "version": "0.25"}
+        files = cluster.render_objects(make_platform(channels=channels, alertmanager=made, **changes))
+        return yaml.safe_load(files["kubernetes/alertmanagerconfig.yaml"])["spec"]
+
+    found = spec("/etc/alertmanager/secrets/pd/key")
+    (page,) = (one for one in found["receivers"] if one["name"] == "ml-page")
+    assert page["pagerdutyConfigs"] == [{"routingKey": {"name": "pd", "key": "key"}, "sendResolved": True}]
+    assert found["route"]["routes"][1]["matchers"][0] == {"name": "owner", "matchType": "=", "value": "ml"}
+    assert found["inhibitRules"][0]["equal"] == ["model", "slo"]
+    with pytest.raises(InvalidInputError, match="names no Kubernetes Secret"):
+        spec("/run/secrets/pd")
+    with pytest.raises(InvalidInputError, match="no time zones"):
+        spec("/etc/alertmanager/secrets/pd/key", owners=PLATFORM["owners"], time_intervals=PLATFORM["time_intervals"])
