@@ -140,7 +140,7 @@ def error_budget(client: Client, model: platform_spec.Model, least: float) -> Gu
 
 def _budget_left(client: Client, model: platform_spec.Model, slo: platform_spec.Slo) -> float:
     """Share of the error budget that is left over the objective's window; below 0 when more was spent."""
-    good, total = ruleset.sli(model, slo, slo.window)
+    good, total = ruleset.sli(model, slo, slo.period_seconds)
     share = client.value(promql.sum_by(good) / promql.sum_by(total))
     if share is None or share != share:  # noqa: PLR0124 - NaN: no request in the window
         raise NoDataError(f"no request of {model.name} is known, so neither is its error budget")

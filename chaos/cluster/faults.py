@@ -120,7 +120,8 @@ class Created(Fault):
         found = find(self._path)
         if found is None:
             return False
-        return self.manifest["kind"] != "Pod" or found.get("status", {}).get("phase") == "Running"
+        phase: object = found.get("status", {}).get("phase")
+        return self.manifest["kind"] != "Pod" or phase == "Running"
 
     def revert(self) -> None:
         """Delete it."""
