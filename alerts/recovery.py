@@ -15,8 +15,7 @@ JOB = "midwatch-recovery"
 """Scrape job of `midwatch dr export`."""
 
 SHRUNK = 0.5
-"""A backup half as large as the largest of the week has most likely missed something (litestream#1083, #1309)."""
-WEEK = 604800.0
+"""A backup half as large as the largest that is kept has most likely missed something (litestream#1083, #1309)."""
 STANDBY_WAIT = 30.0
 """A standby that restarts is back before that."""
 OVERDUE_WAIT = 300.0
@@ -107,16 +106,16 @@ class _Maker:
         )  # fmt: skip
 
     def _shrinking(self, store: spec.Store) -> Made:
-        chosen = promql.select(metrics.DR_BACKUP_SIZE, store=store.name)
-        size = promql.max_by(chosen, "store")
-        largest = promql.max_by(promql.max_over_time(chosen, WEEK), "store")
+        size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
+        largest = promql.max_by(promql.select(metrics.DR_BACKUP_LARGEST, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
+        kept = {_series(metrics.DR_BACKUP_LARGEST, store=store.name): "1000x40"}
         return self._alert(
             "BackupShrinking", size.over(largest, on=("store",)) < SHRUNK, 0.0, Severity.TICKET,
-            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of this week's "
-            "largest",
+            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of the "
+            "largest that is kept",
             "A backup that shrinks has often missed something, and the job that makes it does not say so.",
-            {series: "1000 400x40"}, {series: "1000 600x40"}, store=store.name,
+            {series: "400x40"} | kept, {series: "600x40"} | kept, store=store.name,
         )  # fmt: skip
 
     def _unverified(self, store: spec.Store) -> Made:

@@ -113,11 +113,14 @@ def export(
     from dr import exporter
     from dr import posture as postures
     from exporters.server import parse_address
+    from midwatch.spec import load
 
     recovery, book = _open(platform, evidence)
     host, port = parse_address(listen or recovery.listen)
     clusters = _clusters(cluster)
-    serving = exporter.Exporter(postures.Watch(recovery, book, clusters), host, port)
+    base = load.base_folder(platform).resolve()
+    watch = postures.Watch(recovery, book, postures.lookers(recovery, base, clusters))
+    serving = exporter.Exporter(watch, host, port)
     exporter.keep_verifying(recovery, book, clusters)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, serving.stop)
@@ -144,9 +147,11 @@ def status(
     from dr import status as statuses
     from dr import view
     from midwatch.errors import Exit
+    from midwatch.spec import load
 
     recovery, book = _open(platform, evidence)
-    samples = postures.Watch(recovery, book, _clusters(cluster)).look()
+    lookers = postures.lookers(recovery, load.base_folder(platform).resolve(), _clusters(cluster))
+    samples = postures.Watch(recovery, book, lookers).look()
     found = statuses.judge(recovery, book, samples)
     code = Exit.PASS
     if any(one.problems for one in found):

@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from chaos import evidence
+from dr import operators
+from dr.objects import copies
 from dr.postgres import backup, cluster, session
+from dr.postgres.remote import Servers
 from dr.records import Book
 from midwatch import metrics
 from midwatch.metrics import Metric
@@ -27,6 +30,13 @@ ARCHIVE = "archive"
 """The region that stands for a store's WAL archive."""
 
 REMEMBERED = 100_000
+
+
+class Looker(Protocol):
+    """Looks at one store."""
+
+    def look(self, now: float) -> Iterator[Sample]:
+        """Samples of one look at monotonic seconds; MidwatchError when the store cannot be looked at."""
 
 
 @dataclass
@@ -95,7 +105,76 @@ class ClusterPosture:
         found = backup.newest_first(self._cluster.backups)
         if found:
             yield metrics.DR_BACKUP_SIZE, {"store": self._store}, float(found[0].size)
+            yield metrics.DR_BACKUP_LARGEST, {"store": self._store}, float(max(one.size for one in found))
             yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, found[0].finished
+
+
+class RemotePosture:
+    """Looks at PostgreSQL that others run, from its primary."""
+
+    SQL = """
+    SELECT (SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn),
+      (SELECT max(flush_lsn - '0/0'::pg_lsn) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup'))
+    """
+
+    def __init__(self, store: str, primary: str) -> None:
+        self._store, self._primary, self._lag = store, primary, Lag()
+
+    def look(self, now: float) -> Iterator[Sample]:
+        """Samples of one look; SqlError when the primary does not answer."""
+        ((written, flushed),) = session.ask(self._primary, self.SQL, timeout=2.0)
+        labels = {"store": self._store, "region": "standby"}
+        lag = self._lag.look(now, int(float(written or 0)), int(float(flushed or 0)))
+        yield metrics.DR_REPLICATION_LAG, labels, lag
+        yield metrics.DR_STANDBY_CONNECTED, labels, float(flushed is not None)
+
+
+class FolderPosture:
+    """Looks at the copies of a folder; what is not copied yet is what would be lost."""
+
+    def __init__(self, store: str, backup: Path) -> None:
+        self._store, self._backup = store, backup
+
+    def look(self, now: float) -> Iterator[Sample]:  # noqa: ARG002 - copies carry the time of day
+        """Samples of one look; none but the lag's before the first copy."""
+        found = copies.newest_first(self._backup)
+        if not found:
+            raise copies.CopyError(f"{self._backup} holds no copy")
+        yield metrics.DR_REPLICATION_LAG, {"store": self._store, "region": ARCHIVE}, time.time() - found[0].began
+        yield metrics.DR_BACKUP_SIZE, {"store": self._store}, float(found[0].size)
+        yield metrics.DR_BACKUP_LARGEST, {"store": self._store}, float(max(copy.size for copy in found))
+        yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, found[0].began
+
+
+class VeleroPosture:
+    """Looks at the backups of a schedule."""
+
+    EVERY_SECONDS = 30.0
+
+    def __init__(self, store: str, settings: spec.Velero) -> None:
+        self._store, self._settings = store, settings
+        self._asked, self._newest = float("-inf"), 0.0
+
+    def look(self, now: float) -> Iterator[Sample]:
+        """Samples of one look; MidwatchError when there is no complete backup, or the cluster does not answer."""
+        if now - self._asked > self.EVERY_SECONDS:
+            self._newest = operators.newest_backup(self._settings)[0].started
+            self._asked = now
+        yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, self._newest
+        yield metrics.DR_REPLICATION_LAG, {"store": self._store, "region": ARCHIVE}, time.time() - self._newest
+
+
+def lookers(recovery: spec.DisasterRecovery, base: Path, clusters: Mapping[str, Path]) -> dict[str, Looker]:
+    """Whoever looks at the stores that can be looked at from here, by the stores' names."""
+    found: dict[str, Looker] = {name: ClusterPosture(name, folder) for name, folder in clusters.items()}
+    for store in recovery.stores:
+        if store.files:
+            found[store.name] = FolderPosture(store.name, base / store.files.backup)
+        elif store.postgresql:
+            found[store.name] = RemotePosture(store.name, Servers.read(store.postgresql, base).primary)
+        elif store.velero:
+            found[store.name] = VeleroPosture(store.name, store.velero)
+    return found
 
 
 def _end_of(segment: str | None, size: int) -> int:
@@ -157,12 +236,8 @@ def seconds_of(text: str) -> float:
 class Watch:
     """Everything that is published: the evidence, and the stores that can be looked at from here."""
 
-    def __init__(
-        self, recovery: spec.DisasterRecovery, book: Book, clusters: Mapping[str, Path], others: Any = ()
-    ) -> None:
-        self._recovery, self._book = recovery, book
-        self._lookers: dict[str, Any] = {name: ClusterPosture(name, folder) for name, folder in clusters.items()}
-        self._lookers |= dict(others)
+    def __init__(self, recovery: spec.DisasterRecovery, book: Book, found: Mapping[str, Looker]) -> None:
+        self._recovery, self._book, self._lookers = recovery, book, dict(found)
 
     def look(self) -> list[Sample]:
         """Samples of now; a store that does not answer says so."""

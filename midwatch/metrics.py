@@ -220,6 +220,7 @@ DR_RESTORABLE_AGE = _gauge(
     "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
 )
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
+DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")
 DR_BACKUP_SUCCESS = _gauge(
     "dr_backup_last_success_timestamp_seconds", "When the newest backup that is whole was finished.", "store"
 )

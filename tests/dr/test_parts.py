@@ -20,6 +20,7 @@ import pytest
 from alerts import ruleset
 from dr import cron, endpoint, exporter, guard, ledger, manifests, operators, posture, processes, records, status
 from dr.lease import Lease, LeaseHeldError
+from dr.objects import copies
 from dr.verdict import Verdict
 from midwatch import metrics
 from midwatch.errors import InvalidInputError, MidwatchError
@@ -271,6 +272,20 @@ def test_the_posture_publishes_the_last_run_of_every_drill(book: records.Book) -
     assert 'dr_objective_seconds{kind="rpo"} 300.0' in text
     assert 'dr_newest_restorable_age_seconds{store="archive",region="archive"} 30.' in text
     assert all(line.split("{")[0] in metrics.CATALOGUE for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_the_posture_of_a_folder_is_its_newest_copy(tmp_path: Path, book: records.Book) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m").write_bytes(b"x" * 100)
+    store = {"name": "models", "files": {"source": "models", "backup": "copies"}}
+    recovery = section(stores=[store], drills=[])
+    watch = posture.Watch(recovery, book, posture.lookers(recovery, tmp_path, {}))
+    assert 'dr_store_answers{store="models"} 0.0' in exporter.render(watch.look()).decode()
+    copies.take(tmp_path / "models", tmp_path / "copies", now=time.time() - 60, keep=3)
+    text = exporter.render(watch.look()).decode()
+    assert 'dr_store_answers{store="models"} 1.0' in text
+    assert 'dr_backup_size_bytes{store="models"} 100.0' in text
+    assert 'dr_replication_lag_seconds{store="models",region="archive"} 60.' in text
 
 
 def test_the_status_names_what_is_breached_overdue_and_not_known(book: records.Book) -> None:

@@ -75,4 +75,4 @@ def test_every_metric_of_the_catalogue_follows_the_rules_of_naming() -> None:
         assert name.endswith("_total") == (metric.kind is metrics.Kind.COUNTER), name
         assert bool(metric.buckets) == (metric.kind is metrics.Kind.HISTOGRAM), name
         assert list(metric.buckets) == sorted(metric.buckets), name
-        assert metric.help.endswith(".") and name.startswith(("ml_", "midwatch_", "slo:")), name
+        assert metric.help.endswith(".") and name.startswith(("ml_", "midwatch_", "slo:", "dr_", "chaos_")), name
