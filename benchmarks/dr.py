@@ -154,6 +154,12 @@ def _acks(facts: Path) -> list[dict[str, Any]]:
     return [fact for fact in ledger.Tail(facts).read() if fact["k"] == "w" and fact["r"] == "ok"]
 
 
+def _recovered(facts: Path, since: int, old: int) -> bool:
+    """Whether there are enough acknowledgements of another server to call it a sustained recovery."""
+    good = [ack for ack in _acks(facts) if ack["t0"] > since and int(ack["s"]) != old]
+    return len(good) > verdict.SUSTAINED_WRITES + 20
+
+
 def _failover(bench: Bench, cut_seconds: float | None) -> tuple[verdict.Result, tuple[float, float]]:
     """Kill the primary, with replication cut so many seconds before; the result, and bounds of the loss made."""
     since = time.monotonic_ns()
@@ -166,8 +172,7 @@ def _failover(bench: Bench, cut_seconds: float | None) -> tuple[verdict.Result, 
         f0 = time.monotonic_ns()
         primary.kill()
         f1 = time.monotonic_ns()
-        _until(lambda: any(ack["t0"] > f1 and int(ack["s"]) != primary.port for ack in _acks(facts)))
-        time.sleep(1.5)
+        _until(lambda: _recovered(facts, f1, primary.port))
     result = bench.judged(run, facts, f0, f1, old, since, guarded=True)
     _until(lambda: any(event["k"] == "redundant" and event["t"] > f1 for event in ledger.read(bench.events)))
     return result, (0.0, 0.0) if cut is None else ((f0 - cut[1]) / SECOND, (f0 - cut[0]) / SECOND)
@@ -221,7 +226,7 @@ def _delay(runs: int) -> Figure:
                 time.sleep(rng.uniform(0.3, 2.5))
                 back = time.monotonic_ns()
                 bench.primary.thaw()
-                time.sleep(1.8)
+                _until(lambda: _recovered(facts, back, 0))  # noqa: B023 - it is asked at once
             result = bench.judged(run, facts, f0, f1, "", since, guarded=False)
             errors.append(abs((result.rto_seconds or 1e9) - (back - f0) / SECOND) * 1000)
     return Figure(

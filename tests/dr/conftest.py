@@ -73,7 +73,13 @@ def recovery_section(**changes: Any) -> dict[str, Any]:
             {"name": "archive", "local_postgresql": {"standby": False, "archive_interval": "1s"}},
         ],
         "drills": [
-            {"name": "lose-primary", "store": "store", "fault": "kill_primary", "warmup": "1s"},
+            {
+                "name": "lose-primary",
+                "store": "store",
+                "fault": "kill_primary",
+                "warmup": "1s",
+                "schedule": "0 4 * * 1",
+            },
             {"name": "lose-sync", "store": "sync", "fault": "kill_primary", "warmup": "1s"},
             {"name": "corrupted-backup", "store": "archive", "fault": "corrupt_backup", "warmup": "1s"},
             {"name": "bad-delete", "store": "sync", "fault": "bad_delete", "warmup": "1s"},
