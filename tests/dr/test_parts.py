@@ -21,11 +21,13 @@ from alerts import ruleset
 from dr import cron, endpoint, exporter, guard, ledger, manifests, operators, posture, processes, records, status
 from dr.lease import Lease, LeaseHeldError
 from dr.objects import copies
+from dr.postgres import programs
 from dr.verdict import Verdict
 from midwatch import metrics
-from midwatch.errors import InvalidInputError, MidwatchError
+from midwatch.errors import InvalidInputError, MidwatchError, MissingProgramError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
+from midwatch.up import regions
 from tests.conftest import need_program, platform
 from tests.dr.conftest import recovery_section, wait_until
 
@@ -374,6 +376,32 @@ def test_a_store_is_of_one_kind_and_its_owner_is_known(write_platform) -> None:
     assert "there is no owner 'nobody'" in " ".join(problems(write_platform, owner="nobody"))
     late = {"name": "store", "local_postgresql": {}, "warn_after": "6m"}
     assert "comes when the RPO of 5m is gone" in " ".join(problems(write_platform, stores=[late], drills=[]))
+
+
+# Regions of midwatch up ----------------------------------------------------------------------------------------------
+
+
+def test_without_postgresql_the_plane_runs_with_one_region_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    servers = [{"name": "v1", "command": ["x"]}, {"name": "v1-b", "command": ["x"], "replica_of": "v1"}]
+    stores = [{"name": "store", "local_postgresql": {"up": True}}]
+    made = platform(local={"servers": servers}, disaster_recovery=recovery_section(stores=stores, drills=[]))
+    ports = {"exporter": 1, "server-v1": 2, "server-v1-b": 3}
+
+    def nothing(_: int | None) -> None:
+        raise MissingProgramError("PostgreSQL's server", "install it")
+
+    monkeypatch.setattr(programs, "find", nothing)
+    alone = regions.Regions(made, tmp_path / "p.yaml", tmp_path, ports)
+    assert alone.missing == "without store: PostgreSQL's server was not found on PATH; install it"
+    assert (alone.inventory(), alone.port_of("server-v1")) == (None, None)
+    monkeypatch.setattr(programs, "find", lambda _: None)
+    both = regions.Regions(made, tmp_path / "p.yaml", tmp_path, ports)
+    inventory = both.inventory()
+    assert inventory is not None
+    assert inventory["region_a"] == ["server-v1"]
+    assert inventory["models"]["v1"].endswith(str(both.port_of("server-v1")))
 
 
 # Schedules -----------------------------------------------------------------------------------------------------------
