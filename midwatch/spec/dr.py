@@ -245,6 +245,7 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
             f"there is no owner {recovery.owner!r}",
             f"known: {', '.join(sorted(owners))}",
         )
+    yield from _check_regions(platform)
     yield from _twice("stores", [store.name for store in recovery.stores])
     yield from _twice("drills", [drill.name for drill in recovery.drills])
     for index, drill in enumerate(recovery.drills):
@@ -265,6 +266,12 @@ def _check_drill(recovery: DisasterRecovery, place: tuple[str | int, ...], drill
     if store is None:
         yield (*place, "store"), f"there is no store {drill.store!r}", f"known: {', '.join(sorted(stores))}"
         return
+    day_and_weekday = drill.schedule.split()[2::2] if drill.schedule else []
+    if day_and_weekday and "*" not in day_and_weekday:
+        message = (
+            f"{drill.schedule!r} has a day of the month and a day of the week: cron runs on either, timers on both"
+        )
+        yield (*place, "schedule"), message, "give one of them"
     if drill.fault not in FAULTS[store.kind]:
         fitting = ", ".join(sorted(FAULTS[store.kind]))
         yield (*place, "fault"), f"{drill.fault} does not fit a store of kind {store.kind}", f"choose one of {fitting}"
@@ -274,6 +281,20 @@ def _check_drill(recovery: DisasterRecovery, place: tuple[str | int, ...], drill
     if local and drill.fault in NEEDS_ARCHIVE and local.standby:
         message = f"{drill.fault} is a drill of the archive, and {store.name} would promote its standby"
         yield (*place, "fault"), message, "drill a store with standby: false"
+
+
+def _check_regions(platform: Platform) -> Iterator[Finding]:
+    """Servers that stand in for another, and the one that a drill asks."""
+    names = {server.name for server in platform.local.servers}
+    known = f"known: {', '.join(sorted(names)) or 'none'}"
+    for index, server in enumerate(platform.local.servers):
+        if server.replica_of is not None and server.replica_of not in names:
+            place = ("local", "servers", index, "replica_of")
+            yield place, f"there is no server {server.replica_of!r}", known
+    probe = platform.disaster_recovery.model if platform.disaster_recovery else None
+    if probe and probe.server not in {server.replica_of for server in platform.local.servers}:
+        message = f"no server is a replica of {probe.server!r}, so it is not served from two regions"
+        yield ("disaster_recovery", "model", "server"), message, "give a server of region b replica_of"
 
 
 def _check_store(recovery: DisasterRecovery, place: tuple[str | int, ...], store: Store) -> Iterator[Finding]:

@@ -361,6 +361,7 @@ def test_an_archive_interval_that_cannot_keep_the_rpo_is_refused_with_the_arithm
         ({"store": "store", "fault": "lose_files"}, "lose_files does not fit a store of kind local_postgresql"),
         ({"store": "archive", "fault": "kill_primary"}, "kill_primary needs a standby, and archive has none"),
         ({"store": "store", "fault": "lose_store"}, "would promote its standby"),
+        ({"store": "store", "fault": "kill_primary", "schedule": "0 4 1 * 1"}, "give one of them"),
     ],
 )
 def test_a_drill_that_cannot_be_is_said_with_its_line(write_platform, drill: dict[str, str], message: str) -> None:
@@ -374,6 +375,8 @@ def test_a_store_is_of_one_kind_and_its_owner_is_known(write_platform) -> None:
     text = " ".join(problems(write_platform, stores=[{"name": "x"}], drills=[]))
     assert "needs exactly one of local_postgresql" in text
     assert "there is no owner 'nobody'" in " ".join(problems(write_platform, owner="nobody"))
+    probe = {"server": "v1", "path": "/", "body": {}}
+    assert "no server is a replica of 'v1'" in " ".join(problems(write_platform, model=probe))
     late = {"name": "store", "local_postgresql": {}, "warn_after": "6m"}
     assert "comes when the RPO of 5m is gone" in " ".join(problems(write_platform, stores=[late], drills=[]))
 
