@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,7 @@ def written(folder: Path, store: dict[str, Any], fault: str) -> Path:
     return file
 
 
-def run(file: Path, *options: str) -> tuple[int, dict[str, Any], str]:
-    command = [*DR, "run", "d", "-f", str(file), "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    folder = tmp_path / "models"
+def filled(folder: Path) -> Path:
     (folder / "v1").mkdir(parents=True)
     for name in ("v1/model.bin", "v1/reference.npz", "dashboard.json"):
         (folder / name).write_bytes(name.encode() * 1000)
@@ -46,16 +39,59 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_that_is_lost_comes_back_as_it_was(models: Path, tmp_path: Path) -> None:
-    file = written(tmp_path, {"files": {"source": "models", "backup": "copies", "interval": "1s"}}, "lose_files")
-    code, document, errors = run(file, "--seed", "1")
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return filled(tmp_path / "models")
+
+
+def by_commands(folder: Path) -> dict[str, list[str]]:
+    (folder / "store.py").write_text(STORE)
+    (folder / "live.jsonl").touch()
+    (folder / "copy.jsonl").touch()
+    names = {"is_effective": "effective", "allowed": "check"}
+    kinds = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
+    return {
+        kind: [sys.executable, "-S", str(folder / "store.py"), str(folder), names.get(kind, kind)] for kind in kinds
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], tuple[Path, int, dict[str, Any], str]]]:
+    """Drills of both kinds, side by side: each waits most of its time."""
+    running = {}
+    for kind, fault in (("files", "lose_files"), ("commands", "commands")):
+        folder = tmp_path_factory.mktemp(kind)
+        if kind == "files":
+            filled(folder / "models")
+            settings: dict[str, Any] = {"source": "models", "backup": "copies", "interval": "1s"}
+        else:
+            settings = by_commands(folder)
+        file = written(folder, {kind: settings}, fault)
+        command = [*DR, "run", "d", "-f", str(file), "--json", "--seed", "1"]
+        running[kind] = folder, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def finish(kind: str) -> tuple[Path, int, dict[str, Any], str]:
+        folder, process = running[kind]
+        text, errors = process.communicate(timeout=100)
+        return folder, process.returncode, json.loads(text) if text else {}, errors
+
+    yield finish
+    for _, process in running.values():
+        if process.poll() is None:
+            process.terminate()
+        process.communicate()
+
+
+def test_a_folder_that_is_lost_comes_back_as_it_was(finished) -> None:
+    folder, code, document, errors = finished("files")
     assert code == 0, (document.get("reasons"), errors)
-    assert (models / "v1/model.bin").read_bytes() == b"v1/model.bin" * 1000
+    assert (folder / "models/v1/model.bin").read_bytes() == b"v1/model.bin" * 1000
     assert document["rpo_seconds"] <= 10
-    assert not (models / ".midwatch-drill").exists()
-    done = subprocess.run(
-        [*DR, "verify", "models", "-f", str(file), "--json"], capture_output=True, text=True, check=False
-    )
+    assert not (folder / "models/.midwatch-drill").exists()
+    command = [*DR, "verify", "models", "-f", str(folder / "platform.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["store"]) == (0, "models")
 
 
@@ -111,24 +147,15 @@ elif what == "recover": live.write_text(copy.read_text())
 """
 
 
-def test_a_store_of_any_kind_is_drilled_by_its_own_commands(tmp_path: Path) -> None:
-    (tmp_path / "store.py").write_text(STORE)
-    (tmp_path / "live.jsonl").touch()
-    (tmp_path / "copy.jsonl").touch()
-
-    def words(what: str) -> list[str]:
-        return [sys.executable, "-S", str(tmp_path / "store.py"), str(tmp_path), what]
-
-    names = {"is_effective": "effective", "allowed": "check"}
-    kinds = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
-    file = written(tmp_path, {"commands": {kind: words(names.get(kind, kind)) for kind in kinds}}, "commands")
-    code, document, errors = run(file)
+def test_a_store_of_any_kind_is_drilled_by_its_own_commands(finished) -> None:
+    folder, code, document, errors = finished("commands")
     assert code == 0, (document.get("reasons"), errors)
     assert document["writes"]["lost"] == 0
-    (tmp_path / "live.jsonl").unlink()
-    code, _, errors = run(file)
-    assert code == 2
-    assert "does not allow drills" in errors
+    (folder / "live.jsonl").unlink()
+    command = [*DR, "run", "d", "-f", str(folder / "platform.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "does not allow drills" in done.stderr
 
 
 def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
