@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint peers programs clean
+.PHONY: demo test bench lint peers programs kube-assets clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
@@ -28,6 +28,9 @@ peers: ## the tools that drift is measured beside, each in an environment of its
 
 programs:
 	@scripts/programs prometheus prometheus-alertmanager postgresql
+
+kube-assets: ## kube-apiserver and etcd for the tests of the Kubernetes mode, built once (Go)
+	@scripts/kube-assets
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'

@@ -7,8 +7,8 @@ from midwatch.spec import model as spec
 
 
 def annotate(
-    platform: spec.Platform, alert: str, *, summary: str, description: str, runbook: str | None = None,
-    page: grafana.Page = grafana.Page.OBJECTIVES, **variables: str,
+    platform: spec.Platform, alert: str, *, summary: str, description: str, owner: str | None,
+    runbook: str | None = None, page: grafana.Page = grafana.Page.OBJECTIVES, **variables: str,
 ) -> dict[str, str]:  # fmt: skip
     """Text of each; `variables` fill the dashboard's."""
     return {
@@ -16,4 +16,5 @@ def annotate(
         "description": description,
         "runbook_url": runbook or platform.runbooks.replace("{alert}", alert),
         "dashboard_url": grafana.dashboard_url(platform, page, **variables),
+        **({"owner": owner} if owner else {}),
     }

@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from midwatch.errors import MissingProgramError, Problem
+from midwatch.errors import InvalidInputError, MissingProgramError, Problem
+from midwatch.spec import model as spec
 
 _REMEDY = "install the Debian packages prometheus and prometheus-alertmanager, or put the programs on PATH"
 _TIMEOUT_SECONDS = 60
@@ -25,6 +26,35 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
         return list(_run_all(folder))
+
+
+def ensure_rules(platform: spec.Platform, files: Mapping[str, str]) -> None:
+    """Raise InvalidInputError for what people wrote and promtool rejects; without promtool nothing is said."""
+    written = {f"prometheus/rules/{name}" for name in _written(platform)}
+    rules = {path: text for path, text in files.items() if path in written}
+    if shutil.which("promtool") is None or not rules:
+        return
+    with tempfile.TemporaryDirectory(prefix="midwatch-check-") as name:
+        folder = Path(name)
+        for path, text in rules.items():
+            (folder / Path(path).name).write_text(text, encoding="utf-8")
+        command = ["promtool", "check", "rules", *sorted(Path(path).name for path in rules)]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if "SUCCESS" not in line]
+        said = " ".join(line for line in lines if line and not line.startswith("Checking"))
+        raise InvalidInputError.at("prometheus/rules", f"promtool: {said}", remedy="correct the expression")
+
+
+def _written(platform: spec.Platform) -> Iterator[str]:
+    """Rule files with expressions that people wrote."""
+    yield from (f"team-{file.name}.yml" for file in platform.rules)
+    for model in platform.models:
+        own = any(slo.kind in ("events", "gauge", "freshness") for slo in model.slos)
+        if own or model.serving_metrics:
+            yield f"model-{model.name}.yml"
 
 
 def _run_all(folder: Path) -> Iterator[Problem]:

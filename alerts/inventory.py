@@ -69,7 +69,7 @@ def entries(platform: spec.Platform) -> Iterator[Entry]:
             runbook = bool(team.alerts[number].runbook)
             yield Entry(made=made, file=f"team-{team.name}.yml", origin=team.name, place=place, has_runbook=runbook)
     for target in everything.values():
-        for rule in objectives.group(target)["rules"]:
+        for rule in target.group["rules"]:
             if "alert" in rule:
                 made = Made(rule=rule)
                 yield Entry(made=made, file=target.file, origin=target.name, place=target.place, target=target)

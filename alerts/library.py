@@ -35,10 +35,13 @@ def shipped() -> tuple[LibraryRule, ...]:
 def of_platform(platform: spec.Platform) -> list[Made]:
     """Alerts on the plane and its servers."""
     scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
+    patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
     texts = {
         "exporter_job": EXPORTER_JOB,
         "scrape_wait": format_duration(scrape_wait),
-        "scrape_wait_proof": format_duration(scrape_wait + 60),
+        "patience": format_duration(patience),
+        "patience_proof": format_duration(patience + 60),
+        "patience_steps": f"{int(patience // 15) + 10}",
         "durable_window": format_duration(max(60.0, 4 * scrape_wait)),
         "waiting_limit": f"{platform.exporter.max_waiting * 9 // 10}",
     }
@@ -105,7 +108,7 @@ def _made(
     made["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
     made["annotations"] = annotate.annotate(
         platform, rule.alert, summary=filled(rule.summary, texts), description=filled(rule.description, texts),
-        runbook=runbook, page=page, **variables,
+        owner=owner if severity != "none" else None, runbook=runbook, page=page, **variables,
     )  # fmt: skip
     return Made(rule=made, proof=_proof(rule.proof, texts) if rule.proof else None)
 

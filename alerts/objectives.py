@@ -60,8 +60,19 @@ class Target:
 
     def counted(self, name: str) -> Expr:
         """Select one of its records."""
-        record = Metric(name=name, kind=Kind.GAUGE, help="", labels=self.keys)
-        return promql.select(record, model=self.name, slo=self.slo.name)
+        if name not in self._selected:
+            record = Metric(name=name, kind=Kind.GAUGE, help="", labels=self.keys)
+            self._selected[name] = promql.select(record, model=self.name, slo=self.slo.name)
+        return self._selected[name]
+
+    @cached_property
+    def _selected(self) -> dict[str, Expr]:
+        return {}
+
+    @cached_property
+    def group(self) -> dict[str, Any]:
+        """Rule group."""
+        return group(self)
 
     @cached_property
     def sli(self) -> Sli:
@@ -284,7 +295,7 @@ def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> Ru
             summary=f"{target.name}{where} {slo.name}: the error budget burns {{{{ $value | humanize }}}} times too "
             f"fast, objective {promise}",
             description=_description(target, severity, tiers),
-            runbook=slo.runbook or target.runbook, slo=slo.name, model=target.name,
+            owner=target.owner, runbook=slo.runbook or target.runbook, slo=slo.name, model=target.name,
         ),
     }  # fmt: skip
 

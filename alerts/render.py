@@ -11,6 +11,7 @@ from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
+GATE_JOB = "midwatch-gate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +27,39 @@ class Scrape:
 class Plane:
     """Where things run, when that is not what the platform file says.
 
-    With `sink_url` every receiver delivers there instead: nobody is paged from a demonstration.
+    `gate` is the canary gate's HOST:PORT, if there is one. With `sink_url` every receiver delivers there instead:
+    nobody is paged from a demonstration.
     """
 
     exporters: tuple[str, ...]
     alertmanager: str
     scrapes: Sequence[Scrape] = field(default=())
+    gate: str | None = None
     sink_url: str | None = None
 
 
 def plane_of(platform: spec.Platform) -> Plane:
     """Where things run by the platform file."""
     targets = tuple(platform.exporter.targets) or (platform.exporter.listen,)
+    alertmanager = _address(platform.alertmanager.url)
     posture = platform.disaster_recovery
+    scrapes = of_itself(_address(platform.prometheus.url), alertmanager)
     return Plane(
         exporters=targets,
-        alertmanager=platform.alertmanager.url.partition("://")[2].rstrip("/"),
-        scrapes=[Scrape(job=recovery.JOB, targets=(posture.listen,))] if posture else [],
+        alertmanager=alertmanager,
+        scrapes=[*scrapes, Scrape(job=recovery.JOB, targets=(posture.listen,))] if posture else scrapes,
+        gate=platform.gate.listen if any(model.canary for model in platform.models) else None,
     )
+
+
+def of_itself(prometheus: str, alertmanager: str) -> list[Scrape]:
+    """Jobs that watch the watch: whether rules are evaluated and people can be told."""
+    return [Scrape(job="prometheus", targets=(prometheus,)), Scrape(job="alertmanager", targets=(alertmanager,))]
+
+
+def _address(url: str) -> str:
+    """HOST:PORT of an address."""
+    return url.partition("://")[2].rstrip("/")
 
 
 def render_files(platform: spec.Platform, plane: Plane | None = None) -> dict[str, str]:
@@ -61,6 +77,7 @@ def render_files(platform: spec.Platform, plane: Plane | None = None) -> dict[st
 def _prometheus(platform: spec.Platform, plane: Plane) -> dict[str, Any]:
     scrapes = [
         Scrape(job=ruleset.EXPORTER_JOB, targets=plane.exporters),
+        *([Scrape(job=GATE_JOB, targets=(plane.gate,))] if plane.gate else []),
         *sorted(plane.scrapes, key=lambda one: one.job),
     ]
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from alerts import annotate, library, objectives, recovery
@@ -25,6 +26,7 @@ BY_VERSION = ("model", "version")
 
 PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {
     "plane.yml": library.of_platform,
+    "chaos.yml": lambda platform: import_module("alerts.experiments").alerts(platform),  # it builds on this module
     "recovery.yml": recovery.alerts,
 }
 """Rule files that every platform may have, by name: what each part of the house makes; an empty one is not written."""
@@ -73,7 +75,7 @@ def alert(
         "for": format_duration(wait) if wait else "0s",
         "labels": {"severity": severity.value, "owner": owner, **labels},
         "annotations": annotate.annotate(
-            platform, name, summary=summary, description=description, runbook=runbook, page=page
+            platform, name, summary=summary, description=description, owner=owner, runbook=runbook, page=page
         ),
     }
     return Made(rule=rule, proof=proof)
@@ -106,7 +108,7 @@ def direct_alert(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Al
                 f"objective {promise}",
                 description=f"Over the last {format_duration(alert.over)} the SLI of objective {slo.name} is short of "
                 f"{promise}.",
-                runbook=slo.runbook or model.runbook, slo=slo.name, model=model.name,
+                owner=model.owner, runbook=slo.runbook or model.runbook, slo=slo.name, model=model.name,
                 version="{{ $labels.version }}",
             ),
         }
@@ -152,7 +154,7 @@ def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule) -> Mad
         made["keep_firing_for"] = format_duration(rule.keep_firing_for)
     made["labels"] = {"severity": rule.severity, **({"owner": owner} if owner else {}), **file.labels, **rule.labels}
     made["annotations"] = annotate.annotate(
-        platform, rule.alert, summary=rule.summary, description=rule.description, runbook=rule.runbook,
+        platform, rule.alert, summary=rule.summary, description=rule.description, owner=owner, runbook=rule.runbook,
         page=grafana.Page.FLEET,
     )  # fmt: skip
     return Made(rule=made, proof=rule.proof)

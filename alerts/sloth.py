@@ -119,7 +119,7 @@ def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> di
             target.platform, ALERT,
             summary=f"{target.name} {target.slo.name}: the error budget burns {how}",
             description=f"{target.name} {target.slo.name}: both windows of a tier burn too fast.",
-            runbook=target.slo.runbook or target.runbook, slo=target.slo.name, model=target.name,
+            owner=target.owner, runbook=target.slo.runbook or target.runbook, slo=target.slo.name, model=target.name,
         ),
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z/][\w./-]*( [\w./-]+)*")
@@ -18,38 +18,43 @@ _ODD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 def dump(document: Mapping[str, Any]) -> str:
     """Text of a document of mappings, lists, texts, numbers and truth values."""
-    return "".join(f"{line}\n" for line in _lines(document, ""))
+    lines: list[str] = []
+    _write(document, "", lines)
+    return "\n".join(lines) + "\n"
 
 
-def _lines(value: Any, indent: str) -> Iterator[str]:
-    if isinstance(value, Mapping):
+def _write(value: Any, indent: str, lines: list[str]) -> None:
+    if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _entry(f"{indent}{_scalar(key)}:", inner, indent)
+            _entry(f"{indent}{_scalar(key)}:", inner, indent, lines)
         return
     for inner in value:
-        if isinstance(inner, (Mapping, list)) and inner:
-            first, *rest = _lines(inner, indent + "  ")
-            yield f"{indent}- {first[len(indent) + 2 :]}"
-            yield from rest
+        if isinstance(inner, (dict, list)) and inner:
+            first = len(lines)
+            _write(inner, indent + "  ", lines)
+            lines[first] = f"{indent}- {lines[first][len(indent) + 2 :]}"
         else:
-            yield from _entry(f"{indent}-", inner, indent)
+            _entry(f"{indent}-", inner, indent, lines)
 
 
-def _entry(head: str, value: Any, indent: str) -> Iterator[str]:
+def _entry(head: str, value: Any, indent: str, lines: list[str]) -> None:
     """A key or a dash, and its value beside or below it. A list stands under its key's own column."""
-    if isinstance(value, (Mapping, list)) and value:
-        yield head
-        yield from _lines(value, indent if isinstance(value, list) else indent + "  ")
-    elif isinstance(value, str) and "\n" in value.rstrip("\n") and not _needs_escapes(value):
-        yield f"{head} |{'' if value.endswith(chr(10)) else '-'}"
-        yield from (f"{indent}  {line}" if line else "" for line in value.removesuffix("\n").split("\n"))
+    if isinstance(value, str):
+        if "\n" not in value or _needs_escapes(value):
+            lines.append(f"{head} {_scalar(value)}")
+            return
+        lines.append(f"{head} |{'' if value.endswith(chr(10)) else '-'}")
+        lines += [f"{indent}  {line}" if line else "" for line in value.removesuffix("\n").split("\n")]
+    elif isinstance(value, (dict, list)) and value:
+        lines.append(head)
+        _write(value, indent if isinstance(value, list) else indent + "  ", lines)
     else:
-        yield f"{head} {_scalar(value)}"
+        lines.append(f"{head} {_scalar(value)}")
 
 
 def _needs_escapes(text: str) -> bool:
     """Whether a block cannot hold a text: odd characters, several newlines at its end, a space at its begin."""
-    return bool(_ODD.search(text)) or text.endswith("\n\n") or text[0] in " \n"
+    return bool(_ODD.search(text)) or text.endswith("\n\n") or text[0] in " \n" or "\n" not in text.rstrip("\n")
 
 
 def _scalar(value: Any) -> str:

@@ -233,6 +233,9 @@ def _loaded(path: Path) -> dict[str, Any]:
         raise InvalidInputError.at(path, error.strerror or "cannot be read") from error
     except (yaml.YAMLError, ChaosException, ValueError, AttributeError, TypeError) as error:
         raise InvalidInputError.at(path, f"not a Chaos Toolkit experiment: {str(error).splitlines()[0]}") from error
+    if "dry" in document:
+        # Chaos Toolkit ignores a text here, and the actions really run.
+        raise InvalidInputError.at(path, "dry has no effect", remedy="remove it; midwatch chaos plan changes nothing")
     found: dict[str, Any] = document
     return found
 

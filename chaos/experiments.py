@@ -17,6 +17,10 @@ from midwatch.spec.chaos import Kind
 from midwatch.spec.values import format_duration
 
 FOLDER = "chaos"
+STEADY_WINDOW = 300.0
+"""Seconds over which an objective without an alert of its own is measured."""
+MEASURED = ("availability", "latency", "outcome")
+BUDGET_ALERT = "ErrorBudgetBurn"
 BORNE_SECONDS = 60.0
 """How long a fault that nobody should be paged for lasts, if nothing else is said."""
 SLACK_SECONDS = 15.0
@@ -48,7 +52,7 @@ def document(platform: platform_spec.Platform, experiment: spec.Experiment) -> D
     expect = expectation(platform, experiment)
     versions = _versions(platform, experiment, model)
     method = [_action(experiment, model, expect), *_expected(platform, experiment, model, expect), _revert("end it")]
-    method += _over(model, expect)
+    method += _over(experiment, model, expect)
     return {
         "version": "1.0.0",
         "title": f"{platform.platform}: {entry.does} ({experiment.title})",
@@ -97,33 +101,37 @@ def expectation(platform: platform_spec.Platform, experiment: spec.Experiment) -
     if experiment.expect is not None:
         return experiment.expect
     entry, model = catalogue.ENTRIES[experiment.kind], _model(platform, experiment)
-    needs = _rule_seconds(platform, model, entry.alert)
+    alert, needs = _rule(platform, model, entry.alert)
     times = platform.alertmanager
     told = times.group_wait + 4 * platform.prometheus.evaluation_interval + SLACK_SECONDS
     resolves = times.group_interval + 4 * platform.prometheus.evaluation_interval + SLACK_SECONDS
-    return spec.Expect(alert=entry.alert, within=needs + told, resolved_within=2 * needs + resolves)
+    return spec.Expect(alert=alert, within=needs + told, resolved_within=2 * needs + resolves)
 
 
-def _rule_seconds(platform: platform_spec.Platform, model: platform_spec.Model, alert: str) -> float:
-    """How long the rule of an alert takes at most, by its windows."""
+def _rule(platform: platform_spec.Platform, model: platform_spec.Model, alert: str) -> tuple[str, float]:
+    """Name of the alert that tells, and how long its rule takes at most.
+
+    An objective without an alert of its own has only that on its error budget: an outage spends 2% of it, which pages,
+    after an hour's share of 14.4 times what is allowed (SRE Workbook, chapter 5, table 5-8).
+    """
     scrapes = 8 * platform.prometheus.scrape_interval
-    sli = {"ModelErrorsHigh": "availability", "ModelLatencyHigh": "latency"}.get(alert)
-    if sli:
-        waits = [slo.alert.over + slo.alert.for_ for slo in model.slos if slo.alert and _sli_kind(slo) == sli]
-        return max(waits, default=0.0) + scrapes
+    if slo := _objective(model, alert):
+        if slo.alert is not None:
+            return alert, slo.alert.over + slo.alert.for_ + scrapes
+        return BUDGET_ALERT, min(3600.0, 3600.0 * 14.4 * (1 - float(slo.objective))) + 120.0 + scrapes
     if alert == "ModelInputDrift" and model.drift:
-        return 3 * model.drift.window + scrapes
+        return alert, 3 * model.drift.window + scrapes
     if alert == "ExporterCannotKeepEvents":
-        return max(60.0, 2 * scrapes) + scrapes  # its rule looks back so long
+        return alert, max(60.0, 2 * scrapes) + scrapes  # its rule looks back so long
     if alert == "ModelNoData":
-        return 2 * max(library.NO_DATA_FOR, scrapes) + scrapes
-    return 2 * scrapes
+        return alert, 2 * max(library.NO_DATA_FOR, scrapes) + scrapes
+    return alert, 2 * scrapes
 
 
-def _sli_kind(slo: platform_spec.Slo) -> str:
-    if isinstance(slo.sli, str):
-        return slo.sli
-    return "latency" if slo.sli.latency else "outcome"
+def _objective(model: platform_spec.Model, alert: str) -> platform_spec.Slo | None:
+    """The objective that an alert on a model is about."""
+    kind = spec.NEEDED_OBJECTIVE.get(alert)
+    return next((slo for slo in model.slos if slo.kind == kind), None)
 
 
 def _model(platform: platform_spec.Platform, experiment: spec.Experiment) -> platform_spec.Model:
@@ -179,7 +187,9 @@ def _probe(name: str, function: str, arguments: Document) -> Document:
 def _steady(model: platform_spec.Model, versions: list[str], recover_within: float) -> Document:
     objectives = []
     for slo in model.slos:
-        good, total = ruleset.sli(model, slo, slo.alert.over if slo.alert else 300.0)
+        if slo.kind not in MEASURED:
+            continue  # those of minutes, not of requests, are slower than an experiment
+        good, total = ruleset.sli(model, slo, slo.alert.over if slo.alert else STEADY_WINDOW)
         objectives.append(
             {"name": slo.name, "good": str(good), "total": str(total), "objective": float(slo.objective)}
             | ({"versions": versions} if versions else {})
@@ -253,10 +263,10 @@ def _expected(
     if expect.alert == catalogue.DEADMAN:
         name = f"the deadman's switch falls silent within {expect.within:g} s"
         return [_probe(name, "deadman_silent", {"within": expect.within, **hold})]
-    about = _about(model, expect.alert)
+    about = _about(model, expect.alert, experiment.kind)
     arguments = {
         "alert": expect.alert,
-        "receivers": receivers(platform, model, expect.alert),
+        "channels": channels(platform, model, expect.alert),
         "within": expect.within,
         "labels": about,
         **hold,
@@ -269,34 +279,35 @@ def _lasts(experiment: spec.Experiment) -> float:
     return BORNE_SECONDS if experiment.for_ is None else experiment.for_
 
 
-def _over(model: platform_spec.Model, expect: spec.Expect) -> list[Document]:
+def _over(experiment: spec.Experiment, model: platform_spec.Model, expect: spec.Expect) -> list[Document]:
     """Probes after the fault."""
     if expect.alert == catalogue.NONE:
         return []
     within = expect.resolved_within
     if expect.alert == catalogue.DEADMAN:
         return [_probe(f"the deadman's switch is back within {within:g} s", "deadman_back", {"within": within})]
-    arguments = {"alert": expect.alert, "within": within, "labels": _about(model, expect.alert)}
+    arguments = {"alert": expect.alert, "within": within, "labels": _about(model, expect.alert, experiment.kind)}
     return [_probe(f"{expect.alert} is resolved within {within:g} s", "resolved", arguments)]
 
 
-def _about(model: platform_spec.Model, alert: str) -> dict[str, str]:
+def _about(model: platform_spec.Model, alert: str, kind: Kind) -> dict[str, str]:
     """Labels that tell this model's alert from another's."""
+    if alert == BUDGET_ALERT:
+        slo = _objective(model, catalogue.ENTRIES[kind].alert)
+        return {"model": model.name, "severity": "page", **({"slo": slo.name} if slo else {})}
     return {"model": model.name} if alert.startswith("Model") else {}
 
 
-def receivers(platform: platform_spec.Platform, model: platform_spec.Model, alert: str) -> list[str]:
+def channels(platform: platform_spec.Platform, model: platform_spec.Model, alert: str) -> list[str]:
     """Channels that an alert has to reach, by its owner and severity."""
-    owner = model.owner if alert.startswith("Model") else sorted(platform.owners)[0]
-    severity = _severity(model, alert)
-    return sorted(getattr(platform.owners[owner], severity.value))
+    owner = model.owner if alert.startswith("Model") or alert == BUDGET_ALERT else platform.operator
+    return sorted(getattr(platform.owner(owner), _severity(model, alert).value) or [])
 
 
 def _severity(model: platform_spec.Model, alert: str) -> platform_spec.Severity:
-    kind = {"ModelErrorsHigh": "availability", "ModelLatencyHigh": "latency", "ModelAccuracyLow": "outcome"}.get(alert)
-    found = [slo.alert.severity for slo in model.slos if slo.alert and _sli_kind(slo) == kind]
-    if found:
-        return found[0]
+    slo = _objective(model, alert)
+    if slo and slo.alert:
+        return slo.alert.severity
     if alert == "ModelInputDrift" and model.drift:
         return model.drift.severity
     return platform_spec.Severity.TICKET if alert == "ModelNoData" else platform_spec.Severity.PAGE

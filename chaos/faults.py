@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -56,21 +56,41 @@ class Fault:
         raise NotImplementedError
 
 
-class Ledger:
-    """Open faults of one run, as files in its folder, and what became of them in the evidence log."""
+Mirror = Callable[[str, dict[str, Any]], None]
+"""Keeps a fault's number and document; what it raises keeps the fault from being injected."""
 
-    def __init__(self, folder: Path, log: evidence.Log) -> None:
-        self._folder, self.log = folder / "faults", log
+
+def written(fault: Fault) -> dict[str, Any]:
+    """A fault as JSON has it."""
+    return {"module": type(fault).__module__, "kind": type(fault).__name__, "fault": asdict(fault)}
+
+
+def read(document: dict[str, Any]) -> Fault:
+    """The fault that was written."""
+    fault: Fault = getattr(import_module(document["module"]), document["kind"])(**document["fault"])
+    return fault
+
+
+class Ledger:
+    """Open faults of one run, as files in its folder, and what became of them in the evidence log.
+
+    `mirror` is told of each fault before it is injected, to keep it where it outlives this machine.
+    """
+
+    def __init__(self, folder: Path, log: evidence.Log, mirror: Mirror | None = None) -> None:
+        self._folder, self.log, self._mirror = folder / "faults", log, mirror
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def open_faults(self) -> dict[str, Fault]:
         """Faults that are there, or may be, by their number, in the order of injection."""
         found = {}
         for path in sorted(self._folder.glob("*.json")):
-            document = json.loads(path.read_text())
-            fault: Fault = getattr(import_module(document["module"]), document["kind"])(**document["fault"])
-            found[path.stem] = fault
+            found[path.stem] = read(json.loads(path.read_text()))
         return found
+
+    def take_over(self, number: str, document: dict[str, Any]) -> None:
+        """Add a fault that another ledger had open."""
+        files.replace(self._folder / f"{number}.json", json.dumps(document, indent=1).encode())
 
     def inject(self, fault: Fault, *, seconds: float = EFFECTIVE_SECONDS) -> None:
         """Inject a fault and see it happen; FaultError when it is not seen (it is reverted then)."""
@@ -121,7 +141,9 @@ class Ledger:
 
     def _open(self, fault: Fault) -> str:
         number = f"{sum(1 for _ in self._folder.iterdir()):03d}-{os.getpid()}-{threading.get_ident()}"
-        document = {"module": type(fault).__module__, "kind": type(fault).__name__, "fault": asdict(fault)}
+        document = written(fault)
+        if self._mirror is not None:
+            self._mirror(number, document)
         files.replace(self._folder / f"{number}.json", json.dumps(document, indent=1).encode())
         descriptor = os.open(self._folder, os.O_RDONLY)
         os.fsync(descriptor)
@@ -134,9 +156,3 @@ class Ledger:
             self.log.append(kind, **about)
         except MidwatchError:
             return
-
-
-def share(hit: Iterable[str], of: Iterable[str]) -> float:
-    """Share of the candidates that are hit, 0 to 1."""
-    candidates = set(of)
-    return len(set(hit)) / len(candidates) if candidates else 0.0

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alerts import ruleset
-from midwatch import promql
+from midwatch import metrics, promql
 from midwatch.prometheus import Client
 from midwatch.promql import Expr
 from midwatch.spec import chaos as spec
@@ -129,7 +129,7 @@ def error_budget(client: Client, model: platform_spec.Model, least: float) -> Gu
     def guard() -> str:
         if not model.slos:
             return f"{model.name} has no objective"
-        left = {slo.name: _budget_left(client, model, slo) for slo in model.slos}
+        left = _budgets_left(client, model)
         short = [f"{name} {share:.0%}" for name, share in left.items() if share < least]
         if short:
             raise RefusalError(f"error budget left: {', '.join(short)}; at least {least:.0%} is wanted")
@@ -138,13 +138,16 @@ def error_budget(client: Client, model: platform_spec.Model, least: float) -> Gu
     return guard
 
 
-def _budget_left(client: Client, model: platform_spec.Model, slo: platform_spec.Slo) -> float:
-    """Share of the error budget that is left over the objective's window; below 0 when more was spent."""
-    good, total = ruleset.sli(model, slo, slo.period_seconds)
-    share = client.value(promql.sum_by(good) / promql.sum_by(total))
-    if share is None or share != share:  # noqa: PLR0124 - NaN: no request in the window
-        raise NoDataError(f"no request of {model.name} is known, so neither is its error budget")
-    return 1 - (1 - share) / (1 - float(slo.objective))
+def _budgets_left(client: Client, model: platform_spec.Model) -> dict[str, float]:
+    """Share of each objective's error budget that is left, by the platform's own records; the least of its versions."""
+    left: dict[str, float] = {}
+    for sample in client.query(promql.select(metrics.SLO_BUDGET_REMAINING, model=model.name)):
+        name = sample.labels["slo"]
+        left[name] = min(left.get(name, sample.value), sample.value)
+    missing = sorted({slo.name for slo in model.slos} - {name for name, share in left.items() if share == share})  # noqa: PLR0124 - NaN
+    if missing:
+        raise NoDataError(f"the error budget of {', '.join(missing)} is not known: no traffic, or no records")
+    return left
 
 
 def refusals(decisions: Iterable[Decision]) -> list[str]:

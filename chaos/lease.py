@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from midwatch import kubernetes
 from midwatch.errors import Exit, MidwatchError
 
 LEASE_NAME = "midwatch-chaos"
 STOP_ANNOTATION = "midwatch.dev/chaos-stop"
+FAULTS_ANNOTATION = "midwatch.dev/chaos-faults"
+"""Faults that may be there, as JSON by their numbers: a node that dies with a runner takes its files along."""
 LEASE_SECONDS = 60
 """A holder that has not renewed for so long is gone."""
 
@@ -82,6 +86,28 @@ class ClusterLease:
         if self._found() is None:
             self._create(holder="")
         kubernetes.request("PATCH", self._path, body={"metadata": {"annotations": {STOP_ANNOTATION: reason}}})
+
+    def keep_fault(self, number: str, document: dict[str, Any]) -> None:
+        """Note a fault before it is injected."""
+        self._set_faults(self.kept_faults() | {number: document})
+
+    def kept_faults(self) -> dict[str, Any]:
+        """Faults that were noted and not forgotten."""
+        found = self._found()
+        text = found["metadata"].get("annotations", {}).get(FAULTS_ANNOTATION) if found else None
+        faults: dict[str, Any] = json.loads(text) if text else {}
+        return faults
+
+    def forget_faults(self) -> None:
+        """Say that none is there any more."""
+        if self.kept_faults():
+            self._set_faults(None)
+
+    def _set_faults(self, faults: dict[str, Any] | None) -> None:
+        if self._found() is None:
+            self._create(holder="")
+        text = None if faults is None else json.dumps(faults, sort_keys=True)
+        kubernetes.request("PATCH", self._path, body={"metadata": {"annotations": {FAULTS_ANNOTATION: text}}})
 
     def _found(self) -> kubernetes.Object | None:
         try:

@@ -15,6 +15,7 @@ import urllib3
 
 from alerts import ruleset
 from midwatch.errors import MidwatchError
+from midwatch.spec import model as spec
 
 TIMEOUT = 3.0
 
@@ -25,10 +26,10 @@ class NoAnswerError(MidwatchError):
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One alert that somebody was told of: its labels, by which channels or receivers, and whether it still fires."""
+    """One alert that somebody was told of: its labels, the channels it reached, and whether it still fires."""
 
     labels: Mapping[str, str]
-    receivers: frozenset[str]
+    channels: frozenset[str]
     firing: bool
 
     def is_about(self, alert: str, labels: Mapping[str, str]) -> bool:
@@ -71,11 +72,20 @@ class Sink:
             key = (entry["fingerprint"], entry["startsAt"])
             if key in known:
                 continue
-            channels = found[key].receivers if key in found else frozenset()
+            channels = found[key].channels if key in found else frozenset()
             found[key] = Notice(
-                labels=entry["labels"], receivers=channels | {channel}, firing=entry["status"] == "firing"
+                labels=entry["labels"], channels=channels | {channel}, firing=entry["status"] == "firing"
             )
         return list(found.values())
+
+
+def channels_of(platform: spec.Platform) -> dict[str, frozenset[str]]:
+    """Channels of each receiver that `alerts.routes` makes."""
+    return {
+        f"{name}-{severity.value}": frozenset(getattr(platform.owner(name), severity.value) or ())
+        for name in platform.owners
+        for severity in spec.Severity
+    }
 
 
 def _entries(content: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -86,10 +96,10 @@ def _entries(content: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 
 class Alertmanager:
-    """Alertmanager's API, version 2."""
+    """Alertmanager's API, version 2. `channels` says which channels each of its receivers has."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, url: str, channels: Mapping[str, frozenset[str]] | None = None) -> None:
+        self._url, self._channels = url.rstrip("/"), channels or {}
 
     def mark(self) -> dict[str, Any]:
         """The alerts that are there."""
@@ -101,7 +111,7 @@ class Alertmanager:
         return [
             Notice(
                 labels=alert["labels"],
-                receivers=frozenset(one["name"] for one in alert["receivers"]),
+                channels=frozenset[str]().union(*(self._of(one["name"]) for one in alert["receivers"])),
                 firing=alert["status"]["state"] == "active",
             )
             for alert in self._alerts()
@@ -111,6 +121,9 @@ class Alertmanager:
     def has_deadman(self) -> bool:
         """Whether the deadman's switch is there, as an outside watcher would ask."""
         return any(alert["labels"].get("alertname") == ruleset.DEADMAN for alert in self._alerts())
+
+    def _of(self, receiver: str) -> frozenset[str]:
+        return self._channels.get(receiver, frozenset())
 
     def _alerts(self) -> list[dict[str, Any]]:
         try:

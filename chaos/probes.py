@@ -74,23 +74,23 @@ def _sum(client: Client, query: str, versions: Sequence[str] | None) -> float | 
 
 def noticed(
     alert: str,
-    receivers: Sequence[str],
+    channels: Sequence[str],
     within: float,
     labels: Mapping[str, str] | None = None,
     hold: float = 0.0,
     *,
     configuration: Configuration = None,
 ) -> Document:
-    """Whether a new alert of this name, with these labels, has reached all the receivers `within` so many seconds.
+    """Whether a new alert of this name, with these labels, has reached all the channels `within` so many seconds.
 
     It waits for `hold` seconds at least, so that the fault lasts so long.
     """
-    run, wanted = runs.current(configuration), frozenset(receivers)
+    run, wanted = runs.current(configuration), frozenset(channels)
 
     def found() -> Document | None:
         for notice in _since(run):
-            if notice.firing and notice.is_about(alert, labels or {}) and wanted <= notice.receivers:
-                return {"alert": alert, "labels": dict(notice.labels), "receivers": sorted(notice.receivers)}
+            if notice.firing and notice.is_about(alert, labels or {}) and wanted <= notice.channels:
+                return {"alert": alert, "labels": dict(notice.labels), "channels": sorted(notice.channels)}
         return None
 
     return _waited(found, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold)

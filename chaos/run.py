@@ -23,11 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from chaos import actions, experiments, guards, lease, processes, publish, runs, verdict
+from chaos import actions, experiments, faults, guards, lease, processes, publish, runs, verdict
 from chaos.sequential import StopCondition
 from chaos.targets import Prepared
 from chaos.traffic import Traffic
-from midwatch import files
+from midwatch import files, telemetry
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import QueryError
 from midwatch.spec.chaos import Chaos
@@ -121,9 +121,7 @@ class Supervisor:
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self._folder = place.home.runs / self._run
         self._log = place.log()
-        self._lease: lease.ClusterLease | None = None
-        if place.name == "kubernetes" and self._chaos.kubernetes:
-            self._lease = lease.ClusterLease(self._chaos.kubernetes.namespace, f"{self._run}-{os.getpid()}")
+        self._lease = place.lease(f"{self._run}-{os.getpid()}")
 
     @property
     def name(self) -> str:
@@ -135,30 +133,34 @@ class Supervisor:
     def plan(self) -> Plan:
         """Targets and guards, as they are now; nothing is changed."""
         prepared, problem = self._prepared()
+        hit = [target for one in prepared for target in one.hit]
+        candidates = [target for one in prepared for target in one.candidates]
         return Plan(
             experiment=self.name,
             title=str(self._document["title"]),
             kind=str(self._about.get("kind", "")),
             blast_radius=str(self._about.get("blast_radius", "not stated")),
             expected_alert=str(self._about.get("expected_alert", "")),
-            hit=prepared.hit if prepared else (),
-            candidates=prepared.candidates if prepared else (),
-            what=tuple(fault.describe() for fault in prepared.faults) if prepared else (),
+            hit=tuple(dict.fromkeys(hit)),
+            candidates=tuple(dict.fromkeys(candidates)),
+            what=tuple(fault.describe() for one in prepared for fault in one.faults),
             guards=tuple(guards.decide_all(self._guards(), self._chaos.guard.timeout)),
             problem=problem,
         )
 
-    def _prepared(self) -> tuple[Prepared | None, str]:
-        """What the experiment's first action would hit, by the arguments that stand in its file."""
+    def _prepared(self) -> tuple[list[Prepared], str]:
+        """What the experiment's actions would hit, by the arguments that stand in its file, or why they cannot."""
+        found: list[Prepared] = []
         for activity in self._document.get("method", ()):
             provider = activity.get("provider", {})
-            if activity.get("type") == "action" and provider.get("module") == "chaos.actions":
-                try:
-                    kind, settings = actions.asked(provider["func"], provider.get("arguments", {}))
-                    return self.place.target.prepare(kind, settings), ""
-                except (MidwatchError, OSError, ValueError, TypeError) as error:
-                    return None, f"targets: {error}"
-        return None, ""
+            if provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
+                continue
+            try:
+                kind, settings = actions.asked(provider["func"], provider.get("arguments", {}))
+                found.append(self.place.target.prepare(kind, settings))
+            except (MidwatchError, OSError, ValueError, TypeError) as error:
+                return found, f"targets: {error}"
+        return found, ""
 
     def _guards(self) -> dict[str, guards.Guard]:
         limits = self._chaos.guard
@@ -205,14 +207,14 @@ class Supervisor:
     def _give_back(self) -> None:
         with contextlib.suppress(MidwatchError):
             assert self._lease is not None  # noqa: S101 - only called with one
+            if not self.place.home.open_runs():
+                self._lease.forget_faults()
             self._lease.give_back()
 
     def _recover(self, lock: int) -> None:
         """Revert what an earlier run left behind; MidwatchError when that is not possible."""
-        for folder in self.place.home.open_runs():
-            self._say(f"reverting what {folder.name} left behind")
-            if problems := clean_up(folder, self.place, lock)["problems"]:
-                raise MidwatchError(f"{folder.name} left a fault behind that cannot be reverted: {'; '.join(problems)}")
+        if problems := recover(self.place, lock, self._say):
+            raise MidwatchError(f"an earlier run left a fault behind that cannot be reverted: {'; '.join(problems)}")
 
     def _guarded(self, stop: _Stop, lock: int) -> Result:
         begun, started_at = time.monotonic(), datetime.now(UTC)
@@ -276,7 +278,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **self.place.environment()},
+            env={**os.environ, **self.place.environment(), **telemetry.trace_environment()},
             start_new_session=True,
             pass_fds=(lock,),
         )
@@ -372,6 +374,25 @@ class Supervisor:
             if model is not None and one.labels.get("model") not in (None, model)
         }
         return f"a page fires elsewhere: {', '.join(sorted(others))}" if others else ""
+
+
+def recover(place: runs.Place, lock: int, say: Say) -> list[str]:
+    """Revert what earlier runs left behind, here and in the cluster's lease; what cannot be reverted, in words."""
+    lasting = place.lease("recovery")
+    kept = lasting.kept_faults() if lasting else {}
+    # What is no longer there was reverted, or somebody has changed the object since: then it is theirs.
+    if left := {number: one for number, one in kept.items() if faults.read(one).is_effective()}:
+        folder = place.home.runs / f"recovered-{time.time_ns()}"
+        ledger = faults.Ledger(folder, place.log())
+        for number, document in left.items():
+            ledger.take_over(number, document)
+    problems: list[str] = []
+    for folder in place.home.open_runs():
+        say(f"reverting what {folder.name} left behind")
+        problems += clean_up(folder, place, lock)["problems"]
+    if lasting and not problems:
+        lasting.forget_faults()
+    return problems
 
 
 def clean_up(folder: Path, place: runs.Place, lock: int) -> Document:

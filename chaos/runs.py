@@ -105,12 +105,19 @@ class Place:
     @cached_property
     def alertmanager(self) -> notices.Alertmanager:
         """Alertmanager of the place."""
-        return notices.Alertmanager(self.plane.url("alertmanager") if self.plane else self.platform.alertmanager.url)
+        url = self.plane.url("alertmanager") if self.plane else self.platform.alertmanager.url
+        return notices.Alertmanager(url, notices.channels_of(self.platform))
 
     @cached_property
     def notices(self) -> notices.Notices:
         """Where alerts can be seen to arrive."""
         return notices.Sink(self.plane.sink_file) if self.plane else self.alertmanager
+
+    def lease(self, holder: str) -> lease.ClusterLease | None:
+        """The cluster's lease for a holder; None on this machine, where a lock does."""
+        if isinstance(self.target, Cluster):
+            return lease.ClusterLease(self.target.namespace, holder)
+        return None
 
     def log(self) -> evidence.Log:
         """The evidence log."""
@@ -152,7 +159,8 @@ class Run:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
-        self.ledger = faults.Ledger(folder, place.log())
+        lasting = place.lease(folder.name)
+        self.ledger = faults.Ledger(folder, place.log(), lasting.keep_fault if lasting else None)
 
     def set_mark(self) -> None:
         """Remember which alerts are there already, once, before the first fault."""

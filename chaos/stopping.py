@@ -28,10 +28,9 @@ def stop(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
         )
     with ExitStack() as stack:
         lock = _locked(stack, home, begun)
-        if left := home.open_runs():
+        if where == "kubernetes" or home.open_runs():
             place = runs.Place(where=where, state=state, platform_file=platform_file)
-            for folder in left:
-                problems += run.clean_up(folder, place, lock)["problems"]
+            problems = run.recover(place, lock, lambda _text: None)
     seconds = round(time.monotonic() - begun, 3)
     said = f"nothing runs, nothing is left, and nothing starts until --lift ({seconds:g} s)"
     return {"stopped": True, "seconds": seconds, "problems": problems, "said": "not clean" if problems else said}

@@ -112,7 +112,7 @@ def export(
 
     from dr import exporter
     from dr import posture as postures
-    from exporters.server import parse_address
+    from exporters.guard import parse_address
     from midwatch.spec import load
 
     recovery, book = _open(platform, evidence)

@@ -40,7 +40,7 @@ def serve(
 
     import uvloop
 
-    from exporters import otlp, server
+    from exporters import guard, otlp, server
     from midwatch import telemetry
     from midwatch.spec import load
     from midwatch.spec import model as spec
@@ -49,7 +49,7 @@ def serve(
     stop_telemetry = telemetry.setup("midwatch-exporter")
     loaded = load.load_platform(platform) if platform else None
     settings = loaded.exporter if loaded else spec.Exporter()
-    host, port = server.parse_address(listen or settings.listen)
+    host, port = guard.parse_address(listen or settings.listen)
     service = server.Service(
         server.Options(
             host=host,

@@ -123,6 +123,7 @@ class Judge:
         self._set(metrics.DRIFT_DETECTED, where, said.verdict is verdict.Verdict.DRIFT)
         for finding in (*said.findings, *said.kinds):
             labels = {**where, "feature": finding.feature, "method": finding.method}
+            self._set(metrics.DRIFT_VOTE, labels, finding.votes)
             self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)
             self._set(metrics.DRIFT_P_VALUE, labels, finding.result.p_value)
             self._set(metrics.DRIFT_EFFECT, labels, finding.result.effect)
@@ -136,6 +137,7 @@ class Judge:
             for metric in (
                 metrics.DRIFT_DETECTED,
                 metrics.DRIFT_VOTES,
+                metrics.DRIFT_VOTE,
                 metrics.DRIFT_STATISTIC,
                 metrics.DRIFT_P_VALUE,
                 metrics.DRIFT_EFFECT,

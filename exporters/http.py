@@ -29,10 +29,11 @@ Respond = Callable[[int, bytes, str], None]
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """One request; header names are lower case."""
+    """One request; header names are lower case, `query` is what follows the path's `?`."""
 
     method: bytes
     path: bytes
+    query: bytes = b""
     headers: Headers
     body: bytes
 
@@ -171,9 +172,9 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self._headers.get(b"content-encoding", b"").lower() == b"gzip":
             body = self._inflated(body)
-        path = self._url.partition(b"?")[0]
+        path, _, query = self._url.partition(b"?")
         self._url = b""
-        request = Request(method=self._parser.get_method(), path=path, headers=self._headers, body=body)
+        request = Request(method=self._parser.get_method(), path=path, query=query, headers=self._headers, body=body)
 
         def respond(status: int, content: bytes, content_type: str) -> None:
             slot.answer = _head(status, len(content), content_type, slot.keep_alive) + content

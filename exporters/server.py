@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
 import logging
 import signal
 import sys
@@ -17,9 +15,8 @@ from pathlib import Path
 import msgspec
 
 import midwatch
-from exporters import collector, events, exposition, http, ingest, kserve, store
+from exporters import collector, events, exposition, guard, http, ingest, kserve, store
 from midwatch import metrics
-from midwatch.errors import MidwatchError
 from midwatch.spec import model as spec
 
 _JSON = "application/json"
@@ -28,10 +25,6 @@ _encode = msgspec.json.Encoder().encode
 
 WORKER_PAUSE = 1.0, 30.0
 """Seconds before the drift judge is started again: first, and at the most."""
-
-
-class ServeError(MidwatchError):
-    """The exporter cannot start as asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,44 +42,12 @@ class Options:
     privacy: events.Privacy | None = None
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`; ServeError if it is neither."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ServeError(f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:9500")
-    return host.strip("[]"), int(port)
-
-
-def ensure_guarded(options: Options) -> bytes | None:
-    """Bearer token of the service; ServeError when it would be open to the network without one."""
-    if options.token_file is not None:
-        try:
-            token = options.token_file.read_bytes().strip()
-        except OSError as error:
-            raise ServeError(f"{options.token_file}: {error.strerror}; the token cannot be read") from error
-        if not token:
-            raise ServeError(f"{options.token_file} is empty; put a token in it")
-        return token
-    if not _is_loopback(options.host) and not options.insecure:
-        raise ServeError(
-            f"{options.host} is not a loopback address: give --token-file, or --insecure to serve anybody who asks"
-        )
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Service:
     """One exporter. `drift` is what the drift judge last said."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._token = ensure_guarded(options)
+        self._token = guard.ensure_guarded(options.host, options.token_file, insecure=options.insecure)
         self._names = {model.name: list(model.drift.features) for model in options.models if model.drift}
         self.store = store.Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
@@ -111,7 +72,7 @@ class Service:
         except OSError as error:
             self.store.close(time.time(), snapshot=lambda: False)
             where = f"{self._options.host}:{self._options.port}"
-            raise ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
+            raise guard.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         committer = asyncio.create_task(self.ingest.run())
         helpers = [asyncio.create_task(self._connections.expire())]
         if self._names:
@@ -174,7 +135,7 @@ class Service:
         path = request.path
         if path in (b"/healthz", b"/readyz"):
             self._health(path, respond)
-        elif self._token is not None and not _is_bearer(request.headers, self._token):
+        elif self._token is not None and not guard.is_bearer(request.headers, self._token):
             _error(respond, HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
         elif path == b"/metrics":
             asyncio.get_running_loop().create_task(self._metrics(request, respond))
@@ -262,11 +223,6 @@ class _WorkerLine(msgspec.Struct):
 
 def _exposed(view: collector.View, content_type: str) -> bytes:
     return exposition.render(collector.families(view), content_type)
-
-
-def _is_bearer(headers: http.Headers, token: bytes) -> bool:
-    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
 
 
 def _answer(respond: http.Respond, answer: ingest.Answer) -> None:

@@ -23,16 +23,37 @@ class Page(StrEnum):
     PLANE = "plane"
 
 
+class Source(StrEnum):
+    """The data sources of a platform; the value is Grafana's name of the kind."""
+
+    PROMETHEUS = "prometheus"
+    LOKI = "loki"
+    TEMPO = "tempo"
+    ALERTMANAGER = "alertmanager"
+
+
 def dashboard_uid(platform: str, page: Page) -> str:
     """Uid of a platform's dashboard; it stays as long as the platform's name does.
 
     >>> dashboard_uid("flights", Page.MODEL)
     'midwatch-flights-model'
     """
-    uid = f"midwatch-{platform}-{page.value}"
-    if len(uid) <= MAX_UID:
-        return uid
-    return f"midwatch-{hashlib.sha256(platform.encode()).hexdigest()[:12]}-{page.value}"
+    return _uid(platform, page.value)
+
+
+def source_uid(platform: str, source: Source) -> str:
+    """Uid of a platform's data source."""
+    return _uid(platform, source.value)
+
+
+def folder_uid(platform: str) -> str:
+    """Uid of the folder that holds a platform's dashboards."""
+    return _uid(platform, "folder")
+
+
+def _uid(platform: str, last: str) -> str:
+    uid = f"midwatch-{platform}-{last}"
+    return uid if len(uid) <= MAX_UID else f"midwatch-{hashlib.sha256(platform.encode()).hexdigest()[:12]}-{last}"
 
 
 def dashboard_url(platform: spec.Platform, page: Page, *, since: str = "now-3h", **variables: str) -> str:

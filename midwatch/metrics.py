@@ -127,6 +127,10 @@ DRIFT_P_VALUE = _gauge(
 DRIFT_EFFECT = _gauge(
     "ml_drift_effect", "Effect size of a drift method in the last window.", "model", "version", "feature", "method"
 )
+DRIFT_VOTE = _gauge(
+    "ml_drift_vote", "1 where a drift method says drift of the last window, else 0.",
+    "model", "version", "feature", "method",
+)  # fmt: skip
 DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
 DRIFT_DETECTED = _gauge(
     "ml_drift_detected", "1 when the last window's verdict is drift, 0 when it is stable; absent when undecided.",
@@ -208,6 +212,35 @@ EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client conn
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
+# Canary ----------------------------------------------------------------------------------------------------------
+
+GATE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5)
+
+_COMPARED = ("model", "baseline", "canary")
+CANARY_VERDICT = _gauge(
+    "canary_verdict", "1 for the gate's last verdict on a canary, 0 for the others.", *_COMPARED, "verdict"
+)
+CANARY_E_VALUE = _gauge(
+    "canary_e_value",
+    "Largest e-value so far of a criterion: against the canary (fail) or for it (pass).",
+    *_COMPARED,
+    "criterion",
+    "direction",
+)
+CANARY_E_VALUE_LIMIT = _gauge(
+    "canary_e_value_limit",
+    "What an e-value has to reach; for fail the weighted mean of the criteria's.",
+    *_COMPARED,
+    "direction",
+)
+CANARY_EFFECT_RATIO = _gauge(
+    "canary_effect_ratio", "Share of events on the canary to that on the baseline.", *_COMPARED, "criterion"
+)
+CANARY_REQUESTS = _gauge("canary_requests", "Requests in the comparison, by arm.", *_COMPARED, "arm")
+CANARY_GATE_REQUESTS = _counter(
+    "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
+)
+CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 # Disaster recovery -------------------------------------------------------------------------------------------------
 
 DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")

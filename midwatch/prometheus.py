@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from midwatch.errors import MidwatchError
+from midwatch.spec.values import format_duration
 
 RETRIES = 2
 BACKOFF_SECONDS = 0.2
@@ -45,22 +48,32 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Labels of a series, and its times and values."""
+    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them."""
 
     labels: Mapping[str, str]
     points: tuple[tuple[float, float], ...]
+    histograms: tuple[tuple[float, Mapping[str, Any]], ...] = ()
+
+
+def _points(values: Sequence[tuple[float, str]]) -> tuple[tuple[float, float], ...]:
+    """Times and values; there may be many, so without a step of Python for each."""
+    if not values:
+        return ()
+    times, texts = zip(*values, strict=True)
+    return tuple(zip(map(float, times), map(float, texts), strict=True))
 
 
 class Client:
-    """One Prometheus. `timeout` is seconds per attempt; a failed attempt is repeated `RETRIES` times.
+    """One Prometheus. `timeout` is seconds per attempt; a failed attempt is repeated `retries` times.
 
     Values may be NaN or infinite, as Prometheus says them.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0, token: str | None = None) -> None:
+    def __init__(self, url: str, *, timeout: float = 5.0, token: str | None = None, retries: int = RETRIES) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
             raise MidwatchError(f"{url!r} is not an http or https URL")
         self._url, self._timeout, self._token = url.rstrip("/"), timeout, token
+        self._retries = retries
 
     @cached_property
     def _session(self) -> Any:
@@ -71,7 +84,7 @@ class Client:
 
         # A wait under 429, 502 to 504 helps; POST is safe to repeat for a query.
         retry = Retry(
-            total=RETRIES,
+            total=self._retries,
             backoff_factor=BACKOFF_SECONDS,
             status_forcelist=(429, 502, 503, 504),
             allowed_methods=None,
@@ -82,6 +95,10 @@ class Client:
             session.headers["Authorization"] = f"Bearer {self._token}"
         PrometheusConnect(url=self._url, retry=retry, session=session)  # mounts the retries on it
         return session
+
+    def prepare(self) -> None:
+        """Import what the first question would otherwise wait for."""
+        _ = self._session
 
     def query(self, expr: object, *, at: float | None = None) -> list[Sample]:
         """Instant query; an empty list means that Prometheus has no such series at that time."""
@@ -102,6 +119,19 @@ class Client:
             for series in data["result"]
         ]
 
+    def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
+        """Samples of the selected series from `start` to `end` as they were scraped, at their own times."""
+        seconds = format_duration(max(end - start, 0.001))
+        data = self._ask("query", f"{selector}[{seconds}]", {"time": end})
+        return [
+            Line(
+                labels=series["metric"],
+                points=_points(series.get("values", ())),
+                histograms=tuple((float(at), value) for at, value in series.get("histograms", ())),
+            )
+            for series in data["result"]
+        ]
+
     def value(self, expr: object, *, at: float | None = None) -> float | None:
         """The one value of an expression, or None without data; RejectedError when there are several."""
         samples = self.query(expr, at=at)
@@ -111,7 +141,9 @@ class Client:
 
     def _ask(self, endpoint: str, expr: object, parameters: dict[str, float]) -> Any:
         query = str(expr)
-        document = self._fetch(endpoint, query, {"query": query, "timeout": f"{self._timeout:g}s", **parameters})
+        document = self._fetch(
+            endpoint, query, {"query": query, "timeout": format_duration(self._timeout), **parameters}
+        )
         if not isinstance(document, dict) or document.get("status") != "success" or "data" not in document:
             raise RejectedError(query, f"no result from Prometheus: {str(document)[:200]}")
         if document.get("warnings"):
@@ -126,8 +158,8 @@ class Client:
         except requests.exceptions.RequestException as error:
             raise UnreachableError(query, f"{self._url}: no answer: {type(error).__name__}") from error
         try:
-            document = response.json()
-        except ValueError as error:
+            document = msgspec.json.decode(response.content)
+        except (ValueError, UnicodeDecodeError) as error:
             raise UnreachableError(query, f"{self._url}: {response.status_code} and no JSON") from error
         if response.status_code in (400, 422):
             raise RejectedError(query, str(document.get("error", document)))

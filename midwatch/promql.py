@@ -145,6 +145,17 @@ def matcher(name: str, value: str | Matcher) -> str:
     return f'{name}{given.operator}"{escaped}"'
 
 
+def narrowed(selector: object, *matchers: str) -> Expr:
+    """Add matchers, as text such as `version="v2"`, to a selector.
+
+    >>> str(narrowed("orders_total", 'kind="late"')), str(narrowed('up{job="a"}', 'instance="b"'))
+    ('orders_total{kind="late"}', 'up{job="a", instance="b"}')
+    """
+    name, _, inside = str(selector).partition("{")
+    known = [inside.removesuffix("}")] if inside.strip("} ") else []
+    return Expr(f"{name}{{{', '.join([*known, *matchers])}}}")
+
+
 def bucket(metric: Metric, bound: float, **labels: str | Matcher) -> Expr:
     """Cumulative bucket of a histogram at an exact bound, in the metric's unit."""
     return select(metric, "_bucket", le=str(float(bound)), **labels)
@@ -246,3 +257,58 @@ def scraped(**labels: str | Matcher) -> Expr:
         raise ExpressionError("up has only the labels job and instance")
     matchers = ", ".join(matcher(name, value) for name, value in sorted(labels.items()))
     return Expr("up{" + matchers + "}" if matchers else "up")
+
+
+# What dashboards ask beside that ----------------------------------------------------------------------------------
+
+
+def count_by(series: Expr, *labels: str) -> Expr:
+    """Number of series for each value of the labels given."""
+    return Expr(f"count by ({', '.join(labels)}) ({series})")
+
+
+def topk(number_of_series: int, series: Expr) -> Expr:
+    """The largest ones."""
+    return Expr(f"topk({number_of_series}, {series})")
+
+
+def last_over_time(series: Expr, window: Range) -> Expr:
+    """Newest value within a window, of series that ended in it too."""
+    return _over("last_over_time", series, window)
+
+
+def before(series: Expr, window: Range) -> Expr:
+    """A plain selector's values of so long ago."""
+    return Expr(f"{series} offset {window if isinstance(window, str) else format_duration(window)}")
+
+
+def at_least(series: Expr, bound: float) -> Expr:
+    """1 where a value is at least the bound, else 0."""
+    return Expr(f"({series} >= bool {number(bound)})")
+
+
+def clamp(series: Expr, low: float | Decimal, high: float | Decimal) -> Expr:
+    """Values, none below the one and none above the other bound."""
+    return Expr(f"clamp({series}, {number(low)}, {number(high)})")
+
+
+def sqrt(series: Expr) -> Expr:
+    """Square root of each value."""
+    return Expr(f"sqrt({series})")
+
+
+def vector(value: float) -> Expr:
+    """One series without labels."""
+    return Expr(f"vector({number(value)})")
+
+
+def set_label(series: Expr, label: str, value: str) -> Expr:
+    """Give every series the same value of a label; the value is text, not a pattern's replacement."""
+    escaped = value.replace("$", "$$").replace("\\", "\\\\").replace('"', '\\"')
+    return Expr(f'label_replace({series}, "{label}", "{escaped}", "", "")')
+
+
+def on_each(series: Expr, other: Expr, *labels: str) -> Expr:
+    """The labels of `series` with the values of the one `other` that shares the labels given, where there is one."""
+    zero = series * 0
+    return Expr(f"{zero} + on ({', '.join(labels)}) group_left () ({other})", 2)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _GRPC_PORT = ":4317"
+TRACE_PARENT = "TRACEPARENT"
 
 _tracer: Any = None
 
@@ -64,6 +65,12 @@ def span(name: str, **attributes: str | float | bool) -> Iterator[None]:
         yield
 
 
+def trace_environment() -> dict[str, str]:
+    """What a child process needs to go on with this trace (W3C Trace Context); empty while telemetry is off."""
+    ids = _span_ids()
+    return {TRACE_PARENT: f"00-{ids['trace_id']}-{ids['span_id']}-01"} if ids else {}
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: ts (RFC 3339, UTC), level, logger, message, the record's extras, ids of the span."""
 
@@ -107,6 +114,7 @@ def _export(service: str, endpoint: str, protocol: str) -> Callable[[], None]:
     resource = Resource.create({"service.name": service})
     tracing, logs, meters = (start(endpoint, protocol, resource) for start in (_traces, _logs, _metrics))
     _tracer = tracing.get_tracer("midwatch")
+    _go_on_with_trace()
 
     def stop() -> None:
         global _tracer  # noqa: PLW0603 - see above
@@ -117,6 +125,15 @@ def _export(service: str, endpoint: str, protocol: str) -> Callable[[], None]:
             provider.shutdown()
 
     return stop
+
+
+def _go_on_with_trace() -> None:
+    """Spans without a parent here belong to that of the process that started this one."""
+    if parent := os.environ.get(TRACE_PARENT):
+        from opentelemetry import context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        context.attach(TraceContextTextMapPropagator().extract({"traceparent": parent}))
 
 
 def _traces(endpoint: str, protocol: str, resource: Resource) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
+from midwatch.spec import model
 from tests.conftest import need_program
 from tests.exporters.test_service import exporter
 
@@ -55,3 +59,25 @@ def test_the_expressions_of_the_guide_parse(expression: str) -> None:
 def test_the_links_of_the_guide_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
         assert (README.parent / target).exists(), target
+
+
+def test_the_canary_of_the_guide_is_judged_as_it_shows(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks("sh") if "canary judge" in block)
+    (shown,) = (block for block in blocks("") if block.startswith("criterion         verdict"))
+    words = block.strip().replace("verdict.html", str(tmp_path / "verdict.html")).split()
+    done = subprocess.run(
+        [sys.executable, "-m", "midwatch.cli", *words[1:]],
+        capture_output=True, text=True, env={**os.environ, "COLUMNS": "118"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert shown in done.stdout
+    assert (tmp_path / "verdict.html").is_file()
+
+
+def test_the_canary_section_of_the_guide_is_one(make_document: Any) -> None:
+    (block,) = (block for block in blocks("yaml") if "canary:" in block)
+    document = make_document()
+    document["models"][0] |= yaml.safe_load(block)["models"][0]
+    canary = model.Platform.model_validate(document).models[0].canary
+    assert canary is not None
+    assert len(canary.criteria) == 7

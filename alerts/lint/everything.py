@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from alerts import amconfig, inventory, routes, ruleset, versions, yamlfile
+from alerts import amconfig, inventory, routes, versions, yamlfile
 from alerts.lint import inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
 from alerts.lint.finding import Check, Context, Finding, run
@@ -77,7 +77,8 @@ def _look(
     found = run(CHECKS, context)
     if loaded is None or document is None:
         return Looked(findings=found, unjudged=[])
-    groups = [group for made in ruleset.rule_files(loaded).values() for group in made["groups"]]
+    groups = [{"rules": [entry.rule for entry in entries]}]
+    groups += [entry.target.group for entry in entries if entry.target and not entry.direct]
     looked = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
     return Looked(findings=sorted([*rules.run(looked), *found]), unjudged=rules.unjudged(looked))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -99,8 +100,9 @@ def metric_unknown(rules: Rules) -> Iterator[Said]:
                 yield entry.place, f"{_about(entry)}{where} has no metric {name!r}", "correct its name"
 
 
-def _published() -> set[str]:
-    return {name + suffix for name, metric in metrics.CATALOGUE.items() for suffix in _suffixes(metric.kind)}
+@cache
+def _published() -> frozenset[str]:
+    return frozenset(name + suffix for name, metric in metrics.CATALOGUE.items() for suffix in _suffixes(metric.kind))
 
 
 def _suffixes(kind: Kind) -> tuple[str, ...]:
@@ -184,22 +186,17 @@ def alert_unrouted(rules: Rules) -> Iterator[Said]:
 def record_unused(rules: Rules) -> Iterator[Said]:
     """A record that no rule reads and no catalogue offers to dashboards."""
     texts = [str(rule["expr"]) for group in rules.groups for rule in group["rules"]]
-    read = {selector.metric for text in texts for selector in _selectors(text)}
+    read = {name for text in texts for name in _NAME.findall(text)}
     for name in sorted(set(rules.records) - read - set(metrics.CATALOGUE) - SLOTH_FOR_DASHBOARDS):
         yield (), f"no rule and no dashboard reads the record {name}", "remove it"
 
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 SLOTH_FOR_DASHBOARDS = frozenset({
     "slo:time_period:days", "slo:current_burn_rate:ratio", "slo:period_error_budget_remaining:ratio", "sloth_slo_info",
 })  # fmt: skip
 """Records of the Sloth form that its own dashboards read."""
-
-
-def _selectors(text: str) -> list[Selector]:
-    try:
-        return list(expressions.selectors(expressions.parse(text)))
-    except ValueError:
-        return []
 
 
 def unjudged(rules: Rules) -> list[str]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts import amconfig, inventory, objectives, routes, routing, yamlfile
+from alerts import amconfig, inventory, routes, routing, yamlfile
 from alerts.inventory import Entry
 from alerts.lint import expressions
 from alerts.proofs import burning, case, search
@@ -62,18 +62,19 @@ def prove(platform: spec.Platform, names: Sequence[str] = (), told: Told = lambd
     entries = chosen(platform, names)
     with_amtool = _amtool(text, [entry.labels for entry in entries])
 
-    def one(entry: Entry) -> Proved:
-        found = _proved(platform, config, entry, with_amtool)
+    def one(entry: Entry, name: str) -> Proved:
+        found = _proved(platform, config, entry, name, with_amtool)
         told(found)
         return found
 
     with case.workers() as pool:
-        return list(pool.map(one, entries))
+        return list(pool.map(one, entries, _file_names(entries)))
 
 
-def _proved(platform: spec.Platform, config: amconfig.Config, entry: Entry, with_amtool: Mapping[str, str]) -> Proved:
+def _proved(
+    platform: spec.Platform, config: amconfig.Config, entry: Entry, name: str, with_amtool: Mapping[str, str]
+) -> Proved:
     receivers = tuple(routing.receivers(config, entry.labels))
-    name = _file_name(entry)
     if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
         return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
     try:
@@ -94,8 +95,13 @@ def _proved(platform: spec.Platform, config: amconfig.Config, entry: Entry, with
     )
 
 
-def _file_name(entry: Entry) -> str:
-    return "-".join(entry.title.replace(".", "-").split()).lower()
+def _file_names(entries: Sequence[Entry]) -> list[str]:
+    """A name for each test; alerts of one title are numbered."""
+    found: list[str] = []
+    for entry in entries:
+        name = "-".join(entry.title.replace(".", "-").split()).lower()
+        found.append(name if name not in found else f"{name}-{len(found)}")
+    return found
 
 
 def _explained(failed: set[int], said: str, within: float) -> str:
@@ -113,7 +119,7 @@ def _needed(entry: Entry) -> list[dict[str, Any]]:
     if entry.target is None or entry.direct:
         return [entry.rule]
     wanted, kept = _read(entry.rule), [entry.rule]
-    for rule in reversed([one for one in objectives.group(entry.target)["rules"] if "record" in one]):
+    for rule in reversed([one for one in entry.target.group["rules"] if "record" in one]):
         if rule["record"] in wanted:
             wanted |= _read(rule)
             kept.insert(0, rule)

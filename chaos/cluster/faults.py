@@ -120,8 +120,7 @@ class Created(Fault):
         found = find(self._path)
         if found is None:
             return False
-        phase: object = found.get("status", {}).get("phase")
-        return self.manifest["kind"] != "Pod" or phase == "Running"
+        return bool(self.manifest["kind"] != "Pod" or found.get("status", {}).get("phase") == "Running")
 
     def revert(self) -> None:
         """Delete it."""
@@ -164,12 +163,14 @@ class NodeLost(Fault):
                 kubernetes.request("POST", f"{pod_path(namespace, pod)}/eviction", body=body)
 
     def is_effective(self) -> bool:
-        """Whether nothing can be scheduled there and the pods are gone."""
+        """Whether nothing can be scheduled there and the pods are gone or end: they were told, and get no traffic."""
         node = find(self._path)
         if node is None or not node["spec"].get("unschedulable"):
             return False
         return all(
-            (pod := find(pod_path(*name.split("/")))) is None or pod["spec"].get("nodeName") != self.target
+            (pod := find(pod_path(*name.split("/")))) is None
+            or pod["metadata"].get("deletionTimestamp")
+            or pod["spec"].get("nodeName") != self.target
             for name in self.pods
         )
 

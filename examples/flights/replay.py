@@ -1,8 +1,9 @@
 """Replay the flights from September on in time order, quicker, through the model servers; send the labels.
 
-The story, in shares of the duration: calm; the feature pipeline switches to metric units; calm; v2 gets a share of the
-traffic; calm. A label is sent when the flight would have landed at the replay's pace. Progress: JSON lines on standard
-output.
+An hour or longer is calm traffic, for experiments. Else there is a story, in shares of the duration: v3, a good
+release, gets a share of the traffic; meanwhile the feature pipeline switches to metric units, for v1 and v3 alike;
+calm; v2, a bad release, gets a share; calm. A label is sent when the flight would have landed at the replay's pace.
+Progress: JSON lines on standard output.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from exporters import client, events
 
 FAULT = (0.18, 0.50)
 """Share of the duration in which the feature pipeline speaks metric: what a change of units upstream does."""
-CANARY = (0.58, 0.80)
-"""Share of the duration in which v2 answers CANARY_SHARE of the requests."""
+CANARIES = {"v3": (0.03, 0.48), "v2": (0.58, 0.80)}
+"""Share of the duration in which a version answers CANARY_SHARE of the requests."""
 CANARY_SHARE = 0.4
 ENDLESS_SECONDS = 3600.0
 """A replay so long has no story: it is calm and repeats its first month, a steady state for experiments."""
@@ -52,7 +53,13 @@ def phase_at(share: float) -> str:
     """Phase of the story at a share of the duration."""
     if FAULT[0] <= share < FAULT[1]:
         return "unit fault"
-    return "v2 canary" if CANARY[0] <= share < CANARY[1] else "calm"
+    canary = canary_at(share)
+    return f"{canary} canary" if canary else "calm"
+
+
+def canary_at(share: float) -> str | None:
+    """Version that is tried at a share of the duration, if any."""
+    return next((version for version, (begin, end) in CANARIES.items() if begin <= share < end), None)
 
 
 def to_metric(features: dict[str, Any]) -> dict[str, Any]:
@@ -76,8 +83,8 @@ def features_at(features: dict[str, Any], share: float) -> dict[str, Any]:
 
 
 def version_at(index: int, share: float) -> str:
-    """Version that answers the request of this index: every so many go to v2 while it has a share."""
-    return "v2" if phase_at(share) == "v2 canary" and (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
+    """Version that answers the request of this index: every so many go to the one that is tried."""
+    return (canary_at(share) or "v1") if (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
 
 
 def _failed(version: str, seconds: float) -> events.Prediction:

@@ -38,9 +38,12 @@ def render(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
 ) -> None:
     """Write what each folder makes of the platform file. The same input gives the same bytes."""
+    from alerts import check
     from midwatch.spec import load
 
-    rendered = rendered_files(load.load_platform(platform), target)
+    loaded = load.load_platform(platform)
+    rendered = rendered_files(loaded, target)
+    check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
@@ -55,11 +58,25 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     from alerts import cluster
     from alerts import render as alerts
     from chaos import experiments, manifests
+    from dashboards import render as dashboards
     from dr import manifests as recovery
+    from monitors.canary import argo
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
-        Target.FILES: [alerts.render_files, experiments.render_files, recovery.render_files],
-        Target.KUBERNETES: [cluster.render_objects, manifests.render_files, recovery.render_kubernetes],
+        Target.FILES: [
+            alerts.render_files,
+            argo.render_files,
+            experiments.render_files,
+            dashboards.render_files,
+            recovery.render_files,
+        ],
+        Target.KUBERNETES: [
+            cluster.render_objects,
+            argo.render_files,
+            manifests.render_files,
+            dashboards.render_kubernetes,
+            recovery.render_kubernetes,
+        ],
     }
     made: dict[str, str] = {}
     for make in makers[target]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import promql_parser
+
 from midwatch.spec import slo as slos
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.channels import lacking
@@ -184,6 +186,39 @@ def check_serving(platform: Platform) -> Iterator[Finding]:
             yield ("models", index, "serving_metrics"), message, "add it, or remove it"
 
 
+def check_expressions(platform: Platform) -> Iterator[Finding]:
+    """What people wrote as PromQL is PromQL; promtool has the last word."""
+    written: list[tuple[Place, str]] = []
+    for index, model in enumerate(platform.models):
+        for number, slo in enumerate(model.slos):
+            written += [(("models", index, "slos", number, *place), text) for place, text in _expressions(slo)]
+        for name in ("requests", "failures", "duration"):
+            text = getattr(model.serving_metrics, name, None)
+            written += [(("models", index, "serving_metrics", name), text)] if text else []
+    for index, file in enumerate(platform.rules):
+        for number, service in enumerate(file.objectives):
+            written += [(("rules", index, "objectives", number, *place), text) for place, text in _expressions(service)]
+        written += [(("rules", index, "alerts", number, "expr"), rule.expr) for number, rule in enumerate(file.alerts)]
+    for place, text in written:
+        try:
+            promql_parser.parse(text.replace(slos.WINDOW_PLACEHOLDER, "5m"))
+        except ValueError as error:
+            yield place, f"not PromQL: {' '.join(str(error).split())}", "correct the expression"
+
+
+def _expressions(slo: Slo) -> Iterator[tuple[Place, str]]:
+    for kind, names in (
+        ("events", ("total", "good", "bad")),
+        ("gauge", ("value",)),
+        ("freshness", ("timestamp", "age")),
+    ):
+        found = getattr(slo.sli, kind, None)
+        for name in names:
+            if (text := getattr(found, name, None)) is not None:
+                yield ("sli", kind, name), text
+
+
 CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     check_owners, check_owned, check_maintenance, check_channels, check_names, check_objectives, check_serving,
+    check_expressions,
 )  # fmt: skip

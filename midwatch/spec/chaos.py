@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from midwatch.spec import cron
 from midwatch.spec.base import Name, Strict
 from midwatch.spec.values import Duration, Ratio, Size
 
@@ -59,11 +60,23 @@ MODEL_KINDS = frozenset(
 )
 """Kinds whose target is a model; the others hit the plane or the machine, and a model shows whether it is felt."""
 
-_CRON = re.compile(r"^(\S+\s+){4}\S+$")
 _WINDOW = re.compile(
     r"^(?P<first>mon|tue|wed|thu|fri|sat|sun)(-(?P<last>mon|tue|wed|thu|fri|sat|sun))?\s+"
     r"(?P<from>([01]\d|2[0-3]):[0-5]\d)-(?P<to>([01]\d|2[0-4]):[0-5]\d)$"
 )
+NEEDED_OBJECTIVE = {"ModelErrorsHigh": "availability", "ModelLatencyHigh": "latency", "ModelAccuracyLow": "outcome"}
+"""Kind of the objective that an alert on a model is about."""
+
+EXPECTED_OBJECTIVE = {
+    Kind.KILL_REPLICA: "availability",
+    Kind.FAILING_MODEL: "availability",
+    Kind.CUT_NETWORK: "availability",
+    Kind.LOSE_NODE: "availability",
+    Kind.SLOW_MODEL: "latency",
+    Kind.DEPLOY_BAD_VERSION: "latency",
+}
+"""Kind of the objective whose alert is expected to tell of a fault, where nothing else is said."""
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -164,9 +177,14 @@ class Experiment(Strict):
             if getattr(self, setting) is not None and self.kind not in kinds:
                 known = ", ".join(sorted(name for name, ones in SETTINGS.items() if self.kind in ones)) or "none"
                 raise ValueError(f"{self.kind.value} has no setting {setting}; its own settings: {known}")
-        if self.schedule is not None and not _CRON.match(self.schedule):
-            raise ValueError(f"schedule {self.schedule!r} does not have the five fields of cron")
         return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_schedule(cls, text: str | None) -> str | None:
+        if text is not None:
+            cron.parse(text).longest_gap()
+        return text
 
 
 class Workload(Strict):
@@ -242,6 +260,10 @@ def find_problems(platform: Any) -> Any:
         model = models[experiment.model] if experiment.model else platform.models[0]
         if experiment.kind is Kind.CORRUPT_FEATURES and model.drift is None:
             yield place, f"{model.name} has no drift section, so nobody would notice", "watch its features for drift"
+        needs = None if experiment.expect else EXPECTED_OBJECTIVE.get(experiment.kind)
+        if needs and not any(slo.kind == needs for slo in model.slos):
+            message = f"{model.name} has no objective of {needs}, so nobody would be told"
+            yield place, message, "add one, or say with expect which alert tells of it"
         known = set(model.drift.features) if model.drift else set()
         for name in sorted(set(experiment.scale or ()) - known):
             yield (*place, "scale", name), f"{model.name} has no feature {name!r}", f"known: {', '.join(sorted(known))}"

@@ -13,8 +13,13 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s]*[^\s/]$")]
 
 
 class Grafana(Strict):
-    """The Grafana that shows the dashboards: addresses as people's browsers (`url`) and Grafana (the rest) see them."""
+    """The Grafana that shows the dashboards: addresses as people's browsers (`url`) and Grafana (the rest) see them.
+
+    `logs` (LogQL) and `traces` (TraceQL) select those of a model's servers; `$model` and `$version` are filled in.
+    """
 
     url: Url = "http://127.0.0.1:3000"
     loki: Url = "http://127.0.0.1:3100"
     tempo: Url = "http://127.0.0.1:3200"
+    logs: str = '{service_name="$model"}'
+    traces: str = '{resource.service.name="$model"}'

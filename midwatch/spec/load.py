@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import alerting, chaos, dr
+from midwatch.spec import alerting, canary, chaos, dr
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 
@@ -269,8 +269,8 @@ def _real_place(values: Any, location: tuple[str | int, ...]) -> Place:
         if is_key or is_index:
             values = values[part]
             place.append(part)
-        elif isinstance(values, dict) and is_last and part != "[key]" and "[" not in str(part):
-            place.append(part)  # a key that is missing
+        elif isinstance(values, dict) and is_last and "[" not in str(part) and part not in values.values():
+            place.append(part)  # a key that is missing; what is a value here is the tag of a union
     return tuple(place)
 
 
@@ -281,8 +281,8 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
         return document.problem(place, "unknown key", _suggestion(place))
     if kind == "missing":
         return document.problem(place, "missing", f"add {place[-1]}")
-    if kind == "value_error":
-        return document.problem(place, str(context["error"]))
+    if kind.startswith("union_tag"):
+        return _plain_tag(document, place, context)
     if kind in ("enum", "literal_error"):
         wanted = str(context["expected"]).replace("'", "")
         close = difflib.get_close_matches(str(value), wanted.replace(" or ", ", ").split(", "), 1)
@@ -294,7 +294,20 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
         message = f"{value!r} does not match {context['pattern']}"
     elif kind in _TYPES:
         message = f"{_shown(value)} is not {_TYPES[kind]}"
+    elif kind == "value_error":
+        message = str(context["error"])
     return document.problem(place, message)
+
+
+def _plain_tag(document: Document, place: Place, context: dict[str, Any]) -> Problem:
+    """A section of several shapes, whose key says which, without that key or with a wrong one."""
+    key = context["discriminator"].strip("'")
+    if "tag" not in context:
+        return document.problem((*place, key), "missing", f"add {key}")
+    tags = context["expected_tags"].replace("'", "")
+    close = difflib.get_close_matches(context["tag"], tags.split(", "), 1)
+    remedy = f"did you mean {close[0]}?" if close else f"one of {tags}"
+    return document.problem((*place, key), f"there is no {key} {context['tag']!r}", remedy)
 
 
 _TYPES = {
@@ -371,6 +384,7 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
 _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     *alerting.CHECKS,
     _check_models,
+    canary.check,
     chaos.find_problems,
     dr.find_problems,
 )

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from midwatch import metrics
 from midwatch.spec.base import LabelName, Name, Strict
+from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
@@ -125,6 +126,7 @@ class Model(Strict):
     runbook: str | None = None
     slos: list[Slo] = []
     drift: Drift | None = None
+    canary: Canary | None = None
 
 
 # The plane ---------------------------------------------------------------------------------------------------------
@@ -200,6 +202,7 @@ class Local(Strict):
     prepare: list[list[str]] = []
     servers: list[LocalProcess] = []
     traffic: LocalProcess | None = None
+    canaries: list[LocalCanary] = []
 
 
 class Platform(Strict):
@@ -212,6 +215,7 @@ class Platform(Strict):
     alertmanager: Alertmanager = Alertmanager()
     grafana: Grafana = Grafana()
     exporter: Exporter = Exporter()
+    gate: Gate = Gate()
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
     plane_owner: Name | None = None
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]

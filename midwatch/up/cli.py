@@ -136,7 +136,7 @@ def _watch(
         except QueryError:
             now = None
         left = None if deadline is None else max(0.0, -late)
-        view.show(now, running.sink.alerts, traffic.progress if traffic else {}, left)
+        view.show(now, running.sink.alerts, traffic.progress if traffic else {}, left, running.canaries.answers)
         time.sleep(0.5)
 
 
@@ -178,6 +178,7 @@ def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str
         "predictions_sent": sent,
         **{name: None if value is None else int(value) for name, value in totals.items()},
         "labels_sent": progress.get("labels"),
+        "canaries": [answer.document() for answer in running.canaries.answers],
         "alerts": alerts,
         "pages_delivered": sum(alert["severity"] == "page" for alert in alerts),
         "deliveries": running.sink.deliveries,
@@ -202,9 +203,12 @@ def _show(document: dict[str, Any]) -> None:
     console = Console()
     counts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in document.items():
-        if name not in ("alerts", "exit"):
+        if name not in ("alerts", "canaries", "exit"):
             counts.add_row(name.replace("_", " "), "unknown" if value is None else str(value))
     console.print(counts)
+    for one in document["canaries"]:
+        after = "" if one["decided_after_seconds"] is None else f" after {one['decided_after_seconds']:g} s"
+        console.print(f"canary {one['canary']} against {one['baseline']}: {one['verdict']}{after}: {one['reason']}")
     table = Table(title="alerts delivered", title_justify="left")
     for name in ("alert", "severity", "owner", "version", "fired", "resolved", "summary"):
         table.add_column(name, overflow="fold")

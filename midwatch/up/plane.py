@@ -16,6 +16,8 @@ from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
+from midwatch.up import grafana
+from midwatch.up.canaries import Canaries
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
 from midwatch.up.regions import Regions
 from midwatch.up.sink import Sink
@@ -72,13 +74,18 @@ class Plane:
         self.processes = Processes(state / "logs", state / HELD)
         self.sink = Sink(state / "deliveries.jsonl", state / RESULTS)
         self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
+        if any(model.canary for model in platform.models):
+            self._ports["gate"] = free_port()
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
+        self._grafana = grafana.find()
+        self._ports |= {"grafana": free_port()} if self._grafana else {}
         self.regions = Regions(platform, file, state, self._ports)
         self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self._stopped = threading.Event()
         self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
+        self.canaries = Canaries(self.urls.get("gate", ""), platform.local.canaries)
 
     def prepare(self) -> None:
         """Run the platform's preparations; PartDiedError when one fails."""
@@ -101,6 +108,8 @@ class Plane:
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
+        self._start_grafana()
+        self._start_gate()
         for server in self._platform.local.servers:
             name = f"server-{server.name}"
             words = [self._filled(word, "servers", port=self._ports[name]) for word in server.command]
@@ -110,6 +119,7 @@ class Plane:
         self.regions.start_rest(self.processes)
         self._write_inventory()
         self._mender.start()
+        self.canaries.start()
 
     def start_traffic(self, seconds: float) -> Traffic | None:
         """Start the platform's traffic for so many seconds, if it has one."""
@@ -132,6 +142,7 @@ class Plane:
 
     def stop(self) -> None:
         """Stop everything that was started."""
+        self.canaries.stop()
         self._stopped.set()
         if self._mender.is_alive():
             self._mender.join()
@@ -191,8 +202,9 @@ class Plane:
         plane = render.Plane(
             exporters=(self._address("exporter"),),
             alertmanager=self._address("alertmanager"),
-            scrapes=scrapes,
+            scrapes=[*scrapes, *render.of_itself(self._address("prometheus"), self._address("alertmanager"))],
             sink_url=self.sink.url,
+            gate=self._address("gate") if "gate" in self._ports else None,
         )
         write(render.render_files(self._platform, plane), self.state / "config", force=True)
 
@@ -222,11 +234,27 @@ class Plane:
             f"--config.file={self.state / 'config/prometheus/prometheus.yml'}",
             f"--storage.tsdb.path={self.state / 'prometheus'}",
             f"--web.listen-address={self._address('prometheus')}",
+            "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
             # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
             "--rules.alert.resend-delay=1s",
         ]
         part = self.processes.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
         wait_until_ready(part, "/-/ready", self.processes)
+
+    def _start_grafana(self) -> None:
+        if self._grafana:
+            command = grafana.command(self._grafana, self._platform, self.state, self.urls)
+            part = self.processes.start("grafana", command, folder=self.state, port=self._ports["grafana"])
+            wait_until_ready(part, grafana.READY, self.processes, seconds=grafana.START_SECONDS)
+
+    def _start_gate(self) -> None:
+        if "gate" not in self._ports:
+            return
+        command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(self._file.resolve())]
+        command += ["--listen", self._address("gate"), "--prometheus", self.urls["prometheus"]]
+        command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
+        part = self.processes.start("gate", command, folder=self.state, port=self._ports["gate"])
+        wait_until_ready(part, "/readyz", self.processes)
 
     def _write_inventory(self) -> None:
         """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""

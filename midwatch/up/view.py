@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from midwatch.up.canaries import Answer
 from midwatch.up.figures import Figures
 from midwatch.up.sink import Alert
 
@@ -53,16 +55,28 @@ class View:
         """One line."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def show(self, figures: Figures | None, alerts: list[Alert], progress: dict[str, Any], left: float | None) -> None:
+    def show(
+        self,
+        figures: Figures | None,
+        alerts: list[Alert],
+        progress: dict[str, Any],
+        left: float | None,
+        canaries: Sequence[Answer] = (),
+    ) -> None:
         """Show the state of things; without figures Prometheus did not answer."""
         if self._live:
-            self._live.update(self._page(figures, alerts, progress, left))
+            self._live.update(self._page(figures, alerts, progress, left, canaries))
         elif time.monotonic() - self._said > LOG_EVERY:
             self._said = time.monotonic()
-            self.note(_line(figures, alerts, progress))
+            self.note(" | ".join([_line(figures, alerts, progress), *(_canary(one).plain for one in canaries)]))
 
     def _page(
-        self, figures: Figures | None, alerts: list[Alert], progress: dict[str, Any], left: float | None
+        self,
+        figures: Figures | None,
+        alerts: list[Alert],
+        progress: dict[str, Any],
+        left: float | None,
+        canaries: Sequence[Answer],
     ) -> RenderableType:
         head = Text(f"midwatch up: {self._platform}", style="bold")
         if left is not None:
@@ -75,7 +89,8 @@ class View:
                 Text(_traffic(progress)),
                 ProgressBar(total=1.0, completed=progress.get("share", 0.0), width=60),
             ]
-        parts += ["", _versions(figures), "", _alerts(alerts)]
+        parts += ["", _versions(figures), ""]
+        parts += [*(_canary(one, reason=True) for one in canaries), *([""] if canaries else []), _alerts(alerts)]
         return Group(*parts)
 
 
@@ -111,6 +126,17 @@ def _alerts(alerts: list[Alert]) -> RenderableType:
         runbook = alert.runbook_url.rsplit("/", 1)[-1]
         table.add_row(state, alert.severity, f"{alert.owner} ({alert.channel})", alert.name, alert.summary, runbook)
     return table
+
+
+_VERDICTS = {"pass": "bold green", "fail": "bold red"}
+
+
+def _canary(answer: Answer, *, reason: bool = False) -> Text:
+    text = Text(f"canary {answer.of.canary} against {answer.of.baseline}: ")
+    text.append(answer.verdict, style=_VERDICTS.get(answer.verdict, "yellow"))
+    if answer.decided_after is not None:
+        text.append(f" after {answer.decided_after:g} s")
+    return text.append(f"  {answer.reason}", style="dim") if reason else text
 
 
 def _traffic(progress: dict[str, Any]) -> str:

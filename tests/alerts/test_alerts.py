@@ -29,7 +29,8 @@ def platform(make_platform, make_document):
     for slo in models[0]["slos"]:
         slo["alert"] = {"over": "5m", "for": "2m", "min_events": 50}
         slo["burn_rate"] = OFF
-    return make_platform(models=models)
+    chaos = {"experiments": [{"kind": "kill_replica", "schedule": "0 4 * * 1"}]}
+    return make_platform(models=models, chaos=chaos)
 
 
 @pytest.fixture

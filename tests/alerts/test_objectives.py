@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,8 +16,10 @@ import yaml
 
 from alerts import calendars, objectives, tiers
 from midwatch.errors import InvalidInputError
+from midwatch.spec import load
 from midwatch.spec.slo import CalendarPeriod, Slo
 from tests.alerts.conftest import value
+from tests.conftest import need_program
 
 DAY = 86400.0
 
@@ -266,3 +270,43 @@ def test_the_objectives_of_the_guide_are_real_and_their_rules_load(make_document
         "availability", "latency", "outcome", "drift_free", "fairness", "freshness", "gauge", "events",
     }  # fmt: skip
     assert not promtool(groups, {"x": "0x10"}, [], "1m")
+
+
+def test_an_expression_that_is_none_is_named_with_its_line_and_nothing_is_written(
+    make_document, tmp_path: Path
+) -> None:
+    need_program("promtool")
+    (tmp_path / "r.yaml").write_text(
+        "owner: ml\nalerts:\n- {alert: A, severity: page, summary: s, expr: 'up{'}\n"
+        "objectives:\n- {name: o, service: s, objective: 99%, sli: {gauge: {value: 'max(', at_most: 1}}}\n"
+    )
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(make_document(rule_files=["r.yaml"])))
+    with pytest.raises(InvalidInputError) as caught:
+        load.load_platform(file)
+    said = str(caught.value)
+    assert "r.yaml:3: rules[0].alerts[0].expr: not PromQL" in said
+    assert "r.yaml:5: rules[0].objectives[0].sli.gauge.value: not PromQL" in said
+    # The parser here takes what promtool does not: a range where a vector belongs.
+    (tmp_path / "r.yaml").write_text(
+        "owner: ml\nalerts:\n- {alert: A, severity: page, summary: s, expr: 'vector(up) > 1'}\n"
+    )
+    command = [sys.executable, "-m", "midwatch.cli", "render", "-f", str(file), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_yaml_of_the_detailed_guide_is_a_platform_that_checks(make_document, load_text, tmp_path: Path) -> None:
+    text = Path("docs/objectives.md").read_text()
+    serving, rules, proof, hours = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+    file = yaml.safe_load(rules)
+    file["alerts"][0] |= yaml.safe_load(proof)
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(file))
+    document = make_document(rule_files=["r.yaml"])
+    document["models"].append({"name": "own", "owner": "ml", "task": "regression", **yaml.safe_load(serving)})
+    document |= yaml.safe_load(hours)
+    document["owners"]["ml"] = document["owners"]["ml-serving"]
+    platform = load_text(yaml.safe_dump(document))
+    assert platform.rules[0].alerts[0].proof is not None
+    assert len(platform.maintenance) == 2

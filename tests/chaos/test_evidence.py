@@ -40,7 +40,7 @@ def test_a_log_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_every_changed_byte_is_found(tmp_path: Path) -> None:
-    log = written(tmp_path / "e.jsonl", 3)
+    log = written(tmp_path / "e.jsonl", 2)
     content = log.path.read_bytes()
     changed = tmp_path / "changed.jsonl"
     for place in range(len(content)):

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
 from chaos import evidence, processes, watchdog
+from tests.chaos.conftest import running_with
 
 RUNNER = """
 import os, subprocess, sys, time, uuid
@@ -62,21 +63,32 @@ class Watched:
 
     def left(self) -> set[int]:
         hogs = processes.marked(watchdog.RUN_VARIABLE, str(self.folder))
-        return {pid for pid in hogs | self.sleepers() if processes.identify(pid)}
-
-    def sleepers(self) -> set[int]:
-        done = subprocess.run(["pgrep", "-f", "sleep 61.25"], capture_output=True, text=True, check=False)
-        return {int(line) for line in done.stdout.split()}
+        return {pid for pid in hogs | running_with("sleep 61.25") if processes.identify(pid)}
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    one = Watched(tmp_path / "run")
-    yield one
-    one.process.kill()
-    one.process.wait()
-    for pid in one.left():
-        os.kill(pid, signal.SIGKILL)
+def watch(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
+    """Starts watched runs; nothing of them stays after the test."""
+    started: list[Watched] = []
+
+    def start(*arguments: str) -> Watched:
+        started.append(Watched(tmp_path / "run", *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+        for stream in (one.process.stdin, one.process.stdout):
+            if stream:
+                stream.close()
+        for pid in one.left():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def watched(watch: Callable[..., Watched]) -> Watched:
+    return watch()
 
 
 def test_a_stop_ends_grandchildren_too_and_reverts_what_the_runner_did_not(watched: Watched) -> None:
@@ -106,9 +118,9 @@ def test_whoever_goes_the_fault_is_reverted(watched: Watched, who: str) -> None:
     assert watched.left() == set()
 
 
-def test_a_runner_that_ignores_every_signal_is_killed(tmp_path: Path) -> None:
+def test_a_runner_that_ignores_every_signal_is_killed(watch: Callable[..., Watched]) -> None:
     rest = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 10, 12, 15)]; time.sleep(60)"
-    one = Watched(tmp_path / "run", rest)
+    one = watch(rest)
     one.wait_until_injected()
     time.sleep(0.2)
     one.stdin.write(b"stop\n")
@@ -117,15 +129,15 @@ def test_a_runner_that_ignores_every_signal_is_killed(tmp_path: Path) -> None:
     assert one.left() == set()
 
 
-def test_a_run_that_takes_longer_than_it_may_is_stopped(tmp_path: Path) -> None:
-    one = Watched(tmp_path / "run", "time.sleep(60)", "--seconds", "2")
+def test_a_run_that_takes_longer_than_it_may_is_stopped(watch: Callable[..., Watched]) -> None:
+    one = watch("time.sleep(60)", "--seconds", "2")
     outcome = one.outcome()
     assert "longer" in outcome["stopped"]
     assert one.left() == set()
 
 
-def test_a_runner_that_ends_by_itself_is_cleaned_up_after(tmp_path: Path) -> None:
-    one = Watched(tmp_path / "run", "sys.exit(3)")
+def test_a_runner_that_ends_by_itself_is_cleaned_up_after(watch: Callable[..., Watched]) -> None:
+    one = watch("sys.exit(3)")
     outcome = one.outcome()
     assert (outcome["code"], outcome["stopped"], outcome["problems"]) == (3, "", [])
     assert one.left() == set()

@@ -53,9 +53,12 @@ def test_the_fault_is_exactly_within_its_window_and_touches_only_what_has_a_unit
     assert replay.to_metric(dict.fromkeys(data.FEATURES)) == dict.fromkeys(data.FEATURES)
 
 
-def test_v2_gets_its_share_only_while_it_is_a_canary(modules) -> None:
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_a_version_gets_its_share_only_while_it_is_a_canary(modules, version: str) -> None:
     _, replay = modules
-    before = {replay.version_at(index, replay.CANARY[0] - 1e-9) for index in range(100)}
-    during = [replay.version_at(index, replay.CANARY[0]) for index in range(1000)]
-    assert before == {"v1"}
-    assert during.count("v2") == pytest.approx(1000 * replay.CANARY_SHARE, abs=5)
+    begin, end = replay.CANARIES[version]
+    before = {replay.version_at(index, begin - 1e-9) for index in range(100)}
+    during = [replay.version_at(index, begin) for index in range(1000)]
+    after = {replay.version_at(index, end) for index in range(100)}
+    assert before == after == {"v1"}
+    assert during.count(version) == pytest.approx(1000 * replay.CANARY_SHARE, abs=5)

@@ -70,9 +70,12 @@ def test_what_is_no_number_is_refused() -> None:
         promql.number(float("nan"))
 
 
+PREFIXES = ("ml_", "midwatch_", "slo:", "canary_", "chaos_", "dr_")
+
+
 def test_every_metric_of_the_catalogue_follows_the_rules_of_naming() -> None:
     for name, metric in metrics.CATALOGUE.items():
         assert name.endswith("_total") == (metric.kind is metrics.Kind.COUNTER), name
         assert bool(metric.buckets) == (metric.kind is metrics.Kind.HISTOGRAM), name
         assert list(metric.buckets) == sorted(metric.buckets), name
-        assert metric.help.endswith(".") and name.startswith(("ml_", "midwatch_", "slo:", "dr_", "chaos_")), name
+        assert metric.help.endswith(".") and name.startswith(PREFIXES), name

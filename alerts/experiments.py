@@ -1,0 +1,84 @@
+"""Alerts on chaos experiments themselves: one that is overdue, one that deviated, one that left something behind."""
+
+from __future__ import annotations
+
+from alerts import ruleset
+from alerts.made import Made
+from midwatch import grafana, metrics, promql
+from midwatch.spec import cron
+from midwatch.spec import model as spec
+from midwatch.spec.chaos import Experiment
+from midwatch.spec.rules import Proof
+from midwatch.spec.slo import Severity
+
+LATE_SHARE = 1.25
+"""Of the longest time between two runs: after it the next one is overdue, and not only slow."""
+OVERDUE_FOR = 3600.0
+
+
+def alerts(platform: spec.Platform) -> list[Made]:
+    """Alerts of a platform with experiments, none without."""
+    experiments = platform.chaos.experiments if platform.chaos else []
+    if not experiments:
+        return []
+    made = [_left_behind(platform)]
+    for experiment in experiments:
+        made.append(_deviated(platform, experiment))
+        if experiment.schedule:
+            made.append(_overdue(platform, experiment, experiment.schedule))
+    return made
+
+
+def _overdue(platform: spec.Platform, experiment: Experiment, schedule: str) -> Made:
+    """No run has ended within its schedule's longest gap and a quarter, or none is known at all."""
+    last = promql.select(metrics.CHAOS_LAST_RUN, experiment=experiment.title)
+    gap = cron.parse(schedule).longest_gap()
+    late = (promql.timestamp_now() - promql.max_by(last, "experiment")) > LATE_SHARE * gap
+    step = max(60.0, gap / 32)
+    return ruleset.alert(
+        platform, "ChaosExperimentOverdue", late.or_(promql.absent(last)), OVERDUE_FOR,
+        _owner(platform, experiment), Severity.TICKET,
+        f"Chaos experiment {experiment.title} is overdue",
+        f"Its schedule is {schedule}. What it would show is not known any more: no run has ended, or none is seen.",
+        page=grafana.Page.RESILIENCE, experiment=experiment.title,
+        # The last run was at time 0; in the silent series one ends at every step.
+        proof=Proof.model_validate(
+            {
+                "fires": {str(last): "0x50"}, "silent": {str(last): f"0+{step:g}x50"},
+                "within": LATE_SHARE * gap + OVERDUE_FOR + 2 * step, "interval": step,
+            }
+        ),
+    )  # fmt: skip
+
+
+def _deviated(platform: spec.Platform, experiment: Experiment) -> Made:
+    verdict = promql.select(metrics.CHAOS_VERDICT, experiment=experiment.title, verdict="deviated")
+    return ruleset.alert(
+        platform, "ChaosExperimentDeviated", promql.max_by(verdict, "experiment").equals(1), 0.0,
+        _owner(platform, experiment), Severity.TICKET,
+        f"Chaos experiment {experiment.title} deviated",
+        "A fault that the platform should bear, or should tell of, was not borne or not told. Its report says which.",
+        page=grafana.Page.RESILIENCE, experiment=experiment.title,
+        proof=_proof(str(verdict), "1x20", "0x20"),
+    )  # fmt: skip
+
+
+def _left_behind(platform: spec.Platform) -> Made:
+    clean = promql.select(metrics.CHAOS_CLEAN)
+    return ruleset.alert(
+        platform, "ChaosFaultLeftBehind", promql.max_by(clean, "experiment").equals(0), 0.0,
+        platform.operator, Severity.PAGE,
+        "Chaos experiment {{ $labels.experiment }} left a fault behind",
+        "It could not be reverted, or not be seen to be gone. midwatch chaos stop tries again and says what stays.",
+        page=grafana.Page.RESILIENCE,
+        proof=_proof(str(promql.select(metrics.CHAOS_CLEAN, experiment="x")), "0x20", "1x20"),
+    )  # fmt: skip
+
+
+def _proof(series: str, fires: str, silent: str) -> Proof:
+    return Proof.model_validate({"fires": {series: fires}, "silent": {series: silent}, "within": 60.0})
+
+
+def _owner(platform: spec.Platform, experiment: Experiment) -> str:
+    models = {model.name: model.owner for model in platform.models}
+    return models[experiment.model] if experiment.model else platform.models[0].owner

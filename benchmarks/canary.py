@@ -1,0 +1,419 @@
+"""Canary verdicts: false alarms, misses and time to decide by simulation, beside the rules in use; and their speed.
+
+Sixty minutes, 15 s between looks, 10% of the traffic on the canary, 1% of the requests failing, margins as the platform
+file has them by default (tolerated 1.1, unacceptable 1.5, negligible 0.1%) unless a row says otherwise. Every row is
+seeded; a run that is not decided counts as not decided, and a median is over all runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.stats import mannwhitneyu
+
+from benchmarks.figure import Comparison, Figure
+from midwatch import prometheus
+from midwatch.spec import canary as spec
+from monitors.canary import ask, criteria, mannwhitney
+from monitors.canary.counts import moment
+from monitors.canary.fetch import Question
+from monitors.canary.ratio import Arms, Floats
+from tests.canary.arms import START, Past, prometheus_with
+from tests.conftest import free_port, wait_for
+
+STEP, MINUTES, SHARE, BASE = 15.0, 60, 0.1, 0.01
+LOOKS = int(MINUTES * 60 / STEP)
+LEVEL = math.log(1 / 0.05)
+ERRORS = spec.Errors.model_validate({"metric": "errors"})
+NEVER = 10_000.0
+
+
+def _requests(generator: np.random.Generator, runs: int, rps: float, share: Floats | float) -> tuple[Floats, Floats]:
+    shape = (runs, LOOKS)
+    return generator.poisson(rps * STEP * (1 - share), shape), generator.poisson(rps * STEP * share, shape)
+
+
+def _arms(
+    runs: int, *, rps: float, ratio: float = 1.0, share: Floats | float = SHARE, base: Floats | float = BASE,
+    pods: float = 0.0, seed: int,
+) -> Arms:  # fmt: skip
+    """Independent requests; `pods` is the relative deviation of a lasting effect that each pod has of its own.
+
+    The canary is one pod, the baseline the mean of nine.
+    """
+    generator = np.random.default_rng(seed)
+    baseline, canary = _requests(generator, runs, rps, share)
+    # Log-normal with mean 1, so that "no change" means no change on average.
+    spread = math.sqrt(math.log1p(pods**2))
+    own = np.exp(generator.normal(-(spread**2) / 2, spread, (runs, 1)))
+    others = np.exp(generator.normal(-(spread**2) / 2, spread, (runs, 9))).mean(axis=1, keepdims=True)
+    return Arms(
+        baseline_events=generator.binomial(baseline, np.minimum(1.0, base * others)),
+        baseline_requests=baseline,
+        canary_events=generator.binomial(canary, np.minimum(1.0, base * ratio * own)),
+        canary_requests=canary,
+    )
+
+
+def _bursty(runs: int, *, rps: float, ratio: float = 1.0, seed: int) -> Arms:
+    """Arms of equal size whose error rates vary by arm and interval with a coefficient of variation of 1."""
+    generator = np.random.default_rng(seed)
+    baseline, canary = (generator.poisson(rps * STEP * SHARE, (runs, LOOKS)) for _ in range(2))
+    heat = generator.gamma(1.0, 1.0, (2, runs, LOOKS))
+    return Arms(
+        baseline_events=generator.binomial(baseline, np.minimum(1.0, BASE * heat[0])),
+        baseline_requests=baseline,
+        canary_events=generator.binomial(canary, np.minimum(1.0, BASE * ratio * heat[1])),
+        canary_requests=canary,
+    )
+
+
+def _minutes(log_e: Floats, level: float = LEVEL) -> Floats:
+    """Minutes until the boundary is reached in each run; `NEVER` where it is not."""
+    hit = log_e >= level
+    found: Floats = np.where(hit.any(axis=-1), (hit.argmax(axis=-1) + 1) * STEP / 60, NEVER)
+    return found
+
+
+def _fails(arms: Arms, criterion: spec.Counted = ERRORS) -> Floats:
+    return _minutes(criteria.log_fail(arms, criterion))
+
+
+def _passes(arms: Arms, criterion: spec.Counted = ERRORS) -> Floats:
+    return _minutes(criteria.log_pass(arms, criterion))
+
+
+def _margin(**changes: object) -> spec.Errors:
+    return spec.Errors.model_validate({"metric": "errors", **changes})
+
+
+def _percent(minutes: Floats) -> float:
+    return float((minutes < NEVER).mean() * 100)
+
+
+# False alarms and detection ------------------------------------------------------------------------------------------
+
+
+def _honesty(runs: int) -> list[Figure]:
+    """Share of runs that fail without a reason, and that pass with an unacceptable ratio."""
+    ramp = np.repeat([0.05, 0.1, 0.25, 0.5], LOOKS // 4)
+    drift = BASE * (1 + 3 * np.sin(np.linspace(0, 9, LOOKS)) ** 2)
+    strict = _margin(tolerated_ratio=1.0, negligible="0%")
+    calm = {f"{rps:g}/s": _arms(runs, rps=rps, seed=1) for rps in (2.0, 50.0, 500.0)}
+    calm |= {
+        "50/s, weights 5 to 50%": _arms(runs, rps=50, share=ramp, seed=2),
+        "50/s, both arms drift 1 to 4%": _arms(runs, rps=50, base=drift, seed=3),
+        "50/s, ramp and drift": _arms(runs, rps=50, base=drift, share=ramp, seed=4),
+    }
+    found = [(f"no change failed, {name}", _fails(arms)) for name, arms in calm.items()]
+    found += [(f"the same with no margin, {name}", _fails(arms, strict)) for name, arms in calm.items()]
+    equal = _margin(equal_baseline=True, tolerated_ratio=1.0)
+    for rps in (50.0, 500.0):
+        found.append((f"bursts, equal baseline, {rps:g}/s", _fails(_bursty(runs, rps=rps, seed=5), equal)))
+    wide = _margin(tolerated_ratio=1.5, unacceptable_ratio=2.5)
+    for rps in (50.0, 500.0):
+        arms = _arms(runs, rps=rps, pods=0.2, seed=6)
+        found.append((f"20% pod effects, margin 1.5, {rps:g}/s", _fails(arms, wide)))
+    found += [(f"ratio 1.5 passed, {rps:g}/s", _passes(_arms(runs, rps=rps, ratio=1.5, seed=7))) for rps in (50, 500)]
+    return [
+        Figure(name=name, target=5, measured=_percent(minutes), unit="% of runs", better="less")
+        for name, minutes in found
+    ]
+
+
+def _quickness(runs: int) -> list[Figure]:
+    """Median minutes to a verdict."""
+    scenes = {
+        "errors x2, 50/s": (7.0, _arms(runs, rps=50, ratio=2, seed=11)),
+        "errors x5, 50/s": (1.0, _arms(runs, rps=50, ratio=5, seed=12)),
+        "errors x1.5, 500/s": (3.0, _arms(runs, rps=500, ratio=1.5, seed=13)),
+    }
+    found = [_median(f"{name}: failed", target, _fails(arms)) for name, (target, arms) in scenes.items()]
+    little = _fails(_arms(runs, rps=2, ratio=5, seed=14))
+    found.append(_median("errors x5, 2/s: failed", 9.0, little))
+    found.append(_figure("errors x5, 2/s: failed at all", 95, _percent(little), "% of runs", "more"))
+    found.append(_median("+1 s on 1% of requests, 50/s: failed", 2.0, _slow(runs)))
+    for rps, target in ((50, 25.0), (500, 3.0)):
+        found.append(_median(f"no change, {rps}/s: passed", target, _passes(_arms(runs, rps=rps, seed=15))))
+    return found
+
+
+def _median(name: str, target: float, minutes: Floats) -> Figure:
+    return _figure(f"{name}, median", target, float(np.median(minutes)), "min", "less")
+
+
+def _figure(name: str, target: float, measured: float, unit: str, better: str) -> Figure:
+    return Figure(name=name, target=target, measured=measured, unit=unit, better=better)
+
+
+BOUNDS = np.array([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+
+
+def _slow(runs: int) -> Floats:
+    """Minutes until a tail is found: log-normal latencies around 60 ms, of 1% of the canary's a second more."""
+    generator = np.random.default_rng(16)
+    baseline, canary = _requests(generator, runs, 50.0, SHARE)
+    events: dict[str, list[Floats]] = {"baseline": [], "canary": []}
+    left = {"baseline": baseline, "canary": canary}
+    before = {"baseline": 1.0, "canary": 1.0}
+    for bound in BOUNDS:
+        for arm in ("baseline", "canary"):
+            part = 0.01 if arm == "canary" else 0.0
+            slower = (1 - part) * _slower(bound) + part * _slower(bound - 1.0)
+            left[arm] = generator.binomial(left[arm], min(1.0, slower / before[arm]) if before[arm] else 0.0)
+            before[arm] = slower
+            events[arm].append(left[arm])
+    arms = Arms(
+        baseline_events=np.stack(events["baseline"]),
+        baseline_requests=np.broadcast_to(baseline, (len(BOUNDS), *baseline.shape)),
+        canary_events=np.stack(events["canary"]),
+        canary_requests=np.broadcast_to(canary, (len(BOUNDS), *canary.shape)),
+    )
+    by_bound = criteria.log_fail(arms, spec.Latency.model_validate({"metric": "latency"}))
+    return _minutes(np.logaddexp.reduce(by_bound, axis=0) - math.log(len(BOUNDS)))
+
+
+def _slower(bound: float) -> float:
+    """Share of log-normal latencies (median 60 ms, log deviation 0.7) above a bound in seconds."""
+    return 1.0 if bound <= 0 else 0.5 * math.erfc(math.log(bound / 0.06) / 0.7 / math.sqrt(2))
+
+
+# Other rules ---------------------------------------------------------------------------------------------------------
+
+
+def _rates(arms: Arms, per: int) -> tuple[Floats, Floats]:
+    """Error shares of both arms by `per` intervals: what a PromQL ratio of rates gives."""
+    sides = []
+    for events, requests in (
+        (arms.baseline_events, arms.baseline_requests),
+        (arms.canary_events, arms.canary_requests),
+    ):
+        shape = (events.shape[0], LOOKS // per, per)
+        total = requests.reshape(shape).sum(-1)
+        sides.append(np.divide(events.reshape(shape).sum(-1), total, out=np.zeros(total.shape), where=total > 0))
+    return sides[0], sides[1]
+
+
+FIRST_LOOK = 5
+"""Minutes before the rules on minute samples look for the first time."""
+
+
+def _p_values(baseline: Floats, canary: Floats) -> Floats:
+    """One-sided Mann-Whitney p-values of the minute samples so far, shape (runs, minutes)."""
+    found = np.ones(baseline.shape)
+    for minute in range(FIRST_LOOK, MINUTES + 1):
+        sides = (canary[:, :minute], baseline[:, :minute])
+        found[:, minute - 1] = mannwhitneyu(*sides, alternative="greater", axis=1, method="asymptotic").pvalue
+    return found
+
+
+def _kayenta(arms: Arms, every: int) -> Floats:
+    """Kayenta's judge on minute samples of the whole time so far, every so many minutes; only increases count."""
+    rule = mannwhitney.Rule(direction="increase")
+    baseline, canary = _rates(arms, int(60 / STEP))
+    # Its interval lies above 0 only where the test at its confidence rejects: elsewhere there is no need to invert it.
+    worth = _p_values(baseline, canary) < (1 - rule.confidence) / 2 * 1.01
+    found = np.full(len(baseline), NEVER)
+    for run in range(len(baseline)):
+        for minute in range(max(FIRST_LOOK, every), MINUTES + 1, every):
+            if not worth[run, minute - 1]:
+                continue
+            said = mannwhitney.classify(baseline[run, :minute], canary[run, :minute], rule)
+            if said.label is mannwhitney.Label.HIGH:
+                found[run] = minute
+                break
+    return found
+
+
+def _plain(arms: Arms, every: int) -> Floats:
+    """A one-sided Mann-Whitney test at 5% on minute samples, at every look."""
+    hit = _p_values(*_rates(arms, int(60 / STEP)))[:, every - 1 :: every] < 0.05
+    found: Floats = np.where(hit.any(axis=-1), (hit.argmax(axis=-1) + 1) * float(every), NEVER)
+    return found
+
+
+def _threshold(arms: Arms, every: int) -> Floats:
+    """Argo Rollouts' usual condition: more than twice the baseline's share over 5 minutes, in 3 looks in a row."""
+    window = int(300 / STEP)
+
+    def rolling(values: Floats) -> Floats:
+        total = np.cumsum(values, axis=-1)
+        found: Floats = total[:, window - 1 :] - np.pad(total, ((0, 0), (1, 0)))[:, :-window]
+        return found
+
+    baseline = rolling(arms.baseline_events) / np.maximum(rolling(arms.baseline_requests), 1)
+    canary = rolling(arms.canary_events) / np.maximum(rolling(arms.canary_requests), 1)
+    looks = (canary > 2 * baseline)[:, :: int(every * 60 / STEP)]
+    held = looks[:, 2:] & looks[:, 1:-1] & looks[:, :-2]
+    found: Floats = np.where(held.any(axis=-1), 5 + (held.argmax(axis=-1) + 2) * float(every), NEVER)
+    return found
+
+
+RULES: dict[str, tuple[Callable[[Arms, int], Floats], int]] = {
+    "Kayenta, every 5 min": (_kayenta, 5),
+    "Kayenta, every min": (_kayenta, 1),
+    "Mann-Whitney, every min": (_plain, 1),
+    'threshold "> 2x"': (_threshold, 1),
+}
+
+
+def _compared(runs: int, progress: Callable[[str], None]) -> Comparison:
+    """All rules on the same runs."""
+    scenes = {
+        "no change, 2/s": _arms(runs, rps=2, seed=21),
+        "no change, 50/s": _arms(runs, rps=50, seed=22),
+        "no change, 500/s": _arms(runs, rps=500, seed=23),
+        "x2, 50/s": _arms(runs, rps=50, ratio=2, seed=24),
+        "x5, 50/s": _arms(runs, rps=50, ratio=5, seed=25),
+        "x5, 2/s": _arms(runs, rps=2, ratio=5, seed=26),
+        "x1.5, 500/s": _arms(runs, rps=500, ratio=1.5, seed=27),
+    }
+    rows = []
+    for name, arms in scenes.items():
+        progress(name)
+        minutes = [_fails(arms), *(rule(arms, every) for rule, every in RULES.values())]
+        rows.append([name, *(_cell(one) for one in minutes)])
+    title = f"canary: failed, and median minutes where most runs fail ({runs} runs each, the same for all rules)"
+    return Comparison(title=title, columns=["", "midwatch, every 15 s", *RULES], rows=rows)
+
+
+def _cell(minutes: Floats) -> str:
+    failed, median = _percent(minutes), float(np.median(minutes))
+    return f"{failed:.1f}%" + (f", {median:g} min" if median < NEVER else "")
+
+
+# Speed ---------------------------------------------------------------------------------------------------------------
+
+HISTOGRAMS = [f"stage{index}_seconds" for index in range(10)]
+BUCKETS = np.geomspace(0.001, 10, 14)
+
+
+def _past(size: int) -> Past:
+    """Two versions at 500/s with ten histograms of fifteen buckets."""
+    past = Past(START + size * STEP)
+    generator = np.random.default_rng(31)
+    for version, rps in (("v1", 450.0), ("v2", 50.0)):
+        requests = generator.poisson(rps * STEP, size)
+        labels = {"model": "fraud", "version": version}
+        past.grow("ml_requests_total", requests, outcome="ok", **labels)
+        for name in HISTOGRAMS:
+            for bound in BUCKETS:
+                slower = generator.binomial(requests, _slower(bound))
+                past.grow(f"{name}_bucket", requests - slower, le=f"{bound:g}", **labels)
+            past.grow(f"{name}_bucket", requests, le="+Inf", **labels)
+    return past
+
+
+def _criteria() -> list[dict[str, object]]:
+    return [{"metric": "latency", "name": f"stage-{i}", "histogram": name} for i, name in enumerate(HISTOGRAMS)]
+
+
+def _speed(*, smoke: bool) -> list[Figure]:
+    """Seconds to a verdict from a real Prometheus, called as a function and asked for at the gate."""
+    size = 24 if smoke else LOOKS
+    settings = spec.Canary.model_validate({"criteria": _criteria()})
+    question = Question(model="fraud", baseline="v1", canary="v2", start=START, end=START + size * STEP)
+    with tempfile.TemporaryDirectory() as name, prometheus_with(_past(size), Path(name)) as url:
+        client = prometheus.Client(url)
+        times = []
+        for _ in range(2 if smoke else 6):
+            begun = time.perf_counter()
+            counts, said = ask.ask(client, question, settings, interval=STEP)
+            times.append(time.perf_counter() - begun)
+        if len(counts.counted) != len(HISTOGRAMS) or counts.baseline_requests.size != size:
+            raise RuntimeError(f"the verdict is not of {len(HISTOGRAMS)} criteria: {said.reason}")
+        with _gate(url, Path(name)) as gate:
+            one = [_answered(gate, size) for _ in range(2 if smoke else 40)]
+            with ThreadPoolExecutor(8) as pool:
+                many = list(pool.map(lambda _: _answered(gate, size), range(8 if smoke else 160)))
+    with tempfile.TemporaryDirectory() as name, _hanging() as url, _gate(url, Path(name)) as gate:
+        hanging = [_answered(gate, size)[0] for _ in range(1 if smoke else 5)]
+    undecided = sum(why for _, why in (*one, *many))
+    return [
+        _figure("verdict from Prometheus, 60 min x 10 criteria x 15 buckets, slowest", 1, max(times[1:]), "s", "less"),
+        _figure("the same at the gate, slowest", 1, max(took for took, _ in one), "s", "less"),
+        _figure("the same at the gate, 8 at once, slowest", 1, max(took for took, _ in many), "s", "less"),
+        _figure(f"of these {len(one) + len(many)}, without an answer in time", 0, undecided, "answers", "less"),
+        _figure("the gate while Prometheus hangs, slowest", 1, max(hanging), "s", "less"),
+    ]
+
+
+@contextmanager
+def _gate(prometheus_url: str, folder: Path) -> Iterator[str]:
+    """URL of a gate as a process."""
+    document = {
+        "apiVersion": "midwatch/v1",
+        "platform": "bench",
+        "prometheus": {"url": prometheus_url},
+        "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
+        "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
+        "models": [
+            {"name": "fraud", "owner": "ml", "task": "classification", "canary": {"criteria": _criteria()}},
+        ],
+    }
+    (folder / "platform.yaml").write_text(yaml.safe_dump(document))
+    port = free_port()
+    command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(folder / "platform.yaml")]
+    command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/readyz")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answered(gate: str, size: int) -> tuple[float, bool]:
+    """Seconds to an answer, and whether it was given up for time."""
+    times = {"start": moment(START), "end": moment(START + size * STEP)}
+    body = json.dumps({"model": "fraud", "baseline": "v1", "canary": "v2", **times}).encode()
+    begun = time.perf_counter()
+    with urllib.request.urlopen(urllib.request.Request(f"{gate}/verdict", body), timeout=30) as response:
+        said = json.load(response)
+    return time.perf_counter() - begun, "answer" in said["reason"] or "busy" in said["reason"]
+
+
+@contextmanager
+def _hanging() -> Iterator[str]:
+    """URL of something that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(100)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _whole() -> list[Figure]:
+    """One run of everything: real Prometheus, model servers under load, a good canary and a bad one at the gate."""
+    command = [sys.executable, "-m", "midwatch.cli", "up", "-f", "examples/flights/platform.yaml"]
+    done = subprocess.run([*command, "--duration", "60s", "--json"], capture_output=True, check=False)
+    said = {one["canary"]: one for one in json.loads(done.stdout)["canaries"]}
+    right = sum(said[name]["verdict"] == verdict for name, verdict in (("v3", "pass"), ("v2", "fail")))
+    return [
+        _figure("flights, real servers: right verdicts on a good and a bad canary", 2, right, "verdicts", "more"),
+        _figure("flights: the good one passed after", 60, said["v3"]["decided_after_seconds"] or NEVER, "s", "less"),
+        _figure("flights: the bad one failed after", 60, said["v2"]["decided_after_seconds"] or NEVER, "s", "less"),
+    ]
+
+
+def run(*, smoke: bool) -> Sequence[Figure | Comparison]:
+    """Every figure, and the table of rules."""
+    runs = 20 if smoke else 1000
+    found: list[Figure | Comparison] = [*_honesty(runs), *_quickness(runs), *_speed(smoke=smoke)]
+    if not smoke:
+        found += _whole()
+    found.append(_compared(10 if smoke else 400, lambda name: print(f"  rules: {name}", file=sys.stderr)))
+    return found

@@ -1,0 +1,164 @@
+"""What can be wrong with rendered dashboards without asking anybody: form, expressions, names, places, sizes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from dashboards import contents, schema
+from dashboards.contents import Document
+from midwatch import metrics, upstream
+from midwatch.errors import MissingProgramError, Problem
+from midwatch.metrics import Kind, Metric
+
+MAX_BYTES = 200_000
+"""Of one dashboard: a ConfigMap holds a megabyte, and a browser loads it on every visit."""
+
+EXAMPLES = {"__interval": "15s", "__rate_interval": "1m", "__range": "1h"}
+"""What Grafana's own variables may be, so that an expression parses."""
+
+KNOWN: dict[str, Metric] = metrics.CATALOGUE | upstream.CATALOGUE
+
+_PROMTOOL_SECONDS = 60
+
+
+def check_files(files: Mapping[str, str]) -> list[Problem]:
+    """Problems of every dashboard among rendered files, by path; promtool has the last word on expressions.
+
+    Raises MissingProgramError when promtool is not there, since unchecked is not right.
+    """
+    documents = {
+        path: json.loads(text) for path, text in files.items() if "/dashboards/" in path and path.endswith(".json")
+    }
+    problems = [problem for path, text in files.items() if path in documents for problem in _size(path, text)]
+    uids = Counter(document.get("uid") for document in documents.values())
+    for path, document in documents.items():
+        faults = list(schema.faults(document))
+        problems += [Problem(file=path, path=place, message=message) for place, message in faults]
+        if not faults:
+            problems += _names(path, document, uids)
+    return problems or _promtool(documents)
+
+
+def _size(path: str, text: str) -> Iterator[Problem]:
+    size = len(text.encode())
+    if size > MAX_BYTES:
+        yield Problem(
+            file=path, message=f"{size} bytes; at most {MAX_BYTES}", remedy="repeat by a variable, not by copies"
+        )
+
+
+def _names(path: str, document: Document, uids: Counter[str | None]) -> Iterator[Problem]:
+    if uids[document["uid"]] > 1:
+        yield Problem(file=path, path="uid", message=f"another dashboard is {document['uid']} too")
+    panels = list(_flat(document))
+    ids = Counter(panel["id"] for panel in panels)
+    for panel in panels:
+        if ids[panel["id"]] > 1:
+            yield Problem(
+                file=path, path=panel["title"], message="another panel has its id; give it a title of its own"
+            )
+    yield from _overlaps(path, panels)
+    unknown = contents.unknown_variables(document)
+    for name, text in unknown.items():
+        yield Problem(file=path, path=f"${name}", message=f"the dashboard has no such variable: {text}")
+    if unknown:
+        return
+    for place, expr in expressions(document):
+        yield from _expression(path, place, expr)
+
+
+def _flat(document: Document) -> Iterator[Document]:
+    for panel in document["panels"]:
+        yield panel
+        yield from panel.get("panels", ())
+
+
+def _overlaps(path: str, panels: list[Document]) -> Iterator[Problem]:
+    """Panels that stand on one another, or beyond the grid; those of a folded section are compared among themselves."""
+    taken: dict[tuple[int, int], str] = {}
+    for panel in panels:
+        place, title = panel["gridPos"], panel["title"]
+        if place["x"] + place["w"] > 24:
+            yield Problem(file=path, path=title, message="stands beyond the grid of 24 columns")
+        for cell in (
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        ):
+            if taken.setdefault(cell, title) != title:
+                yield Problem(file=path, path=title, message=f"overlaps {taken[cell]}")
+                break
+
+
+def expressions(document: Document) -> Iterator[tuple[str, str]]:
+    """Place and PromQL of everything a dashboard asks, with examples for its variables."""
+    values = EXAMPLES | contents.fixed_values(document)
+    values |= {variable.name: variable.all_value or "x" for variable in contents.variables(document)}
+    for variable in contents.variables(document):
+        if variable.series:
+            yield f"${variable.name}", contents.filled(variable.series, values)
+    for name, expr in contents.events(document).items():
+        yield name, contents.filled(expr, values)
+    for panel in contents.panels(document):
+        for question in panel.questions:
+            yield f"{panel.title} {question.ref}", contents.filled(question.expr, values)
+
+
+def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
+    try:
+        selectors = contents.selectors(expr)
+    except ValueError as error:
+        yield Problem(file=path, path=place, message=f"does not parse: {error}: {expr}")
+        return
+    for one in selectors:
+        known = _labels(one.name)
+        if known is None:
+            yield Problem(file=path, path=place, message=f"{one.name} is in no catalogue of metrics")
+            continue
+        unknown = {matcher.name for matcher in one.matchers.matchers} - known
+        if unknown:
+            yield Problem(file=path, path=place, message=f"{one.name} has no label {', '.join(sorted(unknown))}")
+
+
+def _labels(name: str | None) -> set[str] | None:
+    """Labels of a metric by the name a query uses; None for one that no catalogue has."""
+    for suffix in ("", "_bucket", "_sum", "_count"):
+        metric = KNOWN.get((name or "").removesuffix(suffix)) if (name or "").endswith(suffix) else None
+        if metric and (metric.kind is Kind.HISTOGRAM) == bool(suffix):
+            return {*metric.labels, "job", "instance", *(["le"] if suffix == "_bucket" else [])}
+    return None
+
+
+def _promtool(documents: Mapping[str, Document]) -> list[Problem]:
+    """What promtool says of every expression: our parser takes functions that a given Prometheus does not have."""
+    program = shutil.which("promtool")
+    if program is None:
+        raise MissingProgramError("promtool", "install the Debian package prometheus, or put the program on PATH")
+    problems = []
+    for path, document in documents.items():
+        asked = dict(enumerate(expressions(document)))
+        rules = [{"record": f"dashboard:query:number{number}", "expr": expr} for number, (_, expr) in asked.items()]
+        said = _said(program, {"groups": [{"name": "dashboard", "rules": rules}]})
+        if said:
+            problems.append(Problem(file=path, message=f"promtool: {said}"))
+    return problems
+
+
+def _said(program: str, rules: object) -> str:
+    """What promtool finds wrong, or nothing."""
+    with tempfile.TemporaryDirectory(prefix="midwatch-check-") as folder:
+        file = Path(folder) / "rules.yml"
+        file.write_text(yaml.safe_dump(rules), encoding="utf-8")
+        done = subprocess.run(
+            [program, "check", "rules", "--lint=none", str(file)],
+            capture_output=True, text=True, timeout=_PROMTOOL_SECONDS, check=False,
+        )  # fmt: skip
+    return "" if not done.returncode else " ".join((done.stderr + done.stdout).replace(str(file), "").split())

@@ -1,0 +1,141 @@
+"""What happened, on the time axis of every panel: from Prometheus, so that nobody has to write it to Grafana."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards import looks, signals
+from dashboards.signals import Selection
+from dashboards.targets import PROMETHEUS
+from midwatch import metrics, promql, upstream
+from midwatch.promql import Expr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """A kind of event: while `expr` is above 0 it lasts, or its value is when it was, in milliseconds, with `at`.
+
+    `text` may name labels as `{{label}}`; `tags` are labels whose values become tags.
+    """
+
+    name: str
+    color: str
+    expr: Expr
+    text: str
+    tags: tuple[str, ...]
+    at: bool = False
+    shown: bool = True
+
+
+def listed(happenings: list[Happening]) -> list[dict[str, Any]]:
+    """Grafana's annotation queries."""
+    return [
+        {
+            "name": one.name,
+            "datasource": PROMETHEUS,
+            "enable": one.shown,
+            "iconColor": one.color,
+            "target": {"expr": str(one.expr), "interval": "", "refId": "Anno"},
+            "titleFormat": one.name,
+            "textFormat": one.text,
+            "tagKeys": ",".join(one.tags),
+            **({"useValueForTime": True} if one.at else {}),
+        }
+        for one in happenings
+    ]
+
+
+def of_models(where: Selection) -> list[Happening]:
+    """What happens to the models selected."""
+    return [deployments(where), retrainings(where), drift(where), canaries(where), pages(where)]
+
+
+def deployments(where: Selection) -> Happening:
+    """Versions that were not there a step before."""
+    return Happening(
+        name="Deployments",
+        color=looks.GOOD,
+        expr=_new(signals.series(metrics.REQUESTS, where), *signals.BY_VERSION),
+        text="{{model}} {{version}}: first traffic",
+        tags=signals.BY_VERSION,
+    )
+
+
+def retrainings(where: Selection) -> Happening:
+    """Triggers of retraining; the first one of a counter shows as a new series, not as an increase."""
+    series = signals.series(metrics.RETRAIN_TRIGGERS, where)
+    grown = promql.sum_by(promql.increase(series, signals.RATE), "model", "result") > 0
+    return Happening(
+        name="Retrainings",
+        color=looks.BASELINE,
+        expr=grown.or_(_new(series, "model", "result")),
+        text="{{model}}: retraining trigger {{result}}",
+        tags=("model", "result"),
+    )
+
+
+def drift(where: Selection) -> Happening:
+    """Windows whose verdict is drift."""
+    return Happening(
+        name="Drift",
+        color=looks.WATCH,
+        expr=signals.chosen(metrics.DRIFT_DETECTED, where, *signals.BY_VERSION),
+        text="{{model}} {{version}}: the last window drifted",
+        tags=signals.BY_VERSION,
+    )
+
+
+def canaries(where: Selection) -> Happening:
+    """Verdicts of canaries that decide."""
+    decided = {**where, "verdict": promql.matches("pass|fail")}
+    return Happening(
+        name="Canary verdicts",
+        color=looks.CANARY,
+        expr=signals.chosen(metrics.CANARY_VERDICT, decided, *metrics.CANARY_VERDICT.labels),
+        text="{{model}} {{canary}} against {{baseline}}: {{verdict}}",
+        tags=("model", "canary", "verdict"),
+    )
+
+
+def pages(where: Selection) -> Happening:
+    """Pages that fire."""
+    firing = {**where, "alertstate": "firing", "severity": "page"}
+    return Happening(
+        name="Pages",
+        color=looks.BAD,
+        expr=signals.chosen(upstream.ALERTS, firing, "alertname", "model", "version"),
+        text="{{alertname}} {{model}} {{version}}",
+        tags=("alertname", "model"),
+        shown=False,
+    )
+
+
+def experiments() -> Happening:
+    """Chaos experiments while they run."""
+    return Happening(
+        name="Experiments",
+        color=looks.UNDECIDED,
+        expr=signals.chosen(metrics.CHAOS_RUNNING, {}, "experiment"),
+        text="chaos experiment {{experiment}}",
+        tags=("experiment",),
+    )
+
+
+def drills() -> Happening:
+    """Recovery drills when they ended, with their verdict."""
+    verdicts = promql.select(metrics.DR_DRILL_VERDICT).equals(1)
+    ended = promql.on_each(verdicts, promql.select(metrics.DR_DRILL_LAST_RUN), "drill", "store")
+    return Happening(
+        name="Drills",
+        color=looks.BASELINE,
+        expr=promql.max_by(ended, "drill", "store", "verdict") * 1000,
+        text="drill {{drill}} of {{store}}: {{verdict}}",
+        tags=("drill", "verdict"),
+        at=True,
+    )
+
+
+def _new(series: Expr, *by: str) -> Expr:
+    """Sets of labels that have series now and had none a step before."""
+    return promql.count_by(series, *by).unless(promql.count_by(promql.before(series, signals.STEP), *by))

@@ -1,0 +1,264 @@
+"""The house layer over grafanalib: panels as today's Grafana draws them, each with a note, a unit and our colours.
+
+It holds what grafanalib lacks (status history, today's heatmap) and sets what it leaves as Grafana 4 had it; what it
+cannot be told not to write, `document` removes. No Angular panel is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from grafanalib import core
+
+from dashboards import looks, targets
+from dashboards.looks import Column, Link, State, Steps
+from dashboards.targets import Query
+from midwatch.spec import model as spec
+
+Panel = Any
+"""A grafanalib panel: the library has no types."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What a panel shows, what to do when it is bad, and the runbook (an alert's name) that says more."""
+
+    shows: str
+    act: str
+    runbook: str
+
+
+class Modern(core.Panel):  # type: ignore[misc]  # grafanalib has no types
+    """A kind of panel that grafanalib does not know; what is special about it comes as `extraJson`."""
+
+    def to_json_data(self) -> Any:
+        """Document of the panel."""
+        return self.panel_json({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """Makes panels for a platform: its runbooks' addresses stand in every note."""
+
+    platform: spec.Platform
+
+    def lines(
+        self, title: str, note: Note, unit: str, *queries: Query, stack: bool = False, log: bool = False, **more: Any
+    ) -> Panel:
+        """Time series; promises among the queries are dashed lines."""
+        return core.TimeSeries(
+            **self._common(title, note, queries),
+            unit=unit,
+            valueMin=None if log else more.pop("valueMin", 0),
+            fillOpacity=40 if stack else 8,
+            stacking={"mode": "normal" if stack else "none", "group": "A"},
+            scaleDistributionType="log" if log else "linear",
+            scaleDistributionLog=10,
+            showPoints="never",
+            colorMode="palette-classic-by-name",
+            tooltipMode="multi",
+            tooltipSort="desc",
+            legendCalcs=["lastNotNull", "max"],
+            overrides=looks.drawn(queries),
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds()}},
+                "options": {"legend": {"showLegend": True}},
+            },
+            **more,
+        )
+
+    def stat(
+        self, title: str, note: Note, unit: str, *queries: Query, steps: Steps = (), states: Sequence[State] = ()
+    ) -> Panel:
+        """The newest value, large; where a colour says how it is, the text does too."""
+        return core.Stat(
+            **self._common(title, note, queries),
+            format=unit,
+            reduceCalc="lastNotNull",
+            noValue="no data",
+            colorMode="background" if steps or states else "value",
+            color={"mode": "thresholds"},
+            mappings=looks.mapped(states),
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(steps)}},
+                "options": {"percentChangeColorMode": "standard", "showPercentChange": False, "wideLayout": True},
+            },
+        )
+
+    def table(
+        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, links: Sequence[Link] = ()
+    ) -> Panel:
+        """A row for each set of labels, a column for each query; the worst by the column of that name stand first."""
+        queries = [replace(column.query, format="table", instant=True) for column in columns]
+        return core.Table(
+            **self._common(title, note, queries),
+            unit="short",
+            filterable=True,
+            transformations=_one_table([column.name for column in columns]),
+            overrides=[*(column.override() for column in columns), *(link.override() for link in links)],
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-", "custom": _CELLS}},
+                "options": _TABLE | {"sortBy": [{"displayName": worst, "desc": True}]},
+            },
+        )
+
+    def bars(self, title: str, note: Note, unit: str, columns: Mapping[str, Query], *, by: str) -> Panel:
+        """Bars side by side for each value of the label `by`, a colour for each query."""
+        queries = [replace(query, format="table", instant=True) for query in columns.values()]
+        return core.BarChart(
+            **self._common(title, note, queries),
+            transformations=[*_one_table(list(columns)), {"id": "sortBy", "options": {"sort": [{"field": by}]}}],
+            colorMode="palette-classic-by-name",
+            showValue="never",
+            tooltipMode="multi",
+            thresholdSteps=looks.thresholds()["steps"],
+            extraJson={
+                "fieldConfig": {"defaults": {"unit": unit, "min": 0}},
+                "options": {"xField": by, "fullHighlight": False, "xTickLabelMaxLength": 0},
+            },
+        )
+
+    def timeline(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
+        """How a state changed: its text stands in the bar, its colour only repeats it.
+
+        Colours by threshold would have Grafana replace the states' texts by the thresholds' (TimelineChart/utils.ts,
+        mergeThresholdValues); those of the mappings hold with any other mode.
+        """
+        return core.StateTimeline(
+            **self._common(title, note, queries),
+            mappings=looks.mapped(states),
+            colorMode="fixed",
+            extraJson={
+                "fieldConfig": {
+                    "defaults": {
+                        "color": {"fixedColor": looks.UNDECIDED},
+                        "thresholds": looks.thresholds(),
+                        "unit": "none",
+                    }
+                },
+                "options": {"legend": {"showLegend": True, "calcs": []}, "tooltip": {"sort": "none"}},
+            },
+        )
+
+    def history(self, title: str, note: Note, states: Sequence[State], *queries: Query) -> Panel:
+        """A grid of states: a row for each series, a column for each time."""
+        return Modern(
+            **self._common(title, note, queries) | {"maxDataPoints": 60},
+            extraJson={
+                "type": "status-history",
+                "fieldConfig": {
+                    "defaults": {
+                        "color": {"mode": "thresholds"},
+                        "custom": {"fillOpacity": 80, "lineWidth": 1},
+                        "mappings": looks.mapped(states),
+                        "thresholds": looks.thresholds(),
+                        "unit": "none",
+                    }
+                },
+                "options": {
+                    "colWidth": 0.9,
+                    "rowHeight": 0.9,
+                    "showValue": "never",
+                    "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []},
+                    "tooltip": {"mode": "single", "sort": "none"},
+                },
+            },
+        )
+
+    def heatmap(self, title: str, note: Note, unit: str, query: Query, *, cells: str = "short") -> Panel:
+        """Time across; upwards a histogram's buckets, or a row for each series; `cells` is the unit of the values.
+
+        grafanalib's heatmap is the Angular one that Grafana 12 no longer has.
+        """
+        return Modern(
+            **self._common(title, note, [query]) | {"maxDataPoints": 120},
+            extraJson={
+                "type": "heatmap",
+                "fieldConfig": {
+                    "defaults": {
+                        "custom": {"scaleDistribution": {"type": "linear"}},
+                        "thresholds": looks.thresholds(),
+                        "unit": cells,
+                    }
+                },
+                "options": _HEATMAP
+                | {
+                    "cellValues": {"unit": cells},
+                    "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit},
+                },
+            },
+        )
+
+    def logs(self, title: str, note: Note, expr: str) -> Panel:
+        """Log lines from Loki, newest first."""
+        return core.Logs(
+            **self._common(title, note, ()) | {"dataSource": targets.LOKI, "targets": targets.loki(expr)},
+            showTime=True,
+            wrapLogMessages=True,
+            enableLogDetails=True,
+            extraJson={
+                "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
+                "options": {"showLogContextToggle": True},
+            },
+        )
+
+    def traces(self, title: str, note: Note, query: str) -> Panel:
+        """Traces from Tempo; a row's id opens its trace."""
+        return core.Table(
+            **self._common(title, note, ()) | {"dataSource": targets.TEMPO, "targets": targets.tempo(query)},
+            unit="short",
+            extraJson={
+                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "custom": _CELLS}},
+                "options": _TABLE,
+            },
+        )
+
+    def runbook(self, name: str) -> str:
+        """Address of a runbook page."""
+        return self.platform.runbooks.replace("{alert}", name)
+
+    def _common(self, title: str, note: Note, queries: Sequence[Query]) -> dict[str, Any]:
+        runbook = self.runbook(note.runbook)
+        return {
+            "title": title,
+            "description": f"{note.shows}\n\n**When it is bad:** {note.act}\n\n[Runbook: {note.runbook}]({runbook})",
+            "links": [looks.panel_link(f"Runbook: {note.runbook}", runbook)],
+            "dataSource": targets.PROMETHEUS,
+            "targets": targets.prometheus(queries),
+            "maxDataPoints": None,
+        }
+
+
+_TABLE: dict[str, Any] = {"cellHeight": "sm", "frameIndex": 0}
+_CELLS: dict[str, Any] = {"cellOptions": {"type": "auto"}, "inspect": False}
+
+_HEATMAP: dict[str, Any] = {
+    "calculate": False,
+    "cellGap": 1,
+    "color": {
+        "mode": "scheme",
+        "scheme": "Cividis",  # grows lighter with the value: read without telling hues apart
+        "scale": "exponential",
+        "exponent": 0.5,
+        "fill": looks.GOOD,
+        "steps": 64,
+        "reverse": False,
+    },
+    "exemplars": {"color": looks.BAD},
+    "filterValues": {"le": 1e-9},
+    "legend": {"show": True},
+    "rowsFrame": {"layout": "auto"},
+    "showValue": "never",
+    "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
+}
+
+
+def _one_table(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The answers of several queries as one table: rows with the same labels joined, value columns named."""
+    fields = [f"Value #{ref}" for ref in targets.refs()] if len(names) > 1 else ["Value"]
+    named = dict(zip(fields, names, strict=False))
+    organize = {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": named}
+    merge = [{"id": "merge", "options": {}}] if len(names) > 1 else []
+    return [*merge, {"id": "organize", "options": organize}]

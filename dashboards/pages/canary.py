@@ -1,0 +1,206 @@
+"""Canary: is the new version worse than the old one, and how sure is that?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards.document import Page
+from dashboards.house import House, Note, Panel
+from dashboards.layout import Row, Section
+from dashboards.looks import State
+from dashboards.signals import THIS_MODEL, Selection
+from dashboards.targets import Query
+from midwatch import grafana, metrics, promql
+from midwatch.promql import Expr
+
+PAIR: Selection = {"model": "$model", "baseline": "$baseline", "canary": "$canary"}
+ARMS = (("baseline", looks.BASELINE), ("canary", looks.CANARY))
+
+COMPARED = ("model", "baseline", "canary")
+
+CODES = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
+VERDICTS = [
+    State(text="● pass", color=looks.GOOD, value=1),
+    State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
+    State(text="▼ fail", color=looks.BAD, value=3),
+]
+
+
+def build(house: House) -> Page:
+    """The page of a platform."""
+    return Page(
+        page=grafana.Page.CANARY,
+        title="Canary",
+        description="A canary beside its baseline, the evidence for and against it, and what the gate answers.",
+        variables=[
+            variables.one("model", "Model", metrics.REQUESTS, "model"),
+            variables.one("baseline", "Baseline", metrics.REQUESTS, "version", model="$model"),
+            variables.one("canary", "Canary", metrics.REQUESTS, "version", newest=True, model="$model"),
+            variables.window(),
+        ],
+        happenings=happenings.of_models(THIS_MODEL),
+        sections=[
+            Section(title="What is the verdict?", rows=_verdict(house)),
+            Section(title="Baseline and canary", rows=_arms(house)),
+            Section(title="The gate", rows=[gate(house)]),
+        ],
+    )
+
+
+def _verdict(house: House) -> list[Row]:
+    verdict = signals.verdict(metrics.CANARY_VERDICT, CODES, PAIR, *COMPARED)
+    return [
+        Row(
+            height=7,
+            widths=[6, 18],
+            panels=[
+                house.stat(
+                    "Is the canary worse?",
+                    Note(shows="The gate's verdict now. Inconclusive is not a pass: too little is known yet.",
+                         act="fail: the rollout stops by itself; see below which criterion.",
+                         runbook=runbooks.CANARY),
+                    "none",
+                    Query(expr=verdict, legend="{{canary}} against {{baseline}}"),
+                    states=VERDICTS,
+                ),
+                house.timeline(
+                    "How did the verdict change?",
+                    Note(shows="The verdict over time, by canary and baseline.",
+                         act="a pass that turns into a fail: a step of the rollout brought it out.",
+                         runbook=runbooks.CANARY),
+                    VERDICTS,
+                    Query(expr=verdict, legend="{{canary}} against {{baseline}}"),
+                ),
+            ],
+        ),
+        Row(
+            panels=[
+                _evidence(house, "How strong is the evidence against it?", "fail"),
+                _evidence(house, "How strong is the evidence for it?", "pass"),
+                house.lines(
+                    "How much worse is it?",
+                    Note(shows="Canary over baseline by criterion: 1 is the same, above 1 is worse.",
+                         act="read it with the evidence: a large ratio of few requests says nothing.",
+                         runbook=runbooks.CANARY),
+                    "none",
+                    Query(expr=signals.chosen(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
+                    Query(expr=promql.vector(1), legend="the same", promise=True),
+                ),
+                house.lines(
+                    "How many requests were judged?",
+                    Note(shows="Requests behind the verdict, by arm.",
+                         act="a canary with few: raise its share, or wait.",
+                         runbook=runbooks.CANARY),
+                    "short",
+                    Query(expr=signals.chosen(metrics.CANARY_REQUESTS, PAIR, "arm"), legend="{{arm}}"),
+                ),
+            ]
+        ),
+    ]  # fmt: skip
+
+
+def _evidence(house: House, title: str, direction: str) -> Panel:
+    return house.lines(
+        title,
+        Note(
+            shows=f"E-values towards {direction}, by criterion; at the dashed line the verdict falls (for fail, the "
+            "weighted mean of the criteria has to reach it). Looking often does not weaken them.",
+            act="a line that climbs steadily decides soon; one that hovers needs more traffic.",
+            runbook=runbooks.CANARY,
+        ),
+        "none",
+        Query(
+            expr=signals.chosen(metrics.CANARY_E_VALUE, {**PAIR, "direction": direction}, "criterion"),
+            legend="{{criterion}}",
+        ),
+        Query(
+            expr=signals.chosen(metrics.CANARY_E_VALUE_LIMIT, {**PAIR, "direction": direction}),
+            legend="decides",
+            promise=True,
+        ),
+        log=True,
+    )
+
+
+def _arms(house: House) -> list[Row]:
+    return [
+        Row(
+            panels=[
+                house.lines(
+                    "Do they get their share?",
+                    Note(shows="Requests per second of both.",
+                         act="no canary traffic: the rollout's weight is not applied.",
+                         runbook=runbooks.NO_DATA),
+                    "reqps",
+                    *_both(signals.requests),
+                ),
+                house.lines(
+                    "Does it fail more?",
+                    Note(shows="Share of failed requests of both.",
+                         act="more than the criterion tolerates: the gate says so; roll back.",
+                         runbook=runbooks.ERRORS),
+                    "percentunit",
+                    *_both(signals.errors),
+                ),
+                house.lines(
+                    "Is it slower?",
+                    Note(shows="Time within which 99% of requests of both are answered.",
+                         act="a cold canary is slow for minutes; later it is the model.",
+                         runbook=runbooks.LATENCY),
+                    "s",
+                    *_both(lambda where: signals.quantile(metrics.REQUEST_DURATION, 0.99, where)),
+                ),
+                house.lines(
+                    "Is it less right?",
+                    Note(shows="Accuracy of both over the chosen window.",
+                         act="labels come late: compare the same window, and how many labels came.",
+                         runbook=runbooks.ACCURACY),
+                    "percentunit",
+                    *_both(signals.accuracy),
+                    valueMax=1,
+                ),
+            ]
+        )
+    ]  # fmt: skip
+
+
+def _both(signal: Callable[[Selection], Expr]) -> list[Query]:
+    """A signal of baseline and canary, each in its colour."""
+    return [
+        Query(expr=signal({"model": "$model", "version": f"${arm}"}), legend=f"{arm} ${arm}", color=color)
+        for arm, color in ARMS
+    ]
+
+
+def gate(house: House) -> Row:
+    """What the gate answers, and how quickly."""
+    return Row(
+        panels=[
+            house.lines(
+                "What does the gate answer?",
+                Note(shows="Answers per second by verdict, to every rollout.",
+                     act="none while a rollout waits: it cannot reach the gate.",
+                     runbook=runbooks.CANARY),
+                "ops",
+                Query(
+                    expr=promql.sum_by(
+                        promql.rate(promql.select(metrics.CANARY_GATE_REQUESTS), signals.RATE), "verdict"
+                    ),
+                    legend="{{verdict}}",
+                ),
+                stack=True,
+            ),
+            house.lines(
+                "How long does an answer take?",
+                Note(shows="Time within which the gate gives 50% and 99% of its answers.",
+                     act="above a second rollouts begin to time out: look at Prometheus.",
+                     runbook=runbooks.CANARY),
+                "s",
+                *(
+                    Query(expr=signals.quantile(metrics.CANARY_GATE_DURATION, share, {}), legend=name)
+                    for share, name in ((0.5, "p50"), (0.99, "p99"))
+                ),
+            ),
+        ]
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""Grafana's provisioning: data sources that lead from one to another, the folder, and the provider of dashboards.
+
+Formats: Grafana's documentation, "Provision Grafana", and that of each data source. Addresses are as Grafana sees them.
+Grafana replaces `$NAME` by environment variables in these files: a dollar that is meant stands twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midwatch import grafana
+from midwatch.grafana import Source
+from midwatch.spec import model as spec
+from midwatch.spec.values import format_duration
+
+DASHBOARD_LABEL = "grafana_dashboard"
+DATASOURCE_LABEL = "grafana_datasource"
+FOLDER_ANNOTATION = "grafana_folder"
+"""Labels and annotation that the sidecar of Grafana's Helm chart looks for by default."""
+
+PATH = "/var/lib/grafana/dashboards/midwatch"
+"""Where a container has the dashboards; a provider elsewhere names its own folder."""
+
+
+def folder(platform: spec.Platform) -> str:
+    """Title of the platform's folder."""
+    return f"Midwatch {platform.platform}"
+
+
+def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
+    """The provider that loads every dashboard below a path, and keeps Grafana's copies as the files are."""
+    return {
+        "apiVersion": 1,
+        "providers": [
+            {
+                "name": f"midwatch-{platform.platform}",
+                "type": "file",
+                "folder": folder(platform),
+                "folderUid": grafana.folder_uid(platform.platform),
+                "allowUiUpdates": False,
+                "disableDeletion": False,
+                "updateIntervalSeconds": 30,
+                "options": {"path": path},
+            }
+        ],
+    }
+
+
+def datasources(platform: spec.Platform, addresses: dict[Source, str] | None = None) -> dict[str, Any]:
+    """Prometheus, Loki, Tempo and Alertmanager; `addresses` are where they are when that is not the platform file's."""
+    where = {
+        Source.PROMETHEUS: platform.prometheus.url,
+        Source.LOKI: platform.grafana.loki,
+        Source.TEMPO: platform.grafana.tempo,
+        Source.ALERTMANAGER: platform.alertmanager.url,
+    } | (addresses or {})
+    settings = _settings(platform)
+    return {
+        "apiVersion": 1,
+        "datasources": [
+            {
+                "name": f"{source.value} {platform.platform}",
+                "type": source.value,
+                "uid": grafana.source_uid(platform.platform, source),
+                "access": "proxy",
+                "url": where[source],
+                "jsonData": settings[source],
+            }
+            for source in Source
+        ],
+    }
+
+
+def _settings(platform: spec.Platform) -> dict[Source, dict[str, Any]]:
+    uid = {source: grafana.source_uid(platform.platform, source) for source in Source}
+    return {
+        Source.PROMETHEUS: {
+            "httpMethod": "POST",
+            "prometheusType": "Prometheus",
+            # What $__rate_interval is computed from: without it Grafana assumes 15s.
+            "timeInterval": format_duration(platform.prometheus.scrape_interval),
+            "manageAlerts": True,
+            "alertmanagerUid": uid[Source.ALERTMANAGER],
+            "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": uid[Source.TEMPO]}],
+        },
+        Source.LOKI: {
+            "derivedFields": [
+                {
+                    "name": "trace",
+                    "matcherType": "regex",
+                    "matcherRegex": '"?trace_?[iI][dD]"?[=:]\\s*"?([0-9a-f]{32})',
+                    "datasourceUid": uid[Source.TEMPO],
+                    "url": "$${__value.raw}",
+                    "urlDisplayLabel": "Open the trace",
+                },
+                {
+                    "name": "trace_id",
+                    "matcherType": "label",
+                    "matcherRegex": "trace_id",
+                    "datasourceUid": uid[Source.TEMPO],
+                    "url": "$${__value.raw}",
+                    "urlDisplayLabel": "Open the trace",
+                },
+            ],
+        },
+        Source.TEMPO: {
+            "tracesToLogsV2": {
+                "datasourceUid": uid[Source.LOKI],
+                "spanStartTimeShift": "-5m",
+                "spanEndTimeShift": "5m",
+                "filterByTraceID": True,
+                "filterBySpanID": False,
+                "tags": [{"key": "service.name", "value": "service_name"}],
+            },
+            "tracesToMetrics": {
+                "datasourceUid": uid[Source.PROMETHEUS],
+                "spanStartTimeShift": "-15m",
+                "spanEndTimeShift": "15m",
+                "tags": [{"key": "service.name", "value": "model"}],
+                "queries": [{"name": "Requests of the model", "query": "sum(rate(ml_requests_total{$$__tags}[5m]))"}],
+            },
+            "nodeGraph": {"enabled": True},
+        },
+        Source.ALERTMANAGER: {"implementation": "prometheus", "handleGrafanaManagedAlerts": False},
+    }
+
+
+def config_map(name: str, label: str, key: str, content: str, platform: str) -> dict[str, Any]:
+    """A ConfigMap that the sidecar loads, into the platform's folder."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "labels": {label: "1", "app.kubernetes.io/managed-by": "midwatch"},
+            "annotations": {FOLDER_ANNOTATION: f"Midwatch {platform}"},
+        },
+        "data": {key: content},
+    }

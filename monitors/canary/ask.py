@@ -1,0 +1,49 @@
+"""One question, one judgement: what Prometheus cannot answer is inconclusive, with its reason."""
+
+from __future__ import annotations
+
+from midwatch.errors import InvalidInputError, Problem
+from midwatch.prometheus import QueryError
+from midwatch.spec import canary as spec
+from midwatch.spec import model as platform_spec
+from monitors.canary import fetch, judge
+from monitors.canary.counts import Counts, Doubt
+from monitors.canary.fetch import Question, Source
+from monitors.canary.judge import Judgement
+
+
+def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Canary, float]:
+    """Canary section of a model, and the interval of its looks in seconds; InvalidInputError when there is none."""
+    found = {one.name: one for one in platform.models}.get(model)
+    if found is None or found.canary is None:
+        known = ", ".join(one.name for one in platform.models if one.canary) or "none"
+        what = "there is no model" if found is None else "no canary section for model"
+        raise InvalidInputError([Problem(file="--model", message=f"{what} {model!r}", remedy=f"known: {known}")])
+    return found.canary, found.canary.interval or platform.prometheus.scrape_interval
+
+
+def ask(
+    source: Source, question: Question, settings: spec.Canary, *, interval: float, two_sided: bool = False
+) -> tuple[Counts, Judgement]:
+    """Counts and judgement of a question."""
+    try:
+        counts = fetch.fetch(source, question, settings, interval=interval)
+    except QueryError as error:
+        counts = unanswered(question, interval, str(error))
+    return counts, judge.judge(counts, settings, two_sided=two_sided)
+
+
+def unanswered(question: Question, interval: float, why: str) -> Counts:
+    """Counts of a question that has no answer."""
+    import numpy as np
+
+    return Counts(
+        model=question.model,
+        baseline=question.baseline,
+        canary=question.canary,
+        start=question.start or 0.0,
+        interval=interval,
+        baseline_requests=np.zeros(0, dtype=np.int64),
+        canary_requests=np.zeros(0, dtype=np.int64),
+        doubts=(Doubt(text=why, fatal=True),),
+    )

@@ -1,0 +1,73 @@
+"""Sequential test for bursty events, against a baseline of the canary's size.
+
+Where events come in bursts they are not independent, and the test of `ratio` takes a burst for a regression. With a
+baseline of equal size another argument holds: if the canary is no worse, the difference D of the arms' events in an
+interval is as likely to be +x as -x, whatever bursts do to each arm. Then 2 / (1 + exp(-g D)) has expectation 1,
+because its values at +x and -x add up to 2 (derived; a bet on symmetry, see Ramdas, Ruf, Larsson & Koolen,
+"Admissible anytime-valid sequential inference must rely on nonnegative martingales", 2020). Products over intervals are
+mixed over g, which says how large a difference is worth betting on.
+
+A ratio other than 1, and arms whose requests differ a little, are met by thinning: of the arm that would have more
+events under the null each event is kept with the probability that evens them out, which leaves a burst a burst. The
+factor is averaged over that chance, so that the result is a number and not a draw.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, logsumexp
+from scipy.stats import binom
+
+from monitors.canary.ratio import Arms, Floats, Ints
+
+BETS = np.geomspace(0.01, 2.0, 9)
+SIZES = (1 / 1.5, 1.5)
+"""How far the arms' requests may differ, canary to baseline: a fleet and one pod have bursts of other sizes."""
+_REACH = 8.0
+"""Standard deviations of the thinned count that are looked at; what lies beyond has a probability below 1e-14."""
+
+
+def log_e_above(arms: Arms, ratio: float) -> Floats:
+    """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary"."""
+    return _mixture(arms, arms.canary_requests.astype(float) * ratio, +1)
+
+
+def log_e_below(arms: Arms, ratio: float) -> Floats:
+    """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary"."""
+    return _mixture(arms, arms.canary_requests.astype(float) * ratio, -1)
+
+
+def are_equal(arms: Arms) -> bool:
+    """Whether the arms are of about the same size over the whole analysis."""
+    baseline, canary = int(arms.baseline_requests.sum()), int(arms.canary_requests.sum())
+    return baseline > 0 and SIZES[0] <= canary / baseline <= SIZES[1]
+
+
+def _mixture(arms: Arms, expected: Floats, sign: int) -> Floats:
+    """`expected` is how many events the canary has under the null where the baseline has as many as requests."""
+    both = (arms.baseline_requests > 0) & (arms.canary_requests > 0)
+    ones = np.ones(expected.shape)
+    keep_canary = np.divide(arms.baseline_requests, expected, out=ones.copy(), where=both).clip(max=1.0)
+    keep_baseline = np.divide(expected, arms.baseline_requests, out=ones.copy(), where=both).clip(max=1.0)
+    canary_thinned = keep_canary < 1
+    thinned = np.where(canary_thinned, arms.canary_events, arms.baseline_events)
+    other = np.where(canary_thinned, arms.baseline_events, arms.canary_events)
+    keep = np.where(canary_thinned, keep_canary, keep_baseline)
+    kept, probability = _thinned(thinned, keep)
+    difference = np.where(canary_thinned, sign, -sign)[..., None] * (kept - other[..., None])
+    paths = []
+    for bet in BETS:
+        factor = (probability * 2 * expit(bet * difference)).sum(axis=-1)
+        paths.append(np.cumsum(np.where(both, np.log(factor), 0.0), axis=-1))
+    found: Floats = logsumexp(np.stack(paths), axis=0) - np.log(len(BETS))
+    return found
+
+
+def _thinned(events: Ints, keep: Floats) -> tuple[Ints, Floats]:
+    """Counts that may be left of the events, and their probabilities (summing to 1 over the last axis)."""
+    spread = _REACH * np.sqrt(events * keep * (1 - keep)) + 1
+    first = np.maximum(0, np.floor(events * keep - spread)).astype(np.int64)
+    last = np.minimum(events, np.ceil(events * keep + spread).astype(np.int64))
+    kept = first[..., None] + np.arange(int((last - first).max(initial=0)) + 1)
+    probability = np.asarray(binom.pmf(kept, events[..., None], keep[..., None]))
+    return kept, probability / probability.sum(axis=-1, keepdims=True)

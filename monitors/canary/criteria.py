@@ -1,0 +1,173 @@
+"""Evidence of one counted criterion: e-processes for "worse than tolerated" and for "not unacceptable".
+
+Three regions: a ratio up to the tolerated one, or events too rare to matter, is acceptable; a ratio from the
+unacceptable one on, with events that matter, is not; between them nothing has to be decided. To fail, a channel has to
+refute the whole acceptable region, which is a union, so its e-process is the smaller of two; to pass, the unacceptable
+region, an intersection, so it is their mean. Over the channels of a criterion the fail is the mean (an e-process for
+"all are acceptable"), and the pass needs every one (an intersection-union test, so each at the full level).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from midwatch.spec import canary as spec
+from monitors.canary import band, bursts, ratio, share
+from monitors.canary.counts import Counted
+from monitors.canary.forecast import Forecast, forecast_fail, forecast_pass
+from monitors.canary.ratio import Arms, Floats, Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the counts say of a criterion.
+
+    `log_fail` and `log_pass` are log e-processes by interval; `reached_fail` and `reached_pass` their maxima so far.
+    `channel` is the one that decides: the worst while it is against the canary, else the one least known. `interval` is
+    its always-valid one, true of all channels at once; `towards_pass` and `towards_fail` say what would decide it.
+    """
+
+    log_fail: Floats
+    log_pass: Floats
+    channel: str
+    interval: Interval
+    baseline_events: int
+    baseline_requests: int
+    canary_events: int
+    canary_requests: int
+    towards_pass: Forecast | None = None
+    towards_fail: Forecast | None = None
+    distance: band.Distance | None = None
+
+    @property
+    def reached_fail(self) -> float:
+        """Largest log e-value against the canary so far."""
+        return float(self.log_fail.max(initial=-math.inf))
+
+    @property
+    def reached_pass(self) -> float:
+        """Largest log e-value for the canary so far."""
+        return float(self.log_pass.max(initial=-math.inf))
+
+
+def direction_of(criterion: spec.Counted, *, two_sided: bool = False) -> str:
+    """Which change does harm; every one when two versions are compared without a regression in mind."""
+    if two_sided or isinstance(criterion, spec.Predictions):
+        return "either"
+    return criterion.direction if isinstance(criterion, (spec.Counters, spec.Outcomes)) else "increase"
+
+
+def weigh(
+    criterion: spec.Counted, counted: Counted, *, false_alarm: float, false_pass: float, two_sided: bool = False
+) -> Evidence:
+    """Evidence of a criterion from its counts."""
+    sides = _sides(criterion, counted, two_sided=two_sided)
+    fail_by_channel = _fail_by_channel(criterion, sides)
+    passes = [log_pass(arms, criterion) for arms in sides]
+    # Each channel and direction has to exclude harm at some look; the latest to do so gives the criterion's pass.
+    pass_by_channel = np.minimum.reduce([np.maximum.accumulate(one, axis=-1) for one in passes])
+    index = _deciding(fail_by_channel, pass_by_channel, math.log(1 / false_alarm))
+    arms = counted.arms(index)
+    return Evidence(
+        log_fail=_mean(fail_by_channel),
+        log_pass=pass_by_channel.min(axis=0),
+        channel=counted.channels[index],
+        interval=ratio.always_valid(arms, false_alarm / len(counted.channels)),
+        baseline_events=int(arms.baseline_events.sum()),
+        baseline_requests=int(arms.baseline_requests.sum()),
+        canary_events=int(arms.canary_events.sum()),
+        canary_requests=int(arms.canary_requests.sum()),
+        towards_pass=_latest([forecast_pass(one, criterion, false_pass) for one in sides]),
+        towards_fail=_soonest([forecast_fail(_channel(one, index), criterion, false_alarm) for one in sides]),
+        distance=_distance(criterion, counted, false_alarm),
+    )
+
+
+def against(criterion: spec.Counted, counted: Counted) -> Floats:
+    """Log e-process by interval against "every channel is acceptable"."""
+    return _mean(_fail_by_channel(criterion, _sides(criterion, counted, two_sided=False)))
+
+
+def _sides(criterion: spec.Counted, counted: Counted, *, two_sided: bool) -> list[Arms]:
+    """The arms, turned so that an increase does harm; both ways where either change does."""
+    direction = direction_of(criterion, two_sided=two_sided)
+    ways = {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
+    return [counted.arms().swapped() if swap else counted.arms() for swap in ways]
+
+
+def _fail_by_channel(criterion: spec.Counted, sides: list[Arms]) -> Floats:
+    return _mean(np.stack([log_fail(arms, criterion) for arms in sides]))
+
+
+def _mean(logs: Floats) -> Floats:
+    """Log of the mean over the first axis."""
+    found: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(logs))
+    return found
+
+
+def log_fail(arms: Arms, criterion: spec.Counted) -> Floats:
+    """Log e-process by channel against "acceptable", for events whose increase does harm."""
+    if criterion.equal_baseline:
+        return bursts.log_e_above(arms, criterion.tolerated_ratio)
+    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio)
+    if not criterion.negligible:
+        return by_ratio
+    limit = float(criterion.negligible)
+    return np.minimum(by_ratio, share.log_e_above(arms.canary_events, arms.canary_requests, limit))
+
+
+def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
+    """Log e-process by channel against "unacceptable", for events whose increase does harm.
+
+    Bursty events cannot be called negligible from a quiet stretch, so there the ratio alone decides.
+    """
+    if criterion.equal_baseline:
+        return bursts.log_e_below(arms, criterion.unacceptable_ratio)
+    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio)
+    if not criterion.negligible:
+        return by_ratio
+    by_share = share.log_e_below(arms.canary_events, arms.canary_requests, float(criterion.negligible))
+    found: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
+    return found
+
+
+def _deciding(fails: Floats, passes: Floats, level: float) -> int:
+    against = fails.max(axis=-1, initial=-math.inf)
+    if against.max() > min(level, 1.0):
+        return int(against.argmax())
+    return int(passes.max(axis=-1, initial=-math.inf).argmin())
+
+
+def _channel(arms: Arms, index: int) -> Arms:
+    return Arms(
+        baseline_events=arms.baseline_events[index],
+        baseline_requests=arms.baseline_requests[index],
+        canary_events=arms.canary_events[index],
+        canary_requests=arms.canary_requests[index],
+    )
+
+
+def _latest(found: list[Forecast | None]) -> Forecast | None:
+    told = [one for one in found if one is not None]
+    return max(told, key=lambda one: one.requests) if len(told) == len(found) else None
+
+
+def _soonest(found: list[Forecast | None]) -> Forecast | None:
+    return min((one for one in found if one is not None), key=lambda one: one.requests, default=None)
+
+
+def _distance(criterion: spec.Counted, counted: Counted, alpha: float) -> band.Distance | None:
+    """Distance of the latency distributions; channels count what is slower, the band wants cumulative counts."""
+    if not isinstance(criterion, spec.Latency):
+        return None
+    sides = []
+    for events, requests in (
+        (counted.baseline_events, counted.baseline_requests),
+        (counted.canary_events, counted.canary_requests),
+    ):
+        total = int(requests.sum())
+        sides.append(np.append(total - events.sum(axis=-1), total))
+    return band.compare(sides[0], sides[1], alpha)

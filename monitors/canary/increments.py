@@ -1,0 +1,162 @@
+"""From a counter's samples to what was counted in each interval: resets, births and gaps, each request once.
+
+A counter that falls was reset, and what it shows then was counted since. Counters of one target are reset together, so
+one that falls tells it of those that do not. A series that appears while Prometheus was scraping already began at 0;
+one that appears together with Prometheus' first samples has an unknown past, and is counted from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midwatch.prometheus import Line
+from monitors.canary.ratio import Floats, Ints
+
+Labels = tuple[tuple[str, str], ...]
+WHOLE = 1e-6
+"""How far from a whole number a count may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Intervals (start + i step, start + (i + 1) step], i below `size`; seconds since the epoch."""
+
+    start: float
+    step: float
+    size: int
+
+    @property
+    def end(self) -> float:
+        """End of the last interval."""
+        return self.start + self.step * self.size
+
+    def index(self, times: Floats) -> Ints:
+        """Interval of each time."""
+        found: Ints = (np.ceil((times - self.start) / self.step - 1e-9) - 1).astype(np.int64)
+        return found
+
+
+@dataclass(kw_only=True)
+class Increments:
+    """Counts by series and interval of one arm, and what was odd on the way.
+
+    `by_series` has rows of shape (intervals); `seen` says in which intervals there was a sample at all, `last` when the
+    newest was.
+    """
+
+    axis: Axis
+    by_series: dict[Labels, Ints] = field(default_factory=dict)
+    seen: NDArray[np.bool_] = field(init=False)
+    last: float = -math.inf
+    resets: list[float] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.seen = np.zeros(self.axis.size, dtype=np.bool_)
+
+    def total(self, keep: Callable[[Mapping[str, str]], bool] = lambda _: True) -> Ints:
+        """Sum of the series whose labels are kept."""
+        rows = [row for labels, row in self.by_series.items() if keep(dict(labels))]
+        found: Ints = np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(self.axis.size, dtype=np.int64)
+        return found
+
+
+def count(
+    lines: Sequence[Line],
+    before: Mapping[Labels, float],
+    axis: Axis,
+    *,
+    split: frozenset[str],
+    was_scraping: Callable[[float], bool],
+) -> Increments:
+    """Count an arm's series by interval.
+
+    `before` has values at the axis' start of series known then, `split` the labels that tell apart the counters of one
+    target. `was_scraping` says whether Prometheus had samples well before a time.
+    """
+    found = Increments(axis=axis)
+    targets: dict[Labels, list[Line]] = {}
+    for line in lines:
+        own = _labels(line.labels, without=split)
+        targets.setdefault(own, []).append(line)
+    for _, members in sorted(targets.items()):
+        _count_target(found, members, before, was_scraping)
+    return found
+
+
+def labels_of(line: Line) -> Labels:
+    """Labels of a series, in order."""
+    return _labels(line.labels)
+
+
+def _labels(labels: Mapping[str, str], *, without: Iterable[str] = ()) -> Labels:
+    return tuple(sorted((name, value) for name, value in labels.items() if name not in without))
+
+
+def _count_target(
+    found: Increments, lines: Sequence[Line], before: Mapping[Labels, float], was_scraping: Callable[[float], bool]
+) -> None:
+    scraped = [np.array(line.points, dtype=float).reshape(-1, 2) for line in lines]
+    times = np.unique(np.concatenate([points[:, 0] for points in scraped]))
+    if not times.size:
+        return
+    values = np.full((len(lines), times.size), math.nan)
+    for row, points in enumerate(scraped):
+        values[row, np.searchsorted(times, points[:, 0])] = points[:, 1]
+        _note_broken(found, lines[row], points[:, 1])
+    values[~np.isfinite(values) | (values < 0)] = math.nan
+    previous = _previous(lines, values, times, before, found.axis.start, was_scraping)
+    fell = values < previous
+    was_reset = fell.any(axis=0)
+    gained = np.where(was_reset, values, values - previous)
+    gained[np.isnan(gained)] = 0.0
+    inside = (times > found.axis.start) & (times <= found.axis.end + 1e-9)
+    intervals = found.axis.index(times[inside])
+    found.resets += [float(time) for time in times[inside & was_reset]]
+    found.last = max(found.last, float(times[-1]))
+    found.seen[intervals] = True
+    for row, line in enumerate(lines):
+        counts = np.bincount(intervals, weights=gained[row, inside], minlength=found.axis.size)
+        found.by_series[labels_of(line)] = np.rint(counts).astype(np.int64)
+
+
+def _previous(
+    lines: Sequence[Line],
+    values: Floats,
+    times: Floats,
+    before: Mapping[Labels, float],
+    start: float,
+    was_scraping: Callable[[float], bool],
+) -> Floats:
+    """The value that each sample is compared with: the last one before it, 0 for a series that was born then."""
+    previous = np.full(values.shape, math.nan)
+    for row, line in enumerate(lines):
+        present = np.flatnonzero(~np.isnan(values[row]))
+        if not present.size:
+            continue
+        previous[row, present[1:]] = values[row, present[:-1]]
+        first = present[0]
+        known = before.get(labels_of(line))
+        if known is not None and times[first] > start:
+            previous[row, first] = known
+        elif times[first] > start and was_scraping(float(times[first])):
+            previous[row, first] = 0.0
+    return previous
+
+
+def _note_broken(found: Increments, line: Line, values: Floats) -> None:
+    told = values[np.isfinite(values) & (values >= 0)]
+    if told.size < values.size:
+        found.broken.append(f"{_shown(line)} has values that are no counts, such as NaN")
+    elif (np.abs(told - np.rint(told)) > WHOLE).any():
+        found.broken.append(f"{_shown(line)} does not count whole events")
+
+
+def _shown(line: Line) -> str:
+    inside = ", ".join(f'{name}="{value}"' for name, value in sorted(line.labels.items()) if name != "__name__")
+    return f"{line.labels.get('__name__', '')}{{{inside}}}"

@@ -1,0 +1,190 @@
+"""The rendered templates: what the cluster takes, and that undecided never becomes a success."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from midwatch import cli
+from midwatch.commands.render import Target, rendered_files
+from midwatch.spec import model as spec
+from monitors.canary import argo, argo_check
+
+
+def platform_of(make_document: Any, **more: Any) -> spec.Platform:
+    document = make_document(**more)
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}], "label": "rollouts_pod_template_hash"}
+    return spec.Platform.model_validate(document)
+
+
+def documents(platform: spec.Platform, target: Target = Target.KUBERNETES) -> dict[str, Any]:
+    return {
+        name: yaml.safe_load(text)
+        for name, text in rendered_files(platform, target).items()
+        if name.startswith("argo-rollouts/") and name.endswith(".yaml")
+    }
+
+
+@pytest.mark.parametrize("target", list(Target))
+@pytest.mark.parametrize("gate", [{}, {"token_secret": {"name": "gate-token"}}], ids=["open", "token"])
+def test_every_template_is_what_the_cluster_takes(make_document: Any, target: Target, gate: dict[str, Any]) -> None:
+    platform = platform_of(make_document, gate=gate)
+    found = documents(platform, target)
+    assert [one["kind"] for one in found.values()] == ["AnalysisTemplate"] * 2 + ["ClusterAnalysisTemplate"]
+    assert list(argo_check.check_files(rendered_files(platform, target))) == []
+    assert ("Authorization" in json.dumps(found)) == bool(gate)
+    assert rendered_files(platform, target) == rendered_files(platform, target)
+
+
+def test_a_model_without_canary_has_none(make_platform: Any) -> None:
+    assert argo.render_files(make_platform()) == {}
+
+
+def outcome(metric: dict[str, Any], verdicts: list[str]) -> str:
+    """Phase of an analysis after these measurements: the controller's rules (analysis/analysis.go)."""
+    failed = inconclusive = streak = 0
+    for number, verdict in enumerate(verdicts, 1):
+        failed, inconclusive = failed + (verdict == "fail"), inconclusive + (verdict == "inconclusive")
+        streak = streak + 1 if verdict == "pass" else 0
+        if failed > metric["failureLimit"]:
+            return "Failed"
+        if inconclusive > metric["inconclusiveLimit"]:
+            return "Inconclusive"
+        if metric.get("consecutiveSuccessLimit") and streak >= metric["consecutiveSuccessLimit"]:
+            return "Successful"
+        if number >= metric["count"]:
+            return "Inconclusive" if metric.get("consecutiveSuccessLimit") else "Successful"
+    return "Running"
+
+
+def test_undecided_is_never_a_success(make_document: Any) -> None:
+    web = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud.yaml"]["spec"]["metrics"][0]
+    count = web["count"]
+    assert outcome(web, ["inconclusive"] * count) == "Inconclusive"
+    assert outcome(web, ["inconclusive"] * (count - 1)) == "Running"
+    assert outcome(web, ["inconclusive"] * 9 + ["pass"]) == "Successful"
+    assert outcome(web, ["inconclusive"] * 9 + ["fail"]) == "Failed"
+    del web["consecutiveSuccessLimit"]  # the trap that the check is there for
+    assert outcome(web, ["inconclusive"] * count) == "Successful"
+
+
+def test_the_job_asks_until_it_is_decided_and_has_no_third_answer(make_document: Any) -> None:
+    job = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud-job.yaml"]["spec"]["metrics"][0]
+    job = job["provider"]["job"]["spec"]
+    command = job["template"]["spec"]["containers"][0]["command"]
+    assert command[:3] == ["midwatch", "canary", "judge"]
+    assert command[command.index("--wait") + 1] == "1h"
+    assert job["activeDeadlineSeconds"] > 3600
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command[1:3], "--help"])
+    assert ended.value.code == 0
+
+
+def test_the_steps_are_inline_and_the_arms_are_pods_or_versions(make_document: Any) -> None:
+    platform = platform_of(make_document)
+    text = rendered_files(platform)["argo-rollouts/rollout-steps-fraud.txt"]
+    steps = yaml.safe_load(text)["spec"]["strategy"]["canary"]["steps"]
+    assert [step["setWeight"] for step in steps if "setWeight" in step] == [10, 30, 60]
+    analysis = steps[1]["analysis"]
+    assert analysis["templates"] == [{"templateName": "midwatch-canary-fraud"}]
+    assert [arg["valueFrom"]["podTemplateHashValue"] for arg in analysis["args"]] == ["Stable", "Latest"]
+    declared = documents(platform)["argo-rollouts/analysis-template-fraud.yaml"]["spec"]["args"]
+    assert {arg["name"] for arg in analysis["args"]} == {arg["name"] for arg in declared if len(arg) == 1}
+    document = make_document()
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    by_version = rendered_files(spec.Platform.model_validate(document))["argo-rollouts/rollout-steps-fraud.txt"]
+    assert "value: v1" in by_version
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"count": 0}, "never ends"),
+        ({"count": 1, "failureLimit": 1}, "must be >= failureLimit + consecutiveSuccessLimit (1 + 1)"),
+        ({"consecutiveSuccessLimit": 0}, "a count used up undecided is a success"),
+        ({"consecutiveSuccessLimit": -1}, "consecutiveSuccessLimit must be >= 0"),
+        ({"consecutiveSuccessLimit": 0, "failureLimit": -1}, "cannot both be disabled"),
+        ({"failureLimit": -2}, "failureLimit must be >= 0"),
+        ({"inconclusiveLimit": -1}, "inconclusiveLimit must be >= 0"),
+        ({"inconclusiveLimit": 9999}, "count must be >= inconclusiveLimit"),
+        ({"consecutiveErrorLimit": -1}, "consecutiveErrorLimit must be >= 0"),
+        ({"interval": None}, "interval must be specified"),
+        ({"interval": "soon"}, "no duration of Go"),
+        ({"failureCondition": None}, "undecided is decided"),
+        ({"count": [1]}, "is not of type"),
+        ({"inconclusive": 3}, "inconclusive"),
+        ({"provider": {}}, "no provider"),
+        ({"provider": {"web": {"url": "x"}, "job": {"spec": {"template": {}}}}}, "2 providers"),
+        ({"provider": {"web": {"jsonPath": "{$}"}}}, "'url' is a required property"),
+        ({"provider": {"web": {"url": "x", "jsonBody": {}, "body": "y", "method": "GET"}}}, "needs method POST"),
+        ({"provider": {"web": {"url": "{{args.elsewhere}}"}}}, "elsewhere is used and not declared"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_template_that_is_wrong_is_found(make_document: Any, change: dict[str, Any], told: str) -> None:
+    good = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud.yaml"]
+    broken = copy.deepcopy(good)
+    metric = broken["spec"]["metrics"][0]
+    for name, value in change.items():
+        metric.pop(name, None)
+        if value is not None:
+            metric[name] = value
+    assert told in " ".join(problem.message for problem in argo_check.check_template("t.yaml", broken))
+    assert list(argo_check.check_template("t.yaml", good)) == []
+
+
+def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> None:
+    good = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud.yaml"]
+    good["spec"]["metrics"] *= 2
+    good["spec"]["args"] += [{"name": "canary"}]
+    told = [problem.message for problem in argo_check.check_template("t.yaml", good)]
+    assert told == ["a second metric 'canary'", "a second argument canary"]
+
+
+@pytest.mark.parametrize(
+    ("canary", "told"),
+    [
+        ({"criteria": [{"metric": "latncy"}]}, "criteria[0].metric: there is no metric 'latncy'; did you mean"),
+        ({"criteria": [{"name": "x"}]}, "criteria[0].metric: missing; add metric"),
+        ({"criteria": []}, "criteria: list should have at least 1 item"),
+        ({"criteria": [{"metric": "errors"}, {"metric": "errors"}]}, "criteria[1]: a second criterion 'errors'"),
+        ({"criteria": [{"metric": "errors", "tolerated_ratio": 2}]}, "unacceptable_ratio 1.5 is not above"),
+        ({"criteria": [{"metric": "errors", "negligible": "60%"}]}, "write less than 50%"),
+        ({"criteria": [{"metric": "counters", "name": "c", "total": "t"}]}, "needs exactly one of events and good"),
+        ({"criteria": [{"metric": "gauge", "name": "g", "series": "rate(x[5m])"}]}, "does not match"),
+        ({"criteria": [{"metric": "accuracy"}], "source": "servers"}, "servers publish no accuracy"),
+        ({"criteria": [{"metric": "errors"}], "interval": "1s"}, "is shorter than the scrape interval"),
+        ({"criteria": [{"metric": "errors"}], "score": {"pass": 50, "marginal": 80}}, "marginal 80 is above pass 50"),
+    ],
+    ids=[
+        "metric", "no metric", "none", "twice", "order", "negligible", "counters", "gauge", "source", "interval",
+        "score",
+    ],
+)  # fmt: skip
+def test_a_canary_section_that_is_wrong_is_named_with_its_line(
+    make_document: Any, tmp_path: Path, capsys: Any, canary: dict[str, Any], told: str
+) -> None:
+    document = make_document()
+    document["models"][0]["canary"] = canary
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["render", "-f", str(file), "-o", str(tmp_path / "build")])
+    errors = capsys.readouterr().err
+    assert (ended.value.code, told in errors) == (2, True), errors
+    assert f"{file}:" in errors
+    assert not (tmp_path / "build").exists()
+
+
+def test_prometheus_scrapes_the_gate_where_there_is_a_canary(make_document: Any, make_platform: Any) -> None:
+    def jobs(platform: spec.Platform) -> dict[str, Any]:
+        configuration = yaml.safe_load(rendered_files(platform)["prometheus/prometheus.yml"])
+        return {one["job_name"]: one["static_configs"][0]["targets"] for one in configuration["scrape_configs"]}
+
+    assert jobs(platform_of(make_document))["midwatch-gate"] == ["127.0.0.1:9600"]
+    assert "midwatch-gate" not in jobs(make_platform())

@@ -1,0 +1,459 @@
+"""The Kubernetes mode against a real API server: every kind, its limits, its rights, and nothing beyond them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from chaos import evidence, faults, guards, lease, manifests, run, runs
+from chaos.cluster.faults import find
+from chaos.cluster.workloads import NOWHERE, Cluster
+from chaos.targets import TargetError, UnsupportedError
+from midwatch import kubernetes
+from midwatch.spec import model as spec
+from midwatch.spec.chaos import Kind
+from tests.chaos import cluster
+from tests.chaos.cluster import NAMESPACE
+from tests.chaos.conftest import SmallPlane, small_document
+from tests.conftest import platform
+
+SETTINGS: dict[Kind, dict[str, Any]] = {
+    Kind.KILL_REPLICA: {"model": "fraud", "replicas": 2},
+    Kind.SLOW_MODEL: {"model": "fraud", "delay": 1.0},
+    Kind.FAILING_MODEL: {"model": "fraud", "errors": 1.0},
+    Kind.CORRUPT_FEATURES: {"model": "fraud", "scale": {"x": 2.0}},
+    Kind.LOSE_EXPORTER: {},
+    Kind.LOSE_PROMETHEUS: {},
+    Kind.LOSE_ALERTMANAGER: {},
+    Kind.CUT_NETWORK: {"model": "fraud"},
+    Kind.FILL_DISK: {"seconds": 30},
+    Kind.EXHAUST_CPU: {"model": "fraud", "cores": 1, "seconds": 30},
+    Kind.EXHAUST_MEMORY: {"model": "fraud", "size": 2**24, "seconds": 30},
+    Kind.LOSE_NODE: {"model": "fraud"},
+    Kind.DEPLOY_BAD_VERSION: {"model": "fraud", "bad_version": "2.0-bad"},
+}
+
+
+def cluster_platform(*kinds: Kind, **guard: Any) -> spec.Platform:
+    workloads = {name: {"deployment": name, "service": name} for name in ("fraud", "other")}
+    workloads["fraud"]["feature_config"] = "features"
+    parts = {name: {"deployment": name} for name in ("exporter", "prometheus", "alertmanager")}
+    experiments = [{"kind": kind.value, **needed(kind)} for kind in kinds or Kind]
+    chaos = {
+        "guard": {"protected": {"parts": []}, **guard},
+        "experiments": [one | {"schedule": "0 4 * * 1"} for one in experiments],
+        "kubernetes": {"namespace": NAMESPACE, "models": workloads, "parts": parts},
+    }
+    document = {"reference": "r.npz", "features": {"x": "numeric"}}
+    built = platform(chaos=chaos)
+    model = built.models[0].model_copy(update={"drift": spec.Drift.model_validate(document)})
+    return built.model_copy(update={"models": [model]})
+
+
+def needed(kind: Kind) -> dict[str, Any]:
+    return {"bad_version": "2.0-bad"} if kind is Kind.DEPLOY_BAD_VERSION else {}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of a populated API server, with its controllers; requests go there as its admin."""
+    folder = tmp_path_factory.mktemp("cluster")
+    admin = folder / f"{cluster.ADMIN}.kubeconfig"
+    with cluster.running(folder), cluster.connected(admin):
+        cluster.populate()
+        with cluster.controlled(admin):
+            cluster.wait_until(lambda: len(pods("fraud")) == 4)
+            yield folder
+
+
+@pytest.fixture
+def api(server: Path) -> Path:
+    cluster.wait_until(lambda: len(pods("fraud")) == 4 and len(pods("other")) == 2)
+    return server
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> faults.Ledger:
+    return faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
+
+
+def pods(app: str) -> list[dict[str, Any]]:
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    found: list[dict[str, Any]] = kubernetes.request("GET", path, query={"labelSelector": f"app={app}"})["items"]
+    return found
+
+
+def snapshot() -> dict[str, Any]:
+    """What an experiment may have changed, without what changes by itself."""
+    state: dict[str, Any] = {}
+    for path in (
+        f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+        f"/api/v1/namespaces/{NAMESPACE}/services",
+        f"/api/v1/namespaces/{NAMESPACE}/configmaps",
+        f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies",
+        "/api/v1/nodes",
+    ):
+        for one in kubernetes.request("GET", path)["items"]:
+            state[f"{path}/{one['metadata']['name']}"] = (one.get("spec"), one.get("data"))
+    state["hogs"] = [one["metadata"]["name"] for one in pods_of_chaos()]
+    return state
+
+
+def pods_of_chaos() -> list[dict[str, Any]]:
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    selector = {"labelSelector": "app.kubernetes.io/component=chaos"}
+    found: list[dict[str, Any]] = kubernetes.request("GET", path, query=selector)["items"]
+    return found
+
+
+def test_there_is_a_case_for_every_kind() -> None:
+    assert set(SETTINGS) | {Kind.SKEW_CLOCK} == set(Kind)
+
+
+@pytest.mark.parametrize("kind", sorted(SETTINGS))
+def test_a_fault_happens_and_is_gone_again(api: Path, ledger: faults.Ledger, kind: Kind) -> None:
+    target, before = Cluster(cluster_platform()), snapshot()
+    uids = {one["metadata"]["uid"] for one in pods("fraud")}
+    planned = target.prepare(kind, SETTINGS[kind])
+    prepared = target.prepare(kind, SETTINGS[kind])
+    assert planned.hit == prepared.hit, "what was planned is what is hit"
+    for fault in prepared.faults:
+        ledger.inject(fault)
+    if kind is Kind.KILL_REPLICA:
+        cluster.wait_until(lambda: len(uids & {one["metadata"]["uid"] for one in pods("fraud")}) == 2)
+    elif kind is not Kind.SLOW_MODEL:
+        assert snapshot() != before
+    assert list(ledger.open_faults().values()) == list(prepared.faults), "the ledger has all that a revert needs"
+    assert ledger.revert_all() == []
+    for fault in prepared.faults:
+        fault.revert()
+        assert fault.is_reverted(), "twice does no harm"
+    assert snapshot() == before
+
+
+def test_a_clock_cannot_be_skewed_and_that_is_said(api: Path) -> None:
+    with pytest.raises(UnsupportedError, match="node's clock"):
+        Cluster(cluster_platform()).prepare(Kind.SKEW_CLOCK, {"shift": 1.0})
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+
+
+def test_everything_is_never_meant_and_the_share_is_capped(api: Path) -> None:
+    with pytest.raises(TargetError, match="4 of 4 targets would be hit"):
+        Cluster(cluster_platform()).prepare(Kind.KILL_REPLICA, {"model": "fraud", "replicas": 100})
+    assert len(pods("fraud")) == 4
+
+
+def test_a_protected_pod_node_workload_or_namespace_is_never_hit(api: Path) -> None:
+    label = {"metadata": {"labels": {"midwatch.dev/protected": "true"}}}
+    unlabel = {"metadata": {"labels": {"midwatch.dev/protected": None}}}
+    target = Cluster(cluster_platform())
+    first = pods("fraud")[0]["metadata"]["name"]
+    node = pods("fraud")[0]["spec"]["nodeName"]
+    cases = {
+        f"/api/v1/namespaces/{NAMESPACE}/pods/{first}": (Kind.LOSE_NODE, "protected by their labels"),
+        f"/api/v1/nodes/{node}": (Kind.LOSE_NODE, "is protected by its label"),
+        f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud": (Kind.KILL_REPLICA, "protected by its label"),
+        f"/api/v1/namespaces/{NAMESPACE}": (Kind.KILL_REPLICA, "protected by its label"),
+    }
+    for path, (kind, message) in cases.items():
+        kubernetes.request("PATCH", path, body=label)
+        try:
+            with pytest.raises(TargetError, match=message):
+                target.prepare(kind, {"model": "fraud", **({"target": node} if kind is Kind.LOSE_NODE else {})})
+            if "/pods/" in path:
+                assert first not in target.prepare(Kind.KILL_REPLICA, {"model": "fraud", "replicas": 2}).hit
+        finally:
+            kubernetes.request("PATCH", path, body=unlabel)
+    protected = cluster_platform(protected={"namespaces": [NAMESPACE]})
+    with pytest.raises(TargetError, match=f"namespace {NAMESPACE} may not be hit"):
+        Cluster(protected)
+
+
+def test_a_pod_that_was_replaced_since_it_was_chosen_is_not_killed(api: Path, ledger: faults.Ledger) -> None:
+    (fault, *_) = Cluster(cluster_platform()).prepare(Kind.KILL_REPLICA, {"model": "fraud"}).faults
+    other = type(fault)(**{**vars(fault), "uid": "another"})
+    with pytest.raises(kubernetes.RefusedError, match="409"):
+        ledger.inject(other)
+    assert find(f"/api/v1/namespaces/{NAMESPACE}/pods/{fault.target}") is not None
+    assert [one.kind for one in evidence.read(ledger.log.path)][1] == "fault-unverified"
+
+
+def test_an_eviction_that_a_disruption_budget_forbids_is_a_failed_action(api: Path, ledger: faults.Ledger) -> None:
+    collection = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"
+    budget = {"metadata": {"name": "fraud"}, "spec": {"minAvailable": 4, "selector": {"matchLabels": {"app": "fraud"}}}}
+    cluster.create(collection, budget)
+    try:
+        (fault,) = Cluster(cluster_platform()).prepare(Kind.LOSE_NODE, {"model": "fraud"}).faults
+        with pytest.raises(kubernetes.UnreachableError, match="429"):
+            ledger.inject(fault)
+        assert fault.is_reverted(), "and the node is not left cordoned"
+        assert len(pods("fraud")) == 4
+    finally:
+        kubernetes.request("DELETE", f"{collection}/fraud")
+
+
+# The lease and the switch --------------------------------------------------------------------------------------------
+
+
+def test_one_experiment_has_the_lease_and_a_dead_ones_can_be_taken(api: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (lease.ClusterLease(NAMESPACE, name) for name in ("first", "second"))
+    first.take()
+    with pytest.raises(lease.LeaseTakenError, match="held by first"):
+        second.take()
+    first.renew()
+    monkeypatch.setattr(lease, "_age", lambda _moment: 61.0)
+    second.take()
+    with pytest.raises(lease.LeaseTakenError, match="somebody else"):
+        first.renew()
+    first.give_back()
+    monkeypatch.undo()
+    with pytest.raises(lease.LeaseTakenError, match="held by second"):
+        first.take()
+    second.give_back()
+    first.take()
+    first.give_back()
+
+
+def test_of_two_that_take_the_lease_at_the_same_moment_one_gets_it(api: Path) -> None:
+    one, other = (lease.ClusterLease(NAMESPACE, name) for name in ("one", "other"))
+    seen = other._found()
+    one.take()
+    assert seen is not None
+    with pytest.raises(lease.LeaseTakenError, match="at the same moment"):
+        other._put(seen, "other")
+    one.give_back()
+
+
+def test_the_clusters_kill_switch_is_an_annotation(api: Path) -> None:
+    switch = lease.ClusterLease(NAMESPACE, "x")
+    switch.set_stop("enough")
+    assert switch.is_stopped()
+    switch.set_stop(None)
+    assert not switch.is_stopped()
+
+
+def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path, tmp_path: Path) -> None:
+    place = SimpleNamespace(
+        home=runs.Home(tmp_path / "new"),
+        log=lambda: evidence.Log(tmp_path / "new" / "evidence.jsonl"),
+        lease=lambda holder: lease.ClusterLease(NAMESPACE, holder),
+        platform=cluster_platform(),
+        platform_file=tmp_path,
+    )
+    lasting = lease.ClusterLease(NAMESPACE, "dead")
+    gone = faults.Ledger(tmp_path / "gone", place.log(), lasting.keep_fault)
+    target = Cluster(cluster_platform())
+    before = snapshot()
+    (scaled,) = target.prepare(Kind.LOSE_EXPORTER, {}).faults
+    gone.inject(scaled)
+    (changed,) = target.prepare(Kind.DEPLOY_BAD_VERSION, SETTINGS[Kind.DEPLOY_BAD_VERSION]).faults
+    gone.inject(changed)
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud"
+    template = {"containers": [{"name": "model", "image": "registry.invalid/model:3.0"}]}
+    newer = {"spec": {"template": {"spec": template}}}
+    kubernetes.request("PATCH", path, body=newer, patch=kubernetes.STRATEGIC)
+    assert len(lasting.kept_faults()) == 2
+    said: list[str] = []
+    with lease.on_this_machine(tmp_path / "lock") as lock:
+        assert run.recover(place, lock, said.append) == []  # type: ignore[arg-type]
+    found = find(path)
+    assert found is not None
+    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image.endswith(":3.0"), "what somebody deployed since is theirs"
+    assert len(said) == 1
+    assert lasting.kept_faults() == {}
+    kubernetes.request("PATCH", path, body=changed.back, patch=kubernetes.STRATEGIC)  # type: ignore[attr-defined]
+    assert snapshot() == before
+
+
+# The command -------------------------------------------------------------------------------------------------------
+
+
+def run_there(plane: SmallPlane, config: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`midwatch chaos` on the cluster, as its service account, with the Prometheus and Alertmanager of a plane."""
+    document = small_document()
+    workloads = {name: {"deployment": name, "service": name} for name in ("fraud", "other")}
+    document["chaos"] = {
+        "guard": {"error_budget": None},
+        "experiments": [
+            {"kind": "kill_replica", "for": "1s", "expect": {"alert": "none"}},
+            {"kind": "failing_model", "for": "60s", "expect": {"alert": "none"}},
+        ],
+        "kubernetes": {"namespace": NAMESPACE, "models": workloads},
+    }
+    for name in ("prometheus", "alertmanager"):
+        document[name]["url"] = plane.part(name)["url"]
+    file = folder / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "midwatch.cli", "chaos", *arguments, "--where", "kubernetes", "-f", str(file)]
+    return subprocess.Popen(
+        [*command, "--state", str(folder / "state"), "--json"],
+        env={**os.environ, "KUBECONFIG": str(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate(timeout=60)
+    assert output, errors
+    document: dict[str, Any] = json.loads(output)
+    return document
+
+
+def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: SmallPlane, tmp_path: Path) -> None:
+    apply(manifests.objects(cluster_platform(Kind.KILL_REPLICA, Kind.FAILING_MODEL)))
+    config = api / f"{cluster.EXPERIMENTER}.kubeconfig"
+    before = {one["metadata"]["name"] for one in pods("fraud")}
+    planned = finished(run_there(plane, config, tmp_path, "plan", "kill-replica"))
+    result = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
+    assert (result["verdict"], result["reasons"]) == ("held", [])
+    assert result["hit"] == planned["hit"], "what was planned is what was hit"
+    cluster.wait_until(lambda: len(pods("fraud")) == 4)
+    assert before - {one["metadata"]["name"] for one in pods("fraud")} == set(result["hit"])
+
+    running = run_there(plane, config, tmp_path, "run", "failing-model")
+    service = f"/api/v1/namespaces/{NAMESPACE}/services/fraud"
+
+    def is_failing() -> bool:
+        found = find(service)
+        return found is not None and NOWHERE in found["spec"]["selector"]
+
+    cluster.wait_until(is_failing, 30)
+    stopped = finished(run_there(plane, config, tmp_path, "stop"))
+    assert stopped["problems"] == []
+    assert not is_failing()
+    assert finished(running)["stopped"]
+    refused = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
+    assert refused["refused"]
+    assert len([reason for reason in refused["reasons"] if "kill switch" in reason]) == 2
+    finished(run_there(plane, config, tmp_path, "stop", "--lift"))
+    found = find(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease.LEASE_NAME}")
+    assert found is not None
+    assert not found["spec"].get("holderIdentity"), "the lease was given back"
+
+
+# Rights --------------------------------------------------------------------------------------------------------------
+
+
+def apply(objects: list[dict[str, Any]]) -> None:
+    """Create the rendered objects, validated by the API server, or replace roles that are there."""
+    plurals = {"NetworkPolicy": "networkpolicies"}
+    for one in objects:
+        root = f"/apis/{one['apiVersion']}" if "/" in one["apiVersion"] else f"/api/{one['apiVersion']}"
+        namespace = one["metadata"].get("namespace")
+        plural = plurals.get(one["kind"], f"{one['kind'].lower()}s")
+        path = f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+        try:
+            kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=one)
+        except kubernetes.RefusedError as error:
+            if error.status != 409:
+                raise
+            if one["kind"] in ("Role", "ClusterRole"):
+                kubernetes.request("PATCH", f"{path}/{one['metadata']['name']}", body={"rules": one["rules"]})
+
+
+@pytest.mark.parametrize("kind", sorted(SETTINGS))
+def test_with_the_rendered_role_an_experiment_works(api: Path, ledger: faults.Ledger, kind: Kind) -> None:
+    wanted = cluster_platform(kind)
+    apply(manifests.objects(wanted))
+    cluster.wait_until(lambda: len(pods("fraud")) == 4)
+    with cluster.connected(api / f"{cluster.EXPERIMENTER}.kubeconfig"):
+        holder = lease.ClusterLease(NAMESPACE, "experimenter")
+        holder.take()
+        holder.renew()
+        for fault in Cluster(wanted).prepare(kind, SETTINGS[kind]).faults:
+            ledger.inject(fault)
+        assert ledger.revert_all() == []
+        holder.give_back()
+        for method, path, body in BEYOND:
+            with pytest.raises(kubernetes.RefusedError, match="403") as refused:
+                kubernetes.request(method, path, body=body)
+            assert refused.value.status == 403
+
+
+BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets", None),
+    ("GET", "/api/v1/namespaces/default/pods", None),
+    ("GET", "/api/v1/namespaces", None),
+    ("GET", "/api/v1/namespaces/kube-system", None),
+    ("DELETE", f"/api/v1/namespaces/{NAMESPACE}", None),
+    ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods", None),
+    ("DELETE", f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud", None),
+    ("DELETE", "/api/v1/nodes/node-a", None),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods/fraud-001/exec", {}),
+    ("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles", {"metadata": {"name": "x"}}),
+    ("POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", {"metadata": {"name": "x"}}),
+]
+"""Of what nobody has any right to."""
+
+
+def test_what_one_experiment_may_another_may_not(api: Path) -> None:
+    apply(manifests.objects(cluster_platform(Kind.FAILING_MODEL)))
+    first = pods("fraud")[0]["metadata"]["name"]
+    with cluster.connected(api / f"{cluster.EXPERIMENTER}.kubeconfig"):
+        for method, path in (
+            ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{first}"),
+            ("GET", "/api/v1/nodes"),
+            ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/features"),
+        ):
+            with pytest.raises(kubernetes.RefusedError) as refused:
+                kubernetes.request(method, path)
+            assert refused.value.status == 403
+
+
+def test_a_fault_that_may_not_be_injected_is_a_failed_action_and_not_a_success(
+    api: Path, ledger: faults.Ledger
+) -> None:
+    """chaostoolkit-kubernetes#102: a 403 that ended as completed."""
+    (fault, *_) = Cluster(cluster_platform()).prepare(Kind.KILL_REPLICA, {"model": "fraud"}).faults
+    apply(manifests.objects(cluster_platform(Kind.FAILING_MODEL)))
+    with cluster.connected(api / f"{cluster.EXPERIMENTER}.kubeconfig"), pytest.raises(kubernetes.RefusedError):
+        ledger.inject(fault)
+    assert [one.kind for one in evidence.read(ledger.log.path)][1] == "fault-unverified"
+
+
+# What is rendered ----------------------------------------------------------------------------------------------------
+
+
+def test_the_api_server_takes_what_is_rendered_and_the_jobs_are_least(api: Path) -> None:
+    objects = manifests.objects(cluster_platform())
+    apply(objects)
+    jobs = [one for one in objects if one["kind"] == "CronJob"]
+    assert len(jobs) == len(Kind)
+    for job in jobs:
+        found = find(f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/{job['metadata']['name']}")
+        assert found is not None
+        assert found["spec"]["concurrencyPolicy"] == "Forbid"
+        one = found["spec"]["jobTemplate"]["spec"]
+        assert one["activeDeadlineSeconds"] > 0
+        assert one["backoffLimit"] == 0
+        container = one["template"]["spec"]["containers"][0]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert one["template"]["spec"]["serviceAccountName"] == "midwatch-chaos"
+
+
+def test_a_cluster_that_does_not_answer_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "kubeconfig"
+    config.write_text(
+        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+        "contexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: x\n"
+    )
+    monkeypatch.setattr(kubernetes, "TIMEOUT", 0.5)
+    with cluster.connected(config):
+        switch = lease.ClusterLease(NAMESPACE, "x")
+        decision = guards.decide("switch", lambda: str(switch.is_stopped()), 10.0)
+    assert not decision.allowed
+    assert "cannot tell" in decision.reason

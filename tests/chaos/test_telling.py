@@ -1,0 +1,154 @@
+"""What people and other programs see of a run: the page in a browser, the annotation, the pushed metrics."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chaos import check, experiments, publish, report
+from midwatch.spec.chaos import Chaos, Grafana
+from tests.chaos.conftest import small_document
+from tests.conftest import need_program
+from tests.conftest import platform as platform_of
+
+PROBE = """<script>document.title = JSON.stringify({
+  verdict: document.getElementById("verdict").innerText,
+  bars: [...document.querySelectorAll("svg rect")].map(bar => [bar.className.baseVal, bar.getBBox().width > 1]),
+  rows: document.querySelectorAll("#activities tr").length - 1,
+  reasons: [...document.querySelectorAll("#reasons li")].map(one => one.innerText),
+  wide: document.documentElement.scrollWidth > document.documentElement.clientWidth})</script></html>"""
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    activities = [
+        {
+            "phase": phase,
+            "type": "probe",
+            "name": f"{phase} <b>x</b>",
+            "good": phase != "after",
+            "seconds": 1.5,
+            "started_at": f"2026-11-25T03:00:0{index}+00:00",
+            "said": {"met": True},
+        }
+        for index, phase in enumerate(("before", "method", "after"))
+    ]
+    document: dict[str, Any] = {
+        "experiment": "kill-replica", "kind": "kill_replica", "verdict": "deviated",
+        "reasons": ["after it, <script>alert(1)</script>"], "run": "r1", "started_at": "2026-11-25T03:00:00.000Z",
+        "seconds": 12.5, "hit": ["a"], "candidates": ["a", "b"], "blast_radius": "one", "expected_alert": "A",
+        "refused": False, "stopped": "", "seconds_to_clean": 0.02, "problems": [],
+        "guards": [{"guard": "g", "allowed": True, "reason": "fine"}], "activities": activities,
+        "evidence": "/e", "evidence_head": {"seq": 9, "hash": "ff"}, "folder": "/f", "exit": 1,
+    }  # fmt: skip
+    return document | changes
+
+
+def test_the_page_of_a_run_is_whole_in_a_browser(tmp_path: Path) -> None:
+    report.write(tmp_path / "page.html", result())
+    page = (tmp_path / "page.html").read_text()
+    assert "<script>alert" not in page
+    assert "http" not in page
+    (tmp_path / "probed.html").write_text(page.replace("</html>", PROBE))
+    browser = [need_program("chromium"), "--headless", "--no-sandbox", "--disable-gpu"]
+    command = [*browser, f"--user-data-dir={tmp_path}/browser", "--window-size=800,900", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"file://{tmp_path}/probed.html"], capture_output=True, text=True, timeout=60, check=True
+    )
+    found = re.search("<title>(.*)</title>", done.stdout)
+    assert found is not None
+    seen = json.loads(html.unescape(found.group(1)))
+    assert seen["verdict"] == "deviated"
+    assert seen["bars"] == [["good", True], ["good", True], ["bad", True]]
+    assert (seen["rows"], seen["wide"]) == (3, False)
+    assert seen["reasons"] == ["after it, <script>alert(1)</script>"]
+
+
+def test_the_page_of_a_refused_run_says_that_nothing_was_injected(tmp_path: Path) -> None:
+    refused = result(refused=True, activities=[], seconds_to_clean=None, verdict="inconclusive")
+    report.write(tmp_path / "page.html", refused)
+    assert "Nothing was injected" in (tmp_path / "page.html").read_text()
+
+
+@pytest.fixture
+def web() -> Iterator[SimpleNamespace]:
+    """Takes whatever it is sent."""
+    seen = SimpleNamespace(requests=[], status=200)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            seen.requests.append((self.command, self.path, dict(self.headers), body.decode()))
+            self.send_response(seen.status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_PUT = do_POST  # noqa: N815 - what BaseHTTPRequestHandler calls
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    seen.url = f"http://127.0.0.1:{server.server_port}"
+    yield seen
+    server.shutdown()
+    server.server_close()
+
+
+def place(tmp_path: Path, url: str) -> Any:
+    (tmp_path / "token").write_text("t0ken\n")
+    chaos = Chaos(grafana=Grafana(url=url, token_file=Path("token")), pushgateway=url)
+    home = SimpleNamespace(folder=tmp_path)
+    platform = SimpleNamespace(platform="flights", chaos=chaos)
+    return SimpleNamespace(home=home, plane=None, platform=platform, platform_file=tmp_path / "platform.yaml")
+
+
+def test_a_run_is_an_annotation_in_grafana_and_pushed_metrics(tmp_path: Path, web: SimpleNamespace) -> None:
+    there = place(tmp_path, web.url)
+    assert publish.running(there, "kill-replica") == []
+    assert publish.ended(there, result(verdict="held", reasons=[])) == []
+    pushed = [one for one in web.requests if one[0] == "PUT"]
+    assert {one[1] for one in pushed} == {"/metrics/job/midwatch-chaos/platform/flights"}
+    assert 'chaos_experiment_running{experiment="kill-replica"} 1.0' in pushed[0][3]
+    assert 'chaos_experiment_verdict{experiment="kill-replica",verdict="held"} 1.0' in pushed[1][3]
+    assert pushed[1][3] == (tmp_path / "chaos.prom").read_text()
+    (annotation,) = [one for one in web.requests if one[0] == "POST"]
+    assert annotation[1] == "/api/annotations"
+    assert annotation[2]["Authorization"] == "Bearer t0ken"
+    body = json.loads(annotation[3])
+    assert body["tags"] == ["chaos", "kill-replica", "held"]
+    assert body["timeEnd"] - body["time"] == 12500
+
+
+def test_a_refused_run_counts_as_none_and_keeps_what_was_known(tmp_path: Path, web: SimpleNamespace) -> None:
+    there = place(tmp_path, web.url)
+    publish.ended(there, result(verdict="held", reasons=[]))
+    publish.ended(there, result(verdict="inconclusive", refused=True))
+    known = json.loads((tmp_path / "results.json").read_text())["kill-replica"]
+    assert known["verdict"] == "inconclusive"
+    assert {"last_run", "last_held"} <= set(known)
+
+
+def test_failing_to_tell_is_said_and_no_failed_experiment(tmp_path: Path, web: SimpleNamespace) -> None:
+    web.status = 500
+    problems = publish.ended(place(tmp_path, web.url), result())
+    assert [problem.rsplit(": ", 1)[1] for problem in problems] == ["500", "500"]
+    problems = publish.ended(place(tmp_path, "http://127.0.0.1:1"), result())
+    assert len(problems) == 2
+
+
+def test_check_names_an_experiment_that_is_not_valid() -> None:
+    files = experiments.render_files(platform_of(chaos=small_document()["chaos"]))
+    assert list(check.check_files(files)) == []
+    broken = {path: text.replace('"method"', '"methods"') for path, text in files.items()}
+    assert len(list(check.check_files(broken))) == len(files)
