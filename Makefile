@@ -27,7 +27,7 @@ peers: ## the tools that drift is measured beside, each in an environment of its
 	  .peers/$$name/bin/python -m pip install --quiet --disable-pip-version-check $$name $${extra:+"$$extra"} || exit 1; done
 
 programs:
-	@scripts/programs prometheus prometheus-alertmanager
+	@scripts/programs prometheus prometheus-alertmanager postgresql
 
 kube-assets: ## kube-apiserver and etcd for the tests of the Kubernetes mode, built once (Go)
 	@scripts/kube-assets

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerts import routes, ruleset, yamlfile
+from alerts import recovery, routes, ruleset, yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
@@ -42,10 +42,12 @@ def plane_of(platform: spec.Platform) -> Plane:
     """Where things run by the platform file."""
     targets = tuple(platform.exporter.targets) or (platform.exporter.listen,)
     alertmanager = _address(platform.alertmanager.url)
+    posture = platform.disaster_recovery
+    scrapes = of_itself(_address(platform.prometheus.url), alertmanager)
     return Plane(
         exporters=targets,
         alertmanager=alertmanager,
-        scrapes=of_itself(_address(platform.prometheus.url), alertmanager),
+        scrapes=[*scrapes, Scrape(job=recovery.JOB, targets=(posture.listen,))] if posture else scrapes,
         gate=platform.gate.listen if any(model.canary for model in platform.models) else None,
     )
 

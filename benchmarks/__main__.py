@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, canary, chaos, dashboards, exporter, render
+from benchmarks import alerts, canary, chaos, dashboards, dr, exporter, render
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "drift-honesty": honesty.run,
     "canary": canary.run,
     "chaos": chaos.run,
+    "dr": dr.run,
 }
 
 

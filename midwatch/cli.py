@@ -18,6 +18,7 @@ COMMANDS = {
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("midwatch.commands.canary", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
+    "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
     "chaos": ("chaos.cli", "Run experiments that surely stop, and tell whether they were noticed."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

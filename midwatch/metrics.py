@@ -241,6 +241,34 @@ CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
+# Disaster recovery -------------------------------------------------------------------------------------------------
+
+DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
+DR_REPLICATION_LAG = _gauge(
+    "dr_replication_lag_seconds", "Seconds of acknowledged writes that a standby, or the archive, does not have.",
+    "store", "region",
+)  # fmt: skip
+DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receives what is written.", "store", "region")
+DR_RESTORABLE_AGE = _gauge(
+    "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
+)
+DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
+DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")
+DR_BACKUP_SUCCESS = _gauge(
+    "dr_backup_last_success_timestamp_seconds", "When the newest backup that is whole was finished.", "store"
+)
+DR_DRILL_VERDICT = _gauge("dr_drill_verdict", "1 for the verdict of a drill's last run.", "drill", "store", "verdict")
+DR_DRILL_RECOVERY = _gauge("dr_drill_recovery_seconds", "RTO that a drill's last run measured.", "drill", "store")
+DR_DRILL_DATA_LOSS = _gauge(
+    "dr_drill_data_loss_seconds", "Data loss that a drill's last run measured.", "drill", "store"
+)
+DR_DRILL_LAST_RUN = _gauge("dr_drill_last_run_timestamp_seconds", "When a drill was last run.", "drill", "store")
+DR_DRILL_LAST_MET = _gauge(
+    "dr_drill_last_met_timestamp_seconds", "When a drill last met its objectives.", "drill", "store"
+)
+DR_STORE_ANSWERS = _gauge(
+    "dr_store_answers", "1 when a store's posture is known, 0 when it could not be asked.", "store"
+)
 
 # Records of objectives, by the rules of `alerts` ----------------------------------------------------------------------
 
@@ -284,34 +312,6 @@ CHAOS_LAST_HELD = _gauge(
 )
 CHAOS_CLEAN = _gauge(
     "chaos_experiment_clean", "1 when nothing of the last run stayed, 0 when a fault or a process did.", "experiment"
-)
-
-# Disaster recovery -------------------------------------------------------------------------------------------------
-
-DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
-DR_REPLICATION_LAG = _gauge(
-    "dr_replication_lag_seconds", "Seconds of acknowledged writes that a standby, or the archive, does not have.",
-    "store", "region",
-)  # fmt: skip
-DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receives what is written.", "store", "region")
-DR_RESTORABLE_AGE = _gauge(
-    "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
-)
-DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
-DR_BACKUP_SUCCESS = _gauge(
-    "dr_backup_last_success_timestamp_seconds", "When the newest backup that is whole was finished.", "store"
-)
-DR_DRILL_VERDICT = _gauge("dr_drill_verdict", "1 for the verdict of a drill's last run.", "drill", "store", "verdict")
-DR_DRILL_RECOVERY = _gauge("dr_drill_recovery_seconds", "RTO that a drill's last run measured.", "drill", "store")
-DR_DRILL_DATA_LOSS = _gauge(
-    "dr_drill_data_loss_seconds", "Data loss that a drill's last run measured.", "drill", "store"
-)
-DR_DRILL_LAST_RUN = _gauge("dr_drill_last_run_timestamp_seconds", "When a drill was last run.", "drill", "store")
-DR_DRILL_LAST_MET = _gauge(
-    "dr_drill_last_met_timestamp_seconds", "When a drill last met its objectives.", "drill", "store"
-)
-DR_STORE_ANSWERS = _gauge(
-    "dr_store_answers", "1 when a store's posture is known, 0 when it could not be asked.", "store"
 )
 
 CATALOGUE: dict[str, Metric] = {

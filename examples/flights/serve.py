@@ -58,7 +58,7 @@ class App:
         if LOOKUP_SECONDS[self._version]:
             await asyncio.sleep(LOOKUP_SECONDS[self._version])
         answers = [self._answer(instance, begun) for instance in instances]
-        await _respond(send, 200, json.dumps({"predictions": answers}).encode())
+        await _respond(send, 200, json.dumps({"predictions": answers, "version": self._version}).encode())
 
     def _answer(self, features: dict[str, Any], begun: float) -> dict[str, Any]:
         score = self._classifier.probability(features)

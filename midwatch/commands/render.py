@@ -59,15 +59,23 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     from alerts import render as alerts
     from chaos import experiments, manifests
     from dashboards import render as dashboards
+    from dr import manifests as recovery
     from monitors.canary import argo
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
-        Target.FILES: [alerts.render_files, argo.render_files, experiments.render_files, dashboards.render_files],
+        Target.FILES: [
+            alerts.render_files,
+            argo.render_files,
+            experiments.render_files,
+            dashboards.render_files,
+            recovery.render_files,
+        ],
         Target.KUBERNETES: [
             cluster.render_objects,
             argo.render_files,
             manifests.render_files,
             dashboards.render_kubernetes,
+            recovery.render_kubernetes,
         ],
     }
     made: dict[str, str] = {}

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import alerting, canary, chaos
+from midwatch.spec import alerting, canary, chaos, dr
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 
@@ -386,4 +386,5 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     _check_models,
     canary.check,
     chaos.find_problems,
+    dr.find_problems,
 )

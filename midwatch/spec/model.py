@@ -15,6 +15,7 @@ from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
+from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import RuleFile
@@ -182,7 +183,8 @@ class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
     `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
-    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves.
+    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves. A `replica_of` another
+    server runs in region b, and takes its place when region a is lost.
     """
 
     name: Name
@@ -191,6 +193,7 @@ class LocalProcess(Strict):
     metrics: str | None = None
     model: Name | None = None
     version: str | None = None
+    replica_of: Name | None = None
 
 
 class Local(Strict):
@@ -221,6 +224,7 @@ class Platform(Strict):
     rule_files: list[str] = []
     rules: list[RuleFile] = []
     models: Annotated[list[Model], Field(min_length=1)]
+    disaster_recovery: DisasterRecovery | None = None
     local: Local = Local()
     chaos: Chaos | None = None
 

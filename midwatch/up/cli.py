@@ -96,6 +96,8 @@ def _run(platform: spec.Platform, running: planes.Plane, seconds: float | None) 
 
     with View(platform.platform, {name: url for name, url in running.urls.items() if "server" not in name}) as view:
         view.note(f"state and logs: {running.state}")
+        if running.regions.missing:
+            view.note(running.regions.missing)
         view.note("preparing: " + "; ".join(_readable(words) for words in platform.local.prepare))
         running.prepare()
         running.start()

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from alerts import render
+from alerts import recovery, render
 from midwatch import files
 from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
@@ -19,6 +19,7 @@ from midwatch.spec import model as spec
 from midwatch.up import grafana
 from midwatch.up.canaries import Canaries
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
+from midwatch.up.regions import Regions
 from midwatch.up.sink import Sink
 
 PREPARE_SECONDS = 600
@@ -78,6 +79,7 @@ class Plane:
         self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
         self._grafana = grafana.find()
         self._ports |= {"grafana": free_port()} if self._grafana else {}
+        self.regions = Regions(platform, file, state, self._ports)
         self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
         self._stopped = threading.Event()
@@ -101,6 +103,7 @@ class Plane:
     def start(self) -> None:
         """Start everything but the traffic, and wait until it is ready."""
         self._write_config()
+        self.regions.start_store(self.processes)
         self._start_links()
         self._start_exporter()
         self._start_alertmanager()
@@ -113,6 +116,7 @@ class Plane:
             part = self.processes.start(name, words, folder=self._base, port=self._ports[name])
             if server.ready:
                 wait_until_ready(part, server.ready, self.processes)
+        self.regions.start_rest(self.processes)
         self._write_inventory()
         self._mender.start()
         self.canaries.start()
@@ -167,13 +171,18 @@ class Plane:
     def _url(self, source: str, part: str) -> str:
         """Where `source` finds a part: through the link between them if there is one."""
         link = "events--exporter" if part == "exporter" else f"{source}--{part.removeprefix('server-')}"
-        return f"http://127.0.0.1:{self._links[link]}" if link in self._links else self.urls[part]
+        return f"http://127.0.0.1:{self._links[link]}" if link in self._links else f"http://{self._way(part)}"
+
+    def _way(self, part: str) -> str:
+        """Address at which clients find a part: of the endpoint before it, where it is served from two regions."""
+        port = self.regions.port_of(part)
+        return self._address(part) if port is None else f"127.0.0.1:{port}"
 
     def _start_links(self) -> None:
         if not self._links:
             return
         words = [
-            f"{name}=127.0.0.1:{self._links[name]}:{self._address(part)}" for name, part in self._link_targets().items()
+            f"{name}=127.0.0.1:{self._links[name]}:{self._way(part)}" for name, part in self._link_targets().items()
         ]
         command = [sys.executable, "-m", "chaos.local.links", str(self.state / LINKS), *words]
         self.processes.start("links", command, folder=self.state)
@@ -187,6 +196,9 @@ class Plane:
             if server.metrics
         ]
         scrapes.append(render.Scrape(job="midwatch-results", targets=(self.sink.address,)))
+        if self.regions.exporter_port is not None:
+            address = f"127.0.0.1:{self.regions.exporter_port}"
+            scrapes.append(render.Scrape(job=recovery.JOB, targets=(address,)))
         plane = render.Plane(
             exporters=(self._address("exporter"),),
             alertmanager=self._address("alertmanager"),
@@ -263,6 +275,7 @@ class Plane:
             "held": str(self.state / HELD),
             "links": str(self.state / LINKS),
             "results": str(self.state / RESULTS),
+            "regions": self.regions.inventory(),
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import check, library, objectives, render, routes, ruleset
+from alerts import check, library, objectives, recovery, render, routes, ruleset
+from tests import conftest
 from tests.conftest import need_program
+from tests.dr.conftest import recovery_section
 
 OFF = {"page_quick": False, "page_slow": False, "ticket_quick": False, "ticket_slow": False}
 DRIFT = {
@@ -75,6 +77,7 @@ def test_every_alert_has_owner_severity_summary_and_a_runbook_page(files) -> Non
 
 def test_no_runbook_page_is_without_an_alert(files) -> None:
     names = {rule["alert"] for rule in rules(files)} | {rule.alert for rule in library.shipped()} | {objectives.ALERT}
+    names |= {one.name for one in recovery.alerts(conftest.platform(disaster_recovery=recovery_section()))}
     assert {path.stem for path in Path("alerts/runbooks").glob("*.md")} == names
 
 

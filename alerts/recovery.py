@@ -1,0 +1,178 @@
+"""Alerts between drills: the recovery point at risk, backups that age or shrink, drills that fail or are overdue."""
+
+from __future__ import annotations
+
+from alerts.made import Made
+from midwatch import grafana, metrics, promql
+from midwatch.promql import Expr
+from midwatch.spec import dr as spec
+from midwatch.spec import model as platforms
+from midwatch.spec.rules import Proof
+from midwatch.spec.slo import Severity
+from midwatch.spec.values import format_duration
+
+JOB = "midwatch-recovery"
+"""Scrape job of `midwatch dr export`."""
+
+SHRUNK = 0.5
+"""A backup half as large as the largest that is kept has most likely missed something (litestream#1083, #1309)."""
+STANDBY_WAIT = 30.0
+"""A standby that restarts is back before that."""
+OVERDUE_WAIT = 300.0
+START_WAIT = 60.0
+"""An exporter that is being started."""
+
+
+def alerts(platform: platforms.Platform) -> list[Made]:
+    """Alerts on the recovery exporter, on each store, and on each drill; none without the section."""
+    recovery = platform.disaster_recovery
+    if recovery is None:
+        return []
+    make = _Maker(platform, recovery)
+    stores = [one for store in recovery.stores for one in make.store(store)]
+    return [make.exporter_down(), *stores, *(one for drill in recovery.drills for one in make.drill(drill))]
+
+
+class _Maker:
+    """Builds the alerts of one platform."""
+
+    def __init__(self, platform: platforms.Platform, recovery: spec.DisasterRecovery) -> None:
+        self._platform, self._recovery = platform, recovery
+        self._wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
+
+    def exporter_down(self) -> Made:
+        up = promql.scraped(job=JOB)
+        return self._alert(
+            "RecoveryExporterDown", up.equals(0).or_(promql.absent(up)), max(self._wait, START_WAIT), Severity.TICKET,
+            "The recovery exporter cannot be scraped",
+            "Nothing is known of lag, backups and drills; their alerts cannot fire.",
+            {f'up{{job="{JOB}",instance="i"}}': "0x40"}, {f'up{{job="{JOB}",instance="i"}}': "1x40"},
+        )  # fmt: skip
+
+    # Stores ----------------------------------------------------------------------------------------------------------
+
+    def store(self, store: spec.Store) -> list[Made]:
+        """Alerts on a store: what its kind publishes decides which."""
+        found = [self._unknown(store)]
+        local = store.local_postgresql
+        has_standby = (local and local.standby) or store.postgresql or store.cloudnative_pg
+        has_copies = (local and not local.standby) or store.files or store.velero
+        if has_standby:
+            found += [self._at_risk(store), self._standby_lost(store)]
+        if has_copies:
+            found += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
+        return [*found, self._shrinking(store)] if local or store.files else found
+
+    def _unknown(self, store: spec.Store) -> Made:
+        chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
+        return self._alert(
+            "RecoveryStoreUnknown", chosen.equals(0), self._wait, Severity.TICKET,
+            f"{store.name} does not answer the recovery exporter",
+            "Its lag and backups are not known; its other recovery alerts cannot fire.",
+            {_series(metrics.DR_STORE_ANSWERS, store=store.name): "0x40"},
+            {_series(metrics.DR_STORE_ANSWERS, store=store.name): "1x40"}, store=store.name,
+        )  # fmt: skip
+
+    def _at_risk(self, store: spec.Store) -> Made:
+        warn, rpo = self._recovery.warn_after(store), self._recovery.rpo_of(store)
+        lag = promql.min_by(promql.select(metrics.DR_REPLICATION_LAG, store=store.name), "store")
+        series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
+        return self._alert(
+            "RecoveryPointAtRisk", lag > warn, 0.0, Severity.PAGE,
+            f"{store.name}: {{{{ $value | humanizeDuration }}}} of writes have no second copy, "
+            f"RPO {format_duration(rpo)}",
+            f"If the primary were lost now, that much would be lost with it. This comes after {format_duration(warn)}.",
+            {series: f"{warn + 1:g}x40"}, {series: f"{warn:g}x40"}, store=store.name,
+        )  # fmt: skip
+
+    def _standby_lost(self, store: spec.Store) -> Made:
+        connected = promql.max_by(promql.select(metrics.DR_STANDBY_CONNECTED, store=store.name), "store")
+        series = _series(metrics.DR_STANDBY_CONNECTED, store=store.name, region="b")
+        return self._alert(
+            "StandbyLost", connected.equals(0), max(self._wait, STANDBY_WAIT), Severity.PAGE,
+            f"{store.name}: no standby is connected", "The next failure of the primary has nothing to fail over to.",
+            {series: "0x40"}, {series: "1x40"}, store=store.name,
+        )  # fmt: skip
+
+    def _backup_stale(self, store: spec.Store) -> Made:
+        limit = 2 * self._recovery.verify_every
+        finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
+        series = _series(metrics.DR_BACKUP_SUCCESS, store=store.name)
+        return self._alert(
+            "BackupStale", (promql.timestamp_now() - finished) > limit, 0.0, Severity.TICKET,
+            f"{store.name}: the newest whole backup is {{{{ $value | humanizeDuration }}}} old",
+            f"It should be at most {format_duration(limit)} old.",
+            {series: f"{-limit - 1:g}x40"}, {series: "0+60x40"}, store=store.name,
+        )  # fmt: skip
+
+    def _shrinking(self, store: spec.Store) -> Made:
+        size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
+        largest = promql.max_by(promql.select(metrics.DR_BACKUP_LARGEST, store=store.name), "store")
+        series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
+        kept = {_series(metrics.DR_BACKUP_LARGEST, store=store.name): "1000x40"}
+        return self._alert(
+            "BackupShrinking", size.over(largest, on=("store",)) < SHRUNK, 0.0, Severity.TICKET,
+            f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of the "
+            "largest that is kept",
+            "A backup that shrinks has often missed something, and the job that makes it does not say so.",
+            {series: "400x40"} | kept, {series: "600x40"} | kept, store=store.name,
+        )  # fmt: skip
+
+    def _unverified(self, store: spec.Store) -> Made:
+        limit = 2 * self._recovery.verify_every
+        age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
+        series = _series(metrics.DR_RESTORABLE_AGE, store=store.name, region="archive")
+        return self._alert(
+            "RestoreUnverified", age > limit, 0.0, Severity.TICKET,
+            f"{store.name}: the newest point that was restored and checked is {{{{ $value | humanizeDuration }}}} old",
+            f"midwatch dr verify restores the newest backup, every {format_duration(self._recovery.verify_every)}.",
+            {series: f"{limit + 1:g}x40"}, {series: f"{limit - 1:g}x40"}, store=store.name,
+        )  # fmt: skip
+
+    # Drills ----------------------------------------------------------------------------------------------------------
+
+    def drill(self, drill: spec.Drill) -> list[Made]:
+        """Alerts on a drill; one without a schedule cannot be overdue."""
+        found = [
+            self._verdict(drill, "DrillBreached", "breached", Severity.PAGE),
+            self._verdict(drill, "DrillInconclusive", "inconclusive", Severity.TICKET),
+        ]
+        return [*found, self._overdue(drill)] if drill.schedule else found
+
+    def _overdue(self, drill: spec.Drill) -> Made:
+        last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
+        age = promql.timestamp_now() - promql.max_by(last, "drill", "store")
+        series = _series(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
+        wait = max(self._wait, OVERDUE_WAIT)
+        return self._alert(
+            "DrillOverdue", (age > drill.max_age).or_(promql.absent(last)), wait, Severity.TICKET,
+            f"Drill {drill.name} of {drill.store} is overdue",
+            f"It has no result within {format_duration(drill.max_age)}; a promise that is not tried is a hope.",
+            {series: f"{-drill.max_age - 1:g}x60"}, {series: "0+15x60"}, drill=drill.name, store=drill.store,
+        )  # fmt: skip
+
+    def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: Severity) -> Made:
+        chosen = {"drill": drill.name, "store": drill.store, "verdict": verdict}
+        value = promql.max_by(promql.select(metrics.DR_DRILL_VERDICT, **chosen), "drill", "store")
+        series = _series(metrics.DR_DRILL_VERDICT, **chosen)
+        return self._alert(
+            name, value.equals(1), 0.0, severity, f"Drill {drill.name} of {drill.store} was {verdict}",
+            "midwatch dr report has the reasons and the evidence.", {series: "1x40"}, {series: "0x40"},
+            drill=drill.name, store=drill.store,
+        )  # fmt: skip
+
+    def _alert(
+        self, name: str, expr: Expr, wait: float, severity: Severity, summary: str, description: str,
+        fires: dict[str, str], silent: dict[str, str], **labels: str,
+    ) -> Made:  # fmt: skip
+        from alerts import ruleset  # here: it lists this module among its parts
+
+        return ruleset.alert(
+            self._platform, name, expr, wait, self._recovery.owner, severity, summary, description,
+            page=grafana.Page.RESILIENCE, proof=Proof(fires=fires, silent=silent, within=wait + 60.0), **labels,
+        )  # fmt: skip
+
+
+def _series(metric: metrics.Metric, **labels: str) -> str:
+    """A series as promtool reads it."""
+    return str(promql.select(metric, **labels))

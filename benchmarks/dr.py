@@ -1,0 +1,280 @@
+"""Recovery drills on real PostgreSQL: how long they take, and how far their figures are from a truth that is known.
+
+The truth of a data loss is made by cutting replication a known time before the primary is killed; that of a recovery
+time by leading clients nowhere, and back after a known time.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.figure import Figure
+from dr import endpoint, ledger, observer, processes, targets, verdict
+from dr.postgres import backup, cluster, session
+from dr.postgres.instance import Instance
+
+OBJECTIVES = verdict.Objectives(rto=900.0, rpo=300.0, limit=60.0)
+SECOND = 1e9
+
+
+def run(*, smoke: bool) -> list[Figure]:
+    """Every figure; the smoke form has one run where the whole has twenty."""
+    runs = 1 if smoke else 20
+    figures = _drill(1 if smoke else 3)
+    figures.append(_restore(20 if smoke else 300))
+    figures += _loss(runs)
+    figures.append(_delay(runs))
+    figures.append(_synchronous(runs))
+    return figures
+
+
+def _document() -> dict[str, Any]:
+    stores = [{"name": "async", "local_postgresql": {}}, {"name": "sync", "local_postgresql": {"synchronous": True}}]
+    drills = [{"name": "lose-primary", "store": "async", "fault": "kill_primary", "warmup": "2s"}]
+    return {
+        "apiVersion": "midwatch/v1", "platform": "bench", "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
+        "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
+        "models": [{"name": "m", "owner": "ml", "task": "classification"}],
+        "disaster_recovery": {"owner": "ml", "stores": stores, "drills": drills},
+    }  # fmt: skip
+
+
+@contextmanager
+def _platform() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "platform.yaml"
+        file.write_text(yaml.safe_dump(_document()))
+        yield file
+
+
+def _drill(runs: int) -> list[Figure]:
+    """The command as it is typed, and the median of each figure."""
+    walls, rtos = [], []
+    with _platform() as file:
+        for _ in range(runs):
+            begun = time.monotonic()
+            words = [sys.executable, "-m", "midwatch.cli", "dr", "run", "lose-primary", "-f", str(file), "--json"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            walls.append(time.monotonic() - begun)
+            document = json.loads(done.stdout)
+            rtos.append(document["rto_seconds"] if document["verdict"] == "MET" else float("inf"))
+    return [
+        Figure(name="failover drill, whole", target=15, measured=statistics.median(walls), unit="s", better="less"),
+        Figure(
+            name="its RTO, checks every 100 ms", target=1, measured=statistics.median(rtos), unit="s", better="less"
+        ),
+    ]
+
+
+# A cluster that is drilled again and again --------------------------------------------------------------------------
+
+
+@dataclass
+class Bench:
+    """A cluster with its endpoint and, if asked for, its guard, which makes it redundant again after each failover."""
+
+    cluster: cluster.Cluster
+    folder: Path
+    events: Path
+    number: int = 0
+
+    @property
+    def primary(self) -> Instance:
+        return self.cluster.server(endpoint.route_of(self.cluster.folder)["region"])
+
+    def lead_to(self, region: str) -> None:
+        """Send clients to a region, or to none."""
+        term = endpoint.route_of(self.cluster.folder)["term"] + 1
+        endpoint.reroute(self.cluster.control, term=term, region=region)
+
+    @contextmanager
+    def observed(self) -> Iterator[tuple[str, Path]]:
+        """A run of the observer; its ledger is whole afterwards."""
+        self.number += 1
+        run, facts = f"bench-{self.number}", self.folder / f"observer-{self.number}.ledger"
+        target = {"kind": "postgresql", "conninfo": self.cluster.client, "timeout": 1.0, "content": None}
+        config = self.folder / f"observer-{self.number}.json"
+        observer.Config(run=run, target=target, ledger=str(facts), rate=200.0).save(config)
+        process = processes.start_helper("dr.observer", [str(config)], self.folder / "observer.log")
+        try:
+            _until(lambda: len(_acks(facts)) > 100)
+            yield run, facts
+        finally:
+            processes.stop(process)
+
+    def judged(self, run: str, facts: Path, f0: int, f1: int, old: str, since: int, *, guarded: bool) -> verdict.Result:
+        rows = targets.build({"kind": "postgresql", "conninfo": self.cluster.client, "timeout": 5.0}, run).rows()
+        events = [event for event in ledger.read(self.events) if event["t"] > since] if guarded else []
+        injection = verdict.Injection(begun=f0, effective=f1, old=old if guarded else "", fails_over=guarded)
+        checks = [verdict.Check(name="none here", holds=True)]
+        return verdict.judge(
+            verdict.Evidence(run=run, facts=ledger.read(facts), injection=injection, events=events, rows=rows,
+                             checks=checks, needs_guard=guarded), OBJECTIVES,
+        )  # fmt: skip
+
+
+@contextmanager
+def _bench(store: str, *, guarded: bool = True, **settings: Any) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        file = stack.enter_context(_platform())
+        folder = stack.enter_context(processes.folder(keep=False))
+        made = cluster.create(folder / "store", cluster.Settings(store=store, **settings))
+        stack.callback(cluster.stop, made)
+        cluster.start(made)
+        endpoint.describe(made.folder, [endpoint.Listener(port=made.endpoint, targets=made.ports)])
+        helper = processes.start_helper("dr.endpoint", [str(made.folder)], folder / "endpoint.log")
+        stack.callback(processes.stop, helper)
+        events = folder / "guard.ledger"
+        if guarded:
+            words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", store]
+            words += ["--cluster", str(made.folder), "--events", str(events)]
+            stack.callback(processes.stop, processes.start_command(words, folder / "guard.log"))
+            _until(lambda: bool(ledger.Tail(events).read()))
+        _until(made.control.exists)
+        yield Bench(made, folder, events)
+
+
+def _until(condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(condition)
+        time.sleep(0.01)
+
+
+def _acks(facts: Path) -> list[dict[str, Any]]:
+    return [fact for fact in ledger.Tail(facts).read() if fact["k"] == "w" and fact["r"] == "ok"]
+
+
+def _recovered(facts: Path, since: int, old: int) -> bool:
+    """Whether there are enough acknowledgements of another server to call it a sustained recovery."""
+    good = [ack for ack in _acks(facts) if ack["t0"] > since and int(ack["s"]) != old]
+    return len(good) > verdict.SUSTAINED_WRITES + 20
+
+
+def _failover(bench: Bench, cut_seconds: float | None) -> tuple[verdict.Result, tuple[float, float]]:
+    """Kill the primary, with replication cut so many seconds before; the result, and bounds of the loss made."""
+    since = time.monotonic_ns()
+    primary, old = bench.primary, str(bench.primary.port)
+    with bench.observed() as (run, facts):
+        time.sleep(0.5)
+        cut = None if cut_seconds is None else _cut(primary)
+        if cut is not None:
+            time.sleep(max(0.0, (cut[1] + (cut_seconds or 0.0) * SECOND - time.monotonic_ns()) / SECOND))
+        f0 = time.monotonic_ns()
+        primary.kill()
+        f1 = time.monotonic_ns()
+        _until(lambda: _recovered(facts, f1, primary.port))
+    result = bench.judged(run, facts, f0, f1, old, since, guarded=True)
+    _until(lambda: any(event["k"] == "redundant" and event["t"] > f1 for event in ledger.read(bench.events)))
+    return result, (0.0, 0.0) if cut is None else ((f0 - cut[1]) / SECOND, (f0 - cut[0]) / SECOND)
+
+
+def _cut(primary: Instance) -> tuple[int, int]:
+    """Let no standby connect any more, and end the one that is connected; between which times that was."""
+    access = primary.folder / "pg_hba.conf"
+    access.write_text("host replication all 0.0.0.0/0 reject\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    with session.Session.connect(primary.conninfo(), timeout=5) as open_one:
+        open_one.execute("SELECT pg_reload_conf()", timeout=5)
+        time.sleep(0.1)
+        begun = time.monotonic_ns()
+        open_one.execute("SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_replication", timeout=5)
+        return begun, time.monotonic_ns()
+
+
+def _loss(runs: int) -> list[Figure]:
+    rng = random.Random(8)
+    errors, wrong = [], 0
+    with _bench("async") as bench:
+        for _ in range(runs):
+            result, (least, most) = _failover(bench, rng.uniform(0.3, 2.0))
+            measured = result.rpo_seconds or 0.0
+            errors.append(max(0.0, least - measured, measured - most) * 1000)
+            wrong += result.writes["lost"] + result.writes["kept"] != result.writes["acknowledged"]
+            wrong += result.verdict is not verdict.Verdict.MET
+    return [
+        Figure(
+            name=f"data loss measured, {runs} runs: worst error",
+            target=50,
+            measured=max(errors),
+            unit="ms",
+            better="less",
+        ),
+        Figure(name="drills whose counts do not add up", target=0, measured=wrong, unit="drills", better="less"),
+    ]
+
+
+def _delay(runs: int) -> Figure:
+    rng = random.Random(9)
+    errors = []
+    with _bench("async", guarded=False, standby=False) as bench:
+        for _ in range(runs):
+            since = time.monotonic_ns()
+            with bench.observed() as (run, facts):
+                time.sleep(0.3)
+                f0 = time.monotonic_ns()
+                bench.lead_to("nowhere")
+                f1 = time.monotonic_ns()
+                time.sleep(rng.uniform(0.3, 2.5))
+                bench.lead_to("a")
+                back = time.monotonic_ns()
+                _until(lambda: _recovered(facts, back, 0))  # noqa: B023 - it is asked at once
+            result = bench.judged(run, facts, f0, f1, "", since, guarded=False)
+            errors.append(abs((result.rto_seconds or 1e9) - (back - f0) / SECOND) * 1000)
+    return Figure(
+        name=f"recovery time measured, {runs} runs: worst error",
+        target=20,
+        measured=max(errors),
+        unit="ms",
+        better="less",
+    )
+
+
+def _synchronous(runs: int) -> Figure:
+    lost = 0
+    with _bench("sync", synchronous=True) as bench:
+        for _ in range(runs):
+            result, _ = _failover(bench, None)
+            lost += result.writes["lost"]
+    return Figure(
+        name=f"synchronous, {runs} failovers: acknowledged writes lost",
+        target=0,
+        measured=lost,
+        unit="writes",
+        better="less",
+    )
+
+
+def _restore(megabytes: int) -> Figure:
+    """Base backup and WAL of a database of that size into an empty target, until it takes writes."""
+    with _bench("async", guarded=False, standby=False, archive_interval=1.0) as bench:
+        source = bench.primary
+        fill = "CREATE TABLE ballast AS SELECT n, repeat(md5(n::text), 30) AS text FROM generate_series(1, $1::int) n"
+        session.ask(bench.cluster.direct("a"), fill, [megabytes * 1000], timeout=300)
+        newest = backup.take(source, bench.cluster.backups)
+        ((segment,),) = session.ask(source.conninfo(), "SELECT pg_walfile_name(pg_switch_wal())", timeout=30)
+        backup.wait_until_archived(bench.cluster.archive, str(segment), seconds=60)
+        source.kill()
+        target = bench.cluster.server("b")
+        begun = time.monotonic()
+        bench.cluster.configure(target)
+        backup.restore(newest, target, bench.cluster.archive)
+        target.skip_first_sync()
+        target.start()
+        _until(lambda: not target.is_standby())
+        seconds = time.monotonic() - begun
+        size = newest.size / 1e6
+    return Figure(name=f"restore of {size:.0f} MB", target=30, measured=seconds, unit="s", better="less")

@@ -1,0 +1,271 @@
+"""`midwatch dr`: drills, the posture of every store, the report of them all, and the recoverer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from midwatch.spec import dr as spec
+
+app = typer.Typer(no_args_is_help=True, help="Disaster-recovery drills, posture, evidence, and the recoverer.")
+
+PlatformFile = Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+EvidenceFolder = Annotated[Path | None, typer.Option(help="Folder of the evidence, instead of the platform file's.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Disaster-recovery drills, posture, evidence, and the recoverer."""
+
+
+@app.command()
+def run(
+    drill: Annotated[str, typer.Argument(help="Name of the drill in the platform file.")],
+    platform: PlatformFile,
+    as_json: AsJson = False,
+    evidence: EvidenceFolder = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's folder, with servers' logs and data.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the fault's random phase.")] = None,
+    limit: Annotated[str | None, typer.Option(help="How long a recovery is waited for, such as 2m.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report of this drill as one page.")] = None,
+    spread: Annotated[str | None, typer.Option(help="Begin at a random time within this, such as 1h.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="State folder of a running midwatch up, to lose a region of it.")
+    ] = None,
+) -> None:
+    """Run a drill and say whether the objectives were met.
+
+    Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was hurt), 3 INCONCLUSIVE.
+    """
+    import json
+    import random
+    import time
+
+    from dr import drill as drills
+    from dr import view
+    from midwatch.errors import MidwatchError
+    from midwatch.spec.values import parse_duration
+
+    try:
+        seconds = parse_duration(limit) if limit else None
+        delay = parse_duration(spread) if spread else 0.0
+    except ValueError as error:
+        raise MidwatchError(f"--limit or --spread: {error}") from error
+    time.sleep(random.uniform(0.0, delay))  # noqa: S311 - a phase, not a secret
+    request = drills.Request(
+        platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
+    )
+    document = drills.run(request, view.progress())
+    if html:
+        _write_page(html, platform, evidence, document["run"])
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        view.show_result(document)
+    raise typer.Exit(document["exit"])
+
+
+@app.command()
+def guard(
+    platform: PlatformFile,
+    store: Annotated[str, typer.Option(help="Name of the store to guard.")],
+    cluster: Annotated[
+        Path | None, typer.Option(help="Folder of a local store's cluster (of a drill, or of midwatch up).")
+    ] = None,
+    events: Annotated[Path | None, typer.Option(help="File that takes what it does; a new one each start.")] = None,
+) -> None:
+    """Watch a store and recover it when it fails: decide, fence, promote or restore, re-route, rebuild.
+
+    Runs until SIGTERM, under a lease: a second guard of the store ends with exit code 1.
+    """
+    import time
+
+    from dr import guard as guards
+    from dr import guarding
+    from midwatch.errors import MidwatchError
+    from midwatch.spec import load
+
+    recovery = load.load_platform(platform).disaster_recovery
+    if recovery is None or store not in {one.name for one in recovery.stores}:
+        raise MidwatchError(f"{platform}: there is no store {store!r} in disaster_recovery")
+    watched, folder = guarding.recovery_of(recovery, recovery.store(store), platform, cluster)
+    policy = guards.Policy(interval=recovery.guard.interval, failures=recovery.guard.failures)
+    path = events or folder / f"guard-{time.time_ns()}.ledger"
+    guards.run(watched, policy, folder, path, f"midwatch dr guard {store}")
+
+
+@app.command()
+def export(
+    platform: PlatformFile,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT; the platform file's without it.")] = None,
+    evidence: EvidenceFolder = None,
+    cluster: Annotated[
+        list[str] | None, typer.Option(help="STORE=FOLDER of a local store's cluster that runs; may be repeated.")
+    ] = None,
+) -> None:
+    """Publish the posture of every store, and the last result of every drill, at /metrics until SIGTERM."""
+    import signal
+
+    from dr import exporter
+    from dr import posture as postures
+    from exporters.guard import parse_address
+    from midwatch.spec import load
+
+    recovery, book = _open(platform, evidence)
+    host, port = parse_address(listen or recovery.listen)
+    clusters = _clusters(cluster)
+    base = load.base_folder(platform).resolve()
+    watch = postures.Watch(recovery, book, postures.lookers(recovery, base, clusters))
+    serving = exporter.Exporter(watch, host, port)
+    exporter.keep_verifying(recovery, book, clusters)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, serving.stop)
+    serving.run()
+
+
+@app.command()
+def status(
+    platform: PlatformFile,
+    as_json: AsJson = False,
+    evidence: EvidenceFolder = None,
+    cluster: Annotated[
+        list[str] | None, typer.Option(help="STORE=FOLDER of a local store's cluster that runs.")
+    ] = None,
+) -> None:
+    """Say how every store stands against its objectives.
+
+    Exit code 0 when every drill is met and recent and nothing lags, 1 with findings, 3 when something is not known.
+    """
+    import json
+    from dataclasses import asdict
+
+    from dr import posture as postures
+    from dr import status as statuses
+    from dr import view
+    from midwatch.errors import Exit
+    from midwatch.spec import load
+
+    recovery, book = _open(platform, evidence)
+    lookers = postures.lookers(recovery, load.base_folder(platform).resolve(), _clusters(cluster))
+    samples = postures.Watch(recovery, book, lookers).look()
+    found = statuses.judge(recovery, book, samples)
+    code = Exit.PASS
+    if any(one.problems for one in found):
+        code = Exit.FAIL
+    elif any(one.unknown for one in found):
+        code = Exit.INCONCLUSIVE
+    if as_json:
+        typer.echo(json.dumps({"stores": [asdict(one) for one in found], "exit": int(code)}))
+    else:
+        view.show_status(found)
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(
+    platform: PlatformFile,
+    since: Annotated[str | None, typer.Option(help="RFC 3339 time or date; everything without it.")] = None,
+    as_json: AsJson = False,
+    html: Annotated[Path | None, typer.Option(help="Write it as one self-contained page.")] = None,
+    evidence: EvidenceFolder = None,
+) -> None:
+    """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
+
+    Exit code 0, or 1 when the evidence is not what was written.
+    """
+    import json
+
+    from dr import report as reports
+    from dr import view
+    from midwatch import files
+    from midwatch.errors import Exit
+
+    _, book = _open(platform, evidence)
+    document = reports.build(book, _moment(since))
+    if html:
+        files.replace(html, reports.render(document, book, "Disaster-recovery drills").encode())
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        view.show_report(document)
+    raise typer.Exit(Exit.FAIL if document["evidence"]["problems"] else Exit.PASS)
+
+
+@app.command()
+def verify(
+    store: Annotated[str, typer.Argument(help="Name of the store.")],
+    platform: PlatformFile,
+    as_json: AsJson = False,
+    evidence: EvidenceFolder = None,
+    cluster: Annotated[Path | None, typer.Option(help="Folder of a local store's cluster that runs.")] = None,
+) -> None:
+    """Restore the newest backup of a store into an empty target, check it, and keep how new the point is.
+
+    Exit code 0; 1 when nothing could be restored, or only an older backup than the newest.
+    """
+    import json
+
+    from dr import verify as verification
+    from midwatch.errors import Exit, MidwatchError
+    from midwatch.spec import load
+
+    recovery, book = _open(platform, evidence)
+    stores = {one.name: one for one in recovery.stores}
+    if store not in stores:
+        raise MidwatchError(f"{platform}: there is no store {store!r}; known: {', '.join(sorted(stores))}")
+    try:
+        done = verification.verify(stores[store], load.base_folder(platform).resolve(), cluster, book)
+    except MidwatchError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.FAIL) from error
+    if as_json:
+        typer.echo(json.dumps(vars(done)))
+    else:
+        typer.echo(f"{done.store}: {done.backup} restored in {done.seconds:g} s; {done.detail}", err=True)
+        for flaw in done.unusable:
+            typer.echo(f"cannot be used: {flaw}", err=True)
+    raise typer.Exit(Exit.FAIL if done.unusable else Exit.PASS)
+
+
+def _moment(text: str | None) -> Any:
+    from datetime import UTC, datetime
+
+    from midwatch.errors import MidwatchError
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MidwatchError(f"--since {text!r} is not a time; write one such as 2026-11-01") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _write_page(path: Path, platform: Path, evidence: Path | None, run: str) -> None:
+    from dr import report as reports
+    from midwatch import files
+
+    _, book = _open(platform, evidence)
+    document = reports.build(book, None)
+    mine = [drill for drill in document["drills"] if drill["run"] == run]
+    files.replace(path, reports.render(document | {"drills": mine}, book, f"Drill {mine[0]['drill']}").encode())
+
+
+def _clusters(given: list[str] | None) -> dict[str, Path]:
+    return {name: Path(folder) for name, _, folder in (text.partition("=") for text in given or ())}
+
+
+def _open(platform: Path, evidence: Path | None) -> tuple[spec.DisasterRecovery, Any]:
+    """The platform's recovery section and its book of evidence; MidwatchError without the section."""
+    from dr import records
+    from midwatch.errors import MidwatchError
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    if loaded.disaster_recovery is None:
+        raise MidwatchError(f"{platform}: there is no section disaster_recovery")
+    return loaded.disaster_recovery, records.Book.of(loaded, platform, evidence)

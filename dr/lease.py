@@ -1,0 +1,73 @@
+"""Who may promote: a lease on a file, held by at most one process, that ends with its holder.
+
+The kernel's file lock is the lease: it cannot be held twice, and it is gone when its holder is, however that ends. A
+holder that is merely stopped keeps it, so that nobody promotes behind its back; safety is worth more than a quick
+second recoverer here. Each holder gets a term of its own, larger than all before, and the endpoint refuses routes of
+older terms. It serves recoverers that share a file system; in a cluster the guard runs as a Deployment of one replica
+with the strategy Recreate.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from midwatch import files
+from midwatch.errors import Exit, MidwatchError
+
+
+class LeaseHeldError(MidwatchError):
+    """Another process holds the lease."""
+
+    exit = Exit.FAIL
+
+
+class Lease:
+    """The lease of one store; `term` is this holder's."""
+
+    def __init__(self, folder: Path, holder: str) -> None:
+        self._path, self._holder = folder / "lease.json", holder
+        self._lock = os.open(folder / "lease.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise LeaseHeldError(f"{self._path}: {_said(self._path)} guards this store already") from error
+        self.term = int(_document(self._path).get("term", 1))
+        self._say()
+
+    def next_term(self) -> int:
+        """A term larger than all before, durable before it is used."""
+        self.term += 1
+        self._say()
+        return self.term
+
+    def _say(self) -> None:
+        files.replace(self._path, json.dumps({"term": self.term, "holder": self._holder, "pid": os.getpid()}).encode())
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        os.close(self._lock)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _said(path: Path) -> str:
+    document = _document(path)
+    return f"{document['holder']} (process {document['pid']})" if "holder" in document else "another process"

@@ -1,0 +1,1 @@
+"""Folders of files or objects: copies with checksums, and recovery from them."""

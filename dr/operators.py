@@ -1,0 +1,284 @@
+"""Stores that an operator in a cluster recovers: Velero's restores and CloudNativePG's switchovers, by their resources.
+
+The recoverer is the operator. What is added here is what it does not say: whether drills are allowed there, how old
+the newest backup was, how long it took until everything was there, and whether what came back is whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from chaos.faults import Fault
+from dr.postgres import session
+from dr.scene import Injury, NotReadyError
+from dr.verdict import Check, Phase, Result, Verdict
+from midwatch import kubernetes
+from midwatch.errors import MidwatchError
+from midwatch.spec import dr as spec
+
+ALLOWED = "midwatch.dev/drills"
+"""Label of a namespace that may be hurt; its value has to be `allowed`."""
+POLL_SECONDS = 1.0
+
+Object = dict[str, Any]
+
+
+class OperatorError(MidwatchError):
+    """An operator's resource is not there, or says that it failed."""
+
+
+def ensure_allowed(namespace: str) -> None:
+    """NotReadyError when a namespace does not carry the label that allows drills."""
+    found = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}")
+    if (found["metadata"].get("labels") or {}).get(ALLOWED) != "allowed":
+        raise NotReadyError(
+            f"namespace {namespace} does not allow drills: is it production? If it may be hurt, label it "
+            f"{ALLOWED}=allowed"
+        )
+
+
+# Velero --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class VeleroBackup:
+    """A backup that Velero calls complete; times are seconds since the epoch."""
+
+    name: str
+    started: float
+    items: int
+
+
+def newest_backup(settings: spec.Velero) -> tuple[VeleroBackup, list[str]]:
+    """The newest complete backup of a schedule, and what was wrong with those after it. OperatorError without one."""
+    selector = {"labelSelector": f"velero.io/schedule-name={settings.schedule}"}
+    found = kubernetes.request("GET", _velero(settings, "backups"), query=selector)["items"]
+    flaws: list[str] = []
+    for item in sorted(found, key=lambda one: str(one["metadata"]["creationTimestamp"]), reverse=True):
+        status = item.get("status") or {}
+        if status.get("phase") == "Completed":
+            progress = status.get("progress") or {}
+            return VeleroBackup(
+                name=item["metadata"]["name"], started=_seconds(status["startTimestamp"]),
+                items=int(progress.get("itemsBackedUp", 0)),
+            ), flaws  # fmt: skip
+        flaws.append(f"{item['metadata']['name']}: {status.get('phase', 'no phase')}")
+    raise OperatorError(f"schedule {settings.schedule} has no complete backup: {'; '.join(flaws) or 'there is none'}")
+
+
+def restore(
+    settings: spec.Velero, backup: VeleroBackup, name: str, *, limit: float, wait: Callable[[float], None]
+) -> Object:
+    """Restore a backup into the empty restore namespace and wait for its end; its status.
+
+    OperatorError when it does not end within `limit` seconds. A partial failure is returned, not raised: it is judged.
+    """
+    body = {
+        "apiVersion": "velero.io/v1", "kind": "Restore",
+        "metadata": {"name": name, "namespace": settings.velero_namespace},
+        "spec": {
+            "backupName": backup.name, "includedNamespaces": [settings.namespace],
+            "namespaceMapping": {settings.namespace: settings.restore_namespace},
+        },
+    }  # fmt: skip
+    kubernetes.request("POST", _velero(settings, "restores"), body=body)
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        status: Object = kubernetes.request("GET", f"{_velero(settings, 'restores')}/{name}").get("status") or {}
+        if status.get("phase") in ("Completed", "PartiallyFailed", "Failed", "FailedValidation"):
+            return status
+        wait(POLL_SECONDS)
+    raise OperatorError(f"restore {name} did not end within {limit:g} s")
+
+
+def judge_restore(
+    backup: VeleroBackup, status: Object, seconds: float, now: float, rto: float, rpo: float, flaws: list[str]
+) -> Result:
+    """A restore is met when it is complete, without errors, within the RTO, from a backup younger than the RPO."""
+    breaches = []
+    phase = status.get("phase")
+    progress = status.get("progress") or {}
+    restored = int(progress.get("itemsRestored", 0))
+    if phase != "Completed" or status.get("errors"):
+        breaches.append(f"Velero says {phase} with {status.get('errors', 0)} errors")
+    if seconds > rto:
+        breaches.append(f"RTO {seconds:.1f} s, objective {rto:g} s")
+    age = now - backup.started
+    if age > rpo:
+        breaches.append(f"the newest complete backup was {age:.0f} s old, objective {rpo:g} s")
+    unclear = [] if restored else ["nobody can say how many items were restored"]
+    verdict = Verdict.BREACHED if breaches else Verdict.INCONCLUSIVE if unclear else Verdict.MET
+    return Result(
+        verdict=verdict, reasons=tuple(breaches + unclear), rto_seconds=seconds, rto_exceeds=False, rpo_seconds=age,
+        rpo_is_bound=False, resolution_seconds=POLL_SECONDS,
+        phases=(Phase(name="restore", at=seconds, seconds=seconds),),
+        writes={"items_backed_up": backup.items, "items_restored": restored},
+        notes=tuple(f"not used: {one}" for one in flaws),
+        checks=(Check(name="every item was restored without an error", holds=not status.get("errors")),),
+    )  # fmt: skip
+
+
+def _velero(settings: spec.Velero, kind: str) -> str:
+    return f"/apis/velero.io/v1/namespaces/{settings.velero_namespace}/{kind}"
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+# CloudNativePG -------------------------------------------------------------------------------------------------------
+
+
+def instances(settings: spec.CloudNativePg) -> tuple[str, list[str]]:
+    """The primary and the standbys that are ready. OperatorError when the cluster is not as it should be."""
+    status = kubernetes.request("GET", _cluster(settings)).get("status") or {}
+    primary = status.get("currentPrimary")
+    ready = [name for name in (status.get("instancesStatus") or {}).get("healthy", []) if name != primary]
+    if not primary or status.get("targetPrimary") != primary:
+        raise OperatorError(f"{settings.cluster} is between two primaries: {status.get('phase', 'no phase')}")
+    return str(primary), ready
+
+
+def switch_over(settings: spec.CloudNativePg, target: str) -> None:
+    """Ask the operator for another primary, as `kubectl cnpg promote` does: by the cluster's status."""
+    body = {
+        "status": {
+            "targetPrimary": target,
+            "phase": "Switchover in progress",
+            "phaseReason": f"Switching over to {target}",
+        }
+    }
+    kubernetes.request("PATCH", f"{_cluster(settings)}/status", body=body)
+
+
+def _cluster(settings: spec.CloudNativePg) -> str:
+    return f"/apis/postgresql.cnpg.io/v1/namespaces/{settings.namespace}/clusters/{settings.cluster}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnpgSwitchover(Fault):
+    """A switchover of a CloudNativePG cluster; `target` is NAMESPACE/CLUSTER, `was` the primary, `to` the next one."""
+
+    was: str
+    to: str
+    endpoint_file: str
+
+    @property
+    def _settings(self) -> spec.CloudNativePg:
+        namespace, _, name = self.target.partition("/")
+        return spec.CloudNativePg(namespace=namespace, cluster=name, endpoint_file=Path(self.endpoint_file))
+
+    def inject(self) -> None:
+        """Ask the operator for it."""
+        switch_over(self._settings, self.to)
+
+    def is_effective(self) -> bool:
+        """The operator has taken it up: it works on another primary than before."""
+        status = kubernetes.request("GET", _cluster(self._settings)).get("status") or {}
+        return status.get("targetPrimary") == self.to
+
+    def revert(self) -> None:
+        """Nothing of it stays: the cluster is whole with either primary."""
+
+    def is_reverted(self) -> bool:
+        """Nothing of it stays."""
+        return True
+
+    def describe(self) -> str:
+        """In a line."""
+        return f"switchover from {self.was} to {self.to}"
+
+
+class CnpgScene:
+    """Implements `scene.Scene` for a cluster of CloudNativePG; its operator is the recoverer."""
+
+    def __init__(self, store: spec.Store, platform_file: Path) -> None:
+        if store.cloudnative_pg is None:
+            raise AssertionError("the caller looked at the store's kind")
+        self._settings, self._base = store.cloudnative_pg, platform_file.parent
+        self._path = self._base / store.cloudnative_pg.endpoint_file
+        self._primary, self._version = "", ""
+
+    def start(self) -> None:
+        """Look whether drills are allowed and a standby is ready; NotReadyError otherwise."""
+        ensure_allowed(self._settings.namespace)
+        self._primary, standbys = instances(self._settings)
+        if not standbys:
+            raise NotReadyError(f"{self._settings.cluster} has no standby that is ready")
+        self._to = standbys[0]
+        try:
+            self._endpoint = self._path.read_text().strip()
+        except OSError as error:
+            raise NotReadyError(f"{self._path}: {error.strerror}; it holds the connection string") from error
+        ((version,),) = session.ask(self._endpoint, "SELECT current_setting('server_version')", timeout=5.0)
+        self._version = str(version)
+
+    def target(self) -> dict[str, Any]:
+        """The database, through the cluster's service."""
+        return {"kind": "postgresql", "conninfo": self._endpoint, "timeout": 1.0, "content": None}
+
+    def guard(self, events: Path) -> Sequence[str] | None:  # noqa: ARG002 - the operator's own
+        """The operator's own."""
+        return None
+
+    def watched(self, events: Path) -> Path | None:  # noqa: ARG002 - see above
+        """An operator keeps no events of this kind."""
+        return None
+
+    def prepare(self, warmup: float) -> float:
+        """As asked."""
+        return warmup
+
+    def injury(self) -> Injury:
+        """A switchover to the first standby that is ready."""
+        name = f"{self._settings.namespace}/{self._settings.cluster}"
+        fault = CnpgSwitchover(target=name, was=self._primary, to=self._to, endpoint_file=str(self._path))
+        return Injury(fault=fault, fails_over=False)
+
+    def is_redundant(self) -> bool | None:
+        """Whether a standby is ready again."""
+        try:
+            return bool(instances(self._settings)[1])
+        except OperatorError:
+            return False
+
+    def checks(self) -> list[Check]:
+        """The new primary is the one that was asked for."""
+        name = "the operator has settled on the new primary"
+        try:
+            now, _ = instances(self._settings)
+        except MidwatchError as error:
+            return [Check(name=name, holds=None, detail=str(error))]
+        return [Check(name=name, holds=now == self._to, detail=now)]
+
+    def versions(self) -> dict[str, str]:
+        """PostgreSQL's."""
+        return {"postgresql": self._version}
+
+    def stop(self) -> None:
+        """Nothing was started."""
+
+
+def drill_velero(
+    settings: spec.Velero, number: str, *, rto: float, rpo: float, limit: float, say: Callable[[str], None]
+) -> Result:
+    """Restore the newest complete backup of a namespace into the empty restore namespace, and judge that."""
+    ensure_allowed(settings.restore_namespace)
+    _ensure_empty(settings.restore_namespace)
+    begun, now = time.monotonic(), time.time()
+    backup, flaws = newest_backup(settings)
+    say(f"restoring {backup.name} into {settings.restore_namespace}")
+    status = restore(settings, backup, number.lower(), limit=limit, wait=time.sleep)
+    return judge_restore(backup, status, time.monotonic() - begun, now, rto, rpo, flaws)
+
+
+def _ensure_empty(namespace: str) -> None:
+    """A restore goes into an empty target: what is there already would be taken for restored."""
+    for path in (f"/apis/apps/v1/namespaces/{namespace}/deployments", f"/api/v1/namespaces/{namespace}/pods"):
+        if kubernetes.request("GET", path)["items"]:
+            raise NotReadyError(f"namespace {namespace} is not empty; a restore goes into an empty one")

@@ -1,0 +1,113 @@
+"""What an auditor asks for: every drill with verdict, figures, evidence and signature; a document, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from dr import ledger, view
+from dr.ledger import LedgerError
+from dr.records import Book
+
+Document = dict[str, Any]
+
+WIDTH = 900.0
+NAMES = 170.0
+"""Left of the phases' bars, for their names."""
+BINS = 180
+SECOND = 1e9
+
+
+def build(book: Book, since: datetime | None) -> Document:
+    """Every drill since a time, and whether the evidence is whole."""
+    verified = book.verified()
+    drills = [result for result in book.results() if since is None or datetime.fromisoformat(result["at"]) >= since]
+    return {
+        "drills": drills,
+        "since": since.isoformat() if since else None,
+        "evidence": {
+            "log": str(book.log.path),
+            "records": verified.records,
+            "head": verified.head.hash if verified.head else None,
+            "signed": bool(book.key),
+            "problems": [str(problem) for problem in verified.problems],
+        },
+    }
+
+
+def render(document: Document, book: Book, title: str) -> str:
+    """The report as one self-contained page."""
+    drills = [drill | _charts(drill, book) for drill in document["drills"]]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(files("dr").joinpath("report.html").read_text(encoding="utf-8"))
+    return template.render(
+        title=title, drills=drills, chain=chain(document["evidence"]), rto=view.rto, rpo=view.rpo, seconds=view.seconds
+    )
+
+
+def chain(evidence: Document) -> str:
+    """One sentence on the evidence."""
+    kind = "signed (HMAC-SHA-256) and hash-chained" if evidence["signed"] else "hash-chained (SHA-256), not signed"
+    state = "; ".join(evidence["problems"]) or f"whole, its head is {evidence['head']}"
+    return f"{evidence['records']} records, {kind}: {state}"
+
+
+def _charts(drill: Document, book: Book) -> Document:
+    """Bars of the phases, and the curve of writes, in the coordinates of the page."""
+    charts: Document = {"timeline": _timeline(drill["phases"]), "rates": "", "gap": None, "axis": {}}
+    folder = book.folder / "drills" / drill["run"]
+    try:
+        facts = ledger.read(folder / "observer.ledger")
+        begun = _begun(folder)
+    except (LedgerError, OSError, ValueError):
+        return charts
+    return charts | _curve([fact["t1"] for fact in facts if fact["k"] == "w" and fact["r"] == "ok"], begun, drill)
+
+
+def _begun(folder: Any) -> int | None:
+    import json
+
+    begun = json.loads((folder / "injection.json").read_text())["begun"]
+    return None if begun is None else int(begun)
+
+
+def _timeline(phases: Sequence[Document]) -> list[Document]:
+    reached = [phase for phase in phases if phase["at"] is not None]
+    longest = max((phase["at"] for phase in reached), default=0.0)
+    if longest <= 0:
+        return []
+    scale = (WIDTH - NAMES - 90) / longest
+    return [
+        {
+            "name": phase["name"],
+            "x": NAMES + (phase["at"] - phase["seconds"]) * scale,
+            "width": max(1.0, phase["seconds"] * scale),
+            "label": f"{phase['at']:.3f} s",
+        }
+        for phase in reached
+    ]
+
+
+def _curve(times: Sequence[int], begun: int | None, drill: Document) -> Document:
+    if len(times) < 2 or begun is None:
+        return {}
+    first, last = times[0], times[-1]
+    width = (last - first) / BINS
+    counts = [0] * BINS
+    for at in times:
+        counts[min(BINS - 1, int((at - first) / width))] += 1
+    top = max(counts)
+    points = " ".join(f"{(n + 0.5) * WIDTH / BINS:.1f},{120 - 110 * count / top:.1f}" for n, count in enumerate(counts))
+    scale = WIDTH / (last - first)
+    gap = None
+    if drill["rto_seconds"] is not None:
+        gap = {"x": (begun - first) * scale, "width": max(1.0, drill["rto_seconds"] * SECOND * scale)}
+    axis = {
+        "first": f"{(first - begun) / SECOND:.1f} s", "last": f"{(last - begun) / SECOND:.1f} s",
+        "top": f"{top / width * SECOND:.0f}/s",
+    }  # fmt: skip
+    return {"rates": points, "gap": gap, "axis": axis}

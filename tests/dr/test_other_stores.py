@@ -1,0 +1,195 @@
+"""Drills of folders and of stores by commands, by the command that people type; and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dr import records, report
+from dr.objects import copies, recovery, scene
+from tests.conftest import need_program, platform_document
+
+DR = [sys.executable, "-m", "midwatch.cli", "dr"]
+
+
+def written(folder: Path, store: dict[str, Any], fault: str) -> Path:
+    section = {
+        "owner": "ml",
+        "evidence": {"folder": "evidence"},
+        "stores": [{"name": "models", **store}],
+        "drills": [{"name": "d", "store": "models", "fault": fault, "warmup": "1s", "writes_per_second": 100}],
+    }
+    file = folder / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
+    return file
+
+
+def filled(folder: Path) -> Path:
+    (folder / "v1").mkdir(parents=True)
+    for name in ("v1/model.bin", "v1/reference.npz", "dashboard.json"):
+        (folder / name).write_bytes(name.encode() * 1000)
+    (folder / scene.MARKER).touch()
+    return folder
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return filled(tmp_path / "models")
+
+
+def by_commands(folder: Path) -> dict[str, list[str]]:
+    (folder / "store.py").write_text(STORE)
+    (folder / "live.jsonl").touch()
+    (folder / "copy.jsonl").touch()
+    names = {"is_effective": "effective", "allowed": "check"}
+    kinds = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
+    return {
+        kind: [sys.executable, "-S", str(folder / "store.py"), str(folder), names.get(kind, kind)] for kind in kinds
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], tuple[Path, int, dict[str, Any], str]]]:
+    """Drills of both kinds, side by side: each waits most of its time."""
+    running = {}
+    for kind, fault in (("files", "lose_files"), ("commands", "commands")):
+        folder = tmp_path_factory.mktemp(kind)
+        if kind == "files":
+            filled(folder / "models")
+            settings: dict[str, Any] = {"source": "models", "backup": "copies", "interval": "1s"}
+        else:
+            settings = by_commands(folder)
+        file = written(folder, {kind: settings}, fault)
+        command = [*DR, "run", "d", "-f", str(file), "--json", "--seed", "1"]
+        running[kind] = folder, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def finish(kind: str) -> tuple[Path, int, dict[str, Any], str]:
+        folder, process = running[kind]
+        text, errors = process.communicate(timeout=100)
+        return folder, process.returncode, json.loads(text) if text else {}, errors
+
+    yield finish
+    for _, process in running.values():
+        if process.poll() is None:
+            process.terminate()
+        process.communicate()
+
+
+def test_a_folder_that_is_lost_comes_back_as_it_was(finished) -> None:
+    folder, code, document, errors = finished("files")
+    assert code == 0, (document.get("reasons"), errors)
+    assert (folder / "models/v1/model.bin").read_bytes() == b"v1/model.bin" * 1000
+    assert document["rpo_seconds"] <= 10
+    assert not (folder / "models/.midwatch-drill").exists()
+    command = [*DR, "verify", "models", "-f", str(folder / "platform.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["store"]) == (0, "models")
+
+
+def test_a_file_that_is_damaged_is_seen_replaced_and_never_copied(models: Path, tmp_path: Path) -> None:
+    store = recovery.FolderRecovery(source=models, backup=tmp_path / "copies", interval=0.0, keep=3)
+    assert [store.check().good, store.check().good] == [True, True]
+    fault = scene.DamageFile(target=str(models), file="v1/model.bin")
+    fault.inject()
+    assert fault.is_effective()
+    with pytest.raises(copies.DamageError, match="a file is written once"):
+        copies.take(models, tmp_path / "copies", now=0.0, keep=3)
+    assert store.check().why == "v1/model.bin is damaged"
+    assert "moved to models.damaged-2" in store.fence(2)
+    assert store.recover().startswith("copy-")
+    store.reroute(2)
+    assert store.check().good
+    assert (models / "v1/model.bin").read_bytes() == b"v1/model.bin" * 1000
+    assert store.rebuild() is not None
+
+
+def test_a_copy_that_was_changed_is_not_restored(models: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        newest = copies.take(models, tmp_path / "copies", now=float(number), keep=2)
+    assert len(copies.newest_first(tmp_path / "copies")) == 2
+    damaged = newest.folder / "v1/model.bin"
+    damaged.unlink()  # its bytes are shared with the copy before
+    damaged.write_bytes(b"other")
+    good, flaws = copies.newest_good(tmp_path / "copies")
+    assert good.folder != newest.folder
+    assert "v1/model.bin" in flaws[0]
+    copies.restore(good, tmp_path / "target")
+    assert copies.flaw(good, tmp_path / "target") is None
+    with pytest.raises(copies.CopyError, match="is not empty"):
+        copies.restore(good, tmp_path / "target")
+
+
+STORE = """
+import json, pathlib, sys
+home = pathlib.Path(sys.argv[1])
+what = sys.argv[2]
+live, copy = home / "live.jsonl", home / "copy.jsonl"
+if what == "observe":
+    for line in sys.stdin:
+        if not live.exists(): sys.exit(1)
+        for path in (live, copy):
+            with path.open("a") as file: file.write(line)
+        print("kept", flush=True)
+elif what == "read": sys.stdout.write(live.read_text() if live.exists() else sys.exit(1))
+elif what == "inject": live.unlink()
+elif what == "effective": sys.exit(live.exists())
+elif what in ("check", "integrity"): sys.exit(not live.exists())
+elif what == "recover": live.write_text(copy.read_text())
+"""
+
+
+def test_a_store_of_any_kind_is_drilled_by_its_own_commands(finished) -> None:
+    folder, code, document, errors = finished("commands")
+    assert code == 0, (document.get("reasons"), errors)
+    assert document["writes"]["lost"] == 0
+    (folder / "live.jsonl").unlink()
+    command = [*DR, "run", "d", "-f", str(folder / "platform.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "does not allow drills" in done.stderr
+
+
+def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
+    browser = need_program("chromium")
+    phase = {"name": "detect", "at": 0.3, "seconds": 0.3}
+    home = tmp_path / "home"
+    home.mkdir()
+    from dr import ledger
+
+    facts = [
+        {"k": "w", "n": n, "t0": n * 10**7, "t1": n * 10**7 + 1, "r": "ok"} for n in range(500) if not 200 < n < 260
+    ]
+    (home / "observer.ledger").write_bytes(b"".join(ledger.line(fact) for fact in facts))
+    (home / "injection.json").write_text(json.dumps({"begun": 2 * 10**9, "effective": 2 * 10**9}))
+    book = records.Book(folder=tmp_path / "evidence", key_file=None)
+    book.keep(
+        {
+            "run": "r", "drill": "lose <primary>", "store": "s", "fault": "kill_primary", "what": "kill -9",
+            "verdict": "MET", "reasons": [], "rto_seconds": 0.6, "rto_exceeds": False, "rpo_seconds": 0.0,
+            "rpo_is_bound": False, "resolution_seconds": 0.01, "phases": [phase], "notes": [],
+            "writes": {"acknowledged": 441, "lost": 0}, "checks": [{"name": "fence", "holds": True, "detail": ""}],
+            "objectives": {"rto": 900.0, "rpo": 300.0}, "versions": {"postgresql": "15"}, "configuration": "c",
+            "started_at": "2026-11-25T00:00:00+00:00", "duration_seconds": 9.0,
+        },
+        home,
+    )  # fmt: skip
+    text = report.render(report.build(book, None), book, "Drills")
+    assert "http" not in text.replace("http-equiv", "")  # nothing is fetched from anywhere
+    page = tmp_path / "report.html"
+    page.write_text(text)
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=1000", "--dump-dom", f"file://{page}"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+    assert "lose &lt;primary&gt;" in shown
+    assert shown.count("<svg") == 2
+    assert '<polyline points="' in shown
+    assert "signed" in shown

@@ -1,0 +1,143 @@
+"""PostgreSQL as drills need it: statements that end, fences that hold, backups that are looked at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from dr.postgres import backup, cluster, instance, programs, session
+from dr.postgres.programs import PostgresError
+from dr.postgres.recovery import ClusterRecovery
+from midwatch.errors import MissingProgramError
+from tests.dr.conftest import need_postgresql, wait_until
+
+WRITE = "INSERT INTO midwatch_drill.writes (run, seq, checksum) VALUES ('t', 1, 'x')"
+
+
+def test_a_statement_says_whether_it_can_have_been_applied(start_cluster) -> None:
+    store = start_cluster()
+    primary, standby = store.server("a"), store.server("b")
+    with pytest.raises(session.RefusedError) as refused:
+        session.ask(store.direct("b"), WRITE, timeout=5)
+    assert refused.value.sqlstate == "25006"  # a standby answers, and takes nothing
+    with session.Session.connect(store.client, timeout=5) as open_one:
+        assert open_one.execute("SELECT 1", timeout=5) == [("1",)]
+        primary.freeze()
+        with pytest.raises(session.UnknownError):
+            open_one.execute(WRITE, timeout=0.3)
+    with pytest.raises(session.NotSentError):
+        session.ask(store.direct("a"), WRITE, timeout=0.3)
+    primary.thaw()
+    wait_until(lambda: session.ask(store.direct("a"), "SELECT 1", timeout=1) == [("1",)])
+    assert len(primary.kill()) > 3
+    with pytest.raises(session.NotSentError):
+        session.ask(store.client, WRITE, timeout=1)
+    assert standby.is_standby()
+
+
+def test_a_fenced_primary_cannot_come_back_and_its_data_is_kept(start_cluster) -> None:
+    store = start_cluster()
+    old, new = store.server("a"), store.server("b")
+    aside = old.fence(2)
+    assert aside is not None
+    assert (aside / "PG_VERSION").exists()
+    assert not old.is_alive()
+    with pytest.raises((PostgresError, OSError)):
+        old.start()
+    new.promote()
+    session.ask(store.direct("b"), WRITE, timeout=5)
+    cluster.seed_standby(store, source="b", target="a")
+    assert old.is_standby()
+    assert stat.S_IMODE(old.data.stat().st_mode) == 0o700
+    if os.geteuid() == 0:
+        assert old.data.stat().st_uid != 0
+
+
+def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_cluster, open_folder: Path) -> None:
+    store = start_cluster(standby=False, archive_interval=1.0)
+    primary = store.server("a")
+    session.ask(store.direct("a"), WRITE, timeout=5)
+    ((before,),) = session.ask(store.direct("a"), "SELECT pg_current_wal_flush_lsn()", timeout=5)
+    session.ask(store.direct("a"), "DELETE FROM midwatch_drill.writes", timeout=5)
+    damaged = backup.take(primary, store.backups)
+    (damaged.folder / "PG_VERSION").write_text("99\n")
+    ((segment,),) = session.ask(primary.conninfo(), "SELECT pg_walfile_name(pg_switch_wal())", timeout=5)
+    backup.wait_until_archived(store.archive, str(segment), seconds=20)
+    good, flaws = backup.newest_good(store.backups, store.programs)
+    assert (good.name, len(flaws)) == ("base-0001", 1)
+    assert "PG_VERSION" in flaws[0]
+    target = store.server("b")
+    store.configure(target)
+    backup.restore(good, target, store.archive, until_lsn=before)
+    target.skip_first_sync()
+    target.start()
+    wait_until(lambda: not target.is_standby())
+    assert session.ask(store.direct("b"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
+    with pytest.raises(PostgresError, match="is not empty"):
+        backup.restore(good, target, store.archive)
+    for copy in backup.newest_first(store.backups):
+        (copy.folder / backup.MANIFEST).unlink()
+    with pytest.raises(PostgresError, match="no backup can be used"):
+        backup.newest_good(store.backups, store.programs)
+
+
+def test_a_standby_that_is_further_behind_than_the_rpo_is_not_promoted(start_cluster) -> None:
+    store = start_cluster()
+    recovery = ClusterRecovery(cluster=store, rpo=0.2)
+    assert recovery.check().good
+    standby = store.server("b")
+    receivers = [pid for pid in standby.processes() if b"walreceiver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for pid in receivers:
+        os.kill(pid, 19)
+    for _ in range(4):
+        session.ask(store.direct("a"), WRITE, timeout=5)
+        assert recovery.check().good
+        time.sleep(0.2)
+    assert recovery.loss(standby) > 0.2
+    with pytest.raises(Exception, match=r"more than the RPO of 0\.2 s"):
+        recovery.plan()
+    for pid in receivers:
+        os.kill(pid, 18)
+
+
+def test_a_folder_closed_to_the_servers_user_is_named(tmp_path: Path) -> None:
+    need_postgresql()
+    found = programs.find()
+    if found.account is None:
+        pytest.skip("servers run as ourselves")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(PostgresError, match=r"is closed to the user .*, who runs PostgreSQL because root may not"):
+        cluster.create(closed / "store", cluster.Settings(store="s"))
+
+
+def test_a_version_that_is_not_installed_is_said_with_what_to_do() -> None:
+    need_postgresql()
+    with pytest.raises(PostgresError, match="PostgreSQL 97 is not installed"):
+        programs.find(97)
+
+
+def test_without_postgresql_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(programs, "DEBIAN", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(MissingProgramError, match="apt-get install postgresql"):
+        programs.find()
+
+
+def test_data_of_another_major_version_is_refused(tmp_path: Path) -> None:
+    need_postgresql()
+    (tmp_path / "PG_VERSION").write_text("9\n")
+    with pytest.raises(PostgresError, match="was made by PostgreSQL 9"):
+        instance.ensure_version(tmp_path, programs.find())
+    with pytest.raises(PostgresError, match="is no data directory"):
+        instance.version_of(tmp_path / "nothing")
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(PostgresError, match="MiB are needed"):
+        backup.ensure_room(tmp_path, 2**60)
