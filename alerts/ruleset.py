@@ -26,13 +26,9 @@ BY_VERSION = ("model", "version")
 
 PARTS: dict[str, Callable[[spec.Platform], list[Made]]] = {
     "plane.yml": library.of_platform,
-<<<<<<< HEAD
     "canary.yml": lambda platform: import_module("alerts.canaries").alerts(platform),  # it builds on this module
     "chaos.yml": lambda platform: import_module("alerts.experiments").alerts(platform),  # as does this
-=======
-    "chaos.yml": lambda platform: import_module("alerts.experiments").alerts(platform),  # it builds on this module
     "recovery.yml": recovery.alerts,
->>>>>>> dr
 }
 """Rule files that every platform may have, by name: what each part of the house makes; an empty one is not written."""
 
