@@ -182,11 +182,12 @@ def _now(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "Does the backup look whole?",
-                    Note(shows="Size of the last backup.",
+                    Note(shows="Size of the last backup, and of the largest that is kept.",
                          act="one that is suddenly small is not a backup: verify it by restoring.",
                          runbook=runbooks.BACKUP_SIZE),
                     "decbytes",
                     Query(expr=signals.chosen(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
+                    Query(expr=signals.chosen(metrics.DR_BACKUP_LARGEST, STORES, "store"), legend="{{store}}, largest"),
                 ),
             ],
             widths=[4] * 6,
