@@ -53,6 +53,7 @@ def _false_alarms(name: str, make: Callable[[np.random.Generator, int], Any], si
         _live(fitted, _named(make(generator, size)), generator).verdict is verdict.Verdict.DRIFT for _ in range(windows)
     )
     allowed = int(binom.ppf(0.975, windows, ALPHA))
+    print(f"  {alarms} called drift; up to {allowed} are within the budget", file=sys.stderr)
     return Figure(
         name=f"drift verdicts of {windows:,} calm windows of {size:,} rows, {name}; budget {ALPHA * windows:g}",
         target=allowed,
