@@ -31,6 +31,10 @@ CANARIES = {"v3": (0.03, 0.48), "v2": (0.58, 0.80)}
 CANARY_SHARE = 0.4
 ENDLESS_SECONDS = 3600.0
 """A replay so long has no story: it is calm and repeats its first month, a steady state for experiments."""
+STORY_RATE, CALM_RATE = 250.0, 100.0
+"""Requests per second; a steady state leaves room for experiments and drills on the same two cores."""
+MOST_BEHIND = 0.1
+"""Seconds; a steady state does not hurry after what a slow start has left undone."""
 MAX_IN_FLIGHT = 200
 """Requests open at once; beyond it the replay waits, so that the load is bounded."""
 
@@ -132,6 +136,8 @@ class Replay:
                 due = begun + index / self._rate
                 if (wait := due - time.monotonic()) > 0:
                     await asyncio.sleep(wait)
+                elif self._is_calm and wait < -MOST_BEHIND:
+                    begun -= wait
                 share = 0.0 if self._is_calm else index / self._count
                 self.progress.share, self.progress.phase = index / self._count, phase_at(share)
                 self.progress.date = str(row["departs"].date())
@@ -190,12 +196,13 @@ def main() -> None:
     parser.add_argument("--server", action="append", required=True, help="VERSION=URL")
     parser.add_argument("--exporter", required=True, help="URL of the exporter")
     parser.add_argument("--duration", type=float, required=True, help="seconds")
-    parser.add_argument("--rate", type=float, default=250.0, help="requests per second")
+    parser.add_argument("--rate", type=float, help=f"requests per second; {STORY_RATE:g}, and {CALM_RATE:g} when calm")
     given = parser.parse_args()
     servers = dict(text.split("=", 1) for text in given.server)
+    rate = given.rate or (CALM_RATE if given.duration >= ENDLESS_SECONDS else STORY_RATE)
 
     async def run() -> None:
-        await Replay(servers, given.exporter, given.duration, given.rate).run()
+        await Replay(servers, given.exporter, given.duration, rate).run()
 
     asyncio.run(run())
 
