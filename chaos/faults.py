@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -30,30 +31,30 @@ class FaultError(MidwatchError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class Fault(ABC):
     """One fault at one target. Subclasses are frozen dataclasses of plain values: they are kept as JSON."""
 
     target: str
 
+    @abstractmethod
     def inject(self) -> None:
         """Make it happen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_effective(self) -> bool:
         """Whether it is there, by looking at what it does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def revert(self) -> None:
         """Undo it; harmless when it is not there, or undone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_reverted(self) -> bool:
         """Whether it is gone, by looking."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """What it does, in a line."""
-        raise NotImplementedError
 
 
 Mirror = Callable[[str, dict[str, Any]], None]

@@ -16,7 +16,12 @@ POLL_SECONDS = 0.02
 
 
 def stop(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
-    """Set the switch, and wait until nothing runs and nothing is left."""
+    """Set the switch, and wait until nothing runs and nothing is left; MidwatchError without a state folder.
+
+    A switch in a folder that nobody uses would say that all is quiet while an experiment runs in another.
+    """
+    if where != "kubernetes" and not state.is_dir():
+        raise MidwatchError(f"{state}: there is no such state folder, so nothing was stopped; give that of midwatch up")
     home = runs.Home(state.resolve())
     begun = time.monotonic()
     home.folder.mkdir(parents=True, exist_ok=True)

@@ -217,6 +217,8 @@ def save(reference: Reference, path: Path) -> None:
 def load(path: Path) -> Reference:
     """Read a reference; InvalidInputError when it is not one, of another version, or damaged."""
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("another kind of file")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name != "head"}
             head = json.loads(file["head"].tobytes())

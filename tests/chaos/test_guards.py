@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chaos import guards
-from midwatch.errors import InvalidInputError
+from chaos import guards, stopping
+from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.prometheus import Client, Sample
 
 
@@ -148,3 +148,9 @@ def test_a_window_that_is_none_is_named(load_text: Any, make_document: Any, text
 
     with pytest.raises(InvalidInputError, match=r"window|ends before"):
         load_text(yaml.safe_dump(make_document(chaos={"guard": {"windows": [text]}})))
+
+
+def test_a_stop_in_a_folder_that_nobody_uses_does_not_say_that_all_is_quiet(tmp_path: Path) -> None:
+    with pytest.raises(MidwatchError, match="no such state folder, so nothing was stopped"):
+        stopping.stop(tmp_path / "mistyped", None, "local")
+    assert not (tmp_path / "mistyped").exists()

@@ -253,6 +253,12 @@ def test_a_damaged_reference_is_refused(tmp_path: Path, place: int) -> None:
         reference.load(path)
 
 
+def test_another_kind_of_file_is_no_reference_and_nothing_unsafe_is_advised(tmp_path: Path) -> None:
+    (tmp_path / "r.npz").write_text("a text")
+    with pytest.raises(InvalidInputError, match="not a drift reference: another kind of file; fit it again"):
+        reference.load(tmp_path / "r.npz")
+
+
 def test_a_reference_of_another_version_or_schema_is_refused(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "r.npz"
     monkeypatch.setattr(reference, "VERSION", 99)
