@@ -25,7 +25,7 @@ from typing import Any
 from dr import ledger, targets
 from dr.postgres import session
 
-RETRY_SECONDS = 0.005
+RETRY_SECONDS = 0.002
 """Pause after a failed attempt: it bounds how late an acknowledgement can be noticed."""
 
 
@@ -103,11 +103,12 @@ class Observer:
         number = 0
         while not self._stop.is_set():
             number += 1
-            good = self._write(target, number)
+            if not self._write(target, number):
+                time.sleep(RETRY_SECONDS)
+                due = time.monotonic()
+                continue
             due = max(due + 1.0 / self._config.rate, time.monotonic() - 1.0 / self._config.rate)
-            pause = due - time.monotonic() if good else RETRY_SECONDS
-            if pause > 0:
-                time.sleep(pause)
+            time.sleep(max(0.0, due - time.monotonic()))
         target.close()
 
     def _write(self, target: targets.Target, number: int) -> bool:

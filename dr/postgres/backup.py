@@ -100,7 +100,7 @@ def restore(backup: Backup, target: Instance, archive: Path, *, until_lsn: str |
     lines = [f'restore_command = \'cp "{archive}/%f" "%p"\'', "recovery_target_timeline = 'latest'"]
     lines.append("recovery_target_action = 'promote'")
     if until_lsn:
-        lines += [f"recovery_target_lsn = '{until_lsn}'", "recovery_target_inclusive = 'on'"]
+        lines += [f"recovery_target_lsn = '{until_lsn}'", "recovery_target_inclusive = 'off'"]
     with (target.data / "postgresql.auto.conf").open("a") as settings:
         settings.write("primary_conninfo = ''\nprimary_slot_name = ''\nsynchronous_standby_names = ''\n")
         settings.write("\n".join(lines) + "\n")

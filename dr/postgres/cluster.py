@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import socket
+import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -166,6 +167,15 @@ def start(cluster: Cluster) -> None:
         seed_standby(cluster, source="a", target="b")
     backup.take(primary, cluster.backups)
     set_route(cluster, "a", term=1)
+
+
+def flush(folder: Path) -> subprocess.Popen[bytes]:
+    """Have the file system of a folder written to the disk; the process that does it ends when it is.
+
+    Servers are laid down without, to be quick. The kernel would write them back some 30 s later, and commits would wait
+    for that in the middle of what is measured.
+    """
+    return subprocess.Popen(["sync", "--file-system", str(folder)])
 
 
 def allow(target: str, store: str) -> None:

@@ -65,6 +65,7 @@ class LocalScene:
         """Make and start the servers and the endpoint."""
         self._cluster = cluster.create(self._folder, self._settings)
         cluster.start(self._cluster)
+        self._flushing = cluster.flush(self._folder)
         listener = endpoint.Listener(port=self._cluster.endpoint, targets=self._cluster.ports)
         endpoint.describe(self._folder, [listener])
         self._helpers.append(start_helper("dr.endpoint", [str(self._folder)], self._folder / "endpoint.log"))
@@ -146,7 +147,8 @@ class LocalScene:
     # The fault -------------------------------------------------------------------------------------------------------
 
     def injury(self) -> Injury:
-        """What hits the primary."""
+        """What hits the primary, once nothing of the setting up is still being written to the disk."""
+        self._flushing.wait()
         given: dict[str, Any] = {"target": self._primary, "folder": str(self._folder)}
         kinds: dict[spec.Fault, Fault] = {
             spec.Fault.KILL_PRIMARY: faults.KillPrimary(**given),
