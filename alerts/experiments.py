@@ -11,8 +11,6 @@ from midwatch.spec.chaos import Experiment
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 
-LATE_SHARE = 1.25
-"""Of the longest time between two runs: after it the next one is overdue, and not only slow."""
 OVERDUE_FOR = 3600.0
 
 
@@ -33,7 +31,7 @@ def _overdue(platform: spec.Platform, experiment: Experiment, schedule: str) -> 
     """No run has ended within its schedule's longest gap and a quarter, or none is known at all."""
     last = promql.select(metrics.CHAOS_LAST_RUN, experiment=experiment.title)
     gap = cron.parse(schedule).longest_gap()
-    late = (promql.timestamp_now() - promql.max_by(last, "experiment")) > LATE_SHARE * gap
+    late = (promql.timestamp_now() - promql.max_by(last, "experiment")) > cron.LATE_SHARE * gap
     step = max(60.0, gap / 32)
     return ruleset.alert(
         platform, "ChaosExperimentOverdue", late.or_(promql.absent(last)), OVERDUE_FOR,
@@ -45,7 +43,7 @@ def _overdue(platform: spec.Platform, experiment: Experiment, schedule: str) -> 
         proof=Proof.model_validate(
             {
                 "fires": {str(last): "0x50"}, "silent": {str(last): f"0+{step:g}x50"},
-                "within": LATE_SHARE * gap + OVERDUE_FOR + 2 * step, "interval": step,
+                "within": cron.LATE_SHARE * gap + OVERDUE_FOR + 2 * step, "interval": step,
             }
         ),
     )  # fmt: skip

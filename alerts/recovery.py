@@ -19,6 +19,8 @@ SHRUNK = 0.5
 STANDBY_WAIT = 30.0
 """A standby that restarts is back before that."""
 OVERDUE_WAIT = 300.0
+NEVER_WAIT = 86_400.0
+"""A platform that is new has a day for its first drills."""
 START_WAIT = 60.0
 """An exporter that is being started."""
 
@@ -137,18 +139,26 @@ class _Maker:
             self._verdict(drill, "DrillBreached", "breached", Severity.PAGE),
             self._verdict(drill, "DrillInconclusive", "inconclusive", Severity.TICKET),
         ]
-        return [*found, self._overdue(drill)] if drill.schedule else found
+        return [*found, self._overdue(drill), self._never_run(drill)] if drill.schedule else found
 
     def _overdue(self, drill: spec.Drill) -> Made:
         last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
         age = promql.timestamp_now() - promql.max_by(last, "drill", "store")
-        series = _series(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
-        wait = max(self._wait, OVERDUE_WAIT)
         return self._alert(
-            "DrillOverdue", (age > drill.max_age).or_(promql.absent(last)), wait, Severity.TICKET,
+            "DrillOverdue", age > drill.result_age, max(self._wait, OVERDUE_WAIT), Severity.TICKET,
             f"Drill {drill.name} of {drill.store} is overdue",
-            f"It has no result within {format_duration(drill.max_age)}; a promise that is not tried is a hope.",
-            {series: f"{-drill.max_age - 1:g}x60"}, {series: "0+15x60"}, drill=drill.name, store=drill.store,
+            f"It has no result within {format_duration(drill.result_age)}; a promise that is not tried is a hope.",
+            {str(last): f"{-drill.result_age - 1:g}x60"}, {str(last): "0+15x60"}, drill=drill.name, store=drill.store,
+        )  # fmt: skip
+
+    def _never_run(self, drill: spec.Drill) -> Made:
+        last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
+        promised = str(promql.select(metrics.DR_OBJECTIVE, kind="rto"))
+        return self._alert(
+            "DrillNeverRun", promql.absent(last), NEVER_WAIT, Severity.TICKET,
+            f"Drill {drill.name} of {drill.store} has never had a result",
+            "Nobody knows whether this is recovered in time.",
+            {promised: "1x400"}, {str(last): "0x400"}, interval=NEVER_WAIT / 360, drill=drill.name, store=drill.store,
         )  # fmt: skip
 
     def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: Severity) -> Made:
@@ -163,13 +173,14 @@ class _Maker:
 
     def _alert(
         self, name: str, expr: Expr, wait: float, severity: Severity, summary: str, description: str,
-        fires: dict[str, str], silent: dict[str, str], **labels: str,
+        fires: dict[str, str], silent: dict[str, str], interval: float = 15.0, **labels: str,
     ) -> Made:  # fmt: skip
         from alerts import ruleset  # here: it lists this module among its parts
 
         return ruleset.alert(
             self._platform, name, expr, wait, self._recovery.owner, severity, summary, description,
-            page=grafana.Page.RESILIENCE, proof=Proof(fires=fires, silent=silent, within=wait + 60.0), **labels,
+            page=grafana.Page.RESILIENCE,
+            proof=Proof(fires=fires, silent=silent, within=wait + 4 * interval, interval=interval), **labels,
         )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def _store(
             problems.append(f"drill {drill.name} was breached: {'; '.join(runs[-1]['reasons'])}")
         elif runs[-1]["verdict"] == "INCONCLUSIVE":
             unknown.append(f"drill {drill.name} was inconclusive: {'; '.join(runs[-1]['reasons'])}")
-        if (age := now - posture.seconds_of(runs[-1]["at"])) > drill.max_age:
+        if (age := now - posture.seconds_of(runs[-1]["at"])) > drill.result_age:
             problems.append(f"drill {drill.name} is overdue: last run {format_duration(round(age))} ago")
     lag = _most(samples, metrics.DR_REPLICATION_LAG, store.name, primary_only=True)
     if lag is not None and lag > recovery.warn_after(store):

@@ -26,6 +26,8 @@ SUPERUSER = "midwatch"
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
+LAST_LINES = 5
+"""Why a server did not start, such as a port that is taken, stands that far before the last line of its log."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -159,7 +161,7 @@ class Instance:
     def last_words(self) -> str:
         """The last lines of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return " / ".join(lines[-3:]) or "it said nothing"
+        return " / ".join(lines[-LAST_LINES:]) or "it said nothing"
 
     def postmaster(self) -> int | None:
         """Process number of the running server, by its lock file and the kernel's word that it is this server."""

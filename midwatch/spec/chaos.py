@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from midwatch.spec import cron
 from midwatch.spec.base import Name, Strict
+from midwatch.spec.cron import Cron
 from midwatch.spec.values import Duration, Ratio, Size
 
 
@@ -154,7 +154,7 @@ class Experiment(Strict):
     for_: Duration | None = Field(default=None, alias="for")
     recover_within: Duration = 120.0
     expect: Expect | None = None
-    schedule: str | None = None
+    schedule: Cron | None = None
     tolerated_errors: Ratio | None = None
     replicas: Annotated[int, Field(ge=1)] | None = None
     delay: Duration | None = None
@@ -178,13 +178,6 @@ class Experiment(Strict):
                 known = ", ".join(sorted(name for name, ones in SETTINGS.items() if self.kind in ones)) or "none"
                 raise ValueError(f"{self.kind.value} has no setting {setting}; its own settings: {known}")
         return self
-
-    @field_validator("schedule")
-    @classmethod
-    def _is_schedule(cls, text: str | None) -> str | None:
-        if text is not None:
-            cron.parse(text).longest_gap()
-        return text
 
 
 class Workload(Strict):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 _NAMES = {
     "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
@@ -13,6 +16,10 @@ _NAMES = {
 _RANGES = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}
 _DAYS = 5 * 366
 """Five years: whatever comes at all, such as a leap day, comes twice."""
+
+
+LATE_SHARE = 1.25
+"""Of the longest time between two runs: after it the next one is overdue, and not only slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +103,12 @@ def _number(name: str, text: str) -> int:
     if not text.isdigit() or not lowest <= int(text) <= highest:
         raise ValueError(f"{text!r} is no {name} of a schedule")
     return int(text)
+
+
+def _checked(text: str) -> str:
+    parse(text).longest_gap()
+    return text
+
+
+Cron = Annotated[str, AfterValidator(_checked)]
+"""A schedule of the platform file, which comes round at least twice in four years."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from midwatch.spec import cron
 from midwatch.spec.base import Finding, Name, Strict
 from midwatch.spec.chaos import Kubernetes
+from midwatch.spec.cron import LATE_SHARE, Cron
 from midwatch.spec.values import Duration, format_duration
 
 if TYPE_CHECKING:
@@ -168,6 +170,9 @@ FAULTS: dict[str, set[Fault]] = {
 }
 """Faults by kind of store."""
 
+UNSCHEDULED_AGE = 90 * 86400.0
+"""Seconds: a drill that somebody runs by hand is expected every quarter."""
+
 
 class Drill(Strict):
     """One drill. `warmup` is how long writes flow before the fault, `limit` how long a recovery is waited for."""
@@ -175,12 +180,21 @@ class Drill(Strict):
     name: Name
     store: Name
     fault: Fault = Field(strict=False)
-    schedule: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None = None
+    schedule: Cron | None = None
     spread: Duration = 3600.0
-    max_age: Duration = 691200.0
+    max_age: Duration | None = None
     writes_per_second: Annotated[float, Field(ge=10)] = 200.0
     warmup: Duration = 3.0
     limit: Duration | None = None
+
+    @property
+    def result_age(self) -> float:
+        """Seconds within which there has to be a result: `max_age`, else what the schedule lets expect."""
+        if self.max_age is not None:
+            return self.max_age
+        if self.schedule is None:
+            return UNSCHEDULED_AGE
+        return LATE_SHARE * cron.parse(self.schedule).longest_gap() + self.spread
 
 
 class Guard(Strict):

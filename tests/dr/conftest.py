@@ -84,6 +84,10 @@ def recovery_section(**changes: Any) -> dict[str, Any]:
             {"name": "corrupted-backup", "store": "archive", "fault": "corrupt_backup", "warmup": "1s"},
             {"name": "bad-delete", "store": "sync", "fault": "bad_delete", "warmup": "1s"},
             {"name": "silent-standby", "store": "store", "fault": "stop_replication", "warmup": "1s"},
+            {"name": "restore-latest", "store": "archive", "fault": "lose_store", "warmup": "1s"},
+            {"name": "lose-region", "store": "store", "fault": "lose_region", "warmup": "1s"},
+            {"name": "split-brain", "store": "store", "fault": "split_brain", "warmup": "1s"},
+            {"name": "failback", "store": "store", "fault": "failback", "warmup": "1s"},
         ],
     }
     return section | changes

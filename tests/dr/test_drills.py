@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,15 @@ LONG = {
     "bad-delete": (),
     "silent-standby": (),
     "no-recoverer": ("--limit", "2s"),
+    "lose-sync": (),
+    "restore-latest": ("--seed", "4"),
+    "lose-region": (),
+    "split-brain": (),
+    "failback": (),
 }
-"""Drills that are run whole, side by side: each waits most of its time."""
+KEY = "8f" * 32
+SIDE_BY_SIDE = 3
+"""Drills that are run at a time: each waits most of its time, and with more of them the observers would stand still."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +52,25 @@ class Done:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Done]]:
-    """Starts the long drills; what is asked for is waited for."""
+    """Starts the long drills, a few at a time; what is asked for is waited for."""
     need_postgresql()
-    running: dict[str, tuple[subprocess.Popen[str], Path]] = {}
-    for name, options in LONG.items():
-        folder = tmp_path_factory.mktemp(name)
-        changes = {"guard": {"failures": 100000}} if name == "no-recoverer" else {}
-        file = platform_file(folder, **changes)
-        command = [*DR, "run", "lose-primary" if name == "no-recoverer" else name, "-f", str(file), "--json"]
-        command += [str(folder / option) if option.endswith(".html") else option for option in options]
-        with (folder / "errors").open("w") as errors:
-            running[name] = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=errors), file
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        running = {name: pool.submit(run_long, name, tmp_path_factory.mktemp(name)) for name in LONG}
+        yield lambda name: running[name].result()
+        for future in running.values():
+            future.cancel()
 
-    def finish(name: str) -> Done:
-        process, file = running[name]
-        text, _ = process.communicate(timeout=110)
-        errors = (file.parent / "errors").read_text()
-        return Done(process.returncode, json.loads(text) if text else {}, errors, file)
 
-    yield finish
-    for process, _ in running.values():
-        if process.poll() is None:
-            process.terminate()
-        process.communicate()
+def run_long(name: str, folder: Path) -> Done:
+    changes: dict[str, Any] = {"guard": {"failures": 100000}} if name == "no-recoverer" else {}
+    if name == "lose-sync":
+        (folder / "evidence.key").write_text(KEY)
+        changes = {"evidence": {"folder": "evidence", "key_file": "evidence.key"}}
+    file = platform_file(folder, **changes)
+    command = [*DR, "run", "lose-primary" if name == "no-recoverer" else name, "-f", str(file), "--json"]
+    command += [str(folder / option) if option.endswith(".html") else option for option in LONG[name]]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=110, check=False)
+    return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr, file)
 
 
 def drill(name: str, file: Path) -> Done:
@@ -138,6 +142,38 @@ def test_a_standby_that_stopped_silently_is_noticed_in_time(finished) -> None:
     assert document["rto_seconds"] is None
 
 
+@pytest.mark.parametrize("name", ["lose-sync", "failback"])
+def test_where_every_write_is_on_both_servers_none_is_lost(finished, name: str) -> None:
+    done = finished(name)
+    code, document, errors = done.code, done.document, done.errors
+    assert code == 0, (document.get("reasons"), errors)
+    assert document["writes"]["lost"] == 0
+    assert document["rpo_seconds"] == 0.0
+    assert all(check["holds"] for check in document["checks"])
+
+
+def test_a_store_whose_disk_is_lost_comes_back_from_backup_and_archive(finished) -> None:
+    done = finished("restore-latest")
+    code, document, errors = done.code, done.document, done.errors
+    assert code == 0, (document.get("reasons"), errors)
+    counts = document["writes"]
+    assert counts["acknowledged"] == counts["kept"] + counts["lost"]
+    assert document["rpo_seconds"] < 10.0  # the archive's interval is a second
+    events = ledger.read(Path(document["evidence"]["folder"]) / "guard.ledger")
+    assert any("backup base-0001 and WAL" in event.get("from_", "") for event in events)
+
+
+@pytest.mark.parametrize("name", ["lose-region", "split-brain"])
+def test_the_other_region_takes_over_and_the_old_primary_acknowledges_nothing_more(finished, name: str) -> None:
+    done = finished(name)
+    code, document, errors = done.code, done.document, done.errors
+    assert code == 0, (document.get("reasons"), errors)
+    assert {check["name"]: check["holds"] for check in document["checks"]}["the old primary cannot acknowledge"]
+    events = ledger.read(Path(document["evidence"]["folder"]) / "guard.ledger")
+    kinds = [event["k"] for event in events if event["k"] in ("decided", "fenced", "recovered", "rerouted")]
+    assert kinds == ["decided", "fenced", "recovered", "rerouted"]
+
+
 def test_without_a_recoverer_that_acts_nothing_is_met(finished) -> None:
     done = finished("no-recoverer")
     code, document, errors = done.code, done.document, done.errors
@@ -172,7 +208,7 @@ def test_what_cannot_begin_says_so_in_a_line_and_hurts_nothing(write_platform: W
     done = drill("no-such-drill", file)
     code, errors = done.code, done.errors
     assert (code, errors.count("\n")) == (2, 1)
-    assert "known: bad-delete, corrupted-backup, lose-primary" in errors
+    assert "known: bad-delete, corrupted-backup, failback, lose-primary" in errors
     file = write_platform(evidence={"folder": "evidence", "key_file": "nothing.key"})
     done = drill("lose-primary", file)
     code, errors = done.code, done.errors
@@ -189,6 +225,23 @@ def test_what_cannot_begin_says_so_in_a_line_and_hurts_nothing(write_platform: W
     assert "does not allow drills: is it production?" in errors
 
 
+def test_evidence_that_is_signed_is_good_with_its_key_only(finished) -> None:
+    file = finished("lose-sync").file
+    code, found = report(file)
+    assert (code, found["evidence"]["problems"]) == (0, [])
+    assert found["evidence"]["signed"]
+    (file.parent / "evidence.key").write_text("00" * 32)
+    code, found = report(file)
+    assert code == 1
+    assert any("or the key is another" in str(problem) for problem in found["evidence"]["problems"])
+    (file.parent / "evidence.key").write_text(KEY)
+
+
+def report(file: Path) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run([*DR, "report", "-f", str(file), "--json"], capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
 def test_evidence_that_was_changed_is_found(write_platform: Write) -> None:
     file = write_platform()
     book = records.Book.of(load.load_platform(file), file)
@@ -200,8 +253,8 @@ def test_evidence_that_was_changed_is_found(write_platform: Write) -> None:
     assert book.results()[-1]["bound"]["met_in_a_row"] == 3
     text = book.log.path.read_text()
     book.log.path.write_text(text.replace('"run":"1"', '"run":"9"'))
-    done = subprocess.run([*DR, "report", "-f", str(file), "--json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["evidence"]["problems"]
+    code, found = report(file)
+    assert code == 1
+    assert found["evidence"]["problems"]
     book.log.path.write_text("".join(text.splitlines(keepends=True)[:2]))  # the end is cut off
     assert any("cut off" in str(problem) for problem in book.verified().problems)

@@ -316,7 +316,7 @@ def test_every_recovery_alert_fires_when_it_should_and_has_a_runbook(tmp_path: P
             labels = one.rule["labels"]
             tests.append(
                 {
-                    "interval": "15s",
+                    "interval": f"{one.proof.interval:g}s",
                     "input_series": [{"series": name, "values": values} for name, values in series.items()],
                     "promql_expr_test": [],
                     "alert_rule_test": [
@@ -347,6 +347,20 @@ def problems(write_platform: Any, **changes: Any) -> list[str]:
     return [str(problem) for problem in raised.value.problems]
 
 
+@pytest.mark.parametrize(
+    ("changes", "days"),
+    [
+        ({"schedule": "0 4 * * 1"}, 1.25 * 7),
+        ({"schedule": "0 4 1 * *"}, 1.25 * 31),
+        ({"schedule": "0 4 1 * *", "max_age": "40d"}, 40.0),
+        ({}, 90.0),
+    ],
+)
+def test_a_drill_is_overdue_by_its_schedule(changes: dict[str, str], days: float) -> None:
+    drill = spec.Drill.model_validate({"name": "d", "store": "s", "fault": "kill_primary", "spread": "0s"} | changes)
+    assert drill.result_age == days * 86400
+
+
 def test_an_archive_interval_that_cannot_keep_the_rpo_is_refused_with_the_arithmetic(write_platform) -> None:
     slow = {"name": "archive", "local_postgresql": {"standby": False, "archive_interval": "5m"}}
     (text,) = problems(write_platform, stores=[slow], drills=[])
@@ -362,6 +376,8 @@ def test_an_archive_interval_that_cannot_keep_the_rpo_is_refused_with_the_arithm
         ({"store": "archive", "fault": "kill_primary"}, "kill_primary needs a standby, and archive has none"),
         ({"store": "store", "fault": "lose_store"}, "would promote its standby"),
         ({"store": "store", "fault": "kill_primary", "schedule": "0 4 1 * 1"}, "give one of them"),
+        ({"store": "store", "fault": "kill_primary", "schedule": "99 4 * * 1"}, "minute"),
+        ({"store": "store", "fault": "kill_primary", "schedule": "0 4 30 2 *"}, "it never is time"),
     ],
 )
 def test_a_drill_that_cannot_be_is_said_with_its_line(write_platform, drill: dict[str, str], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import time
 from pathlib import Path
@@ -114,6 +115,17 @@ def test_a_folder_closed_to_the_servers_user_is_named(tmp_path: Path) -> None:
     closed.mkdir(mode=0o700)
     with pytest.raises(PostgresError, match=r"is closed to the user .*, who runs PostgreSQL because root may not"):
         cluster.create(closed / "store", cluster.Settings(store="s"))
+
+
+def test_a_port_that_somebody_took_meanwhile_is_said_in_the_servers_words(open_folder: Path) -> None:
+    need_postgresql()
+    store = cluster.create(open_folder / "store", cluster.Settings(store="s", standby=False))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", store.ports["a"]))
+        taken.listen()
+        with pytest.raises(PostgresError, match="Address already in use"):
+            cluster.start(store)
+    assert not store.server("a").is_alive()
 
 
 def test_a_version_that_is_not_installed_is_said_with_what_to_do() -> None:
