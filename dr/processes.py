@@ -54,8 +54,9 @@ def folder(keep: bool) -> Iterator[Path]:
     sweep()
     path = Path(tempfile.mkdtemp(prefix=PREFIX))
     path.chmod(0o755)
-    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(path / ".locking", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    (path / ".locking").rename(path / ".lock")  # locked before a sweep of another drill can find it
     try:
         yield path
     finally:

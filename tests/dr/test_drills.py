@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -81,15 +82,15 @@ def drill(name: str, file: Path) -> Done:
     return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr, file)
 
 
-def left_behind() -> list[str]:
-    """Servers and helpers of drills that still run, by their command lines."""
+def left_behind(folder: Path) -> list[str]:
+    """Servers and helpers of a drill in that folder that still run, by their command lines."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if "midwatch-dr-" in command and "pytest" not in command:
+        if str(folder) in command:
             found.append(command)
     return found
 
@@ -184,20 +185,19 @@ def test_without_a_recoverer_that_acts_nothing_is_met(finished) -> None:
 
 @pytest.mark.parametrize("moment", [0.2, 2.5, 5.0], ids=["setting up", "writing", "during the fault"])
 def test_a_drill_that_is_killed_leaves_no_process_and_a_ledger_that_can_be_read(
-    write_platform: Write, moment: float, tmp_path: Path
+    write_platform: Write, moment: float, tmp_path: Path, open_folder: Path
 ) -> None:
     need_postgresql()
     file = write_platform()
-    process = subprocess.Popen([*DR, "run", "lose-primary", "-f", str(file)], stderr=subprocess.DEVNULL)
+    command = [*DR, "run", "lose-primary", "-f", str(file)]
+    environment = os.environ | {"TMPDIR": str(open_folder)}  # its folder is told from those of the drills beside it
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     time.sleep(moment)
-    before = set(Path("/tmp").glob("midwatch-dr-*"))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    mine = [path for path in before if (path / "store").exists() or (path / "run").exists()]
-    wait_until(lambda: not any(str(path) in line for path in mine for line in left_behind()), 30)
-    for path in mine:
-        if (path / "run" / "observer.ledger").exists():
-            ledger.read(path / "run" / "observer.ledger")
+    wait_until(lambda: not left_behind(open_folder), 30)
+    for facts in open_folder.glob("midwatch-dr-*/run/observer.ledger"):
+        ledger.read(facts)
     log = tmp_path / "evidence" / "evidence.jsonl"
     if log.exists():
         assert evidence.verify(log).problems == ()
