@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from benchmarks.figure import Figure
-from dr import endpoint, ledger, observer, processes, targets, verdict
+from dr import endpoint, judge, ledger, observer, processes, targets, times, verdict
 from dr.postgres import backup, cluster, session
 from dr.postgres.instance import Instance
 
@@ -123,7 +123,7 @@ class Bench:
         events = [event for event in ledger.read(self.events) if event["t"] > since] if guarded else []
         injection = verdict.Injection(begun=f0, effective=f1, old=old if guarded else "", fails_over=guarded)
         checks = [verdict.Check(name="none here", holds=True)]
-        return verdict.judge(
+        return judge.judge(
             verdict.Evidence(run=run, facts=ledger.read(facts), injection=injection, events=events, rows=rows,
                              checks=checks, needs_guard=guarded), OBJECTIVES,
         )  # fmt: skip
@@ -166,7 +166,7 @@ def _acks(tail: ledger.Tail) -> list[dict[str, Any]]:
 def _wait_for_recovery(facts: Path, since: int, old: int) -> None:
     """Until enough was acknowledged by another server to call it a sustained recovery."""
     tail = ledger.Tail(facts)
-    enough = verdict.SUSTAINED_WRITES + 20
+    enough = times.SUSTAINED_WRITES + 20
     _until(lambda: sum(ack["t0"] > since and int(ack["s"]) != old for ack in _acks(tail)) > enough)
 
 

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dr import experiment, ledger, observer, operators, processes, records, scene, scenes, targets, verdict
+from dr import experiment, judge, ledger, observer, operators, processes, records, scene, scenes, targets, verdict
 from dr.postgres.session import SqlError
 from midwatch.errors import Exit, MidwatchError
 from midwatch.spec import dr as spec
@@ -167,7 +167,7 @@ class _Drill:
             "dr.observer", [str(self._home / "observer.json")], self._home / "observer.log"
         )
         stack.callback(processes.stop, watcher)
-        self._wait_for(lambda: _acknowledged(facts) >= verdict.MIN_WRITES, watcher, "the observer")
+        self._wait_for(lambda: _acknowledged(facts) >= judge.MIN_WRITES, watcher, "the observer")
         self._say(f"{warmup:.1f} s of writes before the fault")
         time.sleep(warmup)
         injury = stage.injury()
@@ -256,8 +256,8 @@ class _Drill:
             checks=[*stage.checks(), *unread], needs_guard=needs_guard, has_model=scenes.model(stage) is not None,
         )  # fmt: skip
         if injury.warning:
-            return verdict.judge_warning(found, experiment.warned_at(self._home), self._objectives)
-        return verdict.judge(found, self._objectives)
+            return judge.judge_warning(found, experiment.warned_at(self._home), self._objectives)
+        return judge.judge(found, self._objectives)
 
     def _digest(self) -> str:
         """Digest of the configuration: the platform file, whole, as it is checked and with its defaults."""

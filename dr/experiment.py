@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos import evidence, faults
-from dr import ledger, verdict
+from dr import judge, ledger, times, verdict
 from midwatch import files
 
 POLL_SECONDS = 0.05
@@ -102,8 +102,8 @@ def acknowledging(folder: str) -> bool:
     is_before = not (Path(folder) / "injection.json").exists()
     deadline = time.monotonic() + (plan.steady_seconds if is_before else AFTERWARDS_SECONDS)
     while time.monotonic() < deadline:
-        attempts = [fact for fact in tail.read() if fact["k"] == "w"][-verdict.MIN_WRITES :]
-        if len(attempts) == verdict.MIN_WRITES and all(fact["r"] == "ok" for fact in attempts):
+        attempts = [fact for fact in tail.read() if fact["k"] == "w"][-judge.MIN_WRITES :]
+        if len(attempts) == judge.MIN_WRITES and all(fact["r"] == "ok" for fact in attempts):
             return True
         time.sleep(POLL_SECONDS)
     return False
@@ -135,7 +135,7 @@ def recovered(folder: str) -> bool:
     deadline = time.monotonic() + objectives.limit
     while time.monotonic() < deadline:
         injection = injection_of(home)
-        if verdict.recovery_of(observer.read(), injection, guard.read(), objectives) is not None:
+        if times.recovery_of(observer.read(), injection, guard.read(), objectives) is not None:
             return True
         time.sleep(POLL_SECONDS)
     return False

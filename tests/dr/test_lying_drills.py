@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dr import targets, verdict
+from dr import judge, targets, verdict
 from dr.targets import Row
 from dr.verdict import Check, Verdict
 
@@ -40,7 +40,7 @@ class Story:
             run="r", facts=self.facts, injection=self.injection, events=self.events, rows=self.rows,
             checks=self.checks, has_model=self.has_model,
         )  # fmt: skip
-        return verdict.judge(evidence, objectives)
+        return judge.judge(evidence, objectives)
 
 
 def story(seed: int = 7, *, before: float = 5.0, lost: float = 0.0, outage: float = 0.5, rate: float = 100.0) -> Story:
@@ -454,7 +454,7 @@ def warned(told: Story, seconds: float | None, **changes: Any) -> verdict.Result
     evidence = verdict.Evidence(
         run="r", facts=told.facts, injection=injection, rows=told.rows, checks=told.checks, needs_guard=False
     )
-    return verdict.judge_warning(evidence, None if seconds is None else begun + int(seconds * SECOND), OBJECTIVES)
+    return judge.judge_warning(evidence, None if seconds is None else begun + int(seconds * SECOND), OBJECTIVES)
 
 
 def test_a_warning_in_time_is_met_and_one_that_is_late_or_never_comes_is_not() -> None:
