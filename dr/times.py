@@ -68,7 +68,7 @@ def recovery_of(
 def rto(
     evidence: Evidence, f0: int | None, recovered: int | None, objectives: Objectives, found: Findings
 ) -> tuple[float | None, bool]:
-    """Seconds until the recovery, and whether it took longer than that because it was not seen; None without a fault."""
+    """Seconds until the recovery, and whether it took longer than that, since it was not seen; None without a fault."""
     if f0 is None:
         return None, False
     if recovered is not None:

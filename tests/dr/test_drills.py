@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from chaos import evidence
-from dr import ledger, records
+from dr import ledger, processes, records
 from dr.verdict import Verdict
 from midwatch.spec import load
 from tests.dr.conftest import need_postgresql, platform_file, wait_until
@@ -185,7 +186,7 @@ def test_without_a_recoverer_that_acts_nothing_is_met(finished) -> None:
 
 @pytest.mark.parametrize("moment", [0.2, 2.5, 5.0], ids=["setting up", "writing", "during the fault"])
 def test_a_drill_that_is_killed_leaves_no_process_and_a_ledger_that_can_be_read(
-    write_platform: Write, moment: float, tmp_path: Path, open_folder: Path
+    write_platform: Write, moment: float, tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_postgresql()
     file = write_platform()
@@ -201,6 +202,9 @@ def test_a_drill_that_is_killed_leaves_no_process_and_a_ledger_that_can_be_read(
     log = tmp_path / "evidence" / "evidence.jsonl"
     if log.exists():
         assert evidence.verify(log).problems == ()
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+    with processes.folder(keep=False):  # the next run
+        assert len(list(open_folder.glob("midwatch-dr-*"))) == 1
 
 
 def test_what_cannot_begin_says_so_in_a_line_and_hurts_nothing(write_platform: Write, tmp_path: Path) -> None:
