@@ -166,6 +166,24 @@ def small_document() -> dict[str, Any]:
     return document
 
 
+RUNNING: list[subprocess.Popen[bytes]] = []
+"""The plane of these tests."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the plane after the last test of this folder: the tests of others need the cores."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        stop()
+
+
+def stop() -> None:
+    while RUNNING:
+        process = RUNNING.pop()
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
 @pytest.fixture(scope="session")
 def plane_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPlane]:
     for program in ("prometheus", "prometheus-alertmanager"):
@@ -175,6 +193,7 @@ def plane_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sma
     command = [sys.executable, "-m", "midwatch.cli", "up", "-f", str(plane.file), "--state", str(plane.state)]
     with (plane.folder / "up.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
+    RUNNING.append(process)
     try:
         inventory = plane.state / "plane.json"
         assert processes.wait_until(
@@ -183,8 +202,7 @@ def plane_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sma
         assert process.poll() is None, (plane.folder / "up.log").read_text()
         yield plane
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        stop()
 
 
 @pytest.fixture
