@@ -82,7 +82,8 @@ class Plane:
         self.regions = Regions(platform, file, state, self._ports)
         self._ports |= {name: free_port() for name in self.regions.exporters if name not in self._ports}
         self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
-        self.urls = {name: f"http://{self._way(name)}" for name in self._ports if name != EVENTS_B}  # as clients know them
+        clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
+        self.urls = {name: f"http://{address}" for name, address in clients.items()}
         self._stopped = threading.Event()
         self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
