@@ -36,6 +36,7 @@ def document() -> dict[str, Any]:
         ],
         "traffic": {"name": "t", "command": ["{python}", str(HERE / "steady_traffic.py"), "{exporter}", str(RATE)]},
     }
+    made["chaos"] = {}  # so that events pass a link, too, which has to lead where the failover does
     made["disaster_recovery"] = {
         "owner": "ml",
         "evidence": {"folder": "evidence"},
