@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ PAUSE = 0.2
 """Seconds between two looks at the journal."""
 
 SAVE_EVERY = 1.0
+
+OLD_WINDOWS = 3
+"""A verdict older than so many windows is none, as ModelInputDrift has it: an exporter whose clients have gone to that
+of another region must not go on saying what its last window said."""
+
+_VERDICT = (
+    metrics.DRIFT_DETECTED, metrics.DRIFT_VOTES, metrics.DRIFT_VOTE, metrics.DRIFT_STATISTIC, metrics.DRIFT_P_VALUE,
+    metrics.DRIFT_EFFECT,
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -84,8 +94,8 @@ class Judge:
         return self._streams[key]
 
     def close(self, now: float) -> bool:
-        """Judge the windows that have ended; whether there was one."""
-        ended = False
+        """Judge the windows that have ended, and forget old verdicts; whether there was either."""
+        ended = self._forget(now)
         for (model, version), stream in self._streams.items():
             for window in stream.close(now):
                 with telemetry.span("judge drift window", model=model, version=version, samples=window.samples):
@@ -117,7 +127,7 @@ class Judge:
         self._set(metrics.DRIFT_WINDOW_END, where, window.end)
         self._set(metrics.DRIFT_QUORUM, {"model": model}, said.needed)
         if said.verdict is verdict.Verdict.INCONCLUSIVE:
-            self._unset(where)  # the votes of an earlier window say nothing of this one
+            self._unset(where, _VERDICT)  # the votes of an earlier window say nothing of this one
             return
         self._set(metrics.DRIFT_VOTES, where, said.votes)
         self._set(metrics.DRIFT_DETECTED, where, said.verdict is verdict.Verdict.DRIFT)
@@ -131,21 +141,24 @@ class Judge:
     def _set(self, metric: metrics.Metric, labels: dict[str, str], value: float) -> None:
         self._gauges[metric.name, tuple(labels.items())] = float(value)
 
-    def _unset(self, where: dict[str, str]) -> None:
-        names = {
-            metric.name
-            for metric in (
-                metrics.DRIFT_DETECTED,
-                metrics.DRIFT_VOTES,
-                metrics.DRIFT_VOTE,
-                metrics.DRIFT_STATISTIC,
-                metrics.DRIFT_P_VALUE,
-                metrics.DRIFT_EFFECT,
-            )
-        }
-        for name, labels in list(self._gauges):
-            if name in names and set(where.items()) <= set(labels):
-                del self._gauges[name, labels]
+    def _unset(self, where: dict[str, str], gone: Sequence[metrics.Metric]) -> bool:
+        names = {metric.name for metric in gone}
+        found = [key for key in self._gauges if key[0] in names and set(where.items()) <= set(key[1])]
+        for key in found:
+            del self._gauges[key]
+        return bool(found)
+
+    def _forget(self, now: float) -> bool:
+        """Take back what old windows said; when they ended stays, for who asks why there is no newer one."""
+        old = [
+            dict(labels)
+            for (name, labels), end in self._gauges.items()
+            if name == metrics.DRIFT_WINDOW_END.name and self._is_old(dict(labels)["model"], now - end)
+        ]
+        return sum(self._unset(where, (*_VERDICT, metrics.DRIFT_WINDOW_SAMPLES)) for where in old) > 0
+
+    def _is_old(self, model: str, age: float) -> bool:
+        return model in self._models and age > OLD_WINDOWS * self._models[model].window
 
     def saved(self) -> Saved:
         """Everything to keep."""

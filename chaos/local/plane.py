@@ -19,7 +19,8 @@ from midwatch.spec import load
 from midwatch.spec import model as spec
 from midwatch.spec.chaos import Chaos, Kind
 
-PLANE_PARTS = ("alertmanager", "exporter", "prometheus")
+PLANE_PARTS = ("alertmanager", "exporter", "exporter-b", "prometheus")
+"""Parts that the plane itself consists of; only one with two regions has the last exporter."""
 EVENTS_LINK = "events--exporter"
 MEMORY_SHARE = 0.5
 """Of the memory that is free, at most so much is taken: the machine itself must stay usable."""
@@ -128,10 +129,25 @@ class Plane:
         return sorted(names, key=lambda name: (name != wanted, names.index(name)))
 
     def _lost(self, part: str) -> Prepared:
-        return Prepared(faults=[self._kill(part)], hit=(part,), candidates=PLANE_PARTS)
+        return Prepared(faults=[self._kill(part)], hit=(part,), candidates=self._plane_parts())
+
+    def _plane_parts(self) -> tuple[str, ...]:
+        return tuple(part for part in PLANE_PARTS if part in self.parts)
+
+    def _exporter(self) -> str:
+        """Part that events go to now; TargetError where there are two and nobody can say which."""
+        regions = self._document.get("regions") or {}
+        exporters = regions.get("exporters")
+        if not exporters:
+            return "exporter"
+        route = Path(regions["folder"]) / "route.json"
+        try:
+            return str(exporters[json.loads(route.read_text())["region"]])
+        except (OSError, ValueError, KeyError) as error:
+            raise TargetError(f"{route} does not say to which exporter events go: {error}") from error
 
     def _lose_exporter(self, _settings: dict[str, Any]) -> Prepared:
-        return self._lost("exporter")
+        return self._lost(self._exporter())
 
     def _lose_prometheus(self, _settings: dict[str, Any]) -> Prepared:
         return self._lost("prometheus")
@@ -181,17 +197,18 @@ class Plane:
         return Prepared(faults=[fault], hit=(EVENTS_LINK,), candidates=links)
 
     def _fill_disk(self, _settings: dict[str, Any]) -> Prepared:
-        identity = self._alive("exporter")
+        exporter = self._exporter()
+        identity = self._alive(exporter)
         before, hard = resource.prlimit(identity.pid, resource.RLIMIT_FSIZE)
         fault = FilesLimited(
-            target="exporter",
+            target=exporter,
             pid=identity.pid,
             started=identity.started,
             before=before,
             hard=hard,
-            ready=f"{self.url('exporter')}/readyz",
+            ready=f"{self.url(exporter)}/readyz",
         )
-        return Prepared(faults=[fault], hit=("exporter",), candidates=PLANE_PARTS)
+        return Prepared(faults=[fault], hit=(exporter,), candidates=self._plane_parts())
 
     def _exhaust_cpu(self, settings: dict[str, Any]) -> Prepared:
         cores = os.cpu_count() or 1

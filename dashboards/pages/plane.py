@@ -221,7 +221,10 @@ def _exporter(house: House) -> list[Row]:
                         expr=promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING), "model"),
                         legend="labels {{model}}",
                     ),
-                    Query(expr=promql.select(metrics.EXPORTER_HALVES_WAITING), legend="halves of the inference log"),
+                    Query(
+                        expr=promql.sum_by(promql.select(metrics.EXPORTER_HALVES_WAITING)),
+                        legend="halves of the inference log",
+                    ),
                 ),
                 house.lines(
                     "How long has the oldest waited?",

@@ -1,6 +1,7 @@
 """Losing a region of the plane that `midwatch up` runs: its store, its models and its exporter, all at once.
 
-The store, the recoverer and the endpoint are those of the plane; the drill brings only its observer.
+The store, the recoverer and the endpoint are those of the plane; the drill brings only its observer, and looks at the
+exporters' own counters of what they have kept.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dr import endpoint, observer, targets
+from dr import endpoint, observer, takeover, targets
 from dr.postgres import cluster, faults
 from dr.postgres.scene import LocalScene
 from dr.scene import Injury, NotReadyError
+from dr.verdict import Check
 from midwatch.spec import dr as spec
 
 
@@ -26,6 +28,7 @@ class PlaneScene(LocalScene):
         from random import Random
 
         self._plane, self._inventory = _inventory(state, store.name)
+        self._takeover: takeover.Takeover | None = None
         super().__init__(recovery, store, drill, platform_file, Path(self._inventory["folder"]), Random(0))  # noqa: S311 - nothing is drawn
         if drill.fault is not spec.Fault.LOSE_REGION:
             raise NotReadyError(f"{drill.fault} is not a drill of a running plane; run it without --state")
@@ -42,6 +45,13 @@ class PlaneScene(LocalScene):
             raise NotReadyError(
                 "clients are in region b already; ask for a switchover to a first, or start the plane anew"
             )
+        if exporters := self._inventory["exporters"]:
+            self._takeover = takeover.Takeover(
+                lost=self._url(exporters["a"]), heir=self._url(exporters["b"]), clients=exporters["clients"]
+            )
+
+    def _url(self, part: str) -> str:
+        return str(next(one["url"] for one in self._plane["parts"] if one["name"] == part))
 
     def guard(self, events: Path) -> Sequence[str] | None:  # noqa: ARG002 - the plane's own runs
         """The plane's own runs."""
@@ -61,13 +71,19 @@ class PlaneScene(LocalScene):
 
     def injury(self) -> Injury:
         """Everything of region a; the plane is told that it is down on purpose, and brings it back when it is over."""
-        names = [*self._inventory["region_a"], "exporter"]
+        names = self._inventory["region_a"]
         parts = {part["name"]: part["pid"] for part in self._plane["parts"]}
         held = [str(Path(self._plane["held"]) / name) for name in names]
         fault = faults.LoseRegion(
             target="a", folder=str(self._folder), pids=tuple(parts[name] for name in names), held=tuple(held)
         )
+        if self._takeover:
+            self._takeover.mark()
         return Injury(fault=fault, old=str(self.cluster.ports["a"]))
+
+    def checks(self) -> list[Check]:
+        """Those of the store, and that events go on in region b where it has an exporter."""
+        return [*super().checks(), *([self._takeover.check()] if self._takeover else [])]
 
     def target(self) -> dict[str, Any]:
         """The database, through the endpoint."""

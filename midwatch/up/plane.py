@@ -19,7 +19,7 @@ from midwatch.spec import model as spec
 from midwatch.up import grafana
 from midwatch.up.canaries import Canaries
 from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
-from midwatch.up.regions import Regions
+from midwatch.up.regions import EVENTS_B, Regions
 from midwatch.up.sink import Sink
 
 PREPARE_SECONDS = 600
@@ -80,8 +80,10 @@ class Plane:
         self._grafana = grafana.find()
         self._ports |= {"grafana": free_port()} if self._grafana else {}
         self.regions = Regions(platform, file, state, self._ports)
+        self._ports |= {name: free_port() for name in self.regions.exporters if name not in self._ports}
         self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
-        self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self._ports.items()}
+        clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
+        self.urls = {name: f"http://{address}" for name, address in clients.items()}
         self._stopped = threading.Event()
         self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
@@ -105,7 +107,7 @@ class Plane:
         self._write_config()
         self.regions.start_store(self.processes)
         self._start_links()
-        self._start_exporter()
+        self._start_exporters()
         self._start_alertmanager()
         self._start_prometheus()
         self._start_grafana()
@@ -200,7 +202,7 @@ class Plane:
             address = f"127.0.0.1:{self.regions.exporter_port}"
             scrapes.append(render.Scrape(job=recovery.JOB, targets=(address,)))
         plane = render.Plane(
-            exporters=(self._address("exporter"),),
+            exporters=tuple(map(self._address, self.regions.exporters)),
             alertmanager=self._address("alertmanager"),
             scrapes=[*scrapes, *render.of_itself(self._address("prometheus"), self._address("alertmanager"))],
             sink_url=self.sink.url,
@@ -211,11 +213,14 @@ class Plane:
     def _address(self, name: str) -> str:
         return f"127.0.0.1:{self._ports[name]}"
 
-    def _start_exporter(self) -> None:
+    def _start_exporters(self) -> None:
+        for part in [self._started_exporter(name) for name in self.regions.exporters]:
+            wait_until_ready(part, "/readyz", self.processes)
+
+    def _started_exporter(self, name: str) -> Part:
         command = [sys.executable, "-m", "midwatch.cli", "exporter", "serve", "-f", str(self._file.resolve())]
-        command += ["--listen", self._address("exporter"), "--state", str(self.state / "exporter")]
-        part = self.processes.start("exporter", command, folder=self.state, port=self._ports["exporter"])
-        wait_until_ready(part, "/readyz", self.processes)
+        command += ["--listen", self._address(name), "--state", str(self.state / name)]
+        return self.processes.start(name, command, folder=self.state, port=self._ports[name])
 
     def _start_alertmanager(self) -> None:
         command = [

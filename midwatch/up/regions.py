@@ -1,7 +1,7 @@
-"""Two regions on one machine: the feature store with its recoverer, and models that are served from both.
+"""Two regions on one machine: the feature store with its recoverer, models that are served from both, two exporters.
 
-The endpoint of the store's keeper stands before the model servers, too: a failover sends all clients to region b.
-Where PostgreSQL is not installed the plane runs without any of it, and says so.
+The endpoint of the store's keeper stands before the model servers and the exporters, too: a failover sends all clients
+and all events to region b. Where PostgreSQL is not installed the plane runs without any of it, and says so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ POLL_SECONDS = 0.05
 
 KEEPER, GUARD, EXPORTER = "store", "guard", "recovery"
 """Names of the parts."""
+EVENTS, EVENTS_B = "exporter", "exporter-b"
+"""Names of the parts that take events, by region."""
 
 
 class Regions:
@@ -32,7 +34,8 @@ class Regions:
         self._platform, self._file, self._state, self._ports = platform, file.resolve(), state, ports
         self.missing = ""
         self._store = self._chosen()
-        self._endpoints = {name: free_port() for name in self._replicas()} if self._store else {}
+        self._pairs = self._served_twice() if self._store else {}
+        self._endpoints = {part: free_port() for part in self._pairs}
         self.exporter_port = free_port() if platform.disaster_recovery else None
 
     def _chosen(self) -> dr.Store | None:
@@ -49,9 +52,16 @@ class Regions:
             return None
         return stores[0]
 
-    def _replicas(self) -> dict[str, str]:
-        """Server of region b, by the server of region a that it stands in for."""
-        return {one.replica_of: one.name for one in self._platform.local.servers if one.replica_of}
+    def _served_twice(self) -> dict[str, str]:
+        """Part of region b by the part of region a that it stands in for: the exporter, too, if a server has one."""
+        servers = self._platform.local.servers
+        pairs = {f"server-{one.replica_of}": f"server-{one.name}" for one in servers if one.replica_of}
+        return {**pairs, EVENTS: EVENTS_B} if pairs else {}
+
+    @property
+    def exporters(self) -> tuple[str, ...]:
+        """Parts that take events: one a region."""
+        return (EVENTS, EVENTS_B) if EVENTS in self._pairs else (EVENTS,)
 
     @property
     def folder(self) -> Path:
@@ -59,20 +69,16 @@ class Regions:
         return self._state / "store"
 
     def port_of(self, part: str) -> int | None:
-        """Port of the endpoint before a server, None where clients go straight to it."""
-        return self._endpoints.get(part.removeprefix("server-"))
+        """Port of the endpoint before a part, None where clients go straight to it."""
+        return self._endpoints.get(part)
 
     def start_store(self, processes: Processes) -> None:
         """Start the store; it becomes ready while other parts start."""
         if self._store is None:
             return
-        replicas = self._replicas()
         listeners = [
-            {
-                "port": port,
-                "targets": {"a": self._ports[f"server-{name}"], "b": self._ports[f"server-{replicas[name]}"]},
-            }
-            for name, port in self._endpoints.items()
+            {"port": port, "targets": {"a": self._ports[part], "b": self._ports[self._pairs[part]]}}
+            for part, port in self._endpoints.items()
         ]
         words = [str(self.folder), str(self._file), self._store.name, json.dumps(listeners)]
         processes.start(KEEPER, [sys.executable, "-m", "dr.keeper", *words], folder=self._state)
@@ -107,11 +113,21 @@ class Regions:
         """What a drill needs to know, None without regions."""
         if self._store is None:
             return None
-        replicas = self._replicas()
         return {
             "store": self._store.name,
             "folder": str(self.folder),
             "events": str(self.events),
-            "region_a": [f"server-{name}" for name in replicas],
-            "models": {name: f"http://127.0.0.1:{port}" for name, port in self._endpoints.items()},
+            "region_a": [*(part for part in self._pairs if part != EVENTS), EVENTS],
+            "models": {part.removeprefix("server-"): self._url(part) for part in self._endpoints if part != EVENTS},
+            "exporters": self._inventory_of_exporters(),
         }
+
+    def _inventory_of_exporters(self) -> dict[str, str] | None:
+        """Part that takes the events of each region, and where clients find the one of now; None where there is one."""
+        if EVENTS not in self._pairs:
+            return None
+        return {"a": EVENTS, "b": EVENTS_B, "clients": self._url(EVENTS)}
+
+    def _url(self, part: str) -> str:
+        """Where clients find a part that is served from both regions."""
+        return f"http://127.0.0.1:{self._endpoints[part]}"

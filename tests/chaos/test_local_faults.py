@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from chaos import evidence, faults, processes, runs
 from chaos.local import plane as planes
@@ -103,6 +105,44 @@ def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
     target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=guard)})
     with pytest.raises(TargetError, match="prometheus may not be hit"):
         target.prepare(Kind.LOSE_PROMETHEUS, {})
+
+
+@pytest.fixture
+def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
+    """The state folder of a plane with an exporter in each of two regions, and the route of its clients."""
+    file, route = tmp_path / "platform.yaml", tmp_path / "store" / "route.json"
+    file.write_text(yaml.safe_dump(make_document()))
+    route.parent.mkdir()
+    names = ("alertmanager", "exporter", "exporter-b", "prometheus")
+    regions = {"folder": str(route.parent), "exporters": {"a": "exporter", "b": "exporter-b", "clients": "http://x:1"}}
+    inventory = {
+        "up": os.getpid(), "platform": str(file), "held": str(tmp_path), "links": "", "results": "",
+        "sink": {"url": "", "file": ""}, "regions": regions,
+        "parts": [{"name": name, "pid": os.getpid(), "url": f"http://{name}"} for name in names],
+    }  # fmt: skip
+    (tmp_path / "plane.json").write_text(json.dumps(inventory))
+    return tmp_path, route
+
+
+@pytest.mark.parametrize(("region", "exporter"), [("a", "exporter"), ("b", "exporter-b")])
+@pytest.mark.parametrize("kind", [Kind.LOSE_EXPORTER, Kind.FILL_DISK])
+def test_of_two_exporters_the_one_is_hit_that_events_go_to(
+    two_regions: tuple[Path, Path], kind: Kind, region: str, exporter: str
+) -> None:
+    state, route = two_regions
+    route.write_text(json.dumps({"term": 2, "region": region}))
+    prepared = planes.Plane(state).prepare(kind, {})
+    assert (prepared.hit, [fault.target for fault in prepared.faults]) == ((exporter,), [exporter])
+    assert exporter in prepared.candidates
+
+
+def test_without_a_route_nobody_guesses_which_exporter_to_hit(two_regions: tuple[Path, Path]) -> None:
+    state, route = two_regions
+    for text in (None, "{", '{"term": 2, "region": "c"}'):
+        if text is not None:
+            route.write_text(text)
+        with pytest.raises(TargetError, match="does not say to which exporter events go"):
+            planes.Plane(state).prepare(Kind.LOSE_EXPORTER, {})
 
 
 def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:

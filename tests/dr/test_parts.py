@@ -406,7 +406,7 @@ def test_without_postgresql_the_plane_runs_with_one_region_and_says_so(
     servers = [{"name": "v1", "command": ["x"]}, {"name": "v1-b", "command": ["x"], "replica_of": "v1"}]
     stores = [{"name": "store", "local_postgresql": {"up": True}}]
     made = platform(local={"servers": servers}, disaster_recovery=recovery_section(stores=stores, drills=[]))
-    ports = {"exporter": 1, "server-v1": 2, "server-v1-b": 3}
+    ports = {"exporter": 1, "exporter-b": 4, "server-v1": 2, "server-v1-b": 3}
 
     def nothing(_: int | None) -> None:
         raise MissingProgramError("PostgreSQL's server", "install it")
@@ -414,13 +414,31 @@ def test_without_postgresql_the_plane_runs_with_one_region_and_says_so(
     monkeypatch.setattr(programs, "find", nothing)
     alone = regions.Regions(made, tmp_path / "p.yaml", tmp_path, ports)
     assert alone.missing == "without store: PostgreSQL's server was not found on PATH; install it"
-    assert (alone.inventory(), alone.port_of("server-v1")) == (None, None)
+    assert (alone.inventory(), alone.port_of("server-v1"), alone.port_of("exporter")) == (None, None, None)
+    assert list(alone.exporters) == ["exporter"]
     monkeypatch.setattr(programs, "find", lambda _: None)
     both = regions.Regions(made, tmp_path / "p.yaml", tmp_path, ports)
     inventory = both.inventory()
     assert inventory is not None
-    assert inventory["region_a"] == ["server-v1"]
-    assert inventory["models"]["v1"].endswith(str(both.port_of("server-v1")))
+    assert list(both.exporters) == ["exporter", "exporter-b"]
+    assert inventory["region_a"] == ["server-v1", "exporter"]
+    assert inventory["models"] == {"v1": f"http://127.0.0.1:{both.port_of('server-v1')}"}
+    clients = f"http://127.0.0.1:{both.port_of('exporter')}"
+    assert inventory["exporters"] == {"a": "exporter", "b": "exporter-b", "clients": clients}
+
+
+def test_a_store_without_replicas_of_models_leaves_the_plane_with_one_exporter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stores = [{"name": "store", "local_postgresql": {"up": True}}]
+    servers = [{"name": "v1", "command": ["x"]}]
+    made = platform(local={"servers": servers}, disaster_recovery=recovery_section(stores=stores, drills=[]))
+    monkeypatch.setattr(programs, "find", lambda _: None)
+    plane = regions.Regions(made, tmp_path / "p.yaml", tmp_path, {"exporter": 1, "server-v1": 2})
+    inventory = plane.inventory()
+    assert inventory is not None
+    assert (list(plane.exporters), plane.port_of("exporter")) == (["exporter"], None)
+    assert (inventory["region_a"], inventory["exporters"]) == (["exporter"], None)
 
 
 # Schedules -----------------------------------------------------------------------------------------------------------

@@ -88,6 +88,20 @@ def test_a_window_with_too_little_takes_the_last_votes_away(platform_file: Path)
     assert value(judge, "ml_drift_windows_total", verdict="inconclusive") == 1
 
 
+def test_an_old_verdict_is_taken_back_and_a_judge_that_starts_again_does_not_repeat_it(platform_file: Path) -> None:
+    judge = judge_of(platform_file)
+    judge.take(predictions(START, 200, shift=3))
+    assert judge.close(START + 11.5)
+    assert not judge.close(START + 40)
+    assert value(judge, "ml_drift_detected") == 1
+    restarted = judge_of(platform_file, judge.saved())
+    for one in (judge, restarted):
+        assert one.close(START + 40.5)
+        assert not one.close(START + 41)
+        left = {name for name, where, _ in one.samples() if "version" in where and "episode" not in name}
+        assert left == {"ml_drift_window_end_timestamp_seconds", "ml_drift_windows_total"}
+
+
 def test_a_restart_in_the_middle_of_a_window_changes_nothing(platform_file: Path, tmp_path: Path) -> None:
     platform = load.load_platform(platform_file)
     group = predictions(START, 300)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dr.postgres import programs as postgresql
+from midwatch.errors import MissingProgramError
 from midwatch.up import sink
 from tests.conftest import need_program
 
@@ -40,6 +42,14 @@ def wait_until(condition, seconds: float = 30.0) -> None:
         time.sleep(0.1)
 
 
+def has_postgresql() -> bool:
+    try:
+        postgresql.find(None)
+    except MissingProgramError:
+        return False
+    return True
+
+
 @pytest.fixture
 def programs() -> None:
     need_program("prometheus-alertmanager")
@@ -55,7 +65,7 @@ def test_the_flights_story_adds_up(programs, tmp_path: Path) -> None:
     assert document["predictions_sent"] == document["predictions_counted"] > 5000
     assert document["labels_joined"] == document["labels_sent"] > 5000
     assert document["predictions_waiting"] == document["predictions_sent"] - document["labels_joined"]
-    assert document["targets_up"] == document["targets_total"] == 10
+    assert document["targets_up"] == document["targets_total"] == 10 + has_postgresql()  # then region b has an exporter
     verdicts = {canary["canary"]: canary for canary in document["canaries"]}
     assert {name: canary["verdict"] for name, canary in verdicts.items()} == {"v3": "pass", "v2": "fail"}, verdicts
     assert any(word in verdicts["v2"]["reason"] for word in ("latency", "accuracy"))
