@@ -227,7 +227,7 @@ def test_one_experiment_has_the_lease_and_a_dead_ones_can_be_taken(api: Path, mo
 
 def test_of_two_that_take_the_lease_at_the_same_moment_one_gets_it(api: Path) -> None:
     one, other = (lease.ClusterLease(NAMESPACE, name) for name in ("one", "other"))
-    seen = other._found()
+    seen = other._lease.found()
     one.take()
     assert seen is not None
     with pytest.raises(lease.LeaseTakenError, match="at the same moment"):
