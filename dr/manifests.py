@@ -126,7 +126,9 @@ def _velero_rights(settings: spec.Velero) -> Iterator[tuple[str, Object]]:
     yield settings.velero_namespace, _rule("velero.io", "restores", ["create", "get"])
     yield settings.restore_namespace, _rule("", "namespaces", ["get"])
     yield settings.restore_namespace, _rule("", "pods", ["list"])
+    yield settings.restore_namespace, _rule("", "persistentvolumeclaims", ["list"])
     yield settings.restore_namespace, _rule("apps", "deployments", ["list"])
+    yield settings.restore_namespace, _rule("apps", "statefulsets", ["list"])
 
 
 def _cloudnative_pg_rights(settings: spec.CloudNativePg) -> Iterator[tuple[str, Object]]:
