@@ -227,6 +227,28 @@ def _cluster(settings: spec.CloudNativePg) -> str:
     return f"/apis/postgresql.cnpg.io/v1/namespaces/{settings.namespace}/clusters/{settings.cluster}"
 
 
+def endpoint_of(settings: spec.CloudNativePg, base: Path) -> str:
+    """Connection string of the clients' endpoint, from its file; NotReadyError when that cannot be read."""
+    path = base / settings.endpoint_file
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise NotReadyError(f"{path}: {error.strerror}; it holds the connection string") from error
+
+
+def newest_database_backup(settings: spec.CloudNativePg) -> float | None:
+    """When the newest complete backup of a cluster ended, seconds since the epoch; 0 when none is, None without any.
+
+    From the Backup resources: the cluster's own `lastSuccessfulBackup` is not set by backup plugins, and deprecated
+    (cloudnative-pg, api/v1/cluster_types.go).
+    """
+    path = f"/apis/postgresql.cnpg.io/v1/namespaces/{settings.namespace}/backups"
+    found = kubernetes.request("GET", path)["items"]
+    mine = [one.get("status") or {} for one in found if one["spec"]["cluster"]["name"] == settings.cluster]
+    ended = [one["stoppedAt"] for one in mine if one.get("phase") == "completed" and one.get("stoppedAt")]
+    return max((datetime.fromisoformat(text).timestamp() for text in ended), default=0.0) if mine else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CnpgSwitchover(Fault):
     """A switchover of a CloudNativePG cluster; `target` is NAMESPACE/CLUSTER, `was` the primary, `to` the next one."""
@@ -278,10 +300,7 @@ class CnpgScene:
         if not standbys:
             raise NotReadyError(f"{self._settings.cluster} has no standby that is ready")
         self._to = standbys[0]
-        try:
-            self._endpoint = self._path.read_text().strip()
-        except OSError as error:
-            raise NotReadyError(f"{self._path}: {error.strerror}; it holds the connection string") from error
+        self._endpoint = endpoint_of(self._settings, self._base)
         ((version,),) = session.ask(self._endpoint, "SELECT current_setting('server_version')", timeout=5.0)
         self._version = str(version)
 

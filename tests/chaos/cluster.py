@@ -136,6 +136,16 @@ def connected(config: Path) -> Iterator[None]:
             os.environ["KUBECONFIG"] = before
 
 
+def nowhere(folder: Path) -> Path:
+    """Kubeconfig of an API server that is not there."""
+    config = folder / "nowhere.kubeconfig"
+    config.write_text(
+        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+        "contexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: x\n"
+    )
+    return config
+
+
 def create(path: str, document: dict[str, Any]) -> dict[str, Any]:
     return kubernetes.request("POST", path, body=document)
 

@@ -157,7 +157,7 @@ def test_terms_only_grow_and_are_in_the_cluster_before_they_are_used(name: str, 
         first.take(clock.wait)
         assert [first.next_term(), first.next_term()] == [8, 9]
         assert record(name)["metadata"]["annotations"][TERM] == "9"
-        with cluster.connected(nowhere(tmp_path)), pytest.raises(kubernetes.UnreachableError):
+        with cluster.connected(cluster.nowhere(tmp_path)), pytest.raises(kubernetes.UnreachableError):
             first.next_term()
         assert first.next_term() == 10
     with candidate(name, "second", clock) as second:
@@ -168,15 +168,6 @@ def test_terms_only_grow_and_are_in_the_cluster_before_they_are_used(name: str, 
             second.next_term()
 
 
-def nowhere(folder: Path) -> Path:
-    config = folder / "kubeconfig"
-    config.write_text(
-        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"
-        "contexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: x\n"
-    )
-    return config
-
-
 def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: str, tmp_path: Path) -> None:
     free(name)
     lost = threading.Event()
@@ -184,7 +175,7 @@ def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: 
     with lease:
         lease.take()
         assert not lost.wait(QUICK.duration), "it is renewed"
-        with cluster.connected(nowhere(tmp_path)):
+        with cluster.connected(cluster.nowhere(tmp_path)):
             since = time.monotonic()
             assert lost.wait(5)
             assert time.monotonic() - since < QUICK.duration

@@ -14,14 +14,19 @@ from typing import Any
 import pytest
 import yaml
 
-from dr import endpoint, operators
+from alerts import recovery as alerts
+from dr import endpoint, operators, posture
+from dr.postgres import session
 from dr.scene import NotReadyError
 from dr.verdict import Result, Verdict
-from midwatch import kubernetes
+from midwatch import kubernetes, metrics
+from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
+from midwatch.spec import load
 from tests.chaos import cluster
 from tests.conftest import platform_document
 from tests.dr import small_operators as small
+from tests.dr.conftest import wait_until
 
 DRILL = "drill-token"
 VELERO = spec.Velero.model_validate({"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"})
@@ -185,9 +190,7 @@ def test_nothing_is_restored_over_what_is_there(api: Path, plural: str, body: di
 def test_an_api_server_that_refuses_or_is_away_begins_no_drill(api: Path, tmp_path: Path) -> None:
     with cluster.connected(api / f"{DRILL}.kubeconfig"), pytest.raises(kubernetes.RefusedError, match="403"):
         velero_drill()
-    away = tmp_path / "kubeconfig"
-    away.write_text((api / f"{DRILL}.kubeconfig").read_text().replace("https://127.0.0.1:", "http://127.0.0.1:1/"))
-    with cluster.connected(away), pytest.raises(kubernetes.UnreachableError):
+    with cluster.connected(cluster.nowhere(tmp_path)), pytest.raises(kubernetes.UnreachableError):
         velero_drill()
     assert is_untouched()
 
@@ -240,6 +243,86 @@ def test_a_status_that_changes_meanwhile_is_read_again_and_not_overwritten(
     monkeypatch.setattr(kubernetes, "request", request)
     operators.switch_over(CNPG, "features-2")
     assert (small.status_of()["targetPrimary"], small.status_of()["instances"]) == ("features-2", 3)
+
+
+# Posture -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_backup_of_a_cluster_is_its_newest_complete_one(api: Path) -> None:
+    assert operators.newest_database_backup(CNPG) is None
+    small.database_backup("of-another", "completed", age=10, of="other")
+    assert operators.newest_database_backup(CNPG) is None
+    small.database_backup("begun", "running", age=5)
+    small.database_backup("broken", "failed", age=20)
+    assert operators.newest_database_backup(CNPG) == 0.0
+    small.database_backup("older", "completed", age=900)
+    small.database_backup("newer", "completed", age=600)
+    assert operators.newest_database_backup(CNPG) == pytest.approx(time.time() - 600, abs=30)
+    kubernetes.request("DELETE", f"{small.CLUSTERS}/backups")
+
+
+def test_the_lag_of_a_clusters_standbys_is_measured_and_its_backups_are_published(
+    api: Path, start_cluster: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = start_cluster()
+    file = platform_file(tmp_path, "cloudnative_pg", CNPG.model_dump(mode="json"), "switchover")
+    recovery = load.load_platform(file).disaster_recovery
+    assert recovery is not None
+    looker = posture.lookers(recovery, tmp_path, {})["s"]
+    with pytest.raises(NotReadyError, match="holds the connection string"):
+        list(looker.look(0.0))
+    (tmp_path / "endpoint").write_text(store.client)
+    lag, connected = (metrics.DR_REPLICATION_LAG, "s"), (metrics.DR_STANDBY_CONNECTED, "s")
+
+    def look(now: float) -> dict[tuple[metrics.Metric, str], float]:
+        return {(metric, labels["store"]): value for metric, labels, value in looker.look(now)}
+
+    small.database_backup("newest", "completed", age=600)
+    wait_until(lambda: look(0.0)[lag] == 0.0)
+    assert look(1.0)[connected] == 1.0
+    assert look(1.0)[metrics.DR_BACKUP_SUCCESS, "s"] == pytest.approx(time.time() - 600, abs=30)
+    kubernetes.request("DELETE", f"{small.CLUSTERS}/backups")
+
+    # A standby that stands still goes on being connected, and says nothing: only positions show it.
+    store.server("b").freeze()
+    session.ask(store.client, "INSERT INTO midwatch_drill.writes VALUES ('t', 1, 'x')", timeout=5)
+    frozen = [look(float(now)) for now in (2, 5, 8)]
+    store.server("b").thaw()
+    assert [one[connected] for one in frozen] == [1.0, 1.0, 1.0]
+    assert frozen[2][lag] - frozen[1][lag] == 3.0
+    assert frozen[2][lag] >= 6.0
+
+    # Gone it is seen at once; and a cluster that does not answer hides neither that nor the backup that was known.
+    store.server("b").kill()
+    monkeypatch.setattr(kubernetes, "TIMEOUT", 0.5)
+    with cluster.connected(cluster.nowhere(tmp_path)):
+        wait_until(lambda: look(100.0)[connected] == 0.0)
+        assert look(200.0)[metrics.DR_BACKUP_SUCCESS, "s"] == pytest.approx(time.time() - 600, abs=60)
+        fresh = posture.CnpgPosture("s", CNPG, tmp_path)
+        assert {metric: value for metric, _, value in fresh.look(0.0)}[metrics.DR_BACKUP_SUCCESS] == 0.0
+
+
+def test_a_role_that_may_not_see_standbys_makes_them_unknown_and_not_lost(
+    start_cluster: Callable[..., Any],
+) -> None:
+    store = start_cluster()
+    session.ask(store.direct("a"), "CREATE ROLE app LOGIN PASSWORD 'app'", timeout=5)
+    words = dict(word.split("=", 1) for word in store.client.split())
+    asked = " ".join(f"{name}={value}" for name, value in (words | {"user": "app", "password": "app"}).items())
+    looker = posture.StandbyPosture("s", lambda: asked)
+    with pytest.raises(MidwatchError, match="grant it pg_monitor"):
+        list(looker.look(0.0))
+    session.ask(store.direct("a"), "GRANT pg_monitor TO app", timeout=5)
+    assert [value for metric, _, value in looker.look(1.0) if metric is metrics.DR_STANDBY_CONNECTED] == [1.0]
+
+
+def test_a_cluster_has_alerts_on_its_lag_its_standbys_and_its_backups(tmp_path: Path) -> None:
+    made = load.load_platform(platform_file(tmp_path, "cloudnative_pg", CNPG.model_dump(mode="json"), "switchover"))
+    about = {one.name for one in alerts.alerts(made) if one.rule["labels"].get("store") == "s"}
+    assert {"RecoveryPointAtRisk", "StandbyLost", "BackupStale", "RecoveryStoreUnknown"} <= about
+
+
+# The command ---------------------------------------------------------------------------------------------------------
 
 
 def platform_file(folder: Path, kind: str, settings: dict[str, Any], fault: str, **more: Any) -> Path:
