@@ -92,6 +92,8 @@ def guard(
     postgresql and commands have their lease in the cluster that the platform file names: a second guard waits there,
     one that cannot renew its lease ends at once with exit code 1, and one that is asked to step aside ends with 0.
     """
+    import signal
+    import sys
     import time
 
     from dr import guard as guards
@@ -105,6 +107,8 @@ def guard(
         raise MidwatchError(f"{platform}: there is no store {store!r} in disaster_recovery")
     watched, folder = guarding.recovery_of(recovery, recovery.store(store), platform, cluster)
     policy = guards.Policy(interval=recovery.guard.interval, failures=recovery.guard.failures)
+    # While it waits for its lease; from then on it ends after its step. Either way the lease is given back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     path = events or folder
     path = path / f"guard-{time.time_ns()}.ledger" if events is None or events.is_dir() else path
     with guarding.leased(loaded, recovery.store(store), folder, local=local, urgent=take_over) as lease:

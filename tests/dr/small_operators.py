@@ -95,32 +95,38 @@ class Velero:
 # CloudNativePG -------------------------------------------------------------------------------------------------------
 
 
-def cluster(name: str = "features", **status: Any) -> None:
+def clusters_of(namespace: str) -> str:
+    return f"/apis/postgresql.cnpg.io/v1/namespaces/{namespace}"
+
+
+def cluster(name: str = "features", *, namespace: str = "ml") -> None:
     """A cluster with a primary and a standby that is ready, or anew what it was."""
     body = {
         "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": name}, "spec": {"instances": 2},
     }  # fmt: skip
+    path = f"{clusters_of(namespace)}/clusters"
     with suppress(kubernetes.RefusedError):
-        kubernetes.request("DELETE", f"{CLUSTERS}/clusters/{name}")
-    kubernetes.request("POST", f"{CLUSTERS}/clusters", query={"fieldValidation": "Strict"}, body=body)
+        kubernetes.request("DELETE", f"{path}/{name}")
+    kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=body)
     ready = {
         "type": "Ready", "status": "True", "reason": "ClusterIsReady", "message": "Cluster is Ready",
         "lastTransitionTime": moment(600),
     }  # fmt: skip
     other = ready | {"type": "ContinuousArchiving", "reason": "ContinuousArchivingSuccess", "message": "It works"}
     set_status(
-        name, instances=2, currentPrimary=f"{name}-1", targetPrimary=f"{name}-1", phase="Cluster in healthy state",
-        instancesStatus={"healthy": [f"{name}-1", f"{name}-2"]}, conditions=[ready, other], **status,
+        name, namespace=namespace, instances=2, currentPrimary=f"{name}-1", targetPrimary=f"{name}-1",
+        phase="Cluster in healthy state", instancesStatus={"healthy": [f"{name}-1", f"{name}-2"]},
+        conditions=[ready, other],
     )  # fmt: skip
 
 
-def status_of(name: str = "features") -> dict[str, Any]:
-    found: dict[str, Any] = kubernetes.request("GET", f"{CLUSTERS}/clusters/{name}")["status"]
+def status_of(name: str = "features", *, namespace: str = "ml") -> dict[str, Any]:
+    found: dict[str, Any] = kubernetes.request("GET", f"{clusters_of(namespace)}/clusters/{name}")["status"]
     return found
 
 
-def set_status(name: str, **status: Any) -> None:
-    kubernetes.request("PATCH", f"{CLUSTERS}/clusters/{name}/status", body={"status": status})
+def set_status(name: str, *, namespace: str = "ml", **status: Any) -> None:
+    kubernetes.request("PATCH", f"{clusters_of(namespace)}/clusters/{name}/status", body={"status": status})
 
 
 class CloudNativePg:

@@ -1,4 +1,4 @@
-"""Guards in a cluster, on a real API server: their lease, and what they may do there."""
+"""Recovery in a cluster, on a real API server: the guards' lease, what is rendered, and what it may do there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,21 @@ import pytest
 import yaml
 
 from chaos.lease import LeaseObject, LeaseTakenError
-from dr import guarding, ledger
+from dr import guarding, ledger, manifests, operators
 from dr.cluster_lease import TERM, ClusterLease, Times
 from dr.lease import LeaseLostError
 from midwatch import kubernetes
+from midwatch.spec import dr as spec
 from tests.chaos import cluster
-from tests.conftest import platform_document
+from tests.conftest import platform, platform_document
+from tests.dr import small_operators as small
 
-GUARD = "guard-token"
-ACCOUNTS = {GUARD: (cluster.NAMESPACE, "midwatch-recovery-guard")}
+GUARD, DRILL = "guard-token", "drill-token"
+ACCOUNTS = {
+    GUARD: (cluster.NAMESPACE, "midwatch-recovery-guard"),
+    DRILL: (cluster.NAMESPACE, "midwatch-recovery"),
+}
+NEEDED_COMMANDS = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases"
 SLOW = Times(duration=150.0, renew=100.0, retry=90.0)
 """For tests with a clock of their own: threads, which wait by the real one, do nothing meanwhile."""
@@ -36,7 +43,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of an API server; requests go there as its admin."""
     folder = tmp_path_factory.mktemp("cluster")
     with cluster.running(folder, ACCOUNTS), cluster.connected(folder / f"{cluster.ADMIN}.kubeconfig"):
-        kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": {"name": cluster.NAMESPACE}})
+        for name in (cluster.NAMESPACE, "ml-drill", "data", "velero"):
+            metadata = {"name": name, "labels": {operators.ALLOWED: "allowed"}}
+            kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": metadata})
+        small.install()
         yield folder
 
 
@@ -232,7 +242,7 @@ def store_of_commands(folder: Path, **changes: Any) -> Path:
     script = folder / "recover.sh"
     script.write_text(f"echo $$ > {folder}/pid; touch {folder}/begun; exec sleep 60\n")
     no = ["false"]
-    commands = dict.fromkeys(("inject", "is_effective", "check", "observe", "read", "integrity", "allowed"), no)
+    commands = dict.fromkeys(NEEDED_COMMANDS, no)
     section = {
         "owner": "ml", "kubernetes": {"namespace": cluster.NAMESPACE},
         "stores": [{"name": "orders", "commands": {**commands, "recover": ["sh", str(script)], **changes}}],
@@ -312,3 +322,185 @@ def test_a_guard_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path
     assert said.count("\n") == 1
     assert "403" in said
     assert "leases" in said
+
+
+# What is rendered, and its rights ------------------------------------------------------------------------------------
+
+DRILLED = {
+    "orders": ({"commands": {name: ["true"] for name in NEEDED_COMMANDS}}, "commands"),
+    "features": (
+        {"postgresql": {f"{name}_file": name for name in ("endpoint", "primary", "standby")}
+         | {"commands": {"fence": ["true"], "reroute": ["true"]}}},
+        "kill_primary",
+    ),
+    "namespace": (
+        {"velero": {"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"}, "rpo": "2h"}, "restore",
+    ),
+    "database": (
+        {"cloudnative_pg": {"namespace": "data", "cluster": "features", "endpoint_file": "endpoint"}}, "switchover",
+    ),
+    "artefacts": ({"files": {"source": "a", "backup": "b"}}, "lose_files"),
+}  # fmt: skip
+"""A store of every kind that a drill in a cluster can have, with its fault."""
+
+
+def rendered(*names: str) -> list[dict[str, Any]]:
+    section = {
+        "owner": "ml", "kubernetes": {"namespace": cluster.NAMESPACE, "evidence_claim": "kept"},
+        "stores": [{"name": name, **DRILLED[name][0]} for name in names],
+        "drills": [{"name": f"drill-{name}", "store": name, "fault": DRILLED[name][1], "schedule": "0 4 * * 1"}
+                   for name in names],
+    }  # fmt: skip
+    return manifests.objects(platform(disaster_recovery=section))
+
+
+@pytest.fixture
+def applied(api: Path) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """Applies objects, strictly validated by the API server; roles are gone afterwards."""
+    done: list[str] = []
+
+    def apply(objects: list[dict[str, Any]]) -> None:
+        for one in objects:
+            root = f"/apis/{one['apiVersion']}" if "/" in one["apiVersion"] else f"/api/{one['apiVersion']}"
+            path = f"{root}/namespaces/{one['metadata']['namespace']}/{one['kind'].lower()}s"
+            kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=one)
+            done.append(f"{path}/{one['metadata']['name']}")
+
+    yield apply
+    for path in reversed(done):
+        kubernetes.request("DELETE", path)
+
+
+def status_of(method: str, path: str, body: dict[str, Any] | None = None) -> int:
+    """HTTP status of a request: 200 for what is allowed, and done."""
+    try:
+        kubernetes.request(method, path, body=body)
+    except kubernetes.RefusedError as error:
+        return error.status
+    return 200
+
+
+def test_the_api_server_takes_all_that_is_rendered(api: Path, applied: Callable[..., None]) -> None:
+    objects = rendered(*DRILLED)
+    applied(objects)
+    kinds = Counter(one["kind"] for one in objects)
+    assert (kinds["CronJob"], kinds["Deployment"], kinds["ServiceAccount"]) == (len(DRILLED), 2, 2)
+    claims = f"/apis/batch/v1/namespaces/{cluster.NAMESPACE}/cronjobs"
+    for job in kubernetes.request("GET", claims)["items"]:
+        assert job["spec"]["concurrencyPolicy"] == "Forbid"
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert pod["serviceAccountName"] == "midwatch-recovery"
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    deployments = f"/apis/apps/v1/namespaces/{cluster.NAMESPACE}/deployments"
+    guards = {one["metadata"]["name"]: one["spec"] for one in kubernetes.request("GET", deployments)["items"]}
+    assert set(guards) == {"guard-orders", "guard-features"}
+    for guard in guards.values():
+        assert guard["template"]["spec"]["serviceAccountName"] == "midwatch-recovery-guard"
+
+
+def test_what_needs_no_rights_has_none_and_what_is_not_guarded_there_has_no_guard() -> None:
+    assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob"]
+    assert "Deployment" not in {one["kind"] for one in rendered("namespace", "database", "artefacts")}
+
+
+def test_with_its_role_a_guard_can_hold_its_lease_and_no_other(api: Path, applied: Callable[..., None]) -> None:
+    applied(rendered("orders"))
+    own = guarding.lease_name(platform_document()["platform"], "orders")
+    free("another")
+    clock = Clock()
+    with cluster.connected(api / f"{GUARD}.kubeconfig"):
+        with candidate(own, "guard", clock) as lease:
+            lease.take(clock.wait)
+            assert lease.next_term() == 2
+            lease.renew()
+        assert record(own)["spec"]["holderIdentity"] == ""
+        for method, path in (("GET", f"{LEASES}/another"), ("DELETE", f"{LEASES}/{own}"), ("GET", LEASES)):
+            assert status_of(method, path) == 403
+        forbid_what_nobody_needs()
+    for name in (own, "another"):
+        kubernetes.request("DELETE", f"{LEASES}/{name}")
+
+
+@pytest.mark.parametrize("store", ["orders", "features"])
+def test_with_its_role_a_drill_can_have_the_lease_of_its_store(
+    api: Path, applied: Callable[..., None], store: str
+) -> None:
+    applied(rendered(store))
+    own = guarding.lease_name(platform_document()["platform"], store)
+    free(own)
+    clock = Clock()
+    holder = candidate(own, "guard", clock)
+    holder.take(clock.wait)
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        assert not candidate(own, "drill", clock)._try(urgent=True)
+        assert status_of("GET", f"{LEASES}/another") == 403
+        forbid_what_nobody_needs()
+    holder.renew()
+    assert holder.is_wanted()
+    holder.release()
+    with cluster.connected(api / f"{DRILL}.kubeconfig"), candidate(own, "drill", clock) as lease:
+        lease.take(clock.wait)
+        assert lease.next_term() == 2
+    kubernetes.request("DELETE", f"{LEASES}/{own}")
+
+
+def test_with_its_role_a_drill_of_velero_restores(api: Path, applied: Callable[..., None]) -> None:
+    applied(rendered("namespace"))
+    small.backup("good", "Completed", age=60)
+    settings = spec.Velero.model_validate(DRILLED["namespace"][0]["velero"])
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        result = operators.drill_velero(settings, "Run-1", rto=900, rpo=300, limit=0.1, say=lambda _: None)
+        assert "did not end" in result.reasons[0], "it was asked for and looked at; no operator runs"
+        for method, path in (
+            ("DELETE", f"{small.VELERO}/backups/good"),
+            ("DELETE", f"{small.VELERO}/restores/run-1"),
+            ("GET", f"{small.VELERO}/restores"),
+            ("GET", "/api/v1/namespaces/ml"),
+            ("GET", "/api/v1/namespaces/ml-drill/pods/x"),
+            ("GET", "/apis/apps/v1/namespaces/ml/deployments"),
+        ):
+            assert status_of(method, path) == 403, path
+        forbid_what_nobody_needs()
+    for path in ("backups/good", "restores/run-1"):
+        kubernetes.request("DELETE", f"{small.VELERO}/{path}")
+
+
+def test_with_its_role_a_drill_of_cloudnative_pg_switches_over(api: Path, applied: Callable[..., None]) -> None:
+    applied(rendered("database"))
+    small.cluster(namespace="data")
+    small.cluster("another", namespace="data")
+    settings = spec.CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
+    clusters = f"{small.clusters_of('data')}/clusters"
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        operators.ensure_allowed(settings.namespace)
+        _, (standby,) = operators.instances(settings)
+        operators.switch_over(settings, standby)
+        for method, path, body in (
+            ("GET", clusters, None),
+            ("GET", f"{clusters}/another", None),
+            ("PATCH", f"{clusters}/another/status", {"status": {"targetPrimary": "another-2"}}),
+            ("PATCH", f"{clusters}/features", {"spec": {"instances": 1}}),
+            ("DELETE", f"{clusters}/features", None),
+        ):
+            assert status_of(method, path, body) == 403, path
+        forbid_what_nobody_needs()
+    assert small.status_of(namespace="data")["targetPrimary"] == "features-2"
+
+
+BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("GET", "/api/v1/namespaces", None),
+    ("GET", "/api/v1/namespaces/kube-system", None),
+    ("DELETE", "/api/v1/namespaces/ml-drill", None),
+    ("PATCH", "/api/v1/namespaces/ml-drill", {"metadata": {"labels": {operators.ALLOWED: "allowed"}}}),
+    ("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{cluster.NAMESPACE}/roles", {"metadata": {"name": "x"}}),
+    ("POST", f"/apis/batch/v1/namespaces/{cluster.NAMESPACE}/jobs", {"metadata": {"name": "x"}}),
+    *((("GET", f"/api/v1/namespaces/{namespace}/secrets", None)) for namespace in ("ml", "ml-drill", "velero", "data")),
+    ("POST", "/api/v1/namespaces/ml-drill/pods", {"metadata": {"name": "x"}}),
+    ("DELETE", "/api/v1/namespaces/ml-drill/pods", None),
+]
+"""Of what nobody has any right to; allowing drills where they are not allowed is a person's."""
+
+
+def forbid_what_nobody_needs() -> None:
+    for method, path, body in BEYOND:
+        assert status_of(method, path, body) == 403, (method, path)
