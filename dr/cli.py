@@ -111,6 +111,10 @@ def guard(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     path = events or folder
     path = path / f"guard-{time.time_ns()}.ledger" if events is None or events.is_dir() else path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MidwatchError(f"{path.parent}: {error.strerror}; name a file for its events with --events") from error
     with guarding.leased(loaded, recovery.store(store), folder, local=local, urgent=take_over) as lease:
         guards.run(watched, policy, lease, path)
 

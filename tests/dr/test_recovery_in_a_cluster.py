@@ -315,6 +315,15 @@ def test_a_drills_guard_takes_over_from_the_one_in_the_cluster(api: Path, lease_
                 process.wait()
 
 
+def test_a_guard_without_a_place_for_its_events_says_so_before_it_takes_the_lease(tmp_path: Path) -> None:
+    (tmp_path / ".midwatch").write_text("a file where the folder should be")
+    file = store_of_commands(tmp_path)
+    words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", "orders"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "name a file for its events with --events" in done.stderr
+
+
 def test_a_guard_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path, tmp_path: Path) -> None:
     guard = start_guard(api, store_of_commands(tmp_path), token=GUARD)
     _, said = guard.communicate(timeout=15)
