@@ -63,6 +63,8 @@ class _Maker:
             found += [self._at_risk(store), self._standby_lost(store)]
         if has_copies:
             found += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
+        if store.cloudnative_pg:
+            found.append(self._backup_stale(store))
         return [*found, self._shrinking(store)] if local or store.files else found
 
     def _unknown(self, store: spec.Store) -> Made:

@@ -44,16 +44,66 @@ def on_this_machine(file: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+class LeaseObject:
+    """A Lease of coordination.k8s.io/v1: whoever writes it has seen what is there (optimistic locking).
+
+    Methods raise what `kubernetes.request` raises, and LeaseTakenError when somebody else wrote at the same moment.
+    """
+
+    def __init__(self, namespace: str, name: str, timeout: float | None = None) -> None:
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path, self._namespace, self.name = f"{self._collection}/{name}", namespace, name
+        self._timeout = timeout
+
+    def found(self) -> kubernetes.Object | None:
+        """The object; None when there is none."""
+        try:
+            return kubernetes.request("GET", self._path, timeout=self._timeout)
+        except kubernetes.RefusedError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def create(self, spec: kubernetes.Object, annotations: dict[str, str] | None = None) -> kubernetes.Object:
+        """Create it."""
+        metadata = {"name": self.name, "namespace": self._namespace, "annotations": annotations or {}}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+        return self._send("POST", self._collection, body)
+
+    def replace(
+        self, found: kubernetes.Object, spec: kubernetes.Object, annotations: dict[str, str] | None = None
+    ) -> kubernetes.Object:
+        """Write over what was found, and over nothing newer; annotations stay without new ones."""
+        metadata = found["metadata"] | ({} if annotations is None else {"annotations": annotations})
+        return self._send("PUT", self._path, found | {"metadata": metadata, "spec": spec})
+
+    def annotate(self, name: str, text: str | None) -> None:
+        """Set an annotation, whoever holds it; None removes it."""
+        kubernetes.request("PATCH", self._path, body={"metadata": {"annotations": {name: text}}}, timeout=self._timeout)
+
+    def _send(self, method: str, path: str, body: kubernetes.Object) -> kubernetes.Object:
+        try:
+            return kubernetes.request(method, path, body=body, timeout=self._timeout)
+        except kubernetes.RefusedError as error:
+            if error.status == 409:
+                raise LeaseTakenError(f"somebody else took lease {self.name} at the same moment") from error
+            raise
+
+
+def now() -> str:
+    """The time as a Lease has it (MicroTime), for people: deciding by it would trust other machines' clocks."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 class ClusterLease:
     """A Lease of coordination.k8s.io/v1: taken, renewed and given back with optimistic locking."""
 
     def __init__(self, namespace: str, holder: str) -> None:
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._path, self._namespace, self._holder = f"{self._collection}/{LEASE_NAME}", namespace, holder
+        self._lease, self._holder = LeaseObject(namespace, LEASE_NAME), holder
 
     def take(self) -> None:
         """Take it; LeaseTakenError when somebody else holds it and has renewed it lately."""
-        found = self._found()
+        found = self._lease.found()
         if found is None:
             self._create()
             return
@@ -65,27 +115,27 @@ class ClusterLease:
 
     def renew(self) -> None:
         """Say that the holder is still there; LeaseTakenError when it no longer is the holder."""
-        found = self._found()
+        found = self._lease.found()
         if found is None or found.get("spec", {}).get("holderIdentity") != self._holder:
             raise LeaseTakenError(f"lease {LEASE_NAME} was taken by somebody else")
         self._put(found, self._holder)
 
     def give_back(self) -> None:
         """Let others have it."""
-        found = self._found()
+        found = self._lease.found()
         if found is not None and found.get("spec", {}).get("holderIdentity") == self._holder:
             self._put(found, "")
 
     def is_stopped(self) -> bool:
         """Whether the kill switch, an annotation of the lease, is set."""
-        found = self._found()
+        found = self._lease.found()
         return found is not None and bool(found["metadata"].get("annotations", {}).get(STOP_ANNOTATION))
 
     def set_stop(self, reason: str | None) -> None:
         """Set the kill switch, or lift it with None."""
-        if self._found() is None:
+        if self._lease.found() is None:
             self._create(holder="")
-        kubernetes.request("PATCH", self._path, body={"metadata": {"annotations": {STOP_ANNOTATION: reason}}})
+        self._lease.annotate(STOP_ANNOTATION, reason)
 
     def keep_fault(self, number: str, document: dict[str, Any]) -> None:
         """Note a fault before it is injected."""
@@ -93,7 +143,7 @@ class ClusterLease:
 
     def kept_faults(self) -> dict[str, Any]:
         """Faults that were noted and not forgotten."""
-        found = self._found()
+        found = self._lease.found()
         text = found["metadata"].get("annotations", {}).get(FAULTS_ANNOTATION) if found else None
         faults: dict[str, Any] = json.loads(text) if text else {}
         return faults
@@ -104,38 +154,22 @@ class ClusterLease:
             self._set_faults(None)
 
     def _set_faults(self, faults: dict[str, Any] | None) -> None:
-        if self._found() is None:
+        if self._lease.found() is None:
             self._create(holder="")
         text = None if faults is None else json.dumps(faults, sort_keys=True)
-        kubernetes.request("PATCH", self._path, body={"metadata": {"annotations": {FAULTS_ANNOTATION: text}}})
-
-    def _found(self) -> kubernetes.Object | None:
-        try:
-            return kubernetes.request("GET", self._path)
-        except kubernetes.RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
+        self._lease.annotate(FAULTS_ANNOTATION, text)
 
     def _create(self, holder: str | None = None) -> None:
-        metadata = {"name": LEASE_NAME, "namespace": self._namespace}
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
-        self._send("POST", self._collection, body | {"spec": self._spec(self._holder if holder is None else holder)})
+        self._lease.create(self._spec(self._holder if holder is None else holder))
 
     def _put(self, found: kubernetes.Object, holder: str) -> None:
-        self._send("PUT", self._path, found | {"spec": self._spec(holder)})
-
-    def _send(self, method: str, path: str, body: kubernetes.Object) -> None:
-        try:
-            kubernetes.request(method, path, body=body)
-        except kubernetes.RefusedError as error:
-            if error.status == 409:
-                raise LeaseTakenError(f"another experiment took lease {LEASE_NAME} at the same moment") from error
-            raise
+        self._lease.replace(found, self._spec(holder))
 
     def _spec(self, holder: str) -> kubernetes.Object:
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return {"holderIdentity": holder, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now, "acquireTime": now}
+        moment = now()
+        return {
+            "holderIdentity": holder, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": moment, "acquireTime": moment,
+        }  # fmt: skip
 
 
 def _age(moment: str) -> float:

@@ -76,12 +76,24 @@ def guard(
     cluster: Annotated[
         Path | None, typer.Option(help="Folder of a local store's cluster (of a drill, or of midwatch up).")
     ] = None,
-    events: Annotated[Path | None, typer.Option(help="File that takes what it does; a new one each start.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="New file that takes what it does, or a folder for one of each start.")
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="A lease of this machine, although the platform file names a cluster.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Ask the guard that holds the cluster's lease to step aside.")
+    ] = False,
 ) -> None:
     """Watch a store and recover it when it fails: decide, fence, promote or restore, re-route, rebuild.
 
-    Runs until SIGTERM, under a lease: a second guard of the store ends with exit code 1.
+    Runs until SIGTERM, under a lease. On a machine a second guard of the store ends with exit code 1. Stores of kind
+    postgresql and commands have their lease in the cluster that the platform file names: a second guard waits there,
+    one that cannot renew its lease ends at once with exit code 1, and one that is asked to step aside ends with 0.
     """
+    import signal
+    import sys
     import time
 
     from dr import guard as guards
@@ -89,13 +101,22 @@ def guard(
     from midwatch.errors import MidwatchError
     from midwatch.spec import load
 
-    recovery = load.load_platform(platform).disaster_recovery
+    loaded = load.load_platform(platform)
+    recovery = loaded.disaster_recovery
     if recovery is None or store not in {one.name for one in recovery.stores}:
         raise MidwatchError(f"{platform}: there is no store {store!r} in disaster_recovery")
     watched, folder = guarding.recovery_of(recovery, recovery.store(store), platform, cluster)
     policy = guards.Policy(interval=recovery.guard.interval, failures=recovery.guard.failures)
-    path = events or folder / f"guard-{time.time_ns()}.ledger"
-    guards.run(watched, policy, folder, path, f"midwatch dr guard {store}")
+    # While it waits for its lease; from then on it ends after its step. Either way the lease is given back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    path = events or folder
+    path = path / f"guard-{time.time_ns()}.ledger" if events is None or events.is_dir() else path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MidwatchError(f"{path.parent}: {error.strerror}; name a file for its events with --events") from error
+    with guarding.leased(loaded, recovery.store(store), folder, local=local, urgent=take_over) as lease:
+        guards.run(watched, policy, lease, path)
 
 
 @app.command()

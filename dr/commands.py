@@ -148,7 +148,7 @@ class CommandsScene:
         self._events = events
         return [
             sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(self._file), "--store", self._store.name,
-            "--cluster", str(self._folder), "--events", str(events),
+            "--cluster", str(self._folder), "--events", str(events), "--take-over",
         ]  # fmt: skip
 
     def watched(self, events: Path) -> Path | None:

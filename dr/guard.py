@@ -11,13 +11,16 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dr import ledger
-from dr.lease import Lease
+from dr.lease import Lease, LeaseLostError
 from midwatch.errors import Exit, MidwatchError
+
+T = TypeVar("T")
 
 
 class CannotRecoverError(MidwatchError):
@@ -84,10 +87,19 @@ class Guard:
         self._stop.set()
 
     def run(self) -> None:
-        """Watch until `stop`."""
+        """Watch until `stop`, or until another guard asks for the lease. LeaseLostError when it is lost."""
+        try:
+            self._watch()
+        except LeaseLostError as error:
+            self._say("lost", why=str(error))
+            raise
+        self._say("stopped")
+
+    def _watch(self) -> None:
         self._say("watching", boot=ledger.boot_id(), interval=self._policy.interval, failures=self._policy.failures)
         failed = 0
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not self._lease.is_wanted():
+            self._lease.ensure_held()
             begun = time.monotonic()
             health = self._look()
             failed = 0 if health.good else failed + 1
@@ -99,7 +111,6 @@ class Guard:
             elif health.good:
                 self._when_calm()
             self._stop.wait(max(0.0, self._policy.interval - (time.monotonic() - begun)))
-        self._say("stopped")
 
     def _look(self) -> Health:
         try:
@@ -113,21 +124,30 @@ class Guard:
             plan = self._recovery.plan()
             self._say("decided", why=why, plan=plan)
             term = self._lease.next_term()
-            self._say("fenced", how=self._recovery.fence(term), term=term)
-            self._say("recovered", from_=self._recovery.recover())
-            self._say("rerouted", to=self._recovery.reroute(term), term=term)
+            self._say("fenced", how=self._while_held(lambda: self._recovery.fence(term)), term=term)
+            self._say("recovered", from_=self._while_held(self._recovery.recover))
+            self._say("rerouted", to=self._while_held(lambda: self._recovery.reroute(term)), term=term)
+        except LeaseLostError:
+            raise
         except MidwatchError as error:
             self._say("refused" if isinstance(error, CannotRecoverError) else "gave_up", why=str(error))
             self._stop.wait(self._policy.interval * self._policy.failures)
             return
         self._owes_rebuild = self._policy.rebuilds
 
+    def _while_held(self, step: Callable[[], T]) -> T:
+        """A step that another guard might do as well, if the lease is still held right before it."""
+        self._lease.ensure_held()
+        return step()
+
     def _when_calm(self) -> None:
         if request := self._recovery.requested():
             self._switch(request)
         if self._owes_rebuild:
             try:
-                done = self._recovery.rebuild()
+                done = self._while_held(self._recovery.rebuild)
+            except LeaseLostError:
+                raise
             except MidwatchError as error:
                 self._say("not_rebuilt", why=str(error))
                 self._stop.wait(1.0)
@@ -140,8 +160,10 @@ class Guard:
         try:
             self._say("decided", why="requested", plan=f"switchover to {request}")
             term = self._lease.next_term()
-            self._say("recovered", from_=self._recovery.switch(request, term))
-            self._say("rerouted", to=self._recovery.reroute(term), term=term)
+            self._say("recovered", from_=self._while_held(lambda: self._recovery.switch(request, term)))
+            self._say("rerouted", to=self._while_held(lambda: self._recovery.reroute(term)), term=term)
+        except LeaseLostError:
+            raise
         except MidwatchError as error:
             self._say("gave_up", why=str(error))
             return
@@ -151,14 +173,13 @@ class Guard:
         self._events.add(k=kind, t=time.monotonic_ns(), wall=time.time(), **details)
 
 
-def run(recovery: Recovery, policy: Policy, folder: Path, events: Path, holder: str) -> None:
-    """Guard a store until SIGTERM, under its lease. LeaseHeldError when another guard has it."""
-    with Lease(folder, holder) as lease:
-        log = ledger.Ledger(events)
-        guard = Guard(recovery, policy, lease, log)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, guard.stop)
-        try:
-            guard.run()
-        finally:
-            log.close()
+def run(recovery: Recovery, policy: Policy, lease: Lease, events: Path) -> None:
+    """Guard a store until SIGTERM, or until another guard asks for the lease. LeaseLostError when it is lost."""
+    log = ledger.Ledger(events)
+    guard = Guard(recovery, policy, lease, log)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, guard.stop)
+    try:
+        guard.run()
+    finally:
+        log.close()

@@ -1,10 +1,9 @@
-"""Who may promote: a lease on a file, held by at most one process, that ends with its holder.
+"""Who may promote: a lease, held by at most one guard of a store; here on a file, for guards of one machine.
 
-The kernel's file lock is the lease: it cannot be held twice, and it is gone when its holder is, however that ends. A
+The kernel's file lock is that lease: it cannot be held twice, and it is gone when its holder is, however that ends. A
 holder that is merely stopped keeps it, so that nobody promotes behind its back; safety is worth more than a quick
 second recoverer here. Each holder gets a term of its own, larger than all before, and the endpoint refuses routes of
-older terms. It serves recoverers that share a file system; in a cluster the guard runs as a Deployment of one replica
-with the strategy Recreate.
+older terms. It serves guards that share a file system of one machine; those in a cluster share `cluster_lease`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from midwatch import files
 from midwatch.errors import Exit, MidwatchError
@@ -26,10 +25,30 @@ class LeaseHeldError(MidwatchError):
     exit = Exit.FAIL
 
 
-class Lease:
-    """The lease of one store; `term` is this holder's."""
+class LeaseLostError(MidwatchError):
+    """The lease is not held any more: nothing may be done to the store."""
+
+    exit = Exit.FAIL
+
+
+class Lease(Protocol):
+    """What a guard needs of its lease."""
+
+    def ensure_held(self) -> None:
+        """LeaseLostError when it is not held any more; asked right before each step."""
+
+    def next_term(self) -> int:
+        """A term larger than all before, durable before it is used. MidwatchError when that cannot be made sure."""
+
+    def is_wanted(self) -> bool:
+        """Whether another guard has asked this one to step aside."""
+
+
+class FileLease:
+    """The lease of one store on this machine; `term` is this holder's. LeaseHeldError when another has it."""
 
     def __init__(self, folder: Path, holder: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._path, self._holder = folder / "lease.json", holder
         self._lock = os.open(folder / "lease.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -40,8 +59,22 @@ class Lease:
         self.term = int(_document(self._path).get("term", 1))
         self._say()
 
+    def ensure_held(self) -> None:
+        """LeaseLostError when its file is another one by now: a lock on that would be a second lease."""
+        try:
+            held = os.path.samestat(os.fstat(self._lock), (self._path.parent / "lease.lock").stat())
+        except OSError:
+            held = False
+        if not held:
+            raise LeaseLostError(f"{self._path}: the lock's file was removed, and another guard may hold a new one")
+
+    def is_wanted(self) -> bool:
+        """Nobody can ask."""
+        return False
+
     def next_term(self) -> int:
         """A term larger than all before, durable before it is used."""
+        self.ensure_held()
         self.term += 1
         self._say()
         return self.term
@@ -53,7 +86,7 @@ class Lease:
         """Let the next one have it."""
         os.close(self._lock)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> FileLease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

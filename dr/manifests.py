@@ -1,17 +1,20 @@
-"""Scheduled drills: a CronJob each in a cluster, a systemd service and timer each on a machine.
+"""Scheduled drills and guards: a CronJob or a Deployment each in a cluster, a systemd service and timer on a machine.
 
 A drill that always comes at the same minute finds the archive always in the same phase: the begin is spread at random
 over `spread`. Whether it ran at all is the alert DrillOverdue.
+
+Drills have one service account and guards another, each with the rights that what it runs needs, in the namespaces
+where it needs them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from dr import cron
-from midwatch.spec import chaos as cluster
+from dr import cron, guarding
 from midwatch.spec import dr as spec
 from midwatch.spec import model as platforms
 from midwatch.spec.values import format_duration
@@ -57,37 +60,147 @@ def _timer(drill: spec.Drill, schedule: str) -> str:
 
 
 def render_kubernetes(platform: platforms.Platform) -> dict[str, str]:
-    """The manifest of the CronJobs, where the platform says in which namespace."""
+    """The manifest of the CronJobs and guards, where the platform says in which namespace."""
+    found = objects(platform)
+    return {FILE: yaml.safe_dump_all(found, sort_keys=False, width=2**20)} if found else {}
+
+
+def objects(platform: platforms.Platform) -> list[Object]:
+    """Service accounts, roles, CronJobs of the scheduled drills, and guards of the stores that can be guarded there."""
     recovery = platform.disaster_recovery
     if recovery is None or recovery.kubernetes is None:
-        return {}
+        return []
     settings = recovery.kubernetes
-    objects = [_account(settings), *(_cron_job(recovery, settings, one) for one in recovery.drills if one.schedule)]
-    return {FILE: yaml.safe_dump_all(objects, sort_keys=False, width=2**20)}
+    drills = [drill for drill in recovery.drills if drill.schedule]
+    guarded = [store for store in recovery.stores if guarding.is_guarded_in_cluster(store)]
+    drilled = [store for store in recovery.stores if store.name in {drill.store for drill in drills}]
+    found = _account(settings, settings.service_account)
+    found += _roles(settings, settings.service_account, _drill_rights(platform.platform, settings, drilled))
+    found += [_cron_job(recovery, settings, drill) for drill in drills]
+    if guarded:
+        name = f"{settings.service_account}-guard"
+        leases = [guarding.lease_name(platform.platform, store.name) for store in guarded]
+        found += _account(settings, name)
+        found += _roles(settings, name, [(settings.namespace, rule) for rule in _lease_rules(leases, GUARD_VERBS)])
+        found += [_guard(settings, store, name) for store in guarded]
+    return found
 
 
-def _metadata(name: str, settings: cluster.Kubernetes) -> Object:
-    return {"metadata": {"name": name, "namespace": settings.namespace, "labels": dict(LABELS)}}
+# Rights --------------------------------------------------------------------------------------------------------------
 
 
-def _account(settings: cluster.Kubernetes) -> Object:
-    return {"apiVersion": "v1", "kind": "ServiceAccount", **_metadata(settings.service_account, settings)}
+def _rule(group: str, resource: str, verbs: list[str], names: list[str] | None = None) -> Object:
+    return {
+        "apiGroups": [group],
+        "resources": [resource],
+        "verbs": verbs,
+        **({"resourceNames": names} if names else {}),
+    }
 
 
-def _cron_job(recovery: spec.DisasterRecovery, settings: cluster.Kubernetes, drill: spec.Drill) -> Object:
-    longest = drill.spread + 2 * recovery.rto + SPARE_SECONDS
-    claim = settings.evidence_claim
-    volume = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
-    pod = {
+GUARD_VERBS = ["get", "update"]
+DRILL_VERBS = ["get", "patch", "update"]
+"""A drill's guard asks the one that holds the lease to step aside: by an annotation."""
+
+
+def _lease_rules(names: list[str], verbs: list[str]) -> list[Object]:
+    """Of the stores' own leases; a right to create cannot name what it creates (Kubernetes, "RBAC")."""
+    group = "coordination.k8s.io"
+    return [_rule(group, "leases", verbs, sorted(names)), _rule(group, "leases", ["create"])]
+
+
+def _drill_rights(platform: str, settings: spec.Kubernetes, stores: list[spec.Store]) -> list[tuple[str, Object]]:
+    """Rules by namespace."""
+    found: list[tuple[str, Object]] = []
+    leases = [guarding.lease_name(platform, one.name) for one in stores if guarding.is_guarded_in_cluster(one)]
+    if leases:
+        found += [(settings.namespace, rule) for rule in _lease_rules(leases, DRILL_VERBS)]
+    for store in stores:
+        found += [*_velero_rights(store.velero)] if store.velero else []
+        found += [*_cloudnative_pg_rights(store.cloudnative_pg)] if store.cloudnative_pg else []
+    return found
+
+
+def _velero_rights(settings: spec.Velero) -> Iterator[tuple[str, Object]]:
+    yield settings.velero_namespace, _rule("velero.io", "backups", ["list"])
+    yield settings.velero_namespace, _rule("velero.io", "restores", ["create", "get"])
+    yield settings.restore_namespace, _rule("", "namespaces", ["get"])
+    yield settings.restore_namespace, _rule("", "pods", ["list"])
+    yield settings.restore_namespace, _rule("", "persistentvolumeclaims", ["list"])
+    yield settings.restore_namespace, _rule("apps", "deployments", ["list"])
+    yield settings.restore_namespace, _rule("apps", "statefulsets", ["list"])
+
+
+def _cloudnative_pg_rights(settings: spec.CloudNativePg) -> Iterator[tuple[str, Object]]:
+    yield settings.namespace, _rule("", "namespaces", ["get"])
+    yield settings.namespace, _rule("postgresql.cnpg.io", "clusters", ["get"], [settings.cluster])
+    yield settings.namespace, _rule("postgresql.cnpg.io", "clusters/status", ["patch"], [settings.cluster])
+
+
+def _roles(settings: spec.Kubernetes, account: str, rights: list[tuple[str, Object]]) -> list[Object]:
+    """A Role and its RoleBinding in every namespace that rights are needed in, and none without."""
+    api, found = "rbac.authorization.k8s.io", []
+    for namespace in sorted({namespace for namespace, _ in rights}):
+        # Two stores may need the same; a dict keeps the order and drops what is there twice.
+        rules = list({str(rule): rule for where, rule in rights if where == namespace}.values())
+        metadata = {"metadata": {"name": account, "namespace": namespace, "labels": dict(LABELS)}}
+        subject = {"kind": "ServiceAccount", "name": account, "namespace": settings.namespace}
+        found += [
+            {"apiVersion": f"{api}/v1", "kind": "Role", **metadata, "rules": rules},
+            {"apiVersion": f"{api}/v1", "kind": "RoleBinding", **metadata,
+             "roleRef": {"apiGroup": api, "kind": "Role", "name": account}, "subjects": [subject]},
+        ]  # fmt: skip
+    return found
+
+
+def _metadata(name: str, settings: spec.Kubernetes, labels: dict[str, str] = LABELS) -> Object:
+    return {"metadata": {"name": name, "namespace": settings.namespace, "labels": dict(labels)}}
+
+
+def _account(settings: spec.Kubernetes, name: str) -> list[Object]:
+    return [{"apiVersion": "v1", "kind": "ServiceAccount", **_metadata(name, settings)}]
+
+
+# Pods ----------------------------------------------------------------------------------------------------------------
+
+
+def _guard(settings: spec.Kubernetes, store: spec.Store, account: str) -> Object:
+    """Two replicas: one has the lease and guards, the other waits for it."""
+    labels = {**LABELS, "app.kubernetes.io/component": "guard", "midwatch.dev/store": store.name}
+    words = ["midwatch", "dr", "guard", "-f", "/etc/midwatch/platform.yaml", "--store", store.name]
+    container = _container(settings, "guard", [*words, "--events", "/var/lib/midwatch"])
+    pod = _pod(settings, container, {"emptyDir": {}}) | {"serviceAccountName": account}
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", **_metadata(f"guard-{store.name}", settings, labels),
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+        },
+    }  # fmt: skip
+
+
+def _pod(settings: spec.Kubernetes, container: Object, evidence: Object) -> Object:
+    name = settings.config_map
+    platform = [{"configMap": {"name": name}}, {"secret": {"name": name, "optional": True}}]
+    return {
         "serviceAccountName": settings.service_account,
-        "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532,
                             "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [_container(settings, drill)],
-        "volumes": [{"name": "platform", "configMap": {"name": settings.config_map}},
-                    {"name": "evidence", **volume}, {"name": "tmp", "emptyDir": {}}],
+        "containers": [container],
+        # Connection strings are secret: files beside the platform file come from a Secret of the same name.
+        "volumes": [{"name": "platform", "projected": {"sources": platform}},
+                    {"name": "evidence", **evidence}, {"name": "tmp", "emptyDir": {}}],
     }  # fmt: skip
+
+
+def _cron_job(recovery: spec.DisasterRecovery, settings: spec.Kubernetes, drill: spec.Drill) -> Object:
+    longest = drill.spread + 2 * recovery.rto + SPARE_SECONDS
+    claim = settings.evidence_claim
+    volume = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
+    words = ["midwatch", "dr", "run", drill.name, "-f", "/etc/midwatch/platform.yaml"]
+    words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--json"]
+    pod = _pod(settings, _container(settings, "drill", words), volume) | {"restartPolicy": "Never"}
     job = {
         "backoffLimit": 0, "activeDeadlineSeconds": round(longest), "ttlSecondsAfterFinished": 86400,
         "template": {"metadata": {"labels": dict(LABELS)}, "spec": pod},
@@ -102,11 +215,9 @@ def _cron_job(recovery: spec.DisasterRecovery, settings: cluster.Kubernetes, dri
     }  # fmt: skip
 
 
-def _container(settings: cluster.Kubernetes, drill: spec.Drill) -> Object:
-    words = ["midwatch", "dr", "run", drill.name, "-f", "/etc/midwatch/platform.yaml"]
-    words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--json"]
+def _container(settings: spec.Kubernetes, name: str, words: list[str]) -> Object:
     return {
-        "name": "drill", "image": settings.image, "command": words,
+        "name": name, "image": settings.image, "command": words,
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                             "capabilities": {"drop": ["ALL"]}},

@@ -2,6 +2,8 @@
 
 The recoverer is the operator. What is added here is what it does not say: whether drills are allowed there, how old
 the newest backup was, how long it took until everything was there, and whether what came back is whole.
+
+Field names, phases and labels are those of Velero 1.18 (pkg/apis/velero/v1) and CloudNativePG 1.27 (api/v1).
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from chaos.faults import Fault
+from dr import targets
 from dr.postgres import session
 from dr.scene import Injury, NotReadyError
 from dr.verdict import Check, Phase, Result, Verdict
@@ -24,8 +27,14 @@ from midwatch.spec import dr as spec
 ALLOWED = "midwatch.dev/drills"
 """Label of a namespace that may be hurt; its value has to be `allowed`."""
 POLL_SECONDS = 1.0
+ATTEMPTS = 5
+"""An operator writes a status of its own every few seconds; so often in a row at the same moment is no accident."""
 
 Object = dict[str, Any]
+
+
+ENDED = ("Completed", "PartiallyFailed", "Failed", "FailedValidation")
+"""Phases of a restore after which nothing follows (velero, pkg/apis/velero/v1/restore_types.go)."""
 
 
 class OperatorError(MidwatchError):
@@ -59,13 +68,14 @@ def newest_backup(settings: spec.Velero) -> tuple[VeleroBackup, list[str]]:
     selector = {"labelSelector": f"velero.io/schedule-name={settings.schedule}"}
     found = kubernetes.request("GET", _velero(settings, "backups"), query=selector)["items"]
     flaws: list[str] = []
-    for item in sorted(found, key=lambda one: str(one["metadata"]["creationTimestamp"]), reverse=True):
+    # As Velero itself: not by creation, which is new for each backup that is synchronised from its storage
+    # (velero, restore_controller.go, mostRecentCompletedBackup).
+    for item in sorted(found, key=_started, reverse=True):
         status = item.get("status") or {}
-        if status.get("phase") == "Completed":
+        if status.get("phase") == "Completed" and status.get("startTimestamp"):
             progress = status.get("progress") or {}
             return VeleroBackup(
-                name=item["metadata"]["name"], started=_seconds(status["startTimestamp"]),
-                items=int(progress.get("itemsBackedUp", 0)),
+                name=item["metadata"]["name"], started=_started(item), items=int(progress.get("itemsBackedUp", 0)),
             ), flaws  # fmt: skip
         flaws.append(f"{item['metadata']['name']}: {status.get('phase', 'no phase')}")
     raise OperatorError(f"schedule {settings.schedule} has no complete backup: {'; '.join(flaws) or 'there is none'}")
@@ -74,9 +84,10 @@ def newest_backup(settings: spec.Velero) -> tuple[VeleroBackup, list[str]]:
 def restore(
     settings: spec.Velero, backup: VeleroBackup, name: str, *, limit: float, wait: Callable[[float], None]
 ) -> Object:
-    """Restore a backup into the empty restore namespace and wait for its end; its status.
+    """Restore a backup into the empty restore namespace; its last status, which may be that it has not ended.
 
-    OperatorError when it does not end within `limit` seconds. A partial failure is returned, not raised: it is judged.
+    Waits for its end for at most `limit` seconds. A failure is returned, not raised: it is judged. RefusedError and
+    UnreachableError when it cannot be asked for.
     """
     body = {
         "apiVersion": "velero.io/v1", "kind": "Restore",
@@ -88,12 +99,22 @@ def restore(
     }  # fmt: skip
     kubernetes.request("POST", _velero(settings, "restores"), body=body)
     deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        status: Object = kubernetes.request("GET", f"{_velero(settings, 'restores')}/{name}").get("status") or {}
-        if status.get("phase") in ("Completed", "PartiallyFailed", "Failed", "FailedValidation"):
+    while True:
+        status = _restore_status(settings, name)
+        if status.get("phase") in ENDED or "refused" in status or time.monotonic() >= deadline:
             return status
         wait(POLL_SECONDS)
-    raise OperatorError(f"restore {name} did not end within {limit:g} s")
+
+
+def _restore_status(settings: spec.Velero, name: str) -> Object:
+    """Status of a restore; `unknown`, in words, when the cluster does not say, `refused`, too, when it never will."""
+    try:
+        found: Object = kubernetes.request("GET", f"{_velero(settings, 'restores')}/{name}").get("status") or {}
+    except kubernetes.RefusedError as error:
+        return {"unknown": str(error), "refused": True}
+    except kubernetes.UnreachableError as error:
+        return {"unknown": str(error)}
+    return found
 
 
 def judge_restore(
@@ -101,34 +122,53 @@ def judge_restore(
 ) -> Result:
     """A restore is met when it is complete, without errors, within the RTO, from a backup younger than the RPO."""
     breaches = []
-    phase = status.get("phase")
     progress = status.get("progress") or {}
     restored = int(progress.get("itemsRestored", 0))
-    if phase != "Completed" or status.get("errors"):
-        breaches.append(f"Velero says {phase} with {status.get('errors', 0)} errors")
-    if seconds > rto:
-        breaches.append(f"RTO {seconds:.1f} s, objective {rto:g} s")
+    ended = status.get("phase") in ENDED
+    if ended and (status["phase"] != "Completed" or status.get("errors")):
+        breaches.append(f"Velero says {status['phase']} with {status.get('errors', 0)} errors{_why(status)}")
+    if seconds > rto and "unknown" not in status:
+        breaches.append(f"{'RTO' if ended else 'not restored within'} {seconds:.1f} s, objective {rto:g} s")
     age = now - backup.started
     if age > rpo:
         breaches.append(f"the newest complete backup was {age:.0f} s old, objective {rpo:g} s")
     unclear = [] if restored else ["nobody can say how many items were restored"]
+    if not ended:
+        said = status.get("unknown") or f"Velero says {status.get('phase', 'nothing')}"
+        unclear = [f"the restore did not end within the {seconds:.1f} s that were watched: {said}"]
     verdict = Verdict.BREACHED if breaches else Verdict.INCONCLUSIVE if unclear else Verdict.MET
     return Result(
-        verdict=verdict, reasons=tuple(breaches + unclear), rto_seconds=seconds, rto_exceeds=False, rpo_seconds=age,
+        verdict=verdict, reasons=tuple(breaches + unclear), rto_seconds=seconds, rto_exceeds=not ended, rpo_seconds=age,
         rpo_is_bound=False, resolution_seconds=POLL_SECONDS,
-        phases=(Phase(name="restore", at=seconds, seconds=seconds),),
+        phases=(Phase(name="restore", at=seconds if ended else None, seconds=seconds if ended else None),),
         writes={"items_backed_up": backup.items, "items_restored": restored},
-        notes=tuple(f"not used: {one}" for one in flaws),
-        checks=(Check(name="every item was restored without an error", holds=not status.get("errors")),),
+        notes=(*(f"not used: {one}" for one in flaws), *_warned(status)),
+        checks=(Check(name="every item was restored without an error",
+                      holds=status["phase"] == "Completed" and not status.get("errors") if ended else None),),
     )  # fmt: skip
+
+
+def _why(status: Object) -> str:
+    said = [
+        *(status.get("validationErrors") or []),
+        *([status["failureReason"]] if status.get("failureReason") else []),
+    ]
+    return f": {'; '.join(said)}" if said else ""
+
+
+def _warned(status: Object) -> list[str]:
+    """Velero warns of what it skipped, such as objects that were there already."""
+    return [f"Velero warns {status['warnings']} times"] if status.get("warnings") else []
+
+
+def _started(item: Object) -> float:
+    """When a backup was started, seconds since the epoch; 0 for one that was not yet."""
+    text = (item.get("status") or {}).get("startTimestamp")
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def _velero(settings: spec.Velero, kind: str) -> str:
     return f"/apis/velero.io/v1/namespaces/{settings.velero_namespace}/{kind}"
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 # CloudNativePG -------------------------------------------------------------------------------------------------------
@@ -145,19 +185,68 @@ def instances(settings: spec.CloudNativePg) -> tuple[str, list[str]]:
 
 
 def switch_over(settings: spec.CloudNativePg, target: str) -> None:
-    """Ask the operator for another primary, as `kubectl cnpg promote` does: by the cluster's status."""
-    body = {
+    """Ask the operator for another primary by the cluster's status, as `kubectl cnpg promote` does.
+
+    The same fields and the same optimistic locking (cloudnative-pg, internal/cmd/plugin/promote/promote.go). Raises
+    RefusedError when the operator goes on changing the status at the same moments.
+    """
+    for attempt in range(ATTEMPTS):
+        found = kubernetes.request("GET", _cluster(settings))
+        try:
+            kubernetes.request("PATCH", f"{_cluster(settings)}/status", body=_promotion(found, target))
+        except kubernetes.RefusedError as error:
+            if error.status != 409 or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
+def _promotion(found: Object, target: str) -> Object:
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    before = (found.get("status") or {}).get("conditions") or []
+    is_ready = any(one["type"] == "Ready" and one["status"] == "True" for one in before)
+    since = next((one["lastTransitionTime"] for one in before if one["type"] == "Ready" and not is_ready), None)
+    ready = {
+        "type": "Ready", "status": "False", "reason": "ClusterIsNotReady", "message": "Cluster Is Not Ready",
+        "lastTransitionTime": since or now[:19] + "Z",
+    }  # fmt: skip
+    return {
+        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
         "status": {
             "targetPrimary": target,
+            "targetPrimaryTimestamp": now,
             "phase": "Switchover in progress",
             "phaseReason": f"Switching over to {target}",
-        }
+            # A merge patch replaces a list; with the version that was read nobody's condition is lost.
+            "conditions": [*(one for one in before if one["type"] != "Ready"), ready],
+        },
     }
-    kubernetes.request("PATCH", f"{_cluster(settings)}/status", body=body)
 
 
 def _cluster(settings: spec.CloudNativePg) -> str:
     return f"/apis/postgresql.cnpg.io/v1/namespaces/{settings.namespace}/clusters/{settings.cluster}"
+
+
+def endpoint_of(settings: spec.CloudNativePg, base: Path) -> str:
+    """Connection string of the clients' endpoint, from its file; NotReadyError when that cannot be read."""
+    path = base / settings.endpoint_file
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise NotReadyError(f"{path}: {error.strerror}; it holds the connection string") from error
+
+
+def newest_database_backup(settings: spec.CloudNativePg) -> float | None:
+    """When the newest complete backup of a cluster ended, seconds since the epoch; 0 when none is, None without any.
+
+    From the Backup resources: the cluster's own `lastSuccessfulBackup` is not set by backup plugins, and deprecated
+    (cloudnative-pg, api/v1/cluster_types.go).
+    """
+    path = f"/apis/postgresql.cnpg.io/v1/namespaces/{settings.namespace}/backups"
+    found = kubernetes.request("GET", path)["items"]
+    mine = [one.get("status") or {} for one in found if one["spec"]["cluster"]["name"] == settings.cluster]
+    ended = [one["stoppedAt"] for one in mine if one.get("phase") == "completed" and one.get("stoppedAt")]
+    return max((datetime.fromisoformat(text).timestamp() for text in ended), default=0.0) if mine else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,10 +300,7 @@ class CnpgScene:
         if not standbys:
             raise NotReadyError(f"{self._settings.cluster} has no standby that is ready")
         self._to = standbys[0]
-        try:
-            self._endpoint = self._path.read_text().strip()
-        except OSError as error:
-            raise NotReadyError(f"{self._path}: {error.strerror}; it holds the connection string") from error
+        self._endpoint = endpoint_of(self._settings, self._base)
         ((version,),) = session.ask(self._endpoint, "SELECT current_setting('server_version')", timeout=5.0)
         self._version = str(version)
 
@@ -235,10 +321,14 @@ class CnpgScene:
         return warmup
 
     def injury(self) -> Injury:
-        """A switchover to the first standby that is ready."""
+        """A switchover to the first standby that is ready.
+
+        The old primary goes on taking writes until it is told; the recovery is the first write that another one takes.
+        """
         name = f"{self._settings.namespace}/{self._settings.cluster}"
         fault = CnpgSwitchover(target=name, was=self._primary, to=self._to, endpoint_file=str(self._path))
-        return Injury(fault=fault, fails_over=False)
+        old = targets.server_of(self._endpoint, timeout=5.0)
+        return Injury(fault=fault, silences=False, old=old)
 
     def is_redundant(self) -> bool | None:
         """Whether a standby is ready again."""
@@ -278,7 +368,9 @@ def drill_velero(
 
 
 def _ensure_empty(namespace: str) -> None:
-    """A restore goes into an empty target: what is there already would be taken for restored."""
-    for path in (f"/apis/apps/v1/namespaces/{namespace}/deployments", f"/api/v1/namespaces/{namespace}/pods"):
-        if kubernetes.request("GET", path)["items"]:
-            raise NotReadyError(f"namespace {namespace} is not empty; a restore goes into an empty one")
+    """A restore goes into an empty target: Velero leaves what is there as it is, and it would be taken for restored."""
+    for kind in ("apps/v1/deployments", "apps/v1/statefulsets", "v1/pods", "v1/persistentvolumeclaims"):
+        group, _, plural = kind.rpartition("/")
+        root = f"/apis/{group}" if "/" in group else f"/api/{group}"
+        if kubernetes.request("GET", f"{root}/namespaces/{namespace}/{plural}")["items"]:
+            raise NotReadyError(f"namespace {namespace} is not empty: {plural}; a restore goes into an empty one")

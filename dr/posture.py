@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from dr.postgres import backup, cluster, session
 from dr.postgres.remote import Servers
 from dr.records import Book
 from midwatch import metrics
+from midwatch.errors import MidwatchError
 from midwatch.metrics import Metric
 from midwatch.spec import dr as spec
 
@@ -109,24 +110,60 @@ class ClusterPosture:
             yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, found[0].finished
 
 
-class RemotePosture:
-    """Looks at PostgreSQL that others run, from its primary."""
+class StandbyPosture:
+    """Looks at PostgreSQL that others run, from its primary: how far its standbys are behind."""
 
     SQL = """
     SELECT (SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn),
-      (SELECT max(flush_lsn - '0/0'::pg_lsn) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup'))
+      (SELECT max(flush_lsn - '0/0'::pg_lsn) FROM pg_stat_replication WHERE state IN ('streaming', 'catchup')),
+      (SELECT count(*) FROM pg_stat_replication WHERE state IS NULL)
     """
 
-    def __init__(self, store: str, primary: str) -> None:
-        self._store, self._primary, self._lag = store, primary, Lag()
+    def __init__(self, store: str, connection: Callable[[], str]) -> None:
+        self._store, self._connection, self._lag = store, connection, Lag()
 
     def look(self, now: float) -> Iterator[Sample]:
-        """Samples of one look; SqlError when the primary does not answer."""
-        ((written, flushed),) = session.ask(self._primary, self.SQL, timeout=2.0)
+        """Samples of one look; MidwatchError when the primary does not answer, or hides its standbys."""
+        ((written, flushed, hidden),) = session.ask(self._connection(), self.SQL, timeout=2.0)
+        if hidden != "0":
+            # PostgreSQL shows empty columns to who may not see them: that is no standby that is lost.
+            raise MidwatchError(f"{self._store}: its role may not see the standbys; grant it pg_monitor")
         labels = {"store": self._store, "region": "standby"}
         lag = self._lag.look(now, int(float(written or 0)), int(float(flushed or 0)))
         yield metrics.DR_REPLICATION_LAG, labels, lag
         yield metrics.DR_STANDBY_CONNECTED, labels, float(flushed is not None)
+
+
+class CnpgPosture:
+    """Looks at a cluster of CloudNativePG: at its standbys through the clients' endpoint, at its backups by the API."""
+
+    EVERY_SECONDS = 30.0
+
+    def __init__(self, store: str, settings: spec.CloudNativePg, base: Path) -> None:
+        self._store, self._settings = store, settings
+        self._standbys = StandbyPosture(store, lambda: operators.endpoint_of(settings, base))
+        self._asked, self._newest = float("-inf"), None
+
+    def look(self, now: float) -> Iterator[Sample]:
+        """Samples of one look; MidwatchError when the primary does not answer.
+
+        Of backups what was known last stays when the cluster does not answer, and 0 is published while none that is
+        whole is known. Nothing is published for a cluster that has no backups at all: none were asked for.
+        """
+        yield from self._standbys.look(now)
+        if now - self._asked > self.EVERY_SECONDS:
+            self._newest = self._ask()
+            self._asked = now
+        if self._newest is not None:
+            yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, self._newest
+
+    _newest: float | None
+
+    def _ask(self) -> float | None:
+        try:
+            return operators.newest_database_backup(self._settings)
+        except MidwatchError:
+            return self._newest or 0.0
 
 
 class FolderPosture:
@@ -171,7 +208,10 @@ def lookers(recovery: spec.DisasterRecovery, base: Path, clusters: Mapping[str, 
         if store.files:
             found[store.name] = FolderPosture(store.name, base / store.files.backup)
         elif store.postgresql:
-            found[store.name] = RemotePosture(store.name, Servers.read(store.postgresql, base).primary)
+            primary = Servers.read(store.postgresql, base).primary
+            found[store.name] = StandbyPosture(store.name, lambda primary=primary: primary)  # type: ignore[misc]
+        elif store.cloudnative_pg:
+            found[store.name] = CnpgPosture(store.name, store.cloudnative_pg, base)
         elif store.velero:
             found[store.name] = VeleroPosture(store.name, store.velero)
     return found
@@ -241,8 +281,6 @@ class Watch:
 
     def look(self) -> list[Sample]:
         """Samples of now; a store that does not answer says so."""
-        from midwatch.errors import MidwatchError
-
         found = [*objectives(self._recovery), *drills(self._recovery, self._book), *verified(self._book, time.time())]
         for name, looker in sorted(self._lookers.items()):
             try:

@@ -69,13 +69,23 @@ def build(description: dict[str, Any], run: str) -> Target:
 # PostgreSQL ----------------------------------------------------------------------------------------------------------
 
 
+SERVER = "coalesce(inet_server_port(), 0), coalesce(host(inet_server_addr()), '')"
+
+
+def server_of(conninfo: str, *, timeout: float) -> str:
+    """Which server a connection string leads to now, as the observer names it: its port, or HOST:PORT off loopback."""
+    ((port, host),) = session.ask(conninfo, f"SELECT {SERVER}", timeout=timeout)
+    return _named(port, host)
+
+
+def _named(port: object, host: object) -> str:
+    return str(port) if host in ("127.0.0.1", "::1") else f"{host}:{port}"
+
+
 class PostgresTarget:
     """Rows in the table `midwatch_drill.writes`, through one connection that is made again when it breaks."""
 
-    INSERT = (
-        "INSERT INTO midwatch_drill.writes (run, seq, checksum) VALUES ($1, $2, $3) "
-        "RETURNING coalesce(inet_server_port(), 0), coalesce(host(inet_server_addr()), '')"
-    )
+    INSERT = f"INSERT INTO midwatch_drill.writes (run, seq, checksum) VALUES ($1, $2, $3) RETURNING {SERVER}"  # noqa: S608
     ALL = "SELECT seq, checksum, count(*) FROM midwatch_drill.writes WHERE run = $1 GROUP BY seq, checksum ORDER BY seq"
 
     def __init__(self, *, run: str, conninfo: str, timeout: float, content: str | None = CONTENT) -> None:
@@ -94,7 +104,7 @@ class PostgresTarget:
             if not isinstance(error, RefusedError) or error.sqlstate in ("25006", "57P01", "57P03"):
                 self.close()  # broken, read-only or shutting down: another server may take the next one
             raise
-        return str(port) if host in ("127.0.0.1", "::1") else f"{host}:{port}"
+        return _named(port, host)
 
     def newest(self) -> tuple[int, str]:
         """On a connection of its own: what was written must be seen by others."""

@@ -33,9 +33,10 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def request(
-    method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None, patch: str = MERGE
-) -> Object:
-    """Answer of the API server, as a document; `path` starts with /api or /apis.
+    method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None, patch: str = MERGE,
+    timeout: float | None = None,
+) -> Object:  # fmt: skip
+    """Answer of the API server, as a document; `path` starts with /api or /apis, `timeout` is seconds for one attempt.
 
     Raises RefusedError when it says no, UnreachableError when it cannot be asked now.
     """
@@ -51,7 +52,7 @@ def request(
         auth_settings=["BearerToken"],
     )
     try:
-        response = api.call_api(*serialized, _request_timeout=TIMEOUT)
+        response = api.call_api(*serialized, _request_timeout=timeout or TIMEOUT)
         response.read()
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise UnreachableError(f"{method} {path}: {type(error).__name__}") from error

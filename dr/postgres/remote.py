@@ -169,7 +169,7 @@ class RemoteScene:
         self._events = events
         return [
             sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(self._file), "--store", self._store.name,
-            "--events", str(events),
+            "--events", str(events), "--take-over",
         ]  # fmt: skip
 
     def watched(self, events: Path) -> Path | None:

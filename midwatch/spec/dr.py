@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from midwatch.spec import cron
+from midwatch.spec import chaos, cron
 from midwatch.spec.base import Finding, Name, Strict
-from midwatch.spec.chaos import Kubernetes
 from midwatch.spec.cron import LATE_SHARE, Cron
 from midwatch.spec.values import Duration, format_duration
 
@@ -211,6 +210,12 @@ class Probe(Strict):
     server: Name
     path: str
     body: dict[str, Any]
+
+
+class Kubernetes(chaos.Kubernetes):
+    """Where drills and guards run in a cluster; their rights are not those of the experiments."""
+
+    service_account: Name = "midwatch-recovery"
 
 
 class Evidence(Strict):

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,17 +63,20 @@ def kubeconfig(folder: Path, url: str, token: str) -> Path:
     return path
 
 
+EXPERIMENTERS = {EXPERIMENTER: (NAMESPACE, "midwatch-chaos")}
+
+
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """URL of the API server."""
+def running(folder: Path, accounts: Mapping[str, tuple[str, str]] = EXPERIMENTERS) -> Iterator[str]:
+    """URL of the API server; `accounts` are namespaces and names of service accounts by their tokens."""
     found = assets()
     need_program("openssl")
     certificates(folder)
-    service_account = f"system:serviceaccount:{NAMESPACE}:midwatch-chaos"
-    groups = f'"system:serviceaccounts,system:serviceaccounts:{NAMESPACE},system:authenticated"'
-    (folder / "tokens.csv").write_text(
-        f'{ADMIN},admin,1,"system:masters"\n{EXPERIMENTER},{service_account},2,{groups}\n'
-    )
+    tokens = [f'{ADMIN},admin,1,"system:masters"']
+    for token, (namespace, name) in accounts.items():
+        groups = f'"system:serviceaccounts,system:serviceaccounts:{namespace},system:authenticated"'
+        tokens.append(f"{token},system:serviceaccount:{namespace}:{name},{token},{groups}")
+    (folder / "tokens.csv").write_text("\n".join(tokens) + "\n")
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd_command = [
         str(found / "etcd"), f"--data-dir={folder}/etcd", f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
@@ -103,7 +106,8 @@ def running(folder: Path) -> Iterator[str]:
                     assert time.monotonic() < deadline, (folder / "api.log").read_text()[-3000:]
                     assert started[1].poll() is None, (folder / "api.log").read_text()[-3000:]
                     time.sleep(0.1)
-        kubeconfig(folder, url, EXPERIMENTER)
+        for token in accounts:
+            kubeconfig(folder, url, token)
         yield url
     finally:
         for process in reversed(started):
@@ -130,6 +134,16 @@ def connected(config: Path) -> Iterator[None]:
             del os.environ["KUBECONFIG"]
         else:
             os.environ["KUBECONFIG"] = before
+
+
+def nowhere(folder: Path) -> Path:
+    """Kubeconfig of an API server that is not there."""
+    config = folder / "nowhere.kubeconfig"
+    config.write_text(
+        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+        "contexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: x\n"
+    )
+    return config
 
 
 def create(path: str, document: dict[str, Any]) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def test_one_experiment_has_the_lease_and_a_dead_ones_can_be_taken(api: Path, mo
 
 def test_of_two_that_take_the_lease_at_the_same_moment_one_gets_it(api: Path) -> None:
     one, other = (lease.ClusterLease(NAMESPACE, name) for name in ("one", "other"))
-    seen = other._found()
+    seen = other._lease.found()
     one.take()
     assert seen is not None
     with pytest.raises(lease.LeaseTakenError, match="at the same moment"):
@@ -446,13 +446,8 @@ def test_the_api_server_takes_what_is_rendered_and_the_jobs_are_least(api: Path)
 
 
 def test_a_cluster_that_does_not_answer_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = tmp_path / "kubeconfig"
-    config.write_text(
-        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"
-        "contexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: x\n"
-    )
     monkeypatch.setattr(kubernetes, "TIMEOUT", 0.5)
-    with cluster.connected(config):
+    with cluster.connected(cluster.nowhere(tmp_path)):
         switch = lease.ClusterLease(NAMESPACE, "x")
         decision = guards.decide("switch", lambda: str(switch.is_stopped()), 10.0)
     assert not decision.allowed

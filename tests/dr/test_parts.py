@@ -19,7 +19,7 @@ import pytest
 
 from alerts import ruleset
 from dr import cron, endpoint, exporter, guard, ledger, manifests, operators, posture, processes, records, status
-from dr.lease import Lease, LeaseHeldError
+from dr.lease import FileLease, LeaseHeldError, LeaseLostError
 from dr.objects import copies
 from dr.postgres import programs
 from dr.verdict import Verdict
@@ -66,24 +66,34 @@ def test_a_ledger_that_is_being_written_is_read_as_it_grows(tmp_path: Path) -> N
 
 
 def test_two_cannot_hold_a_lease_and_terms_only_grow(tmp_path: Path) -> None:
-    with Lease(tmp_path, "first") as lease:
+    with FileLease(tmp_path, "first") as lease:
         first = lease.next_term()
         with pytest.raises(LeaseHeldError, match=r"first .* guards this store already"):
-            Lease(tmp_path, "second")
-    with Lease(tmp_path, "second") as lease:
+            FileLease(tmp_path, "second")
+    with FileLease(tmp_path, "second") as lease:
         assert lease.next_term() > first
 
 
 def test_a_lease_ends_with_its_holder_however_that_ends(tmp_path: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from dr.lease import Lease; l = Lease(Path(sys.argv[1]), 'x'); print('held', flush=True); time.sleep(60)"  # noqa: E501
+    script = "import sys, time; from pathlib import Path; from dr.lease import FileLease; l = FileLease(Path(sys.argv[1]), 'x'); print('held', flush=True); time.sleep(60)"  # noqa: E501
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         os.kill(holder.pid, signal.SIGSTOP)  # one that is merely stopped keeps it
         with pytest.raises(LeaseHeldError):
-            Lease(tmp_path, "other")
+            FileLease(tmp_path, "other")
         holder.kill()
-    Lease(tmp_path, "other").release()
+    FileLease(tmp_path, "other").release()
+
+
+def test_a_lease_whose_file_is_gone_is_not_held(tmp_path: Path) -> None:
+    with FileLease(tmp_path, "first") as lease:
+        lease.ensure_held()
+        (tmp_path / "lease.lock").unlink()
+        with FileLease(tmp_path, "second"):
+            for act in (lease.ensure_held, lease.next_term):
+                with pytest.raises(LeaseLostError, match="another guard may hold a new one"):
+                    act()
 
 
 # Endpoint ------------------------------------------------------------------------------------------------------------
@@ -194,7 +204,7 @@ class FakeRecovery:
 
 def guarded(tmp_path: Path, recovery: FakeRecovery, until: str, failures: int = 3) -> list[dict[str, Any]]:
     events = ledger.Ledger(tmp_path / "events")
-    with Lease(tmp_path, "test") as lease:
+    with FileLease(tmp_path, "test") as lease:
         running = guard.Guard(recovery, guard.Policy(interval=0.005, failures=failures), lease, events)
         thread = threading.Thread(target=running.run)
         thread.start()
@@ -204,6 +214,51 @@ def guarded(tmp_path: Path, recovery: FakeRecovery, until: str, failures: int = 
         thread.join()
     events.close()
     return ledger.read(tmp_path / "events")
+
+
+class RunningOut:
+    """A lease that is held for some more steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+        self.wanted = False
+
+    def ensure_held(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise LeaseLostError("held no more")
+
+    def next_term(self) -> int:
+        return 2
+
+    def is_wanted(self) -> bool:
+        return self.wanted
+
+
+@pytest.mark.parametrize(
+    ("steps", "done"),
+    [(1, ["decided"]), (2, ["decided", "fenced"]), (3, ["decided", "fenced", "recovered"])],
+    ids=["before the fence", "before the recovery", "before the re-route"],
+)
+def test_a_guard_that_loses_its_lease_takes_no_further_step(tmp_path: Path, steps: int, done: list[str]) -> None:
+    events = ledger.Ledger(tmp_path / "events")
+    policy = guard.Policy(interval=0.001, failures=1)
+    recovery = FakeRecovery([False])
+    running = guard.Guard(recovery, policy, RunningOut(steps), events)  # the first look at it is the loop's own
+    with pytest.raises(LeaseLostError):
+        running.run()
+    events.close()
+    kinds = [event["k"] for event in ledger.read(tmp_path / "events")]
+    assert kinds == ["watching", "failed", *done, "lost"]
+
+
+def test_a_guard_that_is_asked_to_step_aside_ends_when_it_is_calm(tmp_path: Path) -> None:
+    events = ledger.Ledger(tmp_path / "events")
+    lease = RunningOut(100)
+    lease.wanted = True
+    guard.Guard(FakeRecovery([True]), guard.Policy(), lease, events).run()
+    events.close()
+    assert [event["k"] for event in ledger.read(tmp_path / "events")] == ["watching", "stopped"]
 
 
 def test_the_guard_acts_after_so_many_failed_checks_in_a_row_and_step_by_step(tmp_path: Path) -> None:

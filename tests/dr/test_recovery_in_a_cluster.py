@@ -1,0 +1,515 @@
+"""Recovery in a cluster, on a real API server: the guards' lease, what is rendered, and what it may do there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chaos.lease import LeaseObject, LeaseTakenError
+from dr import guarding, ledger, manifests, operators
+from dr.cluster_lease import TERM, ClusterLease, Times
+from dr.lease import LeaseLostError
+from midwatch import kubernetes
+from midwatch.spec import dr as spec
+from tests.chaos import cluster
+from tests.conftest import platform, platform_document
+from tests.dr import small_operators as small
+
+GUARD, DRILL = "guard-token", "drill-token"
+ACCOUNTS = {
+    GUARD: (cluster.NAMESPACE, "midwatch-recovery-guard"),
+    DRILL: (cluster.NAMESPACE, "midwatch-recovery"),
+}
+NEEDED_COMMANDS = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases"
+SLOW = Times(duration=150.0, renew=100.0, retry=90.0)
+"""For tests with a clock of their own: threads, which wait by the real one, do nothing meanwhile."""
+QUICK = Times(duration=1.0, renew=0.6, retry=0.05)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of an API server; requests go there as its admin."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with cluster.running(folder, ACCOUNTS), cluster.connected(folder / f"{cluster.ADMIN}.kubeconfig"):
+        for name in (cluster.NAMESPACE, "ml-drill", "data", "velero"):
+            metadata = {"name": name, "labels": {operators.ALLOWED: "allowed"}}
+            kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": metadata})
+        small.install()
+        yield folder
+
+
+@pytest.fixture
+def name(api: Path, request: pytest.FixtureRequest) -> str:
+    """Name of a Lease that no other test has."""
+    return "lease-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+
+
+class Clock:
+    """A clock that only tests move; it can be waited for."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def candidate(name: str, holder: str, clock: Clock, lost: list[str] | None = None) -> ClusterLease:
+    said = [] if lost is None else lost
+    return ClusterLease(
+        LeaseObject(cluster.NAMESPACE, name), holder, times=SLOW, read=clock, on_loss=lambda why: said.append(why)
+    )
+
+
+def is_held(lease: ClusterLease) -> bool:
+    try:
+        lease.ensure_held()
+    except LeaseLostError:
+        return False
+    return True
+
+
+def record(name: str) -> dict[str, Any]:
+    return kubernetes.request("GET", f"{LEASES}/{name}")
+
+
+def free(name: str, term: str = "1") -> None:
+    """A Lease that was given back."""
+    body = {"metadata": {"name": name, "annotations": {TERM: term}}, "spec": {"holderIdentity": ""}}
+    kubernetes.request("POST", LEASES, body=body)
+
+
+# The lease -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_that_is_not_there_is_taken_only_after_its_duration(name: str) -> None:
+    """Somebody may have deleted it under its holder, who has not noticed yet."""
+    clock = Clock()
+    with candidate(name, "first", clock) as lease:
+        lease.take(clock.wait)
+        assert clock.now - 1000.0 >= SLOW.duration
+        assert is_held(lease)
+        assert record(name)["spec"]["holderIdentity"] == "first"
+    assert record(name)["spec"]["holderIdentity"] == ""
+
+
+def test_at_no_moment_two_hold_the_lease_and_another_machines_clock_is_not_believed(name: str) -> None:
+    free(name)
+    clock = Clock()
+    first, second = candidate(name, "first", clock), candidate(name, "second", clock)
+    with first, second:
+        first.take(clock.wait)
+        long_ago = {"spec": {"renewTime": "2001-01-01T00:00:00.000000Z", "acquireTime": "2001-01-01T00:00:00.000000Z"}}
+        kubernetes.request("PATCH", f"{LEASES}/{name}", body=long_ago)
+        held, begun = [], clock.now
+        while not second._try(urgent=False):
+            held.append((clock.now - begun, is_held(first), is_held(second)))
+            clock.wait(5.0)
+        assert {(mine, other) for at, mine, other in held if at < SLOW.renew} == {(True, False)}
+        assert {(mine, other) for at, mine, other in held if at >= SLOW.renew} == {(False, False)}
+        assert clock.now - begun >= SLOW.duration
+        assert (is_held(first), is_held(second)) == (False, True)
+        with pytest.raises(LeaseLostError, match="taken by somebody else"):
+            first.renew()
+        with pytest.raises(LeaseLostError):
+            first.next_term()
+        assert record(name)["spec"]["leaseTransitions"] == 2
+
+
+def test_a_renewal_starts_the_wait_of_others_anew(name: str) -> None:
+    free(name)
+    clock = Clock()
+    first, second = candidate(name, "first", clock), candidate(name, "second", clock)
+    with first, second:
+        first.take(clock.wait)
+        assert not second._try(urgent=False)
+        clock.wait(SLOW.renew - 1)
+        first.renew()
+        assert not second._try(urgent=False)
+        clock.wait(SLOW.duration - 1)
+        assert not second._try(urgent=False)
+        clock.wait(1)
+        assert second._try(urgent=False)
+
+
+def test_of_two_that_write_at_the_same_moment_one_is_refused(name: str) -> None:
+    clock = Clock()
+    first, second = candidate(name, "first", clock), candidate(name, "second", clock)
+    first._write(None, clock(), 1)
+    with pytest.raises(LeaseTakenError, match="at the same moment"):
+        second._write(None, clock(), 1)
+    seen = record(name)
+    first.renew()
+    with pytest.raises(LeaseTakenError, match="at the same moment"):
+        second._write(seen, clock(), 1)
+    assert not is_held(second)
+
+
+def test_terms_only_grow_and_are_in_the_cluster_before_they_are_used(name: str, tmp_path: Path) -> None:
+    free(name, term="7")
+    clock = Clock()
+    with candidate(name, "first", clock) as first:
+        first.take(clock.wait)
+        assert [first.next_term(), first.next_term()] == [8, 9]
+        assert record(name)["metadata"]["annotations"][TERM] == "9"
+        with cluster.connected(cluster.nowhere(tmp_path)), pytest.raises(kubernetes.UnreachableError):
+            first.next_term()
+        assert first.next_term() == 10
+    with candidate(name, "second", clock) as second:
+        second.take(clock.wait)
+        assert second.next_term() == 11
+        kubernetes.request("PATCH", f"{LEASES}/{name}", body={"metadata": {"annotations": {TERM: "many"}}})
+        with pytest.raises(LeaseLostError, match="is 'many', and not a number"):
+            second.next_term()
+
+
+def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: str, tmp_path: Path) -> None:
+    free(name)
+    lost = threading.Event()
+    lease = ClusterLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=lambda _: lost.set())
+    with lease:
+        lease.take()
+        assert not lost.wait(QUICK.duration), "it is renewed"
+        with cluster.connected(cluster.nowhere(tmp_path)):
+            since = time.monotonic()
+            assert lost.wait(5)
+            assert time.monotonic() - since < QUICK.duration
+            assert not is_held(lease)
+    assert record(name)["spec"]["holderIdentity"] == "first", "it could not say so, and others wait"
+
+
+@pytest.mark.parametrize("how", ["deleted", "taken"])
+def test_a_holder_ends_when_its_lease_is_gone(name: str, how: str) -> None:
+    free(name)
+    said: list[str] = []
+    lease = ClusterLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=said.append)
+    with lease:
+        lease.take()
+        if how == "deleted":
+            kubernetes.request("DELETE", f"{LEASES}/{name}")
+        else:
+            kubernetes.request("PATCH", f"{LEASES}/{name}", body={"spec": {"holderIdentity": "other"}})
+        cluster.wait_until(lambda: bool(said), 5)
+        assert not is_held(lease)
+    assert said == [f"lease {name} was taken by somebody else, or deleted"]
+
+
+def test_a_holder_steps_aside_for_who_asks_and_not_for_a_third(name: str) -> None:
+    free(name)
+    clock = Clock()
+    first, drill, third = (candidate(name, who, clock) for who in ("first", "drill", "third"))
+    first.take(clock.wait)
+    assert not drill._try(urgent=True)
+    assert not first.is_wanted()
+    first.renew()
+    assert first.is_wanted()
+    first.release()
+    assert not third._try(urgent=False)
+    with drill:
+        assert drill._try(urgent=True)
+        drill.renew()
+        assert not drill.is_wanted()
+    with third:
+        assert third._try(urgent=False), "the drill is over"
+        assert not third.is_wanted()
+
+
+def test_times_that_would_let_two_hold_it_are_refused() -> None:
+    with pytest.raises(ValueError, match="two could hold the lease at once"):
+        Times(duration=10.0, renew=10.0)
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def store_of_commands(folder: Path, **changes: Any) -> Path:
+    """A platform file with a store whose recovery waits until a file is there, and says that it has begun."""
+    script = folder / "recover.sh"
+    script.write_text(f"echo $$ > {folder}/pid; touch {folder}/begun; exec sleep 60\n")
+    no = ["false"]
+    commands = dict.fromkeys(NEEDED_COMMANDS, no)
+    section = {
+        "owner": "ml", "kubernetes": {"namespace": cluster.NAMESPACE},
+        "stores": [{"name": "orders", "commands": {**commands, "recover": ["sh", str(script)], **changes}}],
+    }  # fmt: skip
+    file = folder / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
+    return file
+
+
+def start_guard(api: Path, file: Path, *more: str, token: str = cluster.ADMIN) -> subprocess.Popen[str]:
+    events = file.parent / "events"
+    events.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", "orders"]
+    return subprocess.Popen(
+        [*words, "--events", str(events), *more], text=True, stderr=subprocess.PIPE,
+        env={**os.environ, "KUBECONFIG": str(api / f"{token}.kubeconfig")},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def lease_name(api: Path) -> Iterator[str]:
+    """Name of the Lease of the store `orders`, which is free at first, so that nobody has to wait for it."""
+    name = guarding.lease_name(platform_document()["platform"], "orders")
+    free(name)
+    yield name
+    kubernetes.request("DELETE", f"{LEASES}/{name}")
+
+
+def test_a_guard_that_loses_its_lease_within_a_step_ends_with_that_step(
+    api: Path, lease_name: str, tmp_path: Path
+) -> None:
+    guard = start_guard(api, store_of_commands(tmp_path))
+    try:
+        cluster.wait_until((tmp_path / "begun").exists)
+        step = int((tmp_path / "pid").read_text())
+        assert record(lease_name)["metadata"]["annotations"][TERM] == "2"
+        kubernetes.request("PATCH", f"{LEASES}/{lease_name}", body={"spec": {"holderIdentity": "other"}})
+        _, said = guard.communicate(timeout=10)
+    finally:
+        guard.kill()
+        guard.wait()
+    assert guard.returncode == 1
+    assert "the lease is lost" in said
+    assert not Path(f"/proc/{step}").exists()
+    (events,) = (tmp_path / "events").iterdir()
+    kinds = {fact["k"] for fact in ledger.read(events)}
+    assert "fenced" in kinds
+    assert "recovered" not in kinds
+
+
+def test_a_drills_guard_takes_over_from_the_one_in_the_cluster(api: Path, lease_name: str, tmp_path: Path) -> None:
+    file = store_of_commands(tmp_path, check=["true"])
+    first = start_guard(api, file)
+    second = None
+    try:
+        cluster.wait_until(lambda: record(lease_name)["spec"]["holderIdentity"] != "")
+        holder = record(lease_name)["spec"]["holderIdentity"]
+        second = start_guard(api, file, "--take-over")
+        _, said = first.communicate(timeout=15)
+        assert (first.returncode, said) == (0, "")
+        cluster.wait_until(lambda: record(lease_name)["spec"]["holderIdentity"] not in ("", holder))
+        second.terminate()
+        second.communicate(timeout=15)
+        assert second.returncode == 0
+        assert record(lease_name)["spec"]["holderIdentity"] == ""
+    finally:
+        for process in (first, second):
+            if process:
+                process.kill()
+                process.wait()
+
+
+def test_a_guard_without_a_place_for_its_events_says_so_before_it_takes_the_lease(tmp_path: Path) -> None:
+    (tmp_path / ".midwatch").write_text("a file where the folder should be")
+    file = store_of_commands(tmp_path)
+    words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", "orders"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "name a file for its events with --events" in done.stderr
+
+
+def test_a_guard_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path, tmp_path: Path) -> None:
+    guard = start_guard(api, store_of_commands(tmp_path), token=GUARD)
+    _, said = guard.communicate(timeout=15)
+    assert guard.returncode != 0
+    assert said.count("\n") == 1
+    assert "403" in said
+    assert "leases" in said
+
+
+# What is rendered, and its rights ------------------------------------------------------------------------------------
+
+DRILLED = {
+    "orders": ({"commands": {name: ["true"] for name in NEEDED_COMMANDS}}, "commands"),
+    "features": (
+        {"postgresql": {f"{name}_file": name for name in ("endpoint", "primary", "standby")}
+         | {"commands": {"fence": ["true"], "reroute": ["true"]}}},
+        "kill_primary",
+    ),
+    "namespace": (
+        {"velero": {"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"}, "rpo": "2h"}, "restore",
+    ),
+    "database": (
+        {"cloudnative_pg": {"namespace": "data", "cluster": "features", "endpoint_file": "endpoint"}}, "switchover",
+    ),
+    "artefacts": ({"files": {"source": "a", "backup": "b"}}, "lose_files"),
+}  # fmt: skip
+"""A store of every kind that a drill in a cluster can have, with its fault."""
+
+
+def rendered(*names: str) -> list[dict[str, Any]]:
+    section = {
+        "owner": "ml", "kubernetes": {"namespace": cluster.NAMESPACE, "evidence_claim": "kept"},
+        "stores": [{"name": name, **DRILLED[name][0]} for name in names],
+        "drills": [{"name": f"drill-{name}", "store": name, "fault": DRILLED[name][1], "schedule": "0 4 * * 1"}
+                   for name in names],
+    }  # fmt: skip
+    return manifests.objects(platform(disaster_recovery=section))
+
+
+@pytest.fixture
+def applied(api: Path) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """Applies objects, strictly validated by the API server; roles are gone afterwards."""
+    done: list[str] = []
+
+    def apply(objects: list[dict[str, Any]]) -> None:
+        for one in objects:
+            root = f"/apis/{one['apiVersion']}" if "/" in one["apiVersion"] else f"/api/{one['apiVersion']}"
+            path = f"{root}/namespaces/{one['metadata']['namespace']}/{one['kind'].lower()}s"
+            kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=one)
+            done.append(f"{path}/{one['metadata']['name']}")
+
+    yield apply
+    for path in reversed(done):
+        kubernetes.request("DELETE", path)
+
+
+def status_of(method: str, path: str, body: dict[str, Any] | None = None) -> int:
+    """HTTP status of a request: 200 for what is allowed, and done."""
+    try:
+        kubernetes.request(method, path, body=body)
+    except kubernetes.RefusedError as error:
+        return error.status
+    return 200
+
+
+def test_the_api_server_takes_all_that_is_rendered(api: Path, applied: Callable[..., None]) -> None:
+    objects = rendered(*DRILLED)
+    applied(objects)
+    kinds = Counter(one["kind"] for one in objects)
+    assert (kinds["CronJob"], kinds["Deployment"], kinds["ServiceAccount"]) == (len(DRILLED), 2, 2)
+    claims = f"/apis/batch/v1/namespaces/{cluster.NAMESPACE}/cronjobs"
+    for job in kubernetes.request("GET", claims)["items"]:
+        assert job["spec"]["concurrencyPolicy"] == "Forbid"
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert pod["serviceAccountName"] == "midwatch-recovery"
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    deployments = f"/apis/apps/v1/namespaces/{cluster.NAMESPACE}/deployments"
+    guards = {one["metadata"]["name"]: one["spec"] for one in kubernetes.request("GET", deployments)["items"]}
+    assert set(guards) == {"guard-orders", "guard-features"}
+    for guard in guards.values():
+        assert guard["template"]["spec"]["serviceAccountName"] == "midwatch-recovery-guard"
+
+
+def test_what_needs_no_rights_has_none_and_what_is_not_guarded_there_has_no_guard() -> None:
+    assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob"]
+    assert "Deployment" not in {one["kind"] for one in rendered("namespace", "database", "artefacts")}
+
+
+def test_with_its_role_a_guard_can_hold_its_lease_and_no_other(api: Path, applied: Callable[..., None]) -> None:
+    applied(rendered("orders"))
+    own = guarding.lease_name(platform_document()["platform"], "orders")
+    free("another")
+    clock = Clock()
+    with cluster.connected(api / f"{GUARD}.kubeconfig"):
+        with candidate(own, "guard", clock) as lease:
+            lease.take(clock.wait)
+            assert lease.next_term() == 2
+            lease.renew()
+        assert record(own)["spec"]["holderIdentity"] == ""
+        for method, path in (("GET", f"{LEASES}/another"), ("DELETE", f"{LEASES}/{own}"), ("GET", LEASES)):
+            assert status_of(method, path) == 403
+        forbid_what_nobody_needs()
+    for name in (own, "another"):
+        kubernetes.request("DELETE", f"{LEASES}/{name}")
+
+
+@pytest.mark.parametrize("store", ["orders", "features"])
+def test_with_its_role_a_drill_can_have_the_lease_of_its_store(
+    api: Path, applied: Callable[..., None], store: str
+) -> None:
+    applied(rendered(store))
+    own = guarding.lease_name(platform_document()["platform"], store)
+    free(own)
+    clock = Clock()
+    holder = candidate(own, "guard", clock)
+    holder.take(clock.wait)
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        assert not candidate(own, "drill", clock)._try(urgent=True)
+        assert status_of("GET", f"{LEASES}/another") == 403
+        forbid_what_nobody_needs()
+    holder.renew()
+    assert holder.is_wanted()
+    holder.release()
+    with cluster.connected(api / f"{DRILL}.kubeconfig"), candidate(own, "drill", clock) as lease:
+        lease.take(clock.wait)
+        assert lease.next_term() == 2
+    kubernetes.request("DELETE", f"{LEASES}/{own}")
+
+
+def test_with_its_role_a_drill_of_velero_restores(api: Path, applied: Callable[..., None]) -> None:
+    applied(rendered("namespace"))
+    small.backup("good", "Completed", age=60)
+    settings = spec.Velero.model_validate(DRILLED["namespace"][0]["velero"])
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        result = operators.drill_velero(settings, "Run-1", rto=900, rpo=300, limit=0.1, say=lambda _: None)
+        assert "did not end" in result.reasons[0], "it was asked for and looked at; no operator runs"
+        for method, path in (
+            ("DELETE", f"{small.VELERO}/backups/good"),
+            ("DELETE", f"{small.VELERO}/restores/run-1"),
+            ("GET", f"{small.VELERO}/restores"),
+            ("GET", "/api/v1/namespaces/ml"),
+            ("GET", "/api/v1/namespaces/ml-drill/pods/x"),
+            ("GET", "/apis/apps/v1/namespaces/ml/deployments"),
+        ):
+            assert status_of(method, path) == 403, path
+        forbid_what_nobody_needs()
+    for path in ("backups/good", "restores/run-1"):
+        kubernetes.request("DELETE", f"{small.VELERO}/{path}")
+
+
+def test_with_its_role_a_drill_of_cloudnative_pg_switches_over(api: Path, applied: Callable[..., None]) -> None:
+    applied(rendered("database"))
+    small.cluster(namespace="data")
+    small.cluster("another", namespace="data")
+    settings = spec.CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
+    clusters = f"{small.clusters_of('data')}/clusters"
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        operators.ensure_allowed(settings.namespace)
+        _, (standby,) = operators.instances(settings)
+        operators.switch_over(settings, standby)
+        for method, path, body in (
+            ("GET", clusters, None),
+            ("GET", f"{clusters}/another", None),
+            ("PATCH", f"{clusters}/another/status", {"status": {"targetPrimary": "another-2"}}),
+            ("PATCH", f"{clusters}/features", {"spec": {"instances": 1}}),
+            ("DELETE", f"{clusters}/features", None),
+        ):
+            assert status_of(method, path, body) == 403, path
+        forbid_what_nobody_needs()
+    assert small.status_of(namespace="data")["targetPrimary"] == "features-2"
+
+
+BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("GET", "/api/v1/namespaces", None),
+    ("GET", "/api/v1/namespaces/kube-system", None),
+    ("DELETE", "/api/v1/namespaces/ml-drill", None),
+    ("PATCH", "/api/v1/namespaces/ml-drill", {"metadata": {"labels": {operators.ALLOWED: "allowed"}}}),
+    ("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{cluster.NAMESPACE}/roles", {"metadata": {"name": "x"}}),
+    ("POST", f"/apis/batch/v1/namespaces/{cluster.NAMESPACE}/jobs", {"metadata": {"name": "x"}}),
+    *((("GET", f"/api/v1/namespaces/{namespace}/secrets", None)) for namespace in ("ml", "ml-drill", "velero", "data")),
+    ("POST", "/api/v1/namespaces/ml-drill/pods", {"metadata": {"name": "x"}}),
+    ("DELETE", "/api/v1/namespaces/ml-drill/pods", None),
+]
+"""Of what nobody has any right to; allowing drills where they are not allowed is a person's."""
+
+
+def forbid_what_nobody_needs() -> None:
+    for method, path, body in BEYOND:
+        assert status_of(method, path, body) == 403, (method, path)
