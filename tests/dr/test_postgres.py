@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from dr.postgres import backup, cluster, instance, programs, session
+from dr.postgres.plane import PlaneScene
 from dr.postgres.programs import PostgresError
 from dr.postgres.recovery import ClusterRecovery
+from dr.scene import NotReadyError
 from midwatch.errors import MissingProgramError
+from midwatch.spec import dr as spec
 from tests.dr.conftest import need_postgresql, wait_until
 
 WRITE = "INSERT INTO midwatch_drill.writes (run, seq, checksum) VALUES ('t', 1, 'x')"
@@ -104,6 +108,29 @@ def test_a_standby_that_is_further_behind_than_the_rpo_is_not_promoted(start_clu
         recovery.plan()
     for pid in receivers:
         os.kill(pid, 18)
+
+
+def test_a_drill_does_not_begin_while_the_standby_is_far_behind_or_gone(start_cluster, tmp_path: Path) -> None:
+    store = start_cluster()
+    regions = {"store": "s", "folder": str(store.folder), "exporters": None}
+    (tmp_path / "plane.json").write_text(json.dumps({"regions": regions, "parts": []}))
+    drill = spec.Drill.model_validate({"name": "d", "store": "s", "fault": "lose_region"})
+    promised = spec.DisasterRecovery.model_validate(
+        {"owner": "ml", "stores": [{"name": "s", "local_postgresql": {}}], "drills": [drill.model_dump()]}
+    )
+    stage = PlaneScene(promised, promised.store("s"), drill, tmp_path / "platform.yaml", tmp_path)
+    stage.start()
+    assert stage.prepare(1.0) == 1.0
+    standby = store.server("b")
+    standby.freeze()
+    filling = "CREATE TABLE filling AS SELECT repeat(md5(n::text), 30) FROM generate_series(1, 20000) n"
+    session.ask(store.direct("a"), filling, timeout=20)
+    with pytest.raises(NotReadyError, match=r"the standby is \d\d MiB behind, more than 16 MiB"):
+        stage.prepare(1.0)
+    standby.kill()
+    wait_until(lambda: session.ask(store.direct("a"), "SELECT count(*) FROM pg_stat_replication") == [("0",)])
+    with pytest.raises(NotReadyError, match="no standby streams"):
+        stage.prepare(1.0)
 
 
 def test_a_folder_closed_to_the_servers_user_is_named(tmp_path: Path) -> None:
