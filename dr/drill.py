@@ -198,7 +198,7 @@ class _Drill:
             observer=str(facts), guard=str(events), log=str(self._book.log.path),
             key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences,
             spoils=injury.spoils, warning=asdict(injury.warning) if injury.warning else None,
-            fails_over=injury.fails_over, old=injury.old, steady_seconds=STEADY_SECONDS,
+            fails_over=injury.fails_over, old=injury.old, sink=injury.sink, steady_seconds=STEADY_SECONDS,
             objectives=asdict(self._objectives),
         )  # fmt: skip
         plan.save(self._home)
@@ -253,7 +253,8 @@ class _Drill:
         found = verdict.Evidence(
             run=self._number, facts=ledger.read(facts), injection=injection,
             events=[event for event in _events(events) if event["t"] > self._ready], rows=rows,
-            checks=[*stage.checks(), *unread], needs_guard=needs_guard, has_model=scenes.model(stage) is not None,
+            checks=[*stage.checks(), *experiment.told_check(self._home), *unread], needs_guard=needs_guard,
+            has_model=scenes.model(stage) is not None,
         )  # fmt: skip
         if injury.warning:
             return judge.judge_warning(found, experiment.warned_at(self._home), self._objectives)

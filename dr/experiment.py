@@ -17,12 +17,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from chaos import evidence, faults
+from chaos import evidence, faults, notices
 from dr import judge, ledger, times, verdict
 from midwatch import files
+from midwatch.spec.slo import Severity
 
 POLL_SECONDS = 0.05
 EFFECTIVE_SECONDS = 10.0
+TOLD_SECONDS = 60.0
+"""A page that takes longer after a region is gone helps nobody keep a promise of minutes."""
 AFTERWARDS_SECONDS = 1.0
 """After the method the waiting for a recovery is over: the steady state is there, or it is not."""
 
@@ -42,6 +45,7 @@ class Plan:
     old: str
     spoils: bool
     warning: dict[str, Any] | None
+    sink: str
     steady_seconds: float
     objectives: dict[str, float]
 
@@ -82,6 +86,7 @@ def document(folder: Path, plan: Plan) -> dict[str, Any]:
         "method": [
             _activity(folder, "action", "inject the fault and verify it", "inject"),
             _activity(folder, "probe", *wait),
+            *([_activity(folder, "probe", "wait for a page", "told")] if plan.sink else []),
         ],
         "rollbacks": [_activity(folder, "action", "revert the fault and verify that", "revert")],
     }
@@ -115,6 +120,8 @@ def inject(folder: str) -> str:
     plan = Plan.load(home)
     fault = plan.built()
     book = faults.Ledger(home, plan.evidence)
+    if plan.sink:
+        files.replace(home / "mark.json", json.dumps(notices.Sink(Path(plan.sink)).mark()).encode())
     begun = time.monotonic_ns()
     _say(home, begun=begun, effective=None)
     book.inject(fault, seconds=EFFECTIVE_SECONDS)
@@ -139,6 +146,30 @@ def recovered(folder: str) -> bool:
             return True
         time.sleep(POLL_SECONDS)
     return False
+
+
+def told(folder: str) -> bool:
+    """Wait until a page has been delivered; which it was, and how long after the fault, is kept."""
+    home = Path(folder)
+    sink, mark, begun = notices.Sink(Path(Plan.load(home).sink)), _read(home / "mark.json"), injection_of(home).begun
+    deadline = time.monotonic() + TOLD_SECONDS
+    while time.monotonic() < deadline:
+        pages = [one.labels["alertname"] for one in sink.since(mark) if one.labels.get("severity") == Severity.PAGE]
+        if pages:
+            document = {"alert": pages[0], "seconds": (time.monotonic_ns() - (begun or 0)) / verdict.SECOND}
+            files.replace(home / "page.json", json.dumps(document).encode())
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def told_check(folder: Path) -> list[verdict.Check]:
+    """Whether somebody was paged, where a plane delivers pages."""
+    if not Plan.load(folder).sink:
+        return []
+    page = _read(folder / "page.json")
+    detail = f"{page['alert']}, {page['seconds']:.1f} s after the fault" if page else f"none within {TOLD_SECONDS:g} s"
+    return [verdict.Check(name="a page was delivered", holds=bool(page), detail=detail)]
 
 
 def warned(folder: str) -> bool:

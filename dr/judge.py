@@ -176,11 +176,23 @@ def _check_guard(evidence: Evidence, f0: int | None, recovered: int | None, foun
     acted = [event for event in evidence.events if event["k"] == "recovered" and event["t"] >= f0]
     if recovered is not None and not acted:
         found.doubts.append("writes came back, and the recoverer had not done anything: who did?")
-    if recovered is not None and acted and acted[0]["t"] > recovered:
+    if recovered is not None and acted and recovered < _earliest(evidence, acted[0]):
         found.doubts.append("writes came back before the recoverer had recovered anything")
     for event in evidence.events:
         if event["k"] in ("refused", "gave_up") and event["t"] >= f0:
             found.notes.append(f"the recoverer {event['k'].replace('_', ' ')}: {event['why']}")
+
+
+def _earliest(evidence: Evidence, recovered: Fact) -> int:
+    """Before this nothing the recoverer did can have brought writes back, by the event that says it has recovered.
+
+    Where clients have to be sent to another server that is the event itself. Elsewhere the store may serve while the
+    step, such as a command of the site's, is still coming to its end: then it is the begin of the step.
+    """
+    began = [
+        event["t"] for event in evidence.events if event["k"] in ("decided", "fenced") and event["t"] < recovered["t"]
+    ]
+    return int(recovered["t"] if evidence.injection.fails_over or not began else began[-1])
 
 
 def _check_service(evidence: Evidence, phases: Sequence[Phase], found: Findings) -> None:

@@ -29,7 +29,10 @@ class Alarm:
 
 @dataclass(frozen=True, kw_only=True)
 class Injury:
-    """The fault of a drill and what it means: see `verdict.Injection`."""
+    """The fault of a drill and what it means: see `verdict.Injection`.
+
+    `sink` is the file of what a plane delivers, empty without one: a page has to arrive there while the fault lasts.
+    """
 
     fault: Fault
     silences: bool = True
@@ -37,6 +40,7 @@ class Injury:
     fails_over: bool = True
     old: str = ""
     warning: Alarm | None = None
+    sink: str = ""
 
 
 class Scene(Protocol):

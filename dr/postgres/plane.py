@@ -79,7 +79,7 @@ class PlaneScene(LocalScene):
         )
         if self._takeover:
             self._takeover.mark()
-        return Injury(fault=fault, old=str(self.cluster.ports["a"]))
+        return Injury(fault=fault, old=str(self.cluster.ports["a"]), sink=self._plane["sink"]["file"])
 
     def checks(self) -> list[Check]:
         """Those of the store, and that events go on in region b where it has an exporter."""

@@ -109,6 +109,15 @@ def test_a_good_drill_is_met_with_the_times_it_had() -> None:
     assert result.writes["acknowledged"] == result.writes["kept"] + result.writes["lost"]
 
 
+@pytest.mark.parametrize(("begins", "decided"), [(0.0, Verdict.MET), (1.0, Verdict.INCONCLUSIVE)])
+def test_a_command_may_end_after_the_store_serves_again_but_not_begin_then(begins: float, decided: Verdict) -> None:
+    told = story()
+    told.injection = replace(told.injection, fails_over=False, old="")
+    for event in told.events:
+        event["t"] += int(SECOND * (begins if event["k"] in ("failed", "decided", "fenced") else 1.0))
+    assert told.judged().verdict is decided
+
+
 # What may be wrong. Each takes a good story, and a seeded random source.
 
 Lie = Callable[[Story, random.Random], None]

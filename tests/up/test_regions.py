@@ -118,6 +118,7 @@ def test_when_region_a_is_lost_events_go_on_in_region_b_and_the_sums_are_right(r
     assert result["verdict"] == "MET"
     checks = {check["name"]: check["holds"] for check in result["checks"]}
     assert checks["the exporter of region b takes the events"] is True
+    assert checks["a page was delivered"] is True
     wait_until(lambda: set(taken(prometheus)) == {first, second}, 20)
     ended = running.end()
     sent, counted = ended["predictions_sent"], ended["predictions_counted"]
