@@ -125,26 +125,34 @@ class _Drill:
             stack.callback(stage.stop)
             self._say(f"setting up {self._store.name} ({self._store.kind})")
             stage.start()
-            self._book.log.append(
-                "drill-started", drill=self._drill.name, run=self._number, store=self._store.name,
-                fault=self._drill.fault.value, configuration=self._digest(), seed=self._seed,
-            )  # fmt: skip
-            try:
+            with self._logged():
                 judged, injury = self._observe(stage, stack)
-            except BaseException as error:
-                self._book.log.append("drill-aborted", run=self._number, reason=str(error) or type(error).__name__)
-                raise
             versions = self._versions(stage.versions())
         return self._keep(judged, injury.fault.describe(), versions, time.monotonic() - begun)
 
     def _restore(self, settings: spec.Velero, begun: float) -> Document:
         """A restore by Velero: nothing is hurt, and nobody writes into an empty namespace."""
         promised = self._objectives
-        judged = operators.drill_velero(
-            settings, self._number, rto=promised.rto, rpo=promised.rpo, limit=promised.limit, say=self._say
-        )
+        operators.ensure_restorable(settings)
+        with self._logged():
+            judged = operators.drill_velero(
+                settings, self._number, rto=promised.rto, rpo=promised.rpo, limit=promised.limit, say=self._say
+            )
         what = f"restore of the newest backup of {settings.namespace} into {settings.restore_namespace}"
         return self._keep(judged, what, self._versions({}), time.monotonic() - begun)
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """That a drill began is in the evidence, however it ends."""
+        self._book.log.append(
+            "drill-started", drill=self._drill.name, run=self._number, store=self._store.name,
+            fault=self._drill.fault.value, configuration=self._digest(), seed=self._seed,
+        )  # fmt: skip
+        try:
+            yield
+        except BaseException as error:
+            self._book.log.append("drill-aborted", run=self._number, reason=str(error) or type(error).__name__)
+            raise
 
     # The drill itself ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ Field names, phases and labels are those of Velero 1.18 (pkg/apis/velero/v1) and
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ from midwatch.spec import dr as spec
 ALLOWED = "midwatch.dev/drills"
 """Label of a namespace that may be hurt; its value has to be `allowed`."""
 POLL_SECONDS = 1.0
+OBSERVABLE = "SELECT current_setting('server_version'), to_regclass('midwatch_drill.writes'), inet_server_port()"
+TABLE = (
+    "create it: CREATE SCHEMA midwatch_drill; CREATE TABLE midwatch_drill.writes (run text NOT NULL, "
+    "seq bigint NOT NULL, checksum text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
+)
 ATTEMPTS = 5
 """An operator writes a status of its own every few seconds; so often in a row at the same moment is no accident."""
 
@@ -188,10 +194,13 @@ def switch_over(settings: spec.CloudNativePg, target: str) -> None:
     """Ask the operator for another primary by the cluster's status, as `kubectl cnpg promote` does.
 
     The same fields and the same optimistic locking (cloudnative-pg, internal/cmd/plugin/promote/promote.go). Raises
-    RefusedError when the operator goes on changing the status at the same moments.
+    OperatorError when the instance is fenced, RefusedError when the operator goes on changing the status at the same
+    moments.
     """
     for attempt in range(ATTEMPTS):
         found = kubernetes.request("GET", _cluster(settings))
+        if {target, "*"} & _fenced(found):
+            raise OperatorError(f"{target} is fenced and cannot be promoted")
         try:
             kubernetes.request("PATCH", f"{_cluster(settings)}/status", body=_promotion(found, target))
         except kubernetes.RefusedError as error:
@@ -199,6 +208,12 @@ def switch_over(settings: spec.CloudNativePg, target: str) -> None:
                 raise
         else:
             return
+
+
+def _fenced(cluster: Object) -> set[str]:
+    """Instances that may not run PostgreSQL, by the annotation of `kubectl cnpg fencing`; `*` stands for all."""
+    text = (cluster["metadata"].get("annotations") or {}).get("cnpg.io/fencedInstances") or "[]"
+    return set(json.loads(text))
 
 
 def _promotion(found: Object, target: str) -> Object:
@@ -301,8 +316,19 @@ class CnpgScene:
             raise NotReadyError(f"{self._settings.cluster} has no standby that is ready")
         self._to = standbys[0]
         self._endpoint = endpoint_of(self._settings, self._base)
-        ((version,),) = session.ask(self._endpoint, "SELECT current_setting('server_version')", timeout=5.0)
-        self._version = str(version)
+        self._version = self._ensure_observable()
+
+    def _ensure_observable(self) -> str:
+        """The version of a database that the observer can write to; NotReadyError when it cannot."""
+        try:
+            ((version, table, port),) = session.ask(self._endpoint, OBSERVABLE, timeout=5.0)
+        except session.SqlError as error:
+            raise NotReadyError(f"{self._settings.cluster} does not answer: {error}") from error
+        if table is None:
+            raise NotReadyError(f"{self._path}: the table for the observer's writes is missing there; {TABLE}")
+        if port is None:
+            raise NotReadyError(f"{self._path} leads to a socket file: nobody can tell which server answers there")
+        return str(version)
 
     def target(self) -> dict[str, Any]:
         """The database, through the cluster's service."""
@@ -358,13 +384,17 @@ def drill_velero(
     settings: spec.Velero, number: str, *, rto: float, rpo: float, limit: float, say: Callable[[str], None]
 ) -> Result:
     """Restore the newest complete backup of a namespace into the empty restore namespace, and judge that."""
-    ensure_allowed(settings.restore_namespace)
-    _ensure_empty(settings.restore_namespace)
     begun, now = time.monotonic(), time.time()
     backup, flaws = newest_backup(settings)
     say(f"restoring {backup.name} into {settings.restore_namespace}")
     status = restore(settings, backup, number.lower(), limit=limit, wait=time.sleep)
     return judge_restore(backup, status, time.monotonic() - begun, now, rto, rpo, flaws)
+
+
+def ensure_restorable(settings: spec.Velero) -> None:
+    """NotReadyError when the restore namespace does not allow drills, or is not empty."""
+    ensure_allowed(settings.restore_namespace)
+    _ensure_empty(settings.restore_namespace)
 
 
 def _ensure_empty(namespace: str) -> None:

@@ -19,7 +19,7 @@ from dr.verdict import Check
 from midwatch.spec import dr as spec
 
 WATCH = "SELECT pg_is_in_recovery(), pg_current_wal_flush_lsn() - '0/0'::pg_lsn"
-RECEIVED = "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn"
+RECEIVED = "SELECT pg_is_in_recovery(), greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn"
 WHO = (
     "SELECT (SELECT system_identifier FROM pg_control_system()), "
     "(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), current_setting('server_version')"
@@ -58,10 +58,13 @@ class RemoteRecovery:
     rpo: float
     timeout: float
     _failed_over: bool = False
+    _owes_route: bool = False
     _positions: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
     def check(self) -> Health:
-        """Ask the primary whether it is one."""
+        """Ask the primary whether it is one, and whether clients were sent to it."""
+        if self._owes_route:
+            return Health(good=False, why="clients were not sent to the new primary")
         target = self.servers.standby if self._failed_over else self.servers.primary
         try:
             ((standby, position),) = session.ask(target, WATCH, timeout=self.timeout)
@@ -73,13 +76,18 @@ class RemoteRecovery:
         return Health(good=True)
 
     def plan(self) -> str:
-        """Promote the standby, if it is one, answers, and lacks less than the RPO."""
+        """Promote the standby, if it is one, answers, and lacks less than the RPO; else, once promoted, the route."""
+        if self._owes_route:
+            return "send clients to the standby, which is promoted"
         if self._failed_over:
             raise CannotRecoverError("it has failed over once; there is no second standby")
         try:
-            ((received,),) = session.ask(self.servers.standby, RECEIVED, timeout=self.timeout)
+            ((standby, received),) = session.ask(self.servers.standby, RECEIVED, timeout=self.timeout)
         except session.SqlError as error:
             raise CannotRecoverError(f"the standby does not answer: {error}") from error
+        if standby != "t":
+            # Whoever promoted it may have done so long ago, and what primary_file names may be its standby by now.
+            raise CannotRecoverError("the standby is a primary already: name the servers by what they are now")
         if received is None:
             raise CannotRecoverError("the standby is none: it has received nothing")
         has = [at for at, position in self._positions if position <= int(float(received))]
@@ -93,7 +101,9 @@ class RemoteRecovery:
         return run([*self.commands.fence, str(term)]) or "done"
 
     def recover(self) -> str:
-        """`pg_promote`."""
+        """`pg_promote`, unless it is done."""
+        if self._owes_route:
+            return "standby, promoted before"
         sql = "SELECT pg_promote(wait => true, wait_seconds => $1)"
         try:
             done = session.ask(self.servers.standby, sql, [int(PROMOTE_SECONDS)], timeout=PROMOTE_SECONDS)
@@ -101,13 +111,15 @@ class RemoteRecovery:
             raise CannotRecoverError(f"the standby cannot be promoted: {error}") from error
         if done != [("t",)]:
             raise CannotRecoverError(f"the standby was not promoted within {PROMOTE_SECONDS:g} s")
-        self._failed_over = True
+        self._failed_over = self._owes_route = True
         self._positions.clear()
         return "standby"
 
     def reroute(self, term: int) -> str:
         """By the site's command; the term is its last argument."""
-        return run([*self.commands.reroute, str(term)]) or "done"
+        done = run([*self.commands.reroute, str(term)]) or "done"
+        self._owes_route = False
+        return done
 
     def rebuild(self) -> str | None:
         """By the site's command, where there is one."""

@@ -60,6 +60,7 @@ def api(server: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def velero_drill(number: str = "Run-1", *, rto: float = 900.0, rpo: float = 7200.0, limit: float = 10.0) -> Result:
+    operators.ensure_restorable(VELERO)
     return operators.drill_velero(VELERO, number, rto=rto, rpo=rpo, limit=limit, say=lambda _: None)
 
 
@@ -227,6 +228,17 @@ def test_a_switchover_that_the_operator_takes_back_is_not_effective(api: Path) -
     assert not fault.is_effective()
 
 
+@pytest.mark.parametrize("fenced", ['["features-2"]', '["*"]'], ids=["this one", "all"])
+def test_a_fenced_instance_is_not_asked_for(api: Path, fenced: str) -> None:
+    """The operator would wait for it, without a primary meanwhile; promote refuses it, too."""
+    small.cluster()
+    annotations = {"metadata": {"annotations": {"cnpg.io/fencedInstances": fenced}}}
+    kubernetes.request("PATCH", f"{small.CLUSTERS}/clusters/features", body=annotations)
+    with pytest.raises(operators.OperatorError, match="features-2 is fenced"):
+        operators.switch_over(CNPG, "features-2")
+    assert small.status_of()["targetPrimary"] == "features-1"
+
+
 def test_a_status_that_changes_meanwhile_is_read_again_and_not_overwritten(
     api: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +361,8 @@ def test_the_command_restores_judges_and_keeps_evidence(api: Path, tmp_path: Pat
         code, document, said = run_drill(api, file)
     assert (code, document["verdict"], document["reasons"]) == (0, "MET", []), said
     assert document["writes"] == {"items_backed_up": 12, "items_restored": 12}
-    assert (tmp_path / "evidence" / "evidence.jsonl").exists()
+    first = (tmp_path / "evidence" / "evidence.jsonl").read_text().splitlines()[0]
+    assert json.loads(first)["kind"] == "drill-started"
     kubernetes.request("POST", PODS, body=cluster.pod("left", "left"))
     code, document, said = run_drill(api, file)
     kubernetes.request("DELETE", f"{PODS}/left", body={"gracePeriodSeconds": 0})
@@ -361,8 +374,12 @@ def test_a_switchover_through_the_command_is_met_only_once_another_primary_takes
     api: Path, start_cluster: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = start_cluster()
-    (tmp_path / "endpoint").write_text(store.client)
     file = platform_file(tmp_path, "cloudnative_pg", CNPG.model_dump(mode="json"), "switchover")
+    small.cluster()
+    (tmp_path / "endpoint").write_text(store.server("a").conninfo())
+    with pytest.raises(NotReadyError, match="the table for the observer's writes is missing there; create it: CREATE"):
+        drill.run(drill.Request(platform_file=file, drill="d"), lambda _: None)
+    (tmp_path / "endpoint").write_text(store.client)
 
     # An operator that never switches: writes go on, and that is no recovery.
     small.cluster()

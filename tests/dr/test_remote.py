@@ -7,9 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
+from dr.commands import CommandError
+from dr.guard import CannotRecoverError, Health
 from dr.postgres import session
+from dr.postgres.remote import RemoteRecovery, Servers
+from midwatch.spec import dr as spec
 from tests.conftest import platform_document
 
 SITE = """
@@ -57,3 +62,27 @@ def test_a_store_of_others_is_failed_over_by_the_sites_commands(start_cluster, t
     assert (done.returncode, document["verdict"]) == (0, "MET"), (document["reasons"], done.stderr)
     assert [check["holds"] for check in document["checks"]] == [True, True]
     assert not store.server("b").is_standby()
+
+
+def test_a_route_that_failed_is_tried_again_and_a_promoted_standby_is_not_fenced_for(
+    start_cluster, tmp_path: Path
+) -> None:
+    store = start_cluster()
+    store.server("a").kill()
+    servers = Servers(endpoint=store.client, primary=store.direct("a"), standby=store.direct("b"))
+    works = tmp_path / "works"
+    commands = spec.PostgresqlCommands(fence=["true"], reroute=["sh", "-c", f"test -e {works}"])
+    recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0)
+    assert recovery.plan() == "promote the standby"
+    recovery.recover()
+    with pytest.raises(CommandError):
+        recovery.reroute(2)
+    assert recovery.check() == Health(good=False, why="clients were not sent to the new primary")
+    works.touch()
+    assert recovery.plan() == "send clients to the standby, which is promoted"
+    assert recovery.recover() == "standby, promoted before"
+    recovery.reroute(3)
+    assert recovery.check().good
+    another = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0)
+    with pytest.raises(CannotRecoverError, match="is a primary already"):
+        another.plan()
