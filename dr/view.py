@@ -18,6 +18,7 @@ LOG_WIDTH = 160
 """Columns of a table that goes to a file."""
 
 _COLOURS = {"MET": "bold green", "BREACHED": "bold red", "INCONCLUSIVE": "bold yellow"}
+_HOLDS = {True: "yes", False: "NO ", None: " ? "}
 
 
 def progress() -> Callable[[str], None]:
@@ -54,6 +55,9 @@ def show_result(document: dict[str, Any]) -> None:
     for phase in document["phases"]:
         phases.add_row(phase["name"], seconds(phase["at"]), seconds(phase["seconds"]))
     console.print(phases)
+    for check in document["checks"]:
+        detail = f" ({check['detail']})" if check["detail"] else ""
+        console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
     bound = document["bound"]
     console.print(
         f"{bound['met_in_a_row']} drills MET in a row: a breach has a probability of at most "
