@@ -44,6 +44,14 @@ def write(folder: Path, seed: int, rows: int) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_java() -> Iterator[None]:
+    """What a JVM compiles for the long run never pays here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        yield
+
+
 @pytest.fixture(scope="module")
 def session() -> Iterator[Any]:
     """Spark with two workers on this machine."""
