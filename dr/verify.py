@@ -20,6 +20,7 @@ from dr.postgres.instance import Instance
 from dr.postgres.programs import PostgresError
 from dr.records import Book
 from midwatch.errors import MidwatchError
+from midwatch.ports import free_ports
 from midwatch.spec import dr as spec
 
 RESTORE_SECONDS = 3600.0
@@ -79,7 +80,7 @@ def _postgresql(store: str, source: cluster.Cluster) -> Verified:
     """Restore to the end of the archive in a folder and on a port of its own, and check every page."""
     good, flaws = backup.newest_good(source.backups, source.programs)
     with processes.folder(keep=False) as home:
-        (port,) = cluster.free_ports(1)
+        (port,) = free_ports()
         target = Instance(
             programs=source.programs, name="verify", folder=home / "verify", port=port, password=source.password
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from dr.postgres import backup, instance, programs, session
 from dr.postgres.instance import Instance
 from dr.postgres.programs import PostgresError, Programs
 from midwatch import files
+from midwatch.ports import free_ports
 
 DATABASE = "features"
 REGIONS = ("a", "b")
@@ -247,15 +247,3 @@ def stop(cluster: Cluster) -> None:
     for data in sorted(cluster.folder.glob("*/data")):
         folder = data.parent
         Instance(programs=cluster.programs, name=folder.name, folder=folder, port=0, password=cluster.password).stop()
-
-
-def free_ports(count: int) -> list[int]:
-    """Different loopback ports that nothing listens on now."""
-    listeners = [socket.socket() for _ in range(count)]
-    try:
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()

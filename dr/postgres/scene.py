@@ -19,6 +19,7 @@ from dr.processes import start_helper
 from dr.scene import Alarm, Injury, NotReadyError
 from dr.verdict import Check
 from midwatch import metrics
+from midwatch.ports import free_ports
 from midwatch.spec import dr as spec
 
 WHO = f"""SELECT (SELECT system_identifier FROM pg_control_system()),
@@ -170,7 +171,7 @@ class LocalScene:
 
     def _warning(self) -> Alarm:
         """The alert RecoveryPointAtRisk, by the exporter that publishes what it is made from."""
-        (port,) = cluster.free_ports(1)
+        (port,) = free_ports()
         command = [sys.executable, "-m", "midwatch.cli", "dr", "export", "-f", str(self._file)]
         command += ["--listen", f"127.0.0.1:{port}", "--cluster", f"{self._store.name}={self._folder}"]
         return Alarm(

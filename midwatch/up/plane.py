@@ -14,11 +14,12 @@ from alerts import recovery, render
 from midwatch import files
 from midwatch.commands.render import write
 from midwatch.errors import MidwatchError
+from midwatch.ports import free_ports
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
 from midwatch.up import grafana
 from midwatch.up.canaries import Canaries
-from midwatch.up.processes import Part, PartDiedError, Processes, find_program, free_port, wait_until_ready
+from midwatch.up.processes import Part, PartDiedError, Processes, find_program, wait_until_ready
 from midwatch.up.regions import EVENTS_B, Regions
 from midwatch.up.sink import Sink
 
@@ -73,15 +74,15 @@ class Plane:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
         self.processes = Processes(state / "logs", state / HELD)
         self.sink = Sink(state / "deliveries.jsonl", state / RESULTS)
-        self._ports = {name: free_port() for name in ("prometheus", "alertmanager", "exporter")}
+        self._ports = {name: free_ports()[0] for name in ("prometheus", "alertmanager", "exporter")}
         if any(model.canary for model in platform.models):
-            self._ports["gate"] = free_port()
-        self._ports |= {f"server-{server.name}": free_port() for server in platform.local.servers}
+            self._ports["gate"] = free_ports()[0]
+        self._ports |= {f"server-{server.name}": free_ports()[0] for server in platform.local.servers}
         self._grafana = grafana.find()
-        self._ports |= {"grafana": free_port()} if self._grafana else {}
+        self._ports |= {"grafana": free_ports()[0]} if self._grafana else {}
         self.regions = Regions(platform, file, state, self._ports)
-        self._ports |= {name: free_port() for name in self.regions.exporters if name not in self._ports}
-        self._links = {name: free_port() for name in self._link_targets()} if platform.chaos else {}
+        self._ports |= {name: free_ports()[0] for name in self.regions.exporters if name not in self._ports}
+        self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
         clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
         self.urls = {name: f"http://{address}" for name, address in clients.items()}
         self._stopped = threading.Event()

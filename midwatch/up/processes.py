@@ -7,7 +7,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -59,14 +58,6 @@ def find_program(name: str) -> str:
             return found
     package = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}[name]
     raise MissingProgramError(name, f"install the Debian package {package} (apt-get install {package})")
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 class Processes:

@@ -14,9 +14,10 @@ from typing import Any
 
 from dr.postgres import programs
 from midwatch.errors import MissingProgramError
+from midwatch.ports import free_ports
 from midwatch.spec import dr
 from midwatch.spec import model as spec
-from midwatch.up.processes import PartDiedError, Processes, free_port
+from midwatch.up.processes import PartDiedError, Processes
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.05
@@ -35,8 +36,8 @@ class Regions:
         self.missing = ""
         self._store = self._chosen()
         self._pairs = self._served_twice() if self._store else {}
-        self._endpoints = {part: free_port() for part in self._pairs}
-        self.exporter_port = free_port() if platform.disaster_recovery else None
+        self._endpoints = {part: free_ports()[0] for part in self._pairs}
+        self.exporter_port = free_ports()[0] if platform.disaster_recovery else None
 
     def _chosen(self) -> dr.Store | None:
         recovery = self._platform.disaster_recovery

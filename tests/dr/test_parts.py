@@ -104,13 +104,11 @@ def speaker(word: bytes) -> tuple[socket.socket, int]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as kept:
             while True:
-                connection, _ = listener.accept()
+                connection = kept.enter_context(listener.accept()[0])
                 connection.sendall(word)
-                kept.append(connection)
 
-    kept: list[socket.socket] = []
     threading.Thread(target=serve, daemon=True).start()
     return listener, listener.getsockname()[1]
 
