@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import yaml
 from alerts import amconfig, objectives, render, routing
 from benchmarks import routing_cases
 from benchmarks.figure import Figure
+from midwatch.ports import free_ports
 from midwatch.spec.model import Platform
 
 OK = 'ml_requests_total{model="m",version="v1",outcome="ok"}'
@@ -241,7 +241,7 @@ def _prometheus(prepare: Callable[[Path], None], config: dict | None = None) -> 
         folder = Path(name)
         prepare(folder)
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config or {}))
-        port = _free_port()
+        port = free_ports()[0]
         command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
         command += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=60d"]
         command += ["--rules.alert.resend-delay=1s"]
@@ -252,12 +252,6 @@ def _prometheus(prepare: Callable[[Path], None], config: dict | None = None) -> 
         finally:
             process.terminate()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_for(url: str) -> None:
@@ -441,7 +435,7 @@ def _alertmanager(hook: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "a.yml").write_text(render.render_files(_platform(), plane)["alertmanager/alertmanager.yml"])
-        port = _free_port()
+        port = free_ports()[0]
         command = ["prometheus-alertmanager", "--config.file=a.yml", "--storage.path=data", "--cluster.listen-address="]
         command.append(f"--web.listen-address=127.0.0.1:{port}")
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -26,13 +26,14 @@ from scipy.stats import mannwhitneyu
 
 from benchmarks.figure import Comparison, Figure
 from midwatch import prometheus
+from midwatch.ports import free_ports
 from midwatch.spec import canary as spec
 from monitors.canary import ask, criteria, mannwhitney
 from monitors.canary.counts import moment
 from monitors.canary.fetch import Question
 from monitors.canary.ratio import Arms, Floats
 from tests.canary.arms import START, Past, prometheus_with
-from tests.conftest import free_port, wait_for
+from tests.conftest import wait_for
 
 STEP, MINUTES, SHARE, BASE = 15.0, 60, 0.1, 0.01
 LOOKS = int(MINUTES * 60 / STEP)
@@ -365,7 +366,7 @@ def _gate(prometheus_url: str, folder: Path) -> Iterator[str]:
         ],
     }
     (folder / "platform.yaml").write_text(yaml.safe_dump(document))
-    port = free_port()
+    (port,) = free_ports()
     command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(folder / "platform.yaml")]
     command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -71,7 +71,7 @@ class ClusterLease:
     """Implements `lease.Lease`. No other process ever has the name `holder`; `on_loss` ends what this one does.
 
     Every method that asks the API server raises what `kubernetes.request` raises.
-    """  # fmt: skip
+    """
 
     def __init__(
         self, lease: LeaseObject, holder: str, *, times: Times = Times(), read: Callable[[], float] = clock,

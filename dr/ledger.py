@@ -20,18 +20,14 @@ from midwatch.errors import MidwatchError
 
 Fact = dict[str, Any]
 
-SYNC_SECONDS = 0.05
-"""Least time between two fsyncs. Each one commits the file system's journal, and the store that is being measured may
-wait for the same disk: synced as often as it is written, the ledger made recoveries look 10 to 20 ms longer."""
-
 
 class LedgerError(MidwatchError):
     """A ledger that cannot be written, or whose middle is damaged."""
 
 
 class Ledger:
-    """An append-only file. A thread writes and fsyncs what has gathered, up to 20 times a second, so that a slow disk
-    does not slow the writes that are being measured; `close` returns when everything is on the disk.
+    """An append-only file. A thread writes and fsyncs what has gathered, so that a slow disk does not slow the writes
+    that are being measured; `close` returns when everything is on the disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,8 +66,6 @@ class Ledger:
                 with self._lock:
                     self._failed = error
                 return
-            with self._lock:
-                self._lock.wait_for(lambda: self._closed, SYNC_SECONDS)
 
     def close(self) -> None:
         """Make the rest durable; LedgerError when that failed."""

@@ -1,7 +1,7 @@
 """Scheduled drills and guards: a CronJob or a Deployment each in a cluster, a systemd service and timer on a machine.
 
 A drill that always comes at the same minute finds the archive always in the same phase: the begin is spread at random
-over `spread`. Whether it ran at all is the alert DrillOverdue.
+over `spread`. Whether it ran in time, or at all, are the alerts DrillOverdue and DrillNeverRun.
 
 Drills have one service account and guards another, each with the rights that what it runs needs, in the namespaces
 where it needs them.

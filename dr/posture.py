@@ -142,7 +142,8 @@ class CnpgPosture:
     def __init__(self, store: str, settings: spec.CloudNativePg, base: Path) -> None:
         self._store, self._settings = store, settings
         self._standbys = StandbyPosture(store, lambda: operators.endpoint_of(settings, base))
-        self._asked, self._newest = float("-inf"), None
+        self._asked = float("-inf")
+        self._newest: float | None = None
 
     def look(self, now: float) -> Iterator[Sample]:
         """Samples of one look; MidwatchError when the primary does not answer.
@@ -156,8 +157,6 @@ class CnpgPosture:
             self._asked = now
         if self._newest is not None:
             yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, self._newest
-
-    _newest: float | None
 
     def _ask(self) -> float | None:
         try:
@@ -208,13 +207,16 @@ def lookers(recovery: spec.DisasterRecovery, base: Path, clusters: Mapping[str, 
         if store.files:
             found[store.name] = FolderPosture(store.name, base / store.files.backup)
         elif store.postgresql:
-            primary = Servers.read(store.postgresql, base).primary
-            found[store.name] = StandbyPosture(store.name, lambda primary=primary: primary)  # type: ignore[misc]
+            found[store.name] = StandbyPosture(store.name, _always(Servers.read(store.postgresql, base).primary))
         elif store.cloudnative_pg:
             found[store.name] = CnpgPosture(store.name, store.cloudnative_pg, base)
         elif store.velero:
             found[store.name] = VeleroPosture(store.name, store.velero)
     return found
+
+
+def _always(connection: str) -> Callable[[], str]:
+    return lambda: connection
 
 
 def _end_of(segment: str | None, size: int) -> int:

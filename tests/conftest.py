@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -17,13 +16,12 @@ from typing import Any
 
 import pytest
 
+from midwatch.ports import free_ports
 from midwatch.spec import load, model
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_ports()[0]
 
 
 def need_program(name: str) -> str:

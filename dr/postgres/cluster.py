@@ -11,6 +11,7 @@ import os
 import secrets
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -163,9 +164,11 @@ def start(cluster: Cluster) -> None:
     session.ask(primary.conninfo(), f"CREATE DATABASE {DATABASE}", timeout=30.0)
     session.ask(cluster.direct("a"), SCHEMA, timeout=30.0)
     allow(cluster.direct("a"), cluster.settings.store)
-    if cluster.settings.standby:
-        seed_standby(cluster, source="a", target="b")
-    backup.take(primary, cluster.backups)
+    with ThreadPoolExecutor(1) as beside:  # the end of a backup is looked for every second
+        first = beside.submit(backup.take, primary, cluster.backups)
+        if cluster.settings.standby:
+            seed_standby(cluster, source="a", target="b")
+        first.result()
     set_route(cluster, "a", term=1)
 
 

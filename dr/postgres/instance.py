@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dr.postgres import programs, scram, session
+from dr.postgres import programs, session
 from dr.postgres.programs import PostgresError, Programs
 
 DOWN = "down"
@@ -99,7 +99,7 @@ class Instance:
         """Make an empty database cluster with data checksums."""
         secret = self.folder / "password"
         secret.touch(mode=0o600)
-        secret.write_text(scram.verifier(self.password) + "\n")
+        secret.write_text(self.password + "\n")
         self.programs.give(secret)
         try:
             self.programs.run(

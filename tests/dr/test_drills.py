@@ -40,7 +40,7 @@ LONG = {
     "failback": (),
 }
 KEY = "8f" * 32
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 4
 """Drills that are run at a time: each waits most of its time, and with more of them the observers would stand still."""
 
 
@@ -241,8 +241,20 @@ def test_evidence_that_is_signed_is_good_with_its_key_only(finished) -> None:
     (file.parent / "evidence.key").write_text(KEY)
 
 
-def report(file: Path) -> tuple[int, dict[str, Any]]:
-    done = subprocess.run([*DR, "report", "-f", str(file), "--json"], capture_output=True, text=True, check=False)
+def test_a_report_since_a_time_leaves_out_what_was_before_it(finished) -> None:
+    file = finished("lose-sync").file
+    _, whole = report(file)
+    (result,) = whole["drills"]
+    assert result["drill"] == "lose-sync"
+    _, later = report(file, "--since", "2999-01-01")
+    assert (later["drills"], later["evidence"]["records"]) == ([], whole["evidence"]["records"])
+    _, from_then = report(file, "--since", result["at"])
+    assert [one["run"] for one in from_then["drills"]] == [result["run"]]
+
+
+def report(file: Path, *more: str) -> tuple[int, dict[str, Any]]:
+    command = [*DR, "report", "-f", str(file), "--json", *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout)
 
 

@@ -331,6 +331,28 @@ def test_a_cluster_has_alerts_on_its_lag_its_standbys_and_its_backups(tmp_path: 
     assert {"RecoveryPointAtRisk", "StandbyLost", "BackupStale", "RecoveryStoreUnknown"} <= about
 
 
+# A restore, judged ---------------------------------------------------------------------------------------------------
+
+BACKUP = operators.VeleroBackup(name="b", started=1000.0, items=40)
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "now", "verdict"),
+    [
+        ({"phase": "Completed", "progress": {"itemsRestored": 40}}, 60.0, 1100.0, Verdict.MET),
+        ({"phase": "Completed", "progress": {"itemsRestored": 40}}, 901.0, 1100.0, Verdict.BREACHED),
+        ({"phase": "Completed", "progress": {"itemsRestored": 40}}, 60.0, 1400.0, Verdict.BREACHED),
+        ({"phase": "PartiallyFailed", "errors": 2, "progress": {"itemsRestored": 38}}, 60.0, 1100.0, Verdict.BREACHED),
+        ({"phase": "Completed"}, 60.0, 1100.0, Verdict.INCONCLUSIVE),
+    ],
+    ids=["complete", "slow", "old backup", "partial", "nothing counted"],
+)
+def test_a_velero_restore_is_met_only_when_it_is_whole_in_time_and_young(
+    status: dict[str, Any], seconds: float, now: float, verdict: Verdict
+) -> None:
+    assert operators.judge_restore(BACKUP, status, seconds, now, 900.0, 300.0, []).verdict is verdict
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 

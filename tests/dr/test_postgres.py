@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos import evidence
+from dr import posture, records, verify
 from dr.postgres import backup, cluster, instance, programs, session
 from dr.postgres.plane import PlaneScene
 from dr.postgres.programs import PostgresError
@@ -19,6 +21,7 @@ from dr.postgres.recovery import ClusterRecovery
 from dr.scene import NotReadyError
 from midwatch.errors import MissingProgramError
 from midwatch.spec import dr as spec
+from midwatch.spec import load
 from tests.dr.conftest import need_postgresql, wait_until
 
 WRITE = "INSERT INTO midwatch_drill.writes (run, seq, checksum) VALUES ('t', 1, 'x')"
@@ -89,6 +92,34 @@ def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_clus
         (copy.folder / backup.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
         backup.newest_good(store.backups, store.programs)
+
+
+def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_on(
+    start_cluster, write_platform, tmp_path: Path
+) -> None:
+    store = start_cluster(standby=False, archive_interval=1.0)
+    backup.take(store.server("a"), store.backups)
+    session.ask(store.direct("a"), WRITE, timeout=5)
+    ((segment, at),) = session.ask(
+        store.direct("a"), "SELECT pg_walfile_name(pg_switch_wal()), extract(epoch FROM now())", timeout=5
+    )
+    backup.wait_until_archived(store.archive, str(segment), seconds=20)
+    file = write_platform(stores=[{"name": "s", "local_postgresql": {"standby": False}}], drills=[])
+    settings = load.load_platform(file)
+    promised = settings.disaster_recovery
+    assert promised is not None
+    book = records.Book.of(settings, file)
+    done = verify.verify(promised.store("s"), tmp_path, store.folder, book)
+    assert (done.backup, done.unusable) == ("base-0002", ())
+    assert done.point == pytest.approx(float(str(at)), abs=1.0)  # the write after the backup is in it
+    (published,) = posture.verified(book, time.time())
+    assert published[2] == pytest.approx(time.time() - done.point, abs=5.0)
+    assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
+    for path in store.backups.glob("base-*"):
+        (path / backup.MANIFEST).unlink()
+    with pytest.raises(PostgresError, match="no backup can be used"):
+        verify.verify(promised.store("s"), tmp_path, store.folder, book)
+    assert [record.kind for record in evidence.read(book.log.path)] == ["restore-verified", "restore-failed"]
 
 
 def test_a_standby_that_is_further_behind_than_the_rpo_is_not_promoted(start_cluster) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ def candidate(name: str, holder: str, clock: Clock, lost: list[str] | None = Non
     )
 
 
+@contextmanager
+def two_of_whom_one_holds(name: str) -> Iterator[tuple[ClusterLease, ClusterLease, Clock]]:
+    free(name)
+    clock = Clock()
+    with candidate(name, "first", clock) as first, candidate(name, "second", clock) as second:
+        first.take(clock.wait)
+        yield first, second, clock
+
+
 def is_held(lease: ClusterLease) -> bool:
     try:
         lease.ensure_held()
@@ -109,11 +119,7 @@ def test_a_lease_that_is_not_there_is_taken_only_after_its_duration(name: str) -
 
 
 def test_at_no_moment_two_hold_the_lease_and_another_machines_clock_is_not_believed(name: str) -> None:
-    free(name)
-    clock = Clock()
-    first, second = candidate(name, "first", clock), candidate(name, "second", clock)
-    with first, second:
-        first.take(clock.wait)
+    with two_of_whom_one_holds(name) as (first, second, clock):
         long_ago = {"spec": {"renewTime": "2001-01-01T00:00:00.000000Z", "acquireTime": "2001-01-01T00:00:00.000000Z"}}
         kubernetes.request("PATCH", f"{LEASES}/{name}", body=long_ago)
         held, begun = [], clock.now
@@ -132,11 +138,7 @@ def test_at_no_moment_two_hold_the_lease_and_another_machines_clock_is_not_belie
 
 
 def test_a_renewal_starts_the_wait_of_others_anew(name: str) -> None:
-    free(name)
-    clock = Clock()
-    first, second = candidate(name, "first", clock), candidate(name, "second", clock)
-    with first, second:
-        first.take(clock.wait)
+    with two_of_whom_one_holds(name) as (first, second, clock):
         assert not second._try(urgent=False)
         clock.wait(SLOW.renew - 1)
         first.renew()
