@@ -75,11 +75,30 @@ def flaw(backup: Backup, programs: Programs) -> str | None:
     return None
 
 
-def newest_good(backups: Path, programs: Programs) -> tuple[Backup, list[str]]:
-    """The newest backup that verifies, and what was wrong with those after it; PostgresError when none does."""
+def _too_new(backup: Backup, until: int) -> str | None:
+    (*_, last) = json.loads((backup.folder / MANIFEST).read_text())["WAL-Ranges"]
+    end = last["End-LSN"]
+    return f"{backup.name} ends only at {end}" if position(end) > until else None
+
+
+def position(lsn: str) -> int:
+    """A position in the WAL in bytes.
+
+    >>> position("1/10")
+    4294967312
+    """
+    high, low = (int(half, 16) for half in lsn.split("/"))
+    return high << 32 | low
+
+
+def newest_good(backups: Path, programs: Programs, *, until: int | None = None) -> tuple[Backup, list[str]]:
+    """The newest backup that verifies, and what was wrong with those after it; PostgresError when none does.
+
+    With `until`, a position in bytes, one is wrong that is consistent only beyond it.
+    """
     flaws: list[str] = []
     for backup in newest_first(backups):
-        wrong = flaw(backup, programs)
+        wrong = flaw(backup, programs) or (until and _too_new(backup, until)) or None
         if wrong is None:
             return backup, flaws
         flaws.append(wrong)
@@ -89,8 +108,9 @@ def newest_good(backups: Path, programs: Programs) -> tuple[Backup, list[str]]:
 def restore(backup: Backup, target: Instance, archive: Path, *, until_lsn: str | None = None) -> None:
     """Lay a backup into an empty instance and set it to replay the archive, to its end or just short of a position.
 
-    `until_lsn` stops the replay before the record at that position and makes the instance a primary there. Raises
-    PostgresError when the target is not empty or the disk is too small. The instance is not started.
+    `until_lsn` pauses the replay before the record at that position, so that what is there can be looked at; `go_on`
+    then makes the instance a primary. Raises PostgresError when the target is not empty or the disk is too small. The
+    instance is not started.
     """
     if target.data.exists():
         raise PostgresError(f"{target.data} is not empty; a restore goes into an empty target")
@@ -98,15 +118,26 @@ def restore(backup: Backup, target: Instance, archive: Path, *, until_lsn: str |
     shutil.copytree(backup.folder, target.data, symlinks=True)
     (target.data / MANIFEST).unlink(missing_ok=True)
     lines = [f'restore_command = \'cp "{archive}/%f" "%p"\'', "recovery_target_timeline = 'latest'"]
-    lines.append("recovery_target_action = 'promote'")
     if until_lsn:
         lines += [f"recovery_target_lsn = '{until_lsn}'", "recovery_target_inclusive = 'off'"]
+        lines.append("recovery_target_action = 'pause'")
     with (target.data / "postgresql.auto.conf").open("a") as settings:
         settings.write("primary_conninfo = ''\nprimary_slot_name = ''\nsynchronous_standby_names = ''\n")
         settings.write("\n".join(lines) + "\n")
     (target.data / "standby.signal").unlink(missing_ok=True)
     (target.data / "recovery.signal").touch()
     own(target)
+
+
+def is_paused(server: Instance) -> bool:
+    """Whether the replay has come to its target; SqlError when the server does not say."""
+    sql = "SELECT pg_is_in_recovery() AND pg_is_wal_replay_paused()"
+    return session.ask(server.conninfo(), sql, timeout=2.0) == [("t",)]
+
+
+def go_on(server: Instance) -> None:
+    """End the replay where it is paused: the server becomes a primary."""
+    session.ask(server.conninfo(), "SELECT pg_wal_replay_resume()", timeout=10.0)
 
 
 def forget_target(server: Instance) -> None:
@@ -142,9 +173,3 @@ def archived_until(archive: Path) -> float | None:
     """When the newest segment reached the archive, in seconds since the epoch; None for an empty one."""
     times = [path.stat().st_mtime for path in archive.glob("0*") if len(path.name) == 24]
     return max(times, default=None)
-
-
-def manifest_wal(backup: Backup) -> str:
-    """The position at which a restore of the backup is consistent."""
-    manifest = json.loads((backup.folder / MANIFEST).read_text())
-    return str(manifest["WAL-Ranges"][-1]["End-LSN"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,23 +170,40 @@ class ClusterRecovery:
                 # Nobody could acknowledge with it: there is no second server until the rebuild.
                 cluster.set_synchronous(server, on=False)
             return "standby"
-        until = self._positions[-1][2] if self._how.startswith("restore to") else None
+        if self._how.startswith("restore to"):
+            return self._restored_before_the_change(server)
         good, flaws = backup.newest_good(self.cluster.backups, self.cluster.programs)
+        self._lay_down(good, server, until=None)
+        _make_primary(server)
+        return f"backup {good.name} and WAL{_unused(flaws)}"
+
+    def _restored_before_the_change(self, server: Instance) -> str:
+        """Go back to the newest good check, or further: to where the store holds what it held.
+
+        A commit is in the WAL before anybody sees it, a synchronous one for as long as the standby takes. A check may
+        thus be good and its position be behind the bad change; only the restored content tells.
+        """
+        for position, until in _further_and_further(self._positions):
+            good, flaws = backup.newest_good(self.cluster.backups, self.cluster.programs, until=position)
+            self._lay_down(good, server, until=until)
+            if self._holds_what_it_held(server):
+                backup.go_on(server)
+                _make_primary(server)
+                return f"backup {good.name} and WAL up to {until}{_unused(flaws)}"
+            server.kill()
+            shutil.rmtree(server.data)
+        raise PostgresError("the content is bad at every position that was tried")
+
+    def _lay_down(self, good: backup.Backup, server: Instance, *, until: str | None) -> None:
         self.cluster.configure(server)
         backup.restore(good, server, self.cluster.archive, until_lsn=until)
         server.skip_first_sync()
         server.start()
-        self._wait_until_primary(server)
-        backup.forget_target(server)
-        unusable = f"; not used: {'; '.join(flaws)}" if flaws else ""
-        return f"backup {good.name} and WAL{f' up to {until}' if until else ''}{unusable}"
 
-    def _wait_until_primary(self, server: Instance) -> None:
-        deadline = time.monotonic() + RECOVERY_SECONDS
-        while server.is_standby():
-            if time.monotonic() > deadline:
-                raise PostgresError(f"{server.name} still replays after {RECOVERY_SECONDS:g} s")
-            time.sleep(0.02)
+    def _holds_what_it_held(self, server: Instance) -> bool:
+        """Once the replay has come to the position."""
+        _wait_for(lambda: backup.is_paused(server), server)
+        return session.ask(server.conninfo(cluster.DATABASE), targets.CONTENT) == [(self._content,)]
 
     def reroute(self, term: int) -> str:
         """Give the endpoint the new route, which cuts every connection."""
@@ -233,6 +252,39 @@ class ClusterRecovery:
             cluster.set_synchronous(standby, on=False)
         self._target = request
         return "standby, after a clean shutdown"
+
+
+def _further_and_further(positions: deque[tuple[float, int, str]]) -> Iterator[tuple[int, str]]:
+    """The newest position, the one before it, the second before that, the fourth, and so on to the oldest.
+
+    >>> found = _further_and_further(deque((float(n), n, f"0/{n}") for n in (1, 2, 3, 4, 4, 4)))
+    >>> [until for _, until in found]
+    ['0/4', '0/3', '0/1']
+    """
+    known = list(dict.fromkeys((position, until) for _, position, until in reversed(positions)))
+    back = 1
+    while back <= len(known):
+        yield known[back - 1]
+        back *= 2
+    if known and back // 2 < len(known):
+        yield known[-1]
+
+
+def _make_primary(server: Instance) -> None:
+    _wait_for(lambda: not server.is_standby(), server)
+    backup.forget_target(server)
+
+
+def _wait_for(done: Callable[[], bool], server: Instance) -> None:
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise PostgresError(f"{server.name} still replays after {RECOVERY_SECONDS:g} s")
+        time.sleep(0.02)
+
+
+def _unused(flaws: list[str]) -> str:
+    return f"; not used: {'; '.join(flaws)}" if flaws else ""
 
 
 def request_switchover(folder: Path, region: str) -> None:

@@ -160,7 +160,14 @@ def small_document() -> dict[str, Any]:
                 "tolerated_errors": "20%",
                 "expect": expect | {"within": "3s", "resolved_within": "1s"},
             },
-            {"name": "beyond", "kind": "failing_model", "target": "v1", "errors": "30%", "tolerated_errors": "2%"},
+            {
+                "name": "beyond",
+                "kind": "failing_model",
+                "target": "v1",
+                "errors": "30%",
+                "tolerated_errors": "2%",
+                "for": "30s",  # else its alert, which may be quicker than the stop, would end the fault
+            },
         ],
     }
     return document

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -84,8 +86,10 @@ def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_clus
     backup.restore(good, target, store.archive, until_lsn=before)
     target.skip_first_sync()
     target.start()
-    wait_until(lambda: not target.is_standby())
+    wait_until(lambda: backup.is_paused(target))
     assert session.ask(store.direct("b"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
+    backup.go_on(target)
+    wait_until(lambda: not target.is_standby())
     with pytest.raises(PostgresError, match="is not empty"):
         backup.restore(good, target, store.archive)
     for copy in backup.newest_first(store.backups):
@@ -122,12 +126,48 @@ def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_
     assert [record.kind for record in evidence.read(book.log.path)] == ["restore-verified", "restore-failed"]
 
 
+def test_a_bad_change_that_a_good_check_had_behind_it_unseen_is_left_out_all_the_same(start_cluster) -> None:
+    store = start_cluster(synchronous=True)
+    recovery = ClusterRecovery(cluster=store, rpo=5.0)
+    assert recovery.check().good
+    session.ask(store.direct("a"), WRITE, timeout=5)
+    assert recovery.check().good
+    receivers = receivers_of(store.server("b"))
+    for pid in receivers:
+        os.kill(pid, signal.SIGSTOP)
+    flushed = "SELECT pg_current_wal_flush_lsn()"
+    (before,) = session.ask(store.direct("a"), flushed, timeout=5)
+    delete = threading.Thread(target=session.ask, args=(store.direct("a"), "DELETE FROM feature"), daemon=True)
+    delete.start()  # it is in the WAL, and seen only when the standby has it
+    wait_until(lambda: [before] != session.ask(store.direct("a"), flushed, timeout=5))
+    assert recovery.check().good
+    for pid in receivers:
+        os.kill(pid, signal.SIGCONT)
+    delete.join(10)
+    wait_until(lambda: not recovery.check().good)
+    late = backup.take(store.server("a"), store.backups)
+    assert recovery.plan() == "restore to the last good position in region a"
+    recovery.fence(2)
+    said = recovery.recover()
+    assert said.startswith("backup base-0001 and WAL up to ")
+    assert f"not used: {late.name} ends only at" in said
+    tried = store.server("a").log.read_text().count("recovery stopping before WAL location")
+    assert tried > 1, "the newest good position has the change in it, unseen"
+    assert session.ask(store.direct("a"), "SELECT count(*) FROM feature", timeout=5) == [("1000",)]
+    assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
+    assert session.ask(store.direct("a"), WRITE, timeout=5) == []
+
+
+def receivers_of(standby: instance.Instance) -> list[int]:
+    return [pid for pid in standby.processes() if b"walreceiver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def test_a_standby_that_is_further_behind_than_the_rpo_is_not_promoted(start_cluster) -> None:
     store = start_cluster()
     recovery = ClusterRecovery(cluster=store, rpo=0.2)
     assert recovery.check().good
     standby = store.server("b")
-    receivers = [pid for pid in standby.processes() if b"walreceiver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    receivers = receivers_of(standby)
     for pid in receivers:
         os.kill(pid, 19)
     for _ in range(4):
