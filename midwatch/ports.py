@@ -10,34 +10,36 @@ LOWEST = 10_240
 EPHEMERAL = 32_768
 """Where the kernel's ports for outgoing connections begin, unless it says otherwise (ip(7), ip_local_port_range)."""
 
-_given: set[int] = set()
+_marks: list[int] = []
+"""Descriptors of the marks of this process."""
 
 
 def free_ports(count: int = 1) -> list[int]:
-    """Loopback ports that nothing listens on now, and that this process was not given before. OSError without any.
+    """Loopback ports that nothing listens on now, and that no running process was given before. OSError without any.
 
     They are below those that the kernel gives to outgoing connections: between being chosen and being listened on, such
-    a port would now and then be taken by somebody who connects somewhere.
+    a port would now and then be taken by somebody who connects somewhere. For other processes of Midwatch each is
+    marked, until this one ends, by a Unix socket in the abstract namespace (unix(7)), which only one can bind.
     """
-    candidates = random.SystemRandom().sample(sorted(set(range(LOWEST, _ephemeral())) - _given), 100 + count)
-    listeners: list[socket.socket] = []
-    try:
-        while len(listeners) < count:
-            if not candidates:
-                raise OSError(f"no {count} free loopback ports were found")
-            listener = socket.socket()
-            listeners.append(listener)
-            try:
-                listener.bind(("127.0.0.1", candidates.pop()))
-            except OSError:
-                listeners.remove(listener)
-                listener.close()
-        found = [int(listener.getsockname()[1]) for listener in listeners]
-        _given.update(found)
-        return found
-    finally:
-        for listener in listeners:
-            listener.close()
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(LOWEST, _ephemeral()), 100 + count):
+        if len(found) < count and _mark(port):
+            found.append(port)
+    if len(found) < count:
+        raise OSError(f"no {count} free loopback ports were found")
+    return found
+
+
+def _mark(port: int) -> bool:
+    """Whether the port was free and is marked now."""
+    with socket.socket(socket.AF_UNIX) as mark, socket.socket() as listener:
+        try:
+            mark.bind(f"\0midwatch-port-{port}")
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        _marks.append(mark.detach())
+        return True
 
 
 def _ephemeral() -> int:

@@ -8,16 +8,49 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from midwatch.ports import free_ports
 from midwatch.spec import load, model
+
+settings.register_profile("midwatch", deadline=None)  # the machine may be busy with something else
+settings.load_profile("midwatch")
+
+COMPUTING = ("alerts", "drift", "midwatch")
+"""Folders whose tests compute and wait for nothing: they fill the time that the others spend waiting for programs."""
+
+
+def group_of(nodeid: str) -> str:
+    """Tests of a group are run by one worker, one after the other."""
+    folder = nodeid.split("/")[1]
+    return folder if folder in COMPUTING else "programs"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker runs the programs, which need to be alone; the other one computes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A worker that computes beside programs leaves them the processors."""
+    if os.environ.get("PYTEST_XDIST_WORKER") and group_of(item.nodeid) in COMPUTING:
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 def free_port() -> int:
@@ -30,6 +63,19 @@ def need_program(name: str) -> str:
         message = f"{name} is not installed"
         pytest.fail(message) if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") else pytest.skip(message)
     return str(found)
+
+
+def midwatch_here(*words: object) -> subprocess.CompletedProcess[str]:
+    """The command as it is typed, in this process: one of its own spends seconds on importing."""
+    from midwatch import cli
+
+    code = 0
+    with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+        try:
+            cli.main([str(word) for word in words])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
 
 
 def wait_for(url: str, seconds: float = 15.0) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 
 from alerts import amconfig
 from alerts.lint import everything, finding, rules
-from tests.conftest import need_program
+from tests.conftest import midwatch_here, need_program
 
 GOOD = """
 route:
@@ -198,9 +197,7 @@ def test_a_record_that_nothing_reads_is_found(make_platform, load_text) -> None:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "midwatch.cli", "alerts", *words], capture_output=True, text=True, check=False
-    )
+    return midwatch_here("alerts", *words)
 
 
 def test_the_command_lists_findings_of_any_configuration_and_its_codes_say_which(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from alerts import inventory, library
 from alerts.lint import expressions
 from alerts.proofs import prove, search, series
 from midwatch.spec import load
-from tests.conftest import need_program
+from tests.conftest import midwatch_here, need_program
 
 DRIFT = {"reference": "r.npz", "window": "1h", "features": {"x": "numeric"},
          "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}}}  # fmt: skip
@@ -133,21 +132,7 @@ def platform_file(folder: Path, document: dict, rule: dict[str, Any]) -> Path:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    whole = [
-        sys.executable,
-        "-m",
-        "midwatch.cli",
-        "alerts",
-        "prove",
-        "--json",
-        "--alert",
-        "Mine",
-        "--alert",
-        "DriftJudgeDown",
-        "-f",
-        *words,
-    ]
-    return subprocess.run(whole, capture_output=True, text=True, check=False)
+    return midwatch_here("alerts", "prove", "--json", "--alert", "Mine", "--alert", "DriftJudgeDown", "-f", *words)
 
 
 def test_what_has_no_proof_is_listed_and_fails_when_strict(make_document, tmp_path: Path) -> None:

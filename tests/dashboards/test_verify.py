@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import yaml
 from dashboards import contents, render, verify
 from dashboards.verify import Status
 from midwatch.prometheus import Client, RejectedError
-from tests.conftest import free_port
+from tests.conftest import free_port, midwatch_here
 from tests.dashboards.test_documents import whole, whole_document
 
 
@@ -136,8 +135,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "midwatch.cli", "dashboards", "verify", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return midwatch_here("dashboards", "verify", *arguments)
 
 
 def test_the_command_passes_without_errors_and_strictly_fails_on_what_is_empty(past, file: Path) -> None:

@@ -17,6 +17,7 @@ from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
 from monitors.drift import chi2, counts, ks, psi, reference, verdict
 from monitors.drift import table as tables
+from tests.conftest import midwatch_here
 
 NUMERIC, CATEGORICAL = Feature.NUMERIC, Feature.CATEGORICAL
 
@@ -286,8 +287,12 @@ def test_tables_of_every_format_give_the_same_columns(tmp_path: Path, ending: st
 
 
 def drift(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return midwatch_here("drift", *arguments)
+
+
+def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "midwatch.cli", "drift", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert "Traceback" not in done.stderr
     return done
 
@@ -317,7 +322,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_exit_code_and_the_document_say_the_verdict(folder: Path, name: str, code: int, said: str) -> None:
     arguments = ("compare", "--reference", folder / "r.npz", "--current", folder / f"{name}.parquet")
-    done = drift(*arguments, "--json")
+    done = typed(*arguments, "--json")
     assert done.returncode == code
     document = json.loads(done.stdout)
     assert document["verdict"] == said

@@ -47,7 +47,11 @@ def test_the_page_shows_both_distributions_of_each_drifted_feature_in_a_browser(
     ]
     (folder / "probed.html").write_text(page.replace("</body>", PROBE))
     done = subprocess.run(
-        [*browser, "--dump-dom", f"file://{folder}/probed.html"], capture_output=True, text=True, timeout=60, check=True
+        [*browser, "--dump-dom", f"file://{folder}/probed.html"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
     )
     title = re.search("<title>(.*)</title>", done.stdout).group(1)
     drawn = json.loads(html.unescape(title))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Feature
 from monitors.drift import reference, spark, table
 from monitors.drift.counts import EXACT
-from tests.conftest import need_program
+from tests.conftest import midwatch_here, need_program
 
 ROWS = EXACT + 10_000
 """More distinct values than are kept, so that quantiles are looked for."""
@@ -54,13 +53,11 @@ def quick_java() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Any]:
-    """Spark with two workers on this machine."""
+    """Spark on this machine, as the command starts it."""
     need_program("java")
-    sql = pytest.importorskip("pyspark.sql")
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    made = sql.SparkSession.builder.master("local[2]").config(map=spark.LOCAL).getOrCreate()
-    yield made
-    made.stop()
+    pytest.importorskip("pyspark")
+    with spark.session() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +116,15 @@ def test_without_pyspark_it_says_what_to_install(folder: Path, tmp_path: Path) -
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_command_runs_on_spark(tmp_path: Path) -> None:
-    need_program("java")
-    pytest.importorskip("pyspark")
+def test_the_command_runs_on_spark(session, tmp_path: Path) -> None:
     small = write(tmp_path / "small", 3, 4000)
-    command = [sys.executable, "-m", "midwatch.cli", "drift"]
-    fit = [*command, "fit", small, "-o", tmp_path / "r.npz", "--features", "few,category"]
-    subprocess.run(fit, check=True, capture_output=True, timeout=120)
-    compare = [*command, "compare", "--reference", tmp_path / "r.npz", "--current", small, "--engine", "spark"]
-    done = subprocess.run([*compare, "--json"], check=True, capture_output=True, text=True, timeout=120)
+    session.sparkContext.setJobGroup("fit", "")
+    assert midwatch_here("drift", "fit", small, "-o", tmp_path / "r.npz", "--features", "few,category").returncode == 0
+    session.sparkContext.setJobGroup("compare", "")
+    compare = ("drift", "compare", "--reference", tmp_path / "r.npz", "--current", small, "--engine", "spark")
+    done = midwatch_here(*compare, "--json")
     assert json.loads(done.stdout)["verdict"] == "stable"
+    assert done.returncode == 0
+    jobs = session.sparkContext.statusTracker().getJobIdsForGroup
+    assert jobs("compare")
+    assert not jobs("fit"), "without --engine it is this machine's"

@@ -20,7 +20,7 @@ from tests.conftest import need_program
 def midwatch(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) if path is None else {**os.environ, "PATH": path}
     command = [sys.executable, "-m", "midwatch.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

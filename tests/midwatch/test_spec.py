@@ -165,7 +165,7 @@ def test_a_missing_file_says_what_writes_one(tmp_path: Path) -> None:
     ] or (problems(tmp_path / "x.yaml") == ["f: there is no such file; midwatch init writes one to start from"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["99%", "5m"]),
