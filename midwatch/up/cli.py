@@ -147,11 +147,11 @@ def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str
     from midwatch.up import figures
 
     progress = traffic.progress if traffic else {}
-    sent = progress.get("ok") if progress.get("final") else None
+    sent, labels = (progress.get(name) if progress.get("final") else None for name in ("ok", "labels"))
     totals: dict[str, float | None] = {}
     code = Exit.INCONCLUSIVE
     try:
-        _wait_until_counted(running, sent)
+        _wait_until_counted(running, {"predictions_counted": sent, "labels_joined": labels})
         totals = figures.totals(running.client)
         if totals["predictions_counted"] is not None and (sent is not None or traffic is None):
             right = (traffic is None or totals["predictions_counted"] == sent) and (
@@ -186,13 +186,15 @@ def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str
     }
 
 
-def _wait_until_counted(running: planes.Plane, sent: int | None) -> None:
+def _wait_until_counted(running: planes.Plane, sent: dict[str, int | None]) -> None:
+    """Until Prometheus has scraped what was sent last; a figure nobody knows is not waited for."""
     import time
 
     from midwatch.up import figures
 
     deadline = time.monotonic() + COUNT_SECONDS
-    while sent is not None and figures.counted(running.client) != sent and time.monotonic() < deadline:
+    known = {name: count for name, count in sent.items() if count is not None}
+    while known.items() - figures.totals(running.client).items() and time.monotonic() < deadline:
         time.sleep(0.25)
 
 

@@ -55,16 +55,12 @@ def _expressions(model: spec.Model) -> dict[str, Expr]:
     return found
 
 
-def counted(client: Client) -> float | None:
-    """Predictions as Prometheus counts them, by its newest scrape; a request that failed has none."""
-    return client.value(promql.sum_by(promql.select(metrics.REQUESTS, outcome="ok")))
-
-
 def totals(client: Client) -> dict[str, float | None]:
     """What the final document says of the run."""
     up = promql.scraped()
     return {
-        "predictions_counted": counted(client),
+        # by its newest scrape; a request that failed has none
+        "predictions_counted": client.value(promql.sum_by(promql.select(metrics.REQUESTS, outcome="ok"))),
         "labels_joined": client.value(promql.sum_by(promql.select(metrics.OUTCOMES))),
         "labels_waiting": client.value(promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING))),
         "predictions_waiting": client.value(promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING))),
