@@ -75,7 +75,9 @@ def flaw(backup: Backup, programs: Programs) -> str | None:
     return None
 
 
-def _too_new(backup: Backup, until: int) -> str | None:
+def _too_new(backup: Backup, until: int | None) -> str | None:
+    if until is None:
+        return None
     (*_, last) = json.loads((backup.folder / MANIFEST).read_text())["WAL-Ranges"]
     end = last["End-LSN"]
     return f"{backup.name} ends only at {end}" if position(end) > until else None
@@ -98,7 +100,7 @@ def newest_good(backups: Path, programs: Programs, *, until: int | None = None) 
     """
     flaws: list[str] = []
     for backup in newest_first(backups):
-        wrong = flaw(backup, programs) or (until and _too_new(backup, until)) or None
+        wrong = flaw(backup, programs) or _too_new(backup, until)
         if wrong is None:
             return backup, flaws
         flaws.append(wrong)

@@ -40,6 +40,7 @@ class ClusterRecovery:
     rpo: float
     timeout: float = 0.5
     _content: str | None = None
+    _is_spoiled: bool = False
     _positions: deque[tuple[float, int, str]] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _session: tuple[str, int, session.Session] | None = None
     _target: str = ""
@@ -60,7 +61,8 @@ class ClusterRecovery:
         if standby != "f":
             return Health(good=False, why="the primary is read-only")
         self._content = self._content or content
-        if content != self._content:
+        self._is_spoiled = content != self._content
+        if self._is_spoiled:
             return Health(good=False, why=f"content: {content}, was {self._content}")
         self._positions.append((now, int(float(position or 0)), lsn or ""))
         return Health(good=True)
@@ -122,7 +124,7 @@ class ClusterRecovery:
         return f"{self._how} in region {self._target}"
 
     def _chosen(self) -> tuple[str, str]:
-        if self._content_is_bad():
+        if self._is_spoiled or self._content_is_bad():  # the standby has the bad change, too, whatever failed since
             if not self._positions:
                 raise CannotRecoverError("the content is bad, and no good position was ever seen")
             return "restore to the last good position", self.primary
@@ -148,7 +150,7 @@ class ClusterRecovery:
     def fence(self, term: int) -> str:
         """Kill the primary and take its data directory away."""
         old = self.cluster.server(self.primary)
-        if self._how.startswith("restore to"):
+        if self._how.startswith("restore to") and self._content_is_bad():  # else it was done before, or is too late
             self._archive_now(old)
         aside = old.fence(term)
         return f"killed, data moved to {aside.name}" if aside else "there was nothing left"

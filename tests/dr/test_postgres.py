@@ -148,6 +148,13 @@ def test_a_bad_change_that_a_good_check_had_behind_it_unseen_is_left_out_all_the
     late = backup.take(store.server("a"), store.backups)
     assert recovery.plan() == "restore to the last good position in region a"
     recovery.fence(2)
+    hidden = store.backups.rename(store.folder / "hidden")
+    with pytest.raises(PostgresError, match="no backup can be used"):
+        recovery.recover()
+    assert not recovery.check().good
+    assert recovery.plan() == "restore to the last good position in region a", "the standby has the change, too"
+    hidden.rename(store.backups)
+    recovery.fence(3)
     said = recovery.recover()
     assert said.startswith("backup base-0001 and WAL up to ")
     assert f"not used: {late.name} ends only at" in said
