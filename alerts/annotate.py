@@ -7,9 +7,16 @@ from midwatch.spec import model as spec
 
 
 def annotate(
-    platform: spec.Platform, alert: str, *, summary: str, description: str, owner: str | None,
-    runbook: str | None = None, page: grafana.Page = grafana.Page.OBJECTIVES, **variables: str,
-) -> dict[str, str]:  # fmt: skip
+    platform: spec.Platform,
+    alert: str,
+    *,
+    summary: str,
+    description: str,
+    owner: str | None,
+    runbook: str | None = None,
+    page: grafana.Page = grafana.Page.OBJECTIVES,
+    **variables: str,
+) -> dict[str, str]:
     """Text of each; `variables` fill the dashboard's."""
     return {
         "summary": summary,

@@ -21,11 +21,18 @@ def _failed(platform: spec.Platform, model: spec.Model) -> Made:
     verdict = promql.select(metrics.CANARY_VERDICT, model=model.name, verdict="fail")
     series = f'{metrics.CANARY_VERDICT.name}{{model="{model.name}",baseline="v1",canary="v2",verdict="fail"}}'
     return ruleset.alert(
-        platform, "CanaryFailed", promql.max_by(verdict, *COMPARED).equals(1), 0.0, model.owner, Severity.TICKET,
+        platform,
+        "CanaryFailed",
+        promql.max_by(verdict, *COMPARED).equals(1),
+        0.0,
+        model.owner,
+        Severity.TICKET,
         f"{model.name} {{{{ $labels.canary }}}}: the canary is worse than {{{{ $labels.baseline }}}}",
         "The gate's last verdict is fail. A rollout that asks it stops; traffic of the canary goes on until it does.",
-        runbook=model.runbook, page=grafana.Page.CANARY, model=model.name,
+        runbook=model.runbook,
+        page=grafana.Page.CANARY,
+        model=model.name,
         proof=Proof.model_validate(
             {"fires": {series: "1x20"}, "silent": {series: "0x20"}, "within": 60.0, "interval": 15.0}
         ),
-    )  # fmt: skip
+    )

@@ -73,7 +73,8 @@ def route(
 
 def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, spec.Platform | None]:
     """Configuration to follow: the given one, else the platform's own."""
-    from alerts import amconfig, routes, yamlfile
+    from alerts import amconfig, routes
+    from midwatch import yamlfile
     from midwatch.spec import load
 
     loaded = load.load_platform(platform) if platform else None
@@ -205,8 +206,11 @@ def check(
         platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
     )
     if as_json:
-        document = {"ok": not found.findings, "findings": [asdict(one) for one in found.findings],
-                    "unjudged_metrics": found.unjudged}  # fmt: skip
+        document = {
+            "ok": not found.findings,
+            "findings": [asdict(one) for one in found.findings],
+            "unjudged_metrics": found.unjudged,
+        }
         typer.echo(json.dumps(document))
     else:
         for one in found.findings:
@@ -322,9 +326,8 @@ def import_(
 
     What cannot be translated is refused with its line and reason, and nothing is written. Exit code 0, or 2.
     """
-    from alerts import yamlfile
     from alerts.imports import files as imports
-    from midwatch import files
+    from midwatch import files, yamlfile
 
     document = imports.translate(file, owner, compatibility="sloth" if sloth else None)
     text = yamlfile.dump(document)

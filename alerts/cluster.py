@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from alerts import routes, ruleset, yamlfile
+from alerts import routes, ruleset
+from midwatch import yamlfile
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import model as spec
 from midwatch.spec.channels import Channel
@@ -25,8 +26,10 @@ FOLDER = "kubernetes"
 
 def render_objects(platform: spec.Platform) -> dict[str, str]:
     """Text of each object by its path; InvalidInputError for what the chosen form cannot say."""
-    files = {f"{FOLDER}/rules-{name.removesuffix('.yml')}.yaml": _rule(platform, name, document)
-             for name, document in ruleset.rule_files(platform).items()}  # fmt: skip
+    files = {
+        f"{FOLDER}/rules-{name.removesuffix('.yml')}.yaml": _rule(platform, name, document)
+        for name, document in ruleset.rule_files(platform).items()
+    }
     if platform.alertmanager.kubernetes == "secret":
         files[f"{FOLDER}/alertmanager.yaml"] = yamlfile.dump(_secret(platform))
     else:
@@ -140,21 +143,33 @@ def _days(text: str) -> Iterator[tuple[str, int]]:
 
 
 _SECRET_NAMES = {
-    ("discord", "webhook_url_file"): "apiURL", ("email", "auth_password_file"): "authPassword",
-    ("msteams", "webhook_url_file"): "webhookUrl", ("msteamsv2", "webhook_url_file"): "webhookURL",
-    ("opsgenie", "api_key_file"): "apiKey", ("pagerduty", "routing_key_file"): "routingKey",
-    ("pagerduty", "service_key_file"): "serviceKey", ("pushover", "user_key_file"): "userKey",
-    ("pushover", "token_file"): "token", ("slack", "api_url_file"): "apiURL",
-    ("telegram", "bot_token_file"): "botToken", ("victorops", "api_key_file"): "apiKey",
-    ("webhook", "url_file"): "urlSecret", ("wechat", "api_secret_file"): "apiSecret",
-    ("rocketchat", "token_file"): "token", ("rocketchat", "token_id_file"): "tokenID",
-}  # fmt: skip
+    ("discord", "webhook_url_file"): "apiURL",
+    ("email", "auth_password_file"): "authPassword",
+    ("msteams", "webhook_url_file"): "webhookUrl",
+    ("msteamsv2", "webhook_url_file"): "webhookURL",
+    ("opsgenie", "api_key_file"): "apiKey",
+    ("pagerduty", "routing_key_file"): "routingKey",
+    ("pagerduty", "service_key_file"): "serviceKey",
+    ("pushover", "user_key_file"): "userKey",
+    ("pushover", "token_file"): "token",
+    ("slack", "api_url_file"): "apiURL",
+    ("telegram", "bot_token_file"): "botToken",
+    ("victorops", "api_key_file"): "apiKey",
+    ("webhook", "url_file"): "urlSecret",
+    ("wechat", "api_secret_file"): "apiSecret",
+    ("rocketchat", "token_file"): "token",
+    ("rocketchat", "token_id_file"): "tokenID",
+}
 """The object's key for a secret of ours (monitoring/v1alpha1/alertmanager_config_types.go of the operator)."""
 
 _PLAIN_NAMES = {
-    "topic_arn": "topicARN", "chat_id": "chatID", "room_id": "roomID", "api_url": "apiURL", "corp_id": "corpID",
+    "topic_arn": "topicARN",
+    "chat_id": "chatID",
+    "room_id": "roomID",
+    "api_url": "apiURL",
+    "corp_id": "corpID",
     "agent_id": "agentID",
-}  # fmt: skip
+}
 
 
 def _receiver(receiver: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:

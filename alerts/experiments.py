@@ -34,43 +34,59 @@ def _overdue(platform: spec.Platform, experiment: Experiment, schedule: str) -> 
     late = (promql.timestamp_now() - promql.max_by(last, "experiment")) > cron.LATE_SHARE * gap
     step = max(60.0, gap / 32)
     return ruleset.alert(
-        platform, "ChaosExperimentOverdue", late.or_(promql.absent(last)), OVERDUE_FOR,
-        _owner(platform, experiment), Severity.TICKET,
+        platform,
+        "ChaosExperimentOverdue",
+        late.or_(promql.absent(last)),
+        OVERDUE_FOR,
+        _owner(platform, experiment),
+        Severity.TICKET,
         f"Chaos experiment {experiment.title} is overdue",
         f"Its schedule is {schedule}. What it would show is not known any more: no run has ended, or none is seen.",
-        page=grafana.Page.RESILIENCE, experiment=experiment.title,
+        page=grafana.Page.RESILIENCE,
+        experiment=experiment.title,
         # The last run was at time 0; in the silent series one ends at every step.
         proof=Proof.model_validate(
             {
-                "fires": {str(last): "0x50"}, "silent": {str(last): f"0+{step:g}x50"},
-                "within": cron.LATE_SHARE * gap + OVERDUE_FOR + 2 * step, "interval": step,
+                "fires": {str(last): "0x50"},
+                "silent": {str(last): f"0+{step:g}x50"},
+                "within": cron.LATE_SHARE * gap + OVERDUE_FOR + 2 * step,
+                "interval": step,
             }
         ),
-    )  # fmt: skip
+    )
 
 
 def _deviated(platform: spec.Platform, experiment: Experiment) -> Made:
     verdict = promql.select(metrics.CHAOS_VERDICT, experiment=experiment.title, verdict="deviated")
     return ruleset.alert(
-        platform, "ChaosExperimentDeviated", promql.max_by(verdict, "experiment").equals(1), 0.0,
-        _owner(platform, experiment), Severity.TICKET,
+        platform,
+        "ChaosExperimentDeviated",
+        promql.max_by(verdict, "experiment").equals(1),
+        0.0,
+        _owner(platform, experiment),
+        Severity.TICKET,
         f"Chaos experiment {experiment.title} deviated",
         "A fault that the platform should bear, or should tell of, was not borne or not told. Its report says which.",
-        page=grafana.Page.RESILIENCE, experiment=experiment.title,
+        page=grafana.Page.RESILIENCE,
+        experiment=experiment.title,
         proof=_proof(str(verdict), "1x20", "0x20"),
-    )  # fmt: skip
+    )
 
 
 def _left_behind(platform: spec.Platform) -> Made:
     clean = promql.select(metrics.CHAOS_CLEAN)
     return ruleset.alert(
-        platform, "ChaosFaultLeftBehind", promql.max_by(clean, "experiment").equals(0), 0.0,
-        platform.operator, Severity.PAGE,
+        platform,
+        "ChaosFaultLeftBehind",
+        promql.max_by(clean, "experiment").equals(0),
+        0.0,
+        platform.operator,
+        Severity.PAGE,
         "Chaos experiment {{ $labels.experiment }} left a fault behind",
         "It could not be reverted, or not be seen to be gone. midwatch chaos stop tries again and says what stays.",
         page=grafana.Page.RESILIENCE,
         proof=_proof(str(promql.select(metrics.CHAOS_CLEAN, experiment="x")), "0x20", "1x20"),
-    )  # fmt: skip
+    )
 
 
 def _proof(series: str, fires: str, silent: str) -> Proof:

@@ -39,9 +39,12 @@ def _day_after(days: str) -> str:
 def _filled(interval: TimeInterval, times: list[dict[str, str]], weekdays: list[str]) -> dict[str, Any]:
     split = [part for days in weekdays for part in _in_order(days)]
     found: dict[str, Any] = {
-        "times": times, "weekdays": split, "days_of_month": interval.days_of_month, "months": interval.months,
+        "times": times,
+        "weekdays": split,
+        "days_of_month": interval.days_of_month,
+        "months": interval.months,
         "years": interval.years,
-    }  # fmt: skip
+    }
     kept = {key: value for key, value in found.items() if value}
     return kept | ({"location": interval.time_zone} if interval.time_zone != "UTC" else {})
 

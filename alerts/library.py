@@ -54,12 +54,17 @@ def of_model(platform: spec.Platform, model: spec.Model) -> list[Made]:
     texts = dict(_model_texts(platform, model))
     return [
         _made(
-            platform, rule, texts, owner=model.owner, runbook=model.runbook,
-            page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL, model=model.name,
+            platform,
+            rule,
+            texts,
+            owner=model.owner,
+            runbook=model.runbook,
+            page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL,
+            model=model.name,
         )
         for rule in shipped()
         if rule.per == "model" and all(_has(model, what) for what in rule.when)
-    ]  # fmt: skip
+    ]
 
 
 def _has(model: spec.Model, what: str) -> bool:
@@ -97,9 +102,15 @@ def promql_seconds(seconds: float) -> str:
 
 
 def _made(
-    platform: spec.Platform, rule: LibraryRule, texts: Mapping[str, str], *, owner: str, page: grafana.Page,
-    runbook: str | None = None, **variables: str,
-) -> Made:  # fmt: skip
+    platform: spec.Platform,
+    rule: LibraryRule,
+    texts: Mapping[str, str],
+    *,
+    owner: str,
+    page: grafana.Page,
+    runbook: str | None = None,
+    **variables: str,
+) -> Made:
     severity = filled(rule.severity, texts)
     labels = {label: filled(value, texts) for label, value in rule.labels.items()}
     made: dict[str, Any] = {"alert": rule.alert, "expr": filled(rule.expr, texts), "for": filled(rule.for_, texts)}
@@ -107,9 +118,15 @@ def _made(
         made["keep_firing_for"] = filled(rule.keep_firing_for, texts)
     made["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
     made["annotations"] = annotate.annotate(
-        platform, rule.alert, summary=filled(rule.summary, texts), description=filled(rule.description, texts),
-        owner=owner if severity != "none" else None, runbook=runbook, page=page, **variables,
-    )  # fmt: skip
+        platform,
+        rule.alert,
+        summary=filled(rule.summary, texts),
+        description=filled(rule.description, texts),
+        owner=owner if severity != "none" else None,
+        runbook=runbook,
+        page=page,
+        **variables,
+    )
     return Made(rule=made, proof=_proof(rule.proof, texts) if rule.proof else None)
 
 

@@ -115,7 +115,7 @@ def targets(platform: spec.Platform) -> list[Target]:
                     place=("rules", index, "objectives", number),
                 )
             )
-    return found  # fmt: skip
+    return found
 
 
 def group(target: Target) -> dict[str, Any]:
@@ -288,16 +288,25 @@ def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> Ru
         "alert": ALERT,
         "expr": str(expr),
         "for": format_duration(slo.burn_rate.for_) if slo.burn_rate.for_ else "0s",
-        "labels": {**dict(target.labels), "severity": severity.value, "owner": target.owner, "model": target.name,
-                   "slo": slo.name},
+        "labels": {
+            **dict(target.labels),
+            "severity": severity.value,
+            "owner": target.owner,
+            "model": target.name,
+            "slo": slo.name,
+        },
         "annotations": annotate.annotate(
-            target.platform, ALERT,
+            target.platform,
+            ALERT,
             summary=f"{target.name}{where} {slo.name}: the error budget burns {{{{ $value | humanize }}}} times too "
             f"fast, objective {promise}",
             description=_description(target, severity, tiers),
-            owner=target.owner, runbook=slo.runbook or target.runbook, slo=slo.name, model=target.name,
+            owner=target.owner,
+            runbook=slo.runbook or target.runbook,
+            slo=slo.name,
+            model=target.name,
         ),
-    }  # fmt: skip
+    }
 
 
 def _burns(target: Target, tier: BurnAlert) -> Expr:

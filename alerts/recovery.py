@@ -45,11 +45,15 @@ class _Maker:
     def exporter_down(self) -> Made:
         up = promql.scraped(job=JOB)
         return self._alert(
-            "RecoveryExporterDown", up.equals(0).or_(promql.absent(up)), max(self._wait, START_WAIT), Severity.TICKET,
+            "RecoveryExporterDown",
+            up.equals(0).or_(promql.absent(up)),
+            max(self._wait, START_WAIT),
+            Severity.TICKET,
             "The recovery exporter cannot be scraped",
             "Nothing is known of lag, backups and drills; their alerts cannot fire.",
-            {f'up{{job="{JOB}",instance="i"}}': "0x40"}, {f'up{{job="{JOB}",instance="i"}}': "1x40"},
-        )  # fmt: skip
+            {f'up{{job="{JOB}",instance="i"}}': "0x40"},
+            {f'up{{job="{JOB}",instance="i"}}': "1x40"},
+        )
 
     # Stores ----------------------------------------------------------------------------------------------------------
 
@@ -70,44 +74,64 @@ class _Maker:
     def _unknown(self, store: spec.Store) -> Made:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
         return self._alert(
-            "RecoveryStoreUnknown", chosen.equals(0), self._wait, Severity.TICKET,
+            "RecoveryStoreUnknown",
+            chosen.equals(0),
+            self._wait,
+            Severity.TICKET,
             f"{store.name} does not answer the recovery exporter",
             "Its lag and backups are not known; its other recovery alerts cannot fire.",
             {_series(metrics.DR_STORE_ANSWERS, store=store.name): "0x40"},
-            {_series(metrics.DR_STORE_ANSWERS, store=store.name): "1x40"}, store=store.name,
-        )  # fmt: skip
+            {_series(metrics.DR_STORE_ANSWERS, store=store.name): "1x40"},
+            store=store.name,
+        )
 
     def _at_risk(self, store: spec.Store) -> Made:
         warn, rpo = self._recovery.warn_after(store), self._recovery.rpo_of(store)
         lag = promql.min_by(promql.select(metrics.DR_REPLICATION_LAG, store=store.name), "store")
         series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
         return self._alert(
-            "RecoveryPointAtRisk", lag > warn, 0.0, Severity.PAGE,
+            "RecoveryPointAtRisk",
+            lag > warn,
+            0.0,
+            Severity.PAGE,
             f"{store.name}: {{{{ $value | humanizeDuration }}}} of writes have no second copy, "
             f"RPO {format_duration(rpo)}",
             f"If the primary were lost now, that much would be lost with it. This comes after {format_duration(warn)}.",
-            {series: f"{warn + 1:g}x40"}, {series: f"{warn:g}x40"}, store=store.name,
-        )  # fmt: skip
+            {series: f"{warn + 1:g}x40"},
+            {series: f"{warn:g}x40"},
+            store=store.name,
+        )
 
     def _standby_lost(self, store: spec.Store) -> Made:
         connected = promql.max_by(promql.select(metrics.DR_STANDBY_CONNECTED, store=store.name), "store")
         series = _series(metrics.DR_STANDBY_CONNECTED, store=store.name, region="b")
         return self._alert(
-            "StandbyLost", connected.equals(0), max(self._wait, STANDBY_WAIT), Severity.PAGE,
-            f"{store.name}: no standby is connected", "The next failure of the primary has nothing to fail over to.",
-            {series: "0x40"}, {series: "1x40"}, store=store.name,
-        )  # fmt: skip
+            "StandbyLost",
+            connected.equals(0),
+            max(self._wait, STANDBY_WAIT),
+            Severity.PAGE,
+            f"{store.name}: no standby is connected",
+            "The next failure of the primary has nothing to fail over to.",
+            {series: "0x40"},
+            {series: "1x40"},
+            store=store.name,
+        )
 
     def _backup_stale(self, store: spec.Store) -> Made:
         limit = 2 * self._recovery.verify_every
         finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SUCCESS, store=store.name)
         return self._alert(
-            "BackupStale", (promql.timestamp_now() - finished) > limit, 0.0, Severity.TICKET,
+            "BackupStale",
+            (promql.timestamp_now() - finished) > limit,
+            0.0,
+            Severity.TICKET,
             f"{store.name}: the newest whole backup is {{{{ $value | humanizeDuration }}}} old",
             f"It should be at most {format_duration(limit)} old.",
-            {series: f"{-limit - 1:g}x40"}, {series: "0+60x40"}, store=store.name,
-        )  # fmt: skip
+            {series: f"{-limit - 1:g}x40"},
+            {series: "0+60x40"},
+            store=store.name,
+        )
 
     def _shrinking(self, store: spec.Store) -> Made:
         size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
@@ -115,23 +139,33 @@ class _Maker:
         series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
         kept = {_series(metrics.DR_BACKUP_LARGEST, store=store.name): "1000x40"}
         return self._alert(
-            "BackupShrinking", size.over(largest, on=("store",)) < SHRUNK, 0.0, Severity.TICKET,
+            "BackupShrinking",
+            size.over(largest, on=("store",)) < SHRUNK,
+            0.0,
+            Severity.TICKET,
             f"{store.name}: the newest backup has {{{{ $value | humanizePercentage }}}} of the size of the "
             "largest that is kept",
             "A backup that shrinks has often missed something, and the job that makes it does not say so.",
-            {series: "400x40"} | kept, {series: "600x40"} | kept, store=store.name,
-        )  # fmt: skip
+            {series: "400x40"} | kept,
+            {series: "600x40"} | kept,
+            store=store.name,
+        )
 
     def _unverified(self, store: spec.Store) -> Made:
         limit = 2 * self._recovery.verify_every
         age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
         series = _series(metrics.DR_RESTORABLE_AGE, store=store.name, region="archive")
         return self._alert(
-            "RestoreUnverified", age > limit, 0.0, Severity.TICKET,
+            "RestoreUnverified",
+            age > limit,
+            0.0,
+            Severity.TICKET,
             f"{store.name}: the newest point that was restored and checked is {{{{ $value | humanizeDuration }}}} old",
             f"midwatch dr verify restores the newest backup, every {format_duration(self._recovery.verify_every)}.",
-            {series: f"{limit + 1:g}x40"}, {series: f"{limit - 1:g}x40"}, store=store.name,
-        )  # fmt: skip
+            {series: f"{limit + 1:g}x40"},
+            {series: f"{limit - 1:g}x40"},
+            store=store.name,
+        )
 
     # Drills ----------------------------------------------------------------------------------------------------------
 
@@ -147,43 +181,80 @@ class _Maker:
         last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
         age = promql.timestamp_now() - promql.max_by(last, "drill", "store")
         return self._alert(
-            "DrillOverdue", age > drill.result_age, max(self._wait, OVERDUE_WAIT), Severity.TICKET,
+            "DrillOverdue",
+            age > drill.result_age,
+            max(self._wait, OVERDUE_WAIT),
+            Severity.TICKET,
             f"Drill {drill.name} of {drill.store} is overdue",
             f"It has no result within {format_duration(drill.result_age)}; a promise that is not tried is a hope.",
-            {str(last): f"{-drill.result_age - 1:g}x60"}, {str(last): "0+15x60"}, drill=drill.name, store=drill.store,
-        )  # fmt: skip
+            {str(last): f"{-drill.result_age - 1:g}x60"},
+            {str(last): "0+15x60"},
+            drill=drill.name,
+            store=drill.store,
+        )
 
     def _never_run(self, drill: spec.Drill) -> Made:
         last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
         promised = str(promql.select(metrics.DR_OBJECTIVE, kind="rto"))
         return self._alert(
-            "DrillNeverRun", promql.absent(last), NEVER_WAIT, Severity.TICKET,
+            "DrillNeverRun",
+            promql.absent(last),
+            NEVER_WAIT,
+            Severity.TICKET,
             f"Drill {drill.name} of {drill.store} has never had a result",
             "Nobody knows whether this is recovered in time.",
-            {promised: "1x400"}, {str(last): "0x400"}, interval=NEVER_WAIT / 360, drill=drill.name, store=drill.store,
-        )  # fmt: skip
+            {promised: "1x400"},
+            {str(last): "0x400"},
+            interval=NEVER_WAIT / 360,
+            drill=drill.name,
+            store=drill.store,
+        )
 
     def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: Severity) -> Made:
         chosen = {"drill": drill.name, "store": drill.store, "verdict": verdict}
         value = promql.max_by(promql.select(metrics.DR_DRILL_VERDICT, **chosen), "drill", "store")
         series = _series(metrics.DR_DRILL_VERDICT, **chosen)
         return self._alert(
-            name, value.equals(1), 0.0, severity, f"Drill {drill.name} of {drill.store} was {verdict}",
-            "midwatch dr report has the reasons and the evidence.", {series: "1x40"}, {series: "0x40"},
-            drill=drill.name, store=drill.store,
-        )  # fmt: skip
+            name,
+            value.equals(1),
+            0.0,
+            severity,
+            f"Drill {drill.name} of {drill.store} was {verdict}",
+            "midwatch dr report has the reasons and the evidence.",
+            {series: "1x40"},
+            {series: "0x40"},
+            drill=drill.name,
+            store=drill.store,
+        )
 
     def _alert(
-        self, name: str, expr: Expr, wait: float, severity: Severity, summary: str, description: str,
-        fires: dict[str, str], silent: dict[str, str], interval: float = 15.0, **labels: str,
-    ) -> Made:  # fmt: skip
+        self,
+        name: str,
+        expr: Expr,
+        wait: float,
+        severity: Severity,
+        summary: str,
+        description: str,
+        fires: dict[str, str],
+        silent: dict[str, str],
+        interval: float = 15.0,
+        **labels: str,
+    ) -> Made:
         from alerts import ruleset  # here: it lists this module among its parts
 
         return ruleset.alert(
-            self._platform, name, expr, wait, self._recovery.owner, severity, summary, description,
+            self._platform,
+            name,
+            expr,
+            wait,
+            self._recovery.owner,
+            severity,
+            summary,
+            description,
             page=grafana.Page.RESILIENCE,
-            proof=Proof(fires=fires, silent=silent, within=wait + 4 * interval, interval=interval), **labels,
-        )  # fmt: skip
+            proof=Proof(fires=fires, silent=silent, within=wait + 4 * interval, interval=interval),
+            **labels,
+        )
 
 
 def _series(metric: metrics.Metric, **labels: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerts import recovery, routes, ruleset, yamlfile
+from alerts import recovery, routes, ruleset
+from midwatch import yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 

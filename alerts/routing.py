@@ -64,9 +64,12 @@ def inhibited_by(config: Config, labels: Labels, firing: Sequence[Labels]) -> tu
 
 
 def _delivery(
-    config: Config, path: tuple[Route, ...], labels: Labels, at: datetime | None,
+    config: Config,
+    path: tuple[Route, ...],
+    labels: Labels,
+    at: datetime | None,
     inhibited: tuple[Inhibition, Labels] | None,
-) -> Delivery:  # fmt: skip
+) -> Delivery:
     last = path[-1]
     muted = next((name for name in last.mute if at and _is_now(config, name, at)), None)
     awake = not last.active or at is None or any(_is_now(config, name, at) for name in last.active)

@@ -18,9 +18,18 @@ from midwatch.spec.slo import Alerting, Severity, Slo
 from midwatch.spec.values import format_duration
 
 __all__ = [
-    "BY_VERSION", "DEADMAN", "EXPORTER_JOB", "PARTS", "alert", "direct_alert", "model_alerts", "right_outcomes",
-    "rule_files", "sli", "team_alerts",
-]  # fmt: skip
+    "BY_VERSION",
+    "DEADMAN",
+    "EXPORTER_JOB",
+    "PARTS",
+    "alert",
+    "direct_alert",
+    "model_alerts",
+    "right_outcomes",
+    "rule_files",
+    "sli",
+    "team_alerts",
+]
 
 BY_VERSION = ("model", "version")
 
@@ -65,10 +74,20 @@ def _group(name: str, made: list[Made]) -> dict[str, Any]:
 
 
 def alert(
-    platform: spec.Platform, name: str, expr: Expr, wait: float, owner: str, severity: Severity,
-    summary: str, description: str, *, runbook: str | None = None, page: grafana.Page = grafana.Page.PLANE,
-    proof: Proof | None = None, **labels: str,
-) -> Made:  # fmt: skip
+    platform: spec.Platform,
+    name: str,
+    expr: Expr,
+    wait: float,
+    owner: str,
+    severity: Severity,
+    summary: str,
+    description: str,
+    *,
+    runbook: str | None = None,
+    page: grafana.Page = grafana.Page.PLANE,
+    proof: Proof | None = None,
+    **labels: str,
+) -> Made:
     """Make an alert that holds for `wait` seconds; `page` is the dashboard to look at."""
     rule = {
         "alert": name,
@@ -104,16 +123,20 @@ def direct_alert(platform: spec.Platform, model: spec.Model, slo: Slo, alert: Al
             "for": format_duration(alert.for_) if alert.for_ else "0s",
             "labels": {"severity": alert.severity.value, "owner": model.owner, "model": model.name, "slo": slo.name},
             "annotations": annotate.annotate(
-                platform, name,
+                platform,
+                name,
                 summary=f"{model.name} {{{{ $labels.version }}}}: {{{{ $value | humanizePercentage }}}} {what}, "
                 f"objective {promise}",
                 description=f"Over the last {format_duration(alert.over)} the SLI of objective {slo.name} is short of "
                 f"{promise}.",
-                owner=model.owner, runbook=slo.runbook or model.runbook, slo=slo.name, model=model.name,
+                owner=model.owner,
+                runbook=slo.runbook or model.runbook,
+                slo=slo.name,
+                model=model.name,
                 version="{{ $labels.version }}",
             ),
         }
-    )  # fmt: skip
+    )
 
 
 def sli(model: spec.Model, slo: Slo, window: float) -> tuple[Expr, Expr]:
@@ -155,7 +178,12 @@ def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule) -> Mad
         made["keep_firing_for"] = format_duration(rule.keep_firing_for)
     made["labels"] = {"severity": rule.severity, **({"owner": owner} if owner else {}), **file.labels, **rule.labels}
     made["annotations"] = annotate.annotate(
-        platform, rule.alert, summary=rule.summary, description=rule.description, owner=owner, runbook=rule.runbook,
+        platform,
+        rule.alert,
+        summary=rule.summary,
+        description=rule.description,
+        owner=owner,
+        runbook=rule.runbook,
         page=grafana.Page.FLEET,
-    )  # fmt: skip
+    )
     return Made(rule=made, proof=rule.proof)

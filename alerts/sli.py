@@ -123,9 +123,12 @@ def _drift_free(model: spec.Model, by: Sequence[str]) -> Sli:
     total = promql.select(metrics.DRIFT_WINDOWS, model=model.name, verdict=promql.matches("stable|drift"))
     bad = promql.select(metrics.DRIFT_WINDOWS, model=model.name, verdict="drift")
     return Sli(
-        total=_increase((str(total),), by), bad=_increase((str(bad),), by),
-        least_events=1, least_bad=1, least_window=model.drift.window,
-    )  # fmt: skip
+        total=_increase((str(total),), by),
+        bad=_increase((str(bad),), by),
+        least_events=1,
+        least_bad=1,
+        least_window=model.drift.window,
+    )
 
 
 def _events(events: EventsSli) -> Sli:

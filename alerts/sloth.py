@@ -84,8 +84,12 @@ def _about(target: Target) -> Iterator[dict[str, Any]]:
     yield _record(target, "slo:period_burn_rate:ratio", _select(target, _ERROR + period) + budget)
     remaining = "1 - " + _select(target, "slo:period_burn_rate:ratio")
     yield _record(target, "slo:period_error_budget_remaining:ratio", remaining)
-    more = {"sloth_mode": "midwatch", "sloth_objective": f"{(slo.objective * 100).normalize():f}",
-            "sloth_spec": "prometheus/v1", "sloth_version": "0.12"}  # fmt: skip
+    more = {
+        "sloth_mode": "midwatch",
+        "sloth_objective": f"{(slo.objective * 100).normalize():f}",
+        "sloth_spec": "prometheus/v1",
+        "sloth_version": "0.12",
+    }
     yield _record(target, "sloth_slo_info", Expr("vector(1)"), **more)
 
 
@@ -107,21 +111,28 @@ def _tier(target: Target, name: str) -> BurnAlert:
 
 def _alert(target: Target, severity: Severity, tiers: Sequence[BurnAlert]) -> dict[str, Any]:
     labels = {
-        "severity": severity.value, "owner": target.owner, "model": target.name, "slo": target.slo.name,
+        "severity": severity.value,
+        "owner": target.owner,
+        "model": target.name,
+        "slo": target.slo.name,
         "sloth_severity": severity.value,
-    }  # fmt: skip
+    }
     how = "too fast" if severity is Severity.PAGE else "over expected"
     return {
         "alert": ALERT,
         "expr": "or\n".join(_burns(target, tier) for tier in tiers),
         "labels": {**dict(target.labels), **labels},
         "annotations": annotate.annotate(
-            target.platform, ALERT,
+            target.platform,
+            ALERT,
             summary=f"{target.name} {target.slo.name}: the error budget burns {how}",
             description=f"{target.name} {target.slo.name}: both windows of a tier burn too fast.",
-            owner=target.owner, runbook=target.slo.runbook or target.runbook, slo=target.slo.name, model=target.name,
+            owner=target.owner,
+            runbook=target.slo.runbook or target.runbook,
+            slo=target.slo.name,
+            model=target.name,
         ),
-    }  # fmt: skip
+    }
 
 
 def _burns(target: Target, tier: BurnAlert) -> str:

@@ -37,11 +37,12 @@ def ensure_able(platform: spec.Platform, version: Version) -> None:
             what, since = lack
             problems.append(
                 Problem(
-                    file="channels", path=f"channels.{name}",
+                    file="channels",
+                    path=f"channels.{name}",
                     message=f"Alertmanager {text(version)} has no {what}",
                     remedy=f"{text(since)} has it; name the version you run in alertmanager.version",
                 )
-            )  # fmt: skip
+            )
     if problems:
         raise InvalidInputError(problems)
 

@@ -52,12 +52,14 @@ def _document(models: int, slos: int) -> dict:
         "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
         "models": [
             {
-                "name": name, "owner": "ml", "task": "classification",
+                "name": name,
+                "owner": "ml",
+                "task": "classification",
                 "slos": [{"name": f"slo-{index}", **kinds[index % len(kinds)]} for index in range(slos)],
             }
             for name in names
         ],
-    }  # fmt: skip
+    }
 
 
 def run(*, smoke: bool) -> list[Figure]:
@@ -79,10 +81,13 @@ def _budgets(days: int) -> Iterator[Figure]:
         "night outage": [*quiet * (days - 1), ((300, NIGHT), 0), ((outage, NIGHT), 1), ((378, NIGHT), 0), (day[1], 0)],
         "midday outage": [*quiet * (days - 1), (day[0], 0), ((300, NOON), 0), ((outage, NOON), 1), ((378, NOON), 0)],
         "an hour without traffic": [
-            *[(one, 0.000106) for one in day] * (days - 1), (day[0], 0.000106), ((300, NOON), 0.000106),
-            ((60, -1), 0), ((360, NOON), 0.000106),
+            *[(one, 0.000106) for one in day] * (days - 1),
+            (day[0], 0.000106),
+            ((300, NOON), 0.000106),
+            ((60, -1), 0),
+            ((360, NOON), 0.000106),
         ],
-    }  # fmt: skip
+    }
     late = [((600, NOON), -1.0), ((150, NOON), 0.00695)]  # -1: the series of errors is not there yet
     worst = max(abs(found / truth - 1) for found, truth in map(_measured, [*scenarios.values(), late]))
     yield Figure(name="budget against truth, worst of 4", target=3, measured=100 * worst, unit="%", better="less")
@@ -202,9 +207,12 @@ def _cost() -> Iterator[Figure]:
         with _prometheus(lambda folder, step=seconds, at=end: _history(folder, at, step)) as url:
             total = sum(_samples(url, rule["expr"], end) for rule in group["rules"])
         yield Figure(
-            name=f"samples an evaluation, scraped each {seconds} s", target=target, measured=total, unit="samples",
+            name=f"samples an evaluation, scraped each {seconds} s",
+            target=target,
+            measured=total,
+            unit="samples",
             better="less",
-        )  # fmt: skip
+        )
 
 
 def _history(folder: Path, end: int, step: int) -> None:
@@ -287,7 +295,7 @@ def _rendering(models: int) -> Iterator[Figure]:
 
 
 def _midwatch(command: str, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "midwatch.cli", command, "-f", str(folder / "platform.yaml")]
+    return [sys.executable, "-P", "-m", "midwatch", command, "-f", str(folder / "platform.yaml")]
 
 
 def _rendered(folder: Path, output: str) -> dict[str, bytes]:
@@ -312,13 +320,19 @@ def _routing(cases: int) -> Iterator[Figure]:
     for labels in wanted:
         routing.route(config, labels)
     yield Figure(
-        name="label sets routed in process", target=10_000, measured=len(wanted) / (time.perf_counter() - begun),
-        unit="1/s", better="more",
-    )  # fmt: skip
+        name="label sets routed in process",
+        target=10_000,
+        measured=len(wanted) / (time.perf_counter() - begun),
+        unit="1/s",
+        better="more",
+    )
     yield Figure(
-        name=f"receivers other than amtool's, of {cases}", target=0, measured=_disagreements(cases), unit="cases",
+        name=f"receivers other than amtool's, of {cases}",
+        target=0,
+        measured=_disagreements(cases),
+        unit="cases",
         better="less",
-    )  # fmt: skip
+    )
 
 
 def _disagreements(cases: int) -> int:

@@ -48,9 +48,15 @@ def _requests(generator: np.random.Generator, runs: int, rps: float, share: Floa
 
 
 def _arms(
-    runs: int, *, rps: float, ratio: float = 1.0, share: Floats | float = SHARE, base: Floats | float = BASE,
-    pods: float = 0.0, seed: int,
-) -> Arms:  # fmt: skip
+    runs: int,
+    *,
+    rps: float,
+    ratio: float = 1.0,
+    share: Floats | float = SHARE,
+    base: Floats | float = BASE,
+    pods: float = 0.0,
+    seed: int,
+) -> Arms:
     """Independent requests; `pods` is the relative deviation of a lasting effect that each pod has of its own.
 
     The canary is one pod, the baseline the mean of nine.
@@ -367,7 +373,7 @@ def _gate(prometheus_url: str, folder: Path) -> Iterator[str]:
     }
     (folder / "platform.yaml").write_text(yaml.safe_dump(document))
     (port,) = free_ports()
-    command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(folder / "platform.yaml")]
+    command = [sys.executable, "-P", "-m", "midwatch", "canary", "gate", "-f", str(folder / "platform.yaml")]
     command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -399,7 +405,7 @@ def _hanging() -> Iterator[str]:
 
 def _whole() -> list[Figure]:
     """One run of everything: real Prometheus, model servers under load, a good canary and a bad one at the gate."""
-    command = [sys.executable, "-m", "midwatch.cli", "up", "-f", "examples/flights/platform.yaml"]
+    command = [sys.executable, "-P", "-m", "midwatch", "up", "-f", "examples/flights/platform.yaml"]
     done = subprocess.run([*command, "--duration", "60s", "--json"], capture_output=True, check=False)
     said = {one["canary"]: one for one in json.loads(done.stdout)["canaries"]}
     right = sum(said[name]["verdict"] == verdict for name, verdict in (("v3", "pass"), ("v2", "fail")))

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import Figure
-from chaos import evidence, guards, processes, watchdog
+from chaos import guards, watchdog
 from chaos.sequential import Counts, StopCondition
+from midwatch import evidence, processes
 
 RUNNER = """
 import os, subprocess, time, uuid

@@ -47,11 +47,13 @@ def _document() -> dict[str, Any]:
     stores = [{"name": "async", "local_postgresql": {}}, {"name": "sync", "local_postgresql": {"synchronous": True}}]
     drills = [{"name": "lose-primary", "store": "async", "fault": "kill_primary", "warmup": "2s"}]
     return {
-        "apiVersion": "midwatch/v1", "platform": "bench", "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
+        "apiVersion": "midwatch/v1",
+        "platform": "bench",
+        "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
         "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
         "models": [{"name": "m", "owner": "ml", "task": "classification"}],
         "disaster_recovery": {"owner": "ml", "stores": stores, "drills": drills},
-    }  # fmt: skip
+    }
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def _drill(runs: int) -> list[Figure]:
     with _platform() as file:
         for _ in range(runs):
             begun = time.monotonic()
-            words = [sys.executable, "-m", "midwatch.cli", "dr", "run", "lose-primary", "-f", str(file), "--json"]
+            words = [sys.executable, "-P", "-m", "midwatch", "dr", "run", "lose-primary", "-f", str(file), "--json"]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             walls.append(time.monotonic() - begun)
             document = json.loads(done.stdout)
@@ -124,9 +126,17 @@ class Bench:
         injection = verdict.Injection(begun=f0, effective=f1, old=old if guarded else "", fails_over=guarded)
         checks = [verdict.Check(name="none here", holds=True)]
         return judge.judge(
-            verdict.Evidence(run=run, facts=ledger.read(facts), injection=injection, events=events, rows=rows,
-                             checks=checks, needs_guard=guarded), OBJECTIVES,
-        )  # fmt: skip
+            verdict.Evidence(
+                run=run,
+                facts=ledger.read(facts),
+                injection=injection,
+                events=events,
+                rows=rows,
+                checks=checks,
+                needs_guard=guarded,
+            ),
+            OBJECTIVES,
+        )
 
 
 @contextmanager
@@ -143,7 +153,7 @@ def _bench(store: str, *, guarded: bool = True, **settings: Any) -> Iterator[Ben
         stack.callback(processes.stop, helper)
         events = folder / "guard.ledger"
         if guarded:
-            words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", store]
+            words = [sys.executable, "-P", "-m", "midwatch", "dr", "guard", "-f", str(file), "--store", store]
             words += ["--cluster", str(made.folder), "--events", str(events)]
             stack.callback(processes.stop, processes.start_command(words, folder / "guard.log"))
             _until(lambda: bool(ledger.Tail(events).read()))

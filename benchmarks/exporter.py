@@ -57,7 +57,7 @@ def serving(state: Path, *options: str) -> Iterator[Server]:
     command = [
         sys.executable,
         "-m",
-        "midwatch.cli",
+        "midwatch",
         "exporter",
         "serve",
         "--listen",
@@ -226,7 +226,5 @@ def run(*, smoke: bool) -> list[Figure]:
     """All figures of the exporter."""
     with tempfile.TemporaryDirectory(prefix="midwatch-bench-") as name:
         return [
-            figure
-            for part in (_throughput, _memory, _scrapes, _judged, _kills)
-            for figure in part(Path(name), smoke)
-        ]  # fmt: skip
+            figure for part in (_throughput, _memory, _scrapes, _judged, _kills) for figure in part(Path(name), smoke)
+        ]

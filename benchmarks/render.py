@@ -39,7 +39,7 @@ def run(*, smoke: bool) -> list[Figure]:
         seconds, contents = [], []
         for output in ("a", "b"):
             begun = time.perf_counter()
-            command = [sys.executable, "-m", "midwatch.cli", "render", "-f", str(folder / "platform.yaml")]
+            command = [sys.executable, "-P", "-m", "midwatch", "render", "-f", str(folder / "platform.yaml")]
             subprocess.run([*command, "-o", str(folder / output)], check=True, stderr=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - begun)
             files = sorted(path for path in (folder / output).rglob("*") if path.is_file())

@@ -156,7 +156,8 @@ def verify_log(
     import json
     from dataclasses import asdict
 
-    from chaos import evidence, runs
+    from chaos import runs
+    from midwatch import evidence
     from midwatch.errors import Exit, InvalidInputError
 
     home = runs.Home(state)
@@ -270,8 +271,8 @@ def _read_key(path: Path | None) -> bytes:
 
 
 def _given_heads(texts: list[str]) -> list[Any]:
-    from chaos.evidence import Head
     from midwatch.errors import MidwatchError
+    from midwatch.evidence import Head
 
     heads = []
     for text in texts:
@@ -286,7 +287,7 @@ def _kept_heads(home: runs.Home) -> list[Any]:
     """Heads in the results of runs: another place than the log itself."""
     import json
 
-    from chaos.evidence import Head
+    from midwatch.evidence import Head
 
     heads = []
     for path in sorted(home.runs.glob("*/result.json")):

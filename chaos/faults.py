@@ -17,8 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from chaos import evidence, processes
-from midwatch import files
+from midwatch import evidence, files, processes
 from midwatch.errors import MidwatchError
 
 EFFECTIVE_SECONDS = 5.0

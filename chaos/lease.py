@@ -168,8 +168,11 @@ class ClusterLease:
     def _spec(self, holder: str) -> kubernetes.Object:
         moment = now()
         return {
-            "holderIdentity": holder, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": moment, "acquireTime": moment,
-        }  # fmt: skip
+            "holderIdentity": holder,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": moment,
+            "acquireTime": moment,
+        }
 
 
 def _age(moment: str) -> float:

@@ -15,8 +15,7 @@ from typing import Any
 import urllib3
 
 from chaos import runs, verdict
-from exporters import exposition, gauges
-from midwatch import files, metrics
+from midwatch import exposition, files, gauges, metrics
 from midwatch.metrics import Metric
 
 TIMEOUT = 5.0

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -23,11 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from chaos import actions, experiments, faults, guards, lease, processes, publish, runs, verdict
+from chaos import actions, experiments, faults, guards, lease, publish, runs, verdict
 from chaos.sequential import StopCondition
 from chaos.targets import Prepared
 from chaos.traffic import Traffic
-from midwatch import files, telemetry
+from midwatch import files, modules, processes, telemetry
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import QueryError
 from midwatch.spec.chaos import Chaos
@@ -297,9 +296,9 @@ class Supervisor:
         key = runs.key_file(self.place.platform, self.place.platform_file)
         log = ["--log", str(self.place.home.evidence), *(["--key-file", str(key)] if key else [])]
         own = [*_modules(self._document.get("rollbacks", ()))] != ["chaos.actions"]
-        command = [sys.executable, "-m", "chaos.watchdog", str(self._folder), *log, "--seconds", f"{longest:g}"]
+        command = [*modules.command("chaos.watchdog"), str(self._folder), *log, "--seconds", f"{longest:g}"]
         command += ["--rollbacks"] if own and self._document.get("rollbacks") else []
-        runner = [sys.executable, "-m", "chaos.runner", str(file), "--journal", str(self._folder / "journal.json")]
+        runner = [*modules.command("chaos.runner"), str(file), "--journal", str(self._folder / "journal.json")]
         return [*command, "--", *runner, *log]
 
     def _outcome(self, watchdog: subprocess.Popen[bytes], reason: str, lock: int) -> Document:
@@ -398,7 +397,7 @@ def recover(place: runs.Place, lock: int, say: Say) -> list[str]:
 def clean_up(folder: Path, place: runs.Place, lock: int) -> Document:
     """Do a dead watchdog's work: end the run's tree and revert its faults, by another watchdog."""
     key = runs.key_file(place.platform, place.platform_file)
-    command = [sys.executable, "-m", "chaos.watchdog", str(folder), "--log", str(place.home.evidence)]
+    command = [*modules.command("chaos.watchdog"), str(folder), "--log", str(place.home.evidence)]
     command += [*(["--key-file", str(key)] if key else []), "--of", str(_nobody())]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, pass_fds=(lock,))
     try:

@@ -19,8 +19,7 @@ from chaoslib.rollback import run_rollbacks
 from chaoslib.run import RunEventHandler
 from chaoslib.types import Strategy
 
-from chaos import evidence
-from midwatch import files, telemetry
+from midwatch import evidence, files, telemetry
 
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
 

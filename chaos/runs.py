@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from chaos import evidence, faults, lease, notices, watchdog
+from chaos import faults, lease, notices, watchdog
 from chaos.cluster.workloads import Cluster
 from chaos.local.plane import Plane
-from midwatch import files
+from midwatch import evidence, files, modules
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load
@@ -200,7 +199,7 @@ def _unwatched(place: Place) -> Path:
     folder = place.home.runs / f"plain-{os.getpid()}-{time.monotonic_ns()}"
     folder.mkdir(parents=True)
     key = key_file(place.platform, place.platform_file)
-    command = [sys.executable, "-m", "chaos.watchdog", str(folder), "--log", str(place.home.evidence)]
+    command = [*modules.command("chaos.watchdog"), str(folder), "--log", str(place.home.evidence)]
     command += ["--of", str(os.getpid()), *(["--key-file", str(key)] if key else [])]
     with lease.on_this_machine(place.home.lock) as lock, (folder / "watchdog.log").open("ab") as output:
         # The lock is the watchdog's from here on, and so is the other end of a pipe that breaks when we are gone.

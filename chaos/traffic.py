@@ -45,5 +45,7 @@ class Traffic:
         if before is None:
             return {}
         # A counter that is lower than it was began again at 0; a new one began at 0 too.
-        return {key: value - before[key] if value >= before.get(key, 0.0) and key in before else value
-                for key, value in now.items()}  # fmt: skip
+        return {
+            key: value - before[key] if value >= before.get(key, 0.0) and key in before else value
+            for key, value in now.items()
+        }

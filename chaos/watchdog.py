@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from chaos import evidence, faults, processes
+from chaos import faults
+from midwatch import evidence, processes
 
 RUN_VARIABLE = "MIDWATCH_CHAOS_RUN"
 """In the environment of a run's processes: its folder. It marks the tree that has to end."""

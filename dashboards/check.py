@@ -159,6 +159,9 @@ def _said(program: str, rules: object) -> str:
         file.write_text(yaml.safe_dump(rules), encoding="utf-8")
         done = subprocess.run(
             [program, "check", "rules", "--lint=none", str(file)],
-            capture_output=True, text=True, timeout=_PROMTOOL_SECONDS, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=_PROMTOOL_SECONDS,
+            check=False,
+        )
     return "" if not done.returncode else " ".join((done.stderr + done.stdout).replace(str(file), "").split())

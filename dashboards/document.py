@@ -26,10 +26,20 @@ Document = dict[str, Any]
 
 _LEGACY = {
     "dashboard": {"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style", "id", "version"},
-    "panel": {"editable", "error", "height", "minSpan", "span", "hideTimeOverride", "color", "columns", "fontSize",
-              "mappings"},
+    "panel": {
+        "editable",
+        "error",
+        "height",
+        "minSpan",
+        "span",
+        "hideTimeOverride",
+        "color",
+        "columns",
+        "fontSize",
+        "mappings",
+    },
     "variable": {"useTags", "tagsQuery", "tagValuesQuery", "auto", "auto_min", "auto_count"},
-}  # fmt: skip
+}
 """What grafanalib writes beyond today's model (kinds/dashboard), or what only a running Grafana may say."""
 
 
@@ -77,9 +87,14 @@ def rendered(platform: spec.Platform, page: Page) -> Document:
 def _links(platform: spec.Platform, tag: str) -> list[Any]:
     """To the platform's other pages, with time and variables kept; to its alerts."""
     alerts = core.DashboardLink(
-        type="link", title="Alerts", icon="bolt", uri=f"{platform.alertmanager.url}/#/alerts", targetBlank=True,
-        keepTime=False, tooltip="What fires now, in Alertmanager",
-    )  # fmt: skip
+        type="link",
+        title="Alerts",
+        icon="bolt",
+        uri=f"{platform.alertmanager.url}/#/alerts",
+        targetBlank=True,
+        keepTime=False,
+        tooltip="What fires now, in Alertmanager",
+    )
     return [core.DashboardLink(title="Midwatch", tags=[tag], includeVars=True, keepTime=True), alerts]
 
 

@@ -92,9 +92,11 @@ class Grafana:
         if found is None:
             return Change(document=document, kind=Kind.NEW)
         there, meta = found["dashboard"], found.get("meta", {})
-        where = [] if meta.get("folderUid") == folder.uid else [
-            Difference(place="folder", before=meta.get("folderTitle"), after=folder.title)
-        ]  # fmt: skip
+        where = (
+            []
+            if meta.get("folderUid") == folder.uid
+            else [Difference(place="folder", before=meta.get("folderTitle"), after=folder.title)]
+        )
         differences = (*where, *differing(there, document))
         if differences and meta.get("provisioned"):
             raise RefusedError(

@@ -155,8 +155,18 @@ class Matcher(Part):
 class Property(Part):
     """One setting of an override."""
 
-    id: Literal["unit", "decimals", "thresholds", "mappings", "links", "color", "custom.cellOptions",
-                "custom.lineStyle", "custom.fillOpacity", "custom.lineWidth"]  # fmt: skip
+    id: Literal[
+        "unit",
+        "decimals",
+        "thresholds",
+        "mappings",
+        "links",
+        "color",
+        "custom.cellOptions",
+        "custom.lineStyle",
+        "custom.fillOpacity",
+        "custom.lineWidth",
+    ]
     value: Any
 
 

@@ -133,7 +133,7 @@ def export(
 
     from dr import exporter
     from dr import posture as postures
-    from exporters.guard import parse_address
+    from midwatch.http_access import parse_address
     from midwatch.spec import load
 
     recovery, book = _open(platform, evidence)

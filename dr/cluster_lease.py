@@ -23,10 +23,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from chaos import processes
 from chaos.lease import LeaseObject, LeaseTakenError, now
 from dr.lease import LeaseLostError
-from midwatch import kubernetes
+from midwatch import kubernetes, processes
 from midwatch.errors import Exit, MidwatchError
 
 TERM = "midwatch.dev/guard-term"
@@ -74,9 +73,14 @@ class ClusterLease:
     """
 
     def __init__(
-        self, lease: LeaseObject, holder: str, *, times: Times = Times(), read: Callable[[], float] = clock,
+        self,
+        lease: LeaseObject,
+        holder: str,
+        *,
+        times: Times = Times(),
+        read: Callable[[], float] = clock,
         on_loss: Callable[[str], None] = end_at_once,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._lease, self._holder, self._times, self._read, self._on_loss = lease, holder, times, read, on_loss
         self._seen: str | None = "never looked"
         self._since = 0.0
@@ -141,10 +145,12 @@ class ClusterLease:
         holder = self._holder if holder is None else holder
         changes = bool(holder) and before.get("holderIdentity") != holder
         spec = {
-            "holderIdentity": holder, "leaseDurationSeconds": math.ceil(self._times.duration), "renewTime": now(),
+            "holderIdentity": holder,
+            "leaseDurationSeconds": math.ceil(self._times.duration),
+            "renewTime": now(),
             "acquireTime": now() if changes else before.get("acquireTime", now()),
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + changes,
-        }  # fmt: skip
+        }
         wanted = self._wanted(found)
         is_mine = wanted == self._holder
         if (changes and not is_mine) or (not holder and is_mine):

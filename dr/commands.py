@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dr import ledger
 from dr.guard import Health
 from dr.scene import Injury, NotReadyError
 from dr.verdict import Check
+from midwatch import modules
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 
@@ -147,9 +147,19 @@ class CommandsScene:
         """`midwatch dr guard` by the same commands."""
         self._events = events
         return [
-            sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(self._file), "--store", self._store.name,
-            "--cluster", str(self._folder), "--events", str(events), "--take-over",
-        ]  # fmt: skip
+            *modules.command("midwatch"),
+            "dr",
+            "guard",
+            "-f",
+            str(self._file),
+            "--store",
+            self._store.name,
+            "--cluster",
+            str(self._folder),
+            "--events",
+            str(events),
+            "--take-over",
+        ]
 
     def watched(self, events: Path) -> Path | None:
         """Where they were asked for."""
@@ -163,9 +173,11 @@ class CommandsScene:
         """The user's."""
         given = self._commands
         fault = CommandFault(
-            target=self._store.name, injects=tuple(given.inject), effective=tuple(given.is_effective),
+            target=self._store.name,
+            injects=tuple(given.inject),
+            effective=tuple(given.is_effective),
             reverts=tuple(given.revert or ()),
-        )  # fmt: skip
+        )
         return Injury(fault=fault, fails_over=False)
 
     def is_redundant(self) -> bool | None:

@@ -8,7 +8,6 @@ import random
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 
 from dr import experiment, judge, ledger, observer, operators, processes, records, scene, scenes, targets, verdict
 from dr.postgres.session import SqlError
+from midwatch import modules
 from midwatch.errors import Exit, MidwatchError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
@@ -90,9 +90,16 @@ class _Drill:
     """One run."""
 
     def __init__(
-        self, request: Request, platform: platforms.Platform, recovery: spec.DisasterRecovery, drill: spec.Drill,
-        store: spec.Store, book: records.Book, folder: Path, say: Say,
-    ) -> None:  # fmt: skip
+        self,
+        request: Request,
+        platform: platforms.Platform,
+        recovery: spec.DisasterRecovery,
+        drill: spec.Drill,
+        store: spec.Store,
+        book: records.Book,
+        folder: Path,
+        say: Say,
+    ) -> None:
         self._request, self._platform, self._recovery = request, platform, recovery
         self._drill, self._store, self._book, self._folder, self._say = drill, store, book, folder, say
         self._began = datetime.now(UTC)
@@ -102,8 +109,10 @@ class _Drill:
         self._ready = 0
         self._seed = secrets.randbits(32) if request.seed is None else request.seed
         self._objectives = verdict.Objectives(
-            rto=recovery.rto, rpo=recovery.rpo_of(store), limit=self._limit(),
-        )  # fmt: skip
+            rto=recovery.rto,
+            rpo=recovery.rpo_of(store),
+            limit=self._limit(),
+        )
 
     def _limit(self) -> float:
         if self._request.limit is not None:
@@ -118,9 +127,14 @@ class _Drill:
         if self._store.velero:
             return self._restore(self._store.velero, begun)
         stage = scenes.build(
-            self._platform, self._request.platform_file.resolve(), self._store, self._drill,
-            self._folder / "store", random.Random(self._seed), self._request.state,  # noqa: S311 - a phase
-        )  # fmt: skip
+            self._platform,
+            self._request.platform_file.resolve(),
+            self._store,
+            self._drill,
+            self._folder / "store",
+            random.Random(self._seed),  # noqa: S311 - a phase
+            self._request.state,
+        )
         with ExitStack() as stack:
             stack.callback(stage.stop)
             self._say(f"setting up {self._store.name} ({self._store.kind})")
@@ -145,9 +159,14 @@ class _Drill:
     def _logged(self) -> Iterator[None]:
         """That a drill began is in the evidence, however it ends."""
         self._book.log.append(
-            "drill-started", drill=self._drill.name, run=self._number, store=self._store.name,
-            fault=self._drill.fault.value, configuration=self._digest(), seed=self._seed,
-        )  # fmt: skip
+            "drill-started",
+            drill=self._drill.name,
+            run=self._number,
+            store=self._store.name,
+            fault=self._drill.fault.value,
+            configuration=self._digest(),
+            seed=self._seed,
+        )
         try:
             yield
         except BaseException as error:
@@ -167,9 +186,12 @@ class _Drill:
             self._wait_for(lambda: bool(ledger.Tail(events).read()), guard, "the recoverer")
         warmup = stage.prepare(self._drill.warmup)
         config = observer.Config(
-            run=self._number, target=stage.target(), ledger=str(facts), rate=self._drill.writes_per_second,
+            run=self._number,
+            target=stage.target(),
+            ledger=str(facts),
+            rate=self._drill.writes_per_second,
             model=scenes.model(stage),
-        )  # fmt: skip
+        )
         config.save(self._home / "observer.json")
         watcher = processes.start_helper(
             "dr.observer", [str(self._home / "observer.json")], self._home / "observer.log"
@@ -201,20 +223,30 @@ class _Drill:
         self._say(f"fault: {injury.fault.describe()}")
         plan = experiment.Plan(
             title=self._drill.name,
-            fault={"module": type(injury.fault).__module__, "kind": type(injury.fault).__name__,
-                   "arguments": asdict(injury.fault)},
-            observer=str(facts), guard=str(events), log=str(self._book.log.path),
-            key_file=str(self._book.key_file) if self._book.key_file else None, silences=injury.silences,
-            spoils=injury.spoils, warning=asdict(injury.warning) if injury.warning else None,
-            fails_over=injury.fails_over, old=injury.old, sink=injury.sink, steady_seconds=STEADY_SECONDS,
+            fault={
+                "module": type(injury.fault).__module__,
+                "kind": type(injury.fault).__name__,
+                "arguments": asdict(injury.fault),
+            },
+            observer=str(facts),
+            guard=str(events),
+            log=str(self._book.log.path),
+            key_file=str(self._book.key_file) if self._book.key_file else None,
+            silences=injury.silences,
+            spoils=injury.spoils,
+            warning=asdict(injury.warning) if injury.warning else None,
+            fails_over=injury.fails_over,
+            old=injury.old,
+            sink=injury.sink,
+            steady_seconds=STEADY_SECONDS,
             objectives=asdict(self._objectives),
-        )  # fmt: skip
+        )
         plan.save(self._home)
-        words = [sys.executable, "-m", "chaos.watchdog", str(self._home), "--log", str(self._book.log.path)]
+        words = [*modules.command("chaos.watchdog"), str(self._home), "--log", str(self._book.log.path)]
         words += ["--seconds", str(self._objectives.limit + 4 * STEADY_SECONDS)]
         if self._book.key_file:
             words += ["--key-file", str(self._book.key_file)]
-        words += ["--", sys.executable, "-m", "dr.experiment", str(self._home)]
+        words += ["--", *modules.command("dr.experiment"), str(self._home)]
         with (self._home / "watchdog.log").open("ab") as log:
             watchdog = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -259,11 +291,15 @@ class _Drill:
         rows, unread = _rows(stage.target(), self._number)
         injection = experiment.injection_of(self._home)
         found = verdict.Evidence(
-            run=self._number, facts=ledger.read(facts), injection=injection,
-            events=[event for event in _events(events) if event["t"] > self._ready], rows=rows,
-            checks=[*stage.checks(), *experiment.told_check(self._home), *unread], needs_guard=needs_guard,
+            run=self._number,
+            facts=ledger.read(facts),
+            injection=injection,
+            events=[event for event in _events(events) if event["t"] > self._ready],
+            rows=rows,
+            checks=[*stage.checks(), *experiment.told_check(self._home), *unread],
+            needs_guard=needs_guard,
             has_model=scenes.model(stage) is not None,
-        )  # fmt: skip
+        )
         if injury.warning:
             return judge.judge_warning(found, experiment.warned_at(self._home), self._objectives)
         return judge.judge(found, self._objectives)
@@ -276,23 +312,40 @@ class _Drill:
         import midwatch
 
         return {
-            "midwatch": midwatch.__version__, "chaostoolkit-lib": version("chaostoolkit-lib"),
-            "psycopg": version("psycopg"), "python": machine.python_version(), "kernel": machine.release(),
+            "midwatch": midwatch.__version__,
+            "chaostoolkit-lib": version("chaostoolkit-lib"),
+            "psycopg": version("psycopg"),
+            "python": machine.python_version(),
+            "kernel": machine.release(),
             **others,
-        }  # fmt: skip
+        }
 
     def _keep(self, judged: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
         document = {
-            "run": self._number, "drill": self._drill.name, "store": self._store.name, "fault": self._drill.fault.value,
-            "what": what, "verdict": judged.verdict.value, "reasons": list(judged.reasons),
-            "rto_seconds": judged.rto_seconds, "rto_exceeds": judged.rto_exceeds, "rpo_seconds": judged.rpo_seconds,
-            "rpo_is_bound": judged.rpo_is_bound, "resolution_seconds": judged.resolution_seconds,
-            "phases": [asdict(phase) for phase in judged.phases], "writes": judged.writes,
-            "checks": [asdict(check) for check in judged.checks], "notes": list(judged.notes),
-            "objectives": asdict(self._objectives), "seed": self._seed, "versions": versions,
-            "configuration": self._digest(), "started_at": self._began.isoformat(timespec="milliseconds"),
-            "duration_seconds": round(seconds, 3), "exit": int(EXITS[judged.verdict]),
-        }  # fmt: skip
+            "run": self._number,
+            "drill": self._drill.name,
+            "store": self._store.name,
+            "fault": self._drill.fault.value,
+            "what": what,
+            "verdict": judged.verdict.value,
+            "reasons": list(judged.reasons),
+            "rto_seconds": judged.rto_seconds,
+            "rto_exceeds": judged.rto_exceeds,
+            "rpo_seconds": judged.rpo_seconds,
+            "rpo_is_bound": judged.rpo_is_bound,
+            "resolution_seconds": judged.resolution_seconds,
+            "phases": [asdict(phase) for phase in judged.phases],
+            "writes": judged.writes,
+            "checks": [asdict(check) for check in judged.checks],
+            "notes": list(judged.notes),
+            "objectives": asdict(self._objectives),
+            "seed": self._seed,
+            "versions": versions,
+            "configuration": self._digest(),
+            "started_at": self._began.isoformat(timespec="milliseconds"),
+            "duration_seconds": round(seconds, 3),
+            "exit": int(EXITS[judged.verdict]),
+        }
         return self._book.keep(document, self._home)
 
 

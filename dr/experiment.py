@@ -17,9 +17,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from chaos import evidence, faults, notices
+from chaos import faults, notices
 from dr import judge, ledger, times, verdict
-from midwatch import files
+from midwatch import evidence, files
 from midwatch.spec.slo import Severity
 
 POLL_SECONDS = 0.05
@@ -216,10 +216,14 @@ def injection_of(folder: Path) -> verdict.Injection:
     times = _read(folder / "injection.json")
     journal = _read(folder / "journal.json")
     return verdict.Injection(
-        begun=times.get("begun"), effective=times.get("effective"), silences=plan.silences,
-        spoils=plan.spoils, old=plan.old, fails_over=plan.fails_over,
+        begun=times.get("begun"),
+        effective=times.get("effective"),
+        silences=plan.silences,
+        spoils=plan.spoils,
+        old=plan.old,
+        fails_over=plan.fails_over,
         problems=tuple(_problems(journal)) if journal else (),
-    )  # fmt: skip
+    )
 
 
 def warned_at(folder: Path) -> int | None:

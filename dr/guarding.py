@@ -44,9 +44,11 @@ def recovery_of(
         ), backup
     if store.postgresql:
         remote = RemoteRecovery(
-            servers=Servers.read(store.postgresql, base), commands=store.postgresql.commands,
-            rpo=settings.rpo_of(store), timeout=settings.guard.timeout,
-        )  # fmt: skip
+            servers=Servers.read(store.postgresql, base),
+            commands=store.postgresql.commands,
+            rpo=settings.rpo_of(store),
+            timeout=settings.guard.timeout,
+        )
         return remote, base / ".midwatch" / store.name
     if store.commands:
         commands = CommandsRecovery(commands=store.commands, timeout=max(settings.guard.timeout, COMMAND_SECONDS))

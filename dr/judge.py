@@ -50,10 +50,18 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
         _check_checks(evidence, found)
     verdict = found.verdict()
     return Result(
-        verdict=verdict, reasons=found.reasons(), rto_seconds=rto, rto_exceeds=exceeds,
-        rpo_seconds=rpo, rpo_is_bound=is_bound, resolution_seconds=resolution, phases=phases, writes=counts,
-        checks=tuple(evidence.checks), notes=tuple(found.notes),
-    )  # fmt: skip
+        verdict=verdict,
+        reasons=found.reasons(),
+        rto_seconds=rto,
+        rto_exceeds=exceeds,
+        rpo_seconds=rpo,
+        rpo_is_bound=is_bound,
+        resolution_seconds=resolution,
+        phases=phases,
+        writes=counts,
+        checks=tuple(evidence.checks),
+        notes=tuple(found.notes),
+    )
 
 
 def judge_warning(evidence: Evidence, warned: int | None, objectives: Objectives) -> Result:
@@ -83,11 +91,18 @@ def judge_warning(evidence: Evidence, warned: int | None, objectives: Objectives
     _check_checks(evidence, found)
     verdict = found.verdict()
     return Result(
-        verdict=verdict, reasons=found.reasons(), rto_seconds=None, rto_exceeds=False,
-        rpo_seconds=exposure, rpo_is_bound=False, resolution_seconds=times.resolution(acks, f0, None),
-        phases=(Phase(name="warning", at=exposure, seconds=exposure),), writes=counts, checks=tuple(evidence.checks),
+        verdict=verdict,
+        reasons=found.reasons(),
+        rto_seconds=None,
+        rto_exceeds=False,
+        rpo_seconds=exposure,
+        rpo_is_bound=False,
+        resolution_seconds=times.resolution(acks, f0, None),
+        phases=(Phase(name="warning", at=exposure, seconds=exposure),),
+        writes=counts,
+        checks=tuple(evidence.checks),
         notes=tuple(found.notes),
-    )  # fmt: skip
+    )
 
 
 # The observer and the fault ------------------------------------------------------------------------------------------
@@ -161,9 +176,11 @@ def _check_old_server(evidence: Evidence, acks: Sequence[Fact], recovered: int |
     changes = [server for index, server in enumerate(servers) if index == 0 or server != servers[index - 1]]
     if len(changes) != len(set(changes)):
         found.breaches.append(f"two servers acknowledged in turns ({' '.join(map(str, changes))}): split brain")
-    if injection.fails_over and recovered is not None and any(
-        fact.get("s") == injection.old for fact in acks if fact["t0"] >= recovered
-    ):  # fmt: skip
+    if (
+        injection.fails_over
+        and recovered is not None
+        and any(fact.get("s") == injection.old for fact in acks if fact["t0"] >= recovered)
+    ):
         found.breaches.append("the old primary acknowledged writes after the recovery")
 
 

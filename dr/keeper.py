@@ -28,9 +28,12 @@ def keep(link: Path, platform: Path, store: str, listeners: list[endpoint.Listen
     if local is None:
         raise AssertionError("the caller looked at the store's kind")
     settings = cluster.Settings(
-        store=store, synchronous=local.synchronous, standby=local.standby, archive_interval=local.archive_interval,
+        store=store,
+        synchronous=local.synchronous,
+        standby=local.standby,
+        archive_interval=local.archive_interval,
         version=local.version,
-    )  # fmt: skip
+    )
     with processes.folder(keep=False) as home:
         made = cluster.create(home / "store", settings)
         helper = None

@@ -73,9 +73,13 @@ def _history(fact: Fact, ends: Sequence[int]) -> tuple[Any, int]:
 
 
 def rpo(
-    acks: Sequence[Fact], lost: Sequence[Fact], f0: int | None, resolution: float | None, objectives: Objectives,
+    acks: Sequence[Fact],
+    lost: Sequence[Fact],
+    f0: int | None,
+    resolution: float | None,
+    objectives: Objectives,
     found: Findings,
-) -> tuple[float | None, bool]:  # fmt: skip
+) -> tuple[float | None, bool]:
     """Seconds of data lost, and whether that is only a lower bound."""
     if f0 is None:
         return None, False

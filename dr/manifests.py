@@ -147,9 +147,14 @@ def _roles(settings: spec.Kubernetes, account: str, rights: list[tuple[str, Obje
         subject = {"kind": "ServiceAccount", "name": account, "namespace": settings.namespace}
         found += [
             {"apiVersion": f"{api}/v1", "kind": "Role", **metadata, "rules": rules},
-            {"apiVersion": f"{api}/v1", "kind": "RoleBinding", **metadata,
-             "roleRef": {"apiGroup": api, "kind": "Role", "name": account}, "subjects": [subject]},
-        ]  # fmt: skip
+            {
+                "apiVersion": f"{api}/v1",
+                "kind": "RoleBinding",
+                **metadata,
+                "roleRef": {"apiGroup": api, "kind": "Role", "name": account},
+                "subjects": [subject],
+            },
+        ]
     return found
 
 
@@ -171,12 +176,15 @@ def _guard(settings: spec.Kubernetes, store: spec.Store, account: str) -> Object
     container = _container(settings, "guard", [*words, "--events", "/var/lib/midwatch"])
     pod = _pod(settings, container, {"emptyDir": {}}) | {"serviceAccountName": account}
     return {
-        "apiVersion": "apps/v1", "kind": "Deployment", **_metadata(f"guard-{store.name}", settings, labels),
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        **_metadata(f"guard-{store.name}", settings, labels),
         "spec": {
-            "replicas": 2, "selector": {"matchLabels": labels},
+            "replicas": 2,
+            "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
         },
-    }  # fmt: skip
+    }
 
 
 def _pod(settings: spec.Kubernetes, container: Object, evidence: Object) -> Object:
@@ -185,13 +193,20 @@ def _pod(settings: spec.Kubernetes, container: Object, evidence: Object) -> Obje
     return {
         "serviceAccountName": settings.service_account,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [container],
         # Connection strings are secret: files beside the platform file come from a Secret of the same name.
-        "volumes": [{"name": "platform", "projected": {"sources": platform}},
-                    {"name": "evidence", **evidence}, {"name": "tmp", "emptyDir": {}}],
-    }  # fmt: skip
+        "volumes": [
+            {"name": "platform", "projected": {"sources": platform}},
+            {"name": "evidence", **evidence},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }
 
 
 def _cron_job(recovery: spec.DisasterRecovery, settings: spec.Kubernetes, drill: spec.Drill) -> Object:
@@ -202,26 +217,41 @@ def _cron_job(recovery: spec.DisasterRecovery, settings: spec.Kubernetes, drill:
     words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--json"]
     pod = _pod(settings, _container(settings, "drill", words), volume) | {"restartPolicy": "Never"}
     job = {
-        "backoffLimit": 0, "activeDeadlineSeconds": round(longest), "ttlSecondsAfterFinished": 86400,
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": round(longest),
+        "ttlSecondsAfterFinished": 86400,
         "template": {"metadata": {"labels": dict(LABELS)}, "spec": pod},
-    }  # fmt: skip
+    }
     return {
-        "apiVersion": "batch/v1", "kind": "CronJob", **_metadata(f"drill-{drill.name}"[:52].rstrip("-"), settings),
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        **_metadata(f"drill-{drill.name}"[:52].rstrip("-"), settings),
         "spec": {
-            "schedule": drill.schedule, "timeZone": "Etc/UTC", "concurrencyPolicy": "Forbid",
-            "startingDeadlineSeconds": 3600, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 3,
+            "schedule": drill.schedule,
+            "timeZone": "Etc/UTC",
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 3600,
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 3,
             "jobTemplate": {"spec": job},
         },
-    }  # fmt: skip
+    }
 
 
 def _container(settings: spec.Kubernetes, name: str, words: list[str]) -> Object:
     return {
-        "name": name, "image": settings.image, "command": words,
+        "name": name,
+        "image": settings.image,
+        "command": words,
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                            "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "platform", "mountPath": "/etc/midwatch", "readOnly": True},
-                         {"name": "evidence", "mountPath": "/var/lib/midwatch"},
-                         {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an empty volume of the pod's own
-    }  # fmt: skip
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "platform", "mountPath": "/etc/midwatch", "readOnly": True},
+            {"name": "evidence", "mountPath": "/var/lib/midwatch"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an empty volume of the pod
+        ],
+    }

@@ -80,9 +80,14 @@ class Observer:
             signal.signal(number, lambda *_: self._stop.set())
         config = self._config
         self._ledger.add(
-            k="start", run=config.run, boot=ledger.boot_id(), wall=time.time(), t=time.monotonic_ns(), rate=config.rate,
+            k="start",
+            run=config.run,
+            boot=ledger.boot_id(),
+            wall=time.time(),
+            t=time.monotonic_ns(),
+            rate=config.rate,
             **config.labels,
-        )  # fmt: skip
+        )
         jobs: list[tuple[Callable[[], None], float]] = [(self._read, config.read_rate)]
         if config.model:
             jobs.append((self._predict, config.model_rate))

@@ -81,8 +81,10 @@ def newest_backup(settings: spec.Velero) -> tuple[VeleroBackup, list[str]]:
         if status.get("phase") == "Completed" and status.get("startTimestamp"):
             progress = status.get("progress") or {}
             return VeleroBackup(
-                name=item["metadata"]["name"], started=_started(item), items=int(progress.get("itemsBackedUp", 0)),
-            ), flaws  # fmt: skip
+                name=item["metadata"]["name"],
+                started=_started(item),
+                items=int(progress.get("itemsBackedUp", 0)),
+            ), flaws
         flaws.append(f"{item['metadata']['name']}: {status.get('phase', 'no phase')}")
     raise OperatorError(f"schedule {settings.schedule} has no complete backup: {'; '.join(flaws) or 'there is none'}")
 
@@ -96,13 +98,15 @@ def restore(
     UnreachableError when it cannot be asked for.
     """
     body = {
-        "apiVersion": "velero.io/v1", "kind": "Restore",
+        "apiVersion": "velero.io/v1",
+        "kind": "Restore",
         "metadata": {"name": name, "namespace": settings.velero_namespace},
         "spec": {
-            "backupName": backup.name, "includedNamespaces": [settings.namespace],
+            "backupName": backup.name,
+            "includedNamespaces": [settings.namespace],
             "namespaceMapping": {settings.namespace: settings.restore_namespace},
         },
-    }  # fmt: skip
+    }
     kubernetes.request("POST", _velero(settings, "restores"), body=body)
     deadline = time.monotonic() + limit
     while True:
@@ -144,14 +148,23 @@ def judge_restore(
         unclear = [f"the restore did not end within the {seconds:.1f} s that were watched: {said}"]
     verdict = Verdict.BREACHED if breaches else Verdict.INCONCLUSIVE if unclear else Verdict.MET
     return Result(
-        verdict=verdict, reasons=tuple(breaches + unclear), rto_seconds=seconds, rto_exceeds=not ended, rpo_seconds=age,
-        rpo_is_bound=False, resolution_seconds=POLL_SECONDS,
+        verdict=verdict,
+        reasons=tuple(breaches + unclear),
+        rto_seconds=seconds,
+        rto_exceeds=not ended,
+        rpo_seconds=age,
+        rpo_is_bound=False,
+        resolution_seconds=POLL_SECONDS,
         phases=(Phase(name="restore", at=seconds if ended else None, seconds=seconds if ended else None),),
         writes={"items_backed_up": backup.items, "items_restored": restored},
         notes=(*(f"not used: {one}" for one in flaws), *_warned(status)),
-        checks=(Check(name="every item was restored without an error",
-                      holds=status["phase"] == "Completed" and not status.get("errors") if ended else None),),
-    )  # fmt: skip
+        checks=(
+            Check(
+                name="every item was restored without an error",
+                holds=status["phase"] == "Completed" and not status.get("errors") if ended else None,
+            ),
+        ),
+    )
 
 
 def _why(status: Object) -> str:
@@ -222,9 +235,12 @@ def _promotion(found: Object, target: str) -> Object:
     is_ready = any(one["type"] == "Ready" and one["status"] == "True" for one in before)
     since = next((one["lastTransitionTime"] for one in before if one["type"] == "Ready" and not is_ready), None)
     ready = {
-        "type": "Ready", "status": "False", "reason": "ClusterIsNotReady", "message": "Cluster Is Not Ready",
+        "type": "Ready",
+        "status": "False",
+        "reason": "ClusterIsNotReady",
+        "message": "Cluster Is Not Ready",
         "lastTransitionTime": since or now[:19] + "Z",
-    }  # fmt: skip
+    }
     return {
         "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
         "status": {

@@ -14,13 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from chaos import evidence
 from dr import operators
 from dr.objects import copies
 from dr.postgres import backup, cluster, session
 from dr.postgres.remote import Servers
 from dr.records import Book
-from midwatch import metrics
+from midwatch import evidence, metrics
 from midwatch.errors import MidwatchError
 from midwatch.metrics import Metric
 from midwatch.spec import dr as spec

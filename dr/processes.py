@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dr.postgres import cluster
 from dr.postgres.programs import PostgresError, with_parent
+from midwatch import modules
 
 PREFIX = "midwatch-dr-"
 STOP_SECONDS = 20.0
@@ -23,16 +24,20 @@ STOP_SECONDS = 20.0
 
 def start_helper(module: str, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a module of ours as a process that gets SIGTERM when this one is gone."""
-    return start_command([sys.executable, "-m", module, *arguments], log)
+    return start_command(modules.command(module, *arguments), log)
 
 
 def start_command(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a command that gets SIGTERM when this process is gone; what it says goes to a log file."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
             preexec_fn=with_parent(signal.SIGTERM) if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
-        )  # fmt: skip
+        )
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:

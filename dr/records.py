@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos import evidence
 from dr import verdict
-from midwatch import files
+from midwatch import evidence, files
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
@@ -77,10 +76,13 @@ class Book:
         record = self.log.append("drill-ended", **sealed)
         whole = sealed | {
             "evidence": {
-                "log": str(self.log.path), "seq": record.seq, "hash": record.hash, "signed": bool(self.key),
+                "log": str(self.log.path),
+                "seq": record.seq,
+                "hash": record.hash,
+                "signed": bool(self.key),
                 "folder": str(target),
             }
-        }  # fmt: skip
+        }
         files.replace(target / "result.json", json.dumps(whole, indent=1).encode())
         return whole
 

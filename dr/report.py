@@ -107,7 +107,8 @@ def _curve(times: Sequence[int], begun: int | None, drill: Document) -> Document
     if drill["rto_seconds"] is not None:
         gap = {"x": (begun - first) * scale, "width": max(1.0, drill["rto_seconds"] * SECOND * scale)}
     axis = {
-        "first": f"{(first - begun) / SECOND:.1f} s", "last": f"{(last - begun) / SECOND:.1f} s",
+        "first": f"{(first - begun) / SECOND:.1f} s",
+        "last": f"{(last - begun) / SECOND:.1f} s",
         "top": f"{top / width * SECOND:.0f}/s",
-    }  # fmt: skip
+    }
     return {"rates": points, "gap": gap, "axis": axis}

@@ -19,9 +19,14 @@ from midwatch.spec import model as platforms
 
 
 def build(
-    platform: platforms.Platform, file: Path, store: spec.Store, drill: spec.Drill, folder: Path, randomness: Random,
+    platform: platforms.Platform,
+    file: Path,
+    store: spec.Store,
+    drill: spec.Drill,
+    folder: Path,
+    randomness: Random,
     state: Path | None,
-) -> Scene:  # fmt: skip
+) -> Scene:
     """The scene of a drill; MidwatchError when it cannot be played here."""
     recovery = platform.disaster_recovery
     if recovery is None:

@@ -47,9 +47,12 @@ def judge(
 
 
 def _store(
-    recovery: spec.DisasterRecovery, store: spec.Store, results: Sequence[Mapping[str, Any]],
-    samples: Sequence[Sample], now: float,
-) -> StoreStatus:  # fmt: skip
+    recovery: spec.DisasterRecovery,
+    store: spec.Store,
+    results: Sequence[Mapping[str, Any]],
+    samples: Sequence[Sample],
+    now: float,
+) -> StoreStatus:
     mine = [result for result in results if result["store"] == store.name]
     last = mine[-1] if mine else None
     problems, unknown = [], []
@@ -73,15 +76,23 @@ def _store(
     if answers == 0.0:
         problems.append("the store does not answer")
     return StoreStatus(
-        store=store.name, kind=store.kind, rto=recovery.rto, rpo=recovery.rpo_of(store),
-        last_drill=last["drill"] if last else None, verdict=last["verdict"] if last else None,
+        store=store.name,
+        kind=store.kind,
+        rto=recovery.rto,
+        rpo=recovery.rpo_of(store),
+        last_drill=last["drill"] if last else None,
+        verdict=last["verdict"] if last else None,
         drill_age=now - posture.seconds_of(last["at"]) if last else None,
-        rto_seconds=last["rto_seconds"] if last else None, rpo_seconds=last["rpo_seconds"] if last else None,
-        worst_rto_seconds=_worst(mine, "rto_seconds"), worst_rpo_seconds=_worst(mine, "rpo_seconds"),
-        lag_seconds=lag, restorable_age_seconds=_most(samples, metrics.DR_RESTORABLE_AGE, store.name),
-        backup_size_bytes=_most(samples, metrics.DR_BACKUP_SIZE, store.name), problems=tuple(problems),
+        rto_seconds=last["rto_seconds"] if last else None,
+        rpo_seconds=last["rpo_seconds"] if last else None,
+        worst_rto_seconds=_worst(mine, "rto_seconds"),
+        worst_rpo_seconds=_worst(mine, "rpo_seconds"),
+        lag_seconds=lag,
+        restorable_age_seconds=_most(samples, metrics.DR_RESTORABLE_AGE, store.name),
+        backup_size_bytes=_most(samples, metrics.DR_BACKUP_SIZE, store.name),
+        problems=tuple(problems),
         unknown=tuple(unknown),
-    )  # fmt: skip
+    )
 
 
 def _worst(results: Sequence[Mapping[str, Any]], name: str) -> float | None:

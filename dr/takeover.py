@@ -19,7 +19,7 @@ TAKES, READY = "the exporter of region b takes the events", "the exporter of reg
 """Names of the check: where events came in before the fault, and where none did."""
 
 WAIT_SECONDS = 15.0
-"""Three times the longest pause of `exporters.client` between two attempts: by then a sender has come back."""
+"""Three times the longest pause of `midwatch.client.event_log` between two attempts: by then a sender has come back."""
 MIN_EVENTS = 5
 """Of fewer before the fault it cannot be told that another one was due since."""
 ASK_SECONDS = 2.0

@@ -62,8 +62,9 @@ def show_result(document: dict[str, Any]) -> None:
     console.print(
         f"{bound['met_in_a_row']} drills MET in a row: a breach has a probability of at most "
         f"{bound['breach_probability_at_most']:.0%} at {bound['confidence']:.0%} confidence",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
@@ -109,10 +110,19 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
         table.add_column(name, justify="left" if name in ("store", "last drill", "verdict") else "right")
     for one in stores:
         table.add_row(
-            one.store, one.last_drill or "-", one.verdict or "-", _age(one.drill_age), seconds(one.rto_seconds),
-            seconds(one.worst_rto_seconds), f"{one.rto:g} s", seconds(one.rpo_seconds), seconds(one.worst_rpo_seconds),
-            f"{one.rpo:g} s", seconds(one.lag_seconds), _age(one.restorable_age_seconds),
-        )  # fmt: skip
+            one.store,
+            one.last_drill or "-",
+            one.verdict or "-",
+            _age(one.drill_age),
+            seconds(one.rto_seconds),
+            seconds(one.worst_rto_seconds),
+            f"{one.rto:g} s",
+            seconds(one.rpo_seconds),
+            seconds(one.worst_rpo_seconds),
+            f"{one.rpo:g} s",
+            seconds(one.lag_seconds),
+            _age(one.restorable_age_seconds),
+        )
     console.print(table)
     for one in stores:
         for text in (*one.problems, *one.unknown):
@@ -129,10 +139,17 @@ def show_report(document: dict[str, Any]) -> None:
         table.add_column(name)
     for drill in document["drills"]:
         table.add_row(
-            drill["at"], drill["drill"], drill["store"], drill["verdict"], rto(drill), rpo(drill),
-            seconds(drill["resolution_seconds"]), str(drill["writes"].get("lost", "-")), str(drill["seq"]),
+            drill["at"],
+            drill["drill"],
+            drill["store"],
+            drill["verdict"],
+            rto(drill),
+            rpo(drill),
+            seconds(drill["resolution_seconds"]),
+            str(drill["writes"].get("lost", "-")),
+            str(drill["seq"]),
             drill["hash"][:12],
-        )  # fmt: skip
+        )
     console.print(table)
     console.print(report.chain(document["evidence"]), highlight=False, soft_wrap=True)
 

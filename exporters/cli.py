@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from exporters import events
+    from midwatch.client import events
     from midwatch.spec import model as spec
 
 app = typer.Typer(no_args_is_help=True, help="Take prediction and label events, serve /metrics.")
@@ -40,8 +40,8 @@ def serve(
 
     import uvloop
 
-    from exporters import guard, otlp, server
-    from midwatch import telemetry
+    from exporters import otlp, server
+    from midwatch import http_access, telemetry
     from midwatch.spec import load
     from midwatch.spec import model as spec
 
@@ -49,7 +49,7 @@ def serve(
     stop_telemetry = telemetry.setup("midwatch-exporter")
     loaded = load.load_platform(platform) if platform else None
     settings = loaded.exporter if loaded else spec.Exporter()
-    host, port = guard.parse_address(listen or settings.listen)
+    host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(
         server.Options(
             host=host,
@@ -81,7 +81,7 @@ def _say_ready(url: str) -> None:
 
 
 def _privacy(settings: spec.Exporter, platform: Path | None) -> events.Privacy | None:
-    from exporters import events
+    from midwatch.client import events
 
     personal = settings.personal
     if not personal.drop and not personal.hash:

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from exporters.state import ModelSeries, Series, Totals
+from exporters.events.state import ModelSeries, Series, Totals
 from midwatch import metrics
 
 Sample = tuple[str, Mapping[str, str], float]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from pathlib import Path
 import msgspec
 
 import midwatch
-from exporters import collector, events, exposition, guard, http, ingest, kserve, store
-from midwatch import metrics
+from exporters import collector
+from exporters.events import ingest, kserve, store
+from midwatch import exposition, http_access, http_server, metrics, modules
+from midwatch.client import events
 from midwatch.spec import model as spec
 
 _JSON = "application/json"
@@ -47,11 +48,13 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._token = guard.ensure_guarded(options.host, options.token_file, insecure=options.insecure)
+        self._token = http_access.ensure_guarded(options.host, options.token_file, insecure=options.insecure)
         self._names = {model.name: list(model.drift.features) for model in options.models if model.drift}
         self.store = store.Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
-        self._connections = http.Connections(self._handle, http.Limits(max_body=options.settings.max_body))
+        self._connections = http_server.Connections(
+            self._handle, http_server.Limits(max_body=options.settings.max_body)
+        )
         self._drift: list[collector.Sample] = []
         self._worker_up = False
         self._scrape_seconds = 0.0
@@ -72,7 +75,7 @@ class Service:
         except OSError as error:
             self.store.close(time.time(), snapshot=lambda: False)
             where = f"{self._options.host}:{self._options.port}"
-            raise guard.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
+            raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         committer = asyncio.create_task(self.ingest.run())
         helpers = [asyncio.create_task(self._connections.expire())]
         if self._names:
@@ -96,10 +99,15 @@ class Service:
         while True:
             begun = time.monotonic()
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "exporters.driftworker",
-                "--state", str(self._options.state), "--platform", str(self._options.platform_file),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=16 * 2**20,
-            )  # fmt: skip
+                *modules.command("exporters.drift.worker"),
+                "--state",
+                str(self._options.state),
+                "--platform",
+                str(self._options.platform_file),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=16 * 2**20,
+            )
             try:
                 self._worker_up = True
                 await self._listen(process)
@@ -131,11 +139,11 @@ class Service:
 
     # Requests ----------------------------------------------------------------------------------------------------
 
-    def _handle(self, request: http.Request, respond: http.Respond) -> None:
+    def _handle(self, request: http_server.Request, respond: http_server.Respond) -> None:
         path = request.path
         if path in (b"/healthz", b"/readyz"):
             self._health(path, respond)
-        elif self._token is not None and not guard.is_bearer(request.headers, self._token):
+        elif self._token is not None and not http_access.is_bearer(request.headers, self._token):
             _error(respond, HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
         elif path == b"/metrics":
             asyncio.get_running_loop().create_task(self._metrics(request, respond))
@@ -148,13 +156,13 @@ class Service:
         else:
             self._kserve(request, respond)
 
-    def _health(self, path: bytes, respond: http.Respond) -> None:
+    def _health(self, path: bytes, respond: http_server.Respond) -> None:
         if path == b"/readyz" and self.ingest.failing:
             _error(respond, HTTPStatus.SERVICE_UNAVAILABLE, f"not durable: {self.ingest.failing}")
         else:
             respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
 
-    def _events(self, request: http.Request, respond: http.Respond) -> None:
+    def _events(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
             items, refused = events.decode(request.body)
         except events.BodyError as error:
@@ -168,7 +176,7 @@ class Service:
             ingest.Batch(items=list(items), refused=refused, reply=lambda answer: _answer(respond, answer))
         )
 
-    def _kserve(self, request: http.Request, respond: http.Respond) -> None:
+    def _kserve(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
             half = kserve.decode(request.headers, request.body, time.time(), self._names)
         except kserve.MalformedError as error:
@@ -179,7 +187,7 @@ class Service:
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
-    async def _metrics(self, request: http.Request, respond: http.Respond) -> None:
+    async def _metrics(self, request: http_server.Request, respond: http_server.Respond) -> None:
         """Take the view on the loop, where nothing changes meanwhile; write the text in a thread."""
         begun = time.perf_counter()
         view = self.view()
@@ -225,7 +233,7 @@ def _exposed(view: collector.View, content_type: str) -> bytes:
     return exposition.render(collector.families(view), content_type)
 
 
-def _answer(respond: http.Respond, answer: ingest.Answer) -> None:
+def _answer(respond: http_server.Respond, answer: ingest.Answer) -> None:
     """200: everything is kept. 422: what is not refused is kept. 503: nothing is, send it all again."""
     if answer.error:
         _error(respond, HTTPStatus.SERVICE_UNAVAILABLE, answer.error)
@@ -233,5 +241,5 @@ def _answer(respond: http.Respond, answer: ingest.Answer) -> None:
         respond(HTTPStatus.UNPROCESSABLE_ENTITY if answer.refused else HTTPStatus.OK, _encode(answer), _JSON)
 
 
-def _error(respond: http.Respond, status: HTTPStatus, text: str) -> None:
+def _error(respond: http_server.Respond, status: HTTPStatus, text: str) -> None:
     respond(status, _encode({"error": text}), _JSON)

@@ -33,9 +33,14 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def request(
-    method: str, path: str, *, query: Mapping[str, str] | None = None, body: Object | None = None, patch: str = MERGE,
+    method: str,
+    path: str,
+    *,
+    query: Mapping[str, str] | None = None,
+    body: Object | None = None,
+    patch: str = MERGE,
     timeout: float | None = None,
-) -> Object:  # fmt: skip
+) -> Object:
     """Answer of the API server, as a document; `path` starts with /api or /apis, `timeout` is seconds for one attempt.
 
     Raises RefusedError when it says no, UnreachableError when it cannot be asked now.

@@ -83,8 +83,13 @@ OUTCOMES = _counter(
 GROUP_OUTCOMES = _counter(
     "ml_group_outcomes_total",
     "Labelled predictions by group of an attribute, predicted and actual class.",
-    "model", "version", "attribute", "group", "predicted", "actual",
-)  # fmt: skip
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
+    "actual",
+)
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
 )
@@ -128,14 +133,20 @@ DRIFT_EFFECT = _gauge(
     "ml_drift_effect", "Effect size of a drift method in the last window.", "model", "version", "feature", "method"
 )
 DRIFT_VOTE = _gauge(
-    "ml_drift_vote", "1 where a drift method says drift of the last window, else 0.",
-    "model", "version", "feature", "method",
-)  # fmt: skip
+    "ml_drift_vote",
+    "1 where a drift method says drift of the last window, else 0.",
+    "model",
+    "version",
+    "feature",
+    "method",
+)
 DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
 DRIFT_DETECTED = _gauge(
-    "ml_drift_detected", "1 when the last window's verdict is drift, 0 when it is stable; absent when undecided.",
-    "model", "version",
-)  # fmt: skip
+    "ml_drift_detected",
+    "1 when the last window's verdict is drift, 0 when it is stable; absent when undecided.",
+    "model",
+    "version",
+)
 DRIFT_QUORUM = _gauge("ml_drift_quorum", "Votes that make a verdict of drift.", "model")
 DRIFT_WINDOWS = _counter("ml_drift_windows_total", "Windows judged, by verdict.", "model", "version", "verdict")
 DRIFT_WINDOW_SAMPLES = _gauge("ml_drift_window_samples", "Predictions in the last judged window.", "model", "version")
@@ -245,9 +256,11 @@ CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate
 
 DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
 DR_REPLICATION_LAG = _gauge(
-    "dr_replication_lag_seconds", "Seconds of acknowledged writes that a standby, or the archive, does not have.",
-    "store", "region",
-)  # fmt: skip
+    "dr_replication_lag_seconds",
+    "Seconds of acknowledged writes that a standby, or the archive, does not have.",
+    "store",
+    "region",
+)
 DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receives what is written.", "store", "region")
 DR_RESTORABLE_AGE = _gauge(
     "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
@@ -284,20 +297,23 @@ SLO_PERIOD_ERROR = _gauge(
     "slo:period_error:ratio", "Bad events of the period by all its events; absent without any.", *SLO_LABELS
 )
 SLO_BUDGET_REMAINING = _gauge(
-    "slo:error_budget_remaining:ratio", "Share of the period's error budget that is left; negative when overspent.",
+    "slo:error_budget_remaining:ratio",
+    "Share of the period's error budget that is left; negative when overspent.",
     *SLO_LABELS,
-)  # fmt: skip
+)
 SLO_TIME_TO_EXHAUSTION = _gauge(
     "slo:time_to_exhaustion:seconds",
-    "Until the error budget is spent, if the last hour goes on; absent when it would never be.", *SLO_LABELS,
-)  # fmt: skip
+    "Until the error budget is spent, if the last hour goes on; absent when it would never be.",
+    *SLO_LABELS,
+)
 SLO_BURN_RATES = {
     window: _gauge(
         f"slo:burn_rate:ratio{window}",
-        "Error ratio of the window by the promised one; absent without traffic.", *SLO_LABELS,
+        "Error ratio of the window by the promised one; absent without traffic.",
+        *SLO_LABELS,
     )
     for window in BURN_RATE_WINDOWS
-}  # fmt: skip
+}
 
 # Chaos experiments ------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,17 @@ SCRAPE_DURATION = _metric(Kind.GAUGE, "scrape_duration_seconds", "Time the last 
 SCRAPE_SAMPLES = _metric(Kind.GAUGE, "scrape_samples_scraped", "Samples in the last scrape.")
 SCRAPE_SERIES_ADDED = _metric(Kind.GAUGE, "scrape_series_added", "New series in the last scrape.")
 ALERTS = _metric(
-    Kind.GAUGE, "ALERTS", "1 for each alert that is pending or firing.",
-    "alertname", "alertstate", "severity", "owner", "model", "version", "slo",
-)  # fmt: skip
+    Kind.GAUGE,
+    "ALERTS",
+    "1 for each alert that is pending or firing.",
+    "alertname",
+    "alertstate",
+    "severity",
+    "owner",
+    "model",
+    "version",
+    "slo",
+)
 
 # Prometheus -----------------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ def need_program(name: str) -> str:
 
 def midwatch_here(*words: object) -> subprocess.CompletedProcess[str]:
     """The command as it is typed, in this process: one of its own spends seconds on importing."""
-    from midwatch import cli
+    from midwatch.app import cli
 
     code = 0
     with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:

@@ -1,4 +1,4 @@
-"""What the README says can be typed, typed."""
+"""What the README and the guides say can be typed, typed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from midwatch.spec import model
 from tests.conftest import need_program
 from tests.exporters.test_service import exporter
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.M | re.S)
+    texts = [guide.read_text() for guide in GUIDES]
+    return [block for text in texts for block in re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)]
 
 
 def test_a_new_user_gets_from_nothing_to_checked_files(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_a_new_user_gets_from_nothing_to_checked_files(tmp_path: Path) -> None:
     *commands, serve = block.splitlines()
     assert serve.startswith("midwatch exporter serve")
     for command in commands:
-        words = [sys.executable, "-m", "midwatch.cli", *command.split()[1:]]
+        words = [sys.executable, "-P", "-m", "midwatch", *command.split()[1:]]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, command + done.stderr
     assert (tmp_path / "build" / "alertmanager" / "alertmanager.yml").is_file()
@@ -56,9 +58,10 @@ def test_the_expressions_of_the_guide_parse(expression: str) -> None:
     assert promql_parser.parse(expression)
 
 
-def test_the_links_of_the_guide_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
-        assert (README.parent / target).exists(), target
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def test_the_links_of_a_guide_lead_somewhere(guide: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", guide.read_text()):
+        assert target.startswith("http") or (guide.parent / target).exists(), target
 
 
 def test_the_canary_of_the_guide_is_judged_as_it_shows(tmp_path: Path) -> None:
@@ -66,9 +69,12 @@ def test_the_canary_of_the_guide_is_judged_as_it_shows(tmp_path: Path) -> None:
     (shown,) = (block for block in blocks("") if block.startswith("criterion         verdict"))
     words = block.strip().replace("verdict.html", str(tmp_path / "verdict.html")).split()
     done = subprocess.run(
-        [sys.executable, "-m", "midwatch.cli", *words[1:]],
-        capture_output=True, text=True, env={**os.environ, "COLUMNS": "118"}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-P", "-m", "midwatch", *words[1:]],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "118"},
+        check=False,
+    )
     assert done.returncode == 1
     assert shown in done.stdout
     assert (tmp_path / "verdict.html").is_file()

@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from alerts import amconfig, inventory, routes, versions, yamlfile
+from alerts import amconfig, inventory, routes, versions
 from alerts.lint import inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
 from alerts.lint.finding import Check, Context, Finding, run
+from midwatch import yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
 from midwatch.spec import model as spec
@@ -38,7 +39,7 @@ def look_at(
     *,
     live: Collection[str] | None,
     secrets: bool,
-) -> Looked:  # fmt: skip
+) -> Looked:
     """Look at a platform, at a configuration, or at a configuration with a platform's alerts.
 
     `live` are the metrics of a Prometheus, if one was asked.
@@ -61,9 +62,14 @@ def problems(platform: spec.Platform, document: Document) -> list[Problem]:
 
 
 def _look(
-    loaded: spec.Platform | None, document: Document | None, alertmanager: Path | None, version: str | None, *,
-    live: Collection[str] | None, secrets: bool,
-) -> Looked:  # fmt: skip
+    loaded: spec.Platform | None,
+    document: Document | None,
+    alertmanager: Path | None,
+    version: str | None,
+    *,
+    live: Collection[str] | None,
+    secrets: bool,
+) -> Looked:
     config, wanted = _config(loaded, alertmanager, version)
     entries = list(inventory.entries(loaded)) if loaded else []
     context = Context(

@@ -12,13 +12,39 @@ from alerts.versions import text as version_text
 from midwatch.spec.base import Place
 from midwatch.spec.channels import Channel, Version
 
-SECRETS = frozenset({
-    "api_key", "api_secret", "api_url", "app_token", "auth_password", "auth_secret", "bot_token", "routing_key",
-    "service_key", "token", "token_id", "user_key", "webhook_url", "alert_source_token", "credentials", "password",
-    "bearer_token", "client_secret", "secret_key", "opsgenie_api_key", "slack_api_url", "slack_app_token",
-    "smtp_auth_password", "smtp_auth_secret", "telegram_bot_token", "victorops_api_key", "wechat_api_secret",
-    "rocketchat_token", "rocketchat_token_id",
-})  # fmt: skip
+SECRETS = frozenset(
+    {
+        "api_key",
+        "api_secret",
+        "api_url",
+        "app_token",
+        "auth_password",
+        "auth_secret",
+        "bot_token",
+        "routing_key",
+        "service_key",
+        "token",
+        "token_id",
+        "user_key",
+        "webhook_url",
+        "alert_source_token",
+        "credentials",
+        "password",
+        "bearer_token",
+        "client_secret",
+        "secret_key",
+        "opsgenie_api_key",
+        "slack_api_url",
+        "slack_app_token",
+        "smtp_auth_password",
+        "smtp_auth_secret",
+        "telegram_bot_token",
+        "victorops_api_key",
+        "wechat_api_secret",
+        "rocketchat_token",
+        "rocketchat_token_id",
+    }
+)
 """Keys of the type Secret or SecretURL in Alertmanager's config/ (0.25 to 0.31)."""
 
 NOT_SECRET = {
@@ -31,28 +57,77 @@ NOT_SECRET = {
 """Where a key of that name holds no secret."""
 
 SINCE: dict[str, Version] = {
-    "active_time_intervals": (0, 24), "location": (0, 25), "msteams_configs": (0, 26), "bot_token_file": (0, 26),
-    "user_key_file": (0, 26), "token_file": (0, 26), "url_file": (0, 26), "webhook_url_file": (0, 28),
-    "msteamsv2_configs": (0, 28), "jira_configs": (0, 28), "rocketchat_configs": (0, 28),
-    "incidentio_configs": (0, 29), "mattermost_configs": (0, 30), "app_token_file": (0, 30),
-    "api_secret_file": (0, 31), "auth_secret_file": (0, 31), "chat_id_file": (0, 31),
-}  # fmt: skip
+    "active_time_intervals": (0, 24),
+    "location": (0, 25),
+    "msteams_configs": (0, 26),
+    "bot_token_file": (0, 26),
+    "user_key_file": (0, 26),
+    "token_file": (0, 26),
+    "url_file": (0, 26),
+    "webhook_url_file": (0, 28),
+    "msteamsv2_configs": (0, 28),
+    "jira_configs": (0, 28),
+    "rocketchat_configs": (0, 28),
+    "incidentio_configs": (0, 29),
+    "mattermost_configs": (0, 30),
+    "app_token_file": (0, 30),
+    "api_secret_file": (0, 31),
+    "auth_secret_file": (0, 31),
+    "chat_id_file": (0, 31),
+}
 """First Alertmanager that loads and honours a key."""
 
 DEPRECATED = ("match", "match_re", "source_match", "source_match_re", "target_match", "target_match_re")
 
-GO_FUNCTIONS = frozenset({
-    "and", "or", "not", "len", "index", "slice", "print", "printf", "println", "html", "js", "urlquery", "call", "eq",
-    "ne", "lt", "le", "gt", "ge", "if", "else", "end", "range", "with", "define", "template", "block", "break",
-    "continue", "nil", "true", "false",
-})  # fmt: skip
+GO_FUNCTIONS = frozenset(
+    {
+        "and",
+        "or",
+        "not",
+        "len",
+        "index",
+        "slice",
+        "print",
+        "printf",
+        "println",
+        "html",
+        "js",
+        "urlquery",
+        "call",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "if",
+        "else",
+        "end",
+        "range",
+        "with",
+        "define",
+        "template",
+        "block",
+        "break",
+        "continue",
+        "nil",
+        "true",
+        "false",
+    }
+)
 FUNCTIONS: dict[str, Version] = {
     **dict.fromkeys(
         ("toUpper", "toLower", "title", "join", "match", "safeHtml", "reReplaceAll", "stringSlice"), (0, 25)
     ),
-    "trimSpace": (0, 26), "date": (0, 28), "tz": (0, 28), "since": (0, 28), "humanizeDuration": (0, 28),
-    "safeUrl": (0, 30), "urlUnescape": (0, 30), "toJson": (0, 30),
-}  # fmt: skip
+    "trimSpace": (0, 26),
+    "date": (0, 28),
+    "tz": (0, 28),
+    "since": (0, 28),
+    "humanizeDuration": (0, 28),
+    "safeUrl": (0, 30),
+    "urlUnescape": (0, 30),
+    "toJson": (0, 30),
+}
 """Functions of Alertmanager's templates (template/template.go), by the version that brought them."""
 
 _ACTION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)

@@ -23,10 +23,23 @@ from midwatch.spec.load import Document, path_text
 OWN_PREFIXES = ("ml_", "midwatch_", "dr_", "chaos_", "canary_", "slo:")
 """Names that only Midwatch publishes: one that the catalogue lacks is a mistake, whatever Prometheus says."""
 
-COUNTER_FUNCTIONS = frozenset({
-    "rate", "irate", "increase", "resets", "changes", "absent", "absent_over_time", "present_over_time",
-    "count", "count_over_time", "timestamp", "group", "delta",
-})  # fmt: skip
+COUNTER_FUNCTIONS = frozenset(
+    {
+        "rate",
+        "irate",
+        "increase",
+        "resets",
+        "changes",
+        "absent",
+        "absent_over_time",
+        "present_over_time",
+        "count",
+        "count_over_time",
+        "timestamp",
+        "group",
+        "delta",
+    }
+)
 """What may be asked of a counter; its value by itself says only when its process began."""
 
 EXPENSIVE_RANGE = 86400.0
@@ -193,9 +206,14 @@ def record_unused(rules: Rules) -> Iterator[Said]:
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
-SLOTH_FOR_DASHBOARDS = frozenset({
-    "slo:time_period:days", "slo:current_burn_rate:ratio", "slo:period_error_budget_remaining:ratio", "sloth_slo_info",
-})  # fmt: skip
+SLOTH_FOR_DASHBOARDS = frozenset(
+    {
+        "slo:time_period:days",
+        "slo:current_burn_rate:ratio",
+        "slo:period_error_budget_remaining:ratio",
+        "sloth_slo_info",
+    }
+)
 """Records of the Sloth form that its own dashboards read."""
 
 

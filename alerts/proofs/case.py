@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alerts import yamlfile
+from midwatch import yamlfile
 from midwatch.errors import MissingProgramError
 from midwatch.spec.values import format_duration
 
@@ -77,8 +77,12 @@ def failures(group: Mapping[str, Any], cases: Sequence[Case]) -> tuple[set[int],
         (folder / "test.yml").write_text(test_file("rules.yml", cases), encoding="utf-8")
         done = subprocess.run(
             ["promtool", "test", "rules", "test.yml"],
-            cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
     said = done.stdout + done.stderr
     if not done.returncode:
         return set(), said

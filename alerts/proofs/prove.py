@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts import amconfig, inventory, routes, routing, yamlfile
+from alerts import amconfig, inventory, routes, routing
 from alerts.inventory import Entry
 from alerts.lint import expressions
 from alerts.proofs import burning, case, search
 from alerts.proofs.case import Case
 from alerts.proofs.series import NoInstanceError
+from midwatch import yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
@@ -152,9 +153,12 @@ def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
 
 
 def _route_problem(
-    platform: spec.Platform, config: amconfig.Config, entry: Entry, receivers: Sequence[str],
+    platform: spec.Platform,
+    config: amconfig.Config,
+    entry: Entry,
+    receivers: Sequence[str],
     with_amtool: Mapping[str, str],
-) -> str:  # fmt: skip
+) -> str:
     """Why an alert does not reach whom it should, or an empty text."""
     labels = entry.labels
     wanted = _wanted(labels)
@@ -204,6 +208,10 @@ def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def as_document(proved: Proved) -> dict[str, Any]:
     """One line of the JSON document."""
     return {
-        "alert": proved.alert, "outcome": proved.outcome.value, "reason": proved.reason,
-        "within_seconds": proved.within, "receivers": list(proved.receivers), "test": proved.file,
-    }  # fmt: skip
+        "alert": proved.alert,
+        "outcome": proved.outcome.value,
+        "reason": proved.reason,
+        "within_seconds": proved.within,
+        "receivers": list(proved.receivers),
+        "test": proved.file,
+    }

@@ -45,11 +45,14 @@ def cases(rule: Mapping[str, Any], wait: float) -> tuple[list[Case], float]:
     tried = [
         Case(
             series={name: values for name, values in zip(named, picked, strict=True) if values != ABSENT},
-            interval=STEP, evaluation=STEP, alert=rule["alert"], severity=rule["labels"].get("severity", ""),
+            interval=STEP,
+            evaluation=STEP,
+            alert=rule["alert"],
+            severity=rule["labels"].get("severity", ""),
             silent_at=[_whole(limit)],
         )
         for picked in itertools.product(*choices)
-    ]  # fmt: skip
+    ]
     group = {"name": "proof", "rules": [rule]}
     firing, said = failures(group, tried)
     if -1 in firing:
@@ -74,9 +77,13 @@ def _pair(tried: Sequence[Case], firing: set[int], limit: float) -> list[Case]:
 
 def _again(case: Case, fires_at: Sequence[float]) -> Case:
     return Case(
-        series=case.series, interval=case.interval, evaluation=case.evaluation, alert=case.alert,
-        severity=case.severity, fires_at=fires_at,
-    )  # fmt: skip
+        series=case.series,
+        interval=case.interval,
+        evaluation=case.evaluation,
+        alert=case.alert,
+        severity=case.severity,
+        fires_at=fires_at,
+    )
 
 
 def _whole(seconds: float) -> float:

@@ -115,8 +115,9 @@ def cost(data: Any) -> dict[str, dict[str, float | str]]:
 def _frame(columns: Columns) -> Any:
     import pandas as pd
 
-    return pd.DataFrame({name: values if values.dtype.kind == "f" else values.astype(object)
-                         for name, values in columns.items()})  # fmt: skip
+    return pd.DataFrame(
+        {name: values if values.dtype.kind == "f" else values.astype(object) for name, values in columns.items()}
+    )
 
 
 def evidently_says(before: Columns) -> Judge:

@@ -168,7 +168,7 @@ def _from_parquet(smoke: bool) -> Iterator[Figure]:
         folder = Path(name)
         block = generator.normal(size=(columns, size))
         parquet.write_table(pa.table(dict(zip(names, block[:, :100_000], strict=True))), folder / "before.parquet")
-        command = [sys.executable, "-m", "midwatch.cli", "drift"]
+        command = [sys.executable, "-P", "-m", "midwatch", "drift"]
         made = [*command, "fit", str(folder / "before.parquet"), "-o", str(folder / "r.npz"), "--window-rows", "1000"]
         subprocess.run(made, check=True, stderr=subprocess.DEVNULL)
         schema = pa.schema([(one, pa.float64()) for one in names])

@@ -63,8 +63,9 @@ class Cluster:
 
     def _workload(self, workload: Workload) -> tuple[str, kubernetes.Object]:
         """Path and object of a Deployment or StatefulSet."""
-        kind, name = ("deployments", workload.deployment) if workload.deployment else (
-            "statefulsets", workload.stateful_set)  # fmt: skip
+        kind, name = (
+            ("deployments", workload.deployment) if workload.deployment else ("statefulsets", workload.stateful_set)
+        )
         path = f"/apis/apps/v1/namespaces/{self.namespace}/{kind}/{name}"
         found = find(path)
         if found is None:
@@ -241,7 +242,7 @@ class Cluster:
         container = {
             "name": "hog",
             "image": self.settings.image,
-            "command": ["python", "-m", "chaos.local.hog", kind, str(seconds), *size],
+            "command": ["python", "-P", "-m", "chaos.local.hog", kind, str(seconds), *size],
             "resources": {"limits": limits, "requests": limits},
             "securityContext": {
                 "allowPrivilegeEscalation": False,

@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -15,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos import processes
 from chaos.faults import Fault, FaultError
-from midwatch import files
+from midwatch import files, modules, processes
 
 HOG_VARIABLE = "MIDWATCH_CHAOS_HOG"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -166,7 +164,7 @@ class Hogs(Fault):
 
     def inject(self) -> None:
         """Start them."""
-        command = [sys.executable, "-m", "chaos.local.hog", self.kind, f"{self.seconds:g}"]
+        command = [*modules.command("chaos.local.hog"), self.kind, f"{self.seconds:g}"]
         command += [str(self.size)] if self.kind == "memory" else []
         environment = {**os.environ, HOG_VARIABLE: self.number}
         silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]

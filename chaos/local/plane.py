@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos import processes
 from chaos.faults import Fault
 from chaos.local.faults import FilesLimited, Hogs, LinkBad, PartKilled
 from chaos.targets import Prepared, TargetError, ensure_bounded, ensure_unprotected
+from midwatch import processes
 from midwatch.errors import MidwatchError
 from midwatch.spec import load
 from midwatch.spec import model as spec

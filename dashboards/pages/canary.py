@@ -57,18 +57,22 @@ def _verdict(house: House) -> list[Row]:
             panels=[
                 house.stat(
                     "Is the canary worse?",
-                    Note(shows="The gate's verdict now. Inconclusive is not a pass: too little is known yet.",
-                         act="fail: the rollout stops by itself; see below which criterion.",
-                         runbook=runbooks.CANARY),
+                    Note(
+                        shows="The gate's verdict now. Inconclusive is not a pass: too little is known yet.",
+                        act="fail: the rollout stops by itself; see below which criterion.",
+                        runbook=runbooks.CANARY,
+                    ),
                     "none",
                     Query(expr=verdict, legend="{{canary}} against {{baseline}}"),
                     states=VERDICTS,
                 ),
                 house.timeline(
                     "How did the verdict change?",
-                    Note(shows="The verdict over time, by canary and baseline.",
-                         act="a pass that turns into a fail: a step of the rollout brought it out.",
-                         runbook=runbooks.CANARY),
+                    Note(
+                        shows="The verdict over time, by canary and baseline.",
+                        act="a pass that turns into a fail: a step of the rollout brought it out.",
+                        runbook=runbooks.CANARY,
+                    ),
                     VERDICTS,
                     Query(expr=verdict, legend="{{canary}} against {{baseline}}"),
                 ),
@@ -80,24 +84,28 @@ def _verdict(house: House) -> list[Row]:
                 _evidence(house, "How strong is the evidence for it?", "pass"),
                 house.lines(
                     "How much worse is it?",
-                    Note(shows="Canary over baseline by criterion: 1 is the same, above 1 is worse.",
-                         act="read it with the evidence: a large ratio of few requests says nothing.",
-                         runbook=runbooks.CANARY),
+                    Note(
+                        shows="Canary over baseline by criterion: 1 is the same, above 1 is worse.",
+                        act="read it with the evidence: a large ratio of few requests says nothing.",
+                        runbook=runbooks.CANARY,
+                    ),
                     "none",
                     Query(expr=signals.chosen(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
                     Query(expr=promql.vector(1), legend="the same", promise=True),
                 ),
                 house.lines(
                     "How many requests were judged?",
-                    Note(shows="Requests behind the verdict, by arm.",
-                         act="a canary with few: raise its share, or wait.",
-                         runbook=runbooks.CANARY),
+                    Note(
+                        shows="Requests behind the verdict, by arm.",
+                        act="a canary with few: raise its share, or wait.",
+                        runbook=runbooks.CANARY,
+                    ),
                     "short",
                     Query(expr=signals.chosen(metrics.CANARY_REQUESTS, PAIR, "arm"), legend="{{arm}}"),
                 ),
             ]
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _evidence(house: House, title: str, direction: str) -> Panel:
@@ -129,40 +137,48 @@ def _arms(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Do they get their share?",
-                    Note(shows="Requests per second of both.",
-                         act="no canary traffic: the rollout's weight is not applied.",
-                         runbook=runbooks.NO_DATA),
+                    Note(
+                        shows="Requests per second of both.",
+                        act="no canary traffic: the rollout's weight is not applied.",
+                        runbook=runbooks.NO_DATA,
+                    ),
                     "reqps",
                     *_both(signals.requests),
                 ),
                 house.lines(
                     "Does it fail more?",
-                    Note(shows="Share of failed requests of both.",
-                         act="more than the criterion tolerates: the gate says so; roll back.",
-                         runbook=runbooks.ERRORS),
+                    Note(
+                        shows="Share of failed requests of both.",
+                        act="more than the criterion tolerates: the gate says so; roll back.",
+                        runbook=runbooks.ERRORS,
+                    ),
                     "percentunit",
                     *_both(signals.errors),
                 ),
                 house.lines(
                     "Is it slower?",
-                    Note(shows="Time within which 99% of requests of both are answered.",
-                         act="a cold canary is slow for minutes; later it is the model.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Time within which 99% of requests of both are answered.",
+                        act="a cold canary is slow for minutes; later it is the model.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     "s",
                     *_both(lambda where: signals.quantile(metrics.REQUEST_DURATION, 0.99, where)),
                 ),
                 house.lines(
                     "Is it less right?",
-                    Note(shows="Accuracy of both over the chosen window.",
-                         act="labels come late: compare the same window, and how many labels came.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Accuracy of both over the chosen window.",
+                        act="labels come late: compare the same window, and how many labels came.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
                     *_both(signals.accuracy),
                     valueMax=1,
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]
 
 
 def _both(signal: Callable[[Selection], Expr]) -> list[Query]:
@@ -179,9 +195,11 @@ def gate(house: House) -> Row:
         panels=[
             house.lines(
                 "What does the gate answer?",
-                Note(shows="Answers per second by verdict, to every rollout.",
-                     act="none while a rollout waits: it cannot reach the gate.",
-                     runbook=runbooks.CANARY),
+                Note(
+                    shows="Answers per second by verdict, to every rollout.",
+                    act="none while a rollout waits: it cannot reach the gate.",
+                    runbook=runbooks.CANARY,
+                ),
                 "ops",
                 Query(
                     expr=promql.sum_by(
@@ -193,9 +211,11 @@ def gate(house: House) -> Row:
             ),
             house.lines(
                 "How long does an answer take?",
-                Note(shows="Time within which the gate gives 50% and 99% of its answers.",
-                     act="above a second rollouts begin to time out: look at Prometheus.",
-                     runbook=runbooks.CANARY),
+                Note(
+                    shows="Time within which the gate gives 50% and 99% of its answers.",
+                    act="above a second rollouts begin to time out: look at Prometheus.",
+                    runbook=runbooks.CANARY,
+                ),
                 "s",
                 *(
                     Query(expr=signals.quantile(metrics.CANARY_GATE_DURATION, share, {}), legend=name)
@@ -203,4 +223,4 @@ def gate(house: House) -> Row:
                 ),
             ),
         ]
-    )  # fmt: skip
+    )

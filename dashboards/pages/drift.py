@@ -47,32 +47,38 @@ def _verdicts(house: House) -> list[Row]:
             panels=[
                 house.timeline(
                     "What did each window say?",
-                    Note(shows="Verdict of each window, by version; a gap is a window with too little data to say.",
-                         act="one drifted window may pass; two in a row begin an episode. See the features below.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Verdict of each window, by version; a gap is a window with too little data to say.",
+                        act="one drifted window may pass; two in a row begin an episode. See the features below.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     VERDICTS,
                     Query(expr=signals.chosen(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
                 house.lines(
                     "How many methods vote for drift?",
-                    Note(shows="Votes of the last window; dashed is the quorum.",
-                         act="at the quorum it pages; below it, and staying, something small has changed.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Votes of the last window; dashed is the quorum.",
+                        act="at the quorum it pages; below it, and staying, something small has changed.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     "none",
                     Query(expr=signals.chosen(metrics.DRIFT_VOTES, THESE_VERSIONS, "version"), legend="{{version}}"),
                     Query(expr=signals.chosen(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
                 ),
                 house.history(
                     "Which methods vote?",
-                    Note(shows="Whether each method voted in the window of that time, in any version and feature.",
-                         act="methods that look at rows alone: a dependence between features changed, not one of them.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Whether each method voted in the window of that time, in any version and feature.",
+                        act="methods that look at rows alone: a dependence between features changed, not one of them.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     VOTES,
                     Query(expr=signals.chosen(metrics.DRIFT_VOTE, THESE_VERSIONS, "method"), legend="{{method}}"),
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _features(house: House) -> list[Row]:
@@ -82,29 +88,31 @@ def _features(house: House) -> list[Row]:
             panels=[
                 house.table(
                     "What is behind the last verdict?",
-                    Note(shows="Findings of the last window that could be judged, those that say drift first.",
-                         act="features of one source together: that feed has changed, a unit or a default most often.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Findings of the last window that could be judged, those that say drift first.",
+                        act="features of one source together: that feed has changed, a unit or a default most often.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     [
-                        Column(name="Order", decimals=2,
-                               query=Query(expr=_last(metrics.DRIFT_VOTE) * 10
-                                           + _last(metrics.DRIFT_EFFECT))),
-                        Column(name="Says", states=VOTES,
-                               query=Query(expr=_last(metrics.DRIFT_VOTE))),
-                        Column(name="Effect", decimals=3,
-                               query=Query(expr=_last(metrics.DRIFT_EFFECT))),
-                        Column(name="Statistic", decimals=3,
-                               query=Query(expr=_last(metrics.DRIFT_STATISTIC))),
-                        Column(name="p-value", unit="sci",
-                               query=Query(expr=_last(metrics.DRIFT_P_VALUE))),
+                        Column(
+                            name="Order",
+                            decimals=2,
+                            query=Query(expr=_last(metrics.DRIFT_VOTE) * 10 + _last(metrics.DRIFT_EFFECT)),
+                        ),
+                        Column(name="Says", states=VOTES, query=Query(expr=_last(metrics.DRIFT_VOTE))),
+                        Column(name="Effect", decimals=3, query=Query(expr=_last(metrics.DRIFT_EFFECT))),
+                        Column(name="Statistic", decimals=3, query=Query(expr=_last(metrics.DRIFT_STATISTIC))),
+                        Column(name="p-value", unit="sci", query=Query(expr=_last(metrics.DRIFT_P_VALUE))),
                     ],
                     worst="Order",
                 ),
                 house.lines(
                     "How surprising is it?",
-                    Note(shows="The smallest p-value of each method, over features: small is surprising.",
-                         act="small without effect is a large window, not a change: look at the effect.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="The smallest p-value of each method, over features: small is surprising.",
+                        act="small without effect is a large window, not a change: look at the effect.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     "sci",
                     Query(
                         expr=promql.min_by(signals.series(metrics.DRIFT_P_VALUE, THESE_VERSIONS), "method"),
@@ -114,7 +122,7 @@ def _features(house: House) -> list[Row]:
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _last(metric: Metric) -> Expr:
@@ -130,16 +138,18 @@ def _effects(house: House) -> list[Row]:
             panels=[
                 house.heatmap(
                     "How far is each feature from the reference?",
-                    Note(shows="Effect size by feature over time: lighter is further away. One bright row is that "
-                         "feature; all of them are the traffic.",
-                         act="find the first bright cell, then the annotation above it.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Effect size by feature over time: lighter is further away. One bright row is that "
+                        "feature; all of them are the traffic.",
+                        act="find the first bright cell, then the annotation above it.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     "string",
                     Query(expr=signals.chosen(metrics.DRIFT_EFFECT, THIS_METHOD, "feature"), legend="{{feature}}"),
                 )
             ],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _trust(house: House) -> list[Row]:
@@ -152,9 +162,11 @@ def _trust(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "How large are the windows?",
-                    Note(shows="Predictions in the last judged window.",
-                         act="few make every verdict inconclusive: lengthen the window, or find the traffic.",
-                         runbook=runbooks.UNJUDGED),
+                    Note(
+                        shows="Predictions in the last judged window.",
+                        act="few make every verdict inconclusive: lengthen the window, or find the traffic.",
+                        runbook=runbooks.UNJUDGED,
+                    ),
                     "short",
                     Query(
                         expr=signals.chosen(metrics.DRIFT_WINDOW_SAMPLES, THESE_VERSIONS, "version"),
@@ -163,26 +175,32 @@ def _trust(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "What were the verdicts?",
-                    Note(shows="Windows judged in the chosen window, by verdict.",
-                         act="mostly inconclusive: drift is not being watched, whatever the timeline says.",
-                         runbook=runbooks.UNJUDGED),
+                    Note(
+                        shows="Windows judged in the chosen window, by verdict.",
+                        act="mostly inconclusive: drift is not being watched, whatever the timeline says.",
+                        runbook=runbooks.UNJUDGED,
+                    ),
                     "none",
                     Query(expr=windows, legend="{{verdict}}"),
                     stack=True,
                 ),
                 house.lines(
                     "How old is the last verdict?",
-                    Note(shows="Time since the last judged window ended.",
-                         act="growing: the judge is behind, or there is no traffic.",
-                         runbook=runbooks.BEHIND),
+                    Note(
+                        shows="Time since the last judged window ended.",
+                        act="growing: the judge is behind, or there is no traffic.",
+                        runbook=runbooks.BEHIND,
+                    ),
                     "s",
                     Query(expr=signals.age(metrics.DRIFT_WINDOW_END, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
                 house.lines(
                     "Was a retraining started?",
-                    Note(shows="Triggers of retraining so far by result, and episodes of drift.",
-                         act="failed or unknown: nobody has said that a training began; start it by hand.",
-                         runbook=runbooks.RETRAINING),
+                    Note(
+                        shows="Triggers of retraining so far by result, and episodes of drift.",
+                        act="failed or unknown: nobody has said that a training began; start it by hand.",
+                        runbook=runbooks.RETRAINING,
+                    ),
                     "none",
                     Query(expr=triggers, legend="trigger {{result}}"),
                     Query(
@@ -192,4 +210,4 @@ def _trust(house: House) -> list[Row]:
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]

@@ -113,7 +113,7 @@ def _now(house: House) -> Row:
                 states=[State(text="none: alerting is broken", color=looks.BAD, value=0)],
             ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _any_alert() -> Expr:
@@ -152,23 +152,39 @@ def _columns() -> list[Column]:
         promql.min_by(promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models")), "model")
     )
     return [
-        Column(name="Trouble", query=Query(expr=_trouble()), decimals=1,
-               steps=[(None, looks.GOOD), (1, looks.WATCH), (PAGE_WEIGHT, looks.BAD)]),
+        Column(
+            name="Trouble",
+            query=Query(expr=_trouble()),
+            decimals=1,
+            steps=[(None, looks.GOOD), (1, looks.WATCH), (PAGE_WEIGHT, looks.BAD)],
+        ),
         Column(name="Objectives", query=Query(expr=budget), states=BUDGET),
         Column(name="Budget left", query=Query(expr=budget), unit="percentunit", decimals=1),
         Column(name="Requests", query=Query(expr=_serving()), unit="reqps"),
-        Column(name="Errors", query=Query(expr=signals.errors(MANY_MODELS, *BY_VERSION)), unit="percentunit",
-               decimals=2),
-        Column(name="p99", query=Query(expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, MANY_MODELS, *BY_VERSION)),
-               unit="s"),
-        Column(name="Accuracy", query=Query(expr=signals.accuracy(MANY_MODELS, *BY_VERSION)), unit="percentunit",
-               decimals=1),
-        Column(name="Drift", query=Query(expr=signals.chosen(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)),
-               states=YES),
-        Column(name="Drift votes", query=Query(expr=signals.chosen(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
-               unit="none"),
+        Column(
+            name="Errors", query=Query(expr=signals.errors(MANY_MODELS, *BY_VERSION)), unit="percentunit", decimals=2
+        ),
+        Column(
+            name="p99",
+            query=Query(expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, MANY_MODELS, *BY_VERSION)),
+            unit="s",
+        ),
+        Column(
+            name="Accuracy",
+            query=Query(expr=signals.accuracy(MANY_MODELS, *BY_VERSION)),
+            unit="percentunit",
+            decimals=1,
+        ),
+        Column(
+            name="Drift", query=Query(expr=signals.chosen(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)), states=YES
+        ),
+        Column(
+            name="Drift votes",
+            query=Query(expr=signals.chosen(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
+            unit="none",
+        ),
         Column(name="Alerts firing", query=Query(expr=_alerts("page|ticket")), unit="none"),
-    ]  # fmt: skip
+    ]
 
 
 def _serving() -> Expr:
@@ -203,18 +219,22 @@ def _trends(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Who gets how much traffic?",
-                    Note(shows="Requests per second of each model.",
-                         act="a model that falls alone has lost its callers or its events; all at once, the gateway.",
-                         runbook=runbooks.NO_DATA),
+                    Note(
+                        shows="Requests per second of each model.",
+                        act="a model that falls alone has lost its callers or its events; all at once, the gateway.",
+                        runbook=runbooks.NO_DATA,
+                    ),
                     "reqps",
                     Query(expr=signals.requests(MANY_MODELS, "model"), legend="{{model}}"),
                     stack=True,
                 ),
                 house.lines(
                     "Whose requests fail?",
-                    Note(shows="Share of failed requests, the ten worst versions.",
-                         act="open the model's page: one version alone is a release to roll back.",
-                         runbook=runbooks.ERRORS),
+                    Note(
+                        shows="Share of failed requests, the ten worst versions.",
+                        act="open the model's page: one version alone is a release to roll back.",
+                        runbook=runbooks.ERRORS,
+                    ),
                     "percentunit",
                     Query(
                         expr=promql.topk(10, signals.errors(MANY_MODELS, *BY_VERSION)), legend="{{model}} {{version}}"
@@ -226,9 +246,11 @@ def _trends(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Who is slow?",
-                    Note(shows="Time within which 99% of requests are answered, the ten slowest versions.",
-                         act="open the model's page; the heatmap there leads to slow traces.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Time within which 99% of requests are answered, the ten slowest versions.",
+                        act="open the model's page; the heatmap there leads to slow traces.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     "s",
                     Query(
                         expr=promql.topk(
@@ -239,9 +261,11 @@ def _trends(house: House) -> list[Row]:
                 ),
                 house.table(
                     "What fires, and whose is it?",
-                    Note(shows="Every alert that fires, with its owner; the deadman's switch always does.",
-                         act="pages first; each has a runbook of its name.",
-                         runbook=runbooks.ALERTING),
+                    Note(
+                        shows="Every alert that fires, with its owner; the deadman's switch always does.",
+                        act="pages first; each has a runbook of its name.",
+                        runbook=runbooks.ALERTING,
+                    ),
                     [
                         Column(
                             name="Firing",
@@ -249,7 +273,12 @@ def _trends(house: House) -> list[Row]:
                             query=Query(
                                 expr=promql.count_by(
                                     promql.select(upstream.ALERTS, alertstate="firing"),
-                                    "severity", "alertname", "model", "version", "slo", "owner",
+                                    "severity",
+                                    "alertname",
+                                    "model",
+                                    "version",
+                                    "slo",
+                                    "owner",
                                 )
                             ),
                         )
@@ -266,4 +295,4 @@ def _trends(house: House) -> list[Row]:
                 ),
             ]
         ),
-    ]  # fmt: skip
+    ]

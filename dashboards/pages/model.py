@@ -87,27 +87,33 @@ def _golden(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "How much traffic does it get?",
-                    Note(shows="Requests per second of each version.",
-                         act="without traffic no other panel says anything: ask the gateway, then the exporter.",
-                         runbook=runbooks.NO_DATA),
+                    Note(
+                        shows="Requests per second of each version.",
+                        act="without traffic no other panel says anything: ask the gateway, then the exporter.",
+                        runbook=runbooks.NO_DATA,
+                    ),
                     "reqps",
                     Query(expr=signals.requests(THESE_VERSIONS, "version"), legend="{{version}}"),
                     stack=True,
                 ),
                 house.lines(
                     "How many requests fail?",
-                    Note(shows="Share of failed requests of each version; dashed is what the objective allows.",
-                         act="one version alone: roll it back. All: look at what they share, features first.",
-                         runbook=runbooks.ERRORS),
+                    Note(
+                        shows="Share of failed requests of each version; dashed is what the objective allows.",
+                        act="one version alone: roll it back. All: look at what they share, features first.",
+                        runbook=runbooks.ERRORS,
+                    ),
                     "percentunit",
                     Query(expr=signals.errors(THESE_VERSIONS, "version"), legend="{{version}}"),
                     *_promised(None if available is None else promql.number(1) - available),
                 ),
                 house.lines(
                     "How slow is it?",
-                    Note(shows="Time within which 99% of requests are answered; dashed is what is promised.",
-                         act="slow with more traffic is capacity, slow without is a dependency.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Time within which 99% of requests are answered; dashed is what is promised.",
+                        act="slow with more traffic is capacity, slow without is a dependency.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     "s",
                     Query(
                         expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, THESE_VERSIONS, "version"),
@@ -117,9 +123,11 @@ def _golden(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "How busy are its servers?",
-                    Note(shows="Requests that model servers are working on, from servers that measure themselves.",
-                         act="a line that only grows is a server that hangs: restart it, keep its logs.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Requests that model servers are working on, from servers that measure themselves.",
+                        act="a line that only grows is a server that hangs: restart it, keep its logs.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     "none",
                     Query(
                         expr=promql.sum_by(signals.series(metrics.SERVER_IN_FLIGHT, THESE_VERSIONS), "version"),
@@ -128,7 +136,7 @@ def _golden(house: House) -> list[Row]:
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]
 
 
 def _has(house: House, wanted: Callable[[spec.Slo], bool]) -> bool:
@@ -147,9 +155,11 @@ def _latency(house: House) -> list[Row]:
             panels=[
                 house.heatmap(
                     "Where do requests spend their time?",
-                    Note(shows="Requests per second by time to answer; a dot is a request whose trace is kept.",
-                         act="click a dot high up: its trace shows which step was slow.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Requests per second by time to answer; a dot is a request whose trace is kept.",
+                        act="click a dot high up: its trace shows which step was slow.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     "s",
                     Query(
                         expr=signals.buckets(metrics.REQUEST_DURATION, THESE_VERSIONS),
@@ -161,9 +171,11 @@ def _latency(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "Typical or only the tail?",
-                    Note(shows="Median, 90th and 99th percentile over the versions chosen.",
-                         act="all three up is the whole service; the 99th alone is some requests, or some pods.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Median, 90th and 99th percentile over the versions chosen.",
+                        act="all three up is the whole service; the 99th alone is some requests, or some pods.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     "s",
                     *(
                         Query(expr=signals.quantile(metrics.REQUEST_DURATION, share, THESE_VERSIONS), legend=name)
@@ -172,7 +184,7 @@ def _latency(house: House) -> list[Row]:
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _quality(house: House) -> list[Row]:
@@ -183,9 +195,11 @@ def _quality(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Is it right?",
-                    Note(shows="Share of the window's labelled predictions that were right; dashed: the promise.",
-                         act="see whether labels are late (below), then which class fell, then drift.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Share of the window's labelled predictions that were right; dashed: the promise.",
+                        act="see whether labels are late (below), then which class fell, then drift.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
                     Query(expr=signals.accuracy(THESE_VERSIONS, "version"), legend="{{version}}"),
                     *_promised(promise(house, is_outcome)),
@@ -193,21 +207,28 @@ def _quality(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "How sure is that?",
-                    Note(shows="Wilson's 95% interval of accuracy: wide where few labels came.",
-                         act="intervals that overlap do not tell versions apart: choose a longer window.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Wilson's 95% interval of accuracy: wide where few labels came.",
+                        act="intervals that overlap do not tell versions apart: choose a longer window.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
-                    Query(expr=signals.accuracy_bound(THESE_VERSIONS, "version", upper=True),
-                          legend="{{version}} at most"),
-                    Query(expr=signals.accuracy_bound(THESE_VERSIONS, "version", upper=False),
-                          legend="{{version}} at least"),
+                    Query(
+                        expr=signals.accuracy_bound(THESE_VERSIONS, "version", upper=True), legend="{{version}} at most"
+                    ),
+                    Query(
+                        expr=signals.accuracy_bound(THESE_VERSIONS, "version", upper=False),
+                        legend="{{version}} at least",
+                    ),
                     valueMax=1,
                 ),
                 house.lines(
                     "What do its own scores expect?",
-                    Note(shows="Accuracy as the scores themselves estimate it, before any label comes.",
-                         act="it falls with odd inputs hours before labels show it; it misses a changed world.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Accuracy as the scores themselves estimate it, before any label comes.",
+                        act="it falls with odd inputs hours before labels show it; it misses a changed world.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
                     Query(expr=expected, legend="{{version}}"),
                     valueMax=1,
@@ -218,27 +239,33 @@ def _quality(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "When it says a class, is it?",
-                    Note(shows="Precision of each class: right ones of those predicted so.",
-                         act="a class that falls alone points at its features, or at its labels.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Precision of each class: right ones of those predicted so.",
+                        act="a class that falls alone points at its features, or at its labels.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
                     Query(expr=signals.precision(THESE_VERSIONS, "version"), legend="{{version}} {{predicted}}"),
                     valueMax=1,
                 ),
                 house.lines(
                     "Does it find them all?",
-                    Note(shows="Recall of each class: right ones of those that are so.",
-                         act="recall that falls while precision holds: the model has become timid; look at scores.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Recall of each class: right ones of those that are so.",
+                        act="recall that falls while precision holds: the model has become timid; look at scores.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
                     Query(expr=signals.recall(THESE_VERSIONS, "version"), legend="{{version}} {{actual}}"),
                     valueMax=1,
                 ),
                 house.bars(
                     "Are its scores probabilities?",
-                    Note(shows="Calibration (Guo et al. 2017): mean score beside the share of positives, by score.",
-                         act="bars of a bin far apart: calibrate again before anybody decides by these scores.",
-                         runbook=runbooks.CALIBRATION),
+                    Note(
+                        shows="Calibration (Guo et al. 2017): mean score beside the share of positives, by score.",
+                        act="bars of a bin far apart: calibrate again before anybody decides by these scores.",
+                        runbook=runbooks.CALIBRATION,
+                    ),
                     "percentunit",
                     {
                         "said": Query(expr=signals.ratio(metrics.SCORE_SUM, scored, THESE_VERSIONS, "bin")),
@@ -248,7 +275,7 @@ def _quality(house: House) -> list[Row]:
                 ),
             ]
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _amounts(house: House) -> list[Row]:
@@ -259,24 +286,30 @@ def _amounts(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "How far off on average?",
-                    Note(shows="Mean absolute error of labelled predictions in the window.",
-                         act="see whether labels are late (below), then drift.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Mean absolute error of labelled predictions in the window.",
+                        act="see whether labels are late (below), then drift.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "short",
-                    Query(expr=signals.ratio(metrics.ABSOLUTE_ERROR, observed, THESE_VERSIONS, "version"),
-                          legend="{{version}}"),
+                    Query(
+                        expr=signals.ratio(metrics.ABSOLUTE_ERROR, observed, THESE_VERSIONS, "version"),
+                        legend="{{version}}",
+                    ),
                 ),
                 house.lines(
                     "Are some far off?",
-                    Note(shows="Root mean squared error: a few bad predictions raise it far above the mean.",
-                         act="look at the slowest groups and the newest inputs.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Root mean squared error: a few bad predictions raise it far above the mean.",
+                        act="look at the slowest groups and the newest inputs.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "short",
                     Query(expr=promql.sqrt(squared), legend="{{version}}"),
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]
 
 
 def _labels(house: House, classes: bool) -> list[Row]:
@@ -284,50 +317,58 @@ def _labels(house: House, classes: bool) -> list[Row]:
     panels = [
         house.lines(
             "How late do labels come?",
-            Note(shows="Time from a prediction to its label: median and 99th percentile.",
-                 act="quality is that old; above the exporter's label_retention labels are lost.",
-                 runbook=runbooks.LABELS),
+            Note(
+                shows="Time from a prediction to its label: median and 99th percentile.",
+                act="quality is that old; above the exporter's label_retention labels are lost.",
+                runbook=runbooks.LABELS,
+            ),
             "s",
             *(
                 Query(expr=signals.quantile(metrics.LABEL_DELAY, share, THIS_MODEL, window=signals.WINDOW), legend=name)
                 for share, name in ((0.5, "p50"), (0.99, "p99"))
             ),
         ),
-    ]  # fmt: skip
+    ]
     if classes:
         panels += [
             house.lines(
                 "How many labels came?",
-                Note(shows="Labels over predictions of the window, by version.",
-                     act="a fall is a label feed that stopped: quality shows the past meanwhile.",
-                     runbook=runbooks.LABELS),
+                Note(
+                    shows="Labels over predictions of the window, by version.",
+                    act="a fall is a label feed that stopped: quality shows the past meanwhile.",
+                    runbook=runbooks.LABELS,
+                ),
                 "percentunit",
                 Query(expr=coverage, legend="{{version}}"),
             ),
             house.lines(
                 "What does it predict?",
-                Note(shows="Share of each predicted class over the versions chosen.",
-                     act="a share that jumps with a deployment is the model, without one it is the inputs.",
-                     runbook=runbooks.DRIFT),
+                Note(
+                    shows="Share of each predicted class over the versions chosen.",
+                    act="a share that jumps with a deployment is the model, without one it is the inputs.",
+                    runbook=runbooks.DRIFT,
+                ),
                 "percentunit",
                 Query(expr=signals.predictions(THESE_VERSIONS), legend="{{predicted}}"),
                 stack=True,
                 valueMax=1,
             ),
-        ]  # fmt: skip
+        ]
     panels.append(
         house.lines(
             "How many predictions wait for a label?",
-            Note(shows="Predictions the exporter keeps for a label to come.",
-                 act="growing without end: labels do not arrive, or carry other ids.",
-                 runbook=runbooks.LABELS),
+            Note(
+                shows="Predictions the exporter keeps for a label to come.",
+                act="growing without end: labels do not arrive, or carry other ids.",
+                runbook=runbooks.LABELS,
+            ),
             "short",
             Query(
                 expr=promql.sum_by(signals.series(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL), "model"),
                 legend="{{model}}",
             ),
         )
-    )  # fmt: skip
+    )
     return [Row(panels=panels)]
 
 
@@ -339,9 +380,11 @@ def _groups(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Which groups does it serve worse?",
-                    Note(shows="Accuracy by group of each attribute, the ten groups with the most labels.",
-                         act="a group that falls alone points at its own feed; see who is affected before acting.",
-                         runbook=runbooks.ACCURACY),
+                    Note(
+                        shows="Accuracy by group of each attribute, the ten groups with the most labels.",
+                        act="a group that falls alone points at its own feed; see who is affected before acting.",
+                        runbook=runbooks.ACCURACY,
+                    ),
                     "percentunit",
                     Query(
                         expr=signals.accuracy(THESE_VERSIONS, *by, metric=metric).and_(
@@ -353,7 +396,7 @@ def _groups(house: House) -> list[Row]:
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]
 
 
 def _inputs(house: House) -> list[Row]:
@@ -364,24 +407,28 @@ def _inputs(house: House) -> list[Row]:
             panels=[
                 house.timeline(
                     "Have the inputs drifted?",
-                    Note(shows="Verdict of each window; a gap is a window with too little data to say.",
-                         act="the drift page names the features behind it.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Verdict of each window; a gap is a window with too little data to say.",
+                        act="the drift page names the features behind it.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     VERDICTS,
                     Query(expr=signals.chosen(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
                 house.lines(
                     "How many methods say so?",
-                    Note(shows="Votes of the last window; dashed is the quorum that makes it drift.",
-                         act="votes below the quorum that stay: something small has changed.",
-                         runbook=runbooks.DRIFT),
+                    Note(
+                        shows="Votes of the last window; dashed is the quorum that makes it drift.",
+                        act="votes below the quorum that stay: something small has changed.",
+                        runbook=runbooks.DRIFT,
+                    ),
                     "none",
                     Query(expr=votes, legend="{{version}}"),
                     Query(expr=signals.chosen(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _running(house: House) -> list[Row]:
@@ -393,9 +440,11 @@ def _running(house: House) -> list[Row]:
             panels=[
                 house.table(
                     "What is deployed?",
-                    Note(shows="What each model server says it runs: version, revision, framework, and on how many.",
-                         act="two revisions of one version: a rollout that stopped half-way, or a tag that was moved.",
-                         runbook=runbooks.ERRORS),
+                    Note(
+                        shows="What each model server says it runs: version, revision, framework, and on how many.",
+                        act="two revisions of one version: a rollout that stopped half-way, or a tag that was moved.",
+                        runbook=runbooks.ERRORS,
+                    ),
                     [
                         Column(
                             name="Servers",
@@ -403,7 +452,9 @@ def _running(house: House) -> list[Row]:
                             query=Query(
                                 expr=promql.count_by(
                                     signals.series(metrics.BUILD_INFO, THESE_VERSIONS),
-                                    "version", "revision", "framework",
+                                    "version",
+                                    "revision",
+                                    "framework",
                                 )
                             ),
                         )
@@ -412,16 +463,18 @@ def _running(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "Do all its events arrive?",
-                    Note(shows="Requests as model servers count them, and as the exporter does, by version.",
-                         act="the exporter below its servers: events are lost on the way; see their sender's log.",
-                         runbook=runbooks.EVENTS),
+                    Note(
+                        shows="Requests as model servers count them, and as the exporter does, by version.",
+                        act="the exporter below its servers: events are lost on the way; see their sender's log.",
+                        runbook=runbooks.EVENTS,
+                    ),
                     "reqps",
                     Query(expr=served, legend="{{version}} served"),
                     Query(expr=signals.requests(THESE_VERSIONS, "version"), legend="{{version}} counted"),
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]
 
 
 def _logs(house: House) -> list[Row]:
@@ -432,18 +485,22 @@ def _logs(house: House) -> list[Row]:
             panels=[
                 house.logs(
                     "What do its servers say?",
-                    Note(shows="Log lines of the model's servers from Loki, newest first.",
-                         act="a line with a trace id has a button that opens the trace.",
-                         runbook=runbooks.ERRORS),
+                    Note(
+                        shows="Log lines of the model's servers from Loki, newest first.",
+                        act="a line with a trace id has a button that opens the trace.",
+                        runbook=runbooks.ERRORS,
+                    ),
                     where.logs,
                 ),
                 house.traces(
                     "Which requests were traced?",
-                    Note(shows="Traces of the model's servers from Tempo; each opens, and leads to its log lines.",
-                         act="sort by duration; compare a slow one with a quick one.",
-                         runbook=runbooks.LATENCY),
+                    Note(
+                        shows="Traces of the model's servers from Tempo; each opens, and leads to its log lines.",
+                        act="sort by duration; compare a slow one with a quick one.",
+                        runbook=runbooks.LATENCY,
+                    ),
                     where.traces,
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]

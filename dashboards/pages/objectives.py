@@ -60,15 +60,24 @@ class Burning:
 
 
 BURNING = (
-    Burning(title="Will it wake somebody?", tier="page_quick", short="5m", long="1h", seconds=3600.0,
-            budget=Decimal("0.02")),
-    Burning(title="Is it a slow fire?", tier="page_slow", short="30m", long="6h", seconds=21600.0,
-            budget=Decimal("0.05")),
-    Burning(title="Is today a bad day?", tier="ticket_quick", short="2h", long="1d", seconds=86400.0,
-            budget=Decimal("0.1")),
-    Burning(title="Has it been bad for days?", tier="ticket_slow", short="6h", long="3d", seconds=259200.0,
-            budget=Decimal("0.1")),
-)  # fmt: skip
+    Burning(
+        title="Will it wake somebody?", tier="page_quick", short="5m", long="1h", seconds=3600.0, budget=Decimal("0.02")
+    ),
+    Burning(
+        title="Is it a slow fire?", tier="page_slow", short="30m", long="6h", seconds=21600.0, budget=Decimal("0.05")
+    ),
+    Burning(
+        title="Is today a bad day?", tier="ticket_quick", short="2h", long="1d", seconds=86400.0, budget=Decimal("0.1")
+    ),
+    Burning(
+        title="Has it been bad for days?",
+        tier="ticket_slow",
+        short="6h",
+        long="3d",
+        seconds=259200.0,
+        budget=Decimal("0.1"),
+    ),
+)
 """Google, The Site Reliability Workbook (2018), chapter 5, table 5-8: 2%, 5% and 10% of the budget."""
 
 FOUR_WEEKS = 28 * 86400.0
@@ -106,22 +115,36 @@ def _left(house: House) -> list[Row]:
             panels=[
                 house.table(
                     "Which promise is kept worst?",
-                    Note(shows="A row for each objective: what was promised, what was delivered over its period, what "
-                         "is left of its budget, how quickly it goes.",
-                         act="below 0 the promise of this period is broken: stop releases, spend time on reliability.",
-                         runbook=runbooks.BUDGET),
+                    Note(
+                        shows="A row for each objective: what was promised, what was delivered over its period, what "
+                        "is left of its budget, how quickly it goes.",
+                        act="below 0 the promise of this period is broken: stop releases, spend time on reliability.",
+                        runbook=runbooks.BUDGET,
+                    ),
                     [
-                        Column(name="Spent", unit="percentunit", decimals=1,
-                               query=Query(expr=promql.number(1) - _gauge(metrics.SLO_BUDGET_REMAINING))),
+                        Column(
+                            name="Spent",
+                            unit="percentunit",
+                            decimals=1,
+                            query=Query(expr=promql.number(1) - _gauge(metrics.SLO_BUDGET_REMAINING)),
+                        ),
                         Column(name="State", query=Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING)), states=BUDGET),
-                        Column(name="Promised", unit="percentunit", decimals=3,
-                               query=Query(expr=_gauge(metrics.SLO_OBJECTIVE))),
-                        Column(name="Delivered", unit="percentunit", decimals=3,
-                               query=Query(expr=promql.number(1) - _gauge(metrics.SLO_PERIOD_ERROR))),
-                        Column(name="Burn rate 1h", decimals=2,
-                               query=Query(expr=_gauge(metrics.SLO_BURN_RATES["1h"]))),
-                        Column(name="Gone in", unit="dtdurations",
-                               query=Query(expr=_gauge(metrics.SLO_TIME_TO_EXHAUSTION))),
+                        Column(
+                            name="Promised",
+                            unit="percentunit",
+                            decimals=3,
+                            query=Query(expr=_gauge(metrics.SLO_OBJECTIVE)),
+                        ),
+                        Column(
+                            name="Delivered",
+                            unit="percentunit",
+                            decimals=3,
+                            query=Query(expr=promql.number(1) - _gauge(metrics.SLO_PERIOD_ERROR)),
+                        ),
+                        Column(name="Burn rate 1h", decimals=2, query=Query(expr=_gauge(metrics.SLO_BURN_RATES["1h"]))),
+                        Column(
+                            name="Gone in", unit="dtdurations", query=Query(expr=_gauge(metrics.SLO_TIME_TO_EXHAUSTION))
+                        ),
                     ],
                     worst="Spent",
                 ),
@@ -132,9 +155,11 @@ def _left(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "How much of the budget is left?",
-                    Note(shows="Share of the period's error budget that is left; below 0 the promise is broken.",
-                         act="a step is an incident, a slope is a regression: find the annotation where it began.",
-                         runbook=runbooks.BUDGET),
+                    Note(
+                        shows="Share of the period's error budget that is left; below 0 the promise is broken.",
+                        act="a step is an incident, a slope is a regression: find the annotation where it began.",
+                        runbook=runbooks.BUDGET,
+                    ),
                     "percentunit",
                     Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING), legend="{{slo}} {{version}}"),
                     Query(expr=promql.vector(0), legend="promise broken", promise=True),
@@ -143,15 +168,17 @@ def _left(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "When will it be gone?",
-                    Note(shows="Time until the budget is spent if the last hour goes on; no line: it would last.",
-                         act="less than a night: act now. Less than the period: plan for it this week.",
-                         runbook=runbooks.BUDGET),
+                    Note(
+                        shows="Time until the budget is spent if the last hour goes on; no line: it would last.",
+                        act="less than a night: act now. Less than the period: plan for it this week.",
+                        runbook=runbooks.BUDGET,
+                    ),
                     "dtdurations",
                     Query(expr=_gauge(metrics.SLO_TIME_TO_EXHAUSTION), legend="{{slo}} {{version}}"),
                 ),
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _burning(house: House) -> list[Row]:
@@ -210,23 +237,28 @@ def _history(house: House) -> list[Row]:
             panels=[
                 house.timeline(
                     "When was a promise broken?",
-                    Note(shows=f"State of each budget: at risk below {AT_RISK:.0%}, breached at 0.",
-                         act="the text in the bar says the state; compare its start with deployments.",
-                         runbook=runbooks.BUDGET),
+                    Note(
+                        shows=f"State of each budget: at risk below {AT_RISK:.0%}, breached at 0.",
+                        act="the text in the bar says the state; compare its start with deployments.",
+                        runbook=runbooks.BUDGET,
+                    ),
                     STATES,
                     Query(expr=_state(_gauge(metrics.SLO_BUDGET_REMAINING)), legend="{{slo}} {{version}}"),
                 ),
                 house.timeline(
                     "What fired, and for how long?",
-                    Note(shows="Alerts of this model while they fire.",
-                         act="the same alert again and again is a cause that was not removed.",
-                         runbook=runbooks.BUDGET),
+                    Note(
+                        shows="Alerts of this model while they fire.",
+                        act="the same alert again and again is a cause that was not removed.",
+                        runbook=runbooks.BUDGET,
+                    ),
                     [State(text="none", color=looks.GOOD, value=0), State(text="▲ firing", color=looks.BAD, low=1)],
                     Query(
                         expr=alerts.or_(
                             promql.set_label(
                                 promql.count(promql.select(upstream.ALERTS, alertstate="firing")) * 0,
-                                "alertname", "any alert",
+                                "alertname",
+                                "any alert",
                             )
                         ),
                         legend="{{alertname}} {{slo}} {{severity}}",
@@ -234,4 +266,4 @@ def _history(house: House) -> list[Row]:
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]

@@ -63,41 +63,49 @@ def _sight(house: House) -> list[Row]:
             panels=[
                 house.timeline(
                     "Which targets answer?",
-                    Note(shows="Whether each target's last scrape worked.",
-                         act="an exporter that is down: nothing is known of its models, and their alerts are silent.",
-                         runbook=runbooks.EXPORTER),
+                    Note(
+                        shows="Whether each target's last scrape worked.",
+                        act="an exporter that is down: nothing is known of its models, and their alerts are silent.",
+                        runbook=runbooks.EXPORTER,
+                    ),
                     UP,
                     Query(expr=_job(upstream.UP), legend="{{job}} {{instance}}"),
                 ),
                 house.lines(
                     "How long do scrapes take?",
-                    Note(shows="Time of each target's last scrape.",
-                         act="near the scrape timeout it will fail: see series below.",
-                         runbook=runbooks.TARGETS),
+                    Note(
+                        shows="Time of each target's last scrape.",
+                        act="near the scrape timeout it will fail: see series below.",
+                        runbook=runbooks.TARGETS,
+                    ),
                     "s",
                     Query(expr=promql.max_by(_job(upstream.SCRAPE_DURATION), "job"), legend="{{job}}"),
                 ),
                 house.lines(
                     "Do rules keep up?",
-                    Note(shows="Evaluation time of each group of rules over its interval; dashed is half of it.",
-                         act="at 100% evaluations are left out, and alerts come late: split the group.",
-                         runbook=runbooks.RULES_SLOW),
+                    Note(
+                        shows="Evaluation time of each group of rules over its interval; dashed is half of it.",
+                        act="at 100% evaluations are left out, and alerts come late: split the group.",
+                        runbook=runbooks.RULES_SLOW,
+                    ),
                     "percentunit",
                     Query(expr=promql.topk(10, share), legend="{{rule_group}}"),
                     Query(expr=promql.vector(BUSY), legend="busy", promise=True),
                 ),
                 house.lines(
                     "Do rules fail?",
-                    Note(shows="Evaluations per second that failed, and that were left out because the one before ran.",
-                         act="any above 0: an alert is not being evaluated. The Prometheus log names the rule.",
-                         runbook=runbooks.RULES_FAIL),
+                    Note(
+                        shows="Evaluations per second that failed, and that were left out because the one before ran.",
+                        act="any above 0: an alert is not being evaluated. The Prometheus log names the rule.",
+                        runbook=runbooks.RULES_FAIL,
+                    ),
                     "ops",
                     Query(expr=_rate(upstream.RULE_FAILURES), legend="failed"),
                     Query(expr=_rate(upstream.RULE_MISSED), legend="left out"),
                 ),
             ],
         )
-    ]  # fmt: skip
+    ]
 
 
 def _notifications(house: House) -> list[Row]:
@@ -106,9 +114,11 @@ def _notifications(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "Does Prometheus reach Alertmanager?",
-                    Note(shows="Alerts per second sent, refused and dropped.",
-                         act="dropped or refused: pages are being lost. Is Alertmanager up, is its address right?",
-                         runbook=runbooks.SENDING),
+                    Note(
+                        shows="Alerts per second sent, refused and dropped.",
+                        act="dropped or refused: pages are being lost. Is Alertmanager up, is its address right?",
+                        runbook=runbooks.SENDING,
+                    ),
                     "ops",
                     Query(expr=_rate(upstream.NOTIFICATIONS_SENT), legend="sent"),
                     Query(expr=_rate(upstream.NOTIFICATIONS_ERRORS), legend="refused", color=looks.BAD),
@@ -116,18 +126,22 @@ def _notifications(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "Does Alertmanager reach people?",
-                    Note(shows="Notifications per second tried, and failed, by integration.",
-                         act="failures of the paging integration: call whoever is on duty, then see its status page.",
-                         runbook=runbooks.NOTIFYING),
+                    Note(
+                        shows="Notifications per second tried, and failed, by integration.",
+                        act="failures of the paging integration: call whoever is on duty, then see its status page.",
+                        runbook=runbooks.NOTIFYING,
+                    ),
                     "ops",
                     Query(expr=_rate(upstream.DELIVERIES, "integration"), legend="{{integration}} tried"),
                     Query(expr=_rate(upstream.DELIVERIES_FAILED, "integration"), legend="{{integration}} failed"),
                 ),
                 house.lines(
                     "How long does it take to tell them?",
-                    Note(shows="99th percentile of the time to notify, by integration, over the chosen window.",
-                         act="minutes here are minutes of an outage: look at the integration's network path.",
-                         runbook=runbooks.NOTIFYING),
+                    Note(
+                        shows="99th percentile of the time to notify, by integration, over the chosen window.",
+                        act="minutes here are minutes of an outage: look at the integration's network path.",
+                        runbook=runbooks.NOTIFYING,
+                    ),
                     "s",
                     Query(
                         expr=promql.sum_by(
@@ -145,15 +159,17 @@ def _notifications(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "What does Alertmanager hold?",
-                    Note(shows="Alerts it knows, by state.",
-                         act="many suppressed: a silence or an inhibition hides more than it should.",
-                         runbook=runbooks.NOTIFYING),
+                    Note(
+                        shows="Alerts it knows, by state.",
+                        act="many suppressed: a silence or an inhibition hides more than it should.",
+                        runbook=runbooks.NOTIFYING,
+                    ),
                     "none",
                     Query(expr=promql.sum_by(promql.select(upstream.ALERTMANAGER_ALERTS), "state"), legend="{{state}}"),
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]
 
 
 def _exporter(house: House) -> list[Row]:
@@ -165,18 +181,22 @@ def _exporter(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "What becomes of events?",
-                    Note(shows="Events per second by result.",
-                         act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
-                         runbook=runbooks.KEEPING),
+                    Note(
+                        shows="Events per second by result.",
+                        act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
+                        runbook=runbooks.KEEPING,
+                    ),
                     "ops",
                     Query(expr=_rate(events, "result"), legend="{{result}}"),
                     stack=True,
                 ),
                 house.lines(
                     "Why are events not counted?",
-                    Note(shows="Events per second that were not counted, by reason.",
-                         act="invalid or too_old: the senders' log says which field; see the README for each reason.",
-                         runbook=runbooks.KEEPING),
+                    Note(
+                        shows="Events per second that were not counted, by reason.",
+                        act="invalid or too_old: the senders' log says which field; docs/exporter.md explains each.",
+                        runbook=runbooks.KEEPING,
+                    ),
                     "ops",
                     Query(
                         expr=promql.sum_by(refused, "result", "reason").or_(none),
@@ -185,9 +205,11 @@ def _exporter(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "How quickly are events durable?",
-                    Note(shows="Time to make a group of events durable: median and 99th percentile.",
-                         act="slow commits are a slow disk; clients wait that long for their answer.",
-                         runbook=runbooks.KEEPING),
+                    Note(
+                        shows="Time to make a group of events durable: median and 99th percentile.",
+                        act="slow commits are a slow disk; clients wait that long for their answer.",
+                        runbook=runbooks.KEEPING,
+                    ),
                     "s",
                     *(
                         Query(expr=signals.quantile(metrics.EXPORTER_COMMIT_DURATION, part, {}), legend=name)
@@ -196,9 +218,11 @@ def _exporter(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "Is the judge of drift awake?",
-                    Note(shows="1 while the process that judges windows runs, and what it has yet to read.",
-                         act="away: drift is not looked at; the exporter starts it again and keeps the events.",
-                         runbook=runbooks.JUDGE),
+                    Note(
+                        shows="1 while the process that judges windows runs, and what it has yet to read.",
+                        act="away: drift is not looked at; the exporter starts it again and keeps the events.",
+                        runbook=runbooks.JUDGE,
+                    ),
                     "short",
                     Query(expr=promql.select(metrics.DRIFT_WORKER_UP), legend="{{instance}} runs"),
                     Query(expr=promql.select(metrics.DRIFT_WORKER_BACKLOG), legend="{{instance}} backlog (bytes)"),
@@ -209,9 +233,11 @@ def _exporter(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "What waits for its other half?",
-                    Note(shows="Predictions without a label, labels without a prediction.",
-                         act="labels that wait: they come with ids nobody predicted.",
-                         runbook=runbooks.FULL),
+                    Note(
+                        shows="Predictions without a label, labels without a prediction.",
+                        act="labels that wait: they come with ids nobody predicted.",
+                        runbook=runbooks.FULL,
+                    ),
                     "short",
                     Query(
                         expr=promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING), "model"),
@@ -228,34 +254,42 @@ def _exporter(house: House) -> list[Row]:
                 ),
                 house.lines(
                     "How long has the oldest waited?",
-                    Note(shows="Age of the oldest prediction that waits for its label, by exporter.",
-                         act="near label_retention predictions expire without ever being judged.",
-                         runbook=runbooks.LABELS),
+                    Note(
+                        shows="Age of the oldest prediction that waits for its label, by exporter.",
+                        act="near label_retention predictions expire without ever being judged.",
+                        runbook=runbooks.LABELS,
+                    ),
                     "s",
                     Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
                 ),
                 house.lines(
                     "What is given up?",
-                    Note(shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
-                         "sampling left out.",
-                         act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
-                         runbook=runbooks.LABELS),
+                    Note(
+                        shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
+                        "sampling left out.",
+                        act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
+                        runbook=runbooks.LABELS,
+                    ),
                     "short",
                     *(Query(expr=_lost(metric), legend=f"{name} {{{{model}}}}") for name, metric in GIVEN_UP.items()),
                 ),
                 house.lines(
                     "How large is the journal?",
-                    Note(shows="Bytes of the journal and its snapshot, by exporter.",
-                         act="it holds what label_retention asks for: shorten that, or give it a larger disk.",
-                         runbook=runbooks.FULL),
+                    Note(
+                        shows="Bytes of the journal and its snapshot, by exporter.",
+                        act="it holds what label_retention asks for: shorten that, or give it a larger disk.",
+                        runbook=runbooks.FULL,
+                    ),
                     "bytes",
                     Query(expr=promql.select(metrics.EXPORTER_JOURNAL_BYTES), legend="{{instance}}"),
                 ),
                 house.stat(
                     "Was a journal damaged?",
-                    Note(shows="Damaged tails found at a start, in the chosen window.",
-                         act="what could be read was kept; the rest is set aside in a .damaged file.",
-                         runbook=runbooks.JOURNAL),
+                    Note(
+                        shows="Damaged tails found at a start, in the chosen window.",
+                        act="what could be read was kept; the rest is set aside in a .damaged file.",
+                        runbook=runbooks.JOURNAL,
+                    ),
                     "none",
                     Query(
                         expr=promql.sum_by(
@@ -268,7 +302,7 @@ def _exporter(house: House) -> list[Row]:
             ],
             widths=[5, 5, 5, 5, 4],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _size(house: House) -> list[Row]:
@@ -277,38 +311,46 @@ def _size(house: House) -> list[Row]:
             panels=[
                 house.lines(
                     "How many series does Prometheus hold?",
-                    Note(shows="Series in memory: each costs a few kilobytes.",
-                         act="a jump is a label with too many values: see which target added them.",
-                         runbook=runbooks.ALERTING),
+                    Note(
+                        shows="Series in memory: each costs a few kilobytes.",
+                        act="a jump is a label with too many values: see which target added them.",
+                        runbook=runbooks.ALERTING,
+                    ),
                     "short",
                     Query(expr=promql.select(upstream.HEAD_SERIES), legend="{{instance}}"),
                 ),
                 house.lines(
                     "Who sends how much?",
-                    Note(shows="Samples in the last scrape of each job.",
-                         act="the job that grew is the one to cap.",
-                         runbook=runbooks.EXPORTER),
+                    Note(
+                        shows="Samples in the last scrape of each job.",
+                        act="the job that grew is the one to cap.",
+                        runbook=runbooks.EXPORTER,
+                    ),
                     "short",
                     Query(expr=promql.sum_by(_job(upstream.SCRAPE_SAMPLES), "job"), legend="{{job}}"),
                     stack=True,
                 ),
                 house.lines(
                     "Who adds new series?",
-                    Note(shows="New series in the last scrape of each job; steady growth is churn.",
-                         act="a version or an id in a label: the exporter caps its own, other targets may not.",
-                         runbook=runbooks.FOLDED),
+                    Note(
+                        shows="New series in the last scrape of each job; steady growth is churn.",
+                        act="a version or an id in a label: the exporter caps its own, other targets may not.",
+                        runbook=runbooks.FOLDED,
+                    ),
                     "short",
                     Query(expr=promql.sum_by(_job(upstream.SCRAPE_SERIES_ADDED), "job"), legend="{{job}}"),
                 ),
                 house.lines(
                     "How many series does the exporter publish?",
-                    Note(shows="Series of each exporter, and label values it folded into other, per second.",
-                         act="folding: raise exporter.caps if those values matter, or find who sends them.",
-                         runbook=runbooks.FOLDED),
+                    Note(
+                        shows="Series of each exporter, and label values it folded into other, per second.",
+                        act="folding: raise exporter.caps if those values matter, or find who sends them.",
+                        runbook=runbooks.FOLDED,
+                    ),
                     "short",
                     Query(expr=promql.select(metrics.EXPORTER_SERIES), legend="{{instance}} series"),
                     Query(expr=_rate(metrics.EXPORTER_FOLDED, "label"), legend="folded {{label}}"),
                 ),
             ]
         )
-    ]  # fmt: skip
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dr import ledger
 from dr.objects import copies, recovery
 from dr.scene import Injury, NotReadyError
 from dr.verdict import Check
+from midwatch import modules
 from midwatch.spec import dr as spec
 
 MARKER = ".midwatch-drills-allowed"
@@ -80,9 +80,14 @@ class FolderScene:
     """Implements `scene.Scene` for a folder."""
 
     def __init__(
-        self, recovery_settings: spec.DisasterRecovery, store: spec.Store, drill: spec.Drill, platform_file: Path,
-        folder: Path, randomness: Random,
-    ) -> None:  # fmt: skip
+        self,
+        recovery_settings: spec.DisasterRecovery,
+        store: spec.Store,
+        drill: spec.Drill,
+        platform_file: Path,
+        folder: Path,
+        randomness: Random,
+    ) -> None:
         if store.files is None:
             raise AssertionError("the caller looked at the store's kind")
         base = platform_file.parent
@@ -112,9 +117,18 @@ class FolderScene:
         """`midwatch dr guard`, which also takes the copies."""
         self._events = events
         return [
-            sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(self._file), "--store", self._store.name,
-            "--cluster", str(self._folder), "--events", str(events),
-        ]  # fmt: skip
+            *modules.command("midwatch"),
+            "dr",
+            "guard",
+            "-f",
+            str(self._file),
+            "--store",
+            self._store.name,
+            "--cluster",
+            str(self._folder),
+            "--events",
+            str(events),
+        ]
 
     def watched(self, events: Path) -> Path | None:
         """Where they were asked for."""
@@ -129,9 +143,10 @@ class FolderScene:
         if self._drill.fault is spec.Fault.LOSE_FILES:
             return Injury(fault=LoseFolder(target=str(self._source)), fails_over=False)
         files = sorted(
-            path for path in self._source.rglob("*")
+            path
+            for path in self._source.rglob("*")
             if path.is_file() and recovery.DRILL not in path.parts and path.name != MARKER
-        )  # fmt: skip
+        )
         if not files:
             raise NotReadyError(f"{self._source} has no file that could be damaged")
         name = str(self._random.choice(files).relative_to(self._source))

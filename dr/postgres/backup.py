@@ -43,9 +43,19 @@ def take(source: Instance, backups: Path) -> Backup:
     partial = backups / f".{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     source.programs.run(
-        "pg_basebackup", "--dbname", source.conninfo(), "--pgdata", partial, "--checkpoint", "fast",
-        "--wal-method", "none", "--manifest-checksums", "SHA256", "--no-sync",
-    )  # fmt: skip
+        "pg_basebackup",
+        "--dbname",
+        source.conninfo(),
+        "--pgdata",
+        partial,
+        "--checkpoint",
+        "fast",
+        "--wal-method",
+        "none",
+        "--manifest-checksums",
+        "SHA256",
+        "--no-sync",
+    )
     partial.rename(final)
     return describe(final)
 

@@ -96,9 +96,12 @@ class Cluster:
     def server(self, region: str, folder: str | None = None) -> Instance:
         """The server of a region."""
         return Instance(
-            programs=self.programs, name=region, folder=self.folder / (folder or region), port=self.ports[region],
+            programs=self.programs,
+            name=region,
+            folder=self.folder / (folder or region),
+            port=self.ports[region],
             password=self.password,
-        )  # fmt: skip
+        )
 
     def direct(self, region: str) -> str:
         """Connection string straight to a region's server, past the endpoint."""
@@ -134,8 +137,11 @@ def create(folder: Path, settings: Settings) -> Cluster:
         path.mkdir(exist_ok=True)
         found.give(path)
     document = {
-        "settings": asdict(settings), "ports": cluster.ports, "endpoint": endpoint, "password": cluster.password,
-    }  # fmt: skip
+        "settings": asdict(settings),
+        "ports": cluster.ports,
+        "endpoint": endpoint,
+        "password": cluster.password,
+    }
     description = folder / "cluster.json"
     description.touch(mode=0o600)
     description.write_text(json.dumps(document))
@@ -147,9 +153,12 @@ def load(folder: Path) -> Cluster:
     try:
         document = json.loads((folder / "cluster.json").read_text())
         return Cluster(
-            folder=folder.resolve(), settings=Settings(**document["settings"]), ports=document["ports"],
-            endpoint=document["endpoint"], password=document["password"],
-        )  # fmt: skip
+            folder=folder.resolve(),
+            settings=Settings(**document["settings"]),
+            ports=document["ports"],
+            endpoint=document["endpoint"],
+            password=document["password"],
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PostgresError(f"{folder} holds no local store of Midwatch") from error
 
@@ -196,15 +205,27 @@ def seed_standby(cluster: Cluster, *, source: str, target: str) -> None:
         primary.conninfo(),
         "SELECT pg_create_physical_replication_slot($1) WHERE NOT EXISTS "
         "(SELECT FROM pg_replication_slots WHERE slot_name = $1)",
-        [slot], timeout=10.0,
-    )  # fmt: skip
+        [slot],
+        timeout=10.0,
+    )
     cluster.configure(standby)
     if standby.data.exists():
         raise PostgresError(f"{standby.data} is not empty; a standby is made from nothing")
     standby.programs.run(
-        "pg_basebackup", "--dbname", primary.conninfo(), "--pgdata", standby.data, "--checkpoint", "fast",
-        "--wal-method", "stream", "--write-recovery-conf", "--slot", slot, "--no-sync",
-    )  # fmt: skip
+        "pg_basebackup",
+        "--dbname",
+        primary.conninfo(),
+        "--pgdata",
+        standby.data,
+        "--checkpoint",
+        "fast",
+        "--wal-method",
+        "stream",
+        "--write-recovery-conf",
+        "--slot",
+        slot,
+        "--no-sync",
+    )
     standby.skip_first_sync()
     standby.start()
     wait_until_streaming(primary)

@@ -103,9 +103,21 @@ class Instance:
         self.programs.give(secret)
         try:
             self.programs.run(
-                "initdb", "--pgdata", self.data, "--username", SUPERUSER, "--pwfile", secret, "--auth", "scram-sha-256",
-                "--data-checksums", "--encoding", "UTF8", "--no-locale", "--no-sync",
-            )  # fmt: skip
+                "initdb",
+                "--pgdata",
+                self.data,
+                "--username",
+                SUPERUSER,
+                "--pwfile",
+                secret,
+                "--auth",
+                "scram-sha-256",
+                "--data-checksums",
+                "--encoding",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+            )
         finally:
             secret.unlink()
 

@@ -80,9 +80,15 @@ class Programs:
         """Standard output of a program that has to succeed; PostgresError with its last line when it does not."""
         words = [self.path(name), *map(str, arguments)]
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=RUN_SECONDS, check=False, cwd="/",
-            env={**os.environ, "LC_ALL": "C", **(environment or {})}, **self.options(),
-        )  # fmt: skip
+            words,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+            cwd="/",
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
+            **self.options(),
+        )
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             raise PostgresError(f"{name} ended with code {done.returncode}: {'; '.join(lines[-3:])}")

@@ -109,8 +109,9 @@ class ClusterRecovery:
         """Seconds of commits, up to the last good check, that a standby has not received."""
         ((received,),) = session.ask(
             standby.conninfo(),
-            "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn", timeout=2.0,
-        )  # fmt: skip
+            "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn",
+            timeout=2.0,
+        )
         if not self._positions:
             return 0.0
         has = [at for at, position, _ in self._positions if position <= int(float(received or 0))]

@@ -16,6 +16,7 @@ from dr.guard import CannotRecoverError, Health
 from dr.postgres import session
 from dr.scene import Injury, NotReadyError
 from dr.verdict import Check
+from midwatch import modules
 from midwatch.spec import dr as spec
 
 WATCH = "SELECT pg_is_in_recovery(), pg_current_wal_flush_lsn() - '0/0'::pg_lsn"
@@ -173,16 +174,27 @@ class RemoteScene:
     def target(self) -> dict[str, Any]:
         """The database, through the clients' own endpoint."""
         return {
-            "kind": "postgresql", "conninfo": self._servers.endpoint, "timeout": 1.0, "content": self._settings.content,
-        }  # fmt: skip
+            "kind": "postgresql",
+            "conninfo": self._servers.endpoint,
+            "timeout": 1.0,
+            "content": self._settings.content,
+        }
 
     def guard(self, events: Path) -> Sequence[str] | None:
         """`midwatch dr guard` of this store."""
         self._events = events
         return [
-            sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(self._file), "--store", self._store.name,
-            "--events", str(events), "--take-over",
-        ]  # fmt: skip
+            *modules.command("midwatch"),
+            "dr",
+            "guard",
+            "-f",
+            str(self._file),
+            "--store",
+            self._store.name,
+            "--events",
+            str(events),
+            "--take-over",
+        ]
 
     def watched(self, events: Path) -> Path | None:
         """Where they were asked for."""
@@ -198,9 +210,11 @@ class RemoteScene:
         script = "import sys; from dr.postgres import remote; sys.exit(remote.still_writes(sys.argv[1]))"
         path = (self._file.parent / self._settings.primary_file).resolve()
         fault = CommandFault(
-            target=self._store.name, injects=tuple(given.inject or ()),
-            effective=(sys.executable, "-c", script, str(path)), reverts=tuple(given.revert or ()),
-        )  # fmt: skip
+            target=self._store.name,
+            injects=tuple(given.inject or ()),
+            effective=(sys.executable, "-c", script, str(path)),
+            reverts=tuple(given.revert or ()),
+        )
         return Injury(fault=fault)
 
     def is_redundant(self) -> bool | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from dr.postgres.programs import PostgresError
 from dr.processes import start_helper
 from dr.scene import Alarm, Injury, NotReadyError
 from dr.verdict import Check
-from midwatch import metrics
+from midwatch import metrics, modules
 from midwatch.ports import free_ports
 from midwatch.spec import dr as spec
 
@@ -34,18 +33,26 @@ class LocalScene:
     """Implements `scene.Scene`. `randomness` picks the phase of the archive at which the fault strikes."""
 
     def __init__(
-        self, recovery: spec.DisasterRecovery, store: spec.Store, drill: spec.Drill, platform_file: Path, folder: Path,
+        self,
+        recovery: spec.DisasterRecovery,
+        store: spec.Store,
+        drill: spec.Drill,
+        platform_file: Path,
+        folder: Path,
         randomness: Random,
-    ) -> None:  # fmt: skip
+    ) -> None:
         local = store.local_postgresql
         if local is None:
             raise AssertionError("the caller looked at the store's kind")
         self._recovery, self._store, self._drill, self._file = recovery, store, drill, platform_file
         self._random = randomness
         self._settings = Settings(
-            store=store.name, synchronous=local.synchronous, standby=local.standby,
-            archive_interval=local.archive_interval, version=local.version,
-        )  # fmt: skip
+            store=store.name,
+            synchronous=local.synchronous,
+            standby=local.standby,
+            archive_interval=local.archive_interval,
+            version=local.version,
+        )
         self._folder = folder
         self._helpers: list[subprocess.Popen[bytes]] = []
         self._cluster: Cluster | None = None
@@ -98,9 +105,18 @@ class LocalScene:
         """`midwatch dr guard` of this cluster: the process that would do it in production."""
         self._events = events
         return [
-            sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(self._file), "--store", self._store.name,
-            "--cluster", str(self._folder), "--events", str(events),
-        ]  # fmt: skip
+            *modules.command("midwatch"),
+            "dr",
+            "guard",
+            "-f",
+            str(self._file),
+            "--store",
+            self._store.name,
+            "--cluster",
+            str(self._folder),
+            "--events",
+            str(events),
+        ]
 
     def watched(self, events: Path) -> Path | None:
         """Where they were asked for."""
@@ -164,20 +180,26 @@ class LocalScene:
         spoils = self._drill.fault is spec.Fault.BAD_DELETE
         warns = self._drill.fault is spec.Fault.STOP_REPLICATION
         return Injury(
-            fault=kinds[self._drill.fault], silences=not spoils and not warns, spoils=spoils,
-            fails_over=not spoils and not warns, warning=self._warning() if warns else None,
+            fault=kinds[self._drill.fault],
+            silences=not spoils and not warns,
+            spoils=spoils,
+            fails_over=not spoils and not warns,
+            warning=self._warning() if warns else None,
             old=str(self.cluster.ports[self._primary]),
-        )  # fmt: skip
+        )
 
     def _warning(self) -> Alarm:
         """The alert RecoveryPointAtRisk, by the exporter that publishes what it is made from."""
         (port,) = free_ports()
-        command = [sys.executable, "-m", "midwatch.cli", "dr", "export", "-f", str(self._file)]
+        command = [*modules.command("midwatch"), "dr", "export", "-f", str(self._file)]
         command += ["--listen", f"127.0.0.1:{port}", "--cluster", f"{self._store.name}={self._folder}"]
         return Alarm(
-            command=tuple(command), url=f"http://127.0.0.1:{port}/metrics", metric=metrics.DR_REPLICATION_LAG.name,
-            labels={"store": self._store.name, "region": "b"}, above=self._recovery.warn_after(self._store),
-        )  # fmt: skip
+            command=tuple(command),
+            url=f"http://127.0.0.1:{port}/metrics",
+            metric=metrics.DR_REPLICATION_LAG.name,
+            labels={"store": self._store.name, "region": "b"},
+            above=self._recovery.warn_after(self._store),
+        )
 
     # Afterwards ------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ import aiohttp
 import data
 import serve
 
-from exporters import client, events
+from midwatch.client import event_log, events
 
 FAULT = (0.18, 0.50)
 """Share of the duration in which the feature pipeline speaks metric: what a change of units upstream does."""
@@ -94,9 +94,13 @@ def version_at(index: int, share: float) -> str:
 def _failed(version: str, seconds: float) -> events.Prediction:
     """What a client tells of a request that failed: a server that is gone cannot."""
     return events.Prediction(
-        id=str(uuid.uuid4()), model=serve.MODEL, version=version, ts=time.time(), outcome="error",
+        id=str(uuid.uuid4()),
+        model=serve.MODEL,
+        version=version,
+        ts=time.time(),
+        outcome="error",
         duration_seconds=seconds,
-    )  # fmt: skip
+    )
 
 
 def clean(row: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +116,7 @@ class Replay:
     def __init__(self, servers: dict[str, str], exporter: str, duration: float, rate: float) -> None:
         self._servers, self._duration, self._rate = servers, duration, rate
         self._labels: list[tuple[float, int, str, str]] = []
-        self._log = client.EventLog(exporter)
+        self._log = event_log.EventLog(exporter)
         self._open = asyncio.Semaphore(MAX_IN_FLIGHT)
         self.progress = Progress()
         table = data.load()

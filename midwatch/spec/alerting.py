@@ -219,6 +219,12 @@ def _expressions(slo: Slo) -> Iterator[tuple[Place, str]]:
 
 
 CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
-    check_owners, check_owned, check_maintenance, check_channels, check_names, check_objectives, check_serving,
+    check_owners,
+    check_owned,
+    check_maintenance,
+    check_channels,
+    check_names,
+    check_objectives,
+    check_serving,
     check_expressions,
-)  # fmt: skip
+)

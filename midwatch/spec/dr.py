@@ -150,12 +150,22 @@ class Store(Strict):
 
 
 _LOCAL = {
-    Fault.KILL_PRIMARY, Fault.LOSE_REGION, Fault.STOP_REPLICATION, Fault.SPLIT_BRAIN, Fault.FAILBACK, Fault.BAD_DELETE,
-    Fault.LOSE_STORE, Fault.CORRUPT_BACKUP,
-}  # fmt: skip
+    Fault.KILL_PRIMARY,
+    Fault.LOSE_REGION,
+    Fault.STOP_REPLICATION,
+    Fault.SPLIT_BRAIN,
+    Fault.FAILBACK,
+    Fault.BAD_DELETE,
+    Fault.LOSE_STORE,
+    Fault.CORRUPT_BACKUP,
+}
 NEEDS_STANDBY = {
-    Fault.KILL_PRIMARY, Fault.LOSE_REGION, Fault.STOP_REPLICATION, Fault.SPLIT_BRAIN, Fault.FAILBACK,
-}  # fmt: skip
+    Fault.KILL_PRIMARY,
+    Fault.LOSE_REGION,
+    Fault.STOP_REPLICATION,
+    Fault.SPLIT_BRAIN,
+    Fault.FAILBACK,
+}
 NEEDS_ARCHIVE = {Fault.LOSE_STORE, Fault.CORRUPT_BACKUP}
 """Faults after which only backup and archive are left."""
 

@@ -104,9 +104,15 @@ def calibrate(
         histories = []
         if len(found) > 1:
             histories = calibrate.compare(
-                client, settings, found, **of, start=until - seconds, end=until, interval=interval,
+                client,
+                settings,
+                found,
+                **of,
+                start=until - seconds,
+                end=until,
+                interval=interval,
                 progress=lambda pod: typer.echo(f"comparing {pod} with the others", err=True),
-            )  # fmt: skip
+            )
     except QueryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.INCONCLUSIVE) from error

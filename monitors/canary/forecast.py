@@ -34,9 +34,13 @@ def forecast_pass(arms: Arms, criterion: spec.Counted, alpha: float) -> Forecast
     total = (arms.baseline_requests + arms.canary_requests).sum(axis=-1)
     often = (arms.baseline_events + arms.canary_events).sum(axis=-1) / total
     needed = _until(
-        arms, math.log(criterion.unacceptable_ratio), np.log(criterion.unacceptable_ratio / ratio.STEPS), often, often,
+        arms,
+        math.log(criterion.unacceptable_ratio),
+        np.log(criterion.unacceptable_ratio / ratio.STEPS),
+        often,
+        often,
         math.log(2 / alpha),
-    )  # fmt: skip
+    )
     if criterion.negligible:
         needed = np.minimum(needed, _until_rare(arms, float(criterion.negligible), often, math.log(2 / alpha)))
     return _forecast(arms, float(needed.max()))

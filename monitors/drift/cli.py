@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from midwatch import progress
 from monitors.drift import engines
 
 app = typer.Typer(no_args_is_help=True, help="Drift of a model's inputs: a reference, and verdicts on windows.")
@@ -34,7 +35,7 @@ def fit(
             kinds = {name: kinds[name] for name in wanted}
         if not kinds:
             raise InvalidInputError.at(table, "no numeric or categorical column")
-        with engines.progress("fitting features", len(kinds)) as step:
+        with progress.bar("fitting features", len(kinds)) as step:
             fitted = reference.fit_source(
                 data.source(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1)
             )
@@ -78,7 +79,7 @@ def compare(
     with_rows = not set(chosen).isdisjoint(joint.METHODS)
     with (
         engines.opened(engine, current) as data,
-        engines.progress("reading values", data.rows * len(fitted.features)) as step,
+        progress.bar("reading values", data.rows * len(fitted.features)) as step,
     ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
     judgement = verdict.judge(

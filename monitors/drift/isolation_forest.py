@@ -60,9 +60,7 @@ def grown(reference: Rows, *, seed: int = 0) -> Forest:
 def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
     """KS distance of mean path lengths; shapes (n, d) and (m, d)."""
     if min(len(reference), len(window)) < 2:
-        return Result(
-            statistic=0.0, p_value=1.0, effect=0.0, reference_size=len(reference), window_size=len(window)
-        )  # fmt: skip
+        return Result(statistic=0.0, p_value=1.0, effect=0.0, reference_size=len(reference), window_size=len(window))
     return grown(reference, seed=seed).compare(window, inflation=inflation)
 
 

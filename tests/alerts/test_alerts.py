@@ -102,8 +102,18 @@ COUNTERS = {
     "kept": 'midwatch_exporter_events_total{kind="event",result="dropped",reason="not_durable"}',
     "damage": "midwatch_exporter_journal_corruptions_total",
 }
-HEALTHY = {"ok": "0+100x60", "fast": "0+99.9x60", "all": "0+100x60", "right": "0+90x60", "wrong": "0+10x60",
-           "up": "1x60", "judge": "1x60", "votes": "0x60", "detected": "0x60", "ended": "0+60x60"}  # fmt: skip
+HEALTHY = {
+    "ok": "0+100x60",
+    "fast": "0+99.9x60",
+    "all": "0+100x60",
+    "right": "0+90x60",
+    "wrong": "0+10x60",
+    "up": "1x60",
+    "judge": "1x60",
+    "votes": "0x60",
+    "detected": "0x60",
+    "ended": "0+60x60",
+}
 
 CASES = {
     "all is well": ({}, set()),
@@ -206,9 +216,16 @@ def test_with_a_sink_nobody_else_is_told(platform) -> None:
 def test_secrets_are_files_in_what_is_rendered(make_platform) -> None:
     channels = {
         "oncall": {"slack": {"api_url_file": "/run/s", "channel": "#x"}},
-        "chat": {"email": {"to": "a@b.c", "from": "m@b.c", "smarthost": "b.c:25", "auth_username": "m",
-                           "auth_password_file": "/run/p"}},
-    }  # fmt: skip
+        "chat": {
+            "email": {
+                "to": "a@b.c",
+                "from": "m@b.c",
+                "smarthost": "b.c:25",
+                "auth_username": "m",
+                "auth_password_file": "/run/p",
+            }
+        },
+    }
     text = render.render_files(make_platform(channels=channels))["alertmanager/alertmanager.yml"]
     assert "api_url_file: /run/s" in text
     assert "auth_password_file: /run/p" in text

@@ -181,7 +181,7 @@ def test_what_was_translated_makes_rules_that_promtool_runs(text: str, tmp_path:
         (CALENDAR, "Timeslices", "Occurrences", "not Occurrences"),
         (PYRRA, "  window: 2w", "  window: 2w\n  alerting: {absent: true}", "absent()"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_translated_is_refused_with_line_and_reason(
     text: str, old: str, new: str, reason: str, tmp_path: Path
 ) -> None:

@@ -64,14 +64,19 @@ BREAKS: dict[str, Any] = {
     ],
     "inhibit-mutual": [
         lambda c: c["inhibit_rules"].append(
-            {"source_matchers": c["inhibit_rules"][0]["target_matchers"],
-             "target_matchers": c["inhibit_rules"][0]["source_matchers"], "equal": ["slo"]}
+            {
+                "source_matchers": c["inhibit_rules"][0]["target_matchers"],
+                "target_matchers": c["inhibit_rules"][0]["source_matchers"],
+                "equal": ["slo"],
+            }
         )
     ],
     "inhibit-empty-source": [lambda c: c["inhibit_rules"][0].update(source_matchers=[])],
     "interval-always": [
-        lambda c: (c["time_intervals"].append({"name": "z", "time_intervals": [{"times": [WHOLE_DAY]}]}),
-                   c["route"]["routes"][1].update(mute_time_intervals=["z"]))
+        lambda c: (
+            c["time_intervals"].append({"name": "z", "time_intervals": [{"times": [WHOLE_DAY]}]}),
+            c["route"]["routes"][1].update(mute_time_intervals=["z"]),
+        )
     ],
     "interval-unused": [lambda c: c["route"]["routes"][2].pop("active_time_intervals")],
     "interval-active-and-muted": [lambda c: c["route"]["routes"][2].update(mute_time_intervals=["office"])],
@@ -98,7 +103,7 @@ BREAKS: dict[str, Any] = {
     "severity-unrouted": [lambda c: c["route"]["routes"].pop(2)],
     "watchdog-at-person": [lambda c: c["route"]["routes"].pop(0)],
     "alert-at-default": [lambda c: c["route"]["routes"].pop(1)],
-}  # fmt: skip
+}
 
 
 def found(document: dict, folder: Path) -> dict[str, finding.Finding]:
@@ -156,8 +161,14 @@ RULES = {
 
 
 def platform_with(document: dict, folder: Path, **changes: Any) -> Path:
-    rule = {"alert": "QueueLong", "expr": "queue_length > 100", "severity": "page", "owner": "ml", "summary": "s",
-            "runbook": "https://x"} | changes  # fmt: skip
+    rule = {
+        "alert": "QueueLong",
+        "expr": "queue_length > 100",
+        "severity": "page",
+        "owner": "ml",
+        "summary": "s",
+        "runbook": "https://x",
+    } | changes
     (folder / "r.yaml").write_text(yaml.safe_dump({"alerts": [{k: v for k, v in rule.items() if v is not None}]}))
     (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["*r.yaml"]}, sort_keys=False))
     return folder / "platform.yaml"

@@ -82,7 +82,7 @@ def test_a_low_objective_has_rates_that_total_failure_reaches() -> None:
         ({"sli": {"events": {"total": "sum(rate(a[{window}]))", "bad": "sum(increase(b[{window}]))"}}}, "mixes"),
         ({"sli": {"events": {"total": "sum(rate(a[{window}]))"}}}, "exactly one of good and bad"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_an_objective_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("{", r"\{").replace("%", "%")):
         slo(**changes)
@@ -235,9 +235,14 @@ def test_a_calendar_period_has_one_id_and_the_next_another(zone: str, calendar: 
             return (local.date().toordinal() - 1) // 7 - (date(1970, 1, 1).toordinal() - 1) // 7
         return local.year * 12 + local.month if calendar == "month" else local.year * 4 + (local.month - 1) // 3
 
-    times = [datetime(2026, 3, 29, 0, 0, tzinfo=UTC), datetime(2026, 11, 1, 3, 59, 59, tzinfo=UTC),
-             datetime(2026, 3, 31, 22, 0, 1, tzinfo=UTC), datetime(2027, 1, 1, 5, 0, tzinfo=UTC),
-             datetime(2026, 12, 31, 18, 30, 1, tzinfo=UTC), datetime(2030, 7, 1, 0, 0, tzinfo=UTC)]  # fmt: skip
+    times = [
+        datetime(2026, 3, 29, 0, 0, tzinfo=UTC),
+        datetime(2026, 11, 1, 3, 59, 59, tzinfo=UTC),
+        datetime(2026, 3, 31, 22, 0, 1, tzinfo=UTC),
+        datetime(2027, 1, 1, 5, 0, tzinfo=UTC),
+        datetime(2026, 12, 31, 18, 30, 1, tzinfo=UTC),
+        datetime(2030, 7, 1, 0, 0, tzinfo=UTC),
+    ]
     shift = expected(times[0])
     tests = []
     for at in times:
@@ -260,15 +265,22 @@ def test_a_calendar_period_begins_anew(target, promtool) -> None:
 
 
 def test_the_objectives_of_the_guide_are_real_and_their_rules_load(make_document, load_text, promtool) -> None:
-    text = Path("README.md").read_text()
+    text = Path("docs/alerts.md").read_text()
     (block,) = (found for found in re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S) if found.startswith("slos:"))
     document = make_document()
     document["models"][0] |= {**yaml.safe_load(block), "drift": {"reference": "r.npz", "features": {"x": "numeric"}}}
     platform = load_text(yaml.safe_dump(document))
     groups = [objectives.group(one) for one in objectives.targets(platform)]
     assert {one.slo.kind for one in objectives.targets(platform)} == {
-        "availability", "latency", "outcome", "drift_free", "fairness", "freshness", "gauge", "events",
-    }  # fmt: skip
+        "availability",
+        "latency",
+        "outcome",
+        "drift_free",
+        "fairness",
+        "freshness",
+        "gauge",
+        "events",
+    }
     assert not promtool(groups, {"x": "0x10"}, [], "1m")
 
 
@@ -291,7 +303,7 @@ def test_an_expression_that_is_none_is_named_with_its_line_and_nothing_is_writte
     (tmp_path / "r.yaml").write_text(
         "owner: ml\nalerts:\n- {alert: A, severity: page, summary: s, expr: 'vector(up) > 1'}\n"
     )
-    command = [sys.executable, "-m", "midwatch.cli", "render", "-f", str(file), "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-P", "-m", "midwatch", "render", "-f", str(file), "-o", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
     assert "Traceback" not in done.stderr

@@ -16,8 +16,12 @@ from alerts.proofs import prove, search, series
 from midwatch.spec import load
 from tests.conftest import midwatch_here, need_program
 
-DRIFT = {"reference": "r.npz", "window": "1h", "features": {"x": "numeric"},
-         "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}}}  # fmt: skip
+DRIFT = {
+    "reference": "r.npz",
+    "window": "1h",
+    "features": {"x": "numeric"},
+    "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}},
+}
 EVENTS = {
     "bad": 'sum(rate(http_requests_total{code=~"5.."}[{window}]))',
     "total": "sum(rate(http_requests_total[{window}]))",
@@ -25,24 +29,41 @@ EVENTS = {
 SLOS = [
     {"name": "availability", "sli": "availability", "objective": "99.9%", "alert": {}},
     {"name": "by-version", "sli": "availability", "objective": "99.9%", "by": ["version"], "window": "7d"},
-    {"name": "latency", "sli": {"latency": {"threshold": "250ms"}}, "objective": "99%", "alert": {"severity": "ticket"},
-     "window": {"calendar": "month", "time_zone": "Europe/Oslo"}},
+    {
+        "name": "latency",
+        "sli": {"latency": {"threshold": "250ms"}},
+        "objective": "99%",
+        "alert": {"severity": "ticket"},
+        "window": {"calendar": "month", "time_zone": "Europe/Oslo"},
+    },
     {"name": "accuracy", "sli": {"outcome": "correct"}, "objective": "75%", "window": "90d", "alert": {"over": "1h"}},
     {"name": "drift", "sli": "drift_free", "objective": "95%"},
-    {"name": "fair", "objective": "99%",
-     "sli": {"fairness": {"attribute": "country", "metric": "equal_opportunity_difference", "limit": "10%"}}},
+    {
+        "name": "fair",
+        "objective": "99%",
+        "sli": {"fairness": {"attribute": "country", "metric": "equal_opportunity_difference", "limit": "10%"}},
+    },
     {"name": "fresh", "sli": {"freshness": {"timestamp": "feature_time", "limit": "2h"}}, "objective": "99%"},
     {"name": "depth", "sli": {"gauge": {"value": "max(queue_depth)", "at_most": 100}}, "objective": "99%"},
     {"name": "old", "sli": "availability", "objective": "99.9%", "compatibility": "sloth"},
     {"name": "day", "sli": "availability", "objective": "99.9%", "window": "1d"},
-]  # fmt: skip
+]
 SERVERS = [
-    {"name": "k", "serving": "kserve"}, {"name": "t", "serving": "triton"}, {"name": "v", "serving": "vllm"},
+    {"name": "k", "serving": "kserve"},
+    {"name": "t", "serving": "triton"},
+    {"name": "v", "serving": "vllm"},
     {"name": "s", "serving": "seldon"},
-    {"name": "c", "serving": "custom", "serving_metrics": {
-        "requests": 'reqs_total{app="c"}', "failures": 'reqs_total{app="c",code!="ok"}', "duration": 'took_ms{app="c"}',
-        "duration_unit": "ms"}},
-]  # fmt: skip
+    {
+        "name": "c",
+        "serving": "custom",
+        "serving_metrics": {
+            "requests": 'reqs_total{app="c"}',
+            "failures": 'reqs_total{app="c",code!="ok"}',
+            "duration": 'took_ms{app="c"}',
+            "duration_unit": "ms",
+        },
+    },
+]
 LATENCY = {"name": "latency", "sli": {"latency": {"threshold": "1s"}}, "objective": "99%"}
 ONLY_PAGE = {"burn_rate": {"ticket_quick": False, "ticket_slow": False, "page_slow": False}}
 

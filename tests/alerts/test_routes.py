@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import amconfig, cluster, render, routes, routing, yamlfile
+from alerts import amconfig, cluster, render, routes, routing
+from midwatch import yamlfile
 from midwatch.errors import InvalidInputError
 from midwatch.spec.channels import Channel
 from tests.conftest import need_program
@@ -18,8 +19,10 @@ CHANNELS = {
     "discord": ({"webhook_url_file": "/s"}, (0, 28)),
     "email": ({"to": "a@b.c", "from": "d@b.c", "smarthost": "b.c:25", "auth_password_file": "/s"}, (0, 25)),
     "incidentio": ({"url": "https://a/", "alert_source_token_file": "/s"}, (0, 29)),
-    "jira": ({"api_url": "https://a/", "project": "P", "issue_type": "Bug", "username": "u", "password_file": "/s"},
-             (0, 28)),
+    "jira": (
+        {"api_url": "https://a/", "project": "P", "issue_type": "Bug", "username": "u", "password_file": "/s"},
+        (0, 28),
+    ),
     "mattermost": ({"webhook_url_file": "/s"}, (0, 30)),
     "msteams": ({"webhook_url_file": "/s"}, (0, 28)),
     "msteamsv2": ({"webhook_url_file": "/s"}, (0, 28)),
@@ -34,7 +37,7 @@ CHANNELS = {
     "webex": ({"room_id": "r", "token_file": "/s"}, (0, 25)),
     "webhook": ({"url_file": "/s"}, (0, 26)),
     "wechat": ({"api_secret_file": "/s", "corp_id": "c", "agent_id": "1"}, (0, 31)),
-}  # fmt: skip
+}
 
 
 def document(kind: str, version: str, make_platform) -> dict:
@@ -86,16 +89,23 @@ PLATFORM = {
         "ml": {"extends": "base", "ticket": ["oncall", "chat"]},
     },
     "time_intervals": {
-        "office": {"time_zone": "Europe/Oslo", "weekdays": ["monday:friday"],
-                   "times": [{"from": "08:00", "to": "16:00"}]},
+        "office": {
+            "time_zone": "Europe/Oslo",
+            "weekdays": ["monday:friday"],
+            "times": [{"from": "08:00", "to": "16:00"}],
+        },
         "nights": {"times": [{"from": "22:00", "to": "06:00"}], "weekdays": ["friday:saturday"]},
     },
     "maintenance": [
-        {"name": "move", "from": "2026-12-31T22:00:00+01:00", "to": "2027-01-02T03:30:00+01:00",
-         "labels": {"model": "fraud"}},
+        {
+            "name": "move",
+            "from": "2026-12-31T22:00:00+01:00",
+            "to": "2027-01-02T03:30:00+01:00",
+            "labels": {"model": "fraud"},
+        },
         {"name": "weekly", "interval": "nights", "labels": {"model": "other"}},
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -6,10 +6,30 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import yamlfile
+from midwatch import yamlfile
 
-ODD = ["yes", "No", "null", "~", "1", "1e3", "0x1", "12:30", "00:00", "- a", "a: b", "a #b", "a\nb\n", "a\n\n", " a",
-       "'", '"', "@", "a\n b", "."]  # fmt: skip
+ODD = [
+    "yes",
+    "No",
+    "null",
+    "~",
+    "1",
+    "1e3",
+    "0x1",
+    "12:30",
+    "00:00",
+    "- a",
+    "a: b",
+    "a #b",
+    "a\nb\n",
+    "a\n\n",
+    " a",
+    "'",
+    '"',
+    "@",
+    "a\n b",
+    ".",
+]
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff")
 texts = st.text(letters, max_size=30) | st.sampled_from(ODD)
 values = st.recursive(

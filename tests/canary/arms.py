@@ -22,9 +22,15 @@ STEP = 15.0
 
 
 def simulated(
-    *, base: float = 0.01, ratio: float = 1.0, rps: float = 50.0, share: float = 0.1, intervals: int = 240,
-    runs: int | None = None, seed: int = 1,
-) -> Arms:  # fmt: skip
+    *,
+    base: float = 0.01,
+    ratio: float = 1.0,
+    rps: float = 50.0,
+    share: float = 0.1,
+    intervals: int = 240,
+    runs: int | None = None,
+    seed: int = 1,
+) -> Arms:
     """Poisson requests and independent events of both arms; shape (intervals) or (runs, intervals)."""
     generator = np.random.default_rng(seed)
     shape = (intervals,) if runs is None else (runs, intervals)
@@ -147,11 +153,15 @@ def prometheus_with(past: Past, folder: Path) -> Iterator[str]:
     port = free_port()
     process = subprocess.Popen(
         [
-            need_program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-            "--storage.tsdb.retention.time=100y", f"--web.listen-address=127.0.0.1:{port}",
+            need_program("prometheus"),
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            "--storage.tsdb.retention.time=100y",
+            f"--web.listen-address=127.0.0.1:{port}",
         ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         wait_for(f"http://127.0.0.1:{port}/-/ready")
         yield f"http://127.0.0.1:{port}"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from midwatch import cli
-from midwatch.commands.render import Target, rendered_files
+from midwatch.app import cli
+from midwatch.app.render import Target, rendered_files
 from midwatch.spec import model as spec
 from monitors.canary import argo, argo_check
 
@@ -162,10 +162,19 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
         ({"criteria": [{"metric": "errors"}], "score": {"pass": 50, "marginal": 80}}, "marginal 80 is above pass 50"),
     ],
     ids=[
-        "metric", "no metric", "none", "twice", "order", "negligible", "counters", "gauge", "source", "interval",
+        "metric",
+        "no metric",
+        "none",
+        "twice",
+        "order",
+        "negligible",
+        "counters",
+        "gauge",
+        "source",
+        "interval",
         "score",
     ],
-)  # fmt: skip
+)
 def test_a_canary_section_that_is_wrong_is_named_with_its_line(
     make_document: Any, tmp_path: Path, capsys: Any, canary: dict[str, Any], told: str
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from midwatch import cli
+from midwatch.app import cli
 from monitors.canary import calibrate
 from tests.canary.arms import START, STEP, Past, prometheus_with, settings
 

@@ -19,11 +19,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporters import audit
-from exporters.gate import parse
-from exporters.http import Request
-from midwatch import cli
+from midwatch.app import cli
+from midwatch.http_server import Request
 from monitors.canary.counts import moment
+from monitors.gate import audit
+from monitors.gate.service import parse
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import END, START, calm
 from tests.conftest import free_port, platform_document, wait_for
@@ -60,7 +60,7 @@ def gate(folder: Path, document: dict[str, Any], *options: str) -> Iterator[Runn
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     port = free_port()
-    command = [sys.executable, "-m", "midwatch.cli", "canary", "gate", "-f", str(file)]
+    command = [sys.executable, "-P", "-m", "midwatch", "canary", "gate", "-f", str(file)]
     command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl"), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
@@ -143,10 +143,19 @@ def test_questions_it_does_not_understand_are_refused(running: Running) -> None:
     before, refused = audit.verify(running.audit), ("canary_gate_requests_total", (("verdict", "refused"),))
     many = running.metrics().get(refused, 0)
     for body in (
-        b"", b"{", b"[]", {}, {**ASKED, "canary": "v1"}, {**ASKED, "canary": 2}, {**ASKED, "model": "fruad"},
-        {**ASKED, "start": "noon"}, {**ASKED, "start": ASKED["end"]}, {**ASKED, "x": "y"}, {**ASKED, "canary": ""},
+        b"",
+        b"{",
+        b"[]",
+        {},
+        {**ASKED, "canary": "v1"},
+        {**ASKED, "canary": 2},
+        {**ASKED, "model": "fruad"},
+        {**ASKED, "start": "noon"},
+        {**ASKED, "start": ASKED["end"]},
+        {**ASKED, "x": "y"},
+        {**ASKED, "canary": ""},
         {**ASKED, "canary": "v" * 999},
-    ):  # fmt: skip
+    ):
         status, answer = running.ask("POST", "/verdict", body)
         assert (status, bool(answer["error"])) == (400, True), body
     assert running.ask("GET", "/verdict?model=a&model=b")[0] == 400

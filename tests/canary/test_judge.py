@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from midwatch import cli
+from midwatch.app import cli
 from monitors.canary import counts as counting
 from monitors.canary import judge
 from monitors.canary.counts import Counts, Doubt

@@ -100,11 +100,15 @@ def native(tmp_path: Path) -> Iterator[str]:
     )
     process = subprocess.Popen(
         [
-            need_program("prometheus"), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/d",
-            f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=native-histograms",
+            need_program("prometheus"),
+            f"--config.file={tmp_path}/prometheus.yml",
+            f"--storage.tsdb.path={tmp_path}/d",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=native-histograms",
         ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         wait_for(f"http://127.0.0.1:{port}/-/ready")
         yield f"http://127.0.0.1:{port}"

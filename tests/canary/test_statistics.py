@@ -273,11 +273,24 @@ def sample(mean: float, seed: int) -> list[float]:
         ([1.0, 2, 3, 4, 5] * 4, [1.0, 2, 3, 4, 5] * 4 + [1e6], {"outliers": "remove"}, "Pass"),
     ],
     ids=[
-        "equal", "high", "low", "low where only increases count", "high where only decreases count", "below the effect",
-        "above the effect", "probability of superiority", "the same samples", "constants", "no effect from a mean of 0",
-        "empty", "only NaN", "empty counts as 0", "must have data", "an outlier",
+        "equal",
+        "high",
+        "low",
+        "low where only increases count",
+        "high where only decreases count",
+        "below the effect",
+        "above the effect",
+        "probability of superiority",
+        "the same samples",
+        "constants",
+        "no effect from a mean of 0",
+        "empty",
+        "only NaN",
+        "empty counts as 0",
+        "must have data",
+        "an outlier",
     ],
-)  # fmt: skip
+)
 def test_a_gauge_is_labelled_as_kayenta_does(baseline: list, canary: list, rule: dict, label: str) -> None:
     found = mannwhitney.classify(baseline, canary, mannwhitney.Rule(**rule))
     assert found.label.value == label

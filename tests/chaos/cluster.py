@@ -79,19 +79,33 @@ def running(folder: Path, accounts: Mapping[str, tuple[str, str]] = EXPERIMENTER
     (folder / "tokens.csv").write_text("\n".join(tokens) + "\n")
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd_command = [
-        str(found / "etcd"), f"--data-dir={folder}/etcd", f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
-        f"--advertise-client-urls=http://127.0.0.1:{etcd_port}", f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
-        "--unsafe-no-fsync", "--log-level=error",
-    ]  # fmt: skip
+        str(found / "etcd"),
+        f"--data-dir={folder}/etcd",
+        f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
+        f"--advertise-client-urls=http://127.0.0.1:{etcd_port}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+        "--unsafe-no-fsync",
+        "--log-level=error",
+    ]
     api_command = [
-        str(found / "kube-apiserver"), f"--etcd-servers=http://127.0.0.1:{etcd_port}", "--bind-address=127.0.0.1",
-        f"--secure-port={port}", f"--tls-cert-file={folder}/tls.crt", f"--tls-private-key-file={folder}/tls.key",
-        f"--token-auth-file={folder}/tokens.csv", "--authorization-mode=RBAC", "--allow-privileged=true",
-        "--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://kubernetes.default.svc",
+        str(found / "kube-apiserver"),
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--tls-cert-file={folder}/tls.crt",
+        f"--tls-private-key-file={folder}/tls.key",
+        f"--token-auth-file={folder}/tokens.csv",
+        "--authorization-mode=RBAC",
+        "--allow-privileged=true",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={folder}/accounts.key",
-        f"--service-account-signing-key-file={folder}/accounts.key", f"--cert-dir={folder}/certificates",
-        "--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--watch-cache=false",
-    ]  # fmt: skip
+        f"--service-account-signing-key-file={folder}/accounts.key",
+        f"--cert-dir={folder}/certificates",
+        "--disable-admission-plugins=ServiceAccount",
+        "--endpoint-reconciler-type=none",
+        "--watch-cache=false",
+    ]
     with (folder / "api.log").open("wb") as log:
         started = [subprocess.Popen(command, stdout=log, stderr=log) for command in (etcd_command, api_command)]
     try:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos import evidence, processes, watchdog
+from chaos import watchdog
+from midwatch import evidence, processes
 from midwatch.prometheus import Client, QueryError
 from tests.conftest import need_program, platform_document
 
@@ -54,7 +55,7 @@ class SmallPlane:
         return self.state / "chaos" / "evidence.jsonl"
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "midwatch.cli", "chaos", *arguments, "--state", str(self.state), "--json"]
+        command = [sys.executable, "-P", "-m", "midwatch", "chaos", *arguments, "--state", str(self.state), "--json"]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
@@ -197,7 +198,7 @@ def plane_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sma
         need_program(program)
     plane = SmallPlane(tmp_path_factory.mktemp("plane"))
     plane.file.write_text(yaml.safe_dump(small_document()))
-    command = [sys.executable, "-m", "midwatch.cli", "up", "-f", str(plane.file), "--state", str(plane.state)]
+    command = [sys.executable, "-P", "-m", "midwatch", "up", "-f", str(plane.file), "--state", str(plane.state)]
     with (plane.folder / "up.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     RUNNING.append(process)

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos import evidence, faults, guards, lease, manifests, run, runs
+from chaos import faults, guards, lease, manifests, run, runs
 from chaos.cluster.faults import find
 from chaos.cluster.workloads import NOWHERE, Cluster
 from chaos.targets import TargetError, UnsupportedError
-from midwatch import kubernetes
+from midwatch import evidence, kubernetes
 from midwatch.spec import model as spec
 from midwatch.spec.chaos import Kind
 from tests.chaos import cluster
@@ -296,7 +296,7 @@ def run_there(plane: SmallPlane, config: Path, folder: Path, *arguments: str) ->
         document[name]["url"] = plane.part(name)["url"]
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-m", "midwatch.cli", "chaos", *arguments, "--where", "kubernetes", "-f", str(file)]
+    command = [sys.executable, "-P", "-m", "midwatch", "chaos", *arguments, "--where", "kubernetes", "-f", str(file)]
     return subprocess.Popen(
         [*command, "--state", str(folder / "state"), "--json"],
         env={**os.environ, "KUBECONFIG": str(config)},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos import evidence
+from midwatch import evidence
 
 WRITER = """
 import sys; from pathlib import Path; from chaos import evidence

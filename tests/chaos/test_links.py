@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from chaos import faults, processes
-from chaos.evidence import Log
+from chaos import faults
 from chaos.local.faults import LinkBad
 from chaos.local.links import changed_body, whole_request
+from midwatch import processes
+from midwatch.evidence import Log
 from tests.conftest import free_port
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos import evidence, faults, processes, runs
+from chaos import faults, runs
 from chaos.local import plane as planes
 from chaos.local.faults import Hogs, PartKilled
 from chaos.targets import TargetError
+from midwatch import evidence, processes
 from midwatch.spec.chaos import Chaos, Guard, Kind, Protected
 from tests.chaos.conftest import SmallPlane
 
@@ -116,10 +117,15 @@ def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
     names = ("alertmanager", "exporter", "exporter-b", "prometheus")
     regions = {"folder": str(route.parent), "exporters": {"a": "exporter", "b": "exporter-b", "clients": "http://x:1"}}
     inventory = {
-        "up": os.getpid(), "platform": str(file), "held": str(tmp_path), "links": "", "results": "",
-        "sink": {"url": "", "file": ""}, "regions": regions,
+        "up": os.getpid(),
+        "platform": str(file),
+        "held": str(tmp_path),
+        "links": "",
+        "results": "",
+        "sink": {"url": "", "file": ""},
+        "regions": regions,
         "parts": [{"name": name, "pid": os.getpid(), "url": f"http://{name}"} for name in names],
-    }  # fmt: skip
+    }
     (tmp_path / "plane.json").write_text(json.dumps(inventory))
     return tmp_path, route
 

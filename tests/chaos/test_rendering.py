@@ -12,7 +12,7 @@ import yaml
 from chaoslib.experiment import ensure_experiment_is_valid
 
 from chaos import actions, catalogue, experiments, manifests
-from midwatch.commands.render import Target, rendered_files
+from midwatch.app.render import Target, rendered_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec import cron, load
 from midwatch.spec.chaos import Kind

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from chaos import evidence, lease, processes, runs
+from chaos import lease, runs
+from midwatch import evidence, processes
 from midwatch.prometheus import Client
 from tests import otlp_receiver
 from tests.chaos.conftest import SmallPlane, running_with

@@ -43,13 +43,28 @@ def result(**changes: Any) -> dict[str, Any]:
         for index, phase in enumerate(("before", "method", "after"))
     ]
     document: dict[str, Any] = {
-        "experiment": "kill-replica", "kind": "kill_replica", "verdict": "deviated",
-        "reasons": ["after it, <script>alert(1)</script>"], "run": "r1", "started_at": "2026-11-25T03:00:00.000Z",
-        "seconds": 12.5, "hit": ["a"], "candidates": ["a", "b"], "blast_radius": "one", "expected_alert": "A",
-        "refused": False, "stopped": "", "seconds_to_clean": 0.02, "problems": [],
-        "guards": [{"guard": "g", "allowed": True, "reason": "fine"}], "activities": activities,
-        "evidence": "/e", "evidence_head": {"seq": 9, "hash": "ff"}, "folder": "/f", "exit": 1,
-    }  # fmt: skip
+        "experiment": "kill-replica",
+        "kind": "kill_replica",
+        "verdict": "deviated",
+        "reasons": ["after it, <script>alert(1)</script>"],
+        "run": "r1",
+        "started_at": "2026-11-25T03:00:00.000Z",
+        "seconds": 12.5,
+        "hit": ["a"],
+        "candidates": ["a", "b"],
+        "blast_radius": "one",
+        "expected_alert": "A",
+        "refused": False,
+        "stopped": "",
+        "seconds_to_clean": 0.02,
+        "problems": [],
+        "guards": [{"guard": "g", "allowed": True, "reason": "fine"}],
+        "activities": activities,
+        "evidence": "/e",
+        "evidence_head": {"seq": 9, "hash": "ff"},
+        "folder": "/f",
+        "exit": 1,
+    }
     return document | changes
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from chaoslib.hypothesis import within_tolerance
 
-from chaos import evidence, processes, verdict
+from chaos import verdict
 from chaos.verdict import Verdict
-from midwatch import cli
+from midwatch import evidence, processes
+from midwatch.app import cli
 
 MODULE = "tests.chaos.toy"
 

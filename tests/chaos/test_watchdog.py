@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import pytest
 
-from chaos import evidence, processes, watchdog
+from chaos import watchdog
+from midwatch import evidence, processes
 from tests.chaos.conftest import running_with
 
 RUNNER = """

@@ -45,11 +45,19 @@ CASES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no unit": (lambda it: first(it)["fieldConfig"]["defaults"].pop("unit"), "Field required"),
     "no note": (lambda it: first(it).update(description=""), "at least 1 character"),
     "a legend that Grafana would hide": (
-        lambda it: first(it)["options"]["legend"].update(showLegend=False), "Input should be True"),
+        lambda it: first(it)["options"]["legend"].update(showLegend=False),
+        "Input should be True",
+    ),
     "thresholds out of order": (
         lambda it: first(it)["fieldConfig"]["defaults"]["thresholds"].update(
-            steps=[{"color": "#000000", "value": None}, {"color": "#000000", "value": 2.0},
-                   {"color": "#000000", "value": 1.0}]), "the others ascend"),
+            steps=[
+                {"color": "#000000", "value": None},
+                {"color": "#000000", "value": 2.0},
+                {"color": "#000000", "value": 1.0},
+            ]
+        ),
+        "the others ascend",
+    ),
     "a uid that is too long": (lambda it: it.update(uid="m" * 41), "at most 40 characters"),
     "another's uid": (lambda it: it.update(uid="midwatch-test-fleet"), "another dashboard is midwatch-test-fleet too"),
     "another's id": (lambda it: it["panels"][2].update(id=it["panels"][1]["id"]), "another panel has its id"),
@@ -58,15 +66,23 @@ CASES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no PromQL": (lambda it: target(it).update(expr="sum("), "does not parse"),
     "a metric nobody knows": (lambda it: target(it).update(expr="ml_request_total"), "ml_request_total is in no cat"),
     "a histogram without its suffix": (
-        lambda it: target(it).update(expr="ml_request_duration_seconds"), "is in no catalogue"),
+        lambda it: target(it).update(expr="ml_request_duration_seconds"),
+        "is in no catalogue",
+    ),
     "a label it does not have": (
-        lambda it: target(it).update(expr='ml_requests_total{modle="x"}'), "has no label modle"),
+        lambda it: target(it).update(expr='ml_requests_total{modle="x"}'),
+        "has no label modle",
+    ),
     "a variable it does not have": (
-        lambda it: target(it).update(expr='ml_requests_total{model="$modell"}'), "no such variable: ml_requests_total"),
+        lambda it: target(it).update(expr='ml_requests_total{model="$modell"}'),
+        "no such variable: ml_requests_total",
+    ),
     "a link to a variable it does not have": (
-        lambda it: it["links"][0].update(url="/x?a=${nothing}"), "no such variable: /x"),
+        lambda it: it["links"][0].update(url="/x?a=${nothing}"),
+        "no such variable: /x",
+    ),
     "a megabyte": (lambda it: it.update(description="x" * 200_000), "at most 200000"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -28,14 +28,18 @@ PAGES = [page.value for page in grafana.Page]
 def whole_document(**changes: Any) -> dict[str, Any]:
     """A platform that has everything a dashboard can show."""
     fraud = {
-        "name": "fraud", "owner": "ml", "task": "classification", "positive": "yes", "groups": ["country"],
+        "name": "fraud",
+        "owner": "ml",
+        "task": "classification",
+        "positive": "yes",
+        "groups": ["country"],
         "slos": [
             {"name": "availability", "sli": "availability", "objective": "99.9%"},
             {"name": "latency", "sli": {"latency": {"threshold": "250ms"}}, "objective": "99%"},
             {"name": "accuracy", "sli": {"outcome": "correct"}, "objective": "80%", "window": "7d"},
         ],
         "drift": DRIFT,
-    }  # fmt: skip
+    }
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
     return platform_document(models=[fraud, price], **changes)
 
@@ -281,10 +285,15 @@ def test_a_verdict_needs_a_name() -> None:
 
 def test_two_hundred_models_make_the_same_few_dashboards_below_200_kb() -> None:
     models = [
-        {"name": f"model-{number}", "owner": "ml", "task": "classification", "drift": DRIFT,
-         "slos": [{"name": f"answers-{number % 10}", "sli": "availability", "objective": "99.9%"}]}
+        {
+            "name": f"model-{number}",
+            "owner": "ml",
+            "task": "classification",
+            "drift": DRIFT,
+            "slos": [{"name": f"answers-{number % 10}", "sli": "availability", "objective": "99.9%"}],
+        }
         for number in range(200)
-    ]  # fmt: skip
+    ]
     files = render.render_files(platform(models=models))
     sizes = {path: len(text.encode()) for path, text in files.items() if path.endswith(".json")}
     assert len(sizes) == len(PAGES)

@@ -51,8 +51,10 @@ def published(metric: Metric) -> list[str]:
         return [_series(metric.name, one) for one in sets]
     bounds = [*(metric.buckets or (1.0,)), float("inf")]
     buckets = [_series(f"{metric.name}_bucket", {**one, "le": f"{bound:g}"}) for one in sets for bound in bounds]
-    return [*(name.replace('le="inf"', 'le="+Inf"') for name in buckets),
-            *(_series(f"{metric.name}_{suffix}", one) for one in sets for suffix in ("count", "sum"))]  # fmt: skip
+    return [
+        *(name.replace('le="inf"', 'le="+Inf"') for name in buckets),
+        *(_series(f"{metric.name}_{suffix}", one) for one in sets for suffix in ("count", "sum")),
+    ]
 
 
 def _series(name: str, labels: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from dashboards import provisioning, render
 from midwatch import grafana
-from midwatch.commands.render import Target, rendered_files
+from midwatch.app.render import Target, rendered_files
 from midwatch.grafana import Source
 from midwatch.spec import load
 from tests.dashboards.test_documents import whole

@@ -169,10 +169,14 @@ def test_a_dashboard_that_comes_from_a_file_is_left_to_the_file(fake) -> None:
 
 @pytest.mark.parametrize(
     ("status", "error", "text"),
-    [(401, RefusedError, "--token-file"), (403, RefusedError, "role Editor"), (503, UnreachableError, "try again"),
-     (500, RefusedError, "as the test wants it")],
+    [
+        (401, RefusedError, "--token-file"),
+        (403, RefusedError, "role Editor"),
+        (503, UnreachableError, "try again"),
+        (500, RefusedError, "as the test wants it"),
+    ],
     ids=["no token", "no right", "starting", "broken"],
-)  # fmt: skip
+)
 def test_what_grafana_says_is_said_with_a_remedy(fake, status: int, error: type[MidwatchError], text: str) -> None:
     fake.status = status
     with pytest.raises(error, match=text):
@@ -198,7 +202,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(file: Path, fake: FakeGrafana, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "midwatch.cli", "dashboards", "push", "-f", str(file), "--grafana", fake.url]
+    command = [sys.executable, "-P", "-m", "midwatch", "dashboards", "push", "-f", str(file), "--grafana", fake.url]
     command += ["--token-file", str(file.parent / "token"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert TOKEN not in done.stdout + done.stderr

@@ -19,7 +19,7 @@ import yaml
 from midwatch import grafana
 from tests.conftest import need_program
 
-UP = [sys.executable, "-m", "midwatch.cli", "up", "-f"]
+UP = [sys.executable, "-P", "-m", "midwatch", "up", "-f"]
 
 
 @contextmanager
@@ -28,9 +28,12 @@ def running(file: Path, state: Path, **environment: str) -> Iterator[dict[str, d
     need_program("prometheus")
     need_program("prometheus-alertmanager")
     process = subprocess.Popen(
-        [*UP, str(file), "--state", str(state)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        [*UP, str(file), "--state", str(state)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | environment,
-    )  # fmt: skip
+    )
     try:
         inventory = state / "plane.json"
         deadline = time.monotonic() + 120

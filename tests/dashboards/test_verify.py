@@ -46,8 +46,9 @@ def of(found: list[verify.Finding], title: str) -> list[verify.Finding]:
 def test_a_panel_of_one_model_is_asked_for_each_model(past) -> None:
     found = of(findings(past, "model"), "How much traffic does it get?")
     assert [(one.values["model"], one.status, one.series) for one in found] == [
-        ("fraud", Status.OK, 2), ("price", Status.OK, 1),
-    ]  # fmt: skip
+        ("fraud", Status.OK, 2),
+        ("price", Status.OK, 1),
+    ]
 
 
 def test_a_section_that_repeats_is_asked_for_each_value(past) -> None:
@@ -113,8 +114,10 @@ def test_a_variable_the_dashboard_does_not_have_is_an_error(past) -> None:
 
 def test_grafanas_windows_are_filled_in_by_grafanas_rule() -> None:
     assert verify.Time(end=0, since=600, scrape=15).built_in() == {
-        "__interval": "10s", "__rate_interval": "1m", "__range": "10m",
-    }  # fmt: skip
+        "__interval": "10s",
+        "__rate_interval": "1m",
+        "__range": "10m",
+    }
     assert verify.Time(end=0, since=86400, scrape=15).built_in()["__rate_interval"] == "1455s"
 
 

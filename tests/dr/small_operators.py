@@ -66,9 +66,11 @@ def looping(work: Callable[[], None]) -> Iterator[None]:
 def backup(name: str, phase: str | None, *, age: float, schedule: str = "daily") -> None:
     """A backup that began so many seconds ago."""
     body: dict[str, Any] = {
-        "apiVersion": "velero.io/v1", "kind": "Backup",
-        "metadata": {"name": name, "labels": {"velero.io/schedule-name": schedule}}, "spec": {},
-    }  # fmt: skip
+        "apiVersion": "velero.io/v1",
+        "kind": "Backup",
+        "metadata": {"name": name, "labels": {"velero.io/schedule-name": schedule}},
+        "spec": {},
+    }
     if phase:
         body["status"] = {"phase": phase, "startTimestamp": moment(age), "progress": {"itemsBackedUp": 12}}
     kubernetes.request("POST", f"{VELERO}/backups", query={"fieldValidation": "Strict"}, body=body)
@@ -102,22 +104,33 @@ def clusters_of(namespace: str) -> str:
 def cluster(name: str = "features", *, namespace: str = "ml") -> None:
     """A cluster with a primary and a standby that is ready, or anew what it was."""
     body = {
-        "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": name}, "spec": {"instances": 2},
-    }  # fmt: skip
+        "apiVersion": "postgresql.cnpg.io/v1",
+        "kind": "Cluster",
+        "metadata": {"name": name},
+        "spec": {"instances": 2},
+    }
     path = f"{clusters_of(namespace)}/clusters"
     with suppress(kubernetes.RefusedError):
         kubernetes.request("DELETE", f"{path}/{name}")
     kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=body)
     ready = {
-        "type": "Ready", "status": "True", "reason": "ClusterIsReady", "message": "Cluster is Ready",
+        "type": "Ready",
+        "status": "True",
+        "reason": "ClusterIsReady",
+        "message": "Cluster is Ready",
         "lastTransitionTime": moment(600),
-    }  # fmt: skip
+    }
     other = ready | {"type": "ContinuousArchiving", "reason": "ContinuousArchivingSuccess", "message": "It works"}
     set_status(
-        name, namespace=namespace, instances=2, currentPrimary=f"{name}-1", targetPrimary=f"{name}-1",
-        phase="Cluster in healthy state", instancesStatus={"healthy": [f"{name}-1", f"{name}-2"]},
+        name,
+        namespace=namespace,
+        instances=2,
+        currentPrimary=f"{name}-1",
+        targetPrimary=f"{name}-1",
+        phase="Cluster in healthy state",
+        instancesStatus={"healthy": [f"{name}-1", f"{name}-2"]},
         conditions=[ready, other],
-    )  # fmt: skip
+    )
 
 
 def status_of(name: str = "features", *, namespace: str = "ml") -> dict[str, Any]:
@@ -149,9 +162,11 @@ class CloudNativePg:
 def database_backup(name: str, phase: str | None, *, age: float, of: str = "features") -> None:
     """A backup of a cluster that ended so many seconds ago."""
     body = {
-        "apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "metadata": {"name": name},
+        "apiVersion": "postgresql.cnpg.io/v1",
+        "kind": "Backup",
+        "metadata": {"name": name},
         "spec": {"cluster": {"name": of}},
-    }  # fmt: skip
+    }
     path = f"{CLUSTERS}/backups"
     kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=body)
     status = {"phase": phase, "startedAt": moment(age + 5), "stoppedAt": moment(age)}

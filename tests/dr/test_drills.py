@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from chaos import evidence
 from dr import ledger, processes, records
 from dr.verdict import Verdict
+from midwatch import evidence
 from midwatch.spec import load
 from tests.dr.conftest import need_postgresql, platform_file, wait_until
 
-DR = [sys.executable, "-m", "midwatch.cli", "dr"]
+DR = [sys.executable, "-P", "-m", "midwatch", "dr"]
 
 Write = Callable[..., Path]
 

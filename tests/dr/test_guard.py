@@ -243,8 +243,13 @@ def test_the_guard_acts_after_so_many_failed_checks_in_a_row_and_step_by_step(tm
     kinds = [event["k"] for event in events]
     assert kinds.count("failed") == 5  # two that did not last, then three
     assert [kind for kind in kinds if kind != "failed"][:6] == [
-        "watching", "decided", "fenced", "recovered", "rerouted", "redundant",
-    ]  # fmt: skip
+        "watching",
+        "decided",
+        "fenced",
+        "recovered",
+        "rerouted",
+        "redundant",
+    ]
     assert recovery.done[:4] == ["fence", "recover", "reroute", "rebuild"]
     assert [event["t"] for event in events] == sorted(event["t"] for event in events)
 

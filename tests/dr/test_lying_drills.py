@@ -37,9 +37,14 @@ class Story:
 
     def judged(self, objectives: verdict.Objectives = OBJECTIVES) -> verdict.Result:
         evidence = verdict.Evidence(
-            run="r", facts=self.facts, injection=self.injection, events=self.events, rows=self.rows,
-            checks=self.checks, has_model=self.has_model,
-        )  # fmt: skip
+            run="r",
+            facts=self.facts,
+            injection=self.injection,
+            events=self.events,
+            rows=self.rows,
+            checks=self.checks,
+            has_model=self.has_model,
+        )
         return judge.judge(evidence, objectives)
 
 
@@ -103,9 +108,15 @@ def test_a_good_drill_is_met_with_the_times_it_had() -> None:
     assert result.rpo_seconds == pytest.approx(0.8, abs=0.02)
     assert result.resolution_seconds == pytest.approx(0.01, abs=0.005)
     assert [phase.name for phase in result.phases] == [
-        "detect", "decide", "fence", "restore", "reroute", "first acknowledgement", "full service",
+        "detect",
+        "decide",
+        "fence",
+        "restore",
+        "reroute",
+        "first acknowledgement",
+        "full service",
         "redundancy restored",
-    ]  # fmt: skip
+    ]
     assert result.writes["acknowledged"] == result.writes["kept"] + result.writes["lost"]
 
 
@@ -352,23 +363,61 @@ def recovery_that_crawls(told: Story, _: random.Random) -> None:
 
 
 LIES: list[Lie] = [
-    no_fault, fault_without_effect, no_op_fault_that_claims_an_effect, failing_action, rollback_that_failed,
-    store_ill_before_the_fault, wrong_target, broken_guard, recovered_by_hand, recovered_by_hand_before_the_fault,
-    recovered_before_the_recoverer_did, read_only_standby_that_answers_pings, split_brain,
-    old_primary_still_acknowledges, old_primary_acknowledges_past_the_endpoint, hole_in_the_middle,
-    hole_after_the_recovery, duplicate_rows, corrupt_row, rows_nobody_wrote, writes_that_failed_are_there,
-    truncated_backup, nothing_read_back, zero_writes, hardly_any_writes, observer_that_stalled,
-    observer_that_was_killed, observer_that_started_twice, number_used_twice, clock_that_ran_backwards,
-    damaged_content, nobody_could_check, nothing_was_checked, readers_see_old_data,
-    model_answers_with_another_version, model_that_became_slow, recovery_that_does_not_last, recovery_that_crawls,
-]  # fmt: skip
+    no_fault,
+    fault_without_effect,
+    no_op_fault_that_claims_an_effect,
+    failing_action,
+    rollback_that_failed,
+    store_ill_before_the_fault,
+    wrong_target,
+    broken_guard,
+    recovered_by_hand,
+    recovered_by_hand_before_the_fault,
+    recovered_before_the_recoverer_did,
+    read_only_standby_that_answers_pings,
+    split_brain,
+    old_primary_still_acknowledges,
+    old_primary_acknowledges_past_the_endpoint,
+    hole_in_the_middle,
+    hole_after_the_recovery,
+    duplicate_rows,
+    corrupt_row,
+    rows_nobody_wrote,
+    writes_that_failed_are_there,
+    truncated_backup,
+    nothing_read_back,
+    zero_writes,
+    hardly_any_writes,
+    observer_that_stalled,
+    observer_that_was_killed,
+    observer_that_started_twice,
+    number_used_twice,
+    clock_that_ran_backwards,
+    damaged_content,
+    nobody_could_check,
+    nothing_was_checked,
+    readers_see_old_data,
+    model_answers_with_another_version,
+    model_that_became_slow,
+    recovery_that_does_not_last,
+    recovery_that_crawls,
+]
 
 BREACHES = {
-    "split_brain", "old_primary_still_acknowledges",
-    "old_primary_acknowledges_past_the_endpoint", "hole_in_the_middle", "hole_after_the_recovery",
-    "duplicate_rows", "corrupt_row", "rows_nobody_wrote", "writes_that_failed_are_there", "damaged_content",
-    "readers_see_old_data", "model_answers_with_another_version", "model_that_became_slow",
-}  # fmt: skip
+    "split_brain",
+    "old_primary_still_acknowledges",
+    "old_primary_acknowledges_past_the_endpoint",
+    "hole_in_the_middle",
+    "hole_after_the_recovery",
+    "duplicate_rows",
+    "corrupt_row",
+    "rows_nobody_wrote",
+    "writes_that_failed_are_there",
+    "damaged_content",
+    "readers_see_old_data",
+    "model_answers_with_another_version",
+    "model_that_became_slow",
+}
 """Those that prove that a promise was broken; the others prove nothing, which is not a pass either."""
 
 
@@ -444,9 +493,13 @@ def test_writes_given_up_by_a_restore_to_an_earlier_point_count_as_loss() -> Non
     for fact in told.facts:
         if fact["k"] == "r" and begun < fact["t0"] < begun + 1.5 * SECOND:
             fact["c"] = "spoiled"
-    told.rows = [row for row in told.rows or [] if not any(
-        fact["n"] == row.seq and begun - 0.1 * SECOND < fact["t1"] < begun + SECOND for fact in told.writes()
-    )]  # fmt: skip
+    told.rows = [
+        row
+        for row in told.rows or []
+        if not any(
+            fact["n"] == row.seq and begun - 0.1 * SECOND < fact["t1"] < begun + SECOND for fact in told.writes()
+        )
+    ]
     result = told.judged()
     assert result.verdict is Verdict.MET, result.reasons
     assert result.rpo_seconds == pytest.approx(1.1, abs=0.03)

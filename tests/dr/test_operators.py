@@ -86,8 +86,10 @@ def test_the_newest_complete_backup_of_the_schedule_is_restored_into_the_other_n
     (asked,) = velero.seen
     assert asked["metadata"]["name"] == "run-1"
     assert asked["spec"] == {
-        "backupName": "good", "includedNamespaces": ["ml"], "namespaceMapping": {"ml": "ml-drill"},
-    }  # fmt: skip
+        "backupName": "good",
+        "includedNamespaces": ["ml"],
+        "namespaceMapping": {"ml": "ml-drill"},
+    }
     assert result.rpo_seconds == pytest.approx(3600, abs=30)
 
 
@@ -210,8 +212,9 @@ def test_a_switchover_is_asked_for_as_the_operators_own_command_does(api: Path) 
     assert status["targetPrimaryTimestamp"] > status["conditions"][0]["lastTransitionTime"][:10]
     assert (status["phase"], status["phaseReason"]) == ("Switchover in progress", "Switching over to features-2")
     assert {one["type"]: one["status"] for one in status["conditions"]} == {
-        "ContinuousArchiving": "True", "Ready": "False",
-    }  # fmt: skip
+        "ContinuousArchiving": "True",
+        "Ready": "False",
+    }
     assert status["instancesStatus"] == {"healthy": ["features-1", "features-2"]}
     with pytest.raises(operators.OperatorError, match="between two primaries"):
         operators.instances(CNPG)
@@ -358,9 +361,12 @@ def test_a_velero_restore_is_met_only_when_it_is_whole_in_time_and_young(
 
 def platform_file(folder: Path, kind: str, settings: dict[str, Any], fault: str, **more: Any) -> Path:
     section = {
-        "owner": "ml", "evidence": {"folder": "evidence"}, "stores": [{"name": "s", kind: settings}],
-        "drills": [{"name": "d", "store": "s", "fault": fault, "warmup": "300ms"}], **more,
-    }  # fmt: skip
+        "owner": "ml",
+        "evidence": {"folder": "evidence"},
+        "stores": [{"name": "s", kind: settings}],
+        "drills": [{"name": "d", "store": "s", "fault": fault, "warmup": "300ms"}],
+        **more,
+    }
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
     return file
@@ -369,10 +375,13 @@ def platform_file(folder: Path, kind: str, settings: dict[str, Any], fault: str,
 def run_drill(api: Path, file: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     """Exit code, document and messages of `midwatch dr run`."""
     done = subprocess.run(
-        [sys.executable, "-m", "midwatch.cli", "dr", "run", "d", "-f", str(file), "--json", *more],
-        env={**os.environ, "KUBECONFIG": str(api / f"{cluster.ADMIN}.kubeconfig")}, capture_output=True, text=True,
-        timeout=90, check=False,
-    )  # fmt: skip
+        [sys.executable, "-P", "-m", "midwatch", "dr", "run", "d", "-f", str(file), "--json", *more],
+        env={**os.environ, "KUBECONFIG": str(api / f"{cluster.ADMIN}.kubeconfig")},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 

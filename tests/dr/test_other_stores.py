@@ -16,7 +16,7 @@ from dr import records, report
 from dr.objects import copies, recovery, scene
 from tests.conftest import need_program, platform_document
 
-DR = [sys.executable, "-m", "midwatch.cli", "dr"]
+DR = [sys.executable, "-P", "-m", "midwatch", "dr"]
 
 
 def written(folder: Path, store: dict[str, Any], fault: str) -> Path:
@@ -173,15 +173,30 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     book = records.Book(folder=tmp_path / "evidence", key_file=None)
     book.keep(
         {
-            "run": "r", "drill": "lose <primary>", "store": "s", "fault": "kill_primary", "what": "kill -9",
-            "verdict": "MET", "reasons": [], "rto_seconds": 0.6, "rto_exceeds": False, "rpo_seconds": 0.0,
-            "rpo_is_bound": False, "resolution_seconds": 0.01, "phases": [phase], "notes": [],
-            "writes": {"acknowledged": 441, "lost": 0}, "checks": [{"name": "fence", "holds": True, "detail": ""}],
-            "objectives": {"rto": 900.0, "rpo": 300.0}, "versions": {"postgresql": "15"}, "configuration": "c",
-            "started_at": "2026-11-25T00:00:00+00:00", "duration_seconds": 9.0,
+            "run": "r",
+            "drill": "lose <primary>",
+            "store": "s",
+            "fault": "kill_primary",
+            "what": "kill -9",
+            "verdict": "MET",
+            "reasons": [],
+            "rto_seconds": 0.6,
+            "rto_exceeds": False,
+            "rpo_seconds": 0.0,
+            "rpo_is_bound": False,
+            "resolution_seconds": 0.01,
+            "phases": [phase],
+            "notes": [],
+            "writes": {"acknowledged": 441, "lost": 0},
+            "checks": [{"name": "fence", "holds": True, "detail": ""}],
+            "objectives": {"rto": 900.0, "rpo": 300.0},
+            "versions": {"postgresql": "15"},
+            "configuration": "c",
+            "started_at": "2026-11-25T00:00:00+00:00",
+            "duration_seconds": 9.0,
         },
         home,
-    )  # fmt: skip
+    )
     text = report.render(report.build(book, None), book, "Drills")
     assert "http" not in text.replace("http-equiv", "")  # nothing is fetched from anywhere
     page = tmp_path / "report.html"

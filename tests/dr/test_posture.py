@@ -33,9 +33,14 @@ def book(tmp_path: Path) -> records.Book:
     home.mkdir()
     for number, verdict in enumerate([Verdict.MET, Verdict.BREACHED]):
         document = {
-            "run": str(number), "drill": "lose-primary", "store": "store", "verdict": verdict.value, "reasons": ["x"],
-            "rto_seconds": 0.5 + number, "rpo_seconds": 0.1,
-        }  # fmt: skip
+            "run": str(number),
+            "drill": "lose-primary",
+            "store": "store",
+            "verdict": verdict.value,
+            "reasons": ["x"],
+            "rto_seconds": 0.5 + number,
+            "rpo_seconds": 0.1,
+        }
         found.keep(document, home)
     return found
 

@@ -246,9 +246,10 @@ def store_of_commands(folder: Path, **changes: Any) -> Path:
     no = ["false"]
     commands = dict.fromkeys(NEEDED_COMMANDS, no)
     section = {
-        "owner": "ml", "kubernetes": {"namespace": cluster.NAMESPACE},
+        "owner": "ml",
+        "kubernetes": {"namespace": cluster.NAMESPACE},
         "stores": [{"name": "orders", "commands": {**commands, "recover": ["sh", str(script)], **changes}}],
-    }  # fmt: skip
+    }
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
     return file
@@ -257,11 +258,13 @@ def store_of_commands(folder: Path, **changes: Any) -> Path:
 def start_guard(api: Path, file: Path, *more: str, token: str = cluster.ADMIN) -> subprocess.Popen[str]:
     events = file.parent / "events"
     events.mkdir(exist_ok=True)
-    words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", "orders"]
+    words = [sys.executable, "-P", "-m", "midwatch", "dr", "guard", "-f", str(file), "--store", "orders"]
     return subprocess.Popen(
-        [*words, "--events", str(events), *more], text=True, stderr=subprocess.PIPE,
+        [*words, "--events", str(events), *more],
+        text=True,
+        stderr=subprocess.PIPE,
         env={**os.environ, "KUBECONFIG": str(api / f"{token}.kubeconfig")},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -320,7 +323,7 @@ def test_a_drills_guard_takes_over_from_the_one_in_the_cluster(api: Path, lease_
 def test_a_guard_without_a_place_for_its_events_says_so_before_it_takes_the_lease(tmp_path: Path) -> None:
     (tmp_path / ".midwatch").write_text("a file where the folder should be")
     file = store_of_commands(tmp_path)
-    words = [sys.executable, "-m", "midwatch.cli", "dr", "guard", "-f", str(file), "--store", "orders"]
+    words = [sys.executable, "-P", "-m", "midwatch", "dr", "guard", "-f", str(file), "--store", "orders"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "name a file for its events with --events" in done.stderr
@@ -340,28 +343,35 @@ def test_a_guard_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path
 DRILLED = {
     "orders": ({"commands": {name: ["true"] for name in NEEDED_COMMANDS}}, "commands"),
     "features": (
-        {"postgresql": {f"{name}_file": name for name in ("endpoint", "primary", "standby")}
-         | {"commands": {"fence": ["true"], "reroute": ["true"]}}},
+        {
+            "postgresql": {f"{name}_file": name for name in ("endpoint", "primary", "standby")}
+            | {"commands": {"fence": ["true"], "reroute": ["true"]}}
+        },
         "kill_primary",
     ),
     "namespace": (
-        {"velero": {"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"}, "rpo": "2h"}, "restore",
+        {"velero": {"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"}, "rpo": "2h"},
+        "restore",
     ),
     "database": (
-        {"cloudnative_pg": {"namespace": "data", "cluster": "features", "endpoint_file": "endpoint"}}, "switchover",
+        {"cloudnative_pg": {"namespace": "data", "cluster": "features", "endpoint_file": "endpoint"}},
+        "switchover",
     ),
     "artefacts": ({"files": {"source": "a", "backup": "b"}}, "lose_files"),
-}  # fmt: skip
+}
 """A store of every kind that a drill in a cluster can have, with its fault."""
 
 
 def rendered(*names: str) -> list[dict[str, Any]]:
     section = {
-        "owner": "ml", "kubernetes": {"namespace": cluster.NAMESPACE, "evidence_claim": "kept"},
+        "owner": "ml",
+        "kubernetes": {"namespace": cluster.NAMESPACE, "evidence_claim": "kept"},
         "stores": [{"name": name, **DRILLED[name][0]} for name in names],
-        "drills": [{"name": f"drill-{name}", "store": name, "fault": DRILLED[name][1], "schedule": "0 4 * * 1"}
-                   for name in names],
-    }  # fmt: skip
+        "drills": [
+            {"name": f"drill-{name}", "store": name, "fault": DRILLED[name][1], "schedule": "0 4 * * 1"}
+            for name in names
+        ],
+    }
     return manifests.objects(platform(disaster_recovery=section))
 
 

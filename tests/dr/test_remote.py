@@ -46,7 +46,7 @@ def test_a_store_of_others_is_failed_over_by_the_sites_commands(start_cluster, t
     }
     file = tmp_path / "platform.yaml"
     file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
-    command = [sys.executable, "-m", "midwatch.cli", "dr", "run", "d", "-f", str(file), "--json"]
+    command = [sys.executable, "-P", "-m", "midwatch", "dr", "run", "d", "-f", str(file), "--json"]
     environment = {"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
 
     # Nobody allowed drills in a store of that name yet: nothing is hurt.

@@ -9,10 +9,10 @@ import pytest
 
 from dr import cron, manifests
 from dr.postgres import programs
+from midwatch.app.up import regions
 from midwatch.errors import InvalidInputError, MidwatchError, MissingProgramError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
-from midwatch.up import regions
 from tests.conftest import platform
 from tests.dr.conftest import recovery_section
 

@@ -291,7 +291,7 @@ def drift(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "midwatch.cli", "drift", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "midwatch", "drift", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert "Traceback" not in done.stderr
     return done

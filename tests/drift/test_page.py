@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from midwatch import cli
+from midwatch.app import cli
 from tests.conftest import need_program
 
 PROBE = """<script>document.title = JSON.stringify(Object.fromEntries(

@@ -41,9 +41,10 @@ def platform(tmp_path: Path, make_document, receiver) -> model.Platform:
 def platform_with(tmp_path: Path, make_document, target: dict) -> model.Platform:
     document = make_document()
     document["models"][0]["drift"] = {
-        "reference": "r.npz", "features": {"x": "numeric"},
+        "reference": "r.npz",
+        "features": {"x": "numeric"},
         "retrain": {"after": "2 windows", "cooldown": "1h"} | target,
-    }  # fmt: skip
+    }
     file = tmp_path / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     return load.load_platform(file)
@@ -228,10 +229,13 @@ def cluster(receiver, tmp_path, monkeypatch) -> SimpleNamespace:
     """Stands in for a kube-apiserver: takes what is created, and refuses as it is told."""
     name = {"name": "c"}
     config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [name | {"cluster": {"server": receiver.url}}], "users": [name | {"user": {"token": "t"}}],
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "clusters": [name | {"cluster": {"server": receiver.url}}],
+        "users": [name | {"user": {"token": "t"}}],
         "contexts": [name | {"context": {"cluster": "c", "user": "c"}}],
-    }  # fmt: skip
+    }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporters import client, events
+from midwatch.client import event_log, events
 from midwatch.errors import MidwatchError
 
 
@@ -54,7 +54,7 @@ def label(number: int) -> events.Label:
 
 def test_events_are_sent_in_batches_and_in_order() -> None:
     exporter = Exporter()
-    log = client.EventLog(exporter.url)
+    log = event_log.EventLog(exporter.url)
     for number in range(1200):
         assert log.send(label(number))
     stats = log.close()
@@ -66,7 +66,7 @@ def test_events_are_sent_in_batches_and_in_order() -> None:
 
 def test_what_was_not_kept_is_sent_again_as_it_was() -> None:
     exporter = Exporter(503, 500)
-    log = client.EventLog(exporter.url)
+    log = event_log.EventLog(exporter.url)
     log.send(label(1))
     stats = log.close()
     exporter.close()
@@ -77,7 +77,7 @@ def test_what_was_not_kept_is_sent_again_as_it_was() -> None:
 
 def test_what_is_refused_is_counted_and_not_sent_again() -> None:
     exporter = Exporter(422)
-    log = client.EventLog(exporter.url)
+    log = event_log.EventLog(exporter.url)
     log.send(label(1))
     log.send(label(2))
     stats = log.close()
@@ -87,7 +87,7 @@ def test_what_is_refused_is_counted_and_not_sent_again() -> None:
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
-    log = client.EventLog("http://127.0.0.1:9", capacity=10)
+    log = event_log.EventLog("http://127.0.0.1:9", capacity=10)
     begun = time.monotonic()
     sent = [log.send(label(number)) for number in range(600)]
     assert time.monotonic() - begun < 5
@@ -99,4 +99,4 @@ def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
 
 def test_only_http_urls_are_taken() -> None:
     with pytest.raises(MidwatchError, match="not an http URL"):
-        client.EventLog("ftp://x")
+        event_log.EventLog("ftp://x")

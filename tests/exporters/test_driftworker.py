@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from exporters import driftwindows, driftworker, events, journal
-from exporters.store import Store
+from exporters.drift import windows, worker
+from exporters.events import journal
+from exporters.events.store import Store
+from midwatch.client import events
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load, model
 from monitors.drift import reference
@@ -28,8 +30,11 @@ def platform_file(tmp_path: Path, make_document) -> Path:
     reference.save(reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200), tmp_path / "r.npz")
     document = make_document()
     document["models"][0]["drift"] = {
-        "reference": "r.npz", "window": "10s", "min_samples": 50, "features": {"x": "numeric"},
-    }  # fmt: skip
+        "reference": "r.npz",
+        "window": "10s",
+        "min_samples": 50,
+        "features": {"x": "numeric"},
+    }
     file = tmp_path / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     return file
@@ -54,13 +59,13 @@ def write(state: Path, platform: model.Platform, *groups: list[events.Prediction
     store.close(START, snapshot=lambda: False)
 
 
-def judge_of(platform_file: Path, saved: driftworker.Saved | None = None) -> driftworker.Judge:
-    return driftworker.Judge(
-        load.load_platform(platform_file), platform_file.parent, platform_file.parent, saved or driftworker.Saved()
+def judge_of(platform_file: Path, saved: worker.Saved | None = None) -> worker.Judge:
+    return worker.Judge(
+        load.load_platform(platform_file), platform_file.parent, platform_file.parent, saved or worker.Saved()
     )
 
 
-def value(judge: driftworker.Judge, name: str, **labels: str) -> float | None:
+def value(judge: worker.Judge, name: str, **labels: str) -> float | None:
     wanted = {"model": "fraud", "version": "v1"} | labels
     return next((number for found, where, number in judge.samples() if found == name and where == wanted), None)
 
@@ -107,12 +112,12 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing(platform_file: Path
     group = predictions(START, 300)
     write(tmp_path / "s", platform, group[:100], group[100:])
     through = judge_of(platform_file)
-    driftworker._read(through, tmp_path / "s")
+    worker._read(through, tmp_path / "s")
     halfway = judge_of(platform_file)
     halfway.take(group[:100])
     halfway.position = next(journal.follow(tmp_path / "s", journal.Position(0, 0))).end
     restarted = judge_of(platform_file, halfway.saved())
-    driftworker._read(restarted, tmp_path / "s")
+    worker._read(restarted, tmp_path / "s")
     assert restarted.position == through.position
     through.close(START + 100)
     restarted.close(START + 100)
@@ -133,7 +138,16 @@ def test_features_that_are_missing_or_of_another_type_count_as_missing(platform_
 def test_the_process_speaks_in_lines_and_survives_kill_9(platform_file: Path, tmp_path: Path) -> None:
     platform, state = load.load_platform(platform_file), tmp_path / "s"
     write(state, platform, predictions(START, 200))
-    command = [sys.executable, "-m", "exporters.driftworker", "--state", str(state), "--platform", str(platform_file)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "exporters.drift.worker",
+        "--state",
+        str(state),
+        "--platform",
+        str(platform_file),
+    ]
     for expected in (1.0, 1.0):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         windows, deadline = None, time.monotonic() + 20
@@ -148,7 +162,16 @@ def test_the_process_speaks_in_lines_and_survives_kill_9(platform_file: Path, tm
 def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -> None:
     state = tmp_path / "s"
     write(state, load.load_platform(platform_file), predictions(START, 10))
-    command = [sys.executable, "-m", "exporters.driftworker", "--state", str(state), "--platform", str(platform_file)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "exporters.drift.worker",
+        "--state",
+        str(state),
+        "--platform",
+        str(platform_file),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     process.stdout.readline()
     process.stdin.close()
@@ -156,11 +179,11 @@ def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -
     process.stdout.close()
 
 
-def stream_of(tmp_path: Path, **settings: object) -> driftwindows.Stream:
+def stream_of(tmp_path: Path, **settings: object) -> windows.Stream:
     columns = {"x": np.random.default_rng(1).normal(size=5000)}
     made = reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200)
     drift = model.Drift(reference=Path("r"), features={"x": model.Feature.NUMERIC}, **settings)
-    return driftwindows.Stream(drift, made.features)
+    return windows.Stream(drift, made.features)
 
 
 def test_a_sliding_window_is_the_sum_of_its_panes(tmp_path: Path) -> None:
@@ -199,7 +222,7 @@ def test_a_stream_goes_on_after_a_restart_unless_the_reference_is_another(tmp_pa
     one, again = (stream_of(tmp_path, window=30.0, panes=3) for _ in range(2))
     one.take(predictions(START, 100) + predictions(START + 10, 100))
     list(one.close(START + 11.5))
-    again.restore(msgspec.json.decode(msgspec.json.encode(one.saved()), type=driftwindows.SavedStream))
+    again.restore(msgspec.json.decode(msgspec.json.encode(one.saved()), type=windows.SavedStream))
     first, second = (next(stream.close(START + 100)) for stream in (one, again))
     assert (first.samples, first.end) == (second.samples, second.end) == (200, START + 20)
     assert (first.counts["x"].cells == second.counts["x"].cells).all()
@@ -213,7 +236,7 @@ def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
     columns = {"prediction": ["a", "b"] * 500, "score": np.linspace(0, 1, 1000)}
     kinds = {"prediction": model.Feature.CATEGORICAL, "score": model.Feature.NUMERIC}
     made = reference.fit(columns, kinds, window_rows=100)
-    stream = driftwindows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), made.features)
+    stream = windows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), made.features)
     events_ = predictions(START, 100)
     for event in events_:
         event.score = 0.99
@@ -231,9 +254,13 @@ def rows_platform_file(tmp_path: Path, make_document) -> Path:
     reference.save(reference.fit(columns, kinds, window_rows=1000), tmp_path / "r.npz")
     document = make_document()
     document["models"][0]["drift"] = {
-        "reference": "r.npz", "window": "20s", "panes": 2, "min_samples": 500,
-        "features": {"x": "numeric", "y": "numeric"}, "methods": ["mmd", "classifier"],
-    }  # fmt: skip
+        "reference": "r.npz",
+        "window": "20s",
+        "panes": 2,
+        "min_samples": 500,
+        "features": {"x": "numeric", "y": "numeric"},
+        "methods": ["mmd", "classifier"],
+    }
     file = tmp_path / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     return file
@@ -253,7 +280,7 @@ def test_methods_that_look_at_rows_vote_live_and_after_a_restart(rows_platform_f
     judge.close(START + 11.5)
     assert value(judge, "ml_drift_votes") == 0
     judge.take(dependent(START + 10, 0.9))
-    again = msgspec.json.decode(msgspec.json.encode(judge.saved()), type=driftworker.Saved)
+    again = msgspec.json.decode(msgspec.json.encode(judge.saved()), type=worker.Saved)
     for one in (judge, judge_of(rows_platform_file, again)):
         one.close(START + 21.5)
         assert value(one, "ml_drift_votes") == 2
@@ -278,7 +305,16 @@ def test_one_trigger_per_episode_however_often_the_process_is_killed(platform_fi
     state = tmp_path / "s"
     groups = [predictions(START + 10 * window, 200, shift=3) for window in range(6)]
     write(state, load.load_platform(platform_file), *groups)
-    command = [sys.executable, "-m", "exporters.driftworker", "--state", str(state), "--platform", str(platform_file)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "exporters.drift.worker",
+        "--state",
+        str(state),
+        "--platform",
+        str(platform_file),
+    ]
     for _ in range(3):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporters import instrument
+from midwatch import instrument
 
 WHERE = {"model": "m", "version": "v1"}
 

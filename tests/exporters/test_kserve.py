@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from exporters import kserve
+from exporters.events import kserve
 
 REQUEST = {
     b"ce-type": b"org.kubeflow.serving.inference.request",
@@ -94,10 +94,20 @@ def test_the_trace_goes_along() -> None:
         ({}, b"\xff"),
     ],
     ids=[
-        "type", "no id", "time", "no zone", "no json", "nothing", "no rows", "deep", "shape", "datatype", "rows",
+        "type",
+        "no id",
+        "time",
+        "no zone",
+        "no json",
+        "nothing",
+        "no rows",
+        "deep",
+        "shape",
+        "datatype",
+        "rows",
         "utf-8",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_inference_log_is_refused_with_a_reason(headers, body: bytes) -> None:
     with pytest.raises(kserve.MalformedError, match=r"\w"):
         kserve.decode(REQUEST | headers, body, 0.0)

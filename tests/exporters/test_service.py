@@ -53,7 +53,7 @@ def exporter(state: Path, *options: str, environment: dict[str, str] | None = No
     command = [
         sys.executable,
         "-m",
-        "midwatch.cli",
+        "midwatch",
         "exporter",
         "serve",
         "--listen",
@@ -144,10 +144,20 @@ def test_a_retry_is_a_duplicate_and_still_ok(running: Running) -> None:
         (json.dumps(prediction("x", prediction=None)).encode(), "no_prediction"),
     ],
     ids=[
-        "cut off", "NaN", "infinity", "no UTF-8", "number as id", "unknown event", "array in a line", "score over 1",
-        "future", "years ago", "no time zone", "no prediction",
+        "cut off",
+        "NaN",
+        "infinity",
+        "no UTF-8",
+        "number as id",
+        "unknown event",
+        "array in a line",
+        "score over 1",
+        "future",
+        "years ago",
+        "no time zone",
+        "no prediction",
     ],
-)  # fmt: skip
+)
 def test_the_good_events_of_a_batch_are_kept_and_the_bad_line_is_named(
     running: Running, bad: bytes, reason: str
 ) -> None:
@@ -267,7 +277,7 @@ def test_sigkill_under_load_loses_nothing_acknowledged_and_counts_nothing_twice(
 def test_a_full_disk_answers_503_and_takes_events_again_when_there_is_room(tmp_path: Path) -> None:
     script = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY));"
     script += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-    script += "sys.argv = ['midwatch', *sys.argv[1:]]; runpy.run_module('midwatch.cli', run_name='__main__')"
+    script += "sys.argv = ['midwatch', *sys.argv[1:]]; runpy.run_module('midwatch', run_name='__main__')"
     command = [sys.executable, "-c", script, "exporter", "serve", "--listen", "127.0.0.1:0", "--state", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
@@ -292,7 +302,7 @@ def test_a_full_disk_answers_503_and_takes_events_again_when_there_is_room(tmp_p
 
 def refused(*options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "midwatch.cli", "exporter", "serve", *options],
+        [sys.executable, "-P", "-m", "midwatch", "exporter", "serve", *options],
         capture_output=True,
         text=True,
         timeout=20,

@@ -14,10 +14,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 
-from exporters import collector, events, exposition, journal, kserve
-from exporters.state import State, Totals
-from exporters.store import Store
-from midwatch import metrics
+from exporters import collector
+from exporters.events import journal, kserve
+from exporters.events.state import State, Totals
+from exporters.events.store import Store
+from midwatch import exposition, metrics
+from midwatch.client import events
 from midwatch.spec import model as spec
 
 NOW = 1_700_000_000.0

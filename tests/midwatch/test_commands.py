@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midwatch import cli
-from midwatch.commands import render
+from midwatch.app import cli, render
 from midwatch.errors import InvalidInputError
 from tests.conftest import need_program
 
 
 def midwatch(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) if path is None else {**os.environ, "PATH": path}
-    command = [sys.executable, "-m", "midwatch.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "midwatch", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
 
 
@@ -28,12 +27,12 @@ def test_every_command_has_help_and_stands_in_the_readme(name: str) -> None:
     done = midwatch(name, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
-    assert f"midwatch {name}" in Path("README.md").read_text()
+    assert f"midwatch {name}" in Path("docs/commands.md").read_text()
 
 
 def test_help_names_every_command_and_imports_none() -> None:
     program = (
-        "import sys; from midwatch import cli; cli.main(['--help'])\n"
+        "import sys; from midwatch.app import cli; cli.main(['--help'])\n"
         "assert not {'numpy', 'pydantic', 'rich', 'typer'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

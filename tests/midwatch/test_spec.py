@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from midwatch.commands import init
+from midwatch.app import init
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load, values
 
@@ -132,10 +132,14 @@ def test_names_and_values_that_lead_nowhere_are_named(tmp_path: Path, make_docum
         ("a: [1\n", "not YAML"),
         ("platform: x\nplatform: y\n", "written twice, first on line 1"),
         ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
-        ("a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(f"b{i}: &b{i} [{', '.join(['*' + ('a' if i == 0 else f'b{i - 1}')] * 9)}]\n" for i in range(9)), "values"),  # noqa: E501
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"b{i}: &b{i} [{', '.join(['*' + ('a' if i == 0 else f'b{i - 1}')] * 9)}]\n" for i in range(9)),
+            "values",
+        ),
     ],
     ids=["empty", "two documents", "list", "no yaml", "twice", "deep", "alias bomb"],
-)  # fmt: skip
+)
 def test_files_that_are_no_platform_file_are_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
     assert any(said in line for line in broken(tmp_path, text))
 

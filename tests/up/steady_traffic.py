@@ -13,14 +13,14 @@ import threading
 import time
 from collections import deque
 
-from exporters import client, events
+from midwatch.client import event_log, events
 
 LABEL_SECONDS = 1.0
 CLOSE_SECONDS = 30.0
 
 
 def run(exporter: str, rate: float, stop: threading.Event) -> dict[str, object]:
-    log = client.EventLog(exporter)
+    log = event_log.EventLog(exporter)
     due: deque[tuple[float, str]] = deque()
     sent = labels = 0
     while not stop.wait(1 / rate):

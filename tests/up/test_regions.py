@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from exporters import client
+from midwatch.client import event_log
 from midwatch.prometheus import Client
 from tests.conftest import need_program, platform_document
 from tests.dr.conftest import need_postgresql
 
 HERE = Path(__file__).parent
-MIDWATCH = [sys.executable, "-m", "midwatch.cli"]
+MIDWATCH = [sys.executable, "-P", "-m", "midwatch"]
 RATE = 100
 
 
@@ -109,7 +109,7 @@ def taken(prometheus: Client) -> dict[str, float]:
 def test_when_region_a_is_lost_events_go_on_in_region_b_and_the_sums_are_right(running: Running) -> None:
     prometheus = Client(running.part("prometheus")["url"])
     first, second = (running.part(name)["url"].removeprefix("http://") for name in ("exporter", "exporter-b"))
-    wait_until(lambda: taken(prometheus).get(first, 0) > client.BATCH, 30)
+    wait_until(lambda: taken(prometheus).get(first, 0) > event_log.BATCH, 30)
     assert second not in taken(prometheus)
     drill = [*MIDWATCH, "dr", "run", "lose-region", "-f", str(running.file), "--state", str(running.state), "--json"]
     done = subprocess.run(drill, capture_output=True, text=True, timeout=90, check=False)
@@ -123,9 +123,9 @@ def test_when_region_a_is_lost_events_go_on_in_region_b_and_the_sums_are_right(r
     ended = running.end()
     sent, counted = ended["predictions_sent"], ended["predictions_counted"]
     # The batch whose acknowledgement was cut off may be in both journals: nothing else is there twice, nothing is lost.
-    assert 0 <= counted - sent <= client.BATCH < sent
+    assert 0 <= counted - sent <= event_log.BATCH < sent
     assert ended["exit"] == (0 if counted == sent else 1)
     assert ended["targets_up"] == ended["targets_total"] == 6
     labels = ended["labels_joined"] + ended["labels_waiting"]
-    assert 0 <= labels - ended["labels_sent"] <= client.BATCH
+    assert 0 <= labels - ended["labels_sent"] <= event_log.BATCH
     assert 0 < ended["labels_waiting"] <= 3 * RATE  # of predictions that only exporter a knows

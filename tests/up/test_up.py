@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midwatch.up import sink
+from midwatch.app.up import sink
 from tests.conftest import need_program
 
-UP = [sys.executable, "-m", "midwatch.cli", "up", "-f"]
+UP = [sys.executable, "-P", "-m", "midwatch", "up", "-f"]
 
 
 def still_running(state: Path) -> list[int]:
@@ -28,7 +28,7 @@ def still_running(state: Path) -> list[int]:
             command = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if str(state) in command and "midwatch.cli\0up" not in command:
+        if str(state) in command and "midwatch\0up" not in command:
             found.append(int(entry.name))
     return found
 

@@ -1,0 +1,1 @@
+"""Drift judged beside the exporter, in a process of its own."""

@@ -1,0 +1,269 @@
+"""The drift judge: a process beside the exporter that reads its journal, judges windows, and says what it found.
+
+Ingestion never waits for it. Windows' counts and the place in the journal are written together, so a restart neither
+loses nor counts twice. It ends when the exporter does. Standard output: one JSON line per change, with all its metrics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from exporters.drift import windows
+from exporters.events import journal, store
+from midwatch import files, metrics, telemetry
+from midwatch.client.events import Prediction
+from midwatch.spec import load
+from midwatch.spec import model as spec
+from monitors.drift import reference, retraining, verdict
+
+PAUSE = 0.2
+"""Seconds between two looks at the journal."""
+
+SAVE_EVERY = 1.0
+
+OLD_WINDOWS = 3
+"""A verdict older than so many windows is none, as ModelInputDrift has it: an exporter whose clients have gone to that
+of another region must not go on saying what its last window said."""
+
+_VERDICT = (
+    metrics.DRIFT_DETECTED,
+    metrics.DRIFT_VOTES,
+    metrics.DRIFT_VOTE,
+    metrics.DRIFT_STATISTIC,
+    metrics.DRIFT_P_VALUE,
+    metrics.DRIFT_EFFECT,
+)
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+
+class Saved(msgspec.Struct):
+    """What survives: the place in the journal, open windows, and what is published. Keys are `model` and `version`."""
+
+    segment: int = 0
+    offset: int = 0
+    streams: list[tuple[str, str, windows.SavedStream]] = []
+    gauges: list[tuple[str, dict[str, str], float]] = []
+    verdicts: list[tuple[str, str, str, int]] = []
+    retraining: retraining.Saved = msgspec.field(default_factory=retraining.Saved)
+
+
+class Judge:
+    """Windows of every watched model, and what their verdicts lead to. `folder` is the judge's own."""
+
+    def __init__(self, platform: spec.Platform, base: Path, folder: Path, saved: Saved) -> None:
+        self.retraining = retraining.Retraining(platform, base, folder, saved.retraining)
+        self._models = {model.name: model.drift for model in platform.models if model.drift}
+        self._references = {}
+        for name, drift in self._models.items():
+            path = base / drift.reference
+            self._references[name] = reference.load(path)
+            reference.ensure_schema(self._references[name], drift.features, path, whole=drift.looks_at_rows)
+        self.position = journal.Position(saved.segment, saved.offset)
+        self._streams: dict[Key, windows.Stream] = {}
+        for model, version, stream in saved.streams:
+            if model in self._models:
+                self._stream(model, version).restore(stream)
+        self._gauges = {(name, tuple(labels.items())): value for name, labels, value in saved.gauges}
+        self._verdicts = {(model, version, said): count for model, version, said, count in saved.verdicts}
+
+    def take(self, events: list[Prediction]) -> None:
+        """Count predictions into the windows of their model and version."""
+        groups: dict[Key, list[Prediction]] = defaultdict(list)
+        for event in events:
+            if event.model in self._models and event.outcome == "ok":
+                groups[event.model, event.version].append(event)
+        for key, members in groups.items():
+            self._stream(*key).take(members)
+
+    def _stream(self, model: str, version: str) -> windows.Stream:
+        key = (model, version)
+        if key not in self._streams:
+            drift, fitted = self._models[model], self._references[model]
+            embedding = fitted.joint.embedding if drift.looks_at_rows else None
+            self._streams[key] = windows.Stream(drift, fitted.features, embedding)
+        return self._streams[key]
+
+    def close(self, now: float) -> bool:
+        """Judge the windows that have ended, and forget old verdicts; whether there was either."""
+        ended = self._forget(now)
+        for (model, version), stream in self._streams.items():
+            for window in stream.close(now):
+                with telemetry.span("judge drift window", model=model, version=version, samples=window.samples):
+                    self._judge(model, version, window)
+                ended = True
+        return ended
+
+    def _judge(self, model: str, version: str, window: windows.Window) -> None:
+        drift, fitted = self._models[model], self._references[model]
+        said = verdict.judge(
+            {name: fitted.features[name].coarse for name in window.counts},
+            window.counts,
+            samples=window.samples,
+            methods=drift.methods,
+            quorum=drift.quorum,
+            alpha=verdict.window_alpha(drift.false_alarms, window.seconds),
+            min_samples=drift.min_samples,
+            together=None if window.rows is None else (fitted.joint, window.rows.rows),
+        )
+        _log.info(
+            "drift window judged",
+            extra={"model": model, "version": version, "verdict": said.verdict.value, "reason": said.reason},
+        )
+        self.retraining.observe(model, version, said, window.end)
+        key = (model, version, said.verdict.value)
+        self._verdicts[key] = self._verdicts.get(key, 0) + 1
+        where = {"model": model, "version": version}
+        self._set(metrics.DRIFT_WINDOW_SAMPLES, where, said.samples)
+        self._set(metrics.DRIFT_WINDOW_END, where, window.end)
+        self._set(metrics.DRIFT_QUORUM, {"model": model}, said.needed)
+        if said.verdict is verdict.Verdict.INCONCLUSIVE:
+            self._unset(where, _VERDICT)  # the votes of an earlier window say nothing of this one
+            return
+        self._set(metrics.DRIFT_VOTES, where, said.votes)
+        self._set(metrics.DRIFT_DETECTED, where, said.verdict is verdict.Verdict.DRIFT)
+        for finding in (*said.findings, *said.kinds):
+            labels = {**where, "feature": finding.feature, "method": finding.method}
+            self._set(metrics.DRIFT_VOTE, labels, finding.votes)
+            self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)
+            self._set(metrics.DRIFT_P_VALUE, labels, finding.result.p_value)
+            self._set(metrics.DRIFT_EFFECT, labels, finding.result.effect)
+
+    def _set(self, metric: metrics.Metric, labels: dict[str, str], value: float) -> None:
+        self._gauges[metric.name, tuple(labels.items())] = float(value)
+
+    def _unset(self, where: dict[str, str], gone: Sequence[metrics.Metric]) -> bool:
+        names = {metric.name for metric in gone}
+        found = [key for key in self._gauges if key[0] in names and set(where.items()) <= set(key[1])]
+        for key in found:
+            del self._gauges[key]
+        return bool(found)
+
+    def _forget(self, now: float) -> bool:
+        """Take back what old windows said; when they ended stays, for who asks why there is no newer one."""
+        old = [
+            dict(labels)
+            for (name, labels), end in self._gauges.items()
+            if name == metrics.DRIFT_WINDOW_END.name and self._is_old(dict(labels)["model"], now - end)
+        ]
+        return sum(self._unset(where, (*_VERDICT, metrics.DRIFT_WINDOW_SAMPLES)) for where in old) > 0
+
+    def _is_old(self, model: str, age: float) -> bool:
+        return model in self._models and age > OLD_WINDOWS * self._models[model].window
+
+    def saved(self) -> Saved:
+        """Everything to keep."""
+        return Saved(
+            segment=self.position.segment,
+            offset=self.position.offset,
+            streams=[(*key, stream.saved()) for key, stream in self._streams.items()],
+            gauges=[(name, dict(labels), value) for (name, labels), value in self._gauges.items()],
+            verdicts=[(*key, count) for key, count in self._verdicts.items()],
+            retraining=self.retraining.saved(),
+        )
+
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """Every metric to publish."""
+        windows = [
+            (metrics.DRIFT_WINDOWS.name, {"model": model, "version": version, "verdict": said}, float(count))
+            for (model, version, said), count in self._verdicts.items()
+        ]
+        gauges = [(name, dict(labels), value) for (name, labels), value in self._gauges.items()]
+        return gauges + windows + self.retraining.samples()
+
+
+def run(state: Path, platform_file: Path) -> None:
+    """Judge for ever."""
+    folder = state / "drift"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    judge = Judge(load.load_platform(platform_file), load.base_folder(platform_file), folder, _restored(folder))
+    _say(judge.samples())
+    saved_at = 0.0
+    while True:
+        changed = _read(judge, state)
+        # A window closes on time only when everything before its end has been read.
+        if judge.close(time.time()):
+            changed = True
+            _save(folder, judge)
+            _say(judge.samples())
+        if judge.retraining.step(time.time(), lambda: _save(folder, judge)):
+            _say(judge.samples())
+        if changed and time.monotonic() - saved_at > SAVE_EVERY:
+            _save(folder, judge)
+            saved_at = time.monotonic()
+        if not changed:
+            time.sleep(PAUSE)
+
+
+def _read(judge: Judge, state: Path) -> bool:
+    begun = judge.position
+    try:
+        for frame in journal.follow(state, judge.position):
+            judge.take([event for event in store.decode_events(frame) if isinstance(event, Prediction)])
+            judge.position = frame.end
+    except journal.GapError as gap:
+        _log.error("part of the journal was deleted before it was read: drift windows miss events")
+        judge.position = gap.resume
+    return judge.position != begun
+
+
+def _restored(folder: Path) -> Saved:
+    try:
+        return msgspec.json.decode((folder / "windows.json").read_bytes(), type=Saved)
+    except FileNotFoundError:
+        return Saved()
+    except msgspec.MsgspecError:
+        _log.exception("open drift windows could not be read and begin anew")
+        return Saved()
+
+
+def _save(folder: Path, judge: Judge) -> None:
+    """Windows and place in one file, so that they always belong together; the place again for the journal's keeper."""
+    files.replace(folder / "windows.json", msgspec.json.encode(judge.saved()))
+    place = {"segment": judge.position.segment, "offset": judge.position.offset}
+    files.replace(folder / "position.json", json.dumps(place).encode())
+
+
+def _say(samples: list[tuple[str, dict[str, str], float]]) -> None:
+    sys.stdout.write(json.dumps({"samples": samples}) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with_parent() -> None:
+    """End when the exporter does, however it ends: its end of our standard input closes then."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry of `python -m exporters.drift.worker`."""
+    parser = argparse.ArgumentParser(description="Judge drift windows from an exporter's journal.")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--platform", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    telemetry.setup("midwatch-drift")
+    os.nice(10)  # ingestion comes first
+    _end_with_parent()
+    run(given.state, given.platform)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Events from intake to counters: durable, each counted once."""

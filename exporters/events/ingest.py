@@ -1,0 +1,211 @@
+"""Group commit: requests queue events, one committer makes all that is pending durable, then they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from exporters.events import kserve
+from exporters.events.state import Kept
+from exporters.events.store import Store
+from midwatch import metrics
+from midwatch.client import events
+from midwatch.client.events import Event, Prediction, Refused
+from midwatch.spec import model as spec
+
+MAX_PENDING = 200_000
+"""Events that may wait for the committer; more are answered 503, so that memory stays bounded."""
+
+MAX_GROUP = 10_000
+"""Events of one group: applying as many takes about 40 ms, and single requests wait for it."""
+
+_log = logging.getLogger(__name__)
+_KINDS = {
+    events.Prediction: "prediction",
+    events.Label: "label",
+    kserve.RequestHalf: "half",
+    kserve.ResponseHalf: "half",
+}
+
+
+class Answer(msgspec.Struct):
+    """What became of a request's events. `error` means that none of them was kept and all may be sent again."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    dropped: int = 0
+    refused: list[Refused] = []
+    error: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """The events of one request with their places in it, and who waits for the answer."""
+
+    items: list[tuple[int, Kept]]
+    refused: list[Refused] = field(default_factory=list)
+    reply: Callable[[Answer], None]
+
+
+class Ingest:
+    """Takes batches while it runs; `results` counts what was not accepted since the process began."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: spec.Exporter,
+        models: Iterable[spec.Model],
+        privacy: events.Privacy | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
+        self._with_features = frozenset(model.name for model in models if model.drift)
+        self._pending: list[Batch] = []
+        self._pending_events = 0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._last = 0.0
+        self.results: Counter[tuple[str, str, str]] = Counter()
+        self.commits = ([0] * (len(metrics.COMMIT_BUCKETS) + 1), 0.0)
+        self.failing: str | None = None
+
+    def submit(self, batch: Batch) -> None:
+        """Queue a batch; its `reply` is called once the events are durable, or at once when there is no room."""
+        if self._stopping or self._pending_events + len(batch.items) > MAX_PENDING:
+            batch.reply(Answer(error="stopping" if self._stopping else "too much is pending"))
+            return
+        self._check(batch)
+        for refused in batch.refused:
+            self.results["event", "malformed", refused.reason] += 1
+        self._pending.append(batch)
+        self._pending_events += len(batch.items)
+        self._wake.set()
+
+    def _check(self, batch: Batch) -> None:
+        """Refuse what cannot be taken, and take away what must not be stored."""
+        now = self._clock()
+        oldest, newest = now - self._settings.remember, now + self._settings.future
+        good: list[tuple[int, Kept]] = []
+        for line, event in batch.items:
+            if isinstance(event, Event):
+                found = events.refusal(event, now=now, oldest=oldest, newest=newest)
+                if found:
+                    batch.refused.append(Refused(line, *found))
+                    continue
+                self._strip(event)
+                good.append((line, event))
+            else:
+                good.append((line, self._stripped_half(event)))
+        batch.items = good
+
+    def _strip(self, event: Event) -> None:
+        if type(event) is Prediction:
+            if event.features and event.model not in self._with_features:
+                event.features = {}
+            if self._privacy:
+                self._privacy.apply(event)
+
+    def _stripped_half(self, half: kserve.RequestHalf | kserve.ResponseHalf) -> Kept:
+        if isinstance(half, kserve.ResponseHalf):
+            return half
+        if half.model not in self._with_features:
+            return msgspec.structs.replace(half, rows=[{}] * len(half.rows))
+        return msgspec.structs.replace(half, rows=list(map(self._privacy.fields, half.rows))) if self._privacy else half
+
+    async def run(self) -> None:
+        """Commit until `stop`; what is pending then is committed first."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), timeout=1.0)
+            except TimeoutError:
+                if not self._store.state.has_expired(self._clock()):
+                    continue
+            self._wake.clear()
+            while self._pending:
+                await self._commit(self._take())
+            if self._stopping:
+                return
+            if self._store.state.has_expired(self._clock()):
+                await self._commit([])
+
+    def stop(self) -> None:
+        """Take nothing more, and let `run` end when all is committed."""
+        self._stopping = True
+        self._wake.set()
+
+    def _take(self) -> list[Batch]:
+        taken: list[Batch] = []
+        count = 0
+        for batch in self._pending:
+            if taken and count + len(batch.items) > MAX_GROUP:
+                break
+            taken.append(batch)
+            count += len(batch.items)
+        self._pending = self._pending[len(taken) :]
+        self._pending_events -= count
+        return taken
+
+    async def _commit(self, batches: list[Batch]) -> None:
+        offered = [event for batch in batches for _, event in batch.items]
+        verdicts = self._store.state.admit(offered)
+        kept = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
+        self._last = now = max(self._last, self._clock())
+        if kept or not offered:
+            frame = self._store.encode(now, kept)
+            begun = time.perf_counter()
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
+            except OSError as error:
+                self._fail(batches, error)
+                return
+            self._measure(time.perf_counter() - begun)
+            self._store.applied(now, kept, len(frame))
+        self.failing = None
+        self._answer(batches, iter(verdicts))
+
+    def _fail(self, batches: list[Batch], error: OSError) -> None:
+        if self.failing is None:
+            _log.error("events cannot be made durable: %s", error.strerror)
+        self.failing = error.strerror or "write error"
+        for batch in batches:
+            self.results["event", "dropped", "not_durable"] += len(batch.items)
+            batch.reply(Answer(error=f"not durable: {self.failing}"))
+
+    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, str] | None]) -> None:
+        remaining = iter(verdicts)
+        for batch in batches:
+            answer = Answer(refused=batch.refused)
+            for line, event in batch.items:
+                self._count(answer, line, event, next(remaining))
+            batch.reply(answer)
+
+    def _count(self, answer: Answer, line: int, event: Kept, verdict: tuple[str, str] | None) -> None:
+        if verdict is None:
+            answer.accepted += 1
+            return
+        result, reason = verdict
+        self.results[_KINDS[type(event)], result, reason] += 1
+        if result == "duplicate":
+            answer.duplicates += 1
+        elif result == "dropped":
+            answer.dropped += 1
+        else:
+            answer.refused.append(Refused(line, reason, _EXPLAINED[reason]))
+
+    def _measure(self, seconds: float) -> None:
+        counts, total = self.commits
+        counts[bisect_left(metrics.COMMIT_BUCKETS, seconds)] += 1
+        self.commits = counts, total + seconds
+
+
+_EXPLAINED = {
+    "wrong_type": "the model is a regression: prediction and label have to be numbers",
+    "other_model": "the prediction of this id belongs to another model",
+}

@@ -1,0 +1,221 @@
+"""Journal and state as one durable thing: open it, commit groups of events, snapshot it now and then."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from exporters.events import journal
+from exporters.events.kserve import RequestHalf, ResponseHalf
+from exporters.events.state import Kept, State
+from midwatch.client.events import Label, Prediction
+from midwatch.spec import model as spec
+
+SNAPSHOT_EVERY = 64 * 2**20
+"""Journal bytes between snapshots, at least: replaying as many takes about two seconds."""
+
+UNREAD_LIMIT = 2**30
+"""Journal bytes kept for the drift judge when it does not keep up."""
+
+CHUNK = 20_000
+"""Entries encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
+
+_TOTALS, _WAITING, _LABELS, _HALVES, _SEEN, _END = 16, 17, 18, 19, 20, 21
+
+_log = logging.getLogger(__name__)
+_pack = msgspec.msgpack.Encoder().encode
+_CHUNK = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]])
+_GENERATION = msgspec.msgpack.Decoder(tuple[float, bytes])
+_EVENTS = msgspec.msgpack.Decoder(list[Prediction | Label | RequestHalf | ResponseHalf])
+
+
+def decode_events(frame: journal.Frame) -> list[Kept]:
+    """Events of a frame of the journal."""
+    return list(_EVENTS.decode(frame.body)) if frame.kind == journal.EVENTS else []
+
+
+class Store:
+    """State that survives: what `commit` has returned from is on disk.
+
+    Raises journal.JournalError when the directory cannot be used or its contents cannot be trusted.
+    """
+
+    def __init__(self, directory: Path, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
+        self.directory = directory
+        self.journal = journal.Journal(directory)
+        self.state = State(settings, models)
+        self._since_snapshot = 0
+        self._snapshot_size = 0
+        self._snapshot: threading.Thread | None = None
+        try:
+            self._restore()
+        except (OSError, msgspec.MsgspecError) as error:
+            raise journal.JournalError(f"{directory}: the state cannot be read: {error}") from error
+
+    # Starting ----------------------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        first = self._load_snapshot()
+        damaged = 0
+        for frame in self.journal.recover(first):
+            if frame.kind == journal.DAMAGE:
+                damaged += frame.time == 0.0
+                self.state.corruptions += 1
+            else:
+                self.state.apply(frame.time, decode_events(frame))
+            self._since_snapshot += len(frame.body)
+        self.journal.start_segment()
+        for _ in range(damaged):
+            self.journal.append(journal.encode(journal.DAMAGE, 1.0, b""))
+
+    def _load_snapshot(self) -> int:
+        """Newest snapshot into the state; returns the first segment it does not contain, or 0 without one."""
+        for leftover in self.directory.glob("snapshot-*.partial"):
+            leftover.unlink()
+        paths = sorted(self.directory.glob("snapshot-*.log"))
+        if not paths:
+            return 0
+        ended = False
+        for frame in journal.read_file(paths[-1]):
+            ended = self._load_frame(frame)
+        if not ended:
+            raise journal.JournalError(f"{paths[-1]}: damaged; restore the state folder from a backup")
+        self._snapshot_size = paths[-1].stat().st_size
+        return int(paths[-1].stem.removeprefix("snapshot-"))
+
+    def _load_frame(self, frame: journal.Frame) -> bool:
+        entries = {_WAITING: self.state.waiting, _LABELS: self.state.labels, _HALVES: self.state.halves}
+        if frame.kind == _TOTALS:
+            self.state.restore_totals(frame.body)
+        elif frame.kind == _SEEN:
+            self.state.seen.restore(*_GENERATION.decode(frame.body), frame.time)
+        elif frame.kind in entries:
+            keys, values = _CHUNK.decode(frame.body)
+            entries[frame.kind].update(zip(array("Q", keys), values, strict=True))
+        return frame.kind == _END
+
+    # Running -----------------------------------------------------------------------------------------------------
+
+    def encode(self, time: float, kept: Sequence[Kept]) -> bytes:
+        """Bytes to append for a group that `State.admit` let through."""
+        return journal.encode(journal.EVENTS, time, _pack(kept))
+
+    def append(self, frame: bytes) -> None:
+        """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
+        self.journal.append(frame)
+
+    def applied(self, time: float, kept: Iterable[Kept], frame_size: int) -> None:
+        """Take a durable group into the state, and snapshot when enough has been written."""
+        self.state.apply(time, kept)
+        self._since_snapshot += frame_size
+        if self._since_snapshot > max(SNAPSHOT_EVERY, self._snapshot_size) and not self.is_snapshotting:
+            try:
+                self.snapshot(time)
+            except OSError as error:
+                _log.warning("no snapshot: %s", error)
+                self._since_snapshot = 0
+
+    @property
+    def is_snapshotting(self) -> bool:
+        """Whether a snapshot is being written."""
+        return self._snapshot is not None and self._snapshot.is_alive()
+
+    def snapshot(self, time: float) -> None:
+        """Begin a segment and write the state before it, in a thread; the journal it makes needless goes."""
+        segment = self.journal.start_segment()
+        state = self.state
+        parts = [
+            (kind, list(entries), list(entries.values()))
+            for kind, entries in ((_WAITING, state.waiting), (_LABELS, state.labels), (_HALVES, state.halves))
+        ]
+        head, generations = state.totals(), state.seen.generations()
+        self._since_snapshot = 0
+
+        def write() -> None:
+            path = self.directory / f"snapshot-{segment:010d}.log"
+            try:
+                self._write_snapshot(path, time, head, generations, parts)
+            except OSError as error:
+                path.with_suffix(".partial").unlink(missing_ok=True)
+                _log.warning("no snapshot: %s", error)
+                return
+            self._snapshot_size = path.stat().st_size
+            for older in self.directory.glob("snapshot-*.log"):
+                if older < path:
+                    older.unlink(missing_ok=True)
+            self.journal.drop_before(min(segment, self._unread_segment(segment)))
+
+        self._snapshot = threading.Thread(target=write, name="snapshot", daemon=True)
+        self._snapshot.start()
+
+    def _write_snapshot(
+        self,
+        path: Path,
+        time: float,
+        head: bytes,
+        generations: list[tuple[float, bytes]],
+        parts: list[tuple[int, list[int], list[bytes]]],
+    ) -> None:
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            file.write(journal.MAGIC + journal.encode(_TOTALS, time, head))
+            for generation in generations:
+                file.write(journal.encode(_SEEN, time, _pack(generation)))
+            for kind, keys, values in parts:
+                for start in range(0, len(keys), CHUNK):
+                    packed = array("Q", keys[start : start + CHUNK]).tobytes()
+                    file.write(journal.encode(kind, time, _pack((packed, values[start : start + CHUNK]))))
+            file.write(journal.encode(_END, time, b""))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        journal.sync_directory(self.directory)
+
+    def _unread_segment(self, newest: int) -> int:
+        """First segment the drift judge still has to read; `newest` without one, or when it is too far behind."""
+        position = read_position(self.directory / "drift" / "position.json")
+        if position is None:
+            return newest
+        if backlog(self.directory, position) > UNREAD_LIMIT:
+            _log.error("the drift judge is too far behind: journal it has not read is deleted")
+            return newest
+        return position.segment
+
+    def close(self, time: float, *, snapshot: Callable[[], bool] = lambda: True) -> None:
+        """Finish a running snapshot, write a last one, and give the directory up."""
+        if self._snapshot is not None:
+            self._snapshot.join()
+        if snapshot():
+            try:
+                self.snapshot(time)
+            except OSError as error:
+                _log.warning("no snapshot: %s", error)
+            else:
+                self._snapshot.join() if self._snapshot else None
+        self.journal.close()
+
+
+def read_position(path: Path) -> journal.Position | None:
+    """Where a reader of the journal is, from its file; None when there is none."""
+    try:
+        document = json.loads(path.read_text())
+        return journal.Position(int(document["segment"]), int(document["offset"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def backlog(directory: Path, position: journal.Position) -> int:
+    """Journal bytes after a position."""
+    total = 0
+    for number in journal.segments(directory):
+        if number >= position.segment:
+            size = journal.segment_path(directory, number).stat().st_size
+            total += size - (position.offset if number == position.segment else 0)
+    return total

@@ -1,0 +1,5 @@
+"""`python -m midwatch`: the command line."""
+
+from midwatch.app import cli
+
+cli.main()

@@ -1,0 +1,220 @@
+"""`midwatch up`: the whole plane on this machine, with a live view, and stopped again without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from midwatch.app.up import plane as planes
+    from midwatch.app.up.view import View
+    from midwatch.spec import model as spec
+
+app = typer.Typer(help="Run the whole plane on this machine, with a live view.", add_completion=False)
+
+SETTLE_SECONDS = 14.0
+"""Left of the duration after the traffic, so that alerts can resolve and everything is scraped."""
+ENDLESS_TRAFFIC = 3600.0
+LATE_SECONDS = 60.0
+"""How long past the duration a slow machine's traffic may take to end: what is cut off adds up to nothing."""
+COUNT_SECONDS = 15.0
+"""How long Prometheus may take to have seen every prediction."""
+
+
+@app.command()
+def up(
+    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
+    duration: Annotated[
+        str | None, typer.Option(help="Stop after this time, such as 2m; at Ctrl-C without it.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of all state and logs; a new temporary one without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the run at its end.")] = False,
+) -> None:
+    """Start Prometheus, Alertmanager, the exporter, the platform's servers and traffic; stop them all at the end.
+
+    Nobody is paged: every receiver delivers to a sink. Exit code 0 when each prediction was counted and each target is
+    up, 1 when not or when a part died, 2 when it cannot start, 3 when Prometheus could not be asked.
+    """
+    import json
+    import shutil
+    import tempfile
+
+    from midwatch.app.up import plane as planes
+    from midwatch.errors import MidwatchError
+    from midwatch.spec import load
+    from midwatch.spec.values import parse_duration
+
+    try:
+        seconds = parse_duration(duration) if duration else None
+    except ValueError as error:
+        raise MidwatchError(f"--duration {error}") from error
+    loaded = load.load_platform(platform)
+    folder = state or Path(tempfile.mkdtemp(prefix="midwatch-up-"))
+    with _sigterm_as_interrupt():
+        running = planes.Plane(loaded, platform, folder.resolve())
+        try:
+            document = _run(loaded, running, seconds)
+        except BaseException:
+            typer.echo(f"state and logs are kept in {folder}", err=True)
+            raise
+        finally:
+            running.stop()
+    if state is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        _show(document)
+    raise typer.Exit(document["exit"])
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A SIGTERM ends the run as Ctrl-C does."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(platform: spec.Platform, running: planes.Plane, seconds: float | None) -> dict[str, Any]:
+    import time
+
+    from midwatch.app.up.view import View
+
+    with View(platform.platform, {name: url for name, url in running.urls.items() if "server" not in name}) as view:
+        view.note(f"state and logs: {running.state}")
+        if running.regions.missing:
+            view.note(running.regions.missing)
+        view.note("preparing: " + "; ".join(_readable(words) for words in platform.local.prepare))
+        running.prepare()
+        running.start()
+        deadline = None if seconds is None else time.monotonic() + seconds
+        traffic = running.start_traffic(ENDLESS_TRAFFIC if seconds is None else max(5.0, seconds - SETTLE_SECONDS))
+        try:
+            _watch(platform, running, traffic, deadline, view)
+        except KeyboardInterrupt:
+            view.note("stopping")
+            if traffic:
+                running.processes.stop(traffic.part)
+        return _document(running, traffic)
+
+
+def _readable(words: list[str]) -> str:
+    return " ".join(words).replace("{python} -P -m midwatch", "midwatch").replace("{python}", "python")
+
+
+def _watch(
+    platform: spec.Platform, running: planes.Plane, traffic: planes.Traffic | None, deadline: float | None, view: View
+) -> None:
+    """Show the plane until the deadline; PartDiedError when a part ends."""
+    import time
+
+    from midwatch.app.up import figures
+    from midwatch.prometheus import QueryError
+
+    while True:
+        running.processes.ensure_alive()
+        ended = traffic is None or traffic.has_ended()
+        late = -1.0 if deadline is None else time.monotonic() - deadline
+        if (deadline is None and traffic and ended) or late >= (0 if ended else LATE_SECONDS):
+            return
+        try:
+            now = figures.ask(running.client, platform.models)
+        except QueryError:
+            now = None
+        left = None if deadline is None else max(0.0, -late)
+        view.show(now, running.sink.alerts, traffic.progress if traffic else {}, left, running.canaries.answers)
+        time.sleep(0.5)
+
+
+def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str, Any]:
+    """What the run has shown; a figure nobody could give is None."""
+    from midwatch.app.up import figures
+    from midwatch.errors import Exit
+    from midwatch.prometheus import QueryError
+
+    progress = traffic.progress if traffic else {}
+    sent, labels = (progress.get(name) if progress.get("final") else None for name in ("ok", "labels"))
+    totals: dict[str, float | None] = {}
+    code = Exit.INCONCLUSIVE
+    try:
+        _wait_until_counted(running, {"predictions_counted": sent, "labels_joined": labels})
+        totals = figures.totals(running.client)
+        if totals["predictions_counted"] is not None and (sent is not None or traffic is None):
+            right = (traffic is None or totals["predictions_counted"] == sent) and (
+                totals["targets_up"] == totals["targets_total"]
+            )
+            code = Exit.PASS if right else Exit.FAIL
+    except QueryError as error:
+        typer.echo(str(error), err=True)
+    alerts = [
+        {
+            "name": alert.name,
+            "severity": alert.severity,
+            "owner": alert.owner,
+            "model": alert.model,
+            "version": alert.version,
+            "summary": alert.summary,
+            "runbook_url": alert.runbook_url,
+            "fired_at": alert.fired_at,
+            "resolved_at": alert.resolved_at,
+        }
+        for alert in running.sink.alerts
+    ]
+    return {
+        "predictions_sent": sent,
+        **{name: None if value is None else int(value) for name, value in totals.items()},
+        "labels_sent": progress.get("labels"),
+        "canaries": [answer.document() for answer in running.canaries.answers],
+        "alerts": alerts,
+        "pages_delivered": sum(alert["severity"] == "page" for alert in alerts),
+        "deliveries": running.sink.deliveries,
+        "exit": int(code),
+    }
+
+
+def _wait_until_counted(running: planes.Plane, sent: dict[str, int | None]) -> None:
+    """Until Prometheus has scraped what was sent last; a figure nobody knows is not waited for."""
+    import time
+
+    from midwatch.app.up import figures
+
+    deadline = time.monotonic() + COUNT_SECONDS
+    known = {name: count for name, count in sent.items() if count is not None}
+    while known.items() - figures.totals(running.client).items() and time.monotonic() < deadline:
+        time.sleep(0.25)
+
+
+def _show(document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    counts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in document.items():
+        if name not in ("alerts", "canaries", "exit"):
+            counts.add_row(name.replace("_", " "), "unknown" if value is None else str(value))
+    console.print(counts)
+    for one in document["canaries"]:
+        after = "" if one["decided_after_seconds"] is None else f" after {one['decided_after_seconds']:g} s"
+        console.print(f"canary {one['canary']} against {one['baseline']}: {one['verdict']}{after}: {one['reason']}")
+    table = Table(title="alerts delivered", title_justify="left")
+    for name in ("alert", "severity", "owner", "version", "fired", "resolved", "summary"):
+        table.add_column(name, overflow="fold")
+    for alert in document["alerts"]:
+        times = (alert["fired_at"][11:19], alert["resolved_at"][11:19] if alert["resolved_at"] else "still firing")
+        table.add_row(alert["name"], alert["severity"], alert["owner"], alert["version"], *times, alert["summary"])
+    console.print(table)

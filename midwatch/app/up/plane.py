@@ -1,0 +1,287 @@
+"""The plane's parts: what is started, with which configuration, in which order, and stopped again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from alerts import recovery, render
+from midwatch import files, modules
+from midwatch.app.render import write
+from midwatch.app.up import grafana
+from midwatch.app.up.canaries import Canaries
+from midwatch.app.up.processes import Part, PartDiedError, Processes, find_program, wait_until_ready
+from midwatch.app.up.regions import EVENTS_B, Regions
+from midwatch.app.up.sink import Sink
+from midwatch.errors import MidwatchError
+from midwatch.ports import free_ports
+from midwatch.prometheus import Client
+from midwatch.spec import model as spec
+
+PREPARE_SECONDS = 600
+HELD = "held"
+"""Folder of the state: a file named as a part keeps that part down, see `processes.Processes`."""
+RESULTS = "results"
+"""Folder of the state: Prometheus text in files `*.prom`, of whoever measures something and does not stay."""
+LINKS = "links"
+"""Folder of the state: what makes a link bad, see `chaos.local.links`."""
+MEND_SECONDS = 0.05
+
+
+class Traffic:
+    """The traffic process: its last progress line, and whether it has ended."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.progress: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._read, name="traffic", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self.part.process.stdout or ():
+            try:
+                self.progress = json.loads(line)
+            except ValueError:
+                continue
+
+    def has_ended(self) -> bool:
+        """Whether it is done; PartDiedError when it failed."""
+        code = self.part.process.poll()
+        if code is None:
+            return False
+        self._thread.join()
+        if code:
+            text = self.part.log.read_text(errors="replace")[-2000:]
+            raise PartDiedError(f"{self.part.name} ended with code {code}; its last lines ({self.part.log}):\n{text}")
+        return True
+
+
+class Plane:
+    """Everything that runs for a platform file, under one state folder."""
+
+    def __init__(self, platform: spec.Platform, file: Path, state: Path) -> None:
+        self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
+        self._programs = {name: find_program(name) for name in ("prometheus", "alertmanager")}
+        try:
+            for folder in ("logs", "config", HELD, RESULTS, LINKS):
+                (state / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
+        self.processes = Processes(state / "logs", state / HELD)
+        self.sink = Sink(state / "deliveries.jsonl", state / RESULTS)
+        self._ports = {name: free_ports()[0] for name in ("prometheus", "alertmanager", "exporter")}
+        if any(model.canary for model in platform.models):
+            self._ports["gate"] = free_ports()[0]
+        self._ports |= {f"server-{server.name}": free_ports()[0] for server in platform.local.servers}
+        self._grafana = grafana.find()
+        self._ports |= {"grafana": free_ports()[0]} if self._grafana else {}
+        self.regions = Regions(platform, file, state, self._ports)
+        self._ports |= {name: free_ports()[0] for name in self.regions.exporters if name not in self._ports}
+        self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
+        clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
+        self.urls = {name: f"http://{address}" for name, address in clients.items()}
+        self._stopped = threading.Event()
+        self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
+        self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
+        self.canaries = Canaries(self.urls.get("gate", ""), platform.local.canaries)
+
+    def prepare(self) -> None:
+        """Run the platform's preparations; PartDiedError when one fails."""
+        for command in self._platform.local.prepare:
+            words = [self._filled(word, "prepare") for word in command]
+            log = self.state / "logs" / "prepare.log"
+            with log.open("ab") as output:
+                code = subprocess.run(
+                    words, cwd=self._base, stdout=output, stderr=output, timeout=PREPARE_SECONDS, check=False
+                ).returncode
+            if code:
+                text = log.read_text(errors="replace")[-2000:]
+                raise PartDiedError(f"preparing failed with code {code}: {' '.join(words)}\n{text}")
+
+    def start(self) -> None:
+        """Start everything but the traffic, and wait until it is ready."""
+        self._write_config()
+        self.regions.start_store(self.processes)
+        self._start_links()
+        self._start_exporters()
+        self._start_alertmanager()
+        self._start_prometheus()
+        self._start_grafana()
+        self._start_gate()
+        for server in self._platform.local.servers:
+            name = f"server-{server.name}"
+            words = [self._filled(word, "servers", port=self._ports[name]) for word in server.command]
+            part = self.processes.start(name, words, folder=self._base, port=self._ports[name])
+            if server.ready:
+                wait_until_ready(part, server.ready, self.processes)
+        self.regions.start_rest(self.processes)
+        self._write_inventory()
+        self._mender.start()
+        self.canaries.start()
+
+    def start_traffic(self, seconds: float) -> Traffic | None:
+        """Start the platform's traffic for so many seconds, if it has one."""
+        traffic = self._platform.local.traffic
+        if traffic is None:
+            return None
+        words = [self._filled(word, "traffic", duration=seconds) for word in traffic.command]
+        part = self.processes.start(f"traffic-{traffic.name}", words, folder=self._base, may_end=True)
+        self._write_inventory()
+        return Traffic(part)
+
+    def _mend(self) -> None:
+        """Start what is released again, at once: a view that waits for an answer must not hold it up."""
+        while not self._stopped.wait(MEND_SECONDS):
+            try:
+                if self.processes.mend():
+                    self._write_inventory()
+            except (MidwatchError, OSError):
+                return  # the part stays dead, which ensure_alive tells
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        self.canaries.stop()
+        self._stopped.set()
+        if self._mender.is_alive():
+            self._mender.join()
+        self.processes.stop_all()
+        self.sink.close()
+
+    def _filled(self, word: str, source: str, *, port: int | None = None, duration: float | None = None) -> str:
+        values = {"python": sys.executable, "exporter": self._url(source, "exporter"), "state": str(self.state)}
+        values |= {
+            f"server:{server.name}": self._url(source, f"server-{server.name}")
+            for server in self._platform.local.servers
+        }
+        if port is not None:
+            values["port"] = str(port)
+        if duration is not None:
+            values["duration"] = f"{duration:g}"
+        for name, value in values.items():
+            word = word.replace("{" + name + "}", value)
+        return word
+
+    def _link_targets(self) -> dict[str, str]:
+        """Part that a link leads to, by the link's name: experiments make these connections bad."""
+        links = {f"traffic--{server.name}": f"server-{server.name}" for server in self._platform.local.servers}
+        return links | {"events--exporter": "exporter"}
+
+    def _url(self, source: str, part: str) -> str:
+        """Where `source` finds a part: through the link between them if there is one."""
+        link = "events--exporter" if part == "exporter" else f"{source}--{part.removeprefix('server-')}"
+        return f"http://127.0.0.1:{self._links[link]}" if link in self._links else f"http://{self._way(part)}"
+
+    def _way(self, part: str) -> str:
+        """Address at which clients find a part: of the endpoint before it, where it is served from two regions."""
+        port = self.regions.port_of(part)
+        return self._address(part) if port is None else f"127.0.0.1:{port}"
+
+    def _start_links(self) -> None:
+        if not self._links:
+            return
+        words = [
+            f"{name}=127.0.0.1:{self._links[name]}:{self._way(part)}" for name, part in self._link_targets().items()
+        ]
+        command = [*modules.command("chaos.local.links"), str(self.state / LINKS), *words]
+        self.processes.start("links", command, folder=self.state)
+
+    def _write_config(self) -> None:
+        scrapes = [
+            render.Scrape(
+                job=f"server-{server.name}", targets=(self._address(f"server-{server.name}"),), path=server.metrics
+            )
+            for server in self._platform.local.servers
+            if server.metrics
+        ]
+        scrapes.append(render.Scrape(job="midwatch-results", targets=(self.sink.address,)))
+        if self.regions.exporter_port is not None:
+            address = f"127.0.0.1:{self.regions.exporter_port}"
+            scrapes.append(render.Scrape(job=recovery.JOB, targets=(address,)))
+        plane = render.Plane(
+            exporters=tuple(map(self._address, self.regions.exporters)),
+            alertmanager=self._address("alertmanager"),
+            scrapes=[*scrapes, *render.of_itself(self._address("prometheus"), self._address("alertmanager"))],
+            sink_url=self.sink.url,
+            gate=self._address("gate") if "gate" in self._ports else None,
+        )
+        write(render.render_files(self._platform, plane), self.state / "config", force=True)
+
+    def _address(self, name: str) -> str:
+        return f"127.0.0.1:{self._ports[name]}"
+
+    def _start_exporters(self) -> None:
+        for part in [self._started_exporter(name) for name in self.regions.exporters]:
+            wait_until_ready(part, "/readyz", self.processes)
+
+    def _started_exporter(self, name: str) -> Part:
+        command = [*modules.command("midwatch"), "exporter", "serve", "-f", str(self._file.resolve())]
+        command += ["--listen", self._address(name), "--state", str(self.state / name)]
+        return self.processes.start(name, command, folder=self.state, port=self._ports[name])
+
+    def _start_alertmanager(self) -> None:
+        command = [
+            self._programs["alertmanager"],
+            f"--config.file={self.state / 'config/alertmanager/alertmanager.yml'}",
+            f"--storage.path={self.state / 'alertmanager'}",
+            f"--web.listen-address={self._address('alertmanager')}",
+            "--cluster.listen-address=",  # no gossip: there is one
+        ]
+        part = self.processes.start("alertmanager", command, folder=self.state, port=self._ports["alertmanager"])
+        wait_until_ready(part, "/-/ready", self.processes)
+
+    def _start_prometheus(self) -> None:
+        command = [
+            self._programs["prometheus"],
+            f"--config.file={self.state / 'config/prometheus/prometheus.yml'}",
+            f"--storage.tsdb.path={self.state / 'prometheus'}",
+            f"--web.listen-address={self._address('prometheus')}",
+            "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
+            # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
+            "--rules.alert.resend-delay=1s",
+        ]
+        part = self.processes.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
+        wait_until_ready(part, "/-/ready", self.processes)
+
+    def _start_grafana(self) -> None:
+        if self._grafana:
+            command = grafana.command(self._grafana, self._platform, self.state, self.urls)
+            part = self.processes.start("grafana", command, folder=self.state, port=self._ports["grafana"])
+            wait_until_ready(part, grafana.READY, self.processes, seconds=grafana.START_SECONDS)
+
+    def _start_gate(self) -> None:
+        if "gate" not in self._ports:
+            return
+        command = [*modules.command("midwatch"), "canary", "gate", "-f", str(self._file.resolve())]
+        command += ["--listen", self._address("gate"), "--prometheus", self.urls["prometheus"]]
+        command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
+        part = self.processes.start("gate", command, folder=self.state, port=self._ports["gate"])
+        wait_until_ready(part, "/readyz", self.processes)
+
+    def _write_inventory(self) -> None:
+        """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""
+        parts = [
+            {
+                "name": part.name,
+                "pid": part.process.pid,
+                "port": part.port,
+                "url": None if part.port is None else part.url,
+                "log": str(part.log),
+            }
+            for part in self.processes.parts
+        ]
+        document = {
+            "platform": str(self._file.resolve()),
+            "sink": {"url": self.sink.url, "file": str(self.sink.file)},
+            "up": os.getpid(),
+            "held": str(self.state / HELD),
+            "links": str(self.state / LINKS),
+            "results": str(self.state / RESULTS),
+            "regions": self.regions.inventory(),
+            "parts": parts,
+        }
+        files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())

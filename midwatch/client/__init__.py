@@ -1,0 +1,9 @@
+"""What a model server sends its events with: `EventLog`, and the events `Prediction` and `Label`.
+
+Needs msgspec, and nothing of Midwatch but its errors.
+"""
+
+from midwatch.client.event_log import EventLog, Stats
+from midwatch.client.events import Label, Prediction
+
+__all__ = ["EventLog", "Label", "Prediction", "Stats"]

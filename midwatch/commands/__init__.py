@@ -1,1 +1,0 @@
-"""Commands that bring the folders together: init, check and render."""

@@ -1,0 +1,1 @@
+"""The canary gate: the judgement as an HTTP service."""
