@@ -11,12 +11,11 @@ import yaml
 
 from alerts import annotate
 from alerts.made import Made
-from midwatch import grafana
+from midwatch import grafana, jobs
 from midwatch.spec import model as spec
 from midwatch.spec.rules import LibraryFile, LibraryProof, LibraryRule, Proof
 from midwatch.spec.values import format_duration, parse_duration
 
-EXPORTER_JOB = "midwatch-exporter"
 DEADMAN = "MidwatchDeadman"
 
 NO_DATA_FOR = 300.0
@@ -37,7 +36,7 @@ def of_platform(platform: spec.Platform) -> list[Made]:
     scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
     patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
     texts = {
-        "exporter_job": EXPORTER_JOB,
+        "exporter_job": jobs.EXPORTER,
         "scrape_wait": format_duration(scrape_wait),
         "patience": format_duration(patience),
         "patience_proof": format_duration(patience + 60),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alerts.made import Made
-from midwatch import grafana, metrics, promql
+from midwatch import grafana, jobs, metrics, promql
 from midwatch.promql import Expr
 from midwatch.spec import dr as spec
 from midwatch.spec import model as platforms
@@ -11,7 +11,6 @@ from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
 
-JOB = "midwatch-recovery"
 """Scrape job of `midwatch dr export`."""
 
 SHRUNK = 0.5
@@ -43,7 +42,7 @@ class _Maker:
         self._wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
 
     def exporter_down(self) -> Made:
-        up = promql.scraped(job=JOB)
+        up = promql.scraped(job=jobs.RECOVERY)
         return self._alert(
             "RecoveryExporterDown",
             up.equals(0).or_(promql.absent(up)),
@@ -51,8 +50,8 @@ class _Maker:
             Severity.TICKET,
             "The recovery exporter cannot be scraped",
             "Nothing is known of lag, backups and drills; their alerts cannot fire.",
-            {f'up{{job="{JOB}",instance="i"}}': "0x40"},
-            {f'up{{job="{JOB}",instance="i"}}': "1x40"},
+            {f'up{{job="{jobs.RECOVERY}",instance="i"}}': "0x40"},
+            {f'up{{job="{jobs.RECOVERY}",instance="i"}}': "1x40"},
         )
 
     # Stores ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 from alerts import annotate, library, objectives, recovery
 from alerts import sli as slis
-from alerts.library import DEADMAN, EXPORTER_JOB
+from alerts.library import DEADMAN
 from alerts.made import Made
 from midwatch import grafana, promql
 from midwatch.promql import Expr
@@ -20,7 +20,6 @@ from midwatch.spec.values import format_duration
 __all__ = [
     "BY_VERSION",
     "DEADMAN",
-    "EXPORTER_JOB",
     "PARTS",
     "alert",
     "direct_alert",

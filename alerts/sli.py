@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from alerts import profiles
-from midwatch import metrics, promql
+from midwatch import metrics, promql, serving
 from midwatch.promql import Expr
 from midwatch.spec import model as spec
 from midwatch.spec.slo import WINDOW_PLACEHOLDER, EventsSli, FairnessSli, FreshnessSli, Slo
@@ -87,16 +86,16 @@ def _increase(selectors: Sequence[str], by: Sequence[str]) -> Over:
 
 
 def _availability(model: spec.Model, by: Sequence[str]) -> Sli:
-    profile = profiles.profile_of(model)
+    profile = serving.profile_of(model)
     return Sli(total=_increase(profile.requests, by), bad=_increase(profile.failures, by))
 
 
 def _latency(model: spec.Model, threshold: float, by: Sequence[str]) -> Sli:
-    profile = profiles.profile_of(model)
+    profile = serving.profile_of(model)
     if profile.duration is None:
         raise AssertionError("the spec lets no latency pass where there is no histogram")
-    count = str(profiles.selector(profile.duration, "_count"))
-    return Sli(total=_increase((count,), by), good=_increase((str(profiles.bucket(profile, threshold)),), by))
+    count = str(serving.selector(profile.duration, "_count"))
+    return Sli(total=_increase((count,), by), good=_increase((str(serving.bucket(profile, threshold)),), by))
 
 
 def outcomes(model: str, window: promql.Range, by: Sequence[str]) -> Expr:

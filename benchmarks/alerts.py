@@ -445,10 +445,11 @@ def _service(get: Callable[[], bytes], posted: Callable[[float], None]) -> Itera
 @contextmanager
 def _alertmanager(hook: str) -> Iterator[str]:
     """A real Alertmanager with the rendered routes, delivering to the hook; its HOST:PORT."""
-    plane = render.Plane(exporters=("127.0.0.1:1",), alertmanager="127.0.0.1:1", sink_url=f"http://{hook}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "a.yml").write_text(render.render_files(_platform(), plane)["alertmanager/alertmanager.yml"])
+        (folder / "a.yml").write_text(
+            render.render_files(_platform(), sink_url=f"http://{hook}")["alertmanager/alertmanager.yml"]
+        )
         port = free_ports()[0]
         command = ["prometheus-alertmanager", "--config.file=a.yml", "--storage.path=data", "--cluster.listen-address="]
         command.append(f"--web.listen-address=127.0.0.1:{port}")

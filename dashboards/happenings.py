@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards import looks, signals
-from dashboards.signals import Selection
+from dashboards import looks
 from dashboards.targets import PROMETHEUS
-from midwatch import metrics, promql, upstream
+from midwatch import metrics, promql, signals, upstream
 from midwatch.promql import Expr
+from midwatch.signals import Selection
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
-from alerts import profiles, routing
+from alerts import routing
 from alerts.amconfig import Config
 from alerts.inventory import Entry
 from alerts.lint import expressions
 from alerts.lint.expressions import Selector
 from alerts.lint.finding import Finding
-from midwatch import metrics, promql
+from midwatch import metrics, promql, serving
 from midwatch.metrics import Kind
 from midwatch.spec.base import Place
 from midwatch.spec.load import Document, path_text
@@ -228,7 +228,7 @@ def unjudged(rules: Rules) -> list[str]:
 
 def _foreign() -> set[str]:
     """Metrics of servers whose profiles are shipped."""
-    texts = [text for one in profiles.PROFILES.values() for text in (*one.requests, *one.failures)]
+    texts = [text for one in serving.PROFILES.values() for text in (*one.requests, *one.failures)]
     return {text.partition("{")[0] for text in texts} | {"up"}
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from alerts import objectives, profiles
+from alerts import objectives
 from alerts.lint import expressions
 from alerts.lint.expressions import Selector
 from alerts.objectives import Target
 from alerts.proofs import series as made
 from alerts.proofs.case import Case
 from alerts.tiers import BurnAlert
-from midwatch import metrics
+from midwatch import metrics, serving
 from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
@@ -119,15 +119,15 @@ def _shares(target: Target) -> dict[str, Share]:
             made.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
             made.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
-    profile = profiles.profile_of(target.model)
+    profile = serving.profile_of(target.model)
     if not isinstance(slo.sli, str) and slo.sli.latency:
-        bound = profiles.bucket(profile, slo.sli.latency.threshold)
-        count = profiles.selector(profile.duration or "", "_count")
+        bound = serving.bucket(profile, slo.sli.latency.threshold)
+        count = serving.selector(profile.duration or "", "_count")
         return {_one(target, str(count)): (1, 1), _one(target, str(bound)): (1, 0)}
     return _failing(target, profile)
 
 
-def _failing(target: Target, profile: profiles.Profile) -> dict[str, Share]:
+def _failing(target: Target, profile: serving.Profile) -> dict[str, Share]:
     requests, failure = [_selector(text) for text in profile.requests], _selector(profile.failures[0])
     good = next(one for one in requests if one.metric != failure.metric or len(requests) == 1)
     unlike = failure if good.metric == failure.metric else None

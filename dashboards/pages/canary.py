@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note, Panel
 from dashboards.layout import Row, Section
 from dashboards.looks import State
-from dashboards.signals import THIS_MODEL, Selection
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql
+from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
+from midwatch.signals import THIS_MODEL, Selection
 
 PAIR: Selection = {"model": "$model", "baseline": "$baseline", "canary": "$canary"}
 ARMS = (("baseline", looks.BASELINE), ("canary", looks.CANARY))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
 from dashboards.looks import Column, State
 from dashboards.pages.model import VERDICTS
-from dashboards.signals import THESE_VERSIONS, THIS_MODEL
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql
+from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
+from midwatch.signals import THESE_VERSIONS, THIS_MODEL
 
 THIS_METHOD = {**THESE_VERSIONS, "method": "$method"}
 VOTES = [State(text="● no", color=looks.GOOD, value=0), State(text="▲ drift", color=looks.BAD, value=1)]

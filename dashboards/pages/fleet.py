@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, links, looks, runbooks, signals, variables
+from dashboards import happenings, links, looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
 from dashboards.looks import Column, Link, State
-from dashboards.signals import BY_VERSION, MANY_MODELS
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql, upstream
+from midwatch import grafana, metrics, promql, signals, upstream
 from midwatch.promql import Expr
+from midwatch.signals import BY_VERSION, MANY_MODELS
 
 PAGE_WEIGHT = 10.0
 """What a firing page counts in the order of the table, where a ticket, or a whole budget spent, counts 1."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import happenings, links, looks, runbooks, signals, variables
+from dashboards import happenings, links, looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
 from dashboards.looks import Column, State
-from dashboards.signals import THESE_VERSIONS, THIS_MODEL, Selection
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql
+from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
+from midwatch.signals import THESE_VERSIONS, THIS_MODEL, Selection
 from midwatch.spec import model as spec
 
 VERDICTS = [

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note, Panel
 from dashboards.layout import Row, Section
 from dashboards.looks import Column, State
 from dashboards.pages.fleet import AT_RISK, BUDGET
-from dashboards.signals import THIS_MODEL, Selection
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql, upstream
+from midwatch import grafana, metrics, promql, signals, upstream
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
+from midwatch.signals import THIS_MODEL, Selection
 from midwatch.spec.slo import Slo
 
 STATES = [State(text=state.text, color=state.color, value=float(number)) for number, state in enumerate(BUDGET)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dashboards import looks, runbooks, signals, variables
+from dashboards import looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note
 from dashboards.layout import Row, Section
 from dashboards.looks import State
 from dashboards.pages import canary
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql, upstream
+from midwatch import grafana, metrics, promql, signals, upstream
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
 

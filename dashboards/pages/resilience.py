@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, looks, runbooks, signals, variables
+from dashboards import happenings, looks, runbooks, variables
 from dashboards.document import Page
 from dashboards.house import House, Note, Panel
 from dashboards.layout import Row, Section
 from dashboards.looks import State
-from dashboards.signals import Selection
 from dashboards.targets import Query
-from midwatch import grafana, metrics, promql
+from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
+from midwatch.signals import Selection
 
 STORES: Selection = {"store": promql.matches("$store")}
 DRILLS = ("drill", "store")

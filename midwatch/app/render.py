@@ -60,10 +60,12 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     from chaos import experiments, manifests
     from dashboards import render as dashboards
     from dr import manifests as recovery
+    from midwatch.app import prometheus
     from monitors.canary import argo
 
     makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
         Target.FILES: [
+            prometheus.render_files,
             alerts.render_files,
             argo.render_files,
             experiments.render_files,

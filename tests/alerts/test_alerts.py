@@ -36,7 +36,7 @@ def platform(make_platform, make_document):
 
 @pytest.fixture
 def files(platform) -> dict[str, str]:
-    return render.render_files(platform)
+    return rendered_files(platform)
 
 
 def rules(files: dict[str, str]) -> list[dict]:
@@ -205,8 +205,9 @@ def test_alerts_go_where_owner_and_severity_say(files, tmp_path: Path, labels: l
 
 
 def test_with_a_sink_nobody_else_is_told(platform) -> None:
-    plane = render.Plane(exporters=("127.0.0.1:1",), alertmanager="127.0.0.1:2", sink_url="http://127.0.0.1:3/deliver")
-    document = yaml.safe_load(render.render_files(platform, plane)["alertmanager/alertmanager.yml"])
+    document = yaml.safe_load(
+        render.render_files(platform, sink_url="http://127.0.0.1:3/deliver")["alertmanager/alertmanager.yml"]
+    )
     integrations = [kind for receiver in document["receivers"] for kind in receiver if kind != "name"]
     assert set(integrations) == {"webhook_configs"}
     urls = {hook["url"] for receiver in document["receivers"] for hook in receiver.get("webhook_configs", [])}

@@ -14,9 +14,9 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from alerts import tiers
-from dashboards import contents, looks, render, runbooks, signals
+from dashboards import contents, looks, render, runbooks
 from dashboards.pages import objectives
-from midwatch import grafana, metrics, promql
+from midwatch import grafana, metrics, promql, signals
 from midwatch.spec import model as spec
 from midwatch.spec.slo import Slo
 from tests.conftest import platform, platform_document

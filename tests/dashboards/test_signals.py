@@ -7,10 +7,10 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from dashboards import contents, happenings, signals
+from dashboards import contents, happenings
 from dashboards.pages import fleet, objectives, resilience
-from dashboards.signals import WILSON_Z, Selection
-from midwatch import metrics, promql
+from midwatch import metrics, promql, signals
+from midwatch.signals import WILSON_Z, Selection
 
 WINDOW = {"window": "10m", "__rate_interval": "1m", "__interval": "15s", "models": ".*"}
 EVERYTHING: Selection = {"model": "fraud"}

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alerts import recovery, render
-from midwatch import files, modules
+from alerts import render as alerts
+from midwatch import files, jobs, modules
+from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
 from midwatch.app.up.canaries import Canaries
@@ -19,6 +21,7 @@ from midwatch.app.up.processes import Part, PartDiedError, Processes, find_progr
 from midwatch.app.up.regions import EVENTS_B, Regions
 from midwatch.app.up.sink import Sink
 from midwatch.errors import MidwatchError
+from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
@@ -191,25 +194,23 @@ class Plane:
         self.processes.start("links", command, folder=self.state)
 
     def _write_config(self) -> None:
-        scrapes = [
-            render.Scrape(
-                job=f"server-{server.name}", targets=(self._address(f"server-{server.name}"),), path=server.metrics
-            )
-            for server in self._platform.local.servers
-            if server.metrics
-        ]
-        scrapes.append(render.Scrape(job="midwatch-results", targets=(self.sink.address,)))
+        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self._address("alertmanager"))
+        rendered = alerts.render_files(self._platform, sink_url=self.sink.url)
+        write(rendered | {"prometheus/prometheus.yml": scraped}, self.state / "config", force=True)
+
+    def _jobs(self) -> Iterator[Job]:
+        """Jobs of what runs here, at the ports that were free."""
+        yield Job(name=jobs.EXPORTER, targets=tuple(map(self._address, self.regions.exporters)))
+        if "gate" in self._ports:
+            yield Job(name=jobs.GATE, targets=(self._address("gate"),))
+        for server in self._platform.local.servers:
+            if server.metrics:
+                name = f"server-{server.name}"
+                yield Job(name=name, targets=(self._address(name),), path=server.metrics)
+        yield Job(name=jobs.RESULTS, targets=(self.sink.address,))
         if self.regions.exporter_port is not None:
-            address = f"127.0.0.1:{self.regions.exporter_port}"
-            scrapes.append(render.Scrape(job=recovery.JOB, targets=(address,)))
-        plane = render.Plane(
-            exporters=tuple(map(self._address, self.regions.exporters)),
-            alertmanager=self._address("alertmanager"),
-            scrapes=[*scrapes, *render.of_itself(self._address("prometheus"), self._address("alertmanager"))],
-            sink_url=self.sink.url,
-            gate=self._address("gate") if "gate" in self._ports else None,
-        )
-        write(render.render_files(self._platform, plane), self.state / "config", force=True)
+            yield Job(name=jobs.RECOVERY, targets=(f"127.0.0.1:{self.regions.exporter_port}",))
+        yield from jobs.of_itself(self._address("prometheus"), self._address("alertmanager"))
 
     def _address(self, name: str) -> str:
         return f"127.0.0.1:{self._ports[name]}"
