@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from alerts import check, library, objectives, recovery, render, routes, ruleset
+from midwatch.app.render import rendered_files
 from tests import conftest
 from tests.conftest import need_program
 from tests.dr.conftest import recovery_section
