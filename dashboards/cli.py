@@ -141,7 +141,7 @@ def _short(value: object) -> str:
 def _asked(
     platform: spec.Platform, url: str, since: str, choose: Sequence[str], token_file: Path | None
 ) -> list[Finding]:
-    from dashboards import contents, render
+    from dashboards import reader, render
     from dashboards import verify as verification
     from midwatch import progress
     from midwatch.prometheus import Client
@@ -152,7 +152,7 @@ def _asked(
     documents = render.documents(platform)
     client.query("vector(1)")
     findings: list[Finding] = []
-    with progress.bar("panels", sum(len(list(contents.panels(document))) for document in documents)) as step:
+    with progress.bar("panels", sum(len(list(reader.panels(document))) for document in documents)) as step:
         for document in documents:
             findings += verifier.verify(document, lambda: step(1))
     return findings

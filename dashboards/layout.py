@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import attr
 from grafanalib import core
 
-from dashboards.house import Panel
+from dashboards.page import Row, Section
 
 COLUMNS = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Panels side by side, of one height; `widths` are columns, all the same without them."""
-
-    panels: Sequence[Panel]
-    height: int = 8
-    widths: Sequence[int] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """Rows under a heading that folds; `repeat` makes one for each value of a variable."""
-
-    title: str
-    rows: Sequence[Row]
-    collapsed: bool = False
-    repeat: str | None = None
 
 
 def placed(sections: Sequence[Section]) -> list[Any]:

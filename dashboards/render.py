@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import yaml
 
-from dashboards import document, provisioning
-from dashboards.document import Document, Page
-from dashboards.house import House
-from dashboards.pages import canary, drift, fleet, model, objectives, plane, resilience
+from dashboards import build, pages, provisioning
+from dashboards.build import Document
+from dashboards.panels import PanelFactory
 from midwatch.spec import model as spec
-
-PAGES: tuple[Callable[[House], Page], ...] = (
-    fleet.build,
-    model.build,
-    objectives.build,
-    drift.build,
-    canary.build,
-    resilience.build,
-    plane.build,
-)
-"""What makes each dashboard, in the order they are read."""
 
 
 def documents(platform: spec.Platform) -> list[Document]:
     """The dashboards, as Grafana loads them."""
-    house = House(platform=platform)
-    return [document.rendered(platform, build(house)) for build in PAGES]
+    factory = PanelFactory(platform=platform)
+    return [build.build_document(platform, page) for page in pages.every_page(factory)]
 
 
 def render_files(platform: spec.Platform) -> dict[str, str]:

@@ -27,7 +27,7 @@ Sort = Literal["asc", "desc", "none"]
 RefId = Annotated[str, Field(pattern=r"^([A-Z]|Anno)$")]
 
 
-class Source(Part):
+class DataSource(Part):
     """A reference to a data source."""
 
     type: Literal["prometheus", "loki", "tempo"]
@@ -337,7 +337,7 @@ class LogsOptions(Part):
 class Target(Part):
     """One query: PromQL and LogQL have `expr`, TraceQL has `query`."""
 
-    datasource: Source
+    datasource: DataSource
     ref_id: RefId
     editor_mode: Literal["code"] | None = None
     expr: str | None = None
@@ -373,7 +373,7 @@ class _Panel(Part):
     id: Annotated[int, Field(gt=0, lt=2**31)]
     title: Annotated[str, Field(min_length=1)]
     description: Annotated[str, Field(min_length=1)]
-    datasource: Source
+    datasource: DataSource
     field_config: FieldConfig
     grid_pos: GridPos
     links: Annotated[list[PanelLink], Field(min_length=1)]
@@ -490,7 +490,7 @@ class Variable(Part):
     refresh: Literal[0, 1, 2]
     regex: str | None = None
     sort: Annotated[int, Field(ge=0, le=8)]
-    datasource: Source | None = None
+    datasource: DataSource | None = None
 
 
 class AnnotationTarget(Part):
@@ -505,7 +505,7 @@ class Annotation(Part):
     """Events from Prometheus; the fields after `target` are those of its annotation support in Grafana."""
 
     name: str
-    datasource: Source
+    datasource: DataSource
     enable: bool
     icon_color: Color
     target: AnnotationTarget

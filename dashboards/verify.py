@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from dashboards import contents
-from dashboards.contents import Document, Panel, Variable
+from dashboards import reader
+from dashboards.reader import Document, Panel, Variable
 from midwatch.errors import MidwatchError
 from midwatch.spec.values import format_duration
 
@@ -113,9 +113,9 @@ class Verifier:
         title = document["title"]
         found, runs = self._variables(document)
         yield from found
-        for name, expr in contents.events(document).items():
+        for name, expr in reader.events(document).items():
             yield self._annotation(title, name, expr, runs[0])
-        for panel in contents.panels(document):
+        for panel in reader.panels(document):
             yield from self._panel(title, panel, runs)
             done()
 
@@ -124,8 +124,8 @@ class Verifier:
     def _variables(self, document: Document) -> tuple[list[Finding], list[Run]]:
         """Findings of the variables, and the choices to ask with: one for each value of a first single choice."""
         found: list[Finding] = []
-        runs = [Run(values=self._time.built_in() | contents.fixed_values(document) | self._chosen)]
-        for index, variable in enumerate(contents.variables(document)):
+        runs = [Run(values=self._time.built_in() | reader.fixed_values(document) | self._chosen)]
+        for index, variable in enumerate(reader.variables(document)):
             longer: list[Run] = []
             for run in runs:
                 options, finding = self._options(document["title"], variable, run)
@@ -143,14 +143,14 @@ class Verifier:
         except MidwatchError as error:
             return [], _finding(title, variable, run, Status.ERROR, str(error))
         if not options:
-            reason = self._why_empty(contents.filled(variable.series or "up", run.values))
+            reason = self._why_empty(reader.filled(variable.series or "up", run.values))
             return [], _finding(title, variable, run, Status.EMPTY, reason)
         return options[::-1] if variable.newest else options, _finding(
             title, variable, run, Status.OK, "", len(options)
         )
 
     def _label_values(self, variable: Variable, run: Run) -> list[str]:
-        series = contents.filled(variable.series or '{__name__!=""}', run.values)
+        series = reader.filled(variable.series or '{__name__!=""}', run.values)
         expr = f"count by ({variable.label}) (last_over_time({series}[{format_duration(self._time.since)}]))"
         samples = self._prometheus.query(expr, at=self._time.end)
         return sorted(sample.labels[variable.label] for sample in samples if sample.labels.get(variable.label))
@@ -158,9 +158,9 @@ class Verifier:
     # Annotations and panels ---------------------------------------------------------------------------------------
 
     def _annotation(self, title: str, name: str, expr: str, run: Run) -> Finding:
-        found = Finding(dashboard=title, kind="annotation", title=name, values=run.asked(contents.named(expr)))
+        found = Finding(dashboard=title, kind="annotation", title=name, values=run.asked(reader.named(expr)))
         try:
-            asked = contents.filled(expr, run.values)
+            asked = reader.filled(expr, run.values)
             count = self._count(asked, instant=False)
         except MidwatchError as error:
             return replace(found, status=Status.ERROR, reason=str(error))
@@ -173,7 +173,7 @@ class Verifier:
         if panel.datasource != "prometheus":
             yield replace(found, status=Status.SKIPPED, reason=f"{panel.datasource} is not asked")
             return
-        names = {name for question in panel.questions for name in contents.named(question.expr)}
+        names = {name for question in panel.questions for name in reader.named(question.expr)}
         seen: list[dict[str, str]] = []
         for run in _repeated(panel, runs):
             values = run.asked(names)
@@ -186,7 +186,7 @@ class Verifier:
         series = 0
         for question in panel.questions:
             try:
-                expr = contents.filled(question.expr, run.values)
+                expr = reader.filled(question.expr, run.values)
                 count = self._count(expr, instant=question.instant)
             except MidwatchError as error:
                 return replace(found, status=Status.ERROR, reason=f"query {question.ref}: {error}")
@@ -214,7 +214,7 @@ class Verifier:
 
     def _why_empty(self, expr: str) -> str:
         """The metric that nobody publishes, else the selector that selects nothing, else that they do not meet."""
-        found = contents.selectors(expr)
+        found = reader.selectors(expr)
         unknown = sorted({one.name for one in found if one.name and not self._series(one.name)})
         if unknown:
             return f"unknown metric: {', '.join(unknown)}"
@@ -250,6 +250,6 @@ def _repeated(panel: Panel, runs: Sequence[Run]) -> Iterator[Run]:
 
 
 def _finding(title: str, variable: Variable, run: Run, status: Status, reason: str, series: int = 0) -> Finding:
-    values = run.asked(contents.named(variable.series or ""))
+    values = run.asked(reader.named(variable.series or ""))
     found = Finding(dashboard=title, kind="variable", title=f"${variable.name}", values=values)
     return replace(found, status=status, reason=reason, series=series)

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, links, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note
-from dashboards.layout import Row, Section
-from dashboards.looks import Column, Link, State
-from dashboards.targets import Query
+from dashboards import annotation, links, runbooks, states, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, PanelFactory
+from dashboards.style import Column, Link, State
 from midwatch import grafana, metrics, promql, signals, upstream
 from midwatch.promql import Expr
 from midwatch.signals import BY_VERSION, MANY_MODELS
 
 PAGE_WEIGHT = 10.0
 """What a firing page counts in the order of the table, where a ticket, or a whole budget spent, counts 1."""
-AT_RISK = 0.25
-"""Share of the error budget below which it is marked: a quarter left (SRE Workbook, chapter 4, on budget policies)."""
-
-BUDGET = [
-    State(text="▼ breached", color=looks.BAD, high=0.0),
-    State(text="◆ at risk", color=looks.WATCH, low=0.0, high=AT_RISK),
-    State(text="● met", color=looks.GOOD, low=AT_RISK),
-]
-YES = [State(text="● calm", color=looks.GOOD, value=0), State(text="▲ drifted", color=looks.WATCH, value=1)]
+YES = [State(text="● calm", color=style.GOOD, value=0), State(text="▲ drifted", color=style.WATCH, value=1)]
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.FLEET,
-        title="Fleet",
-        description="Every model and version on one page, the worst first.",
-        variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
-        happenings=[*happenings.of_models(MANY_MODELS), happenings.experiments(), happenings.drills()],
-        sections=[
-            Section(title="Is anything wrong?", rows=[_now(house), Row(panels=[_worst(house)], height=12)]),
-            Section(title="Since when?", rows=_trends(house)),
-        ],
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.FLEET,
+            title="Fleet",
+            order=1,
+            description="Every model and version on one page, the worst first.",
+            variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
+            annotations=[*annotation.of_models(MANY_MODELS), annotation.experiments(), annotation.drills()],
+            sections=[
+                Section(title="Is anything wrong?", rows=[_now(factory), Row(panels=[_worst(factory)], height=12)]),
+                Section(title="Since when?", rows=_trends(factory)),
+            ],
+        )
+    ]
 
 
-def _now(house: House) -> Row:
+def _now(factory: PanelFactory) -> Row:
     return Row(
         height=4,
         panels=[
-            house.stat(
+            factory.stat(
                 "Pages firing",
                 Note(
                     shows="Alerts that wake somebody, of models and of the plane.",
@@ -53,10 +47,10 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=_firing("page")),
-                steps=[(None, looks.GOOD), (1, looks.BAD)],
-                states=[State(text="none", color=looks.GOOD, value=0)],
+                steps=[(None, style.GOOD), (1, style.BAD)],
+                states=[State(text="none", color=style.GOOD, value=0)],
             ),
-            house.stat(
+            factory.stat(
                 "Tickets firing",
                 Note(
                     shows="Alerts that wait for office hours.",
@@ -65,10 +59,10 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=_firing("ticket")),
-                steps=[(None, looks.GOOD), (1, looks.WATCH)],
-                states=[State(text="none", color=looks.GOOD, value=0)],
+                steps=[(None, style.GOOD), (1, style.WATCH)],
+                states=[State(text="none", color=style.GOOD, value=0)],
             ),
-            house.stat(
+            factory.stat(
                 "Objectives breached",
                 Note(
                     shows="Objectives whose error budget is spent.",
@@ -77,10 +71,10 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=_breached()),
-                steps=[(None, looks.GOOD), (1, looks.BAD)],
-                states=[State(text="none", color=looks.GOOD, value=0)],
+                steps=[(None, style.GOOD), (1, style.BAD)],
+                states=[State(text="none", color=style.GOOD, value=0)],
             ),
-            house.stat(
+            factory.stat(
                 "Versions serving",
                 Note(
                     shows="Model versions that answered a request lately.",
@@ -90,7 +84,7 @@ def _now(house: House) -> Row:
                 "none",
                 Query(expr=promql.count(signals.requests(MANY_MODELS, *BY_VERSION) > 0)),
             ),
-            house.stat(
+            factory.stat(
                 "Requests",
                 Note(
                     shows="Predictions per second, of all models chosen.",
@@ -100,7 +94,7 @@ def _now(house: House) -> Row:
                 "reqps",
                 Query(expr=signals.requests(MANY_MODELS)),
             ),
-            house.stat(
+            factory.stat(
                 "Alerts known",
                 Note(
                     shows="Everything that fires, the deadman's switch too: 0 means that alerting itself is broken.",
@@ -109,8 +103,8 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=promql.count(_any_alert()).or_(promql.vector(0))),
-                steps=[(None, looks.BAD), (1, looks.GOOD)],
-                states=[State(text="none: alerting is broken", color=looks.BAD, value=0)],
+                steps=[(None, style.BAD), (1, style.GOOD)],
+                states=[State(text="none: alerting is broken", color=style.BAD, value=0)],
             ),
         ],
     )
@@ -132,8 +126,8 @@ def _breached() -> Expr:
     return promql.count(left < 0).or_(promql.count(left) * 0)
 
 
-def _worst(house: House) -> object:
-    return house.table(
+def _worst(factory: PanelFactory) -> object:
+    return factory.table(
         "Which model is worst off?",
         Note(
             shows=f"A row for each version. Trouble is {PAGE_WEIGHT:g} for each page that fires, 1 for each ticket, "
@@ -143,7 +137,7 @@ def _worst(house: House) -> object:
         ),
         _columns(),
         worst="Trouble",
-        links=[Link(column="model", title="Model ${__value.text}", url=links.model_of_row(house.platform))],
+        links=[Link(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform))],
     )
 
 
@@ -156,9 +150,9 @@ def _columns() -> list[Column]:
             name="Trouble",
             query=Query(expr=_trouble()),
             decimals=1,
-            steps=[(None, looks.GOOD), (1, looks.WATCH), (PAGE_WEIGHT, looks.BAD)],
+            steps=[(None, style.GOOD), (1, style.WATCH), (PAGE_WEIGHT, style.BAD)],
         ),
-        Column(name="Objectives", query=Query(expr=budget), states=BUDGET),
+        Column(name="Objectives", query=Query(expr=budget), states=states.BUDGET),
         Column(name="Budget left", query=Query(expr=budget), unit="percentunit", decimals=1),
         Column(name="Requests", query=Query(expr=_serving()), unit="reqps"),
         Column(
@@ -213,11 +207,11 @@ def _trouble() -> Expr:
     return _alerts("page") * PAGE_WEIGHT + _alerts("ticket") + drifted + spent
 
 
-def _trends(house: House) -> list[Row]:
+def _trends(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Who gets how much traffic?",
                     Note(
                         shows="Requests per second of each model.",
@@ -228,7 +222,7 @@ def _trends(house: House) -> list[Row]:
                     Query(expr=signals.requests(MANY_MODELS, "model"), legend="{{model}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "Whose requests fail?",
                     Note(
                         shows="Share of failed requests, the ten worst versions.",
@@ -244,7 +238,7 @@ def _trends(house: House) -> list[Row]:
         ),
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Who is slow?",
                     Note(
                         shows="Time within which 99% of requests are answered, the ten slowest versions.",
@@ -259,7 +253,7 @@ def _trends(house: House) -> list[Row]:
                         legend="{{model}} {{version}}",
                     ),
                 ),
-                house.table(
+                factory.table(
                     "What fires, and whose is it?",
                     Note(
                         shows="Every alert that fires, with its owner; the deadman's switch always does.",
@@ -285,11 +279,11 @@ def _trends(house: House) -> list[Row]:
                     ],
                     worst="Firing",
                     links=[
-                        Link(column="model", title="Model ${__value.text}", url=links.model_of_row(house.platform)),
+                        Link(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform)),
                         Link(
                             column="alertname",
                             title="Runbook of ${__value.text}",
-                            url=links.runbook_of_row(house.platform),
+                            url=links.runbook_of_row(factory.platform),
                         ),
                     ],
                 ),

@@ -4,57 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import happenings, links, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note
-from dashboards.layout import Row, Section
-from dashboards.looks import Column, State
-from dashboards.targets import Query
+from dashboards import annotation, links, runbooks, states, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, PanelFactory
+from dashboards.style import Column
 from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
 from midwatch.signals import THESE_VERSIONS, THIS_MODEL, Selection
 from midwatch.spec import model as spec
 
-VERDICTS = [
-    State(text="● stable", color=looks.GOOD, value=0),
-    State(text="▲ drift", color=looks.BAD, value=1),
-]
 
-
-def build(house: House) -> Page:
-    """The page of a platform."""
-    models = house.platform.models
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    models = factory.platform.models
     classes = any(model.task == "classification" for model in models)
     amounts = any(model.task == "regression" for model in models)
     sections = [
-        Section(title="Golden signals", rows=_golden(house)),
-        Section(title="Latency", rows=_latency(house)),
-        *([Section(title="Is it right?", rows=_quality(house))] if classes else []),
-        *([Section(title="How far off is it?", rows=_amounts(house))] if amounts else []),
-        Section(title="Labels and predictions", rows=_labels(house, classes)),
-        *([Section(title="Groups", rows=_groups(house))] if any(model.groups for model in models) else []),
-        *([Section(title="Inputs", rows=_inputs(house))] if any(model.drift for model in models) else []),
-        Section(title="What is running?", rows=_running(house)),
-        Section(title="Logs and traces", rows=_logs(house), collapsed=True),
+        Section(title="Golden signals", rows=_golden(factory)),
+        Section(title="Latency", rows=_latency(factory)),
+        *([Section(title="Is it right?", rows=_quality(factory))] if classes else []),
+        *([Section(title="How far off is it?", rows=_amounts(factory))] if amounts else []),
+        Section(title="Labels and predictions", rows=_labels(factory, classes)),
+        *([Section(title="Groups", rows=_groups(factory))] if any(model.groups for model in models) else []),
+        *([Section(title="Inputs", rows=_inputs(factory))] if any(model.drift for model in models) else []),
+        Section(title="What is running?", rows=_running(factory)),
+        Section(title="Logs and traces", rows=_logs(factory), collapsed=True),
     ]
-    return Page(
-        page=grafana.Page.MODEL,
-        title="Model",
-        description="One model, its versions side by side: traffic, errors, latency, whether it is right, its inputs.",
-        variables=[
-            variables.one("model", "Model", metrics.REQUESTS, "model"),
-            variables.many("version", "Version", metrics.REQUESTS, "version", model="$model"),
-            variables.window(),
-        ],
-        happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments(), happenings.drills()],
-        sections=sections,
-        links=[("Logs", links.logs(house.platform)), ("Traces", links.traces(house.platform))],
-    )
+    return [
+        Page(
+            name=grafana.Page.MODEL,
+            title="Model",
+            order=2,
+            description="One model, its versions side by side: traffic, errors, latency, whether it is right, its "
+            "inputs.",
+            variables=[
+                variables.one("model", "Model", metrics.REQUESTS, "model"),
+                variables.many("version", "Version", metrics.REQUESTS, "version", model="$model"),
+                variables.window(),
+            ],
+            annotations=[*annotation.of_models(THIS_MODEL), annotation.experiments(), annotation.drills()],
+            sections=sections,
+            links=[("Logs", links.logs(factory.platform)), ("Traces", links.traces(factory.platform))],
+        )
+    ]
 
 
-def promise(house: House, wanted: Callable[[spec.Slo], bool]) -> Expr | None:
+def promise(factory: PanelFactory, wanted: Callable[[spec.Slo], bool]) -> Expr | None:
     """What is promised by the model's objectives of a kind, as the rules record it; None when nobody promises it."""
-    names = {slo.name for model in house.platform.models for slo in model.slos if wanted(slo)}
+    names = {slo.name for model in factory.platform.models for slo in model.slos if wanted(slo)}
     if not names:
         return None
     chosen: Selection = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
@@ -80,12 +78,12 @@ def _promised(expr: Expr | None) -> list[Query]:
     return [] if expr is None else [Query(expr=expr, legend="promised: {{slo}}", promise=True)]
 
 
-def _golden(house: House) -> list[Row]:
-    available = promise(house, is_availability)
+def _golden(factory: PanelFactory) -> list[Row]:
+    available = promise(factory, is_availability)
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How much traffic does it get?",
                     Note(
                         shows="Requests per second of each version.",
@@ -96,7 +94,7 @@ def _golden(house: House) -> list[Row]:
                     Query(expr=signals.requests(THESE_VERSIONS, "version"), legend="{{version}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "How many requests fail?",
                     Note(
                         shows="Share of failed requests of each version; dashed is what the objective allows.",
@@ -107,7 +105,7 @@ def _golden(house: House) -> list[Row]:
                     Query(expr=signals.errors(THESE_VERSIONS, "version"), legend="{{version}}"),
                     *_promised(None if available is None else promql.number(1) - available),
                 ),
-                house.lines(
+                factory.lines(
                     "How slow is it?",
                     Note(
                         shows="Time within which 99% of requests are answered; dashed is what is promised.",
@@ -119,9 +117,9 @@ def _golden(house: House) -> list[Row]:
                         expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, THESE_VERSIONS, "version"),
                         legend="{{version}}",
                     ),
-                    *(_promised(_threshold()) if _has(house, is_latency) else []),
+                    *(_promised(_threshold()) if _has(factory, is_latency) else []),
                 ),
-                house.lines(
+                factory.lines(
                     "How busy are its servers?",
                     Note(
                         shows="Requests that model servers are working on, from servers that measure themselves.",
@@ -139,21 +137,21 @@ def _golden(house: House) -> list[Row]:
     ]
 
 
-def _has(house: House, wanted: Callable[[spec.Slo], bool]) -> bool:
-    return promise(house, wanted) is not None
+def _has(factory: PanelFactory, wanted: Callable[[spec.Slo], bool]) -> bool:
+    return promise(factory, wanted) is not None
 
 
 def _threshold() -> Expr:
     return signals.chosen(metrics.SLO_LATENCY_THRESHOLD, THIS_MODEL, "slo")
 
 
-def _latency(house: House) -> list[Row]:
+def _latency(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             height=9,
             widths=[14, 10],
             panels=[
-                house.heatmap(
+                factory.heatmap(
                     "Where do requests spend their time?",
                     Note(
                         shows="Requests per second by time to answer; a dot is a request whose trace is kept.",
@@ -169,7 +167,7 @@ def _latency(house: House) -> list[Row]:
                     ),
                     cells="reqps",
                 ),
-                house.lines(
+                factory.lines(
                     "Typical or only the tail?",
                     Note(
                         shows="Median, 90th and 99th percentile over the versions chosen.",
@@ -187,13 +185,13 @@ def _latency(house: House) -> list[Row]:
     ]
 
 
-def _quality(house: House) -> list[Row]:
+def _quality(factory: PanelFactory) -> list[Row]:
     scored = metrics.SCORED_OUTCOMES
     expected = signals.ratio(metrics.EXPECTED_CORRECT, metrics.EXPECTED_OBSERVED, THESE_VERSIONS, "version")
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Is it right?",
                     Note(
                         shows="Share of the window's labelled predictions that were right; dashed: the promise.",
@@ -202,10 +200,10 @@ def _quality(house: House) -> list[Row]:
                     ),
                     "percentunit",
                     Query(expr=signals.accuracy(THESE_VERSIONS, "version"), legend="{{version}}"),
-                    *_promised(promise(house, is_outcome)),
+                    *_promised(promise(factory, is_outcome)),
                     valueMax=1,
                 ),
-                house.lines(
+                factory.lines(
                     "How sure is that?",
                     Note(
                         shows="Wilson's 95% interval of accuracy: wide where few labels came.",
@@ -222,7 +220,7 @@ def _quality(house: House) -> list[Row]:
                     ),
                     valueMax=1,
                 ),
-                house.lines(
+                factory.lines(
                     "What do its own scores expect?",
                     Note(
                         shows="Accuracy as the scores themselves estimate it, before any label comes.",
@@ -237,7 +235,7 @@ def _quality(house: House) -> list[Row]:
         ),
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "When it says a class, is it?",
                     Note(
                         shows="Precision of each class: right ones of those predicted so.",
@@ -248,7 +246,7 @@ def _quality(house: House) -> list[Row]:
                     Query(expr=signals.precision(THESE_VERSIONS, "version"), legend="{{version}} {{predicted}}"),
                     valueMax=1,
                 ),
-                house.lines(
+                factory.lines(
                     "Does it find them all?",
                     Note(
                         shows="Recall of each class: right ones of those that are so.",
@@ -259,7 +257,7 @@ def _quality(house: House) -> list[Row]:
                     Query(expr=signals.recall(THESE_VERSIONS, "version"), legend="{{version}} {{actual}}"),
                     valueMax=1,
                 ),
-                house.bars(
+                factory.bars(
                     "Are its scores probabilities?",
                     Note(
                         shows="Calibration (Guo et al. 2017): mean score beside the share of positives, by score.",
@@ -278,13 +276,13 @@ def _quality(house: House) -> list[Row]:
     ]
 
 
-def _amounts(house: House) -> list[Row]:
+def _amounts(factory: PanelFactory) -> list[Row]:
     observed = metrics.ERRORS_OBSERVED
     squared = signals.ratio(metrics.SQUARED_ERROR, observed, THESE_VERSIONS, "version")
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How far off on average?",
                     Note(
                         shows="Mean absolute error of labelled predictions in the window.",
@@ -297,7 +295,7 @@ def _amounts(house: House) -> list[Row]:
                         legend="{{version}}",
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "Are some far off?",
                     Note(
                         shows="Root mean squared error: a few bad predictions raise it far above the mean.",
@@ -312,10 +310,10 @@ def _amounts(house: House) -> list[Row]:
     ]
 
 
-def _labels(house: House, classes: bool) -> list[Row]:
+def _labels(factory: PanelFactory, classes: bool) -> list[Row]:
     coverage = signals.label_coverage(THESE_VERSIONS, "version")
     panels = [
-        house.lines(
+        factory.lines(
             "How late do labels come?",
             Note(
                 shows="Time from a prediction to its label: median and 99th percentile.",
@@ -331,7 +329,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
     ]
     if classes:
         panels += [
-            house.lines(
+            factory.lines(
                 "How many labels came?",
                 Note(
                     shows="Labels over predictions of the window, by version.",
@@ -341,7 +339,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
                 "percentunit",
                 Query(expr=coverage, legend="{{version}}"),
             ),
-            house.lines(
+            factory.lines(
                 "What does it predict?",
                 Note(
                     shows="Share of each predicted class over the versions chosen.",
@@ -355,7 +353,7 @@ def _labels(house: House, classes: bool) -> list[Row]:
             ),
         ]
     panels.append(
-        house.lines(
+        factory.lines(
             "How many predictions wait for a label?",
             Note(
                 shows="Predictions the exporter keeps for a label to come.",
@@ -372,13 +370,13 @@ def _labels(house: House, classes: bool) -> list[Row]:
     return [Row(panels=panels)]
 
 
-def _groups(house: House) -> list[Row]:
+def _groups(factory: PanelFactory) -> list[Row]:
     by = ("attribute", "group")
     metric = metrics.GROUP_OUTCOMES
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Which groups does it serve worse?",
                     Note(
                         shows="Accuracy by group of each attribute, the ten groups with the most labels.",
@@ -399,23 +397,23 @@ def _groups(house: House) -> list[Row]:
     ]
 
 
-def _inputs(house: House) -> list[Row]:
+def _inputs(factory: PanelFactory) -> list[Row]:
     votes = signals.chosen(metrics.DRIFT_VOTES, THESE_VERSIONS, "version")
     return [
         Row(
             height=6,
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Have the inputs drifted?",
                     Note(
                         shows="Verdict of each window; a gap is a window with too little data to say.",
                         act="the drift page names the features behind it.",
                         runbook=runbooks.DRIFT,
                     ),
-                    VERDICTS,
+                    states.DRIFT_VERDICTS,
                     Query(expr=signals.chosen(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "How many methods say so?",
                     Note(
                         shows="Votes of the last window; dashed is the quorum that makes it drift.",
@@ -431,14 +429,14 @@ def _inputs(house: House) -> list[Row]:
     ]
 
 
-def _running(house: House) -> list[Row]:
+def _running(factory: PanelFactory) -> list[Row]:
     served = promql.sum_by(
         promql.rate(signals.series(metrics.SERVER_REQUESTS, THESE_VERSIONS), signals.RATE), "version"
     )
     return [
         Row(
             panels=[
-                house.table(
+                factory.table(
                     "What is deployed?",
                     Note(
                         shows="What each model server says it runs: version, revision, framework, and on how many.",
@@ -461,7 +459,7 @@ def _running(house: House) -> list[Row]:
                     ],
                     worst="Servers",
                 ),
-                house.lines(
+                factory.lines(
                     "Do all its events arrive?",
                     Note(
                         shows="Requests as model servers count them, and as the exporter does, by version.",
@@ -477,13 +475,13 @@ def _running(house: House) -> list[Row]:
     ]
 
 
-def _logs(house: House) -> list[Row]:
-    where = house.platform.grafana
+def _logs(factory: PanelFactory) -> list[Row]:
+    where = factory.platform.grafana
     return [
         Row(
             height=10,
             panels=[
-                house.logs(
+                factory.logs(
                     "What do its servers say?",
                     Note(
                         shows="Log lines of the model's servers from Loki, newest first.",
@@ -492,7 +490,7 @@ def _logs(house: House) -> list[Row]:
                     ),
                     where.logs,
                 ),
-                house.traces(
+                factory.traces(
                     "Which requests were traced?",
                     Note(
                         shows="Traces of the model's servers from Tempo; each opens, and leads to its log lines.",

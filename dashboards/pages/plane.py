@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dashboards import looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note
-from dashboards.layout import Row, Section
-from dashboards.looks import State
-from dashboards.pages import canary
-from dashboards.targets import Query
+from dashboards import rows, runbooks, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, PanelFactory
+from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals, upstream
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
@@ -19,28 +17,31 @@ GIVEN_UP = {
     "sampled out": metrics.EXPORTER_SAMPLED_OUT,
 }
 
-UP = [State(text="▼ down", color=looks.BAD, value=0), State(text="● up", color=looks.GOOD, value=1)]
-KEPT = [State(text="none", color=looks.GOOD, value=0)]
+UP = [State(text="▼ down", color=style.BAD, value=0), State(text="● up", color=style.GOOD, value=1)]
+KEPT = [State(text="none", color=style.GOOD, value=0)]
 BUSY = 0.5
 """Share of a rule group's interval beyond which its evaluation is marked: at 1 evaluations are left out."""
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.PLANE,
-        title="Control plane",
-        description="Exporters, rules, notifications, scrapes and cardinality: whether the watch itself is awake.",
-        variables=[variables.many("job", "Job", upstream.UP, "job"), variables.window()],
-        happenings=[],
-        sections=[
-            Section(title="Are we blind?", rows=_sight(house)),
-            Section(title="Would anybody be told?", rows=_notifications(house)),
-            Section(title="Do events arrive?", rows=_exporter(house)),
-            Section(title="Does the canary gate answer?", rows=[canary.gate(house)]),
-            Section(title="Is it getting too big?", rows=_size(house)),
-        ],
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.PLANE,
+            title="Control plane",
+            order=7,
+            description="Exporters, rules, notifications, scrapes and cardinality: whether the watch itself is awake.",
+            variables=[variables.many("job", "Job", upstream.UP, "job"), variables.window()],
+            annotations=[],
+            sections=[
+                Section(title="Are we blind?", rows=_sight(factory)),
+                Section(title="Would anybody be told?", rows=_notifications(factory)),
+                Section(title="Do events arrive?", rows=_exporter(factory)),
+                Section(title="Does the canary gate answer?", rows=[rows.canary_gate(factory)]),
+                Section(title="Is it getting too big?", rows=_size(factory)),
+            ],
+        )
+    ]
 
 
 def _job(metric: Metric) -> Expr:
@@ -55,13 +56,13 @@ def _lost(metric: Metric) -> Expr:
     return promql.sum_by(promql.increase(promql.select(metric), signals.WINDOW), "model")
 
 
-def _sight(house: House) -> list[Row]:
+def _sight(factory: PanelFactory) -> list[Row]:
     share = promql.select(upstream.RULE_DURATION).over(promql.select(upstream.RULE_INTERVAL), on=["rule_group"])
     return [
         Row(
             height=7,
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Which targets answer?",
                     Note(
                         shows="Whether each target's last scrape worked.",
@@ -71,7 +72,7 @@ def _sight(house: House) -> list[Row]:
                     UP,
                     Query(expr=_job(upstream.UP), legend="{{job}} {{instance}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "How long do scrapes take?",
                     Note(
                         shows="Time of each target's last scrape.",
@@ -81,7 +82,7 @@ def _sight(house: House) -> list[Row]:
                     "s",
                     Query(expr=promql.max_by(_job(upstream.SCRAPE_DURATION), "job"), legend="{{job}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Do rules keep up?",
                     Note(
                         shows="Evaluation time of each group of rules over its interval; dashed is half of it.",
@@ -92,7 +93,7 @@ def _sight(house: House) -> list[Row]:
                     Query(expr=promql.topk(10, share), legend="{{rule_group}}"),
                     Query(expr=promql.vector(BUSY), legend="busy", promise=True),
                 ),
-                house.lines(
+                factory.lines(
                     "Do rules fail?",
                     Note(
                         shows="Evaluations per second that failed, and that were left out because the one before ran.",
@@ -108,11 +109,11 @@ def _sight(house: House) -> list[Row]:
     ]
 
 
-def _notifications(house: House) -> list[Row]:
+def _notifications(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Does Prometheus reach Alertmanager?",
                     Note(
                         shows="Alerts per second sent, refused and dropped.",
@@ -121,10 +122,10 @@ def _notifications(house: House) -> list[Row]:
                     ),
                     "ops",
                     Query(expr=_rate(upstream.NOTIFICATIONS_SENT), legend="sent"),
-                    Query(expr=_rate(upstream.NOTIFICATIONS_ERRORS), legend="refused", color=looks.BAD),
-                    Query(expr=_rate(upstream.NOTIFICATIONS_DROPPED), legend="dropped", color=looks.WATCH),
+                    Query(expr=_rate(upstream.NOTIFICATIONS_ERRORS), legend="refused", color=style.BAD),
+                    Query(expr=_rate(upstream.NOTIFICATIONS_DROPPED), legend="dropped", color=style.WATCH),
                 ),
-                house.lines(
+                factory.lines(
                     "Does Alertmanager reach people?",
                     Note(
                         shows="Notifications per second tried, and failed, by integration.",
@@ -135,7 +136,7 @@ def _notifications(house: House) -> list[Row]:
                     Query(expr=_rate(upstream.DELIVERIES, "integration"), legend="{{integration}} tried"),
                     Query(expr=_rate(upstream.DELIVERIES_FAILED, "integration"), legend="{{integration}} failed"),
                 ),
-                house.lines(
+                factory.lines(
                     "How long does it take to tell them?",
                     Note(
                         shows="99th percentile of the time to notify, by integration, over the chosen window.",
@@ -157,7 +158,7 @@ def _notifications(house: House) -> list[Row]:
                         legend="{{integration}}",
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "What does Alertmanager hold?",
                     Note(
                         shows="Alerts it knows, by state.",
@@ -172,14 +173,14 @@ def _notifications(house: House) -> list[Row]:
     ]
 
 
-def _exporter(house: House) -> list[Row]:
+def _exporter(factory: PanelFactory) -> list[Row]:
     events = metrics.EXPORTER_EVENTS
     refused = promql.rate(promql.select(events, result=promql.not_equal("accepted")), signals.RATE)
     none = promql.set_label(_rate(events) * 0, "result", "none")
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "What becomes of events?",
                     Note(
                         shows="Events per second by result.",
@@ -190,7 +191,7 @@ def _exporter(house: House) -> list[Row]:
                     Query(expr=_rate(events, "result"), legend="{{result}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "Why are events not counted?",
                     Note(
                         shows="Events per second that were not counted, by reason.",
@@ -203,7 +204,7 @@ def _exporter(house: House) -> list[Row]:
                         legend="{{result}} {{reason}}",
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "How quickly are events durable?",
                     Note(
                         shows="Time to make a group of events durable: median and 99th percentile.",
@@ -216,7 +217,7 @@ def _exporter(house: House) -> list[Row]:
                         for part, name in ((0.5, "p50"), (0.99, "p99"))
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "Is the judge of drift awake?",
                     Note(
                         shows="1 while the process that judges windows runs, and what it has yet to read.",
@@ -231,7 +232,7 @@ def _exporter(house: House) -> list[Row]:
         ),
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "What waits for its other half?",
                     Note(
                         shows="Predictions without a label, labels without a prediction.",
@@ -252,7 +253,7 @@ def _exporter(house: House) -> list[Row]:
                         legend="halves of the inference log",
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "How long has the oldest waited?",
                     Note(
                         shows="Age of the oldest prediction that waits for its label, by exporter.",
@@ -262,7 +263,7 @@ def _exporter(house: House) -> list[Row]:
                     "s",
                     Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "What is given up?",
                     Note(
                         shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
@@ -273,7 +274,7 @@ def _exporter(house: House) -> list[Row]:
                     "short",
                     *(Query(expr=_lost(metric), legend=f"{name} {{{{model}}}}") for name, metric in GIVEN_UP.items()),
                 ),
-                house.lines(
+                factory.lines(
                     "How large is the journal?",
                     Note(
                         shows="Bytes of the journal and its snapshot, by exporter.",
@@ -283,7 +284,7 @@ def _exporter(house: House) -> list[Row]:
                     "bytes",
                     Query(expr=promql.select(metrics.EXPORTER_JOURNAL_BYTES), legend="{{instance}}"),
                 ),
-                house.stat(
+                factory.stat(
                     "Was a journal damaged?",
                     Note(
                         shows="Damaged tails found at a start, in the chosen window.",
@@ -296,7 +297,7 @@ def _exporter(house: House) -> list[Row]:
                             promql.increase(promql.select(metrics.EXPORTER_JOURNAL_CORRUPTIONS), signals.WINDOW)
                         )
                     ),
-                    steps=[(None, looks.GOOD), (1, looks.BAD)],
+                    steps=[(None, style.GOOD), (1, style.BAD)],
                     states=KEPT,
                 ),
             ],
@@ -305,11 +306,11 @@ def _exporter(house: House) -> list[Row]:
     ]
 
 
-def _size(house: House) -> list[Row]:
+def _size(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How many series does Prometheus hold?",
                     Note(
                         shows="Series in memory: each costs a few kilobytes.",
@@ -319,7 +320,7 @@ def _size(house: House) -> list[Row]:
                     "short",
                     Query(expr=promql.select(upstream.HEAD_SERIES), legend="{{instance}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Who sends how much?",
                     Note(
                         shows="Samples in the last scrape of each job.",
@@ -330,7 +331,7 @@ def _size(house: House) -> list[Row]:
                     Query(expr=promql.sum_by(_job(upstream.SCRAPE_SAMPLES), "job"), legend="{{job}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "Who adds new series?",
                     Note(
                         shows="New series in the last scrape of each job; steady growth is churn.",
@@ -340,7 +341,7 @@ def _size(house: House) -> list[Row]:
                     "short",
                     Query(expr=promql.sum_by(_job(upstream.SCRAPE_SERIES_ADDED), "job"), legend="{{job}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "How many series does the exporter publish?",
                     Note(
                         shows="Series of each exporter, and label values it folded into other, per second.",

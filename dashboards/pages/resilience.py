@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note, Panel
-from dashboards.layout import Row, Section
-from dashboards.looks import State
-from dashboards.targets import Query
+from dashboards import annotation, runbooks, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, Panel, PanelFactory
+from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.signals import Selection
@@ -18,37 +17,40 @@ DAY = 86400.0
 
 MET = {"met": 1.0, "inconclusive": 2.0, "breached": 3.0}
 MET_STATES = [
-    State(text="● met", color=looks.GOOD, value=1),
-    State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
-    State(text="▼ breached", color=looks.BAD, value=3),
+    State(text="● met", color=style.GOOD, value=1),
+    State(text="◌ inconclusive", color=style.UNDECIDED, value=2),
+    State(text="▼ breached", color=style.BAD, value=3),
 ]
 HELD = {"held": 1.0, "inconclusive": 2.0, "deviated": 3.0}
 HELD_STATES = [
-    State(text="● held", color=looks.GOOD, value=1),
-    State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
-    State(text="▼ deviated", color=looks.BAD, value=3),
+    State(text="● held", color=style.GOOD, value=1),
+    State(text="◌ inconclusive", color=style.UNDECIDED, value=2),
+    State(text="▼ deviated", color=style.BAD, value=3),
 ]
-STANDBY = [State(text="▼ away", color=looks.BAD, value=0), State(text="● streams", color=looks.GOOD, value=1)]
-ANSWERS = [State(text="▼ no answer", color=looks.BAD, value=0), State(text="● answers", color=looks.GOOD, value=1)]
-CLEAN = [State(text="▼ a fault stayed", color=looks.BAD, value=0), State(text="● clean", color=looks.GOOD, value=1)]
-RUNNING = [State(text="-", color="transparent", value=0), State(text="◆ running", color=looks.WATCH, value=1)]
+STANDBY = [State(text="▼ away", color=style.BAD, value=0), State(text="● streams", color=style.GOOD, value=1)]
+ANSWERS = [State(text="▼ no answer", color=style.BAD, value=0), State(text="● answers", color=style.GOOD, value=1)]
+CLEAN = [State(text="▼ a fault stayed", color=style.BAD, value=0), State(text="● clean", color=style.GOOD, value=1)]
+RUNNING = [State(text="-", color="transparent", value=0), State(text="◆ running", color=style.WATCH, value=1)]
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.RESILIENCE,
-        title="Chaos and recovery",
-        description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
-        variables=[variables.many("store", "Store", metrics.DR_DRILL_LAST_RUN, "store"), variables.window()],
-        happenings=[happenings.drills(), happenings.experiments()],
-        sections=[
-            Section(title="Would we come back in time?", rows=_drills(house)),
-            Section(title="What could be restored right now?", rows=_now(house)),
-            Section(title="What did experiments do to the models?", rows=_experiments(house)),
-        ],
-        since="now-30d",
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.RESILIENCE,
+            title="Chaos and recovery",
+            order=6,
+            description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
+            variables=[variables.many("store", "Store", metrics.DR_DRILL_LAST_RUN, "store"), variables.window()],
+            annotations=[annotation.drills(), annotation.experiments()],
+            sections=[
+                Section(title="Would we come back in time?", rows=_drills(factory)),
+                Section(title="What could be restored right now?", rows=_now(factory)),
+                Section(title="What did experiments do to the models?", rows=_experiments(factory)),
+            ],
+            since="now-30d",
+        )
+    ]
 
 
 def objective(kind: str) -> Query:
@@ -57,11 +59,11 @@ def objective(kind: str) -> Query:
     return Query(expr=expr, legend=f"{kind.upper()} promised", promise=True)
 
 
-def _drills(house: House) -> list[Row]:
+def _drills(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How long did recovery take?",
                     Note(
                         shows="Recovery time that each drill measured last, detection included; dashed is the RTO.",
@@ -74,7 +76,7 @@ def _drills(house: House) -> list[Row]:
                     ),
                     objective("rto"),
                 ),
-                house.lines(
+                factory.lines(
                     "How much was lost?",
                     Note(
                         shows="Time of acknowledged writes that each drill lost last; dashed is the RPO.",
@@ -87,7 +89,7 @@ def _drills(house: House) -> list[Row]:
                     ),
                     objective("rpo"),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Were the objectives met?",
                     Note(
                         shows="Verdict of each drill's last run. Inconclusive proves nothing: it counts as not met.",
@@ -101,7 +103,7 @@ def _drills(house: House) -> list[Row]:
                     ),
                 ),
                 _days(
-                    house,
+                    factory,
                     "How long ago was it proven?",
                     "Days since each drill last met its objectives.",
                     metrics.DR_DRILL_LAST_MET,
@@ -117,7 +119,7 @@ def _drills(house: House) -> list[Row]:
 
 
 def _days(
-    house: House,
+    factory: PanelFactory,
     title: str,
     shows: str,
     metric: Metric,
@@ -127,7 +129,7 @@ def _days(
     ran: Metric,
     runbook: str,
 ) -> Panel:
-    return house.lines(
+    return factory.lines(
         title,
         Note(
             shows=shows,
@@ -136,16 +138,16 @@ def _days(
         ),
         "d",
         Query(expr=signals.age(metric, where, *by) / DAY, legend=legend),
-        Query(expr=signals.age(ran, where, *by) / DAY, legend=f"{legend} last run", color=looks.UNDECIDED),
+        Query(expr=signals.age(ran, where, *by) / DAY, legend=f"{legend} last run", color=style.UNDECIDED),
     )
 
 
-def _now(house: House) -> list[Row]:
+def _now(factory: PanelFactory) -> list[Row]:
     regions = ("store", "region")
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How old is what could be restored?",
                     Note(
                         shows="Age of the newest verified restorable point; dashed is the RPO.",
@@ -158,7 +160,7 @@ def _now(house: House) -> list[Row]:
                     ),
                     objective("rpo"),
                 ),
-                house.lines(
+                factory.lines(
                     "How far behind are the standbys?",
                     Note(
                         shows="Replication lag; dashed is the RPO.",
@@ -171,7 +173,7 @@ def _now(house: House) -> list[Row]:
                     ),
                     objective("rpo"),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Is there a standby?",
                     Note(
                         shows="Whether each standby streams.",
@@ -184,7 +186,7 @@ def _now(house: House) -> list[Row]:
                         legend="{{store}} {{region}}",
                     ),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Do the stores answer?",
                     Note(
                         shows="Whether what each store has could be asked.",
@@ -194,7 +196,7 @@ def _now(house: House) -> list[Row]:
                     ANSWERS,
                     Query(expr=signals.chosen(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "When was the last backup?",
                     Note(
                         shows="Age of the last backup that succeeded.",
@@ -204,7 +206,7 @@ def _now(house: House) -> list[Row]:
                     "s",
                     Query(expr=signals.age(metrics.DR_BACKUP_SUCCESS, STORES, "store"), legend="{{store}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Does the backup look whole?",
                     Note(
                         shows="Size of the last backup, and of the largest that is kept.",
@@ -221,7 +223,7 @@ def _now(house: House) -> list[Row]:
     ]
 
 
-def _experiments(house: House) -> list[Row]:
+def _experiments(factory: PanelFactory) -> list[Row]:
     everything: Selection = {}
     experiment = ("experiment",)
     return [
@@ -229,7 +231,7 @@ def _experiments(house: House) -> list[Row]:
             height=6,
             widths=[24],
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Which experiment ran when?",
                     Note(
                         shows="Experiments while they run, on the time axis of the signals below.",
@@ -241,10 +243,10 @@ def _experiments(house: House) -> list[Row]:
                 )
             ],
         ),
-        _signals(house),
+        _signals(factory),
         Row(
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Did the steady state hold?",
                     Note(
                         shows="Verdict of each experiment's last run. Inconclusive proves nothing: the fault did not "
@@ -258,7 +260,7 @@ def _experiments(house: House) -> list[Row]:
                         legend="{{experiment}}",
                     ),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Was every fault taken back?",
                     Note(
                         shows="Whether anything of each experiment's last run stayed: a fault, or a process.",
@@ -269,7 +271,7 @@ def _experiments(house: House) -> list[Row]:
                     Query(expr=promql.min_by(promql.select(metrics.CHAOS_CLEAN), *experiment), legend="{{experiment}}"),
                 ),
                 _days(
-                    house,
+                    factory,
                     "How long ago did it hold?",
                     "Days since each experiment's steady state last held.",
                     metrics.CHAOS_LAST_HELD,
@@ -279,7 +281,7 @@ def _experiments(house: House) -> list[Row]:
                     metrics.CHAOS_LAST_RUN,
                     runbooks.EXPERIMENT_AGE,
                 ),
-                house.lines(
+                factory.lines(
                     "How long do experiments take?",
                     Note(
                         shows="Duration of each experiment's last run.",
@@ -296,11 +298,11 @@ def _experiments(house: House) -> list[Row]:
     ]
 
 
-def _signals(house: House) -> Row:
+def _signals(factory: PanelFactory) -> Row:
     """Golden signals of all models, under the experiments."""
     return Row(
         panels=[
-            house.lines(
+            factory.lines(
                 "Did traffic go on?",
                 Note(
                     shows="Requests per second of each model.",
@@ -311,7 +313,7 @@ def _signals(house: House) -> Row:
                 Query(expr=signals.requests({}, "model"), legend="{{model}}"),
                 stack=True,
             ),
-            house.lines(
+            factory.lines(
                 "Did requests fail?",
                 Note(
                     shows="Share of failed requests of each model.",
@@ -321,7 +323,7 @@ def _signals(house: House) -> Row:
                 "percentunit",
                 Query(expr=signals.errors({}, "model"), legend="{{model}}"),
             ),
-            house.lines(
+            factory.lines(
                 "Did they become slow?",
                 Note(
                     shows="Time within which 99% of requests are answered, by model.",

@@ -18,7 +18,7 @@ from dashboards import push, render
 from dashboards.push import Folder, Grafana, Kind, RefusedError, UnreachableError
 from midwatch.errors import MidwatchError
 from tests.conftest import free_port
-from tests.dashboards.test_documents import whole, whole_document
+from tests.dashboards.test_documents import PAGES, whole, whole_document
 
 TOKEN = "glsa_secret"
 FOLDER = Folder(uid="midwatch-test-folder", title="Midwatch test")
@@ -212,17 +212,17 @@ def run(file: Path, fake: FakeGrafana, *arguments: str) -> subprocess.CompletedP
 def test_a_dry_run_shows_the_difference_and_changes_nothing(file: Path, fake) -> None:
     done = run(file, fake, "--dry-run")
     assert done.returncode == 1
-    assert done.stdout.count("+ new") == 7
+    assert done.stdout.count("+ new") == len(PAGES)
     assert "nothing was changed" in done.stderr
     assert fake.saves == [] and fake.folders == {}
 
 
 def test_the_command_pushes_once_and_then_has_nothing_to_do(file: Path, fake) -> None:
     assert run(file, fake).returncode == 0
-    assert len(fake.saves) == 7
+    assert len(fake.saves) == len(PAGES)
     again = run(file, fake, "--json")
     document = json.loads(again.stdout)
-    assert (again.returncode, document["exit"], len(fake.saves)) == (0, 0, 7)
+    assert (again.returncode, document["exit"], len(fake.saves)) == (0, 0, len(PAGES))
     assert {one["kind"] for one in document["dashboards"]} == {"same"}
     assert run(file, fake, "--dry-run").returncode == 0
 

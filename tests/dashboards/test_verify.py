@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards import contents, render, verify
+from dashboards import reader, render, verify
 from dashboards.verify import Status
 from midwatch.prometheus import Client, RejectedError
 from tests.conftest import free_port, midwatch_here
@@ -123,7 +123,7 @@ def test_grafanas_windows_are_filled_in_by_grafanas_rule() -> None:
 
 def test_what_grafana_fills_in_is_filled_in_and_nothing_else() -> None:
     text = 'label_replace(x{a=~"$a", b="${b:regex}"}, "c", "$1", "d", "(.*)")'
-    filled = contents.filled(text, {"a": "1|2", "b": "3"})
+    filled = reader.filled(text, {"a": "1|2", "b": "3"})
     assert filled == 'label_replace(x{a=~"1|2", b="3"}, "c", "$1", "d", "(.*)")'
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from grafanalib import core
 
-from dashboards import looks, targets
-from dashboards.looks import Column, Link, State, Steps
-from dashboards.targets import Query
+from dashboards import data_sources, style
+from dashboards.data_sources import Query
+from dashboards.style import Column, Link, State, Steps
 from midwatch.spec import model as spec
 
 Panel = Any
@@ -39,7 +39,7 @@ class Modern(core.Panel):  # type: ignore[misc]  # grafanalib has no types
 
 
 @dataclass(frozen=True, kw_only=True)
-class House:
+class PanelFactory:
     """Makes panels for a platform: its runbooks' addresses stand in every note."""
 
     platform: spec.Platform
@@ -61,9 +61,9 @@ class House:
             tooltipMode="multi",
             tooltipSort="desc",
             legendCalcs=["lastNotNull", "max"],
-            overrides=looks.drawn(queries),
+            overrides=style.drawn(queries),
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds()}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds()}},
                 "options": {"legend": {"showLegend": True}},
             },
             **more,
@@ -80,9 +80,9 @@ class House:
             noValue="no data",
             colorMode="background" if steps or states else "value",
             color={"mode": "thresholds"},
-            mappings=looks.mapped(states),
+            mappings=style.mapped(states),
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(steps)}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds(steps)}},
                 "options": {"percentChangeColorMode": "standard", "showPercentChange": False, "wideLayout": True},
             },
         )
@@ -99,7 +99,7 @@ class House:
             transformations=_one_table([column.name for column in columns]),
             overrides=[*(column.override() for column in columns), *(link.override() for link in links)],
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-", "custom": _CELLS}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds(), "noValue": "-", "custom": _CELLS}},
                 "options": _TABLE | {"sortBy": [{"displayName": worst, "desc": True}]},
             },
         )
@@ -113,7 +113,7 @@ class House:
             colorMode="palette-classic-by-name",
             showValue="never",
             tooltipMode="multi",
-            thresholdSteps=looks.thresholds()["steps"],
+            thresholdSteps=style.thresholds()["steps"],
             extraJson={
                 "fieldConfig": {"defaults": {"unit": unit, "min": 0}},
                 "options": {"xField": by, "fullHighlight": False, "xTickLabelMaxLength": 0},
@@ -128,13 +128,13 @@ class House:
         """
         return core.StateTimeline(
             **self._common(title, note, queries),
-            mappings=looks.mapped(states),
+            mappings=style.mapped(states),
             colorMode="fixed",
             extraJson={
                 "fieldConfig": {
                     "defaults": {
-                        "color": {"fixedColor": looks.UNDECIDED},
-                        "thresholds": looks.thresholds(),
+                        "color": {"fixedColor": style.UNDECIDED},
+                        "thresholds": style.thresholds(),
                         "unit": "none",
                     }
                 },
@@ -152,8 +152,8 @@ class House:
                     "defaults": {
                         "color": {"mode": "thresholds"},
                         "custom": {"fillOpacity": 80, "lineWidth": 1},
-                        "mappings": looks.mapped(states),
-                        "thresholds": looks.thresholds(),
+                        "mappings": style.mapped(states),
+                        "thresholds": style.thresholds(),
                         "unit": "none",
                     }
                 },
@@ -179,7 +179,7 @@ class House:
                 "fieldConfig": {
                     "defaults": {
                         "custom": {"scaleDistribution": {"type": "linear"}},
-                        "thresholds": looks.thresholds(),
+                        "thresholds": style.thresholds(),
                         "unit": cells,
                     }
                 },
@@ -194,12 +194,12 @@ class House:
     def logs(self, title: str, note: Note, expr: str) -> Panel:
         """Log lines from Loki, newest first."""
         return core.Logs(
-            **self._common(title, note, ()) | {"dataSource": targets.LOKI, "targets": targets.loki(expr)},
+            **self._common(title, note, ()) | {"dataSource": data_sources.LOKI, "targets": data_sources.loki(expr)},
             showTime=True,
             wrapLogMessages=True,
             enableLogDetails=True,
             extraJson={
-                "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
+                "fieldConfig": {"defaults": {"unit": "none", "thresholds": style.thresholds()}},
                 "options": {"showLogContextToggle": True},
             },
         )
@@ -207,10 +207,10 @@ class House:
     def traces(self, title: str, note: Note, query: str) -> Panel:
         """Traces from Tempo; a row's id opens its trace."""
         return core.Table(
-            **self._common(title, note, ()) | {"dataSource": targets.TEMPO, "targets": targets.tempo(query)},
+            **self._common(title, note, ()) | {"dataSource": data_sources.TEMPO, "targets": data_sources.tempo(query)},
             unit="short",
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "custom": _CELLS}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds(), "custom": _CELLS}},
                 "options": _TABLE,
             },
         )
@@ -224,9 +224,9 @@ class House:
         return {
             "title": title,
             "description": f"{note.shows}\n\n**When it is bad:** {note.act}\n\n[Runbook: {note.runbook}]({runbook})",
-            "links": [looks.panel_link(f"Runbook: {note.runbook}", runbook)],
-            "dataSource": targets.PROMETHEUS,
-            "targets": targets.prometheus(queries),
+            "links": [style.panel_link(f"Runbook: {note.runbook}", runbook)],
+            "dataSource": data_sources.PROMETHEUS,
+            "targets": data_sources.prometheus(queries),
             "maxDataPoints": None,
         }
 
@@ -242,11 +242,11 @@ _HEATMAP: dict[str, Any] = {
         "scheme": "Cividis",  # grows lighter with the value: read without telling hues apart
         "scale": "exponential",
         "exponent": 0.5,
-        "fill": looks.GOOD,
+        "fill": style.GOOD,
         "steps": 64,
         "reverse": False,
     },
-    "exemplars": {"color": looks.BAD},
+    "exemplars": {"color": style.BAD},
     "filterValues": {"le": 1e-9},
     "legend": {"show": True},
     "rowsFrame": {"layout": "auto"},
@@ -257,7 +257,7 @@ _HEATMAP: dict[str, Any] = {
 
 def _one_table(names: Sequence[str]) -> list[dict[str, Any]]:
     """The answers of several queries as one table: rows with the same labels joined, value columns named."""
-    fields = [f"Value #{ref}" for ref in targets.refs()] if len(names) > 1 else ["Value"]
+    fields = [f"Value #{ref}" for ref in data_sources.refs()] if len(names) > 1 else ["Value"]
     named = dict(zip(fields, names, strict=False))
     organize = {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": named}
     merge = [{"id": "merge", "options": {}}] if len(names) > 1 else []

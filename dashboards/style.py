@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards import targets
-from dashboards.targets import Query
+from dashboards import data_sources
+from dashboards.data_sources import Query
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common form of colour vision.
 GOOD = "#0072B2"
@@ -96,7 +96,7 @@ def drawn(queries: Sequence[Query]) -> list[Override]:
     """How the series of a promise, and of a query with a colour of its own, are drawn."""
     return [
         _override("byFrameRefID", ref, _line(query))
-        for ref, query in zip(targets.refs(), queries, strict=False)
+        for ref, query in zip(data_sources.refs(), queries, strict=False)
         if query.promise or query.color
     ]
 

@@ -6,16 +6,13 @@ grafanalib writes keys of Grafana 4 that today's does not know; they are removed
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
-from dashboards import happenings, layout, variables
-from dashboards.happenings import Happening
-from dashboards.layout import Section
+from dashboards import annotation, layout, variables
+from dashboards.page import Page
 from midwatch import grafana
 from midwatch.spec import model as spec
 
@@ -43,29 +40,12 @@ _LEGACY = {
 """What grafanalib writes beyond today's model (kinds/dashboard), or what only a running Grafana may say."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """One dashboard: what it answers, what can be chosen, what happened, what it shows, and where it leads.
-
-    `links` are titles and addresses, beside those to the platform's other pages.
-    """
-
-    page: grafana.Page
-    title: str
-    description: str
-    variables: Sequence[variables.Variable]
-    happenings: Sequence[Happening]
-    sections: Sequence[Section]
-    links: Sequence[tuple[str, str]] = ()
-    since: str = "now-3h"
-
-
-def rendered(platform: spec.Platform, page: Page) -> Document:
+def build_document(platform: spec.Platform, page: Page) -> Document:
     """The document of a page; the same platform gives the same document."""
     tag = f"midwatch:{platform.platform}"
     dashboard = core.Dashboard(
         title=f"{page.title} · {platform.platform}",
-        uid=grafana.dashboard_uid(platform.platform, page.page),
+        uid=grafana.dashboard_uid(platform.platform, page.name),
         description=page.description,
         tags=["midwatch", tag],
         schemaVersion=SCHEMA_VERSION,
@@ -77,7 +57,7 @@ def rendered(platform: spec.Platform, page: Page) -> Document:
         timePicker=core.TimePicker(["5s", "10s", "30s", "1m", "5m", "15m"], []),
         links=[*_links(platform, tag), *(_link(title, url) for title, url in page.links)],
         templating=core.Templating([*variables.sources(platform), *page.variables]),
-        annotations=core.Annotations(happenings.listed(list(page.happenings))),
+        annotations=core.Annotations(annotation.listed(page.annotations)),
         panels=layout.placed(page.sections),
     )
     document: Document = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))

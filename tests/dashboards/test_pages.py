@@ -1,0 +1,59 @@
+"""A page is a module of `dashboards/pages`; whoever links to a page, or lists the pages, finds the modules' own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dashboards import pages, render
+from dashboards.page import Page
+from dashboards.panels import PanelFactory
+from midwatch import grafana
+from tests.dashboards.test_documents import whole
+
+NEW_PAGE = """
+from dashboards.page import Page
+
+def build_pages(factory):
+    return [
+        Page(name=name, title=name, order=order, description="", variables=[], annotations=[], sections=[])
+        for order, name in enumerate(("capacity", "cost"), start=3)
+    ]
+"""
+
+
+def every_page() -> list[Page]:
+    return pages.every_page(PanelFactory(platform=whole()))
+
+
+@pytest.fixture
+def new_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One more module among the pages, which builds two of them."""
+    (tmp_path / "capacity.py").write_text(NEW_PAGE)
+    monkeypatch.setattr(pages, "__path__", [*pages.__path__, str(tmp_path)])
+    yield
+    del sys.modules["dashboards.pages.capacity"]
+
+
+def test_a_module_is_all_that_new_pages_need(new_page: None) -> None:
+    names = [document["uid"].removeprefix("midwatch-test-") for document in render.documents(whole())]
+    assert names[:5] == ["fleet", "model", "capacity", "objectives", "cost"]
+    assert {f"grafana/dashboards/midwatch-test-{name}.json" for name in names} <= set(render.render_files(whole()))
+
+
+def test_a_page_that_alerts_link_to_is_built() -> None:
+    assert {page.value for page in grafana.Page} <= {page.name for page in every_page()}
+
+
+def test_names_are_unique_and_say_the_uid() -> None:
+    names = [page.name for page in every_page()]
+    assert len(set(names)) == len(names)
+    assert [document["uid"] for document in render.documents(whole())] == [f"midwatch-test-{name}" for name in names]
+
+
+def test_the_guide_names_every_page() -> None:
+    guide = Path("docs/dashboards.md").read_text()
+    assert [page.title for page in every_page() if f"| {page.title} |" not in guide] == []
