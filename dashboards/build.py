@@ -14,7 +14,7 @@ from grafanalib._gen import DashboardEncoder
 from dashboards import annotation, layout, variables
 from dashboards.page import Page
 from midwatch import grafana
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 SCHEMA_VERSION = 41
 """Of the dashboard model that Grafana 11.6 and 12 write; older ones read it, newer ones bring it up to date."""
@@ -40,7 +40,7 @@ _LEGACY = {
 """What grafanalib writes beyond today's model (kinds/dashboard), or what only a running Grafana may say."""
 
 
-def build_document(platform: spec.Platform, page: Page) -> Document:
+def build_document(platform: Platform, page: Page) -> Document:
     """The document of a page; the same platform gives the same document."""
     tag = f"midwatch:{platform.platform}"
     dashboard = core.Dashboard(
@@ -64,7 +64,7 @@ def build_document(platform: spec.Platform, page: Page) -> Document:
     return _tidy(document)
 
 
-def _links(platform: spec.Platform, tag: str) -> list[Any]:
+def _links(platform: Platform, tag: str) -> list[Any]:
     """To the platform's other pages, with time and variables kept; to its alerts."""
     alerts = core.DashboardLink(
         type="link",

@@ -37,9 +37,9 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     problems = [problem for path, text in files.items() if path in documents for problem in _size(path, text)]
     uids = Counter(document.get("uid") for document in documents.values())
     for path, document in documents.items():
-        faults = list(schema.faults(document))
-        problems += [Problem(file=path, path=place, message=message) for place, message in faults]
-        if not faults:
+        violations = list(schema.violations(document))
+        problems += [Problem(file=path, path=one.place, message=one.message) for one in violations]
+        if not violations:
             problems += _names(path, document, uids)
     return problems or _promtool(documents)
 

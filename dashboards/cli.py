@@ -16,7 +16,7 @@ from midwatch.errors import Exit, MidwatchError
 if TYPE_CHECKING:
     from dashboards.push import Change
     from dashboards.verify import Finding
-    from midwatch.spec import model as spec
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Verify dashboards against Prometheus; push them to Grafana.", add_completion=False)
 
@@ -86,7 +86,7 @@ def push(
     from midwatch.spec import load
 
     loaded = load.load_platform(platform)
-    folder = pushing.Folder(uid=folder_uid(loaded.platform), title=provisioning.folder(loaded))
+    folder = pushing.Folder(uid=folder_uid(loaded.platform), title=provisioning.folder_title(loaded.platform))
     there = pushing.Grafana(grafana or loaded.grafana.url, _token(token_file))
     changes = there.compared(render.documents(loaded), folder)
     different = [change for change in changes if change.kind is not pushing.Kind.SAME]
@@ -138,9 +138,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _asked(
-    platform: spec.Platform, url: str, since: str, choose: Sequence[str], token_file: Path | None
-) -> list[Finding]:
+def _asked(platform: Platform, url: str, since: str, choose: Sequence[str], token_file: Path | None) -> list[Finding]:
     from dashboards import reader, render
     from dashboards import verify as verification
     from midwatch import progress

@@ -15,7 +15,7 @@ from grafanalib import core
 from dashboards import data_sources, style
 from dashboards.data_sources import Query
 from dashboards.style import Column, Link, State, Steps
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 Panel = Any
 """A grafanalib panel: the library has no types."""
@@ -42,7 +42,7 @@ class Modern(core.Panel):  # type: ignore[misc]  # grafanalib has no types
 class PanelFactory:
     """Makes panels for a platform: its runbooks' addresses stand in every note."""
 
-    platform: spec.Platform
+    platform: Platform
 
     def lines(
         self, title: str, note: Note, unit: str, *queries: Query, stack: bool = False, log: bool = False, **more: Any

@@ -10,7 +10,7 @@ from typing import Any
 
 from midwatch import grafana
 from midwatch.grafana import DataSource
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from midwatch.spec.values import format_duration
 
 DASHBOARD_LABEL = "grafana_dashboard"
@@ -22,12 +22,12 @@ PATH = "/var/lib/grafana/dashboards/midwatch"
 """Where a container has the dashboards; a provider elsewhere names its own folder."""
 
 
-def folder(platform: spec.Platform) -> str:
-    """Title of the platform's folder."""
-    return f"Midwatch {platform.platform}"
+def folder_title(platform_name: str) -> str:
+    """Title of the folder that holds a platform's dashboards."""
+    return f"Midwatch {platform_name}"
 
 
-def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
+def provider(platform: Platform, path: str = PATH) -> dict[str, Any]:
     """The provider that loads every dashboard below a path, and keeps Grafana's copies as the files are."""
     return {
         "apiVersion": 1,
@@ -35,7 +35,7 @@ def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
             {
                 "name": f"midwatch-{platform.platform}",
                 "type": "file",
-                "folder": folder(platform),
+                "folder": folder_title(platform.platform),
                 "folderUid": grafana.folder_uid(platform.platform),
                 "allowUiUpdates": False,
                 "disableDeletion": False,
@@ -46,7 +46,7 @@ def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
     }
 
 
-def datasources(platform: spec.Platform, addresses: dict[DataSource, str] | None = None) -> dict[str, Any]:
+def datasources(platform: Platform, addresses: dict[DataSource, str] | None = None) -> dict[str, Any]:
     """Prometheus, Loki, Tempo and Alertmanager; `addresses` are where they are when that is not the platform file's."""
     where = {
         DataSource.PROMETHEUS: platform.prometheus.url,
@@ -71,7 +71,7 @@ def datasources(platform: spec.Platform, addresses: dict[DataSource, str] | None
     }
 
 
-def _settings(platform: spec.Platform) -> dict[DataSource, dict[str, Any]]:
+def _settings(platform: Platform) -> dict[DataSource, dict[str, Any]]:
     uid = {source: grafana.data_source_uid(platform.platform, source) for source in DataSource}
     return {
         DataSource.PROMETHEUS: {
@@ -125,7 +125,7 @@ def _settings(platform: spec.Platform) -> dict[DataSource, dict[str, Any]]:
     }
 
 
-def config_map(name: str, label: str, key: str, content: str, platform: str) -> dict[str, Any]:
+def config_map(name: str, label: str, key: str, content: str, platform_name: str) -> dict[str, Any]:
     """A ConfigMap that the sidecar loads, into the platform's folder."""
     return {
         "apiVersion": "v1",
@@ -133,7 +133,7 @@ def config_map(name: str, label: str, key: str, content: str, platform: str) -> 
         "metadata": {
             "name": name,
             "labels": {label: "1", "app.kubernetes.io/managed-by": "midwatch"},
-            "annotations": {FOLDER_ANNOTATION: f"Midwatch {platform}"},
+            "annotations": {FOLDER_ANNOTATION: folder_title(platform_name)},
         },
         "data": {key: content},
     }

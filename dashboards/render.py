@@ -9,16 +9,16 @@ import yaml
 from dashboards import build, pages, provisioning
 from dashboards.build import Document
 from dashboards.panels import PanelFactory
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 
-def documents(platform: spec.Platform) -> list[Document]:
+def documents(platform: Platform) -> list[Document]:
     """The dashboards, as Grafana loads them."""
     factory = PanelFactory(platform=platform)
     return [build.build_document(platform, page) for page in pages.every_page(factory)]
 
 
-def render_files(platform: spec.Platform) -> dict[str, str]:
+def render_files(platform: Platform) -> dict[str, str]:
     """Text of each file by its path below the output folder."""
     return {
         **{f"grafana/dashboards/{made['uid']}.json": text(made) for made in documents(platform)},
@@ -27,7 +27,7 @@ def render_files(platform: spec.Platform) -> dict[str, str]:
     }
 
 
-def render_kubernetes(platform: spec.Platform) -> dict[str, str]:
+def render_kubernetes(platform: Platform) -> dict[str, str]:
     """ConfigMaps, by path: Grafana's sidecar finds them by their labels in any namespace it watches."""
     made = {
         f"kubernetes/grafana/{one['uid']}.yaml": yaml_text(

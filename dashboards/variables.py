@@ -10,7 +10,7 @@ from dashboards.data_sources import PROMETHEUS
 from midwatch import grafana, promql
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 Variable = Any
 """A grafanalib template."""
@@ -23,7 +23,7 @@ HIDDEN = core.HIDE_VARIABLE
 ON_TIME_RANGE = core.REFRESH_ON_TIME_RANGE_CHANGE
 
 
-def sources(platform: spec.Platform) -> list[Variable]:
+def sources(platform: Platform) -> list[Variable]:
     """The data sources: another Prometheus can be chosen, and the same file shows another region."""
     return [
         _source(platform, "datasource", "Prometheus", grafana.DataSource.PROMETHEUS),
@@ -32,7 +32,7 @@ def sources(platform: spec.Platform) -> list[Variable]:
     ]
 
 
-def _source(platform: spec.Platform, name: str, label: str, source: grafana.DataSource) -> Variable:
+def _source(platform: Platform, name: str, label: str, source: grafana.DataSource) -> Variable:
     uid = grafana.data_source_uid(platform.platform, source)
     return core.Template(
         name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from enum import StrEnum
 
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 MAX_UID = 40
 """Characters of a uid that Grafana takes (kinds/dashboard: 8 to 40)."""
@@ -35,31 +35,31 @@ class DataSource(StrEnum):
     ALERTMANAGER = "alertmanager"
 
 
-def dashboard_uid(platform: str, page: str) -> str:
-    """Uid of the dashboard of a page's name; it stays as long as the platform's name does.
+def dashboard_uid(platform_name: str, page: str) -> str:
+    """Uid of a platform's dashboard by the name of its page; it stays as long as the platform's name does.
 
     >>> dashboard_uid("flights", Page.MODEL)
     'midwatch-flights-model'
     """
-    return _uid(platform, page)
+    return _uid(platform_name, page)
 
 
-def data_source_uid(platform: str, source: DataSource) -> str:
+def data_source_uid(platform_name: str, source: DataSource) -> str:
     """Uid of a platform's data source."""
-    return _uid(platform, source.value)
+    return _uid(platform_name, source.value)
 
 
-def folder_uid(platform: str) -> str:
+def folder_uid(platform_name: str) -> str:
     """Uid of the folder that holds a platform's dashboards."""
-    return _uid(platform, "folder")
+    return _uid(platform_name, "folder")
 
 
-def _uid(platform: str, last: str) -> str:
-    uid = f"midwatch-{platform}-{last}"
-    return uid if len(uid) <= MAX_UID else f"midwatch-{hashlib.sha256(platform.encode()).hexdigest()[:12]}-{last}"
+def _uid(platform_name: str, last: str) -> str:
+    uid = f"midwatch-{platform_name}-{last}"
+    return uid if len(uid) <= MAX_UID else f"midwatch-{hashlib.sha256(platform_name.encode()).hexdigest()[:12]}-{last}"
 
 
-def dashboard_url(platform: spec.Platform, page: str, *, since: str = "now-3h", **variables: str) -> str:
+def dashboard_url(platform: Platform, page: str, *, since: str = "now-3h", **variables: str) -> str:
     """Address of a dashboard with its variables filled in; a rule's template such as `{{ $labels.model }}` stays one.
 
     Values are put in as they are: the labels used as variables are DNS labels or short names.
