@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboards import style
 from dashboards.data_sources import PROMETHEUS
-from midwatch import metrics, promql, signals, upstream
+from midwatch import metrics, promql, signals
 from midwatch.promql import Expr
 from midwatch.signals import Selection
 
@@ -81,7 +81,7 @@ def drift(where: Selection) -> Annotation:
     return Annotation(
         name="Drift",
         color=style.WATCH,
-        expr=signals.chosen(metrics.DRIFT_DETECTED, where, *signals.BY_VERSION),
+        expr=signals.gauge(metrics.DRIFT_DETECTED, where, *signals.BY_VERSION),
         text="{{model}} {{version}}: the last window drifted",
         tags=signals.BY_VERSION,
     )
@@ -93,7 +93,7 @@ def canaries(where: Selection) -> Annotation:
     return Annotation(
         name="Canary verdicts",
         color=style.CANARY,
-        expr=signals.chosen(metrics.CANARY_VERDICT, decided, *metrics.CANARY_VERDICT.labels),
+        expr=signals.gauge(metrics.CANARY_VERDICT, decided, *metrics.CANARY_VERDICT.labels),
         text="{{model}} {{canary}} against {{baseline}}: {{verdict}}",
         tags=("model", "canary", "verdict"),
     )
@@ -101,11 +101,10 @@ def canaries(where: Selection) -> Annotation:
 
 def paging_alerts(where: Selection) -> Annotation:
     """Alerts that page somebody, while they fire."""
-    firing = {**where, "alertstate": "firing", "severity": "page"}
     return Annotation(
         name="Pages",
         color=style.BAD,
-        expr=signals.chosen(upstream.ALERTS, firing, "alertname", "model", "version"),
+        expr=promql.max_by(signals.firing({**where, "severity": "page"}), "alertname", "model", "version"),
         text="{{alertname}} {{model}} {{version}}",
         tags=("alertname", "model"),
         shown=False,
@@ -117,7 +116,7 @@ def experiments() -> Annotation:
     return Annotation(
         name="Experiments",
         color=style.UNDECIDED,
-        expr=signals.chosen(metrics.CHAOS_RUNNING, {}, "experiment"),
+        expr=signals.gauge(metrics.CHAOS_RUNNING, {}, "experiment"),
         text="chaos experiment {{experiment}}",
         tags=("experiment",),
     )

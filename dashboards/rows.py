@@ -6,7 +6,7 @@ from dashboards import runbooks
 from dashboards.data_sources import Query
 from dashboards.page import Row
 from dashboards.panels import Note, PanelFactory
-from midwatch import metrics, promql, signals
+from midwatch import metrics, signals
 
 
 def canary_gate(factory: PanelFactory) -> Row:
@@ -22,9 +22,7 @@ def canary_gate(factory: PanelFactory) -> Row:
                 ),
                 "ops",
                 Query(
-                    expr=promql.sum_by(
-                        promql.rate(promql.select(metrics.CANARY_GATE_REQUESTS), signals.RATE), "verdict"
-                    ),
+                    expr=signals.rate(metrics.CANARY_GATE_REQUESTS, {}, "verdict"),
                     legend="{{verdict}}",
                 ),
                 stack=True,

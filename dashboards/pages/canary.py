@@ -92,7 +92,7 @@ def _verdict(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.CANARY,
                     ),
                     "none",
-                    Query(expr=signals.chosen(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
+                    Query(expr=signals.gauge(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
                     Query(expr=promql.vector(1), legend="the same", promise=True),
                 ),
                 factory.lines(
@@ -103,7 +103,7 @@ def _verdict(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.CANARY,
                     ),
                     "short",
-                    Query(expr=signals.chosen(metrics.CANARY_REQUESTS, PAIR, "arm"), legend="{{arm}}"),
+                    Query(expr=signals.gauge(metrics.CANARY_REQUESTS, PAIR, "arm"), legend="{{arm}}"),
                 ),
             ]
         ),
@@ -121,11 +121,11 @@ def _evidence(factory: PanelFactory, title: str, direction: str) -> Panel:
         ),
         "none",
         Query(
-            expr=signals.chosen(metrics.CANARY_E_VALUE, {**PAIR, "direction": direction}, "criterion"),
+            expr=signals.gauge(metrics.CANARY_E_VALUE, {**PAIR, "direction": direction}, "criterion"),
             legend="{{criterion}}",
         ),
         Query(
-            expr=signals.chosen(metrics.CANARY_E_VALUE_LIMIT, {**PAIR, "direction": direction}),
+            expr=signals.gauge(metrics.CANARY_E_VALUE_LIMIT, {**PAIR, "direction": direction}),
             legend="decides",
             promise=True,
         ),

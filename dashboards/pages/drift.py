@@ -54,7 +54,7 @@ def _verdicts(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     states.DRIFT_VERDICTS,
-                    Query(expr=signals.chosen(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
                 factory.lines(
                     "How many methods vote for drift?",
@@ -64,8 +64,8 @@ def _verdicts(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     "none",
-                    Query(expr=signals.chosen(metrics.DRIFT_VOTES, THESE_VERSIONS, "version"), legend="{{version}}"),
-                    Query(expr=signals.chosen(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
+                    Query(expr=signals.gauge(metrics.DRIFT_VOTES, THESE_VERSIONS, "version"), legend="{{version}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
                 ),
                 factory.history(
                     "Which methods vote?",
@@ -75,7 +75,7 @@ def _verdicts(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     VOTES,
-                    Query(expr=signals.chosen(metrics.DRIFT_VOTE, THESE_VERSIONS, "method"), legend="{{method}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_VOTE, THESE_VERSIONS, "method"), legend="{{method}}"),
                 ),
             ],
         )
@@ -146,7 +146,7 @@ def _effects(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     "string",
-                    Query(expr=signals.chosen(metrics.DRIFT_EFFECT, THIS_METHOD, "feature"), legend="{{feature}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_EFFECT, THIS_METHOD, "feature"), legend="{{feature}}"),
                 )
             ],
         )
@@ -154,10 +154,8 @@ def _effects(factory: PanelFactory) -> list[Row]:
 
 
 def _trust(factory: PanelFactory) -> list[Row]:
-    windows = promql.sum_by(
-        promql.increase(signals.series(metrics.DRIFT_WINDOWS, THESE_VERSIONS), signals.WINDOW), "verdict"
-    )
-    triggers = promql.sum_by(signals.series(metrics.RETRAIN_TRIGGERS, THIS_MODEL), "result")
+    windows = signals.increase(metrics.DRIFT_WINDOWS, THESE_VERSIONS, "verdict")
+    triggers = signals.total(metrics.RETRAIN_TRIGGERS, THIS_MODEL, "result")
     return [
         Row(
             panels=[
@@ -170,7 +168,7 @@ def _trust(factory: PanelFactory) -> list[Row]:
                     ),
                     "short",
                     Query(
-                        expr=signals.chosen(metrics.DRIFT_WINDOW_SAMPLES, THESE_VERSIONS, "version"),
+                        expr=signals.gauge(metrics.DRIFT_WINDOW_SAMPLES, THESE_VERSIONS, "version"),
                         legend="{{version}}",
                     ),
                 ),
@@ -205,7 +203,7 @@ def _trust(factory: PanelFactory) -> list[Row]:
                     "none",
                     Query(expr=triggers, legend="trigger {{result}}"),
                     Query(
-                        expr=promql.sum_by(signals.series(metrics.DRIFT_EPISODES, THESE_VERSIONS), "version"),
+                        expr=signals.total(metrics.DRIFT_EPISODES, THESE_VERSIONS, "version"),
                         legend="episodes {{version}}",
                     ),
                 ),

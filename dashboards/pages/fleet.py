@@ -7,9 +7,9 @@ from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
 from dashboards.panels import Note, PanelFactory
 from dashboards.style import Column, Link, State
-from midwatch import grafana, metrics, promql, signals, upstream
+from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
-from midwatch.signals import BY_VERSION, MANY_MODELS
+from midwatch.signals import BY_VERSION, MANY_MODELS, Selection
 
 PAGE_WEIGHT = 10.0
 """What a firing page counts in the order of the table, where a ticket, or a whole budget spent, counts 1."""
@@ -102,7 +102,7 @@ def _now(factory: PanelFactory) -> Row:
                     runbook=runbooks.ALERTING,
                 ),
                 "none",
-                Query(expr=promql.count(_any_alert()).or_(promql.vector(0))),
+                Query(expr=promql.count(signals.firing({})).or_(promql.vector(0))),
                 steps=[(None, style.BAD), (1, style.GOOD)],
                 states=[State(text="none: alerting is broken", color=style.BAD, value=0)],
             ),
@@ -110,19 +110,14 @@ def _now(factory: PanelFactory) -> Row:
     )
 
 
-def _any_alert() -> Expr:
-    return promql.select(upstream.ALERTS, alertstate="firing")
-
-
 def _firing(severity: str) -> Expr:
     """Alerts of a severity; 0 only while the deadman's switch fires: without it nobody knows."""
-    wanted = promql.select(upstream.ALERTS, alertstate="firing", severity=severity)
-    return promql.count(wanted).or_(promql.count(_any_alert()) * 0)
+    return promql.count(signals.firing({"severity": severity})).or_(promql.count(signals.firing({})) * 0)
 
 
 def _breached() -> Expr:
     """Objectives without budget; 0 only where objectives are known."""
-    left = promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models"))
+    left = signals.series(metrics.SLO_BUDGET_REMAINING, MANY_MODELS)
     return promql.count(left < 0).or_(promql.count(left) * 0)
 
 
@@ -142,9 +137,7 @@ def _worst(factory: PanelFactory) -> object:
 
 
 def _columns() -> list[Column]:
-    budget = _spread(
-        promql.min_by(promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models")), "model")
-    )
+    budget = _spread(_worst_budget())
     return [
         Column(
             name="Trouble",
@@ -170,15 +163,20 @@ def _columns() -> list[Column]:
             decimals=1,
         ),
         Column(
-            name="Drift", query=Query(expr=signals.chosen(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)), states=YES
+            name="Drift", query=Query(expr=signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)), states=YES
         ),
         Column(
             name="Drift votes",
-            query=Query(expr=signals.chosen(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
+            query=Query(expr=signals.gauge(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
             unit="none",
         ),
         Column(name="Alerts firing", query=Query(expr=_alerts("page|ticket")), unit="none"),
     ]
+
+
+def _worst_budget() -> Expr:
+    """What is left of the error budget of each model's worst objective."""
+    return promql.min_by(signals.series(metrics.SLO_BUDGET_REMAINING, MANY_MODELS), "model")
 
 
 def _serving() -> Expr:
@@ -192,18 +190,17 @@ def _spread(by_model: Expr) -> Expr:
 
 def _alerts(severity: str) -> Expr:
     """Alerts of a version, and those of its model as a whole; 0 without any."""
-    firing = {**MANY_MODELS, "alertstate": "firing", "severity": promql.matches(severity)}
-    own = promql.count_by(signals.series(upstream.ALERTS, {**firing, "version": promql.not_equal("")}), *BY_VERSION)
-    whole = promql.count_by(signals.series(upstream.ALERTS, {**firing, "version": ""}), "model")
+    these: Selection = {**MANY_MODELS, "severity": promql.matches(severity)}
+    own = promql.count_by(signals.firing({**these, "version": promql.not_equal("")}), *BY_VERSION)
+    whole = promql.count_by(signals.firing({**these, "version": ""}), "model")
     none = _serving() * 0
     return own.and_(_serving(), on=BY_VERSION).or_(none) + _spread(whole).or_(none)
 
 
 def _trouble() -> Expr:
     none = _serving() * 0
-    left = promql.min_by(promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models")), "model")
-    spent = _spread(promql.number(1) - promql.clamp(left, -1, 1)).or_(none)
-    drifted = signals.chosen(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION).or_(none)
+    spent = _spread(promql.number(1) - promql.clamp(_worst_budget(), -1, 1)).or_(none)
+    drifted = signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION).or_(none)
     return _alerts("page") * PAGE_WEIGHT + _alerts("ticket") + drifted + spent
 
 
@@ -266,7 +263,7 @@ def _trends(factory: PanelFactory) -> list[Row]:
                             unit="none",
                             query=Query(
                                 expr=promql.count_by(
-                                    promql.select(upstream.ALERTS, alertstate="firing"),
+                                    signals.firing({}),
                                     "severity",
                                     "alertname",
                                     "model",

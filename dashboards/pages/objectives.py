@@ -10,7 +10,7 @@ from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
 from dashboards.panels import Note, Panel, PanelFactory
 from dashboards.style import Column, State
-from midwatch import grafana, metrics, promql, signals, upstream
+from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
 from midwatch.signals import THIS_MODEL, Selection
@@ -106,7 +106,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
 
 
 def _gauge(metric: Metric) -> Expr:
-    return signals.chosen(metric, THESE, *BY)
+    return signals.gauge(metric, THESE, *BY)
 
 
 def _left(factory: PanelFactory) -> list[Row]:
@@ -221,7 +221,7 @@ def _limit(names: set[str], factor: Decimal) -> Expr:
     An objective of 75% cannot burn 14.4 times too fast: all events bad is 4 times. The rules have the same bound.
     """
     where: Selection = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
-    promised = signals.chosen(metrics.SLO_OBJECTIVE, where, "slo")
+    promised = signals.gauge(metrics.SLO_OBJECTIVE, where, "slo")
     everything = promql.number(1) / (promql.number(1) - promised)
     return promql.clamp((everything + 1) / 2, 0, factor)
 
@@ -232,8 +232,8 @@ def _state(left: Expr) -> Expr:
 
 
 def _history(factory: PanelFactory) -> list[Row]:
-    firing = {**THIS_MODEL, "alertstate": "firing", "severity": promql.matches("page|ticket")}
-    alerts = promql.count_by(signals.series(upstream.ALERTS, firing), "alertname", "slo", "severity")
+    firing = signals.firing({**THIS_MODEL, "severity": promql.matches("page|ticket")})
+    alerts = promql.count_by(firing, "alertname", "slo", "severity")
     return [
         Row(
             height=7,
@@ -258,11 +258,7 @@ def _history(factory: PanelFactory) -> list[Row]:
                     [State(text="none", color=style.GOOD, value=0), State(text="▲ firing", color=style.BAD, low=1)],
                     Query(
                         expr=alerts.or_(
-                            promql.set_label(
-                                promql.count(promql.select(upstream.ALERTS, alertstate="firing")) * 0,
-                                "alertname",
-                                "any alert",
-                            )
+                            promql.set_label(promql.count(signals.firing({})) * 0, "alertname", "any alert")
                         ),
                         legend="{{alertname}} {{slo}} {{severity}}",
                     ),

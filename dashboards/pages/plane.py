@@ -8,8 +8,9 @@ from dashboards.page import Page, Row, Section
 from dashboards.panels import Note, PanelFactory
 from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals, upstream
-from midwatch.metrics import Metric
-from midwatch.promql import Expr
+from midwatch.signals import Selection
+
+THESE_JOBS: Selection = {"job": promql.matches("$job")}
 
 GIVEN_UP = {
     "expired": metrics.EXPORTER_PREDICTIONS_EXPIRED,
@@ -44,18 +45,6 @@ def build_pages(factory: PanelFactory) -> list[Page]:
     ]
 
 
-def _job(metric: Metric) -> Expr:
-    return promql.select(metric, job=promql.matches("$job"))
-
-
-def _rate(metric: Metric, *by: str) -> Expr:
-    return promql.sum_by(promql.rate(promql.select(metric), signals.RATE), *by)
-
-
-def _lost(metric: Metric) -> Expr:
-    return promql.sum_by(promql.increase(promql.select(metric), signals.WINDOW), "model")
-
-
 def _sight(factory: PanelFactory) -> list[Row]:
     share = promql.select(upstream.RULE_DURATION).over(promql.select(upstream.RULE_INTERVAL), on=["rule_group"])
     return [
@@ -70,7 +59,7 @@ def _sight(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.EXPORTER,
                     ),
                     UP,
-                    Query(expr=_job(upstream.UP), legend="{{job}} {{instance}}"),
+                    Query(expr=signals.series(upstream.UP, THESE_JOBS), legend="{{job}} {{instance}}"),
                 ),
                 factory.lines(
                     "How long do scrapes take?",
@@ -80,7 +69,7 @@ def _sight(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.TARGETS,
                     ),
                     "s",
-                    Query(expr=promql.max_by(_job(upstream.SCRAPE_DURATION), "job"), legend="{{job}}"),
+                    Query(expr=signals.gauge(upstream.SCRAPE_DURATION, THESE_JOBS, "job"), legend="{{job}}"),
                 ),
                 factory.lines(
                     "Do rules keep up?",
@@ -101,8 +90,8 @@ def _sight(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.RULES_FAIL,
                     ),
                     "ops",
-                    Query(expr=_rate(upstream.RULE_FAILURES), legend="failed"),
-                    Query(expr=_rate(upstream.RULE_MISSED), legend="left out"),
+                    Query(expr=signals.rate(upstream.RULE_FAILURES, {}), legend="failed"),
+                    Query(expr=signals.rate(upstream.RULE_MISSED, {}), legend="left out"),
                 ),
             ],
         )
@@ -121,9 +110,9 @@ def _notifications(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.SENDING,
                     ),
                     "ops",
-                    Query(expr=_rate(upstream.NOTIFICATIONS_SENT), legend="sent"),
-                    Query(expr=_rate(upstream.NOTIFICATIONS_ERRORS), legend="refused", color=style.BAD),
-                    Query(expr=_rate(upstream.NOTIFICATIONS_DROPPED), legend="dropped", color=style.WATCH),
+                    Query(expr=signals.rate(upstream.NOTIFICATIONS_SENT, {}), legend="sent"),
+                    Query(expr=signals.rate(upstream.NOTIFICATIONS_ERRORS, {}), legend="refused", color=style.BAD),
+                    Query(expr=signals.rate(upstream.NOTIFICATIONS_DROPPED, {}), legend="dropped", color=style.WATCH),
                 ),
                 factory.lines(
                     "Does Alertmanager reach people?",
@@ -133,8 +122,11 @@ def _notifications(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.NOTIFYING,
                     ),
                     "ops",
-                    Query(expr=_rate(upstream.DELIVERIES, "integration"), legend="{{integration}} tried"),
-                    Query(expr=_rate(upstream.DELIVERIES_FAILED, "integration"), legend="{{integration}} failed"),
+                    Query(expr=signals.rate(upstream.DELIVERIES, {}, "integration"), legend="{{integration}} tried"),
+                    Query(
+                        expr=signals.rate(upstream.DELIVERIES_FAILED, {}, "integration"),
+                        legend="{{integration}} failed",
+                    ),
                 ),
                 factory.lines(
                     "How long does it take to tell them?",
@@ -166,7 +158,7 @@ def _notifications(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.NOTIFYING,
                     ),
                     "none",
-                    Query(expr=promql.sum_by(promql.select(upstream.ALERTMANAGER_ALERTS), "state"), legend="{{state}}"),
+                    Query(expr=signals.total(upstream.ALERTMANAGER_ALERTS, {}, "state"), legend="{{state}}"),
                 ),
             ]
         )
@@ -176,7 +168,7 @@ def _notifications(factory: PanelFactory) -> list[Row]:
 def _exporter(factory: PanelFactory) -> list[Row]:
     events = metrics.EXPORTER_EVENTS
     refused = promql.rate(promql.select(events, result=promql.not_equal("accepted")), signals.RATE)
-    none = promql.set_label(_rate(events) * 0, "result", "none")
+    none = promql.set_label(signals.rate(events, {}) * 0, "result", "none")
     return [
         Row(
             panels=[
@@ -188,7 +180,7 @@ def _exporter(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.KEEPING,
                     ),
                     "ops",
-                    Query(expr=_rate(events, "result"), legend="{{result}}"),
+                    Query(expr=signals.rate(events, {}, "result"), legend="{{result}}"),
                     stack=True,
                 ),
                 factory.lines(
@@ -241,15 +233,15 @@ def _exporter(factory: PanelFactory) -> list[Row]:
                     ),
                     "short",
                     Query(
-                        expr=promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING), "model"),
+                        expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, {}, "model"),
                         legend="predictions {{model}}",
                     ),
                     Query(
-                        expr=promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING), "model"),
+                        expr=signals.total(metrics.EXPORTER_LABELS_WAITING, {}, "model"),
                         legend="labels {{model}}",
                     ),
                     Query(
-                        expr=promql.sum_by(promql.select(metrics.EXPORTER_HALVES_WAITING)),
+                        expr=signals.total(metrics.EXPORTER_HALVES_WAITING, {}),
                         legend="halves of the inference log",
                     ),
                 ),
@@ -272,7 +264,10 @@ def _exporter(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.LABELS,
                     ),
                     "short",
-                    *(Query(expr=_lost(metric), legend=f"{name} {{{{model}}}}") for name, metric in GIVEN_UP.items()),
+                    *(
+                        Query(expr=signals.increase(metric, {}, "model"), legend=f"{name} {{{{model}}}}")
+                        for name, metric in GIVEN_UP.items()
+                    ),
                 ),
                 factory.lines(
                     "How large is the journal?",
@@ -292,11 +287,7 @@ def _exporter(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.JOURNAL,
                     ),
                     "none",
-                    Query(
-                        expr=promql.sum_by(
-                            promql.increase(promql.select(metrics.EXPORTER_JOURNAL_CORRUPTIONS), signals.WINDOW)
-                        )
-                    ),
+                    Query(expr=signals.increase(metrics.EXPORTER_JOURNAL_CORRUPTIONS, {})),
                     steps=[(None, style.GOOD), (1, style.BAD)],
                     states=KEPT,
                 ),
@@ -328,7 +319,7 @@ def _size(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.EXPORTER,
                     ),
                     "short",
-                    Query(expr=promql.sum_by(_job(upstream.SCRAPE_SAMPLES), "job"), legend="{{job}}"),
+                    Query(expr=signals.total(upstream.SCRAPE_SAMPLES, THESE_JOBS, "job"), legend="{{job}}"),
                     stack=True,
                 ),
                 factory.lines(
@@ -339,7 +330,7 @@ def _size(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.FOLDED,
                     ),
                     "short",
-                    Query(expr=promql.sum_by(_job(upstream.SCRAPE_SERIES_ADDED), "job"), legend="{{job}}"),
+                    Query(expr=signals.total(upstream.SCRAPE_SERIES_ADDED, THESE_JOBS, "job"), legend="{{job}}"),
                 ),
                 factory.lines(
                     "How many series does the exporter publish?",
@@ -350,7 +341,7 @@ def _size(factory: PanelFactory) -> list[Row]:
                     ),
                     "short",
                     Query(expr=promql.select(metrics.EXPORTER_SERIES), legend="{{instance}} series"),
-                    Query(expr=_rate(metrics.EXPORTER_FOLDED, "label"), legend="folded {{label}}"),
+                    Query(expr=signals.rate(metrics.EXPORTER_FOLDED, {}, "label"), legend="folded {{label}}"),
                 ),
             ]
         )

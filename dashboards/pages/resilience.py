@@ -55,7 +55,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
 
 def objective(kind: str) -> Query:
     """The objective of a kind, rto or rpo, as the platform file has it."""
-    expr = signals.chosen(metrics.DR_OBJECTIVE, {"kind": kind})
+    expr = signals.gauge(metrics.DR_OBJECTIVE, {"kind": kind})
     return Query(expr=expr, legend=f"{kind.upper()} promised", promise=True)
 
 
@@ -71,9 +71,7 @@ def _drills(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.DRILL,
                     ),
                     "s",
-                    Query(
-                        expr=signals.chosen(metrics.DR_DRILL_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"
-                    ),
+                    Query(expr=signals.gauge(metrics.DR_DRILL_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"),
                     objective("rto"),
                 ),
                 factory.lines(
@@ -85,7 +83,7 @@ def _drills(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.chosen(metrics.DR_DRILL_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"
+                        expr=signals.gauge(metrics.DR_DRILL_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"
                     ),
                     objective("rpo"),
                 ),
@@ -156,7 +154,7 @@ def _now(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.chosen(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"
+                        expr=signals.gauge(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"
                     ),
                     objective("rpo"),
                 ),
@@ -169,7 +167,7 @@ def _now(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.chosen(metrics.DR_REPLICATION_LAG, STORES, *regions), legend="{{store}} {{region}}"
+                        expr=signals.gauge(metrics.DR_REPLICATION_LAG, STORES, *regions), legend="{{store}} {{region}}"
                     ),
                     objective("rpo"),
                 ),
@@ -182,7 +180,7 @@ def _now(factory: PanelFactory) -> list[Row]:
                     ),
                     STANDBY,
                     Query(
-                        expr=signals.chosen(metrics.DR_STANDBY_CONNECTED, STORES, *regions),
+                        expr=signals.gauge(metrics.DR_STANDBY_CONNECTED, STORES, *regions),
                         legend="{{store}} {{region}}",
                     ),
                 ),
@@ -194,7 +192,7 @@ def _now(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.STORE,
                     ),
                     ANSWERS,
-                    Query(expr=signals.chosen(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
+                    Query(expr=signals.gauge(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
                 ),
                 factory.lines(
                     "When was the last backup?",
@@ -214,8 +212,8 @@ def _now(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.BACKUP_SIZE,
                     ),
                     "decbytes",
-                    Query(expr=signals.chosen(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
-                    Query(expr=signals.chosen(metrics.DR_BACKUP_LARGEST, STORES, "store"), legend="{{store}}, largest"),
+                    Query(expr=signals.gauge(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
+                    Query(expr=signals.gauge(metrics.DR_BACKUP_LARGEST, STORES, "store"), legend="{{store}}, largest"),
                 ),
             ],
             widths=[4] * 6,
@@ -239,7 +237,7 @@ def _experiments(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.EXPERIMENT,
                     ),
                     RUNNING,
-                    Query(expr=signals.chosen(metrics.CHAOS_RUNNING, everything, *experiment), legend="{{experiment}}"),
+                    Query(expr=signals.gauge(metrics.CHAOS_RUNNING, everything, *experiment), legend="{{experiment}}"),
                 )
             ],
         ),
@@ -289,9 +287,7 @@ def _experiments(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.EXPERIMENT,
                     ),
                     "s",
-                    Query(
-                        expr=signals.chosen(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"
-                    ),
+                    Query(expr=signals.gauge(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"),
                 ),
             ]
         ),

@@ -12,7 +12,7 @@ from midwatch.signals import THESE_VERSIONS, THIS_MODEL
 
 def drift(factory: PanelFactory) -> list[Row]:
     """Whether the inputs have drifted."""
-    votes = signals.chosen(metrics.DRIFT_VOTES, THESE_VERSIONS, "version")
+    votes = signals.gauge(metrics.DRIFT_VOTES, THESE_VERSIONS, "version")
     return [
         Row(
             height=6,
@@ -25,7 +25,7 @@ def drift(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     states.DRIFT_VERDICTS,
-                    Query(expr=signals.chosen(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
                 factory.lines(
                     "How many methods say so?",
@@ -36,7 +36,7 @@ def drift(factory: PanelFactory) -> list[Row]:
                     ),
                     "none",
                     Query(expr=votes, legend="{{version}}"),
-                    Query(expr=signals.chosen(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
+                    Query(expr=signals.gauge(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
                 ),
             ],
         )

@@ -15,14 +15,14 @@ def objective(platform: Platform, kind: str) -> Expr | None:
     if not names:
         return None
     these: Selection = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
-    return signals.chosen(metrics.SLO_OBJECTIVE, these, "slo")
+    return signals.gauge(metrics.SLO_OBJECTIVE, these, "slo")
 
 
 def latency_threshold(platform: Platform) -> Expr | None:
     """The time within which requests shall be answered; None when no model of the platform promises one."""
     if objective(platform, "latency") is None:
         return None
-    return signals.chosen(metrics.SLO_LATENCY_THRESHOLD, THIS_MODEL, "slo")
+    return signals.gauge(metrics.SLO_LATENCY_THRESHOLD, THIS_MODEL, "slo")
 
 
 def dashed(expr: Expr | None) -> list[Query]:

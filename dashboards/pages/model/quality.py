@@ -191,7 +191,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
             ),
             "short",
             Query(
-                expr=promql.sum_by(signals.series(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL), "model"),
+                expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL, "model"),
                 legend="{{model}}",
             ),
         )

@@ -63,7 +63,7 @@ def golden(factory: PanelFactory) -> list[Row]:
                     ),
                     "none",
                     Query(
-                        expr=promql.sum_by(signals.series(metrics.SERVER_IN_FLIGHT, THESE_VERSIONS), "version"),
+                        expr=signals.total(metrics.SERVER_IN_FLIGHT, THESE_VERSIONS, "version"),
                         legend="{{version}}",
                     ),
                 ),
@@ -115,9 +115,7 @@ def latency(factory: PanelFactory) -> list[Row]:
 
 def running(factory: PanelFactory) -> list[Row]:
     """What is deployed, and whether its events arrive."""
-    served = promql.sum_by(
-        promql.rate(signals.series(metrics.SERVER_REQUESTS, THESE_VERSIONS), signals.RATE), "version"
-    )
+    served = signals.rate(metrics.SERVER_REQUESTS, THESE_VERSIONS, "version")
     return [
         Row(
             panels=[
