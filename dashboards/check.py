@@ -102,11 +102,11 @@ def expressions(document: Document) -> Iterator[tuple[str, str]]:
     for variable in reader.variables(document):
         if variable.series:
             yield f"${variable.name}", reader.filled(variable.series, values)
-    for name, expr in reader.events(document).items():
+    for name, expr in reader.annotation_queries(document).items():
         yield name, reader.filled(expr, values)
     for panel in reader.panels(document):
-        for question in panel.questions:
-            yield f"{panel.title} {question.ref}", reader.filled(question.expr, values)
+        for query in panel.queries:
+            yield f"{panel.title} {query.ref}", reader.filled(query.expr, values)
 
 
 def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:

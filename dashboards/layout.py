@@ -34,11 +34,11 @@ def placed(sections: Sequence[Section]) -> list[Any]:
 
 
 def _section(section: Section, top: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
+    panels: list[Any] = []
     for row in section.rows:
-        found += _row(section.title, row, top)
+        panels += _row(section.title, row, top)
         top += row.height
-    return found, top
+    return panels, top
 
 
 def _row(section: str, row: Row, top: int) -> Iterator[Any]:

@@ -76,7 +76,7 @@ SERIES = {name: value(name, metric) for metric in METRICS.values() for name in p
 @pytest.mark.parametrize("page", PAGES)
 def test_no_panel_is_empty_when_everything_is_published(past, page: str) -> None:
     document = next(one for one in render.documents(whole()) if one["uid"].endswith(page))
-    found = verify.Verifier(past.client, verify.Time(end=past.end, since=600, scrape=15)).verify(document)
+    found = verify.Verifier(past.client, verify.TimeRange(end=past.end, since=600, scrape=15)).verify(document)
     wrong = [one for one in found if one.status not in (Status.OK, Status.SKIPPED)]
     # Retrainings and deployments are marked when they begin, and nothing begins in this past.
     assert [one for one in wrong if one.title not in ("Deployments",)] == []
