@@ -1,4 +1,4 @@
-"""What happened, on the time axis of every panel: from Prometheus, so that nobody has to write it to Grafana."""
+"""Annotations: what happened, on the time axis of every panel. Prometheus is asked; nobody writes them to Grafana."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from midwatch.signals import Selection
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """A kind of event: while `expr` is above 0 it lasts, or its value is when it was, in milliseconds, with `at`.
+    """A kind of event: it lasts while `expr` is above 0. With `at`, the value is its moment, in milliseconds.
 
     `text` may name labels as `{{label}}`; `tags` are labels whose values become tags.
     """
@@ -29,7 +29,7 @@ class Annotation:
     shown: bool = True
 
 
-def listed(shown: Sequence[Annotation]) -> list[dict[str, Any]]:
+def annotation_queries(shown: Sequence[Annotation]) -> list[dict[str, Any]]:
     """Grafana's annotation queries."""
     return [
         {

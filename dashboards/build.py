@@ -12,6 +12,7 @@ from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
 from dashboards import annotation, layout, variables
+from dashboards.links import DashboardLink
 from dashboards.page import Page
 from midwatch import grafana
 from midwatch.spec.model import Platform
@@ -41,7 +42,7 @@ _LEGACY = {
 
 
 def build_document(platform: Platform, page: Page) -> Document:
-    """The document of a page; the same platform gives the same document."""
+    """The document of a page. The same platform gives the same document."""
     tag = f"midwatch:{platform.platform}"
     dashboard = core.Dashboard(
         title=f"{page.title} · {platform.platform}",
@@ -55,10 +56,10 @@ def build_document(platform: Platform, page: Page) -> Document:
         timezone="browser",
         time=core.Time(page.since, "now"),
         timePicker=core.TimePicker(["5s", "10s", "30s", "1m", "5m", "15m"], []),
-        links=[*_links(platform, tag), *(_link(title, url) for title, url in page.links)],
+        links=[*_links(platform, tag), *(_link(link) for link in page.links)],
         templating=core.Templating([*variables.sources(platform), *page.variables]),
-        annotations=core.Annotations(annotation.listed(page.annotations)),
-        panels=layout.placed(page.sections),
+        annotations=core.Annotations(annotation.annotation_queries(page.annotations)),
+        panels=layout.place_sections(page.sections),
     )
     document: Document = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
     return _tidy(document)
@@ -78,8 +79,8 @@ def _links(platform: Platform, tag: str) -> list[Any]:
     return [core.DashboardLink(title="Midwatch", tags=[tag], includeVars=True, keepTime=True), alerts]
 
 
-def _link(title: str, url: str) -> Any:
-    return core.DashboardLink(type="link", title=title, icon="doc", uri=url, targetBlank=True, keepTime=False)
+def _link(link: DashboardLink) -> Any:
+    return core.DashboardLink(type="link", title=link.title, icon="doc", uri=link.url, targetBlank=True, keepTime=False)
 
 
 def _tidy(document: Document) -> Document:

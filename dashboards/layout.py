@@ -14,7 +14,7 @@ from dashboards.page import Row, Section
 COLUMNS = 24
 
 
-def placed(sections: Sequence[Section]) -> list[Any]:
+def place_sections(sections: Sequence[Section]) -> list[Any]:
     """grafanalib's panels, each with its place and id; those of a folded section are inside its heading."""
     panels: list[Any] = []
     top = 0

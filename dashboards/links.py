@@ -6,11 +6,21 @@ Grafana fills in `${…}` when a link is followed; everything else is escaped he
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from midwatch import grafana
 from midwatch.grafana import Page
 from midwatch.spec.model import Platform
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardLink:
+    """A link beside a dashboard's variables."""
+
+    title: str
+    url: str
+
 
 _KEPT = "${}:,"
 """Left as they are: Grafana looks for its variables in the address before the browser decodes it."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboards.annotation import Annotation
+from dashboards.links import DashboardLink
 from dashboards.panels import Panel
 from dashboards.variables import Variable
 
@@ -34,7 +35,7 @@ class Page:
     """One dashboard: what it answers, what can be chosen, what happened, what it shows, and where it leads.
 
     `name` is the last part of its uid, so it never changes; `order` is its place among the platform's pages. `links`
-    are titles and addresses, beside those to the platform's other pages.
+    come beside those to the platform's other pages.
     """
 
     name: str
@@ -44,5 +45,5 @@ class Page:
     variables: Sequence[Variable]
     annotations: Sequence[Annotation]
     sections: Sequence[Section]
-    links: Sequence[tuple[str, str]] = ()
+    links: Sequence[DashboardLink] = ()
     since: str = "now-3h"

@@ -1,7 +1,7 @@
-"""The house layer over grafanalib: panels as today's Grafana draws them, each with a note, a unit and our colours.
+"""Panels as today's Grafana draws them, over grafanalib: each has a note, a unit and our colours.
 
-It holds what grafanalib lacks (status history, today's heatmap) and sets what it leaves as Grafana 4 had it; what it
-cannot be told not to write, `document` removes. No Angular panel is made here.
+This module adds what grafanalib lacks (status history, today's heatmap) and sets what it leaves as Grafana 4 had it.
+`build` removes what grafanalib cannot be told not to write. No panel here is Angular.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from grafanalib import core
 
 from dashboards import data_sources, style
 from dashboards.data_sources import Query
-from dashboards.style import Column, Link, State, Steps
+from dashboards.style import Column, DataLink, State, Steps
 from midwatch.spec.model import Platform
 
 Panel = Any
@@ -40,18 +40,27 @@ class Modern(core.Panel):  # type: ignore[misc]  # grafanalib has no types
 
 @dataclass(frozen=True, kw_only=True)
 class PanelFactory:
-    """Makes panels for a platform: its runbooks' addresses stand in every note."""
+    """Makes panels for a platform; every note has the address of its runbook."""
 
     platform: Platform
 
     def lines(
-        self, title: str, note: Note, unit: str, *queries: Query, stack: bool = False, log: bool = False, **more: Any
+        self,
+        title: str,
+        note: Note,
+        unit: str,
+        *queries: Query,
+        stack: bool = False,
+        log: bool = False,
+        minimum: float | None = 0,
+        maximum: float | None = None,
     ) -> Panel:
         """Time series; promises among the queries are dashed lines."""
         return core.TimeSeries(
             **self._common(title, note, queries),
             unit=unit,
-            valueMin=None if log else more.pop("valueMin", 0),
+            valueMin=None if log else minimum,
+            valueMax=maximum,
             fillOpacity=40 if stack else 8,
             stacking={"mode": "normal" if stack else "none", "group": "A"},
             scaleDistributionType="log" if log else "linear",
@@ -61,12 +70,11 @@ class PanelFactory:
             tooltipMode="multi",
             tooltipSort="desc",
             legendCalcs=["lastNotNull", "max"],
-            overrides=style.drawn(queries),
+            overrides=style.line_overrides(queries),
             extraJson={
                 "fieldConfig": {"defaults": {"thresholds": style.thresholds()}},
                 "options": {"legend": {"showLegend": True}},
             },
-            **more,
         )
 
     def stat(
@@ -80,7 +88,7 @@ class PanelFactory:
             noValue="no data",
             colorMode="background" if steps or states else "value",
             color={"mode": "thresholds"},
-            mappings=style.mapped(states),
+            mappings=style.value_mappings(states),
             extraJson={
                 "fieldConfig": {"defaults": {"thresholds": style.thresholds(steps)}},
                 "options": {"percentChangeColorMode": "standard", "showPercentChange": False, "wideLayout": True},
@@ -88,7 +96,7 @@ class PanelFactory:
         )
 
     def table(
-        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, links: Sequence[Link] = ()
+        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, links: Sequence[DataLink] = ()
     ) -> Panel:
         """A row for each set of labels, a column for each query; the worst by the column of that name stand first."""
         queries = [replace(column.query, format="table", instant=True) for column in columns]
@@ -128,7 +136,7 @@ class PanelFactory:
         """
         return core.StateTimeline(
             **self._common(title, note, queries),
-            mappings=style.mapped(states),
+            mappings=style.value_mappings(states),
             colorMode="fixed",
             extraJson={
                 "fieldConfig": {
@@ -152,7 +160,7 @@ class PanelFactory:
                     "defaults": {
                         "color": {"mode": "thresholds"},
                         "custom": {"fillOpacity": 80, "lineWidth": 1},
-                        "mappings": style.mapped(states),
+                        "mappings": style.value_mappings(states),
                         "thresholds": style.thresholds(),
                         "unit": "none",
                     }

@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from dashboards.reader import Document
 from midwatch.errors import Exit, MidwatchError
-
-Document = Mapping[str, Any]
 
 TIMEOUT_SECONDS = 10.0
 

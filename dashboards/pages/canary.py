@@ -176,7 +176,7 @@ def _arms(factory: PanelFactory) -> list[Row]:
                     ),
                     "percentunit",
                     *_both(signals.accuracy),
-                    valueMax=1,
+                    maximum=1,
                 ),
             ]
         )

@@ -6,7 +6,7 @@ from dashboards import annotation, links, runbooks, states, style, variables
 from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
 from dashboards.panels import Note, PanelFactory
-from dashboards.style import Column, Link, State
+from dashboards.style import Column, DataLink, State
 from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
 from midwatch.signals import BY_VERSION, MANY_MODELS, Selection
@@ -132,7 +132,7 @@ def _worst(factory: PanelFactory) -> object:
         ),
         _columns(),
         worst="Trouble",
-        links=[Link(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform))],
+        links=[DataLink(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform))],
     )
 
 
@@ -276,8 +276,10 @@ def _trends(factory: PanelFactory) -> list[Row]:
                     ],
                     worst="Firing",
                     links=[
-                        Link(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform)),
-                        Link(
+                        DataLink(
+                            column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform)
+                        ),
+                        DataLink(
                             column="alertname",
                             title="Runbook of ${__value.text}",
                             url=links.runbook_of_row(factory.platform),

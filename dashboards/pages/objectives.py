@@ -166,8 +166,8 @@ def _left(factory: PanelFactory) -> list[Row]:
                     "percentunit",
                     Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING), legend="{{slo}} {{version}}"),
                     Query(expr=promql.vector(0), legend="promise broken", promise=True),
-                    valueMin=None,
-                    valueMax=1,
+                    minimum=None,
+                    maximum=1,
                 ),
                 factory.lines(
                     "When will it be gone?",

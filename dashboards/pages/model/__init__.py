@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboards import annotation, links, variables
+from dashboards.links import DashboardLink
 from dashboards.page import Page, Section
 from dashboards.pages.model import inputs, quality, serving
 from dashboards.panels import PanelFactory
@@ -40,6 +41,9 @@ def build_pages(factory: PanelFactory) -> list[Page]:
             ],
             annotations=[*annotation.of_models(THIS_MODEL), annotation.experiments(), annotation.drills()],
             sections=sections,
-            links=[("Logs", links.logs(factory.platform)), ("Traces", links.traces(factory.platform))],
+            links=[
+                DashboardLink(title="Logs", url=links.logs(factory.platform)),
+                DashboardLink(title="Traces", url=links.traces(factory.platform)),
+            ],
         )
     ]

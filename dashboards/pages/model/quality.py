@@ -28,7 +28,7 @@ def classes(factory: PanelFactory) -> list[Row]:
                     "percentunit",
                     Query(expr=signals.accuracy(THESE_VERSIONS, "version"), legend="{{version}}"),
                     *promises.dashed(promises.objective(factory.platform, "outcome")),
-                    valueMax=1,
+                    maximum=1,
                 ),
                 factory.lines(
                     "How sure is that?",
@@ -45,7 +45,7 @@ def classes(factory: PanelFactory) -> list[Row]:
                         expr=signals.accuracy_bound(THESE_VERSIONS, "version", upper=False),
                         legend="{{version}} at least",
                     ),
-                    valueMax=1,
+                    maximum=1,
                 ),
                 factory.lines(
                     "What do its own scores expect?",
@@ -56,7 +56,7 @@ def classes(factory: PanelFactory) -> list[Row]:
                     ),
                     "percentunit",
                     Query(expr=expected, legend="{{version}}"),
-                    valueMax=1,
+                    maximum=1,
                 ),
             ]
         ),
@@ -71,7 +71,7 @@ def classes(factory: PanelFactory) -> list[Row]:
                     ),
                     "percentunit",
                     Query(expr=signals.precision(THESE_VERSIONS, "version"), legend="{{version}} {{predicted}}"),
-                    valueMax=1,
+                    maximum=1,
                 ),
                 factory.lines(
                     "Does it find them all?",
@@ -82,7 +82,7 @@ def classes(factory: PanelFactory) -> list[Row]:
                     ),
                     "percentunit",
                     Query(expr=signals.recall(THESE_VERSIONS, "version"), legend="{{version}} {{actual}}"),
-                    valueMax=1,
+                    maximum=1,
                 ),
                 factory.bars(
                     "Are its scores probabilities?",
@@ -178,7 +178,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
                 "percentunit",
                 Query(expr=signals.predictions(THESE_VERSIONS), legend="{{predicted}}"),
                 stack=True,
-                valueMax=1,
+                maximum=1,
             ),
         ]
     panels.append(
@@ -220,7 +220,7 @@ def groups(factory: PanelFactory) -> list[Row]:
                         ),
                         legend="{{attribute}} {{group}}",
                     ),
-                    valueMax=1,
+                    maximum=1,
                 ),
             ]
         )
