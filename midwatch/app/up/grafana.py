@@ -48,7 +48,9 @@ def command(program: Program, platform: spec.Platform, state: Path, urls: dict[s
     folder = state / "grafana"
     provisioned = folder / "provisioning"
     addresses = {DataSource.PROMETHEUS: urls["prometheus"], DataSource.ALERTMANAGER: urls["alertmanager"]}
-    files = {f"dashboards/{made['uid']}.json": render.text(made) for made in render.documents(platform)}
+    files = {
+        f"dashboards/{document['uid']}.json": render.json_text(document) for document in render.documents(platform)
+    }
     files["provisioning/dashboards/midwatch.yml"] = render.yaml_text(
         provisioning.provider(platform, str(folder / "dashboards"))
     )
