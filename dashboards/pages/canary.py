@@ -18,7 +18,7 @@ ARMS = (("baseline", style.BASELINE), ("canary", style.CANARY))
 
 COMPARED = ("model", "baseline", "canary")
 
-CODES = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
+VERDICT_CODES = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
 VERDICTS = [
     State(text="● pass", color=style.GOOD, value=1),
     State(text="◌ inconclusive", color=style.UNDECIDED, value=2),
@@ -32,7 +32,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.CANARY,
             title="Canary",
-            order=5,
+            order=50,
             description="A canary beside its baseline, the evidence for and against it, and what the gate answers.",
             variables=[
                 variables.one("model", "Model", metrics.REQUESTS, "model"),
@@ -51,7 +51,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
 
 
 def _verdict(factory: PanelFactory) -> list[Row]:
-    verdict = signals.verdict(metrics.CANARY_VERDICT, CODES, PAIR, *COMPARED)
+    verdict = signals.verdict(metrics.CANARY_VERDICT, VERDICT_CODES, PAIR, *COMPARED)
     return [
         Row(
             height=7,

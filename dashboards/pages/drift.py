@@ -22,7 +22,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.DRIFT,
             title="Drift",
-            order=4,
+            order=40,
             description="Whether the inputs of a model have left its reference, which features, and by how much.",
             variables=[
                 variables.one("model", "Model", metrics.DRIFT_WINDOWS, "model"),

@@ -13,7 +13,7 @@ from midwatch.signals import BY_VERSION, MANY_MODELS, Selection
 
 PAGE_WEIGHT = 10.0
 """What a firing page counts in the order of the table, where a ticket, or a whole budget spent, counts 1."""
-YES = [State(text="● calm", color=style.GOOD, value=0), State(text="▲ drifted", color=style.WATCH, value=1)]
+DRIFTED = [State(text="● calm", color=style.GOOD, value=0), State(text="▲ drifted", color=style.WATCH, value=1)]
 
 
 def build_pages(factory: PanelFactory) -> list[Page]:
@@ -22,7 +22,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.FLEET,
             title="Fleet",
-            order=1,
+            order=10,
             description="Every model and version on one page, the worst first.",
             variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
             annotations=[*annotation.of_models(MANY_MODELS), annotation.experiments(), annotation.drills()],
@@ -163,7 +163,9 @@ def _columns() -> list[Column]:
             decimals=1,
         ),
         Column(
-            name="Drift", query=Query(expr=signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)), states=YES
+            name="Drift",
+            query=Query(expr=signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)),
+            states=DRIFTED,
         ),
         Column(
             name="Drift votes",

@@ -87,7 +87,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.OBJECTIVES,
             title="Objectives",
-            order=3,
+            order=30,
             description="Error budgets of a model: what is left, how quickly it goes, when it was spent.",
             variables=[
                 variables.one("model", "Model", metrics.SLO_OBJECTIVE, "model"),

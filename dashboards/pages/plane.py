@@ -30,7 +30,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.PLANE,
             title="Control plane",
-            order=7,
+            order=70,
             description="Exporters, rules, notifications, scrapes and cardinality: whether the watch itself is awake.",
             variables=[variables.many("job", "Job", upstream.UP, "job"), variables.window()],
             annotations=[],
@@ -166,135 +166,140 @@ def _notifications(factory: PanelFactory) -> list[Row]:
 
 
 def _exporter(factory: PanelFactory) -> list[Row]:
+    return [_events(factory), _waiting(factory)]
+
+
+def _events(factory: PanelFactory) -> Row:
     events = metrics.EXPORTER_EVENTS
     refused = promql.rate(promql.select(events, result=promql.not_equal("accepted")), signals.RATE)
     none = promql.set_label(signals.rate(events, {}) * 0, "result", "none")
-    return [
-        Row(
-            panels=[
-                factory.lines(
-                    "What becomes of events?",
-                    Note(
-                        shows="Events per second by result.",
-                        act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
-                        runbook=runbooks.KEEPING,
-                    ),
-                    "ops",
-                    Query(expr=signals.rate(events, {}, "result"), legend="{{result}}"),
-                    stack=True,
+    return Row(
+        panels=[
+            factory.lines(
+                "What becomes of events?",
+                Note(
+                    shows="Events per second by result.",
+                    act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
+                    runbook=runbooks.KEEPING,
                 ),
-                factory.lines(
-                    "Why are events not counted?",
-                    Note(
-                        shows="Events per second that were not counted, by reason.",
-                        act="invalid or too_old: the senders' log says which field; docs/exporter.md explains each.",
-                        runbook=runbooks.KEEPING,
-                    ),
-                    "ops",
-                    Query(
-                        expr=promql.sum_by(refused, "result", "reason").or_(none),
-                        legend="{{result}} {{reason}}",
-                    ),
+                "ops",
+                Query(expr=signals.rate(events, {}, "result"), legend="{{result}}"),
+                stack=True,
+            ),
+            factory.lines(
+                "Why are events not counted?",
+                Note(
+                    shows="Events per second that were not counted, by reason.",
+                    act="invalid or too_old: the senders' log says which field; docs/exporter.md explains each.",
+                    runbook=runbooks.KEEPING,
                 ),
-                factory.lines(
-                    "How quickly are events durable?",
-                    Note(
-                        shows="Time to make a group of events durable: median and 99th percentile.",
-                        act="slow commits are a slow disk; clients wait that long for their answer.",
-                        runbook=runbooks.KEEPING,
-                    ),
-                    "s",
-                    *(
-                        Query(expr=signals.quantile(metrics.EXPORTER_COMMIT_DURATION, part, {}), legend=name)
-                        for part, name in ((0.5, "p50"), (0.99, "p99"))
-                    ),
+                "ops",
+                Query(
+                    expr=promql.sum_by(refused, "result", "reason").or_(none),
+                    legend="{{result}} {{reason}}",
                 ),
-                factory.lines(
-                    "Is the judge of drift awake?",
-                    Note(
-                        shows="1 while the process that judges windows runs, and what it has yet to read.",
-                        act="away: drift is not looked at; the exporter starts it again and keeps the events.",
-                        runbook=runbooks.JUDGE,
-                    ),
-                    "short",
-                    Query(expr=promql.select(metrics.DRIFT_WORKER_UP), legend="{{instance}} runs"),
-                    Query(expr=promql.select(metrics.DRIFT_WORKER_BACKLOG), legend="{{instance}} backlog (bytes)"),
+            ),
+            factory.lines(
+                "How quickly are events durable?",
+                Note(
+                    shows="Time to make a group of events durable: median and 99th percentile.",
+                    act="slow commits are a slow disk; clients wait that long for their answer.",
+                    runbook=runbooks.KEEPING,
                 ),
-            ]
-        ),
-        Row(
-            panels=[
-                factory.lines(
-                    "What waits for its other half?",
-                    Note(
-                        shows="Predictions without a label, labels without a prediction.",
-                        act="labels that wait: they come with ids nobody predicted.",
-                        runbook=runbooks.FULL,
-                    ),
-                    "short",
-                    Query(
-                        expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, {}, "model"),
-                        legend="predictions {{model}}",
-                    ),
-                    Query(
-                        expr=signals.total(metrics.EXPORTER_LABELS_WAITING, {}, "model"),
-                        legend="labels {{model}}",
-                    ),
-                    Query(
-                        expr=signals.total(metrics.EXPORTER_HALVES_WAITING, {}),
-                        legend="halves of the inference log",
-                    ),
+                "s",
+                *(
+                    Query(expr=signals.quantile(metrics.EXPORTER_COMMIT_DURATION, part, {}), legend=name)
+                    for part, name in ((0.5, "p50"), (0.99, "p99"))
                 ),
-                factory.lines(
-                    "How long has the oldest waited?",
-                    Note(
-                        shows="Age of the oldest prediction that waits for its label, by exporter.",
-                        act="near label_retention predictions expire without ever being judged.",
-                        runbook=runbooks.LABELS,
-                    ),
-                    "s",
-                    Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
+            ),
+            factory.lines(
+                "Is the judge of drift awake?",
+                Note(
+                    shows="1 while the process that judges windows runs, and what it has yet to read.",
+                    act="away: drift is not looked at; the exporter starts it again and keeps the events.",
+                    runbook=runbooks.JUDGE,
                 ),
-                factory.lines(
-                    "What is given up?",
-                    Note(
-                        shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
-                        "sampling left out.",
-                        act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
-                        runbook=runbooks.LABELS,
-                    ),
-                    "short",
-                    *(
-                        Query(expr=signals.increase(metric, {}, "model"), legend=f"{name} {{{{model}}}}")
-                        for name, metric in GIVEN_UP.items()
-                    ),
+                "short",
+                Query(expr=promql.select(metrics.DRIFT_WORKER_UP), legend="{{instance}} runs"),
+                Query(expr=promql.select(metrics.DRIFT_WORKER_BACKLOG), legend="{{instance}} backlog (bytes)"),
+            ),
+        ]
+    )
+
+
+def _waiting(factory: PanelFactory) -> Row:
+    return Row(
+        panels=[
+            factory.lines(
+                "What waits for its other half?",
+                Note(
+                    shows="Predictions without a label, labels without a prediction.",
+                    act="labels that wait: they come with ids nobody predicted.",
+                    runbook=runbooks.FULL,
                 ),
-                factory.lines(
-                    "How large is the journal?",
-                    Note(
-                        shows="Bytes of the journal and its snapshot, by exporter.",
-                        act="it holds what label_retention asks for: shorten that, or give it a larger disk.",
-                        runbook=runbooks.FULL,
-                    ),
-                    "bytes",
-                    Query(expr=promql.select(metrics.EXPORTER_JOURNAL_BYTES), legend="{{instance}}"),
+                "short",
+                Query(
+                    expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, {}, "model"),
+                    legend="predictions {{model}}",
                 ),
-                factory.stat(
-                    "Was a journal damaged?",
-                    Note(
-                        shows="Damaged tails found at a start, in the chosen window.",
-                        act="what could be read was kept; the rest is set aside in a .damaged file.",
-                        runbook=runbooks.JOURNAL,
-                    ),
-                    "none",
-                    Query(expr=signals.increase(metrics.EXPORTER_JOURNAL_CORRUPTIONS, {})),
-                    steps=[(None, style.GOOD), (1, style.BAD)],
-                    states=KEPT,
+                Query(
+                    expr=signals.total(metrics.EXPORTER_LABELS_WAITING, {}, "model"),
+                    legend="labels {{model}}",
                 ),
-            ],
-            widths=[5, 5, 5, 5, 4],
-        ),
-    ]
+                Query(
+                    expr=signals.total(metrics.EXPORTER_HALVES_WAITING, {}),
+                    legend="halves of the inference log",
+                ),
+            ),
+            factory.lines(
+                "How long has the oldest waited?",
+                Note(
+                    shows="Age of the oldest prediction that waits for its label, by exporter.",
+                    act="near label_retention predictions expire without ever being judged.",
+                    runbook=runbooks.LABELS,
+                ),
+                "s",
+                Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
+            ),
+            factory.lines(
+                "What is given up?",
+                Note(
+                    shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
+                    "sampling left out.",
+                    act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
+                    runbook=runbooks.LABELS,
+                ),
+                "short",
+                *(
+                    Query(expr=signals.increase(metric, {}, "model"), legend=f"{name} {{{{model}}}}")
+                    for name, metric in GIVEN_UP.items()
+                ),
+            ),
+            factory.lines(
+                "How large is the journal?",
+                Note(
+                    shows="Bytes of the journal and its snapshot, by exporter.",
+                    act="it holds what label_retention asks for: shorten that, or give it a larger disk.",
+                    runbook=runbooks.FULL,
+                ),
+                "bytes",
+                Query(expr=promql.select(metrics.EXPORTER_JOURNAL_BYTES), legend="{{instance}}"),
+            ),
+            factory.stat(
+                "Was a journal damaged?",
+                Note(
+                    shows="Damaged tails found at a start, in the chosen window.",
+                    act="what could be read was kept; the rest is set aside in a .damaged file.",
+                    runbook=runbooks.JOURNAL,
+                ),
+                "none",
+                Query(expr=signals.increase(metrics.EXPORTER_JOURNAL_CORRUPTIONS, {})),
+                steps=[(None, style.GOOD), (1, style.BAD)],
+                states=KEPT,
+            ),
+        ],
+        widths=[5, 5, 5, 5, 4],
+    )
 
 
 def _size(factory: PanelFactory) -> list[Row]:

@@ -39,7 +39,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.RESILIENCE,
             title="Chaos and recovery",
-            order=6,
+            order=60,
             description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
             variables=[variables.many("store", "Store", metrics.DR_DRILL_LAST_RUN, "store"), variables.window()],
             annotations=[annotation.drills(), annotation.experiments()],

@@ -25,7 +25,7 @@ from dashboards.page import Page
 def build_pages(factory):
     return [
         Page(name=name, title=name, order=order, description="", variables=[], annotations=[], sections=[])
-        for order, name in enumerate(("capacity", "cost"), start=3)
+        for name, order in (("capacity", 25), ("cost", 35))
     ]
 """
 

@@ -31,7 +31,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         Page(
             name=grafana.Page.MODEL,
             title="Model",
-            order=2,
+            order=20,
             description="One model, its versions side by side: traffic, errors, latency, whether it is right, its "
             "inputs.",
             variables=[

@@ -33,7 +33,7 @@ VALUES = {
 """Values of labels that queries name; any other label has one value, its own name."""
 
 VERDICTS = {
-    metrics.CANARY_VERDICT.name: list(canary.CODES),
+    metrics.CANARY_VERDICT.name: list(canary.VERDICT_CODES),
     metrics.CHAOS_VERDICT.name: list(resilience.HELD),
     metrics.DR_DRILL_VERDICT.name: list(resilience.MET),
 }
