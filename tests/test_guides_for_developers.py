@@ -42,3 +42,9 @@ def test_every_package_has_a_line_in_the_architecture() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
     guide = (ROOT / "docs/architecture.md").read_text()
     assert [name for name in packages if f"| `{name}/" not in guide] == []
+
+
+def test_every_recipe_is_in_the_index_of_recipes() -> None:
+    index = (ROOT / "CONTRIBUTING.md").read_text()
+    recipes = [f"docs/contributing/{path.name}" for path in (ROOT / "docs/contributing").glob("*.md")]
+    assert [recipe for recipe in recipes if f"]({recipe})" not in index] == []
