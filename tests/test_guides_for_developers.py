@@ -1,4 +1,4 @@
-"""The picture of the layers in the architecture is the one that the import contract has."""
+"""What the architecture and CONTRIBUTING say of the code: the picture of the layers, the folders, the recipes."""
 
 from __future__ import annotations
 
