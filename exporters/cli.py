@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from midwatch.client import events
-    from midwatch.spec import model as spec
 
 app = typer.Typer(no_args_is_help=True, help="Take prediction and label events, serve /metrics.")
 
@@ -41,6 +37,7 @@ def serve(
     import uvloop
 
     from exporters import otlp, server
+    from exporters.events import privacy
     from midwatch import http_access, telemetry
     from midwatch.spec import load
     from midwatch.spec import model as spec
@@ -60,7 +57,7 @@ def serve(
             platform_file=platform,
             token_file=token_file,
             insecure=insecure,
-            privacy=_privacy(settings, platform),
+            privacy=privacy.load(settings.personal, platform.parent if platform else Path()),
         )
     )
 
@@ -78,16 +75,3 @@ def _say_ready(url: str) -> None:
     import logging
 
     logging.getLogger("exporters").info("ready", extra={"url": url})
-
-
-def _privacy(settings: spec.Exporter, platform: Path | None) -> events.Privacy | None:
-    from midwatch.client import events
-
-    personal = settings.personal
-    if not personal.drop and not personal.hash:
-        return None
-    key = b""
-    if personal.key_file is not None:
-        path = (platform.parent if platform else Path()) / personal.key_file
-        key = events.read_key(path)
-    return events.Privacy(drop=frozenset(personal.drop), hashed=frozenset(personal.hash), key=key)

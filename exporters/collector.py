@@ -10,7 +10,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from exporters.events.state import ModelSeries, Series, Totals
+from exporters.events.counters import ModelSeries, Series
+from exporters.events.state import Totals
 from midwatch import metrics
 
 Sample = tuple[str, Mapping[str, str], float]

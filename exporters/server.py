@@ -15,9 +15,9 @@ import msgspec
 
 import midwatch
 from exporters import collector
-from exporters.events import ingest, kserve, store
+from exporters.events import bodies, inference_log, ingest, kserve, store
+from exporters.events.privacy import Privacy
 from midwatch import exposition, http_access, http_server, metrics, modules
-from midwatch.client import events
 from midwatch.spec import model as spec
 
 _JSON = "application/json"
@@ -40,7 +40,7 @@ class Options:
     platform_file: Path | None = None
     token_file: Path | None = None
     insecure: bool = False
-    privacy: events.Privacy | None = None
+    privacy: Privacy | None = None
 
 
 class Service:
@@ -164,8 +164,8 @@ class Service:
 
     def _events(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
-            items, refused = events.decode(request.body)
-        except events.BodyError as error:
+            items, refused = bodies.decode(request.body)
+        except bodies.BodyError as error:
             self.ingest.results["event", "malformed", "not_json"] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
@@ -179,7 +179,7 @@ class Service:
     def _kserve(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
             half = kserve.decode(request.headers, request.body, time.time(), self._names)
-        except kserve.MalformedError as error:
+        except inference_log.MalformedError as error:
             self.ingest.results["half", "malformed", "invalid"] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
@@ -203,7 +203,7 @@ class Service:
         return collector.View(self.store.state.totals(), [*self._own(), *self._drift], (list(counts), seconds))
 
     def _own(self) -> list[collector.Sample]:
-        oldest = self.store.state.oldest_waiting()
+        oldest = self.store.state.predictions.oldest()
         samples: list[collector.Sample] = [
             (metrics.MIDWATCH_BUILD_INFO.name, {"version": midwatch.__version__}, 1),
             (metrics.EXPORTER_OLDEST_WAITING.name, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
