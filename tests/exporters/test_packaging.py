@@ -14,10 +14,10 @@ import msgspec
 import prometheus_client
 import pytest
 
+from tests.exporters.conftest import OURS
 from tests.exporters.test_client import Exporter
 
 ROOT = Path(__file__).parents[2]
-OURS = ("midwatch", "monitors", "dashboards", "alerts", "chaos", "dr", "exporters")
 LIBRARIES = {"msgspec": msgspec, "prometheus_client": prometheus_client}
 
 SEND = """
@@ -140,27 +140,15 @@ def test_both_distributions_can_be_installed_in_any_order(tmp_path: Path, client
         run(f"{found}\nimport midwatch.client, midwatch.modules", site, libraries(tmp_path / f"lib{number}", "msgspec"))
 
 
-@pytest.fixture
-def servers_folder(tmp_path: Path) -> Path:
-    """A model server's folder with a file and a folder of each of our names, and of what this repository has beside."""
-    folder = tmp_path / "server"
-    folder.mkdir()
-    for name in (*OURS[1:], "client", "instrument", "metrics", "benchmarks", "tests"):
-        (folder / f"{name}.py").write_text("raise SystemExit('the server\\'s own file')")
-        (folder / name).mkdir()
-        (folder / name / "__init__.py").write_text("raise SystemExit('the server\\'s own folder')")
-    return folder
-
-
 @pytest.mark.parametrize("how", ["a script of it", "-m"])
-def test_files_of_the_servers_folder_do_not_hide_the_client(servers_folder: Path, how: str) -> None:
+def test_files_of_the_crowded_folder_do_not_hide_the_client(crowded_folder: Path, how: str) -> None:
     exporter = Exporter()
     script = f"import sys\n{SEND}\n{INSTRUMENT}"
-    (servers_folder / "serve.py").write_text(script)
-    command = [sys.executable, "-m", "serve"] if how == "-m" else [sys.executable, str(servers_folder / "serve.py")]
+    (crowded_folder / "serve.py").write_text(script)
+    command = [sys.executable, "-m", "serve"] if how == "-m" else [sys.executable, str(crowded_folder / "serve.py")]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     ended = subprocess.run(
-        [*command, exporter.url], cwd=servers_folder, env=environment, capture_output=True, text=True, check=False
+        [*command, exporter.url], cwd=crowded_folder, env=environment, capture_output=True, text=True, check=False
     )
     exporter.close()
     assert (ended.returncode, ended.stderr) == (0, "")
