@@ -55,7 +55,7 @@ class Service:
         self._connections = http_server.Connections(
             self._handle, http_server.Limits(max_body=options.settings.max_body)
         )
-        self._drift: list[collector.Sample] = []
+        self._drift: list[exposition.Sample] = []
         self._worker_up = False
         self._scrape_seconds = 0.0
         self._series = 0
@@ -124,8 +124,9 @@ class Service:
         stdout = process.stdout
         while stdout is not None and (line := await stdout.readline()):
             try:
-                self._drift = list(msgspec.json.decode(line, type=_WorkerLine).samples)
-            except msgspec.MsgspecError as error:
+                said = msgspec.json.decode(line, type=_JudgeLine)
+                self._drift = [(metrics.CATALOGUE[name], labels, value) for name, labels, value in said.samples]
+            except (msgspec.MsgspecError, KeyError) as error:
                 _log.error("the drift judge said something unreadable: %s", error)
 
     def on_loop(self) -> collector.StateCollector:
@@ -202,22 +203,22 @@ class Service:
         counts, seconds = self.ingest.commits
         return collector.View(self.store.state.totals(), [*self._own(), *self._drift], (list(counts), seconds))
 
-    def _own(self) -> list[collector.Sample]:
+    def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()
-        samples: list[collector.Sample] = [
-            (metrics.MIDWATCH_BUILD_INFO.name, {"version": midwatch.__version__}, 1),
-            (metrics.EXPORTER_OLDEST_WAITING.name, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
-            (metrics.EXPORTER_HALVES_WAITING.name, {}, len(self.store.state.halves)),
-            (metrics.EXPORTER_JOURNAL_BYTES.name, {}, self.store.journal.size()),
-            (metrics.EXPORTER_SCRAPE_DURATION.name, {}, self._scrape_seconds),
-            (metrics.EXPORTER_SERIES.name, {}, self._series),
-            (metrics.EXPORTER_CONNECTIONS.name, {}, len(self._connections.open)),
+        samples: list[exposition.Sample] = [
+            (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
+            (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
+            (metrics.EXPORTER_HALVES_WAITING, {}, len(self.store.state.halves)),
+            (metrics.EXPORTER_JOURNAL_BYTES, {}, self.store.journal.size()),
+            (metrics.EXPORTER_SCRAPE_DURATION, {}, self._scrape_seconds),
+            (metrics.EXPORTER_SERIES, {}, self._series),
+            (metrics.EXPORTER_CONNECTIONS, {}, len(self._connections.open)),
         ]
         for (kind, result, reason), count in self.ingest.results.items():
-            samples.append((metrics.EXPORTER_EVENTS.name, {"kind": kind, "result": result, "reason": reason}, count))
+            samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
         if self._names:
-            samples.append((metrics.DRIFT_WORKER_UP.name, {}, int(self._worker_up)))
-            samples.append((metrics.DRIFT_WORKER_BACKLOG.name, {}, self._backlog()))
+            samples.append((metrics.DRIFT_WORKER_UP, {}, int(self._worker_up)))
+            samples.append((metrics.DRIFT_WORKER_BACKLOG, {}, self._backlog()))
         return samples
 
     def _backlog(self) -> int:
@@ -225,7 +226,7 @@ class Service:
         return store.backlog(self._options.state, position) if position else 0
 
 
-class _WorkerLine(msgspec.Struct):
+class _JudgeLine(msgspec.Struct):
     samples: list[tuple[str, dict[str, str], float]]
 
 

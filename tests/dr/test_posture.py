@@ -60,7 +60,7 @@ def test_the_posture_publishes_the_last_run_of_every_drill(book: records.Book) -
     assert f"dr_drill_recovery_seconds{{{labels}}} 1.5" in text
     assert f"dr_drill_last_met_timestamp_seconds{{{labels}}}" in text
     assert 'dr_objective_seconds{kind="rpo"} 300.0' in text
-    assert 'dr_newest_restorable_age_seconds{store="archive",region="archive"} 30.' in text
+    assert 'dr_newest_restorable_age_seconds{region="archive",store="archive"} 30.' in text
     assert all(line.split("{")[0] in metrics.CATALOGUE for line in text.splitlines() if not line.startswith("#"))
 
 
