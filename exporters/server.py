@@ -15,17 +15,16 @@ import msgspec
 
 import midwatch
 from exporters import collector
-from exporters.events import bodies, inference_log, ingest, kserve, store
+from exporters.drift import supervisor
+from exporters.events import bodies, inference_log, ingest, kserve
 from exporters.events.privacy import Privacy
-from midwatch import exposition, http_access, http_server, metrics, modules
+from exporters.events.store import Store
+from midwatch import exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
 
 _JSON = "application/json"
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-
-WORKER_PAUSE = 1.0, 30.0
-"""Seconds before the drift judge is started again: first, and at the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +43,18 @@ class Options:
 
 
 class Service:
-    """One exporter. `drift` is what the drift judge last said."""
+    """One exporter."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._token = http_access.ensure_guarded(options.host, options.token_file, insecure=options.insecure)
+        self._token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
         self._names = {model.name: list(model.drift.features) for model in options.models if model.drift}
-        self.store = store.Store(options.state, options.settings, options.models)
+        self.store = Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
             self._handle, http_server.Limits(max_body=options.settings.max_body)
         )
-        self._drift: list[exposition.Sample] = []
-        self._worker_up = False
+        self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._names else None
         self._scrape_seconds = 0.0
         self._series = 0
 
@@ -78,8 +76,8 @@ class Service:
             raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         committer = asyncio.create_task(self.ingest.run())
         helpers = [asyncio.create_task(self._connections.expire())]
-        if self._names:
-            helpers.append(asyncio.create_task(self._keep_worker()))
+        if self._judge:
+            helpers.append(asyncio.create_task(self._judge.run()))
         host, port = server.sockets[0].getsockname()[:2]
         started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         waiting = asyncio.create_task(stop.wait())
@@ -92,42 +90,6 @@ class Service:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
         self.store.close(time.time())
-
-    async def _keep_worker(self) -> None:
-        """Run the drift judge, and run it again when it ends."""
-        pause = WORKER_PAUSE[0]
-        while True:
-            begun = time.monotonic()
-            process = await asyncio.create_subprocess_exec(
-                *modules.command("exporters.drift.worker"),
-                "--state",
-                str(self._options.state),
-                "--platform",
-                str(self._options.platform_file),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=16 * 2**20,
-            )
-            try:
-                self._worker_up = True
-                await self._listen(process)
-                _log.error("the drift judge ended with code %s", await process.wait())
-            finally:
-                self._worker_up = False
-                if process.returncode is None:
-                    process.terminate()
-                    await process.wait()
-            pause = WORKER_PAUSE[0] if time.monotonic() - begun > WORKER_PAUSE[1] else min(pause * 2, WORKER_PAUSE[1])
-            await asyncio.sleep(pause)
-
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        stdout = process.stdout
-        while stdout is not None and (line := await stdout.readline()):
-            try:
-                said = msgspec.json.decode(line, type=_JudgeLine)
-                self._drift = [(metrics.CATALOGUE[name], labels, value) for name, labels, value in said.samples]
-            except (msgspec.MsgspecError, KeyError) as error:
-                _log.error("the drift judge said something unreadable: %s", error)
 
     def on_loop(self) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
@@ -201,7 +163,8 @@ class Service:
     def view(self) -> collector.View:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
-        return collector.View(self.store.state.totals(), [*self._own(), *self._drift], (list(counts), seconds))
+        judged = self._judge.samples() if self._judge else []
+        return collector.View(self.store.state.totals(), [*self._own(), *judged], (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()
@@ -216,18 +179,7 @@ class Service:
         ]
         for (kind, result, reason), count in self.ingest.results.items():
             samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
-        if self._names:
-            samples.append((metrics.DRIFT_WORKER_UP, {}, int(self._worker_up)))
-            samples.append((metrics.DRIFT_WORKER_BACKLOG, {}, self._backlog()))
         return samples
-
-    def _backlog(self) -> int:
-        position = store.read_position(self._options.state / "drift" / "position.json")
-        return store.backlog(self._options.state, position) if position else 0
-
-
-class _JudgeLine(msgspec.Struct):
-    samples: list[tuple[str, dict[str, str], float]]
 
 
 def _exposed(view: collector.View, content_type: str) -> bytes:
