@@ -36,7 +36,7 @@ def start_pusher(
 
     A push that fails is logged and the next one carries the same counters: nothing is lost but resolution.
     """
-    exporter = telemetry.exporter("metric", endpoint, telemetry.protocol_of(endpoint, protocol))
+    exporter = telemetry.exporter("metrics", endpoint, telemetry.protocol_of(endpoint, protocol))
     begun = time.time_ns()
     ended = threading.Event()
 
