@@ -18,6 +18,7 @@ from exporters import collector
 from exporters.drift import supervisor
 from exporters.events import bodies, inference_log, ingest, kserve
 from exporters.events.privacy import Privacy
+from exporters.events.reasons import Reason
 from exporters.events.store import Store
 from midwatch import exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
@@ -129,7 +130,7 @@ class Service:
         try:
             items, refused = bodies.decode(request.body)
         except bodies.BodyError as error:
-            self.ingest.results["event", "malformed", "not_json"] += 1
+            self.ingest.results["event", "malformed", Reason.NOT_JSON] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
         if not items and not refused:
@@ -143,7 +144,7 @@ class Service:
         try:
             half = kserve.decode(request.headers, request.body, time.time(), self._names)
         except inference_log.MalformedError as error:
-            self.ingest.results["half", "malformed", "invalid"] += 1
+            self.ingest.results["half", "malformed", Reason.INVALID] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
         self.ingest.submit(ingest.Batch(items=[(1, half)], reply=lambda answer: _answer(respond, answer)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from exporters.events.reasons import Reason
 from midwatch.client.events import Event
 from midwatch.errors import MidwatchError
 
@@ -12,7 +13,7 @@ class Refused(msgspec.Struct, frozen=True):
     """An event that was not taken: its place in the body (1-based), a reason from a closed set, and a sentence."""
 
     line: int
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -63,7 +64,7 @@ def _one_by_one(parts: list[tuple[int, bytes]]) -> Decoded:
         try:
             good.append((number, _LINES.decode(part)))
         except msgspec.ValidationError as error:
-            refused.append(Refused(number, "invalid", str(error)))
+            refused.append(Refused(number, Reason.INVALID, str(error)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            refused.append(Refused(number, "not_json", str(error)))
+            refused.append(Refused(number, Reason.NOT_JSON, str(error)))
     return good, refused

@@ -16,6 +16,7 @@ import msgspec
 from exporters.events.bodies import Refused
 from exporters.events.inference_log import Half, RequestHalf, ResponseHalf
 from exporters.events.privacy import Privacy
+from exporters.events.reasons import Reason
 from exporters.events.state import JournalEvent
 from exporters.events.store import Store
 from midwatch import metrics
@@ -172,10 +173,10 @@ class Ingest:
             _log.error("events cannot be made durable: %s", error.strerror)
         self.failing = error.strerror or "write error"
         for batch in batches:
-            self.results["event", "dropped", "not_durable"] += len(batch.items)
+            self.results["event", "dropped", Reason.NOT_DURABLE] += len(batch.items)
             batch.reply(Answer(error=f"not durable: {self.failing}"))
 
-    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, str] | None]) -> None:
+    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, Reason] | None]) -> None:
         remaining = iter(verdicts)
         for batch in batches:
             answer = Answer(refused=batch.refused)
@@ -183,7 +184,7 @@ class Ingest:
                 self._count(answer, line, event, next(remaining))
             batch.reply(answer)
 
-    def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, str] | None) -> None:
+    def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:
         if verdict is None:
             answer.accepted += 1
             return
@@ -202,7 +203,7 @@ class Ingest:
         self.commits = counts, total + seconds
 
 
-def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[str, str] | None:
+def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[Reason, str] | None:
     """Reason and sentence why an event cannot be taken at `now`, or None; sets its `ts` to seconds.
 
     A prediction older than `oldest` is refused because its id may have been forgotten, and counting it twice could not
@@ -213,23 +214,23 @@ def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[
         if not isinstance(ts, datetime):
             ts = float(ts)
         elif ts.tzinfo is None:
-            return "no_time_zone", f"ts {ts.isoformat()} has no time zone"
+            return Reason.NO_TIME_ZONE, f"ts {ts.isoformat()} has no time zone"
         else:
             ts = ts.timestamp()
         event.ts = ts
     if ts > newest:
-        return "in_future", f"ts is {ts - now:.0f} s in the future"
+        return Reason.IN_FUTURE, f"ts is {ts - now:.0f} s in the future"
     if type(event) is Prediction:
         if ts < oldest:
-            return "too_old", f"ts is {now - ts:.0f} s ago; ids are remembered for {now - oldest:.0f} s"
+            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; ids are remembered for {now - oldest:.0f} s"
         if event.prediction is None and event.outcome == "ok":
-            return "no_prediction", "outcome is ok, and there is no prediction"
+            return Reason.NO_PREDICTION, "outcome is ok, and there is no prediction"
     elif ts < 0:
-        return "too_old", "ts is before 1970"
+        return Reason.TOO_OLD, "ts is before 1970"
     return None
 
 
 _EXPLAINED = {
-    "wrong_type": "the model is a regression: prediction and label have to be numbers",
-    "other_model": "the prediction of this id belongs to another model",
+    Reason.WRONG_TYPE: "the model is a regression: prediction and label have to be numbers",
+    Reason.OTHER_MODEL: "the prediction of this id belongs to another model",
 }

@@ -16,6 +16,7 @@ import xxhash
 from exporters.events import inference_log
 from exporters.events.counters import Counters, ModelSeries, Series, is_number
 from exporters.events.inference_log import Half, RequestHalf
+from exporters.events.reasons import Reason
 from exporters.events.recent_ids import RecentIds
 from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
 from midwatch.client.events import Label, Prediction, Value
@@ -60,14 +61,14 @@ class State:
 
     # Before the journal ------------------------------------------------------------------------------------------
 
-    def admit(self, events: Sequence[JournalEvent]) -> list[tuple[str, str] | None]:
+    def admit(self, events: Sequence[JournalEvent]) -> list[tuple[str, Reason] | None]:
         """For each event: None to write it, or a result (`duplicate`, `malformed`, `dropped`) and its reason."""
         hashes = [_identity(event) for event in events]
         taken = self.recent_ids.known(hashes)
-        answers: list[tuple[str, str] | None] = []
+        answers: list[tuple[str, Reason] | None] = []
         for event, value in zip(events, hashes, strict=True):
             if value in taken:
-                answers.append(("duplicate", "id"))
+                answers.append(("duplicate", Reason.ID))
                 continue
             answer = self._unfit(event)
             if answer is None:
@@ -75,27 +76,27 @@ class State:
             answers.append(answer)
         return answers
 
-    def _unfit(self, event: JournalEvent) -> tuple[str, str] | None:
+    def _unfit(self, event: JournalEvent) -> tuple[str, Reason] | None:
         if type(event) is Prediction:
             if event.outcome == "ok" and not self._is_fit(event.model, event.prediction):
-                return "malformed", "wrong_type"
+                return "malformed", Reason.WRONG_TYPE
         elif type(event) is Label:
             return self._unfit_label(event)
         elif len(self.halves) >= self._settings.max_waiting:
-            return "dropped", "waiting_full"
+            return "dropped", Reason.WAITING_FULL
         return None
 
-    def _unfit_label(self, label: Label) -> tuple[str, str] | None:
+    def _unfit_label(self, label: Label) -> tuple[str, Reason] | None:
         if not self._is_fit(label.model, label.label):
-            return "malformed", "wrong_type"
+            return "malformed", Reason.WRONG_TYPE
         value = _hash(label.id)
         if value >= self._kept_share:
-            return "dropped", "sampled_out"
+            return "dropped", Reason.SAMPLED_OUT
         entry = self.predictions.get(value)
         if entry is None:
-            return ("dropped", "waiting_full") if len(self.labels) >= self._settings.max_waiting else None
+            return ("dropped", Reason.WAITING_FULL) if len(self.labels) >= self._settings.max_waiting else None
         if entry.model != self.counters.known_model(label.model):
-            return "malformed", "other_model"
+            return "malformed", Reason.OTHER_MODEL
         return None
 
     def _is_fit(self, model: str, value: Value | None) -> bool:
@@ -139,11 +140,11 @@ class State:
             if label_model == series.model:
                 self.counters.count_outcome(entry, early.label, early.ts)
                 return
-            self.dropped["label"]["other_model"] += 1
+            self.dropped["label"][Reason.OTHER_MODEL] += 1
         if value >= self._kept_share:
             model.sampled_out += 1
         elif len(self.predictions) >= self._settings.max_waiting:
-            self.dropped["prediction"]["waiting_full"] += 1
+            self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
             model.waiting += 1
@@ -156,7 +157,7 @@ class State:
             self.labels.put(value, WaitingLabel(time, event.ts, event.model, event.label))  # type: ignore[arg-type]
         elif entry.model != self.counters.known_model(event.model):  # both came in one group
             self.predictions.put(value, entry)
-            self.dropped["label"]["other_model"] += 1
+            self.dropped["label"][Reason.OTHER_MODEL] += 1
         else:
             self.counters.models[entry.model].waiting -= 1
             self.counters.count_outcome(entry, event.label, event.ts)  # type: ignore[arg-type]
@@ -171,7 +172,7 @@ class State:
         try:
             predictions = inference_log.join(request, response)  # type: ignore[arg-type]
         except inference_log.MalformedError:
-            self.dropped["half"]["rows_differ"] += 1
+            self.dropped["half"][Reason.ROWS_DIFFER] += 1
             return
         known = self.recent_ids.known([_identity(prediction) for prediction in predictions])
         for prediction in predictions:
@@ -197,7 +198,7 @@ class State:
             model.labels_waiting -= 1
             model.orphaned += 1
         for _ in self.halves.pop_expired(time - HALF_SECONDS):
-            self.dropped["half"]["other_half_missing"] += 1
+            self.dropped["half"][Reason.OTHER_HALF_MISSING] += 1
 
     def has_expired(self, time: float) -> bool:
         """Whether anything has waited too long: then an empty group is worth writing."""
