@@ -12,10 +12,10 @@ import typer
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
-    from alerts.amconfig import Config
     from alerts.proofs.prove import Proved
-    from alerts.routing import Delivery
-    from midwatch.spec import model as spec
+    from alerts.routing.configuration import Config
+    from alerts.routing.delivery import Delivery
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(
     help="Who gets an alert and why; what is wrong with rules and routes; proofs; imports.",
@@ -71,18 +71,20 @@ def route(
             _show(found)
 
 
-def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, spec.Platform | None]:
+def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, Platform | None]:
     """Configuration to follow: the given one, else the platform's own."""
-    from alerts import amconfig, routes
+    from alerts.routing import configuration, generate
     from midwatch import yamlfile
     from midwatch.spec import load
 
     loaded = load.load_platform(platform) if platform else None
     if alertmanager:
-        return amconfig.load(alertmanager), loaded
+        return configuration.load(alertmanager), loaded
     if loaded is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
-    return amconfig.parse(yamlfile.dump(routes.alertmanager(loaded)), "alertmanager/alertmanager.yml"), loaded
+    return configuration.parse(
+        yamlfile.dump(generate.alertmanager_config(loaded)), "alertmanager/alertmanager.yml"
+    ), loaded
 
 
 def _labels(words: Sequence[str]) -> dict[str, str]:
@@ -107,7 +109,7 @@ def _time(text: str | None) -> datetime:
     return found
 
 
-def _every_alert(platform: spec.Platform | None) -> dict[str, dict[str, str]]:
+def _every_alert(platform: Platform | None) -> dict[str, dict[str, str]]:
     from alerts import inventory
 
     if platform is None:
@@ -118,9 +120,9 @@ def _every_alert(platform: spec.Platform | None) -> dict[str, dict[str, str]]:
 def _answer(
     config: Config, labels: Mapping[str, str], at: datetime, firing: Sequence[Mapping[str, str]]
 ) -> list[Delivery]:
-    from alerts import routing
+    from alerts.routing import delivery
 
-    return routing.route(config, labels, at=at, firing=firing)
+    return delivery.deliveries(config, labels, at=at, firing=firing)
 
 
 def _why(delivery: Delivery) -> str:
@@ -200,27 +202,27 @@ def check(
     import json
     from dataclasses import asdict
 
-    from alerts.lint import everything
+    from alerts.lint import linter
 
-    found = everything.look_at(
+    report = linter.lint(
         platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
     )
     if as_json:
         document = {
-            "ok": not found.findings,
-            "findings": [asdict(one) for one in found.findings],
-            "unjudged_metrics": found.unjudged,
+            "ok": not report.problems,
+            "findings": [asdict(problem) for problem in report.problems],
+            "unjudged_metrics": report.unjudged,
         }
         typer.echo(json.dumps(document))
     else:
-        for one in found.findings:
-            typer.echo(str(one))
-        if found.unjudged:
-            names = ", ".join(found.unjudged)
+        for problem in report.problems:
+            typer.echo(str(problem))
+        if report.unjudged:
+            names = ", ".join(report.unjudged)
             typer.echo(f"not judged, as no Prometheus was asked (--prometheus): {names}", err=True)
-        if not found.findings:
+        if not report.problems:
             typer.echo("no findings", err=True)
-    raise typer.Exit(Exit.FAIL if found.findings else Exit.PASS)
+    raise typer.Exit(Exit.FAIL if report.problems else Exit.PASS)
 
 
 def _live(url: str) -> frozenset[str]:
@@ -270,7 +272,7 @@ def prove(
     raise typer.Exit(code)
 
 
-def _proved(platform: spec.Platform, names: Sequence[str]) -> list[Proved]:
+def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
     from rich.console import Console
     from rich.progress import Progress
 

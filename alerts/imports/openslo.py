@@ -13,8 +13,8 @@ from typing import Any
 
 from promql_parser import AggregateExpr, VectorSelector
 
+from alerts import expressions
 from alerts.imports.reader import Reader, name_of, percent
-from alerts.lint import expressions
 from midwatch.spec.values import format_duration, parse_duration
 
 Others = Mapping[tuple[str, str], Reader]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alerts.lint.finding import Check, Context, Said
-from alerts.versions import text as version_text
-from midwatch.spec.base import Place
+from alerts.lint.problem import Check, Context
+from alerts.routing.versions import text as version_text
+from midwatch.spec.base import Finding, Place
 from midwatch.spec.channels import Channel, Version
 
 SECRETS = frozenset(
@@ -146,7 +146,7 @@ def _walk(value: Any, place: Place = ()) -> Iterator[tuple[Place, str, Any]]:
             yield from _walk(inner, (*place, index))
 
 
-def unused(context: Context) -> Iterator[Said]:
+def unused(context: Context) -> Iterator[Finding]:
     """A receiver that no route names."""
     used = {route.receiver for route in context.config.route.walk()}
     for index, name in enumerate(context.config.receivers):
@@ -154,7 +154,7 @@ def unused(context: Context) -> Iterator[Said]:
             yield ("receivers", index), f"no route uses the receiver {name!r}", "use it, or remove it"
 
 
-def secret_in_clear(context: Context) -> Iterator[Said]:
+def secret_in_clear(context: Context) -> Iterator[Finding]:
     """A secret that is written where everybody reads it."""
     for place, key, value in _walk(context.config.document.values):
         kind = next((str(part).removesuffix("_configs") for part in place if str(part).endswith("_configs")), "")
@@ -174,7 +174,7 @@ def _files(context: Context) -> Iterator[tuple[Place, Path]]:
             yield place, context.folder / value
 
 
-def secret_missing(context: Context) -> Iterator[Said]:
+def secret_missing(context: Context) -> Iterator[Finding]:
     """A secret's file that is not there, or not readable, or empty."""
     for place, file in _files(context) if context.look_at_files else ():
         try:
@@ -192,14 +192,14 @@ def _templates(context: Context) -> Iterator[tuple[Place, str, list[Path]]]:
         yield ("templates", index), str(pattern), sorted(full.parent.glob(full.name))
 
 
-def template_missing(context: Context) -> Iterator[Said]:
+def template_missing(context: Context) -> Iterator[Finding]:
     """A pattern of templates that no file matches: Alertmanager says nothing."""
     for place, pattern, files in _templates(context) if context.look_at_files else ():
         if not files:
             yield place, f"no file matches {pattern!r}", "add the template, or remove the line"
 
 
-def template_function(context: Context) -> Iterator[Said]:
+def template_function(context: Context) -> Iterator[Finding]:
     """A template that calls a function this Alertmanager does not have: it fails when the first alert is sent."""
     texts = [(place, value) for place, _, value in _walk(context.config.document.values) if isinstance(value, str)]
     for place, _, files in _templates(context):
@@ -223,7 +223,7 @@ def _called(text: str) -> set[str]:
     return found
 
 
-def deprecated(context: Context) -> Iterator[Said]:
+def deprecated(context: Context) -> Iterator[Finding]:
     """Keys that will be removed."""
     for place, key, _ in _walk({name: context.config.document.values.get(name) for name in ("route", "inhibit_rules")}):
         if key in DEPRECATED and not any(str(part) in DEPRECATED for part in place[:-1]):
@@ -233,7 +233,7 @@ def deprecated(context: Context) -> Iterator[Said]:
         yield ("mute_time_intervals",), "mute_time_intervals at the top is deprecated", "write time_intervals"
 
 
-def too_new(context: Context) -> Iterator[Said]:
+def too_new(context: Context) -> Iterator[Finding]:
     """Something that this Alertmanager does not have yet."""
     version = context.version
     for place, key, value in _walk(context.config.document.values):
@@ -246,7 +246,7 @@ def too_new(context: Context) -> Iterator[Said]:
     yield from _utf8(context)
 
 
-def _utf8(context: Context) -> Iterator[Said]:
+def _utf8(context: Context) -> Iterator[Finding]:
     if context.version >= (0, 27):
         return
     for route in context.config.route.walk():
@@ -255,7 +255,7 @@ def _utf8(context: Context) -> Iterator[Said]:
                 yield route.place, f"a label name in UTF-8: {matcher.name!r}", "0.27 has it"
 
 
-def unknown_integration(context: Context) -> Iterator[Said]:
+def unknown_integration(context: Context) -> Iterator[Finding]:
     """A kind of integration that no Alertmanager has."""
     known = {f"{name}_configs" for name in Channel.model_fields}
     for index, receiver in enumerate(context.config.receivers.values()):

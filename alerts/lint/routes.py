@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from alerts import library
-from alerts.amconfig import Route
-from alerts.lint.finding import Check, Context, Said
-from alerts.matchers import Matcher, Matchers
+from alerts import alerting_rule
+from alerts.lint.problem import Check, Context
+from alerts.routing.configuration import Route
+from alerts.routing.matchers import Matcher, Matchers
+from midwatch.spec.base import Finding
 
-WATCHDOGS = (library.DEADMAN, "Watchdog", "DeadMansSwitch", "DeadMansSnitch")
+WATCHDOGS = (alerting_rule.DEADMAN, "Watchdog", "DeadMansSwitch", "DeadMansSnitch")
 """Names of alerts that always fire: ours, kube-prometheus', and two that are common."""
 
 MACHINES = ("webhook", "sns")
 """Integrations that are not a person's channel."""
 
 
-def unreachable(context: Context) -> Iterator[Said]:
+def unreachable(context: Context) -> Iterator[Finding]:
     """A route that no alert can reach."""
     yield from _unreachable_below(context.config.route, ())
 
 
-def _unreachable_below(route: Route, above: Matchers) -> Iterator[Said]:
+def _unreachable_below(route: Route, above: Matchers) -> Iterator[Finding]:
     conditions = (*above, *route.matchers)
     for index, child in enumerate(route.routes):
         reason = _why_unreachable(child, route.routes[:index], conditions)
@@ -62,7 +63,7 @@ def implied(matcher: Matcher, conditions: Matchers) -> bool:
     )
 
 
-def alert_at_default(context: Context) -> Iterator[Said]:
+def alert_at_default(context: Context) -> Iterator[Finding]:
     """An alert that no route takes, so that it ends at the default receiver."""
     for labels in context.alerts or ():
         paths = context.config.route.match(labels)
@@ -75,7 +76,7 @@ def _named(labels: Mapping[str, str]) -> str:
     return f"{labels['alertname']} ({about})" if about else labels["alertname"]
 
 
-def severity_unrouted(context: Context) -> Iterator[Said]:
+def severity_unrouted(context: Context) -> Iterator[Finding]:
     """A severity that alerts have and no route names; `none` is meant for nobody."""
     matchers = [one for route in context.config.route.walk() for one in route.matchers if one.name == "severity"]
     for severity in sorted({labels.get("severity", "") for labels in context.alerts or ()} - {"", "none"}):
@@ -83,7 +84,7 @@ def severity_unrouted(context: Context) -> Iterator[Said]:
             yield ("route",), f"no route knows the severity {severity!r}", "add a route, or correct the severity"
 
 
-def watchdog_at_person(context: Context) -> Iterator[Said]:
+def watchdog_at_person(context: Context) -> Iterator[Finding]:
     """The alert that always fires reaches a person, who would learn to look away."""
     known = {labels["alertname"]: labels for labels in context.alerts or ()}
     for name in WATCHDOGS:
@@ -103,7 +104,7 @@ def _mentions(route: Route, name: str) -> bool:
     return any(one.operator in ("=", "=~") and one.matches(name) for one in matchers)
 
 
-def group_by_unknown(context: Context) -> Iterator[Said]:
+def group_by_unknown(context: Context) -> Iterator[Finding]:
     """Grouping by a label that no alert has."""
     names = context.label_names
     for route in context.config.route.walk():
@@ -114,7 +115,7 @@ def group_by_unknown(context: Context) -> Iterator[Said]:
                 yield place, f"no alert has the label {label!r}", "remove it, or correct its name"
 
 
-def repeat_below_group(context: Context) -> Iterator[Said]:
+def repeat_below_group(context: Context) -> Iterator[Finding]:
     """A repeat interval below the group interval, which it is rounded up to."""
     for route in context.config.route.walk():
         own = _own(context, route)
@@ -131,7 +132,7 @@ def _own(context: Context, route: Route) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def reaches_nobody(context: Context) -> Iterator[Said]:
+def reaches_nobody(context: Context) -> Iterator[Finding]:
     """A route whose receiver has no integration drops alerts without a word; the deadman's switch may."""
     for route in context.config.route.walk():
         if context.config.integrations(route.receiver) or not _takes_itself(route):

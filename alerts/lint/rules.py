@@ -9,16 +9,16 @@ from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
-from alerts import routing
-from alerts.amconfig import Config
+from alerts import expressions
+from alerts.expressions import Selector
 from alerts.inventory import Entry
-from alerts.lint import expressions
-from alerts.lint.expressions import Selector
-from alerts.lint.finding import Finding
+from alerts.lint.problem import LintProblem, problems_of
+from alerts.routing import delivery
+from alerts.routing.configuration import Config
 from midwatch import metrics, promql, serving
 from midwatch.metrics import Kind
-from midwatch.spec.base import Place
-from midwatch.spec.load import Document, path_text
+from midwatch.spec.base import Finding
+from midwatch.spec.load import Document
 
 OWN_PREFIXES = ("ml_", "midwatch_", "dr_", "chaos_", "canary_", "slo:")
 """Names that only Midwatch publishes: one that the catalogue lacks is a mistake, whatever Prometheus says."""
@@ -81,26 +81,22 @@ def _tree(entry: Entry) -> Any:
         return None  # promtool has the last word, and says it better
 
 
-Said = tuple[Place, str, str]
-RuleCheck = Callable[[Rules], Iterator[Said]]
+RuleCheck = Callable[[Rules], Iterator[Finding]]
 
 
-def run(rules: Rules) -> list[Finding]:
-    """Every finding, in the order of their places."""
-    found = []
-    for name, check in CHECKS.items():
-        for place, message, remedy in check(rules):
-            file, line = rules.document.at(place)
-            path = path_text(place)
-            found.append(Finding(file=file, line=line, id=name, path=path, message=message, remedy=remedy))
-    return sorted(set(found))
+def run(rules: Rules) -> list[LintProblem]:
+    """Every problem that the checks find, in the order of their places."""
+    problems = (
+        problem for name, check in CHECKS.items() for problem in problems_of(name, check(rules), rules.document)
+    )
+    return sorted(set(problems))
 
 
 def _about(entry: Entry) -> str:
-    return f"{entry.made.name}: "
+    return f"{entry.name}: "
 
 
-def metric_unknown(rules: Rules) -> Iterator[Said]:
+def metric_unknown(rules: Rules) -> Iterator[Finding]:
     """A metric that nobody publishes: of our names by the catalogue, of all names by a live Prometheus."""
     for entry, selectors in rules.read:
         for selector in selectors:
@@ -130,7 +126,7 @@ def _metric(name: str) -> metrics.Metric | None:
     return None
 
 
-def label_unknown(rules: Rules) -> Iterator[Said]:
+def label_unknown(rules: Rules) -> Iterator[Finding]:
     """A label that a metric of the catalogue does not have: the selector finds nothing."""
     for entry, selectors in rules.read:
         for selector in selectors:
@@ -142,7 +138,7 @@ def label_unknown(rules: Rules) -> Iterator[Said]:
                     yield entry.place, message, f"it has {', '.join(metric.labels) or 'none'}"
 
 
-def counter_without_rate(rules: Rules) -> Iterator[Said]:
+def counter_without_rate(rules: Rules) -> Iterator[Finding]:
     """A counter compared by its value, which falls to 0 with every restart."""
     for entry, selectors in rules.read:
         for selector in selectors:
@@ -158,7 +154,7 @@ def _is_counter(name: str) -> bool:
     return name.endswith(("_total", "_bucket"))
 
 
-def range_expensive(rules: Rules) -> Iterator[Said]:
+def range_expensive(rules: Rules) -> Iterator[Finding]:
     """Ranges of raw series so long that each evaluation reads very many samples."""
     for entry, selectors in rules.read:
         for selector in selectors:
@@ -172,31 +168,31 @@ def range_expensive(rules: Rules) -> Iterator[Said]:
                 yield entry.place, message, "write a longer step"
 
 
-def owner_missing(rules: Rules) -> Iterator[Said]:
+def owner_missing(rules: Rules) -> Iterator[Finding]:
     """An alert of nobody."""
     for entry in rules.alerts:
         if "owner" not in entry.rule["labels"] and entry.rule["labels"].get("severity") != "none":
             yield entry.place, f"{_about(entry)}no owner", "add owner, here or for the whole file"
 
 
-def runbook_missing(rules: Rules) -> Iterator[Said]:
+def runbook_missing(rules: Rules) -> Iterator[Finding]:
     """An alert without a runbook: neither its own nor a shipped page."""
     pages = {page.name.removesuffix(".md") for page in (files("alerts") / "runbooks").iterdir()}
     for entry in rules.alerts:
-        if entry.made.name not in pages and not entry.has_runbook:
+        if entry.name not in pages and not entry.has_runbook:
             yield entry.place, f"{_about(entry)}no runbook", "say what to do about it, and name the page in runbook"
 
 
-def alert_unrouted(rules: Rules) -> Iterator[Said]:
+def alert_unrouted(rules: Rules) -> Iterator[Finding]:
     """An alert that only the default receiver takes."""
     if rules.config is None:
         return
     for entry in rules.alerts:
-        if routing.receivers(rules.config, entry.labels) == [rules.config.route.receiver]:
+        if delivery.receivers(rules.config, entry.labels) == [rules.config.route.receiver]:
             yield entry.place, f"{_about(entry)}no route takes it", "give it an owner and a severity"
 
 
-def record_unused(rules: Rules) -> Iterator[Said]:
+def record_unused(rules: Rules) -> Iterator[Finding]:
     """A record that no rule reads and no catalogue offers to dashboards."""
     texts = [str(rule["expr"]) for group in rules.groups for rule in group["rules"]]
     read = {name for text in texts for name in _NAME.findall(text)}

@@ -12,8 +12,8 @@ from typing import Any
 
 from promql_parser import AggregateExpr, BinaryExpr, NumberLiteral, SubqueryExpr
 
-from alerts.lint import expressions
-from alerts.lint.expressions import Selector
+from alerts import expressions
+from alerts.expressions import Selector
 from alerts.proofs import series as made
 from alerts.proofs.case import Case, failures
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import amconfig
-from alerts.lint import everything, finding, rules
+from alerts.lint import linter, problem, rules
+from alerts.routing import configuration
 from tests.conftest import midwatch_here, need_program
 
 GOOD = """
@@ -106,13 +106,13 @@ BREAKS: dict[str, Any] = {
 }
 
 
-def found(document: dict, folder: Path) -> dict[str, finding.Finding]:
+def found(document: dict, folder: Path) -> dict[str, problem.LintProblem]:
     (folder / "key").write_text("secret")
     file = folder / "alertmanager.yml"
     file.write_text(yaml.safe_dump(document, allow_unicode=True))
-    config = amconfig.load(file)
-    context = finding.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
-    return {one.id: one for one in finding.run(everything.CHECKS, context)}
+    config = configuration.load(file)
+    context = problem.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
+    return {one.id: one for one in problem.run(linter.CHECKS, context)}
 
 
 def test_a_good_configuration_has_no_finding(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_each_mistake_is_found_with_its_place_and_a_remedy(name: str, number: in
 
 
 def test_every_check_has_a_mistake_that_it_finds() -> None:
-    assert set(BREAKS) == set(everything.CHECKS)
+    assert set(BREAKS) == set(linter.CHECKS)
 
 
 def test_what_amtool_accepts_is_still_looked_at(tmp_path: Path) -> None:
@@ -174,15 +174,15 @@ def platform_with(document: dict, folder: Path, **changes: Any) -> Path:
     return folder / "platform.yaml"
 
 
-def look(file: Path, live: set[str] | None = None) -> everything.Looked:
-    return everything.look_at(file, None, None, live=live, secrets=False)
+def look(file: Path, live: set[str] | None = None) -> linter.Report:
+    return linter.lint(file, None, None, live=live, secrets=False)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_mistakes_of_a_teams_rule_are_found_in_its_own_file(name: str, make_document, tmp_path: Path) -> None:
     good = look(platform_with(make_document(), tmp_path))
-    assert (good.findings, "queue_length" in good.unjudged) == ([], True)
-    findings = {one.id: one for one in look(platform_with(make_document(), tmp_path, **RULES[name])).findings}
+    assert (good.problems, "queue_length" in good.unjudged) == ([], True)
+    findings = {one.id: one for one in look(platform_with(make_document(), tmp_path, **RULES[name])).problems}
     assert name in findings
     assert findings[name].file.endswith("r.yaml")
     assert findings[name].line
@@ -194,7 +194,7 @@ def test_every_rule_check_has_a_mistake_that_it_finds() -> None:
 
 def test_a_live_prometheus_tells_which_metrics_are_there(make_document, tmp_path: Path) -> None:
     looked = look(platform_with(make_document(), tmp_path), live={"up"})
-    messages = [one.message for one in looked.findings if one.id == "metric-unknown"]
+    messages = [one.message for one in looked.problems if one.id == "metric-unknown"]
     assert "QueueLong: Prometheus has no metric 'queue_length'" in messages
     assert looked.unjudged == []
 
@@ -202,7 +202,7 @@ def test_a_live_prometheus_tells_which_metrics_are_there(make_document, tmp_path
 def test_a_record_that_nothing_reads_is_found(make_platform, load_text) -> None:
     platform = make_platform()
     groups = [{"name": "g", "rules": [{"record": "a:b:c", "expr": "up"}, {"alert": "A", "expr": "x:y:z > 1"}]}]
-    looked = rules.Rules(document=amconfig.parse(GOOD, "a").document, alerts=[], groups=groups)
+    looked = rules.Rules(document=configuration.parse(GOOD, "a").document, alerts=[], groups=groups)
     assert platform
     assert [one.id for one in rules.run(looked)] == ["record-unused"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import amconfig, cluster, render, routes, routing
+from alerts import kubernetes, render
+from alerts.routing import configuration, delivery, generate
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError
 from midwatch.spec.channels import Channel
@@ -42,7 +43,7 @@ CHANNELS = {
 
 def document(kind: str, version: str, make_platform) -> dict:
     channels = {"oncall": {kind: CHANNELS[kind][0]}, "chat": {"webhook": {"url": "http://127.0.0.1:1/x"}}}
-    return routes.alertmanager(make_platform(channels=channels, alertmanager={"version": version}))
+    return generate.alertmanager_config(make_platform(channels=channels, alertmanager={"version": version}))
 
 
 def test_there_is_a_channel_for_every_integration() -> None:
@@ -109,16 +110,16 @@ PLATFORM = {
 
 
 @pytest.fixture
-def config(make_platform) -> amconfig.Config:
-    return amconfig.parse(yamlfile.dump(routes.alertmanager(make_platform(**PLATFORM))), "a.yml")
+def config(make_platform) -> configuration.Config:
+    return configuration.parse(yamlfile.dump(generate.alertmanager_config(make_platform(**PLATFORM))), "a.yml")
 
 
-def told(config: amconfig.Config, at: str, **labels: str) -> list[tuple[str, bool]]:
+def told(config: configuration.Config, at: str, **labels: str) -> list[tuple[str, bool]]:
     when = datetime.fromisoformat(at)
-    return [(one.receiver, one.is_told) for one in routing.route(config, labels, at=when)]
+    return [(one.receiver, one.is_told) for one in delivery.deliveries(config, labels, at=when)]
 
 
-def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: amconfig.Config) -> None:
+def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: configuration.Config) -> None:
     ticket = {"alertname": "A", "owner": "ml", "severity": "ticket"}
     assert told(config, "2026-11-25T10:00:00+01:00", **ticket) == [("ml-ticket", True)]
     assert told(config, "2026-11-25T20:00:00+01:00", **ticket) == [("ml-ticket", False)]
@@ -138,7 +139,7 @@ def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: 
     ],
 )
 def test_maintenance_mutes_its_labels_from_begin_to_end_over_the_year(
-    config: amconfig.Config, at: str, awake: bool
+    config: configuration.Config, at: str, awake: bool
 ) -> None:
     page = {"alertname": "A", "owner": "ml", "severity": "page", "model": "fraud"}
     assert told(config, at, **page) == [("ml-page", awake)]
@@ -155,11 +156,11 @@ def test_maintenance_mutes_its_labels_from_begin_to_end_over_the_year(
         ("2026-11-30T03:00:00+00:00", True),  # Monday's does not
     ],
 )
-def test_a_time_range_over_midnight_goes_on_a_day_later(config: amconfig.Config, at: str, awake: bool) -> None:
+def test_a_time_range_over_midnight_goes_on_a_day_later(config: configuration.Config, at: str, awake: bool) -> None:
     assert told(config, at, alertname="A", owner="ml", severity="page", model="other") == [("ml-page", awake)]
 
 
-def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: amconfig.Config) -> None:
+def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: configuration.Config) -> None:
     assert told(config, "2026-11-25T10:00:00+01:00", alertname="MidwatchDeadman", severity="none") == [
         ("nobody", False)
     ]
@@ -169,10 +170,10 @@ def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: amc
 def test_a_page_silences_its_own_ticket_only_and_never_through_a_missing_label(make_platform, make_document) -> None:
     models = make_document()["models"]
     models[0]["slos"].append({"name": "v", "sli": "availability", "objective": "99%", "by": ["version"]})
-    config = amconfig.parse(yamlfile.dump(routes.alertmanager(make_platform(models=models))), "a.yml")
+    config = configuration.parse(yamlfile.dump(generate.alertmanager_config(make_platform(models=models))), "a.yml")
 
     def silenced(page: dict, ticket: dict) -> bool:
-        return routing.inhibited_by(config, ticket | {"severity": "ticket"}, [page | {"severity": "page"}]) is not None
+        return delivery.inhibited_by(config, ticket | {"severity": "ticket"}, [page | {"severity": "page"}]) is not None
 
     plain, versioned = {"model": "fraud", "slo": "latency"}, {"model": "fraud", "slo": "v", "version": "v1"}
     assert silenced(plain, plain)
@@ -189,7 +190,7 @@ def test_a_page_silences_its_own_ticket_only_and_never_through_a_missing_label(m
 
 
 def test_a_secret_holds_the_whole_configuration_and_rules_are_objects(make_platform) -> None:
-    files = cluster.render_objects(make_platform())
+    files = kubernetes.render_objects(make_platform())
     secret = yaml.safe_load(files["kubernetes/alertmanager.yaml"])
     rendered = render.render_files(make_platform())
     assert secret["kind"] == "Secret"
@@ -204,7 +205,7 @@ def test_alertmanagerconfig_takes_secrets_of_the_operators_folder_and_refuses_ot
     def spec(key: str, **changes: object) -> dict:
         channels = {"oncall": {"pagerduty": {"routing_key_file": key}}, "chat": {"webhook": {"url": "http://a/"}}}
         made = {"kubernetes": "alertmanagerconfig", "version": "0.25"}
-        files = cluster.render_objects(make_platform(channels=channels, alertmanager=made, **changes))
+        files = kubernetes.render_objects(make_platform(channels=channels, alertmanager=made, **changes))
         return yaml.safe_load(files["kubernetes/alertmanagerconfig.yaml"])["spec"]
 
     found = spec("/etc/alertmanager/secrets/pd/key")

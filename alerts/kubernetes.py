@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from alerts import routes, ruleset
+from alerts.routing import generate
+from alerts.rules import files as rule_files
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import model as spec
 from midwatch.spec.channels import Channel
+from midwatch.spec.model import Platform
 
 SECRETS_FOLDER = PurePosixPath("/etc/alertmanager/secrets")
 """Where the operator mounts the Secrets of an Alertmanager object's `secrets`."""
@@ -24,11 +25,11 @@ SECRETS_FOLDER = PurePosixPath("/etc/alertmanager/secrets")
 FOLDER = "kubernetes"
 
 
-def render_objects(platform: spec.Platform) -> dict[str, str]:
+def render_objects(platform: Platform) -> dict[str, str]:
     """Text of each object by its path; InvalidInputError for what the chosen form cannot say."""
     files = {
         f"{FOLDER}/rules-{name.removesuffix('.yml')}.yaml": _rule(platform, name, document)
-        for name, document in ruleset.rule_files(platform).items()
+        for name, document in rule_files.rule_files(platform).items()
     }
     if platform.alertmanager.kubernetes == "secret":
         files[f"{FOLDER}/alertmanager.yaml"] = yamlfile.dump(_secret(platform))
@@ -37,21 +38,21 @@ def render_objects(platform: spec.Platform) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _metadata(platform: spec.Platform, name: str) -> dict[str, Any]:
+def _metadata(platform: Platform, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
     }
 
 
-def _rule(platform: spec.Platform, file: str, document: Mapping[str, Any]) -> str:
+def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
     name = f"midwatch-{platform.platform}-{file.removesuffix('.yml')}"
     kind = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
     return yamlfile.dump({**kind, "metadata": _metadata(platform, name), "spec": document})
 
 
-def _secret(platform: spec.Platform) -> dict[str, Any]:
-    text = yamlfile.dump(routes.alertmanager(platform))
+def _secret(platform: Platform) -> dict[str, Any]:
+    text = yamlfile.dump(generate.alertmanager_config(platform))
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -63,9 +64,9 @@ def _secret(platform: spec.Platform) -> dict[str, Any]:
 # AlertmanagerConfig ------------------------------------------------------------------------------------------------
 
 
-def _config(platform: spec.Platform) -> dict[str, Any]:
+def _config(platform: Platform) -> dict[str, Any]:
     """The configuration in the object's terms: camel case, structured matchers, secrets by Secret and key."""
-    whole = routes.alertmanager(platform)
+    whole = generate.alertmanager_config(platform)
     problems: list[Problem] = []
     receivers = [_receiver(one, problems) for one in whole["receivers"]]
     for interval in whole.get("time_intervals", ()):

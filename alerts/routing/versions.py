@@ -9,11 +9,11 @@ from functools import cache
 
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import channels
-from midwatch.spec import model as spec
 from midwatch.spec.channels import Version
+from midwatch.spec.model import Platform
 
 
-def version_of(platform: spec.Platform) -> Version:
+def version_of(platform: Platform) -> Version:
     """Version to write for. Without one in the file and without amtool, the oldest: what it reads, all read."""
     return platform.alertmanager.version or installed() or channels.OLDEST
 
@@ -28,7 +28,7 @@ def installed() -> Version | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def ensure_able(platform: spec.Platform, version: Version) -> None:
+def ensure_able(platform: Platform, version: Version) -> None:
     """Raise InvalidInputError, naming every channel that needs a newer Alertmanager and which."""
     problems = []
     for name, channel in sorted(platform.channels.items()):

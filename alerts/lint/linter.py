@@ -6,16 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from alerts import amconfig, inventory, routes, versions
+from alerts import inventory
 from alerts.lint import inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
-from alerts.lint.finding import Check, Context, Finding, run
+from alerts.lint.problem import Check, Context, LintProblem, run
+from alerts.routing import configuration, generate, versions
+from alerts.routing.configuration import Config
 from midwatch import yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
-from midwatch.spec import model as spec
 from midwatch.spec.channels import OLDEST, Version
 from midwatch.spec.load import Document
+from midwatch.spec.model import Platform
 from midwatch.spec.routing import parse_version
 
 CHECKS: dict[str, Check] = {**route_checks.CHECKS, **inhibitions.CHECKS, **receivers.CHECKS}
@@ -25,21 +27,21 @@ RENDERED = "alertmanager/alertmanager.yml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """Findings, and the metrics of others that nothing could be said of."""
+class Report:
+    """What the checks found, and the metrics of others that nothing could be said of."""
 
-    findings: list[Finding]
+    problems: list[LintProblem]
     unjudged: list[str]
 
 
-def look_at(
+def lint(
     platform: Path | None,
     alertmanager: Path | None,
     version: str | None,
     *,
     live: Collection[str] | None,
     secrets: bool,
-) -> Looked:
+) -> Report:
     """Look at a platform, at a configuration, or at a configuration with a platform's alerts.
 
     `live` are the metrics of a Prometheus, if one was asked.
@@ -48,50 +50,44 @@ def look_at(
     """
     if platform is None and alertmanager is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
-    loaded, document = load.load_with_places(platform) if platform else (None, None)
-    return _look(loaded, document, alertmanager, version, live=live, secrets=secrets)
+    given, document = load.load_with_places(platform) if platform else (None, None)
+    return _lint(given, document, alertmanager, version, live=live, secrets=secrets)
 
 
-def problems(platform: spec.Platform, document: Document) -> list[Problem]:
-    """Findings of a platform's own rules and routes, as problems."""
-    found = _look(platform, document, None, None, live=None, secrets=False).findings
-    return [
-        Problem(file=one.file, line=one.line, path=one.path, message=f"{one.message} [{one.id}]", remedy=one.remedy)
-        for one in found
-    ]
+def problems(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of a platform's own rules and routes."""
+    return [*_lint(platform, document, None, None, live=None, secrets=False).problems]
 
 
-def _look(
-    loaded: spec.Platform | None,
+def _lint(
+    given: Platform | None,
     document: Document | None,
     alertmanager: Path | None,
     version: str | None,
     *,
     live: Collection[str] | None,
     secrets: bool,
-) -> Looked:
-    config, wanted = _config(loaded, alertmanager, version)
-    entries = list(inventory.entries(loaded)) if loaded else []
+) -> Report:
+    config, wanted = _config(given, alertmanager, version)
+    entries = list(inventory.entries(given)) if given else []
     context = Context(
         config=config,
         version=wanted,
-        alerts=[entry.labels for entry in entries] if loaded else None,
-        dynamic=_dynamic(entries) if loaded else frozenset(),
+        alerts=[entry.labels for entry in entries] if given else None,
+        dynamic=_dynamic(entries) if given else frozenset(),
         folder=alertmanager.parent if alertmanager else Path(),
         look_at_files=alertmanager is not None or secrets,
     )
     found = run(CHECKS, context)
-    if loaded is None or document is None:
-        return Looked(findings=found, unjudged=[])
+    if given is None or document is None:
+        return Report(problems=found, unjudged=[])
     groups = [{"rules": [entry.rule for entry in entries]}]
-    groups += [entry.target.group for entry in entries if entry.target and not entry.direct]
+    groups += [entry.group for entry in entries if entry.group]
     looked = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
-    return Looked(findings=sorted([*rules.run(looked), *found]), unjudged=rules.unjudged(looked))
+    return Report(problems=sorted([*rules.run(looked), *found]), unjudged=rules.unjudged(looked))
 
 
-def _config(
-    platform: spec.Platform | None, alertmanager: Path | None, version: str | None
-) -> tuple[amconfig.Config, Version]:
+def _config(platform: Platform | None, alertmanager: Path | None, version: str | None) -> tuple[Config, Version]:
     try:
         stated = parse_version(version) if version else None
     except ValueError as error:
@@ -100,17 +96,19 @@ def _config(
         settings = platform.alertmanager.model_copy(update={"version": stated})
         platform = platform.model_copy(update={"alertmanager": settings})
     if alertmanager is not None:
-        return amconfig.load(alertmanager), stated or _version_of(platform)
+        return configuration.load(alertmanager), stated or _version_of(platform)
     if platform is None:
         raise AssertionError("one of the two is there")
-    return amconfig.parse(yamlfile.dump(routes.alertmanager(platform)), RENDERED), versions.version_of(platform)
+    return configuration.parse(yamlfile.dump(generate.alertmanager_config(platform)), RENDERED), versions.version_of(
+        platform
+    )
 
 
-def _version_of(platform: spec.Platform | None) -> Version:
+def _version_of(platform: Platform | None) -> Version:
     return versions.version_of(platform) if platform else versions.installed() or OLDEST
 
 
 def _dynamic(entries: list[inventory.Entry]) -> frozenset[str]:
     """Labels that come from series: those that expressions keep."""
-    grouped = {label for entry in entries if entry.target for label in entry.target.slo.by}
+    grouped = {label for entry in entries if entry.objective for label in entry.objective.slo.by}
     return frozenset({"model", "version", "instance", "job", *grouped})

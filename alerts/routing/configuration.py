@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from alerts import matchers, timeintervals
-from alerts.matchers import Matcher, Matchers
-from alerts.timeintervals import Interval
+from alerts.routing import matchers, time_intervals
+from alerts.routing.matchers import Matcher, Matchers
+from alerts.routing.time_intervals import Interval
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Place
 from midwatch.spec.load import Document, read_documents
@@ -253,8 +253,8 @@ class _Reader:
     def _alternatives(self, given: Sequence[Any], place: Place) -> Iterator[Interval]:
         for index, one in enumerate(given):
             try:
-                yield timeintervals.parse(one)
-            except timeintervals.IntervalError as error:
+                yield time_intervals.parse(one)
+            except time_intervals.IntervalError as error:
                 self._wrong((*place, "time_intervals", index), str(error))
 
     def _check_root(self, config: Config) -> None:
