@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -15,8 +15,7 @@ from alerts.inventory import Entry
 from alerts.lint.problem import LintProblem, problems_of
 from alerts.routing import delivery
 from alerts.routing.configuration import Config
-from midwatch import metrics, promql, serving
-from midwatch.metrics import Kind
+from midwatch import catalogue
 from midwatch.spec.base import Finding
 from midwatch.spec.load import Document
 
@@ -97,45 +96,35 @@ def _about(entry: Entry) -> str:
 
 
 def metric_unknown(rules: Rules) -> Iterator[Finding]:
-    """A metric that nobody publishes: of our names by the catalogue, of all names by a live Prometheus."""
+    """A metric that nobody publishes: of our names by the catalogue, of all others by a live Prometheus."""
     for entry, selectors in rules.read:
         for selector in selectors:
             name = selector.metric
-            if not name or name in rules.records or name in _published():
+            if not name or name in rules.records:
                 continue
-            is_own = name.startswith(OWN_PREFIXES)
-            if is_own or (rules.live is not None and name not in rules.live):
-                where = "the catalogue" if is_own else "Prometheus"
-                yield entry.place, f"{_about(entry)}{where} has no metric {name!r}", "correct its name"
+            if _is_ours(name):
+                place, is_known = "the catalogue", catalogue.find(name) is not None
+            else:
+                place, is_known = "Prometheus", rules.live is None or name in rules.live
+            if not is_known:
+                yield entry.place, f"{_about(entry)}{place} has no metric {name!r}", "correct its name"
 
 
-@cache
-def _published() -> frozenset[str]:
-    return frozenset(name + suffix for name, metric in metrics.CATALOGUE.items() for suffix in _suffixes(metric.kind))
-
-
-def _suffixes(kind: Kind) -> tuple[str, ...]:
-    return ("_bucket", "_count", "_sum") if kind is Kind.HISTOGRAM else ("",)
-
-
-def _metric(name: str) -> metrics.Metric | None:
-    for suffix in ("", "_bucket", "_count", "_sum"):
-        found = metrics.CATALOGUE.get(name.removesuffix(suffix) if suffix else name)
-        if found and name.endswith(suffix):
-            return found
-    return None
+def _is_ours(name: str) -> bool:
+    return name.startswith(OWN_PREFIXES)
 
 
 def label_unknown(rules: Rules) -> Iterator[Finding]:
-    """A label that a metric of the catalogue does not have: the selector finds nothing."""
+    """A label that a metric of ours does not have: the selector finds nothing. Others' may get labels when scraped."""
     for entry, selectors in rules.read:
         for selector in selectors:
-            metric = _metric(selector.metric)
-            known = {*metric.labels, *promql.TARGET_LABELS, "le", "__name__"} if metric else set()
+            exposed = catalogue.find(selector.metric)
+            if exposed is None or not _is_ours(selector.metric) or selector.metric.startswith("slo:"):
+                continue
             for label, _, _ in selector.matchers:
-                if metric and label not in known and not metric.name.startswith("slo:"):
-                    message = f"{_about(entry)}{metric.name} has no label {label!r}"
-                    yield entry.place, message, f"it has {', '.join(metric.labels) or 'none'}"
+                if label not in exposed.labels and label != "__name__":
+                    message = f"{_about(entry)}{exposed.metric.name} has no label {label!r}"
+                    yield entry.place, message, f"it has {', '.join(exposed.metric.labels) or 'none'}"
 
 
 def counter_without_rate(rules: Rules) -> Iterator[Finding]:
@@ -148,10 +137,9 @@ def counter_without_rate(rules: Rules) -> Iterator[Finding]:
 
 
 def _is_counter(name: str) -> bool:
-    metric = _metric(name)
-    if metric:
-        return metric.kind is Kind.COUNTER or metric.kind is Kind.HISTOGRAM
-    return name.endswith(("_total", "_bucket"))
+    """Whether a name is a counter: the catalogue knows, and of names that it lacks the suffix is the convention."""
+    exposed = catalogue.find(name)
+    return exposed.is_counter if exposed else name.endswith(("_total", "_bucket"))
 
 
 def range_expensive(rules: Rules) -> Iterator[Finding]:
@@ -196,7 +184,7 @@ def record_unused(rules: Rules) -> Iterator[Finding]:
     """A record that no rule reads and no catalogue offers to dashboards."""
     texts = [str(rule["expr"]) for group in rules.groups for rule in group["rules"]]
     read = {name for text in texts for name in _NAME.findall(text)}
-    for name in sorted(set(rules.records) - read - set(metrics.CATALOGUE) - SLOTH_FOR_DASHBOARDS):
+    for name in sorted(set(rules.records) - read - set(catalogue.names()) - SLOTH_FOR_DASHBOARDS):
         yield (), f"no rule and no dashboard reads the record {name}", "remove it"
 
 
@@ -214,18 +202,12 @@ SLOTH_FOR_DASHBOARDS = frozenset(
 
 
 def unjudged(rules: Rules) -> list[str]:
-    """Metrics of others, of which only a live Prometheus could say whether they are there."""
+    """Metrics that the catalogue lacks, of which only a live Prometheus could say whether they are there."""
     if rules.live is not None:
         return []
-    known = {*_published(), *rules.records, *_foreign()}
-    names = {one.metric for _, selectors in rules.read for one in selectors}
-    return sorted(name for name in names - known if name and not name.startswith(OWN_PREFIXES))
-
-
-def _foreign() -> set[str]:
-    """Metrics of servers whose profiles are shipped."""
-    texts = [text for one in serving.PROFILES.values() for text in (*one.requests, *one.failures)]
-    return {text.partition("{")[0] for text in texts} | {"up"}
+    names = {selector.metric for _, selectors in rules.read for selector in selectors} - {""}
+    known = {*catalogue.names(), *rules.records}
+    return sorted(name for name in names - known if not _is_ours(name))
 
 
 CHECKS: dict[str, RuleCheck] = {

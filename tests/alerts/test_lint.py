@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from alerts import expressions, inventory
 from alerts.lint import linter, problem, rules
 from alerts.routing import configuration
+from alerts.rules import shipped
+from midwatch import catalogue
 from tests.conftest import midwatch_here, need_program
 
 GOOD = """
@@ -197,6 +200,35 @@ def test_a_live_prometheus_tells_which_metrics_are_there(make_document, tmp_path
     messages = [one.message for one in looked.problems if one.id == "metric-unknown"]
     assert "QueueLong: Prometheus has no metric 'queue_length'" in messages
     assert looked.unjudged == []
+
+
+def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make_document, tmp_path: Path) -> None:
+    document = make_document()
+    document["models"][0]["drift"] = {
+        "reference": "r.npz",
+        "features": {"x": "numeric"},
+        "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}},
+    }
+    document["chaos"] = {"experiments": [{"kind": "kill_replica", "schedule": "0 4 * * 1"}]}
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    entries = list(inventory.entries(make_platform(**document)))
+    assert {rule.alert for rule in shipped.written()} <= {entry.name for entry in entries}
+    unknown = {
+        (entry.name, selector.metric)
+        for entry in entries
+        if entry.group is None
+        for selector in expressions.selectors(expressions.parse(entry.rule["expr"]))
+        if catalogue.find(selector.metric) is None
+    }
+    assert unknown == set()
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    report = look(tmp_path / "platform.yaml")
+    assert (report.problems, report.unjudged) == ([], [])
+
+
+def test_labels_that_scraping_adds_to_metrics_of_others_are_not_judged(make_document, tmp_path: Path) -> None:
+    report = look(platform_with(make_document(), tmp_path, expr='up{cluster="a"} == 0'))
+    assert (report.problems, report.unjudged) == ([], [])
 
 
 def test_a_record_that_nothing_reads_is_found(make_platform, load_text) -> None:
