@@ -16,7 +16,7 @@ from alerts.routing import generate
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec.channels import Channel
+from midwatch.spec.channels import INTEGRATIONS, Integration, camel_case
 from midwatch.spec.model import Platform
 
 SECRETS_FOLDER = PurePosixPath("/etc/alertmanager/secrets")
@@ -90,11 +90,6 @@ def _config(platform: Platform) -> dict[str, Any]:
     }
 
 
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
 _MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"(.*)"', re.DOTALL)
 
 
@@ -111,7 +106,7 @@ def _route(route: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "routes":
             found[key] = [_route(one) for one in value]
         else:
-            found[_camel(key)] = value
+            found[camel_case(key)] = value
     return found
 
 
@@ -130,7 +125,7 @@ def _intervals(interval: Mapping[str, Any]) -> dict[str, Any]:
 def _interval(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in given.items():
         if key == "times":
-            yield "times", [{_camel(name): text for name, text in one.items()} for one in value]
+            yield "times", [{camel_case(name): text for name, text in one.items()} for one in value]
         elif key == "days_of_month":
             yield "daysOfMonth", [dict(_days(text)) for text in value]
         else:
@@ -143,66 +138,37 @@ def _days(text: str) -> Iterator[tuple[str, int]]:
     yield "end", int(end or begin)
 
 
-_SECRET_NAMES = {
-    ("discord", "webhook_url_file"): "apiURL",
-    ("email", "auth_password_file"): "authPassword",
-    ("msteams", "webhook_url_file"): "webhookUrl",
-    ("msteamsv2", "webhook_url_file"): "webhookURL",
-    ("opsgenie", "api_key_file"): "apiKey",
-    ("pagerduty", "routing_key_file"): "routingKey",
-    ("pagerduty", "service_key_file"): "serviceKey",
-    ("pushover", "user_key_file"): "userKey",
-    ("pushover", "token_file"): "token",
-    ("slack", "api_url_file"): "apiURL",
-    ("telegram", "bot_token_file"): "botToken",
-    ("victorops", "api_key_file"): "apiKey",
-    ("webhook", "url_file"): "urlSecret",
-    ("wechat", "api_secret_file"): "apiSecret",
-    ("rocketchat", "token_file"): "token",
-    ("rocketchat", "token_id_file"): "tokenID",
-}
-"""The object's key for a secret of ours (monitoring/v1alpha1/alertmanager_config_types.go of the operator)."""
-
-_PLAIN_NAMES = {
-    "topic_arn": "topicARN",
-    "chat_id": "chatID",
-    "room_id": "roomID",
-    "api_url": "apiURL",
-    "corp_id": "corpID",
-    "agent_id": "agentID",
-}
-
-
 def _receiver(receiver: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": receiver["name"]}
+    named: dict[str, Any] = {"name": receiver["name"]}
     for key, settings in receiver.items():
         if key == "name":
             continue
-        kind = key.removesuffix("_configs")
-        if kind not in Channel.model_fields or kind in ("incidentio", "jira", "mattermost"):
-            problems.append(_problem(receiver, f"AlertmanagerConfig has no {kind}", "use kubernetes: secret"))
+        integration = INTEGRATIONS[key.removesuffix("_configs")]
+        if not integration.in_operator:
+            message = f"AlertmanagerConfig has no {integration.name()}"
+            problems.append(_problem(receiver, message, "use kubernetes: secret"))
             continue
-        found[f"{kind}Configs"] = [_integration(receiver, kind, one, problems) for one in settings]
-    return found
+        named[f"{integration.name()}Configs"] = [_settings(receiver, integration, one, problems) for one in settings]
+    return named
 
 
-def _integration(
-    receiver: Mapping[str, Any], kind: str, settings: Mapping[str, Any], problems: list[Problem]
+def _settings(
+    receiver: Mapping[str, Any], integration: type[Integration], settings: Mapping[str, Any], problems: list[Problem]
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for key, value in settings.items():
-        if (kind, key) in _SECRET_NAMES:
+        if key.endswith("_file"):
             if (secret := _selector(receiver, value, problems)) is not None:
-                found[_SECRET_NAMES[kind, key]] = secret
+                named[integration.operator_name(key)] = secret
         elif key == "http_config":
             token = value["authorization"]["credentials_file"]
             if (secret := _selector(receiver, token, problems)) is not None:
-                found["httpConfig"] = {"authorization": {"type": "Bearer", "credentials": secret}}
+                named["httpConfig"] = {"authorization": {"type": "Bearer", "credentials": secret}}
         elif key == "sigv4":
-            found["sigv4"] = {_camel(name): text for name, text in value.items()}
+            named["sigv4"] = {camel_case(name): text for name, text in value.items()}
         else:
-            found[_PLAIN_NAMES.get(key, _camel(key))] = value
-    return found
+            named[integration.operator_name(key)] = value
+    return named
 
 
 def _selector(receiver: Mapping[str, Any], file: str, problems: list[Problem]) -> dict[str, str] | None:

@@ -9,12 +9,10 @@ from alerts.lint.problem import Check, Context
 from alerts.routing.configuration import Route
 from alerts.routing.matchers import Matcher, Matchers
 from midwatch.spec.base import Finding
+from midwatch.spec.channels import INTEGRATIONS
 
 WATCHDOGS = (alerting_rule.DEADMAN, "Watchdog", "DeadMansSwitch", "DeadMansSnitch")
 """Names of alerts that always fire: ours, kube-prometheus', and two that are common."""
-
-MACHINES = ("webhook", "sns")
-"""Integrations that are not a person's channel."""
 
 
 def unreachable(context: Context) -> Iterator[Finding]:
@@ -93,10 +91,16 @@ def watchdog_at_person(context: Context) -> Iterator[Finding]:
         if context.alerts is None and not _mentions(context.config.route, name):
             continue
         for path in context.config.route.match(known.get(name, {"alertname": name, "severity": "none"})):
-            people = [kind for kind in context.config.integrations(path[-1].receiver) if kind not in MACHINES]
+            people = [name for name in context.config.integrations(path[-1].receiver) if _is_person(name)]
             if people:
                 message = f"{name} always fires, and reaches {path[-1].receiver} ({', '.join(sorted(set(people)))})"
                 yield path[-1].place, message, "route it to an outside watcher's webhook, or to a receiver without any"
+
+
+def _is_person(integration: str) -> bool:
+    """Whether somebody reads what an integration sends; one that is unknown may be a person's."""
+    known = INTEGRATIONS.get(integration)
+    return known is None or known.is_person
 
 
 def _mentions(route: Route, name: str) -> bool:

@@ -19,9 +19,6 @@ Prometheus or Alertmanager whether the switch fires."""
 
 UNROUTED = "unrouted"
 
-NAMED_INHIBITIONS: tuple[int, int] = (0, 30)
-"""First Alertmanager with names of inhibition rules."""
-
 
 def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict[str, Any]:
     """Configuration: a route per owner and severity, a receiver per set of channels, inhibitions, time intervals.
@@ -46,7 +43,7 @@ def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict
         },
         "receivers": list(_receivers(platform, sink_url)),
     }
-    if inhibitions := list(_inhibitions(platform, named=version >= NAMED_INHIBITIONS)):
+    if inhibitions := list(_inhibitions(platform, named=version >= versions.INHIBITION_NAMES)):
         document["inhibit_rules"] = inhibitions
     if used:
         document["time_intervals"] = time_intervals.of_platform(platform, used)
