@@ -77,16 +77,16 @@ def _config(platform: Platform) -> dict[str, Any]:
             )
     if problems:
         raise InvalidInputError(problems)
-    found: dict[str, Any] = {"route": _route(whole["route"]), "receivers": receivers}
+    spec: dict[str, Any] = {"route": _route(whole["route"]), "receivers": receivers}
     if "inhibit_rules" in whole:
-        found["inhibitRules"] = [_inhibition(one) for one in whole["inhibit_rules"]]
+        spec["inhibitRules"] = [_inhibition(one) for one in whole["inhibit_rules"]]
     if "time_intervals" in whole:
-        found["muteTimeIntervals"] = [_intervals(one) for one in whole["time_intervals"]]
+        spec["muteTimeIntervals"] = [_intervals(one) for one in whole["time_intervals"]]
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "AlertmanagerConfig",
         "metadata": _metadata(platform, f"midwatch-{platform.platform}"),
-        "spec": found,
+        "spec": spec,
     }
 
 
@@ -94,20 +94,20 @@ _MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"(.*)"', re.DOTALL)
 
 
 def _matchers(texts: list[str]) -> list[dict[str, str]]:
-    found = [_MATCHER.fullmatch(text) for text in texts]
-    return [{"name": one[1], "matchType": one[2], "value": re.sub(r"\\(.)", r"\1", one[3])} for one in found if one]
+    matches = [_MATCHER.fullmatch(text) for text in texts]
+    return [{"name": one[1], "matchType": one[2], "value": re.sub(r"\\(.)", r"\1", one[3])} for one in matches if one]
 
 
 def _route(route: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for key, value in route.items():
         if key == "matchers":
-            found[key] = _matchers(value)
+            named[key] = _matchers(value)
         elif key == "routes":
-            found[key] = [_route(one) for one in value]
+            named[key] = [_route(one) for one in value]
         else:
-            found[camel_case(key)] = value
-    return found
+            named[camel_case(key)] = value
+    return named
 
 
 def _inhibition(rule: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,23 +35,23 @@ class Report:
 
 
 def lint(
-    platform: Path | None,
+    platform_file: Path | None,
     alertmanager: Path | None,
     version: str | None,
     *,
     live: Collection[str] | None,
     secrets: bool,
 ) -> Report:
-    """Look at a platform, at a configuration, or at a configuration with a platform's alerts.
+    """Check a platform, a configuration, or a configuration with a platform's alerts.
 
     `live` are the metrics of a Prometheus, if one was asked.
 
     Raises InvalidInputError for input that Prometheus or Alertmanager would not load.
     """
-    if platform is None and alertmanager is None:
+    if platform_file is None and alertmanager is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
-    given, document = load.load_with_places(platform) if platform else (None, None)
-    return _lint(given, document, alertmanager, version, live=live, secrets=secrets)
+    platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
+    return _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
 
 
 def problems(platform: Platform, document: Document) -> list[Problem]:
@@ -60,7 +60,7 @@ def problems(platform: Platform, document: Document) -> list[Problem]:
 
 
 def _lint(
-    given: Platform | None,
+    platform: Platform | None,
     document: Document | None,
     alertmanager: Path | None,
     version: str | None,
@@ -68,23 +68,22 @@ def _lint(
     live: Collection[str] | None,
     secrets: bool,
 ) -> Report:
-    config, wanted = _config(given, alertmanager, version)
-    entries = list(inventory.entries(given)) if given else []
+    config, wanted = _config(platform, alertmanager, version)
+    entries = list(inventory.entries(platform)) if platform else []
     context = Context(
         config=config,
         version=wanted,
-        alerts=[entry.labels for entry in entries] if given else None,
-        dynamic=_dynamic(entries) if given else frozenset(),
+        alerts=[entry.labels for entry in entries] if platform else None,
+        dynamic=_labels_of_series(entries) if platform else frozenset(),
         folder=alertmanager.parent if alertmanager else Path(),
         look_at_files=alertmanager is not None or secrets,
     )
-    found = run(CHECKS, context)
-    if given is None or document is None:
-        return Report(problems=found, unjudged=[])
-    groups = [{"rules": [entry.rule for entry in entries]}]
-    groups += [entry.group for entry in entries if entry.group]
-    looked = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
-    return Report(problems=sorted([*rules.run(looked), *found]), unjudged=rules.unjudged(looked))
+    of_routes = run(CHECKS, context)
+    if platform is None or document is None:
+        return Report(problems=of_routes, unjudged=[])
+    groups = [{"rules": [entry.rule for entry in entries]}, *(entry.group for entry in entries if entry.group)]
+    all_rules = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
+    return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
 
 
 def _config(platform: Platform | None, alertmanager: Path | None, version: str | None) -> tuple[Config, Version]:
@@ -108,7 +107,7 @@ def _version_of(platform: Platform | None) -> Version:
     return versions.version_of(platform) if platform else versions.installed() or OLDEST
 
 
-def _dynamic(entries: list[inventory.Entry]) -> frozenset[str]:
+def _labels_of_series(entries: list[inventory.Entry]) -> frozenset[str]:
     """Labels that come from series: those that expressions keep."""
     grouped = {label for entry in entries if entry.objective for label in entry.objective.slo.by}
     return frozenset({"model", "version", "instance", "job", *grouped})

@@ -155,11 +155,11 @@ def template_function(context: Context) -> Iterator[Finding]:
 
 def _called(text: str) -> set[str]:
     """Names that a template calls; fields, variables and literals are none."""
-    found: set[str] = set()
+    names: set[str] = set()
     for action in _ACTION.findall(text):
         words = _WORD.findall(_LITERAL.sub(" ", action))
-        found |= {word for word in words if word not in GO_FUNCTIONS}
-    return found
+        names |= {word for word in words if word not in GO_FUNCTIONS}
+    return names
 
 
 def deprecated(context: Context) -> Iterator[Finding]:

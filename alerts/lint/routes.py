@@ -130,10 +130,10 @@ def repeat_below_group(context: Context) -> Iterator[Finding]:
 
 def _own(context: Context, route: Route) -> Mapping[str, object]:
     """What the route itself says."""
-    found: object = context.config.document.values
+    node: object = context.config.document.values
     for part in route.place:
-        found = found[part]  # type: ignore[index] # the place was made from this document
-    return found if isinstance(found, dict) else {}
+        node = node[part]  # type: ignore[index] # the place was made from this document
+    return node if isinstance(node, dict) else {}
 
 
 def reaches_nobody(context: Context) -> Iterator[Finding]:

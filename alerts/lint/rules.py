@@ -60,12 +60,12 @@ class Rules:
     @cached_property
     def records(self) -> dict[str, Mapping[str, Any]]:
         """Recording rules by name, the first of each."""
-        found: dict[str, Mapping[str, Any]] = {}
+        by_name: dict[str, Mapping[str, Any]] = {}
         for group in self.groups:
             for rule in group["rules"]:
                 if "record" in rule:
-                    found.setdefault(rule["record"], rule)
-        return found
+                    by_name.setdefault(rule["record"], rule)
+        return by_name
 
     @cached_property
     def read(self) -> list[tuple[Entry, list[Selector]]]:

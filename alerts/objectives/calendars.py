@@ -24,8 +24,8 @@ def clock_changes(zone: str) -> tuple[int, tuple[tuple[int, int], ...]]:
     info = ZoneInfo(zone)
 
     def offset(second: int) -> int:
-        found = datetime.fromtimestamp(second, UTC).astimezone(info).utcoffset()
-        return int((found or timedelta()).total_seconds())
+        shift = datetime.fromtimestamp(second, UTC).astimezone(info).utcoffset()
+        return int((shift or timedelta()).total_seconds())
 
     begin = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
     end = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp())

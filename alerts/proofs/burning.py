@@ -13,7 +13,7 @@ from alerts.expressions import Selector
 from alerts.objectives import records
 from alerts.objectives.objective import Objective
 from alerts.objectives.tiers import BurnAlert
-from alerts.proofs import series as made
+from alerts.proofs import series as test_series
 from alerts.proofs.case import Case
 from midwatch import metrics, serving
 from midwatch.promql import Expr
@@ -114,10 +114,10 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if objective.model is None:
         raise AssertionError("the spec gives a service events or freshness only")
     if slo.kind == "outcome":
-        labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, made.GROUP)
+        labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, test_series.GROUP)
         return {
-            made.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
-            made.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
+            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
+            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
     profile = serving.profile_of(objective.model)
     if not isinstance(slo.sli, str) and slo.sli.latency:
@@ -132,7 +132,7 @@ def _failing(objective: Objective, profile: serving.Profile) -> dict[str, Share]
     good = next(one for one in requests if one.metric != failure.metric or len(requests) == 1)
     unlike = failure if good.metric == failure.metric else None
     return {
-        made.instance(good, more=objective.slo.by, unlike=unlike): (1, 0),
+        test_series.instance(good, more=objective.slo.by, unlike=unlike): (1, 0),
         _merged(objective, requests, failure): (0, 1),
     }
 
@@ -141,7 +141,7 @@ def _merged(objective: Objective, requests: list[Selector], failure: Selector) -
     """A failure that is among the requests, too: labels of both where they are of one metric."""
     same = [one for one in requests if one.metric == failure.metric]
     matchers = tuple(dict.fromkeys((*failure.matchers, *(one for each in same for one in each.matchers))))
-    return made.instance(Selector(metric=failure.metric, matchers=matchers), more=objective.slo.by)
+    return test_series.instance(Selector(metric=failure.metric, matchers=matchers), more=objective.slo.by)
 
 
 def _own(objective: Objective, total: str, bad: str | None, good: str | None) -> dict[str, Share]:
@@ -150,23 +150,23 @@ def _own(objective: Objective, total: str, bad: str | None, good: str | None) ->
     parts = _selectors(bad or good or "")
     part_share: Share = (0, 1) if bad else (1, 0)
     other_share: Share = (1, 0) if bad else (0, 1)
-    found: dict[str, Share] = {}
+    shares: dict[str, Share] = {}
     for whole in wholes:
         part = next((one for one in parts if one.metric == whole.metric), None)
         if part is None:
-            found[made.instance(whole, more=objective.slo.by)] = (1, 1)
+            shares[test_series.instance(whole, more=objective.slo.by)] = (1, 1)
             continue
-        found[made.instance(whole, more=objective.slo.by, unlike=part)] = other_share
-        found[_merged(objective, [whole], part)] = part_share
+        shares[test_series.instance(whole, more=objective.slo.by, unlike=part)] = other_share
+        shares[_merged(objective, [whole], part)] = part_share
     for part in parts:
         if part.metric not in {one.metric for one in wholes}:
-            found[made.instance(part, more=objective.slo.by)] = part_share
-    return found
+            shares[test_series.instance(part, more=objective.slo.by)] = part_share
+    return shares
 
 
 def _selectors(text: str) -> list[Selector]:
-    found = expressions.selectors(expressions.parse(text.replace("{window}", "5m")))
-    unique = {(one.metric, one.matchers): one for one in found}
+    selectors = expressions.selectors(expressions.parse(text.replace("{window}", "5m")))
+    unique = {(one.metric, one.matchers): one for one in selectors}
     return list(unique.values())
 
 
@@ -175,7 +175,7 @@ def _selector(text: str) -> Selector:
 
 
 def _one(objective: Objective, text: str) -> str:
-    return made.instance(_selector(str(Expr(text))), more=objective.slo.by)
+    return test_series.instance(_selector(str(Expr(text))), more=objective.slo.by)
 
 
 # What is not counted by events -------------------------------------------------------------------------------------
@@ -191,9 +191,9 @@ def _of_windows(objective: Objective, severity: Severity, alert: str) -> tuple[l
     each = int(window // step)
     count = int((limit + 600) // window) + 2
     values = " ".join(f"{number}x{each - 1}" if each > 1 else f"{number}" for number in range(count))
-    labels = {"model": objective.model.name} | dict.fromkeys(objective.slo.by, made.GROUP)
-    drifted = made.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "drift"})
-    stable = made.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "stable"})
+    labels = {"model": objective.model.name} | dict.fromkeys(objective.slo.by, test_series.GROUP)
+    drifted = test_series.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "drift"})
+    stable = test_series.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "stable"})
     case = partial(Case, interval=step, evaluation=records.TILE_SECONDS, alert=alert, severity=severity.value)
     return [
         case(series={drifted: values, stable: f"0x{each * count}"}, fires_at=[_whole(limit, records.TILE_SECONDS)]),
@@ -205,10 +205,10 @@ def _of_freshness(
     objective: Objective, severity: Severity, alert: str, freshness: FreshnessSli
 ) -> tuple[list[Case], float]:
     """Old from the begin, or fresh throughout."""
-    found = _selectors(freshness.timestamp or freshness.age or "")
-    if not found:
-        raise made.NoInstanceError("the expression reads no series")
-    name = made.instance(found[0])
+    selectors = _selectors(freshness.timestamp or freshness.age or "")
+    if not selectors:
+        raise test_series.NoInstanceError("the expression reads no series")
+    name = test_series.instance(selectors[0])
     limit = within(objective, severity)
     steps = int((limit + 1200) // STEP)
     old = f"{-10 * freshness.limit - 86400:.12g}x{steps}"
@@ -225,10 +225,10 @@ def _of_freshness(
 
 def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: GaugeSli) -> tuple[list[Case], float]:
     """Beyond the limit from the begin, or within it throughout; of expressions that are one series."""
-    found = _selectors(gauge.value)
-    if len(found) != 1:
-        raise made.NoInstanceError("the expression reads several series")
-    name = made.instance(found[0], more=objective.slo.by)
+    selectors = _selectors(gauge.value)
+    if len(selectors) != 1:
+        raise test_series.NoInstanceError("the expression reads several series")
+    name = test_series.instance(selectors[0], more=objective.slo.by)
     if gauge.at_most is not None:
         bad, good = 2 * abs(gauge.at_most) + 1, min(gauge.at_most, 0.0)
     else:
@@ -257,8 +257,8 @@ def _of_fairness(
 
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
-        extra = dict.fromkeys(objective.slo.by, made.GROUP)
-        return made.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
+        extra = dict.fromkeys(objective.slo.by, test_series.GROUP)
+        return test_series.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
 
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)

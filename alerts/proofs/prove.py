@@ -64,9 +64,9 @@ def prove(platform: Platform, names: Sequence[str] = (), told: Told = lambda _: 
     with_amtool = _amtool(text, [entry.labels for entry in entries])
 
     def one(entry: Entry, name: str) -> Proved:
-        found = _proved(platform, config, entry, name, with_amtool)
-        told(found)
-        return found
+        result = _proved(platform, config, entry, name, with_amtool)
+        told(result)
+        return result
 
     with case.workers() as pool:
         return list(pool.map(one, entries, _file_names(entries)))
@@ -96,11 +96,11 @@ def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_am
 
 def _file_names(entries: Sequence[Entry]) -> list[str]:
     """A name for each test; alerts of one title are numbered."""
-    found: list[str] = []
+    names: list[str] = []
     for entry in entries:
         name = "-".join(entry.title.replace(".", "-").split()).lower()
-        found.append(name if name not in found else f"{name}-{len(found)}")
-    return found
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
 
 
 def _explained(failed: set[int], said: str, within: float) -> str:
@@ -189,7 +189,7 @@ def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     first: dict[tuple[str, str], Mapping[str, str]] = {}
     for labels in alerts:
         first.setdefault((labels.get("owner", ""), labels["severity"]), labels)
-    found: dict[str, str] = {}
+    receivers: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="midwatch-routes-") as name:
         file = Path(name) / "alertmanager.yml"
         file.write_text(text, encoding="utf-8")
@@ -198,8 +198,8 @@ def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
             command = ["amtool", "config", "routes", "test", f"--config.file={file}", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             if not done.returncode:
-                found[_key(labels)] = done.stdout.strip()
-    return found
+                receivers[_key(labels)] = done.stdout.strip()
+    return receivers
 
 
 def as_document(proved: Proved) -> dict[str, Any]:

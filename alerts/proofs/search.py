@@ -14,7 +14,7 @@ from promql_parser import AggregateExpr, BinaryExpr, NumberLiteral, SubqueryExpr
 
 from alerts import expressions
 from alerts.expressions import Selector
-from alerts.proofs import series as made
+from alerts.proofs import series as test_series
 from alerts.proofs.case import Case, failures
 
 MAX_COMBINATIONS = 512
@@ -104,10 +104,10 @@ def _longest(node: Any) -> float:
 def _series(tree: Any) -> dict[str, Selector]:
     """A series for each selector, with the labels that aggregations and joins keep."""
     kept = sorted(set(_kept(tree)))
-    found: dict[str, Selector] = {}
+    series: dict[str, Selector] = {}
     for selector in expressions.selectors(tree):
-        found.setdefault(made.instance(selector, more=kept), selector)
-    return found
+        series.setdefault(test_series.instance(selector, more=kept), selector)
+    return series
 
 
 def _kept(node: Any) -> Iterator[str]:

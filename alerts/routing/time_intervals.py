@@ -92,10 +92,10 @@ def _minute(text: object) -> int:
     if isinstance(text, int):  # YAML 1.1 reads 16:00 as 960: minutes, as it happens
         return text
     hour, _, minute = str(text).partition(":")
-    found = int(hour) * 60 + int(minute)
-    if not 0 <= found <= 1440:
+    minutes = int(hour) * 60 + int(minute)
+    if not 0 <= minutes <= 1440:
         raise ValueError(f"{text!r} is not a time of day")
-    return found
+    return minutes
 
 
 def _numbers(text: str) -> Range:
@@ -144,14 +144,14 @@ def _day_after(days: str) -> str:
 
 def _filled(interval: TimeInterval, times: list[dict[str, str]], weekdays: list[str]) -> dict[str, Any]:
     split = [part for days in weekdays for part in _in_order(days)]
-    found: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "times": times,
         "weekdays": split,
         "days_of_month": interval.days_of_month,
         "months": interval.months,
         "years": interval.years,
     }
-    kept = {key: value for key, value in found.items() if value}
+    kept = {key: value for key, value in parts.items() if value}
     return kept | ({"location": interval.time_zone} if interval.time_zone != "UTC" else {})
 
 

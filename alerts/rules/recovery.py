@@ -57,17 +57,17 @@ class _Rules:
 
     def store(self, store: spec.Store) -> list[AlertingRule]:
         """Alerts on a store: what its kind publishes decides which."""
-        found = [self._unknown(store)]
+        alerts = [self._unknown(store)]
         local = store.local_postgresql
         has_standby = (local and local.standby) or store.postgresql or store.cloudnative_pg
         has_copies = (local and not local.standby) or store.files or store.velero
         if has_standby:
-            found += [self._at_risk(store), self._standby_lost(store)]
+            alerts += [self._at_risk(store), self._standby_lost(store)]
         if has_copies:
-            found += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
+            alerts += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
         if store.cloudnative_pg:
-            found.append(self._backup_stale(store))
-        return [*found, self._shrinking(store)] if local or store.files else found
+            alerts.append(self._backup_stale(store))
+        return [*alerts, self._shrinking(store)] if local or store.files else alerts
 
     def _unknown(self, store: spec.Store) -> AlertingRule:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
@@ -169,11 +169,11 @@ class _Rules:
 
     def drill(self, drill: spec.Drill) -> list[AlertingRule]:
         """Alerts on a drill; one without a schedule cannot be overdue."""
-        found = [
+        alerts = [
             self._verdict(drill, "DrillBreached", "breached", Severity.PAGE),
             self._verdict(drill, "DrillInconclusive", "inconclusive", Severity.TICKET),
         ]
-        return [*found, self._overdue(drill), self._never_run(drill)] if drill.schedule else found
+        return [*alerts, self._overdue(drill), self._never_run(drill)] if drill.schedule else alerts
 
     def _overdue(self, drill: spec.Drill) -> AlertingRule:
         last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)

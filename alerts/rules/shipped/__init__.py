@@ -24,8 +24,8 @@ NO_DATA_FOR = 300.0
 def written() -> tuple[ShippedRule, ...]:
     """Every shipped rule as its file has it, in the order of the files' names."""
     folder = files("alerts.rules.shipped")
-    found = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    documents = [yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) for file in found]
+    paths = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    documents = [yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) for file in paths]
     return tuple(rule for document in documents for rule in ShippedFile.model_validate(document).alerts)
 
 
