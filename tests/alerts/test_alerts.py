@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def test_every_alert_has_owner_severity_summary_and_a_runbook_page(files) -> Non
         page = Path("alerts/runbooks") / f"{name}.md"
         assert page.read_text().startswith(f"# {name}\n"), name
         assert rule["annotations"]["summary"]
+        assert not re.search("<[a-z_]+>", str(rule)), f"{name}: a placeholder that nothing fills in"
         if name != alerting_rule.DEADMAN:
             assert rule["labels"]["owner"] == "ml"
             assert rule["labels"]["severity"] in ("page", "ticket")

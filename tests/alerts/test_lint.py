@@ -15,6 +15,7 @@ from alerts.lint import linter, problem, rules
 from alerts.routing import configuration
 from alerts.rules import shipped
 from midwatch import catalogue
+from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import midwatch_here, need_program
 
 GOOD = """
@@ -132,6 +133,19 @@ def test_each_mistake_is_found_with_its_place_and_a_remedy(name: str, number: in
     assert name in findings, findings
     assert findings[name].line
     assert findings[name].remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret"), [(kind, secret) for kind, one in INTEGRATIONS.items() for secret in sorted(one.secrets)]
+)
+def test_every_secret_of_every_integration_is_found_in_clear(kind: str, secret: str, tmp_path: Path) -> None:
+    document = yaml.safe_load(GOOD)
+    document["receivers"][1][f"{kind}_configs"] = [{secret: "clear"}]
+    document["global"] = {f"{INTEGRATIONS[kind].global_name or kind}_{secret}": "clear"}
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(document))
+    context = problem.Context(config=configuration.load(tmp_path / "a.yml"), version=(0, 31), folder=tmp_path)
+    problems = problem.run({"secret-in-clear": linter.CHECKS["secret-in-clear"]}, context)
+    assert [one.path.partition("[")[0].partition(".")[0] for one in problems] == ["global", "receivers"]
 
 
 def test_every_check_has_a_mistake_that_it_finds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from alerts import kubernetes, render
 from alerts.routing import configuration, delivery, generate
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError
-from midwatch.spec.channels import Channel
+from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import need_program
 
 CHANNELS = {
@@ -47,7 +48,7 @@ def document(kind: str, version: str, make_platform) -> dict:
 
 
 def test_there_is_a_channel_for_every_integration() -> None:
-    assert set(CHANNELS) == set(Channel.model_fields)
+    assert set(CHANNELS) == set(INTEGRATIONS)
 
 
 @pytest.mark.parametrize("kind", CHANNELS)
@@ -67,6 +68,26 @@ def test_the_installed_amtool_takes_what_it_should_know(kind: str, make_platform
     (tmp_path / "a.yml").write_text(yamlfile.dump(document(kind, "0.25", make_platform)))
     done = subprocess.run([amtool, "check-config", "a.yml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_a_channel_is_written_for_the_operator_with_its_secrets_in_secrets_or_refused(kind: str, make_platform) -> None:
+    folder = "/etc/alertmanager/secrets/one/"
+    settings = {name: folder + name if text == "/s" else text for name, text in CHANNELS[kind][0].items()}
+    platform = make_platform(
+        channels={"oncall": {kind: settings}, "chat": {"webhook": {"url": "http://a/"}}},
+        alertmanager={"kubernetes": "alertmanagerconfig", "version": "0.31"},
+    )
+    if not INTEGRATIONS[kind].in_operator:
+        with pytest.raises(InvalidInputError, match=f"AlertmanagerConfig has no {kind}"):
+            kubernetes.render_objects(platform)
+        return
+    text = kubernetes.render_objects(platform)["kubernetes/alertmanagerconfig.yaml"]
+    (receiver,) = (one for one in yaml.safe_load(text)["spec"]["receivers"] if one["name"] == "ml-page")
+    (given,) = receiver[f"{kind}Configs"]
+    assert "_" not in "".join(given), "the operator's names are in camel case"
+    secrets = {name for name, text in CHANNELS[kind][0].items() if text == "/s"}
+    assert set(re.findall(r"'name': 'one', 'key': '(\w+)'", str(given))) == secrets
 
 
 def test_a_version_that_the_file_states_refuses_what_it_lacks_with_the_line(load_text, make_document) -> None:
