@@ -297,11 +297,13 @@ def _show_proofs(results: Sequence[Proved]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from midwatch.spec.values import spell_duration
+
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "outcome", "fires within", "to"):
         table.add_column(column, overflow="fold")
     for one in results:
-        within = "-" if one.within is None else f"{one.within:g} s"
+        within = "-" if one.within is None else spell_duration(one.within)
         table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
     console = Console()
     console.print(table)

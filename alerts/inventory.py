@@ -62,6 +62,11 @@ class Entry:
         return parse_duration(self.rule.get("for", "0s"))
 
     @property
+    def target(self) -> Objective | None:
+        """Its objective, by the name that chaos reads it by."""
+        return self.objective
+
+    @property
     def labels(self) -> dict[str, str]:
         """Labels it has whatever its series are; with `alertname`."""
         return {"alertname": self.name, **self.rule["labels"]}
