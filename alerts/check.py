@@ -1,4 +1,4 @@
-"""What promtool and amtool say of rendered files."""
+"""promtool and amtool check the rendered files; what they say becomes problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`midwatch alerts`: who gets an alert and why, what is wrong with rules and routes, proofs, and imports."""
+"""`midwatch alerts` says who gets an alert and why, checks rules and routes, proves alerts, and imports objectives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every alert of a platform with the labels it will have, as routes and checks see it."""
+"""Lists every alert of a platform with the labels it will have, as routes and checks see it."""
 
 from __future__ import annotations
 

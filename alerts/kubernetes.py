@@ -29,7 +29,7 @@ def render_objects(platform: Platform) -> dict[str, str]:
     """Text of each object by its path; InvalidInputError for what the chosen form cannot say."""
     files = {
         f"{FOLDER}/rules-{name.removesuffix('.yml')}.yaml": _rule(platform, name, document)
-        for name, document in rule_files.rule_files(platform).items()
+        for name, document in rule_files.documents(platform).items()
     }
     if platform.alertmanager.kubernetes == "secret":
         files[f"{FOLDER}/alertmanager.yaml"] = yamlfile.dump(_secret(platform))

@@ -1,4 +1,4 @@
-"""The files of rules and routes, from the platform file: the same input gives the same bytes."""
+"""Renders the files of rules and routes from the platform file: the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def render_files(platform: Platform, *, sink_url: str | None = None) -> dict[str
     With `sink_url` every receiver delivers there instead: nobody is paged from a demonstration.
     """
     files = {"alertmanager/alertmanager.yml": yamlfile.dump(generate.alertmanager_config(platform, sink_url))}
-    for name, document in rule_files.rule_files(platform).items():
+    for name, document in rule_files.documents(platform).items():
         files[f"prometheus/rules/{name}"] = yamlfile.dump(document)
     return dict(sorted(files.items()))

@@ -1,4 +1,4 @@
-"""A file of another tool as a rule file, whole or not at all."""
+"""Translates a file of another tool into a rule file, whole or not at all."""
 
 from __future__ import annotations
 

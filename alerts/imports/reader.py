@@ -1,4 +1,4 @@
-"""Reading somebody else's mapping key by key, so that what nobody asked for is noticed."""
+"""Reads a mapping of another tool key by key, so that a key that nobody asked for is noticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inhibitions that silence more than was meant, or nothing; time intervals that mute always, or never."""
+"""Checks of inhibitions that silence too much or nothing, and of time intervals that mute always or never."""
 
 from __future__ import annotations
 

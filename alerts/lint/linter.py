@@ -1,4 +1,4 @@
-"""All checks of what was given: a platform's rules and routes, or any Alertmanager configuration."""
+"""Runs all checks of what was given: a platform's rules and routes, or any Alertmanager configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems that checks find, and what the checks of an Alertmanager configuration are given."""
+"""A problem that a check finds, and what the checks of an Alertmanager configuration are given."""
 
 from __future__ import annotations
 

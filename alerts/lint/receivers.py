@@ -1,4 +1,4 @@
-"""Receivers, secrets, templates, and what the version of Alertmanager lacks or has left behind."""
+"""Checks of receivers, secrets and templates, and of what the Alertmanager's version lacks or has deprecated."""
 
 from __future__ import annotations
 

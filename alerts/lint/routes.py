@@ -1,4 +1,4 @@
-"""Routes that nothing reaches, alerts that end where nobody meant them to, groups and repeats that do not work."""
+"""Checks of routes that nothing reaches, alerts without a route of their own, and groups and repeats."""
 
 from __future__ import annotations
 

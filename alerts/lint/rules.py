@@ -1,4 +1,4 @@
-"""Rules that load and do not work: unknown metrics, counters read as gauges, alerts without owner, runbook or route."""
+"""Checks of rules: unknown metrics, counters read as gauges, alerts without owner, runbook or route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which week, month or quarter it is in a time zone, as PromQL that needs no data.
+"""PromQL that says which week, month or quarter it is in a time zone, and needs no data for it.
 
 PromQL knows UTC only, so a zone's offset is the first of the years below plus a step at every change of its clocks,
 from the IANA data. After the last of these years the clocks are taken to stay.

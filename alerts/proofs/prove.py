@@ -1,4 +1,4 @@
-"""Proving every alert of a platform: fired in time and silent by promtool, and at the right receiver by its route."""
+"""Proves every alert of a platform: promtool sees it fire in time and stay silent, its route leads to its owner."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Proved:
     rules: str = ""
 
 
-Told = Callable[[Proved], None]
+OnProved = Callable[[Proved], None]
 
 
 def chosen(platform: Platform, names: Sequence[str] = ()) -> list[Entry]:
@@ -56,21 +56,21 @@ def chosen(platform: Platform, names: Sequence[str] = ()) -> list[Entry]:
     return [entry for entry in inventory.entries(platform) if not names or entry.name in names]
 
 
-def prove(platform: Platform, names: Sequence[str] = (), told: Told = lambda _: None) -> list[Proved]:
-    """Prove alerts; `told` hears of each as it is done. MissingProgramError when promtool is not there."""
+def prove(platform: Platform, names: Sequence[str] = (), on_proved: OnProved = lambda _: None) -> list[Proved]:
+    """Prove alerts; `on_proved` hears of each as it is done. MissingProgramError when promtool is not there."""
     case.ensure_promtool()
     text = yamlfile.dump(generate.alertmanager_config(platform))
     config = configuration.parse(text, "alertmanager/alertmanager.yml")
     entries = chosen(platform, names)
     with_amtool = _amtool(text, [entry.labels for entry in entries])
 
-    def one(entry: Entry, name: str) -> Proved:
+    def prove_one(entry: Entry, name: str) -> Proved:
         result = _proved(platform, config, entry, name, with_amtool)
-        told(result)
+        on_proved(result)
         return result
 
     with case.workers() as pool:
-        return list(pool.map(one, entries, _file_names(entries)))
+        return list(pool.map(prove_one, entries, _file_names(entries)))
 
 
 def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_amtool: Mapping[str, str]) -> Proved:

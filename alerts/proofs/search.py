@@ -1,4 +1,4 @@
-"""Proof of any alert by trying: each series its expression reads, at values that its numbers suggest.
+"""Proves any alert by trying: each series that its expression reads gets values that its numbers suggest.
 
 An expression of a few selectors is fired, and kept silent, by some combination of "absent", "0", "above a number",
 "growing fast" and the like. Which of them, promtool says: all combinations are one test file.

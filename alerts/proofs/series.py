@@ -1,4 +1,4 @@
-"""Series that a selector finds: labels that fulfil its matchers, and not those of another."""
+"""Makes series that a selector finds: their labels fulfil its matchers, and not those of another."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Alertmanager's configuration: generating ours, reading anybody's, and following an alert through it."""
+"""Alertmanager's configuration: ours is generated, any is read, and an alert is followed through it."""

@@ -1,4 +1,4 @@
-"""An Alertmanager configuration, ours or anybody's, as it is written: routes, inhibitions, intervals, with places.
+"""Reads any Alertmanager configuration: its routes, inhibitions and intervals, each with its place in the file.
 
 What Alertmanager would not load is a problem here too; judging what it loads is `lint`'s job.
 """

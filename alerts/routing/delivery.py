@@ -1,4 +1,4 @@
-"""Which receivers an alert reaches, by which path, and what mutes or inhibits it: Alertmanager's semantics, in process.
+"""Follows an alert to its receivers, and says what mutes or inhibits it, with Alertmanager's semantics, in process.
 
 `amtool config routes test` answers for one label set a process, and knows neither time nor inhibition nor grouping
 (alertmanager#5167, #3889, #3003).

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration from owners, severities and channels: nobody writes a route by hand."""
+"""Generates Alertmanager's configuration from owners, severities and channels: nobody writes a route by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alertmanager's time intervals: writing those of a platform, and telling whether any of them is now.
+"""Writes the time intervals of a platform for Alertmanager, and tells whether any time interval is now.
 
 None that is written crosses midnight, and maintenance that happens once is days and times. Reading does the arithmetic
 of Alertmanager's `timeinterval` package, location included.

@@ -1,4 +1,4 @@
-"""Which Alertmanager is written for, and what came with which version of it beside integrations.
+"""Says which Alertmanager is written for, and which version brought what integrations do not say themselves.
 
 It is the one that the platform file names, else the one whose `amtool` is here. What came with an integration stands in
 its class in `midwatch.spec.channels`.

@@ -1,4 +1,4 @@
-"""Rule files of Prometheus: of the platform, of each model, and of each rule file of a team."""
+"""Lists the rule files of Prometheus: of the platform, of each model, and of each rule file of a team."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
 """Rule files that every platform may have, and what makes their rules. A file without rules is not written."""
 
 
-def rule_files(platform: Platform) -> dict[str, dict[str, Any]]:
+def documents(platform: Platform) -> dict[str, dict[str, Any]]:
     """Documents by file name, each with its groups in order."""
     groups: dict[str, list[dict[str, Any]]] = {
         **{

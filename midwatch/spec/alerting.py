@@ -1,4 +1,4 @@
-"""What the alerting sections of a platform file must agree on: names that lead somewhere, owners, objectives."""
+"""Checks what the alerting sections of a platform file must agree on: names, owners, objectives, expressions."""
 
 from __future__ import annotations
 

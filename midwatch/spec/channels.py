@@ -1,4 +1,4 @@
-"""Channels: how people are reached. One class per integration of Alertmanager says all that is known of it.
+"""Channels reach people. One class per integration of Alertmanager says all that is known of it.
 
 A new integration is a class more: its fields, the first Alertmanager that has it, what it calls its secrets, and how
 the Prometheus operator names its fields. Secrets are files, never values. Versions are of Alertmanager's own changelog
