@@ -9,6 +9,7 @@ from midwatch.spec import dr as spec
 from midwatch.spec import model as platforms
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
+from midwatch.spec.stores.base import Store
 from midwatch.spec.values import format_duration
 
 """Scrape job of `midwatch dr export`."""
@@ -56,21 +57,20 @@ class _Maker:
 
     # Stores ----------------------------------------------------------------------------------------------------------
 
-    def store(self, store: spec.Store) -> list[Made]:
+    def store(self, store: Store) -> list[Made]:
         """Alerts on a store: what its kind publishes decides which."""
         found = [self._unknown(store)]
-        local = store.local_postgresql
-        has_standby = (local and local.standby) or store.postgresql or store.cloudnative_pg
-        has_copies = (local and not local.standby) or store.files or store.velero
-        if has_standby:
-            found += [self._at_risk(store), self._standby_lost(store)]
-        if has_copies:
-            found += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
-        if store.cloudnative_pg:
+        if store.has_standby or store.relies_on_backups:
+            found.append(self._at_risk(store))
+        if store.has_standby:
+            found.append(self._standby_lost(store))
+        if store.has_backup_times:
             found.append(self._backup_stale(store))
-        return [*found, self._shrinking(store)] if local or store.files else found
+        if store.relies_on_backups:
+            found.append(self._unverified(store))
+        return [*found, self._shrinking(store)] if store.has_backup_sizes else found
 
-    def _unknown(self, store: spec.Store) -> Made:
+    def _unknown(self, store: Store) -> Made:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
         return self._alert(
             "RecoveryStoreUnknown",
@@ -84,7 +84,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _at_risk(self, store: spec.Store) -> Made:
+    def _at_risk(self, store: Store) -> Made:
         warn, rpo = self._recovery.warn_after(store), self._recovery.rpo_of(store)
         lag = promql.min_by(promql.select(metrics.DR_REPLICATION_LAG, store=store.name), "store")
         series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
@@ -101,7 +101,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _standby_lost(self, store: spec.Store) -> Made:
+    def _standby_lost(self, store: Store) -> Made:
         connected = promql.max_by(promql.select(metrics.DR_STANDBY_CONNECTED, store=store.name), "store")
         series = _series(metrics.DR_STANDBY_CONNECTED, store=store.name, region="b")
         return self._alert(
@@ -116,7 +116,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _backup_stale(self, store: spec.Store) -> Made:
+    def _backup_stale(self, store: Store) -> Made:
         limit = 2 * self._recovery.verify_every
         finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SUCCESS, store=store.name)
@@ -132,7 +132,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _shrinking(self, store: spec.Store) -> Made:
+    def _shrinking(self, store: Store) -> Made:
         size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
         largest = promql.max_by(promql.select(metrics.DR_BACKUP_LARGEST, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
@@ -150,7 +150,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _unverified(self, store: spec.Store) -> Made:
+    def _unverified(self, store: Store) -> Made:
         limit = 2 * self._recovery.verify_every
         age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
         series = _series(metrics.DR_RESTORABLE_AGE, store=store.name, region="archive")

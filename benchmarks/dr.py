@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dr.postgres.instance import Instance
 
 from benchmarks.figure import Figure
 from dr import endpoint, judge, ledger, observer, processes, targets, times, verdict
 from dr.postgres import backup, cluster, session
-from dr.postgres.instance import Instance
 
 OBJECTIVES = verdict.Objectives(rto=900.0, rpo=300.0, limit=60.0)
 SECOND = 1e9

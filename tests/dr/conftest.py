@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from dr.postgres.programs import DEBIAN
 
 from dr import processes
 from dr.postgres import cluster
-from dr.postgres.programs import DEBIAN
 from tests.conftest import need_program, platform_document
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dr.verdict import Verdict
 
 from dr import ledger, processes, records
-from dr.verdict import Verdict
 from midwatch import evidence
 from midwatch.spec import load
 from tests.dr.conftest import need_postgresql, platform_file, wait_until

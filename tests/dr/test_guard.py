@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dr.lease import FileLease, LeaseHeldError, LeaseLostError
 
 from dr import endpoint, guard, ledger, processes
-from dr.lease import FileLease, LeaseHeldError, LeaseLostError
 from midwatch.errors import MidwatchError
 from tests.conftest import free_port
 from tests.dr.conftest import wait_until

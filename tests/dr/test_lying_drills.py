@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-
-from dr import judge, targets, verdict
 from dr.targets import Row
 from dr.verdict import Check, Verdict
+
+from dr import judge, targets, verdict
 
 SECOND = 10**9
 OLD, NEW = "5001", "5002"

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from dr.scene import NotReadyError
+from dr.verdict import Result, Verdict
 
 from alerts import recovery as alerts
 from dr import drill, endpoint, operators, posture
 from dr.postgres import session
-from dr.scene import NotReadyError
-from dr.verdict import Result, Verdict
 from midwatch import kubernetes, metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from dr.objects import copies, recovery, scene
 
 from dr import records, report
-from dr.objects import copies, recovery, scene
 from tests.conftest import need_program, platform_document
 
 DR = [sys.executable, "-P", "-m", "midwatch", "dr"]

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-
-from dr import posture, records, verify
-from dr.postgres import backup, cluster, instance, programs, session
 from dr.postgres.plane import PlaneScene
 from dr.postgres.programs import PostgresError
 from dr.postgres.recovery import ClusterRecovery
 from dr.scene import NotReadyError
+
+from dr import posture, records, verify
+from dr.postgres import backup, cluster, instance, programs, session
 from midwatch import evidence
 from midwatch.errors import MissingProgramError
 from midwatch.spec import dr as spec

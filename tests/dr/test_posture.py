@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dr.objects import copies
+from dr.verdict import Verdict
 
 from alerts import ruleset
 from dr import exporter, posture, records, status
-from dr.objects import copies
-from dr.verdict import Verdict
 from midwatch import metrics
 from midwatch.spec import dr as spec
 from tests.conftest import need_program, platform

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
+from dr.cluster_lease import TERM, ClusterLease, Times
+from dr.lease import LeaseLostError
 
 from chaos.lease import LeaseObject, LeaseTakenError
 from dr import guarding, ledger, manifests, operators
-from dr.cluster_lease import TERM, ClusterLease, Times
-from dr.lease import LeaseLostError
 from midwatch import kubernetes
 from midwatch.spec import dr as spec
 from tests.chaos import cluster

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from dr.commands import CommandError
 from dr.guard import CannotRecoverError, Health
-from dr.postgres import session
 from dr.postgres.remote import RemoteRecovery, Servers
+
+from dr.postgres import session
 from midwatch.spec import dr as spec
 from tests.conftest import platform_document
 
