@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dr.commands import CommandError
-from dr.guard import CannotRecoverError, Health
-from dr.postgres.remote import RemoteRecovery, Servers
 
 from dr.postgres import session
-from midwatch.spec import dr as spec
+from dr.recoverer.recovery import CannotRecoverError, Health
+from dr.stores.postgresql.recovery import RemoteRecovery
+from dr.stores.postgresql.servers import Servers
+from dr.stores.site_commands import CommandError
+from midwatch.spec.stores.postgresql import PostgresqlCommands
 from tests.conftest import platform_document
 
 SITE = """
 import sys
 from pathlib import Path
-from dr import endpoint
-from dr.postgres import cluster
+from dr.stores.local_postgresql import cluster, endpoint
 store = cluster.load(Path(sys.argv[1]))
 what = sys.argv[2]
 if what == "inject": store.server("a").kill()
@@ -71,7 +71,7 @@ def test_a_route_that_failed_is_tried_again_and_a_promoted_standby_is_not_fenced
     store.server("a").kill()
     servers = Servers(endpoint=store.client, primary=store.direct("a"), standby=store.direct("b"))
     works = tmp_path / "works"
-    commands = spec.PostgresqlCommands(fence=["true"], reroute=["sh", "-c", f"test -e {works}"])
+    commands = PostgresqlCommands(fence=["true"], reroute=["sh", "-c", f"test -e {works}"])
     recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0)
     assert recovery.plan() == "promote the standby"
     recovery.recover()
