@@ -39,7 +39,7 @@ def test_a_statement_says_whether_it_can_have_been_applied(start_cluster) -> Non
     primary, standby = store.server("a"), store.server("b")
     with pytest.raises(RefusedError) as refused:
         session.ask(store.direct("b"), WRITE, timeout=5)
-    assert refused.value.sqlstate == "25006"  # a standby answers, and takes nothing
+    assert refused.value.code == "25006"  # a standby answers, and takes nothing
     with session.Session.connect(store.client, timeout=5) as open_one:
         assert open_one.execute("SELECT 1", timeout=5) == [("1",)]
         primary.freeze()

@@ -28,7 +28,8 @@ from dr.stores import namespaces
 from dr.stores.cloudnative_pg import cluster as cnpg
 from dr.stores.velero.restore import VeleroDrill
 from midwatch import kubernetes
-from midwatch.spec import dr as spec
+from midwatch.spec.stores.cloudnative_pg import CloudNativePg
+from midwatch.spec.stores.velero import Velero
 from tests.chaos import cluster
 from tests.conftest import platform, platform_document
 from tests.dr import small_operators as small
@@ -474,7 +475,7 @@ def test_with_its_role_a_drill_can_have_the_lease_of_its_store(
 def test_with_its_role_a_drill_of_velero_restores(api: Path, applied: Callable[..., None]) -> None:
     applied(rendered("namespace"))
     small.backup("good", "Completed", age=60)
-    settings = spec.Velero.model_validate(DRILLED["namespace"][0]["velero"])
+    settings = Velero.model_validate(DRILLED["namespace"][0]["velero"])
     with cluster.connected(api / f"{DRILL}.kubeconfig"):
         result = VeleroDrill(settings).restore("Run-1", Objectives(rto=900, rpo=300, limit=0.1), lambda _: None)
         assert "did not end" in result.reasons[0], "it was asked for and looked at; no operator runs"
@@ -496,7 +497,7 @@ def test_with_its_role_a_drill_of_cloudnative_pg_switches_over(api: Path, applie
     applied(rendered("database"))
     small.cluster(namespace="data")
     small.cluster("another", namespace="data")
-    settings = spec.CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
+    settings = CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
     clusters = f"{small.clusters_of('data')}/clusters"
     with cluster.connected(api / f"{DRILL}.kubeconfig"):
         namespaces.ensure_allowed(settings.namespace)

@@ -44,7 +44,7 @@ class Postgresql(Documented):
     commands: PostgresqlCommands
     """What only the site can do to its servers."""
     content: str | None = None
-    """A query with one value that must be the same before and after a drill, such as a count."""
+    """A query with one value that the observer runs with each read: while it fails, readers are not served."""
 
 
 class PostgresqlStore(Store):
