@@ -57,8 +57,8 @@ class PostgresqlClient:
 
     def rows(self) -> list[Row]:
         """On a connection of its own."""
-        found = session.ask(self._conninfo, self.ALL, [self._run], timeout=max(30.0, self._timeout))
-        return [Row(int(seq or 0), text or "", int(count or 0)) for seq, text, count in found]
+        counted = session.ask(self._conninfo, self.ALL, [self._run], timeout=max(30.0, self._timeout))
+        return [Row(int(seq or 0), text or "", int(count or 0)) for seq, text, count in counted]
 
     def close(self) -> None:
         """Drop the connection."""

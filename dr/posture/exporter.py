@@ -65,12 +65,12 @@ class Exporter:
         return int(self._server.server_address[1])
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        found = {"/metrics": self._page, "/healthz": b"ok\n"}.get(handler.path)
-        handler.send_response(404 if found is None else 200)
+        body = {"/metrics": self._page, "/healthz": b"ok\n"}.get(handler.path)
+        handler.send_response(404 if body is None else 200)
         handler.send_header("content-type", CONTENT_TYPE)
-        handler.send_header("content-length", str(len(found or b"")))
+        handler.send_header("content-length", str(len(body or b"")))
         handler.end_headers()
-        handler.wfile.write(found or b"")
+        handler.wfile.write(body or b"")
 
     def run(self) -> None:
         """Serve and look until `stop`."""

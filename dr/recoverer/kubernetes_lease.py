@@ -108,12 +108,12 @@ class KubernetesLease:
         first = self._seen == "never looked"
         begun = self._read()
         try:
-            found = self._lease.found()
-            self._observe(found)
-            if self._is_free(found):
-                self._write(found, begun, max(1, self.term, _term(found)))
+            record = self._lease.found()
+            self._observe(record)
+            if self._is_free(record):
+                self._write(record, begun, max(1, self.term, _term(record)))
                 return True
-            if urgent and found is not None and not self._wanted(found):
+            if urgent and record is not None and not self._wanted(record):
                 self._lease.annotate(WANTED, self._holder)
         except kubernetes.UnreachableError:
             if first:
@@ -122,27 +122,27 @@ class KubernetesLease:
             pass  # somebody was quicker; what they wrote is seen next time
         return False
 
-    def _observe(self, found: kubernetes.Object | None) -> None:
-        seen = None if found is None else f"{found['metadata']['uid']} {found['metadata']['resourceVersion']}"
+    def _observe(self, record: kubernetes.Object | None) -> None:
+        seen = None if record is None else f"{record['metadata']['uid']} {record['metadata']['resourceVersion']}"
         if seen != self._seen:
             self._seen, self._since = seen, self._read()
 
-    def _is_free(self, found: kubernetes.Object | None) -> bool:
-        spec = (found or {}).get("spec") or {}
+    def _is_free(self, record: kubernetes.Object | None) -> bool:
+        spec = (record or {}).get("spec") or {}
         holder = spec.get("holderIdentity")
         if holder == self._holder:
             return True  # a write of ours whose answer was lost
-        if holder == "" and self._wanted(found) in (None, self._holder):
+        if holder == "" and self._wanted(record) in (None, self._holder):
             return True  # given back, by one that has ended all it did
         lasts = max(self._times.duration, float(spec.get("leaseDurationSeconds") or 0))
         return self._read() - self._since >= lasts
 
-    def _wanted(self, found: kubernetes.Object | None) -> str | None:
-        return _annotations(found).get(WANTED)
+    def _wanted(self, record: kubernetes.Object | None) -> str | None:
+        return _annotations(record).get(WANTED)
 
-    def _write(self, found: kubernetes.Object | None, begun: float, term: int, holder: str | None = None) -> None:
+    def _write(self, record: kubernetes.Object | None, begun: float, term: int, holder: str | None = None) -> None:
         """Write the record of a holder, ours without one, over what was found; `begun` is when it was asked for."""
-        before = (found or {}).get("spec") or {}
+        before = (record or {}).get("spec") or {}
         holder = self._holder if holder is None else holder
         changes = bool(holder) and before.get("holderIdentity") != holder
         spec = {
@@ -152,16 +152,16 @@ class KubernetesLease:
             "acquireTime": now() if changes else before.get("acquireTime", now()),
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + changes,
         }
-        wanted = self._wanted(found)
+        wanted = self._wanted(record)
         is_mine = wanted == self._holder
         if (changes and not is_mine) or (not holder and is_mine):
             wanted = None  # whoever asked did not come, or came and is done
-        others = {name: text for name, text in _annotations(found).items() if name not in (TERM, WANTED)}
+        others = {name: text for name, text in _annotations(record).items() if name not in (TERM, WANTED)}
         annotations = others | {TERM: str(term)} | ({WANTED: wanted} if wanted else {})
-        if found is None:
+        if record is None:
             self._lease.create(spec, annotations)
         else:
-            self._lease.replace(found, spec, annotations)
+            self._lease.replace(record, spec, annotations)
         self.term, self._wanted_by = term, wanted
         self._until = begun + self._times.renew
 
@@ -181,22 +181,22 @@ class KubernetesLease:
         with self._writing:
             self.ensure_held()
             begun = self._read()
-            found = self._own()
-            self._write(found, begun, max(self.term, _term(found)) + 1)
+            record = self._own()
+            self._write(record, begun, max(self.term, _term(record)) + 1)
             return self.term
 
     def renew(self) -> None:
         """Say that the holder is still there; LeaseLostError when it no longer is the holder."""
         with self._writing:
             begun = self._read()
-            found = self._own()
-            self._write(found, begun, max(self.term, _term(found)))
+            record = self._own()
+            self._write(record, begun, max(self.term, _term(record)))
 
     def _own(self) -> kubernetes.Object:
-        found = self._lease.found()
-        if found is None or found.get("spec", {}).get("holderIdentity") != self._holder:
+        record = self._lease.found()
+        if record is None or record.get("spec", {}).get("holderIdentity") != self._holder:
             raise LeaseLostError(f"lease {self._lease.name} was taken by somebody else, or deleted")
-        return found
+        return record
 
     def _keep(self) -> None:
         while not self._ended.wait(self._times.retry):
@@ -236,13 +236,13 @@ class KubernetesLease:
         self.release()
 
 
-def _annotations(found: kubernetes.Object | None) -> dict[str, str]:
-    return dict((found or {}).get("metadata", {}).get("annotations") or {})
+def _annotations(record: kubernetes.Object | None) -> dict[str, str]:
+    return dict((record or {}).get("metadata", {}).get("annotations") or {})
 
 
-def _term(found: kubernetes.Object | None) -> int:
+def _term(record: kubernetes.Object | None) -> int:
     """The term that a Lease has; 0 without one. LeaseLostError for one that is no number: none is larger than that."""
-    text = _annotations(found).get(TERM, "0")
+    text = _annotations(record).get(TERM, "0")
     if not text.isdecimal():
         raise LeaseLostError(f"annotation {TERM} is {text!r}, and not a number: no term is known to be larger")
     return int(text)

@@ -81,8 +81,8 @@ def leased(platform: model.Platform, store: Store, folder: Path, options: Option
         with FileLease(folder, f"midwatch dr recoverer {store.name}") as lease:
             yield lease
         return
-    found = LeaseObject(settings.namespace, lease_name(platform.platform, store.name), timeout=REQUEST_SECONDS)
-    with KubernetesLease(found, f"{socket.gethostname()}_{uuid.uuid4()}") as held:
+    record = LeaseObject(settings.namespace, lease_name(platform.platform, store.name), timeout=REQUEST_SECONDS)
+    with KubernetesLease(record, f"{socket.gethostname()}_{uuid.uuid4()}") as held:
         held.take(urgent=options.take_over)
         yield held
 

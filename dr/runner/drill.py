@@ -234,12 +234,12 @@ class _Drill:
             key_file=str(self._log.key_file) if self._log.key_file else None,
             silences=planned.silences,
             spoils=planned.spoils,
-            warning=asdict(planned.warning) if planned.warning else None,
+            warning=planned.warning,
             fails_over=planned.fails_over,
             old=planned.old,
             sink=planned.sink,
             steady_seconds=STEADY_SECONDS,
-            objectives=asdict(self._objectives),
+            objectives=self._objectives,
         )
         plan.save(self._home)
         words = [*modules.command("chaos.watchdog"), str(self._home), "--log", str(self._log.chain.path)]

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from chaos import faults, notices
 from dr.drill import facts, judge, ledger, times, verdict
+from dr.stores.setup import ExpectedAlert
 from midwatch import evidence, files
 from midwatch.spec.slo import Severity
 
@@ -43,20 +46,20 @@ class Plan:
     fails_over: bool
     old: str
     spoils: bool
-    warning: dict[str, Any] | None
+    warning: ExpectedAlert | None
     sink: str
     steady_seconds: float
-    objectives: dict[str, float]
+    objectives: verdict.Objectives
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
         """Read it."""
-        return cls(**json.loads((folder / "plan.json").read_text()))
+        return msgspec.json.decode((folder / "plan.json").read_bytes(), type=cls)
 
     def save(self, folder: Path) -> None:
         """Write it."""
         (folder / "plan.json").touch(mode=0o600)
-        files.replace(folder / "plan.json", json.dumps(vars(self)).encode())
+        files.replace(folder / "plan.json", msgspec.json.encode(self))
 
     @property
     def evidence(self) -> evidence.Log:
@@ -134,14 +137,13 @@ def recovered(folder: str) -> bool:
     """Wait until writes are acknowledged again for good, or the limit is over."""
     home = Path(folder)
     plan = Plan.load(home)
-    objectives = verdict.Objectives(**plan.objectives)
     observer = ledger.Tail(Path(plan.observer), ledger.OBSERVED)
     recoverer = ledger.Tail(Path(plan.recoverer), ledger.RECORDED)
-    deadline = time.monotonic() + objectives.limit
+    deadline = time.monotonic() + plan.objectives.limit
     while time.monotonic() < deadline:
         injection = injection_of(home)
         so_far = verdict.Evidence(run="", facts=observer.read(), injection=injection, events=recoverer.read())
-        if times.recovery(so_far, objectives) is not None:
+        if times.recovery(so_far, plan.objectives) is not None:
             return True
         time.sleep(POLL_SECONDS)
     return False
@@ -163,7 +165,7 @@ def told(folder: str) -> bool:
 
 
 def told_check(folder: Path) -> list[verdict.Check]:
-    """Whether somebody was paged, where a plane delivers pages."""
+    """Whether somebody was paged, where `midwatch up` delivers pages."""
     if not Plan.load(folder).sink:
         return []
     page = _read(folder / "page.json")
@@ -174,26 +176,26 @@ def told_check(folder: Path) -> list[verdict.Check]:
 def warned(folder: str) -> bool:
     """Wait until the alert's condition holds by the exporter's metrics; when it did is kept."""
     plan = Plan.load(Path(folder))
-    deadline = time.monotonic() + plan.objectives["limit"]
+    deadline = time.monotonic() + plan.objectives.limit
     while time.monotonic() < deadline:
-        if _fires(plan.warning or {}):
+        if plan.warning and _fires(plan.warning):
             files.replace(Path(folder) / "warning.json", json.dumps({"at": time.monotonic_ns()}).encode())
             return True
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _fires(warning: dict[str, Any]) -> bool:
+def _fires(warning: ExpectedAlert) -> bool:
     try:
-        with urllib.request.urlopen(warning["url"], timeout=1.0) as page:  # noqa: S310 - a loopback URL of ours
+        with urllib.request.urlopen(warning.url, timeout=1.0) as page:  # noqa: S310 - a loopback URL of ours
             lines = page.read().decode().splitlines()
     except OSError:
         return False
-    labels = [f'{name}="{value}"' for name, value in warning["labels"].items()]
+    labels = [f'{name}="{value}"' for name, value in warning.labels.items()]
     return any(
-        float(line.rpartition(" ")[2]) > warning["above"]
+        float(line.rpartition(" ")[2]) > warning.above
         for line in lines
-        if line.startswith(warning["metric"] + "{") and all(label in line for label in labels)
+        if line.startswith(warning.metric + "{") and all(label in line for label in labels)
     )
 
 
@@ -232,18 +234,18 @@ def warned_at(folder: Path) -> int | None:
 
 
 def _problems(journal: dict[str, Any]) -> list[str]:
-    found = []
+    problems = []
     if journal["status"] not in ("completed", "failed"):
-        found.append(f"the experiment ended {journal['status']}")
+        problems.append(f"the experiment ended {journal['status']}")
     before = (journal.get("steady_states") or {}).get("before") or {}
     if not before.get("steady_state_met"):
-        found.append("the store was not in its steady state before the fault")
+        problems.append("the store was not in its steady state before the fault")
     for part in ("run", "rollbacks"):
         for step in journal.get(part) or []:
             if step["status"] != "succeeded":
                 reason = (step.get("exception") or ["it did not say why"])[-1].strip()
-                found.append(f"{step['activity']['name']}: {step['status']}: {reason}")
-    return found
+                problems.append(f"{step['activity']['name']}: {step['status']}: {reason}")
+    return problems
 
 
 def _read(path: Path) -> dict[str, Any]:

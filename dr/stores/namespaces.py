@@ -16,8 +16,8 @@ class OperatorError(MidwatchError):
 
 def ensure_allowed(namespace: str) -> None:
     """NotReadyError when a namespace does not carry the label that allows drills."""
-    found = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}")
-    if (found["metadata"].get("labels") or {}).get(ALLOWED) != "allowed":
+    resource = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}")
+    if (resource["metadata"].get("labels") or {}).get(ALLOWED) != "allowed":
         raise NotReadyError(
             f"namespace {namespace} does not allow drills: is it production? If it may be hurt, label it "
             f"{ALLOWED}=allowed"

@@ -61,7 +61,7 @@ class Drill(Strict):
         return LATE_SHARE * cron.parse(self.schedule).longest_gap() + self.spread
 
 
-class Guard(Strict):
+class Recoverer(Strict):
     """When the recoverer acts: `failures` checks in a row, `interval` apart, each of at most `timeout`."""
 
     interval: Duration = 0.1
@@ -96,7 +96,7 @@ class DisasterRecovery(Strict):
     owner: Name
     rto: Duration = 900.0
     rpo: Duration = 300.0
-    guard: Guard = Guard()
+    guard: Recoverer = Recoverer()
     evidence: Evidence = Evidence()
     listen: str = "127.0.0.1:9501"
     verify_every: Duration = 86400.0

@@ -39,11 +39,11 @@ def switch_over(settings: CloudNativePg, target: str) -> None:
     moments.
     """
     for attempt in range(ATTEMPTS):
-        found = kubernetes.request("GET", _path(settings))
-        if {target, "*"} & _fenced(found):
+        resource = kubernetes.request("GET", _path(settings))
+        if {target, "*"} & _fenced(resource):
             raise OperatorError(f"{target} is fenced and cannot be promoted")
         try:
-            kubernetes.request("PATCH", f"{_path(settings)}/status", body=_promotion(found, target))
+            kubernetes.request("PATCH", f"{_path(settings)}/status", body=_promotion(resource, target))
         except kubernetes.RefusedError as error:
             if error.status != 409 or attempt == ATTEMPTS - 1:
                 raise
@@ -57,9 +57,9 @@ def _fenced(cluster: Object) -> set[str]:
     return set(json.loads(text))
 
 
-def _promotion(found: Object, target: str) -> Object:
+def _promotion(resource: Object, target: str) -> Object:
     now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    before = (found.get("status") or {}).get("conditions") or []
+    before = (resource.get("status") or {}).get("conditions") or []
     is_ready = any(one["type"] == "Ready" and one["status"] == "True" for one in before)
     since = next((one["lastTransitionTime"] for one in before if one["type"] == "Ready" and not is_ready), None)
     ready = {
@@ -70,7 +70,7 @@ def _promotion(found: Object, target: str) -> Object:
         "lastTransitionTime": since or now[:19] + "Z",
     }
     return {
-        "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
+        "metadata": {"resourceVersion": resource["metadata"]["resourceVersion"]},
         "status": {
             "targetPrimary": target,
             "targetPrimaryTimestamp": now,
@@ -102,8 +102,8 @@ def newest_database_backup(settings: CloudNativePg) -> float | None:
     (cloudnative-pg, api/v1/cluster_types.go).
     """
     path = f"/apis/postgresql.cnpg.io/v1/namespaces/{settings.namespace}/backups"
-    found = kubernetes.request("GET", path)["items"]
-    mine = [one.get("status") or {} for one in found if one["spec"]["cluster"]["name"] == settings.cluster]
+    backups = kubernetes.request("GET", path)["items"]
+    mine = [one.get("status") or {} for one in backups if one["spec"]["cluster"]["name"] == settings.cluster]
     ended = [one["stoppedAt"] for one in mine if one.get("phase") == "completed" and one.get("stoppedAt")]
     return max((datetime.fromisoformat(text).timestamp() for text in ended), default=0.0) if mine else None
 

@@ -106,15 +106,15 @@ def digest(path: Path) -> str:
 
 def newest_first(backup: Path) -> list[Copy]:
     """Whole copies."""
-    found = []
+    whole = []
     for folder in sorted(backup.glob("copy-*"), reverse=True):
         try:
             document = json.loads((folder / MANIFEST).read_text())
             digests = {name: (str(text), int(size)) for name, (text, size) in document["files"].items()}
-            found.append(Copy(folder=folder, began=float(document["began"]), digests=digests))
+            whole.append(Copy(folder=folder, began=float(document["began"]), digests=digests))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return found
+    return whole
 
 
 def flaw(copy: Copy, where: Path | None = None) -> str | None:

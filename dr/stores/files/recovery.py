@@ -34,8 +34,8 @@ class FolderRecovery(Recovery):
         if not self.source.is_dir():
             return Health(good=False, why=f"{self.source} is not there")
         if self._known is None:
-            found = copies.newest_first(self.backup)
-            self._known = found[0] if found else None
+            known = copies.newest_first(self.backup)
+            self._known = known[0] if known else None
         if self._known and (wrong := self._damage(self._known)):
             return Health(good=False, why=wrong)
         if time.monotonic() >= self._due:

@@ -70,8 +70,8 @@ def describe(folder: Path) -> Backup:
 
 def newest_first(backups: Path) -> list[Backup]:
     """Finished backups, good or not."""
-    found = [describe(folder) for folder in backups.glob("base-*")]
-    return sorted(found, key=lambda one: one.name, reverse=True)
+    known = [describe(folder) for folder in backups.glob("base-*")]
+    return sorted(known, key=lambda one: one.name, reverse=True)
 
 
 def flaw(backup: Backup, programs: Programs) -> str | None:

@@ -140,9 +140,9 @@ def create(folder: Path, settings: Settings) -> Cluster:
     Raises PostgresError when the folder is closed to the servers' user or the disk is too small, and
     MissingProgramError without PostgreSQL.
     """
-    found = programs.find(settings.version)
+    installed = programs.find(settings.version)
     folder.mkdir(parents=True, exist_ok=True)
-    programs.ensure_reachable(folder, found)
+    programs.ensure_reachable(folder, installed)
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
     if free < MIN_FREE:
         raise PostgresError(f"{folder} has {free / 2**20:.0f} MiB free; a local store needs {MIN_FREE / 2**20:.0f} MiB")
@@ -152,7 +152,7 @@ def create(folder: Path, settings: Settings) -> Cluster:
     )
     for path in (cluster.archive, cluster.backups):
         path.mkdir(exist_ok=True)
-        found.give(path)
+        installed.give(path)
     document = {
         "settings": asdict(settings),
         "ports": cluster.ports,

@@ -36,11 +36,13 @@ class LocalPostgresqlKind(Kind[LocalPostgresqlStore]):
 
     def recovery(self, site: Site[LocalPostgresqlStore]) -> tuple[Recovery, Path]:
         """Of the cluster in the folder."""
-        found = cluster.load(site.own_folder)
-        if found.settings.store != site.store.name:
-            raise MidwatchError(f"{site.own_folder} holds the store {found.settings.store!r}, not {site.store.name!r}")
+        running = cluster.load(site.own_folder)
+        if running.settings.store != site.store.name:
+            raise MidwatchError(
+                f"{site.own_folder} holds the store {running.settings.store!r}, not {site.store.name!r}"
+            )
         rpo = site.promised.rpo_of(site.store)
-        return ClusterRecovery(cluster=found, rpo=rpo, timeout=site.promised.guard.timeout), site.own_folder
+        return ClusterRecovery(cluster=running, rpo=rpo, timeout=site.promised.guard.timeout), site.own_folder
 
     def collector(self, site: Site[LocalPostgresqlStore]) -> Collector | None:
         """Where a cluster runs."""

@@ -105,21 +105,21 @@ def find(major: int | None = None) -> Programs:
     Raises MissingProgramError when there are none, PostgresError when there are only those of other versions or no
     user can run a server.
     """
-    found = {programs.major: programs for folder in _folders() if (programs := _in(folder))}
-    if not found:
+    installed = {programs.major: programs for folder in _folders() if (programs := _in(folder))}
+    if not installed:
         raise MissingProgramError(
             "PostgreSQL's server", "install the Debian package postgresql (apt-get install postgresql)"
         )
-    wanted = max(found) if major is None else major
-    if wanted not in found:
-        have = ", ".join(map(str, sorted(found)))
+    wanted = max(installed) if major is None else major
+    if wanted not in installed:
+        have = ", ".join(map(str, sorted(installed)))
         raise PostgresError(
             f"PostgreSQL {wanted} is not installed, only {have}; install postgresql-{wanted}, "
-            f"or set version: {max(found)}"
+            f"or set version: {max(installed)}"
         )
     if wanted < OLDEST:
         raise PostgresError(f"PostgreSQL {wanted} cannot verify a backup; {OLDEST} is the oldest that can be drilled")
-    return found[wanted]
+    return installed[wanted]
 
 
 def _folders() -> list[Path]:

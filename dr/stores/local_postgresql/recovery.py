@@ -262,8 +262,8 @@ class ClusterRecovery(Recovery):
 def _further_and_further(positions: deque[tuple[float, int, str]]) -> Iterator[tuple[int, str]]:
     """The newest position, the one before it, the second before that, the fourth, and so on to the oldest.
 
-    >>> found = _further_and_further(deque((float(n), n, f"0/{n}") for n in (1, 2, 3, 4, 4, 4)))
-    >>> [until for _, until in found]
+    >>> tried = _further_and_further(deque((float(n), n, f"0/{n}") for n in (1, 2, 3, 4, 4, 4)))
+    >>> [until for _, until in tried]
     ['0/4', '0/3', '0/1']
     """
     known = list(dict.fromkeys((position, until) for _, position, until in reversed(positions)))

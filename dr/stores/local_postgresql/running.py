@@ -28,7 +28,7 @@ class RunningSetup(LocalSetup):
         self._takeover: takeover.Takeover | None = None
         super().__init__(replace(site, folder=Path(self._regions["folder"])))
         if self._fault is not Fault.LOSE_REGION:
-            raise NotReadyError(f"{self._fault} is not a drill of a running plane; run it without --state")
+            raise NotReadyError(f"{self._fault} is not a drill of a running midwatch up; run it without --state")
         self.model = self._model()
 
     def start(self) -> None:
@@ -41,7 +41,7 @@ class RunningSetup(LocalSetup):
         route = endpoint.route_of(self._folder)
         if route["region"] != "a":
             raise NotReadyError(
-                "clients are in region b already; ask for a switchover to a first, or start the plane anew"
+                "clients are in region b already; ask for a switchover to a first, or start midwatch up anew"
             )
         if exporters := self._regions["exporters"]:
             self._takeover = takeover.Takeover(
@@ -90,8 +90,8 @@ def _inventory(state: Path, store: str) -> tuple[dict[str, Any], dict[str, Any]]
     try:
         up = json.loads((state / "plane.json").read_text())
     except (OSError, ValueError) as error:
-        raise NotReadyError(f"{state}: no plane runs there; start one with: midwatch up --state {state}") from error
+        raise NotReadyError(f"{state}: nothing runs there; start it with: midwatch up --state {state}") from error
     regions = up.get("regions")
     if not regions or regions["store"] != store:
-        raise NotReadyError(f"{state}: the plane that runs there has no regions of the store {store}")
+        raise NotReadyError(f"{state}: what runs there has no regions of the store {store}")
     return up, regions

@@ -30,19 +30,19 @@ def serve(link: Path, platform: Path, store: str, listeners: list[endpoint.Liste
         raise AssertionError("the caller looked at the store's kind")
     with temporary.folder(keep=False, stop=cluster.stop_below) as home:
         made = cluster.create(home / "store", cluster.Settings.of(chosen))
-        helper = None
+        proxy = None
         try:
             cluster.start(made)
             own = endpoint.Listener(port=made.endpoint, targets=made.ports)
             endpoint.describe(made.folder, [own, *listeners])
-            helper = endpoint.start(made.folder)
+            proxy = endpoint.start(made.folder)
             link.unlink(missing_ok=True)
             link.symlink_to(made.folder)
             stop.wait()
         finally:
             link.unlink(missing_ok=True)
-            if helper:
-                children.stop(helper)
+            if proxy:
+                children.stop(proxy)
             cluster.stop(made)
 
 

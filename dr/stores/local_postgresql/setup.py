@@ -174,13 +174,13 @@ class LocalSetup(RecoveredSetup):
 
     def checks(self) -> list[Check]:
         """Fence, integrity, identity and content."""
-        found = [self._check_content()]
+        checks = [self._check_content()]
         if self._fault is Fault.STOP_REPLICATION:
-            found.append(self._check_caught_up())
+            checks.append(self._check_caught_up())
         elif self._fault is not Fault.BAD_DELETE:
-            found.append(self._check_fence())
-        found.append(self._check_integrity())
-        return found
+            checks.append(self._check_fence())
+        checks.append(self._check_integrity())
+        return checks
 
     def _check_content(self) -> Check:
         name = "the same database with the same content"

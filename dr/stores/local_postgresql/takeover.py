@@ -103,7 +103,7 @@ def judge_ready(refused: str | None) -> Check:
 def kept(url: str) -> int | None:
     """Events that an exporter has kept since it exists; None when it does not say."""
     try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=ASK_SECONDS) as page:  # noqa: S310 - a part of the plane
+        with urllib.request.urlopen(f"{url}/metrics", timeout=ASK_SECONDS) as page:  # noqa: S310 - a part of midwatch up
             lines = page.read().decode().splitlines()
     except OSError:
         return None
@@ -114,7 +114,7 @@ def kept(url: str) -> int | None:
 def refusal(url: str) -> str | None:
     """Why an exporter would not keep an event now, None when it says that it would."""
     try:
-        urllib.request.urlopen(f"{url}/readyz", timeout=ASK_SECONDS).close()  # noqa: S310 - a part of the plane
+        urllib.request.urlopen(f"{url}/readyz", timeout=ASK_SECONDS).close()  # noqa: S310 - a part of midwatch up
     except urllib.error.HTTPError as error:
         error.close()
         return f"it answers {error.code} when asked whether it is ready"

@@ -37,11 +37,11 @@ class VeleroBackup:
 def newest_backup(settings: Velero) -> tuple[VeleroBackup, list[str]]:
     """The newest complete backup of a schedule, and what was wrong with those after it. OperatorError without one."""
     selector = {"labelSelector": f"velero.io/schedule-name={settings.schedule}"}
-    found = kubernetes.request("GET", _path(settings, "backups"), query=selector)["items"]
+    backups = kubernetes.request("GET", _path(settings, "backups"), query=selector)["items"]
     flaws: list[str] = []
     # As Velero itself: not by creation, which is new for each backup that is synchronised from its storage
     # (velero, restore_controller.go, mostRecentCompletedBackup).
-    for item in sorted(found, key=_started, reverse=True):
+    for item in sorted(backups, key=_started, reverse=True):
         status = item.get("status") or {}
         if status.get("phase") == "Completed" and status.get("startTimestamp"):
             progress = status.get("progress") or {}
@@ -84,12 +84,12 @@ def restore(
 def _restore_status(settings: Velero, name: str) -> Object:
     """Status of a restore; `unknown`, in words, when the cluster does not say, `refused`, too, when it never will."""
     try:
-        found: Object = kubernetes.request("GET", f"{_path(settings, 'restores')}/{name}").get("status") or {}
+        status: Object = kubernetes.request("GET", f"{_path(settings, 'restores')}/{name}").get("status") or {}
     except kubernetes.RefusedError as error:
         return {"unknown": str(error), "refused": True}
     except kubernetes.UnreachableError as error:
         return {"unknown": str(error)}
-    return found
+    return status
 
 
 def judge_restore(
