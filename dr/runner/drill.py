@@ -227,6 +227,7 @@ class _Drill:
         self._say(f"fault: {planned.fault.describe()}")
         plan = experiment.Plan(
             title=self._drill.name,
+            kind=self._store.kind,
             fault=faults.written(planned.fault),
             observer=str(seen),
             recoverer=str(events),

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from chaos import faults, notices
+from dr import stores
 from dr.drill import facts, judge, ledger, times, verdict
 from dr.stores.setup import ExpectedAlert
 from midwatch import evidence, files
@@ -34,9 +35,13 @@ AFTERWARDS_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What an experiment needs to know, as `plan.json` in its folder. `observer` and `recoverer` are their ledgers."""
+    """What an experiment needs to know, as `plan.json` in its folder.
+
+    `kind` is that of the store; `observer` and `recoverer` are their ledgers.
+    """
 
     title: str
+    kind: str
     fault: dict[str, Any]
     observer: str
     recoverer: str
@@ -68,7 +73,8 @@ class Plan:
         return evidence.Log(Path(self.log), key=key)
 
     def built(self) -> faults.Fault:
-        """The fault."""
+        """The fault; the kind of store has its class."""
+        stores.named(self.kind)
         return faults.read(self.fault)
 
 

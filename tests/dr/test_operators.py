@@ -213,7 +213,9 @@ def test_an_api_server_that_refuses_or_is_away_begins_no_drill(api: Path, tmp_pa
 def test_a_switchover_is_asked_for_as_the_operators_own_command_does(api: Path) -> None:
     small.cluster()
     assert cnpg.instances(CNPG) == ("features-1", ["features-2"])
-    fault = cnpg.Switchover(target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint")
+    fault = cnpg.CloudNativePgSwitchover(
+        target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint"
+    )
     assert not fault.is_effective()
     fault.inject()
     assert fault.is_effective()
@@ -234,7 +236,9 @@ def test_a_switchover_is_asked_for_as_the_operators_own_command_does(api: Path) 
 def test_a_switchover_that_the_operator_takes_back_is_not_effective(api: Path) -> None:
     """As it does when the pod is not active any more (cloudnative-pg, internal/controller/cluster_status.go)."""
     small.cluster()
-    fault = cnpg.Switchover(target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint")
+    fault = cnpg.CloudNativePgSwitchover(
+        target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint"
+    )
     fault.inject()
     small.set_status("features", targetPrimary="features-1")
     assert not fault.is_effective()

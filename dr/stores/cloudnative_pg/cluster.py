@@ -109,7 +109,7 @@ def newest_database_backup(settings: CloudNativePg) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Switchover(Fault):
+class CloudNativePgSwitchover(Fault):
     """A switchover of a CloudNativePG cluster; `target` is NAMESPACE/CLUSTER, `was` the primary, `to` the next one."""
 
     was: str

@@ -60,7 +60,9 @@ class CloudNativePgSetup(DrillSetup):
         The old primary goes on taking writes until it is told; the recovery is the first write that another one takes.
         """
         name = f"{self._settings.namespace}/{self._settings.cluster}"
-        fault = cluster.Switchover(target=name, was=self._primary, to=self._to, endpoint_file=str(self._path))
+        fault = cluster.CloudNativePgSwitchover(
+            target=name, was=self._primary, to=self._to, endpoint_file=str(self._path)
+        )
         old = client.server_of(self._endpoint, timeout=5.0)
         return PlannedFault(fault=fault, silences=False, old=old)
 
