@@ -14,7 +14,7 @@ def annotate(
     description: str,
     owner: str | None,
     runbook: str | None = None,
-    page: grafana.Page = grafana.Page.OBJECTIVES,
+    page: grafana.AnyPage = grafana.Page.OBJECTIVES,
     **variables: str,
 ) -> dict[str, str]:
     """Text of each; `variables` fill the dashboard's."""

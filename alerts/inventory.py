@@ -12,6 +12,7 @@ from alerts.objectives import Target
 from midwatch.spec import model as spec
 from midwatch.spec.base import Place
 from midwatch.spec.slo import Alerting
+from midwatch.spec.systems import SystemRules, place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,9 @@ def entries(platform: spec.Platform) -> Iterator[Entry]:
             yield Entry(made=made, file=file, origin=model.name, place=("models", index))
     for index, team in enumerate(platform.rules):
         for number, made in enumerate(ruleset.team_alerts(platform, team)):
-            place = ("rules", index, "alerts", number)
-            runbook = bool(team.alerts[number].runbook)
-            yield Entry(made=made, file=f"team-{team.name}.yml", origin=team.name, place=place, has_runbook=runbook)
+            where: Place = (*place_of(team, index), "alerts", number)
+            runbook = bool(team.alerts[number].runbook) or isinstance(team, SystemRules)  # its page is in its folder
+            yield Entry(made=made, file=f"team-{team.name}.yml", origin=team.name, place=where, has_runbook=runbook)
     for target in everything.values():
         for rule in target.group["rules"]:
             if "alert" in rule:

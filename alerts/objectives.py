@@ -22,6 +22,7 @@ from midwatch.promql import Expr
 from midwatch.spec import model as spec
 from midwatch.spec.base import Place
 from midwatch.spec.slo import CALENDAR_DAYS, CalendarPeriod, Severity, Slo
+from midwatch.spec.systems import place_of
 from midwatch.spec.values import format_duration, parse_duration
 
 Rule = dict[str, Any]
@@ -112,7 +113,7 @@ def targets(platform: spec.Platform) -> list[Target]:
                     owner=owner,
                     labels=labels,
                     file=f"team-{file.name}.yml",
-                    place=("rules", index, "objectives", number),
+                    place=(*place_of(file, index), "objectives", number),
                 )
             )
     return found

@@ -183,6 +183,6 @@ def _team_alert(platform: spec.Platform, file: RuleFile, rule: AlertRule) -> Mad
         description=rule.description,
         owner=owner,
         runbook=rule.runbook,
-        page=grafana.Page.FLEET,
+        page=grafana.page_of(file),
     )
     return Made(rule=made, proof=rule.proof)

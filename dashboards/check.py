@@ -14,17 +14,14 @@ import yaml
 
 from dashboards import contents, schema
 from dashboards.contents import Document
-from midwatch import metrics, upstream
+from midwatch import catalogue
 from midwatch.errors import MissingProgramError, Problem
-from midwatch.metrics import Kind, Metric
 
 MAX_BYTES = 200_000
 """Of one dashboard: a ConfigMap holds a megabyte, and a browser loads it on every visit."""
 
 EXAMPLES = {"__interval": "15s", "__rate_interval": "1m", "__range": "1h"}
 """What Grafana's own variables may be, so that an expression parses."""
-
-KNOWN: dict[str, Metric] = metrics.CATALOGUE | upstream.CATALOGUE
 
 _PROMTOOL_SECONDS = 60
 
@@ -119,22 +116,13 @@ def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
         yield Problem(file=path, path=place, message=f"does not parse: {error}: {expr}")
         return
     for one in selectors:
-        known = _labels(one.name)
-        if known is None:
+        exposed = catalogue.find(one.name or "")
+        if exposed is None:
             yield Problem(file=path, path=place, message=f"{one.name} is in no catalogue of metrics")
             continue
-        unknown = {matcher.name for matcher in one.matchers.matchers} - known
+        unknown = {matcher.name for matcher in one.matchers.matchers} - exposed.labels
         if unknown:
             yield Problem(file=path, path=place, message=f"{one.name} has no label {', '.join(sorted(unknown))}")
-
-
-def _labels(name: str | None) -> set[str] | None:
-    """Labels of a metric by the name a query uses; None for one that no catalogue has."""
-    for suffix in ("", "_bucket", "_sum", "_count"):
-        metric = KNOWN.get((name or "").removesuffix(suffix)) if (name or "").endswith(suffix) else None
-        if metric and (metric.kind is Kind.HISTOGRAM) == bool(suffix):
-            return {*metric.labels, "job", "instance", *(["le"] if suffix == "_bucket" else [])}
-    return None
 
 
 def _promtool(documents: Mapping[str, Document]) -> list[Problem]:

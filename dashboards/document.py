@@ -50,7 +50,7 @@ class Page:
     `links` are titles and addresses, beside those to the platform's other pages.
     """
 
-    page: grafana.Page
+    page: grafana.AnyPage
     title: str
     description: str
     variables: Sequence[variables.Variable]

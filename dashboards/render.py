@@ -10,7 +10,7 @@ import yaml
 from dashboards import document, provisioning
 from dashboards.document import Document, Page
 from dashboards.house import House
-from dashboards.pages import canary, drift, fleet, model, objectives, plane, resilience
+from dashboards.pages import canary, drift, fleet, model, objectives, plane, resilience, systems
 from midwatch.spec import model as spec
 
 PAGES: tuple[Callable[[House], Page], ...] = (
@@ -28,7 +28,8 @@ PAGES: tuple[Callable[[House], Page], ...] = (
 def documents(platform: spec.Platform) -> list[Document]:
     """The dashboards, as Grafana loads them."""
     house = House(platform=platform)
-    return [document.rendered(platform, build(house)) for build in PAGES]
+    made = [*(build(house) for build in PAGES), *systems.pages(house)]
+    return [document.rendered(platform, page) for page in made]
 
 
 def render_files(platform: spec.Platform) -> dict[str, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
 
 from midwatch.spec import model as spec
+from midwatch.spec.rules import RuleFile
+from midwatch.spec.systems import SystemRules, job_name
 
 MAX_UID = 40
 """Characters of a uid that Grafana takes (kinds/dashboard: 8 to 40)."""
@@ -23,6 +26,26 @@ class Page(StrEnum):
     PLANE = "plane"
 
 
+@dataclass(frozen=True)
+class SystemPage:
+    """The dashboard of a system; as with `Page`, the value is the last part of the uid."""
+
+    system: str
+
+    @property
+    def value(self) -> str:
+        """Last part of the uid."""
+        return f"system-{job_name(self.system)}"
+
+
+AnyPage = Page | SystemPage
+
+
+def page_of(rules: RuleFile) -> AnyPage:
+    """The dashboard that alerts of a rule file link to: a system's own, else the fleet's."""
+    return SystemPage(rules.system) if isinstance(rules, SystemRules) else Page.FLEET
+
+
 class Source(StrEnum):
     """The data sources of a platform; the value is Grafana's name of the kind."""
 
@@ -32,7 +55,7 @@ class Source(StrEnum):
     ALERTMANAGER = "alertmanager"
 
 
-def dashboard_uid(platform: str, page: Page) -> str:
+def dashboard_uid(platform: str, page: AnyPage) -> str:
     """Uid of a platform's dashboard; it stays as long as the platform's name does.
 
     >>> dashboard_uid("flights", Page.MODEL)
@@ -53,10 +76,16 @@ def folder_uid(platform: str) -> str:
 
 def _uid(platform: str, last: str) -> str:
     uid = f"midwatch-{platform}-{last}"
-    return uid if len(uid) <= MAX_UID else f"midwatch-{hashlib.sha256(platform.encode()).hexdigest()[:12]}-{last}"
+    if len(uid) > MAX_UID:
+        uid = f"midwatch-{_digest(platform)}-{last}"
+    return uid if len(uid) <= MAX_UID else f"midwatch-{_digest(platform)}-{_digest(last)}"
 
 
-def dashboard_url(platform: spec.Platform, page: Page, *, since: str = "now-3h", **variables: str) -> str:
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def dashboard_url(platform: spec.Platform, page: AnyPage, *, since: str = "now-3h", **variables: str) -> str:
     """Address of a dashboard with its variables filled in; a rule's template such as `{{ $labels.model }}` stays one.
 
     Values are put in as they are: the labels used as variables are DNS labels or short names.

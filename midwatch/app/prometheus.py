@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from midwatch import jobs, yamlfile
@@ -29,13 +29,22 @@ def render(platform: spec.Platform, scraped: Sequence[Job], alertmanager: str) -
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [
-            {
-                "job_name": job.name,
-                "metrics_path": job.path,
-                "static_configs": [{"targets": sorted(job.targets)}],
-            }
-            for job in scraped
-        ],
+        "scrape_configs": [dict(_scrape_config(job)) for job in scraped],
     }
     return yamlfile.dump(document)
+
+
+def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
+    yield "job_name", job.name
+    yield "metrics_path", job.path
+    if job.params:
+        yield "params", {name: list(values) for name, values in job.params}
+    if job.honor_labels:
+        yield "honor_labels", True
+    if job.https:
+        yield "scheme", "https"
+    if job.ca_file:
+        yield "tls_config", {"ca_file": str(job.ca_file)}
+    if job.token_file:
+        yield "authorization", {"credentials_file": str(job.token_file)}
+    yield "static_configs", [{"targets": sorted(job.targets)}]

@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from dashboards import render, verify
-from dashboards.check import KNOWN
 from dashboards.pages import canary, resilience
 from dashboards.verify import Status
 from midwatch import grafana, metrics, upstream
@@ -69,6 +68,7 @@ def value(name: str, metric: Metric):
     return lambda point: point
 
 
+KNOWN = metrics.CATALOGUE | upstream.CATALOGUE
 SERIES = {name: value(name, metric) for metric in KNOWN.values() for name in published(metric)}
 
 
