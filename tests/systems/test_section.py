@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from alerts import ruleset
 from alerts.proofs import prove
 from alerts.proofs.prove import Outcome
 from midwatch import catalogue, grafana, server_metrics, serving, system_check
+from midwatch.app import prometheus
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load, system_rules
 from midwatch.spec.system_rules import Installed
@@ -117,6 +119,23 @@ def test_settings_that_make_an_alert_impossible_are_found_where_they_stand(
     (said,) = map(str, system_check.find_problems(platform, document))
     assert "systems.argo_cd: alerts[0].expr of the system: a quantile of queue_wait_seconds is at most 10" in said
     assert said.startswith(f"{path}:")
+
+
+def test_in_a_cluster_the_scrape_job_is_an_object_with_its_secrets(platform_with: Any) -> None:
+    folder = "/etc/prometheus/secrets/vault"
+    platform = platform_with(vault=section("vault", token_file=f"{folder}/token", ca_file=f"{folder}/ca.crt"))
+    found = yaml.safe_load(prometheus.render_objects(platform)["kubernetes/scrape-vault.yaml"])
+    assert found["spec"] == {
+        "jobName": "vault",
+        "metricsPath": "/v1/sys/metrics",
+        "params": {"format": ["prometheus"]},
+        "scheme": "HTTPS",
+        "staticConfigs": [{"targets": ["first.example:9000", "second.example:9000"]}],
+        "authorization": {"type": "Bearer", "credentials": {"name": "vault", "key": "token"}},
+        "tlsConfig": {"ca": {"secret": {"name": "vault", "key": "ca.crt"}}},
+    }
+    with pytest.raises(InvalidInputError, match="names no Kubernetes Secret"):
+        prometheus.render_objects(platform_with(vault=section("vault", token_file="/run/secrets/t")))
 
 
 def test_long_names_still_have_a_uid_that_grafana_takes() -> None:
