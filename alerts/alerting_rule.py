@@ -40,7 +40,7 @@ def build(
     description: str,
     *,
     runbook: str | None = None,
-    page: grafana.Page = grafana.Page.PLANE,
+    page: str = grafana.Page.PLANE,
     proof: Proof | None = None,
     **labels: str,
 ) -> AlertingRule:
@@ -70,7 +70,7 @@ def annotations_of(
     description: str,
     owner: str | None,
     runbook: str | None = None,
-    page: grafana.Page = grafana.Page.OBJECTIVES,
+    page: str = grafana.Page.OBJECTIVES,
     **variables: str,
 ) -> dict[str, str]:
     """Annotations that every rule carries; `variables` fill those of the dashboard."""

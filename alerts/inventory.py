@@ -15,6 +15,7 @@ from midwatch.spec.base import Place
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import RuleFile
 from midwatch.spec.slo import Alerting
+from midwatch.spec.systems import SystemRules, place_of
 from midwatch.spec.values import parse_duration
 
 
@@ -112,8 +113,8 @@ def _of_team(platform: Platform, index: int, team: RuleFile) -> Iterator[Entry]:
             alert=alert,
             file=f"team-{team.name}.yml",
             origin=team.name,
-            place=("rules", index, "alerts", number),
-            has_runbook=bool(team.alerts[number].runbook),
+            place=(*place_of(team, index), "alerts", number),
+            has_runbook=bool(team.alerts[number].runbook) or isinstance(team, SystemRules),  # its page is in its folder
         )
 
 

@@ -6,6 +6,8 @@ import hashlib
 from enum import StrEnum
 
 from midwatch.spec.model import Platform
+from midwatch.spec.rules import RuleFile
+from midwatch.spec.systems import SystemRules, job_name
 
 MAX_UID = 40
 """Characters of a uid that Grafana takes (kinds/dashboard: 8 to 40)."""
@@ -24,6 +26,16 @@ class Page(StrEnum):
     CANARY = "canary"
     RESILIENCE = "resilience"
     PLANE = "plane"
+
+
+def system_page(system: str) -> str:
+    """Name of the page of a system."""
+    return f"system-{job_name(system)}"
+
+
+def page_of(rules: RuleFile) -> str:
+    """Name of the page that alerts of a rule file link to: a system's own, else the fleet's."""
+    return system_page(rules.system) if isinstance(rules, SystemRules) else Page.FLEET
 
 
 class DataSource(StrEnum):
@@ -56,7 +68,13 @@ def folder_uid(platform_name: str) -> str:
 
 def _uid(platform_name: str, last: str) -> str:
     uid = f"midwatch-{platform_name}-{last}"
-    return uid if len(uid) <= MAX_UID else f"midwatch-{hashlib.sha256(platform_name.encode()).hexdigest()[:12]}-{last}"
+    if len(uid) > MAX_UID:
+        uid = f"midwatch-{_digest(platform_name)}-{last}"
+    return uid if len(uid) <= MAX_UID else f"midwatch-{_digest(platform_name)}-{_digest(last)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def dashboard_url(platform: Platform, page: str, *, since: str = "now-3h", **variables: str) -> str:

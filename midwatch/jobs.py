@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from midwatch.spec import model as spec
+from midwatch.spec import system_rules
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
@@ -20,11 +22,16 @@ ALERTMANAGER = "alertmanager"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A scrape job; `targets` are HOST:PORT."""
+    """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA."""
 
     name: str
     targets: tuple[str, ...]
     path: str = "/metrics"
+    params: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    https: bool = False
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    honor_labels: bool = False
 
 
 def of_platform(platform: spec.Platform) -> list[Job]:
@@ -45,6 +52,23 @@ def _jobs(platform: spec.Platform) -> Iterator[Job]:
     yield from of_itself(address(platform.prometheus.url), address(platform.alertmanager.url))
     if platform.disaster_recovery:
         yield Job(name=RECOVERY, targets=(platform.disaster_recovery.listen,))
+    yield from of_systems(platform)
+
+
+def of_systems(platform: spec.Platform) -> Iterator[Job]:
+    """A job for each system of the platform; it is called like the system."""
+    for one in system_rules.installed(platform):
+        scrape, use = one.described.scrape, one.use
+        yield Job(
+            name=one.job,
+            targets=tuple(use.targets),
+            path=scrape.path,
+            params=tuple((name, tuple(values)) for name, values in sorted(scrape.params.items())),
+            https=scrape.https if use.https is None else use.https,
+            token_file=use.token_file,
+            ca_file=use.ca_file,
+            honor_labels=scrape.honor_labels,
+        )
 
 
 def of_itself(prometheus: str, alertmanager: str) -> list[Job]:

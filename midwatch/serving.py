@@ -1,7 +1,6 @@
 """What model servers publish of themselves: from our meaning (requests, failures, duration) to their metrics.
 
-No two servers agree, so a profile is a table. Sources: Triton's metrics guide; vLLM's design document on metrics;
-Seldon Core 2's operational metrics; Knative's service metrics (KServe's serverless mode) and KServe's Python server.
+No two servers agree, so a profile is a table; `server_metrics` says what each metric is, and from where we know it.
 """
 
 from __future__ import annotations
@@ -9,7 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from midwatch import metrics, promql
-from midwatch.promql import Expr
+from midwatch.metrics import Metric
+from midwatch.promql import Expr, Matcher
+from midwatch.server_metrics import (
+    KNATIVE_REQUESTS,
+    KSERVE_PREDICT,
+    SELDON_DURATION,
+    SELDON_REQUESTS,
+    TRITON_FAILURE,
+    TRITON_SUCCESS,
+    VLLM_DURATION,
+    VLLM_REQUESTS,
+)
 from midwatch.spec.model import Model
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -29,33 +39,42 @@ class Profile:
     unit: float = 1.0
 
 
+def _select(metric: Metric, **labels: str | Matcher) -> str:
+    return str(promql.select(metric, "", **labels))
+
+
+def _histogram(metric: Metric, model_label: str) -> str:
+    """Selector of a histogram without the suffix of a part."""
+    return f"{metric.name}{{{promql.matcher(model_label, '{model}')}}}"
+
+
 PROFILES = {
     "midwatch": Profile(
-        requests=(str(promql.select(metrics.REQUESTS, model="{model}")),),
-        failures=(str(promql.select(metrics.REQUESTS, model="{model}", outcome=promql.not_equal("ok"))),),
-        duration=metrics.REQUEST_DURATION.name + '{model="{model}"}',
+        requests=(_select(metrics.REQUESTS, model="{model}"),),
+        failures=(_select(metrics.REQUESTS, model="{model}", outcome=promql.not_equal("ok")),),
+        duration=_histogram(metrics.REQUEST_DURATION, "model"),
     ),
     # Knative's queue-proxy sees every request; the Python server's histogram has only those that were predicted.
     "kserve": Profile(
-        requests=('revision_app_request_count{configuration_name="{model}-predictor"}',),
-        failures=('revision_app_request_count{configuration_name="{model}-predictor", response_code_class="5xx"}',),
-        duration='request_predict_seconds{model_name="{model}"}',
+        requests=(_select(KNATIVE_REQUESTS, configuration_name="{model}-predictor"),),
+        failures=(_select(KNATIVE_REQUESTS, configuration_name="{model}-predictor", response_code_class="5xx"),),
+        duration=_histogram(KSERVE_PREDICT, "model_name"),
     ),
     # A failed request is counted in failure only; failure has a label `reason` since 24.06.
     "triton": Profile(
-        requests=('nv_inference_request_success{model="{model}"}', 'nv_inference_request_failure{model="{model}"}'),
-        failures=('nv_inference_request_failure{model="{model}"}',),
+        requests=(_select(TRITON_SUCCESS, model="{model}"), _select(TRITON_FAILURE, model="{model}")),
+        failures=(_select(TRITON_FAILURE, model="{model}"),),
     ),
     # Its name notwithstanding, request_success counts every request that finished, also those that were aborted.
     "vllm": Profile(
-        requests=('vllm:request_success_total{model_name="{model}"}',),
-        failures=('vllm:request_success_total{model_name="{model}", finished_reason=~"abort|error"}',),
-        duration='vllm:e2e_request_latency_seconds{model_name="{model}"}',
+        requests=(_select(VLLM_REQUESTS, model_name="{model}"),),
+        failures=(_select(VLLM_REQUESTS, model_name="{model}", finished_reason=promql.matches("abort|error")),),
+        duration=_histogram(VLLM_DURATION, "model_name"),
     ),
     "seldon": Profile(
-        requests=('seldon_model_infer_total{model="{model}"}',),
-        failures=('seldon_model_infer_total{model="{model}", code!~"OK|200"}',),
-        duration='seldon_model_infer_api_seconds{model="{model}"}',
+        requests=(_select(SELDON_REQUESTS, model="{model}"),),
+        failures=(_select(SELDON_REQUESTS, model="{model}", code=promql.Matcher("!~", "OK|200")),),
+        duration=_histogram(SELDON_DURATION, "model"),
     ),
 }
 

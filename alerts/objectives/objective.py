@@ -13,6 +13,7 @@ from midwatch.promql import Expr
 from midwatch.spec.base import Place
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.slo import Slo
+from midwatch.spec.systems import place_of
 
 ALERT = "ErrorBudgetBurn"
 """Name of the alert on every objective's burn rate."""
@@ -92,7 +93,7 @@ def of_platform(platform: Platform) -> list[Objective]:
             owner=slo.owner or file.owner or "",
             labels=tuple(sorted({**file.labels, **slo.labels}.items())),
             file=f"team-{file.name}.yml",
-            place=("rules", index, "objectives", number),
+            place=(*place_of(file, index), "objectives", number),
         )
         for index, file in enumerate(platform.rules)
         for number, slo in enumerate(file.objectives)

@@ -152,6 +152,8 @@ def _own(objective: Objective, total: str, bad: str | None, good: str | None) ->
     other_share: Share = (1, 0) if bad else (0, 1)
     shares: dict[str, Share] = {}
     for whole in wholes:
+        if (whole.metric, whole.matchers) in {(one.metric, one.matchers) for one in parts}:
+            continue  # read by both sides, such as `up`: it says whether to count, not what
         part = next((one for one in parts if one.metric == whole.metric), None)
         if part is None:
             shares[test_series.instance(whole, more=objective.slo.by)] = (1, 1)

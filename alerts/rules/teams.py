@@ -35,6 +35,6 @@ def _of_rule(platform: Platform, file: RuleFile, written: AlertRule) -> Alerting
         description=written.description,
         owner=owner,
         runbook=written.runbook,
-        page=grafana.Page.FLEET,
+        page=grafana.page_of(file),
     )
     return AlertingRule(rule=rule, proof=written.proof)

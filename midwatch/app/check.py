@@ -28,6 +28,7 @@ def check(
     from alerts.lint import linter
     from chaos import check as chaos
     from dashboards import check as dashboards
+    from midwatch import system_check
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
     from monitors.canary import argo_check
@@ -41,6 +42,7 @@ def check(
             *linter.problems(loaded, document),
             *chaos.check_files(files),
             *dashboards.check_files(files),
+            *system_check.find_problems(loaded, document),
             *argo_check.check_files(files),
         )
         code = Exit.FAIL if problems else Exit.PASS

@@ -1,16 +1,24 @@
-"""The file that Prometheus starts from: what it scrapes, which rules it reads, whom it tells."""
+"""The file that Prometheus starts from: what it scrapes, which rules it reads, whom it tells.
+
+In a cluster the operator writes that file; a system's scrape job is an object that it reads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from midwatch import jobs, yamlfile
+from midwatch.errors import InvalidInputError
 from midwatch.jobs import Job
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
+
+SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
+"""Where the operator mounts the Secrets of a Prometheus object's `secrets`: below it, SECRET/KEY."""
 
 
 def render_files(platform: spec.Platform) -> dict[str, str]:
@@ -29,13 +37,69 @@ def render(platform: spec.Platform, scraped: Sequence[Job], alertmanager: str) -
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [
-            {
-                "job_name": job.name,
-                "metrics_path": job.path,
-                "static_configs": [{"targets": sorted(job.targets)}],
-            }
-            for job in scraped
-        ],
+        "scrape_configs": [dict(_scrape_config(job)) for job in scraped],
     }
     return yamlfile.dump(document)
+
+
+def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
+    yield "job_name", job.name
+    yield "metrics_path", job.path
+    if job.params:
+        yield "params", {name: list(values) for name, values in job.params}
+    if job.honor_labels:
+        yield "honor_labels", True
+    if job.https:
+        yield "scheme", "https"
+    if job.ca_file:
+        yield "tls_config", {"ca_file": str(job.ca_file)}
+    if job.token_file:
+        yield "authorization", {"credentials_file": str(job.token_file)}
+    yield "static_configs", [{"targets": sorted(job.targets)}]
+
+
+# For the operator --------------------------------------------------------------------------------------------------
+
+
+def render_objects(platform: spec.Platform) -> dict[str, str]:
+    """Text of a ScrapeConfig for each system, by its path; InvalidInputError for a file that names no Secret."""
+    return {
+        f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in jobs.of_systems(platform)
+    }
+
+
+def _object(platform: spec.Platform, job: Job) -> dict[str, Any]:
+    """A job in the object's terms (monitoring/v1alpha1/scrapeconfig_types.go of the operator)."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1alpha1",
+        "kind": "ScrapeConfig",
+        "metadata": {
+            "name": f"midwatch-{platform.platform}-{job.name}",
+            "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
+        },
+        "spec": dict(_object_spec(job)),
+    }
+
+
+def _object_spec(job: Job) -> Iterator[tuple[str, Any]]:
+    yield "jobName", job.name
+    yield "metricsPath", job.path
+    yield "staticConfigs", [{"targets": sorted(job.targets)}]
+    if job.params:
+        yield "params", {name: list(values) for name, values in job.params}
+    if job.honor_labels:
+        yield "honorLabels", True
+    if job.https:
+        yield "scheme", "HTTPS"
+    if job.ca_file:
+        yield "tlsConfig", {"ca": {"secret": _secret(job, PurePosixPath(job.ca_file))}}
+    if job.token_file:
+        yield "authorization", {"type": "Bearer", "credentials": _secret(job, PurePosixPath(job.token_file))}
+
+
+def _secret(job: Job, file: PurePosixPath) -> dict[str, str]:
+    """Secret and key of a file in the operator's folder."""
+    if file.parent.parent != SECRETS_FOLDER:
+        remedy = f"put the secret into {SECRETS_FOLDER}/SECRET/KEY"
+        raise InvalidInputError.at("prometheus", f"{job.name}: {file} names no Kubernetes Secret", remedy=remedy)
+    return {"name": file.parent.name, "key": file.name}

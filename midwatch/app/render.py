@@ -73,6 +73,7 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
             recovery.render_files,
         ],
         Target.KUBERNETES: [
+            prometheus.render_objects,
             kubernetes.render_objects,
             argo.render_files,
             manifests.render_files,

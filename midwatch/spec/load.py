@@ -14,9 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import alerting, canary, chaos, dr
+from midwatch.spec import alerting, canary, chaos, dr, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
+from midwatch.spec.systems import place_of
 
 MAX_BYTES = 8 * 2**20
 MAX_NODES = 500_000
@@ -66,6 +67,7 @@ def load_with_places(path: Path) -> tuple[Platform, Document]:
         platform = Platform.model_validate(document.values)
     except ValidationError as error:
         raise InvalidInputError(_translated(document, error.errors(include_url=False))) from error
+    platform = system_rules.expanded(platform)
     problems = list(_cross_checked(document, platform))
     if problems:
         raise InvalidInputError(problems)
@@ -367,6 +369,8 @@ def path_text(place: Place) -> str:
 def _cross_checked(document: Document, platform: Platform) -> Iterator[Problem]:
     for check in _CHECKS:
         for place, message, remedy in check(platform):
+            if place[0] == "rules" and isinstance(place[1], int):
+                place = (*place_of(platform.rules[place[1]], place[1]), *place[2:])  # noqa: PLW2901 - a system's stands elsewhere
             yield document.problem(place, message, remedy)
 
 
@@ -387,4 +391,5 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     canary.check,
     chaos.find_problems,
     dr.find_problems,
+    system_rules.find_problems,
 )

@@ -22,6 +22,7 @@ from midwatch.spec.rules import RuleFile
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
+from midwatch.spec.systems import SystemUse
 from midwatch.spec.values import Duration, Ratio, Size
 
 
@@ -223,6 +224,7 @@ class Platform(Strict):
     maintenance: list[Maintenance] = []
     rule_files: list[str] = []
     rules: list[RuleFile] = []
+    systems: dict[str, SystemUse] = {}
     models: Annotated[list[Model], Field(min_length=1)]
     disaster_recovery: DisasterRecovery | None = None
     local: Local = Local()

@@ -1,0 +1,97 @@
+"""Metrics of model servers that profiles in `serving` read; the servers publish them, not Midwatch.
+
+Sources: Triton's metrics guide; vLLM's design document on metrics and its loggers; Seldon Core 2's operational metrics;
+Knative Serving's queue-proxy before 1.19 (KServe's serverless mode); KServe's Python server.
+"""
+
+from __future__ import annotations
+
+from midwatch.metrics import Kind, Metric
+
+PYTHON_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds; what Prometheus' Python client takes when nothing is said."""
+GO_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds; what Prometheus' Go client takes when nothing is said."""
+
+
+def _metric(kind: Kind, name: str, text: str, *labels: str, buckets: tuple[float, ...] = ()) -> Metric:
+    return Metric(name=name, kind=kind, help=text, labels=labels, buckets=buckets)
+
+
+KNATIVE_REQUESTS = _metric(
+    Kind.COUNTER,
+    "revision_app_request_count",
+    "Requests that a revision's queue-proxy routed to its container.",
+    "namespace_name",
+    "service_name",
+    "configuration_name",
+    "revision_name",
+    "pod_name",
+    "container_name",
+    "response_code",
+    "response_code_class",
+)
+KSERVE_PREDICT = _metric(
+    Kind.HISTOGRAM, "request_predict_seconds", "Time of predictions.", "model_name", buckets=PYTHON_BUCKETS
+)
+
+TRITON_SUCCESS = _metric(
+    Kind.COUNTER, "nv_inference_request_success", "Requests that were answered.", "model", "version", "gpu_uuid"
+)
+TRITON_FAILURE = _metric(
+    Kind.COUNTER,
+    "nv_inference_request_failure",
+    "Requests that failed; `reason` since 24.06.",
+    "model",
+    "version",
+    "gpu_uuid",
+    "reason",
+)
+
+VLLM_REQUESTS = _metric(
+    Kind.COUNTER,
+    "vllm:request_success_total",
+    "Requests that finished, whatever the reason.",
+    "model_name",
+    "engine",
+    "finished_reason",
+)
+VLLM_DURATION = _metric(
+    Kind.HISTOGRAM,
+    "vllm:e2e_request_latency_seconds",
+    "Time from a request's arrival to its last token.",
+    "model_name",
+    "engine",
+    buckets=(
+        *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+        *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),  # newer versions only
+    ),
+)
+
+SELDON_REQUESTS = _metric(
+    Kind.COUNTER,
+    "seldon_model_infer_total",
+    "Requests to a model.",
+    "server",
+    "server_replica",
+    "pipeline",
+    "model",
+    "model_internal",
+    "method_type",
+    "code",
+)
+SELDON_DURATION = _metric(
+    Kind.HISTOGRAM,
+    "seldon_model_infer_api_seconds",
+    "Time to answer a request to a model.",
+    "server",
+    "server_replica",
+    "model",
+    "model_internal",
+    "method_type",
+    "code",
+    buckets=GO_BUCKETS,
+)
+
+CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
+"""Every one by the name a query uses."""

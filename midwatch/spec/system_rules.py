@@ -1,0 +1,232 @@
+"""Rule files of the systems that a platform names: a folder's texts with the platform's settings filled in.
+
+A system's folder is `midwatch/systems/NAME`. What is made of it is a rule file like a team's, so that whatever reads
+rule files needs to know nothing of systems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import yaml
+
+from midwatch.spec.base import Finding, Place, unknown
+from midwatch.spec.model import Platform
+from midwatch.spec.placeholders import Value, filled
+from midwatch.spec.rules import AlertRule, Proof, ShippedProof
+from midwatch.spec.slo import ServiceSlo, Sli
+from midwatch.spec.systems import (
+    ChosenSlo,
+    NamesSetting,
+    SystemAlert,
+    SystemFile,
+    SystemRules,
+    SystemSlo,
+    SystemUse,
+    Version,
+    job_name,
+)
+from midwatch.spec.values import parse_duration
+
+FILE = "system.yaml"
+TARGETS = "targets"
+
+
+# Folders -----------------------------------------------------------------------------------------------------------
+
+
+def folder(name: str) -> Traversable:
+    """Folder of a system that is shipped."""
+    return files("midwatch") / "systems" / name
+
+
+@cache
+def shipped() -> tuple[str, ...]:
+    """Names of the systems that are shipped: of the folders with a `system.yaml`."""
+    return tuple(sorted(one.name for one in (files("midwatch") / "systems").iterdir() if one.joinpath(FILE).is_file()))
+
+
+@cache
+def system(name: str) -> SystemFile:
+    """What a shipped system's folder says."""
+    text = folder(name).joinpath(FILE).read_text(encoding="utf-8")
+    return SystemFile.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
+
+
+# A system as the platform has it -----------------------------------------------------------------------------------
+
+
+class Installed:
+    """A system with the version, the settings and the targets that the platform file gives it."""
+
+    def __init__(self, name: str, use: SystemUse, described: SystemFile, scrape_interval: float) -> None:
+        self.name, self.use, self.described = name, use, described
+        self.job = job_name(name)
+        self.version: tuple[int, ...] = use.version or described.versions.read
+        self.values: dict[str, Value] = {
+            "job": self.job,
+            "scrape_wait": timedelta(seconds=4 * scrape_interval),  # one scrape that fails is noise
+            **{key: one.value(use.settings.get(key, one.default)) for key, one in described.settings.items()},
+        }
+
+    def expr(self, text: str, values: Mapping[str, Value] = {}) -> str:
+        """An expression with everything filled in, each metric by the name that the version has for it."""
+        expr = " ".join(filled(text, {**self.values, **values}, quoted=True).split())
+        for newest, metric in self.described.metrics.items():
+            if (name := metric.name_in(newest, self.version)) != newest:
+                expr = re.sub(rf"(?<![\w:]){re.escape(newest)}(?=(_bucket|_sum|_count)?(?![\w:]))", name, expr)
+        return expr
+
+    def text(self, text: str, values: Mapping[str, Value] = {}) -> str:
+        """A text with everything filled in."""
+        return filled(text, {**self.values, **values})
+
+    def each(self, alert: SystemAlert) -> list[str | None]:
+        """What an alert is made for: the targets, names of a setting, or once."""
+        if alert.per is None:
+            return [None]
+        if alert.per == TARGETS:
+            return list(self.use.targets)
+        setting = self.described.settings[alert.per]
+        if not isinstance(setting, NamesSetting):
+            raise ValueError(f"{alert.alert} is per {alert.per}, which is no setting of names")
+        return list(self.use.settings.get(alert.per, setting.default))
+
+    def rules(self) -> SystemRules:
+        """Its rule file."""
+        return SystemRules(
+            name=self.job,
+            system=self.name,
+            owner=self.use.owner,
+            labels={"system": self.name},
+            alerts=[
+                self.alert(alert, one)
+                for alert in self.described.alerts
+                if alert.is_in(self.version)
+                for one in self.each(alert)
+            ],
+            objectives=[self.objective(shipped_slo(self.described, chosen.name), chosen) for chosen in self.use.slos],
+        )
+
+    def alert(self, alert: SystemAlert, each: str | None) -> AlertRule:
+        """An alert, for one of what it is per."""
+        values: dict[str, Value] = {} if each is None else {"each": each}
+        made: dict[str, Any] = {
+            "alert": alert.alert,
+            "expr": self.expr(alert.expr, values),
+            "for": self.text(alert.for_, values),
+            "severity": self.text(alert.severity, values),
+            "labels": {label: self.text(value, values) for label, value in alert.labels.items()},
+            "summary": self.text(alert.summary, values),
+            "description": self.text(alert.description, values),
+            "proof": self.proof(alert.proof, values),
+        }
+        if alert.keep_firing_for:
+            made["keep_firing_for"] = self.text(alert.keep_firing_for, values)
+        return AlertRule.model_validate(made)
+
+    def proof(self, proof: ShippedProof, values: Mapping[str, Value]) -> Proof:
+        """A proof with everything filled in."""
+        fires, silent = (
+            {self.expr(series, values): self.text(samples, values) for series, samples in group.items()}
+            for group in (proof.fires, proof.silent)
+        )
+        within, interval = (parse_duration(self.text(text, values)) for text in (proof.within, proof.interval))
+        return Proof(fires=fires, silent=silent, within=within, interval=interval)
+
+    def objective(self, slo: SystemSlo, chosen: ChosenSlo) -> ServiceSlo:
+        """An objective that the platform file chose."""
+        return ServiceSlo(
+            name=slo.name,
+            service=self.job,
+            sli=Sli.model_validate(self._filled(slo.sli.model_dump(exclude_none=True))),
+            objective=chosen.objective or slo.objective,
+            window=chosen.window or slo.window,
+            burn_rate=chosen.burn_rate,
+            description=slo.description,
+        )
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._filled(inner) for key, inner in value.items()}
+        return self.expr(value) if isinstance(value, str) else value
+
+
+def installed(platform: Platform) -> Iterator[Installed]:
+    """The platform's systems whose section has no problem."""
+    for name, use in platform.systems.items():
+        if not list(_problems(name, use)):
+            yield Installed(name, use, system(name), platform.prometheus.scrape_interval)
+
+
+def expanded(platform: Platform) -> Platform:
+    """The platform with a rule file for each of its systems; what is wrong with a section, `find_problems` says."""
+    made = [one.rules() for one in installed(platform)]
+    return platform.model_copy(update={"rules": [*platform.rules, *made]}) if made else platform
+
+
+# What may be wrong in the platform file ----------------------------------------------------------------------------
+
+
+def find_problems(platform: Platform) -> Iterator[Finding]:
+    """Systems, settings and objectives exist, values fit, and the version is one that is described."""
+    for name, use in platform.systems.items():
+        for place, message, remedy in _problems(name, use):
+            yield ("systems", name, *place), message, remedy
+
+
+def _problems(name: str, use: SystemUse) -> Iterator[tuple[Place, str, str]]:
+    if name not in shipped():
+        yield (), *unknown(name, shipped(), "system")
+        return
+    described = system(name)
+    yield from _setting_problems(described, use)
+    if twice := sorted({one for one in use.targets if use.targets.count(one) > 1}):
+        yield ("targets",), f"{twice[0]} twice", "write each once"
+    oldest = described.versions.oldest
+    if use.version is not None and use.version < oldest:
+        yield ("version",), f"{version_text(use.version)} is not described", f"{version_text(oldest)} is the oldest"
+        return
+    yield from _slo_problems(described, use)
+
+
+def _setting_problems(described: SystemFile, use: SystemUse) -> Iterator[tuple[Place, str, str]]:
+    for key, given in use.settings.items():
+        place: Place = ("settings", key)
+        if key not in described.settings:
+            yield place, *unknown(key, described.settings, "setting")
+            continue
+        try:
+            described.settings[key].value(given)
+        except ValueError as error:
+            yield place, str(error), "see the table of settings in docs/systems.md"
+
+
+def _slo_problems(described: SystemFile, use: SystemUse) -> Iterator[tuple[Place, str, str]]:
+    known = {slo.name: slo for slo in described.slos}
+    seen: set[str] = set()
+    for number, chosen in enumerate(use.slos):
+        place: Place = ("slos", number, "name")
+        if chosen.name not in known:
+            yield place, *unknown(chosen.name, known, "objective of this system")
+        elif not known[chosen.name].is_in(use.version or described.versions.read):
+            yield place, f"{chosen.name} cannot be measured in this version", "remove it"
+        if chosen.name in seen:
+            yield place, f"a second objective {chosen.name!r}", "write each once"
+        seen.add(chosen.name)
+
+
+def shipped_slo(described: SystemFile, name: str) -> SystemSlo:
+    """A system's objective by its name."""
+    return next(slo for slo in described.slos if slo.name == name)
+
+
+def version_text(version: Version) -> str:
+    """A version as people write it."""
+    return ".".join(map(str, version))

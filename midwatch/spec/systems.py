@@ -1,0 +1,381 @@
+"""A system of the platform: the strict form of its folder's `system.yaml`, and of `systems` in the platform file.
+
+Reading the folders and making rules of them is `system_rules`' job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import re2
+from pydantic import BeforeValidator, Field, model_validator
+
+from midwatch.metrics import Kind
+from midwatch.spec.base import LabelName, Name, Place, Strict
+from midwatch.spec.placeholders import Value
+from midwatch.spec.rules import AlertName, RuleFile, ShippedProof
+from midwatch.spec.slo import BurnRate, Period, Severity, Sli
+from midwatch.spec.values import Duration, Objective, Ratio, parse_duration, parse_percentage
+
+Text = Annotated[str, Field(min_length=1)]
+Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+# Versions ----------------------------------------------------------------------------------------------------------
+
+
+def parse_version(text: object) -> tuple[int, ...]:
+    """Numbers of a version such as `3.1`; ValueError when it is none.
+
+    >>> parse_version("3.5.1") >= parse_version("3.5")
+    True
+    """
+    if isinstance(text, tuple):
+        return text
+    if not isinstance(text, str) or not re.fullmatch(r"v?\d+(\.\d+){0,3}", text):
+        raise ValueError(f"{text!r} is not a version; write one in quotes, such as '3.1'")
+    return tuple(int(part) for part in text.removeprefix("v").split("."))
+
+
+Version = Annotated[tuple[int, ...], BeforeValidator(parse_version)]
+
+
+class Versioned(Strict):
+    """Something that a system has `since` a version and `until` another, the first without it."""
+
+    since: Version | None = None
+    until: Version | None = None
+
+    def is_in(self, version: tuple[int, ...]) -> bool:
+        """Whether a version has it."""
+        return (self.since is None or version >= self.since) and (self.until is None or version < self.until)
+
+
+class Versions(Strict):
+    """The oldest version that a folder describes, and the one whose metrics were read last."""
+
+    oldest: Version
+    read: Version
+
+
+# What it publishes -------------------------------------------------------------------------------------------------
+
+
+class FormerName(Strict):
+    """A name that a metric had until a version, the first that calls it otherwise."""
+
+    name: Metric
+    until: Version
+
+
+class SystemMetric(Versioned):
+    """A metric as the system really publishes it, by its newest name.
+
+    `labels_since` are labels that came with a version. `born_at_one` is a counter whose series appears with its first
+    event. `states` are labels whose value changes with the state of what is counted. An `is_age` gauge stands still
+    when its publisher does.
+    """
+
+    kind: Annotated[Kind, Field(strict=False)]
+    help: Text
+    labels: list[LabelName] = []
+    labels_since: dict[LabelName, Version] = {}
+    buckets: list[Annotated[float, Field(strict=False)]] = []
+    was: list[FormerName] = []
+    born_at_one: bool = False
+    states: list[LabelName] = []
+    is_age: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SystemMetric:
+        if (self.kind is Kind.HISTOGRAM) != bool(self.buckets):
+            raise ValueError("a histogram has buckets, and nothing else has")
+        if self.buckets != sorted(set(self.buckets)):
+            raise ValueError("buckets are in ascending order, each once")
+        for name, labels in (("labels_since", self.labels_since), ("states", self.states)):
+            if unknown := set(labels) - set(self.labels):
+                raise ValueError(f"{name} has {', '.join(sorted(unknown))}, which is not among labels")
+        return self
+
+    def name_in(self, newest: str, version: tuple[int, ...]) -> str:
+        """What a version calls it."""
+        former = sorted(self.was, key=lambda one: one.until)
+        return next((one.name for one in former if version < one.until), newest)
+
+    def labels_in(self, version: tuple[int, ...]) -> set[str]:
+        """Labels it has in a version."""
+        return {label for label in self.labels if version >= self.labels_since.get(label, (0,))}
+
+
+class Scrape(Strict):
+    """How the system is asked for its metrics."""
+
+    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/metrics"
+    params: dict[str, list[str]] = {}
+    https: bool = False
+    honor_labels: bool = False
+
+
+# Settings ----------------------------------------------------------------------------------------------------------
+
+
+class _Setting(Strict):
+    reason: Text
+
+
+class DurationSetting(_Setting):
+    """A duration, such as 15m."""
+
+    type: Literal["duration"]
+    default: Duration
+
+    def value(self, given: Any) -> Value:
+        """What placeholders are filled with; ValueError for what is no duration."""
+        return timedelta(seconds=given if isinstance(given, float) else parse_duration(given))
+
+
+class RatioSetting(_Setting):
+    """A share, such as 5%."""
+
+    type: Literal["ratio"]
+    default: Ratio
+
+    def value(self, given: Any) -> Value:
+        """What placeholders are filled with; ValueError for what is no percentage."""
+        return float(given if isinstance(given, Decimal) else parse_percentage(given))
+
+
+class NumberSetting(_Setting):
+    """A number."""
+
+    type: Literal["number"]
+    default: Annotated[float, Field(strict=False)]
+
+    def value(self, given: Any) -> Value:
+        """What placeholders are filled with; ValueError for what is no number."""
+        if isinstance(given, bool) or not isinstance(given, int | float):
+            raise ValueError(f"{given!r} is not a number")
+        return float(given)
+
+
+class PatternSetting(_Setting):
+    """A regular expression (RE2) for the values of a label, anchored."""
+
+    type: Literal["pattern"]
+    default: str
+
+    def value(self, given: Any) -> Value:
+        """What placeholders are filled with; ValueError for what is no pattern."""
+        if not isinstance(given, str):
+            raise ValueError(f"{given!r} is not text; put it in quotes")
+        try:
+            re2.compile(given)
+        except re2.error as error:
+            raise ValueError(f"{given!r} is not a regular expression: {error}") from error
+        return given
+
+
+class SeveritySetting(_Setting):
+    """Who is called: page or ticket."""
+
+    type: Literal["severity"]
+    default: Annotated[Severity, Field(strict=False)]
+
+    def value(self, given: Any) -> Value:
+        """What placeholders are filled with; ValueError for what is no severity."""
+        if given not in list(Severity):
+            raise ValueError(f"{given!r} is not one of page, ticket")
+        return str(given)
+
+
+class NamesSetting(_Setting):
+    """Names of things that have to be there; an alert is made `per` each."""
+
+    type: Literal["names"]
+    default: list[Text]
+
+    def value(self, given: Any) -> Value:
+        """What placeholders are filled with; ValueError for what is no list of names."""
+        if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
+            raise ValueError(f"{given!r} is not a list of names")
+        return "|".join(re2.escape(one) for one in given)
+
+
+Setting = Annotated[
+    DurationSetting | RatioSetting | NumberSetting | PatternSetting | SeveritySetting | NamesSetting,
+    Field(discriminator="type"),
+]
+
+
+# What is made of it ------------------------------------------------------------------------------------------------
+
+
+class SystemSlo(Versioned):
+    """An objective that the platform file can choose by its name, and the promise unless it says another."""
+
+    name: Name
+    description: Text
+    sli: Sli
+    objective: Objective
+    window: Period = 30 * 86400.0
+
+
+class SystemAlert(Versioned):
+    """An alert; `per` is `targets` or a setting of names, and `<each>` stands for each of them."""
+
+    alert: AlertName
+    per: str | None = None
+    expr: Text
+    for_: str = Field(default="0s", alias="for")
+    keep_firing_for: str | None = None
+    severity: Text
+    labels: dict[LabelName, str] = {}
+    summary: Text
+    description: Text
+    proof: ShippedProof
+
+
+class PanelQuery(Strict):
+    """A query of a panel, and the name of its series or of its column."""
+
+    expr: Text
+    legend: str = ""
+
+
+class _Panel(Versioned):
+    section: Text
+    title: Text
+    unit: Text
+    shows: Text
+    act: Text
+    runbook: AlertName
+    queries: Annotated[list[PanelQuery], Field(min_length=1, max_length=26)]
+
+
+class LinesPanel(_Panel):
+    """Values over time."""
+
+    kind: Literal["lines"]
+    stacked: bool = False
+
+
+class StatPanel(_Panel):
+    """The newest value; from `bad_from` on it is coloured as bad."""
+
+    kind: Literal["stat"]
+    bad_from: Annotated[float, Field(strict=False)] | None = None
+
+
+class TablePanel(_Panel):
+    """A row for each set of labels, a column for each query; the worst by the first column stand first."""
+
+    kind: Literal["table"]
+
+    @model_validator(mode="after")
+    def _named_columns(self) -> TablePanel:
+        if not all(query.legend for query in self.queries):
+            raise ValueError("a table's queries have a legend each, the title of the column")
+        return self
+
+
+Panel = Annotated[LinesPanel | StatPanel | TablePanel, Field(discriminator="kind")]
+
+
+class SystemAnnotation(Versioned):
+    """What happened, on every panel's time axis while `expr` has series; `text` names labels as `{{label}}`."""
+
+    name: Text
+    expr: Text
+    text: Text
+    tags: list[LabelName] = []
+    color: Literal["good", "watch", "bad"] = "watch"
+
+
+class SystemFile(Strict):
+    """A folder's `system.yaml`: everything that is known of a system."""
+
+    title: Text
+    question: Annotated[str, Field(pattern=r"\?$")]
+    versions: Versions
+    scrape: Scrape = Scrape()
+    metrics: Annotated[dict[Metric, SystemMetric], Field(min_length=1)]
+    settings: dict[SettingName, Setting] = {}
+    slos: list[SystemSlo] = []
+    alerts: Annotated[list[SystemAlert], Field(min_length=1)]
+    panels: Annotated[list[Panel], Field(min_length=1)]
+    annotations: list[SystemAnnotation] = []
+
+    @model_validator(mode="after")
+    def _names_once(self) -> SystemFile:
+        for what, names in (
+            ("alert", [one.alert for one in self.alerts]),
+            ("objective", [one.name for one in self.slos]),
+            ("panel", [f"{one.section}: {one.title}" for one in self.panels]),
+        ):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"a second {what} {min(twice)!r}")
+        return self
+
+
+# In the platform file ----------------------------------------------------------------------------------------------
+
+
+class ChosenSlo(Strict):
+    """An objective of the system that is promised, with what differs from the shipped promise."""
+
+    name: str
+    objective: Objective | None = None
+    window: Period | None = None
+    burn_rate: BurnRate = BurnRate()
+
+
+class SystemUse(Strict):
+    """A system that the platform has: whose it is, where it is scraped, and what differs from what is shipped."""
+
+    owner: Name
+    targets: Annotated[
+        list[Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+):\d{1,5}$")]], Field(min_length=1)
+    ]
+    version: Version | None = None
+    https: bool | None = None
+    ca_file: Path | None = Field(default=None, strict=False)
+    token_file: Path | None = Field(default=None, strict=False)
+    settings: dict[str, Any] = {}
+    slos: list[ChosenSlo] = []
+
+
+class SystemRules(RuleFile):
+    """The rule file that a system expands to; `system` is its key in the platform file."""
+
+    system: str
+
+
+def place_of(rules: RuleFile, index: int) -> Place:
+    """Where the platform file says a rule file: a system's stands under `systems`."""
+    return ("systems", rules.system) if isinstance(rules, SystemRules) else ("rules", index)
+
+
+def job_name(system: str) -> str:
+    """Name of a system as a DNS label: of its scrape job, its rule file, its service."""
+    return system.replace("_", "-")
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text inside a model, a mapping or a list."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Strict):
+        for name in type(value).model_fields:
+            yield from texts(getattr(value, name))
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (*texts(key), *texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)

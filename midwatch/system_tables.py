@@ -1,0 +1,89 @@
+"""Tables of the guide on systems, as text: what is shipped, and each system's settings, objectives and alerts.
+
+`python -m midwatch.system_tables docs/systems.md` puts them between the marks of the guide.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from midwatch import files
+from midwatch.spec import system_rules
+from midwatch.spec.systems import Setting, SystemFile
+from midwatch.spec.values import format_duration
+
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
+
+def tables() -> str:
+    """Every table, under its heading."""
+    systems = {name: system_rules.system(name) for name in system_rules.shipped()}
+    parts = [_table("system", "title", "question", "from version", rows=list(_overview(systems)))]
+    for name, described in systems.items():
+        parts.append(f"### {described.title} (`{name}`)")
+        parts.append(_table("setting", "default", "why", rows=list(_settings(described))))
+        if described.slos:
+            parts.append(_table("objective", "of", "default", rows=list(_objectives(described))))
+        parts.append(_table("alert", "severity", "for", "summary", rows=list(_alerts(described, name))))
+    return "\n\n".join(parts)
+
+
+def _overview(systems: dict[str, SystemFile]) -> Iterator[tuple[str, ...]]:
+    for name, described in systems.items():
+        oldest = system_rules.version_text(described.versions.oldest)
+        yield f"[`{name}`](../midwatch/systems/{name})", described.title, described.question, oldest
+
+
+def _settings(described: SystemFile) -> Iterator[tuple[str, ...]]:
+    for name, setting in described.settings.items():
+        yield f"`{name}`", _shown(setting), setting.reason
+
+
+def _shown(setting: Setting) -> str:
+    if isinstance(setting.default, list):
+        return ", ".join(setting.default) or "none"
+    value: Any = setting.value(setting.default)
+    if isinstance(value, timedelta):
+        return format_duration(value.total_seconds())
+    if setting.type == "ratio":
+        return f"{value * 100:g}%"
+    return f"`{value}`" if isinstance(value, str) else f"{value:g}"
+
+
+def _objectives(described: SystemFile) -> Iterator[tuple[str, ...]]:
+    for slo in described.slos:
+        yield f"`{slo.name}`", slo.description, f"{(slo.objective * 100).normalize():f}%"
+
+
+def _alerts(described: SystemFile, name: str) -> Iterator[tuple[str, ...]]:
+    for alert in described.alerts:
+        link = f"[`{alert.alert}`](../midwatch/systems/{name}/runbooks/{alert.alert}.md)"
+        yield link, _plain(alert.severity), _plain(alert.for_), _plain(alert.summary)
+
+
+def _plain(text: str) -> str:
+    """A text in which a setting's or a label's name stands for it; `<` would begin HTML."""
+    text = re.sub(r"\{\{ \$(?:labels\.)?(\w+)[^}]*\}\}", r"*\1*", text)
+    return re.sub(r"<([^<>]+)>", r"*\1*", text).replace("|", "\\|")
+
+
+def _table(*titles: str, rows: list[tuple[str, ...]]) -> str:
+    lines = [titles, tuple("---" for _ in titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("|--- |", "|---|")
+
+
+def refreshed(text: str) -> str:
+    """The guide with today's tables between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    guide = Path(sys.argv[1])
+    files.replace(guide, refreshed(guide.read_text(encoding="utf-8")).encode())

@@ -1,0 +1,162 @@
+"""What holds for every system that is shipped: a new folder brings these tests with it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts import check, inventory
+from alerts.proofs import prove
+from alerts.proofs.prove import Outcome
+from dashboards import reader, render, verify
+from midwatch import catalogue, grafana, jobs, system_check
+from midwatch.app import prometheus
+from midwatch.app.render import Target, rendered_files
+from midwatch.metrics import Kind
+from midwatch.prometheus import Client
+from midwatch.spec import system_rules
+from midwatch.spec.systems import SystemRules, job_name
+from tests.conftest import midwatch_here, need_program
+from tests.systems.conftest import FOLDERS, NAMES, section
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def test_the_folder_has_no_problem(name: str) -> None:
+    assert system_check.check_folder(FOLDERS / name) == []
+
+
+def test_the_folder_holds_data_only(name: str) -> None:
+    kinds = {path.suffix for path in (FOLDERS / name).rglob("*") if path.is_file()}
+    assert kinds == {".yaml", ".md"}
+
+
+def test_the_installed_package_finds_it(name: str) -> None:
+    assert name in system_rules.shipped()
+    assert system_rules.folder(name).joinpath("system.yaml").is_file()
+
+
+def test_every_setting_has_a_reason_of_a_sentence(name: str) -> None:
+    for setting in system_rules.system(name).settings.values():
+        assert setting.reason.endswith(".")
+
+
+def test_every_runbook_says_what_to_look_at_and_what_to_do(name: str) -> None:
+    for page in sorted((FOLDERS / name / "runbooks").glob("*.md")):
+        headings = [line for line in page.read_text().splitlines() if line.startswith("#")]
+        assert headings == [f"# {page.stem}", "## First three looks", "## Stop the bleeding", "## When it is over"]
+
+
+def test_it_expands_to_a_rule_file_of_its_owner(name: str, platform_with: Any) -> None:
+    (rules,) = platform_with(**{name: section(name)}).rules
+    assert isinstance(rules, SystemRules)
+    assert (rules.name, rules.owner) == (job_name(name), "ml")
+    assert {rule.alert for rule in rules.alerts} == {one.alert for one in system_rules.system(name).alerts}
+    assert {slo.name for slo in rules.objectives} == {one.name for one in system_rules.system(name).slos}
+
+
+def test_nothing_is_left_to_fill_in(name: str, platform_with: Any) -> None:
+    platform = platform_with(**{name: section(name)})
+    text = "".join(rendered_files(platform).values()) + "".join(rendered_files(platform, Target.KUBERNETES).values())
+    for setting in (*system_rules.system(name).settings, "job", "each", "scrape_wait", "counted"):
+        assert f"<{setting}" not in text
+
+
+def test_alerts_link_to_the_systems_page_and_to_their_runbook(name: str, platform_with: Any) -> None:
+    platform = platform_with(**{name: section(name)})
+    uid = grafana.dashboard_uid("test", grafana.system_page(name))
+    assert uid in {document["uid"] for document in render.documents(platform)}
+    for entry in inventory.entries(platform):
+        if entry.place[:2] == ("systems", name) and entry.objective is None:
+            annotations = entry.rule["annotations"]
+            assert f"/d/{uid}?" in annotations["dashboard_url"]
+            assert annotations["runbook_url"].endswith(f"/{entry.name}")
+            assert (FOLDERS / name / "runbooks" / f"{entry.name}.md").is_file()
+
+
+def test_every_alert_is_proven(name: str, platform_with: Any) -> None:
+    need_program("promtool")
+    platform = platform_with(**{name: section(name)})
+    own = [entry for entry in inventory.entries(platform) if entry.place[:2] == ("systems", name)]
+    titles = {entry.title for entry in own}
+    names = sorted({entry.name for entry in own})
+    proved = [one for one in prove.prove(platform, names) if one.alert in titles]
+    assert len(proved) >= len(system_rules.system(name).alerts)
+    assert {one.alert: one.reason for one in proved if one.outcome is not Outcome.PROVEN} == {}
+    assert {receiver for one in proved for receiver in one.receivers} <= {"ml-page", "ml-ticket"}
+
+
+def test_promtool_takes_the_rules_of_every_version(name: str, platform_with: Any) -> None:
+    need_program("promtool")
+    described = system_rules.system(name)
+    for version in system_check.versions(described):
+        chosen = [{"name": slo.name} for slo in described.slos if slo.is_in(version)]
+        text = system_rules.version_text(version)
+        platform = platform_with(**{name: section(name, version=text, slos=chosen)})
+        check.ensure_rules(platform, rendered_files(platform))
+
+
+def test_midwatch_check_has_nothing_to_say(name: str, write_platform: Any) -> None:
+    need_program("promtool")
+    need_program("amtool")
+    done = midwatch_here("check", "-f", write_platform(**{name: section(name, token_file="/run/secrets/not-here")}))
+    assert (done.returncode, done.stderr.count("no problems")) == (0, 1)
+
+
+def test_every_panel_of_the_page_has_a_unit_a_note_and_a_runbook(name: str, platform_with: Any) -> None:
+    platform = platform_with(**{name: section(name)})
+    uid = grafana.dashboard_uid("test", grafana.system_page(name))
+    (document,) = [one for one in render.documents(platform) if one["uid"] == uid]
+    described = system_rules.system(name)
+    assert document["description"].startswith(described.question)
+    panels = [panel for panel in document["panels"] if panel["type"] != "row"]
+    assert {panel["title"] for panel in panels} == {panel.title for panel in described.panels}
+    for panel in panels:
+        text = str(panel["fieldConfig"])
+        assert "'unit'" in text
+        assert "**When it is bad:**" in panel["description"]
+        assert panel["links"]
+    assert reader.unknown_variables(document) == {}
+    assert {one["name"] for one in document["annotations"]["list"]} >= {one.name for one in described.annotations}
+
+
+def test_a_real_prometheus_can_answer_every_panel(name: str, platform_with: Any, prometheus_server: str) -> None:
+    platform = platform_with(**{name: section(name)})
+    uid = grafana.dashboard_uid("test", grafana.system_page(name))
+    (document,) = [one for one in render.documents(platform) if one["uid"] == uid]
+    verifier = verify.Verifier(Client(prometheus_server), verify.TimeRange(end=time.time(), since=600.0, scrape=15.0))
+    answers = list(verifier.verify(document))
+    assert {one.title for one in answers if one.kind == "panel"} == {
+        one.title for one in system_rules.system(name).panels
+    }
+    assert [one.reason for one in answers if one.status is verify.Status.ERROR] == []
+
+
+def test_a_scrape_job_has_its_targets(name: str, platform_with: Any) -> None:
+    platform = platform_with(**{name: section(name, https=True, token_file="/run/secrets/t", ca_file="/etc/ca.pem")})
+    (job,) = [one for one in jobs.of_platform(platform) if one.name == job_name(name)]
+    text = prometheus.render(platform, [job], "127.0.0.1:9093")
+    (config,) = yaml.safe_load(text)["scrape_configs"]
+    scrape = system_rules.system(name).scrape
+    assert config["metrics_path"] == scrape.path
+    assert config.get("params", {}) == scrape.params
+    assert config["scheme"] == "https"
+    assert config["authorization"] == {"credentials_file": "/run/secrets/t"}
+    assert config["tls_config"] == {"ca_file": "/etc/ca.pem"}
+    assert config["static_configs"] == [{"targets": ["first.example:9000", "second.example:9000"]}]
+
+
+def test_the_catalogue_has_its_metrics(name: str) -> None:
+    for metric in catalogue.of_system(name):
+        suffix = "_bucket" if metric.kind is Kind.HISTOGRAM else ""
+        exposed = catalogue.find(metric.name + suffix)
+        assert exposed is not None
+        assert set(metric.labels) <= exposed.labels
+
+
+def test_two_renderings_are_the_same(name: str, platform_with: Any) -> None:
+    first = rendered_files(platform_with(**{name: section(name)}))
+    assert rendered_files(platform_with(**{name: section(name)})) == first
