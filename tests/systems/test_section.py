@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts.rules import files as rule_files
 from alerts.proofs import prove
 from alerts.proofs.prove import Outcome
+from alerts.rules import files as rule_files
 from midwatch import catalogue, grafana, server_metrics, serving, system_check
 from midwatch.app import prometheus
 from midwatch.errors import InvalidInputError
