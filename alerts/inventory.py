@@ -12,6 +12,7 @@ from alerts.objectives import Target
 from midwatch.spec import model as spec
 from midwatch.spec.base import Place
 from midwatch.spec.slo import Alerting
+from midwatch.spec.values import parse_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,27 @@ class Entry:
     def rule(self) -> dict[str, Any]:
         """Its rule."""
         return self.made.rule
+
+    @property
+    def name(self) -> str:
+        """Its `alertname`; several alerts may share it."""
+        return self.made.name
+
+    @property
+    def owner(self) -> str | None:
+        """Owner that is called; None for an alert of nobody, such as the deadman's switch."""
+        owner: str | None = self.rule["labels"].get("owner")
+        return owner
+
+    @property
+    def severity(self) -> str:
+        """`page`, `ticket` or `none`."""
+        return str(self.rule["labels"]["severity"])
+
+    @property
+    def for_(self) -> float:
+        """Seconds that its expression must hold before it fires."""
+        return parse_duration(self.rule.get("for", "0s"))
 
     @property
     def labels(self) -> dict[str, str]:
