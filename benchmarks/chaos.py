@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from chaos.sequential import Counts, StopCondition
 
 from benchmarks.figure import Figure
 from chaos import guards, watchdog
-from chaos.sequential import Counts, StopCondition
 from midwatch import evidence, processes
 
 RUNNER = """

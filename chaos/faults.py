@@ -3,6 +3,10 @@
 A fault knows everything its revert needs before it is injected. The ledger keeps it, durably, from before the injection
 until its revert is verified; whoever finds an open one (the experiment's rollback, the watchdog, `midwatch chaos stop`)
 can revert it. Reverting twice does no harm.
+
+A fault is kept as its class's name and its fields. Every class is registered when it is defined, so a process can read
+the faults of the modules that it has imported, and no others: a document never decides what code is loaded. A process
+that reads the faults of another, such as the watchdog, is told the modules (`modules`).
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import msgspec
 
 from midwatch import evidence, files, processes
 from midwatch.errors import MidwatchError
@@ -33,7 +38,17 @@ class FaultError(MidwatchError):
 class Fault(ABC):
     """One fault at one target. Subclasses are frozen dataclasses of plain values: they are kept as JSON."""
 
+    registered: ClassVar[dict[str, type[Fault]]] = {}
+    """Every fault that this process can read, by the name of its class."""
+
     target: str
+
+    def __init_subclass__(cls) -> None:
+        """Register it under its name, which tells it from all others."""
+        other = Fault.registered.setdefault(cls.__name__, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{cls.__module__} and {other.__module__} both have a fault {cls.__name__}")
+        Fault.registered[cls.__name__] = cls
 
     @abstractmethod
     def inject(self) -> None:
@@ -62,13 +77,24 @@ Mirror = Callable[[str, dict[str, Any]], None]
 
 def written(fault: Fault) -> dict[str, Any]:
     """A fault as JSON has it."""
-    return {"module": type(fault).__module__, "kind": type(fault).__name__, "fault": asdict(fault)}
+    return {"kind": type(fault).__name__, "fault": asdict(fault)}
 
 
 def read(document: dict[str, Any]) -> Fault:
-    """The fault that was written."""
-    fault: Fault = getattr(import_module(document["module"]), document["kind"])(**document["fault"])
-    return fault
+    """The fault that was written; FaultError when this process does not know it, or it is not as it was written."""
+    name = document.get("kind")
+    known = Fault.registered.get(str(name))
+    if known is None:
+        raise FaultError(f"there is no fault {name!r} here; there are {', '.join(sorted(Fault.registered))}")
+    try:
+        return msgspec.convert(document.get("fault"), known)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"fault {name} is not as it was written: {error}") from error
+
+
+def modules() -> list[str]:
+    """Modules of the faults that this process can read."""
+    return sorted({fault.__module__ for fault in Fault.registered.values()})
 
 
 class Ledger:
@@ -83,10 +109,7 @@ class Ledger:
 
     def open_faults(self) -> dict[str, Fault]:
         """Faults that are there, or may be, by their number, in the order of injection."""
-        found = {}
-        for path in sorted(self._folder.glob("*.json")):
-            found[path.stem] = read(json.loads(path.read_text()))
-        return found
+        return {path.stem: read(json.loads(path.read_text())) for path in self._files()}
 
     def take_over(self, number: str, document: dict[str, Any]) -> None:
         """Add a fault that another ledger had open."""
@@ -126,18 +149,21 @@ class Ledger:
         """Revert every open fault, all at the same time; what could not be reverted, in words."""
         problems: list[str] = []
 
-        def revert(number: str, fault: Fault) -> None:
+        def revert(path: Path) -> None:
             try:
-                self.revert(number, fault, seconds=seconds)
+                self.revert(path.stem, read(json.loads(path.read_text())), seconds=seconds)
             except FaultError as error:
                 problems.append(str(error))
 
-        threads = [threading.Thread(target=revert, args=item) for item in self.open_faults().items()]
+        threads = [threading.Thread(target=revert, args=(path,)) for path in self._files()]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         return sorted(problems)
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
 
     def _open(self, fault: Fault) -> str:
         number = f"{sum(1 for _ in self._folder.iterdir()):03d}-{os.getpid()}-{threading.get_ident()}"

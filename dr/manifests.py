@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dr import cron, guarding
+from midwatch import rbac
 from midwatch.spec import dr as spec
 from midwatch.spec import model as platforms
 from midwatch.spec.values import format_duration
@@ -89,15 +90,6 @@ def objects(platform: platforms.Platform) -> list[Object]:
 # Rights --------------------------------------------------------------------------------------------------------------
 
 
-def _rule(group: str, resource: str, verbs: list[str], names: list[str] | None = None) -> Object:
-    return {
-        "apiGroups": [group],
-        "resources": [resource],
-        "verbs": verbs,
-        **({"resourceNames": names} if names else {}),
-    }
-
-
 GUARD_VERBS = ["get", "update"]
 DRILL_VERBS = ["get", "patch", "update"]
 """A drill's guard asks the one that holds the lease to step aside: by an annotation."""
@@ -106,7 +98,7 @@ DRILL_VERBS = ["get", "patch", "update"]
 def _lease_rules(names: list[str], verbs: list[str]) -> list[Object]:
     """Of the stores' own leases; a right to create cannot name what it creates (Kubernetes, "RBAC")."""
     group = "coordination.k8s.io"
-    return [_rule(group, "leases", verbs, sorted(names)), _rule(group, "leases", ["create"])]
+    return [rbac.rule(group, "leases", verbs, sorted(names)), rbac.rule(group, "leases", ["create"])]
 
 
 def _drill_rights(platform: str, settings: spec.Kubernetes, stores: list[spec.Store]) -> list[tuple[str, Object]]:
@@ -122,40 +114,30 @@ def _drill_rights(platform: str, settings: spec.Kubernetes, stores: list[spec.St
 
 
 def _velero_rights(settings: spec.Velero) -> Iterator[tuple[str, Object]]:
-    yield settings.velero_namespace, _rule("velero.io", "backups", ["list"])
-    yield settings.velero_namespace, _rule("velero.io", "restores", ["create", "get"])
-    yield settings.restore_namespace, _rule("", "namespaces", ["get"])
-    yield settings.restore_namespace, _rule("", "pods", ["list"])
-    yield settings.restore_namespace, _rule("", "persistentvolumeclaims", ["list"])
-    yield settings.restore_namespace, _rule("apps", "deployments", ["list"])
-    yield settings.restore_namespace, _rule("apps", "statefulsets", ["list"])
+    yield settings.velero_namespace, rbac.rule("velero.io", "backups", ["list"])
+    yield settings.velero_namespace, rbac.rule("velero.io", "restores", ["create", "get"])
+    yield settings.restore_namespace, rbac.rule("", "namespaces", ["get"])
+    yield settings.restore_namespace, rbac.rule("", "pods", ["list"])
+    yield settings.restore_namespace, rbac.rule("", "persistentvolumeclaims", ["list"])
+    yield settings.restore_namespace, rbac.rule("apps", "deployments", ["list"])
+    yield settings.restore_namespace, rbac.rule("apps", "statefulsets", ["list"])
 
 
 def _cloudnative_pg_rights(settings: spec.CloudNativePg) -> Iterator[tuple[str, Object]]:
-    yield settings.namespace, _rule("", "namespaces", ["get"])
-    yield settings.namespace, _rule("postgresql.cnpg.io", "clusters", ["get"], [settings.cluster])
-    yield settings.namespace, _rule("postgresql.cnpg.io", "clusters/status", ["patch"], [settings.cluster])
+    yield settings.namespace, rbac.rule("", "namespaces", ["get"])
+    yield settings.namespace, rbac.rule("postgresql.cnpg.io", "clusters", ["get"], [settings.cluster])
+    yield settings.namespace, rbac.rule("postgresql.cnpg.io", "clusters/status", ["patch"], [settings.cluster])
 
 
 def _roles(settings: spec.Kubernetes, account: str, rights: list[tuple[str, Object]]) -> list[Object]:
     """A Role and its RoleBinding in every namespace that rights are needed in, and none without."""
-    api, found = "rbac.authorization.k8s.io", []
+    objects: list[Object] = []
     for namespace in sorted({namespace for namespace, _ in rights}):
         # Two stores may need the same; a dict keeps the order and drops what is there twice.
         rules = list({str(rule): rule for where, rule in rights if where == namespace}.values())
-        metadata = {"metadata": {"name": account, "namespace": namespace, "labels": dict(LABELS)}}
-        subject = {"kind": "ServiceAccount", "name": account, "namespace": settings.namespace}
-        found += [
-            {"apiVersion": f"{api}/v1", "kind": "Role", **metadata, "rules": rules},
-            {
-                "apiVersion": f"{api}/v1",
-                "kind": "RoleBinding",
-                **metadata,
-                "roleRef": {"apiGroup": api, "kind": "Role", "name": account},
-                "subjects": [subject],
-            },
-        ]
-    return found
+        metadata = {"name": account, "namespace": namespace, "labels": dict(LABELS)}
+        objects += rbac.role(metadata, rules, account, settings.namespace)
+    return objects
 
 
 def _metadata(name: str, settings: spec.Kubernetes, labels: dict[str, str] = LABELS) -> Object:
@@ -163,7 +145,7 @@ def _metadata(name: str, settings: spec.Kubernetes, labels: dict[str, str] = LAB
 
 
 def _account(settings: spec.Kubernetes, name: str) -> list[Object]:
-    return [{"apiVersion": "v1", "kind": "ServiceAccount", **_metadata(name, settings)}]
+    return [rbac.service_account(_metadata(name, settings)["metadata"])]
 
 
 # Pods ----------------------------------------------------------------------------------------------------------------

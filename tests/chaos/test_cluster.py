@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-
-from chaos import faults, guards, lease, manifests, run, runs
 from chaos.cluster.faults import find
 from chaos.cluster.workloads import NOWHERE, Cluster
+
+from chaos import faults, guards, lease, manifests, run, runs
 from chaos.targets import TargetError, UnsupportedError
 from midwatch import evidence, kubernetes
 from midwatch.spec import model as spec

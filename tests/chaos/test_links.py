@@ -15,10 +15,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
-
-from chaos import faults
 from chaos.local.faults import LinkBad
 from chaos.local.links import changed_body, whole_request
+
+from chaos import faults
 from midwatch import processes
 from midwatch.evidence import Log
 from tests.conftest import free_port

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-
-from chaos import faults, runs
 from chaos.local import plane as planes
 from chaos.local.faults import Hogs, PartKilled
+
+from chaos import faults, runs
 from chaos.targets import TargetError
 from midwatch import evidence, processes
 from midwatch.spec.chaos import Chaos, Guard, Kind, Protected

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-
 from chaos.sequential import Counts, RateTest, RatioTest, StopCondition
 
 RATE = 100

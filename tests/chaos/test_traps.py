@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.verdict import Verdict
 from chaoslib.hypothesis import within_tolerance
 
 from chaos import verdict
-from chaos.verdict import Verdict
 from midwatch import evidence, processes
 from midwatch.app import cli
 

@@ -1,11 +1,12 @@
 """The process between the command and the experiment: whatever happens to either, the fault ends and is reverted.
 
-`python -m chaos.watchdog FOLDER -- RUNNER...` starts the runner as its child and waits for the first of: the runner's
-end, a line on standard input (a reason to stop), the end of standard input (the command is gone), SIGTERM, the
+`python -m chaos.run.watchdog FOLDER -- RUNNER...` starts the runner as its child and waits for the first of: the
+runner's end, a line on standard input (a reason to stop), the end of standard input (the command is gone), SIGTERM, the
 deadline. It then ends the whole tree of the run and reverts every fault that the ledger still has. Its last line on
 standard output is the outcome as JSON. `--of PID` watches a process that is there already, such as a plain `chaos run`.
 
-It imports little, because a fault must not wait for a library.
+It imports little, because a fault must not wait for a library: beside its own needs only the modules of the faults that
+it may have to revert (`--faults`), and those before the runner starts.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
 from chaos import faults
-from midwatch import evidence, processes
+from midwatch import evidence, modules, processes
 
 RUN_VARIABLE = "MIDWATCH_CHAOS_RUN"
 """In the environment of a run's processes: its folder. It marks the tree that has to end."""
@@ -34,6 +36,13 @@ GRACE_SECONDS = 0.45
 """For the runner's own rollbacks after it was told to stop; then it is killed and its faults are reverted from here."""
 POLL_SECONDS = 0.02
 ROLLBACK_SECONDS = 60.0
+
+
+def command(folder: Path, log: Path, key_file: Path | None, *options: str) -> list[str]:
+    """Words that start a watchdog which can revert every fault that this process knows."""
+    words = [str(folder), "--log", str(log), *(["--key-file", str(key_file)] if key_file else [])]
+    known = [word for module in faults.modules() for word in ("--faults", module)]
+    return [*modules.command("chaos.run.watchdog"), *words, *known, *options]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +164,13 @@ def main() -> None:
     parser.add_argument("--key-file", type=Path, help="key of the evidence log")
     parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--of", type=int, help="watch this process instead of starting one")
+    parser.add_argument("--faults", action="append", default=[], help="module whose faults it may have to revert")
     parser.add_argument("--rollbacks", action="store_true", help="if the runner is killed, start it for its rollbacks")
     place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, command = sys.argv[1:place], sys.argv[place + 1 :]
     given = parser.parse_args(options)
+    for module in given.faults:
+        import_module(module)
     key = given.key_file.read_bytes().strip() if given.key_file else b""
     deadline = None if given.seconds is None else time.monotonic() + given.seconds
     watchdog = Watchdog(given.folder, evidence.Log(given.log, key=key), deadline)
