@@ -71,7 +71,9 @@ class Expectations:
         else:
             entries = self._preferred(experiment, self._named(expect.alert, model))
             if not entries:
-                message, remedy = base.unknown(expect.alert, self._names(model), f"alert on {model.name}")
+                message, remedy = base.unknown(expect.alert, self._names(model), "alert")
+                is_elsewhere = any(entry.name == expect.alert for entry in self._alerts)
+                message += f" that anybody is told of for {model.name}" if is_elsewhere else ""
                 raise UnknownAlertError(experiment.title, ("expect", "alert"), message, remedy)
             expected = self._told_by(entries, self._needs(experiment, model, entries[0]))
         return Expected(

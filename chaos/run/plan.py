@@ -15,7 +15,7 @@ from midwatch.spec.model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run would do: its targets, how far it reaches, and what the guards say now."""
+    """What a run would do: its targets, how far it reaches, and what the preconditions say now."""
 
     experiment: str
     title: str

@@ -1,4 +1,4 @@
-"""The `chaos` section of the platform file: experiments, their guards, and where they act."""
+"""The `chaos` section of the platform file: experiments, what has to hold before they start, and where they act."""
 
 from __future__ import annotations
 
