@@ -43,8 +43,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder, self.log = folder, folder / "evidence.jsonl"
-        command = [sys.executable, "-m", "chaos.run.watchdog", str(folder), "--log", str(self.log)]
-        command += ["--faults", "chaos.places.local.faults", "--"]
+        command = [sys.executable, "-m", "chaos.run.watchdog", str(folder), "--log", str(self.log), "--"]
         self.watchdog = subprocess.Popen(
             [*command, sys.executable, "-c", RUNNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -4,9 +4,8 @@ A fault knows everything its revert needs before it is injected. The ledger keep
 until its revert is verified; whoever finds an open one (the experiment's rollback, the watchdog, `midwatch chaos stop`)
 can revert it. Reverting twice does no harm.
 
-A fault is kept as its class's name and its fields. Every class is registered when it is defined, so a process can read
-the faults of the modules that it has imported, and no others: a document never decides what code is loaded. A process
-that reads the faults of another, such as the watchdog, is told the modules (`modules`).
+A fault is kept as its class's name, its module and its fields. Every class is registered when it is defined. A process
+that has not imported the module yet does so when it reads the fault; only modules of our own packages are.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,10 @@ from midwatch.errors import MidwatchError
 EFFECTIVE_SECONDS = 5.0
 """How long a fault may take to be seen; longer, and it is unverified."""
 REVERTED_SECONDS = 20.0
+
+
+PACKAGES = ("chaos", "dr")
+"""Where faults are defined: a document that is read can load nothing else."""
 
 
 class FaultError(MidwatchError):
@@ -77,24 +81,31 @@ Mirror = Callable[[str, dict[str, Any]], None]
 
 def written(fault: Fault) -> dict[str, Any]:
     """A fault as JSON has it."""
-    return {"kind": type(fault).__name__, "fault": asdict(fault)}
+    return {"module": type(fault).__module__, "kind": type(fault).__name__, "fault": asdict(fault)}
 
 
 def read(document: dict[str, Any]) -> Fault:
-    """The fault that was written; FaultError when this process does not know it, or it is not as it was written."""
-    name = document.get("kind")
-    known = Fault.registered.get(str(name))
+    """The fault that was written; FaultError when there is no such fault, or it is not as it was written."""
+    name, module = str(document.get("kind")), str(document.get("module"))
+    if name not in Fault.registered:
+        _import(name, module)
+    known = Fault.registered.get(name)
     if known is None:
-        raise FaultError(f"there is no fault {name!r} here; there are {', '.join(sorted(Fault.registered))}")
+        raise FaultError(f"{module} has no fault {name}")
     try:
         return msgspec.convert(document.get("fault"), known)
     except msgspec.ValidationError as error:
         raise FaultError(f"fault {name} is not as it was written: {error}") from error
 
 
-def modules() -> list[str]:
-    """Modules of the faults that this process can read."""
-    return sorted({fault.__module__ for fault in Fault.registered.values()})
+def _import(name: str, module: str) -> None:
+    """Import the module of a fault, which registers it."""
+    if module.partition(".")[0] not in PACKAGES:
+        raise FaultError(f"fault {name} is of {module!r}, which is no module of {' or '.join(PACKAGES)}")
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise FaultError(f"fault {name} is of {module!r}, which cannot be imported: {error}") from error
 
 
 class Ledger:

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chaos import faults
 from dr import experiment, judge, ledger, observer, operators, processes, records, scene, scenes, targets, verdict
 from dr.postgres.session import SqlError
 from midwatch import modules
@@ -244,7 +243,6 @@ class _Drill:
         )
         plan.save(self._home)
         words = [*modules.command("chaos.run.watchdog"), str(self._home), "--log", str(self._book.log.path)]
-        words += [word for module in faults.modules() for word in ("--faults", module)]
         words += ["--seconds", str(self._objectives.limit + 4 * STEADY_SECONDS)]
         if self._book.key_file:
             words += ["--key-file", str(self._book.key_file)]

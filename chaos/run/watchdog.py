@@ -5,8 +5,7 @@ runner's end, a line on standard input (a reason to stop), the end of standard i
 deadline. It then ends the whole tree of the run and reverts every fault that the ledger still has. Its last line on
 standard output is the outcome as JSON. `--of PID` watches a process that is there already, such as a plain `chaos run`.
 
-It imports little, because a fault must not wait for a library: beside its own needs only the modules of the faults that
-it may have to revert (`--faults`), and those before the runner starts.
+It imports little, because a fault must not wait for a library.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -39,10 +37,9 @@ ROLLBACK_SECONDS = 60.0
 
 
 def command(folder: Path, log: Path, key_file: Path | None, *options: str) -> list[str]:
-    """Words that start a watchdog which can revert every fault that this process knows."""
+    """Words that start a watchdog."""
     words = [str(folder), "--log", str(log), *(["--key-file", str(key_file)] if key_file else [])]
-    known = [word for module in faults.modules() for word in ("--faults", module)]
-    return [*modules.command("chaos.run.watchdog"), *words, *known, *options]
+    return [*modules.command("chaos.run.watchdog"), *words, *options]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,13 +161,10 @@ def main() -> None:
     parser.add_argument("--key-file", type=Path, help="key of the evidence log")
     parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--of", type=int, help="watch this process instead of starting one")
-    parser.add_argument("--faults", action="append", default=[], help="module whose faults it may have to revert")
     parser.add_argument("--rollbacks", action="store_true", help="if the runner is killed, start it for its rollbacks")
     place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, command = sys.argv[1:place], sys.argv[place + 1 :]
     given = parser.parse_args(options)
-    for module in given.faults:
-        import_module(module)
     key = given.key_file.read_bytes().strip() if given.key_file else b""
     deadline = None if given.seconds is None else time.monotonic() + given.seconds
     watchdog = Watchdog(given.folder, evidence.Log(given.log, key=key), deadline)

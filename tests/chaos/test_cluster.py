@@ -254,6 +254,7 @@ def test_the_clusters_kill_switch_is_an_annotation(api: Path) -> None:
 def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path, tmp_path: Path) -> None:
     place = SimpleNamespace(
         home=Home(tmp_path / "new"),
+        key_file=None,
         log=lambda: evidence.Log(tmp_path / "new" / "evidence.jsonl"),
         lease=lambda holder: lease.ClusterLease(NAMESPACE, holder),
         platform=cluster_platform(),

@@ -183,3 +183,34 @@ def test_a_revert_that_does_not_work_is_told_and_stays_in_the_ledger(tmp_path: P
     finally:
         os.kill(links.pid, 18)
     assert ledger.revert_all() == []
+
+
+# What is read --------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_is_read_as_it_was_written_with_every_type_checked() -> None:
+    fault = Hogs(target="machine", number="1", takes="cpu", count=1, size=0, seconds=1.0)
+    document = json.loads(json.dumps(faults.written(fault)))
+    assert faults.read(document) == fault
+    document["fault"]["count"] = "one"
+    with pytest.raises(faults.FaultError, match="not as it was written"):
+        faults.read(document)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [("os", "no module of chaos or dr"), ("chaos.nowhere", "cannot be imported"), ("chaos.lease", "has no fault")],
+)
+def test_a_document_loads_faults_and_nothing_else(module: str, message: str) -> None:
+    with pytest.raises(faults.FaultError, match=message):
+        faults.read({"module": module, "kind": "system", "fault": {}})
+
+
+def test_a_fault_that_cannot_be_read_is_a_problem_and_the_others_are_reverted(tmp_path: Path) -> None:
+    ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
+    ledger.take_over("001", {"module": "chaos.nowhere", "kind": "Gone", "fault": {}})
+    hog = Hogs(target="machine", number="none-is-there", takes="cpu", count=1, size=0, seconds=1.0)
+    ledger.take_over("002", faults.written(hog))
+    (problem,) = ledger.revert_all()
+    assert "chaos.nowhere" in problem
+    assert [path.stem for path in (tmp_path / "faults").glob("*.json")] == ["001"]

@@ -34,9 +34,6 @@ subprocess.run(["setsid", "--fork", "env", "-i", "sleep", "61.25"])
 """
 
 
-FAULTS = ["--faults", "chaos.places.local.faults"]
-
-
 class Watched:
     """A watchdog with a runner, in its own folder."""
 
@@ -50,7 +47,6 @@ class Watched:
             str(folder),
             "--log",
             str(self.log),
-            *FAULTS,
             *options,
             "--",
         ]
@@ -164,7 +160,7 @@ def test_a_dead_watchdogs_run_can_be_cleaned_by_another(watched: Watched) -> Non
     watched.process.wait()
     command = [sys.executable, "-m", "chaos.run.watchdog", str(watched.folder), "--log", str(watched.log)]
     done = subprocess.run(
-        [*command, *FAULTS, "--of", str(watched.process.pid)], stdin=subprocess.DEVNULL, capture_output=True, check=True
+        [*command, "--of", str(watched.process.pid)], stdin=subprocess.DEVNULL, capture_output=True, check=True
     )
     assert json.loads(done.stdout)["problems"] == []
     assert not any(map(processes.identify, processes.marked(watchdog.RUN_VARIABLE, str(watched.folder))))
