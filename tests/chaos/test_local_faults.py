@@ -162,7 +162,7 @@ def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:
 
 
 def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
-    hogs = Hogs(target="machine", number="forgotten", kind="cpu", count=1, size=0, seconds=0.3)
+    hogs = Hogs(target="machine", number="forgotten", takes="cpu", count=1, size=0, seconds=0.3)
     hogs.inject()
     assert processes.wait_until(lambda: not hogs.is_reverted(), 5)
     assert processes.wait_until(hogs.is_reverted, 10)
@@ -172,7 +172,7 @@ def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
 def test_a_revert_that_does_not_work_is_told_and_stays_in_the_ledger(tmp_path: Path, plane: SmallPlane) -> None:
     ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
     place = planes.LocalPlane(plane.state)
-    (fault,) = place.target.prepare(asked("slow_model", SETTINGS["slow_model"])).faults
+    (fault,) = place.prepare(asked("slow_model", SETTINGS["slow_model"])).faults
     ledger.inject(fault)
     links = processes.Identity(**vars(processes.identify(plane.part("links")["pid"])))
     os.kill(links.pid, 19)  # the proxy hangs, so that nobody takes the revert up

@@ -139,6 +139,7 @@ def test_kill_9_of_anyone_leaves_no_fault(plane: SmallPlane, who: str) -> None:
     assert processes.wait_until(lambda: not plane.orphans(), 10)
     faults_left = plane.state / "chaos/runs" / run / "faults"  # emptied once the watchdog has seen that it is gone
     assert processes.wait_until(lambda: not list(faults_left.iterdir()), 10)
+    assert processes.wait_until(lambda: processes.identify(watchdog) is None, 10), "it holds the lock until it ends"
     if who == "watchdog":
         assert process.returncode == 3
 
