@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from alerts import ruleset
+from alerts.rules import models
 from chaos import kinds
 from chaos.document import Activity, Experiment, Provider
 from chaos.expectations import SLACK_SECONDS, Expectations, Expected, model_of
@@ -152,7 +152,7 @@ def _steady(model: platform_spec.Model, versions: list[str], recover_within: flo
     for slo in model.slos:
         if slo.kind not in MEASURED:
             continue  # those of minutes, not of requests, are slower than an experiment
-        good, total = ruleset.sli(model, slo, slo.alert.over if slo.alert else STEADY_WINDOW)
+        good, total = models.good_and_total(model, slo, slo.alert.over if slo.alert else STEADY_WINDOW)
         objectives.append(
             {"name": slo.name, "good": str(good), "total": str(total), "objective": float(slo.objective)}
             | ({"versions": versions} if versions else {})

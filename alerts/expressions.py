@@ -1,0 +1,70 @@
+"""Expressions are taken apart: selectors, the functions around them, their ranges, and subqueries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import promql_parser
+from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, SubqueryExpr, VectorSelector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selector:
+    """One selector: metric name, matchers as (name, operator, value), range in seconds or 0, and what is around it.
+
+    `around` are names of functions and aggregations from the outermost to the innermost; `step_seconds` is that of a
+    subquery around, or 0.
+    """
+
+    metric: str
+    matchers: tuple[tuple[str, str, str], ...]
+    range_seconds: float = 0.0
+    around: tuple[str, ...] = ()
+
+
+_OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
+
+
+def parse(text: str) -> Any:
+    """Syntax tree; ValueError when it is none."""
+    return promql_parser.parse(text)
+
+
+def children(node: Any) -> list[Any]:
+    """Nodes directly below."""
+    if isinstance(node, BinaryExpr):
+        return [node.lhs, node.rhs]
+    if isinstance(node, Call):
+        return list(node.args)
+    if isinstance(node, MatrixSelector):
+        return [node.vector_selector]
+    inner = [getattr(node, name, None) for name in ("param", "expr")]
+    return [one for one in inner if one is not None]
+
+
+def selectors(node: Any, around: tuple[str, ...] = (), range_seconds: float = 0.0) -> Iterator[Selector]:
+    """Every selector of an expression."""
+    if isinstance(node, VectorSelector):
+        matchers = tuple((one.name, _OPERATORS[str(one.op)], one.value) for one in node.matchers.matchers)
+        named = [value for name, operator, value in matchers if name == "__name__" and operator == "="]
+        name = node.name or (named[0] if named else "")
+        yield Selector(metric=name, matchers=matchers, range_seconds=range_seconds, around=around)
+        return
+    if isinstance(node, Call):
+        around = (*around, node.func.name)
+    elif isinstance(node, AggregateExpr):
+        around = (*around, str(node.op).lower())
+    elif isinstance(node, MatrixSelector):
+        range_seconds = node.range.total_seconds() if node.range else 0.0
+    for child in children(node):
+        yield from selectors(child, around, range_seconds)
+
+
+def subqueries(node: Any) -> Iterator[tuple[float, float]]:
+    """Range and step in seconds of every subquery; a step of 0 is the evaluation interval."""
+    if isinstance(node, SubqueryExpr):
+        yield node.range.total_seconds() if node.range else 0.0, node.step.total_seconds() if node.step else 0.0
+    for child in children(node):
+        yield from subqueries(child)

@@ -1,0 +1,142 @@
+"""Generates Alertmanager's configuration from owners, severities and channels: nobody writes a route by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from alerts import alerting_rule
+from alerts.objectives import objective as objectives
+from alerts.routing import time_intervals, versions
+from midwatch.spec.model import Platform
+from midwatch.spec.routing import Maintenance
+from midwatch.spec.slo import Severity
+from midwatch.spec.values import format_duration
+
+NOBODY = "nobody"
+"""Receiver of what reaches no person: the deadman's switch. It has no integration, on purpose; an outside watcher asks
+Prometheus or Alertmanager whether the switch fires."""
+
+UNROUTED = "unrouted"
+
+
+def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict[str, Any]:
+    """Configuration: a route per owner and severity, a receiver per set of channels, inhibitions, time intervals.
+
+    An alert without an owner that is known goes to the operator's page channels, since silence would be worse.
+    Raises InvalidInputError for what the Alertmanager's version lacks; with a sink, which takes all, that is moot.
+    """
+    version = versions.version_of(platform)
+    if sink_url is None:
+        versions.ensure_able(platform, version)
+    timing = platform.alertmanager
+    routes = [_nobody(), *_owner_routes(platform)]
+    used = {name for route in _walk(routes) for key in _INTERVAL_KEYS for name in route.get(key, ())}
+    document: dict[str, Any] = {
+        "route": {
+            "receiver": UNROUTED,
+            "group_by": ["alertname", "model", "version", "slo"],
+            "group_wait": format_duration(timing.group_wait),
+            "group_interval": format_duration(timing.group_interval),
+            "repeat_interval": format_duration(timing.repeat_interval),
+            "routes": routes,
+        },
+        "receivers": list(_receivers(platform, sink_url)),
+    }
+    if inhibitions := list(_inhibitions(platform, named=version >= versions.INHIBITION_NAMES)):
+        document["inhibit_rules"] = inhibitions
+    if used:
+        document["time_intervals"] = time_intervals.of_platform(platform, used)
+    return document
+
+
+_INTERVAL_KEYS = ("active_time_intervals", "mute_time_intervals")
+
+
+def _walk(routes: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for route in routes:
+        yield route
+        yield from _walk(route.get("routes", ()))
+
+
+def quoted(label: str, value: str, operator: str = "=") -> str:
+    """A matcher that every version since 0.25 reads alike: its value quoted."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{label}{operator}"{escaped}"'
+
+
+def _nobody() -> dict[str, Any]:
+    return {"receiver": NOBODY, "matchers": [quoted("alertname", alerting_rule.DEADMAN), quoted("severity", "none")]}
+
+
+def _owner_routes(platform: Platform) -> Iterator[dict[str, Any]]:
+    for name in sorted(platform.owners):
+        owner = platform.owner(name)
+        for severity in Severity:
+            hours = getattr(owner, f"{severity.value}_hours")
+            active = {"active_time_intervals": [hours]} if hours else {}
+            route: dict[str, Any] = {
+                "receiver": f"{name}-{severity.value}",
+                "matchers": [quoted("owner", name), quoted("severity", severity.value)],
+                **active,
+            }
+            if muted := [_muted(one, active) for one in platform.maintenance]:
+                route["routes"] = muted
+            yield route
+
+
+def _muted(maintenance: Maintenance, active: dict[str, list[str]]) -> dict[str, Any]:
+    """A route of the alerts under maintenance. A muted route still matches, so that no other takes them.
+
+    Children inherit the receiver, and not the intervals.
+    """
+    matchers = [quoted(label, value) for label, value in sorted(maintenance.labels.items())]
+    return {"matchers": matchers, **active, "mute_time_intervals": [maintenance.interval or maintenance.name]}
+
+
+# Receivers ---------------------------------------------------------------------------------------------------------
+
+
+def _receivers(platform: Platform, sink_url: str | None) -> Iterator[dict[str, Any]]:
+    yield {"name": NOBODY}
+    for name in sorted(platform.owners):
+        owner = platform.owner(name)
+        for severity in Severity:
+            channels = getattr(owner, severity.value) or []
+            yield _receiver(f"{name}-{severity.value}", channels, platform, sink_url)
+    yield _receiver(UNROUTED, platform.owner(platform.operator).page or [], platform, sink_url)
+
+
+def _receiver(name: str, channels: Sequence[str], platform: Platform, sink_url: str | None) -> dict[str, Any]:
+    receiver: dict[str, Any] = {"name": name}
+    for channel in channels:
+        kind, settings = platform.channels[channel].kind, platform.channels[channel].integration.settings()
+        if sink_url is not None:
+            kind, settings = "webhook", {"url": f"{sink_url}/{channel}"}
+        receiver.setdefault(f"{kind}_configs", []).append({**settings, "send_resolved": True})
+    return receiver
+
+
+# One incident, one page --------------------------------------------------------------------------------------------
+
+
+def _inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]:
+    """An objective's page silences that objective's ticket.
+
+    A missing label equals an empty one, so that `equal` alone would let alerts without an objective silence one
+    another: every label in it has to be there. A ticket of a group (`by`) is silenced by the page of its own group
+    only, one without groups by any page of its objective.
+    """
+    groupings = sorted({tuple(sorted(one.slo.by)) for one in objectives.of_platform(platform)})
+    every = sorted({label for labels in groupings for label in labels})
+    for labels in groupings:
+        equal = ["model", "slo", *labels]
+        present = [quoted(label, "", "!=") for label in equal]
+        absent = [quoted(label, "") for label in every if label not in labels]
+        rule = {"name": f"objective-page-over-ticket{''.join(f'-{label}' for label in labels)}"} if named else {}
+        yield {
+            **rule,
+            "source_matchers": [quoted("severity", Severity.PAGE.value), *present],
+            "target_matchers": [quoted("severity", Severity.TICKET.value), *present, *absent],
+            "equal": equal,
+        }

@@ -1,0 +1,147 @@
+"""The shipped alerting rules: the YAML files of this folder, filled in for a platform and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from alerts import alerting_rule
+from alerts.alerting_rule import AlertingRule
+from midwatch import grafana, jobs
+from midwatch.spec.model import Model, Platform
+from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
+from midwatch.spec.values import format_duration, parse_duration
+
+NO_DATA_FOR = 300.0
+"""Seconds without a prediction before that is an alert of its own: a quiet model has gaps."""
+
+
+@cache
+def written() -> tuple[ShippedRule, ...]:
+    """Every shipped rule as its file has it, in the order of the files' names."""
+    folder = files("alerts.rules.shipped")
+    paths = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    documents = [yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) for file in paths]
+    return tuple(rule for document in documents for rule in ShippedFile.model_validate(document).alerts)
+
+
+def of_platform(platform: Platform) -> list[AlertingRule]:
+    """Alerts on the plane and its servers."""
+    scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
+    patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
+    texts = {
+        "exporter_job": jobs.EXPORTER,
+        "scrape_wait": format_duration(scrape_wait),
+        "patience": format_duration(patience),
+        "patience_proof": format_duration(patience + 60),
+        "patience_steps": f"{int(patience // 15) + 10}",
+        "durable_window": format_duration(max(60.0, 4 * scrape_wait)),
+        "waiting_limit": f"{platform.exporter.max_waiting * 9 // 10}",
+    }
+    rules = [rule for rule in written() if rule.per == "platform"]
+    return [_filled(platform, rule, texts, owner=platform.operator, page=grafana.Page.PLANE) for rule in rules]
+
+
+def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
+    """Alerts on a model."""
+    texts = dict(_model_texts(platform, model))
+    return [
+        _filled(
+            platform,
+            rule,
+            texts,
+            owner=model.owner,
+            runbook=model.runbook,
+            page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL,
+            model=model.name,
+        )
+        for rule in written()
+        if rule.per == "model" and all(_has(model, what) for what in rule.when)
+    ]
+
+
+def _has(model: Model, what: str) -> bool:
+    if what == "midwatch":
+        return model.serving == "midwatch"
+    if what == "scores":
+        return model.positive is not None
+    return model.drift is not None and (what == "drift" or model.drift.retrain is not None)
+
+
+def _model_texts(platform: Platform, model: Model) -> Iterator[tuple[str, str]]:
+    silence = max(NO_DATA_FOR, 8 * platform.prometheus.scrape_interval)
+    yield "model", model.name
+    yield "silence", format_duration(silence)
+    yield "silence_proof", format_duration(2 * silence + 60)
+    if model.drift:
+        window = model.drift.window
+        unjudged = max(1800.0, 6 * window)
+        yield "drift_window", format_duration(window)
+        yield "drift_age", promql_seconds(3 * window)
+        yield "drift_hold", format_duration(2 * window)
+        yield "drift_unjudged", promql_seconds(unjudged)
+        yield "drift_unjudged_window", format_duration(unjudged)
+        yield "drift_unjudged_proof", format_duration(unjudged + 900)
+        yield "drift_unjudged_steps", f"{int((unjudged + 900) // 15 + 10)}"
+        yield "drift_samples", str(2 * model.drift.min_samples)
+        yield "drift_severity", model.drift.severity.value
+        yield "methods", str(len(model.drift.methods))
+        yield "false_alarms", model.drift.false_alarms
+
+
+def promql_seconds(seconds: float) -> str:
+    """Seconds as PromQL writes a number."""
+    return f"{seconds:.12g}"
+
+
+def _filled(
+    platform: Platform,
+    written_rule: ShippedRule,
+    texts: Mapping[str, str],
+    *,
+    owner: str,
+    page: grafana.Page,
+    runbook: str | None = None,
+    **variables: str,
+) -> AlertingRule:
+    severity = filled(written_rule.severity, texts)
+    labels = {label: filled(value, texts) for label, value in written_rule.labels.items()}
+    rule: dict[str, Any] = {
+        "alert": written_rule.alert,
+        "expr": filled(written_rule.expr, texts),
+        "for": filled(written_rule.for_, texts),
+    }
+    if written_rule.keep_firing_for:
+        rule["keep_firing_for"] = filled(written_rule.keep_firing_for, texts)
+    rule["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
+    rule["annotations"] = alerting_rule.annotations_of(
+        platform,
+        written_rule.alert,
+        summary=filled(written_rule.summary, texts),
+        description=filled(written_rule.description, texts),
+        owner=owner if severity != "none" else None,
+        runbook=runbook,
+        page=page,
+        **variables,
+    )
+    return AlertingRule(rule=rule, proof=_proof(written_rule.proof, texts) if written_rule.proof else None)
+
+
+def _proof(proof: ShippedProof, texts: Mapping[str, str]) -> Proof:
+    fires, silent = (
+        {filled(series, texts): filled(values, texts) for series, values in group.items()}
+        for group in (proof.fires, proof.silent)
+    )
+    within = parse_duration(filled(proof.within, texts))
+    return Proof(fires=fires, silent=silent, within=within, interval=parse_duration(proof.interval))
+
+
+def filled(text: str, texts: Mapping[str, str]) -> str:
+    """Text with every `<name>` replaced."""
+    for name, value in texts.items():
+        text = text.replace(f"<{name}>", value)
+    return text

@@ -1,0 +1,345 @@
+"""The drift judge beside the exporter: it reads the journal, judges windows, and goes on after kill -9."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import yaml
+
+from exporters.drift import windows, worker
+from exporters.events import journal
+from exporters.events.store import Store
+from midwatch.client import events
+from midwatch.errors import InvalidInputError
+from midwatch.spec import load, model
+from monitors.drift import reference
+from tests.exporters.test_service import exporter
+
+START = 1_700_000_000.0
+
+
+@pytest.fixture
+def platform_file(tmp_path: Path, make_document) -> Path:
+    columns = {"x": np.random.default_rng(1).normal(size=5000)}
+    reference.save(reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200), tmp_path / "r.npz")
+    document = make_document()
+    document["models"][0]["drift"] = {
+        "reference": "r.npz",
+        "window": "10s",
+        "min_samples": 50,
+        "features": {"x": "numeric"},
+    }
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+def predictions(start: float, count: int, shift: float = 0.0) -> list[events.Prediction]:
+    values = np.random.default_rng(int(start)).normal(shift, 1, count)
+    return [
+        events.Prediction(
+            id=f"{start}-{n}", model="fraud", version="v1", ts=start + n % 10, prediction="a", features={"x": value}
+        )
+        for n, value in enumerate(values.tolist())
+    ]
+
+
+def write(state: Path, platform: model.Platform, *groups: list[events.Prediction]) -> None:
+    store = Store(state, platform.exporter, platform.models)
+    for group in groups:
+        frame = store.encode(START, group)
+        store.append(frame)
+        store.applied(START, group, len(frame))
+    store.close(START, snapshot=lambda: False)
+
+
+def judge_of(platform_file: Path, saved: worker.Saved | None = None) -> worker.Judge:
+    return worker.Judge(
+        load.load_platform(platform_file), platform_file.parent, platform_file.parent, saved or worker.Saved()
+    )
+
+
+def value(judge: worker.Judge, name: str, **labels: str) -> float | None:
+    wanted = {"model": "fraud", "version": "v1"} | labels
+    return next((number for found, where, number in judge.samples() if found == name and where == wanted), None)
+
+
+def test_windows_are_judged_when_they_have_ended(platform_file: Path) -> None:
+    judge = judge_of(platform_file)
+    judge.take(predictions(START, 200) + predictions(START + 10, 200, shift=3))
+    assert not judge.close(START + 10.5)
+    assert judge.close(START + 11.5)
+    assert value(judge, "ml_drift_votes") == 0
+    assert judge.close(START + 21.5)
+    assert value(judge, "ml_drift_votes") == 2
+    assert value(judge, "ml_drift_windows_total", verdict="stable") == 1
+    assert value(judge, "ml_drift_windows_total", verdict="drift") == 1
+    assert value(judge, "ml_drift_effect", feature="x", method="ks") > 0.5
+
+
+def test_a_window_with_too_little_takes_the_last_votes_away(platform_file: Path) -> None:
+    judge = judge_of(platform_file)
+    judge.take(predictions(START, 200, shift=3) + predictions(START + 10, 10))
+    judge.close(START + 11.5)
+    assert value(judge, "ml_drift_votes") == 2
+    judge.close(START + 21.5)
+    assert value(judge, "ml_drift_votes") is None
+    assert value(judge, "ml_drift_windows_total", verdict="inconclusive") == 1
+
+
+def test_an_old_verdict_is_taken_back_and_a_judge_that_starts_again_does_not_repeat_it(platform_file: Path) -> None:
+    judge = judge_of(platform_file)
+    judge.take(predictions(START, 200, shift=3))
+    assert judge.close(START + 11.5)
+    assert not judge.close(START + 40)
+    assert value(judge, "ml_drift_detected") == 1
+    restarted = judge_of(platform_file, judge.saved())
+    for one in (judge, restarted):
+        assert one.close(START + 40.5)
+        assert not one.close(START + 41)
+        left = {name for name, where, _ in one.samples() if "version" in where and "episode" not in name}
+        assert left == {"ml_drift_window_end_timestamp_seconds", "ml_drift_windows_total"}
+
+
+def test_a_restart_in_the_middle_of_a_window_changes_nothing(platform_file: Path, tmp_path: Path) -> None:
+    platform = load.load_platform(platform_file)
+    group = predictions(START, 300)
+    write(tmp_path / "s", platform, group[:100], group[100:])
+    through = judge_of(platform_file)
+    worker._read(through, tmp_path / "s")
+    halfway = judge_of(platform_file)
+    halfway.take(group[:100])
+    halfway.position = next(journal.follow(tmp_path / "s", journal.Position(0, 0))).end
+    restarted = judge_of(platform_file, halfway.saved())
+    worker._read(restarted, tmp_path / "s")
+    assert restarted.position == through.position
+    through.close(START + 100)
+    restarted.close(START + 100)
+    assert restarted.samples() == through.samples()
+
+
+def test_features_that_are_missing_or_of_another_type_count_as_missing(platform_file: Path) -> None:
+    judge = judge_of(platform_file)
+    group = predictions(START, 200)
+    group[0].features = {}
+    group[1].features = {"x": "text"}
+    judge.take(group)
+    judge.close(START + 100)
+    assert value(judge, "ml_drift_window_samples") == 200
+    assert value(judge, "ml_drift_votes") == 0
+
+
+def test_the_process_speaks_in_lines_and_survives_kill_9(platform_file: Path, tmp_path: Path) -> None:
+    platform, state = load.load_platform(platform_file), tmp_path / "s"
+    write(state, platform, predictions(START, 200))
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "exporters.drift.worker",
+        "--state",
+        str(state),
+        "--platform",
+        str(platform_file),
+    ]
+    for expected in (1.0, 1.0):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        windows, deadline = None, time.monotonic() + 20
+        while windows != expected and time.monotonic() < deadline:
+            samples = json.loads(process.stdout.readline())["samples"]
+            windows = sum(number for name, _, number in samples if name == "ml_drift_windows_total")
+        process.kill()
+        process.communicate()
+        assert windows == expected
+
+
+def test_files_of_the_users_folder_do_not_hide_the_judge(
+    platform_file: Path, tmp_path: Path, crowded_folder: Path
+) -> None:
+    state = tmp_path / "s"
+    write(state, load.load_platform(platform_file), predictions(START, 200))
+    windows = 'ml_drift_windows_total{model="fraud",verdict="stable",version="v1"}'
+    with exporter(state, "--file", str(platform_file), folder=crowded_folder) as running:
+        deadline = time.monotonic() + 60
+        while not running.metric(windows) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert running.metric(windows) == 1
+        assert running.metric("midwatch_drift_worker_up") == 1
+        assert not [line for line in running.errors if "the drift judge ended" in line]
+
+
+def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "s"
+    write(state, load.load_platform(platform_file), predictions(START, 10))
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "exporters.drift.worker",
+        "--state",
+        str(state),
+        "--platform",
+        str(platform_file),
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdout.readline()
+    process.stdin.close()
+    assert process.wait(10) == 0
+    process.stdout.close()
+
+
+def stream_of(tmp_path: Path, **settings: object) -> windows.Stream:
+    columns = {"x": np.random.default_rng(1).normal(size=5000)}
+    made = reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200)
+    drift = model.Drift(reference=Path("r"), features={"x": model.Feature.NUMERIC}, **settings)
+    return windows.Stream(drift, made.features)
+
+
+def test_a_sliding_window_is_the_sum_of_its_panes(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=30.0, panes=3)
+    for pane in range(5):
+        stream.take(predictions(START + 10 * pane, 10 * (pane + 1)))
+    windows = list(stream.close(START + 100))
+    assert [window.samples for window in windows] == [10, 30, 60, 90, 120]
+    assert [window.end - START for window in windows] == [10, 20, 30, 40, 50]
+    assert windows[-1].counts["x"].total == 120
+
+
+def test_panes_of_long_ago_are_not_in_the_window(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=30.0, panes=3)
+    stream.take(predictions(START, 10) + predictions(START + 300, 20))
+    assert [window.samples for window in stream.close(START + 400)] == [10, 20]
+
+
+def test_a_window_by_count_ends_when_it_is_full_or_its_time_is_over(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=3600.0, rows=100)
+    stream.take(predictions(START, 250))
+    assert [window.samples for window in stream.close(START + 20)] == [100, 100]
+    assert list(stream.close(START + 20)) == []
+    assert [window.samples for window in stream.close(START + 4000)] == [50]
+
+
+def test_late_events_count_into_the_oldest_window_still_open(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, window=10.0)
+    stream.take(predictions(START, 10))
+    assert len(list(stream.close(START + 11.5))) == 1
+    stream.take(predictions(START, 5) + predictions(START + 10, 10))
+    assert [window.samples for window in stream.close(START + 100)] == [15]
+
+
+def test_a_stream_goes_on_after_a_restart_unless_the_reference_is_another(tmp_path: Path) -> None:
+    one, again = (stream_of(tmp_path, window=30.0, panes=3) for _ in range(2))
+    one.take(predictions(START, 100) + predictions(START + 10, 100))
+    list(one.close(START + 11.5))
+    again.restore(msgspec.json.decode(msgspec.json.encode(one.saved()), type=windows.SavedStream))
+    first, second = (next(stream.close(START + 100)) for stream in (one, again))
+    assert (first.samples, first.end) == (second.samples, second.end) == (200, START + 20)
+    assert (first.counts["x"].cells == second.counts["x"].cells).all()
+    saved = one.saved()
+    saved.closed[0].counts["x"] = ([1, 2, 3], 0, 0)
+    again.restore(saved)
+    assert again.saved().open == []
+
+
+def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
+    columns = {"prediction": ["a", "b"] * 500, "score": np.linspace(0, 1, 1000)}
+    kinds = {"prediction": model.Feature.CATEGORICAL, "score": model.Feature.NUMERIC}
+    made = reference.fit(columns, kinds, window_rows=100)
+    stream = windows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), made.features)
+    events_ = predictions(START, 100)
+    for event in events_:
+        event.score = 0.99
+    stream.take(events_)
+    (window,) = stream.close(START + 100)
+    assert window.counts["prediction"].cells.tolist() == [100, 0, 0]
+    assert window.counts["score"].total == 100
+
+
+@pytest.fixture
+def rows_platform_file(tmp_path: Path, make_document) -> Path:
+    """Two features without dependence, watched by methods that see dependence."""
+    columns = dict(zip("xy", np.random.default_rng(1).normal(size=(2, 20_000)), strict=True))
+    kinds = dict.fromkeys("xy", model.Feature.NUMERIC)
+    reference.save(reference.fit(columns, kinds, window_rows=1000), tmp_path / "r.npz")
+    document = make_document()
+    document["models"][0]["drift"] = {
+        "reference": "r.npz",
+        "window": "20s",
+        "panes": 2,
+        "min_samples": 500,
+        "features": {"x": "numeric", "y": "numeric"},
+        "methods": ["mmd", "classifier"],
+    }
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+def dependent(start: float, correlation: float) -> list[events.Prediction]:
+    group = predictions(start, 1000)
+    other = np.random.default_rng(int(start) + 1).normal(size=len(group))
+    for event, noise in zip(group, other.tolist(), strict=True):
+        event.features["y"] = correlation * event.features["x"] + (1 - correlation**2) ** 0.5 * noise
+    return group
+
+
+def test_methods_that_look_at_rows_vote_live_and_after_a_restart(rows_platform_file: Path) -> None:
+    judge = judge_of(rows_platform_file)
+    judge.take(dependent(START, 0.0))
+    judge.close(START + 11.5)
+    assert value(judge, "ml_drift_votes") == 0
+    judge.take(dependent(START + 10, 0.9))
+    again = msgspec.json.decode(msgspec.json.encode(judge.saved()), type=worker.Saved)
+    for one in (judge, judge_of(rows_platform_file, again)):
+        one.close(START + 21.5)
+        assert value(one, "ml_drift_votes") == 2
+        assert value(one, "ml_drift_window_samples") == 2000
+        assert value(one, "ml_drift_effect", feature="all features", method="classifier") > 0.05
+
+
+def test_methods_that_look_at_rows_refuse_a_reference_of_other_features(rows_platform_file: Path) -> None:
+    text = rows_platform_file.read_text().replace("y: numeric", "")
+    rows_platform_file.write_text(text)
+    with pytest.raises(InvalidInputError, match="not watched: y"):
+        judge_of(rows_platform_file)
+
+
+def test_one_trigger_per_episode_however_often_the_process_is_killed(platform_file: Path, tmp_path, receiver) -> None:
+    (tmp_path / "url").write_text(receiver.url)
+    (tmp_path / "secret").write_text("a secret of some length")
+    document = yaml.safe_load(platform_file.read_text())
+    target = {"after": "2 windows", "webhook": {"url_file": "url", "secret_file": "secret"}}
+    document["models"][0]["drift"]["retrain"] = target
+    platform_file.write_text(yaml.safe_dump(document))
+    state = tmp_path / "s"
+    groups = [predictions(START + 10 * window, 200, shift=3) for window in range(6)]
+    write(state, load.load_platform(platform_file), *groups)
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "exporters.drift.worker",
+        "--state",
+        str(state),
+        "--platform",
+        str(platform_file),
+    ]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        sent = 0.0
+        while not sent and time.monotonic() < deadline:
+            samples = json.loads(process.stdout.readline())["samples"]
+            triggers = [sample for sample in samples if sample[0] == "midwatch_retrain_triggers_total"]
+            sent = sum(number for _, labels, number in triggers if labels["result"] == "sent")
+        process.kill()
+        process.communicate()
+        assert sent == 1
+    assert len(receiver.requests) == 1
