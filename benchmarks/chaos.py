@@ -1,4 +1,4 @@
-"""How surely and how soon an experiment ends: stops, kills, guards, false stops, and what the evidence keeps."""
+"""How surely and how soon an experiment ends: stops, kills, preconditions, false stops, and what the evidence keeps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import Figure
-from chaos import guards, watchdog
-from chaos.sequential import Counts, StopCondition
+from chaos import preconditions, watchdog
+from chaos.run.sequential import Counts, StopCondition
 from midwatch import evidence, processes
 
 RUNNER = """
 import os, subprocess, time, uuid
 from pathlib import Path
-from chaos import evidence, faults
-from chaos.local.faults import Hogs
+from midwatch import evidence
+from chaos import faults
+from chaos.places.local.faults import Hogs
 folder = Path(os.environ["MIDWATCH_CHAOS_RUN"])
 ledger = faults.Ledger(folder, evidence.Log(folder / "evidence.jsonl"))
-ledger.inject(Hogs(target="machine", number=uuid.uuid4().hex, kind="memory", count=1, size=2**20, seconds=120.0))
+ledger.inject(Hogs(target="machine", number=uuid.uuid4().hex, takes="memory", count=1, size=2**20, seconds=120.0))
 subprocess.run(["setsid", "--fork", "sleep", "120"])
 subprocess.run(["setsid", "--fork", "env", "-i", "MARK=" + folder.name, "sleep", "120"])
 (folder / "ready").touch()
@@ -42,7 +43,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder, self.log = folder, folder / "evidence.jsonl"
-        command = [sys.executable, "-m", "chaos.watchdog", str(folder), "--log", str(self.log), "--"]
+        command = [sys.executable, "-m", "chaos.run.watchdog", str(folder), "--log", str(self.log), "--"]
         self.watchdog = subprocess.Popen(
             [*command, sys.executable, "-c", RUNNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -103,7 +104,7 @@ def _kills(state: Path, smoke: bool) -> Iterator[Figure]:
     yield Figure(name="chaos: slowest of them", target=10, measured=slowest, unit="s", better="less")
 
 
-def _guards(smoke: bool) -> Iterator[Figure]:
+def _preconditions(smoke: bool) -> Iterator[Figure]:
     def raises() -> str:
         raise RuntimeError("boom")
 
@@ -112,16 +113,16 @@ def _guards(smoke: bool) -> Iterator[Figure]:
         return "too late"
 
     def without_data() -> str:
-        raise guards.NoDataError("nothing")
+        raise preconditions.NoDataError("nothing")
 
     def refuses() -> str:
-        raise guards.RefusalError("no")
+        raise preconditions.RefusalError("no")
 
     broken = [raises, hangs, without_data, refuses, lambda: False, lambda: None, lambda: True]
     rounds = 1 if smoke else 20
-    decisions = [guards.decide("it", guard, 0.05) for guard in broken for _ in range(rounds)]  # type: ignore[arg-type]
+    decisions = [preconditions.decide("it", one, 0.05) for one in broken for _ in range(rounds)]  # type: ignore[arg-type]
     refused = 100 * sum(not one.allowed for one in decisions) / len(decisions)
-    yield Figure(name="chaos: broken guards that refuse", target=100, measured=refused, unit="%", better="more")
+    yield Figure(name="chaos: broken preconditions that refuse", target=100, measured=refused, unit="%", better="more")
 
 
 def _condition() -> StopCondition:
@@ -154,7 +155,7 @@ def _sequential(smoke: bool) -> Iterator[Figure]:
 
 
 WRITER = """
-import sys; from pathlib import Path; from chaos import evidence
+import sys; from pathlib import Path; from midwatch import evidence
 log = evidence.Log(Path(sys.argv[1]))
 while True:
     print(log.append("step", text="x" * 200).seq, flush=True)
@@ -202,7 +203,7 @@ def run(*, smoke: bool) -> list[Figure]:
         return [
             *_stops(state, smoke),
             *_kills(state, smoke),
-            *_guards(smoke),
+            *_preconditions(smoke),
             *_sequential(smoke),
             *_evidence(state, smoke),
         ]

@@ -1,4 +1,4 @@
-"""What Chaos Toolkit says of the experiments, and what we know of their schedules."""
+"""What Chaos Toolkit says of the experiments, and of the alerts that they expect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 
 from chaos import experiments
-from midwatch.errors import Problem
+from chaos.expectations import check_alerts
+from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec import load
+from midwatch.spec.model import Platform
+
+
+def ensure_alerts(platform: Platform, document: load.Document) -> None:
+    """Raise InvalidInputError when an experiment expects an alert that the platform does not have."""
+    if problems := list(check_alerts(platform, document)):
+        raise InvalidInputError(problems)
 
 
 def check_files(files: Mapping[str, str]) -> Iterator[Problem]:

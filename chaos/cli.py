@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from chaos import run as runner
-    from chaos import runs
-    from midwatch.spec import model as spec
+    from chaos.run.supervisor import Supervisor
 
 app = typer.Typer(no_args_is_help=True, help="Run experiments that surely stop, and tell whether they were noticed.")
 
@@ -39,15 +37,14 @@ def list_(platform: PlatformFile = None, state: State = Path("state"), as_json: 
     """List the experiments of a platform file, or of a running plane, with the last result of each."""
     import json
 
-    from chaos import experiments
+    from chaos import choice, display
 
-    loaded, _ = _platform(platform, state)
-    rows = [_row(document, state) for document in experiments.documents(loaded).values()]
+    rows = choice.rows(choice.platform(platform, state), state)
     if as_json:
         typer.echo(json.dumps({"experiments": rows}))
         return
     columns = ("experiment", "does", "expected_alert", "schedule", "last_verdict")
-    _table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
+    display.show_table(columns, [[str(row[name] or "-") for name in columns] for row in rows])
 
 
 @app.command()
@@ -58,20 +55,21 @@ def plan(
     where: Mode = Where.LOCAL,
     as_json: Json = False,
 ) -> None:
-    """Show which targets would be hit, how far that reaches, and what each guard says now; nothing is changed.
+    """Show which targets would be hit, how far that reaches, and what each precondition says now; nothing is changed.
 
-    Exit code 0 when it may start, 3 when a guard refuses.
+    Exit code 0 when it may start, 3 when a precondition refuses.
     """
     import json
     from dataclasses import asdict
 
+    from chaos import display
     from midwatch.errors import Exit
 
     made = _supervisor(name, platform, state, where).plan()
     if as_json:
         typer.echo(json.dumps(asdict(made) | {"refusals": made.refusals}, default=str))
     else:
-        _show_plan(made)
+        display.show_plan(made)
     raise typer.Exit(Exit.INCONCLUSIVE if made.refusals else Exit.PASS)
 
 
@@ -89,11 +87,12 @@ def run(
     """Run one experiment. Ctrl-C, SIGTERM and `midwatch chaos stop` end it, and its faults are reverted first.
 
     Exit code 0 when it held, 1 when it deviated or something stays, 2 when it cannot be run as asked, 3 when it is
-    inconclusive: a guard refused, it was stopped, or a fault was not seen to happen.
+    inconclusive: a precondition refused, it was stopped, or a fault was not seen to happen.
     """
     import json
 
-    from chaos import publish, report
+    from chaos import display, report
+    from chaos.run import publish
     from midwatch import telemetry
 
     stop_telemetry = telemetry.setup("midwatch-chaos")
@@ -110,7 +109,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(result, default=str))
     else:
-        _show_result(result)
+        display.show_result(result)
     raise typer.Exit(result["exit"])
 
 
@@ -128,7 +127,7 @@ def stop(
     """
     import json
 
-    from chaos import stopping
+    from chaos.run import stopping
     from midwatch.errors import Exit
 
     stopped = stopping.lift(state, platform, where.value) if lift else stopping.stop(state, platform, where.value)
@@ -156,16 +155,17 @@ def verify_log(
     import json
     from dataclasses import asdict
 
-    from chaos import runs
+    from chaos import heads as known_heads
+    from chaos.places.place import Home
     from midwatch import evidence
     from midwatch.errors import Exit, InvalidInputError
 
-    home = runs.Home(state)
+    home = Home(state)
     path = log or home.evidence
     if not path.is_file():
         raise InvalidInputError.at(path, "there is no evidence log", remedy="give --state or --log")
     key = _read_key(key_file)
-    heads = [*_given_heads(head or []), *([] if log else _kept_heads(home))]
+    heads = [*known_heads.given(head or []), *([] if log else known_heads.kept(home))]
     verified = evidence.verify(path, key=key, heads=heads)
     if as_json:
         typer.echo(json.dumps(asdict(verified) | {"ok": not verified.problems, "heads_checked": len(heads)}))
@@ -173,90 +173,21 @@ def verify_log(
         for problem in verified.problems:
             typer.echo(str(problem), err=True)
         end = f"up to {verified.head.seq}:{verified.head.hash}" if verified.head else "empty"
-        found = f"{len(verified.problems)} problems" if verified.problems else "nothing was changed"
-        typer.echo(f"{path}: {verified.records} records, {end}; {len(heads)} heads checked; {found}")
+        judged = f"{len(verified.problems)} problems" if verified.problems else "nothing was changed"
+        typer.echo(f"{path}: {verified.records} records, {end}; {len(heads)} heads checked; {judged}")
     raise typer.Exit(Exit.FAIL if verified.problems else Exit.PASS)
 
 
 # What the commands share -------------------------------------------------------------------------------------------
 
 
-def _platform(file: Path | None, state: Path) -> tuple[spec.Platform, Path]:
-    """The platform of a file, else of the plane that runs in a state folder."""
-    from chaos.local.plane import Plane
-    from midwatch.spec import load
+def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> Supervisor:
+    from chaos import choice
+    from chaos.places.known import open_place
+    from chaos.run.supervisor import Supervisor
 
-    if file is not None:
-        return load.load_platform(file), file
-    plane = Plane(state)
-    return plane.platform, plane.platform_file
-
-
-def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> runner.Supervisor:
-    from chaos import run as runner
-    from chaos import runs
-
-    place = runs.Place(where=where.value, state=state, platform_file=file)
-    return runner.Supervisor(place, _experiment(name, place), lambda text: typer.echo(text, err=True))
-
-
-def _experiment(name: str, place: runs.Place) -> dict[str, Any]:
-    """An experiment by its name, or from a file."""
-    import difflib
-    import os
-
-    from chaos import experiments
-    from midwatch.errors import MidwatchError
-
-    os.environ.update(place.environment())  # a file may refer to it
-    path = Path(name)
-    if path.suffix in (".json", ".yaml", ".yml"):
-        return _loaded(path)
-    known = experiments.documents(place.platform)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
-        raise MidwatchError(f"there is no experiment {name!r}; {hint}")
-    return known[name]
-
-
-def _loaded(path: Path) -> dict[str, Any]:
-    import yaml
-    from chaoslib.exceptions import ChaosException
-    from chaoslib.experiment import ensure_experiment_is_valid
-
-    from midwatch.errors import InvalidInputError
-
-    try:
-        document = yaml.safe_load(path.read_text())
-        ensure_experiment_is_valid(document)
-    except OSError as error:
-        raise InvalidInputError.at(path, error.strerror or "cannot be read") from error
-    except (yaml.YAMLError, ChaosException, ValueError, AttributeError, TypeError) as error:
-        raise InvalidInputError.at(path, f"not a Chaos Toolkit experiment: {str(error).splitlines()[0]}") from error
-    if "dry" in document:
-        # Chaos Toolkit ignores a text here, and the actions really run.
-        raise InvalidInputError.at(path, "dry has no effect", remedy="remove it; midwatch chaos plan changes nothing")
-    found: dict[str, Any] = document
-    return found
-
-
-def _row(document: dict[str, Any], state: Path) -> dict[str, Any]:
-    import json
-
-    from chaos import catalogue, experiments, runs
-    from midwatch.spec.chaos import Kind
-
-    about = experiments.extension(document)
-    try:
-        known = json.loads((runs.Home(state).folder / "results.json").read_text())
-    except (OSError, ValueError):
-        known = {}
-    return {
-        **{name: about[name] for name in ("experiment", "kind", "model", "blast_radius", "expected_alert", "schedule")},
-        "does": catalogue.ENTRIES[Kind(about["kind"])].does,
-        "last_verdict": known.get(about["experiment"], {}).get("verdict"),
-    }
+    place = open_place(where.value, state, file)
+    return Supervisor(place, choice.experiment(name, place), lambda text: typer.echo(text, err=True))
 
 
 def _read_key(path: Path | None) -> bytes:
@@ -268,78 +199,3 @@ def _read_key(path: Path | None) -> bytes:
         return path.read_bytes().strip()
     except OSError as error:
         raise InvalidInputError.at(path, error.strerror or "cannot be read") from error
-
-
-def _given_heads(texts: list[str]) -> list[Any]:
-    from midwatch.errors import MidwatchError
-    from midwatch.evidence import Head
-
-    heads = []
-    for text in texts:
-        seq, colon, digest = text.partition(":")
-        if not colon or not seq.isdigit():
-            raise MidwatchError(f"--head {text!r} is not SEQ:HASH")
-        heads.append(Head(seq=int(seq), hash=digest))
-    return heads
-
-
-def _kept_heads(home: runs.Home) -> list[Any]:
-    """Heads in the results of runs: another place than the log itself."""
-    import json
-
-    from midwatch.evidence import Head
-
-    heads = []
-    for path in sorted(home.runs.glob("*/result.json")):
-        try:
-            kept = json.loads(path.read_text())["evidence_head"]
-        except (OSError, ValueError, KeyError):
-            continue
-        if kept:
-            heads.append(Head(seq=kept["seq"], hash=kept["hash"]))
-    return heads
-
-
-# For people --------------------------------------------------------------------------------------------------------
-
-
-def _table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _show_plan(made: runner.Plan) -> None:
-    typer.echo(made.title)
-    typer.echo(f"would hit {len(made.hit)} of {len(made.candidates)}: {', '.join(made.hit) or 'nothing'}")
-    for line in made.what:
-        typer.echo(f"  {line}")
-    typer.echo(f"blast radius: {made.blast_radius}")
-    typer.echo(f"expected to tell of it: {made.expected_alert or 'not stated'}")
-    _table(
-        ("guard", "", "says"),
-        [[one.guard, "allowed" if one.allowed else "refused", one.reason] for one in made.guards],
-    )
-    typer.echo("it may start" if not made.refusals else "it may not start: " + "; ".join(made.refusals))
-
-
-def _show_result(result: dict[str, Any]) -> None:
-    typer.echo(f"{result['experiment']}: {result['verdict']}, {result['seconds']} s")
-    for reason in result["reasons"]:
-        typer.echo(f"  {reason}")
-    hit = f"{len(result['hit'])} of {len(result['candidates'])}: {', '.join(result['hit']) or 'nothing'}"
-    typer.echo(f"nothing was injected; it would have hit {hit}" if result["refused"] else f"hit {hit}")
-    rows = [
-        [one["phase"], str(one["name"]), "yes" if one["good"] else "NO", f"{one['seconds']:.2f} s"]
-        for one in result["activities"]
-    ]
-    if rows:
-        _table(("phase", "activity", "", "took"), rows)
-    if result["seconds_to_clean"] is not None:
-        typer.echo(f"clean after {result['seconds_to_clean']:.3f} s; {result['folder']}/report.html")

@@ -3,6 +3,9 @@
 A fault knows everything its revert needs before it is injected. The ledger keeps it, durably, from before the injection
 until its revert is verified; whoever finds an open one (the experiment's rollback, the watchdog, `midwatch chaos stop`)
 can revert it. Reverting twice does no harm.
+
+A fault is kept as its class's name, its module and its fields. Every class is registered when it is defined. A process
+that has not imported the module yet does so when it reads the fault; only modules of our own packages are.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import msgspec
 
 from midwatch import evidence, files, processes
 from midwatch.errors import MidwatchError
@@ -23,6 +28,10 @@ from midwatch.errors import MidwatchError
 EFFECTIVE_SECONDS = 5.0
 """How long a fault may take to be seen; longer, and it is unverified."""
 REVERTED_SECONDS = 20.0
+
+
+PACKAGES = ("chaos", "dr")
+"""Where faults are defined: a document that is read can load nothing else."""
 
 
 class FaultError(MidwatchError):
@@ -33,7 +42,17 @@ class FaultError(MidwatchError):
 class Fault(ABC):
     """One fault at one target. Subclasses are frozen dataclasses of plain values: they are kept as JSON."""
 
+    registered: ClassVar[dict[str, type[Fault]]] = {}
+    """Every fault that this process can read, by the name of its class."""
+
     target: str
+
+    def __init_subclass__(cls) -> None:
+        """Register it under its name, which tells it from all others."""
+        other = Fault.registered.setdefault(cls.__name__, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{cls.__module__} and {other.__module__} both have a fault {cls.__name__}")
+        Fault.registered[cls.__name__] = cls
 
     @abstractmethod
     def inject(self) -> None:
@@ -66,9 +85,27 @@ def written(fault: Fault) -> dict[str, Any]:
 
 
 def read(document: dict[str, Any]) -> Fault:
-    """The fault that was written."""
-    fault: Fault = getattr(import_module(document["module"]), document["kind"])(**document["fault"])
-    return fault
+    """The fault that was written; FaultError when there is no such fault, or it is not as it was written."""
+    name, module = str(document.get("kind")), str(document.get("module"))
+    if name not in Fault.registered:
+        _import(name, module)
+    known = Fault.registered.get(name)
+    if known is None:
+        raise FaultError(f"{module} has no fault {name}")
+    try:
+        return msgspec.convert(document.get("fault"), known)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"fault {name} is not as it was written: {error}") from error
+
+
+def _import(name: str, module: str) -> None:
+    """Import the module of a fault, which registers it."""
+    if module.partition(".")[0] not in PACKAGES:
+        raise FaultError(f"fault {name} is of {module!r}, which is no module of {' or '.join(PACKAGES)}")
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise FaultError(f"fault {name} is of {module!r}, which cannot be imported: {error}") from error
 
 
 class Ledger:
@@ -83,10 +120,7 @@ class Ledger:
 
     def open_faults(self) -> dict[str, Fault]:
         """Faults that are there, or may be, by their number, in the order of injection."""
-        found = {}
-        for path in sorted(self._folder.glob("*.json")):
-            found[path.stem] = read(json.loads(path.read_text()))
-        return found
+        return {path.stem: read(json.loads(path.read_text())) for path in self._files()}
 
     def take_over(self, number: str, document: dict[str, Any]) -> None:
         """Add a fault that another ledger had open."""
@@ -126,18 +160,21 @@ class Ledger:
         """Revert every open fault, all at the same time; what could not be reverted, in words."""
         problems: list[str] = []
 
-        def revert(number: str, fault: Fault) -> None:
+        def revert(path: Path) -> None:
             try:
-                self.revert(number, fault, seconds=seconds)
+                self.revert(path.stem, read(json.loads(path.read_text())), seconds=seconds)
             except FaultError as error:
                 problems.append(str(error))
 
-        threads = [threading.Thread(target=revert, args=item) for item in self.open_faults().items()]
+        threads = [threading.Thread(target=revert, args=(path,)) for path in self._files()]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         return sorted(problems)
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
 
     def _open(self, fault: Fault) -> str:
         number = f"{sum(1 for _ in self._folder.iterdir()):03d}-{os.getpid()}-{threading.get_ident()}"

@@ -6,14 +6,17 @@ The same command runs by cron or a systemd timer. `Forbid` keeps runs of one exp
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from chaos import experiments
+from chaos import experiments, kinds
+from chaos.document import extension
+from midwatch import rbac
+from midwatch.rbac import Right
 from midwatch.spec import chaos as spec
 from midwatch.spec import model as platform_spec
-from midwatch.spec.chaos import Kind
 
 FILE = "kubernetes/chaos.yaml"
 LATE_SECONDS = 300
@@ -21,41 +24,9 @@ LATE_SECONDS = 300
 LABELS = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/component": "chaos"}
 
 Object = dict[str, Any]
-Rule = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""API group, resources, verbs."""
 
-ALWAYS: tuple[Rule, ...] = (("coordination.k8s.io", ("leases",), ("get", "create", "update", "patch")),)
-_WORKLOADS: Rule = ("apps", ("deployments", "statefulsets"), ("get",))
-_PODS: Rule = ("", ("pods",), ("get", "list"))
-_SCALE: tuple[Rule, ...] = (("apps", ("deployments", "statefulsets"), ("get", "patch")),)
-_HOG: tuple[Rule, ...] = (_WORKLOADS, ("", ("pods",), ("get", "list", "create", "delete")))
-
-NEEDS: dict[Kind, tuple[Rule, ...]] = {
-    Kind.KILL_REPLICA: (_WORKLOADS, ("", ("pods",), ("get", "list", "delete"))),
-    Kind.SLOW_MODEL: (_WORKLOADS, _PODS, ("", ("pods/resize",), ("patch",))),
-    Kind.FAILING_MODEL: (("", ("services",), ("get", "patch")),),
-    Kind.CORRUPT_FEATURES: (("", ("configmaps",), ("get", "patch")),),
-    Kind.LOSE_EXPORTER: _SCALE,
-    Kind.LOSE_PROMETHEUS: _SCALE,
-    Kind.LOSE_ALERTMANAGER: _SCALE,
-    Kind.CUT_NETWORK: (_WORKLOADS, ("networking.k8s.io", ("networkpolicies",), ("get", "create", "delete"))),
-    Kind.FILL_DISK: _HOG,
-    Kind.EXHAUST_CPU: _HOG,
-    Kind.EXHAUST_MEMORY: _HOG,
-    Kind.LOSE_NODE: (_WORKLOADS, _PODS, ("", ("pods/eviction",), ("create",))),
-    Kind.SKEW_CLOCK: (),
-    Kind.DEPLOY_BAD_VERSION: _SCALE,
-}
-"""What each kind needs in its namespace."""
-
-_NODES = ("get", "list")
-NODE_NEEDS: dict[Kind, tuple[str, ...]] = {
-    Kind.LOSE_NODE: (*_NODES, "patch"),
-    Kind.FILL_DISK: _NODES,
-    Kind.EXHAUST_CPU: _NODES,
-    Kind.EXHAUST_MEMORY: _NODES,
-}
-"""What some kinds need on nodes, which are in no namespace."""
+LEASE = Right(group="coordination.k8s.io", resources=("leases",), verbs=("get", "create", "update", "patch"))
+"""What every experiment needs beside the rights of its kind."""
 
 
 def render_files(platform: platform_spec.Platform) -> dict[str, str]:
@@ -72,68 +43,38 @@ def objects(platform: platform_spec.Platform) -> list[Object]:
     if chaos is None or chaos.kubernetes is None:
         return []
     settings = chaos.kubernetes
-    kinds = sorted({experiment.kind for experiment in chaos.experiments})
-    found = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", **_metadata(settings.service_account, settings.namespace)},
-        *_role(settings, kinds),
-        *_cluster_role(platform, settings, kinds),
-        _network_policy(settings),
-    ]
-    found += [_cron_job(platform, settings, experiment) for experiment in chaos.experiments if experiment.schedule]
-    return found
-
-
-def rules(kinds: list[Kind]) -> list[Object]:
-    """Rules of a Role for these kinds: one for each resource, its verbs joined."""
-    verbs: dict[tuple[str, str], set[str]] = {}
-    for group, resources, allowed in [*ALWAYS, *(rule for kind in kinds for rule in NEEDS[kind])]:
-        for resource in resources:
-            verbs.setdefault((group, resource), set()).update(allowed)
+    chosen = sorted({experiment.kind for experiment in chaos.experiments})
+    account, namespace = settings.service_account, settings.namespace
+    documents = experiments.documents(platform)
     return [
-        {"apiGroups": [group], "resources": [resource], "verbs": sorted(allowed)}
-        for (group, resource), allowed in sorted(verbs.items())
+        rbac.service_account(_metadata(account, namespace)),
+        *rbac.role(_metadata(account, namespace), rules(chosen), account, namespace),
+        *_cluster_role(platform, settings, chosen),
+        _network_policy(settings),
+        *(
+            _cron_job(settings, experiment, extension(documents[experiment.title])["longest_seconds"])
+            for experiment in chaos.experiments
+            if experiment.schedule
+        ),
     ]
+
+
+def rules(chosen: Sequence[str]) -> list[Object]:
+    """Rules of a Role for these kinds: one for each resource, its verbs joined."""
+    return rbac.least_rules([LEASE, *(right for kind in chosen for right in kinds.table()[kind].rights)])
 
 
 def _metadata(name: str, namespace: str | None) -> Object:
-    metadata: Object = {"name": name, "labels": dict(LABELS)}
-    if namespace is not None:
-        metadata["namespace"] = namespace
-    return {"metadata": metadata}
+    return {"name": name, "labels": dict(LABELS)} | ({} if namespace is None else {"namespace": namespace})
 
 
-def _role(settings: spec.Kubernetes, kinds: list[Kind]) -> list[Object]:
-    name, namespace = settings.service_account, settings.namespace
-    api = "rbac.authorization.k8s.io/v1"
-    return [
-        {"apiVersion": api, "kind": "Role", **_metadata(name, namespace), "rules": rules(kinds)},
-        {
-            "apiVersion": api,
-            "kind": "RoleBinding",
-            **_metadata(name, namespace),
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-        },
-    ]
-
-
-def _cluster_role(platform: platform_spec.Platform, settings: spec.Kubernetes, kinds: list[Kind]) -> list[Object]:
+def _cluster_role(platform: platform_spec.Platform, settings: spec.Kubernetes, chosen: Sequence[str]) -> list[Object]:
     """Its own namespace may be looked at, for the label that protects it, and nodes as far as a kind needs it."""
-    name, api = f"{settings.service_account}-{platform.platform}", "rbac.authorization.k8s.io/v1"
-    own = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [settings.namespace], "verbs": ["get"]}
-    verbs = sorted({verb for kind in kinds for verb in NODE_NEEDS.get(kind, ())})
-    nodes = [{"apiGroups": [""], "resources": ["nodes"], "verbs": verbs}] if verbs else []
-    subject = {"kind": "ServiceAccount", "name": settings.service_account, "namespace": settings.namespace}
-    return [
-        {"apiVersion": api, "kind": "ClusterRole", **_metadata(name, None), "rules": [own, *nodes]},
-        {
-            "apiVersion": api,
-            "kind": "ClusterRoleBinding",
-            **_metadata(name, None),
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-            "subjects": [subject],
-        },
-    ]
+    metadata = _metadata(f"{settings.service_account}-{platform.platform}", None)
+    own = rbac.rule("", "namespaces", ["get"], [settings.namespace])
+    verbs = sorted({verb for kind in chosen for verb in kinds.table()[kind].node_verbs})
+    nodes = [rbac.rule("", "nodes", verbs)] if verbs else []
+    return rbac.cluster_role(metadata, [own, *nodes], settings.service_account, settings.namespace)
 
 
 def _network_policy(settings: spec.Kubernetes) -> Object:
@@ -143,7 +84,7 @@ def _network_policy(settings: spec.Kubernetes) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        **_metadata(settings.service_account, settings.namespace),
+        "metadata": _metadata(settings.service_account, settings.namespace),
         "spec": {
             "podSelector": {"matchLabels": dict(LABELS)},
             "policyTypes": ["Ingress", "Egress"],
@@ -153,8 +94,7 @@ def _network_policy(settings: spec.Kubernetes) -> Object:
     }
 
 
-def _cron_job(platform: platform_spec.Platform, settings: spec.Kubernetes, experiment: spec.Experiment) -> Object:
-    longest = experiments.extension(experiments.document(platform, experiment))["longest_seconds"]
+def _cron_job(settings: spec.Kubernetes, experiment: spec.Experiment, longest: float) -> Object:
     pod: Object = {
         "serviceAccountName": settings.service_account,
         "restartPolicy": "Never",
@@ -181,7 +121,7 @@ def _cron_job(platform: platform_spec.Platform, settings: spec.Kubernetes, exper
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        **_metadata(f"chaos-{experiment.title}"[:52].rstrip("-"), settings.namespace),
+        "metadata": _metadata(f"chaos-{experiment.title}"[:52].rstrip("-"), settings.namespace),
         "spec": {
             "schedule": experiment.schedule,
             "timeZone": "Etc/UTC",

@@ -13,8 +13,8 @@ from typing import Any
 
 from chaoslib.exceptions import ActivityFailed
 
-from chaos import runs
 from chaos.notices import NoAnswerError, Notice
+from chaos.run import current
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client, QueryError
 
@@ -37,7 +37,7 @@ def keeps_objectives(
     An objective has `name`, `good` and `total` (PromQL by version), `objective` (0 to 1) and, to judge only some of the
     versions, `versions`. All of them are looked at, not only up to the first that is short.
     """
-    client = runs.current(configuration).place.prometheus
+    client = current.of_process(configuration).place.prometheus
     begun = time.monotonic()
     while True:
         try:
@@ -85,7 +85,7 @@ def noticed(
 
     It waits for `hold` seconds at least, so that the fault lasts so long.
     """
-    run, wanted = runs.current(configuration), frozenset(channels)
+    run, wanted = current.of_process(configuration), frozenset(channels)
 
     def found() -> Document | None:
         for notice in _since(run):
@@ -100,7 +100,7 @@ def resolved(
     alert: str, within: float, labels: Mapping[str, str] | None = None, *, configuration: Configuration = None
 ) -> Document:
     """Whether the alert no longer fires, as its receivers were told, `within` so many seconds."""
-    run = runs.current(configuration)
+    run = current.of_process(configuration)
 
     def found() -> Document | None:
         still = [one for one in _since(run) if one.firing and one.is_about(alert, labels or {})]
@@ -111,7 +111,7 @@ def resolved(
 
 def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Document:
     """Whether no new page reached anybody for so long."""
-    run = runs.current(configuration)
+    run = current.of_process(configuration)
     deadline = time.monotonic() + seconds
     while True:
         pages = sorted({one.labels["alertname"] for one in _since(run) if one.labels.get("severity") == "page"})
@@ -124,7 +124,7 @@ def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Docu
 
 def deadman_silent(within: float, hold: float = 0.0, *, configuration: Configuration = None) -> Document:
     """Whether an outside watcher would notice: the deadman's switch is not at Alertmanager, or that does not answer."""
-    alertmanager = runs.current(configuration).place.alertmanager
+    alertmanager = current.of_process(configuration).place.alertmanager
 
     def found() -> Document | None:
         try:
@@ -137,7 +137,7 @@ def deadman_silent(within: float, hold: float = 0.0, *, configuration: Configura
 
 def deadman_back(within: float, *, configuration: Configuration = None) -> Document:
     """Whether the deadman's switch fires again, `within` so many seconds."""
-    alertmanager = runs.current(configuration).place.alertmanager
+    alertmanager = current.of_process(configuration).place.alertmanager
 
     def found() -> Document | None:
         try:
@@ -148,7 +148,7 @@ def deadman_back(within: float, *, configuration: Configuration = None) -> Docum
     return _waited(found, within, {})
 
 
-def _since(run: runs.Run) -> list[Notice]:
+def _since(run: current.Run) -> list[Notice]:
     try:
         return run.place.notices.since(run.mark())
     except MidwatchError as error:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
 
 from chaos.faults import Fault
 from midwatch.errors import MidwatchError
 from midwatch.spec import chaos as spec
-from midwatch.spec.chaos import Kind
 
 
 class TargetError(MidwatchError):
@@ -35,27 +33,23 @@ class Prepared:
         return len(self.hit) / len(self.candidates)
 
 
-class Where(Protocol):
-    """A place where faults can be made: the processes of this machine, or a cluster's namespace."""
-
-    def prepare(self, kind: Kind, settings: dict[str, Any]) -> Prepared:
-        """Choose targets for a fault; TargetError when it cannot be."""
-        ...
+def ensure_allowed(prepared: Prepared, limits: spec.Guard) -> None:
+    """Raise TargetError when a protected target would be hit, or a larger share than may be."""
+    _ensure_unprotected(prepared.hit, limits.protected.parts)
+    _ensure_bounded(prepared, limits)
 
 
-def ensure_bounded(prepared: Prepared, guard: spec.Guard) -> None:
-    """Raise TargetError when a larger share would be hit than may be."""
+def _ensure_bounded(prepared: Prepared, limits: spec.Guard) -> None:
     if not prepared.hit:
         raise TargetError("nothing would be hit")
-    if Decimal(len(prepared.hit)) > guard.max_share * len(prepared.candidates):
+    if Decimal(len(prepared.hit)) > limits.max_share * len(prepared.candidates):
         raise TargetError(
             f"{len(prepared.hit)} of {len(prepared.candidates)} targets would be hit ({', '.join(prepared.hit)}); "
-            f"at most {guard.max_share:.0%} may be: chaos.guard.max_share"
+            f"at most {limits.max_share:.0%} may be: chaos.guard.max_share"
         )
 
 
-def ensure_unprotected(hit: Iterable[str], protected: Iterable[str]) -> None:
-    """Raise TargetError when a target is protected."""
+def _ensure_unprotected(hit: Iterable[str], protected: Iterable[str]) -> None:
     forbidden = sorted(set(hit) & set(protected))
     if forbidden:
         raise TargetError(f"{', '.join(forbidden)} may not be hit: chaos.guard.protected")

@@ -15,6 +15,7 @@ import yaml
 
 from dr import cron, stores
 from dr.recoverer.run import lease_name
+from midwatch import rbac
 from midwatch.spec import dr as spec
 from midwatch.spec import model
 from midwatch.spec.stores.base import Store
@@ -90,15 +91,6 @@ def objects(platform: model.Platform) -> list[Object]:
 # Rights --------------------------------------------------------------------------------------------------------------
 
 
-def _rule(group: str, resource: str, verbs: list[str], names: list[str] | None = None) -> Object:
-    return {
-        "apiGroups": [group],
-        "resources": [resource],
-        "verbs": verbs,
-        **({"resourceNames": names} if names else {}),
-    }
-
-
 RECOVERER_VERBS = ["get", "update"]
 DRILL_VERBS = ["get", "patch", "update"]
 """A drill's recoverer asks the one that holds the lease to step aside: by an annotation."""
@@ -107,7 +99,7 @@ DRILL_VERBS = ["get", "patch", "update"]
 def _lease_rules(names: list[str], verbs: list[str]) -> list[Object]:
     """Of the stores' own leases; a right to create cannot name what it creates (Kubernetes, "RBAC")."""
     group = "coordination.k8s.io"
-    return [_rule(group, "leases", verbs, sorted(names)), _rule(group, "leases", ["create"])]
+    return [rbac.rule(group, "leases", verbs, sorted(names)), rbac.rule(group, "leases", ["create"])]
 
 
 def _drill_rights(platform: str, settings: spec.Kubernetes, drilled: list[Store]) -> list[tuple[str, Object]]:
@@ -118,30 +110,20 @@ def _drill_rights(platform: str, settings: spec.Kubernetes, drilled: list[Store]
         found += [(settings.namespace, rule) for rule in _lease_rules(leases, DRILL_VERBS)]
     for store in drilled:
         for right in stores.kind_of(store).rights(store):
-            rule = _rule(right.group, right.resource, list(right.verbs), list(right.names) or None)
+            rule = rbac.rule(right.group, right.resource, right.verbs, right.names)
             found.append((right.namespace, rule))
     return found
 
 
 def _roles(settings: spec.Kubernetes, account: str, rights: list[tuple[str, Object]]) -> list[Object]:
     """A Role and its RoleBinding in every namespace that rights are needed in, and none without."""
-    api, found = "rbac.authorization.k8s.io", []
+    objects: list[Object] = []
     for namespace in sorted({namespace for namespace, _ in rights}):
         # Two stores may need the same; a dict keeps the order and drops what is there twice.
         rules = list({str(rule): rule for where, rule in rights if where == namespace}.values())
-        metadata = {"metadata": {"name": account, "namespace": namespace, "labels": dict(LABELS)}}
-        subject = {"kind": "ServiceAccount", "name": account, "namespace": settings.namespace}
-        found += [
-            {"apiVersion": f"{api}/v1", "kind": "Role", **metadata, "rules": rules},
-            {
-                "apiVersion": f"{api}/v1",
-                "kind": "RoleBinding",
-                **metadata,
-                "roleRef": {"apiGroup": api, "kind": "Role", "name": account},
-                "subjects": [subject],
-            },
-        ]
-    return found
+        metadata = {"name": account, "namespace": namespace, "labels": dict(LABELS)}
+        objects += rbac.role(metadata, rules, account, settings.namespace)
+    return objects
 
 
 def _metadata(name: str, settings: spec.Kubernetes, labels: dict[str, str] = LABELS) -> Object:
@@ -149,7 +131,7 @@ def _metadata(name: str, settings: spec.Kubernetes, labels: dict[str, str] = LAB
 
 
 def _account(settings: spec.Kubernetes, name: str) -> list[Object]:
-    return [{"apiVersion": "v1", "kind": "ServiceAccount", **_metadata(name, settings)}]
+    return [rbac.service_account(_metadata(name, settings)["metadata"])]
 
 
 # Pods ----------------------------------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ class _Drill:
             objectives=self._objectives,
         )
         plan.save(self._home)
-        words = [*modules.command("chaos.watchdog"), str(self._home), "--log", str(self._log.chain.path)]
+        words = [*modules.command("chaos.run.watchdog"), str(self._home), "--log", str(self._log.chain.path)]
         words += ["--seconds", str(self._objectives.limit + 4 * STEADY_SECONDS)]
         if self._log.key_file:
             words += ["--key-file", str(self._log.key_file)]

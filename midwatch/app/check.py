@@ -36,6 +36,7 @@ def check(
     code = Exit.PASS
     try:
         loaded, document = load.load_with_places(platform)
+        chaos.ensure_alerts(loaded, document)
         files = rendered_files(loaded)
         problems = (
             *alerts.check_files(files),

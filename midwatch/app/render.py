@@ -39,9 +39,11 @@ def render(
 ) -> None:
     """Write what each folder makes of the platform file. The same input gives the same bytes."""
     from alerts import check
+    from chaos import check as chaos
     from midwatch.spec import load
 
-    loaded = load.load_platform(platform)
+    loaded, document = load.load_with_places(platform)
+    chaos.ensure_alerts(loaded, document)
     rendered = rendered_files(loaded, target)
     check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
     changed, removed = write(rendered, output, force=force)

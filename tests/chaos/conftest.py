@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos import watchdog
+from chaos.run import watchdog
 from midwatch import evidence, processes
 from midwatch.prometheus import Client, QueryError
 from tests.conftest import need_program, platform_document

@@ -14,40 +14,44 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos import faults, guards, lease, manifests, run, runs
-from chaos.cluster.faults import find
-from chaos.cluster.workloads import NOWHERE, Cluster
+from chaos import faults, lease, manifests, preconditions
+from chaos import kinds as kinds_of_faults
+from chaos.actions import asked
+from chaos.kinds.failing_model import NOWHERE
+from chaos.places.cluster.faults import find
+from chaos.places.cluster.namespace import Cluster
+from chaos.places.place import Home
+from chaos.run import recovery
 from chaos.targets import TargetError, UnsupportedError
 from midwatch import evidence, kubernetes
 from midwatch.spec import model as spec
-from midwatch.spec.chaos import Kind
 from tests.chaos import cluster
 from tests.chaos.cluster import NAMESPACE
 from tests.chaos.conftest import SmallPlane, small_document
 from tests.conftest import platform
 
-SETTINGS: dict[Kind, dict[str, Any]] = {
-    Kind.KILL_REPLICA: {"model": "fraud", "replicas": 2},
-    Kind.SLOW_MODEL: {"model": "fraud", "delay": 1.0},
-    Kind.FAILING_MODEL: {"model": "fraud", "errors": 1.0},
-    Kind.CORRUPT_FEATURES: {"model": "fraud", "scale": {"x": 2.0}},
-    Kind.LOSE_EXPORTER: {},
-    Kind.LOSE_PROMETHEUS: {},
-    Kind.LOSE_ALERTMANAGER: {},
-    Kind.CUT_NETWORK: {"model": "fraud"},
-    Kind.FILL_DISK: {"seconds": 30},
-    Kind.EXHAUST_CPU: {"model": "fraud", "cores": 1, "seconds": 30},
-    Kind.EXHAUST_MEMORY: {"model": "fraud", "size": 2**24, "seconds": 30},
-    Kind.LOSE_NODE: {"model": "fraud"},
-    Kind.DEPLOY_BAD_VERSION: {"model": "fraud", "bad_version": "2.0-bad"},
+SETTINGS: dict[str, dict[str, Any]] = {
+    "kill_replica": {"model": "fraud", "replicas": 2},
+    "slow_model": {"model": "fraud", "delay": "1s"},
+    "failing_model": {"model": "fraud", "errors": 1.0},
+    "corrupt_features": {"model": "fraud", "scale": {"x": 2.0}},
+    "lose_exporter": {},
+    "lose_prometheus": {},
+    "lose_alertmanager": {},
+    "cut_network": {"model": "fraud"},
+    "fill_disk": {"seconds": 30},
+    "exhaust_cpu": {"model": "fraud", "cores": 1, "seconds": 30},
+    "exhaust_memory": {"model": "fraud", "size": 2**24, "seconds": 30},
+    "lose_node": {"model": "fraud"},
+    "deploy_bad_version": {"model": "fraud", "bad_version": "2.0-bad"},
 }
 
 
-def cluster_platform(*kinds: Kind, **guard: Any) -> spec.Platform:
+def cluster_platform(*kinds: str, **guard: Any) -> spec.Platform:
     workloads = {name: {"deployment": name, "service": name} for name in ("fraud", "other")}
     workloads["fraud"]["feature_config"] = "features"
     parts = {name: {"deployment": name} for name in ("exporter", "prometheus", "alertmanager")}
-    experiments = [{"kind": kind.value, **needed(kind)} for kind in kinds or Kind]
+    experiments = [{"kind": kind, **needed(kind)} for kind in kinds or kinds_of_faults.table()]
     chaos = {
         "guard": {"protected": {"parts": []}, **guard},
         "experiments": [one | {"schedule": "0 4 * * 1"} for one in experiments],
@@ -59,8 +63,12 @@ def cluster_platform(*kinds: Kind, **guard: Any) -> spec.Platform:
     return built.model_copy(update={"models": [model]})
 
 
-def needed(kind: Kind) -> dict[str, Any]:
-    return {"bad_version": "2.0-bad"} if kind is Kind.DEPLOY_BAD_VERSION else {}
+def cluster_of(built: spec.Platform) -> Cluster:
+    return Cluster(built, Path("platform.yaml"), Path("state"))
+
+
+def needed(kind: str) -> dict[str, Any]:
+    return {"bad_version": "2.0-bad"} if kind == "deploy_bad_version" else {}
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +124,21 @@ def pods_of_chaos() -> list[dict[str, Any]]:
 
 
 def test_there_is_a_case_for_every_kind() -> None:
-    assert set(SETTINGS) | {Kind.SKEW_CLOCK} == set(Kind)
+    assert set(SETTINGS) | {"skew_clock"} == set(kinds_of_faults.table())
 
 
 @pytest.mark.parametrize("kind", sorted(SETTINGS))
-def test_a_fault_happens_and_is_gone_again(api: Path, ledger: faults.Ledger, kind: Kind) -> None:
-    target, before = Cluster(cluster_platform()), snapshot()
+def test_a_fault_happens_and_is_gone_again(api: Path, ledger: faults.Ledger, kind: str) -> None:
+    target, before = cluster_of(cluster_platform()), snapshot()
     uids = {one["metadata"]["uid"] for one in pods("fraud")}
-    planned = target.prepare(kind, SETTINGS[kind])
-    prepared = target.prepare(kind, SETTINGS[kind])
+    planned = target.prepare(asked(kind, SETTINGS[kind]))
+    prepared = target.prepare(asked(kind, SETTINGS[kind]))
     assert planned.hit == prepared.hit, "what was planned is what is hit"
     for fault in prepared.faults:
         ledger.inject(fault)
-    if kind is Kind.KILL_REPLICA:
+    if kind == "kill_replica":
         cluster.wait_until(lambda: len(uids & {one["metadata"]["uid"] for one in pods("fraud")}) == 2)
-    elif kind is not Kind.SLOW_MODEL:
+    elif kind != "slow_model":
         assert snapshot() != before
     assert list(ledger.open_faults().values()) == list(prepared.faults), "the ledger has all that a revert needs"
     assert ledger.revert_all() == []
@@ -142,7 +150,7 @@ def test_a_fault_happens_and_is_gone_again(api: Path, ledger: faults.Ledger, kin
 
 def test_a_clock_cannot_be_skewed_and_that_is_said(api: Path) -> None:
     with pytest.raises(UnsupportedError, match="node's clock"):
-        Cluster(cluster_platform()).prepare(Kind.SKEW_CLOCK, {"shift": 1.0})
+        cluster_of(cluster_platform()).prepare(asked("skew_clock", {"shift": "1s"}))
 
 
 # Limits --------------------------------------------------------------------------------------------------------------
@@ -150,38 +158,38 @@ def test_a_clock_cannot_be_skewed_and_that_is_said(api: Path) -> None:
 
 def test_everything_is_never_meant_and_the_share_is_capped(api: Path) -> None:
     with pytest.raises(TargetError, match="4 of 4 targets would be hit"):
-        Cluster(cluster_platform()).prepare(Kind.KILL_REPLICA, {"model": "fraud", "replicas": 100})
+        cluster_of(cluster_platform()).prepare(asked("kill_replica", {"model": "fraud", "replicas": 100}))
     assert len(pods("fraud")) == 4
 
 
 def test_a_protected_pod_node_workload_or_namespace_is_never_hit(api: Path) -> None:
     label = {"metadata": {"labels": {"midwatch.dev/protected": "true"}}}
     unlabel = {"metadata": {"labels": {"midwatch.dev/protected": None}}}
-    target = Cluster(cluster_platform())
+    target = cluster_of(cluster_platform())
     first = pods("fraud")[0]["metadata"]["name"]
     node = pods("fraud")[0]["spec"]["nodeName"]
     cases = {
-        f"/api/v1/namespaces/{NAMESPACE}/pods/{first}": (Kind.LOSE_NODE, "protected by their labels"),
-        f"/api/v1/nodes/{node}": (Kind.LOSE_NODE, "is protected by its label"),
-        f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud": (Kind.KILL_REPLICA, "protected by its label"),
-        f"/api/v1/namespaces/{NAMESPACE}": (Kind.KILL_REPLICA, "protected by its label"),
+        f"/api/v1/namespaces/{NAMESPACE}/pods/{first}": ("lose_node", "protected by their labels"),
+        f"/api/v1/nodes/{node}": ("lose_node", "is protected by its label"),
+        f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud": ("kill_replica", "protected by its label"),
+        f"/api/v1/namespaces/{NAMESPACE}": ("kill_replica", "protected by its label"),
     }
     for path, (kind, message) in cases.items():
         kubernetes.request("PATCH", path, body=label)
         try:
             with pytest.raises(TargetError, match=message):
-                target.prepare(kind, {"model": "fraud", **({"target": node} if kind is Kind.LOSE_NODE else {})})
+                target.prepare(asked(kind, {"model": "fraud", **({"target": node} if kind == "lose_node" else {})}))
             if "/pods/" in path:
-                assert first not in target.prepare(Kind.KILL_REPLICA, {"model": "fraud", "replicas": 2}).hit
+                assert first not in target.prepare(asked("kill_replica", {"model": "fraud", "replicas": 2})).hit
         finally:
             kubernetes.request("PATCH", path, body=unlabel)
     protected = cluster_platform(protected={"namespaces": [NAMESPACE]})
     with pytest.raises(TargetError, match=f"namespace {NAMESPACE} may not be hit"):
-        Cluster(protected)
+        cluster_of(protected)
 
 
 def test_a_pod_that_was_replaced_since_it_was_chosen_is_not_killed(api: Path, ledger: faults.Ledger) -> None:
-    (fault, *_) = Cluster(cluster_platform()).prepare(Kind.KILL_REPLICA, {"model": "fraud"}).faults
+    (fault, *_) = cluster_of(cluster_platform()).prepare(asked("kill_replica", {"model": "fraud"})).faults
     other = type(fault)(**{**vars(fault), "uid": "another"})
     with pytest.raises(kubernetes.RefusedError, match="409"):
         ledger.inject(other)
@@ -194,7 +202,7 @@ def test_an_eviction_that_a_disruption_budget_forbids_is_a_failed_action(api: Pa
     budget = {"metadata": {"name": "fraud"}, "spec": {"minAvailable": 4, "selector": {"matchLabels": {"app": "fraud"}}}}
     cluster.create(collection, budget)
     try:
-        (fault,) = Cluster(cluster_platform()).prepare(Kind.LOSE_NODE, {"model": "fraud"}).faults
+        (fault,) = cluster_of(cluster_platform()).prepare(asked("lose_node", {"model": "fraud"})).faults
         with pytest.raises(kubernetes.UnreachableError, match="429"):
             ledger.inject(fault)
         assert fault.is_reverted(), "and the node is not left cordoned"
@@ -245,7 +253,8 @@ def test_the_clusters_kill_switch_is_an_annotation(api: Path) -> None:
 
 def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path, tmp_path: Path) -> None:
     place = SimpleNamespace(
-        home=runs.Home(tmp_path / "new"),
+        home=Home(tmp_path / "new"),
+        key_file=None,
         log=lambda: evidence.Log(tmp_path / "new" / "evidence.jsonl"),
         lease=lambda holder: lease.ClusterLease(NAMESPACE, holder),
         platform=cluster_platform(),
@@ -253,11 +262,11 @@ def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path
     )
     lasting = lease.ClusterLease(NAMESPACE, "dead")
     gone = faults.Ledger(tmp_path / "gone", place.log(), lasting.keep_fault)
-    target = Cluster(cluster_platform())
+    target = cluster_of(cluster_platform())
     before = snapshot()
-    (scaled,) = target.prepare(Kind.LOSE_EXPORTER, {}).faults
+    (scaled,) = target.prepare(asked("lose_exporter", {})).faults
     gone.inject(scaled)
-    (changed,) = target.prepare(Kind.DEPLOY_BAD_VERSION, SETTINGS[Kind.DEPLOY_BAD_VERSION]).faults
+    (changed,) = target.prepare(asked("deploy_bad_version", SETTINGS["deploy_bad_version"])).faults
     gone.inject(changed)
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud"
     template = {"containers": [{"name": "model", "image": "registry.invalid/model:3.0"}]}
@@ -266,7 +275,7 @@ def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path
     assert len(lasting.kept_faults()) == 2
     said: list[str] = []
     with lease.on_this_machine(tmp_path / "lock") as lock:
-        assert run.recover(place, lock, said.append) == []  # type: ignore[arg-type]
+        assert recovery.recover(place, lock, said.append) == []  # type: ignore[arg-type]
     found = find(path)
     assert found is not None
     image = found["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -314,7 +323,7 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: SmallPlane, tmp_path: Path) -> None:
-    apply(manifests.objects(cluster_platform(Kind.KILL_REPLICA, Kind.FAILING_MODEL)))
+    apply(manifests.objects(cluster_platform("kill_replica", "failing_model")))
     config = api / f"{cluster.EXPERIMENTER}.kubeconfig"
     before = {one["metadata"]["name"] for one in pods("fraud")}
     planned = finished(run_there(plane, config, tmp_path, "plan", "kill-replica"))
@@ -366,7 +375,7 @@ def apply(objects: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SETTINGS))
-def test_with_the_rendered_role_an_experiment_works(api: Path, ledger: faults.Ledger, kind: Kind) -> None:
+def test_with_the_rendered_role_an_experiment_works(api: Path, ledger: faults.Ledger, kind: str) -> None:
     wanted = cluster_platform(kind)
     apply(manifests.objects(wanted))
     cluster.wait_until(lambda: len(pods("fraud")) == 4)
@@ -374,7 +383,7 @@ def test_with_the_rendered_role_an_experiment_works(api: Path, ledger: faults.Le
         holder = lease.ClusterLease(NAMESPACE, "experimenter")
         holder.take()
         holder.renew()
-        for fault in Cluster(wanted).prepare(kind, SETTINGS[kind]).faults:
+        for fault in cluster_of(wanted).prepare(asked(kind, SETTINGS[kind])).faults:
             ledger.inject(fault)
         assert ledger.revert_all() == []
         holder.give_back()
@@ -401,7 +410,7 @@ BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [
 
 
 def test_what_one_experiment_may_another_may_not(api: Path) -> None:
-    apply(manifests.objects(cluster_platform(Kind.FAILING_MODEL)))
+    apply(manifests.objects(cluster_platform("failing_model")))
     first = pods("fraud")[0]["metadata"]["name"]
     with cluster.connected(api / f"{cluster.EXPERIMENTER}.kubeconfig"):
         for method, path in (
@@ -418,8 +427,8 @@ def test_a_fault_that_may_not_be_injected_is_a_failed_action_and_not_a_success(
     api: Path, ledger: faults.Ledger
 ) -> None:
     """chaostoolkit-kubernetes#102: a 403 that ended as completed."""
-    (fault, *_) = Cluster(cluster_platform()).prepare(Kind.KILL_REPLICA, {"model": "fraud"}).faults
-    apply(manifests.objects(cluster_platform(Kind.FAILING_MODEL)))
+    (fault, *_) = cluster_of(cluster_platform()).prepare(asked("kill_replica", {"model": "fraud"})).faults
+    apply(manifests.objects(cluster_platform("failing_model")))
     with cluster.connected(api / f"{cluster.EXPERIMENTER}.kubeconfig"), pytest.raises(kubernetes.RefusedError):
         ledger.inject(fault)
     assert [one.kind for one in evidence.read(ledger.log.path)][1] == "fault-unverified"
@@ -432,7 +441,7 @@ def test_the_api_server_takes_what_is_rendered_and_the_jobs_are_least(api: Path)
     objects = manifests.objects(cluster_platform())
     apply(objects)
     jobs = [one for one in objects if one["kind"] == "CronJob"]
-    assert len(jobs) == len(Kind)
+    assert len(jobs) == len(kinds_of_faults.table())
     for job in jobs:
         found = find(f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/{job['metadata']['name']}")
         assert found is not None
@@ -449,6 +458,6 @@ def test_a_cluster_that_does_not_answer_refuses(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(kubernetes, "TIMEOUT", 0.5)
     with cluster.connected(cluster.nowhere(tmp_path)):
         switch = lease.ClusterLease(NAMESPACE, "x")
-        decision = guards.decide("switch", lambda: str(switch.is_stopped()), 10.0)
+        decision = preconditions.decide("switch", lambda: str(switch.is_stopped()), 10.0)
     assert not decision.allowed
     assert "cannot tell" in decision.reason

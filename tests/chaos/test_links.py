@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from chaos import faults
-from chaos.local.faults import LinkBad
-from chaos.local.links import changed_body, whole_request
+from chaos.places.local.faults import LinkBad
+from chaos.places.local.links import changed_body, whole_request
 from midwatch import processes
 from midwatch.evidence import Log
 from tests.conftest import free_port
@@ -55,7 +55,7 @@ class Setup:
         self.folder, self.control, self.port = folder, folder / "links", free_port()
         self.servers = [serving("good"), serving("bad")]
         address = f"one=127.0.0.1:{self.port}:127.0.0.1:{self.servers[0].server_port}"
-        command = [sys.executable, "-m", "chaos.local.links", str(self.control), address]
+        command = [sys.executable, "-m", "chaos.places.local.links", str(self.control), address]
         self.process = subprocess.Popen(command)
         self.ledger = faults.Ledger(folder, Log(folder / "evidence.jsonl"))
         self.connection = self.connect()

@@ -10,29 +10,30 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos import faults, runs
-from chaos.local import plane as planes
-from chaos.local.faults import Hogs, PartKilled
+from chaos import faults, kinds
+from chaos.actions import asked
+from chaos.places.local import plane as planes
+from chaos.places.local.faults import Hogs, PartKilled
 from chaos.targets import TargetError
 from midwatch import evidence, processes
-from midwatch.spec.chaos import Chaos, Guard, Kind, Protected
+from midwatch.spec.chaos import Chaos, Guard, Protected
 from tests.chaos.conftest import SmallPlane
 
-SETTINGS: dict[Kind, dict[str, Any]] = {
-    Kind.KILL_REPLICA: {"model": "fraud", "target": "v2", "replicas": 1},
-    Kind.SLOW_MODEL: {"model": "fraud", "target": "v2", "delay": 0.01},
-    Kind.FAILING_MODEL: {"model": "fraud", "target": "v2", "errors": 0.1},
-    Kind.CORRUPT_FEATURES: {"model": "fraud", "target": "v2", "scale": {"x": 2.0}},
-    Kind.LOSE_EXPORTER: {},
-    Kind.LOSE_PROMETHEUS: {},
-    Kind.LOSE_ALERTMANAGER: {},
-    Kind.CUT_NETWORK: {"model": "fraud", "target": "v2"},
-    Kind.FILL_DISK: {"seconds": 5},
-    Kind.EXHAUST_CPU: {"model": "fraud", "cores": 1, "seconds": 5.0},
-    Kind.EXHAUST_MEMORY: {"model": "fraud", "size": 2**24, "seconds": 5.0},
-    Kind.LOSE_NODE: {"model": "fraud", "target": "v2", "replicas": 1, "notice": 0.5},
-    Kind.SKEW_CLOCK: {"shift": 0.5},
-    Kind.DEPLOY_BAD_VERSION: {"model": "fraud", "target": "v2", "bad_version": "v1"},
+SETTINGS: dict[str, dict[str, Any]] = {
+    "kill_replica": {"model": "fraud", "target": "v2", "replicas": 1},
+    "slow_model": {"model": "fraud", "target": "v2", "delay": "10ms"},
+    "failing_model": {"model": "fraud", "target": "v2", "errors": 0.1},
+    "corrupt_features": {"model": "fraud", "target": "v2", "scale": {"x": 2.0}},
+    "lose_exporter": {},
+    "lose_prometheus": {},
+    "lose_alertmanager": {},
+    "cut_network": {"model": "fraud", "target": "v2"},
+    "fill_disk": {"seconds": 5},
+    "exhaust_cpu": {"model": "fraud", "cores": 1, "seconds": 5.0},
+    "exhaust_memory": {"model": "fraud", "size": 2**24, "seconds": 5.0},
+    "lose_node": {"model": "fraud", "target": "v2", "replicas": 1, "notice": "500ms"},
+    "skew_clock": {"shift": "500ms"},
+    "deploy_bad_version": {"model": "fraud", "target": "v2", "bad_version": "v1"},
 }
 
 
@@ -42,13 +43,13 @@ def ledger(plane: SmallPlane, tmp_path: Path) -> faults.Ledger:
 
 
 def test_there_is_a_case_for_every_kind() -> None:
-    assert set(SETTINGS) == set(Kind)
+    assert set(SETTINGS) == set(kinds.table())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CORRUPT_FEATURES])
-def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Ledger, kind: Kind) -> None:
-    target = planes.Plane(plane.state)
-    prepared = target.prepare(kind, SETTINGS[kind])
+@pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "corrupt_features"])
+def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Ledger, kind: str) -> None:
+    target = planes.LocalPlane(plane.state)
+    prepared = target.prepare(asked(kind, SETTINGS[kind]))
     assert prepared.share <= 0.5
     for fault in prepared.faults:
         assert not fault.is_effective(), "before it is injected"
@@ -67,7 +68,7 @@ def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Led
 
 
 def test_traffic_without_features_is_not_hit_by_a_corrupt_feed(plane: SmallPlane, ledger: faults.Ledger) -> None:
-    (fault,) = planes.Plane(plane.state).prepare(Kind.CORRUPT_FEATURES, SETTINGS[Kind.CORRUPT_FEATURES]).faults
+    (fault,) = planes.LocalPlane(plane.state).prepare(asked("corrupt_features", SETTINGS["corrupt_features"])).faults
     with pytest.raises(faults.FaultError, match="not seen to happen"):
         ledger.inject(fault, seconds=0.5)
     assert ledger.open_faults() == {}
@@ -76,36 +77,36 @@ def test_traffic_without_features_is_not_hit_by_a_corrupt_feed(plane: SmallPlane
 
 def test_a_plane_that_is_not_there_says_what_to_start(tmp_path: Path) -> None:
     with pytest.raises(planes.NoPlaneError, match="midwatch up --state"):
-        planes.Plane(tmp_path)
+        planes.LocalPlane(tmp_path)
     (tmp_path / "plane.json").write_text('{"up": 4194305}')
     with pytest.raises(planes.NoPlaneError, match="has ended"):
-        planes.Plane(tmp_path)
+        planes.LocalPlane(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (Kind.KILL_REPLICA, {"model": "fraud", "replicas": 2}, "at most 50% may be"),
-        (Kind.KILL_REPLICA, {"model": "fraud", "target": "v9"}, "no server v9"),
-        (Kind.DEPLOY_BAD_VERSION, {"model": "fraud", "bad_version": "v9"}, "no server of version v9"),
-        (Kind.EXHAUST_MEMORY, {"model": "fraud", "size": 2**50, "seconds": 1}, "that are free"),
-        (Kind.EXHAUST_CPU, {"model": "fraud", "cores": 10**6, "seconds": 1}, "at most 50% may be"),
+        ("kill_replica", {"model": "fraud", "replicas": 2}, "at most 50% may be"),
+        ("kill_replica", {"model": "fraud", "target": "v9"}, "no server v9"),
+        ("deploy_bad_version", {"model": "fraud", "bad_version": "v9"}, "no server of version v9"),
+        ("exhaust_memory", {"model": "fraud", "size": 2**50, "seconds": 1}, "that are free"),
+        ("exhaust_cpu", {"model": "fraud", "cores": 10**6, "seconds": 1}, "at most 50% may be"),
     ],
     ids=["share", "server", "version", "memory", "cores"],
 )
 def test_a_target_that_is_none_or_too_much_is_refused(
-    plane: SmallPlane, kind: Kind, settings: dict[str, Any], message: str
+    plane: SmallPlane, kind: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TargetError, match=message):
-        planes.Plane(plane.state).prepare(kind, settings)
+        planes.LocalPlane(plane.state).prepare(asked(kind, settings))
 
 
 def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
-    target = planes.Plane(plane.state)
+    target = planes.LocalPlane(plane.state)
     guard = Guard(protected=Protected(parts=["prometheus"]))
     target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=guard)})
     with pytest.raises(TargetError, match="prometheus may not be hit"):
-        target.prepare(Kind.LOSE_PROMETHEUS, {})
+        target.prepare(asked("lose_prometheus", {}))
 
 
 @pytest.fixture
@@ -131,13 +132,13 @@ def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(("region", "exporter"), [("a", "exporter"), ("b", "exporter-b")])
-@pytest.mark.parametrize("kind", [Kind.LOSE_EXPORTER, Kind.FILL_DISK])
+@pytest.mark.parametrize("kind", ["lose_exporter", "fill_disk"])
 def test_of_two_exporters_the_one_is_hit_that_events_go_to(
-    two_regions: tuple[Path, Path], kind: Kind, region: str, exporter: str
+    two_regions: tuple[Path, Path], kind: str, region: str, exporter: str
 ) -> None:
     state, route = two_regions
     route.write_text(json.dumps({"term": 2, "region": region}))
-    prepared = planes.Plane(state).prepare(kind, {})
+    prepared = planes.LocalPlane(state).prepare(asked(kind, {}))
     assert (prepared.hit, [fault.target for fault in prepared.faults]) == ((exporter,), [exporter])
     assert exporter in prepared.candidates
 
@@ -148,7 +149,7 @@ def test_without_a_route_nobody_guesses_which_exporter_to_hit(two_regions: tuple
         if text is not None:
             route.write_text(text)
         with pytest.raises(TargetError, match="does not say to which exporter events go"):
-            planes.Plane(state).prepare(Kind.LOSE_EXPORTER, {})
+            planes.LocalPlane(state).prepare(asked("lose_exporter", {}))
 
 
 def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:
@@ -161,7 +162,7 @@ def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:
 
 
 def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
-    hogs = Hogs(target="machine", number="forgotten", kind="cpu", count=1, size=0, seconds=0.3)
+    hogs = Hogs(target="machine", number="forgotten", takes="cpu", count=1, size=0, seconds=0.3)
     hogs.inject()
     assert processes.wait_until(lambda: not hogs.is_reverted(), 5)
     assert processes.wait_until(hogs.is_reverted, 10)
@@ -170,8 +171,8 @@ def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
 
 def test_a_revert_that_does_not_work_is_told_and_stays_in_the_ledger(tmp_path: Path, plane: SmallPlane) -> None:
     ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
-    place = runs.Place(where="local", state=plane.state, platform_file=None)
-    (fault,) = place.target.prepare(Kind.SLOW_MODEL, SETTINGS[Kind.SLOW_MODEL]).faults
+    place = planes.LocalPlane(plane.state)
+    (fault,) = place.prepare(asked("slow_model", SETTINGS["slow_model"])).faults
     ledger.inject(fault)
     links = processes.Identity(**vars(processes.identify(plane.part("links")["pid"])))
     os.kill(links.pid, 19)  # the proxy hangs, so that nobody takes the revert up
@@ -182,3 +183,34 @@ def test_a_revert_that_does_not_work_is_told_and_stays_in_the_ledger(tmp_path: P
     finally:
         os.kill(links.pid, 18)
     assert ledger.revert_all() == []
+
+
+# What is read --------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_is_read_as_it_was_written_with_every_type_checked() -> None:
+    fault = Hogs(target="machine", number="1", takes="cpu", count=1, size=0, seconds=1.0)
+    document = json.loads(json.dumps(faults.written(fault)))
+    assert faults.read(document) == fault
+    document["fault"]["count"] = "one"
+    with pytest.raises(faults.FaultError, match="not as it was written"):
+        faults.read(document)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [("os", "no module of chaos or dr"), ("chaos.nowhere", "cannot be imported"), ("chaos.lease", "has no fault")],
+)
+def test_a_document_loads_faults_and_nothing_else(module: str, message: str) -> None:
+    with pytest.raises(faults.FaultError, match=message):
+        faults.read({"module": module, "kind": "system", "fault": {}})
+
+
+def test_a_fault_that_cannot_be_read_is_a_problem_and_the_others_are_reverted(tmp_path: Path) -> None:
+    ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
+    ledger.take_over("001", {"module": "chaos.nowhere", "kind": "Gone", "fault": {}})
+    hog = Hogs(target="machine", number="none-is-there", takes="cpu", count=1, size=0, seconds=1.0)
+    ledger.take_over("002", faults.written(hog))
+    (problem,) = ledger.revert_all()
+    assert "chaos.nowhere" in problem
+    assert [path.stem for path in (tmp_path / "faults").glob("*.json")] == ["001"]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from chaoslib.exceptions import ActivityFailed
 
-from chaos import notices, probes, runs
+from chaos import notices, probes
+from chaos.run import current
 from midwatch.prometheus import QueryError, Sample
 
 OBJECTIVES = [
@@ -36,7 +37,7 @@ class Prometheus:
 
 def asked(monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None) -> None:
     run = SimpleNamespace(place=place, mark=lambda: mark)
-    monkeypatch.setattr(runs, "current", lambda _configuration: run)
+    monkeypatch.setattr(current, "of_process", lambda _configuration: run)
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, answers: Any, **changes: Any) -> Any:

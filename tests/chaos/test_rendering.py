@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from chaoslib.experiment import ensure_experiment_is_valid
 
-from chaos import actions, catalogue, experiments, manifests
+from chaos import actions, experiments, kinds
+from chaos.document import extension
+from chaos.kinds.base import DEADMAN, NONE
 from midwatch.app.render import Target, rendered_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec import cron, load
-from midwatch.spec.chaos import Kind
+from midwatch.spec.experiments import AnyExperiment
 from midwatch.spec.model import Platform
 from tests.conftest import need_program
 
@@ -29,14 +32,25 @@ def flights() -> Any:
 
 def test_the_example_has_an_experiment_of_every_kind(flights: Any) -> None:
     found = experiments.documents(flights)
-    assert {experiments.extension(one)["kind"] for one in found.values()} == {kind.value for kind in Kind}
-    assert set(catalogue.ENTRIES) == set(experiments.ARGUMENTS) == set(manifests.NEEDS) == set(Kind)
+    assert {extension(one)["kind"] for one in found.values()} == set(kinds.table())
+
+
+def test_every_kind_is_in_the_spec_and_in_the_guide() -> None:
+    union = {one.model_fields["kind"].annotation.__args__[0] for one in _kinds_of_the_spec()}
+    assert union == set(kinds.table())
+    table = Path("docs/chaos.md").read_text().split("| kind |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) >= set(kinds.table())
+
+
+def _kinds_of_the_spec() -> tuple[Any, ...]:
+    union, _ = get_args(AnyExperiment)
+    return get_args(union)
 
 
 def test_every_experiment_is_valid_and_has_all_its_parts(flights: Any) -> None:
     for name, document in experiments.documents(flights).items():
         ensure_experiment_is_valid(document)
-        about = experiments.extension(document)
+        about = extension(document)
         assert about["blast_radius"], name
         assert about["expected_alert"], name
         assert document["rollbacks"], name
@@ -47,9 +61,8 @@ def test_every_experiment_is_valid_and_has_all_its_parts(flights: Any) -> None:
             "accuracy",
         }
         provider = document["method"][0]["provider"]
-        kind, settings = actions.asked(provider["func"], provider["arguments"])
-        assert kind.value == about["kind"]
-        assert all(value is not None for key, value in settings.items() if key != "target"), name
+        assert provider["func"] == about["kind"]
+        assert actions.asked(provider["func"], provider["arguments"]).arguments() == provider["arguments"], name
 
 
 def test_the_same_file_gives_the_same_bytes(flights: Any) -> None:
@@ -68,8 +81,8 @@ def test_an_expected_alert_is_one_that_the_platform_has(flights: Any) -> None:
         for rule in group["rules"]
     }
     for document in experiments.documents(flights).values():
-        expected = experiments.extension(document)["expected_alert"]
-        assert expected in known | {catalogue.DEADMAN, catalogue.NONE}
+        expected = extension(document)["expected_alert"]
+        assert expected in known | {DEADMAN, NONE}
 
 
 # Rules ---------------------------------------------------------------------------------------------------------------

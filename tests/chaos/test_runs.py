@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from chaos import lease, runs
+from chaos import lease
+from chaos.actions import asked
+from chaos.places.local.plane import LocalPlane
+from chaos.run import current
 from midwatch import evidence, processes
 from midwatch.prometheus import Client
 from tests import otlp_receiver
@@ -136,6 +139,7 @@ def test_kill_9_of_anyone_leaves_no_fault(plane: SmallPlane, who: str) -> None:
     assert processes.wait_until(lambda: not plane.orphans(), 10)
     faults_left = plane.state / "chaos/runs" / run / "faults"  # emptied once the watchdog has seen that it is gone
     assert processes.wait_until(lambda: not list(faults_left.iterdir()), 10)
+    assert processes.wait_until(lambda: processes.identify(watchdog) is None, 10), "it holds the lock until it ends"
     if who == "watchdog":
         assert process.returncode == 3
 
@@ -150,13 +154,12 @@ def test_only_one_experiment_runs_at_a_time(plane: SmallPlane) -> None:
 
 def test_a_fault_that_an_earlier_run_left_is_reverted_before_the_next_one(plane: SmallPlane) -> None:
     """Everybody was killed at once: the next command finds the fault in the ledger."""
-    place = runs.Place(where="local", state=plane.state, platform_file=None)
-    from midwatch.spec.chaos import Kind
+    place = LocalPlane(plane.state)
 
     folder = place.home.runs / "left"
     folder.mkdir(parents=True)
-    run = runs.Run(place, folder)
-    for fault in place.target.prepare(Kind.CUT_NETWORK, {"model": "fraud", "target": "v2"}).faults:
+    run = current.Run(place, folder)
+    for fault in place.prepare(asked("cut_network", {"model": "fraud", "target": "v2"})).faults:
         run.ledger.inject(fault)
     assert place.home.open_runs() == [folder]
     code, stopped = plane.chaos("stop")

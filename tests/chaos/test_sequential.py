@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from chaos.sequential import Counts, RateTest, RatioTest, StopCondition
+from chaos.run.sequential import Counts, RateTest, RatioTest, StopCondition
 
 RATE = 100
 SECONDS = 120

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from chaos import check, experiments, publish, report
+from chaos import check, experiments, report
+from chaos.run import publish
 from midwatch.spec.chaos import Chaos, Grafana
+from midwatch.spec.model import Platform
 from tests.chaos.conftest import small_document
 from tests.conftest import need_program
-from tests.conftest import platform as platform_of
 
 PROBE = """<script>document.title = JSON.stringify({
   verdict: document.getElementById("verdict").innerText,
@@ -125,7 +126,7 @@ def place(tmp_path: Path, url: str) -> Any:
     chaos = Chaos(grafana=Grafana(url=url, token_file=Path("token")), pushgateway=url)
     home = SimpleNamespace(folder=tmp_path)
     platform = SimpleNamespace(platform="flights", chaos=chaos)
-    return SimpleNamespace(home=home, plane=None, platform=platform, platform_file=tmp_path / "platform.yaml")
+    return SimpleNamespace(home=home, results=tmp_path, platform=platform, platform_file=tmp_path / "platform.yaml")
 
 
 def test_a_run_is_an_annotation_in_grafana_and_pushed_metrics(tmp_path: Path, web: SimpleNamespace) -> None:
@@ -163,7 +164,7 @@ def test_failing_to_tell_is_said_and_no_failed_experiment(tmp_path: Path, web: S
 
 
 def test_check_names_an_experiment_that_is_not_valid() -> None:
-    files = experiments.render_files(platform_of(chaos=small_document()["chaos"]))
+    files = experiments.render_files(Platform.model_validate(small_document()))
     assert list(check.check_files(files)) == []
     broken = {path: text.replace('"method"', '"methods"') for path, text in files.items()}
     assert len(list(check.check_files(broken))) == len(files)

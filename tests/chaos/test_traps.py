@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from chaoslib.hypothesis import within_tolerance
 
-from chaos import verdict
-from chaos.verdict import Verdict
+from chaos.run import verdict
+from chaos.run.verdict import Verdict
 from midwatch import evidence, processes
 from midwatch.app import cli
 
@@ -44,7 +44,7 @@ NO = python("is_false", "probe", tolerance=True)
 def start(folder: Path, home: Path | None = None, **parts: Any) -> subprocess.Popen[bytes]:
     document = {"version": "1.0.0", "title": "toy", "description": "toy", "method": [], "rollbacks": [], **parts}
     (folder / "experiment.json").write_text(json.dumps(document))
-    command = [sys.executable, "-m", "chaos.runner", str(folder / "experiment.json")]
+    command = [sys.executable, "-m", "chaos.run.runner", str(folder / "experiment.json")]
     command += ["--journal", str(folder / "journal.json"), "--log", str(folder / "evidence.jsonl")]
     environment = {**os.environ, "TOY": str(folder), **({"HOME": str(home)} if home else {})}
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -157,7 +157,9 @@ def test_rollbacks_run_when_it_is_stopped_and_a_running_action_is_not_waited_for
 
 def test_each_experiment_has_a_process_of_its_own() -> None:
     """Chaos Toolkit runs in a main thread and keeps global controls: only the runner may run it."""
-    code = "import sys, chaos.run, chaos.cli, chaos.actions, chaos.probes; print('chaoslib.run' in sys.modules)"
+    code = (
+        "import sys, chaos.run.supervisor, chaos.cli, chaos.actions, chaos.probes; print('chaoslib.run' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -179,7 +181,7 @@ def test_a_file_that_would_not_do_what_it_says_is_refused(
     assert message in capsys.readouterr().err
 
 
-# A guard that raises fails closed:                    test_guards.py
+# A precondition that raises fails closed:             test_preconditions.py
 # An abort ends grandchildren:                         test_watchdog.py, test_runs.py
 # kill -9 of the runner leaves no fault:               test_watchdog.py, test_runs.py
 # An activity without an end is stopped:               test_watchdog.py (it takes longer than it may)

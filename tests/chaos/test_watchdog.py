@@ -14,18 +14,19 @@ from typing import IO, Any
 
 import pytest
 
-from chaos import watchdog
+from chaos.run import watchdog
 from midwatch import evidence, processes
 from tests.chaos.conftest import running_with
 
 RUNNER = """
 import os, subprocess, sys, time, uuid
 from pathlib import Path
-from chaos import evidence, faults
-from chaos.local.faults import Hogs
+from midwatch import evidence
+from chaos import faults
+from chaos.places.local.faults import Hogs
 folder = Path(os.environ["MIDWATCH_CHAOS_RUN"])
 ledger = faults.Ledger(folder, evidence.Log(folder / "evidence.jsonl"))
-ledger.inject(Hogs(target="machine", number=uuid.uuid4().hex, kind="memory", count=1, size=2**20, seconds=60.0))
+ledger.inject(Hogs(target="machine", number=uuid.uuid4().hex, takes="memory", count=1, size=2**20, seconds=60.0))
 # A grandchild in a session of its own, whose parent is gone, without the run's mark in its environment.
 subprocess.run(["setsid", "--fork", "env", "-i", "sleep", "61.25"])
 (folder / "ready").touch()
@@ -39,7 +40,16 @@ class Watched:
     def __init__(self, folder: Path, rest: str = "time.sleep(60)", *options: str) -> None:
         self.folder, self.log = folder, folder / "evidence.jsonl"
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "chaos.watchdog", str(folder), "--log", str(self.log), *options, "--"]
+        command = [
+            sys.executable,
+            "-m",
+            "chaos.run.watchdog",
+            str(folder),
+            "--log",
+            str(self.log),
+            *options,
+            "--",
+        ]
         command += [sys.executable, "-c", RUNNER.replace("{rest}", rest)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -148,7 +158,7 @@ def test_a_dead_watchdogs_run_can_be_cleaned_by_another(watched: Watched) -> Non
     watched.wait_until_injected()
     watched.process.kill()
     watched.process.wait()
-    command = [sys.executable, "-m", "chaos.watchdog", str(watched.folder), "--log", str(watched.log)]
+    command = [sys.executable, "-m", "chaos.run.watchdog", str(watched.folder), "--log", str(watched.log)]
     done = subprocess.run(
         [*command, "--of", str(watched.process.pid)], stdin=subprocess.DEVNULL, capture_output=True, check=True
     )

@@ -32,7 +32,7 @@ HELD = "held"
 RESULTS = "results"
 """Folder of the state: Prometheus text in files `*.prom`, of whoever measures something and does not stay."""
 LINKS = "links"
-"""Folder of the state: what makes a link bad, see `chaos.local.links`."""
+"""Folder of the state: what makes a link bad, see `chaos.places.local.links`."""
 MEND_SECONDS = 0.05
 
 
@@ -190,7 +190,7 @@ class Plane:
         words = [
             f"{name}=127.0.0.1:{self._links[name]}:{self._way(part)}" for name, part in self._link_targets().items()
         ]
-        command = [*modules.command("chaos.local.links"), str(self.state / LINKS), *words]
+        command = [*modules.command("chaos.places.local.links"), str(self.state / LINKS), *words]
         self.processes.start("links", command, folder=self.state)
 
     def _write_config(self) -> None:

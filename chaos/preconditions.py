@@ -1,6 +1,6 @@
 """What has to hold before an experiment starts, and while it runs. Only a clear yes is a yes.
 
-A guard that raises, takes too long, or has no data to look at refuses.
+A precondition that raises, takes too long, or has no data to look at refuses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from midwatch.spec import model as platform_spec
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a guard says, and why."""
+    """What a precondition says, and why; `guard` is its name."""
 
     guard: str
     allowed: bool
@@ -32,25 +32,25 @@ class NoDataError(Exception):
     """There is nothing to decide from."""
 
 
-Guard = Callable[[], str]
+Precondition = Callable[[], str]
 """Returns why the experiment may go on; raises otherwise, `RefusalError` when it knows why not."""
 
 
 class RefusalError(Exception):
-    """The guard says no."""
+    """The precondition says no."""
 
 
-def decide(name: str, guard: Guard, timeout: float) -> Decision:
-    """Ask one guard, for so many seconds at most."""
+def decide(name: str, precondition: Precondition, timeout: float) -> Decision:
+    """Ask one precondition, for so many seconds at most."""
     answers: list[object] = []
 
     def ask() -> None:
         try:
-            answers.append(guard())
-        except BaseException as error:  # noqa: BLE001, RUF100 - whatever a guard raises, it did not say yes
+            answers.append(precondition())
+        except BaseException as error:  # noqa: BLE001, RUF100 - whatever it raises, it did not say yes
             answers.append(error)
 
-    thread = threading.Thread(target=ask, name=f"guard {name}", daemon=True)
+    thread = threading.Thread(target=ask, name=f"precondition {name}", daemon=True)
     thread.start()
     thread.join(timeout)
     if not answers:
@@ -65,30 +65,30 @@ def decide(name: str, guard: Guard, timeout: float) -> Decision:
     return Decision(guard=name, allowed=True, reason=answer)
 
 
-def decide_all(guards: Mapping[str, Guard], timeout: float) -> list[Decision]:
-    """Ask every guard, one after the other, so that all reasons are known."""
-    return [decide(name, guard, timeout) for name, guard in guards.items()]
+def decide_all(asked: Mapping[str, Precondition], timeout: float) -> list[Decision]:
+    """Ask every precondition, one after the other, so that all reasons are known."""
+    return [decide(name, one, timeout) for name, one in asked.items()]
 
 
-# The guards ----------------------------------------------------------------------------------------------------------
+# The preconditions ---------------------------------------------------------------------------------------------------
 
 
-def kill_switch(file: Path) -> Guard:
+def kill_switch(file: Path) -> Precondition:
     """The global switch, which `midwatch chaos stop` sets, is not set."""
 
-    def guard() -> str:
+    def precondition() -> str:
         if file.exists():
             raise RefusalError(f"the kill switch is set ({file}): midwatch chaos stop --lift allows experiments again")
         return "not set"
 
-    return guard
+    return precondition
 
 
-def window(windows: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Guard:
+def window(windows: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Precondition:
     """It is a time in which experiments may run (UTC); without windows any time is."""
     parsed = [spec.Window.parse(text) for text in windows]
 
-    def guard() -> str:
+    def precondition() -> str:
         moment = now()
         minute = moment.hour * 60 + moment.minute
         if not parsed:
@@ -98,13 +98,13 @@ def window(windows: Sequence[str], now: Callable[[], datetime] = lambda: datetim
                 return f"within {text}"
         raise RefusalError(f"{moment:%a %H:%M} UTC is in none of {', '.join(windows)}")
 
-    return guard
+    return precondition
 
 
-def no_page(client: Client, expected: str | None = None) -> Guard:
+def no_page(client: Client, expected: str | None = None) -> Precondition:
     """No page fires but the expected one, and alerting works: its deadman's switch fires."""
 
-    def guard() -> str:
+    def precondition() -> str:
         firing = client.query(_alerts(alertstate="firing"))
         names = {sample.labels["alertname"] for sample in firing}
         if alerting_rule.DEADMAN not in names:
@@ -114,7 +114,7 @@ def no_page(client: Client, expected: str | None = None) -> Guard:
             raise RefusalError(f"firing: {', '.join(unexpected)}")
         return "no page fires" if not pages else f"only {expected} fires, as expected"
 
-    return guard
+    return precondition
 
 
 def _alerts(**labels: str) -> Expr:
@@ -123,10 +123,10 @@ def _alerts(**labels: str) -> Expr:
     return Expr("ALERTS{" + matchers + "}")
 
 
-def error_budget(client: Client, model: platform_spec.Model, least: float) -> Guard:
+def error_budget(client: Client, model: platform_spec.Model, least: float) -> Precondition:
     """Of each objective's error budget at least `least` (0 to 1) is left."""
 
-    def guard() -> str:
+    def precondition() -> str:
         if not model.slos:
             return f"{model.name} has no objective"
         left = _budgets_left(client, model)
@@ -135,7 +135,7 @@ def error_budget(client: Client, model: platform_spec.Model, least: float) -> Gu
             raise RefusalError(f"error budget left: {', '.join(short)}; at least {least:.0%} is wanted")
         return "error budget left: " + ", ".join(f"{name} {share:.0%}" for name, share in left.items())
 
-    return guard
+    return precondition
 
 
 def _budgets_left(client: Client, model: platform_spec.Model) -> dict[str, float]:
@@ -151,5 +151,5 @@ def _budgets_left(client: Client, model: platform_spec.Model) -> dict[str, float
 
 
 def refusals(decisions: Iterable[Decision]) -> list[str]:
-    """What the guards say that said no."""
+    """What the preconditions say that said no."""
     return [f"{one.guard}: {one.reason}" for one in decisions if not one.allowed]

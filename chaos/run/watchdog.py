@@ -1,7 +1,7 @@
 """The process between the command and the experiment: whatever happens to either, the fault ends and is reverted.
 
-`python -m chaos.watchdog FOLDER -- RUNNER...` starts the runner as its child and waits for the first of: the runner's
-end, a line on standard input (a reason to stop), the end of standard input (the command is gone), SIGTERM, the
+`python -m chaos.run.watchdog FOLDER -- RUNNER...` starts the runner as its child and waits for the first of: the
+runner's end, a line on standard input (a reason to stop), the end of standard input (the command is gone), SIGTERM, the
 deadline. It then ends the whole tree of the run and reverts every fault that the ledger still has. Its last line on
 standard output is the outcome as JSON. `--of PID` watches a process that is there already, such as a plain `chaos run`.
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 
 from chaos import faults
-from midwatch import evidence, processes
+from midwatch import evidence, modules, processes
 
 RUN_VARIABLE = "MIDWATCH_CHAOS_RUN"
 """In the environment of a run's processes: its folder. It marks the tree that has to end."""
@@ -34,6 +34,12 @@ GRACE_SECONDS = 0.45
 """For the runner's own rollbacks after it was told to stop; then it is killed and its faults are reverted from here."""
 POLL_SECONDS = 0.02
 ROLLBACK_SECONDS = 60.0
+
+
+def command(folder: Path, log: Path, key_file: Path | None, *options: str) -> list[str]:
+    """Words that start a watchdog."""
+    words = [str(folder), "--log", str(log), *(["--key-file", str(key_file)] if key_file else [])]
+    return [*modules.command("chaos.run.watchdog"), *words, *options]
 
 
 @dataclass(frozen=True, kw_only=True)

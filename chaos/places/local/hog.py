@@ -1,6 +1,6 @@
 """A process that takes what others need: processor time, memory or disk. It ends by itself after its time.
 
-`python -m chaos.local.hog cpu SECONDS` keeps one core busy; `memory SECONDS BYTES` holds so much memory;
+`python -m chaos.places.local.hog cpu SECONDS` keeps one core busy; `memory SECONDS BYTES` holds so much memory;
 `disk SECONDS BYTES` fills a temporary file, which is gone with the process.
 """
 
@@ -17,15 +17,15 @@ BLOCK = 2**20
 
 def main() -> None:
     """Take it, and give it back at the end."""
-    kind, seconds = sys.argv[1], float(sys.argv[2])
+    takes, seconds = sys.argv[1], float(sys.argv[2])
     deadline = time.monotonic() + seconds
-    if kind == "memory":
+    if takes == "memory":
         held = bytearray(int(sys.argv[3]))
         for place in range(0, len(held), PAGE):
             held[place] = 1  # untouched pages are not held
         time.sleep(max(0.0, deadline - time.monotonic()))
         return
-    if kind == "disk":
+    if takes == "disk":
         with tempfile.TemporaryFile() as file:
             for _ in range(int(sys.argv[3]) // BLOCK):
                 file.write(os.urandom(BLOCK))

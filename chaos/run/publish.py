@@ -14,7 +14,8 @@ from typing import Any
 
 import urllib3
 
-from chaos import runs, verdict
+from chaos.places.place import Place
+from chaos.run import verdict
 from midwatch import exposition, files, metrics
 from midwatch.metrics import Metric
 
@@ -23,14 +24,14 @@ TIMEOUT = 5.0
 Known = dict[str, dict[str, Any]]
 
 
-def running(place: runs.Place, experiment: str) -> list[str]:
+def running(place: Place, experiment: str) -> list[str]:
     """Tell that an experiment runs; what could not be told, in words."""
     known = _known(place)
     known.setdefault(experiment, {})["running"] = True
     return _publish(place, known)
 
 
-def ended(place: runs.Place, result: Mapping[str, Any]) -> list[str]:
+def ended(place: Place, result: Mapping[str, Any]) -> list[str]:
     """Tell a run's result; what could not be told, in words."""
     known, now = _known(place), time.time()
     entry = known.setdefault(result["experiment"], {})
@@ -67,11 +68,11 @@ def text(known: Known) -> bytes:
     return exposition.render(families.values())
 
 
-def _file(place: runs.Place) -> Path:
+def _file(place: Place) -> Path:
     return place.home.folder / "results.json"
 
 
-def _known(place: runs.Place) -> Known:
+def _known(place: Place) -> Known:
     try:
         known: Known = json.loads(_file(place).read_text())
     except (FileNotFoundError, ValueError):
@@ -79,10 +80,9 @@ def _known(place: runs.Place) -> Known:
     return known
 
 
-def _publish(place: runs.Place, known: Known) -> list[str]:
+def _publish(place: Place, known: Known) -> list[str]:
     files.replace(_file(place), json.dumps(known, indent=1).encode())
-    folder = place.plane.results if place.plane else place.home.folder
-    files.replace(folder / "chaos.prom", text(known))
+    files.replace(place.results / "chaos.prom", text(known))
     gateway = place.platform.chaos.pushgateway if place.platform.chaos else None
     if gateway is None:
         return []
@@ -90,7 +90,7 @@ def _publish(place: runs.Place, known: Known) -> list[str]:
     return _sent("PUT", url, text(known), {"Content-Type": exposition.CONTENT_TYPE})
 
 
-def _annotate(place: runs.Place, result: Mapping[str, Any], now: float) -> list[str]:
+def _annotate(place: Place, result: Mapping[str, Any], now: float) -> list[str]:
     grafana = place.platform.chaos.grafana if place.platform.chaos else None
     if grafana is None:
         return []

@@ -1,6 +1,6 @@
 """One experiment in one process: Chaos Toolkit is run here and nowhere else, because it keeps global state.
 
-`python -m chaos.runner EXPERIMENT --journal FILE --log EVIDENCE` is started by the watchdog. Each event is in the
+`python -m chaos.run.runner EXPERIMENT --journal FILE --log EVIDENCE` is started by the watchdog. Each event is in the
 evidence before the next thing happens, so that a crash leaves what was known. The settings are given, not read: a file
 in the home directory has no say, rollbacks always run, and nothing is ever a dry run.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.sequential import Counts
+from chaos.run.sequential import Counts
 from midwatch import metrics, promql
 from midwatch.prometheus import Client
 

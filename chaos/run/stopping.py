@@ -7,7 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from chaos import lease, run, runs
+from chaos import lease
+from chaos.places.known import open_place
+from chaos.places.place import Home, Place
+from chaos.run import recovery
 from midwatch import files
 from midwatch.errors import MidwatchError
 
@@ -22,20 +25,18 @@ def stop(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
     """
     if where != "kubernetes" and not state.is_dir():
         raise MidwatchError(f"{state}: there is no such state folder, so nothing was stopped; give that of midwatch up")
-    home = runs.Home(state.resolve())
+    home = Home(state.resolve())
     begun = time.monotonic()
     home.folder.mkdir(parents=True, exist_ok=True)
     files.replace(home.kill_switch, b"set by midwatch chaos stop\n")
     problems: list[str] = []
     if where == "kubernetes":
-        _cluster_lease(runs.Place(where=where, state=state, platform_file=platform_file)).set_stop(
-            "midwatch chaos stop"
-        )
+        _lease(open_place(where, state, platform_file)).set_stop("midwatch chaos stop")
     with ExitStack() as stack:
         lock = _locked(stack, home, begun)
         if where == "kubernetes" or home.open_runs():
-            place = runs.Place(where=where, state=state, platform_file=platform_file)
-            problems = run.recover(place, lock, lambda _text: None)
+            place = open_place(where, state, platform_file)
+            problems = recovery.recover(place, lock, lambda _text: None)
     seconds = round(time.monotonic() - begun, 3)
     said = f"nothing runs, nothing is left, and nothing starts until --lift ({seconds:g} s)"
     return {"stopped": True, "seconds": seconds, "problems": problems, "said": "not clean" if problems else said}
@@ -43,13 +44,13 @@ def stop(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
 
 def lift(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
     """Allow experiments again."""
-    runs.Home(state.resolve()).kill_switch.unlink(missing_ok=True)
+    Home(state.resolve()).kill_switch.unlink(missing_ok=True)
     if where == "kubernetes":
-        _cluster_lease(runs.Place(where=where, state=state, platform_file=platform_file)).set_stop(None)
+        _lease(open_place(where, state, platform_file)).set_stop(None)
     return {"stopped": False, "problems": [], "said": "experiments may start again"}
 
 
-def _locked(stack: ExitStack, home: runs.Home, begun: float) -> int:
+def _locked(stack: ExitStack, home: Home, begun: float) -> int:
     """The lock, once the experiment that had it has ended; MidwatchError when it does not."""
     while True:
         try:
@@ -60,8 +61,8 @@ def _locked(stack: ExitStack, home: runs.Home, begun: float) -> int:
             time.sleep(POLL_SECONDS)
 
 
-def _cluster_lease(place: runs.Place) -> lease.ClusterLease:
-    settings = place.platform.chaos.kubernetes if place.platform.chaos else None
-    if settings is None:
-        raise MidwatchError("the platform file has no chaos.kubernetes")
-    return lease.ClusterLease(settings.namespace, "midwatch-chaos-stop")
+def _lease(place: Place) -> lease.ClusterLease:
+    held = place.lease("midwatch-chaos-stop")
+    if held is None:
+        raise MidwatchError(f"{place.name} has no lease")
+    return held

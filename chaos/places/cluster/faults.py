@@ -47,7 +47,7 @@ class Patched(Fault):
     patch: Mapping[str, Any]
     back: Mapping[str, Any]
     what: str
-    kind: str = kubernetes.MERGE
+    patch_type: str = kubernetes.MERGE
 
     @property
     def _patched_path(self) -> str:
@@ -55,7 +55,7 @@ class Patched(Fault):
 
     def inject(self) -> None:
         """Change it."""
-        kubernetes.request("PATCH", self._patched_path, body=dict(self.patch), patch=self.kind)
+        kubernetes.request("PATCH", self._patched_path, body=dict(self.patch), patch=self.patch_type)
 
     def is_effective(self) -> bool:
         """Whether it has the change, and whoever acts on it has seen that."""
@@ -65,7 +65,7 @@ class Patched(Fault):
     def revert(self) -> None:
         """Put it back; an object that is gone has nothing to put back."""
         if find(self.path) is not None:
-            kubernetes.request("PATCH", self._patched_path, body=dict(self.back), patch=self.kind)
+            kubernetes.request("PATCH", self._patched_path, body=dict(self.back), patch=self.patch_type)
 
     def is_reverted(self) -> bool:
         """Whether it has what it had."""

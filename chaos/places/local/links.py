@@ -1,8 +1,8 @@
 """The fault-injecting proxy of `midwatch up`: connections between two parts go through a link, which can be bad.
 
-`python -m chaos.local.links CONTROL NAME=HOST:PORT:TARGETHOST:TARGETPORT...` listens for each link and passes bytes on.
-A file CONTROL/NAME.json makes a link bad until the file is gone; CONTROL/NAME.seen says that it was taken up, and how
-many requests it has hit. The keys of the file (all but `id` optional):
+`python -m chaos.places.local.links CONTROL NAME=HOST:PORT:TARGETHOST:TARGETPORT...` listens for each link and passes
+bytes on. A file CONTROL/NAME.json makes a link bad until the file is gone; CONTROL/NAME.seen says that it was taken up,
+and how many requests it has hit. The keys of the file (all but `id` optional):
 
 - `id`: repeated in `.seen`;
 - `delay`: seconds that a request waits, told to the server in `X-Request-Start` (seconds since 1970, as Heroku's router

@@ -77,7 +77,7 @@ class PartKilled(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class LinkBad(Fault):
-    """A link between two parts is bad, see `chaos.local.links`."""
+    """A link between two parts is bad, see `chaos.places.local.links`."""
 
     control: str
     links: int
@@ -157,15 +157,15 @@ class Hogs(Fault):
     """Processes that take processor time, or one that takes memory, and end by themselves at the latest."""
 
     number: str
-    kind: str
+    takes: str
     count: int
     size: int
     seconds: float
 
     def inject(self) -> None:
         """Start them."""
-        command = [*modules.command("chaos.local.hog"), self.kind, f"{self.seconds:g}"]
-        command += [str(self.size)] if self.kind == "memory" else []
+        command = [*modules.command("chaos.places.local.hog"), self.takes, f"{self.seconds:g}"]
+        command += [str(self.size)] if self.takes == "memory" else []
         environment = {**os.environ, HOG_VARIABLE: self.number}
         silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
         for _ in range(self.count):
@@ -177,7 +177,7 @@ class Hogs(Fault):
         return len(found) == self.count and all(map(self._takes, found))
 
     def _takes(self, pid: int) -> bool:
-        if self.kind == "memory":
+        if self.takes == "memory":
             return _resident(pid) >= self.size
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS >= 0.1
@@ -194,7 +194,7 @@ class Hogs(Fault):
 
     def describe(self) -> str:
         """What it does."""
-        what = f"{self.size / 2**20:.0f} MiB of memory" if self.kind == "memory" else f"{self.count} cores"
+        what = f"{self.size / 2**20:.0f} MiB of memory" if self.takes == "memory" else f"{self.count} cores"
         return f"take {what} for at most {self.seconds:g} s"
 
 

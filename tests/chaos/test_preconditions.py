@@ -1,4 +1,4 @@
-"""Guards: only a clear yes is a yes."""
+"""Preconditions: only a clear yes is a yes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from chaos import guards, stopping
+from chaos import preconditions
+from chaos.run import stopping
 from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.prometheus import Client, Sample
 
@@ -28,11 +29,11 @@ def hangs() -> str:
 
 
 def without_data() -> str:
-    raise guards.NoDataError("nothing is known")
+    raise preconditions.NoDataError("nothing is known")
 
 
 def refuses() -> str:
-    raise guards.RefusalError("not today")
+    raise preconditions.RefusalError("not today")
 
 
 @pytest.mark.parametrize(
@@ -51,14 +52,14 @@ def refuses() -> str:
     ],
     ids=["raises", "exits", "hangs", "no data", "no", "false", "true", "none", "empty", "nan"],
 )
-def test_a_guard_that_does_not_clearly_allow_refuses(guard: Any, reason: str) -> None:
-    decision = guards.decide("it", guard, 0.1)
+def test_a_precondition_that_does_not_clearly_allow_refuses(guard: Any, reason: str) -> None:
+    decision = preconditions.decide("it", guard, 0.1)
     assert (decision.allowed, decision.reason) == (False, reason)
-    assert guards.refusals([decision]) == [f"it: {reason}"]
+    assert preconditions.refusals([decision]) == [f"it: {reason}"]
 
 
-def test_every_guard_is_asked_so_that_all_reasons_are_known() -> None:
-    decisions = guards.decide_all({"one": refuses, "two": lambda: "fine", "three": raises}, 1.0)
+def test_every_precondition_is_asked_so_that_all_reasons_are_known() -> None:
+    decisions = preconditions.decide_all({"one": refuses, "two": lambda: "fine", "three": raises}, 1.0)
     assert [one.allowed for one in decisions] == [False, True, False]
 
 
@@ -75,15 +76,15 @@ def test_every_guard_is_asked_so_that_all_reasons_are_known() -> None:
 )
 def test_experiments_run_only_within_their_windows(moment: str, allowed: bool) -> None:
     now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    guard = guards.window(["mon-fri 09:00-16:00", "sun 23:00-24:00"], lambda: now)
-    assert guards.decide("window", guard, 1.0).allowed is allowed
+    guard = preconditions.window(["mon-fri 09:00-16:00", "sun 23:00-24:00"], lambda: now)
+    assert preconditions.decide("window", guard, 1.0).allowed is allowed
 
 
 def test_a_set_kill_switch_refuses(tmp_path: Path) -> None:
-    guard = guards.kill_switch(tmp_path / "stop")
-    assert guards.decide("switch", guard, 1.0).allowed
+    guard = preconditions.kill_switch(tmp_path / "stop")
+    assert preconditions.decide("switch", guard, 1.0).allowed
     (tmp_path / "stop").touch()
-    assert not guards.decide("switch", guard, 1.0).allowed
+    assert not preconditions.decide("switch", guard, 1.0).allowed
 
 
 class Answers(Client):
@@ -114,7 +115,7 @@ DEADMAN = ("MidwatchDeadman", "none")
     ids=["calm", "ticket", "expected", "page", "no data", "no deadman"],
 )
 def test_no_page_may_fire_and_alerting_has_to_work(alerts: tuple[tuple[str, str], ...], allowed: bool) -> None:
-    assert guards.decide("pages", guards.no_page(Answers(*alerts), "Expected"), 1.0).allowed is allowed
+    assert preconditions.decide("pages", preconditions.no_page(Answers(*alerts), "Expected"), 1.0).allowed is allowed
 
 
 @pytest.mark.parametrize(
@@ -130,14 +131,14 @@ def test_no_page_may_fire_and_alerting_has_to_work(alerts: tuple[tuple[str, str]
     ids=["left", "spent", "overspent", "one unknown", "nan", "no data"],
 )
 def test_enough_error_budget_has_to_be_left(make_platform: Any, budgets: dict[str, float], allowed: bool) -> None:
-    guard = guards.error_budget(Answers(budgets=budgets), make_platform().models[0], 0.1)
-    assert guards.decide("budget", guard, 1.0).allowed is allowed
+    guard = preconditions.error_budget(Answers(budgets=budgets), make_platform().models[0], 0.1)
+    assert preconditions.decide("budget", guard, 1.0).allowed is allowed
 
 
 def test_a_prometheus_that_is_gone_refuses(make_platform: Any) -> None:
     client = Client("http://127.0.0.1:1", timeout=0.2)
-    for guard in (guards.no_page(client), guards.error_budget(client, make_platform().models[0], 0.1)):
-        decision = guards.decide("it", guard, 5.0)
+    for guard in (preconditions.no_page(client), preconditions.error_budget(client, make_platform().models[0], 0.1)):
+        decision = preconditions.decide("it", guard, 5.0)
         assert not decision.allowed
         assert "no answer" in decision.reason
 

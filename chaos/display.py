@@ -1,0 +1,55 @@
+"""Plans and results as people read them on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from chaos.run.plan import Plan
+
+
+def show_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
+    """Print rows below the names of their columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_plan(made: Plan) -> None:
+    """Print what a run would do, and whether it may."""
+    typer.echo(made.title)
+    typer.echo(f"would hit {len(made.hit)} of {len(made.candidates)}: {', '.join(made.hit) or 'nothing'}")
+    for line in made.what:
+        typer.echo(f"  {line}")
+    typer.echo(f"blast radius: {made.blast_radius}")
+    typer.echo(f"expected to tell of it: {made.expected_alert or 'not stated'}")
+    show_table(
+        ("precondition", "", "says"),
+        [[one.guard, "allowed" if one.allowed else "refused", one.reason] for one in made.guards],
+    )
+    typer.echo("it may start" if not made.refusals else "it may not start: " + "; ".join(made.refusals))
+
+
+def show_result(result: dict[str, Any]) -> None:
+    """Print what a run has shown."""
+    typer.echo(f"{result['experiment']}: {result['verdict']}, {result['seconds']} s")
+    for reason in result["reasons"]:
+        typer.echo(f"  {reason}")
+    hit = f"{len(result['hit'])} of {len(result['candidates'])}: {', '.join(result['hit']) or 'nothing'}"
+    typer.echo(f"nothing was injected; it would have hit {hit}" if result["refused"] else f"hit {hit}")
+    rows = [
+        [one["phase"], str(one["name"]), "yes" if one["good"] else "NO", f"{one['seconds']:.2f} s"]
+        for one in result["activities"]
+    ]
+    if rows:
+        show_table(("phase", "activity", "", "took"), rows)
+    if result["seconds_to_clean"] is not None:
+        typer.echo(f"clean after {result['seconds_to_clean']:.3f} s; {result['folder']}/report.html")

@@ -1,0 +1,78 @@
+"""An experiment as Chaos Toolkit reads it (its reference, "Experiment"), with what Midwatch adds in an extension."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class Provider(TypedDict):
+    """A Python function, and what it is called with."""
+
+    type: Literal["python"]
+    module: str
+    func: str
+    arguments: dict[str, Any]
+
+
+class Activity(TypedDict):
+    """An action or a probe; a probe's tolerance is itself a probe, of the first one's answer."""
+
+    type: Literal["action", "probe"]
+    name: str
+    provider: Provider
+    tolerance: NotRequired[Activity]
+
+
+class Hypothesis(TypedDict):
+    """The steady state: what holds before the method, and afterwards again."""
+
+    title: str
+    probes: list[Activity]
+
+
+class Extension(TypedDict, total=False):
+    """What the runner has to know beyond the format; an experiment that was written by hand has nothing of it."""
+
+    name: str
+    experiment: str
+    kind: str
+    model: str
+    versions: list[str]
+    blast_radius: str
+    expected_alert: str
+    tolerated_errors: float | None
+    blinds: bool
+    longest_seconds: float
+    schedule: str | None
+
+
+class Setting(TypedDict):
+    """A value that is taken from the environment when the experiment runs."""
+
+    type: Literal["env"]
+    key: str
+    default: str
+
+
+Experiment = TypedDict(
+    "Experiment",
+    {
+        "version": str,
+        "title": str,
+        "description": str,
+        "tags": list[str],
+        "configuration": dict[str, Setting],
+        "extensions": list[Extension],
+        "steady-state-hypothesis": Hypothesis,
+        "method": list[Activity],
+        "rollbacks": list[Activity],
+    },
+    total=False,
+)
+"""An experiment; one that was written by hand may lack parts."""
+
+
+def extension(experiment: Experiment) -> Extension:
+    """What Midwatch keeps in an experiment; empty for one that was written by hand without it."""
+    named = (one for one in experiment.get("extensions", ()) if one.get("name") == "midwatch")
+    return next(named, Extension())

@@ -1,0 +1,200 @@
+"""Which alert tells of an experiment's fault, where it arrives and how soon: read from the inventory of alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from alerts import inventory
+from alerts.inventory import Entry
+from chaos import kinds
+from chaos.kinds.base import DEADMAN, NONE, SCRAPES
+from midwatch.errors import MidwatchError, Problem
+from midwatch.spec import base, load
+from midwatch.spec.experiments import Expect, Experiment
+from midwatch.spec.model import Model, Platform
+from midwatch.spec.slo import Severity
+
+SPECIAL = (DEADMAN, NONE)
+"""Words that stand where an alert does."""
+BUDGET_ALERT = "ErrorBudgetBurn"
+LEAST_SECONDS = 300.0
+"""An alert that the platform file names may take so long, whatever its rule needs."""
+SLACK_SECONDS = 15.0
+"""For what takes time beyond every wait that is stated: starting, looking, reverting."""
+
+
+class UnknownAlertError(MidwatchError):
+    """An experiment expects an alert that the platform does not have; `where` is the key that says so."""
+
+    def __init__(self, title: str, where: tuple[str, ...], message: str, remedy: str) -> None:
+        self.where, self.problem, self.remedy = where, message, remedy
+        super().__init__(f"chaos experiment {title}: {message}; {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is expected to tell of a fault: `alert` or one of the special words. Times are seconds.
+
+    `labels` tell the alert from others of its name; it has to reach all `channels`.
+    """
+
+    alert: str
+    within: float
+    resolved_within: float
+    labels: dict[str, str] = field(default_factory=dict)
+    channels: list[str] = field(default_factory=list)
+
+
+class Expectations:
+    """What each experiment of a platform expects."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform, self._alerts = platform, list(inventory.entries(platform))
+
+    def of(self, experiment: Experiment, model: Model) -> Expected:
+        """What is expected of an experiment on a model; UnknownAlertError when there is no such alert."""
+        if experiment.expect is not None:
+            return self._as_written(experiment, model, experiment.expect)
+        kind = kinds.table()[experiment.kind]
+        if kind.alert in SPECIAL:
+            return self._timed(kind.alert, 2 * SCRAPES * self._platform.prometheus.scrape_interval)
+        entries = self._of_kind(experiment, model, kind.alert)
+        if not entries:
+            message = f"{model.name} has no alert {kind.alert}, so nobody would be told"
+            raise UnknownAlertError(experiment.title, (), message, "say with expect which alert tells of it")
+        return self._told_by(entries, self._needs(experiment, model, entries[0]))
+
+    def _as_written(self, experiment: Experiment, model: Model, expect: Expect) -> Expected:
+        if expect.alert in SPECIAL:
+            expected = self._timed(expect.alert, 0.0)
+        else:
+            entries = self._preferred(experiment, self._named(expect.alert, model))
+            if not entries:
+                message, remedy = base.unknown(expect.alert, self._names(model), "alert")
+                is_elsewhere = any(entry.name == expect.alert for entry in self._alerts)
+                message += f" that anybody is told of for {model.name}" if is_elsewhere else ""
+                raise UnknownAlertError(experiment.title, ("expect", "alert"), message, remedy)
+            expected = self._told_by(entries, self._needs(experiment, model, entries[0]))
+        return Expected(
+            alert=expected.alert,
+            within=max(LEAST_SECONDS, expected.within) if expect.within is None else expect.within,
+            resolved_within=max(LEAST_SECONDS, expected.resolved_within)
+            if expect.resolved_within is None
+            else expect.resolved_within,
+            labels=expected.labels,
+            channels=expected.channels,
+        )
+
+    # The inventory -------------------------------------------------------------------------------------------------
+
+    def _telling(self, model: Model) -> Iterator[Entry]:
+        """Alerts that somebody is told of, on this model or on nothing that is a model."""
+        for entry in self._alerts:
+            if entry.severity in list(Severity) and _model_name(entry) in (None, model.name):
+                yield entry
+
+    def _names(self, model: Model) -> set[str]:
+        return {entry.name for entry in self._telling(model)} | set(SPECIAL)
+
+    def _named(self, alert: str, model: Model) -> list[Entry]:
+        return [entry for entry in self._telling(model) if entry.name == alert]
+
+    def _of_kind(self, experiment: Experiment, model: Model, alert: str) -> list[Entry]:
+        """The kind's own alert; where the model has none, that on the error budget of the objective that is hurt."""
+        if own := self._named(alert, model):
+            return self._preferred(experiment, own)
+        budgets = self._preferred(experiment, self._named(BUDGET_ALERT, model))
+        return [entry for entry in budgets if entry.target and entry.target.slo.kind == experiment.objective]
+
+    def _preferred(self, experiment: Experiment, entries: Sequence[Entry]) -> list[Entry]:
+        """Of several alerts of one name those on the model, of the objective that is hurt, that page; if there are."""
+        chosen = list(entries)
+        for is_preferred in (
+            lambda entry: _model_name(entry) is not None,
+            lambda entry: entry.target is not None and entry.target.slo.kind == experiment.objective,
+            lambda entry: entry.severity == Severity.PAGE,
+        ):
+            chosen = [entry for entry in chosen if is_preferred(entry)] or chosen
+        return chosen
+
+    def _told_by(self, entries: Sequence[Entry], needs: float) -> Expected:
+        """Any of these alerts, which have one name and severity."""
+        owners = {(entry.owner, entry.severity) for entry in entries}
+        return self._timed(
+            entries[0].name,
+            needs,
+            self._labels(entries),
+            sorted({one for who in owners for one in self._channels(*who)}),
+        )
+
+    def _channels(self, owner: str | None, severity: str) -> list[str]:
+        owned = self._platform.owner(owner) if owner else None
+        channels = {Severity.PAGE: owned.page, Severity.TICKET: owned.ticket}[Severity(severity)] if owned else None
+        return channels or []
+
+    def _labels(self, entries: Sequence[Entry]) -> dict[str, str]:
+        """Labels that these alerts share, and that tell them from the platform's others of their name."""
+        labels, name = [_labels(entry) for entry in entries], entries[0].name
+        chosen = {id(entry) for entry in entries}
+        others = [_labels(entry) for entry in self._alerts if entry.name == name and id(entry) not in chosen]
+        shared = {key: value for key, value in labels[0].items() if all(one.get(key) == value for one in labels)}
+        return {
+            key: shared[key]
+            for key in ("model", "severity", "slo", "owner")
+            if key in shared and (key == "model" or any(other.get(key) != shared[key] for other in others))
+        }
+
+    # Times ---------------------------------------------------------------------------------------------------------
+
+    def _needs(self, experiment: Experiment, model: Model, entry: Entry) -> float:
+        """How long the alert's rule takes at most.
+
+        An alert on an error budget pages when an outage has spent 2% of it: after an hour's share of 14.4 times what is
+        allowed (SRE Workbook, chapter 5, table 5-8).
+        """
+        if entry.target is not None and entry.direct is None:
+            scrapes = SCRAPES * self._platform.prometheus.scrape_interval
+            return min(3600.0, 3600.0 * 14.4 * (1 - float(entry.target.slo.objective))) + 120.0 + scrapes
+        return kinds.table()[experiment.kind].seconds_to_alert(entry, self._platform, model)
+
+    def _timed(
+        self, alert: str, needs: float, labels: dict[str, str] | None = None, channels: list[str] | None = None
+    ) -> Expected:
+        """An alert with the time that its rule, and Alertmanager's grouping, need."""
+        times, looks = self._platform.alertmanager, 4 * self._platform.prometheus.evaluation_interval
+        return Expected(
+            alert=alert,
+            within=needs + (times.group_wait + looks + SLACK_SECONDS),
+            resolved_within=2 * needs + (times.group_interval + looks + SLACK_SECONDS),
+            labels=labels or {},
+            channels=channels or [],
+        )
+
+
+def _model_name(entry: Entry) -> str | None:
+    """The model that an alert is on: some take the label from their series."""
+    return entry.labels.get("model") or (entry.origin if entry.place[:1] == ("models",) else None)
+
+
+def _labels(entry: Entry) -> dict[str, str]:
+    name = _model_name(entry)
+    return entry.labels | ({"model": name} if name else {})
+
+
+def model_of(platform: Platform, experiment: Experiment) -> Model:
+    """The model that an experiment is about: the one it names, else the platform's only one."""
+    by_name = {model.name: model for model in platform.models}
+    return by_name[experiment.model] if experiment.model else platform.models[0]
+
+
+def check_alerts(platform: Platform, document: load.Document) -> Iterator[Problem]:
+    """Alerts that experiments expect and the platform does not have, each with its place in the platform file."""
+    experiments = platform.chaos.experiments if platform.chaos else []
+    expectations = Expectations(platform) if experiments else None
+    for index, experiment in enumerate(experiments):
+        try:
+            assert expectations is not None  # noqa: S101 - there is an experiment
+            expectations.of(experiment, model_of(platform, experiment))
+        except UnknownAlertError as error:
+            yield document.problem(("chaos", "experiments", index, *error.where), error.problem, error.remedy)

@@ -1,0 +1,88 @@
+"""What a kind of fault says of itself, and what one injection of it is asked to do.
+
+A kind is one class in a module of its own. Its fields are the arguments of its Chaos Toolkit action, as JSON has them;
+its class attributes say what it does, who is told, and which rights it needs; `here` and `in_cluster` choose targets
+and make the faults.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from alerts.inventory import Entry
+from chaos.places.cluster.namespace import Cluster
+from chaos.places.local.plane import LocalPlane
+from chaos.targets import Prepared
+from midwatch.rbac import Right
+from midwatch.spec.experiments import Experiment
+from midwatch.spec.model import Model, Platform
+
+DEADMAN = "deadman"
+"""Instead of an alert: the deadman's switch falls silent, which an outside watcher notices."""
+NONE = "none"
+"""Instead of an alert: the platform is expected to bear it, and nobody is paged."""
+
+REPLICA = "one replica of one model, and the requests that go to it"
+PLANE = "one part of the control plane; models keep answering"
+MACHINE = "the machine or node of a model"
+
+READ_WORKLOADS = Right(group="apps", resources=("deployments", "statefulsets"), verbs=("get",))
+PATCH_WORKLOADS = Right(group="apps", resources=("deployments", "statefulsets"), verbs=("get", "patch"))
+READ_PODS = Right(resources=("pods",), verbs=("get", "list"))
+HOG = (READ_WORKLOADS, Right(resources=("pods",), verbs=("get", "list", "create", "delete")))
+READ_NODES = ("get", "list")
+
+SCRAPES = 8
+"""Scrapes until an outage is seen for sure: one may be late, and a range needs several."""
+
+SpecT = TypeVar("SpecT", bound=Experiment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injection(ABC, Generic[SpecT]):
+    """A fault of one kind, as it is asked for.
+
+    `does` and `blast_radius` are for people. `alert` tells of it where the platform file expects no other. `is_errors`
+    says that the target's errors are the fault itself, `blinds` that the target cannot be measured meanwhile. `rights`
+    are needed in the namespace, `node_verbs` on nodes, which are in none.
+    """
+
+    does: ClassVar[str]
+    blast_radius: ClassVar[str]
+    alert: ClassVar[str]
+    is_errors: ClassVar[bool] = False
+    blinds: ClassVar[bool] = False
+    rights: ClassVar[tuple[Right, ...]] = ()
+    node_verbs: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def kind(cls) -> str:
+        """Its name, which is its module's."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    @abstractmethod
+    def of(cls, experiment: SpecT, model: Model, seconds: float) -> Self:
+        """What an experiment asks for; a fault that ends by itself may last so many seconds."""
+
+    @classmethod
+    def seconds_to_alert(cls, entry: Entry, platform: Platform, model: Model) -> float:  # noqa: ARG003 - some ask it
+        """How long its alert's rule takes at most, from the fault to firing."""
+        scrapes = SCRAPES * platform.prometheus.scrape_interval
+        holds = entry.direct.over + entry.for_ if entry.direct else max(entry.for_, scrapes)
+        return holds + scrapes
+
+    @abstractmethod
+    def here(self, plane: LocalPlane) -> Prepared:
+        """Targets and faults on the plane of this machine."""
+
+    @abstractmethod
+    def in_cluster(self, cluster: Cluster) -> Prepared:
+        """Targets and faults in a cluster's namespace."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of its action; what is not said is left out."""
+        known = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in known.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Where experiments act: the running plane on this machine, or a namespace of a cluster."""

@@ -1,0 +1,210 @@
+"""A cluster's namespace as a place for faults: which pods, nodes and workloads a fault hits."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from chaos import lease, notices
+from chaos.faults import Fault
+from chaos.places.cluster.faults import Created, Scaled, find
+from chaos.places.place import Injection, Place
+from chaos.targets import Prepared, TargetError, ensure_allowed
+from midwatch import kubernetes
+from midwatch.errors import MidwatchError
+from midwatch.prometheus import Client
+from midwatch.spec import load
+from midwatch.spec import model as spec
+from midwatch.spec.chaos import Kubernetes, Workload
+
+MANAGED = {"app.kubernetes.io/managed-by": "midwatch", "app.kubernetes.io/component": "chaos"}
+PARTS = ("alertmanager", "exporter", "prometheus")
+"""Parts of the plane that can be lost; the platform file says which workload each is."""
+
+
+class Cluster(Place):
+    """A namespace of the cluster that the pod, or the user's kubeconfig, belongs to."""
+
+    name = "kubernetes"
+
+    def __init__(self, platform: spec.Platform, platform_file: Path, state: Path) -> None:
+        super().__init__(platform, platform_file, state)
+        if self.chaos.kubernetes is None:
+            raise TargetError("the platform file has no chaos.kubernetes: say in which namespace the models run")
+        self.settings: Kubernetes = self.chaos.kubernetes
+        self.namespace = self.settings.namespace
+        if self.namespace in self.chaos.guard.protected.namespaces:
+            raise TargetError(f"namespace {self.namespace} may not be hit: chaos.guard.protected.namespaces")
+
+    @classmethod
+    def opened(cls, platform_file: Path | None, state: Path) -> Cluster:
+        """The namespace that a platform file names."""
+        if platform_file is None:
+            raise MidwatchError("in a cluster the platform file has to be given: --file")
+        return cls(load.load_platform(platform_file), platform_file, state)
+
+    @cached_property
+    def prometheus(self) -> Client:
+        """The platform's Prometheus."""
+        return Client(self.platform.prometheus.url, timeout=self.platform.prometheus.timeout)
+
+    @cached_property
+    def alertmanager(self) -> notices.Alertmanager:
+        """The platform's Alertmanager."""
+        return notices.Alertmanager(self.platform.alertmanager.url, notices.channels_of(self.platform))
+
+    @property
+    def notices(self) -> notices.Notices:
+        """Alertmanager, whose receivers stand for their channels."""
+        return self.alertmanager
+
+    @property
+    def results(self) -> Path:
+        """The state folder: a textfile collector can read it there."""
+        return self.home.folder
+
+    def lease(self, holder: str) -> lease.ClusterLease:
+        """The namespace's lease."""
+        return lease.ClusterLease(self.namespace, holder)
+
+    def prepare(self, injection: Injection) -> Prepared:
+        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit."""
+        self._ensure_namespace_unprotected()
+        prepared = injection.in_cluster(self)
+        ensure_allowed(prepared, self.chaos.guard)
+        return prepared
+
+    def _ensure_namespace_unprotected(self) -> None:
+        namespace = find(f"/api/v1/namespaces/{self.namespace}")
+        if namespace is None:
+            raise TargetError(f"there is no namespace {self.namespace}")
+        if self.is_protected(namespace):
+            raise TargetError(f"namespace {self.namespace} is protected by its label")
+
+    def is_protected(self, found: kubernetes.Object) -> bool:
+        """Whether an object has a label that protects it."""
+        labels = found["metadata"].get("labels", {})
+        return any(labels.get(name) == value for name, value in self.chaos.guard.protected.labels.items())
+
+    # Objects -------------------------------------------------------------------------------------------------------
+
+    def path(self, collection: str, api: str = "api/v1") -> str:
+        """Path of a collection of the namespace."""
+        return f"/{api}/namespaces/{self.namespace}/{collection}"
+
+    def model(self, name: str) -> Workload:
+        """What a model is here."""
+        return _known(self.settings.models, name, "models")
+
+    def workload(self, workload: Workload) -> tuple[str, kubernetes.Object]:
+        """Path and object of a Deployment or StatefulSet."""
+        plural, name = (
+            ("deployments", workload.deployment) if workload.deployment else ("statefulsets", workload.stateful_set)
+        )
+        path = f"{self.path(plural, 'apis/apps/v1')}/{name}"
+        found = find(path)
+        if found is None:
+            raise TargetError(f"there is no {plural[:-1]} {name} in namespace {self.namespace}")
+        if self.is_protected(found):
+            raise TargetError(f"{name} is protected by its label")
+        return path, found
+
+    def pods(self, workload: Workload) -> list[kubernetes.Object]:
+        """Running pods of a workload, by name. A workload without a selector has none: everything is never meant."""
+        _, found = self.workload(workload)
+        labels = found["spec"].get("selector", {}).get("matchLabels", {})
+        if not labels:
+            raise TargetError("the workload selects no labels, and every pod is never a target")
+        query = {"labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels.items()))}
+        pods = kubernetes.request("GET", self.path("pods"), query=query)["items"]
+        return sorted(
+            (pod for pod in pods if not pod["metadata"].get("deletionTimestamp")),
+            key=lambda pod: str(pod["metadata"]["name"]),
+        )
+
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the cluster's nodes."""
+        nodes = kubernetes.request("GET", "/api/v1/nodes")["items"]
+        return tuple(sorted(node["metadata"]["name"] for node in nodes))
+
+    # What kinds are made of ----------------------------------------------------------------------------------------
+
+    def of_models(self, fault: Fault) -> Prepared:
+        """One model is hit of all that are known here."""
+        return Prepared(faults=[fault], hit=(fault.target,), candidates=tuple(sorted(self.settings.models)))
+
+    def scaled_to_zero(self, part: str) -> Prepared:
+        """A part of the plane has no replica."""
+        path, found = self.workload(_known(self.settings.parts, part, "parts"))
+        name, replicas = found["metadata"]["name"], found["spec"].get("replicas", 1)
+        fault = Scaled(
+            target=part,
+            path=path,
+            patch={"spec": {"replicas": 0}},
+            back={"spec": {"replicas": replicas}},
+            what=f"scale {name} from {replicas} to 0",
+        )
+        return Prepared(faults=[fault], hit=(part,), candidates=PARTS)
+
+    def hog_at_model(
+        self, model: str, takes: str, limits: Mapping[str, str], seconds: float, size: int = 0
+    ) -> Prepared:
+        """A pod beside a model takes what others need."""
+        return self._hog(self.model(model), takes, limits, seconds, size)
+
+    def hog_at_part(self, part: str, takes: str, limits: Mapping[str, str], seconds: float, size: int = 0) -> Prepared:
+        """A pod beside a part of the plane takes what others need."""
+        return self._hog(_known(self.settings.parts, part, "parts"), takes, limits, seconds, size)
+
+    def _hog(self, workload: Workload, takes: str, limits: Mapping[str, str], seconds: float, size: int) -> Prepared:
+        """A pod, on the node of the workload's first pod, that ends by itself at the latest."""
+        pods = [pod for pod in self.pods(workload) if pod["spec"].get("nodeName")]
+        if not pods:
+            raise TargetError("no pod of it is on a node")
+        node = pods[0]["spec"]["nodeName"]
+        name = f"midwatch-chaos-{uuid.uuid4().hex[:8]}"
+        words = [takes, str(int(seconds)), *([str(size)] if size else [])]
+        fault = Created(
+            target=node,
+            collection=self.path("pods"),
+            manifest=self._hog_pod(name, node, words, limits, int(seconds)),
+            what=f"run pod {name} that takes {takes} on node {node} for at most {int(seconds)} s",
+        )
+        return Prepared(faults=[fault], hit=(node,), candidates=self.nodes())
+
+    def _hog_pod(
+        self, name: str, node: str, words: list[str], limits: Mapping[str, str], seconds: int
+    ) -> dict[str, Any]:
+        container = {
+            "name": "hog",
+            "image": self.settings.image,
+            "command": ["python", "-P", "-m", "chaos.places.local.hog", *words],
+            "resources": {"limits": dict(limits), "requests": dict(limits)},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": self.namespace, "labels": MANAGED},
+            "spec": {
+                "nodeName": node,
+                "restartPolicy": "Never",
+                "activeDeadlineSeconds": seconds,
+                "automountServiceAccountToken": False,
+                "containers": [container],
+            },
+        }
+
+
+def _known(workloads: Mapping[str, Workload], name: str, where: str) -> Workload:
+    if name not in workloads:
+        raise TargetError(f"what {name} is in the cluster is not said: chaos.kubernetes.{where}.{name}")
+    return workloads[name]

@@ -1,0 +1,86 @@
+"""The run that this process is part of, for actions and probes: where it acts, its folder and ledger, who watches it.
+
+A run that `midwatch chaos run` started has its folder in the environment. Otherwise, as under a plain `chaos run`, the
+first action makes a folder and starts a watchdog of this very process, so that a fault never lacks one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chaos import faults, lease
+from chaos.places import known
+from chaos.places.place import Place
+from chaos.run import watchdog
+from midwatch import files
+from midwatch.errors import MidwatchError
+
+_WATCHDOGS: list[subprocess.Popen[bytes]] = []
+"""Kept, so that the pipe to one stays open as long as this process lives."""
+
+
+class Run:
+    """A run at a place."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place, self.folder = place, folder
+        lasting = place.lease(folder.name)
+        self.ledger = faults.Ledger(folder, place.log(), lasting.keep_fault if lasting else None)
+
+    def set_mark(self) -> None:
+        """Remember which alerts are there already, once, before the first fault."""
+        file = self.folder / "mark.json"
+        if not file.exists():
+            files.replace(file, json.dumps(self.place.notices.mark()).encode())
+
+    def mark(self) -> dict[str, Any]:
+        """What was there before the fault; MidwatchError when no fault was injected."""
+        try:
+            document: dict[str, Any] = json.loads((self.folder / "mark.json").read_text())
+        except FileNotFoundError as error:
+            raise MidwatchError("no fault was injected in this run, so nobody can have been told of it") from error
+        return document
+
+
+def of_process(configuration: Mapping[str, Any] | None) -> Run:
+    """The run of this process; its place is what the experiment's configuration says."""
+    given = configuration or {}
+    platform = given.get("platform")
+    place = known.open_place(
+        str(given.get("where") or "local"),
+        Path(str(given.get("state") or ".")),
+        Path(str(platform)) if platform else None,
+    )
+    folder = os.environ.get(watchdog.RUN_VARIABLE)
+    if folder is None:
+        folder = str(_unwatched(place))
+        os.environ[watchdog.RUN_VARIABLE] = folder
+    return Run(place, Path(folder))
+
+
+def _unwatched(place: Place) -> Path:
+    """A new folder, and a watchdog of this process that outlives it."""
+    if place.home.kill_switch.exists():
+        raise MidwatchError(f"the kill switch is set: {place.home.kill_switch}")
+    folder = place.home.runs / f"plain-{os.getpid()}-{time.monotonic_ns()}"
+    folder.mkdir(parents=True)
+    command = watchdog.command(folder, place.home.evidence, place.key_file, "--of", str(os.getpid()))
+    with lease.on_this_machine(place.home.lock) as lock, (folder / "watchdog.log").open("ab") as output:
+        # The lock is the watchdog's from here on, and so is the other end of a pipe that breaks when we are gone.
+        _WATCHDOGS.append(
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+        )
+    return folder

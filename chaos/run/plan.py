@@ -1,0 +1,89 @@
+"""What a run would do: its targets, how far it reaches, and what the preconditions say now. Nothing is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaos import actions, preconditions
+from chaos.document import Experiment, extension
+from chaos.places.place import Place
+from chaos.preconditions import Precondition
+from chaos.targets import Prepared
+from midwatch.errors import MidwatchError
+from midwatch.spec.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do: its targets, how far it reaches, and what the preconditions say now."""
+
+    experiment: str
+    title: str
+    kind: str
+    blast_radius: str
+    expected_alert: str
+    hit: tuple[str, ...]
+    candidates: tuple[str, ...]
+    what: tuple[str, ...]
+    guards: tuple[preconditions.Decision, ...]
+    problem: str = ""
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why it may not start, empty when it may."""
+        return [*([self.problem] if self.problem else []), *preconditions.refusals(self.guards)]
+
+
+def title_of(experiment: Experiment) -> str:
+    """An experiment's name, by which it is known."""
+    return str(extension(experiment).get("experiment") or experiment.get("title"))
+
+
+def plan(place: Place, experiment: Experiment, asked: dict[str, Precondition]) -> Plan:
+    """Targets, and what the preconditions that are asked say."""
+    about = extension(experiment)
+    prepared, problem = _prepared(place, experiment)
+    hit = [target for one in prepared for target in one.hit]
+    candidates = [target for one in prepared for target in one.candidates]
+    return Plan(
+        experiment=title_of(experiment),
+        title=str(experiment["title"]),
+        kind=about.get("kind", ""),
+        blast_radius=about.get("blast_radius", "not stated"),
+        expected_alert=about.get("expected_alert", ""),
+        hit=tuple(dict.fromkeys(hit)),
+        candidates=tuple(dict.fromkeys(candidates)),
+        what=tuple(fault.describe() for one in prepared for fault in one.faults),
+        guards=tuple(preconditions.decide_all(asked, place.chaos.guard.timeout)),
+        problem=problem,
+    )
+
+
+def _prepared(place: Place, experiment: Experiment) -> tuple[list[Prepared], str]:
+    """What the experiment's actions would hit, by the arguments that stand in its file, or why they cannot."""
+    prepared: list[Prepared] = []
+    for activity in experiment.get("method", ()):
+        provider = activity.get("provider")
+        if not provider or provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
+            continue
+        try:
+            prepared.append(place.prepare(actions.asked(provider["func"], provider.get("arguments", {}))))
+        except (MidwatchError, OSError, ValueError, TypeError) as error:
+            return prepared, f"targets: {error}"
+    return prepared, ""
+
+
+def of_error_budgets(place: Place, experiment: Experiment) -> dict[str, Precondition]:
+    """Enough error budget is left of the model that is hit, of every model where none is named."""
+    least = place.chaos.guard.error_budget
+    if least is None:
+        return {}
+    return {
+        f"error budget of {model.name}": preconditions.error_budget(place.prometheus, model, float(least))
+        for model in _models(place, experiment)
+    }
+
+
+def _models(place: Place, experiment: Experiment) -> list[Model]:
+    name = extension(experiment).get("model")
+    return [model for model in place.platform.models if name in (None, model.name)]

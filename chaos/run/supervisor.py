@@ -1,0 +1,327 @@
+"""Running one experiment safely: preconditions, lease, watchdog, stop conditions, verdict, and what is left to read.
+
+This process decides; it injects nothing. The experiment runs below the watchdog, which reverts whatever this process,
+or itself, leaves behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from chaos import lease, preconditions
+from chaos.document import Experiment, extension
+from chaos.places.place import Place
+from chaos.preconditions import Precondition
+from chaos.run import plan as plans
+from chaos.run import publish, recovery, verdict, watchdog
+from chaos.run.recovery import WatchdogOutcome
+from chaos.run.result import Result, activities, within
+from chaos.run.sequential import StopCondition
+from chaos.run.traffic import Traffic
+from midwatch import files, modules, processes, telemetry
+from midwatch.errors import MidwatchError
+from midwatch.prometheus import QueryError
+
+LOOK_SECONDS = 1.0
+"""Between two looks at preconditions and error rates, which ask Prometheus."""
+SWITCH_SECONDS = 0.05
+"""Between two looks at the kill switch, which is a file."""
+CLEAN_SECONDS = 30.0
+"""How long the watchdog may take to end by itself after a stop; then this process cleans up."""
+
+
+@dataclass
+class _Stop:
+    """Why to stop, once it is known; the first reason counts."""
+
+    reason: str = ""
+    is_deviation: bool = False
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    def set(self, reason: str, *, is_deviation: bool = False) -> None:
+        if not self._event.is_set():
+            self.reason, self.is_deviation = reason, is_deviation
+            self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._event.wait(seconds)
+
+
+class Supervisor:
+    """One run of one experiment at a place."""
+
+    def __init__(self, place: Place, experiment: Experiment, say: Callable[[str], None]) -> None:
+        self.place, self._experiment, self._say = place, experiment, say
+        self._about = extension(experiment)
+        self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        self._folder = place.home.runs / self._run
+        self._log = place.log()
+        self._lease = place.lease(f"{self._run}-{os.getpid()}")
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return plans.title_of(self._experiment)
+
+    # Before ------------------------------------------------------------------------------------------------------
+
+    def plan(self) -> plans.Plan:
+        """Targets and preconditions, as they are now; nothing is changed."""
+        return plans.plan(self.place, self._experiment, self._preconditions())
+
+    def _preconditions(self) -> dict[str, Precondition]:
+        limits = self.place.chaos.guard
+        asked = {"kill switch": preconditions.kill_switch(self.place.home.kill_switch)}
+        if self._lease is not None:
+            asked["kill switch of the cluster"] = self._is_not_stopped
+        asked["time window"] = preconditions.window(limits.windows)
+        if limits.forbid_pages:
+            asked["no page firing"] = preconditions.no_page(self.place.prometheus)
+        return asked | plans.of_error_budgets(self.place, self._experiment)
+
+    def _is_not_stopped(self) -> str:
+        if self._lease is not None and self._lease.is_stopped():
+            raise preconditions.RefusalError(
+                f"annotation {lease.STOP_ANNOTATION} is set: midwatch chaos stop --lift removes it"
+            )
+        return "not set"
+
+    # The run -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        """Run it; everything that can be known is in the result. LeaseTakenError when another one runs."""
+        processes.adopt_orphans()
+        with ExitStack() as stack:
+            lock = stack.enter_context(lease.on_this_machine(self.place.home.lock))
+            stop = _Stop()
+            stack.enter_context(_signals_stop(stop))
+            if self._lease is not None:
+                self._lease.take()
+                stack.callback(self._give_back)
+            self._recover(lock)
+            return self._recorded(stop, lock)
+
+    def _give_back(self) -> None:
+        with contextlib.suppress(MidwatchError):
+            assert self._lease is not None  # noqa: S101 - only called with one
+            if not self.place.home.open_runs():
+                self._lease.forget_faults()
+            self._lease.give_back()
+
+    def _recover(self, lock: int) -> None:
+        """Revert what an earlier run left behind; MidwatchError when that is not possible."""
+        if problems := recovery.recover(self.place, lock, self._say):
+            raise MidwatchError(f"an earlier run left a fault behind that cannot be reverted: {'; '.join(problems)}")
+
+    def _recorded(self, stop: _Stop, lock: int) -> Result:
+        begun, started_at = time.monotonic(), datetime.now(UTC)
+        self._folder.mkdir(parents=True)
+        file = self._folder / "experiment.json"
+        text = json.dumps(self._experiment, indent=1).encode()
+        files.replace(file, text)
+        self._log.append("run-requested", run=self._run, experiment=self.name, sha256=hashlib.sha256(text).hexdigest())
+        self._say("asking the preconditions")
+        plan = self.plan()
+        self._log.append("guards", run=self._run, decisions=[asdict(one) for one in plan.guards], hit=plan.hit)
+        outcome: WatchdogOutcome = {"stopped": "", "problems": [], "seconds_to_clean": None}
+        if plan.refusals:
+            judgement = verdict.Judgement(verdict=verdict.Verdict.INCONCLUSIVE, reasons=tuple(plan.refusals))
+            self._log.append("refused", run=self._run, reasons=plan.refusals)
+            journal = None
+        else:
+            publish.running(self.place, self.name)
+            outcome = self._watched(file, stop, lock)
+            journal = _journal(self._folder)
+            judgement = verdict.judge(
+                journal,
+                stopped=outcome["stopped"],
+                deviation=stop.is_deviation,
+                problems=list(outcome["problems"]),
+                within=within,
+            )
+        ended = self._log.append(
+            "run-ended", run=self._run, verdict=judgement.verdict.value, reasons=judgement.reasons, **outcome
+        )
+        result = Result(
+            experiment=self.name,
+            kind=plan.kind,
+            verdict=judgement.verdict,
+            reasons=judgement.reasons,
+            run=self._run,
+            started_at=started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            seconds=round(time.monotonic() - begun, 2),
+            hit=plan.hit,
+            candidates=plan.candidates,
+            blast_radius=plan.blast_radius,
+            expected_alert=plan.expected_alert,
+            refused=bool(plan.refusals),
+            stopped=outcome["stopped"],
+            seconds_to_clean=outcome["seconds_to_clean"],
+            problems=tuple(outcome["problems"]),
+            guards=plan.guards,
+            activities=tuple(activities(journal)),
+            evidence=str(self.place.home.evidence),
+            evidence_head={"seq": ended.seq, "hash": ended.hash},
+            folder=str(self._folder),
+        )
+        files.replace(self._folder / "result.json", json.dumps(result.document(), default=str, indent=1).encode())
+        return result
+
+    def _watched(self, file: Path, stop: _Stop, lock: int) -> WatchdogOutcome:
+        """Outcome of the watchdog."""
+        longest = float(self._about.get("longest_seconds") or 3600.0)
+        process = subprocess.Popen(
+            self._watchdog_command(file, longest),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **self.place.environment(), **telemetry.trace_environment()},
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+        with process:
+            looking = threading.Thread(target=self._look, args=(stop, process), name="looking", daemon=True)
+            looking.start()
+            self._say("running")
+            while process.poll() is None and not stop.wait(SWITCH_SECONDS):
+                if self.place.home.kill_switch.exists():
+                    stop.set("the kill switch was set")
+            if process.poll() is None:
+                self._say(f"stopping: {stop.reason}")
+            return self._outcome(process, stop.reason, lock)
+
+    def _watchdog_command(self, file: Path, longest: float) -> list[str]:
+        log = self.place.home.evidence
+        rollbacks = self._experiment.get("rollbacks", [])
+        own = any(one["provider"].get("module") != "chaos.actions" for one in rollbacks)
+        options = ["--seconds", f"{longest:g}", *(["--rollbacks"] if own else [])]
+        runner = modules.command("chaos.run.runner", str(file), "--journal", str(self._folder / "journal.json"))
+        key = ["--key-file", str(self.place.key_file)] if self.place.key_file else []
+        return [
+            *watchdog.command(self._folder, log, self.place.key_file, *options),
+            "--",
+            *[*runner, "--log", str(log), *key],
+        ]
+
+    def _outcome(self, process: subprocess.Popen[bytes], reason: str, lock: int) -> WatchdogOutcome:
+        """Tell the watchdog to stop, if there is a reason, and wait for what it says; do its work if it cannot."""
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes of our own
+        if reason:
+            with contextlib.suppress(OSError):
+                process.stdin.write(reason.replace("\n", " ").encode() + b"\n")
+                process.stdin.flush()
+        line = _line(process.stdout, CLEAN_SECONDS)
+        if line:
+            outcome: WatchdogOutcome = json.loads(line)
+            return outcome
+        process.kill()
+        process.wait()
+        processes.end_tree(lambda: processes.descendants(os.getpid()))
+        return {
+            **recovery.clean_up(self._folder, self.place, lock),
+            "stopped": reason or "the watchdog was killed",
+        }
+
+    def _look(self, stop: _Stop, process: subprocess.Popen[bytes]) -> None:
+        """Look at preconditions and error rates while it runs."""
+        try:
+            self._look_on(stop, process)
+        except Exception as error:  # whatever it is: without a look the experiment must not go on
+            stop.set(f"what has to be watched cannot be: {error or type(error).__name__}")
+
+    def _look_on(self, stop: _Stop, process: subprocess.Popen[bytes]) -> None:
+        condition = self._condition()
+        model = str(self._about.get("model", self.place.platform.models[0].name))
+        traffic = Traffic(self.place.prometheus, model, self._about.get("versions", ()))
+        window, budgets = (
+            preconditions.window(self.place.chaos.guard.windows),
+            plans.of_error_budgets(self.place, self._experiment),
+        )
+        seen = time.monotonic()
+        while process.poll() is None:
+            if self._lease is not None:
+                self._lease.renew()
+                self._is_not_stopped()
+            try:
+                window()
+                for budget in budgets.values():
+                    budget()
+                condition.observe(*traffic.since())
+                seen = time.monotonic()
+            except preconditions.RefusalError as error:
+                stop.set(str(error))
+            except (QueryError, preconditions.NoDataError) as error:
+                if not self._about.get("blinds") and time.monotonic() - seen > self.place.chaos.stop.blind_for:
+                    stop.set(f"no data for {self.place.chaos.stop.blind_for:g} s: {error}")
+            if reason := condition.reason() or self._unexpected_page():
+                stop.set(reason, is_deviation=True)
+            if stop.wait(LOOK_SECONDS):
+                return
+
+    def _condition(self) -> StopCondition:
+        tolerated = float(self.place.chaos.stop.tolerated_errors)
+        return StopCondition(
+            target_tolerated=self._about.get("tolerated_errors", tolerated),
+            control_tolerated=tolerated,
+            false_stops=float(self.place.chaos.stop.false_stops),
+        )
+
+    def _unexpected_page(self) -> str:
+        """A page of another model, which the fault has nothing to do with: empty without one, or without an answer."""
+        if not self.place.chaos.guard.forbid_pages:
+            return ""
+        try:
+            firing = self.place.prometheus.query('ALERTS{alertstate="firing", severity="page"}')
+        except QueryError:
+            return ""
+        model = self._about.get("model")
+        others = {
+            f"{one.labels['alertname']} of {one.labels['model']}"
+            for one in firing
+            if model is not None and one.labels.get("model") not in (None, model)
+        }
+        return f"a page fires elsewhere: {', '.join(sorted(others))}" if others else ""
+
+
+@contextmanager
+def _signals_stop(stop: _Stop) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop the experiment; the command then ends with its verdict."""
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        before[number] = signal.signal(number, lambda got, _frame: stop.set(f"{signal.Signals(got).name} was sent"))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _journal(folder: Path) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads((folder / "journal.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return document
+
+
+def _line(stream: IO[bytes], seconds: float) -> bytes:
+    """A line of a stream, empty when none comes in time or it ends."""
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.append(stream.readline()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else b""

@@ -1,0 +1,221 @@
+"""The experiments of the platform file: one class for each kind of fault, with the settings of its own.
+
+A kind is a class here and a module of `chaos.kinds`; the union at the end is what `chaos.experiments` accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from midwatch.spec.base import Finding, Name, Place, Strict
+from midwatch.spec.cron import Cron
+from midwatch.spec.values import Duration, Ratio, Size
+
+if TYPE_CHECKING:
+    from midwatch.spec.model import Model
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Expect(Strict):
+    """The alert that tells of a fault (`none`: nobody may be paged), and how soon it fires and resolves.
+
+    Without a time it is what the alert's rule needs, and 5 minutes at least.
+    """
+
+    alert: str
+    within: Duration | None = None
+    resolved_within: Duration | None = None
+
+
+class Experiment(Strict):
+    """What every experiment may say. Only `kind` is needed: the rest follows from the platform file.
+
+    `hits_model` is whether the fault hits a model; the others hit the plane or the machine, and the model shows whether
+    it is felt. `objective` is the kind of the objective whose alert tells of it, where nothing else is expected.
+    """
+
+    hits_model: ClassVar[bool] = False
+    objective: ClassVar[str | None] = None
+
+    kind: str
+    name: Name | None = None
+    model: Name | None = None
+    target: Name | None = None
+    for_: Duration | None = Field(default=None, alias="for")
+    recover_within: Duration = 120.0
+    expect: Expect | None = None
+    schedule: Cron | None = None
+    tolerated_errors: Ratio | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, by default its kind."""
+        return self.name or self.kind.replace("_", "-")
+
+    @classmethod
+    def own_settings(cls) -> list[str]:
+        """Settings that not every kind has."""
+        return sorted(set(cls.model_fields) - set(Experiment.model_fields))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_kind(cls, values: Any) -> Any:
+        """Say of a setting whose it is not: it is no misspelt key, so nothing close to it would help."""
+        if isinstance(values, Mapping):
+            others = {name for kind in _subclasses(Experiment) for name in kind.own_settings()}
+            for name in sorted(others & set(values) - set(cls.own_settings())):
+                known = ", ".join(cls.own_settings()) or "none"
+                raise ValueError(f"{values.get('kind')} has no setting {name}; its own settings: {known}")
+        return values
+
+    def find_problems(self, place: Place, model: Model) -> Iterator[Finding]:
+        """What does not fit the model it is about."""
+        needs = None if self.expect else self.objective
+        if needs and not any(slo.kind == needs for slo in model.slos):
+            message = f"{model.name} has no objective of {needs}, so nobody would be told"
+            yield place, message, "add one, or say with expect which alert tells of it"
+
+
+def _subclasses(kind: type[Experiment]) -> Iterator[type[Experiment]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+class _OnModel(Experiment):
+    """A fault that hits a model."""
+
+    hits_model = True
+
+
+class KillReplica(_OnModel):
+    """Replicas of a model are killed without notice."""
+
+    objective = "availability"
+    kind: Literal["kill_replica"]
+    replicas: Count = 1
+
+
+class SlowModel(_OnModel):
+    """Requests to a replica wait; `delay` is by default twice the threshold of the model's latency objective."""
+
+    objective = "latency"
+    kind: Literal["slow_model"]
+    delay: Duration | None = None
+
+
+class FailingModel(_OnModel):
+    """A share of the requests to a replica fails."""
+
+    objective = "availability"
+    kind: Literal["failing_model"]
+    errors: Ratio = Decimal("0.5")
+
+
+class CorruptFeatures(_OnModel):
+    """Features are multiplied by factors, by default every numeric one by 3."""
+
+    kind: Literal["corrupt_features"]
+    scale: dict[str, float] | None = None
+
+    def find_problems(self, place: Place, model: Model) -> Iterator[Finding]:
+        """A model whose drift nobody watches, and factors of features that it does not have."""
+        yield from super().find_problems(place, model)
+        if model.drift is None:
+            yield place, f"{model.name} has no drift section, so nobody would notice", "watch its features for drift"
+        known = set(model.drift.features) if model.drift else set()
+        for name in sorted(set(self.scale or ()) - known):
+            yield (*place, "scale", name), f"{model.name} has no feature {name!r}", f"known: {', '.join(sorted(known))}"
+
+
+class LoseExporter(Experiment):
+    """The exporter is gone."""
+
+    kind: Literal["lose_exporter"]
+
+
+class LosePrometheus(Experiment):
+    """Prometheus is gone."""
+
+    kind: Literal["lose_prometheus"]
+
+
+class LoseAlertmanager(Experiment):
+    """Alertmanager is gone."""
+
+    kind: Literal["lose_alertmanager"]
+
+
+class CutNetwork(_OnModel):
+    """No traffic reaches a replica."""
+
+    objective = "availability"
+    kind: Literal["cut_network"]
+
+
+class FillDisk(Experiment):
+    """The exporter can write to no file."""
+
+    kind: Literal["fill_disk"]
+
+
+class ExhaustCpu(Experiment):
+    """Cores are kept busy where the model runs."""
+
+    kind: Literal["exhaust_cpu"]
+    cores: Count = 1
+
+
+class ExhaustMemory(Experiment):
+    """Memory (bytes) is held where the model runs."""
+
+    kind: Literal["exhaust_memory"]
+    size: Size = 256 * 2**20
+
+
+class LoseNode(_OnModel):
+    """A spot node is taken away, after a notice."""
+
+    objective = "availability"
+    kind: Literal["lose_node"]
+    replicas: Count = 1
+    notice: Duration = 2.0
+
+
+class SkewClock(Experiment):
+    """The model servers' clocks are fast."""
+
+    kind: Literal["skew_clock"]
+    shift: Duration = 600.0
+
+
+class DeployBadVersion(_OnModel):
+    """A version that is known to be bad takes over."""
+
+    objective = "latency"
+    kind: Literal["deploy_bad_version"]
+    bad_version: str = ""
+
+
+AnyExperiment = Annotated[
+    KillReplica
+    | SlowModel
+    | FailingModel
+    | CorruptFeatures
+    | LoseExporter
+    | LosePrometheus
+    | LoseAlertmanager
+    | CutNetwork
+    | FillDisk
+    | ExhaustCpu
+    | ExhaustMemory
+    | LoseNode
+    | SkewClock
+    | DeployBadVersion,
+    Field(discriminator="kind"),
+]
