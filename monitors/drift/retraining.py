@@ -20,6 +20,7 @@ import msgspec
 
 from midwatch import metrics
 from midwatch.spec import model as spec
+from midwatch.spec.drift import Retrain
 from monitors.drift import episodes, trigger
 from monitors.drift.episodes import Episode, Trigger
 from monitors.drift.verdict import Judgement
@@ -74,7 +75,7 @@ class Retraining:
                     return Trigger(entry["event"])
         return None
 
-    def _retrain(self, episode: Episode) -> spec.Retrain | None:
+    def _retrain(self, episode: Episode) -> Retrain | None:
         drift = self._models.get(episode.model)
         return drift.retrain if drift else None
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from midwatch.spec.model import Feature
+from midwatch.spec.drift import Feature
 from monitors.drift.counts import CategoryGrid, Counts, Grid, Integers, NumericGrid
 
 

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from midwatch.errors import InvalidInputError, MidwatchError
-from midwatch.spec.model import Feature
+from midwatch.spec.drift import Feature
 from monitors.drift import source, table
 from monitors.drift.counts import EXACT, CategoryGrid, Counts, Floats, Grid, Integers, NumericGrid, frequencies, ranks
 from monitors.drift.reference import Reference

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.errors import InvalidInputError
-from midwatch.spec.model import Feature
+from midwatch.spec.drift import Feature
 from monitors.drift.counts import Counts, Integers
 from monitors.drift.embedding import Rows
 from monitors.drift.reference import Reference

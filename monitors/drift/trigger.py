@@ -17,7 +17,7 @@ from typing import Any
 import urllib3
 
 from midwatch import kubernetes
-from midwatch.spec import model as spec
+from midwatch.spec import drift as spec
 from monitors.drift.episodes import Trigger
 
 TIMEOUT = 10.0

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from monitors.drift import joint
+from monitors.drift import joint, quality
 from monitors.drift.counts import Counts, Floats, NumericGrid
-from monitors.drift.kinds import ODD
 from monitors.drift.reference import FeatureReference
 from monitors.drift.verdict import Finding, Judgement
 
@@ -31,7 +30,7 @@ def document(judgement: Judgement) -> dict[str, Any]:
         "samples": judgement.samples,
         "alpha": judgement.alpha,
         "findings": [_entry(finding) for finding in judgement.findings],
-        "kinds": [_entry(finding) for finding in judgement.kinds],
+        "kinds": [_entry(finding) for finding in judgement.quality],
     }
 
 
@@ -84,7 +83,11 @@ def _effect(finding: Finding) -> str:
 
 
 def _said(finding: Finding) -> str:
-    return f"{finding.method.replace('_', ' ')}: {finding.direction}" if finding.method in ODD else finding.direction
+    return (
+        f"{finding.method.replace('_', ' ')}: {finding.direction}"
+        if finding.method in quality.CHECKS
+        else finding.direction
+    )
 
 
 def _left_out(rows: int) -> str:
@@ -92,9 +95,9 @@ def _left_out(rows: int) -> str:
 
 
 def ranked(judgement: Judgement) -> list[Finding]:
-    """Findings of the methods, and those kinds of drift that were found, the one furthest beyond its floor first."""
-    odd = (finding for finding in judgement.kinds if finding.votes)
-    return sorted((*odd, *judgement.findings), key=lambda finding: -finding.result.effect / finding.floor)
+    """Findings of the methods, and of the checks that say drift, the one furthest beyond its floor first."""
+    failed = (finding for finding in judgement.quality if finding.votes)
+    return sorted((*failed, *judgement.findings), key=lambda finding: -finding.result.effect / finding.floor)
 
 
 def sparklines(feature: FeatureReference, window: Counts) -> tuple[str, str]:

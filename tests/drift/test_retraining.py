@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from midwatch import kubernetes
+from midwatch.spec import drift as drift_spec
 from midwatch.spec import load, model
 from monitors.drift import episodes, retraining, trigger
 from monitors.drift.episodes import Trigger
@@ -112,7 +113,7 @@ def test_one_signed_trigger_per_episode_says_what_drifted(platform, tmp_path, re
     assert path == "/hook"
     assert headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest()
     document = json.loads(body)
-    assert set(document) - {"event"} == set(model.EPISODE_FIELDS)
+    assert set(document) - {"event"} == set(drift_spec.EPISODE_FIELDS)
     assert document["episode"] == headers["Idempotency-Key"]
     assert (document["model"], document["features"], document["reason"]) == ("fraud", "x", "why")
     assert plane.value("midwatch_retrain_triggers_total", model="fraud", result="sent") == 1

@@ -15,8 +15,8 @@ import pytest
 from pyarrow import parquet
 
 from midwatch.errors import InvalidInputError
-from midwatch.spec.model import Feature
-from monitors.drift import reference, spark, table
+from midwatch.spec.drift import Feature
+from monitors.drift import fitting, reference, reference_file, spark, table
 from monitors.drift.counts import EXACT
 from tests.conftest import midwatch_here, need_program
 
@@ -66,13 +66,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(opened: spark.Spark | table.Local) -> reference.Reference:
-    return reference.fit_source(opened.source(opened.kinds), opened.kinds, window_rows=1000)
+    return fitting.fit_source(opened.source(opened.kinds), opened.kinds, window_rows=1000)
 
 
 def test_both_engines_fit_and_count_the_same(session, folder: Path, tmp_path: Path) -> None:
     made = {"local": fitted(table.Local(folder)), "spark": fitted(spark.Spark(session, folder))}
     for name, one in made.items():
-        reference.save(one, tmp_path / name)
+        reference_file.save(one, tmp_path / name)
     assert (tmp_path / "local").read_bytes() == (tmp_path / "spark").read_bytes()
     assert set(made["spark"].features) == {"continuous", "few", "category", "flag"}
     window = write(tmp_path / "window", 2, 20_000)
