@@ -3,8 +3,11 @@
 A record is one line of JSON: `seq` (from 0), `at` (RFC 3339, UTC: a label, nothing is computed from it), `pid`, `kind`,
 `data`, `prev` (the hash before) and `hash`. The hash is SHA-256 over the line without it, or HMAC-SHA-256 (RFC 2104)
 with a key: then nobody without the key can forge a chain. Several processes may append; each append holds the file's
-lock. What a chain cannot show by itself is that its end was cut off: keep the head (`Verified.head`) elsewhere, as
-reports do, and give it to `verify`.
+lock. A chain cannot show by itself that its end was cut off: keep the head (`Verified.head`) elsewhere, as reports do,
+and give it to `verify`.
+
+The verdicts of a gate and the steps of a retraining had formats of their own: a JSON object a line, chained by
+`previous` or not at all. Such lines stay. The first record after them is chained to the SHA-256 of all of them.
 """
 
 from __future__ import annotations
@@ -14,16 +17,22 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from midwatch.errors import MidwatchError, Problem
 
 GENESIS = "0" * 64
 """What the first record is chained to."""
+
+_EARLIER = {"previous"}, {"episode", "event"}
+"""Keys that tell a line of an earlier format: of a gate's verdicts, and of a retraining's steps."""
 
 _CHUNK = 65536
 
@@ -55,50 +64,76 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """How many records are right, the last one's place in the chain, and everything that is not right."""
+    """How many records there are, the last one's place in the chain, and everything that is not right, by line.
+
+    `earlier` says how many of the records are lines of an earlier format.
+    """
 
     records: int
     head: Head | None
     problems: tuple[Problem, ...]
+    earlier: int = 0
 
 
 class Log:
-    """Appends to a log. Records are on the disk when `append` returns."""
+    """Appends to a log. Records are on the disk when `append` or `append_event` returns."""
 
-    def __init__(self, path: Path, *, key: bytes = b"") -> None:
-        self.path, self._key = path, key
+    def __init__(self, path: Path, *, key: bytes | None = None) -> None:
+        self.path, self._key = path, key or b""
 
     def append(self, kind: str, **data: Any) -> Record:
         """Add a record; EvidenceError when it cannot be kept or the log's end is damaged."""
+        with self._locked() as descriptor:
+            return self._append(descriptor, kind, data)
+
+    def append_event(self, event: msgspec.Struct) -> Record:
+        """Add a tagged struct: its tag is the record's kind, its fields are the data."""
+        kind = event.__struct_config__.tag
+        if not isinstance(kind, str):
+            raise TypeError(f"{type(event).__name__} has no tag")
+        data = msgspec.to_builtins(msgspec.structs.asdict(event))
+        with self._locked() as descriptor:
+            return self._append(descriptor, kind, data)
+
+    def ensure_appendable(self) -> None:
+        """EvidenceError when the log cannot be written, or its end is damaged; creates an empty one."""
+        with self._locked() as descriptor:
+            self._before(descriptor)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The open file, which no other process appends to meanwhile."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self.path.exists()
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                record = self._append(descriptor, kind, data)
+                yield descriptor
             finally:
                 os.close(descriptor)
             if is_new:
                 _sync_folder(self.path.parent)
         except OSError as error:
             raise EvidenceError(f"{self.path}: {error.strerror or error}") from error
-        return record
+
+    def _before(self, descriptor: int) -> tuple[int, str, bytes]:
+        """Number of the next record, what it is chained to, and what a crash left at the end."""
+        last, torn = _end(descriptor)
+        if last is None:
+            return 0, GENESIS, torn
+        if record := _parsed(last):
+            return record.seq + 1, record.hash, torn
+        lines = os.pread(descriptor, os.fstat(descriptor).st_size, 0).split(b"\n")[:-1]
+        if any(map(_parsed, lines)) or not any(map(_earlier, lines)):
+            raise EvidenceError(f"{self.path}: its last record is damaged; midwatch evidence verify says more")
+        return 0, _digest_of_earlier(lines), torn
 
     def _append(self, descriptor: int, kind: str, data: dict[str, Any]) -> Record:
-        last, torn = _end(descriptor)
-        before = _parsed(last) if last is not None else None
-        if last is not None and before is None:
-            raise EvidenceError(f"{self.path}: its last record is damaged; midwatch chaos verify-log says more")
+        seq, prev, torn = self._before(descriptor)
         if torn:
             data = {**data, "torn": hashlib.sha256(torn).hexdigest()}
-        record = _sealed(
-            self._key,
-            seq=before.seq + 1 if before else 0,
-            kind=kind,
-            data=data,
-            prev=before.hash if before else GENESIS,
-        )
+        record = _sealed(self._key, seq=seq, kind=kind, data=data, prev=prev)
         line = (b"\n" if torn else b"") + _line(record)
         written = os.write(descriptor, line)
         if written != len(line):
@@ -114,7 +149,13 @@ def read(path: Path) -> list[Record]:
     return [record for line in path.read_bytes().split(b"\n") if (record := _parsed(line)) is not None]
 
 
-def verify(path: Path, *, key: bytes = b"", heads: Iterable[Head] = ()) -> Verified:
+def head(path: Path) -> Head | None:
+    """Where a log ends, as its last record says; None without one. Nothing is verified."""
+    records = read(path)
+    return Head(seq=records[-1].seq, hash=records[-1].hash) if records else None
+
+
+def verify(path: Path, key: bytes | None = None, *, heads: Iterable[Head] = ()) -> Verified:
     """Check every byte of a log, and that it still holds the heads that were kept elsewhere."""
     try:
         content = path.read_bytes()
@@ -122,8 +163,13 @@ def verify(path: Path, *, key: bytes = b"", heads: Iterable[Head] = ()) -> Verif
         problem = Problem(file=str(path), message=error.strerror or "cannot be read", remedy="give the log's path")
         return Verified(records=0, head=None, problems=(problem,))
     *lines, tail = content.split(b"\n")
+    count = _count_earlier(lines)
+    earlier = lines[:count]
     records: list[Record] = []
-    problems = list(_check_lines(path, lines, key, records))
+    problems = [
+        *_check_earlier(path, earlier, is_sealed=count < len(lines)),
+        *_check_lines(path, lines, count, key or b"", records),
+    ]
     if tail:
         remedy = "a crash can tear at most the last record, and the next one says so; nothing said so here"
         problems.append(
@@ -137,13 +183,16 @@ def verify(path: Path, *, key: bytes = b"", heads: Iterable[Head] = ()) -> Verif
         for head in heads
         if known.get(head.seq) != head.hash
     ]
-    head = Head(seq=records[-1].seq, hash=records[-1].hash) if records else None
-    return Verified(records=len(records), head=head, problems=tuple(problems))
+    last = Head(seq=records[-1].seq, hash=records[-1].hash) if records else None
+    kept = sum(_earlier(line) is not None for line in earlier)
+    return Verified(records=kept + len(records), head=last, problems=tuple(problems), earlier=kept)
 
 
-def _check_lines(path: Path, lines: list[bytes], key: bytes, records: list[Record]) -> Iterator[Problem]:
+def _check_lines(path: Path, lines: list[bytes], start: int, key: bytes, records: list[Record]) -> Iterator[Problem]:
+    """Check the lines from `start` on, and add what are records to `records`."""
     torn: tuple[int, bytes] | None = None
-    for number, line in enumerate(lines, 1):
+    genesis = _digest_of_earlier(lines[:start]) if start else GENESIS
+    for number, line in enumerate(lines[start:], start + 1):
         record = _parsed(line)
         if record is None:
             if torn is not None:
@@ -156,17 +205,55 @@ def _check_lines(path: Path, lines: list[bytes], key: bytes, records: list[Recor
             torn = None
         elif "torn" in record.data:
             yield _problem(path, number, "tells of a torn line that is not there")
-        yield from _check_record(path, number, record, key, records[-1] if records else None)
+        seq, prev = (records[-1].seq + 1, records[-1].hash) if records else (0, genesis)
+        if not hmac.compare_digest(record.hash, _digest(key, _body(record))):
+            yield _problem(path, number, f"record {record.seq} is not what was written, or the key is another")
+        if (record.seq, record.prev) != (seq, prev):
+            yield _problem(path, number, f"record {record.seq} does not follow the one before it")
         records.append(record)
     if torn is not None:
         yield _problem(path, torn[0], "not a record")
 
 
-def _check_record(path: Path, number: int, record: Record, key: bytes, before: Record | None) -> Iterator[Problem]:
-    if not hmac.compare_digest(record.hash, _digest(key, _body(record))):
-        yield _problem(path, number, f"record {record.seq} is not what was written, or the key is another")
-    if record.prev != (before.hash if before else GENESIS) or record.seq != (before.seq + 1 if before else 0):
-        yield _problem(path, number, f"record {record.seq} does not follow the one before it")
+# Lines of an earlier format ----------------------------------------------------------------------------------------
+
+
+def _earlier(line: bytes) -> dict[str, Any] | None:
+    """The document of a line of an earlier format, None for anything else."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    is_earlier = isinstance(document, dict) and any(names <= document.keys() for names in _EARLIER)
+    return document if is_earlier else None
+
+
+def _count_earlier(lines: Sequence[bytes]) -> int:
+    """How many lines stand before the first record; none when they are not of an earlier format."""
+    count = next((number for number, line in enumerate(lines) if _parsed(line) is not None), len(lines))
+    first = _parsed(lines[count]) if count < len(lines) else None
+    if first is not None and "torn" in first.data:
+        count -= 1
+    return count if any(_earlier(line) is not None for line in lines[:count]) else 0
+
+
+def _digest_of_earlier(lines: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+
+
+def _check_earlier(path: Path, lines: Sequence[bytes], *, is_sealed: bool) -> Iterator[Problem]:
+    """Check the chain by `previous`; lines without one are shown by the first record after them, if there is one."""
+    previous = GENESIS
+    for number, line in enumerate(lines, 1):
+        document = _earlier(line)
+        if document is None:
+            continue  # what a crash left
+        if "previous" in document:
+            if document["previous"] != previous:
+                yield _problem(path, number, "does not follow the line before it")
+        elif not is_sealed:
+            yield _problem(path, number, "of an earlier format without a chain: a change of it would not show")
+        previous = hashlib.sha256(line).hexdigest()
 
 
 def _problem(path: Path, line: int, message: str) -> Problem:

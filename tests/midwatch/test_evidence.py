@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from midwatch import evidence
 
 WRITER = """
-import sys; from pathlib import Path; from chaos import evidence
+import sys; from pathlib import Path; from midwatch import evidence
 log = evidence.Log(Path(sys.argv[1]))
 for number in range(100000):
     log.append("step", number=number); print(number, flush=True)
@@ -134,3 +138,81 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(evidence.EvidenceError, match="file"):
         evidence.Log(tmp_path / "file" / "e.jsonl").append("step")
+
+
+# Lines of an earlier format ----------------------------------------------------------------------------------------
+
+
+def old_verdicts(path: Path, count: int = 3) -> list[bytes]:
+    """What a gate wrote before this format."""
+    previous, lines = evidence.GENESIS, []
+    for number in range(count):
+        lines.append(json.dumps({"number": number, "previous": previous}, sort_keys=True).encode() + b"\n")
+        previous = hashlib.sha256(lines[-1].rstrip()).hexdigest()
+    path.write_bytes(b"".join(lines))
+    return lines
+
+
+OLD_STEPS = b'{"episode":"e1","event":"began","time":"2026-01-01"}\n{"episode":"e1","event":"sent"}\n'
+
+
+def test_an_old_gates_verdicts_are_verified_by_their_chain(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    lines = old_verdicts(path)
+    verified = evidence.verify(path)
+    assert (verified.records, verified.earlier, verified.head, verified.problems) == (3, 3, None, ())
+    path.write_bytes(lines[0] + lines[2])
+    (problem,) = evidence.verify(path).problems
+    assert problem.line == 2
+
+
+def test_old_steps_without_a_chain_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(OLD_STEPS)
+    verified = evidence.verify(path)
+    assert verified.records == 2
+    assert "without a chain" in str(verified.problems[0])
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"epis'], ids=["whole", "torn"])
+@pytest.mark.parametrize("old", ["verdicts", "steps"])
+def test_a_record_after_lines_of_an_earlier_format_seals_them(tmp_path: Path, old: str, torn: bytes) -> None:
+    path = tmp_path / "audit.jsonl"
+    _ = old_verdicts(path) if old == "verdicts" else path.write_bytes(OLD_STEPS)
+    path.write_bytes(path.read_bytes() + torn)
+    before = len(path.read_bytes())
+    written(path, 2, key=b"secret")
+    verified = evidence.verify(path, b"secret")
+    assert verified.problems == ()
+    assert (verified.records - verified.earlier, verified.head) == (2, evidence.head(path))
+    content = path.read_bytes()
+    for place in range(before):
+        changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        (tmp_path / "changed.jsonl").write_bytes(changed)
+        assert evidence.verify(tmp_path / "changed.jsonl", b"secret").problems, place
+
+
+def test_a_damaged_only_record_is_not_taken_for_an_earlier_format(tmp_path: Path) -> None:
+    log = written(tmp_path / "e.jsonl", 1)
+    log.path.write_bytes(log.path.read_bytes().replace(b'"hash"', b'"hasi"'))
+    with pytest.raises(evidence.EvidenceError, match="damaged"):
+        log.append("next")
+    with pytest.raises(evidence.EvidenceError, match="damaged"):
+        log.ensure_appendable()
+
+
+# Typed records -----------------------------------------------------------------------------------------------------
+
+
+class Started(msgspec.Struct, tag="started", frozen=True):
+    at: datetime
+    names: tuple[str, ...]
+
+
+def test_a_tagged_struct_is_a_record_of_its_kind(tmp_path: Path) -> None:
+    log = evidence.Log(tmp_path / "e.jsonl")
+    event = Started(datetime(2026, 1, 2, tzinfo=UTC), ("a", "b"))
+    record = log.append_event(event)
+    assert (record.kind, record.data) == ("started", {"at": "2026-01-02T00:00:00Z", "names": ["a", "b"]})
+    assert msgspec.convert(record.data | {"type": record.kind}, Started) == event
+    assert evidence.verify(log.path).problems == ()
