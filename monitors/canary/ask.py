@@ -8,8 +8,9 @@ from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import fetch, judge
 from monitors.canary.counts import Counts, Doubt
-from monitors.canary.fetch import Question, Source
+from monitors.canary.fetch import Source
 from monitors.canary.judge import Judgement
+from monitors.canary.question import Question
 
 
 def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Canary, float]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from midwatch.spec.canary import Canary
     from monitors.canary.counts import Counts
-    from monitors.canary.fetch import Question
     from monitors.canary.judge import Judgement
+    from monitors.canary.question import Question
 
 app = typer.Typer(no_args_is_help=True, help="Whether a new version is worse than the one it replaces.")
 
@@ -166,7 +166,7 @@ def _asked(
 def _question(model: str, baseline: str, canary: str, start: str | None, end: str | None) -> Question:
     from midwatch.errors import InvalidInputError, Problem
     from monitors.canary.counts import parse_moment
-    from monitors.canary.fetch import Question
+    from monitors.canary.question import Question
 
     problems, times = [], {}
     for name, text in (("--start", start), ("--end", end)):
@@ -214,7 +214,7 @@ def _replayed(
     from midwatch.spec import load
     from monitors.canary import ask, judge
     from monitors.canary import counts as counting
-    from monitors.canary.fetch import Question
+    from monitors.canary.question import Question
 
     saved: Canary | None = None
     if counts_file is not None:

@@ -22,6 +22,7 @@ from midwatch.spec.values import format_duration
 from monitors.canary import increments, native
 from monitors.canary.counts import Counted, Counts, Doubt, Samples, moment
 from monitors.canary.increments import Axis, Increments, Labels
+from monitors.canary.question import Question
 from monitors.canary.ratio import Ints
 
 CHUNK_SECONDS = 21600.0
@@ -52,17 +53,6 @@ class Source(Protocol):
 
     def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
         """Samples as they were scraped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """Which versions of which model are compared, since when (None: the canary's first traffic) and until when."""
-
-    model: str
-    baseline: str
-    canary: str
-    start: float | None = None
-    end: float | None = None
 
 
 def fetch(source: Source, question: Question, settings: spec.Canary, *, interval: float) -> Counts:

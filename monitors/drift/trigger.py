@@ -25,7 +25,7 @@ GATEWAY = (502, 504)
 """A gateway lost its server: the server may have taken the request."""
 
 MOST_WORDS = 300
-"""Bytes of an answer that are kept for the audit."""
+"""Bytes of an answer that are recorded."""
 
 
 @dataclass(frozen=True)

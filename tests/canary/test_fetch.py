@@ -11,7 +11,7 @@ import pytest
 from midwatch import prometheus
 from midwatch.prometheus import Line
 from monitors.canary import ask, fetch, judge, native, view
-from monitors.canary.fetch import Question
+from monitors.canary.question import Question
 from tests.canary.arms import START, STEP, Past, prometheus_with, settings
 
 SIZE = 80
