@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from dr import ledger, view
 from dr.ledger import LedgerError
 from dr.records import Book
+from midwatch import html
 
 Document = dict[str, Any]
 
@@ -42,10 +41,14 @@ def build(book: Book, since: datetime | None) -> Document:
 def render(document: Document, book: Book, title: str) -> str:
     """The report as one self-contained page."""
     drills = [drill | _charts(drill, book) for drill in document["drills"]]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(files("dr").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.render(
-        title=title, drills=drills, chain=chain(document["evidence"]), rto=view.rto, rpo=view.rpo, seconds=view.seconds
+    return html.render(
+        Path(__file__).with_name("report.html"),
+        title=title,
+        drills=drills,
+        chain=chain(document["evidence"]),
+        rto=view.rto,
+        rpo=view.rpo,
+        seconds=view.seconds,
     )
 
 
@@ -87,6 +90,7 @@ def _timeline(phases: Sequence[Document]) -> list[Document]:
             "x": NAMES + (phase["at"] - phase["seconds"]) * scale,
             "width": max(1.0, phase["seconds"] * scale),
             "label": f"{phase['at']:.3f} s",
+            "class": "now",
         }
         for phase in reached
     ]

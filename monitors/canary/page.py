@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from midwatch import files
+from midwatch import html
 from midwatch.spec import canary as spec
 from monitors.canary import band, view
 from monitors.canary.counts import Counted, Counts, moment
 from monitors.canary.judge import Finding, Judgement
 from monitors.canary.ratio import Floats, Ints
 
+TEMPLATE = Path(__file__).with_name("page.html")
 WIDTH, HEIGHT = 520.0, 150.0
 MAX_POINTS = 120
 """Points of a line: a long analysis is drawn in fewer, wider intervals."""
@@ -33,17 +34,9 @@ class Line:
 
 def write(path: Path, counts: Counts, settings: spec.Canary, said: Judgement) -> None:
     """Write the page; MidwatchError when it cannot be written."""
-    import jinja2
-
-    template = jinja2.Template(
-        Path(__file__).with_name("page.html").read_text(encoding="utf-8"),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     document = view.document(counts, settings, said)
-    text = template.render(said=document, charts=_charts(counts, settings, said), rows=document["criteria"])
-    files.replace(path, text.encode())
+    charts = _charts(counts, settings, said)
+    html.write(path, TEMPLATE, said=document, charts=charts, rows=document["criteria"])
 
 
 def _charts(counts: Counts, settings: spec.Canary, said: Judgement) -> list[dict[str, Any]]:
