@@ -8,9 +8,9 @@ from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import fetch, judge
 from monitors.canary.counts import Counts, Doubt
-from monitors.canary.fetch import Source
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
+from monitors.canary.series import Querier
 
 
 def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Canary, float]:
@@ -24,11 +24,11 @@ def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Cana
 
 
 def ask(
-    source: Source, question: Question, settings: spec.Canary, *, interval: float, two_sided: bool = False
+    querier: Querier, question: Question, settings: spec.Canary, *, interval: float, two_sided: bool = False
 ) -> tuple[Counts, Judgement]:
     """Counts and judgement of a question."""
     try:
-        counts = fetch.fetch(source, question, settings, interval=interval)
+        counts = fetch.fetch(querier, question, settings, interval=interval)
     except QueryError as error:
         counts = unanswered(question, interval, str(error))
     return counts, judge.judge(counts, settings, two_sided=two_sided)

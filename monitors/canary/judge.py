@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from midwatch.spec import canary as spec
 from monitors.canary import criteria, mannwhitney
 from monitors.canary.bursts import are_equal
-from monitors.canary.counts import Counted, Counts, Doubt, moment
+from monitors.canary.counts import Counted, Counts, Doubt
 from monitors.canary.criteria import Evidence
 from monitors.canary.forecast import Forecast
 from monitors.canary.ratio import Floats
+from monitors.canary.times import moment
 
 
 class Verdict(StrEnum):

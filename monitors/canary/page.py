@@ -13,9 +13,10 @@ import numpy as np
 from midwatch import html
 from midwatch.spec import canary as spec
 from monitors.canary import band, view
-from monitors.canary.counts import Counted, Counts, moment
+from monitors.canary.counts import Counted, Counts
 from monitors.canary.judge import Finding, Judgement
 from monitors.canary.ratio import Floats, Ints
+from monitors.canary.times import moment
 
 TEMPLATE = Path(__file__).with_name("page.html")
 WIDTH, HEIGHT = 520.0, 150.0

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from midwatch.spec.canary import Canary
-from monitors.canary import counts as counting
+from monitors.canary import counts_file
 from monitors.canary.calibrate import Calibration
-from monitors.canary.counts import Counts, moment
+from monitors.canary.counts import Counts
 from monitors.canary.forecast import Forecast
 from monitors.canary.judge import Finding, Judgement, Verdict
+from monitors.canary.times import moment
 
 MAX_REASON = 400
 """Letters of the reason that a caller who stores it is given."""
@@ -19,7 +20,7 @@ MAX_REASON = 400
 
 def document(counts: Counts, settings: Canary, said: Judgement) -> dict[str, Any]:
     """Everything: the verdict, its evidence, and the counts that give it again."""
-    inputs = counting.document(counts, settings)
+    inputs = counts_file.document(counts, settings)
     return {
         "verdict": said.verdict.value,
         "reason": said.reason,
@@ -37,7 +38,7 @@ def document(counts: Counts, settings: Canary, said: Judgement) -> dict[str, Any
         "doubts": [doubt.text for doubt in counts.doubts],
         "notes": list(counts.notes),
         "queries": list(counts.queries),
-        "digest": counting.digest(inputs),
+        "digest": counts_file.digest(inputs),
         "counts": inputs,
     }
 
@@ -53,7 +54,7 @@ def evidence(counts: Counts, settings: Canary, said: Judgement) -> dict[str, Any
             "requests": {"baseline": int(counts.baseline_requests.sum()), "canary": int(counts.canary_requests.sum())},
             "to_decide": _needs(said.needs, counts),
             "criteria": {one.name: _small(one) for one in said.findings},
-            "digest": counting.digest(counting.document(counts, settings)),
+            "digest": counts_file.digest(counts_file.document(counts, settings)),
         },
     }
 

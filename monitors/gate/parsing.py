@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from midwatch import http_server
-from monitors.canary.counts import parse_moment
 from monitors.canary.question import Question
+from monitors.canary.times import parse_moment
 
 FIELDS = ("model", "baseline", "canary", "start", "end")
 

@@ -23,8 +23,8 @@ from midwatch import evidence
 from midwatch.app import cli
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
-from monitors.canary.counts import moment
 from monitors.canary.question import Question
+from monitors.canary.times import moment
 from monitors.gate.parsing import parse
 from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
