@@ -188,7 +188,7 @@ def _waited(look: Callable[[], tuple[Counts, Judgement]], seconds: float, interv
     """Look once an interval until it is decided or the time is over."""
     import time
 
-    from monitors.canary.judge import Verdict
+    from monitors.canary.findings import Verdict
 
     deadline = time.monotonic() + seconds
     while True:

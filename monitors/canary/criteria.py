@@ -53,13 +53,6 @@ class Evidence:
         return float(self.log_pass.max(initial=-math.inf))
 
 
-def direction_of(criterion: spec.Counted, *, two_sided: bool = False) -> str:
-    """Which change does harm; every one when two versions are compared without a regression in mind."""
-    if two_sided or isinstance(criterion, spec.Predictions):
-        return "either"
-    return criterion.direction if isinstance(criterion, (spec.Counters, spec.Outcomes)) else "increase"
-
-
 def weigh(
     criterion: spec.Counted, counted: Counted, *, false_alarm: float, false_pass: float, two_sided: bool = False
 ) -> Evidence:
@@ -93,7 +86,7 @@ def against(criterion: spec.Counted, counted: Counted) -> Floats:
 
 def _sides(criterion: spec.Counted, counted: Counted, *, two_sided: bool) -> list[Arms]:
     """The arms, turned so that an increase does harm; both ways where either change does."""
-    direction = direction_of(criterion, two_sided=two_sided)
+    direction = "either" if two_sided else criterion.harm
     ways = {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
     return [counted.arms().swapped() if swap else counted.arms() for swap in ways]
 

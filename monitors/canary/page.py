@@ -14,7 +14,8 @@ from midwatch import html
 from midwatch.spec import canary as spec
 from monitors.canary import band, view
 from monitors.canary.counts import Counted, Counts
-from monitors.canary.judge import Finding, Judgement
+from monitors.canary.findings import Finding
+from monitors.canary.judge import Judgement
 from monitors.canary.ratio import Floats, Ints
 from monitors.canary.times import moment
 

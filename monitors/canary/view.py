@@ -10,8 +10,9 @@ from midwatch.spec.canary import Canary
 from monitors.canary import counts_file
 from monitors.canary.calibrate import Calibration
 from monitors.canary.counts import Counts
+from monitors.canary.findings import Finding, Verdict
 from monitors.canary.forecast import Forecast
-from monitors.canary.judge import Finding, Judgement, Verdict
+from monitors.canary.judge import Judgement
 from monitors.canary.times import moment
 
 MAX_REASON = 400

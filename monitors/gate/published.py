@@ -11,7 +11,8 @@ from prometheus_client.metrics_core import Metric as Family
 from midwatch import metrics
 from monitors.canary import view
 from monitors.canary.counts import Counts
-from monitors.canary.judge import Judgement, Verdict
+from monitors.canary.findings import Verdict
+from monitors.canary.judge import Judgement
 
 MAX_COMPARISONS = 200
 """Comparisons whose last verdict is published; the oldest goes first."""
