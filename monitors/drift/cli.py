@@ -36,7 +36,9 @@ def fit(
         if not kinds:
             raise InvalidInputError.at(table, "no numeric or categorical column")
         with progress.bar("fitting features", len(kinds)) as step:
-            fitted = fitting.fit_source(data.source(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1))
+            fitted = fitting.fit_columns(
+                data.columns(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1)
+            )
     reference_file.save(fitted, output)
     typer.echo(
         f"{output}: {fitted.rows} rows, {len(fitted.features)} features, {output.stat().st_size} bytes", err=True

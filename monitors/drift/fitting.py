@@ -8,9 +8,9 @@ from typing import Any
 
 from midwatch.spec.drift import Feature
 from monitors.drift import calibration, joint
+from monitors.drift.columns import Columns, LocalColumns
 from monitors.drift.counts import bin_starts
 from monitors.drift.reference import COMPARISONS, FeatureReference, Reference
-from monitors.drift.source import Columns, Source
 
 CALM_WINDOWS = 200
 """Windows of the reference that are looked at, evenly spread: more hardly move the largest of their effects."""
@@ -18,11 +18,11 @@ CALM_WINDOWS = 200
 
 def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_rows: int) -> Reference:
     """Reference of columns in time order: float64 arrays of the numeric features, sequences of the others."""
-    return fit_source(Columns({name: columns[name] for name in features}), features, window_rows=window_rows)
+    return fit_columns(LocalColumns({name: columns[name] for name in features}), features, window_rows=window_rows)
 
 
-def fit_source(
-    source: Source,
+def fit_columns(
+    table: Columns,
     features: Mapping[str, Feature],
     *,
     window_rows: int,
@@ -34,29 +34,29 @@ def fit_source(
     """
     fitted = {}
     for name, kind in sorted(features.items()):
-        fitted[name] = _fit_feature(source, name, kind, window_rows)
+        fitted[name] = _fit_feature(table, name, kind, window_rows)
         progress(name)
     worst = max(feature.inflation for feature in fitted.values())
     cells = {name: (fitted[name].grid, fitted[name].counts) for name in features}
-    together = joint.fit(source, cells, inflation=worst, window_rows=window_rows)
-    return Reference(rows=source.rows, window_rows=window_rows, features=fitted, joint=together)
+    together = joint.fit(table, cells, inflation=worst, window_rows=window_rows)
+    return Reference(rows=table.rows, window_rows=window_rows, features=fitted, joint=together)
 
 
-def _fit_feature(source: Source, name: str, kind: Feature, window_rows: int) -> FeatureReference:
-    grid = source.grid(name, kind)
-    fitted = FeatureReference(kind=kind, grid=grid, counts=source.counts(name, grid), calm={})
+def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int) -> FeatureReference:
+    grid = table.grid(name, kind)
+    fitted = FeatureReference(kind=kind, grid=grid, counts=table.counts(name, grid), calm={})
     starts = bin_starts(fitted.counts.cells)
-    inflation = calibration.inflation(source.bins(name, grid, starts), len(starts), window_rows)
+    inflation = calibration.inflation(table.bins(name, grid, starts), len(starts), window_rows)
     fitted = replace(fitted, inflation=inflation)
-    return replace(fitted, calm=_calm(fitted.coarse, source, name, window_rows))
+    return replace(fitted, calm=_calm(fitted.coarse, table, name, window_rows))
 
 
-def _calm(fitted: FeatureReference, source: Source, column: str, window_rows: int) -> dict[str, float]:
+def _calm(fitted: FeatureReference, table: Columns, column: str, window_rows: int) -> dict[str, float]:
     """Largest effects of windows of the reference that differ from the whole by more than chance: its seasons."""
-    if source.rows < window_rows or not fitted.counts.total:
+    if table.rows < window_rows or not fitted.counts.total:
         return {}
-    starts = calibration.window_starts(source.rows, window_rows, CALM_WINDOWS)
-    windows = source.windows(column, fitted.grid, starts.tolist(), window_rows)
+    starts = calibration.window_starts(table.rows, window_rows, CALM_WINDOWS)
+    windows = table.windows(column, fitted.grid, starts.tolist(), window_rows)
     told = [window for window in windows if window.total]
     results = {
         name: [fitted.compare(name, window) for window in told]

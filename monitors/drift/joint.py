@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from monitors.drift import calibration, methods
+from monitors.drift.columns import Columns
 from monitors.drift.comparison import Result
 from monitors.drift.counts import Counts, Grid, Integers
 from monitors.drift.embedding import Embedding, Rows
-from monitors.drift.source import Source
 
 FEATURE = "all features"
 """What a finding of these methods is about."""
@@ -52,13 +52,13 @@ class Joint:
         return max(methods.ROW[method].floor, self.calm.get(method, 0.0))
 
 
-def fit(source: Source, features: Mapping[str, tuple[Grid, Counts]], *, inflation: float, window_rows: int) -> Joint:
+def fit(columns: Columns, features: Mapping[str, tuple[Grid, Counts]], *, inflation: float, window_rows: int) -> Joint:
     """From a table in time order and its counts; `inflation` is how many of its rows are worth an independent one."""
     embedding = Embedding.fit(features)
-    chosen = np.sort(np.random.default_rng(SEED).choice(source.rows, min(ROWS, source.rows), replace=False))
-    windows = _calm_windows(source.rows, window_rows)
+    chosen = np.sort(np.random.default_rng(SEED).choice(columns.rows, min(ROWS, columns.rows), replace=False))
+    windows = _calm_windows(columns.rows, window_rows)
     places = np.unique(np.concatenate([chosen, *windows]))
-    vectors = embedding.rows(source.take(places))
+    vectors = embedding.rows(columns.take(places))
     parts = [vectors[np.searchsorted(places, part)] for part in (chosen, *windows)]
     fitted = Joint(embedding=embedding, rows=parts[0], inflation=inflation, calm={})
     return replace(fitted, calm=_calm(fitted, parts[1:]))

@@ -16,7 +16,7 @@ from scipy import stats
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
 from monitors.drift import counts, fitting, reference, reference_file, verdict
-from monitors.drift import table as tables
+from monitors.drift.local import LocalTable
 from monitors.drift.methods import chi2, ks, psi
 from tests.conftest import midwatch_here
 
@@ -280,9 +280,9 @@ def test_tables_of_every_format_give_the_same_columns(tmp_path: Path, ending: st
     table = pa.table({"x": [1.5, None, 3], "n": [1, 2, 3], "colour": ["a", "b", "c"]})
     path = tmp_path / f"t{ending}"
     WRITERS[ending](table, path)
-    read = tables.Local(path)
+    read = LocalTable(path)
     assert read.kinds == {"x": NUMERIC, "n": NUMERIC, "colour": CATEGORICAL}
-    columns = read.source(read.kinds).take(np.arange(3))
+    columns = read.columns(read.kinds).take(np.arange(3))
     assert columns["colour"].to_pylist() == ["a", "b", "c"]
     assert np.isnan(columns["x"]).tolist() == [False, True, False]
 

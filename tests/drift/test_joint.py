@@ -7,13 +7,13 @@ import pytest
 
 from midwatch.spec.drift import Feature
 from monitors.drift import fitting, joint, methods, reference, reference_file, sample, verdict
+from monitors.drift.columns import LocalColumns
 from monitors.drift.embedding import Embedding
 from monitors.drift.methods import mmd
-from monitors.drift.source import Columns
 
 
 def embedded(columns, kinds) -> Embedding:
-    grids = {name: Columns(columns).grid(name, kind) for name, kind in kinds.items()}
+    grids = {name: LocalColumns(columns).grid(name, kind) for name, kind in kinds.items()}
     return Embedding.fit({name: (grid, grid.count(columns[name])) for name, grid in grids.items()})
 
 
