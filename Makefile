@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint peers programs kube-assets clean
+.PHONY: demo test bench lint peers programs test-programs kube-assets clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
 
-test: $(READY) programs lint ## everything CI checks
+test: $(READY) test-programs lint ## everything CI checks
 	$(BIN)/pytest --numprocesses 2 --dist loadscope $(ARGS)
 
 lint: $(READY)
@@ -28,6 +28,11 @@ peers: ## the tools that drift is measured beside, each in an environment of its
 
 programs:
 	@scripts/programs prometheus prometheus-alertmanager postgresql
+
+# What cannot be installed here is no error: its tests skip, and the last lines say which and how to get it.
+test-programs:
+	@scripts/programs prometheus prometheus-alertmanager postgresql chromium default-jre-headless openssl || true
+	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; else echo 'go is not installed: no tests against Kubernetes' >&2; fi
 
 kube-assets: ## kube-apiserver and etcd for the tests of the Kubernetes mode, built once (Go)
 	@scripts/kube-assets

@@ -9,7 +9,6 @@ import re
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +24,7 @@ import yaml
 
 from benchmarks import load
 from benchmarks.figure import Figure
+from midwatch import modules
 from midwatch.spec.drift import Feature
 from monitors.drift import fitting, reference_file
 
@@ -54,18 +54,9 @@ class Server:
 @contextmanager
 def serving(state: Path, *options: str) -> Iterator[Server]:
     """An exporter on the first core, and its drift judge with it where the options ask for one."""
-    command = [
-        sys.executable,
-        "-m",
-        "midwatch",
-        "exporter",
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--state",
-        str(state),
-        *options,
-    ]
+    command = modules.command(
+        "midwatch", "exporter", "serve", "--listen", "127.0.0.1:0", "--state", str(state), *options
+    )
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
     try:

@@ -49,16 +49,16 @@ class _Client(asyncio.Protocol):
     """Keeps one request open at a time; `done(ok)` is called with each answer."""
 
     def __init__(self, done: Callable[[_Client, bool], None]) -> None:
-        self._done, self._seen = done, b""
+        self._done, self._received = done, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        self._seen += data
-        head, found, body = self._seen.partition(b"\r\n\r\n")
-        if found and len(body) >= int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]):
-            self._seen = b""
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if separator and len(body) >= int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+            self._received = b""
             self._done(self, head.startswith(b"HTTP/1.1 200"))
 
 
@@ -155,17 +155,17 @@ async def cloud_events(port: int, count: int) -> dict[str, float]:
     class Client(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             nonlocal next_number
-            self._transport, self._seen = transport, b""
+            self._transport, self._received = transport, b""
             number, next_number = next_number, next_number + 1
             kind, body = kinds[number % 2]
             headers = b"ce-type: org.kubeflow.serving.inference.%s\r\nce-id: %s-%d\r\n" % (kind, stamp, number // 2)
             transport.write(post(b"/kserve", body, headers + envelope))  # type: ignore[attr-defined]
 
         def data_received(self, data: bytes) -> None:
-            self._seen += data
+            self._received += data
 
         def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio
-            result["acknowledged" if self._seen.startswith(b"HTTP/1.1 200") else "failed"] += 1
+            result["acknowledged" if self._received.startswith(b"HTTP/1.1 200") else "failed"] += 1
             if sum(result.values()) == count:
                 ended.set_result(None)
             else:

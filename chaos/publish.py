@@ -15,7 +15,7 @@ from typing import Any
 import urllib3
 
 from chaos import runs, verdict
-from midwatch import exposition, files, gauges, metrics
+from midwatch import exposition, files, metrics
 from midwatch.metrics import Metric
 
 TIMEOUT = 5.0
@@ -51,17 +51,20 @@ def text(known: Known) -> bytes:
         "last_held": metrics.CHAOS_LAST_HELD,
         "clean": metrics.CHAOS_CLEAN,
     }
-    found: dict[Metric, list[tuple[tuple[str, ...], float]]] = {
-        metric: [((name,), float(entry[key])) for name, entry in sorted(known.items()) if key in entry]
+    samples: list[exposition.Sample] = [
+        (metric, {"experiment": name}, float(entry[key]))
         for key, metric in single.items()
-    }
-    found[metrics.CHAOS_VERDICT] = [
-        ((name, one.value), float(entry["verdict"] == one.value))
+        for name, entry in sorted(known.items())
+        if key in entry
+    ]
+    samples += [
+        (metrics.CHAOS_VERDICT, {"experiment": name, "verdict": value.value}, float(entry["verdict"] == value.value))
         for name, entry in sorted(known.items())
         if "verdict" in entry
-        for one in verdict.Verdict
+        for value in verdict.Verdict
     ]
-    return gauges.render(found)
+    families = exposition.families(samples, empty=[*single.values(), metrics.CHAOS_VERDICT])
+    return exposition.render(families.values())
 
 
 def _file(place: runs.Place) -> Path:

@@ -12,19 +12,16 @@ from pathlib import Path
 
 import yaml
 
-from dashboards import contents, schema
-from dashboards.contents import Document
-from midwatch import metrics, upstream
+from dashboards import reader, schema
+from dashboards.reader import Document
+from midwatch import catalogue
 from midwatch.errors import MissingProgramError, Problem
-from midwatch.metrics import Kind, Metric
 
 MAX_BYTES = 200_000
 """Of one dashboard: a ConfigMap holds a megabyte, and a browser loads it on every visit."""
 
 EXAMPLES = {"__interval": "15s", "__rate_interval": "1m", "__range": "1h"}
 """What Grafana's own variables may be, so that an expression parses."""
-
-KNOWN: dict[str, Metric] = metrics.CATALOGUE | upstream.CATALOGUE
 
 _PROMTOOL_SECONDS = 60
 
@@ -40,9 +37,9 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     problems = [problem for path, text in files.items() if path in documents for problem in _size(path, text)]
     uids = Counter(document.get("uid") for document in documents.values())
     for path, document in documents.items():
-        faults = list(schema.faults(document))
-        problems += [Problem(file=path, path=place, message=message) for place, message in faults]
-        if not faults:
+        violations = list(schema.violations(document))
+        problems += [Problem(file=path, path=one.place, message=one.message) for one in violations]
+        if not violations:
             problems += _names(path, document, uids)
     return problems or _promtool(documents)
 
@@ -66,7 +63,7 @@ def _names(path: str, document: Document, uids: Counter[str | None]) -> Iterator
                 file=path, path=panel["title"], message="another panel has its id; give it a title of its own"
             )
     yield from _overlaps(path, panels)
-    unknown = contents.unknown_variables(document)
+    unknown = reader.unknown_variables(document)
     for name, text in unknown.items():
         yield Problem(file=path, path=f"${name}", message=f"the dashboard has no such variable: {text}")
     if unknown:
@@ -100,41 +97,32 @@ def _overlaps(path: str, panels: list[Document]) -> Iterator[Problem]:
 
 def expressions(document: Document) -> Iterator[tuple[str, str]]:
     """Place and PromQL of everything a dashboard asks, with examples for its variables."""
-    values = EXAMPLES | contents.fixed_values(document)
-    values |= {variable.name: variable.all_value or "x" for variable in contents.variables(document)}
-    for variable in contents.variables(document):
+    values = EXAMPLES | reader.fixed_values(document)
+    values |= {variable.name: variable.all_value or "x" for variable in reader.variables(document)}
+    for variable in reader.variables(document):
         if variable.series:
-            yield f"${variable.name}", contents.filled(variable.series, values)
-    for name, expr in contents.events(document).items():
-        yield name, contents.filled(expr, values)
-    for panel in contents.panels(document):
-        for question in panel.questions:
-            yield f"{panel.title} {question.ref}", contents.filled(question.expr, values)
+            yield f"${variable.name}", reader.filled(variable.series, values)
+    for name, expr in reader.annotation_queries(document).items():
+        yield name, reader.filled(expr, values)
+    for panel in reader.panels(document):
+        for query in panel.queries:
+            yield f"{panel.title} {query.ref}", reader.filled(query.expr, values)
 
 
 def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
     try:
-        selectors = contents.selectors(expr)
+        selectors = reader.selectors(expr)
     except ValueError as error:
         yield Problem(file=path, path=place, message=f"does not parse: {error}: {expr}")
         return
     for one in selectors:
-        known = _labels(one.name)
-        if known is None:
+        exposed = catalogue.find(one.name or "")
+        if exposed is None:
             yield Problem(file=path, path=place, message=f"{one.name} is in no catalogue of metrics")
             continue
-        unknown = {matcher.name for matcher in one.matchers.matchers} - known
+        unknown = {matcher.name for matcher in one.matchers.matchers} - exposed.labels
         if unknown:
             yield Problem(file=path, path=place, message=f"{one.name} has no label {', '.join(sorted(unknown))}")
-
-
-def _labels(name: str | None) -> set[str] | None:
-    """Labels of a metric by the name a query uses; None for one that no catalogue has."""
-    for suffix in ("", "_bucket", "_sum", "_count"):
-        metric = KNOWN.get((name or "").removesuffix(suffix)) if (name or "").endswith(suffix) else None
-        if metric and (metric.kind is Kind.HISTOGRAM) == bool(suffix):
-            return {*metric.labels, "job", "instance", *(["le"] if suffix == "_bucket" else [])}
-    return None
 
 
 def _promtool(documents: Mapping[str, Document]) -> list[Problem]:

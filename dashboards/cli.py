@@ -1,4 +1,7 @@
-"""`midwatch dashboards`: whether every panel has data, and bringing dashboards to a Grafana."""
+"""`midwatch dashboards`: whether every panel has data, and bringing dashboards to a Grafana.
+
+Each command imports what it needs: its help is shown without Grafana's and Prometheus' libraries.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from midwatch.errors import Exit, MidwatchError
-
-if TYPE_CHECKING:
-    from dashboards.push import Change
-    from dashboards.verify import Finding
-    from midwatch.spec import model as spec
+from midwatch.spec.values import parse_duration
 
 app = typer.Typer(help="Verify dashboards against Prometheus; push them to Grafana.", add_completion=False)
-
-SHOWN_DIFFERENCES = 12
 
 File = Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document of the result.")]
@@ -31,9 +28,9 @@ def dashboards() -> None:
     """Verify dashboards against Prometheus; push them to Grafana."""
 
 
-@app.command()
-def verify(
-    platform: File,
+@app.command("verify")
+def verify_elements(
+    file: File,
     prometheus: Annotated[
         str | None, typer.Option(help="URL of the Prometheus; the platform file's without it.")
     ] = None,
@@ -48,28 +45,39 @@ def verify(
     Exit code 0 without errors, 1 with errors (with --strict: or with anything empty), 2 when the input is broken, 3
     when Prometheus does not answer or no panel has any data: then nothing was verified.
     """
-    from dashboards.verify import Status
-    from midwatch.prometheus import UnreachableError
+    from dashboards import reader, render, verify, view
+    from midwatch import progress
+    from midwatch.prometheus import Client, UnreachableError
     from midwatch.spec import load
 
-    loaded = load.load_platform(platform)
+    platform = load.load_platform(file)
+    settings = platform.prometheus
+    client = Client(prometheus or settings.url, timeout=settings.timeout, token=_token(token_file))
+    time_range = verify.TimeRange(end=time.time(), since=_seconds(since), scrape=settings.scrape_interval)
+    verifier = verify.Verifier(client, time_range, _values(choose or []))
+    documents = render.documents(platform)
+    verifications: list[verify.Verification] = []
     try:
-        findings = _asked(loaded, prometheus or loaded.prometheus.url, since, choose or [], token_file)
+        client.query("vector(1)")
+        with progress.bar("panels", sum(len(list(reader.panels(document))) for document in documents)) as step:
+            for document in documents:
+                verifications += verifier.verify(document, lambda: step(1))
     except UnreachableError as error:
         typer.echo(f"{error}; nothing was verified", err=True)
         raise typer.Exit(Exit.INCONCLUSIVE) from error
-    code = _judged(findings, strict=strict)
+    code = verify.judge(verifications, strict=strict)
     if as_json:
-        counts = {status.value: sum(one.status is status for one in findings) for status in Status}
-        typer.echo(json.dumps({"counts": counts, "findings": [asdict(one) for one in findings], "exit": int(code)}))
+        counts = {status.value: sum(one.status is status for one in verifications) for status in verify.Status}
+        findings = [asdict(one) for one in verifications]
+        typer.echo(json.dumps({"counts": counts, "findings": findings, "exit": int(code)}))
     else:
-        _show(findings)
+        view.show_verifications(verifications)
     raise typer.Exit(code)
 
 
-@app.command()
-def push(
-    platform: File,
+@app.command("push")
+def push_dashboards(
+    file: File,
     grafana: Annotated[str | None, typer.Option(help="URL of the Grafana; the platform file's without it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with a service account's token.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
@@ -80,94 +88,46 @@ def push(
     Exit code 0 when Grafana has everything, 1 when it refused something or, with --dry-run, when there is a difference,
     2 when the input is broken, 3 when Grafana does not answer.
     """
-    from dashboards import provisioning, render
-    from dashboards import push as pushing
+    from dashboards import provisioning, push, render, view
     from midwatch.grafana import folder_uid
     from midwatch.spec import load
 
-    loaded = load.load_platform(platform)
-    folder = pushing.Folder(uid=folder_uid(loaded.platform), title=provisioning.folder(loaded))
-    there = pushing.Grafana(grafana or loaded.grafana.url, _token(token_file))
-    changes = there.compared(render.documents(loaded), folder)
-    different = [change for change in changes if change.kind is not pushing.Kind.SAME]
+    platform = load.load_platform(file)
+    folder = push.Folder(uid=folder_uid(platform.platform), title=provisioning.folder_title(platform.platform))
+    client = push.GrafanaClient(grafana or platform.grafana.url, _token(token_file))
+    comparisons = client.compare(render.documents(platform), folder)
+    different = [one for one in comparisons if one.status is not push.SyncStatus.SAME]
     if not as_json:
-        _show_changes(changes)
+        view.show_comparisons(comparisons)
     if different and not dry_run:
-        there.ensure_folder(folder)
-        for change in different:
-            there.push(change, folder)
+        client.ensure_folder(folder)
+        for comparison in different:
+            client.save(comparison, folder)
     code = Exit.FAIL if different and dry_run else Exit.PASS
     if as_json:
-        typer.echo(
-            json.dumps({"dashboards": [_change(one) for one in changes], "pushed": not dry_run, "exit": int(code)})
-        )
+        listed = [
+            {
+                "uid": one.document["uid"],
+                "kind": one.status.value,
+                "differences": [asdict(difference) for difference in one.differences],
+            }
+            for one in comparisons
+        ]
+        typer.echo(json.dumps({"dashboards": listed, "pushed": not dry_run, "exit": int(code)}))
     else:
-        typer.echo(
-            "nothing was changed" if dry_run or not different else f"{len(different)} dashboards saved", err=True
-        )
+        saved = "nothing was changed" if dry_run or not different else f"{len(different)} dashboards saved"
+        typer.echo(saved, err=True)
     raise typer.Exit(code)
 
 
-def _change(change: Change) -> dict[str, object]:
-    return {
-        "uid": change.document["uid"],
-        "kind": change.kind.value,
-        "differences": [asdict(one) for one in change.differences],
-    }
-
-
-def _show_changes(changes: Sequence[Change]) -> None:
-    """A line for each dashboard, and under it the first places that differ."""
-    from rich.console import Console
-
-    from dashboards.push import Kind
-
-    signs = {Kind.NEW: "+", Kind.CHANGED: "~", Kind.SAME: "="}
-    console = Console(highlight=False)
-    for change in changes:
-        console.print(f"{signs[change.kind]} {change.kind.value:<8}{change.document['uid']}", markup=False)
-        for one in change.differences[:SHOWN_DIFFERENCES]:
-            console.print(f"    {one.place}: {_short(one.before)} -> {_short(one.after)}", markup=False, soft_wrap=True)
-        more = len(change.differences) - SHOWN_DIFFERENCES
-        if more > 0:
-            console.print(f"    and {more} more; --json has all", markup=False)
-
-
-def _short(value: object) -> str:
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _asked(
-    platform: spec.Platform, url: str, since: str, choose: Sequence[str], token_file: Path | None
-) -> list[Finding]:
-    from dashboards import contents, render
-    from dashboards import verify as verification
-    from midwatch import progress
-    from midwatch.prometheus import Client
-
-    client = Client(url, timeout=platform.prometheus.timeout, token=_token(token_file))
-    moment = verification.Time(end=time.time(), since=_seconds(since), scrape=platform.prometheus.scrape_interval)
-    verifier = verification.Verifier(client, moment, _chosen(choose))
-    documents = render.documents(platform)
-    client.query("vector(1)")
-    findings: list[Finding] = []
-    with progress.bar("panels", sum(len(list(contents.panels(document))) for document in documents)) as step:
-        for document in documents:
-            findings += verifier.verify(document, lambda: step(1))
-    return findings
-
-
-def _seconds(text: str) -> float:
-    from midwatch.spec.values import parse_duration
-
+def _seconds(since: str) -> float:
     try:
-        return parse_duration(text)
+        return parse_duration(since)
     except ValueError as error:
         raise MidwatchError(f"--since {error}") from error
 
 
-def _chosen(choose: Sequence[str]) -> dict[str, str]:
+def _values(choose: Sequence[str]) -> dict[str, str]:
     wrong = [text for text in choose if "=" not in text]
     if wrong:
         raise MidwatchError(f"--var {wrong[0]}: write NAME=VALUE")
@@ -181,40 +141,3 @@ def _token(file: Path | None) -> str | None:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise MidwatchError(f"{file}: the token cannot be read: {error}") from error
-
-
-def _judged(findings: Sequence[Finding], *, strict: bool) -> Exit:
-    from dashboards.verify import Status
-
-    statuses = {one.status for one in findings}
-    if Status.ERROR in statuses or (strict and Status.EMPTY in statuses):
-        return Exit.FAIL
-    has_data = any(one.kind == "panel" and one.status is Status.OK for one in findings)
-    return Exit.PASS if has_data else Exit.INCONCLUSIVE
-
-
-def _show(findings: Sequence[Finding]) -> None:
-    """A line for each panel, variable and annotation, and the sum of them."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from dashboards.verify import Status
-
-    signs = {
-        Status.OK: "● ok",
-        Status.EMPTY: "○ empty",
-        Status.ERROR: "▼ error",
-        Status.QUIET: "· quiet",
-        Status.SKIPPED: "- skipped",
-    }
-    console = Console()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("dashboard", "what", "with", "status", "series", "why"):
-        table.add_column(name, overflow="fold", justify="right" if name == "series" else "left")
-    for one in findings:
-        what = one.title if one.kind == "panel" else f"{one.kind} {one.title}"
-        values = " ".join(f"{name}={value}" for name, value in one.values.items())
-        table.add_row(one.dashboard, what, values, signs[one.status], str(one.series or ""), one.reason)
-    console.print(table)
-    counts = (f"{sum(one.status is status for one in findings)} {status.value}" for status in Status)
-    console.print(f"{len(findings)} asked: {', '.join(counts)}")

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import attr
 from grafanalib import core
 
-from dashboards.house import Panel
+from dashboards.page import Row, Section
 
 COLUMNS = 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Panels side by side, of one height; `widths` are columns, all the same without them."""
-
-    panels: Sequence[Panel]
-    height: int = 8
-    widths: Sequence[int] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """Rows under a heading that folds; `repeat` makes one for each value of a variable."""
-
-    title: str
-    rows: Sequence[Row]
-    collapsed: bool = False
-    repeat: str | None = None
-
-
-def placed(sections: Sequence[Section]) -> list[Any]:
+def place_sections(sections: Sequence[Section]) -> list[Any]:
     """grafanalib's panels, each with its place and id; those of a folded section are inside its heading."""
     panels: list[Any] = []
     top = 0
@@ -54,11 +34,11 @@ def placed(sections: Sequence[Section]) -> list[Any]:
 
 
 def _section(section: Section, top: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
+    panels: list[Any] = []
     for row in section.rows:
-        found += _row(section.title, row, top)
+        panels += _row(section.title, row, top)
         top += row.height
-    return found, top
+    return panels, top
 
 
 def _row(section: str, row: Row, top: int) -> Iterator[Any]:

@@ -6,11 +6,21 @@ Grafana fills in `${…}` when a link is followed; everything else is escaped he
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from midwatch import grafana
 from midwatch.grafana import Page
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardLink:
+    """A link beside a dashboard's variables."""
+
+    title: str
+    url: str
+
 
 _KEPT = "${}:,"
 """Left as they are: Grafana looks for its variables in the address before the browser decodes it."""
@@ -27,17 +37,17 @@ def explore(kind: str, variable: str, query: dict[str, str]) -> str:
     return f"/explore?schemaVersion=1&panes={quote(json.dumps({'a': pane}, separators=(',', ':')), safe=_KEPT)}"
 
 
-def logs(platform: spec.Platform) -> str:
+def logs(platform: Platform) -> str:
     """The model's log lines in Explore."""
     return explore("loki", "logs", {"expr": platform.grafana.logs})
 
 
-def traces(platform: spec.Platform) -> str:
+def traces(platform: Platform) -> str:
     """The model's traces in Explore."""
     return explore("tempo", "traces", {"queryType": "traceql", "query": platform.grafana.traces})
 
 
-def model_of_row(platform: spec.Platform) -> str:
+def model_of_row(platform: Platform) -> str:
     """The model's dashboard, for the model and version that a table's row names."""
     uid = grafana.dashboard_uid(platform.platform, Page.MODEL)
     return (
@@ -46,6 +56,6 @@ def model_of_row(platform: spec.Platform) -> str:
     )
 
 
-def runbook_of_row(platform: spec.Platform) -> str:
+def runbook_of_row(platform: Platform) -> str:
     """The runbook of the alert that a table's row names."""
     return platform.runbooks.replace("{alert}", "${__data.fields.alertname}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from midwatch import grafana
-from midwatch.grafana import Source
-from midwatch.spec import model as spec
+from midwatch.grafana import DataSource
+from midwatch.spec.model import Platform
 from midwatch.spec.values import format_duration
 
 DASHBOARD_LABEL = "grafana_dashboard"
@@ -22,12 +22,12 @@ PATH = "/var/lib/grafana/dashboards/midwatch"
 """Where a container has the dashboards; a provider elsewhere names its own folder."""
 
 
-def folder(platform: spec.Platform) -> str:
-    """Title of the platform's folder."""
-    return f"Midwatch {platform.platform}"
+def folder_title(platform_name: str) -> str:
+    """Title of the folder that holds a platform's dashboards."""
+    return f"Midwatch {platform_name}"
 
 
-def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
+def provider(platform: Platform, path: str = PATH) -> dict[str, Any]:
     """The provider that loads every dashboard below a path, and keeps Grafana's copies as the files are."""
     return {
         "apiVersion": 1,
@@ -35,7 +35,7 @@ def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
             {
                 "name": f"midwatch-{platform.platform}",
                 "type": "file",
-                "folder": folder(platform),
+                "folder": folder_title(platform.platform),
                 "folderUid": grafana.folder_uid(platform.platform),
                 "allowUiUpdates": False,
                 "disableDeletion": False,
@@ -46,13 +46,13 @@ def provider(platform: spec.Platform, path: str = PATH) -> dict[str, Any]:
     }
 
 
-def datasources(platform: spec.Platform, addresses: dict[Source, str] | None = None) -> dict[str, Any]:
+def datasources(platform: Platform, addresses: dict[DataSource, str] | None = None) -> dict[str, Any]:
     """Prometheus, Loki, Tempo and Alertmanager; `addresses` are where they are when that is not the platform file's."""
     where = {
-        Source.PROMETHEUS: platform.prometheus.url,
-        Source.LOKI: platform.grafana.loki,
-        Source.TEMPO: platform.grafana.tempo,
-        Source.ALERTMANAGER: platform.alertmanager.url,
+        DataSource.PROMETHEUS: platform.prometheus.url,
+        DataSource.LOKI: platform.grafana.loki,
+        DataSource.TEMPO: platform.grafana.tempo,
+        DataSource.ALERTMANAGER: platform.alertmanager.url,
     } | (addresses or {})
     settings = _settings(platform)
     return {
@@ -61,35 +61,35 @@ def datasources(platform: spec.Platform, addresses: dict[Source, str] | None = N
             {
                 "name": f"{source.value} {platform.platform}",
                 "type": source.value,
-                "uid": grafana.source_uid(platform.platform, source),
+                "uid": grafana.data_source_uid(platform.platform, source),
                 "access": "proxy",
                 "url": where[source],
                 "jsonData": settings[source],
             }
-            for source in Source
+            for source in DataSource
         ],
     }
 
 
-def _settings(platform: spec.Platform) -> dict[Source, dict[str, Any]]:
-    uid = {source: grafana.source_uid(platform.platform, source) for source in Source}
+def _settings(platform: Platform) -> dict[DataSource, dict[str, Any]]:
+    uid = {source: grafana.data_source_uid(platform.platform, source) for source in DataSource}
     return {
-        Source.PROMETHEUS: {
+        DataSource.PROMETHEUS: {
             "httpMethod": "POST",
             "prometheusType": "Prometheus",
             # What $__rate_interval is computed from: without it Grafana assumes 15s.
             "timeInterval": format_duration(platform.prometheus.scrape_interval),
             "manageAlerts": True,
-            "alertmanagerUid": uid[Source.ALERTMANAGER],
-            "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": uid[Source.TEMPO]}],
+            "alertmanagerUid": uid[DataSource.ALERTMANAGER],
+            "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": uid[DataSource.TEMPO]}],
         },
-        Source.LOKI: {
+        DataSource.LOKI: {
             "derivedFields": [
                 {
                     "name": "trace",
                     "matcherType": "regex",
                     "matcherRegex": '"?trace_?[iI][dD]"?[=:]\\s*"?([0-9a-f]{32})',
-                    "datasourceUid": uid[Source.TEMPO],
+                    "datasourceUid": uid[DataSource.TEMPO],
                     "url": "$${__value.raw}",
                     "urlDisplayLabel": "Open the trace",
                 },
@@ -97,15 +97,15 @@ def _settings(platform: spec.Platform) -> dict[Source, dict[str, Any]]:
                     "name": "trace_id",
                     "matcherType": "label",
                     "matcherRegex": "trace_id",
-                    "datasourceUid": uid[Source.TEMPO],
+                    "datasourceUid": uid[DataSource.TEMPO],
                     "url": "$${__value.raw}",
                     "urlDisplayLabel": "Open the trace",
                 },
             ],
         },
-        Source.TEMPO: {
+        DataSource.TEMPO: {
             "tracesToLogsV2": {
-                "datasourceUid": uid[Source.LOKI],
+                "datasourceUid": uid[DataSource.LOKI],
                 "spanStartTimeShift": "-5m",
                 "spanEndTimeShift": "5m",
                 "filterByTraceID": True,
@@ -113,7 +113,7 @@ def _settings(platform: spec.Platform) -> dict[Source, dict[str, Any]]:
                 "tags": [{"key": "service.name", "value": "service_name"}],
             },
             "tracesToMetrics": {
-                "datasourceUid": uid[Source.PROMETHEUS],
+                "datasourceUid": uid[DataSource.PROMETHEUS],
                 "spanStartTimeShift": "-15m",
                 "spanEndTimeShift": "15m",
                 "tags": [{"key": "service.name", "value": "model"}],
@@ -121,11 +121,11 @@ def _settings(platform: spec.Platform) -> dict[Source, dict[str, Any]]:
             },
             "nodeGraph": {"enabled": True},
         },
-        Source.ALERTMANAGER: {"implementation": "prometheus", "handleGrafanaManagedAlerts": False},
+        DataSource.ALERTMANAGER: {"implementation": "prometheus", "handleGrafanaManagedAlerts": False},
     }
 
 
-def config_map(name: str, label: str, key: str, content: str, platform: str) -> dict[str, Any]:
+def config_map(name: str, label: str, key: str, content: str, platform_name: str) -> dict[str, Any]:
     """A ConfigMap that the sidecar loads, into the platform's folder."""
     return {
         "apiVersion": "v1",
@@ -133,7 +133,7 @@ def config_map(name: str, label: str, key: str, content: str, platform: str) -> 
         "metadata": {
             "name": name,
             "labels": {label: "1", "app.kubernetes.io/managed-by": "midwatch"},
-            "annotations": {FOLDER_ANNOTATION: f"Midwatch {platform}"},
+            "annotations": {FOLDER_ANNOTATION: folder_title(platform_name)},
         },
         "data": {key: content},
     }

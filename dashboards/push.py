@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from dashboards.reader import Document
 from midwatch.errors import Exit, MidwatchError
-
-Document = Mapping[str, Any]
 
 TIMEOUT_SECONDS = 10.0
 
@@ -37,8 +36,8 @@ class RefusedError(MidwatchError):
     exit = Exit.FAIL
 
 
-class Kind(StrEnum):
-    """What a push does to a dashboard."""
+class SyncStatus(StrEnum):
+    """A dashboard beside what Grafana has; all but the same are saved."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -55,11 +54,11 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class Comparison:
     """One dashboard beside what Grafana has; `id` and `version` are Grafana's, None for a new one."""
 
     document: Document
-    kind: Kind
+    status: SyncStatus
     differences: tuple[Difference, ...] = ()
     id: int | None = None
     version: int | None = None
@@ -73,7 +72,7 @@ class Folder:
     title: str
 
 
-class Grafana:
+class GrafanaClient:
     """One Grafana's API. `token` is a service account's, with the role Editor."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
@@ -83,15 +82,15 @@ class Grafana:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._pool = urllib3.PoolManager(headers=headers, timeout=TIMEOUT_SECONDS, retries=False)
 
-    def compared(self, documents: Sequence[Document], folder: Folder) -> list[Change]:
+    def compare(self, documents: Sequence[Document], folder: Folder) -> list[Comparison]:
         """Each dashboard beside what Grafana has; nothing is changed."""
-        return [self._compared(document, folder) for document in documents]
+        return [self._compare(document, folder) for document in documents]
 
-    def _compared(self, document: Document, folder: Folder) -> Change:
-        found = self._ask("GET", f"/api/dashboards/uid/{document['uid']}", missing_is_none=True)
-        if found is None:
-            return Change(document=document, kind=Kind.NEW)
-        there, meta = found["dashboard"], found.get("meta", {})
+    def _compare(self, document: Document, folder: Folder) -> Comparison:
+        answer = self._ask("GET", f"/api/dashboards/uid/{document['uid']}", missing_is_none=True)
+        if answer is None:
+            return Comparison(document=document, status=SyncStatus.NEW)
+        there, meta = answer["dashboard"], answer.get("meta", {})
         where = (
             []
             if meta.get("folderUid") == folder.uid
@@ -102,21 +101,23 @@ class Grafana:
             raise RefusedError(
                 f"{document['uid']} is provisioned from a file of that Grafana; change that file instead"
             )
-        kind = Kind.CHANGED if differences else Kind.SAME
-        return Change(document=document, kind=kind, differences=differences, id=there["id"], version=there["version"])
+        status = SyncStatus.CHANGED if differences else SyncStatus.SAME
+        return Comparison(
+            document=document, status=status, differences=differences, id=there["id"], version=there["version"]
+        )
 
     def ensure_folder(self, folder: Folder) -> None:
         """Make the folder where it is not there."""
         if self._ask("GET", f"/api/folders/{folder.uid}", missing_is_none=True) is None:
             self._ask("POST", "/api/folders", {"uid": folder.uid, "title": folder.title})
 
-    def push(self, change: Change, folder: Folder) -> None:
+    def save(self, comparison: Comparison, folder: Folder) -> None:
         """Save a dashboard that is new or differs; RefusedError when somebody saved it since it was compared."""
-        if change.kind is Kind.SAME:
+        if comparison.status is SyncStatus.SAME:
             return
-        dashboard = dict(change.document) | {"id": change.id}
-        if change.version is not None:
-            dashboard["version"] = change.version
+        dashboard = dict(comparison.document) | {"id": comparison.id}
+        if comparison.version is not None:
+            dashboard["version"] = comparison.version
         body = {
             "dashboard": dashboard,
             "folderUid": folder.uid,

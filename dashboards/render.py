@@ -3,69 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import yaml
 
-from dashboards import document, provisioning
-from dashboards.document import Document, Page
-from dashboards.house import House
-from dashboards.pages import canary, drift, fleet, model, objectives, plane, resilience
-from midwatch.spec import model as spec
-
-PAGES: tuple[Callable[[House], Page], ...] = (
-    fleet.build,
-    model.build,
-    objectives.build,
-    drift.build,
-    canary.build,
-    resilience.build,
-    plane.build,
-)
-"""What makes each dashboard, in the order they are read."""
+from dashboards import build, pages, provisioning
+from dashboards.build import Document
+from dashboards.panels import PanelFactory
+from midwatch.spec.model import Platform
 
 
-def documents(platform: spec.Platform) -> list[Document]:
-    """The dashboards, as Grafana loads them."""
-    house = House(platform=platform)
-    return [document.rendered(platform, build(house)) for build in PAGES]
+def documents(platform: Platform) -> list[Document]:
+    """The dashboards in the order in which people read them, as Grafana loads them."""
+    factory = PanelFactory(platform=platform)
+    return [build.build_document(platform, page) for page in pages.every_page(factory)]
 
 
-def render_files(platform: spec.Platform) -> dict[str, str]:
+def render_files(platform: Platform) -> dict[str, str]:
     """Text of each file by its path below the output folder."""
     return {
-        **{f"grafana/dashboards/{made['uid']}.json": text(made) for made in documents(platform)},
+        **{f"grafana/dashboards/{document['uid']}.json": json_text(document) for document in documents(platform)},
         "grafana/provisioning/dashboards/midwatch.yml": yaml_text(provisioning.provider(platform)),
         "grafana/provisioning/datasources/midwatch.yml": yaml_text(provisioning.datasources(platform)),
     }
 
 
-def render_kubernetes(platform: spec.Platform) -> dict[str, str]:
+def render_kubernetes(platform: Platform) -> dict[str, str]:
     """ConfigMaps, by path: Grafana's sidecar finds them by their labels in any namespace it watches."""
-    made = {
-        f"kubernetes/grafana/{one['uid']}.yaml": yaml_text(
-            provisioning.config_map(
-                one["uid"], provisioning.DASHBOARD_LABEL, f"{one['uid']}.json", text(one), platform.platform
-            )
+    config_maps = [
+        provisioning.config_map(
+            document["uid"],
+            provisioning.DASHBOARD_LABEL,
+            f"{document['uid']}.json",
+            json_text(document),
+            platform.platform,
         )
-        for one in documents(platform)
-    }
-    name = f"midwatch-{platform.platform}-datasources"
-    sources = yaml_text(provisioning.datasources(platform))
-    made[f"kubernetes/grafana/{name}.yaml"] = yaml_text(
-        provisioning.config_map(name, provisioning.DATASOURCE_LABEL, "midwatch.yml", sources, platform.platform)
+        for document in documents(platform)
+    ]
+    config_maps.append(
+        provisioning.config_map(
+            f"midwatch-{platform.platform}-datasources",
+            provisioning.DATASOURCE_LABEL,
+            "midwatch.yml",
+            yaml_text(provisioning.datasources(platform)),
+            platform.platform,
+        )
     )
-    return made
+    return {f"kubernetes/grafana/{one['metadata']['name']}.yaml": yaml_text(one) for one in config_maps}
 
 
-def text(made: Document) -> str:
+def json_text(document: Document) -> str:
     """The document as it is written: keys sorted, one line for each value, so that a change is a small difference."""
-    return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def yaml_text(made: object) -> str:
+def yaml_text(content: object) -> str:
     """A YAML document; texts of several lines as blocks."""
-    return yaml.dump(made, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -6,11 +6,11 @@ from typing import Any
 
 from grafanalib import core
 
-from dashboards.targets import PROMETHEUS
+from dashboards.data_sources import PROMETHEUS
 from midwatch import grafana, promql
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 Variable = Any
 """A grafanalib template."""
@@ -23,17 +23,17 @@ HIDDEN = core.HIDE_VARIABLE
 ON_TIME_RANGE = core.REFRESH_ON_TIME_RANGE_CHANGE
 
 
-def sources(platform: spec.Platform) -> list[Variable]:
+def sources(platform: Platform) -> list[Variable]:
     """The data sources: another Prometheus can be chosen, and the same file shows another region."""
     return [
-        _source(platform, "datasource", "Prometheus", grafana.Source.PROMETHEUS),
-        _source(platform, "logs", "Logs", grafana.Source.LOKI),
-        _source(platform, "traces", "Traces", grafana.Source.TEMPO),
+        _source(platform, "datasource", "Prometheus", grafana.DataSource.PROMETHEUS),
+        _source(platform, "logs", "Logs", grafana.DataSource.LOKI),
+        _source(platform, "traces", "Traces", grafana.DataSource.TEMPO),
     ]
 
 
-def _source(platform: spec.Platform, name: str, label: str, source: grafana.Source) -> Variable:
-    uid = grafana.source_uid(platform.platform, source)
+def _source(platform: Platform, name: str, label: str, source: grafana.DataSource) -> Variable:
+    uid = grafana.data_source_uid(platform.platform, source)
     return core.Template(
         name=name,
         label=label,

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from dashboards import contents
-from dashboards.contents import Document, Panel, Variable
-from midwatch.errors import MidwatchError
+from dashboards import reader
+from dashboards.reader import Document, Panel, Variable
+from midwatch.errors import Exit, MidwatchError
 from midwatch.spec.values import format_duration
 
 POINTS = 60
@@ -34,8 +34,19 @@ class Prometheus(Protocol):
         ...
 
 
+class Element(StrEnum):
+    """The elements of a dashboard that ask something."""
+
+    PANEL = "panel"
+    VARIABLE = "variable"
+    ANNOTATION = "annotation"
+
+
 class Status(StrEnum):
-    """What is known of a panel, a variable or an annotation."""
+    """Whether an element has data.
+
+    An annotation is quiet when nothing happened; what Loki or Tempo is asked is skipped.
+    """
 
     OK = "ok"
     EMPTY = "empty"
@@ -45,15 +56,14 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing asked: where it stands, with which values, and why it is not ok.
+class Verification:
+    """One element of a dashboard, the values of variables it was asked with, and whether it has data, else why not.
 
-    `kind` is panel, variable or annotation. An annotation is quiet when nothing happened; what Loki or Tempo is asked
-    is skipped. `series` are those with a value; `queries` are the empty ones of a panel, each with the reason.
+    `series` counts those with a value; `queries` are the empty ones of a panel, each with the reason.
     """
 
     dashboard: str
-    kind: str
+    kind: Element
     title: str
     values: Mapping[str, str] = field(default_factory=dict)
     status: Status = Status.EMPTY
@@ -63,8 +73,8 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Time:
-    """When is asked for: up to `end` (seconds since 1970), `since` seconds back; `scrape` is Prometheus' interval."""
+class TimeRange:
+    """The time that queries ask for: `since` seconds up to `end` (since 1970); `scrape` is Prometheus' interval."""
 
     end: float
     since: float
@@ -86,17 +96,17 @@ class Time:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Choice:
     """One choice of variables: what is put into queries, and the values behind each multiple choice."""
 
     values: Mapping[str, str]
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def chosen(self, name: str, value: str, options: Sequence[str]) -> Run:
-        """The run with one more variable."""
-        return Run(values={**self.values, name: value}, options={**self.options, name: options})
+    def with_value(self, name: str, value: str, options: Sequence[str]) -> Choice:
+        """The choice with one more variable."""
+        return Choice(values={**self.values, name: value}, options={**self.options, name: options})
 
-    def asked(self, names: set[str]) -> dict[str, str]:
+    def of(self, names: set[str]) -> dict[str, str]:
         """The values of those variables, without Grafana's own."""
         return {name: value for name, value in self.values.items() if name in names and not name.startswith("__")}
 
@@ -104,101 +114,102 @@ class Run:
 class Verifier:
     """Asks one Prometheus about dashboards; `chosen` fixes variables by name."""
 
-    def __init__(self, prometheus: Prometheus, time: Time, chosen: Mapping[str, str] | None = None) -> None:
+    def __init__(self, prometheus: Prometheus, time: TimeRange, chosen: Mapping[str, str] | None = None) -> None:
         self._prometheus, self._time, self._chosen = prometheus, time, dict(chosen or {})
         self._counts: dict[str, int] = {}
 
-    def verify(self, document: Document, done: Callable[[], None] = lambda: None) -> Iterator[Finding]:
-        """Findings of a dashboard: its variables, its annotations, then its panels; `done` after each panel."""
+    def verify(self, document: Document, done: Callable[[], None] = lambda: None) -> Iterator[Verification]:
+        """A dashboard's variables, its annotations, then its panels; `done` is called after each panel."""
         title = document["title"]
-        found, runs = self._variables(document)
-        yield from found
-        for name, expr in contents.events(document).items():
-            yield self._annotation(title, name, expr, runs[0])
-        for panel in contents.panels(document):
-            yield from self._panel(title, panel, runs)
+        verifications, choices = self._variables(document)
+        yield from verifications
+        for name, expr in reader.annotation_queries(document).items():
+            yield self._annotation(title, name, expr, choices[0])
+        for panel in reader.panels(document):
+            yield from self._panel(title, panel, choices)
             done()
 
     # Variables ----------------------------------------------------------------------------------------------------
 
-    def _variables(self, document: Document) -> tuple[list[Finding], list[Run]]:
-        """Findings of the variables, and the choices to ask with: one for each value of a first single choice."""
-        found: list[Finding] = []
-        runs = [Run(values=self._time.built_in() | contents.fixed_values(document) | self._chosen)]
-        for index, variable in enumerate(contents.variables(document)):
-            longer: list[Run] = []
-            for run in runs:
-                options, finding = self._options(document["title"], variable, run)
-                found.append(finding)
-                longer += _choices(run, variable, options, every=index == 0)
-            runs = longer
-        return found, runs
+    def _variables(self, document: Document) -> tuple[list[Verification], list[Choice]]:
+        """Each variable, and the choices to ask with: one for each value of a first single choice."""
+        verifications: list[Verification] = []
+        choices = [Choice(values=self._time.built_in() | reader.fixed_values(document) | self._chosen)]
+        for index, variable in enumerate(reader.variables(document)):
+            longer: list[Choice] = []
+            for choice in choices:
+                options, verification = self._options(document["title"], variable, choice)
+                verifications.append(verification)
+                longer += _with_each_value(choice, variable, options, every=index == 0)
+            choices = longer
+        return verifications, choices
 
-    def _options(self, title: str, variable: Variable, run: Run) -> tuple[list[str], Finding]:
+    def _options(self, title: str, variable: Variable, choice: Choice) -> tuple[list[str], Verification]:
         """Values of a variable, the one that Grafana starts with first."""
         if variable.name in self._chosen:
-            return [self._chosen[variable.name]], _finding(title, variable, run, Status.OK, "chosen")
+            return [self._chosen[variable.name]], _of_variable(title, variable, choice, Status.OK, "chosen")
         try:
-            options = self._label_values(variable, run)
+            options = self._label_values(variable, choice)
         except MidwatchError as error:
-            return [], _finding(title, variable, run, Status.ERROR, str(error))
+            return [], _of_variable(title, variable, choice, Status.ERROR, str(error))
         if not options:
-            reason = self._why_empty(contents.filled(variable.series or "up", run.values))
-            return [], _finding(title, variable, run, Status.EMPTY, reason)
-        return options[::-1] if variable.newest else options, _finding(
-            title, variable, run, Status.OK, "", len(options)
+            reason = self._why_empty(reader.filled(variable.series or "up", choice.values))
+            return [], _of_variable(title, variable, choice, Status.EMPTY, reason)
+        return options[::-1] if variable.newest else options, _of_variable(
+            title, variable, choice, Status.OK, "", len(options)
         )
 
-    def _label_values(self, variable: Variable, run: Run) -> list[str]:
-        series = contents.filled(variable.series or '{__name__!=""}', run.values)
+    def _label_values(self, variable: Variable, choice: Choice) -> list[str]:
+        series = reader.filled(variable.series or '{__name__!=""}', choice.values)
         expr = f"count by ({variable.label}) (last_over_time({series}[{format_duration(self._time.since)}]))"
         samples = self._prometheus.query(expr, at=self._time.end)
         return sorted(sample.labels[variable.label] for sample in samples if sample.labels.get(variable.label))
 
     # Annotations and panels ---------------------------------------------------------------------------------------
 
-    def _annotation(self, title: str, name: str, expr: str, run: Run) -> Finding:
-        found = Finding(dashboard=title, kind="annotation", title=name, values=run.asked(contents.named(expr)))
+    def _annotation(self, title: str, name: str, expr: str, choice: Choice) -> Verification:
+        values = choice.of(reader.named(expr))
+        pending = Verification(dashboard=title, kind=Element.ANNOTATION, title=name, values=values)
         try:
-            asked = contents.filled(expr, run.values)
-            count = self._count(asked, instant=False)
+            filled = reader.filled(expr, choice.values)
+            count = self._count(filled, instant=False)
         except MidwatchError as error:
-            return replace(found, status=Status.ERROR, reason=str(error))
+            return replace(pending, status=Status.ERROR, reason=str(error))
         if count:
-            return replace(found, status=Status.OK, series=count)
-        return replace(found, status=Status.QUIET, reason=self._why_empty(asked))
+            return replace(pending, status=Status.OK, series=count)
+        return replace(pending, status=Status.QUIET, reason=self._why_empty(filled))
 
-    def _panel(self, title: str, panel: Panel, runs: Sequence[Run]) -> Iterator[Finding]:
-        found = Finding(dashboard=title, kind="panel", title=panel.title)
+    def _panel(self, title: str, panel: Panel, choices: Sequence[Choice]) -> Iterator[Verification]:
+        pending = Verification(dashboard=title, kind=Element.PANEL, title=panel.title)
         if panel.datasource != "prometheus":
-            yield replace(found, status=Status.SKIPPED, reason=f"{panel.datasource} is not asked")
+            yield replace(pending, status=Status.SKIPPED, reason=f"{panel.datasource} is not asked")
             return
-        names = {name for question in panel.questions for name in contents.named(question.expr)}
+        names = {name for query in panel.queries for name in reader.named(query.expr)}
         seen: list[dict[str, str]] = []
-        for run in _repeated(panel, runs):
-            values = run.asked(names)
+        for choice in _repeated(panel, choices):
+            values = choice.of(names)
             if values not in seen:
                 seen.append(values)
-                yield self._answered(replace(found, values=values), panel, run)
+                yield self._answered(replace(pending, values=values), panel, choice)
 
-    def _answered(self, found: Finding, panel: Panel, run: Run) -> Finding:
+    def _answered(self, pending: Verification, panel: Panel, choice: Choice) -> Verification:
         empty: dict[str, str] = {}
         series = 0
-        for question in panel.questions:
+        for query in panel.queries:
             try:
-                expr = contents.filled(question.expr, run.values)
-                count = self._count(expr, instant=question.instant)
+                expr = reader.filled(query.expr, choice.values)
+                count = self._count(expr, instant=query.instant)
             except MidwatchError as error:
-                return replace(found, status=Status.ERROR, reason=f"query {question.ref}: {error}")
+                return replace(pending, status=Status.ERROR, reason=f"query {query.ref}: {error}")
             if not count:
-                empty[question.ref] = self._why_empty(expr)
-            elif not question.reference:
+                empty[query.ref] = self._why_empty(expr)
+            elif not query.reference:
                 series += count
         if series:
-            return replace(found, status=Status.OK, series=series, queries=empty)
-        subjects = [question.ref for question in panel.questions if not question.reference]
+            return replace(pending, status=Status.OK, series=series, queries=empty)
+        subjects = [query.ref for query in panel.queries if not query.reference]
         reason = "; ".join(dict.fromkeys(empty[ref] for ref in subjects))
-        return replace(found, status=Status.EMPTY, reason=reason, queries=empty)
+        return replace(pending, status=Status.EMPTY, reason=reason, queries=empty)
 
     # What Prometheus has ------------------------------------------------------------------------------------------
 
@@ -214,11 +225,11 @@ class Verifier:
 
     def _why_empty(self, expr: str) -> str:
         """The metric that nobody publishes, else the selector that selects nothing, else that they do not meet."""
-        found = contents.selectors(expr)
-        unknown = sorted({one.name for one in found if one.name and not self._series(one.name)})
+        selectors = reader.selectors(expr)
+        unknown = sorted({one.name for one in selectors if one.name and not self._series(one.name)})
         if unknown:
             return f"unknown metric: {', '.join(unknown)}"
-        for one in found:
+        for one in selectors:
             if not self._series(str(one).partition(" offset ")[0]):
                 return f"no series for these labels: {str(one).partition(' offset ')[0]}"
         return "its series are there, but the expression selects or joins none of them"
@@ -232,24 +243,41 @@ class Verifier:
         return self._counts[selector]
 
 
-def _choices(run: Run, variable: Variable, options: Sequence[str], *, every: bool) -> list[Run]:
-    """The run with each value of a variable to ask with; one without values is asked with none."""
+def _with_each_value(choice: Choice, variable: Variable, options: Sequence[str], *, every: bool) -> list[Choice]:
+    """The choice with each value of a variable to ask with; one without values is asked with none."""
     if variable.multi:
         pattern = options[0] if len(options) == 1 else "|".join(map(re.escape, options))
-        return [run.chosen(variable.name, variable.all_value or pattern, options)]
+        return [choice.with_value(variable.name, variable.all_value or pattern, options)]
     if not options:
-        return [run.chosen(variable.name, "", [])]
-    return [run.chosen(variable.name, option, [option]) for option in (options if every else options[:1])]
+        return [choice.with_value(variable.name, "", [])]
+    return [choice.with_value(variable.name, option, [option]) for option in (options if every else options[:1])]
 
 
-def _repeated(panel: Panel, runs: Sequence[Run]) -> Iterator[Run]:
-    """Each run; for a panel that repeats, once for each value of that variable."""
-    for run in runs:
-        options = run.options.get(panel.repeat, ()) if panel.repeat else ()
-        yield from [run.chosen(str(panel.repeat), option, [option]) for option in options] or [run]
+def _repeated(panel: Panel, choices: Sequence[Choice]) -> Iterator[Choice]:
+    """Each choice; for a panel that repeats, once for each value of that variable."""
+    for choice in choices:
+        options = choice.options.get(panel.repeat, ()) if panel.repeat else ()
+        yield from [choice.with_value(str(panel.repeat), option, [option]) for option in options] or [choice]
 
 
-def _finding(title: str, variable: Variable, run: Run, status: Status, reason: str, series: int = 0) -> Finding:
-    values = run.asked(contents.named(variable.series or ""))
-    found = Finding(dashboard=title, kind="variable", title=f"${variable.name}", values=values)
-    return replace(found, status=status, reason=reason, series=series)
+def _of_variable(
+    title: str, variable: Variable, choice: Choice, status: Status, reason: str, series: int = 0
+) -> Verification:
+    return Verification(
+        dashboard=title,
+        kind=Element.VARIABLE,
+        title=f"${variable.name}",
+        values=choice.of(reader.named(variable.series or "")),
+        status=status,
+        reason=reason,
+        series=series,
+    )
+
+
+def judge(verifications: Sequence[Verification], *, strict: bool) -> Exit:
+    """The exit code: fail on an error, strictly on what is empty too; inconclusive when no panel has data."""
+    statuses = {one.status for one in verifications}
+    if Status.ERROR in statuses or (strict and Status.EMPTY in statuses):
+        return Exit.FAIL
+    has_data = any(one.kind is Element.PANEL and one.status is Status.OK for one in verifications)
+    return Exit.PASS if has_data else Exit.INCONCLUSIVE

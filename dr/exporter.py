@@ -16,25 +16,16 @@ from typing import Any
 from dr import verify
 from dr.posture import Sample, Watch
 from dr.records import Book
+from midwatch import exposition
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 
 LOOK_SECONDS = 1.0
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(samples: list[Sample]) -> bytes:
     """Text exposition of gauges, grouped by metric in the order of the first sample of each."""
-    families: dict[str, list[str]] = {}
-    for metric, labels, value in samples:
-        lines = families.setdefault(metric.name, [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} gauge"])
-        inside = ",".join(f'{name}="{_escaped(labels[name])}"' for name in metric.labels)
-        lines.append(f"{metric.name}{{{inside}}} {value!r}" if inside else f"{metric.name} {value!r}")
-    return "".join(f"{line}\n" for lines in families.values() for line in lines).encode()
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return exposition.render(exposition.families(samples).values())
 
 
 class Exporter:
@@ -65,7 +56,7 @@ class Exporter:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         found = {"/metrics": self._page, "/healthz": b"ok\n"}.get(handler.path)
         handler.send_response(404 if found is None else 200)
-        handler.send_header("content-type", CONTENT_TYPE)
+        handler.send_header("content-type", exposition.CONTENT_TYPE)
         handler.send_header("content-length", str(len(found or b"")))
         handler.end_headers()
         handler.wfile.write(found or b"")

@@ -1,1 +1,1 @@
-"""What is published: model metrics from prediction and label events, and instruments for model servers."""
+"""What is published: the metrics of models, from prediction and label events."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from midwatch.client import events
-    from midwatch.spec import model as spec
 
 app = typer.Typer(no_args_is_help=True, help="Take prediction and label events, serve /metrics.")
 
@@ -21,7 +17,7 @@ def _group() -> None:
 
 @app.command()
 def serve(
-    platform: Annotated[
+    platform_file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Platform file: models, caps, retention, personal fields.")
     ] = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
@@ -41,14 +37,14 @@ def serve(
     import uvloop
 
     from exporters import otlp, server
+    from exporters.events import privacy
     from midwatch import http_access, telemetry
-    from midwatch.spec import load
-    from midwatch.spec import model as spec
+    from midwatch.spec import load, model
 
     sys.setswitchinterval(0.001)  # a scrape's thread must not hold requests up for the usual 5 ms at a time
     stop_telemetry = telemetry.setup("midwatch-exporter")
-    loaded = load.load_platform(platform) if platform else None
-    settings = loaded.exporter if loaded else spec.Exporter()
+    platform = load.load_platform(platform_file) if platform_file else None
+    settings = platform.exporter if platform else model.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(
         server.Options(
@@ -56,11 +52,11 @@ def serve(
             port=port,
             state=state,
             settings=settings,
-            models=loaded.models if loaded else (),
-            platform_file=platform,
+            models=platform.models if platform else (),
+            platform_file=platform_file,
             token_file=token_file,
             insecure=insecure,
-            privacy=_privacy(settings, platform),
+            privacy=privacy.load(settings.personal, platform_file.parent if platform_file else Path()),
         )
     )
 
@@ -78,16 +74,3 @@ def _say_ready(url: str) -> None:
     import logging
 
     logging.getLogger("exporters").info("ready", extra={"url": url})
-
-
-def _privacy(settings: spec.Exporter, platform: Path | None) -> events.Privacy | None:
-    from midwatch.client import events
-
-    personal = settings.personal
-    if not personal.drop and not personal.hash:
-        return None
-    key = b""
-    if personal.key_file is not None:
-        path = (platform.parent if platform else Path()) / personal.key_file
-        key = events.read_key(path)
-    return events.Privacy(drop=frozenset(personal.drop), hashed=frozenset(personal.hash), key=key)

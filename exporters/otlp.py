@@ -7,20 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.registry import Collector
 
 from midwatch import telemetry
+from midwatch.exposition import Family
 
 BATCH = 2000
 """Data points of one request: a collector's gRPC takes 4 MiB by default, and a point with labels has some 300 bytes."""
 
 _log = logging.getLogger(__name__)
+
+
+class Collector(Protocol):
+    """Where families come from."""
+
+    def collect(self) -> Iterable[Family]:
+        """Every family with its samples."""
 
 
 def start_pusher(
@@ -30,7 +36,7 @@ def start_pusher(
 
     A push that fails is logged and the next one carries the same counters: nothing is lost but resolution.
     """
-    exporter = telemetry.exporter("metric", endpoint, telemetry.protocol_of(endpoint, protocol))
+    exporter = telemetry.exporter("metrics", endpoint, telemetry.protocol_of(endpoint, protocol))
     begun = time.time_ns()
     ended = threading.Event()
 

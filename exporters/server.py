@@ -15,17 +15,17 @@ import msgspec
 
 import midwatch
 from exporters import collector
-from exporters.events import ingest, kserve, store
-from midwatch import exposition, http_access, http_server, metrics, modules
-from midwatch.client import events
+from exporters.drift import supervisor
+from exporters.events import bodies, inference_log, ingest, kserve
+from exporters.events.privacy import Privacy
+from exporters.events.reasons import Reason
+from exporters.events.store import Store
+from midwatch import exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
 
 _JSON = "application/json"
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-
-WORKER_PAUSE = 1.0, 30.0
-"""Seconds before the drift judge is started again: first, and at the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +40,22 @@ class Options:
     platform_file: Path | None = None
     token_file: Path | None = None
     insecure: bool = False
-    privacy: events.Privacy | None = None
+    privacy: Privacy | None = None
 
 
 class Service:
-    """One exporter. `drift` is what the drift judge last said."""
+    """One exporter."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._token = http_access.ensure_guarded(options.host, options.token_file, insecure=options.insecure)
+        self._token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
         self._names = {model.name: list(model.drift.features) for model in options.models if model.drift}
-        self.store = store.Store(options.state, options.settings, options.models)
+        self.store = Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
             self._handle, http_server.Limits(max_body=options.settings.max_body)
         )
-        self._drift: list[collector.Sample] = []
-        self._worker_up = False
+        self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._names else None
         self._scrape_seconds = 0.0
         self._series = 0
 
@@ -78,8 +77,8 @@ class Service:
             raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         committer = asyncio.create_task(self.ingest.run())
         helpers = [asyncio.create_task(self._connections.expire())]
-        if self._names:
-            helpers.append(asyncio.create_task(self._keep_worker()))
+        if self._judge:
+            helpers.append(asyncio.create_task(self._judge.run()))
         host, port = server.sockets[0].getsockname()[:2]
         started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         waiting = asyncio.create_task(stop.wait())
@@ -92,41 +91,6 @@ class Service:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
         self.store.close(time.time())
-
-    async def _keep_worker(self) -> None:
-        """Run the drift judge, and run it again when it ends."""
-        pause = WORKER_PAUSE[0]
-        while True:
-            begun = time.monotonic()
-            process = await asyncio.create_subprocess_exec(
-                *modules.command("exporters.drift.worker"),
-                "--state",
-                str(self._options.state),
-                "--platform",
-                str(self._options.platform_file),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=16 * 2**20,
-            )
-            try:
-                self._worker_up = True
-                await self._listen(process)
-                _log.error("the drift judge ended with code %s", await process.wait())
-            finally:
-                self._worker_up = False
-                if process.returncode is None:
-                    process.terminate()
-                    await process.wait()
-            pause = WORKER_PAUSE[0] if time.monotonic() - begun > WORKER_PAUSE[1] else min(pause * 2, WORKER_PAUSE[1])
-            await asyncio.sleep(pause)
-
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        stdout = process.stdout
-        while stdout is not None and (line := await stdout.readline()):
-            try:
-                self._drift = list(msgspec.json.decode(line, type=_WorkerLine).samples)
-            except msgspec.MsgspecError as error:
-                _log.error("the drift judge said something unreadable: %s", error)
 
     def on_loop(self) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
@@ -164,9 +128,9 @@ class Service:
 
     def _events(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
-            items, refused = events.decode(request.body)
-        except events.BodyError as error:
-            self.ingest.results["event", "malformed", "not_json"] += 1
+            items, refused = bodies.decode(request.body)
+        except bodies.BodyError as error:
+            self.ingest.results["event", "malformed", Reason.NOT_JSON] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
         if not items and not refused:
@@ -179,8 +143,8 @@ class Service:
     def _kserve(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
             half = kserve.decode(request.headers, request.body, time.time(), self._names)
-        except kserve.MalformedError as error:
-            self.ingest.results["half", "malformed", "invalid"] += 1
+        except inference_log.MalformedError as error:
+            self.ingest.results["half", "malformed", Reason.INVALID] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
         self.ingest.submit(ingest.Batch(items=[(1, half)], reply=lambda answer: _answer(respond, answer)))
@@ -200,33 +164,23 @@ class Service:
     def view(self) -> collector.View:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
-        return collector.View(self.store.state.totals(), [*self._own(), *self._drift], (list(counts), seconds))
+        judged = self._judge.samples() if self._judge else []
+        return collector.View(self.store.state.totals(), [*self._own(), *judged], (list(counts), seconds))
 
-    def _own(self) -> list[collector.Sample]:
-        oldest = self.store.state.oldest_waiting()
-        samples: list[collector.Sample] = [
-            (metrics.MIDWATCH_BUILD_INFO.name, {"version": midwatch.__version__}, 1),
-            (metrics.EXPORTER_OLDEST_WAITING.name, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
-            (metrics.EXPORTER_HALVES_WAITING.name, {}, len(self.store.state.halves)),
-            (metrics.EXPORTER_JOURNAL_BYTES.name, {}, self.store.journal.size()),
-            (metrics.EXPORTER_SCRAPE_DURATION.name, {}, self._scrape_seconds),
-            (metrics.EXPORTER_SERIES.name, {}, self._series),
-            (metrics.EXPORTER_CONNECTIONS.name, {}, len(self._connections.open)),
+    def _own(self) -> list[exposition.Sample]:
+        oldest = self.store.state.predictions.oldest()
+        samples: list[exposition.Sample] = [
+            (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
+            (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
+            (metrics.EXPORTER_HALVES_WAITING, {}, len(self.store.state.halves)),
+            (metrics.EXPORTER_JOURNAL_BYTES, {}, self.store.journal.size()),
+            (metrics.EXPORTER_SCRAPE_DURATION, {}, self._scrape_seconds),
+            (metrics.EXPORTER_SERIES, {}, self._series),
+            (metrics.EXPORTER_CONNECTIONS, {}, len(self._connections.open)),
         ]
         for (kind, result, reason), count in self.ingest.results.items():
-            samples.append((metrics.EXPORTER_EVENTS.name, {"kind": kind, "result": result, "reason": reason}, count))
-        if self._names:
-            samples.append((metrics.DRIFT_WORKER_UP.name, {}, int(self._worker_up)))
-            samples.append((metrics.DRIFT_WORKER_BACKLOG.name, {}, self._backlog()))
+            samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
         return samples
-
-    def _backlog(self) -> int:
-        position = store.read_position(self._options.state / "drift" / "position.json")
-        return store.backlog(self._options.state, position) if position else 0
-
-
-class _WorkerLine(msgspec.Struct):
-    samples: list[tuple[str, dict[str, str], float]]
 
 
 def _exposed(view: collector.View, content_type: str) -> bytes:

@@ -22,7 +22,7 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def ensure_guarded(host: str, token_file: Path | None, *, insecure: bool) -> bytes | None:
+def bearer_token(host: str, token_file: Path | None, *, insecure: bool) -> bytes | None:
     """Bearer token of the service; ServeError when it would be open to the network without one."""
     if token_file is not None:
         try:

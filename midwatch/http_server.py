@@ -86,10 +86,10 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One client."""
 
-    __slots__ = ("_body", "_headers", "_parser", "_places", "_since", "_size", "_slots", "_transport", "_url")
+    __slots__ = ("_body", "_connections", "_headers", "_parser", "_since", "_size", "_slots", "_transport", "_url")
 
     def __init__(self, connections: Connections) -> None:
-        self._places = connections
+        self._connections = connections
         self._slots: deque[_Slot] = deque()
         self._since = time.monotonic()
 
@@ -99,14 +99,14 @@ class Connection(asyncio.Protocol):
         """Begin to read."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._parser = httptools.HttpRequestParser(self)
-        self._places.open.add(self)
+        self._connections.open.add(self)
         self._url = b""
-        if len(self._places.open) > self._places.limits.max_connections:
+        if len(self._connections.open) > self._connections.limits.max_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget it."""
-        self._places.open.discard(self)
+        self._connections.open.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         """The body comes next; refuse it now if it says it is too large."""
         self._size = 0
         length = self._headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._places.limits.max_body:
+        if length.isdigit() and int(length) > self._connections.limits.max_body:
             raise self._too_large()
         if self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
         self._size += len(body)
-        if self._size > self._places.limits.max_body:
+        if self._size > self._connections.limits.max_body:
             raise self._too_large()
         self._body.append(body)
 
@@ -180,10 +180,10 @@ class Connection(asyncio.Protocol):
             slot.answer = _head(status, len(content), content_type, slot.keep_alive) + content
             self._flush()
 
-        self._places.handler(request, respond)
+        self._connections.handler(request, respond)
 
     def _inflated(self, body: bytes) -> bytes:
-        limit = self._places.limits.max_body
+        limit = self._connections.limits.max_body
         try:
             text = zlib.decompressobj(wbits=31).decompress(body, limit + 1)
         except zlib.error as error:
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         return text
 
     def _too_large(self) -> _RefusedError:
-        limit = self._places.limits.max_body
+        limit = self._connections.limits.max_body
         return _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body over {limit} bytes; send smaller batches")
 
     # Answers -----------------------------------------------------------------------------------------------------

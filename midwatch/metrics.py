@@ -53,16 +53,27 @@ CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
 
 
+CATALOGUE: dict[str, Metric] = {}
+"""Every metric by the name a query uses."""
+
+
 def _counter(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels)
+    return _listed(Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels))
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels)
+    return _listed(Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels))
 
 
 def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Metric:
-    return Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, buckets=buckets)
+    return _listed(Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, buckets=buckets))
+
+
+def _listed(metric: Metric) -> Metric:
+    if metric.name in CATALOGUE:
+        raise ValueError(f"{metric.name} is defined twice")
+    CATALOGUE[metric.name] = metric
+    return metric
 
 
 # Models, from prediction and label events ------------------------------------------------------------------------
@@ -329,8 +340,3 @@ CHAOS_LAST_HELD = _gauge(
 CHAOS_CLEAN = _gauge(
     "chaos_experiment_clean", "1 when nothing of the last run stayed, 0 when a fault or a process did.", "experiment"
 )
-
-CATALOGUE: dict[str, Metric] = {
-    value.name: value for value in list(globals().values()) if isinstance(value, Metric)
-} | {metric.name: metric for metric in SLO_BURN_RATES.values()}
-"""Every metric by the name a query uses."""

@@ -6,9 +6,10 @@ own steps, WINDOW the one the viewer chooses, for figures that need many events.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
-from midwatch import metrics, promql
+from midwatch import metrics, promql, upstream
 from midwatch.metrics import Metric
 from midwatch.promql import Expr, Matcher
 
@@ -33,9 +34,34 @@ def series(metric: Metric, where: Selection, suffix: str = "") -> Expr:
     return promql.select(metric, suffix, **where)
 
 
+def rate(metric: Metric, where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
+    """Events of a counter per second."""
+    return promql.sum_by(promql.rate(series(metric, where), window), *by)
+
+
+def increase(metric: Metric, where: Selection, *by: str) -> Expr:
+    """Events of a counter in the chosen window."""
+    return promql.sum_by(promql.increase(series(metric, where), WINDOW), *by)
+
+
+def total(metric: Metric, where: Selection, *by: str) -> Expr:
+    """Sum of a gauge's values."""
+    return promql.sum_by(series(metric, where), *by)
+
+
+def gauge(metric: Metric, where: Selection, *by: str) -> Expr:
+    """A gauge's largest value for each set of labels: replicas publish the same, or nothing."""
+    return promql.max_by(series(metric, where), *by)
+
+
+def firing(where: Selection) -> Expr:
+    """Alerts that fire, a series for each."""
+    return series(upstream.ALERTS, {**where, "alertstate": "firing"})
+
+
 def requests(where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
     """Requests per second."""
-    return promql.sum_by(promql.rate(series(metrics.REQUESTS, where), window), *by)
+    return rate(metrics.REQUESTS, where, *by, window=window)
 
 
 def errors(where: Selection, *by: str, window: promql.Range = RATE) -> Expr:
@@ -113,42 +139,34 @@ def _of_class(where: Selection, side: str, *by: str) -> Expr:
 
 def label_coverage(where: Selection, *by: str) -> Expr:
     """Labels that came over predictions made, in the chosen window: below 1 for labels that are late or never come."""
-    made = promql.sum_by(promql.increase(series(metrics.PREDICTIONS, where), WINDOW), *by)
-    return _share(labelled(where, *by), made, by)
+    return _share(labelled(where, *by), increase(metrics.PREDICTIONS, where, *by), by)
 
 
 def predictions(where: Selection, *by: str) -> Expr:
     """Share of each predicted class."""
-    each = promql.sum_by(promql.rate(series(metrics.PREDICTIONS, where), RATE), *by, "predicted")
+    each = rate(metrics.PREDICTIONS, where, *by, "predicted")
     return each.over(promql.sum_by(each, *by), on=by, group_left=True)
 
 
 def ratio(part: Metric, whole: Metric, where: Selection, *by: str) -> Expr:
     """Increase of one counter over that of another, in the chosen window."""
-    top = promql.sum_by(promql.increase(series(part, where), WINDOW), *by)
-    return _share(top, promql.sum_by(promql.increase(series(whole, where), WINDOW), *by), by)
+    return _share(increase(part, where, *by), increase(whole, where, *by), by)
 
 
 def _share(part: Expr, whole: Expr, by: tuple[str, ...]) -> Expr:
     return part.over(whole, on=by) if by else part / whole
 
 
-def chosen(metric: Metric, where: Selection, *by: str) -> Expr:
-    """A gauge's largest value for each set of labels: replicas publish the same, or nothing."""
-    return promql.max_by(series(metric, where), *by)
-
-
 def verdict(metric: Metric, codes: Mapping[str, float], where: Selection, *by: str) -> Expr:
     """One number for the verdict that is 1 now, out of a metric with one series for each."""
-    found: Expr | None = None
-    for name, code in codes.items():
-        one = promql.max_by(series(metric, {**where, "verdict": name}).equals(1), *by) * code
-        found = one if found is None else found.or_(one)
-    if found is None:
+    numbers = [
+        promql.max_by(series(metric, {**where, "verdict": name}).equals(1), *by) * code for name, code in codes.items()
+    ]
+    if not numbers:
         raise promql.ExpressionError(f"{metric.name}: no verdict is named")
-    return found
+    return functools.reduce(Expr.or_, numbers)
 
 
 def age(metric: Metric, where: Selection, *by: str) -> Expr:
     """Seconds since a moment that a gauge holds."""
-    return promql.timestamp_now() - chosen(metric, where, *by)
+    return promql.timestamp_now() - gauge(metric, where, *by)

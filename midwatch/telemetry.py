@@ -141,7 +141,7 @@ def _traces(endpoint: str, protocol: str, resource: Resource) -> Any:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(exporter("trace", endpoint, protocol)))
+    provider.add_span_processor(BatchSpanProcessor(exporter("traces", endpoint, protocol)))
     return provider
 
 
@@ -150,7 +150,7 @@ def _logs(endpoint: str, protocol: str, resource: Resource) -> Any:
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
     provider = LoggerProvider(resource=resource)
-    provider.add_log_record_processor(BatchLogRecordProcessor(exporter("log", endpoint, protocol)))
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter("logs", endpoint, protocol)))
     logging.getLogger().addHandler(_Forward(provider.get_logger("midwatch")))
     return provider
 
@@ -161,7 +161,9 @@ def _metrics(endpoint: str, protocol: str, resource: Resource) -> Any:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    provider = MeterProvider([PeriodicExportingMetricReader(exporter("metric", endpoint, protocol))], resource=resource)
+    provider = MeterProvider(
+        [PeriodicExportingMetricReader(exporter("metrics", endpoint, protocol))], resource=resource
+    )
 
     def cpu(_: CallbackOptions) -> list[Observation]:
         return [Observation(time.process_time())]
@@ -171,20 +173,26 @@ def _metrics(endpoint: str, protocol: str, resource: Resource) -> Any:
 
 
 def exporter(signal: str, endpoint: str, protocol: str) -> Any:
-    """OTLP exporter of a signal: `trace`, `log` or `metric`."""
-    from importlib import import_module
+    """OTLP exporter of a signal: `traces`, `logs` or `metrics`."""
+    if protocol == "grpc":
+        return _over_grpc()[signal](endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=10)
+    return _over_http()[signal](endpoint=f"{endpoint.rstrip('/')}/v1/{signal}", timeout=10)
 
-    package, name = {
-        "trace": ("trace_exporter", "OTLPSpanExporter"),
-        "log": ("_log_exporter", "OTLPLogExporter"),
-        "metric": ("metric_exporter", "OTLPMetricExporter"),
-    }[signal]
-    kind = "grpc" if protocol == "grpc" else "http"
-    factory = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{kind}.{package}"), name)
-    if kind == "grpc":
-        return factory(endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=10)
-    path = {"trace": "traces", "log": "logs", "metric": "metrics"}[signal]
-    return factory(endpoint=f"{endpoint.rstrip('/')}/v1/{path}", timeout=10)
+
+def _over_grpc() -> dict[str, Callable[..., Any]]:
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    return {"traces": OTLPSpanExporter, "logs": OTLPLogExporter, "metrics": OTLPMetricExporter}
+
+
+def _over_http() -> dict[str, Callable[..., Any]]:
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return {"traces": OTLPSpanExporter, "logs": OTLPLogExporter, "metrics": OTLPMetricExporter}
 
 
 class _Forward(logging.Handler):

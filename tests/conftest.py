@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
@@ -25,32 +27,67 @@ from midwatch.spec import load, model
 settings.register_profile("midwatch", deadline=None)  # the machine may be busy with something else
 settings.load_profile("midwatch")
 
-COMPUTING = ("alerts", "drift", "midwatch")
-"""Folders whose tests compute and wait for nothing: they fill the time that the others spend waiting for programs."""
+COMPUTING = ("alerts", "drift", "midwatch", "systems")
+"""Folders whose tests compute and wait for nothing: they fill the time that others spend waiting for programs."""
+LANES = (("up", "dashboards", "chaos", "canary", "exporters"), (*COMPUTING, "dr"))
+"""Folders in the order in which a worker runs them: two workers, and never two planes of `midwatch up` at once."""
+PACKAGES = {
+    "amtool": "prometheus-alertmanager",
+    "java": "default-jre-headless",
+    "postgres": "postgresql",
+    "promtool": "prometheus",
+}
+"""Debian package of a program whose package has another name."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs so, and children inherit it: Ctrl-C would reach none of those tried here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def group_of(nodeid: str) -> str:
-    """Tests of a group are run by one worker, one after the other."""
-    folder = nodeid.split("/")[1]
-    return folder if folder in COMPUTING else "programs"
+def folder_of(nodeid: str) -> str:
+    return nodeid.split("/")[1]
+
+
+def lane_of(nodeid: str) -> int:
+    """Number of the worker that runs a test; a folder that is in no lane belongs to the first."""
+    return int(folder_of(nodeid) in LANES[1])
+
+
+def place_of(nodeid: str) -> tuple[int, int]:
+    lane, folder = lane_of(nodeid), folder_of(nodeid)
+    return lane, LANES[lane].index(folder) if folder in LANES[lane] else len(LANES[lane])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: place_of(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One worker runs the programs, which need to be alone; the other one computes."""
+    """Two workers: while one waits for programs the other one computes."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByGroup(LoadScopeScheduling):
+    class ByLane(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return group_of(nodeid)
+            return str(lane_of(nodeid))
 
-    return ByGroup(config, log)
+    return ByLane(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A worker that computes beside programs leaves them the processors."""
-    if os.environ.get("PYTEST_XDIST_WORKER") and group_of(item.nodeid) in COMPUTING:
-        os.setpriority(os.PRIO_PROCESS, 0, 10)
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        with suppress(PermissionError):  # only root goes back to what it was
+            os.setpriority(os.PRIO_PROCESS, 0, 10 if folder_of(item.nodeid) in COMPUTING else 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The last lines say what was skipped, and how to get it."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
+    )
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count}: {reason}")
 
 
 def free_port() -> int:
@@ -60,7 +97,7 @@ def free_port() -> int:
 def need_program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        message = f"{name} is not installed"
+        message = f"{name} is not installed: apt-get install {PACKAGES.get(name, name)}"
         pytest.fail(message) if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") else pytest.skip(message)
     return str(found)
 

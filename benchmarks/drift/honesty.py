@@ -163,7 +163,7 @@ def _judged(fitted: reference.Reference, columns: streams.Columns) -> verdict.Ju
 def _votes(said: list[verdict.Judgement]) -> set[str]:
     """Methods that vote, `kind` for drift of its own kind, `any` where one does, `verdict` where it is drift."""
     found = {finding.method for one in said for finding in one.findings if finding.votes}
-    found |= {"kind" for one in said for finding in one.kinds if finding.votes}
+    found |= {"kind" for one in said for finding in one.quality if finding.votes}
     if found:
         found.add("any")
     return found | {"verdict" for one in said if one.verdict is verdict.Verdict.DRIFT}

@@ -4,58 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dashboards import happenings, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note, Panel
-from dashboards.layout import Row, Section
-from dashboards.looks import State
-from dashboards.targets import Query
+from dashboards import annotation, rows, runbooks, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, Panel, PanelFactory
+from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
 from midwatch.signals import THIS_MODEL, Selection
 
 PAIR: Selection = {"model": "$model", "baseline": "$baseline", "canary": "$canary"}
-ARMS = (("baseline", looks.BASELINE), ("canary", looks.CANARY))
+ARMS = (("baseline", style.BASELINE), ("canary", style.CANARY))
 
 COMPARED = ("model", "baseline", "canary")
 
-CODES = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
+VERDICT_CODES = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
 VERDICTS = [
-    State(text="● pass", color=looks.GOOD, value=1),
-    State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
-    State(text="▼ fail", color=looks.BAD, value=3),
+    State(text="● pass", color=style.GOOD, value=1),
+    State(text="◌ inconclusive", color=style.UNDECIDED, value=2),
+    State(text="▼ fail", color=style.BAD, value=3),
 ]
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.CANARY,
-        title="Canary",
-        description="A canary beside its baseline, the evidence for and against it, and what the gate answers.",
-        variables=[
-            variables.one("model", "Model", metrics.REQUESTS, "model"),
-            variables.one("baseline", "Baseline", metrics.REQUESTS, "version", model="$model"),
-            variables.one("canary", "Canary", metrics.REQUESTS, "version", newest=True, model="$model"),
-            variables.window(),
-        ],
-        happenings=happenings.of_models(THIS_MODEL),
-        sections=[
-            Section(title="What is the verdict?", rows=_verdict(house)),
-            Section(title="Baseline and canary", rows=_arms(house)),
-            Section(title="The gate", rows=[gate(house)]),
-        ],
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.CANARY,
+            title="Canary",
+            order=50,
+            description="A canary beside its baseline, the evidence for and against it, and what the gate answers.",
+            variables=[
+                variables.one("model", "Model", metrics.REQUESTS, "model"),
+                variables.one("baseline", "Baseline", metrics.REQUESTS, "version", model="$model"),
+                variables.one("canary", "Canary", metrics.REQUESTS, "version", newest=True, model="$model"),
+                variables.window(),
+            ],
+            annotations=annotation.of_models(THIS_MODEL),
+            sections=[
+                Section(title="What is the verdict?", rows=_verdict(factory)),
+                Section(title="Baseline and canary", rows=_arms(factory)),
+                Section(title="The gate", rows=[rows.canary_gate(factory)]),
+            ],
+        )
+    ]
 
 
-def _verdict(house: House) -> list[Row]:
-    verdict = signals.verdict(metrics.CANARY_VERDICT, CODES, PAIR, *COMPARED)
+def _verdict(factory: PanelFactory) -> list[Row]:
+    verdict = signals.verdict(metrics.CANARY_VERDICT, VERDICT_CODES, PAIR, *COMPARED)
     return [
         Row(
             height=7,
             widths=[6, 18],
             panels=[
-                house.stat(
+                factory.stat(
                     "Is the canary worse?",
                     Note(
                         shows="The gate's verdict now. Inconclusive is not a pass: too little is known yet.",
@@ -66,7 +68,7 @@ def _verdict(house: House) -> list[Row]:
                     Query(expr=verdict, legend="{{canary}} against {{baseline}}"),
                     states=VERDICTS,
                 ),
-                house.timeline(
+                factory.timeline(
                     "How did the verdict change?",
                     Note(
                         shows="The verdict over time, by canary and baseline.",
@@ -80,9 +82,9 @@ def _verdict(house: House) -> list[Row]:
         ),
         Row(
             panels=[
-                _evidence(house, "How strong is the evidence against it?", "fail"),
-                _evidence(house, "How strong is the evidence for it?", "pass"),
-                house.lines(
+                _evidence(factory, "How strong is the evidence against it?", "fail"),
+                _evidence(factory, "How strong is the evidence for it?", "pass"),
+                factory.lines(
                     "How much worse is it?",
                     Note(
                         shows="Canary over baseline by criterion: 1 is the same, above 1 is worse.",
@@ -90,10 +92,10 @@ def _verdict(house: House) -> list[Row]:
                         runbook=runbooks.CANARY,
                     ),
                     "none",
-                    Query(expr=signals.chosen(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
+                    Query(expr=signals.gauge(metrics.CANARY_EFFECT_RATIO, PAIR, "criterion"), legend="{{criterion}}"),
                     Query(expr=promql.vector(1), legend="the same", promise=True),
                 ),
-                house.lines(
+                factory.lines(
                     "How many requests were judged?",
                     Note(
                         shows="Requests behind the verdict, by arm.",
@@ -101,15 +103,15 @@ def _verdict(house: House) -> list[Row]:
                         runbook=runbooks.CANARY,
                     ),
                     "short",
-                    Query(expr=signals.chosen(metrics.CANARY_REQUESTS, PAIR, "arm"), legend="{{arm}}"),
+                    Query(expr=signals.gauge(metrics.CANARY_REQUESTS, PAIR, "arm"), legend="{{arm}}"),
                 ),
             ]
         ),
     ]
 
 
-def _evidence(house: House, title: str, direction: str) -> Panel:
-    return house.lines(
+def _evidence(factory: PanelFactory, title: str, direction: str) -> Panel:
+    return factory.lines(
         title,
         Note(
             shows=f"E-values towards {direction}, by criterion; at the dashed line the verdict falls (for fail, the "
@@ -119,11 +121,11 @@ def _evidence(house: House, title: str, direction: str) -> Panel:
         ),
         "none",
         Query(
-            expr=signals.chosen(metrics.CANARY_E_VALUE, {**PAIR, "direction": direction}, "criterion"),
+            expr=signals.gauge(metrics.CANARY_E_VALUE, {**PAIR, "direction": direction}, "criterion"),
             legend="{{criterion}}",
         ),
         Query(
-            expr=signals.chosen(metrics.CANARY_E_VALUE_LIMIT, {**PAIR, "direction": direction}),
+            expr=signals.gauge(metrics.CANARY_E_VALUE_LIMIT, {**PAIR, "direction": direction}),
             legend="decides",
             promise=True,
         ),
@@ -131,11 +133,11 @@ def _evidence(house: House, title: str, direction: str) -> Panel:
     )
 
 
-def _arms(house: House) -> list[Row]:
+def _arms(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Do they get their share?",
                     Note(
                         shows="Requests per second of both.",
@@ -145,7 +147,7 @@ def _arms(house: House) -> list[Row]:
                     "reqps",
                     *_both(signals.requests),
                 ),
-                house.lines(
+                factory.lines(
                     "Does it fail more?",
                     Note(
                         shows="Share of failed requests of both.",
@@ -155,7 +157,7 @@ def _arms(house: House) -> list[Row]:
                     "percentunit",
                     *_both(signals.errors),
                 ),
-                house.lines(
+                factory.lines(
                     "Is it slower?",
                     Note(
                         shows="Time within which 99% of requests of both are answered.",
@@ -165,7 +167,7 @@ def _arms(house: House) -> list[Row]:
                     "s",
                     *_both(lambda where: signals.quantile(metrics.REQUEST_DURATION, 0.99, where)),
                 ),
-                house.lines(
+                factory.lines(
                     "Is it less right?",
                     Note(
                         shows="Accuracy of both over the chosen window.",
@@ -174,7 +176,7 @@ def _arms(house: House) -> list[Row]:
                     ),
                     "percentunit",
                     *_both(signals.accuracy),
-                    valueMax=1,
+                    maximum=1,
                 ),
             ]
         )
@@ -187,40 +189,3 @@ def _both(signal: Callable[[Selection], Expr]) -> list[Query]:
         Query(expr=signal({"model": "$model", "version": f"${arm}"}), legend=f"{arm} ${arm}", color=color)
         for arm, color in ARMS
     ]
-
-
-def gate(house: House) -> Row:
-    """What the gate answers, and how quickly."""
-    return Row(
-        panels=[
-            house.lines(
-                "What does the gate answer?",
-                Note(
-                    shows="Answers per second by verdict, to every rollout.",
-                    act="none while a rollout waits: it cannot reach the gate.",
-                    runbook=runbooks.CANARY,
-                ),
-                "ops",
-                Query(
-                    expr=promql.sum_by(
-                        promql.rate(promql.select(metrics.CANARY_GATE_REQUESTS), signals.RATE), "verdict"
-                    ),
-                    legend="{{verdict}}",
-                ),
-                stack=True,
-            ),
-            house.lines(
-                "How long does an answer take?",
-                Note(
-                    shows="Time within which the gate gives 50% and 99% of its answers.",
-                    act="above a second rollouts begin to time out: look at Prometheus.",
-                    runbook=runbooks.CANARY,
-                ),
-                "s",
-                *(
-                    Query(expr=signals.quantile(metrics.CANARY_GATE_DURATION, share, {}), legend=name)
-                    for share, name in ((0.5, "p50"), (0.99, "p99"))
-                ),
-            ),
-        ]
-    )

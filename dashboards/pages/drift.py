@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note
-from dashboards.layout import Row, Section
-from dashboards.looks import Column, State
-from dashboards.pages.model import VERDICTS
-from dashboards.targets import Query
+from dashboards import annotation, runbooks, states, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, PanelFactory
+from dashboards.style import Column, State
 from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
 from midwatch.signals import THESE_VERSIONS, THIS_MODEL
 
 THIS_METHOD = {**THESE_VERSIONS, "method": "$method"}
-VOTES = [State(text="● no", color=looks.GOOD, value=0), State(text="▲ drift", color=looks.BAD, value=1)]
+VOTES = [State(text="● no", color=style.GOOD, value=0), State(text="▲ drift", color=style.BAD, value=1)]
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.DRIFT,
-        title="Drift",
-        description="Whether the inputs of a model have left its reference, which features, and by how much.",
-        variables=[
-            variables.one("model", "Model", metrics.DRIFT_WINDOWS, "model"),
-            variables.many("version", "Version", metrics.DRIFT_WINDOWS, "version", model="$model"),
-            variables.many("method", "Method", metrics.DRIFT_EFFECT, "method", model="$model"),
-            variables.window(),
-        ],
-        happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments()],
-        sections=[
-            Section(title="Have the inputs drifted?", rows=_verdicts(house)),
-            Section(title="Which features?", rows=_features(house)),
-            Section(title="Effect by feature: $method", rows=_effects(house), repeat="method"),
-            Section(title="Can it be trusted, and what came of it?", rows=_trust(house)),
-        ],
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.DRIFT,
+            title="Drift",
+            order=40,
+            description="Whether the inputs of a model have left its reference, which features, and by how much.",
+            variables=[
+                variables.one("model", "Model", metrics.DRIFT_WINDOWS, "model"),
+                variables.many("version", "Version", metrics.DRIFT_WINDOWS, "version", model="$model"),
+                variables.many("method", "Method", metrics.DRIFT_EFFECT, "method", model="$model"),
+                variables.window(),
+            ],
+            annotations=[*annotation.of_models(THIS_MODEL), annotation.experiments()],
+            sections=[
+                Section(title="Have the inputs drifted?", rows=_verdicts(factory)),
+                Section(title="Which features?", rows=_features(factory)),
+                Section(title="Effect by feature: $method", rows=_effects(factory), repeat="method"),
+                Section(title="Can it be trusted, and what came of it?", rows=_trust(factory)),
+            ],
+        )
+    ]
 
 
-def _verdicts(house: House) -> list[Row]:
+def _verdicts(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             height=7,
             panels=[
-                house.timeline(
+                factory.timeline(
                     "What did each window say?",
                     Note(
                         shows="Verdict of each window, by version; a gap is a window with too little data to say.",
                         act="one drifted window may pass; two in a row begin an episode. See the features below.",
                         runbook=runbooks.DRIFT,
                     ),
-                    VERDICTS,
-                    Query(expr=signals.chosen(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
+                    states.DRIFT_VERDICTS,
+                    Query(expr=signals.gauge(metrics.DRIFT_DETECTED, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "How many methods vote for drift?",
                     Note(
                         shows="Votes of the last window; dashed is the quorum.",
@@ -63,10 +64,10 @@ def _verdicts(house: House) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     "none",
-                    Query(expr=signals.chosen(metrics.DRIFT_VOTES, THESE_VERSIONS, "version"), legend="{{version}}"),
-                    Query(expr=signals.chosen(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
+                    Query(expr=signals.gauge(metrics.DRIFT_VOTES, THESE_VERSIONS, "version"), legend="{{version}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_QUORUM, THIS_MODEL), legend="quorum", promise=True),
                 ),
-                house.history(
+                factory.history(
                     "Which methods vote?",
                     Note(
                         shows="Whether each method voted in the window of that time, in any version and feature.",
@@ -74,19 +75,19 @@ def _verdicts(house: House) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     VOTES,
-                    Query(expr=signals.chosen(metrics.DRIFT_VOTE, THESE_VERSIONS, "method"), legend="{{method}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_VOTE, THESE_VERSIONS, "method"), legend="{{method}}"),
                 ),
             ],
         )
     ]
 
 
-def _features(house: House) -> list[Row]:
+def _features(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             height=9,
             panels=[
-                house.table(
+                factory.table(
                     "What is behind the last verdict?",
                     Note(
                         shows="Findings of the last window that could be judged, those that say drift first.",
@@ -106,7 +107,7 @@ def _features(house: House) -> list[Row]:
                     ],
                     worst="Order",
                 ),
-                house.lines(
+                factory.lines(
                     "How surprising is it?",
                     Note(
                         shows="The smallest p-value of each method, over features: small is surprising.",
@@ -131,12 +132,12 @@ def _last(metric: Metric) -> Expr:
     return promql.max_by(newest, "version", "feature", "method")
 
 
-def _effects(house: House) -> list[Row]:
+def _effects(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             height=9,
             panels=[
-                house.heatmap(
+                factory.heatmap(
                     "How far is each feature from the reference?",
                     Note(
                         shows="Effect size by feature over time: lighter is further away. One bright row is that "
@@ -145,22 +146,20 @@ def _effects(house: House) -> list[Row]:
                         runbook=runbooks.DRIFT,
                     ),
                     "string",
-                    Query(expr=signals.chosen(metrics.DRIFT_EFFECT, THIS_METHOD, "feature"), legend="{{feature}}"),
+                    Query(expr=signals.gauge(metrics.DRIFT_EFFECT, THIS_METHOD, "feature"), legend="{{feature}}"),
                 )
             ],
         )
     ]
 
 
-def _trust(house: House) -> list[Row]:
-    windows = promql.sum_by(
-        promql.increase(signals.series(metrics.DRIFT_WINDOWS, THESE_VERSIONS), signals.WINDOW), "verdict"
-    )
-    triggers = promql.sum_by(signals.series(metrics.RETRAIN_TRIGGERS, THIS_MODEL), "result")
+def _trust(factory: PanelFactory) -> list[Row]:
+    windows = signals.increase(metrics.DRIFT_WINDOWS, THESE_VERSIONS, "verdict")
+    triggers = signals.total(metrics.RETRAIN_TRIGGERS, THIS_MODEL, "result")
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How large are the windows?",
                     Note(
                         shows="Predictions in the last judged window.",
@@ -169,11 +168,11 @@ def _trust(house: House) -> list[Row]:
                     ),
                     "short",
                     Query(
-                        expr=signals.chosen(metrics.DRIFT_WINDOW_SAMPLES, THESE_VERSIONS, "version"),
+                        expr=signals.gauge(metrics.DRIFT_WINDOW_SAMPLES, THESE_VERSIONS, "version"),
                         legend="{{version}}",
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "What were the verdicts?",
                     Note(
                         shows="Windows judged in the chosen window, by verdict.",
@@ -184,7 +183,7 @@ def _trust(house: House) -> list[Row]:
                     Query(expr=windows, legend="{{verdict}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "How old is the last verdict?",
                     Note(
                         shows="Time since the last judged window ended.",
@@ -194,7 +193,7 @@ def _trust(house: House) -> list[Row]:
                     "s",
                     Query(expr=signals.age(metrics.DRIFT_WINDOW_END, THESE_VERSIONS, "version"), legend="{{version}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Was a retraining started?",
                     Note(
                         shows="Triggers of retraining so far by result, and episodes of drift.",
@@ -204,7 +203,7 @@ def _trust(house: House) -> list[Row]:
                     "none",
                     Query(expr=triggers, legend="trigger {{result}}"),
                     Query(
-                        expr=promql.sum_by(signals.series(metrics.DRIFT_EPISODES, THESE_VERSIONS), "version"),
+                        expr=signals.total(metrics.DRIFT_EPISODES, THESE_VERSIONS, "version"),
                         legend="episodes {{version}}",
                     ),
                 ),

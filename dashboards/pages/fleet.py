@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, links, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note
-from dashboards.layout import Row, Section
-from dashboards.looks import Column, Link, State
-from dashboards.targets import Query
-from midwatch import grafana, metrics, promql, signals, upstream
+from dashboards import annotation, links, runbooks, states, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, PanelFactory
+from dashboards.style import Column, DataLink, State
+from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
-from midwatch.signals import BY_VERSION, MANY_MODELS
+from midwatch.signals import BY_VERSION, MANY_MODELS, Selection
 
 PAGE_WEIGHT = 10.0
 """What a firing page counts in the order of the table, where a ticket, or a whole budget spent, counts 1."""
-AT_RISK = 0.25
-"""Share of the error budget below which it is marked: a quarter left (SRE Workbook, chapter 4, on budget policies)."""
-
-BUDGET = [
-    State(text="▼ breached", color=looks.BAD, high=0.0),
-    State(text="◆ at risk", color=looks.WATCH, low=0.0, high=AT_RISK),
-    State(text="● met", color=looks.GOOD, low=AT_RISK),
-]
-YES = [State(text="● calm", color=looks.GOOD, value=0), State(text="▲ drifted", color=looks.WATCH, value=1)]
+DRIFTED = [State(text="● calm", color=style.GOOD, value=0), State(text="▲ drifted", color=style.WATCH, value=1)]
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.FLEET,
-        title="Fleet",
-        description="Every model and version on one page, the worst first.",
-        variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
-        happenings=[*happenings.of_models(MANY_MODELS), happenings.experiments(), happenings.drills()],
-        sections=[
-            Section(title="Is anything wrong?", rows=[_now(house), Row(panels=[_worst(house)], height=12)]),
-            Section(title="Since when?", rows=_trends(house)),
-        ],
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.FLEET,
+            title="Fleet",
+            order=10,
+            description="Every model and version on one page, the worst first.",
+            variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
+            annotations=[*annotation.of_models(MANY_MODELS), annotation.experiments(), annotation.drills()],
+            sections=[
+                Section(title="Is anything wrong?", rows=[_now(factory), Row(panels=[_worst(factory)], height=12)]),
+                Section(title="Since when?", rows=_trends(factory)),
+            ],
+        )
+    ]
 
 
-def _now(house: House) -> Row:
+def _now(factory: PanelFactory) -> Row:
     return Row(
         height=4,
         panels=[
-            house.stat(
+            factory.stat(
                 "Pages firing",
                 Note(
                     shows="Alerts that wake somebody, of models and of the plane.",
@@ -53,10 +47,10 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=_firing("page")),
-                steps=[(None, looks.GOOD), (1, looks.BAD)],
-                states=[State(text="none", color=looks.GOOD, value=0)],
+                steps=[(None, style.GOOD), (1, style.BAD)],
+                states=[State(text="none", color=style.GOOD, value=0)],
             ),
-            house.stat(
+            factory.stat(
                 "Tickets firing",
                 Note(
                     shows="Alerts that wait for office hours.",
@@ -65,10 +59,10 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=_firing("ticket")),
-                steps=[(None, looks.GOOD), (1, looks.WATCH)],
-                states=[State(text="none", color=looks.GOOD, value=0)],
+                steps=[(None, style.GOOD), (1, style.WATCH)],
+                states=[State(text="none", color=style.GOOD, value=0)],
             ),
-            house.stat(
+            factory.stat(
                 "Objectives breached",
                 Note(
                     shows="Objectives whose error budget is spent.",
@@ -77,10 +71,10 @@ def _now(house: House) -> Row:
                 ),
                 "none",
                 Query(expr=_breached()),
-                steps=[(None, looks.GOOD), (1, looks.BAD)],
-                states=[State(text="none", color=looks.GOOD, value=0)],
+                steps=[(None, style.GOOD), (1, style.BAD)],
+                states=[State(text="none", color=style.GOOD, value=0)],
             ),
-            house.stat(
+            factory.stat(
                 "Versions serving",
                 Note(
                     shows="Model versions that answered a request lately.",
@@ -90,7 +84,7 @@ def _now(house: House) -> Row:
                 "none",
                 Query(expr=promql.count(signals.requests(MANY_MODELS, *BY_VERSION) > 0)),
             ),
-            house.stat(
+            factory.stat(
                 "Requests",
                 Note(
                     shows="Predictions per second, of all models chosen.",
@@ -100,7 +94,7 @@ def _now(house: House) -> Row:
                 "reqps",
                 Query(expr=signals.requests(MANY_MODELS)),
             ),
-            house.stat(
+            factory.stat(
                 "Alerts known",
                 Note(
                     shows="Everything that fires, the deadman's switch too: 0 means that alerting itself is broken.",
@@ -108,32 +102,27 @@ def _now(house: House) -> Row:
                     runbook=runbooks.ALERTING,
                 ),
                 "none",
-                Query(expr=promql.count(_any_alert()).or_(promql.vector(0))),
-                steps=[(None, looks.BAD), (1, looks.GOOD)],
-                states=[State(text="none: alerting is broken", color=looks.BAD, value=0)],
+                Query(expr=promql.count(signals.firing({})).or_(promql.vector(0))),
+                steps=[(None, style.BAD), (1, style.GOOD)],
+                states=[State(text="none: alerting is broken", color=style.BAD, value=0)],
             ),
         ],
     )
 
 
-def _any_alert() -> Expr:
-    return promql.select(upstream.ALERTS, alertstate="firing")
-
-
 def _firing(severity: str) -> Expr:
     """Alerts of a severity; 0 only while the deadman's switch fires: without it nobody knows."""
-    wanted = promql.select(upstream.ALERTS, alertstate="firing", severity=severity)
-    return promql.count(wanted).or_(promql.count(_any_alert()) * 0)
+    return promql.count(signals.firing({"severity": severity})).or_(promql.count(signals.firing({})) * 0)
 
 
 def _breached() -> Expr:
     """Objectives without budget; 0 only where objectives are known."""
-    left = promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models"))
+    left = signals.series(metrics.SLO_BUDGET_REMAINING, MANY_MODELS)
     return promql.count(left < 0).or_(promql.count(left) * 0)
 
 
-def _worst(house: House) -> object:
-    return house.table(
+def _worst(factory: PanelFactory) -> object:
+    return factory.table(
         "Which model is worst off?",
         Note(
             shows=f"A row for each version. Trouble is {PAGE_WEIGHT:g} for each page that fires, 1 for each ticket, "
@@ -143,22 +132,20 @@ def _worst(house: House) -> object:
         ),
         _columns(),
         worst="Trouble",
-        links=[Link(column="model", title="Model ${__value.text}", url=links.model_of_row(house.platform))],
+        links=[DataLink(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform))],
     )
 
 
 def _columns() -> list[Column]:
-    budget = _spread(
-        promql.min_by(promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models")), "model")
-    )
+    budget = _spread(_worst_budget())
     return [
         Column(
             name="Trouble",
             query=Query(expr=_trouble()),
             decimals=1,
-            steps=[(None, looks.GOOD), (1, looks.WATCH), (PAGE_WEIGHT, looks.BAD)],
+            steps=[(None, style.GOOD), (1, style.WATCH), (PAGE_WEIGHT, style.BAD)],
         ),
-        Column(name="Objectives", query=Query(expr=budget), states=BUDGET),
+        Column(name="Objectives", query=Query(expr=budget), states=states.BUDGET),
         Column(name="Budget left", query=Query(expr=budget), unit="percentunit", decimals=1),
         Column(name="Requests", query=Query(expr=_serving()), unit="reqps"),
         Column(
@@ -176,15 +163,22 @@ def _columns() -> list[Column]:
             decimals=1,
         ),
         Column(
-            name="Drift", query=Query(expr=signals.chosen(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)), states=YES
+            name="Drift",
+            query=Query(expr=signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION)),
+            states=DRIFTED,
         ),
         Column(
             name="Drift votes",
-            query=Query(expr=signals.chosen(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
+            query=Query(expr=signals.gauge(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
             unit="none",
         ),
         Column(name="Alerts firing", query=Query(expr=_alerts("page|ticket")), unit="none"),
     ]
+
+
+def _worst_budget() -> Expr:
+    """What is left of the error budget of each model's worst objective."""
+    return promql.min_by(signals.series(metrics.SLO_BUDGET_REMAINING, MANY_MODELS), "model")
 
 
 def _serving() -> Expr:
@@ -198,26 +192,25 @@ def _spread(by_model: Expr) -> Expr:
 
 def _alerts(severity: str) -> Expr:
     """Alerts of a version, and those of its model as a whole; 0 without any."""
-    firing = {**MANY_MODELS, "alertstate": "firing", "severity": promql.matches(severity)}
-    own = promql.count_by(signals.series(upstream.ALERTS, {**firing, "version": promql.not_equal("")}), *BY_VERSION)
-    whole = promql.count_by(signals.series(upstream.ALERTS, {**firing, "version": ""}), "model")
+    these: Selection = {**MANY_MODELS, "severity": promql.matches(severity)}
+    own = promql.count_by(signals.firing({**these, "version": promql.not_equal("")}), *BY_VERSION)
+    whole = promql.count_by(signals.firing({**these, "version": ""}), "model")
     none = _serving() * 0
     return own.and_(_serving(), on=BY_VERSION).or_(none) + _spread(whole).or_(none)
 
 
 def _trouble() -> Expr:
     none = _serving() * 0
-    left = promql.min_by(promql.select(metrics.SLO_BUDGET_REMAINING, model=promql.matches("$models")), "model")
-    spent = _spread(promql.number(1) - promql.clamp(left, -1, 1)).or_(none)
-    drifted = signals.chosen(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION).or_(none)
+    spent = _spread(promql.number(1) - promql.clamp(_worst_budget(), -1, 1)).or_(none)
+    drifted = signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION).or_(none)
     return _alerts("page") * PAGE_WEIGHT + _alerts("ticket") + drifted + spent
 
 
-def _trends(house: House) -> list[Row]:
+def _trends(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Who gets how much traffic?",
                     Note(
                         shows="Requests per second of each model.",
@@ -228,7 +221,7 @@ def _trends(house: House) -> list[Row]:
                     Query(expr=signals.requests(MANY_MODELS, "model"), legend="{{model}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "Whose requests fail?",
                     Note(
                         shows="Share of failed requests, the ten worst versions.",
@@ -244,7 +237,7 @@ def _trends(house: House) -> list[Row]:
         ),
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Who is slow?",
                     Note(
                         shows="Time within which 99% of requests are answered, the ten slowest versions.",
@@ -259,7 +252,7 @@ def _trends(house: House) -> list[Row]:
                         legend="{{model}} {{version}}",
                     ),
                 ),
-                house.table(
+                factory.table(
                     "What fires, and whose is it?",
                     Note(
                         shows="Every alert that fires, with its owner; the deadman's switch always does.",
@@ -272,7 +265,7 @@ def _trends(house: House) -> list[Row]:
                             unit="none",
                             query=Query(
                                 expr=promql.count_by(
-                                    promql.select(upstream.ALERTS, alertstate="firing"),
+                                    signals.firing({}),
                                     "severity",
                                     "alertname",
                                     "model",
@@ -285,11 +278,13 @@ def _trends(house: House) -> list[Row]:
                     ],
                     worst="Firing",
                     links=[
-                        Link(column="model", title="Model ${__value.text}", url=links.model_of_row(house.platform)),
-                        Link(
+                        DataLink(
+                            column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform)
+                        ),
+                        DataLink(
                             column="alertname",
                             title="Runbook of ${__value.text}",
-                            url=links.runbook_of_row(house.platform),
+                            url=links.runbook_of_row(factory.platform),
                         ),
                     ],
                 ),

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dashboards import happenings, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note, Panel
-from dashboards.layout import Row, Section
-from dashboards.looks import Column, State
-from dashboards.pages.fleet import AT_RISK, BUDGET
-from dashboards.targets import Query
-from midwatch import grafana, metrics, promql, signals, upstream
+from dashboards import annotation, runbooks, states, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, Panel, PanelFactory
+from dashboards.style import Column, State
+from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.promql import Expr
 from midwatch.signals import THIS_MODEL, Selection
 from midwatch.spec.slo import Slo
 
-STATES = [State(text=state.text, color=state.color, value=float(number)) for number, state in enumerate(BUDGET)]
+STATES = [State(text=state.text, color=state.color, value=float(number)) for number, state in enumerate(states.BUDGET)]
 """The states of a budget as numbers, for a timeline."""
 
 THESE: Selection = {"model": "$model", "slo": promql.matches("$slo")}
@@ -83,37 +81,40 @@ BURNING = (
 FOUR_WEEKS = 28 * 86400.0
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.OBJECTIVES,
-        title="Objectives",
-        description="Error budgets of a model: what is left, how quickly it goes, when it was spent.",
-        variables=[
-            variables.one("model", "Model", metrics.SLO_OBJECTIVE, "model"),
-            variables.many("slo", "Objective", metrics.SLO_OBJECTIVE, "slo", model="$model"),
-            variables.window(),
-        ],
-        happenings=[*happenings.of_models(THIS_MODEL), happenings.experiments()],
-        sections=[
-            Section(title="How much is left?", rows=_left(house)),
-            Section(title="How quickly does it go?", rows=_burning(house)),
-            Section(title="When was it bad?", rows=_history(house)),
-        ],
-        since="now-1d",
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.OBJECTIVES,
+            title="Objectives",
+            order=30,
+            description="Error budgets of a model: what is left, how quickly it goes, when it was spent.",
+            variables=[
+                variables.one("model", "Model", metrics.SLO_OBJECTIVE, "model"),
+                variables.many("slo", "Objective", metrics.SLO_OBJECTIVE, "slo", model="$model"),
+                variables.window(),
+            ],
+            annotations=[*annotation.of_models(THIS_MODEL), annotation.experiments()],
+            sections=[
+                Section(title="How much is left?", rows=_left(factory)),
+                Section(title="How quickly does it go?", rows=_burning(factory)),
+                Section(title="When was it bad?", rows=_history(factory)),
+            ],
+            since="now-1d",
+        )
+    ]
 
 
 def _gauge(metric: Metric) -> Expr:
-    return signals.chosen(metric, THESE, *BY)
+    return signals.gauge(metric, THESE, *BY)
 
 
-def _left(house: House) -> list[Row]:
+def _left(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             height=7,
             panels=[
-                house.table(
+                factory.table(
                     "Which promise is kept worst?",
                     Note(
                         shows="A row for each objective: what was promised, what was delivered over its period, what "
@@ -128,7 +129,9 @@ def _left(house: House) -> list[Row]:
                             decimals=1,
                             query=Query(expr=promql.number(1) - _gauge(metrics.SLO_BUDGET_REMAINING)),
                         ),
-                        Column(name="State", query=Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING)), states=BUDGET),
+                        Column(
+                            name="State", query=Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING)), states=states.BUDGET
+                        ),
                         Column(
                             name="Promised",
                             unit="percentunit",
@@ -153,7 +156,7 @@ def _left(house: House) -> list[Row]:
         Row(
             widths=[16, 8],
             panels=[
-                house.lines(
+                factory.lines(
                     "How much of the budget is left?",
                     Note(
                         shows="Share of the period's error budget that is left; below 0 the promise is broken.",
@@ -163,10 +166,10 @@ def _left(house: House) -> list[Row]:
                     "percentunit",
                     Query(expr=_gauge(metrics.SLO_BUDGET_REMAINING), legend="{{slo}} {{version}}"),
                     Query(expr=promql.vector(0), legend="promise broken", promise=True),
-                    valueMin=None,
-                    valueMax=1,
+                    minimum=None,
+                    maximum=1,
                 ),
-                house.lines(
+                factory.lines(
                     "When will it be gone?",
                     Note(
                         shows="Time until the budget is spent if the last hour goes on; no line: it would last.",
@@ -181,20 +184,20 @@ def _left(house: House) -> list[Row]:
     ]
 
 
-def _burning(house: House) -> list[Row]:
-    panels = [_burn(house, pair) for pair in BURNING]
+def _burning(factory: PanelFactory) -> list[Row]:
+    panels = [_burn(factory, pair) for pair in BURNING]
     return [Row(panels=panels[:2]), Row(panels=panels[2:])]
 
 
-def _burn(house: House, pair: Burning) -> Panel:
+def _burn(factory: PanelFactory, pair: Burning) -> Panel:
     """Burn rates of a pair of windows, and the rate at which the objectives of the platform alert by them."""
-    slos = [slo for model in house.platform.models for slo in model.slos]
+    slos = [slo for model in factory.platform.models for slo in model.slos]
     factors: dict[Decimal, set[str]] = {}
     for slo in slos:
         factor = pair.factor(slo)
         if factor is not None:
             factors.setdefault(factor, set()).add(slo.name)
-    return house.lines(
+    return factory.lines(
         pair.title,
         Note(
             shows=f"Burn rate over {pair.short} and {pair.long}: 1 spends the budget in exactly its period. Dashed: "
@@ -218,48 +221,44 @@ def _limit(names: set[str], factor: Decimal) -> Expr:
     An objective of 75% cannot burn 14.4 times too fast: all events bad is 4 times. The rules have the same bound.
     """
     where: Selection = {"model": "$model", "slo": promql.matches("|".join(sorted(names)))}
-    promised = signals.chosen(metrics.SLO_OBJECTIVE, where, "slo")
+    promised = signals.gauge(metrics.SLO_OBJECTIVE, where, "slo")
     everything = promql.number(1) / (promql.number(1) - promised)
     return promql.clamp((everything + 1) / 2, 0, factor)
 
 
 def _state(left: Expr) -> Expr:
     """0 for a budget that is spent, 1 for one at risk, 2 for one that is met: equal states become one bar."""
-    return promql.at_least(left, 0) + promql.at_least(left, AT_RISK)
+    return promql.at_least(left, 0) + promql.at_least(left, states.AT_RISK)
 
 
-def _history(house: House) -> list[Row]:
-    firing = {**THIS_MODEL, "alertstate": "firing", "severity": promql.matches("page|ticket")}
-    alerts = promql.count_by(signals.series(upstream.ALERTS, firing), "alertname", "slo", "severity")
+def _history(factory: PanelFactory) -> list[Row]:
+    firing = signals.firing({**THIS_MODEL, "severity": promql.matches("page|ticket")})
+    alerts = promql.count_by(firing, "alertname", "slo", "severity")
     return [
         Row(
             height=7,
             panels=[
-                house.timeline(
+                factory.timeline(
                     "When was a promise broken?",
                     Note(
-                        shows=f"State of each budget: at risk below {AT_RISK:.0%}, breached at 0.",
+                        shows=f"State of each budget: at risk below {states.AT_RISK:.0%}, breached at 0.",
                         act="the text in the bar says the state; compare its start with deployments.",
                         runbook=runbooks.BUDGET,
                     ),
                     STATES,
                     Query(expr=_state(_gauge(metrics.SLO_BUDGET_REMAINING)), legend="{{slo}} {{version}}"),
                 ),
-                house.timeline(
+                factory.timeline(
                     "What fired, and for how long?",
                     Note(
                         shows="Alerts of this model while they fire.",
                         act="the same alert again and again is a cause that was not removed.",
                         runbook=runbooks.BUDGET,
                     ),
-                    [State(text="none", color=looks.GOOD, value=0), State(text="▲ firing", color=looks.BAD, low=1)],
+                    [State(text="none", color=style.GOOD, value=0), State(text="▲ firing", color=style.BAD, low=1)],
                     Query(
                         expr=alerts.or_(
-                            promql.set_label(
-                                promql.count(promql.select(upstream.ALERTS, alertstate="firing")) * 0,
-                                "alertname",
-                                "any alert",
-                            )
+                            promql.set_label(promql.count(signals.firing({})) * 0, "alertname", "any alert")
                         ),
                         legend="{{alertname}} {{slo}} {{severity}}",
                     ),

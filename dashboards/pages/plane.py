@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards import looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note
-from dashboards.layout import Row, Section
-from dashboards.looks import State
-from dashboards.pages import canary
-from dashboards.targets import Query
+from dashboards import rows, runbooks, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, PanelFactory
+from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals, upstream
-from midwatch.metrics import Metric
-from midwatch.promql import Expr
+from midwatch.signals import Selection
+
+THESE_JOBS: Selection = {"job": promql.matches("$job")}
 
 GIVEN_UP = {
     "expired": metrics.EXPORTER_PREDICTIONS_EXPIRED,
@@ -19,49 +18,40 @@ GIVEN_UP = {
     "sampled out": metrics.EXPORTER_SAMPLED_OUT,
 }
 
-UP = [State(text="▼ down", color=looks.BAD, value=0), State(text="● up", color=looks.GOOD, value=1)]
-KEPT = [State(text="none", color=looks.GOOD, value=0)]
+UP = [State(text="▼ down", color=style.BAD, value=0), State(text="● up", color=style.GOOD, value=1)]
+KEPT = [State(text="none", color=style.GOOD, value=0)]
 BUSY = 0.5
 """Share of a rule group's interval beyond which its evaluation is marked: at 1 evaluations are left out."""
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.PLANE,
-        title="Control plane",
-        description="Exporters, rules, notifications, scrapes and cardinality: whether the watch itself is awake.",
-        variables=[variables.many("job", "Job", upstream.UP, "job"), variables.window()],
-        happenings=[],
-        sections=[
-            Section(title="Are we blind?", rows=_sight(house)),
-            Section(title="Would anybody be told?", rows=_notifications(house)),
-            Section(title="Do events arrive?", rows=_exporter(house)),
-            Section(title="Does the canary gate answer?", rows=[canary.gate(house)]),
-            Section(title="Is it getting too big?", rows=_size(house)),
-        ],
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.PLANE,
+            title="Control plane",
+            order=70,
+            description="Exporters, rules, notifications, scrapes and cardinality: whether the watch itself is awake.",
+            variables=[variables.many("job", "Job", upstream.UP, "job"), variables.window()],
+            annotations=[],
+            sections=[
+                Section(title="Are we blind?", rows=_sight(factory)),
+                Section(title="Would anybody be told?", rows=_notifications(factory)),
+                Section(title="Do events arrive?", rows=_exporter(factory)),
+                Section(title="Does the canary gate answer?", rows=[rows.canary_gate(factory)]),
+                Section(title="Is it getting too big?", rows=_size(factory)),
+            ],
+        )
+    ]
 
 
-def _job(metric: Metric) -> Expr:
-    return promql.select(metric, job=promql.matches("$job"))
-
-
-def _rate(metric: Metric, *by: str) -> Expr:
-    return promql.sum_by(promql.rate(promql.select(metric), signals.RATE), *by)
-
-
-def _lost(metric: Metric) -> Expr:
-    return promql.sum_by(promql.increase(promql.select(metric), signals.WINDOW), "model")
-
-
-def _sight(house: House) -> list[Row]:
+def _sight(factory: PanelFactory) -> list[Row]:
     share = promql.select(upstream.RULE_DURATION).over(promql.select(upstream.RULE_INTERVAL), on=["rule_group"])
     return [
         Row(
             height=7,
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Which targets answer?",
                     Note(
                         shows="Whether each target's last scrape worked.",
@@ -69,9 +59,9 @@ def _sight(house: House) -> list[Row]:
                         runbook=runbooks.EXPORTER,
                     ),
                     UP,
-                    Query(expr=_job(upstream.UP), legend="{{job}} {{instance}}"),
+                    Query(expr=signals.series(upstream.UP, THESE_JOBS), legend="{{job}} {{instance}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "How long do scrapes take?",
                     Note(
                         shows="Time of each target's last scrape.",
@@ -79,9 +69,9 @@ def _sight(house: House) -> list[Row]:
                         runbook=runbooks.TARGETS,
                     ),
                     "s",
-                    Query(expr=promql.max_by(_job(upstream.SCRAPE_DURATION), "job"), legend="{{job}}"),
+                    Query(expr=signals.gauge(upstream.SCRAPE_DURATION, THESE_JOBS, "job"), legend="{{job}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Do rules keep up?",
                     Note(
                         shows="Evaluation time of each group of rules over its interval; dashed is half of it.",
@@ -92,7 +82,7 @@ def _sight(house: House) -> list[Row]:
                     Query(expr=promql.topk(10, share), legend="{{rule_group}}"),
                     Query(expr=promql.vector(BUSY), legend="busy", promise=True),
                 ),
-                house.lines(
+                factory.lines(
                     "Do rules fail?",
                     Note(
                         shows="Evaluations per second that failed, and that were left out because the one before ran.",
@@ -100,19 +90,19 @@ def _sight(house: House) -> list[Row]:
                         runbook=runbooks.RULES_FAIL,
                     ),
                     "ops",
-                    Query(expr=_rate(upstream.RULE_FAILURES), legend="failed"),
-                    Query(expr=_rate(upstream.RULE_MISSED), legend="left out"),
+                    Query(expr=signals.rate(upstream.RULE_FAILURES, {}), legend="failed"),
+                    Query(expr=signals.rate(upstream.RULE_MISSED, {}), legend="left out"),
                 ),
             ],
         )
     ]
 
 
-def _notifications(house: House) -> list[Row]:
+def _notifications(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "Does Prometheus reach Alertmanager?",
                     Note(
                         shows="Alerts per second sent, refused and dropped.",
@@ -120,11 +110,11 @@ def _notifications(house: House) -> list[Row]:
                         runbook=runbooks.SENDING,
                     ),
                     "ops",
-                    Query(expr=_rate(upstream.NOTIFICATIONS_SENT), legend="sent"),
-                    Query(expr=_rate(upstream.NOTIFICATIONS_ERRORS), legend="refused", color=looks.BAD),
-                    Query(expr=_rate(upstream.NOTIFICATIONS_DROPPED), legend="dropped", color=looks.WATCH),
+                    Query(expr=signals.rate(upstream.NOTIFICATIONS_SENT, {}), legend="sent"),
+                    Query(expr=signals.rate(upstream.NOTIFICATIONS_ERRORS, {}), legend="refused", color=style.BAD),
+                    Query(expr=signals.rate(upstream.NOTIFICATIONS_DROPPED, {}), legend="dropped", color=style.WATCH),
                 ),
-                house.lines(
+                factory.lines(
                     "Does Alertmanager reach people?",
                     Note(
                         shows="Notifications per second tried, and failed, by integration.",
@@ -132,10 +122,13 @@ def _notifications(house: House) -> list[Row]:
                         runbook=runbooks.NOTIFYING,
                     ),
                     "ops",
-                    Query(expr=_rate(upstream.DELIVERIES, "integration"), legend="{{integration}} tried"),
-                    Query(expr=_rate(upstream.DELIVERIES_FAILED, "integration"), legend="{{integration}} failed"),
+                    Query(expr=signals.rate(upstream.DELIVERIES, {}, "integration"), legend="{{integration}} tried"),
+                    Query(
+                        expr=signals.rate(upstream.DELIVERIES_FAILED, {}, "integration"),
+                        legend="{{integration}} failed",
+                    ),
                 ),
-                house.lines(
+                factory.lines(
                     "How long does it take to tell them?",
                     Note(
                         shows="99th percentile of the time to notify, by integration, over the chosen window.",
@@ -157,7 +150,7 @@ def _notifications(house: House) -> list[Row]:
                         legend="{{integration}}",
                     ),
                 ),
-                house.lines(
+                factory.lines(
                     "What does Alertmanager hold?",
                     Note(
                         shows="Alerts it knows, by state.",
@@ -165,151 +158,155 @@ def _notifications(house: House) -> list[Row]:
                         runbook=runbooks.NOTIFYING,
                     ),
                     "none",
-                    Query(expr=promql.sum_by(promql.select(upstream.ALERTMANAGER_ALERTS), "state"), legend="{{state}}"),
+                    Query(expr=signals.total(upstream.ALERTMANAGER_ALERTS, {}, "state"), legend="{{state}}"),
                 ),
             ]
         )
     ]
 
 
-def _exporter(house: House) -> list[Row]:
+def _exporter(factory: PanelFactory) -> list[Row]:
+    return [_events(factory), _waiting(factory)]
+
+
+def _events(factory: PanelFactory) -> Row:
     events = metrics.EXPORTER_EVENTS
     refused = promql.rate(promql.select(events, result=promql.not_equal("accepted")), signals.RATE)
-    none = promql.set_label(_rate(events) * 0, "result", "none")
+    none = promql.set_label(signals.rate(events, {}) * 0, "result", "none")
+    return Row(
+        panels=[
+            factory.lines(
+                "What becomes of events?",
+                Note(
+                    shows="Events per second by result.",
+                    act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
+                    runbook=runbooks.KEEPING,
+                ),
+                "ops",
+                Query(expr=signals.rate(events, {}, "result"), legend="{{result}}"),
+                stack=True,
+            ),
+            factory.lines(
+                "Why are events not counted?",
+                Note(
+                    shows="Events per second that were not counted, by reason.",
+                    act="invalid or too_old: the senders' log says which field; docs/exporter.md explains each.",
+                    runbook=runbooks.KEEPING,
+                ),
+                "ops",
+                Query(
+                    expr=promql.sum_by(refused, "result", "reason").or_(none),
+                    legend="{{result}} {{reason}}",
+                ),
+            ),
+            factory.lines(
+                "How quickly are events durable?",
+                Note(
+                    shows="Time to make a group of events durable: median and 99th percentile.",
+                    act="slow commits are a slow disk; clients wait that long for their answer.",
+                    runbook=runbooks.KEEPING,
+                ),
+                "s",
+                *(
+                    Query(expr=signals.quantile(metrics.EXPORTER_COMMIT_DURATION, part, {}), legend=name)
+                    for part, name in ((0.5, "p50"), (0.99, "p99"))
+                ),
+            ),
+            factory.lines(
+                "Is the judge of drift awake?",
+                Note(
+                    shows="1 while the process that judges windows runs, and what it has yet to read.",
+                    act="away: drift is not looked at; the exporter starts it again and keeps the events.",
+                    runbook=runbooks.JUDGE,
+                ),
+                "short",
+                Query(expr=promql.select(metrics.DRIFT_WORKER_UP), legend="{{instance}} runs"),
+                Query(expr=promql.select(metrics.DRIFT_WORKER_BACKLOG), legend="{{instance}} backlog (bytes)"),
+            ),
+        ]
+    )
+
+
+def _waiting(factory: PanelFactory) -> Row:
+    return Row(
+        panels=[
+            factory.lines(
+                "What waits for its other half?",
+                Note(
+                    shows="Predictions without a label, labels without a prediction.",
+                    act="labels that wait: they come with ids nobody predicted.",
+                    runbook=runbooks.FULL,
+                ),
+                "short",
+                Query(
+                    expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, {}, "model"),
+                    legend="predictions {{model}}",
+                ),
+                Query(
+                    expr=signals.total(metrics.EXPORTER_LABELS_WAITING, {}, "model"),
+                    legend="labels {{model}}",
+                ),
+                Query(
+                    expr=signals.total(metrics.EXPORTER_HALVES_WAITING, {}),
+                    legend="halves of the inference log",
+                ),
+            ),
+            factory.lines(
+                "How long has the oldest waited?",
+                Note(
+                    shows="Age of the oldest prediction that waits for its label, by exporter.",
+                    act="near label_retention predictions expire without ever being judged.",
+                    runbook=runbooks.LABELS,
+                ),
+                "s",
+                Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
+            ),
+            factory.lines(
+                "What is given up?",
+                Note(
+                    shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
+                    "sampling left out.",
+                    act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
+                    runbook=runbooks.LABELS,
+                ),
+                "short",
+                *(
+                    Query(expr=signals.increase(metric, {}, "model"), legend=f"{name} {{{{model}}}}")
+                    for name, metric in GIVEN_UP.items()
+                ),
+            ),
+            factory.lines(
+                "How large is the journal?",
+                Note(
+                    shows="Bytes of the journal and its snapshot, by exporter.",
+                    act="it holds what label_retention asks for: shorten that, or give it a larger disk.",
+                    runbook=runbooks.FULL,
+                ),
+                "bytes",
+                Query(expr=promql.select(metrics.EXPORTER_JOURNAL_BYTES), legend="{{instance}}"),
+            ),
+            factory.stat(
+                "Was a journal damaged?",
+                Note(
+                    shows="Damaged tails found at a start, in the chosen window.",
+                    act="what could be read was kept; the rest is set aside in a .damaged file.",
+                    runbook=runbooks.JOURNAL,
+                ),
+                "none",
+                Query(expr=signals.increase(metrics.EXPORTER_JOURNAL_CORRUPTIONS, {})),
+                steps=[(None, style.GOOD), (1, style.BAD)],
+                states=KEPT,
+            ),
+        ],
+        widths=[5, 5, 5, 5, 4],
+    )
+
+
+def _size(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
-                    "What becomes of events?",
-                    Note(
-                        shows="Events per second by result.",
-                        act="dropped as not_durable: the disk is full or broken; clients keep events a while.",
-                        runbook=runbooks.KEEPING,
-                    ),
-                    "ops",
-                    Query(expr=_rate(events, "result"), legend="{{result}}"),
-                    stack=True,
-                ),
-                house.lines(
-                    "Why are events not counted?",
-                    Note(
-                        shows="Events per second that were not counted, by reason.",
-                        act="invalid or too_old: the senders' log says which field; docs/exporter.md explains each.",
-                        runbook=runbooks.KEEPING,
-                    ),
-                    "ops",
-                    Query(
-                        expr=promql.sum_by(refused, "result", "reason").or_(none),
-                        legend="{{result}} {{reason}}",
-                    ),
-                ),
-                house.lines(
-                    "How quickly are events durable?",
-                    Note(
-                        shows="Time to make a group of events durable: median and 99th percentile.",
-                        act="slow commits are a slow disk; clients wait that long for their answer.",
-                        runbook=runbooks.KEEPING,
-                    ),
-                    "s",
-                    *(
-                        Query(expr=signals.quantile(metrics.EXPORTER_COMMIT_DURATION, part, {}), legend=name)
-                        for part, name in ((0.5, "p50"), (0.99, "p99"))
-                    ),
-                ),
-                house.lines(
-                    "Is the judge of drift awake?",
-                    Note(
-                        shows="1 while the process that judges windows runs, and what it has yet to read.",
-                        act="away: drift is not looked at; the exporter starts it again and keeps the events.",
-                        runbook=runbooks.JUDGE,
-                    ),
-                    "short",
-                    Query(expr=promql.select(metrics.DRIFT_WORKER_UP), legend="{{instance}} runs"),
-                    Query(expr=promql.select(metrics.DRIFT_WORKER_BACKLOG), legend="{{instance}} backlog (bytes)"),
-                ),
-            ]
-        ),
-        Row(
-            panels=[
-                house.lines(
-                    "What waits for its other half?",
-                    Note(
-                        shows="Predictions without a label, labels without a prediction.",
-                        act="labels that wait: they come with ids nobody predicted.",
-                        runbook=runbooks.FULL,
-                    ),
-                    "short",
-                    Query(
-                        expr=promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING), "model"),
-                        legend="predictions {{model}}",
-                    ),
-                    Query(
-                        expr=promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING), "model"),
-                        legend="labels {{model}}",
-                    ),
-                    Query(
-                        expr=promql.sum_by(promql.select(metrics.EXPORTER_HALVES_WAITING)),
-                        legend="halves of the inference log",
-                    ),
-                ),
-                house.lines(
-                    "How long has the oldest waited?",
-                    Note(
-                        shows="Age of the oldest prediction that waits for its label, by exporter.",
-                        act="near label_retention predictions expire without ever being judged.",
-                        runbook=runbooks.LABELS,
-                    ),
-                    "s",
-                    Query(expr=promql.select(metrics.EXPORTER_OLDEST_WAITING), legend="{{instance}}"),
-                ),
-                house.lines(
-                    "What is given up?",
-                    Note(
-                        shows="In the chosen window: predictions that expired, labels nobody predicted, and what "
-                        "sampling left out.",
-                        act="expired: labels are later than label_retention. Orphaned: they carry other ids.",
-                        runbook=runbooks.LABELS,
-                    ),
-                    "short",
-                    *(Query(expr=_lost(metric), legend=f"{name} {{{{model}}}}") for name, metric in GIVEN_UP.items()),
-                ),
-                house.lines(
-                    "How large is the journal?",
-                    Note(
-                        shows="Bytes of the journal and its snapshot, by exporter.",
-                        act="it holds what label_retention asks for: shorten that, or give it a larger disk.",
-                        runbook=runbooks.FULL,
-                    ),
-                    "bytes",
-                    Query(expr=promql.select(metrics.EXPORTER_JOURNAL_BYTES), legend="{{instance}}"),
-                ),
-                house.stat(
-                    "Was a journal damaged?",
-                    Note(
-                        shows="Damaged tails found at a start, in the chosen window.",
-                        act="what could be read was kept; the rest is set aside in a .damaged file.",
-                        runbook=runbooks.JOURNAL,
-                    ),
-                    "none",
-                    Query(
-                        expr=promql.sum_by(
-                            promql.increase(promql.select(metrics.EXPORTER_JOURNAL_CORRUPTIONS), signals.WINDOW)
-                        )
-                    ),
-                    steps=[(None, looks.GOOD), (1, looks.BAD)],
-                    states=KEPT,
-                ),
-            ],
-            widths=[5, 5, 5, 5, 4],
-        ),
-    ]
-
-
-def _size(house: House) -> list[Row]:
-    return [
-        Row(
-            panels=[
-                house.lines(
+                factory.lines(
                     "How many series does Prometheus hold?",
                     Note(
                         shows="Series in memory: each costs a few kilobytes.",
@@ -319,7 +316,7 @@ def _size(house: House) -> list[Row]:
                     "short",
                     Query(expr=promql.select(upstream.HEAD_SERIES), legend="{{instance}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Who sends how much?",
                     Note(
                         shows="Samples in the last scrape of each job.",
@@ -327,10 +324,10 @@ def _size(house: House) -> list[Row]:
                         runbook=runbooks.EXPORTER,
                     ),
                     "short",
-                    Query(expr=promql.sum_by(_job(upstream.SCRAPE_SAMPLES), "job"), legend="{{job}}"),
+                    Query(expr=signals.total(upstream.SCRAPE_SAMPLES, THESE_JOBS, "job"), legend="{{job}}"),
                     stack=True,
                 ),
-                house.lines(
+                factory.lines(
                     "Who adds new series?",
                     Note(
                         shows="New series in the last scrape of each job; steady growth is churn.",
@@ -338,9 +335,9 @@ def _size(house: House) -> list[Row]:
                         runbook=runbooks.FOLDED,
                     ),
                     "short",
-                    Query(expr=promql.sum_by(_job(upstream.SCRAPE_SERIES_ADDED), "job"), legend="{{job}}"),
+                    Query(expr=signals.total(upstream.SCRAPE_SERIES_ADDED, THESE_JOBS, "job"), legend="{{job}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "How many series does the exporter publish?",
                     Note(
                         shows="Series of each exporter, and label values it folded into other, per second.",
@@ -349,7 +346,7 @@ def _size(house: House) -> list[Row]:
                     ),
                     "short",
                     Query(expr=promql.select(metrics.EXPORTER_SERIES), legend="{{instance}} series"),
-                    Query(expr=_rate(metrics.EXPORTER_FOLDED, "label"), legend="folded {{label}}"),
+                    Query(expr=signals.rate(metrics.EXPORTER_FOLDED, {}, "label"), legend="folded {{label}}"),
                 ),
             ]
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dashboards import happenings, looks, runbooks, variables
-from dashboards.document import Page
-from dashboards.house import House, Note, Panel
-from dashboards.layout import Row, Section
-from dashboards.looks import State
-from dashboards.targets import Query
+from dashboards import annotation, runbooks, style, variables
+from dashboards.data_sources import Query
+from dashboards.page import Page, Row, Section
+from dashboards.panels import Note, Panel, PanelFactory
+from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.signals import Selection
@@ -18,50 +17,53 @@ DAY = 86400.0
 
 MET = {"met": 1.0, "inconclusive": 2.0, "breached": 3.0}
 MET_STATES = [
-    State(text="● met", color=looks.GOOD, value=1),
-    State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
-    State(text="▼ breached", color=looks.BAD, value=3),
+    State(text="● met", color=style.GOOD, value=1),
+    State(text="◌ inconclusive", color=style.UNDECIDED, value=2),
+    State(text="▼ breached", color=style.BAD, value=3),
 ]
 HELD = {"held": 1.0, "inconclusive": 2.0, "deviated": 3.0}
 HELD_STATES = [
-    State(text="● held", color=looks.GOOD, value=1),
-    State(text="◌ inconclusive", color=looks.UNDECIDED, value=2),
-    State(text="▼ deviated", color=looks.BAD, value=3),
+    State(text="● held", color=style.GOOD, value=1),
+    State(text="◌ inconclusive", color=style.UNDECIDED, value=2),
+    State(text="▼ deviated", color=style.BAD, value=3),
 ]
-STANDBY = [State(text="▼ away", color=looks.BAD, value=0), State(text="● streams", color=looks.GOOD, value=1)]
-ANSWERS = [State(text="▼ no answer", color=looks.BAD, value=0), State(text="● answers", color=looks.GOOD, value=1)]
-CLEAN = [State(text="▼ a fault stayed", color=looks.BAD, value=0), State(text="● clean", color=looks.GOOD, value=1)]
-RUNNING = [State(text="-", color="transparent", value=0), State(text="◆ running", color=looks.WATCH, value=1)]
+STANDBY = [State(text="▼ away", color=style.BAD, value=0), State(text="● streams", color=style.GOOD, value=1)]
+ANSWERS = [State(text="▼ no answer", color=style.BAD, value=0), State(text="● answers", color=style.GOOD, value=1)]
+CLEAN = [State(text="▼ a fault stayed", color=style.BAD, value=0), State(text="● clean", color=style.GOOD, value=1)]
+RUNNING = [State(text="-", color="transparent", value=0), State(text="◆ running", color=style.WATCH, value=1)]
 
 
-def build(house: House) -> Page:
-    """The page of a platform."""
-    return Page(
-        page=grafana.Page.RESILIENCE,
-        title="Chaos and recovery",
-        description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
-        variables=[variables.many("store", "Store", metrics.DR_DRILL_LAST_RUN, "store"), variables.window()],
-        happenings=[happenings.drills(), happenings.experiments()],
-        sections=[
-            Section(title="Would we come back in time?", rows=_drills(house)),
-            Section(title="What could be restored right now?", rows=_now(house)),
-            Section(title="What did experiments do to the models?", rows=_experiments(house)),
-        ],
-        since="now-30d",
-    )
+def build_pages(factory: PanelFactory) -> list[Page]:
+    """The one page of a platform."""
+    return [
+        Page(
+            name=grafana.Page.RESILIENCE,
+            title="Chaos and recovery",
+            order=60,
+            description="Recovery drills against their objectives, what could be restored now, and chaos experiments.",
+            variables=[variables.many("store", "Store", metrics.DR_DRILL_LAST_RUN, "store"), variables.window()],
+            annotations=[annotation.drills(), annotation.experiments()],
+            sections=[
+                Section(title="Would we come back in time?", rows=_drills(factory)),
+                Section(title="What could be restored right now?", rows=_now(factory)),
+                Section(title="What did experiments do to the models?", rows=_experiments(factory)),
+            ],
+            since="now-30d",
+        )
+    ]
 
 
 def objective(kind: str) -> Query:
     """The objective of a kind, rto or rpo, as the platform file has it."""
-    expr = signals.chosen(metrics.DR_OBJECTIVE, {"kind": kind})
+    expr = signals.gauge(metrics.DR_OBJECTIVE, {"kind": kind})
     return Query(expr=expr, legend=f"{kind.upper()} promised", promise=True)
 
 
-def _drills(house: House) -> list[Row]:
+def _drills(factory: PanelFactory) -> list[Row]:
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How long did recovery take?",
                     Note(
                         shows="Recovery time that each drill measured last, detection included; dashed is the RTO.",
@@ -69,12 +71,10 @@ def _drills(house: House) -> list[Row]:
                         runbook=runbooks.DRILL,
                     ),
                     "s",
-                    Query(
-                        expr=signals.chosen(metrics.DR_DRILL_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"
-                    ),
+                    Query(expr=signals.gauge(metrics.DR_DRILL_RECOVERY, STORES, *DRILLS), legend="{{drill}} {{store}}"),
                     objective("rto"),
                 ),
-                house.lines(
+                factory.lines(
                     "How much was lost?",
                     Note(
                         shows="Time of acknowledged writes that each drill lost last; dashed is the RPO.",
@@ -83,11 +83,11 @@ def _drills(house: House) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.chosen(metrics.DR_DRILL_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"
+                        expr=signals.gauge(metrics.DR_DRILL_DATA_LOSS, STORES, *DRILLS), legend="{{drill}} {{store}}"
                     ),
                     objective("rpo"),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Were the objectives met?",
                     Note(
                         shows="Verdict of each drill's last run. Inconclusive proves nothing: it counts as not met.",
@@ -101,7 +101,7 @@ def _drills(house: House) -> list[Row]:
                     ),
                 ),
                 _days(
-                    house,
+                    factory,
                     "How long ago was it proven?",
                     "Days since each drill last met its objectives.",
                     metrics.DR_DRILL_LAST_MET,
@@ -117,7 +117,7 @@ def _drills(house: House) -> list[Row]:
 
 
 def _days(
-    house: House,
+    factory: PanelFactory,
     title: str,
     shows: str,
     metric: Metric,
@@ -127,7 +127,7 @@ def _days(
     ran: Metric,
     runbook: str,
 ) -> Panel:
-    return house.lines(
+    return factory.lines(
         title,
         Note(
             shows=shows,
@@ -136,16 +136,16 @@ def _days(
         ),
         "d",
         Query(expr=signals.age(metric, where, *by) / DAY, legend=legend),
-        Query(expr=signals.age(ran, where, *by) / DAY, legend=f"{legend} last run", color=looks.UNDECIDED),
+        Query(expr=signals.age(ran, where, *by) / DAY, legend=f"{legend} last run", color=style.UNDECIDED),
     )
 
 
-def _now(house: House) -> list[Row]:
+def _now(factory: PanelFactory) -> list[Row]:
     regions = ("store", "region")
     return [
         Row(
             panels=[
-                house.lines(
+                factory.lines(
                     "How old is what could be restored?",
                     Note(
                         shows="Age of the newest verified restorable point; dashed is the RPO.",
@@ -154,11 +154,11 @@ def _now(house: House) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.chosen(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"
+                        expr=signals.gauge(metrics.DR_RESTORABLE_AGE, STORES, *regions), legend="{{store}} {{region}}"
                     ),
                     objective("rpo"),
                 ),
-                house.lines(
+                factory.lines(
                     "How far behind are the standbys?",
                     Note(
                         shows="Replication lag; dashed is the RPO.",
@@ -167,11 +167,11 @@ def _now(house: House) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.chosen(metrics.DR_REPLICATION_LAG, STORES, *regions), legend="{{store}} {{region}}"
+                        expr=signals.gauge(metrics.DR_REPLICATION_LAG, STORES, *regions), legend="{{store}} {{region}}"
                     ),
                     objective("rpo"),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Is there a standby?",
                     Note(
                         shows="Whether each standby streams.",
@@ -180,11 +180,11 @@ def _now(house: House) -> list[Row]:
                     ),
                     STANDBY,
                     Query(
-                        expr=signals.chosen(metrics.DR_STANDBY_CONNECTED, STORES, *regions),
+                        expr=signals.gauge(metrics.DR_STANDBY_CONNECTED, STORES, *regions),
                         legend="{{store}} {{region}}",
                     ),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Do the stores answer?",
                     Note(
                         shows="Whether what each store has could be asked.",
@@ -192,9 +192,9 @@ def _now(house: House) -> list[Row]:
                         runbook=runbooks.STORE,
                     ),
                     ANSWERS,
-                    Query(expr=signals.chosen(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
+                    Query(expr=signals.gauge(metrics.DR_STORE_ANSWERS, STORES, "store"), legend="{{store}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "When was the last backup?",
                     Note(
                         shows="Age of the last backup that succeeded.",
@@ -204,7 +204,7 @@ def _now(house: House) -> list[Row]:
                     "s",
                     Query(expr=signals.age(metrics.DR_BACKUP_SUCCESS, STORES, "store"), legend="{{store}}"),
                 ),
-                house.lines(
+                factory.lines(
                     "Does the backup look whole?",
                     Note(
                         shows="Size of the last backup, and of the largest that is kept.",
@@ -212,8 +212,8 @@ def _now(house: House) -> list[Row]:
                         runbook=runbooks.BACKUP_SIZE,
                     ),
                     "decbytes",
-                    Query(expr=signals.chosen(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
-                    Query(expr=signals.chosen(metrics.DR_BACKUP_LARGEST, STORES, "store"), legend="{{store}}, largest"),
+                    Query(expr=signals.gauge(metrics.DR_BACKUP_SIZE, STORES, "store"), legend="{{store}}"),
+                    Query(expr=signals.gauge(metrics.DR_BACKUP_LARGEST, STORES, "store"), legend="{{store}}, largest"),
                 ),
             ],
             widths=[4] * 6,
@@ -221,7 +221,7 @@ def _now(house: House) -> list[Row]:
     ]
 
 
-def _experiments(house: House) -> list[Row]:
+def _experiments(factory: PanelFactory) -> list[Row]:
     everything: Selection = {}
     experiment = ("experiment",)
     return [
@@ -229,7 +229,7 @@ def _experiments(house: House) -> list[Row]:
             height=6,
             widths=[24],
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Which experiment ran when?",
                     Note(
                         shows="Experiments while they run, on the time axis of the signals below.",
@@ -237,14 +237,14 @@ def _experiments(house: House) -> list[Row]:
                         runbook=runbooks.EXPERIMENT,
                     ),
                     RUNNING,
-                    Query(expr=signals.chosen(metrics.CHAOS_RUNNING, everything, *experiment), legend="{{experiment}}"),
+                    Query(expr=signals.gauge(metrics.CHAOS_RUNNING, everything, *experiment), legend="{{experiment}}"),
                 )
             ],
         ),
-        _signals(house),
+        _signals(factory),
         Row(
             panels=[
-                house.timeline(
+                factory.timeline(
                     "Did the steady state hold?",
                     Note(
                         shows="Verdict of each experiment's last run. Inconclusive proves nothing: the fault did not "
@@ -258,7 +258,7 @@ def _experiments(house: House) -> list[Row]:
                         legend="{{experiment}}",
                     ),
                 ),
-                house.timeline(
+                factory.timeline(
                     "Was every fault taken back?",
                     Note(
                         shows="Whether anything of each experiment's last run stayed: a fault, or a process.",
@@ -269,7 +269,7 @@ def _experiments(house: House) -> list[Row]:
                     Query(expr=promql.min_by(promql.select(metrics.CHAOS_CLEAN), *experiment), legend="{{experiment}}"),
                 ),
                 _days(
-                    house,
+                    factory,
                     "How long ago did it hold?",
                     "Days since each experiment's steady state last held.",
                     metrics.CHAOS_LAST_HELD,
@@ -279,7 +279,7 @@ def _experiments(house: House) -> list[Row]:
                     metrics.CHAOS_LAST_RUN,
                     runbooks.EXPERIMENT_AGE,
                 ),
-                house.lines(
+                factory.lines(
                     "How long do experiments take?",
                     Note(
                         shows="Duration of each experiment's last run.",
@@ -287,20 +287,18 @@ def _experiments(house: House) -> list[Row]:
                         runbook=runbooks.EXPERIMENT,
                     ),
                     "s",
-                    Query(
-                        expr=signals.chosen(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"
-                    ),
+                    Query(expr=signals.gauge(metrics.CHAOS_DURATION, everything, *experiment), legend="{{experiment}}"),
                 ),
             ]
         ),
     ]
 
 
-def _signals(house: House) -> Row:
+def _signals(factory: PanelFactory) -> Row:
     """Golden signals of all models, under the experiments."""
     return Row(
         panels=[
-            house.lines(
+            factory.lines(
                 "Did traffic go on?",
                 Note(
                     shows="Requests per second of each model.",
@@ -311,7 +309,7 @@ def _signals(house: House) -> Row:
                 Query(expr=signals.requests({}, "model"), legend="{{model}}"),
                 stack=True,
             ),
-            house.lines(
+            factory.lines(
                 "Did requests fail?",
                 Note(
                     shows="Share of failed requests of each model.",
@@ -321,7 +319,7 @@ def _signals(house: House) -> Row:
                 "percentunit",
                 Query(expr=signals.errors({}, "model"), legend="{{model}}"),
             ),
-            house.lines(
+            factory.lines(
                 "Did they become slow?",
                 Note(
                     shows="Time within which 99% of requests are answered, by model.",

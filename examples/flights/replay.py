@@ -22,7 +22,7 @@ import aiohttp
 import data
 import serve
 
-from midwatch.client import event_log, events
+from midwatch.client import EventLog, Label, Prediction
 
 FAULT = (0.18, 0.50)
 """Share of the duration in which the feature pipeline speaks metric: what a change of units upstream does."""
@@ -91,9 +91,9 @@ def version_at(index: int, share: float) -> str:
     return (canary_at(share) or "v1") if (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
 
 
-def _failed(version: str, seconds: float) -> events.Prediction:
+def _failed(version: str, seconds: float) -> Prediction:
     """What a client tells of a request that failed: a server that is gone cannot."""
-    return events.Prediction(
+    return Prediction(
         id=str(uuid.uuid4()),
         model=serve.MODEL,
         version=version,
@@ -116,7 +116,7 @@ class Replay:
     def __init__(self, servers: dict[str, str], exporter: str, duration: float, rate: float) -> None:
         self._servers, self._duration, self._rate = servers, duration, rate
         self._labels: list[tuple[float, int, str, str]] = []
-        self._log = event_log.EventLog(exporter)
+        self._log = EventLog(exporter)
         self._open = asyncio.Semaphore(MAX_IN_FLIGHT)
         self.progress = Progress()
         table = data.load()
@@ -185,7 +185,7 @@ class Replay:
     def _send_due(self, now: float) -> None:
         while self._labels and self._labels[0][0] <= now:
             _, _, identifier, label = heapq.heappop(self._labels)
-            self._log.send(events.Label(id=identifier, model=serve.MODEL, label=label, ts=time.time()))
+            self._log.send(Label(id=identifier, model=serve.MODEL, label=label, ts=time.time()))
             self.progress.labels += 1
 
     async def _report(self) -> None:

@@ -21,7 +21,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 
 from midwatch import instrument, telemetry
-from midwatch.client import event_log, events
+from midwatch.client import EventLog, Prediction
 
 MODEL = "flight-delay"
 PATH = f"/v1/models/{MODEL}:predict"
@@ -33,7 +33,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class App:
     """KServe's v1 protocol for one version: `{"instances": [{feature: value}]}` in, predictions with their ids out."""
 
-    def __init__(self, version: str, log: event_log.EventLog, registry: CollectorRegistry) -> None:
+    def __init__(self, version: str, log: EventLog, registry: CollectorRegistry) -> None:
         self._version, self._log, self._registry = version, log, registry
         self._classifier = train.load(version)
 
@@ -65,7 +65,7 @@ class App:
         prediction = "late" if score >= train.THRESHOLDS[self._version] else "on_time"
         identifier = str(uuid.uuid4())
         self._log.send(
-            events.Prediction(
+            Prediction(
                 id=identifier,
                 model=MODEL,
                 version=self._version,
@@ -113,7 +113,7 @@ def main() -> None:
     telemetry.setup(f"{MODEL}-{given.version}")
     registry = CollectorRegistry()
     measures = instrument.Server(MODEL, given.version, registry=registry, framework="scikit-learn")
-    log = event_log.EventLog(given.exporter)
+    log = EventLog(given.exporter)
     app = measures.middleware(App(given.version, log, registry), only=lambda path: path == PATH)  # type: ignore[arg-type]
     uvicorn.run(app, port=given.port, access_log=False, log_level="warning", loop="uvloop", lifespan="off")
     log.close()

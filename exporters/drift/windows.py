@@ -120,7 +120,9 @@ class Stream:
         return self._pane_rows is not None and pane.samples >= self._pane_rows
 
     def _count(self, pane: Pane, events: Sequence[Prediction]) -> None:
-        counts = {name: one.count([_value(event, name) for event in events]) for name, one in self._features.items()}
+        counts = {
+            name: feature.count([_value(event, name) for event in events]) for name, feature in self._features.items()
+        }
         pane.add(Pane(start=pane.start, samples=len(events), counts=counts))
         if self._embedding:
             held = pane.rows or Sample.empty(self._embedding.width)
@@ -136,7 +138,7 @@ class Stream:
     def close(self, now: float) -> Iterator[Window]:
         """Windows that ended by `now`, in order: a pane ends when its time is over or its rows are full."""
         ended = [pane for pane in self._open if self._is_full(pane) or pane.start + self._pane_seconds + GRACE <= now]
-        for pane in sorted(ended, key=lambda one: one.start):
+        for pane in sorted(ended, key=lambda pane: pane.start):
             self._open.remove(pane)
             yield self._window(pane, now)
 
@@ -153,7 +155,9 @@ class Stream:
     def saved(self) -> SavedStream:
         """Everything to keep."""
         return SavedStream(
-            after=self._after, open=[_saved(one) for one in self._open], closed=[_saved(one) for one in self._closed]
+            after=self._after,
+            open=[_saved(pane) for pane in self._open],
+            closed=[_saved(pane) for pane in self._closed],
         )
 
     def restore(self, saved: SavedStream) -> None:
@@ -179,7 +183,7 @@ def _value(event: Prediction, name: str) -> Value | None:
 
 
 def _saved(pane: Pane) -> SavedPane:
-    counts = {name: (one.cells.tolist(), one.missing, one.wrong_type) for name, one in pane.counts.items()}
+    counts = {name: (part.cells.tolist(), part.missing, part.wrong_type) for name, part in pane.counts.items()}
     rows = None if pane.rows is None else (pane.rows.keys.tobytes(), pane.rows.rows.tobytes())
     return SavedPane(start=pane.start, samples=pane.samples, counts=counts, rows=rows)
 

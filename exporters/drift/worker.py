@@ -79,7 +79,7 @@ class Judge:
             if model in self._models:
                 self._stream(model, version).restore(stream)
         self._gauges = {(name, tuple(labels.items())): value for name, labels, value in saved.gauges}
-        self._verdicts = {(model, version, said): count for model, version, said, count in saved.verdicts}
+        self._verdicts = {(model, version, name): count for model, version, name, count in saved.verdicts}
 
     def take(self, events: list[Prediction]) -> None:
         """Count predictions into the windows of their model and version."""
@@ -110,7 +110,7 @@ class Judge:
 
     def _judge(self, model: str, version: str, window: windows.Window) -> None:
         drift, fitted = self._models[model], self._references[model]
-        said = verdict.judge(
+        judgement = verdict.judge(
             {name: fitted.features[name].coarse for name in window.counts},
             window.counts,
             samples=window.samples,
@@ -122,21 +122,21 @@ class Judge:
         )
         _log.info(
             "drift window judged",
-            extra={"model": model, "version": version, "verdict": said.verdict.value, "reason": said.reason},
+            extra={"model": model, "version": version, "verdict": judgement.verdict.value, "reason": judgement.reason},
         )
-        self.retraining.observe(model, version, said, window.end)
-        key = (model, version, said.verdict.value)
+        self.retraining.observe(model, version, judgement, window.end)
+        key = (model, version, judgement.verdict.value)
         self._verdicts[key] = self._verdicts.get(key, 0) + 1
         where = {"model": model, "version": version}
-        self._set(metrics.DRIFT_WINDOW_SAMPLES, where, said.samples)
+        self._set(metrics.DRIFT_WINDOW_SAMPLES, where, judgement.samples)
         self._set(metrics.DRIFT_WINDOW_END, where, window.end)
-        self._set(metrics.DRIFT_QUORUM, {"model": model}, said.needed)
-        if said.verdict is verdict.Verdict.INCONCLUSIVE:
+        self._set(metrics.DRIFT_QUORUM, {"model": model}, judgement.needed)
+        if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
             self._unset(where, _VERDICT)  # the votes of an earlier window say nothing of this one
             return
-        self._set(metrics.DRIFT_VOTES, where, said.votes)
-        self._set(metrics.DRIFT_DETECTED, where, said.verdict is verdict.Verdict.DRIFT)
-        for finding in (*said.findings, *said.quality):
+        self._set(metrics.DRIFT_VOTES, where, judgement.votes)
+        self._set(metrics.DRIFT_DETECTED, where, judgement.verdict is verdict.Verdict.DRIFT)
+        for finding in (*judgement.findings, *judgement.quality):
             labels = {**where, "feature": finding.feature, "method": finding.method}
             self._set(metrics.DRIFT_VOTE, labels, finding.votes)
             self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)
@@ -148,10 +148,10 @@ class Judge:
 
     def _unset(self, where: dict[str, str], gone: Sequence[metrics.Metric]) -> bool:
         names = {metric.name for metric in gone}
-        found = [key for key in self._gauges if key[0] in names and set(where.items()) <= set(key[1])]
-        for key in found:
+        keys = [key for key in self._gauges if key[0] in names and set(where.items()) <= set(key[1])]
+        for key in keys:
             del self._gauges[key]
-        return bool(found)
+        return bool(keys)
 
     def _forget(self, now: float) -> bool:
         """Take back what old windows said; when they ended stays, for who asks why there is no newer one."""
@@ -179,8 +179,8 @@ class Judge:
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
         """Every metric to publish."""
         windows = [
-            (metrics.DRIFT_WINDOWS.name, {"model": model, "version": version, "verdict": said}, float(count))
-            for (model, version, said), count in self._verdicts.items()
+            (metrics.DRIFT_WINDOWS.name, {"model": model, "version": version, "verdict": name}, float(count))
+            for (model, version, name), count in self._verdicts.items()
         ]
         gauges = [(name, dict(labels), value) for (name, labels), value in self._gauges.items()]
         return gauges + windows + self.retraining.samples()
@@ -258,11 +258,11 @@ def main(arguments: list[str] | None = None) -> Any:
     parser = argparse.ArgumentParser(description="Judge drift windows from an exporter's journal.")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--platform", type=Path, required=True)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     telemetry.setup("midwatch-drift")
     os.nice(10)  # ingestion comes first
     _end_with_parent()
-    run(given.state, given.platform)
+    run(options.state, options.platform)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
-from exporters.events import kserve
-from exporters.events.state import Kept
+from exporters.events.bodies import Refused
+from exporters.events.inference_log import Half, RequestHalf, ResponseHalf
+from exporters.events.privacy import Privacy
+from exporters.events.reasons import Reason
+from exporters.events.state import JournalEvent
 from exporters.events.store import Store
 from midwatch import metrics
-from midwatch.client import events
-from midwatch.client.events import Event, Prediction, Refused
+from midwatch.client.events import Event, Label, Prediction
 from midwatch.spec import model as spec
 
 MAX_PENDING = 200_000
@@ -27,12 +30,7 @@ MAX_GROUP = 10_000
 """Events of one group: applying as many takes about 40 ms, and single requests wait for it."""
 
 _log = logging.getLogger(__name__)
-_KINDS = {
-    events.Prediction: "prediction",
-    events.Label: "label",
-    kserve.RequestHalf: "half",
-    kserve.ResponseHalf: "half",
-}
+_KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", ResponseHalf: "half"}
 
 
 class Answer(msgspec.Struct):
@@ -49,7 +47,7 @@ class Answer(msgspec.Struct):
 class Batch:
     """The events of one request with their places in it, and who waits for the answer."""
 
-    items: list[tuple[int, Kept]]
+    items: list[tuple[int, JournalEvent]]
     refused: list[Refused] = field(default_factory=list)
     reply: Callable[[Answer], None]
 
@@ -62,7 +60,7 @@ class Ingest:
         store: Store,
         settings: spec.Exporter,
         models: Iterable[spec.Model],
-        privacy: events.Privacy | None,
+        privacy: Privacy | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
@@ -92,12 +90,12 @@ class Ingest:
         """Refuse what cannot be taken, and take away what must not be stored."""
         now = self._clock()
         oldest, newest = now - self._settings.remember, now + self._settings.future
-        good: list[tuple[int, Kept]] = []
+        good: list[tuple[int, JournalEvent]] = []
         for line, event in batch.items:
             if isinstance(event, Event):
-                found = events.refusal(event, now=now, oldest=oldest, newest=newest)
-                if found:
-                    batch.refused.append(Refused(line, *found))
+                reason = refusal(event, now=now, oldest=oldest, newest=newest)
+                if reason:
+                    batch.refused.append(Refused(line, *reason))
                     continue
                 self._strip(event)
                 good.append((line, event))
@@ -112,8 +110,8 @@ class Ingest:
             if self._privacy:
                 self._privacy.apply(event)
 
-    def _stripped_half(self, half: kserve.RequestHalf | kserve.ResponseHalf) -> Kept:
-        if isinstance(half, kserve.ResponseHalf):
+    def _stripped_half(self, half: Half) -> Half:
+        if isinstance(half, ResponseHalf):
             return half
         if half.model not in self._with_features:
             return msgspec.structs.replace(half, rows=[{}] * len(half.rows))
@@ -155,10 +153,10 @@ class Ingest:
     async def _commit(self, batches: list[Batch]) -> None:
         offered = [event for batch in batches for _, event in batch.items]
         verdicts = self._store.state.admit(offered)
-        kept = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
+        admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
         self._last = now = max(self._last, self._clock())
-        if kept or not offered:
-            frame = self._store.encode(now, kept)
+        if admitted or not offered:
+            frame = self._store.encode(now, admitted)
             begun = time.perf_counter()
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
@@ -166,7 +164,7 @@ class Ingest:
                 self._fail(batches, error)
                 return
             self._measure(time.perf_counter() - begun)
-            self._store.applied(now, kept, len(frame))
+            self._store.applied(now, admitted, len(frame))
         self.failing = None
         self._answer(batches, iter(verdicts))
 
@@ -175,10 +173,10 @@ class Ingest:
             _log.error("events cannot be made durable: %s", error.strerror)
         self.failing = error.strerror or "write error"
         for batch in batches:
-            self.results["event", "dropped", "not_durable"] += len(batch.items)
+            self.results["event", "dropped", Reason.NOT_DURABLE] += len(batch.items)
             batch.reply(Answer(error=f"not durable: {self.failing}"))
 
-    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, str] | None]) -> None:
+    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, Reason] | None]) -> None:
         remaining = iter(verdicts)
         for batch in batches:
             answer = Answer(refused=batch.refused)
@@ -186,7 +184,7 @@ class Ingest:
                 self._count(answer, line, event, next(remaining))
             batch.reply(answer)
 
-    def _count(self, answer: Answer, line: int, event: Kept, verdict: tuple[str, str] | None) -> None:
+    def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:
         if verdict is None:
             answer.accepted += 1
             return
@@ -205,7 +203,34 @@ class Ingest:
         self.commits = counts, total + seconds
 
 
+def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[Reason, str] | None:
+    """Reason and sentence why an event cannot be taken at `now`, or None; sets its `ts` to seconds.
+
+    A prediction older than `oldest` is refused because its id may have been forgotten, and counting it twice could not
+    be ruled out.
+    """
+    ts = event.ts
+    if type(ts) is not float:
+        if not isinstance(ts, datetime):
+            ts = float(ts)
+        elif ts.tzinfo is None:
+            return Reason.NO_TIME_ZONE, f"ts {ts.isoformat()} has no time zone"
+        else:
+            ts = ts.timestamp()
+        event.ts = ts
+    if ts > newest:
+        return Reason.IN_FUTURE, f"ts is {ts - now:.0f} s in the future"
+    if type(event) is Prediction:
+        if ts < oldest:
+            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; ids are remembered for {now - oldest:.0f} s"
+        if event.prediction is None and event.outcome == "ok":
+            return Reason.NO_PREDICTION, "outcome is ok, and there is no prediction"
+    elif ts < 0:
+        return Reason.TOO_OLD, "ts is before 1970"
+    return None
+
+
 _EXPLAINED = {
-    "wrong_type": "the model is a regression: prediction and label have to be numbers",
-    "other_model": "the prediction of this id belongs to another model",
+    Reason.WRONG_TYPE: "the model is a regression: prediction and label have to be numbers",
+    Reason.OTHER_MODEL: "the prediction of this id belongs to another model",
 }

@@ -1,4 +1,4 @@
-"""KServe's inference log: CloudEvents in binary mode, a request and a response, into predictions.
+"""KServe's inference log: CloudEvents in binary mode, read as the two halves of an inference.
 
 Reading HTTP, keeping a half until the other one comes, and personal fields are left to the server and the state.
 
@@ -15,9 +15,6 @@ same `ce-id`; the event types still say `org.kubeflow`. What follows from its so
   `canary`, empty in recent releases); else `default`.
 - The model is the InferenceService. Transformer and predictor each log on their own: enable the logger on one.
 
-A batch of N rows is N predictions, each with the request's latency: id `ce-id` for one row, `ce-id/0` to
-`ce-id/N-1` for more; labels use the same ids.
-
 Features: an object instance (v1) keeps its keys; the columns of a list instance (v1) or of a single matrix (v2) get the
 model's feature names, if there are as many; a v2 input with one value per row gives the feature of its name. Whatever
 else (images, texts to be embedded) counts as a prediction without features.
@@ -29,91 +26,43 @@ With several v2 outputs the first gives the prediction and the first that has a 
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from midwatch.client import events
+from exporters.events.inference_log import (
+    Answer,
+    Features,
+    Half,
+    MalformedError,
+    RequestHalf,
+    ResponseHalf,
+    ensure_rows,
+)
+from exporters.events.tensors import Tensor, parse, values_of, with_binary
 
 REQUEST_TYPE = b"org.kubeflow.serving.inference.request"
 RESPONSE_TYPE = b"org.kubeflow.serving.inference.response"
 VERSION_ANNOTATION = "app.kubernetes.io/version"
 DEFAULT_VERSION = "default"
 
-MAX_ROWS = 10_000
-"""Rows of one request: two bytes of body make a row, and a row makes about a kilobyte of prediction."""
-
 PROBABILITY_TOLERANCE = 0.01
 """How far from 1 a vector of probabilities may add up to: half precision, rounded for the answer."""
-
-Scalar = str | int | float | bool | None
-Features = dict[str, Scalar]
-Answer = tuple[Scalar, float | None]
-
-
-class MalformedError(ValueError):
-    """An event that is not what KServe's inference logger sends; the text says what is wrong with it."""
-
-
-class Half(msgspec.Struct, frozen=True, kw_only=True):
-    """What request and response have in common; `ts` is seconds since the epoch."""
-
-    id: str
-    model: str
-    namespace: str
-    component: str
-    ts: float
-    trace_id: str | None
-
-    @property
-    def key(self) -> str:
-        """What the two halves of one inference share."""
-        return f"{self.namespace}/{self.model}/{self.component}/{self.id}"
-
-
-class RequestHalf(Half, frozen=True, kw_only=True, tag_field="event", tag="request"):
-    """A logged request: the features of each of its rows."""
-
-    rows: list[Features]
-
-
-class ResponseHalf(Half, frozen=True, kw_only=True, tag_field="event", tag="response"):
-    """A logged response: prediction and score of each of its rows, or None when it says `error`."""
-
-    version: str
-    answers: list[Answer] | None
-
-
-class _Parameters(msgspec.Struct):
-    binary_data_size: int = 0
-
-
-class _Tensor(msgspec.Struct):
-    name: str
-    datatype: str
-    shape: list[int]
-    data: list[Any] | None = None
-    parameters: _Parameters | None = None
-
-    @property
-    def rows(self) -> int:
-        return self.shape[0] if self.shape else 1
 
 
 class _Request(msgspec.Struct):
     instances: list[Any] | None = None
-    inputs: list[_Tensor] | None = None
+    inputs: list[Tensor] | None = None
 
 
 class _Response(msgspec.Struct):
     predictions: list[Any] | None = None
-    outputs: list[_Tensor] | None = None
+    outputs: list[Tensor] | None = None
     model_version: str | int | None = None
     error: Any = None
 
@@ -123,29 +72,9 @@ _RESPONSE = msgspec.json.Decoder(_Response)
 _ANNOTATIONS = msgspec.json.Decoder(dict[str, str])
 _METADATA = msgspec.json.Decoder(dict[str, list[str]] | None)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_PLAIN_JSON = json.JSONDecoder()
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _NUMBERS = frozenset({int, float})
-_NUMPY_TYPES = {
-    "BOOL": "?",
-    "UINT8": "u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "INT8": "i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-}
-
-
-def is_cloud_event(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request with these headers (lower-case names) is a CloudEvent in binary mode."""
-    return b"ce-type" in headers
 
 
 def decode(
@@ -153,7 +82,7 @@ def decode(
     body: bytes,
     received: float,
     feature_names: Mapping[str, Sequence[str]] | None = None,
-) -> RequestHalf | ResponseHalf:
+) -> Half:
     """Read one logged request or response; MalformedError if it is neither.
 
     `headers` have lower-case names. `received` (seconds since the epoch) stands in for a missing `ce-time`.
@@ -174,37 +103,6 @@ def decode(
         raise MalformedError("the payload is nested too deeply") from error
     except ValueError as error:
         raise MalformedError(str(error)) from error
-
-
-def join(request: RequestHalf, response: ResponseHalf) -> list[events.Prediction]:
-    """Make the predictions of a request and its response; MalformedError if their numbers of rows differ."""
-    count = len(request.rows)
-    answers = response.answers if response.answers is not None else [(None, None)] * count
-    if len(answers) != count:
-        raise MalformedError(f"{request.id}: the request has {count} rows and its response {len(answers)}")
-    duration = max(0.0, response.ts - request.ts)
-    outcome: Literal["error", "ok"] = "error" if response.answers is None else "ok"
-    return [
-        events.Prediction(
-            id=identifier,
-            model=request.model,
-            version=response.version,
-            ts=request.ts,
-            duration_seconds=duration,
-            outcome=outcome,
-            prediction=prediction,
-            score=score,
-            features=features,
-            trace_id=request.trace_id or response.trace_id,
-        )
-        for identifier, features, (prediction, score) in zip(
-            _row_ids(request.id, count), request.rows, answers, strict=True
-        )
-    ]
-
-
-def _row_ids(identifier: str, count: int) -> list[str]:
-    return [identifier] if count == 1 else [f"{identifier}/{row}" for row in range(count)]
 
 
 # Headers -----------------------------------------------------------------------------------------------------------
@@ -266,10 +164,10 @@ def _decode_request(
     headers: Mapping[bytes, bytes], body: bytes, received: float, feature_names: Mapping[str, Sequence[str]]
 ) -> RequestHalf:
     envelope = _envelope(headers, received)
-    payload, binary = _parse(_REQUEST, body)
+    payload, binary = parse(_REQUEST, body)
     names = feature_names.get(envelope["model"], ())
     if payload.instances is not None:
-        _ensure_some(len(payload.instances))
+        ensure_rows(len(payload.instances))
         rows = [_instance_features(instance, names) for instance in payload.instances]
     elif payload.inputs:
         rows = _tensor_features(payload.inputs, binary, names)
@@ -287,18 +185,18 @@ def _instance_features(instance: Any, names: Sequence[str]) -> Features:
     return {name: value for name, value in zip(names, values, strict=True) if type(value) in _SCALARS}
 
 
-def _tensor_features(tensors: list[_Tensor], binary: bytes, names: Sequence[str]) -> list[Features]:
+def _tensor_features(tensors: list[Tensor], binary: bytes, names: Sequence[str]) -> list[Features]:
     count = tensors[0].rows
-    _ensure_some(count)
+    ensure_rows(count)
     rows: list[Features] = [{} for _ in range(count)]
-    for tensor, chunk in _with_binary(tensors, binary):
+    for tensor, chunk in with_binary(tensors, binary):
         if tensor.rows != count:
             continue
         width = math.prod(tensor.shape[1:])
         if width == 1:
-            _fill(rows, tensor.name, _values(tensor, chunk, count))
+            _fill(rows, tensor.name, values_of(tensor, chunk, count))
         elif len(tensors) == 1 and width == len(names):
-            values = _values(tensor, chunk, count * width)
+            values = values_of(tensor, chunk, count * width)
             for column, name in enumerate(names):
                 _fill(rows, name, values[column::width])
     return rows
@@ -315,12 +213,12 @@ def _fill(rows: list[Features], name: str, values: list[Any]) -> None:
 
 def _decode_response(headers: Mapping[bytes, bytes], body: bytes, received: float) -> ResponseHalf:
     envelope = _envelope(headers, received)
-    payload, binary = _parse(_RESPONSE, body)
+    payload, binary = parse(_RESPONSE, body)
     answers: list[Answer] | None
     if payload.error is not None:
         answers = None
     elif payload.predictions is not None:
-        _ensure_some(len(payload.predictions))
+        ensure_rows(len(payload.predictions))
         answers = [_answer(value) for value in payload.predictions]
     elif payload.outputs:
         answers = _tensor_answers(payload.outputs, binary)
@@ -352,12 +250,12 @@ def _are_probabilities(values: list[Any]) -> bool:
     )
 
 
-def _tensor_answers(tensors: list[_Tensor], binary: bytes) -> list[Answer]:
+def _tensor_answers(tensors: list[Tensor], binary: bytes) -> list[Answer]:
     count = tensors[0].rows
-    _ensure_some(count)
+    ensure_rows(count)
     columns = [
         [_answer(row) for row in _row_values(tensor, chunk)]
-        for tensor, chunk in _with_binary(tensors, binary)
+        for tensor, chunk in with_binary(tensors, binary)
         if tensor.rows == count
     ]
     return [
@@ -366,92 +264,7 @@ def _tensor_answers(tensors: list[_Tensor], binary: bytes) -> list[Answer]:
     ]
 
 
-def _row_values(tensor: _Tensor, chunk: bytes) -> list[Any]:
+def _row_values(tensor: Tensor, chunk: bytes) -> list[Any]:
     width = math.prod(tensor.shape[1:])
-    values = _values(tensor, chunk, tensor.rows * width)
+    values = values_of(tensor, chunk, tensor.rows * width)
     return values if width == 1 else [values[start : start + width] for start in range(0, len(values), width)]
-
-
-# Payloads ----------------------------------------------------------------------------------------------------------
-
-
-def _parse(decoder: msgspec.json.Decoder[Any], body: bytes) -> tuple[Any, bytes]:
-    """Read the JSON document of a body, and return what stands behind it (v2's binary tensor extension).
-
-    The length of the document is in an HTTP header of the inference, which the logger does not pass on; but JSON says
-    itself where it ends.
-    """
-    try:
-        return decoder.decode(body), b""
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        if b"binary_data_size" not in body:
-            raise
-    # Latin-1 maps each byte to one character, and no byte of a UTF-8 sequence looks like a quote or a bracket.
-    _, end = _PLAIN_JSON.raw_decode(body.decode("latin-1"))
-    return decoder.decode(body[:end]), body[end:]
-
-
-def _with_binary(tensors: list[_Tensor], binary: bytes) -> Iterator[tuple[_Tensor, bytes]]:
-    """Pair each tensor with its part of the binary data, which ends with the last tensor's."""
-    if not binary:
-        yield from ((tensor, b"") for tensor in tensors)
-        return
-    sizes = [tensor.parameters.binary_data_size if tensor.parameters else 0 for tensor in tensors]
-    start = len(binary) - sum(sizes)
-    if start < 0 or min(sizes) < 0:
-        raise MalformedError(f"the tensors claim {sum(sizes)} bytes of binary data and {len(binary)} came")
-    for tensor, size in zip(tensors, sizes, strict=True):
-        yield tensor, binary[start : start + size]
-        start += size
-
-
-def _values(tensor: _Tensor, binary: bytes, count: int) -> list[Any]:
-    """Elements of a tensor in row-major order, of which there have to be `count`."""
-    values = _flat(tensor.data) if tensor.data is not None else _unpack(tensor, binary)
-    if len(values) != count or not values:
-        raise MalformedError(f"tensor {tensor.name} has {len(values)} elements, which is not its shape {tensor.shape}")
-    return values
-
-
-def _flat(data: list[Any]) -> list[Any]:
-    """Elements of a list that may be nested like the tensor."""
-    while data and type(data[0]) is list:
-        if any(type(part) is not list for part in data):
-            raise MalformedError("tensor data is nested unevenly")
-        data = list(chain.from_iterable(data))
-    return data
-
-
-def _unpack(tensor: _Tensor, binary: bytes) -> list[Any]:
-    """Elements of a tensor in binary: little-endian, row-major; BYTES with a 4-byte length before each.
-
-    NaN and infinities, which JSON cannot say, are None.
-    """
-    if tensor.datatype == "BYTES":
-        return _unpack_bytes(binary)
-    kind = _NUMPY_TYPES.get(tensor.datatype)
-    if kind is None:
-        raise MalformedError(f"tensor {tensor.name} has datatype {tensor.datatype}, which cannot be read as binary")
-    import numpy as np
-
-    array = np.frombuffer(binary, dtype=kind)
-    values: list[Any] = array.tolist()
-    return values if np.isfinite(array).all() else [value if math.isfinite(value) else None for value in values]
-
-
-def _unpack_bytes(binary: bytes) -> list[str]:
-    values, start = [], 0
-    while start < len(binary):
-        end = start + 4 + int.from_bytes(binary[start : start + 4], "little")
-        if end > len(binary):
-            raise MalformedError("a BYTES element is longer than its tensor")
-        values.append(binary[start + 4 : end].decode())
-        start = end
-    return values
-
-
-def _ensure_some(rows: int) -> None:
-    if not 0 < rows <= MAX_ROWS:
-        raise MalformedError(f"{rows} rows; one request has between 1 and {MAX_ROWS}")

@@ -9,13 +9,13 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from exporters.events import journal
-from exporters.events.kserve import RequestHalf, ResponseHalf
-from exporters.events.state import Kept, State
-from midwatch.client.events import Label, Prediction
+from exporters.events.state import JournalEvent, State
+from exporters.events.waiting import Waiting
 from midwatch.spec import model as spec
 
 SNAPSHOT_EVERY = 64 * 2**20
@@ -27,16 +27,17 @@ UNREAD_LIMIT = 2**30
 CHUNK = 20_000
 """Entries encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
 
-_TOTALS, _WAITING, _LABELS, _HALVES, _SEEN, _END = 16, 17, 18, 19, 20, 21
+_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END = 16, 17, 18, 19, 20, 21
+"""Kinds of a snapshot's frames."""
 
 _log = logging.getLogger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _CHUNK = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]])
 _GENERATION = msgspec.msgpack.Decoder(tuple[float, bytes])
-_EVENTS = msgspec.msgpack.Decoder(list[Prediction | Label | RequestHalf | ResponseHalf])
+_EVENTS = msgspec.msgpack.Decoder(list[JournalEvent])
 
 
-def decode_events(frame: journal.Frame) -> list[Kept]:
+def decode_events(frame: journal.Frame) -> list[JournalEvent]:
     """Events of a frame of the journal."""
     return list(_EVENTS.decode(frame.body)) if frame.kind == journal.EVENTS else []
 
@@ -91,29 +92,33 @@ class Store:
         return int(paths[-1].stem.removeprefix("snapshot-"))
 
     def _load_frame(self, frame: journal.Frame) -> bool:
-        entries = {_WAITING: self.state.waiting, _LABELS: self.state.labels, _HALVES: self.state.halves}
+        waiting = {kind: entries.packed for kind, entries in self._waiting()}
         if frame.kind == _TOTALS:
             self.state.restore_totals(frame.body)
-        elif frame.kind == _SEEN:
-            self.state.seen.restore(*_GENERATION.decode(frame.body), frame.time)
-        elif frame.kind in entries:
+        elif frame.kind == _IDS:
+            self.state.recent_ids.restore(*_GENERATION.decode(frame.body), frame.time)
+        elif frame.kind in waiting:
             keys, values = _CHUNK.decode(frame.body)
-            entries[frame.kind].update(zip(array("Q", keys), values, strict=True))
+            waiting[frame.kind].update(zip(array("Q", keys), values, strict=True))
         return frame.kind == _END
+
+    def _waiting(self) -> tuple[tuple[int, Waiting[Any]], ...]:
+        state = self.state
+        return (_PREDICTIONS, state.predictions), (_LABELS, state.labels), (_HALVES, state.halves)
 
     # Running -----------------------------------------------------------------------------------------------------
 
-    def encode(self, time: float, kept: Sequence[Kept]) -> bytes:
+    def encode(self, time: float, events: Sequence[JournalEvent]) -> bytes:
         """Bytes to append for a group that `State.admit` let through."""
-        return journal.encode(journal.EVENTS, time, _pack(kept))
+        return journal.encode(journal.EVENTS, time, _pack(events))
 
     def append(self, frame: bytes) -> None:
         """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
         self.journal.append(frame)
 
-    def applied(self, time: float, kept: Iterable[Kept], frame_size: int) -> None:
+    def applied(self, time: float, events: Iterable[JournalEvent], frame_size: int) -> None:
         """Take a durable group into the state, and snapshot when enough has been written."""
-        self.state.apply(time, kept)
+        self.state.apply(time, events)
         self._since_snapshot += frame_size
         if self._since_snapshot > max(SNAPSHOT_EVERY, self._snapshot_size) and not self.is_snapshotting:
             try:
@@ -130,12 +135,8 @@ class Store:
     def snapshot(self, time: float) -> None:
         """Begin a segment and write the state before it, in a thread; the journal it makes needless goes."""
         segment = self.journal.start_segment()
-        state = self.state
-        parts = [
-            (kind, list(entries), list(entries.values()))
-            for kind, entries in ((_WAITING, state.waiting), (_LABELS, state.labels), (_HALVES, state.halves))
-        ]
-        head, generations = state.totals(), state.seen.generations()
+        parts = [(kind, list(entries.packed), list(entries.packed.values())) for kind, entries in self._waiting()]
+        head, generations = self.state.totals(), self.state.recent_ids.generations()
         self._since_snapshot = 0
 
         def write() -> None:
@@ -167,7 +168,7 @@ class Store:
         with partial.open("wb") as file:
             file.write(journal.MAGIC + journal.encode(_TOTALS, time, head))
             for generation in generations:
-                file.write(journal.encode(_SEEN, time, _pack(generation)))
+                file.write(journal.encode(_IDS, time, _pack(generation)))
             for kind, keys, values in parts:
                 for start in range(0, len(keys), CHUNK):
                     packed = array("Q", keys[start : start + CHUNK]).tobytes()
@@ -190,16 +191,19 @@ class Store:
 
     def close(self, time: float, *, snapshot: Callable[[], bool] = lambda: True) -> None:
         """Finish a running snapshot, write a last one, and give the directory up."""
-        if self._snapshot is not None:
-            self._snapshot.join()
+        self._join_snapshot()
         if snapshot():
             try:
                 self.snapshot(time)
             except OSError as error:
                 _log.warning("no snapshot: %s", error)
             else:
-                self._snapshot.join() if self._snapshot else None
+                self._join_snapshot()
         self.journal.close()
+
+    def _join_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.join()
 
 
 def read_position(path: Path) -> journal.Position | None:

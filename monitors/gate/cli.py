@@ -38,7 +38,7 @@ def gate(
     if prometheus is not None:
         loaded = loaded.model_copy(update={"prometheus": loaded.prometheus.model_copy(update={"url": prometheus})})
     host, port = http_access.parse_address(listen or loaded.gate.listen)
-    token = http_access.ensure_guarded(host, token_file, insecure=insecure)
+    token = http_access.bearer_token(host, token_file, insecure=insecure)
     stop_telemetry = telemetry.setup("midwatch-gate")
     running = service.Gate(
         service.Options(host=host, port=port, platform=loaded, audit=audit, deadline=loaded.gate.deadline, token=token)

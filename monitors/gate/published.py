@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric as Family
-
-from midwatch import metrics
+from midwatch import exposition, metrics
 from monitors.canary import view
 from monitors.canary.counts import Counts
 from monitors.canary.findings import Verdict
@@ -45,24 +42,18 @@ class Published:
         within = sum(seconds > bound for bound in metrics.GATE_BUCKETS)
         self._durations[within] += 1
 
-    def families(self) -> Iterable[Family]:
+    def families(self) -> Iterable[exposition.Family]:
         """Every family with its samples."""
-        gauges: dict[str, GaugeMetricFamily] = {}
-        for metric, labels, value in self._samples():
-            family = gauges.setdefault(metric.name, GaugeMetricFamily(metric.name, metric.help, labels=metric.labels))
-            family.add_metric([labels[label] for label in metric.labels], value)
-        answers = CounterMetricFamily(
-            metrics.CANARY_GATE_REQUESTS.family, metrics.CANARY_GATE_REQUESTS.help, labels=["verdict"]
+        answers = [
+            (metrics.CANARY_GATE_REQUESTS, {"verdict": verdict}, float(count))
+            for verdict, count in sorted(self._answers.items())
+        ]
+        durations = exposition.Histogram(
+            metrics.CANARY_GATE_DURATION, {}, metrics.GATE_BUCKETS, self._durations, self._seconds
         )
-        for verdict, count in sorted(self._answers.items()):
-            answers.add_metric([verdict], count)
-        durations = HistogramMetricFamily(metrics.CANARY_GATE_DURATION.name, metrics.CANARY_GATE_DURATION.help)
-        bounds = [*(str(bound) for bound in metrics.GATE_BUCKETS), "+Inf"]
-        cumulative = [sum(self._durations[: index + 1]) for index in range(len(bounds))]
-        durations.add_metric([], list(zip(bounds, cumulative, strict=True)), self._seconds)
-        return [*gauges.values(), answers, durations]
+        return exposition.families([*self._samples(), *answers], [durations]).values()
 
-    def _samples(self) -> Iterable[tuple[metrics.Metric, Mapping[str, str], float]]:
+    def _samples(self) -> Iterable[exposition.Sample]:
         for (model, baseline, canary), (counts, said, verdict) in self._last.items():
             of = {"model": model, "baseline": baseline, "canary": canary}
             for one in Verdict:

@@ -12,9 +12,9 @@ import yaml
 from dashboards import provisioning, render
 from midwatch import grafana
 from midwatch.app.render import Target, rendered_files
-from midwatch.grafana import Source
+from midwatch.grafana import DataSource
 from midwatch.spec import load
-from tests.dashboards.test_documents import whole
+from tests.dashboards.test_documents import PAGES, whole
 
 PLACES = {"loki": "http://loki:3100", "tempo": "http://tempo:3200"}
 
@@ -32,7 +32,7 @@ def test_there_is_a_source_of_each_kind_at_the_platforms_addresses() -> None:
         "tempo": "http://tempo:3200",
         "alertmanager": "http://127.0.0.1:9093",
     }
-    assert {one["uid"] for one in found.values()} == {grafana.source_uid("test", kind) for kind in Source}
+    assert {one["uid"] for one in found.values()} == {grafana.data_source_uid("test", kind) for kind in DataSource}
 
 
 def test_each_source_leads_to_the_next() -> None:
@@ -80,7 +80,7 @@ def test_a_cluster_gets_config_maps_that_the_sidecar_finds() -> None:
     maps = [yaml.safe_load(text) for path, text in files.items() if path.startswith("kubernetes/grafana/")]
     dashboards = [one for one in maps if "grafana_dashboard" in one["metadata"]["labels"]]
     (datasources,) = (one for one in maps if "grafana_datasource" in one["metadata"]["labels"])
-    assert len(dashboards) == len(grafana.Page)
+    assert len(dashboards) == len(PAGES)
     files = render.render_files(whole())
     for one in dashboards:
         assert one["metadata"]["annotations"] == {"grafana_folder": "Midwatch test"}

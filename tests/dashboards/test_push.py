@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from dashboards import push, render
-from dashboards.push import Folder, Grafana, Kind, RefusedError, UnreachableError
+from dashboards.push import Folder, GrafanaClient, RefusedError, SyncStatus, UnreachableError
 from midwatch.errors import MidwatchError
 from tests.conftest import free_port
-from tests.dashboards.test_documents import whole, whole_document
+from tests.dashboards.test_documents import PAGES, whole, whole_document
 
 TOKEN = "glsa_secret"
 FOLDER = Folder(uid="midwatch-test-folder", title="Midwatch test")
@@ -104,20 +104,20 @@ def fake() -> Iterator[FakeGrafana]:
     server.server_close()
 
 
-def pushed(fake: FakeGrafana, documents: list[dict[str, Any]]) -> list[push.Change]:
-    there = Grafana(fake.url, TOKEN)
-    changes = there.compared(documents, FOLDER)
+def pushed(fake: FakeGrafana, documents: list[dict[str, Any]]) -> list[push.Comparison]:
+    there = GrafanaClient(fake.url, TOKEN)
+    comparisons = there.compare(documents, FOLDER)
     there.ensure_folder(FOLDER)
-    for change in changes:
-        there.push(change, FOLDER)
-    return changes
+    for comparison in comparisons:
+        there.save(comparison, FOLDER)
+    return comparisons
 
 
 def test_a_second_push_changes_nothing_whatever_grafana_adds_by_itself(fake) -> None:
     documents = render.documents(whole())
-    assert {change.kind for change in pushed(fake, documents)} == {Kind.NEW}
+    assert {comparison.status for comparison in pushed(fake, documents)} == {SyncStatus.NEW}
     assert len(fake.saves) == len(documents)
-    assert {change.kind for change in pushed(fake, documents)} == {Kind.SAME}
+    assert {comparison.status for comparison in pushed(fake, documents)} == {SyncStatus.SAME}
     assert len(fake.saves) == len(documents)
     assert fake.folders == {FOLDER.uid: FOLDER.title}
 
@@ -126,9 +126,9 @@ def test_only_what_differs_is_saved_and_the_place_is_named(fake) -> None:
     documents = render.documents(whole())
     pushed(fake, documents)
     fake.dashboards[documents[1]["uid"]]["dashboard"]["panels"][1]["title"] = "By hand"
-    changes = [change for change in pushed(fake, documents) if change.kind is Kind.CHANGED]
-    (difference,) = changes[0].differences
-    assert (len(changes), difference.before) == (1, "By hand")
+    comparisons = [comparison for comparison in pushed(fake, documents) if comparison.status is SyncStatus.CHANGED]
+    (difference,) = comparisons[0].differences
+    assert (len(comparisons), difference.before) == (1, "By hand")
     assert difference.place == "panels[How much traffic does it get?].title"
     assert fake.saves.count(documents[1]["uid"]) == 2
     assert fake.dashboards[documents[1]["uid"]]["dashboard"]["version"] == 2
@@ -139,9 +139,9 @@ def test_what_somebody_added_or_moved_is_a_difference(fake) -> None:
     pushed(fake, documents)
     fake.dashboards[documents[0]["uid"]]["dashboard"]["panels"].append({"title": "mine"})
     fake.dashboards[documents[2]["uid"]]["folderUid"] = "elsewhere"
-    changes = Grafana(fake.url, TOKEN).compared(documents, FOLDER)
-    assert [change.kind for change in changes[:3]] == [Kind.CHANGED, Kind.SAME, Kind.CHANGED]
-    assert changes[2].differences[0].place == "folder"
+    comparisons = GrafanaClient(fake.url, TOKEN).compare(documents, FOLDER)
+    assert [comparison.status.value for comparison in comparisons[:3]] == ["changed", "same", "changed"]
+    assert comparisons[2].differences[0].place == "folder"
 
 
 def test_a_change_between_look_and_push_is_not_overwritten(fake) -> None:
@@ -149,11 +149,11 @@ def test_a_change_between_look_and_push_is_not_overwritten(fake) -> None:
     pushed(fake, documents)
     saved = fake.dashboards[documents[0]["uid"]]["dashboard"]
     saved["title"] = "By hand"
-    there = Grafana(fake.url, TOKEN)
-    (change,) = there.compared(documents, FOLDER)
+    there = GrafanaClient(fake.url, TOKEN)
+    (comparison,) = there.compare(documents, FOLDER)
     saved["version"] += 1
     with pytest.raises(RefusedError, match="look at the difference again"):
-        there.push(change, FOLDER)
+        there.save(comparison, FOLDER)
     assert saved["title"] == "By hand"
 
 
@@ -161,10 +161,10 @@ def test_a_dashboard_that_comes_from_a_file_is_left_to_the_file(fake) -> None:
     documents = render.documents(whole())[:1]
     pushed(fake, documents)
     fake.provisioned = {documents[0]["uid"]}
-    assert Grafana(fake.url, TOKEN).compared(documents, FOLDER)[0].kind is Kind.SAME
+    assert GrafanaClient(fake.url, TOKEN).compare(documents, FOLDER)[0].status is SyncStatus.SAME
     fake.dashboards[documents[0]["uid"]]["dashboard"]["title"] = "By hand"
     with pytest.raises(RefusedError, match="provisioned from a file"):
-        Grafana(fake.url, TOKEN).compared(documents, FOLDER)
+        GrafanaClient(fake.url, TOKEN).compare(documents, FOLDER)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ def test_a_dashboard_that_comes_from_a_file_is_left_to_the_file(fake) -> None:
 def test_what_grafana_says_is_said_with_a_remedy(fake, status: int, error: type[MidwatchError], text: str) -> None:
     fake.status = status
     with pytest.raises(error, match=text):
-        Grafana(fake.url, TOKEN).compared(render.documents(whole())[:1], FOLDER)
+        GrafanaClient(fake.url, TOKEN).compare(render.documents(whole())[:1], FOLDER)
 
 
 def test_no_answer_is_not_no_difference() -> None:
     with pytest.raises(UnreachableError, match="no answer"):
-        Grafana(f"http://127.0.0.1:{free_port()}").compared(render.documents(whole())[:1], FOLDER)
+        GrafanaClient(f"http://127.0.0.1:{free_port()}").compare(render.documents(whole())[:1], FOLDER)
     with pytest.raises(MidwatchError, match="not an http"):
-        Grafana("grafana:3000")
+        GrafanaClient("grafana:3000")
 
 
 # The command -------------------------------------------------------------------------------------------------------
@@ -212,17 +212,17 @@ def run(file: Path, fake: FakeGrafana, *arguments: str) -> subprocess.CompletedP
 def test_a_dry_run_shows_the_difference_and_changes_nothing(file: Path, fake) -> None:
     done = run(file, fake, "--dry-run")
     assert done.returncode == 1
-    assert done.stdout.count("+ new") == 7
+    assert done.stdout.count("+ new") == len(PAGES)
     assert "nothing was changed" in done.stderr
     assert fake.saves == [] and fake.folders == {}
 
 
 def test_the_command_pushes_once_and_then_has_nothing_to_do(file: Path, fake) -> None:
     assert run(file, fake).returncode == 0
-    assert len(fake.saves) == 7
+    assert len(fake.saves) == len(PAGES)
     again = run(file, fake, "--json")
     document = json.loads(again.stdout)
-    assert (again.returncode, document["exit"], len(fake.saves)) == (0, 0, 7)
+    assert (again.returncode, document["exit"], len(fake.saves)) == (0, 0, len(PAGES))
     assert {one["kind"] for one in document["dashboards"]} == {"same"}
     assert run(file, fake, "--dry-run").returncode == 0
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from dashboards import contents, happenings
+from dashboards import annotation, reader
 from dashboards.pages import fleet, objectives, resilience
 from midwatch import metrics, promql, signals
 from midwatch.signals import WILSON_Z, Selection
@@ -52,7 +52,7 @@ SERIES = {
 
 
 def asked(past, expr: object) -> dict[tuple[str, ...], float]:
-    return past.values(contents.filled(str(expr), WINDOW))
+    return past.values(reader.filled(str(expr), WINDOW))
 
 
 def test_errors_are_a_share_and_0_where_none_failed(past) -> None:
@@ -123,12 +123,12 @@ def test_without_the_deadmans_switch_no_alert_is_not_none(past) -> None:
 
 
 def test_a_drill_is_marked_when_it_ended_with_its_verdict(past) -> None:
-    assert asked(past, happenings.drills().expr) == {("d", "s", "breached"): 1700000000000}
+    assert asked(past, annotation.drills().expr) == {("d", "s", "breached"): 1700000000000}
 
 
 def test_a_deployment_is_marked_at_its_first_step_only(past) -> None:
     series = promql.select(metrics.REQUESTS)
-    expr = contents.filled(str(happenings._new(series, "version")), WINDOW)
+    expr = reader.filled(str(annotation._new(series, "version")), WINDOW)
     begun = past.end - 59 * 15
     lines = past.client.query_range(expr, start=begun - 60, end=past.end, step=15)
     assert {line.labels["version"]: [at for at, _ in line.points] for line in lines} == {"v1": [begun], "v2": [begun]}

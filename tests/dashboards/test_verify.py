@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards import contents, render, verify
+from dashboards import reader, render, verify
 from dashboards.verify import Status
 from midwatch.prometheus import Client, RejectedError
 from tests.conftest import free_port, midwatch_here
@@ -33,13 +33,13 @@ SERIES = {
 }
 
 
-def findings(past, page: str, **chosen: str) -> list[verify.Finding]:
+def findings(past, page: str, **chosen: str) -> list[verify.Verification]:
     document = next(one for one in render.documents(whole()) if one["uid"].endswith(page))
-    time = verify.Time(end=past.end, since=600, scrape=15)
+    time = verify.TimeRange(end=past.end, since=600, scrape=15)
     return list(verify.Verifier(past.client, time, chosen).verify(document))
 
 
-def of(found: list[verify.Finding], title: str) -> list[verify.Finding]:
+def of(found: list[verify.Verification], title: str) -> list[verify.Verification]:
     return [one for one in found if one.title == title]
 
 
@@ -98,7 +98,7 @@ def test_what_prometheus_rejects_is_an_error_with_its_words(past) -> None:
     document = json.loads(json.dumps(render.documents(whole())[1]))
     panel = document["panels"][1]
     panel["targets"][0]["expr"] = "sum(ml_requests_total) + on (a) ml_requests_total"
-    time = verify.Time(end=past.end, since=600, scrape=15)
+    time = verify.TimeRange(end=past.end, since=600, scrape=15)
     (found,) = of(list(verify.Verifier(past.client, time).verify(document)), panel["title"])
     assert found.status is Status.ERROR
     assert "query A" in found.reason and "many-to-many" in found.reason
@@ -107,23 +107,23 @@ def test_what_prometheus_rejects_is_an_error_with_its_words(past) -> None:
 def test_a_variable_the_dashboard_does_not_have_is_an_error(past) -> None:
     document = json.loads(json.dumps(render.documents(whole())[1]))
     document["panels"][1]["targets"][0]["expr"] = 'ml_requests_total{model="$modell"}'
-    time = verify.Time(end=past.end, since=600, scrape=15)
+    time = verify.TimeRange(end=past.end, since=600, scrape=15)
     (found,) = of(list(verify.Verifier(past.client, time).verify(document)), document["panels"][1]["title"])
     assert (found.status, found.reason) == (Status.ERROR, "query A: there is no variable $modell")
 
 
 def test_grafanas_windows_are_filled_in_by_grafanas_rule() -> None:
-    assert verify.Time(end=0, since=600, scrape=15).built_in() == {
+    assert verify.TimeRange(end=0, since=600, scrape=15).built_in() == {
         "__interval": "10s",
         "__rate_interval": "1m",
         "__range": "10m",
     }
-    assert verify.Time(end=0, since=86400, scrape=15).built_in()["__rate_interval"] == "1455s"
+    assert verify.TimeRange(end=0, since=86400, scrape=15).built_in()["__rate_interval"] == "1455s"
 
 
 def test_what_grafana_fills_in_is_filled_in_and_nothing_else() -> None:
     text = 'label_replace(x{a=~"$a", b="${b:regex}"}, "c", "$1", "d", "(.*)")'
-    filled = contents.filled(text, {"a": "1|2", "b": "3"})
+    filled = reader.filled(text, {"a": "1|2", "b": "3"})
     assert filled == 'label_replace(x{a=~"1|2", b="3"}, "c", "$1", "d", "(.*)")'
 
 
@@ -154,6 +154,16 @@ def test_the_table_names_dashboard_panel_and_reason(past, file: Path) -> None:
     assert "● ok" in done.stdout and "○ empty" in done.stdout
     assert "unknown" in done.stdout
     assert done.stdout.splitlines()[-1].startswith(tuple("123456789"))
+
+
+def test_a_table_that_is_piped_breaks_no_name_and_no_reason(past, file: Path, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    options = ("-f", str(file), "--prometheus", past.url, "--var", "model=fraud")
+    lines = run(*options).stdout.splitlines()
+    findings = json.loads(run(*options, "--json").stdout)["findings"]
+    assert len(lines) == len(findings) + 2
+    for finding, line in zip(findings, lines[1:], strict=False):
+        assert finding["title"] in line and finding["reason"] in line
 
 
 def test_no_answer_and_no_data_are_inconclusive(past, file: Path, prometheus_server: str) -> None:

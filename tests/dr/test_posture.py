@@ -60,7 +60,7 @@ def test_the_posture_publishes_the_last_run_of_every_drill(book: records.Book) -
     assert f"dr_drill_recovery_seconds{{{labels}}} 1.5" in text
     assert f"dr_drill_last_met_timestamp_seconds{{{labels}}}" in text
     assert 'dr_objective_seconds{kind="rpo"} 300.0' in text
-    assert 'dr_newest_restorable_age_seconds{store="archive",region="archive"} 30.' in text
+    assert 'dr_newest_restorable_age_seconds{region="archive",store="archive"} 30.' in text
     assert all(line.split("{")[0] in metrics.CATALOGUE for line in text.splitlines() if not line.startswith("#"))
 
 
@@ -75,7 +75,7 @@ def test_the_posture_of_a_folder_is_its_newest_copy(tmp_path: Path, book: record
     text = exporter.render(watch.look()).decode()
     assert 'dr_store_answers{store="models"} 1.0' in text
     assert 'dr_backup_size_bytes{store="models"} 100.0' in text
-    assert 'dr_replication_lag_seconds{store="models",region="archive"} 60.' in text
+    assert 'dr_replication_lag_seconds{region="archive",store="models"} 60.' in text
 
 
 def test_the_status_names_what_is_breached_overdue_and_not_known(book: records.Book) -> None:

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from exporters.events import kserve
+from exporters.events import inference_log, kserve
 
 REQUEST = {
     b"ce-type": b"org.kubeflow.serving.inference.request",
@@ -31,7 +31,7 @@ def joined(request: object, response: object, **headers: bytes) -> list:
     first = kserve.decode(REQUEST | extra, bodies[0], 0.0, NAMES)
     second = kserve.decode(RESPONSE | extra, bodies[1], 0.0, NAMES)
     assert first.key == second.key
-    return kserve.join(first, second)  # type: ignore[arg-type]
+    return inference_log.join(first, second)  # type: ignore[arg-type]
 
 
 def test_one_row_of_v1_is_one_prediction_with_the_events_id_and_latency() -> None:
@@ -109,10 +109,10 @@ def test_the_trace_goes_along() -> None:
     ],
 )
 def test_what_is_no_inference_log_is_refused_with_a_reason(headers, body: bytes) -> None:
-    with pytest.raises(kserve.MalformedError, match=r"\w"):
+    with pytest.raises(inference_log.MalformedError, match=r"\w"):
         kserve.decode(REQUEST | headers, body, 0.0)
 
 
 def test_halves_of_different_sizes_do_not_join() -> None:
-    with pytest.raises(kserve.MalformedError, match="2 rows and its response 1"):
+    with pytest.raises(inference_log.MalformedError, match="2 rows and its response 1"):
         joined({"instances": [1, 2]}, {"predictions": [1]})

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from midwatch import modules
+
 BASE = {"model": "fraud", "version": "v1"}
 
 
@@ -49,20 +51,16 @@ class Running:
 
 
 @contextmanager
-def exporter(state: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    command = [
-        sys.executable,
-        "-m",
-        "midwatch",
-        "exporter",
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--state",
-        str(state),
-    ]
+def exporter(
+    state: Path, *options: str, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> Iterator[Running]:
+    command = modules.command("midwatch", "exporter", "serve", "--listen", "127.0.0.1:0", "--state", str(state))
     process = subprocess.Popen(
-        [*command, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        [*command, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        cwd=folder,
     )
     errors: list[str] = []
     try:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 
 from exporters import collector
-from exporters.events import journal, kserve
+from exporters.events import inference_log, ingest, journal
 from exporters.events.state import State, Totals
 from exporters.events.store import Store
 from midwatch import exposition, metrics
@@ -149,7 +150,7 @@ def test_what_a_declared_regression_cannot_count_is_refused(tmp_path: Path, make
 
 def test_a_thousand_versions_fold_into_other_and_are_counted(store: Store) -> None:
     commit(store, [prediction(version=f"v{number}") for number in range(1000)])
-    versions = {version for _, version in store.state.version_series}
+    versions = {version for _, version in store.state.counters.versions}
     assert len(versions) == spec.Caps().versions + 1
     assert value(store.state, "ml_requests_total", model="fraud", version="other", outcome="ok") == 980
     assert value(store.state, "midwatch_exporter_folded_total", label="version") == 980
@@ -159,11 +160,11 @@ def test_classes_groups_and_models_fold_too_but_declared_models_never(tmp_path: 
     caps = spec.Caps(models=2, classes=3, groups=2)
     store = Store(tmp_path, spec.Exporter(caps=caps), make_platform().models)
     commit(store, [prediction(model=f"m{number}") for number in range(5)] + [prediction("z", model="fraud")])
-    assert set(store.state.model_series) == {"m0", "m1", "other", "fraud"}
+    assert set(store.state.counters.models) == {"m0", "m1", "other", "fraud"}
     commit(store, [prediction(f"p{n}", prediction=f"c{n}", groups={"country": f"g{n}"}) for n in range(6)])
     commit(store, [label(f"p{n}", f"c{n}") for n in range(6)])
-    assert "other" in store.state.version_series["fraud", "v1"].predicted
-    assert set(store.state.version_series["fraud", "v1"].groups["country"]) == {"g0", "g1", "other"}
+    assert "other" in store.state.counters.versions["fraud", "v1"].predicted
+    assert set(store.state.counters.versions["fraud", "v1"].groups["country"]) == {"g0", "g1", "other"}
     store.journal.close()
 
 
@@ -175,7 +176,7 @@ def test_what_waits_too_long_expires_and_is_counted(tmp_path: Path) -> None:
     commit(store, [], NOW + 101)
     assert value(store.state, "midwatch_exporter_predictions_expired_total", model="fraud") == 1
     assert value(store.state, "midwatch_exporter_labels_orphaned_total", model="other") in (None, 1)
-    assert not store.state.waiting
+    assert not store.state.predictions
     assert not store.state.labels
     store.journal.close()
 
@@ -189,7 +190,7 @@ def test_an_id_is_forgotten_only_after_its_events_would_be_too_old(tmp_path: Pat
     commit(store, [prediction(ts=NOW)], last_accepted - 1)
     assert store.state.admit([event]) == [("duplicate", "id")]
     assert (
-        events.refusal(event, now=last_accepted + 1, oldest=last_accepted + 1 - 100, newest=last_accepted)[0]
+        ingest.refusal(event, now=last_accepted + 1, oldest=last_accepted + 1 - 100, newest=last_accepted)[0]
         == "too_old"
     )
     store.journal.close()
@@ -210,16 +211,16 @@ def test_sampling_keeps_a_share_for_labels_and_drops_the_labels_of_the_rest(tmp_
 def test_no_more_than_the_cap_waits(tmp_path: Path) -> None:
     store = Store(tmp_path, spec.Exporter(max_waiting=3))
     commit(store, [prediction() for _ in range(5)])
-    assert len(store.state.waiting) == 3
+    assert len(store.state.predictions) == 3
     full = {"kind": "prediction", "result": "dropped", "reason": "waiting_full"}
     assert value(store.state, "midwatch_exporter_events_total", **full) == 2
     store.journal.close()
 
 
-def halves(identifier: str) -> tuple[kserve.RequestHalf, kserve.ResponseHalf]:
+def halves(identifier: str) -> tuple[inference_log.RequestHalf, inference_log.ResponseHalf]:
     common = {"id": identifier, "model": "fraud", "namespace": "n", "component": "predictor", "trace_id": None}
-    request = kserve.RequestHalf(ts=NOW, rows=[{"x": 1.0}], **common)
-    return request, kserve.ResponseHalf(ts=NOW + 0.2, version="v1", answers=[("fraud", 0.9)], **common)
+    request = inference_log.RequestHalf(ts=NOW, rows=[{"x": 1.0}], **common)
+    return request, inference_log.ResponseHalf(ts=NOW + 0.2, version="v1", answers=[("fraud", 0.9)], **common)
 
 
 @pytest.mark.parametrize("order", [0, 1], ids=["request first", "response first"])
@@ -266,9 +267,9 @@ def test_a_restart_gives_exactly_the_same_state(tmp_path: Path, make_platform, w
     again = Store(tmp_path, spec.Exporter(), models)
     before, after = (msgspec.msgpack.decode(one.state.totals(), type=Totals) for one in (store, again))
     assert after == before
-    assert again.state.waiting == store.state.waiting
-    assert again.state.labels == store.state.labels
-    assert again.state.halves == store.state.halves
+    assert again.state.predictions.packed == store.state.predictions.packed
+    assert again.state.labels.packed == store.state.labels.packed
+    assert again.state.halves.packed == store.state.halves.packed
     assert all(verdict is not None for verdict in again.state.admit(stream) if verdict != ("malformed", "other_model"))
     again.journal.close()
 
@@ -377,18 +378,18 @@ def test_a_latency_bucket_links_to_its_newest_trace_where_the_format_can(store: 
     assert newer not in generate(store.state)
     assert exposition.accepted(b"text/plain") == exposition.CONTENT_TYPE
     restored = msgspec.msgpack.decode(store.state.totals(), type=Totals)
-    assert restored.series[0].exemplars == store.state.version_series["fraud", "v1"].exemplars
+    assert restored.series[0].exemplars == store.state.counters.versions["fraud", "v1"].exemplars
 
 
 def test_two_exporters_add_up_when_clients_send_by_id(tmp_path: Path) -> None:
-    stream = [event for event in random_events(3, 1000) if not isinstance(event, kserve.Half)]
+    stream = [event for event in random_events(3, 1000) if not isinstance(event, inference_log.Half)]
     alone = Store(tmp_path / "alone", spec.Exporter())
     commit(alone, stream)
     pair = [Store(tmp_path / name, spec.Exporter()) for name in "ab"]
     for index, store in enumerate(pair):
         commit(store, [event for event in stream if hash(event.id) % 2 == index])
-    both = [store.state.version_series["fraud", "v1"].outcomes for store in pair]
-    for predicted, actuals in alone.state.version_series["fraud", "v1"].outcomes.items():
+    both = [store.state.counters.versions["fraud", "v1"].outcomes for store in pair]
+    for predicted, actuals in alone.state.counters.versions["fraud", "v1"].outcomes.items():
         for actual, count in actuals.items():
             assert sum(part.get(predicted, {}).get(actual, 0) for part in both) == count
     for store in (alone, *pair):
@@ -401,3 +402,21 @@ def test_scores_say_how_many_predictions_are_expected_to_be_right_before_any_lab
     )
     assert value(store.state, "ml_expected_correct_total", **VERSION) == pytest.approx(0.8 + 0.9)
     assert value(store.state, "ml_expected_observed_total", **VERSION) == 2
+
+
+def test_the_state_that_release_0_1_0_wrote_is_opened_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    shutil.copytree(Path(__file__).parent / "state-0.1.0", folder)
+    store = Store(folder, spec.Exporter())
+    kserve_prediction = value(store.state, "ml_requests_total", **VERSION, outcome="ok")
+    assert kserve_prediction == 3, "two events, and one whose halves stand on both sides of the snapshot"
+    assert value(store.state, "ml_requests_total", model="fraud", version="v2", outcome="error") == 1
+    assert value(store.state, "ml_outcomes_total", **VERSION, predicted="true", actual="true") == 1
+    assert value(store.state, "ml_outcomes_total", **VERSION, predicted="false", actual="true") == 1
+    assert value(store.state, "midwatch_exporter_predictions_waiting", model="fraud") == 1
+    assert value(store.state, "midwatch_exporter_labels_waiting", model="fraud") == 1
+    assert (len(store.state.halves), store.state.corruptions) == (1, 0)
+    assert commit(store, [prediction("a")]) == [("duplicate", "id")]
+    commit(store, [label("k1", "true"), prediction("early", prediction="true")])
+    assert value(store.state, "ml_outcomes_total", **VERSION, predicted="true", actual="true") == 3
+    store.journal.close()

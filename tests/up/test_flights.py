@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dashboards import render, verify
-from dashboards.verify import Finding, Status
+from dashboards.verify import Status, Verification
 from dr.postgres import programs as postgresql
 from midwatch.errors import MissingProgramError
 from midwatch.prometheus import Client
@@ -38,7 +38,7 @@ class Story:
     code: int
     document: dict[str, Any]
     errors: str
-    panels: list[Finding]
+    panels: list[Verification]
     left: list[int]
 
 
@@ -62,15 +62,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     return Story(process.returncode, document, log.read_text()[-3000:], panels, still_running(state))
 
 
-def looked_at(state: Path, process: subprocess.Popen[str]) -> list[Finding]:
+def looked_at(state: Path, process: subprocess.Popen[str]) -> list[Verification]:
     """Findings of the last look at every panel before the traffic ended, or of the first one without a gap."""
     documents = render.documents(load.load_platform(FLIGHTS))
-    found: list[Finding] = []
+    found: list[Verification] = []
     while process.poll() is None and (not found or unexplained(found) or not is_whole(found)):
         time.sleep(VERIFY_SECONDS)
         if (url := prometheus_of(state)) is None:
             continue
-        verifier = verify.Verifier(Client(url), verify.Time(end=time.time(), since=60, scrape=1))
+        verifier = verify.Verifier(Client(url), verify.TimeRange(end=time.time(), since=60, scrape=1))
         looked = [one for document in documents for one in verifier.verify(document)]
         found = looked if process.poll() is None else found
     return found
@@ -84,7 +84,7 @@ def prometheus_of(state: Path) -> str | None:
     return urls["prometheus"] if any(name.startswith("traffic") for name in urls) else None
 
 
-def unexplained(found: list[Finding]) -> list[Finding]:
+def unexplained(found: list[Verification]) -> list[Verification]:
     """What is empty although every metric it asks for is published."""
     return [
         one
@@ -94,7 +94,7 @@ def unexplained(found: list[Finding]) -> list[Finding]:
     ]
 
 
-def is_whole(found: list[Finding]) -> bool:
+def is_whole(found: list[Verification]) -> bool:
     """Whether labels, drift and everything else that takes a while are there: until then little is asked."""
     shown = {one.title for one in found if one.kind == "panel" and one.status is Status.OK}
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dashboards import provisioning, render
 from midwatch.app.render import write
-from midwatch.grafana import Source
+from midwatch.grafana import DataSource
 from midwatch.spec import model as spec
 
 READY = "/api/health"
@@ -47,8 +47,10 @@ def command(program: Program, platform: spec.Platform, state: Path, urls: dict[s
     """
     folder = state / "grafana"
     provisioned = folder / "provisioning"
-    addresses = {Source.PROMETHEUS: urls["prometheus"], Source.ALERTMANAGER: urls["alertmanager"]}
-    files = {f"dashboards/{made['uid']}.json": render.text(made) for made in render.documents(platform)}
+    addresses = {DataSource.PROMETHEUS: urls["prometheus"], DataSource.ALERTMANAGER: urls["alertmanager"]}
+    files = {
+        f"dashboards/{document['uid']}.json": render.json_text(document) for document in render.documents(platform)
+    }
     files["provisioning/dashboards/midwatch.yml"] = render.yaml_text(
         provisioning.provider(platform, str(folder / "dashboards"))
     )

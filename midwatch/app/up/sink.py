@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from midwatch import exposition
+
 MAX_BODY = 4 * 2**20
 
 
@@ -63,7 +65,7 @@ class Sink:
                     return
                 body = b"".join(path.read_bytes() for path in sorted(sink._results.glob("*.prom")))
                 self.send_response(200)
-                self.send_header("content-type", "text/plain; version=0.0.4; charset=utf-8")
+                self.send_header("content-type", exposition.CONTENT_TYPE)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -1,7 +1,7 @@
-"""The house layer over grafanalib: panels as today's Grafana draws them, each with a note, a unit and our colours.
+"""Panels as today's Grafana draws them, over grafanalib: each has a note, a unit and our colours.
 
-It holds what grafanalib lacks (status history, today's heatmap) and sets what it leaves as Grafana 4 had it; what it
-cannot be told not to write, `document` removes. No Angular panel is made here.
+This module adds what grafanalib lacks (status history, today's heatmap) and sets what it leaves as Grafana 4 had it.
+`build` removes what grafanalib cannot be told not to write. No panel here is Angular.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from grafanalib import core
 
-from dashboards import looks, targets
-from dashboards.looks import Column, Link, State, Steps
-from dashboards.targets import Query
-from midwatch.spec import model as spec
+from dashboards import data_sources, style
+from dashboards.data_sources import Query
+from dashboards.style import Column, DataLink, State, Steps
+from midwatch.spec.model import Platform
 
 Panel = Any
 """A grafanalib panel: the library has no types."""
@@ -39,19 +39,28 @@ class Modern(core.Panel):  # type: ignore[misc]  # grafanalib has no types
 
 
 @dataclass(frozen=True, kw_only=True)
-class House:
-    """Makes panels for a platform: its runbooks' addresses stand in every note."""
+class PanelFactory:
+    """Makes panels for a platform; every note has the address of its runbook."""
 
-    platform: spec.Platform
+    platform: Platform
 
     def lines(
-        self, title: str, note: Note, unit: str, *queries: Query, stack: bool = False, log: bool = False, **more: Any
+        self,
+        title: str,
+        note: Note,
+        unit: str,
+        *queries: Query,
+        stack: bool = False,
+        log: bool = False,
+        minimum: float | None = 0,
+        maximum: float | None = None,
     ) -> Panel:
         """Time series; promises among the queries are dashed lines."""
         return core.TimeSeries(
             **self._common(title, note, queries),
             unit=unit,
-            valueMin=None if log else more.pop("valueMin", 0),
+            valueMin=None if log else minimum,
+            valueMax=maximum,
             fillOpacity=40 if stack else 8,
             stacking={"mode": "normal" if stack else "none", "group": "A"},
             scaleDistributionType="log" if log else "linear",
@@ -61,12 +70,11 @@ class House:
             tooltipMode="multi",
             tooltipSort="desc",
             legendCalcs=["lastNotNull", "max"],
-            overrides=looks.drawn(queries),
+            overrides=style.line_overrides(queries),
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds()}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds()}},
                 "options": {"legend": {"showLegend": True}},
             },
-            **more,
         )
 
     def stat(
@@ -80,15 +88,15 @@ class House:
             noValue="no data",
             colorMode="background" if steps or states else "value",
             color={"mode": "thresholds"},
-            mappings=looks.mapped(states),
+            mappings=style.value_mappings(states),
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(steps)}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds(steps)}},
                 "options": {"percentChangeColorMode": "standard", "showPercentChange": False, "wideLayout": True},
             },
         )
 
     def table(
-        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, links: Sequence[Link] = ()
+        self, title: str, note: Note, columns: Sequence[Column], *, worst: str, links: Sequence[DataLink] = ()
     ) -> Panel:
         """A row for each set of labels, a column for each query; the worst by the column of that name stand first."""
         queries = [replace(column.query, format="table", instant=True) for column in columns]
@@ -99,7 +107,7 @@ class House:
             transformations=_one_table([column.name for column in columns]),
             overrides=[*(column.override() for column in columns), *(link.override() for link in links)],
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "noValue": "-", "custom": _CELLS}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds(), "noValue": "-", "custom": _CELLS}},
                 "options": _TABLE | {"sortBy": [{"displayName": worst, "desc": True}]},
             },
         )
@@ -113,7 +121,7 @@ class House:
             colorMode="palette-classic-by-name",
             showValue="never",
             tooltipMode="multi",
-            thresholdSteps=looks.thresholds()["steps"],
+            thresholdSteps=style.thresholds()["steps"],
             extraJson={
                 "fieldConfig": {"defaults": {"unit": unit, "min": 0}},
                 "options": {"xField": by, "fullHighlight": False, "xTickLabelMaxLength": 0},
@@ -128,13 +136,13 @@ class House:
         """
         return core.StateTimeline(
             **self._common(title, note, queries),
-            mappings=looks.mapped(states),
+            mappings=style.value_mappings(states),
             colorMode="fixed",
             extraJson={
                 "fieldConfig": {
                     "defaults": {
-                        "color": {"fixedColor": looks.UNDECIDED},
-                        "thresholds": looks.thresholds(),
+                        "color": {"fixedColor": style.UNDECIDED},
+                        "thresholds": style.thresholds(),
                         "unit": "none",
                     }
                 },
@@ -152,8 +160,8 @@ class House:
                     "defaults": {
                         "color": {"mode": "thresholds"},
                         "custom": {"fillOpacity": 80, "lineWidth": 1},
-                        "mappings": looks.mapped(states),
-                        "thresholds": looks.thresholds(),
+                        "mappings": style.value_mappings(states),
+                        "thresholds": style.thresholds(),
                         "unit": "none",
                     }
                 },
@@ -179,7 +187,7 @@ class House:
                 "fieldConfig": {
                     "defaults": {
                         "custom": {"scaleDistribution": {"type": "linear"}},
-                        "thresholds": looks.thresholds(),
+                        "thresholds": style.thresholds(),
                         "unit": cells,
                     }
                 },
@@ -194,12 +202,12 @@ class House:
     def logs(self, title: str, note: Note, expr: str) -> Panel:
         """Log lines from Loki, newest first."""
         return core.Logs(
-            **self._common(title, note, ()) | {"dataSource": targets.LOKI, "targets": targets.loki(expr)},
+            **self._common(title, note, ()) | {"dataSource": data_sources.LOKI, "targets": data_sources.loki(expr)},
             showTime=True,
             wrapLogMessages=True,
             enableLogDetails=True,
             extraJson={
-                "fieldConfig": {"defaults": {"unit": "none", "thresholds": looks.thresholds()}},
+                "fieldConfig": {"defaults": {"unit": "none", "thresholds": style.thresholds()}},
                 "options": {"showLogContextToggle": True},
             },
         )
@@ -207,10 +215,10 @@ class House:
     def traces(self, title: str, note: Note, query: str) -> Panel:
         """Traces from Tempo; a row's id opens its trace."""
         return core.Table(
-            **self._common(title, note, ()) | {"dataSource": targets.TEMPO, "targets": targets.tempo(query)},
+            **self._common(title, note, ()) | {"dataSource": data_sources.TEMPO, "targets": data_sources.tempo(query)},
             unit="short",
             extraJson={
-                "fieldConfig": {"defaults": {"thresholds": looks.thresholds(), "custom": _CELLS}},
+                "fieldConfig": {"defaults": {"thresholds": style.thresholds(), "custom": _CELLS}},
                 "options": _TABLE,
             },
         )
@@ -224,9 +232,9 @@ class House:
         return {
             "title": title,
             "description": f"{note.shows}\n\n**When it is bad:** {note.act}\n\n[Runbook: {note.runbook}]({runbook})",
-            "links": [looks.panel_link(f"Runbook: {note.runbook}", runbook)],
-            "dataSource": targets.PROMETHEUS,
-            "targets": targets.prometheus(queries),
+            "links": [style.panel_link(f"Runbook: {note.runbook}", runbook)],
+            "dataSource": data_sources.PROMETHEUS,
+            "targets": data_sources.prometheus(queries),
             "maxDataPoints": None,
         }
 
@@ -242,11 +250,11 @@ _HEATMAP: dict[str, Any] = {
         "scheme": "Cividis",  # grows lighter with the value: read without telling hues apart
         "scale": "exponential",
         "exponent": 0.5,
-        "fill": looks.GOOD,
+        "fill": style.GOOD,
         "steps": 64,
         "reverse": False,
     },
-    "exemplars": {"color": looks.BAD},
+    "exemplars": {"color": style.BAD},
     "filterValues": {"le": 1e-9},
     "legend": {"show": True},
     "rowsFrame": {"layout": "auto"},
@@ -257,7 +265,7 @@ _HEATMAP: dict[str, Any] = {
 
 def _one_table(names: Sequence[str]) -> list[dict[str, Any]]:
     """The answers of several queries as one table: rows with the same labels joined, value columns named."""
-    fields = [f"Value #{ref}" for ref in targets.refs()] if len(names) > 1 else ["Value"]
+    fields = [f"Value #{ref}" for ref in data_sources.refs()] if len(names) > 1 else ["Value"]
     named = dict(zip(fields, names, strict=False))
     organize = {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": named}
     merge = [{"id": "merge", "options": {}}] if len(names) > 1 else []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from dashboards import targets
-from dashboards.targets import Query
+from dashboards import data_sources
+from dashboards.data_sources import Query
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common form of colour vision.
 GOOD = "#0072B2"
@@ -17,7 +17,50 @@ UNDECIDED = "#999999"
 BASELINE = "#56B4E9"
 CANARY = "#CC79A7"
 
-Override = dict[str, Any]
+
+class Matcher(TypedDict):
+    """The fields that an override is for: by name, or by the refId of their query."""
+
+    id: Literal["byName", "byFrameRefID"]
+    options: str
+
+
+class Property(TypedDict):
+    """One setting of an override; the type of its value is the setting's."""
+
+    id: str
+    value: Any
+
+
+class Override(TypedDict):
+    """Settings of some of a panel's fields."""
+
+    matcher: Matcher
+    properties: list[Property]
+
+
+class Step(TypedDict):
+    """From a value on, a colour."""
+
+    color: str
+    value: float | None
+
+
+class Thresholds(TypedDict):
+    """Grafana's thresholds."""
+
+    mode: Literal["absolute"]
+    steps: list[Step]
+
+
+class PanelLink(TypedDict):
+    """A link in a panel's header."""
+
+    title: str
+    url: str
+    targetBlank: bool
+
+
 Steps = Sequence[tuple[float | None, str]]
 """Lower bounds, ascending, each with its colour; the first bound is None."""
 
@@ -46,20 +89,20 @@ class Column:
 
     def override(self) -> Override:
         """What Grafana does to the field of that name."""
-        wanted: dict[str, Any] = {"unit": self.unit}
+        settings: dict[str, Any] = {"unit": self.unit}
         if self.decimals is not None:
-            wanted["decimals"] = self.decimals
+            settings["decimals"] = self.decimals
         if self.steps:
-            wanted["thresholds"] = thresholds(self.steps)
+            settings["thresholds"] = thresholds(self.steps)
         if self.states:
-            wanted["mappings"] = mapped(self.states)
+            settings["mappings"] = value_mappings(self.states)
         if self.steps or self.states:
-            wanted["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
-        return _override("byName", self.name, wanted)
+            settings["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
+        return _override("byName", self.name, settings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class DataLink:
     """A link on the cells of a column."""
 
     column: str
@@ -71,7 +114,7 @@ class Link:
         return _override("byName", self.column, {"links": [{"title": self.title, "url": self.url}]})
 
 
-def thresholds(steps: Steps = ()) -> dict[str, Any]:
+def thresholds(steps: Steps = ()) -> Thresholds:
     """Grafana's thresholds; without steps everything has the one colour."""
     return {
         "mode": "absolute",
@@ -79,7 +122,7 @@ def thresholds(steps: Steps = ()) -> dict[str, Any]:
     }
 
 
-def mapped(states: Sequence[State]) -> list[dict[str, Any]]:
+def value_mappings(states: Sequence[State]) -> list[dict[str, Any]]:
     """Grafana's value mappings."""
     results = [{"text": state.text, "color": state.color, "index": index} for index, state in enumerate(states)]
     pairs = list(zip(states, results, strict=True))
@@ -92,11 +135,11 @@ def mapped(states: Sequence[State]) -> list[dict[str, Any]]:
     return [*([{"type": "value", "options": values}] if values else []), *ranges]
 
 
-def drawn(queries: Sequence[Query]) -> list[Override]:
+def line_overrides(queries: Sequence[Query]) -> list[Override]:
     """How the series of a promise, and of a query with a colour of its own, are drawn."""
     return [
         _override("byFrameRefID", ref, _line(query))
-        for ref, query in zip(targets.refs(), queries, strict=False)
+        for ref, query in zip(data_sources.refs(), queries, strict=False)
         if query.promise or query.color
     ]
 
@@ -109,11 +152,11 @@ def _line(query: Query) -> dict[str, Any]:
     return color | {"custom.lineStyle": dashes, "custom.fillOpacity": 0, "custom.lineWidth": 2}
 
 
-def _override(matcher: str, options: str, wanted: dict[str, Any]) -> Override:
-    properties = [{"id": name, "value": value} for name, value in wanted.items()]
+def _override(matcher: Literal["byName", "byFrameRefID"], options: str, settings: Mapping[str, Any]) -> Override:
+    properties: list[Property] = [{"id": name, "value": value} for name, value in settings.items()]
     return {"matcher": {"id": matcher, "options": options}, "properties": properties}
 
 
-def panel_link(title: str, url: str) -> dict[str, Any]:
+def panel_link(title: str, url: str) -> PanelLink:
     """A link in a panel's header."""
     return {"title": title, "url": url, "targetBlank": True}

@@ -21,6 +21,7 @@ from midwatch.errors import InvalidInputError
 from midwatch.spec import drift as drift_spec
 from midwatch.spec import load, model
 from monitors.drift import fitting, reference_file
+from tests.exporters.test_service import exporter
 
 START = 1_700_000_000.0
 
@@ -158,6 +159,21 @@ def test_the_process_speaks_in_lines_and_survives_kill_9(platform_file: Path, tm
         process.kill()
         process.communicate()
         assert windows == expected
+
+
+def test_files_of_the_users_folder_do_not_hide_the_judge(
+    platform_file: Path, tmp_path: Path, crowded_folder: Path
+) -> None:
+    state = tmp_path / "s"
+    write(state, load.load_platform(platform_file), predictions(START, 200))
+    windows = 'ml_drift_windows_total{model="fraud",verdict="stable",version="v1"}'
+    with exporter(state, "--file", str(platform_file), folder=crowded_folder) as running:
+        deadline = time.monotonic() + 60
+        while not running.metric(windows) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert running.metric(windows) == 1
+        assert running.metric("midwatch_drift_worker_up") == 1
+        assert not [line for line in running.errors if "the drift judge ended" in line]
 
 
 def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -> None:

@@ -6,18 +6,16 @@ grafanalib writes keys of Grafana 4 that today's does not know; they are removed
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
-from dashboards import happenings, layout, variables
-from dashboards.happenings import Happening
-from dashboards.layout import Section
+from dashboards import annotation, layout, variables
+from dashboards.links import DashboardLink
+from dashboards.page import Page
 from midwatch import grafana
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 SCHEMA_VERSION = 41
 """Of the dashboard model that Grafana 11.6 and 12 write; older ones read it, newer ones bring it up to date."""
@@ -43,29 +41,12 @@ _LEGACY = {
 """What grafanalib writes beyond today's model (kinds/dashboard), or what only a running Grafana may say."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """One dashboard: what it answers, what can be chosen, what happened, what it shows, and where it leads.
-
-    `links` are titles and addresses, beside those to the platform's other pages.
-    """
-
-    page: grafana.Page
-    title: str
-    description: str
-    variables: Sequence[variables.Variable]
-    happenings: Sequence[Happening]
-    sections: Sequence[Section]
-    links: Sequence[tuple[str, str]] = ()
-    since: str = "now-3h"
-
-
-def rendered(platform: spec.Platform, page: Page) -> Document:
-    """The document of a page; the same platform gives the same document."""
+def build_document(platform: Platform, page: Page) -> Document:
+    """The document of a page. The same platform gives the same document."""
     tag = f"midwatch:{platform.platform}"
     dashboard = core.Dashboard(
         title=f"{page.title} · {platform.platform}",
-        uid=grafana.dashboard_uid(platform.platform, page.page),
+        uid=grafana.dashboard_uid(platform.platform, page.name),
         description=page.description,
         tags=["midwatch", tag],
         schemaVersion=SCHEMA_VERSION,
@@ -75,16 +56,16 @@ def rendered(platform: spec.Platform, page: Page) -> Document:
         timezone="browser",
         time=core.Time(page.since, "now"),
         timePicker=core.TimePicker(["5s", "10s", "30s", "1m", "5m", "15m"], []),
-        links=[*_links(platform, tag), *(_link(title, url) for title, url in page.links)],
+        links=[*_links(platform, tag), *(_link(link) for link in page.links)],
         templating=core.Templating([*variables.sources(platform), *page.variables]),
-        annotations=core.Annotations(happenings.listed(list(page.happenings))),
-        panels=layout.placed(page.sections),
+        annotations=core.Annotations(annotation.annotation_queries(page.annotations)),
+        panels=layout.place_sections(page.sections),
     )
     document: Document = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
     return _tidy(document)
 
 
-def _links(platform: spec.Platform, tag: str) -> list[Any]:
+def _links(platform: Platform, tag: str) -> list[Any]:
     """To the platform's other pages, with time and variables kept; to its alerts."""
     alerts = core.DashboardLink(
         type="link",
@@ -98,8 +79,8 @@ def _links(platform: spec.Platform, tag: str) -> list[Any]:
     return [core.DashboardLink(title="Midwatch", tags=[tag], includeVars=True, keepTime=True), alerts]
 
 
-def _link(title: str, url: str) -> Any:
-    return core.DashboardLink(type="link", title=title, icon="doc", uri=url, targetBlank=True, keepTime=False)
+def _link(link: DashboardLink) -> Any:
+    return core.DashboardLink(type="link", title=link.title, icon="doc", uri=link.url, targetBlank=True, keepTime=False)
 
 
 def _tidy(document: Document) -> Document:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midwatch import grafana
+from dashboards import render
+from midwatch.spec import load
 from tests.conftest import need_program
 
 UP = [sys.executable, "-P", "-m", "midwatch", "up", "-f"]
@@ -98,7 +99,7 @@ def test_an_installed_grafana_is_started_with_everything_provisioned(
         folder = Path(settings["paths"]["provisioning"])
         (provider,) = yaml.safe_load((folder / "dashboards/midwatch.yml").read_text())["providers"]
         loaded = {json.loads(path.read_text())["uid"] for path in Path(provider["options"]["path"]).glob("*.json")}
-        assert loaded == {grafana.dashboard_uid("test", page) for page in grafana.Page}
+        assert loaded == {document["uid"] for document in render.documents(load.load_platform(small))}
         sources = yaml.safe_load((folder / "datasources/midwatch.yml").read_text())["datasources"]
         places = {one["type"]: one["url"] for one in sources}
         assert places["prometheus"] == f"http://127.0.0.1:{parts['prometheus']['port']}"

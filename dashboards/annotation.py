@@ -1,20 +1,21 @@
-"""What happened, on the time axis of every panel: from Prometheus, so that nobody has to write it to Grafana."""
+"""Annotations: what happened, on the time axis of every panel. Prometheus is asked; nobody writes them to Grafana."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards import looks
-from dashboards.targets import PROMETHEUS
-from midwatch import metrics, promql, signals, upstream
+from dashboards import style
+from dashboards.data_sources import PROMETHEUS
+from midwatch import metrics, promql, signals
 from midwatch.promql import Expr
 from midwatch.signals import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happening:
-    """A kind of event: while `expr` is above 0 it lasts, or its value is when it was, in milliseconds, with `at`.
+class Annotation:
+    """A kind of event: it lasts while `expr` is above 0. With `at`, the value is its moment, in milliseconds.
 
     `text` may name labels as `{{label}}`; `tags` are labels whose values become tags.
     """
@@ -28,7 +29,7 @@ class Happening:
     shown: bool = True
 
 
-def listed(happenings: list[Happening]) -> list[dict[str, Any]]:
+def annotation_queries(shown: Sequence[Annotation]) -> list[dict[str, Any]]:
     """Grafana's annotation queries."""
     return [
         {
@@ -42,93 +43,92 @@ def listed(happenings: list[Happening]) -> list[dict[str, Any]]:
             "tagKeys": ",".join(one.tags),
             **({"useValueForTime": True} if one.at else {}),
         }
-        for one in happenings
+        for one in shown
     ]
 
 
-def of_models(where: Selection) -> list[Happening]:
+def of_models(where: Selection) -> list[Annotation]:
     """What happens to the models selected."""
-    return [deployments(where), retrainings(where), drift(where), canaries(where), pages(where)]
+    return [deployments(where), retrainings(where), drift(where), canaries(where), paging_alerts(where)]
 
 
-def deployments(where: Selection) -> Happening:
+def deployments(where: Selection) -> Annotation:
     """Versions that were not there a step before."""
-    return Happening(
+    return Annotation(
         name="Deployments",
-        color=looks.GOOD,
+        color=style.GOOD,
         expr=_new(signals.series(metrics.REQUESTS, where), *signals.BY_VERSION),
         text="{{model}} {{version}}: first traffic",
         tags=signals.BY_VERSION,
     )
 
 
-def retrainings(where: Selection) -> Happening:
+def retrainings(where: Selection) -> Annotation:
     """Triggers of retraining; the first one of a counter shows as a new series, not as an increase."""
     series = signals.series(metrics.RETRAIN_TRIGGERS, where)
     grown = promql.sum_by(promql.increase(series, signals.RATE), "model", "result") > 0
-    return Happening(
+    return Annotation(
         name="Retrainings",
-        color=looks.BASELINE,
+        color=style.BASELINE,
         expr=grown.or_(_new(series, "model", "result")),
         text="{{model}}: retraining trigger {{result}}",
         tags=("model", "result"),
     )
 
 
-def drift(where: Selection) -> Happening:
+def drift(where: Selection) -> Annotation:
     """Windows whose verdict is drift."""
-    return Happening(
+    return Annotation(
         name="Drift",
-        color=looks.WATCH,
-        expr=signals.chosen(metrics.DRIFT_DETECTED, where, *signals.BY_VERSION),
+        color=style.WATCH,
+        expr=signals.gauge(metrics.DRIFT_DETECTED, where, *signals.BY_VERSION),
         text="{{model}} {{version}}: the last window drifted",
         tags=signals.BY_VERSION,
     )
 
 
-def canaries(where: Selection) -> Happening:
+def canaries(where: Selection) -> Annotation:
     """Verdicts of canaries that decide."""
     decided = {**where, "verdict": promql.matches("pass|fail")}
-    return Happening(
+    return Annotation(
         name="Canary verdicts",
-        color=looks.CANARY,
-        expr=signals.chosen(metrics.CANARY_VERDICT, decided, *metrics.CANARY_VERDICT.labels),
+        color=style.CANARY,
+        expr=signals.gauge(metrics.CANARY_VERDICT, decided, *metrics.CANARY_VERDICT.labels),
         text="{{model}} {{canary}} against {{baseline}}: {{verdict}}",
         tags=("model", "canary", "verdict"),
     )
 
 
-def pages(where: Selection) -> Happening:
-    """Pages that fire."""
-    firing = {**where, "alertstate": "firing", "severity": "page"}
-    return Happening(
+def paging_alerts(where: Selection) -> Annotation:
+    """Alerts that page somebody, while they fire."""
+    return Annotation(
         name="Pages",
-        color=looks.BAD,
-        expr=signals.chosen(upstream.ALERTS, firing, "alertname", "model", "version"),
+        color=style.BAD,
+        expr=promql.max_by(signals.firing({**where, "severity": "page"}), "alertname", "model", "version"),
         text="{{alertname}} {{model}} {{version}}",
         tags=("alertname", "model"),
         shown=False,
     )
 
 
-def experiments() -> Happening:
+def experiments() -> Annotation:
     """Chaos experiments while they run."""
-    return Happening(
+    return Annotation(
         name="Experiments",
-        color=looks.UNDECIDED,
-        expr=signals.chosen(metrics.CHAOS_RUNNING, {}, "experiment"),
+        color=style.UNDECIDED,
+        expr=signals.gauge(metrics.CHAOS_RUNNING, {}, "experiment"),
         text="chaos experiment {{experiment}}",
         tags=("experiment",),
     )
 
 
-def drills() -> Happening:
+def drills() -> Annotation:
     """Recovery drills when they ended, with their verdict."""
     verdicts = promql.select(metrics.DR_DRILL_VERDICT).equals(1)
     ended = promql.on_each(verdicts, promql.select(metrics.DR_DRILL_LAST_RUN), "drill", "store")
-    return Happening(
+    return Annotation(
         name="Drills",
-        color=looks.BASELINE,
+        color=style.BASELINE,
         expr=promql.max_by(ended, "drill", "store", "verdict") * 1000,
         text="drill {{drill}} of {{store}}: {{verdict}}",
         tags=("drill", "verdict"),

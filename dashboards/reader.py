@@ -1,6 +1,6 @@
-"""What a dashboard's document asks, as Grafana reads it: its panels' queries, its variables and annotations.
+"""Reads a dashboard's document as Grafana does: its panels' queries, its variables and its annotations.
 
-Whoever checks a dashboard starts here, from the document itself and not from what made it.
+Checks start here: they see the document itself, and know nothing of the pages that it was built from.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ BUILT_IN = frozenset({"__rate_interval", "__interval", "__range", "__from", "__t
 
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{(\w+)(?::\w+)?\}")
 """What Grafana fills in; `$1` is not among them: PromQL's label_replace has it."""
+_DESCENDING = 2
+"""Grafana's number for values sorted by name, the last one first."""
 _LABEL_VALUES = re.compile(r"label_values\((?:(?P<series>.+), *)?(?P<label>\w+)\)", re.S)
 
 
@@ -29,7 +31,7 @@ class UnknownVariableError(MidwatchError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class PanelQuery:
     """One PromQL query of a panel; a `reference` only draws a line beside what the panel is about."""
 
     ref: str
@@ -48,7 +50,7 @@ class Panel:
     section: str
     repeat: str | None
     datasource: str
-    questions: tuple[Question, ...]
+    queries: tuple[PanelQuery, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,8 @@ def _panel(panel: Document, section: str, repeat: str | None) -> Panel:
         section=section,
         repeat=panel.get("repeat") or repeat,
         datasource=panel["datasource"]["type"],
-        questions=tuple(
-            Question(
+        queries=tuple(
+            PanelQuery(
                 ref=target["refId"],
                 expr=target["expr"],
                 instant=bool(target.get("instant")),
@@ -107,25 +109,22 @@ def _references(panel: Document) -> Iterator[str]:
 
 def variables(document: Document) -> list[Variable]:
     """The variables whose values Prometheus gives, in the order in which Grafana asks for them."""
-    found = []
-    for one in document["templating"]["list"]:
-        if one["type"] == "query":
-            match = _LABEL_VALUES.fullmatch(one["query"]["query"])
-            if match is None:
-                raise MidwatchError(
-                    f"{document['uid']}: variable {one['name']}: {one['query']['query']} is not understood"
-                )
-            found.append(
-                Variable(
-                    name=one["name"],
-                    series=match["series"],
-                    label=match["label"],
-                    multi=one["multi"],
-                    all_value=one.get("allValue"),
-                    newest=one["sort"] == 2,
-                )
-            )
-    return found
+    return [_variable(document["uid"], one) for one in document["templating"]["list"] if one["type"] == "query"]
+
+
+def _variable(uid: str, variable: Document) -> Variable:
+    query = variable["query"]["query"]
+    match = _LABEL_VALUES.fullmatch(query)
+    if match is None:
+        raise MidwatchError(f"{uid}: variable {variable['name']}: {query} is not understood")
+    return Variable(
+        name=variable["name"],
+        series=match["series"],
+        label=match["label"],
+        multi=variable["multi"],
+        all_value=variable.get("allValue"),
+        newest=variable["sort"] == _DESCENDING,
+    )
 
 
 def fixed_values(document: Document) -> dict[str, str]:
@@ -137,7 +136,7 @@ def fixed_values(document: Document) -> dict[str, str]:
     }
 
 
-def events(document: Document) -> dict[str, str]:
+def annotation_queries(document: Document) -> dict[str, str]:
     """The expressions of annotations, by name."""
     return {one["name"]: one["target"]["expr"] for one in document["annotations"]["list"]}
 
@@ -182,12 +181,12 @@ def named(expr: str) -> set[str]:
 
 def selectors(expr: str) -> list[promql_parser.VectorSelector]:
     """The selectors of series in an expression without variables; ValueError when it does not parse."""
-    found: list[promql_parser.VectorSelector] = []
+    selectors: list[promql_parser.VectorSelector] = []
 
     def visit(node: object) -> bool:
         if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
+            selectors.append(node)
         return True
 
     promql_parser.walk(promql_parser.parse(expr), visit)
-    return found
+    return selectors

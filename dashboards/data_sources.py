@@ -7,16 +7,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 from midwatch.promql import Expr
 
-PROMETHEUS = {"type": "prometheus", "uid": "${datasource}"}
-LOKI = {"type": "loki", "uid": "${logs}"}
-TEMPO = {"type": "tempo", "uid": "${traces}"}
+
+class DataSourceRef(TypedDict):
+    """A reference to a data source, as Grafana's JSON has it."""
+
+    type: Literal["prometheus", "loki", "tempo"]
+    uid: str
+
+
+PROMETHEUS: DataSourceRef = {"type": "prometheus", "uid": "${datasource}"}
+LOKI: DataSourceRef = {"type": "loki", "uid": "${logs}"}
+TEMPO: DataSourceRef = {"type": "tempo", "uid": "${traces}"}
 """The data source a viewer has chosen in the dashboard's variable of that name."""
 
-Target = dict[str, Any]
+
+class PrometheusQuery(TypedDict):
+    """A PromQL query among a panel's `targets`."""
+
+    datasource: DataSourceRef
+    editorMode: Literal["code"]
+    expr: str
+    format: str
+    refId: str
+    instant: bool
+    range: bool
+    legendFormat: NotRequired[str]
+    exemplar: NotRequired[bool]
+
+
+class LokiQuery(TypedDict):
+    """A LogQL query among a panel's `targets`."""
+
+    datasource: DataSourceRef
+    editorMode: Literal["code"]
+    expr: str
+    queryType: Literal["range"]
+    refId: str
+
+
+class TempoQuery(TypedDict):
+    """A TraceQL query among a panel's `targets`."""
+
+    datasource: DataSourceRef
+    query: str
+    queryType: Literal["traceql"]
+    tableType: Literal["traces"]
+    limit: int
+    refId: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +76,18 @@ class Query:
     color: str | None = None
 
 
-def prometheus(queries: Sequence[Query]) -> list[Target]:
-    """Targets with refIds A, B, C and so on."""
+def prometheus(queries: Sequence[Query]) -> list[PrometheusQuery]:
+    """PromQL queries with refIds A, B, C and so on."""
     return [_prometheus(query, ref) for ref, query in zip(refs(), queries, strict=False)]
 
 
 def refs() -> list[str]:
-    """The refIds of a panel's targets, in order."""
+    """The refIds of a panel's queries, in order."""
     return [chr(letter) for letter in range(ord("A"), ord("Z") + 1)]
 
 
-def _prometheus(query: Query, ref: str) -> Target:
-    target: Target = {
+def _prometheus(query: Query, ref: str) -> PrometheusQuery:
+    target: PrometheusQuery = {
         "datasource": PROMETHEUS,
         "editorMode": "code",
         "expr": str(query.expr),
@@ -62,12 +103,12 @@ def _prometheus(query: Query, ref: str) -> Target:
     return target
 
 
-def loki(expr: str) -> list[Target]:
+def loki(expr: str) -> list[LokiQuery]:
     """Log lines by a LogQL query."""
     return [{"datasource": LOKI, "editorMode": "code", "expr": expr, "queryType": "range", "refId": "A"}]
 
 
-def tempo(query: str) -> list[Target]:
+def tempo(query: str) -> list[TempoQuery]:
     """The newest traces by a TraceQL query."""
     return [
         {

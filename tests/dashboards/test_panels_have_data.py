@@ -7,12 +7,11 @@ import itertools
 import pytest
 
 from dashboards import render, verify
-from dashboards.check import KNOWN
 from dashboards.pages import canary, resilience
 from dashboards.verify import Status
-from midwatch import grafana, metrics, upstream
+from midwatch import catalogue, metrics, upstream
 from midwatch.metrics import Kind, Metric
-from tests.dashboards.test_documents import whole
+from tests.dashboards.test_documents import PAGES, whole
 
 VALUES = {
     "model": ["fraud", "price"],
@@ -34,7 +33,7 @@ VALUES = {
 """Values of labels that queries name; any other label has one value, its own name."""
 
 VERDICTS = {
-    metrics.CANARY_VERDICT.name: list(canary.CODES),
+    metrics.CANARY_VERDICT.name: list(canary.VERDICT_CODES),
     metrics.CHAOS_VERDICT.name: list(resilience.HELD),
     metrics.DR_DRILL_VERDICT.name: list(resilience.MET),
 }
@@ -69,13 +68,15 @@ def value(name: str, metric: Metric):
     return lambda point: point
 
 
-SERIES = {name: value(name, metric) for metric in KNOWN.values() for name in published(metric)}
+METRICS = {exposed.metric.name: exposed.metric for exposed in catalogue.names().values()}
+
+SERIES = {name: value(name, metric) for metric in METRICS.values() for name in published(metric)}
 
 
-@pytest.mark.parametrize("page", [page.value for page in grafana.Page])
+@pytest.mark.parametrize("page", PAGES)
 def test_no_panel_is_empty_when_everything_is_published(past, page: str) -> None:
     document = next(one for one in render.documents(whole()) if one["uid"].endswith(page))
-    found = verify.Verifier(past.client, verify.Time(end=past.end, since=600, scrape=15)).verify(document)
+    found = verify.Verifier(past.client, verify.TimeRange(end=past.end, since=600, scrape=15)).verify(document)
     wrong = [one for one in found if one.status not in (Status.OK, Status.SKIPPED)]
     # Retrainings and deployments are marked when they begin, and nothing begins in this past.
     assert [one for one in wrong if one.title not in ("Deployments",)] == []

@@ -15,7 +15,7 @@ GENERATION = 500_000
 Hashes = NDArray[np.uint64]
 
 
-class Seen:
+class RecentIds:
     """Set of 64-bit hashes that forgets what is older than `horizon` seconds (and up to a quarter more)."""
 
     def __init__(self, horizon: float) -> None:
@@ -35,14 +35,14 @@ class Seen:
 
     def known(self, values: Sequence[int]) -> set[int]:
         """Those of the hashes that are remembered."""
-        found = self._current.intersection(values)
+        known = self._current.intersection(values)
         if self._closed and values:
             wanted = np.array(values, dtype=np.uint64)
             for _, hashes in self._closed:
                 places = np.searchsorted(hashes, wanted)
                 places[places == len(hashes)] = 0
-                found.update(wanted[hashes[places] == wanted].tolist())
-        return found
+                known.update(wanted[hashes[places] == wanted].tolist())
+        return known
 
     def forget(self, now: float) -> None:
         """Close the current generation when it is full or old, and drop those beyond the horizon."""

@@ -1,0 +1,65 @@
+"""How the terminal shows verified and compared dashboards: a line for each element, or for each dashboard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from dashboards.push import Comparison, SyncStatus
+from dashboards.verify import Element, Status, Verification
+
+SHOWN_DIFFERENCES = 12
+
+_PIPED_WIDTH = 2000
+"""Columns where nobody's terminal is written to: no cell is folded, so that a name can be searched for."""
+_COLUMNS = ("dashboard", "what", "with", "status", "series", "why")
+_STATUS = {
+    Status.OK: "● ok",
+    Status.EMPTY: "○ empty",
+    Status.ERROR: "▼ error",
+    Status.QUIET: "· quiet",
+    Status.SKIPPED: "- skipped",
+}
+_SYNC_SIGN = {SyncStatus.NEW: "+", SyncStatus.CHANGED: "~", SyncStatus.SAME: "="}
+
+
+def show_verifications(verifications: Sequence[Verification]) -> None:
+    """A line for each panel, variable and annotation, and how many have which status."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold", justify="right" if name == "series" else "left")
+    for one in verifications:
+        what = one.title if one.kind is Element.PANEL else f"{one.kind.value} {one.title}"
+        values = " ".join(f"{name}={value}" for name, value in one.values.items())
+        table.add_row(one.dashboard, what, values, _STATUS[one.status], str(one.series or ""), one.reason)
+    console = _console()
+    console.print(table)
+    counts = (f"{sum(one.status is status for one in verifications)} {status.value}" for status in Status)
+    console.print(f"{len(verifications)} asked: {', '.join(counts)}")
+
+
+def show_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """A line for each dashboard, and under it the first places that differ."""
+    console = _console()
+    for one in comparisons:
+        console.print(f"{_SYNC_SIGN[one.status]} {one.status.value:<8}{one.document['uid']}", markup=False)
+        for difference in one.differences[:SHOWN_DIFFERENCES]:
+            values = f"{_short(difference.before)} -> {_short(difference.after)}"
+            console.print(f"    {difference.place}: {values}", markup=False, soft_wrap=True)
+        more = len(one.differences) - SHOWN_DIFFERENCES
+        if more > 0:
+            console.print(f"    and {more} more; --json has all", markup=False)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_PIPED_WIDTH)
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

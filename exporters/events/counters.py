@@ -1,0 +1,227 @@
+"""Counters by model and version, with bounded label values: what a scrape publishes and a snapshot keeps."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from exporters.events.waiting import WaitingPrediction
+from midwatch import metrics
+from midwatch.client.events import Prediction, Value
+from midwatch.spec import model as spec
+
+TRACE_ID_LENGTH = 32
+"""Of a trace id in hexadecimal (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
+
+
+class Exemplar(msgspec.Struct, array_like=True, gc=False):
+    """A request that a latency bucket counted: its trace, duration, and time (seconds since the epoch)."""
+
+    trace_id: str
+    seconds: float
+    ts: float
+
+
+class Series(msgspec.Struct):
+    """Counts of a version of a model. `latency`: one per bound and one beyond; `bins`: [n, positives, sum].
+
+    `exemplars` has the newest traced request of a bucket, by its place in `latency`.
+    """
+
+    model: str
+    version: str
+    bounds: list[float]
+    latency: list[int]
+    bins: list[list[float]]
+    ok: int = 0
+    errors: int = 0
+    latency_sum: float = 0.0
+    predicted: dict[str, int] = {}
+    outcomes: dict[str, dict[str, int]] = {}
+    groups: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    absolute: float = 0.0
+    squared: float = 0.0
+    observed: int = 0
+    expected: float = 0.0
+    scored: int = 0
+    exemplars: dict[int, Exemplar] = {}
+
+
+class ModelSeries(msgspec.Struct):
+    """Counts of a model over its versions, and the label values it has been admitted with."""
+
+    model: str
+    delay: list[int]
+    delay_sum: float = 0.0
+    waiting: int = 0
+    labels_waiting: int = 0
+    expired: int = 0
+    orphaned: int = 0
+    sampled_out: int = 0
+    versions: set[str] = set()
+    classes: set[str] = set()
+    group_values: dict[str, set[str]] = {}
+
+
+class Counters:
+    """Counts of what happened to predictions. `folded` counts the label values that stand as `other`."""
+
+    def __init__(self, caps: spec.Caps, models: Sequence[spec.Model]) -> None:
+        self._caps = caps
+        self.declared = {model.name: model for model in models}
+        self.versions: dict[tuple[str, str], Series] = {}
+        self.models: dict[str, ModelSeries] = {}
+        self.folded: Counter[str] = Counter()
+
+    # Counting ----------------------------------------------------------------------------------------------------
+
+    def count_request(self, event: Prediction) -> Series:
+        """Count a request, its latency and its outcome; the series it belongs to."""
+        series = self.versions.get((event.model, event.version)) or self._admit_version(event.model, event.version)
+        if event.duration_seconds is not None:
+            bucket = bisect_left(series.bounds, event.duration_seconds)
+            series.latency[bucket] += 1
+            series.latency_sum += event.duration_seconds
+            if event.trace_id is not None and len(event.trace_id) == TRACE_ID_LENGTH:
+                series.exemplars[bucket] = Exemplar(event.trace_id, event.duration_seconds, event.ts)  # type: ignore[arg-type]
+        if event.outcome == "error":
+            series.errors += 1
+        else:
+            series.ok += 1
+        return series
+
+    def count_prediction(self, series: Series, event: Prediction, predicted: Value) -> Value:
+        """Count a predicted class and the estimate by its score; the class as it is published, or a number as it is."""
+        if self._is_regression(event.model, predicted):
+            return predicted
+        name = self._class(self.models[series.model], class_name(predicted))
+        _count(series.predicted, name)
+        if event.score is not None:
+            series.expected += event.score if name == self._positive(event.model) else 1 - event.score
+            series.scored += 1
+        return name
+
+    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> None:
+        """Count what turned out to be true of a prediction."""
+        series, model = self.versions[entry.model, entry.version], self.models[entry.model]
+        delay = max(0.0, ts - entry.ts)
+        model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
+        model.delay_sum += delay
+        if self._is_regression(entry.model, entry.predicted) and is_number(actual):
+            error = float(actual) - float(entry.predicted)
+            series.absolute += abs(error)
+            series.squared += error * error
+            series.observed += 1
+            return
+        truth = self._class(model, class_name(actual))
+        predicted = class_name(entry.predicted)
+        _count(series.outcomes.setdefault(predicted, {}), truth)
+        if entry.score is not None:
+            self._count_calibration(series, entry.score, truth)
+        for attribute, group in (entry.groups or {}).items():
+            name = self._group(model, attribute, class_name(group))
+            _count(series.groups.setdefault(attribute, {}).setdefault(name, {}).setdefault(predicted, {}), truth)
+
+    def _count_calibration(self, series: Series, score: float, truth: str) -> None:
+        cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
+        cell[0] += 1
+        cell[1] += truth == self._positive(series.model)
+        cell[2] += score
+
+    def _is_regression(self, model: str, predicted: Value) -> bool:
+        declared = self.declared.get(model)
+        return declared.task == "regression" if declared else is_number(predicted)
+
+    def _positive(self, model: str) -> str:
+        declared = self.declared.get(model)
+        return declared.positive if declared and declared.positive else "true"
+
+    # Cardinality -------------------------------------------------------------------------------------------------
+
+    def known_model(self, name: str) -> str:
+        """The name that a model's counts have."""
+        return name if name in self.models else metrics.OTHER
+
+    def admit_model(self, name: str) -> ModelSeries:
+        """Counts of a model, which begin now if there is room for one more."""
+        series = self.models.get(name)
+        if series is None:
+            if name not in self.declared and len(self.models) >= self._caps.models:
+                self.folded["model"] += 1
+                name = metrics.OTHER
+            series = self.models.get(name) or ModelSeries(name, [0] * (len(metrics.DELAY_BUCKETS) + 1))
+            self.models[name] = series
+        return series
+
+    def _admit_version(self, model: str, version: str) -> Series:
+        parent = self.admit_model(model)
+        name = self._admit(parent.versions, version, self._caps.versions, "version")
+        series = self.versions.get((parent.model, name))
+        if series is None:
+            bounds = self._bounds(parent.model)
+            bins = [[0.0, 0.0, 0.0] for _ in range(metrics.CALIBRATION_BINS)]
+            series = Series(parent.model, name, bounds, [0] * (len(bounds) + 1), bins)
+            self.versions[parent.model, name] = series
+        return series
+
+    def _admit(self, known: set[str], value: str, cap: int, label: str) -> str:
+        if value in known:
+            return value
+        if len(known) >= cap:
+            self.folded[label] += 1
+            return metrics.OTHER
+        known.add(value)
+        return value
+
+    def _class(self, model: ModelSeries, name: str) -> str:
+        return self._admit(model.classes, name, self._caps.classes, "class")
+
+    def _group(self, model: ModelSeries, attribute: str, name: str) -> str:
+        return self._admit(model.group_values.setdefault(attribute, set()), name, self._caps.groups, "group")
+
+    def _bounds(self, model: str) -> list[float]:
+        declared = self.declared.get(model)
+        return list(declared.latency_buckets if declared else metrics.LATENCY_BUCKETS)
+
+    # Snapshots ---------------------------------------------------------------------------------------------------
+
+    def restore(self, versions: list[Series], models: list[ModelSeries], folded: dict[str, int]) -> None:
+        """Go on where a snapshot stands."""
+        self.versions = {(series.model, series.version): self._rebound(series) for series in versions}
+        self.models = {series.model: series for series in models}
+        self.folded = Counter(folded)
+
+    def _rebound(self, series: Series) -> Series:
+        """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""
+        bounds = self._bounds(series.model)
+        if bounds != series.bounds:
+            series.bounds, series.latency, series.latency_sum = bounds, [0] * (len(bounds) + 1), 0.0
+            series.exemplars = {}
+        return series
+
+
+def class_name(value: Value) -> str:
+    """Label value of a predicted or actual class.
+
+    >>> class_name(True), class_name(3.0), class_name("late")
+    ('true', '3', 'late')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are classes."""
+    return type(value) is int or type(value) is float
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
