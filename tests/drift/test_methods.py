@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +127,18 @@ def test_one_preparation_serves_every_window_alike(method: RowMethod) -> None:
     first, second, third = (prepared(window) for window in windows)
     assert first == third == compared(method, rows(1, 500), rows(2, 300), seed=3)
     assert first != second
+
+
+# The recipe --------------------------------------------------------------------------------------------------------
+
+
+def test_the_method_that_the_recipe_writes_is_one() -> None:
+    text = (ROOT / "docs" / "contributing" / "detectors.md").read_text()
+    _, module = re.findall(r"```python\n(.*?)```", text, re.S)
+    written: dict[str, object] = {}
+    exec(textwrap.dedent(f"   {module.strip()}"), written)
+    method = written["METHOD"]
+    assert isinstance(method, FeatureMethod)
+    for feature in method.features:
+        assert method.compare(*SIDES[feature](1, 2000, 0.5), 1.0).effect > method.floor
+        assert method.compare(*SIDES[feature](1, 2000, 0.0), 1.0).p_value > 0.001
