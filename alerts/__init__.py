@@ -1,1 +1,1 @@
-"""Who is woken, by what, and how: Prometheus rules and Alertmanager routes from the platform file."""
+"""Alerting: Prometheus rules and Alertmanager routes are made from the platform file, checked, and proven."""

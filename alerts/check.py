@@ -1,4 +1,4 @@
-"""What promtool and amtool say of rendered files."""
+"""promtool and amtool check the rendered files; what they say becomes problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from midwatch.errors import InvalidInputError, MissingProgramError, Problem
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 _REMEDY = "install the Debian packages prometheus and prometheus-alertmanager, or put the programs on PATH"
 _TIMEOUT_SECONDS = 60
@@ -28,7 +28,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         return list(_run_all(folder))
 
 
-def ensure_rules(platform: spec.Platform, files: Mapping[str, str]) -> None:
+def ensure_rules(platform: Platform, files: Mapping[str, str]) -> None:
     """Raise InvalidInputError for what people wrote and promtool rejects; without promtool nothing is said."""
     written = {f"prometheus/rules/{name}" for name in _written(platform)}
     rules = {path: text for path, text in files.items() if path in written}
@@ -48,7 +48,7 @@ def ensure_rules(platform: spec.Platform, files: Mapping[str, str]) -> None:
         raise InvalidInputError.at("prometheus/rules", f"promtool: {said}", remedy="correct the expression")
 
 
-def _written(platform: spec.Platform) -> Iterator[str]:
+def _written(platform: Platform) -> Iterator[str]:
     """Rule files with expressions that people wrote."""
     yield from (f"team-{file.name}.yml" for file in platform.rules)
     for model in platform.models:

@@ -1,4 +1,4 @@
-"""`midwatch alerts`: who gets an alert and why, what is wrong with rules and routes, proofs, and imports."""
+"""`midwatch alerts` says who gets an alert and why, checks rules and routes, proves alerts, and imports objectives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import typer
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
-    from alerts.amconfig import Config
     from alerts.proofs.prove import Proved
-    from alerts.routing import Delivery
-    from midwatch.spec import model as spec
+    from alerts.routing.configuration import Config
+    from alerts.routing.delivery import Delivery
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(
     help="Who gets an alert and why; what is wrong with rules and routes; proofs; imports.",
@@ -60,54 +60,56 @@ def route(
     answers = {name: _answer(config, wanted, when, others) for name, wanted in asked.items()}
     if as_json:
         documents = [
-            {"labels": asked[name], "deliveries": [_as_document(one) for one in found]}
-            for name, found in answers.items()
+            {"labels": asked[name], "deliveries": [_as_document(one) for one in deliveries]}
+            for name, deliveries in answers.items()
         ]
         typer.echo(json.dumps({"at": when.isoformat(), "alerts": documents}))
     elif every:
         _show_all(answers)
     else:
-        for found in answers.values():
-            _show(found)
+        for deliveries in answers.values():
+            _show(deliveries)
 
 
-def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, spec.Platform | None]:
+def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, Platform | None]:
     """Configuration to follow: the given one, else the platform's own."""
-    from alerts import amconfig, routes
+    from alerts.routing import configuration, generate
     from midwatch import yamlfile
     from midwatch.spec import load
 
     loaded = load.load_platform(platform) if platform else None
     if alertmanager:
-        return amconfig.load(alertmanager), loaded
+        return configuration.load(alertmanager), loaded
     if loaded is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
-    return amconfig.parse(yamlfile.dump(routes.alertmanager(loaded)), "alertmanager/alertmanager.yml"), loaded
+    return configuration.parse(
+        yamlfile.dump(generate.alertmanager_config(loaded)), "alertmanager/alertmanager.yml"
+    ), loaded
 
 
 def _labels(words: Sequence[str]) -> dict[str, str]:
-    found = {}
+    labels = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise MidwatchError(f"{word!r} is not a label; write label=value")
-        found[name.strip()] = value.strip().strip('"')
-    return found
+        labels[name.strip()] = value.strip().strip('"')
+    return labels
 
 
 def _time(text: str | None) -> datetime:
     if text is None:
         return datetime.now().astimezone()
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise MidwatchError(f"--at: {text!r} is not a time such as 2026-12-01T03:00:00+01:00") from error
-    if found.tzinfo is None:
+    if moment.tzinfo is None:
         raise MidwatchError(f"--at: {text!r} has no time zone; write Z or an offset such as +01:00")
-    return found
+    return moment
 
 
-def _every_alert(platform: spec.Platform | None) -> dict[str, dict[str, str]]:
+def _every_alert(platform: Platform | None) -> dict[str, dict[str, str]]:
     from alerts import inventory
 
     if platform is None:
@@ -118,9 +120,9 @@ def _every_alert(platform: spec.Platform | None) -> dict[str, dict[str, str]]:
 def _answer(
     config: Config, labels: Mapping[str, str], at: datetime, firing: Sequence[Mapping[str, str]]
 ) -> list[Delivery]:
-    from alerts import routing
+    from alerts.routing import delivery
 
-    return routing.route(config, labels, at=at, firing=firing)
+    return delivery.deliveries(config, labels, at=at, firing=firing)
 
 
 def _why(delivery: Delivery) -> str:
@@ -170,8 +172,8 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "receiver", "by", "now"):
         table.add_column(column, overflow="fold")
-    for name, found in answers.items():
-        for delivery in found:
+    for name, deliveries in answers.items():
+        for delivery in deliveries:
             integrations = ", ".join(delivery.integrations) or "-"
             table.add_row(name, delivery.receiver, integrations, _why(delivery) or "told")
     Console().print(table)
@@ -200,27 +202,27 @@ def check(
     import json
     from dataclasses import asdict
 
-    from alerts.lint import everything
+    from alerts.lint import linter
 
-    found = everything.look_at(
+    report = linter.lint(
         platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
     )
     if as_json:
         document = {
-            "ok": not found.findings,
-            "findings": [asdict(one) for one in found.findings],
-            "unjudged_metrics": found.unjudged,
+            "ok": not report.problems,
+            "findings": [asdict(problem) for problem in report.problems],
+            "unjudged_metrics": report.unjudged,
         }
         typer.echo(json.dumps(document))
     else:
-        for one in found.findings:
-            typer.echo(str(one))
-        if found.unjudged:
-            names = ", ".join(found.unjudged)
+        for problem in report.problems:
+            typer.echo(str(problem))
+        if report.unjudged:
+            names = ", ".join(report.unjudged)
             typer.echo(f"not judged, as no Prometheus was asked (--prometheus): {names}", err=True)
-        if not found.findings:
+        if not report.problems:
             typer.echo("no findings", err=True)
-    raise typer.Exit(Exit.FAIL if found.findings else Exit.PASS)
+    raise typer.Exit(Exit.FAIL if report.problems else Exit.PASS)
 
 
 def _live(url: str) -> frozenset[str]:
@@ -254,23 +256,23 @@ def prove(
     from midwatch.spec import load
 
     loaded = load.load_platform(platform)
-    found = _proved(loaded, alert or [])
-    if not found:
+    results = _proved(loaded, alert or [])
+    if not results:
         raise MidwatchError(f"there is no alert {', '.join(alert or [])}")
     if output:
-        _write_tests(found, output)
-    counts = {outcome: sum(one.outcome is outcome for one in found) for outcome in proofs.Outcome}
+        _write_tests(results, output)
+    counts = {outcome: sum(one.outcome is outcome for one in results) for outcome in proofs.Outcome}
     failed = counts[proofs.Outcome.FAILED] + (counts[proofs.Outcome.UNPROVEN] if strict else 0)
     code = Exit.FAIL if failed else Exit.INCONCLUSIVE if counts[proofs.Outcome.UNPROVEN] else Exit.PASS
     if as_json:
         totals = {outcome.value: number for outcome, number in counts.items()}
-        typer.echo(json.dumps({**totals, "alerts": [proofs.as_document(one) for one in found], "exit": int(code)}))
+        typer.echo(json.dumps({**totals, "alerts": [proofs.as_document(one) for one in results], "exit": int(code)}))
     else:
-        _show_proofs(found)
+        _show_proofs(results)
     raise typer.Exit(code)
 
 
-def _proved(platform: spec.Platform, names: Sequence[str]) -> list[Proved]:
+def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -281,33 +283,35 @@ def _proved(platform: spec.Platform, names: Sequence[str]) -> list[Proved]:
         return proofs.prove(platform, names, lambda _: progress.advance(task))
 
 
-def _write_tests(found: Sequence[Proved], folder: Path) -> None:
+def _write_tests(results: Sequence[Proved], folder: Path) -> None:
     from midwatch import files
 
     folder.mkdir(parents=True, exist_ok=True)
-    for one in found:
+    for one in results:
         if one.test:
             files.replace(folder / f"{one.file}.test.yml", one.test.encode())
             files.replace(folder / f"{one.file}.rules.yml", one.rules.encode())
 
 
-def _show_proofs(found: Sequence[Proved]) -> None:
+def _show_proofs(results: Sequence[Proved]) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from midwatch.spec.values import spell_duration
 
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "outcome", "fires within", "to"):
         table.add_column(column, overflow="fold")
-    for one in found:
-        within = "-" if one.within is None else f"{one.within:g} s"
+    for one in results:
+        within = "-" if one.within is None else spell_duration(one.within)
         table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
     console = Console()
     console.print(table)
-    for one in found:
+    for one in results:
         if one.reason:
             console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)
-    proven = sum(one.outcome.value == "proven" for one in found)
-    console.print(f"{proven} of {len(found)} alerts proven")
+    proven = sum(one.outcome.value == "proven" for one in results)
+    console.print(f"{proven} of {len(results)} alerts proven")
 
 
 # Imports -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every alert of a platform with the labels it will have, as routes and checks see it."""
+"""Lists every alert of a platform with the labels it will have, as routes and checks see it."""
 
 from __future__ import annotations
 
@@ -6,70 +6,126 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alerts import library, objectives, ruleset
-from alerts.made import Made
-from alerts.objectives import Target
-from midwatch.spec import model as spec
+from alerts.alerting_rule import AlertingRule
+from alerts.objectives import groups
+from alerts.objectives import objective as objectives
+from alerts.objectives.objective import Objective
+from alerts.rules import files, models, shipped, teams
 from midwatch.spec.base import Place
+from midwatch.spec.model import Model, Platform
+from midwatch.spec.rules import RuleFile
 from midwatch.spec.slo import Alerting
+from midwatch.spec.values import parse_duration
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """An alert, the rule file it stands in, what it comes from, and where in the platform file.
 
-    `target` is the objective of an alert that burns, or with `direct` of one on the SLI itself; `has_runbook` whether a
-    team names a runbook of its own.
+    `objective` is what an alert on a burn rate is of, and `group` the rules that it reads; with `direct` the alert is
+    on the objective's SLI itself. `has_runbook` says whether a team names a runbook of its own.
     """
 
-    made: Made
+    alert: AlertingRule
     file: str
     origin: str
     place: Place
-    target: Target | None = None
+    objective: Objective | None = None
+    group: dict[str, Any] | None = None
     direct: Alerting | None = None
     has_runbook: bool = False
 
     @property
     def rule(self) -> dict[str, Any]:
         """Its rule."""
-        return self.made.rule
+        return self.alert.rule
+
+    @property
+    def name(self) -> str:
+        """Its `alertname`; several alerts may share it."""
+        return self.alert.name
+
+    @property
+    def owner(self) -> str | None:
+        """Owner that is called; None for an alert of nobody, such as the deadman's switch."""
+        owner: str | None = self.rule["labels"].get("owner")
+        return owner
+
+    @property
+    def severity(self) -> str:
+        """`page`, `ticket` or `none`."""
+        return str(self.rule["labels"]["severity"])
+
+    @property
+    def for_(self) -> float:
+        """Seconds that its expression must hold before it fires."""
+        return parse_duration(self.rule.get("for", "0s"))
+
+    @property
+    def target(self) -> Objective | None:
+        """Its objective, by the name that chaos reads it by."""
+        return self.objective
 
     @property
     def labels(self) -> dict[str, str]:
         """Labels it has whatever its series are; with `alertname`."""
-        return {"alertname": self.made.name, **self.rule["labels"]}
+        return {"alertname": self.name, **self.rule["labels"]}
 
     @property
     def title(self) -> str:
         """Name that tells it from the others."""
         labels = self.rule["labels"]
         about = " ".join(labels[key] for key in ("model", "slo") if key in labels) or self.origin
-        return f"{self.made.name} {labels['severity']} {about}"
+        return f"{self.name} {self.severity} {about}"
 
 
-def entries(platform: spec.Platform) -> Iterator[Entry]:
-    """Alerts of the plane, of the models, of the rule files, and of every objective."""
-    everything = {target.place: target for target in objectives.targets(platform)}
-    for file, make in ruleset.PARTS.items():
-        for made in make(platform):
-            yield Entry(made=made, file=file, origin=file.removesuffix(".yml"), place=())
+def entries(platform: Platform) -> Iterator[Entry]:
+    """Alerts of the platform, of the models, of the rule files, and of every objective."""
+    by_place = {objective.place: objective for objective in objectives.of_platform(platform)}
+    for file, make in files.OF_PLATFORM.items():
+        for alert in make(platform):
+            yield Entry(alert=alert, file=file, origin=file.removesuffix(".yml"), place=())
     for index, model in enumerate(platform.models):
-        file = f"model-{model.name}.yml"
-        for number, slo in enumerate(model.slos):
-            if slo.alert:
-                made, place = ruleset.direct_alert(platform, model, slo, slo.alert), ("models", index, "slos", number)
-                target = replace(everything[place], slo=slo.model_copy(update={"by": ["version"]}))
-                yield Entry(made=made, file=file, origin=model.name, place=place, target=target, direct=slo.alert)
-        for made in library.of_model(platform, model):
-            yield Entry(made=made, file=file, origin=model.name, place=("models", index))
+        yield from _of_model(platform, index, model, by_place)
     for index, team in enumerate(platform.rules):
-        for number, made in enumerate(ruleset.team_alerts(platform, team)):
-            place = ("rules", index, "alerts", number)
-            runbook = bool(team.alerts[number].runbook)
-            yield Entry(made=made, file=f"team-{team.name}.yml", origin=team.name, place=place, has_runbook=runbook)
-    for target in everything.values():
-        for rule in target.group["rules"]:
-            if "alert" in rule:
-                made = Made(rule=rule)
-                yield Entry(made=made, file=target.file, origin=target.name, place=target.place, target=target)
+        yield from _of_team(platform, index, team)
+    for objective in by_place.values():
+        yield from _of_objective(objective)
+
+
+def _of_model(platform: Platform, index: int, model: Model, by_place: dict[Place, Objective]) -> Iterator[Entry]:
+    """Alerts on the SLIs of a model, which are kept by version, and the shipped ones."""
+    file = f"model-{model.name}.yml"
+    for number, slo in enumerate(model.slos):
+        if slo.alert:
+            place = ("models", index, "slos", number)
+            alert = models.on_sli(platform, model, slo, slo.alert)
+            objective = replace(by_place[place], slo=slo.model_copy(update={"by": ["version"]}))
+            yield Entry(alert=alert, file=file, origin=model.name, place=place, objective=objective, direct=slo.alert)
+    for alert in shipped.of_model(platform, model):
+        yield Entry(alert=alert, file=file, origin=model.name, place=("models", index))
+
+
+def _of_team(platform: Platform, index: int, team: RuleFile) -> Iterator[Entry]:
+    for number, alert in enumerate(teams.of_file(platform, team)):
+        yield Entry(
+            alert=alert,
+            file=f"team-{team.name}.yml",
+            origin=team.name,
+            place=("rules", index, "alerts", number),
+            has_runbook=bool(team.alerts[number].runbook),
+        )
+
+
+def _of_objective(objective: Objective) -> Iterator[Entry]:
+    group = groups.rule_group(objective)
+    for rule in group["rules"]:
+        if "alert" in rule:
+            yield Entry(
+                alert=AlertingRule(rule=rule),
+                file=objective.file,
+                origin=objective.subject,
+                place=objective.place,
+                objective=objective,
+                group=group,
+            )

@@ -1,18 +1,19 @@
-"""The files of rules and routes, from the platform file: the same input gives the same bytes."""
+"""Renders the files of rules and routes from the platform file: the same input gives the same bytes."""
 
 from __future__ import annotations
 
-from alerts import routes, ruleset
+from alerts.routing import generate
+from alerts.rules import files as rule_files
 from midwatch import yamlfile
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 
-def render_files(platform: spec.Platform, *, sink_url: str | None = None) -> dict[str, str]:
+def render_files(platform: Platform, *, sink_url: str | None = None) -> dict[str, str]:
     """Text of each file by its path below the output folder.
 
     With `sink_url` every receiver delivers there instead: nobody is paged from a demonstration.
     """
-    files = {"alertmanager/alertmanager.yml": yamlfile.dump(routes.alertmanager(platform, sink_url))}
-    for name, document in ruleset.rule_files(platform).items():
+    files = {"alertmanager/alertmanager.yml": yamlfile.dump(generate.alertmanager_config(platform, sink_url))}
+    for name, document in rule_files.documents(platform).items():
         files[f"prometheus/rules/{name}"] = yamlfile.dump(document)
     return dict(sorted(files.items()))

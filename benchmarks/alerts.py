@@ -21,7 +21,10 @@ from pathlib import Path
 
 import yaml
 
-from alerts import amconfig, objectives, render, routing
+from alerts import render
+from alerts.objectives import objective as objectives
+from alerts.objectives.groups import rule_group
+from alerts.routing import configuration, delivery
 from benchmarks import routing_cases
 from benchmarks.figure import Figure
 from midwatch.ports import free_ports
@@ -104,7 +107,7 @@ def _measured(pieces: list[tuple[tuple[int, float], float]]) -> tuple[float, flo
     bad = _values([(minutes, -1 if speed < 0 or share < 0 else speed * share) for minutes, speed, share in flat])
     total = sum(minutes * max(speed, 0) for minutes, speed, _ in flat)
     wrong = sum(minutes * max(speed, 0) * max(share, 0) for minutes, speed, share in flat)
-    rules = {rule.get("record"): rule for rule in objectives.group(objectives.targets(_platform())[0])["rules"]}
+    rules = {rule.get("record"): rule for rule in rule_group(objectives.of_platform(_platform())[0])["rules"]}
     kept = [rules[name] for name in ("slo:events:increase5m", "slo:bad_events:increase5m")]
     at = float(sum(minutes for minutes, _, _ in flat))
     sums = re.findall(r"sum_over_time\((.*?)\[30d:5m\]\)", rules["slo:period_error:ratio"]["expr"])
@@ -123,7 +126,7 @@ def _measured(pieces: list[tuple[tuple[int, float], float]]) -> tuple[float, flo
 
 def _senseless() -> int:
     """Records that are no number in an hour without traffic, and after it."""
-    group = objectives.group(objectives.targets(_platform())[0])
+    group = rule_group(objectives.of_platform(_platform())[0])
     names = {rule["record"] for rule in group["rules"] if "record" in rule}
     series = {OK: _values([(180, 100), (60, -1), (120, 100)]), BAD: _values([(180, 1), (60, -1), (120, 1)])}
     asked = [(f"{name} != {name} or abs({name}) == Inf", at) for name in sorted(names) for at in (239.0, 241.0, 359.0)]
@@ -177,7 +180,7 @@ def _promtool(
 
 def _detection(hours: int) -> Iterator[Figure]:
     """Seconds until the page fires after hours of health, at a sample and an evaluation each 15 s."""
-    group = objectives.group(objectives.targets(_platform())[0])
+    group = rule_group(objectives.of_platform(_platform())[0])
     group["rules"] = [rule for rule in group["rules"] if "period" not in str(rule) and "remaining" not in str(rule)]
     steps = hours * 240
     for name, share, target in (("total outage", 1.0, 120.0), ("10% errors", 0.1, 600.0)):
@@ -201,7 +204,7 @@ def _detection(hours: int) -> Iterator[Figure]:
 
 def _cost() -> Iterator[Figure]:
     """Samples that one evaluation of an objective reads, by Prometheus' own statistics, on 50 raw series."""
-    group = objectives.group(objectives.targets(_platform())[0])
+    group = rule_group(objectives.of_platform(_platform())[0])
     for seconds, target in ((60, 25_000), (15, 50_000)):
         end = int(time.time()) // 60 * 60 - 60
         with _prometheus(lambda folder, step=seconds, at=end: _history(folder, at, step)) as url:
@@ -311,14 +314,14 @@ def _routing(cases: int) -> Iterator[Figure]:
     """Label sets routed in a second by the routes of 50 owners, and how many of the cases amtool answers otherwise."""
     owners = {f"team-{number}": {"page": ["hook"], "ticket": ["hook"]} for number in range(50)}
     platform = _platform(owners=owners, models=[{**_document(1, 1)["models"][0], "owner": "team-0"}])
-    config = amconfig.parse(render.render_files(platform)["alertmanager/alertmanager.yml"], "alertmanager.yml")
+    config = configuration.parse(render.render_files(platform)["alertmanager/alertmanager.yml"], "alertmanager.yml")
     wanted = [
         {"alertname": "ErrorBudgetBurn", "owner": f"team-{number % 50}", "severity": "ticket", "model": "m", "slo": "a"}
         for number in range(20_000)
     ]
     begun = time.perf_counter()
     for labels in wanted:
-        routing.route(config, labels)
+        delivery.deliveries(config, labels)
     yield Figure(
         name="label sets routed in process",
         target=10_000,
@@ -342,9 +345,9 @@ def _disagreements(cases: int) -> int:
         file = Path(name) / "alertmanager.yml"
         for seed in range(1000, 1000 + cases // each):
             file.write_text(routing_cases.config(seed))
-            config = amconfig.load(file)
+            config = configuration.load(file)
             for labels in routing_cases.labels(seed, each):
-                wrong += routing.receivers(config, labels) != routing_cases.amtool_receivers(file, labels)
+                wrong += delivery.receivers(config, labels) != routing_cases.amtool_receivers(file, labels)
     return wrong
 
 
@@ -385,7 +388,7 @@ def _end_to_end() -> Figure:
 
 
 def _healthy_hour(folder: Path, end: int, exporter: str) -> None:
-    group = objectives.group(objectives.targets(_platform())[0])
+    group = rule_group(objectives.of_platform(_platform())[0])
     (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [group]}))
     labels = f'{{model="m",version="v1",outcome="ok",job="e",instance="{exporter}"}}'
     lines = ["# TYPE ml_requests_total counter\n"]

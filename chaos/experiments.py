@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from alerts import library, ruleset
+from alerts.rules import models, shipped
 from chaos import catalogue, runs
 from midwatch.spec import chaos as spec
 from midwatch.spec import model as platform_spec
@@ -124,7 +124,7 @@ def _rule(platform: platform_spec.Platform, model: platform_spec.Model, alert: s
     if alert == "ExporterCannotKeepEvents":
         return alert, max(60.0, 2 * scrapes) + scrapes  # its rule looks back so long
     if alert == "ModelNoData":
-        return alert, 2 * max(library.NO_DATA_FOR, scrapes) + scrapes
+        return alert, 2 * max(shipped.NO_DATA_FOR, scrapes) + scrapes
     return alert, 2 * scrapes
 
 
@@ -189,7 +189,7 @@ def _steady(model: platform_spec.Model, versions: list[str], recover_within: flo
     for slo in model.slos:
         if slo.kind not in MEASURED:
             continue  # those of minutes, not of requests, are slower than an experiment
-        good, total = ruleset.sli(model, slo, slo.alert.over if slo.alert else STEADY_WINDOW)
+        good, total = models.good_and_total(model, slo, slo.alert.over if slo.alert else STEADY_WINDOW)
         objectives.append(
             {"name": slo.name, "good": str(good), "total": str(total), "objective": float(slo.objective)}
             | ({"versions": versions} if versions else {})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from alerts import ruleset
+from alerts import alerting_rule
 from midwatch import metrics, promql
 from midwatch.prometheus import Client
 from midwatch.promql import Expr
@@ -107,8 +107,8 @@ def no_page(client: Client, expected: str | None = None) -> Guard:
     def guard() -> str:
         firing = client.query(_alerts(alertstate="firing"))
         names = {sample.labels["alertname"] for sample in firing}
-        if ruleset.DEADMAN not in names:
-            raise NoDataError(f"{ruleset.DEADMAN} does not fire, so that it is not known which alerts would")
+        if alerting_rule.DEADMAN not in names:
+            raise NoDataError(f"{alerting_rule.DEADMAN} does not fire, so that it is not known which alerts would")
         pages = {sample.labels["alertname"] for sample in firing if sample.labels.get("severity") == "page"}
         if unexpected := sorted(pages - {expected}):
             raise RefusalError(f"firing: {', '.join(unexpected)}")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import urllib3
 
-from alerts import ruleset
+from alerts import alerting_rule
 from midwatch.errors import MidwatchError
 from midwatch.spec import model as spec
 
@@ -120,7 +120,7 @@ class Alertmanager:
 
     def has_deadman(self) -> bool:
         """Whether the deadman's switch is there, as an outside watcher would ask."""
-        return any(alert["labels"].get("alertname") == ruleset.DEADMAN for alert in self._alerts())
+        return any(alert["labels"].get("alertname") == alerting_rule.DEADMAN for alert in self._alerts())
 
     def _of(self, receiver: str) -> frozenset[str]:
         return self._channels.get(receiver, frozenset())

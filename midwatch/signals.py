@@ -82,18 +82,24 @@ def buckets(metric: Metric, where: Selection, window: promql.Range = RATE) -> Ex
     return promql.sum_by(promql.rate(series(metric, where, "_bucket"), window), "le")
 
 
-def labelled(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr:
+def labelled(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES, window: promql.Range = WINDOW) -> Expr:
     """Predictions whose label came, over the chosen window."""
-    return promql.sum_by(promql.increase(series(metric, where), WINDOW), *by)
+    return promql.sum_by(promql.increase(series(metric, where), window), *by)
 
 
-def right(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr:
+def right(
+    where: Selection,
+    *by: str,
+    metric: Metric = metrics.OUTCOMES,
+    window: promql.Range = WINDOW,
+    apart: tuple[str, ...] = BY_VERSION,
+) -> Expr:
     """Those of them that were right: the actual class is the predicted one.
 
-    PromQL compares two labels by copying one onto the other.
+    PromQL compares two labels by copying one onto the other, within each value of the labels `by` and `apart`.
     """
-    kept = tuple(dict.fromkeys((*by, *BY_VERSION, "predicted", "actual")))
-    each = promql.increase(series(metric, where), WINDOW)
+    kept = tuple(dict.fromkeys((*by, *apart, "predicted", "actual")))
+    each = promql.increase(series(metric, where), window)
     pairs = promql.sum_by(each, *kept)
     diagonal = promql.same_label(
         promql.sum_by(each, *(name for name in kept if name != "actual")), "predicted", "actual"
@@ -101,10 +107,10 @@ def right(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr
     return promql.sum_by(pairs.and_(diagonal, on=kept), *by)
 
 
-def accuracy(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES) -> Expr:
+def accuracy(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES, window: promql.Range = WINDOW) -> Expr:
     """Share of labelled predictions that were right."""
-    total = labelled(where, *by, metric=metric)
-    return _share(right(where, *by, metric=metric).or_(total * 0), total, by)
+    total = labelled(where, *by, metric=metric, window=window)
+    return _share(right(where, *by, metric=metric, window=window).or_(total * 0), total, by)
 
 
 def accuracy_bound(where: Selection, *by: str, upper: bool) -> Expr:

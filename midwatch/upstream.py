@@ -50,6 +50,9 @@ NOTIFICATIONS_ERRORS = _metric(
     Kind.COUNTER, "prometheus_notifications_errors_total", "Alerts that could not be sent.", "alertmanager"
 )
 NOTIFICATIONS_DROPPED = _metric(Kind.COUNTER, "prometheus_notifications_dropped_total", "Alerts nobody took.")
+PROMETHEUS_RELOADED = _metric(
+    Kind.GAUGE, "prometheus_config_last_reload_successful", "1 where the last reload of the configuration worked."
+)
 HEAD_SERIES = _metric(Kind.GAUGE, "prometheus_tsdb_head_series", "Series in memory.")
 
 # Alertmanager ---------------------------------------------------------------------------------------------------
@@ -60,6 +63,9 @@ DELIVERIES_FAILED = _metric(
 )
 DELIVERY_DURATION = _metric(
     Kind.HISTOGRAM, "alertmanager_notification_latency_seconds", "Time to notify.", "integration"
+)
+ALERTMANAGER_RELOADED = _metric(
+    Kind.GAUGE, "alertmanager_config_last_reload_successful", "1 where the last reload of the configuration worked."
 )
 ALERTMANAGER_ALERTS = _metric(Kind.GAUGE, "alertmanager_alerts", "Alerts in Alertmanager, by state.", "state")
 

@@ -1,1 +1,1 @@
-"""Objectives of other tools' files as a rule file: what cannot be translated is refused, never dropped."""
+"""Objectives of other tools are translated into a rule file: what has no translation is refused, never dropped."""

@@ -1,4 +1,4 @@
-"""A file of another tool as a rule file, whole or not at all."""
+"""Translates a file of another tool into a rule file, whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def translate(file: Path, owner: str, *, compatibility: str | None = None) -> di
     problems: list[Problem] = [problem for document in documents for problem in document.problems]
     readers = [Reader(document, (), problems) for document in documents]
     others = {(str(reader.take("kind")), _name(reader)): reader for reader in readers}
-    found: list[dict[str, Any]] = []
+    objectives: list[dict[str, Any]] = []
     for reader in readers:
         made = _objectives(reader, others)
         for objective in made if not problems else ():
             problems += _problems(reader, objective)
-        found += made
-    if not found and not problems:
+        objectives += made
+    if not objectives and not problems:
         problems.append(Problem(file=str(file), message="no objective in the file"))
-    for name, number in Counter((one["service"], one["name"]) for one in found).items():
+    for name, number in Counter((one["service"], one["name"]) for one in objectives).items():
         if number > 1:
             message = f"{number} objectives of {name[0]} are named {name[1]}"
             problems.append(Problem(file=str(file), message=message, remedy="give each its own name"))
     if problems:
         raise InvalidInputError(problems)
     extra = {"compatibility": compatibility} if compatibility else {}
-    return {"owner": owner, "objectives": [one | extra for one in found]}
+    return {"owner": owner, "objectives": [one | extra for one in objectives]}
 
 
 def _name(reader: Reader) -> str:

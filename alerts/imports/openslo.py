@@ -13,8 +13,8 @@ from typing import Any
 
 from promql_parser import AggregateExpr, VectorSelector
 
+from alerts import expressions
 from alerts.imports.reader import Reader, name_of, percent
-from alerts.lint import expressions
 from midwatch.spec.values import format_duration, parse_duration
 
 Others = Mapping[tuple[str, str], Reader]
@@ -52,7 +52,7 @@ def objectives(reader: Reader, others: Others) -> list[dict[str, Any]]:
     indicator = _indicator(spec, others)
     rates = _burn_rates(spec, others, window)
     rows = list(spec.items("objectives"))
-    found = [
+    slos = [
         {
             "name": name if len(rows) == 1 else f"{name}-{index + 1}",
             **common,
@@ -66,7 +66,7 @@ def objectives(reader: Reader, others: Others) -> list[dict[str, Any]]:
     spec.untranslatable("labels", "labels of objectives stand in the rule file")
     reader.finish()
     spec.finish()
-    return found
+    return slos
 
 
 # Time windows ------------------------------------------------------------------------------------------------------
@@ -132,11 +132,11 @@ def _indicator(spec: Reader, others: Others) -> Reader | None:
     reference = spec.take("indicatorRef")
     inner = spec.inner("indicator")
     if reference is not None:
-        found = others.get(("SLI", str(reference)))
-        if found is None:
+        sli = others.get(("SLI", str(reference)))
+        if sli is None:
             spec.refuse(("indicatorRef",), f"there is no SLI {reference!r} in the file")
             return None
-        inner = found
+        inner = sli
     if inner is None:
         return None
     inner.take("metadata")
@@ -151,7 +151,7 @@ def _objective(row: Reader, indicator: Reader | None, method: str) -> dict[str, 
         text, key = str(Decimal(str(target)) * 100), "target"
     else:
         text, key = str(per_cent), "targetPercent"
-    found = {"objective": percent(text, row, (key,))}
+    objective = {"objective": percent(text, row, (key,))}
     row.untranslatable("compositeWeight", "composite objectives")
     row.untranslatable("timeSliceTarget", "a slice is good or bad by its value")
     own = row.inner("indicator")
@@ -164,13 +164,13 @@ def _objective(row: Reader, indicator: Reader | None, method: str) -> dict[str, 
         row.untranslatable("op", "of a ratio")
         if row.take("value") not in (None, 1, 1.0):
             row.refuse(("value",), "cannot be translated: of a ratio")
-        found["sli"] = {"events": _ratio(source)}  # type: ignore[assignment] # a mapping of texts and mappings
+        objective["sli"] = {"events": _ratio(source)}  # type: ignore[assignment] # a mapping of texts and mappings
     elif indicator is not None and (threshold := indicator.inner("thresholdMetric")) is not None:
-        found["sli"] = {"gauge": _threshold(row, threshold, method)}  # type: ignore[assignment] # see above
+        objective["sli"] = {"gauge": _threshold(row, threshold, method)}  # type: ignore[assignment] # see above
     else:
         row.refuse((), f"cannot be translated: neither events counted nor a threshold ({method})")
     row.finish()
-    return found
+    return objective
 
 
 def _ratio(reader: Reader) -> dict[str, str]:
@@ -178,11 +178,11 @@ def _ratio(reader: Reader) -> dict[str, str]:
         reader.refuse((), "cannot be translated: counter is not true; events are counted by counters")
     for key in ("raw", "rawType"):
         reader.untranslatable(key, "a ratio without its events has no counts to budget from")
-    found = {"total": _query(reader, "total")}
+    events = {"total": _query(reader, "total")}
     side = "bad" if reader.take("bad") is not None else "good"
-    found[side] = _query(reader, side)
+    events[side] = _query(reader, side)
     reader.finish()
-    return found
+    return events
 
 
 def _query(reader: Reader, key: str) -> str:

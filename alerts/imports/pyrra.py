@@ -17,27 +17,27 @@ def objectives(reader: Reader) -> list[dict[str, Any]]:
         reader.refuse((), "metadata or spec is missing")
         return []
     name = name_of(metadata.text("name"))
-    found: dict[str, Any] = {
+    slo: dict[str, Any] = {
         "name": name,
         "service": name,
         "objective": percent(spec.text("target"), spec, ("target",)),
     }
     if description := " ".join(spec.text("description", "").split()):
-        found["description"] = description
-    found["window"] = spec.text("window")
+        slo["description"] = description
+    slo["window"] = spec.text("window")
     indicator = spec.inner("indicator")
     if indicator is None:
         spec.refuse((), "indicator is missing")
     else:
-        found |= _indicator(indicator)
+        slo |= _indicator(indicator)
     if (alerting := spec.inner("alerting")) is not None:
-        found |= _alerting(alerting)
+        slo |= _alerting(alerting)
     spec.untranslatable("performanceOverAccuracy", "Midwatch counts exactly")
     labels = {key.rpartition("/")[2]: str(value) for key, value in (metadata.take("labels") or {}).items()}
     kept = {key: value for key, value in labels.items() if key not in ("prometheus", "role")}
     reader.finish()
     spec.finish()
-    return [found | ({"labels": kept} if kept else {})]
+    return [slo | ({"labels": kept} if kept else {})]
 
 
 def _indicator(reader: Reader) -> dict[str, Any]:
@@ -61,9 +61,9 @@ def _metric(reader: Reader, key: str) -> str:
     if inner is None:
         reader.refuse((), f"{key} is missing")
         return ""
-    found = inner.text("metric")
+    selector = inner.text("metric")
     inner.finish()
-    return found
+    return selector
 
 
 def _ratio(reader: Reader, by: str) -> dict[str, str]:

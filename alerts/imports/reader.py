@@ -1,4 +1,4 @@
-"""Reading somebody else's mapping key by key, so that what nobody asked for is noticed."""
+"""Reads a mapping of another tool key by key, so that a key that nobody asked for is noticed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Reader:
 
     def __init__(self, document: Document, place: Place, problems: list[Problem]) -> None:
         self.document, self.place, self._problems = document, place, problems
-        found: Any = document.values
+        node: Any = document.values
         for part in place:
-            found = found[part]
-        self._values: dict[str, Any] = found if isinstance(found, dict) else {}
+            node = node[part]
+        self._values: dict[str, Any] = node if isinstance(node, dict) else {}
         self._taken: set[str] = set()
-        if not isinstance(found, dict):
+        if not isinstance(node, dict):
             self.refuse((), "is not a mapping")
 
     def refuse(self, where: Place, reason: str) -> None:
@@ -36,15 +36,15 @@ class Reader:
 
     def text(self, key: str, default: str | None = None) -> str:
         """Text of a key; without a default it has to be there."""
-        found = self.take(key)
-        if found is None:
+        value = self.take(key)
+        if value is None:
             if default is None:
                 self.refuse((), f"{key} is missing")
             return default or ""
-        if isinstance(found, dict | list):
+        if isinstance(value, dict | list):
             self.refuse((key,), "is not a text")
             return ""
-        return str(found)
+        return str(value)
 
     def inner(self, key: str) -> Reader | None:
         """Mapping of a key."""
@@ -54,11 +54,11 @@ class Reader:
 
     def items(self, key: str) -> Iterator[Reader]:
         """Mappings of a list."""
-        found = self.take(key)
-        if found is not None and not isinstance(found, list):
+        items = self.take(key)
+        if items is not None and not isinstance(items, list):
             self.refuse((key,), "is not a list")
             return
-        for index in range(len(found or [])):
+        for index in range(len(items or [])):
             yield Reader(self.document, (*self.place, key, index), self._problems)
 
     def untranslatable(self, key: str, reason: str) -> None:

@@ -15,9 +15,9 @@ RUNBOOKS = ("runbook", "runbook_url")
 def objectives(reader: Reader) -> list[dict[str, Any]]:
     """Objectives of a document."""
     if reader.take("version") == "prometheus/v1":
-        found = _service(reader)
+        translated = _service(reader)
         reader.finish()
-        return found
+        return translated
     reader.take("apiVersion")
     reader.take("kind")
     reader.take("metadata")
@@ -25,10 +25,10 @@ def objectives(reader: Reader) -> list[dict[str, Any]]:
     if spec is None:
         reader.refuse((), "spec is missing")
         return []
-    found = _service(spec)
+    translated = _service(spec)
     spec.finish()
     reader.finish()
-    return found
+    return translated
 
 
 def _service(reader: Reader) -> list[dict[str, Any]]:
@@ -38,24 +38,24 @@ def _service(reader: Reader) -> list[dict[str, Any]]:
 
 
 def _slo(reader: Reader, service: str, labels: dict[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name_of(reader.text("name")), "service": service}
+    slo: dict[str, Any] = {"name": name_of(reader.text("name")), "service": service}
     if description := reader.text("description", ""):
-        found["description"] = description
-    found["objective"] = percent(reader.text("objective"), reader, ("objective",))
+        slo["description"] = description
+    slo["objective"] = percent(reader.text("objective"), reader, ("objective",))
     sli = reader.inner("sli")
     if sli is None:
         reader.refuse((), "sli is missing")
     else:
-        found["sli"] = {"events": _events(sli)}
+        slo["sli"] = {"events": _events(sli)}
     own = {**labels, **(reader.take("labels") or {})}
     alerting = reader.inner("alerting")
     if alerting is not None:
         own |= alerting.take("labels") or {}
-        found |= _alerting(alerting)
+        slo |= _alerting(alerting)
     if own:
-        found["labels"] = {key: str(value) for key, value in own.items()}
+        slo["labels"] = {key: str(value) for key, value in own.items()}
     reader.finish()
-    return found
+    return slo
 
 
 def _events(reader: Reader) -> dict[str, str]:
@@ -81,7 +81,7 @@ def _events(reader: Reader) -> dict[str, str]:
 
 def _alerting(reader: Reader) -> dict[str, Any]:
     """Tiers that are off, and the runbook."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     reader.take("name")  # the alert's name; Midwatch's are all ErrorBudgetBurn, told apart by labels
     annotations = dict(reader.take("annotations") or {})
     off: dict[str, bool] = {}
@@ -99,8 +99,8 @@ def _alerting(reader: Reader) -> dict[str, Any]:
         alert.finish()
     for key, value in annotations.items():
         if key in RUNBOOKS:
-            found["runbook"] = str(value)
+            settings["runbook"] = str(value)
         else:
             reader.refuse(("annotations", key), "cannot be translated: Midwatch writes the annotations but the runbook")
     reader.finish()
-    return found | ({"burn_rate": off} if off else {})
+    return settings | ({"burn_rate": off} if off else {})

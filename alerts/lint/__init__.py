@@ -1,1 +1,1 @@
-"""What is wrong with routes and rules that are loaded without a word: findings with stable ids."""
+"""Checks find what Prometheus and Alertmanager load without a word and what works otherwise than it looks."""

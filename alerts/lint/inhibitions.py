@@ -1,14 +1,15 @@
-"""Inhibitions that silence more than was meant, or nothing; time intervals that mute always, or never."""
+"""Checks of inhibitions that silence too much or nothing, and of time intervals that mute always or never."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alerts.lint.finding import Check, Context, Said
-from alerts.matchers import Matcher, Matchers
+from alerts.lint.problem import Check, Context
+from alerts.routing.matchers import Matcher, Matchers
+from midwatch.spec.base import Finding
 
 
-def without_equal(context: Context) -> Iterator[Said]:
+def without_equal(context: Context) -> Iterator[Finding]:
     """One incident anywhere silences everything that the target names."""
     for rule in context.config.inhibitions:
         if not rule.equal:
@@ -16,7 +17,7 @@ def without_equal(context: Context) -> Iterator[Said]:
             yield rule.place, message, "name the labels that source and target share"
 
 
-def equal_unknown(context: Context) -> Iterator[Said]:
+def equal_unknown(context: Context) -> Iterator[Finding]:
     """A label in equal that no alert has is empty on both sides, so it does not tell incidents apart."""
     names = context.label_names
     if names is None:
@@ -28,7 +29,7 @@ def equal_unknown(context: Context) -> Iterator[Said]:
                 yield (*rule.place, "equal", index), message, "remove it, or correct its name"
 
 
-def through_missing(context: Context) -> Iterator[Said]:
+def through_missing(context: Context) -> Iterator[Finding]:
     """A label in equal that may be missing on both sides: alerts that lack it silence one another."""
     for rule in context.config.inhibitions:
         for index, label in enumerate(rule.equal):
@@ -41,7 +42,7 @@ def _present(label: str, matchers: Matchers) -> bool:
     return any(one.name == label and not one.matches("") for one in matchers)
 
 
-def of_itself(context: Context) -> Iterator[Said]:
+def source_is_target(context: Context) -> Iterator[Finding]:
     """Source and target are the same, so nothing is ever inhibited."""
     for rule in context.config.inhibitions:
         if rule.source and set(rule.source) == set(rule.target):
@@ -49,7 +50,7 @@ def of_itself(context: Context) -> Iterator[Said]:
             yield rule.place, message, "name what inhibits what"
 
 
-def mutual(context: Context) -> Iterator[Said]:
+def mutual(context: Context) -> Iterator[Finding]:
     """Two rules that inhibit each other: with both firing, nobody is told of either."""
     rules = context.config.inhibitions
     for index, rule in enumerate(rules):
@@ -60,7 +61,7 @@ def mutual(context: Context) -> Iterator[Said]:
                 yield rule.place, message, "keep one direction"
 
 
-def empty_source(context: Context) -> Iterator[Said]:
+def empty_source(context: Context) -> Iterator[Finding]:
     """A source that any alert is."""
     for rule in context.config.inhibitions:
         if all(one.matches("") for one in rule.source):
@@ -68,7 +69,7 @@ def empty_source(context: Context) -> Iterator[Said]:
             yield rule.place, message, "name what inhibits"
 
 
-def interval_always(context: Context) -> Iterator[Said]:
+def interval_always(context: Context) -> Iterator[Finding]:
     """A time interval that is always: what it mutes is never told."""
     muting = {name for route in context.config.route.walk() for name in route.mute}
     for name in sorted(muting):
@@ -76,7 +77,7 @@ def interval_always(context: Context) -> Iterator[Said]:
             yield _interval_place(context, name), f"{name!r} mutes always", "restrict it, or remove the route"
 
 
-def interval_unused(context: Context) -> Iterator[Said]:
+def interval_unused(context: Context) -> Iterator[Finding]:
     """A time interval that no route names."""
     used = {name for route in context.config.route.walk() for name in (*route.mute, *route.active)}
     for name in context.config.intervals:
@@ -84,7 +85,7 @@ def interval_unused(context: Context) -> Iterator[Said]:
             yield _interval_place(context, name), f"no route uses the time interval {name!r}", "use it, or remove it"
 
 
-def interval_twice(context: Context) -> Iterator[Said]:
+def interval_twice(context: Context) -> Iterator[Finding]:
     """One interval both active and muted: muting wins, so nothing is ever told."""
     for route in context.config.route.walk():
         for name in sorted(set(route.mute) & set(route.active)):
@@ -101,7 +102,7 @@ def _interval_place(context: Context, name: str) -> tuple[str | int, ...]:
     return ()
 
 
-def double_equals(context: Context) -> Iterator[Said]:
+def double_equals(context: Context) -> Iterator[Finding]:
     """`==` is read as `=` and a value that begins with `=`."""
 
     def wrong(matchers: Matchers) -> list[Matcher]:
@@ -119,7 +120,7 @@ CHECKS: dict[str, Check] = {
     "inhibit-without-equal": without_equal,
     "inhibit-equal-unknown": equal_unknown,
     "inhibit-through-missing-label": through_missing,
-    "inhibit-itself": of_itself,
+    "inhibit-itself": source_is_target,
     "inhibit-mutual": mutual,
     "inhibit-empty-source": empty_source,
     "interval-always": interval_always,

@@ -1,4 +1,4 @@
-"""Receivers, secrets, templates, and what the version of Alertmanager lacks or has left behind."""
+"""Checks of receivers, secrets and templates, and of what the Alertmanager's version lacks or has deprecated."""
 
 from __future__ import annotations
 
@@ -7,75 +7,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alerts.lint.finding import Check, Context, Said
-from alerts.versions import text as version_text
-from midwatch.spec.base import Place
-from midwatch.spec.channels import Channel, Version
+from alerts.lint.problem import Check, Context
+from alerts.routing import versions
+from alerts.routing.versions import text as version_text
+from midwatch.spec.base import Finding, Place
+from midwatch.spec.channels import INTEGRATIONS, OLDEST, Integration, Version
 
-SECRETS = frozenset(
-    {
-        "api_key",
-        "api_secret",
-        "api_url",
-        "app_token",
-        "auth_password",
-        "auth_secret",
-        "bot_token",
-        "routing_key",
-        "service_key",
-        "token",
-        "token_id",
-        "user_key",
-        "webhook_url",
-        "alert_source_token",
-        "credentials",
-        "password",
-        "bearer_token",
-        "client_secret",
-        "secret_key",
-        "opsgenie_api_key",
-        "slack_api_url",
-        "slack_app_token",
-        "smtp_auth_password",
-        "smtp_auth_secret",
-        "telegram_bot_token",
-        "victorops_api_key",
-        "wechat_api_secret",
-        "rocketchat_token",
-        "rocketchat_token_id",
-    }
+SECRETS_ANYWHERE = frozenset({"credentials", "password", "bearer_token", "client_secret", "secret_key"})
+"""Secrets of HTTP clients and of AWS (Prometheus' common/config and sigv4), wherever one is set up."""
+
+SECRETS_OF_GLOBAL = frozenset(
+    f"{integration.global_name or name}_{secret}"
+    for name, integration in INTEGRATIONS.items()
+    for secret in integration.secrets
 )
-"""Keys of the type Secret or SecretURL in Alertmanager's config/ (0.25 to 0.31)."""
-
-NOT_SECRET = {
-    ("victorops", "routing_key"),
-    *(
-        (kind, "api_url")
-        for kind in ("opsgenie", "victorops", "wechat", "webex", "telegram", "sns", "jira", "rocketchat")
-    ),
-}
-"""Where a key of that name holds no secret."""
-
-SINCE: dict[str, Version] = {
-    "active_time_intervals": (0, 24),
-    "location": (0, 25),
-    "msteams_configs": (0, 26),
-    "bot_token_file": (0, 26),
-    "user_key_file": (0, 26),
-    "token_file": (0, 26),
-    "url_file": (0, 26),
-    "webhook_url_file": (0, 28),
-    "msteamsv2_configs": (0, 28),
-    "jira_configs": (0, 28),
-    "rocketchat_configs": (0, 28),
-    "incidentio_configs": (0, 29),
-    "mattermost_configs": (0, 30),
-    "app_token_file": (0, 30),
-    "api_secret_file": (0, 31),
-    "auth_secret_file": (0, 31),
-    "chat_id_file": (0, 31),
-}
-"""First Alertmanager that loads and honours a key."""
+"""Secrets in `global`, which hold for every receiver that has none of its own."""
 
 DEPRECATED = ("match", "match_re", "source_match", "source_match_re", "target_match", "target_match_re")
 
@@ -115,21 +61,6 @@ GO_FUNCTIONS = frozenset(
         "false",
     }
 )
-FUNCTIONS: dict[str, Version] = {
-    **dict.fromkeys(
-        ("toUpper", "toLower", "title", "join", "match", "safeHtml", "reReplaceAll", "stringSlice"), (0, 25)
-    ),
-    "trimSpace": (0, 26),
-    "date": (0, 28),
-    "tz": (0, 28),
-    "since": (0, 28),
-    "humanizeDuration": (0, 28),
-    "safeUrl": (0, 30),
-    "urlUnescape": (0, 30),
-    "toJson": (0, 30),
-}
-"""Functions of Alertmanager's templates (template/template.go), by the version that brought them."""
-
 _ACTION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|/\*.*?\*/', re.DOTALL)
 _WORD = re.compile(r"(?<![.$\w])[a-zA-Z_]\w*")
@@ -146,7 +77,7 @@ def _walk(value: Any, place: Place = ()) -> Iterator[tuple[Place, str, Any]]:
             yield from _walk(inner, (*place, index))
 
 
-def unused(context: Context) -> Iterator[Said]:
+def unused(context: Context) -> Iterator[Finding]:
     """A receiver that no route names."""
     used = {route.receiver for route in context.config.route.walk()}
     for index, name in enumerate(context.config.receivers):
@@ -154,18 +85,26 @@ def unused(context: Context) -> Iterator[Said]:
             yield ("receivers", index), f"no route uses the receiver {name!r}", "use it, or remove it"
 
 
-def secret_in_clear(context: Context) -> Iterator[Said]:
+def secret_in_clear(context: Context) -> Iterator[Finding]:
     """A secret that is written where everybody reads it."""
     for place, key, value in _walk(context.config.document.values):
-        kind = next((str(part).removesuffix("_configs") for part in place if str(part).endswith("_configs")), "")
-        if (
-            key in SECRETS
-            and (kind, key) not in NOT_SECRET
-            and isinstance(value, str)
-            and value
-            and place[0] != "route"
-        ):
+        if isinstance(value, str) and value and _is_secret(place, key):
             yield place, "a secret in clear", f"write it to a file, and name that in {key}_file or the like"
+
+
+def _is_secret(place: Place, key: str) -> bool:
+    integration = _integration_of(place)
+    return (
+        (key in SECRETS_ANYWHERE and place[0] != "route")
+        or (key in SECRETS_OF_GLOBAL and place[0] == "global")
+        or (integration is not None and key in integration.secrets)
+    )
+
+
+def _integration_of(place: Place) -> type[Integration] | None:
+    """The integration inside whose settings a place is."""
+    names = (str(part).removesuffix("_configs") for part in place if str(part).endswith("_configs"))
+    return INTEGRATIONS.get(next(names, ""))
 
 
 def _files(context: Context) -> Iterator[tuple[Place, Path]]:
@@ -174,7 +113,7 @@ def _files(context: Context) -> Iterator[tuple[Place, Path]]:
             yield place, context.folder / value
 
 
-def secret_missing(context: Context) -> Iterator[Said]:
+def secret_missing(context: Context) -> Iterator[Finding]:
     """A secret's file that is not there, or not readable, or empty."""
     for place, file in _files(context) if context.look_at_files else ():
         try:
@@ -192,21 +131,21 @@ def _templates(context: Context) -> Iterator[tuple[Place, str, list[Path]]]:
         yield ("templates", index), str(pattern), sorted(full.parent.glob(full.name))
 
 
-def template_missing(context: Context) -> Iterator[Said]:
+def template_missing(context: Context) -> Iterator[Finding]:
     """A pattern of templates that no file matches: Alertmanager says nothing."""
     for place, pattern, files in _templates(context) if context.look_at_files else ():
         if not files:
             yield place, f"no file matches {pattern!r}", "add the template, or remove the line"
 
 
-def template_function(context: Context) -> Iterator[Said]:
+def template_function(context: Context) -> Iterator[Finding]:
     """A template that calls a function this Alertmanager does not have: it fails when the first alert is sent."""
     texts = [(place, value) for place, _, value in _walk(context.config.document.values) if isinstance(value, str)]
     for place, _, files in _templates(context):
         texts += [(place, file.read_text(encoding="utf-8", errors="replace")) for file in files]
     for place, text in texts:
         for name in sorted(_called(text)):
-            since = FUNCTIONS.get(name)
+            since = versions.TEMPLATE_FUNCTIONS.get(name)
             if since is None:
                 yield place, f"calls {name}, which is no function of Alertmanager's templates", "correct its name"
             elif since > context.version:
@@ -216,14 +155,14 @@ def template_function(context: Context) -> Iterator[Said]:
 
 def _called(text: str) -> set[str]:
     """Names that a template calls; fields, variables and literals are none."""
-    found: set[str] = set()
+    names: set[str] = set()
     for action in _ACTION.findall(text):
         words = _WORD.findall(_LITERAL.sub(" ", action))
-        found |= {word for word in words if word not in GO_FUNCTIONS}
-    return found
+        names |= {word for word in words if word not in GO_FUNCTIONS}
+    return names
 
 
-def deprecated(context: Context) -> Iterator[Said]:
+def deprecated(context: Context) -> Iterator[Finding]:
     """Keys that will be removed."""
     for place, key, _ in _walk({name: context.config.document.values.get(name) for name in ("route", "inhibit_rules")}):
         if key in DEPRECATED and not any(str(part) in DEPRECATED for part in place[:-1]):
@@ -233,31 +172,38 @@ def deprecated(context: Context) -> Iterator[Said]:
         yield ("mute_time_intervals",), "mute_time_intervals at the top is deprecated", "write time_intervals"
 
 
-def too_new(context: Context) -> Iterator[Said]:
+def too_new(context: Context) -> Iterator[Finding]:
     """Something that this Alertmanager does not have yet."""
-    version = context.version
+    version = version_text(context.version)
     for place, key, value in _walk(context.config.document.values):
-        since = SINCE.get(key)
-        if place[0] == "inhibit_rules" and key == "name" and len(place) == 3:
-            since = (0, 30)
-        if since is not None and since > version and value is not None:
-            message = f"Alertmanager {version_text(version)} has no {key} here"
-            yield place, message, f"{version_text(since)} has it"
-    yield from _utf8(context)
+        since = _since(place, key)
+        if since > context.version and value is not None:
+            yield place, f"Alertmanager {version} has no {key} here", f"{version_text(since)} has it"
+    if context.version < versions.UTF8_LABELS:
+        yield from _utf8(context)
 
 
-def _utf8(context: Context) -> Iterator[Said]:
-    if context.version >= (0, 27):
-        return
+def _since(place: Place, key: str) -> Version:
+    """First Alertmanager that loads and honours a key."""
+    if place[0] == "inhibit_rules" and key == "name" and len(place) == 3:
+        return versions.INHIBITION_NAMES
+    integration = _integration_of(place)
+    if integration is None:
+        return OLDEST
+    return integration.since if key == f"{integration.name()}_configs" else integration.fields_since.get(key, OLDEST)
+
+
+def _utf8(context: Context) -> Iterator[Finding]:
     for route in context.config.route.walk():
         for matcher in route.matchers:
             if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", matcher.name):
-                yield route.place, f"a label name in UTF-8: {matcher.name!r}", "0.27 has it"
+                has = version_text(versions.UTF8_LABELS)
+                yield route.place, f"a label name in UTF-8: {matcher.name!r}", f"{has} has it"
 
 
-def unknown_integration(context: Context) -> Iterator[Said]:
+def unknown_integration(context: Context) -> Iterator[Finding]:
     """A kind of integration that no Alertmanager has."""
-    known = {f"{name}_configs" for name in Channel.model_fields}
+    known = {f"{name}_configs" for name in INTEGRATIONS}
     for index, receiver in enumerate(context.config.receivers.values()):
         for key in receiver:
             if key != "name" and key not in known:

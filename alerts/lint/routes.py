@@ -1,27 +1,26 @@
-"""Routes that nothing reaches, alerts that end where nobody meant them to, groups and repeats that do not work."""
+"""Checks of routes that nothing reaches, alerts without a route of their own, and groups and repeats."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from alerts import library
-from alerts.amconfig import Route
-from alerts.lint.finding import Check, Context, Said
-from alerts.matchers import Matcher, Matchers
+from alerts import alerting_rule
+from alerts.lint.problem import Check, Context
+from alerts.routing.configuration import Route
+from alerts.routing.matchers import Matcher, Matchers
+from midwatch.spec.base import Finding
+from midwatch.spec.channels import INTEGRATIONS
 
-WATCHDOGS = (library.DEADMAN, "Watchdog", "DeadMansSwitch", "DeadMansSnitch")
+WATCHDOGS = (alerting_rule.DEADMAN, "Watchdog", "DeadMansSwitch", "DeadMansSnitch")
 """Names of alerts that always fire: ours, kube-prometheus', and two that are common."""
 
-MACHINES = ("webhook", "sns")
-"""Integrations that are not a person's channel."""
 
-
-def unreachable(context: Context) -> Iterator[Said]:
+def unreachable(context: Context) -> Iterator[Finding]:
     """A route that no alert can reach."""
     yield from _unreachable_below(context.config.route, ())
 
 
-def _unreachable_below(route: Route, above: Matchers) -> Iterator[Said]:
+def _unreachable_below(route: Route, above: Matchers) -> Iterator[Finding]:
     conditions = (*above, *route.matchers)
     for index, child in enumerate(route.routes):
         reason = _why_unreachable(child, route.routes[:index], conditions)
@@ -62,7 +61,7 @@ def implied(matcher: Matcher, conditions: Matchers) -> bool:
     )
 
 
-def alert_at_default(context: Context) -> Iterator[Said]:
+def alert_at_default(context: Context) -> Iterator[Finding]:
     """An alert that no route takes, so that it ends at the default receiver."""
     for labels in context.alerts or ():
         paths = context.config.route.match(labels)
@@ -75,7 +74,7 @@ def _named(labels: Mapping[str, str]) -> str:
     return f"{labels['alertname']} ({about})" if about else labels["alertname"]
 
 
-def severity_unrouted(context: Context) -> Iterator[Said]:
+def severity_unrouted(context: Context) -> Iterator[Finding]:
     """A severity that alerts have and no route names; `none` is meant for nobody."""
     matchers = [one for route in context.config.route.walk() for one in route.matchers if one.name == "severity"]
     for severity in sorted({labels.get("severity", "") for labels in context.alerts or ()} - {"", "none"}):
@@ -83,7 +82,7 @@ def severity_unrouted(context: Context) -> Iterator[Said]:
             yield ("route",), f"no route knows the severity {severity!r}", "add a route, or correct the severity"
 
 
-def watchdog_at_person(context: Context) -> Iterator[Said]:
+def watchdog_at_person(context: Context) -> Iterator[Finding]:
     """The alert that always fires reaches a person, who would learn to look away."""
     known = {labels["alertname"]: labels for labels in context.alerts or ()}
     for name in WATCHDOGS:
@@ -92,10 +91,16 @@ def watchdog_at_person(context: Context) -> Iterator[Said]:
         if context.alerts is None and not _mentions(context.config.route, name):
             continue
         for path in context.config.route.match(known.get(name, {"alertname": name, "severity": "none"})):
-            people = [kind for kind in context.config.integrations(path[-1].receiver) if kind not in MACHINES]
+            people = [name for name in context.config.integrations(path[-1].receiver) if _is_person(name)]
             if people:
                 message = f"{name} always fires, and reaches {path[-1].receiver} ({', '.join(sorted(set(people)))})"
                 yield path[-1].place, message, "route it to an outside watcher's webhook, or to a receiver without any"
+
+
+def _is_person(integration: str) -> bool:
+    """Whether somebody reads what an integration sends; one that is unknown may be a person's."""
+    known = INTEGRATIONS.get(integration)
+    return known is None or known.is_person
 
 
 def _mentions(route: Route, name: str) -> bool:
@@ -103,7 +108,7 @@ def _mentions(route: Route, name: str) -> bool:
     return any(one.operator in ("=", "=~") and one.matches(name) for one in matchers)
 
 
-def group_by_unknown(context: Context) -> Iterator[Said]:
+def group_by_unknown(context: Context) -> Iterator[Finding]:
     """Grouping by a label that no alert has."""
     names = context.label_names
     for route in context.config.route.walk():
@@ -114,7 +119,7 @@ def group_by_unknown(context: Context) -> Iterator[Said]:
                 yield place, f"no alert has the label {label!r}", "remove it, or correct its name"
 
 
-def repeat_below_group(context: Context) -> Iterator[Said]:
+def repeat_below_group(context: Context) -> Iterator[Finding]:
     """A repeat interval below the group interval, which it is rounded up to."""
     for route in context.config.route.walk():
         own = _own(context, route)
@@ -125,13 +130,13 @@ def repeat_below_group(context: Context) -> Iterator[Said]:
 
 def _own(context: Context, route: Route) -> Mapping[str, object]:
     """What the route itself says."""
-    found: object = context.config.document.values
+    node: object = context.config.document.values
     for part in route.place:
-        found = found[part]  # type: ignore[index] # the place was made from this document
-    return found if isinstance(found, dict) else {}
+        node = node[part]  # type: ignore[index] # the place was made from this document
+    return node if isinstance(node, dict) else {}
 
 
-def reaches_nobody(context: Context) -> Iterator[Said]:
+def reaches_nobody(context: Context) -> Iterator[Finding]:
     """A route whose receiver has no integration drops alerts without a word; the deadman's switch may."""
     for route in context.config.route.walk():
         if context.config.integrations(route.receiver) or not _takes_itself(route):

@@ -1,24 +1,23 @@
-"""Rules that load and do not work: unknown metrics, counters read as gauges, alerts without owner, runbook or route."""
+"""Checks of rules: unknown metrics, counters read as gauges, alerts without owner, runbook or route."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-from alerts import routing
-from alerts.amconfig import Config
+from alerts import expressions
+from alerts.expressions import Selector
 from alerts.inventory import Entry
-from alerts.lint import expressions
-from alerts.lint.expressions import Selector
-from alerts.lint.finding import Finding
-from midwatch import metrics, promql, serving
-from midwatch.metrics import Kind
-from midwatch.spec.base import Place
-from midwatch.spec.load import Document, path_text
+from alerts.lint.problem import LintProblem, problems_of
+from alerts.routing import delivery
+from alerts.routing.configuration import Config
+from midwatch import catalogue
+from midwatch.spec.base import Finding
+from midwatch.spec.load import Document
 
 OWN_PREFIXES = ("ml_", "midwatch_", "dr_", "chaos_", "canary_", "slo:")
 """Names that only Midwatch publishes: one that the catalogue lacks is a mistake, whatever Prometheus says."""
@@ -61,12 +60,12 @@ class Rules:
     @cached_property
     def records(self) -> dict[str, Mapping[str, Any]]:
         """Recording rules by name, the first of each."""
-        found: dict[str, Mapping[str, Any]] = {}
+        by_name: dict[str, Mapping[str, Any]] = {}
         for group in self.groups:
             for rule in group["rules"]:
                 if "record" in rule:
-                    found.setdefault(rule["record"], rule)
-        return found
+                    by_name.setdefault(rule["record"], rule)
+        return by_name
 
     @cached_property
     def read(self) -> list[tuple[Entry, list[Selector]]]:
@@ -81,68 +80,54 @@ def _tree(entry: Entry) -> Any:
         return None  # promtool has the last word, and says it better
 
 
-Said = tuple[Place, str, str]
-RuleCheck = Callable[[Rules], Iterator[Said]]
+RuleCheck = Callable[[Rules], Iterator[Finding]]
 
 
-def run(rules: Rules) -> list[Finding]:
-    """Every finding, in the order of their places."""
-    found = []
-    for name, check in CHECKS.items():
-        for place, message, remedy in check(rules):
-            file, line = rules.document.at(place)
-            path = path_text(place)
-            found.append(Finding(file=file, line=line, id=name, path=path, message=message, remedy=remedy))
-    return sorted(set(found))
+def run(rules: Rules) -> list[LintProblem]:
+    """Every problem that the checks find, in the order of their places."""
+    problems = (
+        problem for name, check in CHECKS.items() for problem in problems_of(name, check(rules), rules.document)
+    )
+    return sorted(set(problems))
 
 
 def _about(entry: Entry) -> str:
-    return f"{entry.made.name}: "
+    return f"{entry.name}: "
 
 
-def metric_unknown(rules: Rules) -> Iterator[Said]:
-    """A metric that nobody publishes: of our names by the catalogue, of all names by a live Prometheus."""
+def metric_unknown(rules: Rules) -> Iterator[Finding]:
+    """A metric that nobody publishes: of our names by the catalogue, of all others by a live Prometheus."""
     for entry, selectors in rules.read:
         for selector in selectors:
             name = selector.metric
-            if not name or name in rules.records or name in _published():
+            if not name or name in rules.records:
                 continue
-            is_own = name.startswith(OWN_PREFIXES)
-            if is_own or (rules.live is not None and name not in rules.live):
-                where = "the catalogue" if is_own else "Prometheus"
-                yield entry.place, f"{_about(entry)}{where} has no metric {name!r}", "correct its name"
+            if _is_ours(name):
+                place, is_known = "the catalogue", catalogue.find(name) is not None
+            else:
+                place, is_known = "Prometheus", rules.live is None or name in rules.live
+            if not is_known:
+                yield entry.place, f"{_about(entry)}{place} has no metric {name!r}", "correct its name"
 
 
-@cache
-def _published() -> frozenset[str]:
-    return frozenset(name + suffix for name, metric in metrics.CATALOGUE.items() for suffix in _suffixes(metric.kind))
+def _is_ours(name: str) -> bool:
+    return name.startswith(OWN_PREFIXES)
 
 
-def _suffixes(kind: Kind) -> tuple[str, ...]:
-    return ("_bucket", "_count", "_sum") if kind is Kind.HISTOGRAM else ("",)
-
-
-def _metric(name: str) -> metrics.Metric | None:
-    for suffix in ("", "_bucket", "_count", "_sum"):
-        found = metrics.CATALOGUE.get(name.removesuffix(suffix) if suffix else name)
-        if found and name.endswith(suffix):
-            return found
-    return None
-
-
-def label_unknown(rules: Rules) -> Iterator[Said]:
-    """A label that a metric of the catalogue does not have: the selector finds nothing."""
+def label_unknown(rules: Rules) -> Iterator[Finding]:
+    """A label that a metric of ours does not have: the selector finds nothing. Others' may get labels when scraped."""
     for entry, selectors in rules.read:
         for selector in selectors:
-            metric = _metric(selector.metric)
-            known = {*metric.labels, *promql.TARGET_LABELS, "le", "__name__"} if metric else set()
+            exposed = catalogue.find(selector.metric)
+            if exposed is None or not _is_ours(selector.metric) or selector.metric.startswith("slo:"):
+                continue
             for label, _, _ in selector.matchers:
-                if metric and label not in known and not metric.name.startswith("slo:"):
-                    message = f"{_about(entry)}{metric.name} has no label {label!r}"
-                    yield entry.place, message, f"it has {', '.join(metric.labels) or 'none'}"
+                if label not in exposed.labels and label != "__name__":
+                    message = f"{_about(entry)}{exposed.metric.name} has no label {label!r}"
+                    yield entry.place, message, f"it has {', '.join(exposed.metric.labels) or 'none'}"
 
 
-def counter_without_rate(rules: Rules) -> Iterator[Said]:
+def counter_without_rate(rules: Rules) -> Iterator[Finding]:
     """A counter compared by its value, which falls to 0 with every restart."""
     for entry, selectors in rules.read:
         for selector in selectors:
@@ -152,13 +137,12 @@ def counter_without_rate(rules: Rules) -> Iterator[Said]:
 
 
 def _is_counter(name: str) -> bool:
-    metric = _metric(name)
-    if metric:
-        return metric.kind is Kind.COUNTER or metric.kind is Kind.HISTOGRAM
-    return name.endswith(("_total", "_bucket"))
+    """Whether a name is a counter: the catalogue knows, and of names that it lacks the suffix is the convention."""
+    exposed = catalogue.find(name)
+    return exposed.is_counter if exposed else name.endswith(("_total", "_bucket"))
 
 
-def range_expensive(rules: Rules) -> Iterator[Said]:
+def range_expensive(rules: Rules) -> Iterator[Finding]:
     """Ranges of raw series so long that each evaluation reads very many samples."""
     for entry, selectors in rules.read:
         for selector in selectors:
@@ -172,35 +156,35 @@ def range_expensive(rules: Rules) -> Iterator[Said]:
                 yield entry.place, message, "write a longer step"
 
 
-def owner_missing(rules: Rules) -> Iterator[Said]:
+def owner_missing(rules: Rules) -> Iterator[Finding]:
     """An alert of nobody."""
     for entry in rules.alerts:
         if "owner" not in entry.rule["labels"] and entry.rule["labels"].get("severity") != "none":
             yield entry.place, f"{_about(entry)}no owner", "add owner, here or for the whole file"
 
 
-def runbook_missing(rules: Rules) -> Iterator[Said]:
+def runbook_missing(rules: Rules) -> Iterator[Finding]:
     """An alert without a runbook: neither its own nor a shipped page."""
     pages = {page.name.removesuffix(".md") for page in (files("alerts") / "runbooks").iterdir()}
     for entry in rules.alerts:
-        if entry.made.name not in pages and not entry.has_runbook:
+        if entry.name not in pages and not entry.has_runbook:
             yield entry.place, f"{_about(entry)}no runbook", "say what to do about it, and name the page in runbook"
 
 
-def alert_unrouted(rules: Rules) -> Iterator[Said]:
+def alert_unrouted(rules: Rules) -> Iterator[Finding]:
     """An alert that only the default receiver takes."""
     if rules.config is None:
         return
     for entry in rules.alerts:
-        if routing.receivers(rules.config, entry.labels) == [rules.config.route.receiver]:
+        if delivery.receivers(rules.config, entry.labels) == [rules.config.route.receiver]:
             yield entry.place, f"{_about(entry)}no route takes it", "give it an owner and a severity"
 
 
-def record_unused(rules: Rules) -> Iterator[Said]:
+def record_unused(rules: Rules) -> Iterator[Finding]:
     """A record that no rule reads and no catalogue offers to dashboards."""
     texts = [str(rule["expr"]) for group in rules.groups for rule in group["rules"]]
     read = {name for text in texts for name in _NAME.findall(text)}
-    for name in sorted(set(rules.records) - read - set(metrics.CATALOGUE) - SLOTH_FOR_DASHBOARDS):
+    for name in sorted(set(rules.records) - read - set(catalogue.names()) - SLOTH_FOR_DASHBOARDS):
         yield (), f"no rule and no dashboard reads the record {name}", "remove it"
 
 
@@ -218,18 +202,12 @@ SLOTH_FOR_DASHBOARDS = frozenset(
 
 
 def unjudged(rules: Rules) -> list[str]:
-    """Metrics of others, of which only a live Prometheus could say whether they are there."""
+    """Metrics that the catalogue lacks, of which only a live Prometheus could say whether they are there."""
     if rules.live is not None:
         return []
-    known = {*_published(), *rules.records, *_foreign()}
-    names = {one.metric for _, selectors in rules.read for one in selectors}
-    return sorted(name for name in names - known if name and not name.startswith(OWN_PREFIXES))
-
-
-def _foreign() -> set[str]:
-    """Metrics of servers whose profiles are shipped."""
-    texts = [text for one in serving.PROFILES.values() for text in (*one.requests, *one.failures)]
-    return {text.partition("{")[0] for text in texts} | {"up"}
+    names = {selector.metric for _, selectors in rules.read for selector in selectors} - {""}
+    known = {*catalogue.names(), *rules.records}
+    return sorted(name for name in names - known if not _is_ours(name))
 
 
 CHECKS: dict[str, RuleCheck] = {

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from alerts import objectives
-from alerts.lint import expressions
-from alerts.lint.expressions import Selector
-from alerts.objectives import Target
-from alerts.proofs import series as made
+from alerts import expressions
+from alerts.expressions import Selector
+from alerts.objectives import records
+from alerts.objectives.objective import Objective
+from alerts.objectives.tiers import BurnAlert
+from alerts.proofs import series as test_series
 from alerts.proofs.case import Case
-from alerts.tiers import BurnAlert
 from midwatch import metrics, serving
 from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
@@ -29,40 +29,40 @@ Share = tuple[float, float]
 """How much a counter grows per good event, and per bad event."""
 
 
-def within(target: Target, severity: Severity) -> float:
+def within(objective: Objective, severity: Severity) -> float:
     """Seconds from the begin of a total outage until the alert fires at the latest."""
-    tiers = [tier for tier in target.tiers if tier.severity is severity]
-    return min(_tier_within(target, tier) for tier in tiers)
+    tiers = [tier for tier in objective.tiers if tier.severity is severity]
+    return min(_tier_within(objective, tier) for tier in tiers)
 
 
-def _tier_within(target: Target, tier: BurnAlert) -> float:
-    ratio = float(tier.error_ratio(target.slo.budget))
+def _tier_within(objective: Objective, tier: BurnAlert) -> float:
+    ratio = float(tier.error_ratio(objective.slo.budget))
     waits = 2 * STEP
-    if not objectives.is_direct(target, tier.long) or target.slo.kind in ("freshness", "gauge", "fairness"):
-        waits += objectives.TILE_SECONDS
-    if target.slo.kind in ("freshness", "gauge", "fairness"):
-        waits += 60.0 * (target.slo.burn_rate.min_bad_events or target.sli.least_bad)
+    if not records.is_direct(objective, tier.long) or objective.slo.kind in ("freshness", "gauge", "fairness"):
+        waits += records.TILE_SECONDS
+    if objective.slo.kind in ("freshness", "gauge", "fairness"):
+        waits += 60.0 * (objective.slo.burn_rate.min_bad_events or objective.sli.least_bad)
     if ratio * tier.long > HISTORY - 600:
         waits += 2 * COARSE_STEP
-    return ratio * tier.long + waits + target.slo.burn_rate.for_
+    return ratio * tier.long + waits + objective.slo.burn_rate.for_
 
 
-def cases(target: Target, severity: Severity, alert: str) -> tuple[list[Case], float]:
+def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
     """Two cases and the time within which the first fires. Raises NoInstanceError when there is no series for it."""
-    sli = target.slo.sli
-    if target.slo.kind == "drift_free":
-        return _of_windows(target, severity, alert)
+    sli = objective.slo.sli
+    if objective.slo.kind == "drift_free":
+        return _of_windows(objective, severity, alert)
     if not isinstance(sli, str) and sli.freshness:
-        return _of_freshness(target, severity, alert, sli.freshness)
+        return _of_freshness(objective, severity, alert, sli.freshness)
     if not isinstance(sli, str) and sli.gauge:
-        return _of_gauge(target, severity, alert, sli.gauge)
+        return _of_gauge(objective, severity, alert, sli.gauge)
     if not isinstance(sli, str) and sli.fairness:
-        return _of_fairness(target, severity, alert, sli.fairness)
-    shares = _shares(target)
-    limit = within(target, severity)
+        return _of_fairness(objective, severity, alert, sli.fairness)
+    shares = _shares(objective)
+    limit = within(objective, severity)
     step = STEP if limit <= HISTORY else COARSE_STEP
     end = HISTORY + limit
-    half = float(target.slo.budget) / 2
+    half = float(objective.slo.budget) / 2
     case = partial(Case, interval=STEP, evaluation=step, alert=alert, severity=severity.value)
     fires = {name: _grown(share, 0.0, HISTORY, end) for name, share in shares.items()}
     silent = {name: _grown(share, half, end + 600, 0.0) for name, share in shares.items()}
@@ -89,13 +89,13 @@ def _grown(share: Share, bad: float, healthy: float, until: float) -> str:
     return values
 
 
-def direct_cases(target: Target, alert: Alerting, name: str) -> tuple[list[Case], float]:
+def direct_cases(objective: Objective, alert: Alerting, name: str) -> tuple[list[Case], float]:
     """Cases of an alert on the SLI itself: everything bad from the begin, or half as much as may be."""
     limit = alert.over + alert.for_ + 4 * STEP
-    half = float(target.slo.budget) / 2
+    half = float(objective.slo.budget) / 2
     case = partial(Case, interval=STEP, evaluation=STEP, alert=name, severity=alert.severity.value)
     at = _whole(limit, STEP)
-    shares = _shares(target)
+    shares = _shares(objective)
     return [
         case(series={one: _grown(share, 1.0, limit + 60, 0.0) for one, share in shares.items()}, fires_at=[at]),
         case(series={one: _grown(share, half, limit + 60, 0.0) for one, share in shares.items()}, silent_at=[at]),
@@ -105,68 +105,68 @@ def direct_cases(target: Target, alert: Alerting, name: str) -> tuple[list[Case]
 # What events are made of -------------------------------------------------------------------------------------------
 
 
-def _shares(target: Target) -> dict[str, Share]:
+def _shares(objective: Objective) -> dict[str, Share]:
     """Counters of an objective's events."""
-    slo = target.slo
+    slo = objective.slo
     if not isinstance(slo.sli, str) and slo.sli.events:
         events = slo.sli.events
-        return _own(target, events.total, events.bad, events.good)
-    if target.model is None:
+        return _own(objective, events.total, events.bad, events.good)
+    if objective.model is None:
         raise AssertionError("the spec gives a service events or freshness only")
     if slo.kind == "outcome":
-        labels = {"model": target.model.name, "predicted": "a"} | dict.fromkeys(slo.by, made.GROUP)
+        labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, test_series.GROUP)
         return {
-            made.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
-            made.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
+            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
+            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
-    profile = serving.profile_of(target.model)
+    profile = serving.profile_of(objective.model)
     if not isinstance(slo.sli, str) and slo.sli.latency:
         bound = serving.bucket(profile, slo.sli.latency.threshold)
         count = serving.selector(profile.duration or "", "_count")
-        return {_one(target, str(count)): (1, 1), _one(target, str(bound)): (1, 0)}
-    return _failing(target, profile)
+        return {_one(objective, str(count)): (1, 1), _one(objective, str(bound)): (1, 0)}
+    return _failing(objective, profile)
 
 
-def _failing(target: Target, profile: serving.Profile) -> dict[str, Share]:
+def _failing(objective: Objective, profile: serving.Profile) -> dict[str, Share]:
     requests, failure = [_selector(text) for text in profile.requests], _selector(profile.failures[0])
     good = next(one for one in requests if one.metric != failure.metric or len(requests) == 1)
     unlike = failure if good.metric == failure.metric else None
     return {
-        made.instance(good, more=target.slo.by, unlike=unlike): (1, 0),
-        _merged(target, requests, failure): (0, 1),
+        test_series.instance(good, more=objective.slo.by, unlike=unlike): (1, 0),
+        _merged(objective, requests, failure): (0, 1),
     }
 
 
-def _merged(target: Target, requests: list[Selector], failure: Selector) -> str:
+def _merged(objective: Objective, requests: list[Selector], failure: Selector) -> str:
     """A failure that is among the requests, too: labels of both where they are of one metric."""
     same = [one for one in requests if one.metric == failure.metric]
     matchers = tuple(dict.fromkeys((*failure.matchers, *(one for each in same for one in each.matchers))))
-    return made.instance(Selector(metric=failure.metric, matchers=matchers), more=target.slo.by)
+    return test_series.instance(Selector(metric=failure.metric, matchers=matchers), more=objective.slo.by)
 
 
-def _own(target: Target, total: str, bad: str | None, good: str | None) -> dict[str, Share]:
+def _own(objective: Objective, total: str, bad: str | None, good: str | None) -> dict[str, Share]:
     """Counters behind a team's own expressions: one series for each side."""
     wholes = _selectors(total)
     parts = _selectors(bad or good or "")
     part_share: Share = (0, 1) if bad else (1, 0)
     other_share: Share = (1, 0) if bad else (0, 1)
-    found: dict[str, Share] = {}
+    shares: dict[str, Share] = {}
     for whole in wholes:
         part = next((one for one in parts if one.metric == whole.metric), None)
         if part is None:
-            found[made.instance(whole, more=target.slo.by)] = (1, 1)
+            shares[test_series.instance(whole, more=objective.slo.by)] = (1, 1)
             continue
-        found[made.instance(whole, more=target.slo.by, unlike=part)] = other_share
-        found[_merged(target, [whole], part)] = part_share
+        shares[test_series.instance(whole, more=objective.slo.by, unlike=part)] = other_share
+        shares[_merged(objective, [whole], part)] = part_share
     for part in parts:
         if part.metric not in {one.metric for one in wholes}:
-            found[made.instance(part, more=target.slo.by)] = part_share
-    return found
+            shares[test_series.instance(part, more=objective.slo.by)] = part_share
+    return shares
 
 
 def _selectors(text: str) -> list[Selector]:
-    found = expressions.selectors(expressions.parse(text.replace("{window}", "5m")))
-    unique = {(one.metric, one.matchers): one for one in found}
+    selectors = expressions.selectors(expressions.parse(text.replace("{window}", "5m")))
+    unique = {(one.metric, one.matchers): one for one in selectors}
     return list(unique.values())
 
 
@@ -174,40 +174,42 @@ def _selector(text: str) -> Selector:
     return _selectors(text)[0]
 
 
-def _one(target: Target, text: str) -> str:
-    return made.instance(_selector(str(Expr(text))), more=target.slo.by)
+def _one(objective: Objective, text: str) -> str:
+    return test_series.instance(_selector(str(Expr(text))), more=objective.slo.by)
 
 
 # What is not counted by events -------------------------------------------------------------------------------------
 
 
-def _of_windows(target: Target, severity: Severity, alert: str) -> tuple[list[Case], float]:
+def _of_windows(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
     """Windows of drift, one after the other: all drifted, or all stable."""
-    if target.model is None or target.model.drift is None:
+    if objective.model is None or objective.model.drift is None:
         raise AssertionError("the spec lets no drift_free pass without drift")
-    window = max(target.model.drift.window, 60.0)
+    window = max(objective.model.drift.window, 60.0)
     step = 60.0
-    limit = max(tier.long for tier in target.tiers if tier.severity is severity)
+    limit = max(tier.long for tier in objective.tiers if tier.severity is severity)
     each = int(window // step)
     count = int((limit + 600) // window) + 2
     values = " ".join(f"{number}x{each - 1}" if each > 1 else f"{number}" for number in range(count))
-    labels = {"model": target.model.name} | dict.fromkeys(target.slo.by, made.GROUP)
-    drifted = made.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "drift"})
-    stable = made.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "stable"})
-    case = partial(Case, interval=step, evaluation=objectives.TILE_SECONDS, alert=alert, severity=severity.value)
+    labels = {"model": objective.model.name} | dict.fromkeys(objective.slo.by, test_series.GROUP)
+    drifted = test_series.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "drift"})
+    stable = test_series.text(metrics.DRIFT_WINDOWS.name, {**labels, "verdict": "stable"})
+    case = partial(Case, interval=step, evaluation=records.TILE_SECONDS, alert=alert, severity=severity.value)
     return [
-        case(series={drifted: values, stable: f"0x{each * count}"}, fires_at=[_whole(limit, objectives.TILE_SECONDS)]),
-        case(series={stable: values, drifted: f"0x{each * count}"}, silent_at=[_whole(limit, objectives.TILE_SECONDS)]),
+        case(series={drifted: values, stable: f"0x{each * count}"}, fires_at=[_whole(limit, records.TILE_SECONDS)]),
+        case(series={stable: values, drifted: f"0x{each * count}"}, silent_at=[_whole(limit, records.TILE_SECONDS)]),
     ], limit
 
 
-def _of_freshness(target: Target, severity: Severity, alert: str, freshness: FreshnessSli) -> tuple[list[Case], float]:
+def _of_freshness(
+    objective: Objective, severity: Severity, alert: str, freshness: FreshnessSli
+) -> tuple[list[Case], float]:
     """Old from the begin, or fresh throughout."""
-    found = _selectors(freshness.timestamp or freshness.age or "")
-    if not found:
-        raise made.NoInstanceError("the expression reads no series")
-    name = made.instance(found[0])
-    limit = within(target, severity)
+    selectors = _selectors(freshness.timestamp or freshness.age or "")
+    if not selectors:
+        raise test_series.NoInstanceError("the expression reads no series")
+    name = test_series.instance(selectors[0])
+    limit = within(objective, severity)
     steps = int((limit + 1200) // STEP)
     old = f"{-10 * freshness.limit - 86400:.12g}x{steps}"
     fresh = f"0+{STEP:g}x{steps}"
@@ -221,18 +223,18 @@ def _of_freshness(target: Target, severity: Severity, alert: str, freshness: Fre
     ], limit + 600
 
 
-def _of_gauge(target: Target, severity: Severity, alert: str, gauge: GaugeSli) -> tuple[list[Case], float]:
+def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: GaugeSli) -> tuple[list[Case], float]:
     """Beyond the limit from the begin, or within it throughout; of expressions that are one series."""
-    found = _selectors(gauge.value)
-    if len(found) != 1:
-        raise made.NoInstanceError("the expression reads several series")
-    name = made.instance(found[0], more=target.slo.by)
+    selectors = _selectors(gauge.value)
+    if len(selectors) != 1:
+        raise test_series.NoInstanceError("the expression reads several series")
+    name = test_series.instance(selectors[0], more=objective.slo.by)
     if gauge.at_most is not None:
         bad, good = 2 * abs(gauge.at_most) + 1, min(gauge.at_most, 0.0)
     else:
         least = gauge.at_least or 0.0
         bad, good = least - abs(least) - 1, least
-    limit = within(target, severity) + 600.0
+    limit = within(objective, severity) + 600.0
     steps = int((limit + 600) // STEP)
     case = partial(Case, interval=STEP, evaluation=STEP, alert=alert, severity=severity.value)
     at = _whole(limit, STEP)
@@ -242,19 +244,21 @@ def _of_gauge(target: Target, severity: Severity, alert: str, gauge: GaugeSli) -
     ], limit
 
 
-def _of_fairness(target: Target, severity: Severity, alert: str, fairness: FairnessSli) -> tuple[list[Case], float]:
+def _of_fairness(
+    objective: Objective, severity: Severity, alert: str, fairness: FairnessSli
+) -> tuple[list[Case], float]:
     """Two groups: of one every prediction is right and positive, of the other none; or both alike."""
-    model = target.model
+    model = objective.model
     if model is None:
         raise AssertionError("fairness is of a model")
     positive, negative = model.positive or "a", "not " + (model.positive or "a")
-    limit = within(target, severity) + 900.0
+    limit = within(objective, severity) + 900.0
     steps = int((limit + 600) // STEP)
 
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
-        extra = dict.fromkeys(target.slo.by, made.GROUP)
-        return made.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
+        extra = dict.fromkeys(objective.slo.by, test_series.GROUP)
+        return test_series.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
 
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)

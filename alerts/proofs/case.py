@@ -1,4 +1,4 @@
-"""A promtool test of one alert, and running many of them."""
+"""A promtool test of one alert; promtool runs many of them."""
 
 from __future__ import annotations
 

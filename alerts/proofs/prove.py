@@ -1,4 +1,4 @@
-"""Proving every alert of a platform: fired in time and silent by promtool, and at the right receiver by its route."""
+"""Proves every alert of a platform: promtool sees it fire in time and stay silent, its route leads to its owner."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts import amconfig, inventory, routes, routing
+from alerts import expressions, inventory
 from alerts.inventory import Entry
-from alerts.lint import expressions
 from alerts.proofs import burning, case, search
 from alerts.proofs.case import Case
 from alerts.proofs.series import NoInstanceError
+from alerts.routing import configuration, delivery, generate
+from alerts.routing.configuration import Config
 from midwatch import yamlfile
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
-from midwatch.spec.values import parse_duration
+from midwatch.spec.values import spell_duration
 
 
 class Outcome(StrEnum):
@@ -47,35 +48,33 @@ class Proved:
     rules: str = ""
 
 
-Told = Callable[[Proved], None]
+OnProved = Callable[[Proved], None]
 
 
-def chosen(platform: spec.Platform, names: Sequence[str] = ()) -> list[Entry]:
+def chosen(platform: Platform, names: Sequence[str] = ()) -> list[Entry]:
     """Alerts to prove: those of some names, or all."""
-    return [entry for entry in inventory.entries(platform) if not names or entry.made.name in names]
+    return [entry for entry in inventory.entries(platform) if not names or entry.name in names]
 
 
-def prove(platform: spec.Platform, names: Sequence[str] = (), told: Told = lambda _: None) -> list[Proved]:
-    """Prove alerts; `told` hears of each as it is done. MissingProgramError when promtool is not there."""
+def prove(platform: Platform, names: Sequence[str] = (), on_proved: OnProved = lambda _: None) -> list[Proved]:
+    """Prove alerts; `on_proved` hears of each as it is done. MissingProgramError when promtool is not there."""
     case.ensure_promtool()
-    text = yamlfile.dump(routes.alertmanager(platform))
-    config = amconfig.parse(text, "alertmanager/alertmanager.yml")
+    text = yamlfile.dump(generate.alertmanager_config(platform))
+    config = configuration.parse(text, "alertmanager/alertmanager.yml")
     entries = chosen(platform, names)
     with_amtool = _amtool(text, [entry.labels for entry in entries])
 
-    def one(entry: Entry, name: str) -> Proved:
-        found = _proved(platform, config, entry, name, with_amtool)
-        told(found)
-        return found
+    def prove_one(entry: Entry, name: str) -> Proved:
+        result = _proved(platform, config, entry, name, with_amtool)
+        on_proved(result)
+        return result
 
     with case.workers() as pool:
-        return list(pool.map(one, entries, _file_names(entries)))
+        return list(pool.map(prove_one, entries, _file_names(entries)))
 
 
-def _proved(
-    platform: spec.Platform, config: amconfig.Config, entry: Entry, name: str, with_amtool: Mapping[str, str]
-) -> Proved:
-    receivers = tuple(routing.receivers(config, entry.labels))
+def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_amtool: Mapping[str, str]) -> Proved:
+    receivers = tuple(delivery.receivers(config, entry.labels))
     if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
         return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
     try:
@@ -98,17 +97,17 @@ def _proved(
 
 def _file_names(entries: Sequence[Entry]) -> list[str]:
     """A name for each test; alerts of one title are numbered."""
-    found: list[str] = []
+    names: list[str] = []
     for entry in entries:
         name = "-".join(entry.title.replace(".", "-").split()).lower()
-        found.append(name if name not in found else f"{name}-{len(found)}")
-    return found
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
 
 
 def _explained(failed: set[int], said: str, within: float) -> str:
     if -1 in failed:
         return " ".join(said.split())[-400:]
-    what = f"it does not fire within {within:g} s" if 0 in failed else "it fires though all is well"
+    what = f"it does not fire within {spell_duration(within)}" if 0 in failed else "it fires though all is well"
     return f"{what} (promtool)"
 
 
@@ -117,10 +116,10 @@ def _explained(failed: set[int], said: str, within: float) -> str:
 
 def _needed(entry: Entry) -> list[dict[str, Any]]:
     """The alert, and of its objective's rules those it reads, and those they read, in their order."""
-    if entry.target is None or entry.direct:
+    if entry.group is None:
         return [entry.rule]
     wanted, kept = _read(entry.rule), [entry.rule]
-    for rule in reversed([one for one in entry.target.group["rules"] if "record" in one]):
+    for rule in reversed([one for one in entry.group["rules"] if "record" in one]):
         if rule["record"] in wanted:
             wanted |= _read(rule)
             kept.insert(0, rule)
@@ -132,19 +131,18 @@ def _read(rule: Mapping[str, Any]) -> set[str]:
 
 
 def _cases(entry: Entry) -> tuple[list[Case], float]:
-    if entry.target is not None and entry.direct is not None:
-        return burning.direct_cases(entry.target, entry.direct, entry.made.name)
-    if entry.target is not None:
-        return burning.cases(entry.target, Severity(entry.rule["labels"]["severity"]), entry.made.name)
-    if entry.made.proof is not None:
-        return _written(entry, entry.made.proof)
-    return search.cases(entry.rule, parse_duration(entry.rule["for"]))
+    if entry.objective is not None and entry.direct is not None:
+        return burning.direct_cases(entry.objective, entry.direct, entry.name)
+    if entry.objective is not None:
+        return burning.cases(entry.objective, Severity(entry.severity), entry.name)
+    if entry.alert.proof is not None:
+        return _written(entry, entry.alert.proof)
+    return search.cases(entry.rule, entry.for_)
 
 
 def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
     """Cases of a proof that is written beside the alert."""
-    severity = entry.rule["labels"]["severity"]
-    make = partial(Case, interval=proof.interval, evaluation=proof.interval, alert=entry.made.name, severity=severity)
+    make = partial(Case, interval=proof.interval, evaluation=proof.interval, alert=entry.name, severity=entry.severity)
     at = -(-proof.within // proof.interval) * proof.interval
     return [make(series=proof.fires, fires_at=[at]), make(series=proof.silent, silent_at=[at])], proof.within
 
@@ -153,8 +151,8 @@ def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
 
 
 def _route_problem(
-    platform: spec.Platform,
-    config: amconfig.Config,
+    platform: Platform,
+    config: Config,
     entry: Entry,
     receivers: Sequence[str],
     with_amtool: Mapping[str, str],
@@ -164,7 +162,7 @@ def _route_problem(
     wanted = _wanted(labels)
     if list(receivers) != [wanted]:
         return f"it is routed to {', '.join(receivers)}, not to {wanted}"
-    if wanted == routes.NOBODY:
+    if wanted == generate.NOBODY:
         return "a receiver that must reach nobody has an integration" if config.integrations(wanted) else ""
     if not config.integrations(wanted):
         return f"{wanted} has no integration"
@@ -176,7 +174,7 @@ def _route_problem(
 
 def _wanted(labels: Mapping[str, str]) -> str:
     if labels["severity"] == "none":
-        return routes.NOBODY
+        return generate.NOBODY
     return f"{labels['owner']}-{labels['severity']}" if "owner" in labels else "an owner"
 
 
@@ -192,7 +190,7 @@ def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     first: dict[tuple[str, str], Mapping[str, str]] = {}
     for labels in alerts:
         first.setdefault((labels.get("owner", ""), labels["severity"]), labels)
-    found: dict[str, str] = {}
+    receivers: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="midwatch-routes-") as name:
         file = Path(name) / "alertmanager.yml"
         file.write_text(text, encoding="utf-8")
@@ -201,8 +199,8 @@ def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
             command = ["amtool", "config", "routes", "test", f"--config.file={file}", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             if not done.returncode:
-                found[_key(labels)] = done.stdout.strip()
-    return found
+                receivers[_key(labels)] = done.stdout.strip()
+    return receivers
 
 
 def as_document(proved: Proved) -> dict[str, Any]:

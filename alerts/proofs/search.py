@@ -1,4 +1,4 @@
-"""Proof of any alert by trying: each series its expression reads, at values that its numbers suggest.
+"""Proves any alert by trying: each series that its expression reads gets values that its numbers suggest.
 
 An expression of a few selectors is fired, and kept silent, by some combination of "absent", "0", "above a number",
 "growing fast" and the like. Which of them, promtool says: all combinations are one test file.
@@ -12,9 +12,9 @@ from typing import Any
 
 from promql_parser import AggregateExpr, BinaryExpr, NumberLiteral, SubqueryExpr
 
-from alerts.lint import expressions
-from alerts.lint.expressions import Selector
-from alerts.proofs import series as made
+from alerts import expressions
+from alerts.expressions import Selector
+from alerts.proofs import series as test_series
 from alerts.proofs.case import Case, failures
 
 MAX_COMBINATIONS = 512
@@ -104,10 +104,10 @@ def _longest(node: Any) -> float:
 def _series(tree: Any) -> dict[str, Selector]:
     """A series for each selector, with the labels that aggregations and joins keep."""
     kept = sorted(set(_kept(tree)))
-    found: dict[str, Selector] = {}
+    series: dict[str, Selector] = {}
     for selector in expressions.selectors(tree):
-        found.setdefault(made.instance(selector, more=kept), selector)
-    return found
+        series.setdefault(test_series.instance(selector, more=kept), selector)
+    return series
 
 
 def _kept(node: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Series that a selector finds: labels that fulfil its matchers, and not those of another."""
+"""Makes series that a selector finds: their labels fulfil its matchers, and not those of another."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from re import _constants as constants  # type: ignore[attr-defined] # how Pytho
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from alerts.lint.expressions import Selector
-from alerts.matchers import Matcher
+from alerts.expressions import Selector
+from alerts.routing.matchers import Matcher
 
 GROUP = "g"
 """Value of labels that only have to be there."""

@@ -25,7 +25,7 @@ def check(
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
     from alerts import check as alerts
-    from alerts.lint import everything
+    from alerts.lint import linter
     from chaos import check as chaos
     from dashboards import check as dashboards
     from midwatch.app.render import rendered_files
@@ -38,7 +38,7 @@ def check(
         files = rendered_files(loaded)
         problems = (
             *alerts.check_files(files),
-            *everything.problems(loaded, document),
+            *linter.problems(loaded, document),
             *chaos.check_files(files),
             *dashboards.check_files(files),
             *argo_check.check_files(files),

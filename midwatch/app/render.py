@@ -55,7 +55,7 @@ def render(
 
 def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
-    from alerts import cluster
+    from alerts import kubernetes
     from alerts import render as alerts
     from chaos import experiments, manifests
     from dashboards import render as dashboards
@@ -73,7 +73,7 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
             recovery.render_files,
         ],
         Target.KUBERNETES: [
-            cluster.render_objects,
+            kubernetes.render_objects,
             argo.render_files,
             manifests.render_files,
             dashboards.render_kubernetes,

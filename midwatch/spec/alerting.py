@@ -1,4 +1,4 @@
-"""What the alerting sections of a platform file must agree on: names that lead somewhere, owners, objectives."""
+"""Checks what the alerting sections of a platform file must agree on: names, owners, objectives, expressions."""
 
 from __future__ import annotations
 
@@ -212,9 +212,9 @@ def _expressions(slo: Slo) -> Iterator[tuple[Place, str]]:
         ("gauge", ("value",)),
         ("freshness", ("timestamp", "age")),
     ):
-        found = getattr(slo.sli, kind, None)
+        sli = getattr(slo.sli, kind, None)
         for name in names:
-            if (text := getattr(found, name, None)) is not None:
+            if (text := getattr(sli, name, None)) is not None:
                 yield ("sli", kind, name), text
 
 

@@ -1,7 +1,8 @@
-"""Channels: how people are reached. One class per integration of Alertmanager, with the version that brought it.
+"""Channels reach people. One class per integration of Alertmanager says all that is known of it.
 
-Secrets are files, never values. `since` is the first Alertmanager with the integration; `fields_since` names the fields
-that came later (Alertmanager's own changelog and config/notifiers.go, 0.25 to 0.31).
+A new integration is a class more: its fields, the first Alertmanager that has it, what it calls its secrets, and how
+the Prometheus operator names its fields. Secrets are files, never values. Versions are of Alertmanager's own changelog
+and config/notifiers.go (0.25 to 0.31), the operator's names of monitoring/v1alpha1/alertmanager_config_types.go.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from midwatch.spec.base import Strict
 
@@ -21,10 +22,34 @@ OLDEST: Version = (0, 25)
 
 
 class Integration(Strict):
-    """What every integration has."""
+    """What every integration has.
+
+    `since` is the first Alertmanager with it. `fields_since` names fields that came later, and `secrets` those that
+    hold a secret in clear, both also where Midwatch writes another instead. `global_name` is what the fields begin with
+    in Alertmanager's `global`, when that is not the integration's name. `is_person` is whether somebody reads what is
+    sent.
+    """
 
     since: ClassVar[Version] = OLDEST
     fields_since: ClassVar[dict[str, Version]] = {}
+    secrets: ClassVar[frozenset[str]] = frozenset()
+    global_name: ClassVar[str] = ""
+    is_person: ClassVar[bool] = True
+
+    in_operator: ClassVar[bool] = True
+    """Whether the operator's AlertmanagerConfig has it."""
+    operator_names: ClassVar[dict[str, str]] = {}
+    """The operator's names of fields, where they are not the same in camel case."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Its name, as in Alertmanager's `NAME_configs`."""
+        return cls.__name__.lower()
+
+    @classmethod
+    def operator_name(cls, field: str) -> str:
+        """The operator's name of a field of Alertmanager's; a secret's file is a Secret there."""
+        return cls.operator_names.get(field) or camel_case(field.removesuffix("_file"))
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings."""
@@ -34,9 +59,21 @@ class Integration(Strict):
         }
 
 
+def camel_case(name: str) -> str:
+    """A field's name as Kubernetes writes names.
+
+    >>> camel_case("send_resolved")
+    'sendResolved'
+    """
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
 class Discord(Integration):
     """A Discord channel through its webhook."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
+    operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "apiURL"}
     fields_since: ClassVar[dict[str, Version]] = {"webhook_url_file": (0, 28)}
     webhook_url_file: SecretFile
 
@@ -44,6 +81,9 @@ class Discord(Integration):
 class Email(Integration):
     """Mail through a smarthost."""
 
+    fields_since: ClassVar[dict[str, Version]] = {"auth_secret_file": (0, 31)}
+    secrets: ClassVar[frozenset[str]] = frozenset({"auth_password", "auth_secret"})
+    global_name: ClassVar[str] = "smtp"
     to: str
     from_: str = Field(alias="from")
     smarthost: str
@@ -54,6 +94,8 @@ class Email(Integration):
 class Incidentio(Integration):
     """incident.io's alert source."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"alert_source_token"})
+    in_operator: ClassVar[bool] = False
     since: ClassVar[Version] = (0, 29)
     url: str
     alert_source_token_file: SecretFile
@@ -62,6 +104,7 @@ class Incidentio(Integration):
 class Jira(Integration):
     """An issue per group of alerts; `password_file` holds the API token of `username`."""
 
+    in_operator: ClassVar[bool] = False
     since: ClassVar[Version] = (0, 28)
     api_url: str
     project: str
@@ -79,6 +122,8 @@ class Jira(Integration):
 class Mattermost(Integration):
     """A Mattermost channel through an incoming webhook."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
+    in_operator: ClassVar[bool] = False
     since: ClassVar[Version] = (0, 30)
     webhook_url_file: SecretFile
     channel: str | None = None
@@ -87,6 +132,7 @@ class Mattermost(Integration):
 class Msteams(Integration):
     """Microsoft Teams through an Office 365 connector, which Microsoft retires: prefer msteamsv2."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
     since: ClassVar[Version] = (0, 26)
     fields_since: ClassVar[dict[str, Version]] = {"webhook_url_file": (0, 28)}
     webhook_url_file: SecretFile
@@ -95,6 +141,8 @@ class Msteams(Integration):
 class Msteamsv2(Integration):
     """Microsoft Teams through a workflow."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
+    operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "webhookURL"}
     since: ClassVar[Version] = (0, 28)
     webhook_url_file: SecretFile
 
@@ -102,6 +150,8 @@ class Msteamsv2(Integration):
 class Opsgenie(Integration):
     """Opsgenie."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"api_key"})
+    operator_names: ClassVar[dict[str, str]] = {"api_url": "apiURL"}
     api_key_file: SecretFile
     api_url: str | None = None
     priority: Literal["P1", "P2", "P3", "P4", "P5"] | None = None
@@ -110,6 +160,7 @@ class Opsgenie(Integration):
 class Pagerduty(Integration):
     """PagerDuty: events API v2 by `routing_key_file`, v1 by `service_key_file`."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"routing_key", "service_key"})
     routing_key_file: SecretFile | None = None
     service_key_file: SecretFile | None = None
 
@@ -123,6 +174,7 @@ class Pagerduty(Integration):
 class Pushover(Integration):
     """Pushover."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"user_key", "token"})
     fields_since: ClassVar[dict[str, Version]] = {"user_key_file": (0, 26), "token_file": (0, 26)}
     user_key_file: SecretFile
     token_file: SecretFile
@@ -132,6 +184,8 @@ class Pushover(Integration):
 class Rocketchat(Integration):
     """Rocket.Chat."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"token", "token_id"})
+    operator_names: ClassVar[dict[str, str]] = {"token_id_file": "tokenID", "api_url": "apiURL"}
     since: ClassVar[Version] = (0, 28)
     api_url: str
     token_id_file: SecretFile
@@ -142,6 +196,9 @@ class Rocketchat(Integration):
 class Slack(Integration):
     """A Slack channel through an incoming webhook."""
 
+    fields_since: ClassVar[dict[str, Version]] = {"app_token_file": (0, 30)}
+    secrets: ClassVar[frozenset[str]] = frozenset({"api_url", "app_token"})
+    operator_names: ClassVar[dict[str, str]] = {"api_url_file": "apiURL"}
     api_url_file: SecretFile
     channel: str
 
@@ -149,6 +206,8 @@ class Slack(Integration):
 class Sns(Integration):
     """Amazon SNS, as the role that Alertmanager runs with: SNS takes no secret from a file."""
 
+    is_person: ClassVar[bool] = False
+    operator_names: ClassVar[dict[str, str]] = {"topic_arn": "topicARN"}
     topic_arn: str
     region: str
     role_arn: str | None = None
@@ -162,7 +221,9 @@ class Sns(Integration):
 class Telegram(Integration):
     """A Telegram chat, by a bot."""
 
-    fields_since: ClassVar[dict[str, Version]] = {"bot_token_file": (0, 26)}
+    secrets: ClassVar[frozenset[str]] = frozenset({"bot_token"})
+    operator_names: ClassVar[dict[str, str]] = {"chat_id": "chatID"}
+    fields_since: ClassVar[dict[str, Version]] = {"bot_token_file": (0, 26), "chat_id_file": (0, 31)}
     bot_token_file: SecretFile
     chat_id: int
 
@@ -170,6 +231,7 @@ class Telegram(Integration):
 class Victorops(Integration):
     """Splunk On-Call (VictorOps)."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"api_key"})
     api_key_file: SecretFile
     routing_key: str
 
@@ -177,6 +239,7 @@ class Victorops(Integration):
 class Webex(Integration):
     """A Webex room, by a bot whose token is in `token_file`."""
 
+    operator_names: ClassVar[dict[str, str]] = {"room_id": "roomID"}
     room_id: str
     token_file: SecretFile
 
@@ -189,6 +252,8 @@ class Webex(Integration):
 class Webhook(Integration):
     """Any HTTP endpoint that takes Alertmanager's webhook document."""
 
+    is_person: ClassVar[bool] = False
+    operator_names: ClassVar[dict[str, str]] = {"url_file": "urlSecret"}
     fields_since: ClassVar[dict[str, Version]] = {"url_file": (0, 26)}
     url: str | None = None
     url_file: SecretFile | None = None
@@ -203,6 +268,8 @@ class Webhook(Integration):
 class Wechat(Integration):
     """WeChat."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"api_secret"})
+    operator_names: ClassVar[dict[str, str]] = {"corp_id": "corpID", "agent_id": "agentID"}
     fields_since: ClassVar[dict[str, Version]] = {"api_secret_file": (0, 31)}
     api_secret_file: SecretFile
     corp_id: str
@@ -211,44 +278,33 @@ class Wechat(Integration):
     to_user: str | None = None
 
 
-class Channel(Strict):
-    """One way to reach somebody: exactly one integration."""
+INTEGRATIONS: dict[str, type[Integration]] = {
+    integration.name(): integration for integration in Integration.__subclasses__()
+}
+"""Every integration, by its name."""
 
-    discord: Discord | None = None
-    email: Email | None = None
-    incidentio: Incidentio | None = None
-    jira: Jira | None = None
-    mattermost: Mattermost | None = None
-    msteams: Msteams | None = None
-    msteamsv2: Msteamsv2 | None = None
-    opsgenie: Opsgenie | None = None
-    pagerduty: Pagerduty | None = None
-    pushover: Pushover | None = None
-    rocketchat: Rocketchat | None = None
-    slack: Slack | None = None
-    sns: Sns | None = None
-    telegram: Telegram | None = None
-    victorops: Victorops | None = None
-    webex: Webex | None = None
-    webhook: Webhook | None = None
-    wechat: Wechat | None = None
+_OPTIONAL: dict[str, Any] = {name: (integration | None, None) for name, integration in INTEGRATIONS.items()}
+
+
+class Channel(create_model("Channel", __base__=Strict, **_OPTIONAL)):  # type: ignore[misc] # a class is a field more
+    """One way to reach somebody: exactly one integration."""
 
     @model_validator(mode="after")
     def _one_integration(self) -> Channel:
-        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(type(self).model_fields)}")
+        if sum(getattr(self, name) is not None for name in INTEGRATIONS) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(INTEGRATIONS)}")
         return self
 
     @property
     def kind(self) -> str:
         """Name of the integration, as in Alertmanager's `NAME_configs`."""
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+        return next(name for name in INTEGRATIONS if getattr(self, name) is not None)
 
     @property
     def integration(self) -> Integration:
         """The one that is there."""
-        found: Integration = getattr(self, self.kind)
-        return found
+        integration: Integration = getattr(self, self.kind)
+        return integration
 
 
 def lacking(channel: Channel, version: Version) -> tuple[str, Version] | None:
@@ -257,7 +313,7 @@ def lacking(channel: Channel, version: Version) -> tuple[str, Version] | None:
     needs += [
         (f"{channel.kind}.{name}", since)
         for name, since in channel.integration.fields_since.items()
-        if getattr(channel.integration, name) is not None
+        if getattr(channel.integration, name, None) is not None
     ]
     what, since = max(needs, key=lambda need: need[1])
     return (what, since) if since > version else None

@@ -1,4 +1,4 @@
-"""Who is called, when: owners, time intervals, and the Alertmanager that is written for."""
+"""Owners, the time intervals in which they are called, and the Alertmanager that calls them."""
 
 from __future__ import annotations
 

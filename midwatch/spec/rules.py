@@ -62,7 +62,7 @@ class RuleFile(Strict):
     objectives: list[ServiceSlo] = []
 
 
-class LibraryProof(Strict):
+class ShippedProof(Strict):
     """As Proof, with texts that are filled in; `interval` is the time between samples and between evaluations."""
 
     fires: Series
@@ -71,7 +71,7 @@ class LibraryProof(Strict):
     interval: str = "15s"
 
 
-class LibraryRule(Strict):
+class ShippedRule(Strict):
     """An alert that is shipped. `<model>` and the like in its texts are filled in for each of what it is `per`.
 
     `when` is what a model must have.
@@ -87,10 +87,10 @@ class LibraryRule(Strict):
     labels: dict[LabelName, str] = {}
     summary: str
     description: str
-    proof: LibraryProof | None = None
+    proof: ShippedProof | None = None
 
 
-class LibraryFile(Strict):
+class ShippedFile(Strict):
     """A file of shipped alerts."""
 
-    alerts: Annotated[list[LibraryRule], Field(min_length=1)]
+    alerts: Annotated[list[ShippedRule], Field(min_length=1)]

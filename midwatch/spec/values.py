@@ -70,6 +70,21 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
+def spell_duration(seconds: float) -> str:
+    """A duration as people say it, in its two largest units; what is smaller is left out.
+
+    >>> spell_duration(7783200.0), spell_duration(90.0), spell_duration(0.25)
+    ('90d 2h', '1m 30s', '250ms')
+    """
+    rest = round(seconds * 1000)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        if rest >= size and len(parts) < 2:
+            parts.append(f"{rest // size}{unit}")
+            rest %= size
+    return " ".join(parts) or "0s"
+
+
 def format_duration(seconds: float) -> str:
     """Shortest whole-unit duration that PromQL reads, such as `90s` or `1h`.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from alerts import check, library, objectives, recovery, render, routes, ruleset
+from alerts import alerting_rule, check, render
+from alerts.objectives import objective as objectives
+from alerts.routing import generate
+from alerts.rules import recovery, shipped
 from midwatch.app.render import rendered_files
 from tests import conftest
 from tests.conftest import need_program
@@ -69,7 +73,8 @@ def test_every_alert_has_owner_severity_summary_and_a_runbook_page(files) -> Non
         page = Path("alerts/runbooks") / f"{name}.md"
         assert page.read_text().startswith(f"# {name}\n"), name
         assert rule["annotations"]["summary"]
-        if name != ruleset.DEADMAN:
+        assert not re.search("<[a-z_]+>", str(rule)), f"{name}: a placeholder that nothing fills in"
+        if name != alerting_rule.DEADMAN:
             assert rule["labels"]["owner"] == "ml"
             assert rule["labels"]["severity"] in ("page", "ticket")
             assert rule["annotations"]["runbook_url"].endswith(name)
@@ -77,8 +82,8 @@ def test_every_alert_has_owner_severity_summary_and_a_runbook_page(files) -> Non
 
 
 def test_no_runbook_page_is_without_an_alert(files) -> None:
-    names = {rule["alert"] for rule in rules(files)} | {rule.alert for rule in library.shipped()} | {objectives.ALERT}
-    names |= {one.name for one in recovery.alerts(conftest.platform(disaster_recovery=recovery_section()))}
+    names = {rule["alert"] for rule in rules(files)} | {rule.alert for rule in shipped.written()} | {objectives.ALERT}
+    names |= {one.name for one in recovery.of_platform(conftest.platform(disaster_recovery=recovery_section()))}
     assert {path.stem for path in Path("alerts/runbooks").glob("*.md")} == names
 
 
@@ -161,7 +166,7 @@ def test_exactly_the_alerts_that_should_fire_do(case: str, files, tmp_path: Path
             (tmp_path / Path(name).name).write_text(text)
     series = {**HEALTHY, **changes}
     names = sorted({rule["alert"] for rule in rules(files)})
-    firing = firing | {ruleset.DEADMAN}
+    firing = firing | {alerting_rule.DEADMAN}
     test = {
         "rule_files": [path.name for path in sorted(tmp_path.glob("*.yml"))],
         "evaluation_interval": "1m",
@@ -192,8 +197,8 @@ def test_exactly_the_alerts_that_should_fire_do(case: str, files, tmp_path: Path
     [
         (["alertname=ModelErrorsHigh", "owner=ml", "severity=page"], "ml-page"),
         (["alertname=ModelNoData", "owner=ml", "severity=ticket"], "ml-ticket"),
-        ([f"alertname={ruleset.DEADMAN}", "severity=none"], routes.NOBODY),
-        (["alertname=Stranger"], routes.UNROUTED),
+        ([f"alertname={alerting_rule.DEADMAN}", "severity=none"], generate.NOBODY),
+        (["alertname=Stranger"], generate.UNROUTED),
     ],
     ids=["page", "ticket", "deadman", "no owner"],
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import objectives
 from alerts.imports import files
+from alerts.objectives import objective as objectives
+from alerts.objectives.groups import rule_group
 from midwatch.errors import InvalidInputError
 from midwatch.spec.rules import RuleFile
 
@@ -159,7 +160,7 @@ def test_what_was_translated_makes_rules_that_promtool_runs(text: str, tmp_path:
     platform = make_platform(
         rules=[file.model_dump(by_alias=True)], models=[{"name": "m", "owner": "ml", "task": "regression"}]
     )
-    groups = [objectives.group(target) for target in objectives.targets(platform)]
+    groups = [rule_group(target) for target in objectives.of_platform(platform)]
     assert groups
     assert not promtool(groups, {"x": "0x10"}, [], "1m")
 

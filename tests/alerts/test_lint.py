@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import amconfig
-from alerts.lint import everything, finding, rules
+from alerts import expressions, inventory
+from alerts.lint import linter, problem, rules
+from alerts.routing import configuration
+from alerts.rules import shipped
+from midwatch import catalogue
+from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import midwatch_here, need_program
 
 GOOD = """
@@ -106,13 +110,13 @@ BREAKS: dict[str, Any] = {
 }
 
 
-def found(document: dict, folder: Path) -> dict[str, finding.Finding]:
+def found(document: dict, folder: Path) -> dict[str, problem.LintProblem]:
     (folder / "key").write_text("secret")
     file = folder / "alertmanager.yml"
     file.write_text(yaml.safe_dump(document, allow_unicode=True))
-    config = amconfig.load(file)
-    context = finding.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
-    return {one.id: one for one in finding.run(everything.CHECKS, context)}
+    config = configuration.load(file)
+    context = problem.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
+    return {one.id: one for one in problem.run(linter.CHECKS, context)}
 
 
 def test_a_good_configuration_has_no_finding(tmp_path: Path) -> None:
@@ -131,8 +135,21 @@ def test_each_mistake_is_found_with_its_place_and_a_remedy(name: str, number: in
     assert findings[name].remedy
 
 
+@pytest.mark.parametrize(
+    ("kind", "secret"), [(kind, secret) for kind, one in INTEGRATIONS.items() for secret in sorted(one.secrets)]
+)
+def test_every_secret_of_every_integration_is_found_in_clear(kind: str, secret: str, tmp_path: Path) -> None:
+    document = yaml.safe_load(GOOD)
+    document["receivers"][1][f"{kind}_configs"] = [{secret: "clear"}]
+    document["global"] = {f"{INTEGRATIONS[kind].global_name or kind}_{secret}": "clear"}
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(document))
+    context = problem.Context(config=configuration.load(tmp_path / "a.yml"), version=(0, 31), folder=tmp_path)
+    problems = problem.run({"secret-in-clear": linter.CHECKS["secret-in-clear"]}, context)
+    assert [one.path.partition("[")[0].partition(".")[0] for one in problems] == ["global", "receivers"]
+
+
 def test_every_check_has_a_mistake_that_it_finds() -> None:
-    assert set(BREAKS) == set(everything.CHECKS)
+    assert set(BREAKS) == set(linter.CHECKS)
 
 
 def test_what_amtool_accepts_is_still_looked_at(tmp_path: Path) -> None:
@@ -174,15 +191,15 @@ def platform_with(document: dict, folder: Path, **changes: Any) -> Path:
     return folder / "platform.yaml"
 
 
-def look(file: Path, live: set[str] | None = None) -> everything.Looked:
-    return everything.look_at(file, None, None, live=live, secrets=False)
+def look(file: Path, live: set[str] | None = None) -> linter.Report:
+    return linter.lint(file, None, None, live=live, secrets=False)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_mistakes_of_a_teams_rule_are_found_in_its_own_file(name: str, make_document, tmp_path: Path) -> None:
     good = look(platform_with(make_document(), tmp_path))
-    assert (good.findings, "queue_length" in good.unjudged) == ([], True)
-    findings = {one.id: one for one in look(platform_with(make_document(), tmp_path, **RULES[name])).findings}
+    assert (good.problems, "queue_length" in good.unjudged) == ([], True)
+    findings = {one.id: one for one in look(platform_with(make_document(), tmp_path, **RULES[name])).problems}
     assert name in findings
     assert findings[name].file.endswith("r.yaml")
     assert findings[name].line
@@ -194,15 +211,44 @@ def test_every_rule_check_has_a_mistake_that_it_finds() -> None:
 
 def test_a_live_prometheus_tells_which_metrics_are_there(make_document, tmp_path: Path) -> None:
     looked = look(platform_with(make_document(), tmp_path), live={"up"})
-    messages = [one.message for one in looked.findings if one.id == "metric-unknown"]
+    messages = [one.message for one in looked.problems if one.id == "metric-unknown"]
     assert "QueueLong: Prometheus has no metric 'queue_length'" in messages
     assert looked.unjudged == []
+
+
+def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make_document, tmp_path: Path) -> None:
+    document = make_document()
+    document["models"][0]["drift"] = {
+        "reference": "r.npz",
+        "features": {"x": "numeric"},
+        "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}},
+    }
+    document["chaos"] = {"experiments": [{"kind": "kill_replica", "schedule": "0 4 * * 1"}]}
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    entries = list(inventory.entries(make_platform(**document)))
+    assert {rule.alert for rule in shipped.written()} <= {entry.name for entry in entries}
+    unknown = {
+        (entry.name, selector.metric)
+        for entry in entries
+        if entry.group is None
+        for selector in expressions.selectors(expressions.parse(entry.rule["expr"]))
+        if catalogue.find(selector.metric) is None
+    }
+    assert unknown == set()
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    report = look(tmp_path / "platform.yaml")
+    assert (report.problems, report.unjudged) == ([], [])
+
+
+def test_labels_that_scraping_adds_to_metrics_of_others_are_not_judged(make_document, tmp_path: Path) -> None:
+    report = look(platform_with(make_document(), tmp_path, expr='up{cluster="a"} == 0'))
+    assert (report.problems, report.unjudged) == ([], [])
 
 
 def test_a_record_that_nothing_reads_is_found(make_platform, load_text) -> None:
     platform = make_platform()
     groups = [{"name": "g", "rules": [{"record": "a:b:c", "expr": "up"}, {"alert": "A", "expr": "x:y:z > 1"}]}]
-    looked = rules.Rules(document=amconfig.parse(GOOD, "a").document, alerts=[], groups=groups)
+    looked = rules.Rules(document=configuration.parse(GOOD, "a").document, alerts=[], groups=groups)
     assert platform
     assert [one.id for one in rules.run(looked)] == ["record-unused"]
 

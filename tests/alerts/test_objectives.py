@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from alerts import calendars, objectives, tiers
+from alerts.objectives import calendars, tiers
+from alerts.objectives import objective as objectives
+from alerts.objectives.groups import rule_group
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load
 from midwatch.spec.slo import CalendarPeriod, Slo
@@ -30,11 +32,11 @@ def slo(**changes: Any) -> Slo:
 
 @pytest.fixture
 def target(make_platform, make_document) -> Any:
-    def make(**changes: Any) -> objectives.Target:
+    def make(**changes: Any) -> objectives.Objective:
         model = make_document()["models"][0]
         model |= changes.pop("model", {})
         model["slos"] = [{"name": "a", "sli": "availability", "objective": "99.9%"} | changes]
-        return objectives.targets(make_platform(models=[model]))[0]
+        return objectives.of_platform(make_platform(models=[model]))[0]
 
     return make
 
@@ -128,7 +130,7 @@ models:
 
 
 def test_numbers_are_exact(target) -> None:
-    text = str(objectives.group(target(objective="99.95%")))
+    text = str(rule_group(target(objective="99.95%")))
     assert "0.0005" in text
     assert "0.9995" in text
     assert "000000" not in text
@@ -157,12 +159,12 @@ def test_the_budget_counts_events_so_that_a_quiet_night_weighs_what_it_is(target
     """12 h at 1000/min, then 12 h at 10/min of which an hour is down: 600 of 727,200."""
     series = {OK: "0+1000x720 720000+10x359 723590+0x60 723600+10x300", BAD: "0+0x1080 10+10x59 600+0x300"}
     expected = [present(near("slo:period_error:ratio", 600 / 727_200, 0.03), "24h")]
-    assert not promtool([objectives.group(target())], series, expected, "1m", "5m")
+    assert not promtool([rule_group(target())], series, expected, "1m", "5m")
 
 
 def test_an_hour_without_traffic_leaves_no_record_that_is_no_number(target, promtool) -> None:
     series = {OK: "0+100x180 _x60 18000+100x300", BAD: "0+1x180 _x60 180+1x300"}
-    group = objectives.group(target())
+    group = rule_group(target())
     names = [rule["record"] for rule in group["rules"] if "record" in rule]
     expected = [
         value('slo:burn_rate:ratio5m{slo="a"}', "3h50m", None),
@@ -175,9 +177,9 @@ def test_an_hour_without_traffic_leaves_no_record_that_is_no_number(target, prom
 
 def test_missing_errors_are_none_and_missing_traffic_is_no_evidence(target, promtool) -> None:
     expected = [value('slo:error_budget_remaining:ratio{slo="a"}', "20m", REMAINING + "}")]
-    assert not promtool([objectives.group(target())], {OK: "0+100x30"}, expected, "1m")
+    assert not promtool([rule_group(target())], {OK: "0+100x30"}, expected, "1m")
     nothing = [value('{__name__=~"slo:(events|bad_events|burn_rate|period|error_budget).*"}', "20m", None)]
-    assert not promtool([objectives.group(target())], {"other": "0x30"}, nothing, "1m")
+    assert not promtool([rule_group(target())], {"other": "0x30"}, nothing, "1m")
 
 
 def test_an_objective_by_version_is_kept_for_each(target, promtool) -> None:
@@ -187,7 +189,7 @@ def test_an_objective_by_version_is_kept_for_each(target, promtool) -> None:
         value('slo:error_budget_remaining:ratio{version="v2"}', "20m", REMAINING + ', version="v2"}'),
         value('count(slo:error_budget_remaining:ratio{version="v1"} < 0)', "20m", "{}"),
     ]
-    assert not promtool([objectives.group(target(by=["version"]))], series, expected, "1m")
+    assert not promtool([rule_group(target(by=["version"]))], series, expected, "1m")
 
 
 def test_the_time_to_exhaustion_is_that_of_errors_that_leave_evenly(target, promtool) -> None:
@@ -198,7 +200,7 @@ def test_the_time_to_exhaustion_is_that_of_errors_that_leave_evenly(target, prom
         present(near("slo:time_to_exhaustion:seconds", 2_592_000 * left / (1 + left), 0.05), "664m"),
         value('slo:time_to_exhaustion:seconds{slo="a"}', "590m", None),
     ]
-    assert not promtool([objectives.group(target())], series, expected, "1m", "2m")
+    assert not promtool([rule_group(target())], series, expected, "1m", "2m")
 
 
 # Low traffic ---------------------------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ FIRING = 'ALERTS{alertname="ErrorBudgetBurn", severity="page", alertstate="firin
 def test_one_error_at_ten_requests_an_hour_pages_nobody(target, promtool) -> None:
     series = {OK: "0+0x2 " + " ".join(f"{n}x5" for n in range(1, 80)), BAD: "0x240 1x240"}
     expected = [value(f"count({FIRING})", f"{minute}m", None) for minute in range(240, 300, 5)]
-    assert not promtool([objectives.group(target())], series, expected, "1m")
+    assert not promtool([rule_group(target())], series, expected, "1m")
 
 
 def test_a_total_outage_at_ten_requests_an_hour_pages_within_the_hour(target, promtool) -> None:
@@ -217,7 +219,7 @@ def test_a_total_outage_at_ten_requests_an_hour_pages_within_the_hour(target, pr
     down = " ".join(f"{n}x5" for n in range(1, 21))
     series = {OK: healthy + " 40x130", BAD: f"0x240 {down}"}
     expected = [value(f"count({FIRING})", "300m", "{}")]
-    assert not promtool([objectives.group(target())], series, expected, "1m")
+    assert not promtool([rule_group(target())], series, expected, "1m")
 
 
 # Calendars -----------------------------------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ def test_a_calendar_period_has_one_id_and_the_next_another(zone: str, calendar: 
 
 def test_a_calendar_period_begins_anew(target, promtool) -> None:
     """promtool begins on Thursday 1970-01-01: everything fails until Monday, and little after."""
-    group = objectives.group(target(window={"calendar": "week", "time_zone": "UTC"}))
+    group = rule_group(target(window={"calendar": "week", "time_zone": "UTC"}))
     wanted = ("slo:events:increase5m", "slo:bad_events:increase5m", "slo:calendar_period:id", "slo:period_error:ratio")
     group["rules"] = [rule for rule in group["rules"] if rule.get("record") in wanted]
     series = {OK: "0+0x2880 0+100x120", BAD: "0+100x2879 287900x120"}
@@ -270,8 +272,8 @@ def test_the_objectives_of_the_guide_are_real_and_their_rules_load(make_document
     document = make_document()
     document["models"][0] |= {**yaml.safe_load(block), "drift": {"reference": "r.npz", "features": {"x": "numeric"}}}
     platform = load_text(yaml.safe_dump(document))
-    groups = [objectives.group(one) for one in objectives.targets(platform)]
-    assert {one.slo.kind for one in objectives.targets(platform)} == {
+    groups = [rule_group(one) for one in objectives.of_platform(platform)]
+    assert {one.slo.kind for one in objectives.of_platform(platform)} == {
         "availability",
         "latency",
         "outcome",

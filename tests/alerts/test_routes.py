@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import amconfig, cluster, render, routes, routing
+from alerts import kubernetes, render
+from alerts.routing import configuration, delivery, generate
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError
-from midwatch.spec.channels import Channel
+from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import need_program
 
 CHANNELS = {
@@ -42,11 +44,11 @@ CHANNELS = {
 
 def document(kind: str, version: str, make_platform) -> dict:
     channels = {"oncall": {kind: CHANNELS[kind][0]}, "chat": {"webhook": {"url": "http://127.0.0.1:1/x"}}}
-    return routes.alertmanager(make_platform(channels=channels, alertmanager={"version": version}))
+    return generate.alertmanager_config(make_platform(channels=channels, alertmanager={"version": version}))
 
 
 def test_there_is_a_channel_for_every_integration() -> None:
-    assert set(CHANNELS) == set(Channel.model_fields)
+    assert set(CHANNELS) == set(INTEGRATIONS)
 
 
 @pytest.mark.parametrize("kind", CHANNELS)
@@ -66,6 +68,26 @@ def test_the_installed_amtool_takes_what_it_should_know(kind: str, make_platform
     (tmp_path / "a.yml").write_text(yamlfile.dump(document(kind, "0.25", make_platform)))
     done = subprocess.run([amtool, "check-config", "a.yml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_a_channel_is_written_for_the_operator_with_its_secrets_in_secrets_or_refused(kind: str, make_platform) -> None:
+    folder = "/etc/alertmanager/secrets/one/"
+    settings = {name: folder + name if text == "/s" else text for name, text in CHANNELS[kind][0].items()}
+    platform = make_platform(
+        channels={"oncall": {kind: settings}, "chat": {"webhook": {"url": "http://a/"}}},
+        alertmanager={"kubernetes": "alertmanagerconfig", "version": "0.31"},
+    )
+    if not INTEGRATIONS[kind].in_operator:
+        with pytest.raises(InvalidInputError, match=f"AlertmanagerConfig has no {kind}"):
+            kubernetes.render_objects(platform)
+        return
+    text = kubernetes.render_objects(platform)["kubernetes/alertmanagerconfig.yaml"]
+    (receiver,) = (one for one in yaml.safe_load(text)["spec"]["receivers"] if one["name"] == "ml-page")
+    (given,) = receiver[f"{kind}Configs"]
+    assert "_" not in "".join(given), "the operator's names are in camel case"
+    secrets = {name for name, text in CHANNELS[kind][0].items() if text == "/s"}
+    assert set(re.findall(r"'name': 'one', 'key': '(\w+)'", str(given))) == secrets
 
 
 def test_a_version_that_the_file_states_refuses_what_it_lacks_with_the_line(load_text, make_document) -> None:
@@ -109,16 +131,16 @@ PLATFORM = {
 
 
 @pytest.fixture
-def config(make_platform) -> amconfig.Config:
-    return amconfig.parse(yamlfile.dump(routes.alertmanager(make_platform(**PLATFORM))), "a.yml")
+def config(make_platform) -> configuration.Config:
+    return configuration.parse(yamlfile.dump(generate.alertmanager_config(make_platform(**PLATFORM))), "a.yml")
 
 
-def told(config: amconfig.Config, at: str, **labels: str) -> list[tuple[str, bool]]:
+def told(config: configuration.Config, at: str, **labels: str) -> list[tuple[str, bool]]:
     when = datetime.fromisoformat(at)
-    return [(one.receiver, one.is_told) for one in routing.route(config, labels, at=when)]
+    return [(one.receiver, one.is_told) for one in delivery.deliveries(config, labels, at=when)]
 
 
-def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: amconfig.Config) -> None:
+def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: configuration.Config) -> None:
     ticket = {"alertname": "A", "owner": "ml", "severity": "ticket"}
     assert told(config, "2026-11-25T10:00:00+01:00", **ticket) == [("ml-ticket", True)]
     assert told(config, "2026-11-25T20:00:00+01:00", **ticket) == [("ml-ticket", False)]
@@ -138,7 +160,7 @@ def test_an_owner_has_what_it_extends_and_tickets_wait_for_office_hours(config: 
     ],
 )
 def test_maintenance_mutes_its_labels_from_begin_to_end_over_the_year(
-    config: amconfig.Config, at: str, awake: bool
+    config: configuration.Config, at: str, awake: bool
 ) -> None:
     page = {"alertname": "A", "owner": "ml", "severity": "page", "model": "fraud"}
     assert told(config, at, **page) == [("ml-page", awake)]
@@ -155,11 +177,11 @@ def test_maintenance_mutes_its_labels_from_begin_to_end_over_the_year(
         ("2026-11-30T03:00:00+00:00", True),  # Monday's does not
     ],
 )
-def test_a_time_range_over_midnight_goes_on_a_day_later(config: amconfig.Config, at: str, awake: bool) -> None:
+def test_a_time_range_over_midnight_goes_on_a_day_later(config: configuration.Config, at: str, awake: bool) -> None:
     assert told(config, at, alertname="A", owner="ml", severity="page", model="other") == [("ml-page", awake)]
 
 
-def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: amconfig.Config) -> None:
+def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: configuration.Config) -> None:
     assert told(config, "2026-11-25T10:00:00+01:00", alertname="MidwatchDeadman", severity="none") == [
         ("nobody", False)
     ]
@@ -169,10 +191,10 @@ def test_the_deadman_reaches_nobody_and_strangers_reach_the_operator(config: amc
 def test_a_page_silences_its_own_ticket_only_and_never_through_a_missing_label(make_platform, make_document) -> None:
     models = make_document()["models"]
     models[0]["slos"].append({"name": "v", "sli": "availability", "objective": "99%", "by": ["version"]})
-    config = amconfig.parse(yamlfile.dump(routes.alertmanager(make_platform(models=models))), "a.yml")
+    config = configuration.parse(yamlfile.dump(generate.alertmanager_config(make_platform(models=models))), "a.yml")
 
     def silenced(page: dict, ticket: dict) -> bool:
-        return routing.inhibited_by(config, ticket | {"severity": "ticket"}, [page | {"severity": "page"}]) is not None
+        return delivery.inhibited_by(config, ticket | {"severity": "ticket"}, [page | {"severity": "page"}]) is not None
 
     plain, versioned = {"model": "fraud", "slo": "latency"}, {"model": "fraud", "slo": "v", "version": "v1"}
     assert silenced(plain, plain)
@@ -189,7 +211,7 @@ def test_a_page_silences_its_own_ticket_only_and_never_through_a_missing_label(m
 
 
 def test_a_secret_holds_the_whole_configuration_and_rules_are_objects(make_platform) -> None:
-    files = cluster.render_objects(make_platform())
+    files = kubernetes.render_objects(make_platform())
     secret = yaml.safe_load(files["kubernetes/alertmanager.yaml"])
     rendered = render.render_files(make_platform())
     assert secret["kind"] == "Secret"
@@ -204,7 +226,7 @@ def test_alertmanagerconfig_takes_secrets_of_the_operators_folder_and_refuses_ot
     def spec(key: str, **changes: object) -> dict:
         channels = {"oncall": {"pagerduty": {"routing_key_file": key}}, "chat": {"webhook": {"url": "http://a/"}}}
         made = {"kubernetes": "alertmanagerconfig", "version": "0.25"}
-        files = cluster.render_objects(make_platform(channels=channels, alertmanager=made, **changes))
+        files = kubernetes.render_objects(make_platform(channels=channels, alertmanager=made, **changes))
         return yaml.safe_load(files["kubernetes/alertmanagerconfig.yaml"])["spec"]
 
     found = spec("/etc/alertmanager/secrets/pd/key")

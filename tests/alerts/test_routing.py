@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts import amconfig, matchers, routing
+from alerts.routing import configuration, delivery, matchers
 from benchmarks import routing_cases
 from midwatch.errors import InvalidInputError
 from tests.conftest import need_program
@@ -45,8 +45,8 @@ time_intervals:
 
 
 @pytest.fixture
-def config() -> amconfig.Config:
-    return amconfig.parse(CONFIG, "a.yml")
+def config() -> configuration.Config:
+    return configuration.parse(CONFIG, "a.yml")
 
 
 def at(text: str) -> datetime:
@@ -59,9 +59,9 @@ def test_receivers_are_those_that_amtool_names(seed: int, tmp_path: Path) -> Non
     text = routing_cases.config(seed)
     file = tmp_path / "alertmanager.yml"
     file.write_text(text)
-    config = amconfig.load(file)
+    config = configuration.load(file)
     for labels in routing_cases.labels(seed, 8):
-        assert routing.receivers(config, labels) == routing_cases.amtool_receivers(file, labels), labels
+        assert delivery.receivers(config, labels) == routing_cases.amtool_receivers(file, labels), labels
 
 
 @pytest.mark.parametrize(
@@ -74,34 +74,36 @@ def test_receivers_are_those_that_amtool_names(seed: int, tmp_path: Path) -> Non
         ("2026-12-06T09:00:00+00:00", False),  # a Sunday
     ],
 )
-def test_an_active_interval_is_in_its_own_time_zone(config: amconfig.Config, when: str, awake: bool) -> None:
-    (delivery,) = routing.route(config, {"severity": "ticket"}, at=at(when))
-    assert (delivery.receiver, delivery.is_told, delivery.inactive) == ("chat", awake, () if awake else ("office",))
+def test_an_active_interval_is_in_its_own_time_zone(config: configuration.Config, when: str, awake: bool) -> None:
+    (only,) = delivery.deliveries(config, {"severity": "ticket"}, at=at(when))
+    assert (only.receiver, only.is_told, only.inactive) == ("chat", awake, () if awake else ("office",))
 
 
-def test_a_muted_route_still_matches(config: amconfig.Config) -> None:
-    phone, chat = routing.route(config, {"severity": "page"}, at=at("2026-02-28T09:00:00+00:00"))
+def test_a_muted_route_still_matches(config: configuration.Config) -> None:
+    phone, chat = delivery.deliveries(config, {"severity": "page"}, at=at("2026-02-28T09:00:00+00:00"))
     assert (phone.receiver, phone.muted_by, phone.is_told) == ("phone", "upgrade", False)
     assert chat.receiver == "chat"
-    phone, _ = routing.route(config, {"severity": "page"}, at=at("2028-02-28T09:00:00+00:00"))
+    phone, _ = delivery.deliveries(config, {"severity": "page"}, at=at("2028-02-28T09:00:00+00:00"))
     assert phone.muted_by is None, "2028 has a 29th of February"
 
 
-def test_an_inhibition_silences_what_it_names_and_a_missing_label_equals_an_empty_one(config: amconfig.Config) -> None:
+def test_an_inhibition_silences_what_it_names_and_a_missing_label_equals_an_empty_one(
+    config: configuration.Config,
+) -> None:
     page, ticket = {"severity": "page", "slo": "a"}, {"severity": "ticket", "slo": "a"}
-    (found,) = routing.route(config, ticket, firing=[page])
+    (found,) = delivery.deliveries(config, ticket, firing=[page])
     assert found.inhibited_by is not None
     assert not found.is_told
-    assert routing.inhibited_by(config, {"severity": "ticket", "slo": "b"}, [page]) is None
-    assert routing.inhibited_by(config, {"severity": "ticket"}, [{"severity": "page", "slo": ""}]) is not None
+    assert delivery.inhibited_by(config, {"severity": "ticket", "slo": "b"}, [page]) is None
+    assert delivery.inhibited_by(config, {"severity": "ticket"}, [{"severity": "page", "slo": ""}]) is not None
 
 
-def test_an_alert_that_both_sides_match_is_not_inhibited_by_another_such(config: amconfig.Config) -> None:
-    assert routing.inhibited_by(config, {"severity": "page", "b": "1"}, [{"severity": "page", "b": "2"}]) is None
+def test_an_alert_that_both_sides_match_is_not_inhibited_by_another_such(config: configuration.Config) -> None:
+    assert delivery.inhibited_by(config, {"severity": "page", "b": "1"}, [{"severity": "page", "b": "2"}]) is None
 
 
-def test_groups_and_rounded_repeats_are_told(config: amconfig.Config) -> None:
-    phone, chat = routing.route(config, {"severity": "page", "alertname": "A", "x": "1"})
+def test_groups_and_rounded_repeats_are_told(config: configuration.Config) -> None:
+    phone, chat = delivery.deliveries(config, {"severity": "page", "alertname": "A", "x": "1"})
     assert phone.group == {"severity": "page", "alertname": "A", "x": "1"}
     assert chat.group == {"alertname": "A"}
     assert chat.repeats_every == 720.0
@@ -135,7 +137,7 @@ def test_what_alertmanager_would_not_load_is_named_with_its_line(tmp_path: Path)
         '  - matchers: [a=~"("]\n    group_wait: soon\nreceivers:\n- name: a\n- name: a\n'
     )
     with pytest.raises(InvalidInputError) as caught:
-        amconfig.load(file)
+        configuration.load(file)
     text = str(caught.value)
     for expected in (
         ":1:",
@@ -149,4 +151,4 @@ def test_what_alertmanager_would_not_load_is_named_with_its_line(tmp_path: Path)
         assert expected in text, (expected, text)
     file.write_text("route: [")
     with pytest.raises(InvalidInputError, match="not YAML"):
-        amconfig.load(file)
+        configuration.load(file)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts import objectives
 from alerts.imports import files
+from alerts.objectives import objective as objectives
+from alerts.objectives.groups import rule_group
 from midwatch.spec.rules import RuleFile
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,8 +29,8 @@ def ours(make_platform) -> list[dict]:
     document = files.translate(GOLDEN / "sloth.input.yaml", "ml", compatibility="sloth")
     file = RuleFile.model_validate({"name": "in", **document})
     platform = make_platform().model_copy(update={"rules": [file], "models": []})
-    (target,) = objectives.targets(platform)
-    return objectives.group(target)["rules"]
+    (target,) = objectives.of_platform(platform)
+    return rule_group(target)["rules"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from alerts import tiers
+from alerts.objectives import tiers
 from dashboards import pages, reader, render, runbooks, style
 from dashboards.pages import objectives
 from dashboards.panels import PanelFactory
@@ -264,7 +264,7 @@ def test_burn_rates_that_alert_are_those_of_the_objective(window: str, burn_rate
 
 
 def test_the_rules_alert_where_the_dashed_line_is() -> None:
-    """The same numbers, worked out twice: those of the rules are in alerts.tiers."""
+    """The same numbers, worked out twice: those of the rules are in alerts.objectives.tiers."""
     slo = Slo.model_validate({"name": "a", "sli": "availability", "objective": "99.9%"})
     rules = {tier.name: tier.burn_rate for tier in tiers.tiers_of(slo)}
     assert rules == {pair.tier: pair.factor(slo) for pair in objectives.BURNING}

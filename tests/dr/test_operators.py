@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import recovery as alerts
+from alerts.rules import recovery as alerts
 from dr import drill, endpoint, operators, posture
 from dr.postgres import session
 from dr.scene import NotReadyError
@@ -330,7 +330,7 @@ def test_the_lag_of_a_clusters_standbys_is_measured_and_its_backups_are_publishe
 
 def test_a_cluster_has_alerts_on_its_lag_its_standbys_and_its_backups(tmp_path: Path) -> None:
     made = load.load_platform(platform_file(tmp_path, "cloudnative_pg", CNPG.model_dump(mode="json"), "switchover"))
-    about = {one.name for one in alerts.alerts(made) if one.rule["labels"].get("store") == "s"}
+    about = {one.name for one in alerts.of_platform(made) if one.rule["labels"].get("store") == "s"}
     assert {"RecoveryPointAtRisk", "StandbyLost", "BackupStale", "RecoveryStoreUnknown"} <= about
 
 

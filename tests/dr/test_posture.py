@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alerts import ruleset
+from alerts.rules import files as rule_files
 from dr import exporter, posture, records, status
 from dr.objects import copies
 from dr.verdict import Verdict
@@ -93,7 +93,7 @@ def test_the_status_names_what_is_breached_overdue_and_not_known(book: records.B
 def test_every_recovery_alert_fires_when_it_should_and_has_a_runbook(tmp_path: Path) -> None:
     need_program("promtool")
     made_for = platform(disaster_recovery=recovery_section(), prometheus={"scrape_interval": "15s"})
-    made = list({one.name: one for one in ruleset.PARTS["recovery.yml"](made_for)}.values())
+    made = list({one.name: one for one in rule_files.OF_PLATFORM["recovery.yml"](made_for)}.values())
     rules = {"groups": [{"name": "g", "rules": [one.rule for one in made]}]}
     (tmp_path / "rules.yml").write_text(json.dumps(rules))
     tests = []

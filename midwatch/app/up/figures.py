@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from alerts import ruleset
-from midwatch import metrics, promql
+from midwatch import metrics, promql, signals
 from midwatch.prometheus import Client
 from midwatch.promql import Expr
 from midwatch.spec import model as spec
@@ -41,17 +40,16 @@ def _expressions(model: spec.Model) -> dict[str, Expr]:
     requests = promql.select(metrics.REQUESTS, model=model.name)
     errors = promql.select(metrics.REQUESTS, model=model.name, outcome="error")
     buckets = promql.select(metrics.REQUEST_DURATION, "_bucket", model=model.name)
-    rate = promql.sum_by(promql.rate(requests, WINDOW), *ruleset.BY_VERSION)
+    rate = promql.sum_by(promql.rate(requests, WINDOW), *signals.BY_VERSION)
     found = {
         "requests/s": rate,
-        "errors": promql.sum_by(promql.rate(errors, WINDOW), *ruleset.BY_VERSION).over(rate, on=ruleset.BY_VERSION),
-        "p99": promql.histogram_quantile(0.99, promql.sum_by(promql.rate(buckets, WINDOW), *ruleset.BY_VERSION, "le")),
+        "errors": promql.sum_by(promql.rate(errors, WINDOW), *signals.BY_VERSION).over(rate, on=signals.BY_VERSION),
+        "p99": promql.histogram_quantile(0.99, promql.sum_by(promql.rate(buckets, WINDOW), *signals.BY_VERSION, "le")),
     }
     if model.task == "classification":
-        right, total = ruleset.right_outcomes(model.name, WINDOW)
-        found["accuracy"] = right.over(total, on=ruleset.BY_VERSION)
+        found["accuracy"] = signals.accuracy({"model": model.name}, *signals.BY_VERSION, window=WINDOW)
     if model.drift:
-        found["drift votes"] = promql.max_by(promql.select(metrics.DRIFT_VOTES, model=model.name), *ruleset.BY_VERSION)
+        found["drift votes"] = promql.max_by(promql.select(metrics.DRIFT_VOTES, model=model.name), *signals.BY_VERSION)
     return found
 
 

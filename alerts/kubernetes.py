@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from alerts import routes, ruleset
+from alerts.routing import generate
+from alerts.rules import files as rule_files
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import model as spec
-from midwatch.spec.channels import Channel
+from midwatch.spec.channels import INTEGRATIONS, Integration, camel_case
+from midwatch.spec.model import Platform
 
 SECRETS_FOLDER = PurePosixPath("/etc/alertmanager/secrets")
 """Where the operator mounts the Secrets of an Alertmanager object's `secrets`."""
@@ -24,11 +25,11 @@ SECRETS_FOLDER = PurePosixPath("/etc/alertmanager/secrets")
 FOLDER = "kubernetes"
 
 
-def render_objects(platform: spec.Platform) -> dict[str, str]:
+def render_objects(platform: Platform) -> dict[str, str]:
     """Text of each object by its path; InvalidInputError for what the chosen form cannot say."""
     files = {
         f"{FOLDER}/rules-{name.removesuffix('.yml')}.yaml": _rule(platform, name, document)
-        for name, document in ruleset.rule_files(platform).items()
+        for name, document in rule_files.documents(platform).items()
     }
     if platform.alertmanager.kubernetes == "secret":
         files[f"{FOLDER}/alertmanager.yaml"] = yamlfile.dump(_secret(platform))
@@ -37,21 +38,21 @@ def render_objects(platform: spec.Platform) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _metadata(platform: spec.Platform, name: str) -> dict[str, Any]:
+def _metadata(platform: Platform, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
     }
 
 
-def _rule(platform: spec.Platform, file: str, document: Mapping[str, Any]) -> str:
+def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
     name = f"midwatch-{platform.platform}-{file.removesuffix('.yml')}"
     kind = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
     return yamlfile.dump({**kind, "metadata": _metadata(platform, name), "spec": document})
 
 
-def _secret(platform: spec.Platform) -> dict[str, Any]:
-    text = yamlfile.dump(routes.alertmanager(platform))
+def _secret(platform: Platform) -> dict[str, Any]:
+    text = yamlfile.dump(generate.alertmanager_config(platform))
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -63,9 +64,9 @@ def _secret(platform: spec.Platform) -> dict[str, Any]:
 # AlertmanagerConfig ------------------------------------------------------------------------------------------------
 
 
-def _config(platform: spec.Platform) -> dict[str, Any]:
+def _config(platform: Platform) -> dict[str, Any]:
     """The configuration in the object's terms: camel case, structured matchers, secrets by Secret and key."""
-    whole = routes.alertmanager(platform)
+    whole = generate.alertmanager_config(platform)
     problems: list[Problem] = []
     receivers = [_receiver(one, problems) for one in whole["receivers"]]
     for interval in whole.get("time_intervals", ()):
@@ -76,42 +77,37 @@ def _config(platform: spec.Platform) -> dict[str, Any]:
             )
     if problems:
         raise InvalidInputError(problems)
-    found: dict[str, Any] = {"route": _route(whole["route"]), "receivers": receivers}
+    spec: dict[str, Any] = {"route": _route(whole["route"]), "receivers": receivers}
     if "inhibit_rules" in whole:
-        found["inhibitRules"] = [_inhibition(one) for one in whole["inhibit_rules"]]
+        spec["inhibitRules"] = [_inhibition(one) for one in whole["inhibit_rules"]]
     if "time_intervals" in whole:
-        found["muteTimeIntervals"] = [_intervals(one) for one in whole["time_intervals"]]
+        spec["muteTimeIntervals"] = [_intervals(one) for one in whole["time_intervals"]]
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "AlertmanagerConfig",
         "metadata": _metadata(platform, f"midwatch-{platform.platform}"),
-        "spec": found,
+        "spec": spec,
     }
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 _MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"(.*)"', re.DOTALL)
 
 
 def _matchers(texts: list[str]) -> list[dict[str, str]]:
-    found = [_MATCHER.fullmatch(text) for text in texts]
-    return [{"name": one[1], "matchType": one[2], "value": re.sub(r"\\(.)", r"\1", one[3])} for one in found if one]
+    matches = [_MATCHER.fullmatch(text) for text in texts]
+    return [{"name": one[1], "matchType": one[2], "value": re.sub(r"\\(.)", r"\1", one[3])} for one in matches if one]
 
 
 def _route(route: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for key, value in route.items():
         if key == "matchers":
-            found[key] = _matchers(value)
+            named[key] = _matchers(value)
         elif key == "routes":
-            found[key] = [_route(one) for one in value]
+            named[key] = [_route(one) for one in value]
         else:
-            found[_camel(key)] = value
-    return found
+            named[camel_case(key)] = value
+    return named
 
 
 def _inhibition(rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +125,7 @@ def _intervals(interval: Mapping[str, Any]) -> dict[str, Any]:
 def _interval(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in given.items():
         if key == "times":
-            yield "times", [{_camel(name): text for name, text in one.items()} for one in value]
+            yield "times", [{camel_case(name): text for name, text in one.items()} for one in value]
         elif key == "days_of_month":
             yield "daysOfMonth", [dict(_days(text)) for text in value]
         else:
@@ -142,66 +138,37 @@ def _days(text: str) -> Iterator[tuple[str, int]]:
     yield "end", int(end or begin)
 
 
-_SECRET_NAMES = {
-    ("discord", "webhook_url_file"): "apiURL",
-    ("email", "auth_password_file"): "authPassword",
-    ("msteams", "webhook_url_file"): "webhookUrl",
-    ("msteamsv2", "webhook_url_file"): "webhookURL",
-    ("opsgenie", "api_key_file"): "apiKey",
-    ("pagerduty", "routing_key_file"): "routingKey",
-    ("pagerduty", "service_key_file"): "serviceKey",
-    ("pushover", "user_key_file"): "userKey",
-    ("pushover", "token_file"): "token",
-    ("slack", "api_url_file"): "apiURL",
-    ("telegram", "bot_token_file"): "botToken",
-    ("victorops", "api_key_file"): "apiKey",
-    ("webhook", "url_file"): "urlSecret",
-    ("wechat", "api_secret_file"): "apiSecret",
-    ("rocketchat", "token_file"): "token",
-    ("rocketchat", "token_id_file"): "tokenID",
-}
-"""The object's key for a secret of ours (monitoring/v1alpha1/alertmanager_config_types.go of the operator)."""
-
-_PLAIN_NAMES = {
-    "topic_arn": "topicARN",
-    "chat_id": "chatID",
-    "room_id": "roomID",
-    "api_url": "apiURL",
-    "corp_id": "corpID",
-    "agent_id": "agentID",
-}
-
-
 def _receiver(receiver: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": receiver["name"]}
+    named: dict[str, Any] = {"name": receiver["name"]}
     for key, settings in receiver.items():
         if key == "name":
             continue
-        kind = key.removesuffix("_configs")
-        if kind not in Channel.model_fields or kind in ("incidentio", "jira", "mattermost"):
-            problems.append(_problem(receiver, f"AlertmanagerConfig has no {kind}", "use kubernetes: secret"))
+        integration = INTEGRATIONS[key.removesuffix("_configs")]
+        if not integration.in_operator:
+            message = f"AlertmanagerConfig has no {integration.name()}"
+            problems.append(_problem(receiver, message, "use kubernetes: secret"))
             continue
-        found[f"{kind}Configs"] = [_integration(receiver, kind, one, problems) for one in settings]
-    return found
+        named[f"{integration.name()}Configs"] = [_settings(receiver, integration, one, problems) for one in settings]
+    return named
 
 
-def _integration(
-    receiver: Mapping[str, Any], kind: str, settings: Mapping[str, Any], problems: list[Problem]
+def _settings(
+    receiver: Mapping[str, Any], integration: type[Integration], settings: Mapping[str, Any], problems: list[Problem]
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for key, value in settings.items():
-        if (kind, key) in _SECRET_NAMES:
+        if key.endswith("_file"):
             if (secret := _selector(receiver, value, problems)) is not None:
-                found[_SECRET_NAMES[kind, key]] = secret
+                named[integration.operator_name(key)] = secret
         elif key == "http_config":
             token = value["authorization"]["credentials_file"]
             if (secret := _selector(receiver, token, problems)) is not None:
-                found["httpConfig"] = {"authorization": {"type": "Bearer", "credentials": secret}}
+                named["httpConfig"] = {"authorization": {"type": "Bearer", "credentials": secret}}
         elif key == "sigv4":
-            found["sigv4"] = {_camel(name): text for name, text in value.items()}
+            named["sigv4"] = {camel_case(name): text for name, text in value.items()}
         else:
-            found[_PLAIN_NAMES.get(key, _camel(key))] = value
-    return found
+            named[integration.operator_name(key)] = value
+    return named
 
 
 def _selector(receiver: Mapping[str, Any], file: str, problems: list[Problem]) -> dict[str, str] | None:

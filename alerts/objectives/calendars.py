@@ -1,4 +1,4 @@
-"""Which week, month or quarter it is in a time zone, as PromQL that needs no data.
+"""PromQL that says which week, month or quarter it is in a time zone, and needs no data for it.
 
 PromQL knows UTC only, so a zone's offset is the first of the years below plus a step at every change of its clocks,
 from the IANA data. After the last of these years the clocks are taken to stay.
@@ -24,8 +24,8 @@ def clock_changes(zone: str) -> tuple[int, tuple[tuple[int, int], ...]]:
     info = ZoneInfo(zone)
 
     def offset(second: int) -> int:
-        found = datetime.fromtimestamp(second, UTC).astimezone(info).utcoffset()
-        return int((found or timedelta()).total_seconds())
+        shift = datetime.fromtimestamp(second, UTC).astimezone(info).utcoffset()
+        return int((shift or timedelta()).total_seconds())
 
     begin = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
     end = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp())

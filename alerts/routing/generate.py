@@ -1,12 +1,14 @@
-"""Alertmanager's configuration from owners, severities and channels: nobody writes a route by hand."""
+"""Generates Alertmanager's configuration from owners, severities and channels: nobody writes a route by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from alerts import intervals, library, objectives, versions
-from midwatch.spec import model as spec
+from alerts import alerting_rule
+from alerts.objectives import objective as objectives
+from alerts.routing import time_intervals, versions
+from midwatch.spec.model import Platform
 from midwatch.spec.routing import Maintenance
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
@@ -17,11 +19,8 @@ Prometheus or Alertmanager whether the switch fires."""
 
 UNROUTED = "unrouted"
 
-NAMED_INHIBITIONS: tuple[int, int] = (0, 30)
-"""First Alertmanager with names of inhibition rules."""
 
-
-def alertmanager(platform: spec.Platform, sink_url: str | None = None) -> dict[str, Any]:
+def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict[str, Any]:
     """Configuration: a route per owner and severity, a receiver per set of channels, inhibitions, time intervals.
 
     An alert without an owner that is known goes to the operator's page channels, since silence would be worse.
@@ -44,10 +43,10 @@ def alertmanager(platform: spec.Platform, sink_url: str | None = None) -> dict[s
         },
         "receivers": list(_receivers(platform, sink_url)),
     }
-    if inhibitions := list(_inhibitions(platform, named=version >= NAMED_INHIBITIONS)):
+    if inhibitions := list(_inhibitions(platform, named=version >= versions.INHIBITION_NAMES)):
         document["inhibit_rules"] = inhibitions
     if used:
-        document["time_intervals"] = intervals.time_intervals(platform, used)
+        document["time_intervals"] = time_intervals.of_platform(platform, used)
     return document
 
 
@@ -67,10 +66,10 @@ def quoted(label: str, value: str, operator: str = "=") -> str:
 
 
 def _nobody() -> dict[str, Any]:
-    return {"receiver": NOBODY, "matchers": [quoted("alertname", library.DEADMAN), quoted("severity", "none")]}
+    return {"receiver": NOBODY, "matchers": [quoted("alertname", alerting_rule.DEADMAN), quoted("severity", "none")]}
 
 
-def _owner_routes(platform: spec.Platform) -> Iterator[dict[str, Any]]:
+def _owner_routes(platform: Platform) -> Iterator[dict[str, Any]]:
     for name in sorted(platform.owners):
         owner = platform.owner(name)
         for severity in Severity:
@@ -98,7 +97,7 @@ def _muted(maintenance: Maintenance, active: dict[str, list[str]]) -> dict[str, 
 # Receivers ---------------------------------------------------------------------------------------------------------
 
 
-def _receivers(platform: spec.Platform, sink_url: str | None) -> Iterator[dict[str, Any]]:
+def _receivers(platform: Platform, sink_url: str | None) -> Iterator[dict[str, Any]]:
     yield {"name": NOBODY}
     for name in sorted(platform.owners):
         owner = platform.owner(name)
@@ -108,7 +107,7 @@ def _receivers(platform: spec.Platform, sink_url: str | None) -> Iterator[dict[s
     yield _receiver(UNROUTED, platform.owner(platform.operator).page or [], platform, sink_url)
 
 
-def _receiver(name: str, channels: Sequence[str], platform: spec.Platform, sink_url: str | None) -> dict[str, Any]:
+def _receiver(name: str, channels: Sequence[str], platform: Platform, sink_url: str | None) -> dict[str, Any]:
     receiver: dict[str, Any] = {"name": name}
     for channel in channels:
         kind, settings = platform.channels[channel].kind, platform.channels[channel].integration.settings()
@@ -121,14 +120,14 @@ def _receiver(name: str, channels: Sequence[str], platform: spec.Platform, sink_
 # One incident, one page --------------------------------------------------------------------------------------------
 
 
-def _inhibitions(platform: spec.Platform, *, named: bool) -> Iterator[dict[str, Any]]:
+def _inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]:
     """An objective's page silences that objective's ticket.
 
     A missing label equals an empty one, so that `equal` alone would let alerts without an objective silence one
     another: every label in it has to be there. A ticket of a group (`by`) is silenced by the page of its own group
     only, one without groups by any page of its objective.
     """
-    groupings = sorted({tuple(sorted(one.slo.by)) for one in objectives.targets(platform)})
+    groupings = sorted({tuple(sorted(one.slo.by)) for one in objectives.of_platform(platform)})
     every = sorted({label for labels in groupings for label in labels})
     for labels in groupings:
         equal = ["model", "slo", *labels]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from alerts import ruleset
-from alerts.made import Made
+from alerts import alerting_rule
+from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, metrics, promql
 from midwatch.spec import cron
-from midwatch.spec import model as spec
 from midwatch.spec.chaos import Experiment
+from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 
 OVERDUE_FOR = 3600.0
 
 
-def alerts(platform: spec.Platform) -> list[Made]:
+def of_platform(platform: Platform) -> list[AlertingRule]:
     """Alerts of a platform with experiments, none without."""
     experiments = platform.chaos.experiments if platform.chaos else []
     if not experiments:
@@ -27,13 +27,13 @@ def alerts(platform: spec.Platform) -> list[Made]:
     return made
 
 
-def _overdue(platform: spec.Platform, experiment: Experiment, schedule: str) -> Made:
+def _overdue(platform: Platform, experiment: Experiment, schedule: str) -> AlertingRule:
     """No run has ended within its schedule's longest gap and a quarter, or none is known at all."""
     last = promql.select(metrics.CHAOS_LAST_RUN, experiment=experiment.title)
     gap = cron.parse(schedule).longest_gap()
     late = (promql.timestamp_now() - promql.max_by(last, "experiment")) > cron.LATE_SHARE * gap
     step = max(60.0, gap / 32)
-    return ruleset.alert(
+    return alerting_rule.build(
         platform,
         "ChaosExperimentOverdue",
         late.or_(promql.absent(last)),
@@ -56,9 +56,9 @@ def _overdue(platform: spec.Platform, experiment: Experiment, schedule: str) -> 
     )
 
 
-def _deviated(platform: spec.Platform, experiment: Experiment) -> Made:
+def _deviated(platform: Platform, experiment: Experiment) -> AlertingRule:
     verdict = promql.select(metrics.CHAOS_VERDICT, experiment=experiment.title, verdict="deviated")
-    return ruleset.alert(
+    return alerting_rule.build(
         platform,
         "ChaosExperimentDeviated",
         promql.max_by(verdict, "experiment").equals(1),
@@ -73,9 +73,9 @@ def _deviated(platform: spec.Platform, experiment: Experiment) -> Made:
     )
 
 
-def _left_behind(platform: spec.Platform) -> Made:
+def _left_behind(platform: Platform) -> AlertingRule:
     clean = promql.select(metrics.CHAOS_CLEAN)
-    return ruleset.alert(
+    return alerting_rule.build(
         platform,
         "ChaosFaultLeftBehind",
         promql.max_by(clean, "experiment").equals(0),
@@ -93,6 +93,6 @@ def _proof(series: str, fires: str, silent: str) -> Proof:
     return Proof.model_validate({"fires": {series: fires}, "silent": {series: silent}, "within": 60.0})
 
 
-def _owner(platform: spec.Platform, experiment: Experiment) -> str:
+def _owner(platform: Platform, experiment: Experiment) -> str:
     models = {model.name: model.owner for model in platform.models}
     return models[experiment.model] if experiment.model else platform.models[0].owner

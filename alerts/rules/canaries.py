@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from alerts import ruleset
-from alerts.made import Made
+from alerts import alerting_rule
+from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, metrics, promql
-from midwatch.spec import model as spec
+from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 
 COMPARED = ("model", "baseline", "canary")
 
 
-def alerts(platform: spec.Platform) -> list[Made]:
+def of_platform(platform: Platform) -> list[AlertingRule]:
     """One for each model whose canaries are judged."""
     return [_failed(platform, model) for model in platform.models if model.canary]
 
 
-def _failed(platform: spec.Platform, model: spec.Model) -> Made:
+def _failed(platform: Platform, model: Model) -> AlertingRule:
     verdict = promql.select(metrics.CANARY_VERDICT, model=model.name, verdict="fail")
     series = f'{metrics.CANARY_VERDICT.name}{{model="{model.name}",baseline="v1",canary="v2",verdict="fail"}}'
-    return ruleset.alert(
+    return alerting_rule.build(
         platform,
         "CanaryFailed",
         promql.max_by(verdict, *COMPARED).equals(1),

@@ -1,4 +1,8 @@
-"""Which Alertmanager is written for: the one the platform file names, else the one whose `amtool` is here."""
+"""Says which Alertmanager is written for, and which version brought what integrations do not say themselves.
+
+It is the one that the platform file names, else the one whose `amtool` is here. What came with an integration stands in
+its class in `midwatch.spec.channels`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,32 @@ from functools import cache
 
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import channels
-from midwatch.spec import model as spec
 from midwatch.spec.channels import Version
+from midwatch.spec.model import Platform
+
+UTF8_LABELS: Version = (0, 27)
+"""First Alertmanager that reads label names in UTF-8, in quotes."""
+
+INHIBITION_NAMES: Version = (0, 30)
+"""First Alertmanager with names of inhibition rules."""
+
+TEMPLATE_FUNCTIONS: dict[str, Version] = {
+    **dict.fromkeys(
+        ("toUpper", "toLower", "title", "join", "match", "safeHtml", "reReplaceAll", "stringSlice"), (0, 25)
+    ),
+    "trimSpace": (0, 26),
+    "date": (0, 28),
+    "tz": (0, 28),
+    "since": (0, 28),
+    "humanizeDuration": (0, 28),
+    "safeUrl": (0, 30),
+    "urlUnescape": (0, 30),
+    "toJson": (0, 30),
+}
+"""Functions of notification templates (template/template.go), by the version that brought them."""
 
 
-def version_of(platform: spec.Platform) -> Version:
+def version_of(platform: Platform) -> Version:
     """Version to write for. Without one in the file and without amtool, the oldest: what it reads, all read."""
     return platform.alertmanager.version or installed() or channels.OLDEST
 
@@ -28,7 +53,7 @@ def installed() -> Version | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def ensure_able(platform: spec.Platform, version: Version) -> None:
+def ensure_able(platform: Platform, version: Version) -> None:
     """Raise InvalidInputError, naming every channel that needs a newer Alertmanager and which."""
     problems = []
     for name, channel in sorted(platform.channels.items()):

@@ -1,4 +1,4 @@
-"""An Alertmanager configuration, ours or anybody's, as it is written: routes, inhibitions, intervals, with places.
+"""Reads any Alertmanager configuration: its routes, inhibitions and intervals, each with its place in the file.
 
 What Alertmanager would not load is a problem here too; judging what it loads is `lint`'s job.
 """
@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from alerts import matchers, timeintervals
-from alerts.matchers import Matcher, Matchers
-from alerts.timeintervals import Interval
+from alerts.routing import matchers, time_intervals
+from alerts.routing.matchers import Matcher, Matchers
+from alerts.routing.time_intervals import Interval
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Place
 from midwatch.spec.load import Document, read_documents
@@ -59,14 +59,14 @@ class Route:
                 return []
         if others and not matchers.all_match(others, labels):
             return []
-        found: list[tuple[Route, ...]] = []
+        paths: list[tuple[Route, ...]] = []
         for route in self.routes:
             taken = route.match(labels)
             if taken:
-                found += [(self, *path) for path in taken]
+                paths += [(self, *path) for path in taken]
                 if not route.continues:
                     break
-        return found or [(self,)]
+        return paths or [(self,)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,9 @@ class Config:
     def _integrations(self) -> dict[str, tuple[str, ...]]:
         return {
             name: tuple(
-                key.removesuffix("_configs") for key in sorted(found) if key != "name" for _ in found[key] or ()
+                key.removesuffix("_configs") for key in sorted(settings) if key != "name" for _ in settings[key] or ()
             )
-            for name, found in self.receivers.items()
+            for name, settings in self.receivers.items()
         }
 
     def integrations(self, receiver: str) -> tuple[str, ...]:
@@ -141,10 +141,10 @@ def build(document: Document) -> Config:
 
 
 def _group_by(given: Mapping[str, Any], parent: Route | None) -> tuple[str, ...] | None:
-    found = given.get("group_by")
-    if not isinstance(found, list):
+    labels = given.get("group_by")
+    if not isinstance(labels, list):
         return parent.group_by if parent else ()
-    return None if "..." in found else tuple(map(str, found))
+    return None if "..." in labels else tuple(map(str, labels))
 
 
 class _Reader:
@@ -175,17 +175,17 @@ class _Reader:
         self._check_names(config)
         return config
 
-    def _maps(self, found: object, place: Place) -> list[dict[str, Any]]:
+    def _maps(self, items: object, place: Place) -> list[dict[str, Any]]:
         """A list of mappings; what is not one is a problem and read as empty."""
-        if found is None:
+        if items is None:
             return []
-        if not isinstance(found, list):
+        if not isinstance(items, list):
             self._wrong(place, "not a list")
             return []
-        for index, one in enumerate(found):
+        for index, one in enumerate(items):
             if not isinstance(one, dict):
                 self._wrong((*place, index), "not a mapping")
-        return [one if isinstance(one, dict) else {} for one in found]
+        return [one if isinstance(one, dict) else {} for one in items]
 
     def _route(self, given: dict[str, Any], place: Place, parent: Route | None) -> Route:
         own = Route(
@@ -216,20 +216,20 @@ class _Reader:
             return inherited
 
     def _matchers(self, given: Mapping[str, Any], place: Place, equal: str, pattern: str, listed: str) -> Matchers:
-        found = [Matcher(str(name), "=", str(value)) for name, value in (given.get(equal) or {}).items()]
-        found += [Matcher(str(name), "=~", str(value)) for name, value in (given.get(pattern) or {}).items()]
+        read = [Matcher(str(name), "=", str(value)) for name, value in (given.get(equal) or {}).items()]
+        read += [Matcher(str(name), "=~", str(value)) for name, value in (given.get(pattern) or {}).items()]
         lines = given.get(listed) or []
         for index, line in enumerate([lines] if isinstance(lines, str) else lines):
             try:
-                found += matchers.parse(str(line))
+                read += matchers.parse(str(line))
             except matchers.MatcherError as error:
                 self._wrong((*place, listed, index), str(error))
-        for matcher in found:
+        for matcher in read:
             try:
                 matcher.ensure_valid()
             except matchers.MatcherError as error:
                 self._wrong(place, str(error))
-        return tuple(found)
+        return tuple(read)
 
     def _inhibition(self, given: dict[str, Any], place: Place) -> Inhibition:
         return Inhibition(
@@ -253,8 +253,8 @@ class _Reader:
     def _alternatives(self, given: Sequence[Any], place: Place) -> Iterator[Interval]:
         for index, one in enumerate(given):
             try:
-                yield timeintervals.parse(one)
-            except timeintervals.IntervalError as error:
+                yield time_intervals.parse(one)
+            except time_intervals.IntervalError as error:
                 self._wrong((*place, "time_intervals", index), str(error))
 
     def _check_root(self, config: Config) -> None:

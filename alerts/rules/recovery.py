@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from alerts.made import Made
+from alerts import alerting_rule
+from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, jobs, metrics, promql
 from midwatch.promql import Expr
 from midwatch.spec import dr as spec
-from midwatch.spec import model as platforms
+from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
-
-"""Scrape job of `midwatch dr export`."""
 
 SHRUNK = 0.5
 """A backup half as large as the largest that is kept has most likely missed something (litestream#1083, #1309)."""
@@ -24,24 +23,24 @@ START_WAIT = 60.0
 """An exporter that is being started."""
 
 
-def alerts(platform: platforms.Platform) -> list[Made]:
+def of_platform(platform: Platform) -> list[AlertingRule]:
     """Alerts on the recovery exporter, on each store, and on each drill; none without the section."""
     recovery = platform.disaster_recovery
     if recovery is None:
         return []
-    make = _Maker(platform, recovery)
-    stores = [one for store in recovery.stores for one in make.store(store)]
-    return [make.exporter_down(), *stores, *(one for drill in recovery.drills for one in make.drill(drill))]
+    rules = _Rules(platform, recovery)
+    stores = [one for store in recovery.stores for one in rules.store(store)]
+    return [rules.exporter_down(), *stores, *(one for drill in recovery.drills for one in rules.drill(drill))]
 
 
-class _Maker:
+class _Rules:
     """Builds the alerts of one platform."""
 
-    def __init__(self, platform: platforms.Platform, recovery: spec.DisasterRecovery) -> None:
+    def __init__(self, platform: Platform, recovery: spec.DisasterRecovery) -> None:
         self._platform, self._recovery = platform, recovery
         self._wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
 
-    def exporter_down(self) -> Made:
+    def exporter_down(self) -> AlertingRule:
         up = promql.scraped(job=jobs.RECOVERY)
         return self._alert(
             "RecoveryExporterDown",
@@ -56,21 +55,21 @@ class _Maker:
 
     # Stores ----------------------------------------------------------------------------------------------------------
 
-    def store(self, store: spec.Store) -> list[Made]:
+    def store(self, store: spec.Store) -> list[AlertingRule]:
         """Alerts on a store: what its kind publishes decides which."""
-        found = [self._unknown(store)]
+        alerts = [self._unknown(store)]
         local = store.local_postgresql
         has_standby = (local and local.standby) or store.postgresql or store.cloudnative_pg
         has_copies = (local and not local.standby) or store.files or store.velero
         if has_standby:
-            found += [self._at_risk(store), self._standby_lost(store)]
+            alerts += [self._at_risk(store), self._standby_lost(store)]
         if has_copies:
-            found += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
+            alerts += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
         if store.cloudnative_pg:
-            found.append(self._backup_stale(store))
-        return [*found, self._shrinking(store)] if local or store.files else found
+            alerts.append(self._backup_stale(store))
+        return [*alerts, self._shrinking(store)] if local or store.files else alerts
 
-    def _unknown(self, store: spec.Store) -> Made:
+    def _unknown(self, store: spec.Store) -> AlertingRule:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
         return self._alert(
             "RecoveryStoreUnknown",
@@ -84,7 +83,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _at_risk(self, store: spec.Store) -> Made:
+    def _at_risk(self, store: spec.Store) -> AlertingRule:
         warn, rpo = self._recovery.warn_after(store), self._recovery.rpo_of(store)
         lag = promql.min_by(promql.select(metrics.DR_REPLICATION_LAG, store=store.name), "store")
         series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
@@ -101,7 +100,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _standby_lost(self, store: spec.Store) -> Made:
+    def _standby_lost(self, store: spec.Store) -> AlertingRule:
         connected = promql.max_by(promql.select(metrics.DR_STANDBY_CONNECTED, store=store.name), "store")
         series = _series(metrics.DR_STANDBY_CONNECTED, store=store.name, region="b")
         return self._alert(
@@ -116,7 +115,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _backup_stale(self, store: spec.Store) -> Made:
+    def _backup_stale(self, store: spec.Store) -> AlertingRule:
         limit = 2 * self._recovery.verify_every
         finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SUCCESS, store=store.name)
@@ -132,7 +131,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _shrinking(self, store: spec.Store) -> Made:
+    def _shrinking(self, store: spec.Store) -> AlertingRule:
         size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
         largest = promql.max_by(promql.select(metrics.DR_BACKUP_LARGEST, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
@@ -150,7 +149,7 @@ class _Maker:
             store=store.name,
         )
 
-    def _unverified(self, store: spec.Store) -> Made:
+    def _unverified(self, store: spec.Store) -> AlertingRule:
         limit = 2 * self._recovery.verify_every
         age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
         series = _series(metrics.DR_RESTORABLE_AGE, store=store.name, region="archive")
@@ -168,15 +167,15 @@ class _Maker:
 
     # Drills ----------------------------------------------------------------------------------------------------------
 
-    def drill(self, drill: spec.Drill) -> list[Made]:
+    def drill(self, drill: spec.Drill) -> list[AlertingRule]:
         """Alerts on a drill; one without a schedule cannot be overdue."""
-        found = [
+        alerts = [
             self._verdict(drill, "DrillBreached", "breached", Severity.PAGE),
             self._verdict(drill, "DrillInconclusive", "inconclusive", Severity.TICKET),
         ]
-        return [*found, self._overdue(drill), self._never_run(drill)] if drill.schedule else found
+        return [*alerts, self._overdue(drill), self._never_run(drill)] if drill.schedule else alerts
 
-    def _overdue(self, drill: spec.Drill) -> Made:
+    def _overdue(self, drill: spec.Drill) -> AlertingRule:
         last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
         age = promql.timestamp_now() - promql.max_by(last, "drill", "store")
         return self._alert(
@@ -192,7 +191,7 @@ class _Maker:
             store=drill.store,
         )
 
-    def _never_run(self, drill: spec.Drill) -> Made:
+    def _never_run(self, drill: spec.Drill) -> AlertingRule:
         last = promql.select(metrics.DR_DRILL_LAST_RUN, drill=drill.name, store=drill.store)
         promised = str(promql.select(metrics.DR_OBJECTIVE, kind="rto"))
         return self._alert(
@@ -209,7 +208,7 @@ class _Maker:
             store=drill.store,
         )
 
-    def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: Severity) -> Made:
+    def _verdict(self, drill: spec.Drill, name: str, verdict: str, severity: Severity) -> AlertingRule:
         chosen = {"drill": drill.name, "store": drill.store, "verdict": verdict}
         value = promql.max_by(promql.select(metrics.DR_DRILL_VERDICT, **chosen), "drill", "store")
         series = _series(metrics.DR_DRILL_VERDICT, **chosen)
@@ -238,10 +237,8 @@ class _Maker:
         silent: dict[str, str],
         interval: float = 15.0,
         **labels: str,
-    ) -> Made:
-        from alerts import ruleset  # here: it lists this module among its parts
-
-        return ruleset.alert(
+    ) -> AlertingRule:
+        return alerting_rule.build(
             self._platform,
             name,
             expr,

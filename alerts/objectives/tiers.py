@@ -1,4 +1,4 @@
-"""Windows and thresholds of multi-window multi-burn-rate alerts. Pure arithmetic; expressions are `objectives`'.
+"""Windows and thresholds of multi-window multi-burn-rate alerts, as numbers; `burn_rates` makes expressions of them.
 
 Google, The Site Reliability Workbook, chapter 5, "Multiwindow, Multi-Burn-Rate Alerts": each tier has a share of the
 period's budget and a long window in which spending that share alerts; the short window, a twelfth, ends the alert soon

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from midwatch import metrics, promql, serving
+from midwatch import metrics, promql, serving, signals
 from midwatch.promql import Expr
-from midwatch.spec import model as spec
+from midwatch.spec.model import Model
 from midwatch.spec.slo import WINDOW_PLACEHOLDER, EventsSli, FairnessSli, FreshnessSli, Slo
 from midwatch.spec.values import format_duration
 
@@ -38,7 +38,7 @@ class Sli:
     least_window: float = 0.0
 
 
-def sli_of(slo: Slo, model: spec.Model | None, value_of: Expr) -> Sli:
+def sli_of(slo: Slo, model: Model | None, value_of: Expr) -> Sli:
     """Build an objective's SLI; `value_of` selects the recorded value of one of time slices."""
     if not isinstance(slo.sli, str) and slo.sli.events:
         return _events(slo.sli.events)
@@ -53,7 +53,7 @@ def sli_of(slo: Slo, model: spec.Model | None, value_of: Expr) -> Sli:
     return _of_model(slo, model, value_of)
 
 
-def _of_model(slo: Slo, model: spec.Model, value_of: Expr) -> Sli:
+def _of_model(slo: Slo, model: Model, value_of: Expr) -> Sli:
     if isinstance(slo.sli, str):
         if slo.sli == "availability":
             return _availability(model, slo.by)
@@ -63,9 +63,7 @@ def _of_model(slo: Slo, model: spec.Model, value_of: Expr) -> Sli:
     if slo.sli.fairness:
         beyond = value_of > slo.sli.fairness.limit
         return _slices(_difference(model, slo.sli.fairness, slo.by), beyond, value_of)
-    return Sli(
-        total=lambda window: outcomes(model.name, window, slo.by), good=lambda window: right(model.name, window, slo.by)
-    )
+    return _outcomes(model, slo.by)
 
 
 def _increase(selectors: Sequence[str], by: Sequence[str]) -> Over:
@@ -85,12 +83,12 @@ def _increase(selectors: Sequence[str], by: Sequence[str]) -> Over:
     return over
 
 
-def _availability(model: spec.Model, by: Sequence[str]) -> Sli:
+def _availability(model: Model, by: Sequence[str]) -> Sli:
     profile = serving.profile_of(model)
     return Sli(total=_increase(profile.requests, by), bad=_increase(profile.failures, by))
 
 
-def _latency(model: spec.Model, threshold: float, by: Sequence[str]) -> Sli:
+def _latency(model: Model, threshold: float, by: Sequence[str]) -> Sli:
     profile = serving.profile_of(model)
     if profile.duration is None:
         raise AssertionError("the spec lets no latency pass where there is no histogram")
@@ -98,24 +96,15 @@ def _latency(model: spec.Model, threshold: float, by: Sequence[str]) -> Sli:
     return Sli(total=_increase((count,), by), good=_increase((str(serving.bucket(profile, threshold)),), by))
 
 
-def outcomes(model: str, window: promql.Range, by: Sequence[str]) -> Expr:
-    """Labelled predictions over a window."""
-    return promql.sum_by(promql.increase(promql.select(metrics.OUTCOMES, model=model), window), *by)
+def _outcomes(model: Model, by: Sequence[str]) -> Sli:
+    where = {"model": model.name}
+    return Sli(
+        total=lambda window: signals.labelled(where, *by, window=window),
+        good=lambda window: signals.right(where, *by, window=window, apart=("version",)),
+    )
 
 
-def right(model: str, window: promql.Range, by: Sequence[str]) -> Expr:
-    """Labelled predictions over a window whose actual class is the predicted one.
-
-    PromQL compares labels by copying one onto the other.
-    """
-    keep = list(dict.fromkeys((*by, "version")))
-    increase = promql.increase(promql.select(metrics.OUTCOMES, model=model), window)
-    by_pair = promql.sum_by(increase, *keep, "predicted", "actual")
-    diagonal = promql.same_label(promql.sum_by(increase, *keep, "predicted"), "predicted", "actual")
-    return promql.sum_by(by_pair.and_(diagonal, on=(*keep, "predicted", "actual")), *by)
-
-
-def _drift_free(model: spec.Model, by: Sequence[str]) -> Sli:
+def _drift_free(model: Model, by: Sequence[str]) -> Sli:
     """Windows of drift are the events; those that were undecided say nothing."""
     if model.drift is None:
         raise AssertionError("the spec lets no drift_free pass without drift")
@@ -163,7 +152,7 @@ def _age(freshness: FreshnessSli) -> Expr:
     return promql.timestamp_now() - promql.max_by(promql.raw(freshness.timestamp or ""))
 
 
-def _difference(model: spec.Model, fairness: FairnessSli, by: Sequence[str]) -> Expr:
+def _difference(model: Model, fairness: FairnessSli, by: Sequence[str]) -> Expr:
     """Largest minus smallest share among the groups that have enough predictions."""
     keep = tuple(dict.fromkeys((*by, "group")))
 
@@ -173,9 +162,8 @@ def _difference(model: spec.Model, fairness: FairnessSli, by: Sequence[str]) -> 
 
     positive = model.positive or ""
     if fairness.metric == "accuracy_difference":
-        pairs = promql.sum_by(count(), *keep, "predicted", "actual")
-        diagonal = promql.same_label(promql.sum_by(count(), *keep, "predicted"), "predicted", "actual")
-        some = promql.sum_by(pairs.and_(diagonal, on=(*keep, "predicted", "actual")), *keep)
+        where = {"model": model.name, "attribute": fairness.attribute}
+        some = signals.right(where, *keep, metric=metrics.GROUP_OUTCOMES, window=fairness.over, apart=())
         whole = promql.sum_by(count(), *keep)
     elif fairness.metric == "demographic_parity_difference":
         some = promql.sum_by(count(predicted=positive), *keep)

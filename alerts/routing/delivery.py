@@ -1,4 +1,4 @@
-"""Which receivers an alert reaches, by which path, and what mutes or inhibits it: Alertmanager's semantics, in process.
+"""Follows an alert to its receivers, and says what mutes or inhibits it, with Alertmanager's semantics, in process.
 
 `amtool config routes test` answers for one label set a process, and knows neither time nor inhibition nor grouping
 (alertmanager#5167, #3889, #3003).
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.amconfig import Config, Inhibition, Route
+from alerts.routing.configuration import Config, Inhibition, Route
 
 Labels = Mapping[str, str]
 
@@ -46,7 +46,7 @@ def receivers(config: Config, labels: Labels) -> list[str]:
     return [path[-1].receiver for path in config.route.match(labels)]
 
 
-def route(
+def deliveries(
     config: Config, labels: Labels, *, at: datetime | None = None, firing: Sequence[Labels] = ()
 ) -> list[Delivery]:
     """Follow an alert at a time, while other alerts fire. Without a time, intervals are not looked at."""

@@ -1,4 +1,4 @@
-"""The shipped alerts of `alerts/rules/`, filled in for a platform and its models."""
+"""The shipped alerting rules: the YAML files of this folder, filled in for a platform and its models."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from typing import Any
 
 import yaml
 
-from alerts import annotate
-from alerts.made import Made
+from alerts import alerting_rule
+from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, jobs
-from midwatch.spec import model as spec
-from midwatch.spec.rules import LibraryFile, LibraryProof, LibraryRule, Proof
+from midwatch.spec.model import Model, Platform
+from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
 from midwatch.spec.values import format_duration, parse_duration
-
-DEADMAN = "MidwatchDeadman"
 
 NO_DATA_FOR = 300.0
 """Seconds without a prediction before that is an alert of its own: a quiet model has gaps."""
 
 
 @cache
-def shipped() -> tuple[LibraryRule, ...]:
-    """Every shipped alert, as it is written."""
-    folder = files("alerts") / "rules"
-    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda one: one.name)]
-    documents = [yaml.load(text, Loader=yaml.CSafeLoader) for text in texts]
-    return tuple(rule for document in documents for rule in LibraryFile.model_validate(document).alerts)
+def written() -> tuple[ShippedRule, ...]:
+    """Every shipped rule as its file has it, in the order of the files' names."""
+    folder = files("alerts.rules.shipped")
+    paths = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    documents = [yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) for file in paths]
+    return tuple(rule for document in documents for rule in ShippedFile.model_validate(document).alerts)
 
 
-def of_platform(platform: spec.Platform) -> list[Made]:
+def of_platform(platform: Platform) -> list[AlertingRule]:
     """Alerts on the plane and its servers."""
     scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
     patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
@@ -44,15 +42,15 @@ def of_platform(platform: spec.Platform) -> list[Made]:
         "durable_window": format_duration(max(60.0, 4 * scrape_wait)),
         "waiting_limit": f"{platform.exporter.max_waiting * 9 // 10}",
     }
-    rules = [rule for rule in shipped() if rule.per == "platform"]
-    return [_made(platform, rule, texts, owner=platform.operator, page=grafana.Page.PLANE) for rule in rules]
+    rules = [rule for rule in written() if rule.per == "platform"]
+    return [_filled(platform, rule, texts, owner=platform.operator, page=grafana.Page.PLANE) for rule in rules]
 
 
-def of_model(platform: spec.Platform, model: spec.Model) -> list[Made]:
+def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
     """Alerts on a model."""
     texts = dict(_model_texts(platform, model))
     return [
-        _made(
+        _filled(
             platform,
             rule,
             texts,
@@ -61,12 +59,12 @@ def of_model(platform: spec.Platform, model: spec.Model) -> list[Made]:
             page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL,
             model=model.name,
         )
-        for rule in shipped()
+        for rule in written()
         if rule.per == "model" and all(_has(model, what) for what in rule.when)
     ]
 
 
-def _has(model: spec.Model, what: str) -> bool:
+def _has(model: Model, what: str) -> bool:
     if what == "midwatch":
         return model.serving == "midwatch"
     if what == "scores":
@@ -74,7 +72,7 @@ def _has(model: spec.Model, what: str) -> bool:
     return model.drift is not None and (what == "drift" or model.drift.retrain is not None)
 
 
-def _model_texts(platform: spec.Platform, model: spec.Model) -> Iterator[tuple[str, str]]:
+def _model_texts(platform: Platform, model: Model) -> Iterator[tuple[str, str]]:
     silence = max(NO_DATA_FOR, 8 * platform.prometheus.scrape_interval)
     yield "model", model.name
     yield "silence", format_duration(silence)
@@ -100,36 +98,40 @@ def promql_seconds(seconds: float) -> str:
     return f"{seconds:.12g}"
 
 
-def _made(
-    platform: spec.Platform,
-    rule: LibraryRule,
+def _filled(
+    platform: Platform,
+    written_rule: ShippedRule,
     texts: Mapping[str, str],
     *,
     owner: str,
     page: grafana.Page,
     runbook: str | None = None,
     **variables: str,
-) -> Made:
-    severity = filled(rule.severity, texts)
-    labels = {label: filled(value, texts) for label, value in rule.labels.items()}
-    made: dict[str, Any] = {"alert": rule.alert, "expr": filled(rule.expr, texts), "for": filled(rule.for_, texts)}
-    if rule.keep_firing_for:
-        made["keep_firing_for"] = filled(rule.keep_firing_for, texts)
-    made["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
-    made["annotations"] = annotate.annotate(
+) -> AlertingRule:
+    severity = filled(written_rule.severity, texts)
+    labels = {label: filled(value, texts) for label, value in written_rule.labels.items()}
+    rule: dict[str, Any] = {
+        "alert": written_rule.alert,
+        "expr": filled(written_rule.expr, texts),
+        "for": filled(written_rule.for_, texts),
+    }
+    if written_rule.keep_firing_for:
+        rule["keep_firing_for"] = filled(written_rule.keep_firing_for, texts)
+    rule["labels"] = {"severity": severity, **({"owner": owner} if severity != "none" else {}), **labels}
+    rule["annotations"] = alerting_rule.annotations_of(
         platform,
-        rule.alert,
-        summary=filled(rule.summary, texts),
-        description=filled(rule.description, texts),
+        written_rule.alert,
+        summary=filled(written_rule.summary, texts),
+        description=filled(written_rule.description, texts),
         owner=owner if severity != "none" else None,
         runbook=runbook,
         page=page,
         **variables,
     )
-    return Made(rule=made, proof=_proof(rule.proof, texts) if rule.proof else None)
+    return AlertingRule(rule=rule, proof=_proof(written_rule.proof, texts) if written_rule.proof else None)
 
 
-def _proof(proof: LibraryProof, texts: Mapping[str, str]) -> Proof:
+def _proof(proof: ShippedProof, texts: Mapping[str, str]) -> Proof:
     fires, silent = (
         {filled(series, texts): filled(values, texts) for series, values in group.items()}
         for group in (proof.fires, proof.silent)

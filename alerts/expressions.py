@@ -1,4 +1,4 @@
-"""What a PromQL expression reads: selectors, the functions around them, ranges, and labels of its result."""
+"""Expressions are taken apart: selectors, the functions around them, their ranges, and subqueries."""
 
 from __future__ import annotations
 

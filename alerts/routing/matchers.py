@@ -84,10 +84,10 @@ def _split(text: str) -> list[str]:
 
 
 def _parse_one(text: str) -> Matcher:
-    found = _CLASSIC.fullmatch(text) or _QUOTED.fullmatch(text)
-    if not found:
+    match = _CLASSIC.fullmatch(text) or _QUOTED.fullmatch(text)
+    if not match:
         raise MatcherError(f"bad matcher format: {text.strip()!r}")
-    name, operator, raw = found.groups()
+    name, operator, raw = match.groups()
     matcher = Matcher(name, operator, _unquoted(raw, text))
     matcher.ensure_valid()
     return matcher

@@ -1,0 +1,113 @@
+"""Runs all checks of what was given: a platform's rules and routes, or any Alertmanager configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from alerts import inventory
+from alerts.lint import inhibitions, receivers, rules
+from alerts.lint import routes as route_checks
+from alerts.lint.problem import Check, Context, LintProblem, run
+from alerts.routing import configuration, generate, versions
+from alerts.routing.configuration import Config
+from midwatch import yamlfile
+from midwatch.errors import MidwatchError, Problem
+from midwatch.spec import load
+from midwatch.spec.channels import OLDEST, Version
+from midwatch.spec.load import Document
+from midwatch.spec.model import Platform
+from midwatch.spec.routing import parse_version
+
+CHECKS: dict[str, Check] = {**route_checks.CHECKS, **inhibitions.CHECKS, **receivers.CHECKS}
+"""Checks of an Alertmanager configuration by id."""
+
+RENDERED = "alertmanager/alertmanager.yml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the checks found, and the metrics of others that nothing could be said of."""
+
+    problems: list[LintProblem]
+    unjudged: list[str]
+
+
+def lint(
+    platform_file: Path | None,
+    alertmanager: Path | None,
+    version: str | None,
+    *,
+    live: Collection[str] | None,
+    secrets: bool,
+) -> Report:
+    """Check a platform, a configuration, or a configuration with a platform's alerts.
+
+    `live` are the metrics of a Prometheus, if one was asked.
+
+    Raises InvalidInputError for input that Prometheus or Alertmanager would not load.
+    """
+    if platform_file is None and alertmanager is None:
+        raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
+    platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
+    return _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+
+
+def problems(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of a platform's own rules and routes."""
+    return [*_lint(platform, document, None, None, live=None, secrets=False).problems]
+
+
+def _lint(
+    platform: Platform | None,
+    document: Document | None,
+    alertmanager: Path | None,
+    version: str | None,
+    *,
+    live: Collection[str] | None,
+    secrets: bool,
+) -> Report:
+    config, wanted = _config(platform, alertmanager, version)
+    entries = list(inventory.entries(platform)) if platform else []
+    context = Context(
+        config=config,
+        version=wanted,
+        alerts=[entry.labels for entry in entries] if platform else None,
+        dynamic=_labels_of_series(entries) if platform else frozenset(),
+        folder=alertmanager.parent if alertmanager else Path(),
+        look_at_files=alertmanager is not None or secrets,
+    )
+    of_routes = run(CHECKS, context)
+    if platform is None or document is None:
+        return Report(problems=of_routes, unjudged=[])
+    groups = [{"rules": [entry.rule for entry in entries]}, *(entry.group for entry in entries if entry.group)]
+    all_rules = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
+    return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
+
+
+def _config(platform: Platform | None, alertmanager: Path | None, version: str | None) -> tuple[Config, Version]:
+    try:
+        stated = parse_version(version) if version else None
+    except ValueError as error:
+        raise MidwatchError(f"--alertmanager-version: {error}") from error
+    if platform is not None and stated is not None:
+        settings = platform.alertmanager.model_copy(update={"version": stated})
+        platform = platform.model_copy(update={"alertmanager": settings})
+    if alertmanager is not None:
+        return configuration.load(alertmanager), stated or _version_of(platform)
+    if platform is None:
+        raise AssertionError("one of the two is there")
+    return configuration.parse(yamlfile.dump(generate.alertmanager_config(platform)), RENDERED), versions.version_of(
+        platform
+    )
+
+
+def _version_of(platform: Platform | None) -> Version:
+    return versions.version_of(platform) if platform else versions.installed() or OLDEST
+
+
+def _labels_of_series(entries: list[inventory.Entry]) -> frozenset[str]:
+    """Labels that come from series: those that expressions keep."""
+    grouped = {label for entry in entries if entry.objective for label in entry.objective.slo.by}
+    return frozenset({"model", "version", "instance", "job", *grouped})

@@ -1,0 +1,100 @@
+"""One objective of one subject: a model, or a service that a rule file names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from alerts.objectives.sli import Sli, sli_of
+from alerts.objectives.tiers import BurnAlert, tiers_of
+from midwatch import promql
+from midwatch.metrics import Kind, Metric
+from midwatch.promql import Expr
+from midwatch.spec.base import Place
+from midwatch.spec.model import Model, Platform
+from midwatch.spec.slo import Slo
+
+ALERT = "ErrorBudgetBurn"
+"""Name of the alert on every objective's burn rate."""
+
+VALUE = "slo:measured:value"
+"""Record of the value that an SLI of time slices measures."""
+
+IDENTITY = ("model", "slo")
+"""Labels of an objective's counts. The owner is not among them: a team that is renamed keeps its history."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """An objective, its subject's name, who owns it, its rule file, and where it stands in the platform file.
+
+    `model` is None when the subject is a service.
+    """
+
+    platform: Platform
+    slo: Slo
+    subject: str
+    owner: str
+    file: str
+    place: Place
+    model: Model | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    runbook: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Labels that tell its series from all others."""
+        return (*IDENTITY, *self.slo.by)
+
+    def recorded(self, name: str) -> Expr:
+        """Select one of its records."""
+        if name not in self._selected:
+            record = Metric(name=name, kind=Kind.GAUGE, help="", labels=self.keys)
+            self._selected[name] = promql.select(record, model=self.subject, slo=self.slo.name)
+        return self._selected[name]
+
+    @cached_property
+    def _selected(self) -> dict[str, Expr]:
+        return {}
+
+    @cached_property
+    def sli(self) -> Sli:
+        """What it counts."""
+        return sli_of(self.slo, self.model, self.recorded(VALUE))
+
+    @cached_property
+    def tiers(self) -> list[BurnAlert]:
+        """Tiers that are on and can see anything."""
+        return list(tiers_of(self.slo, least_short=self.sli.least_window))
+
+
+def of_platform(platform: Platform) -> list[Objective]:
+    """Every objective of the platform: of its models, then of the rule files."""
+    of_models = [
+        Objective(
+            platform=platform,
+            slo=slo,
+            subject=model.name,
+            owner=model.owner,
+            model=model,
+            runbook=model.runbook,
+            file=f"model-{model.name}.yml",
+            place=("models", index, "slos", number),
+        )
+        for index, model in enumerate(platform.models)
+        for number, slo in enumerate(model.slos)
+    ]
+    of_services = [
+        Objective(
+            platform=platform,
+            slo=slo,
+            subject=slo.service,
+            owner=slo.owner or file.owner or "",
+            labels=tuple(sorted({**file.labels, **slo.labels}.items())),
+            file=f"team-{file.name}.yml",
+            place=("rules", index, "objectives", number),
+        )
+        for index, file in enumerate(platform.rules)
+        for number, slo in enumerate(file.objectives)
+    ]
+    return [*of_models, *of_services]

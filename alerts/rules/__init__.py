@@ -1,0 +1,1 @@
+"""Alerting rules: the shipped ones, those made from sections of the platform file, and those of teams."""

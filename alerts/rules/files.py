@@ -1,0 +1,45 @@
+"""Lists the rule files of Prometheus: of the platform, of each model, and of each rule file of a team."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from alerts.alerting_rule import AlertingRule
+from alerts.objectives import groups as objective_groups
+from alerts.objectives import objective as objectives
+from alerts.rules import canaries, experiments, models, recovery, shipped, teams
+from midwatch.spec.model import Platform
+
+OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
+    "plane.yml": shipped.of_platform,
+    "canary.yml": canaries.of_platform,
+    "chaos.yml": experiments.of_platform,
+    "recovery.yml": recovery.of_platform,
+}
+"""Rule files that every platform may have, and what makes their rules. A file without rules is not written."""
+
+
+def documents(platform: Platform) -> dict[str, dict[str, Any]]:
+    """Documents by file name, each with its groups in order."""
+    groups: dict[str, list[dict[str, Any]]] = {
+        **{
+            name: _groups(f"midwatch-{name.removesuffix('.yml')}", make(platform)) for name, make in OF_PLATFORM.items()
+        },
+        **{f"model-{model.name}.yml": [] for model in platform.models},
+        **{f"team-{file.name}.yml": [] for file in platform.rules},
+    }
+    for objective in objectives.of_platform(platform):
+        groups[objective.file].append(objective_groups.rule_group(objective))
+    for model in platform.models:
+        groups[f"model-{model.name}.yml"].append(
+            {"name": f"midwatch-model-{model.name}", "rules": [one.rule for one in models.of_model(platform, model)]}
+        )
+    for team in platform.rules:
+        groups[f"team-{team.name}.yml"] += _groups(f"team-{team.name}", teams.of_file(platform, team))
+    return {name: {"groups": those} for name, those in groups.items() if those}
+
+
+def _groups(name: str, rules: list[AlertingRule]) -> list[dict[str, Any]]:
+    """One group of these rules, or none without rules."""
+    return [{"name": name, "rules": [rule.rule for rule in rules]}] if rules else []
