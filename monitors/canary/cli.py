@@ -52,16 +52,16 @@ def judge(
     import json
 
     from midwatch.errors import Exit
-    from monitors.canary import page, view
+    from monitors.canary import document, report, view
 
     if counts_path is not None or samples_path is not None:
         settings, counts, said = _replayed(counts_path, samples_path, platform, model, metric, two_sided)
     else:
         settings, counts, said = _asked(platform, model, baseline, canary, start, end, metric, two_sided, wait)
     if html is not None:
-        page.write(html, counts, settings, said)
+        report.write(html, counts, settings, said)
     if as_json:
-        typer.echo(json.dumps(view.document(counts, settings, said)))
+        typer.echo(json.dumps(document.document(counts, settings, said)))
     else:
         view.show(counts, said)
     raise typer.Exit({"pass": Exit.PASS, "fail": Exit.FAIL}.get(said.verdict.value, Exit.INCONCLUSIVE))

@@ -63,8 +63,8 @@ def compare(
 
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
+    from monitors.drift import document, reference_file, report, verdict, view
     from monitors.drift import methods as drift_methods
-    from monitors.drift import page, reference_file, verdict, view
 
     chosen = [name.strip() for name in methods.split(",")]
     offered = [*drift_methods.FEATURE, *drift_methods.ROW]
@@ -94,9 +94,9 @@ def compare(
         together=None if scanned.rows is None else (fitted.joint, scanned.rows),
     )
     if html is not None:
-        page.write(html, current.name, judgement, fitted.features, scanned.counts)
+        report.write(html, current.name, judgement, fitted.features, scanned.counts)
     if as_json:
-        typer.echo(json.dumps(view.document(judgement)))
+        typer.echo(json.dumps(document.document(judgement)))
     else:
         view.show(judgement, fitted.features, scanned.counts)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]

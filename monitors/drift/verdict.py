@@ -75,6 +75,12 @@ class Judgement:
 
         return sorted((finding for finding in (*self.quality, *self.findings) if finding.votes), key=rank)
 
+    @property
+    def ranked(self) -> list[Finding]:
+        """Findings of the methods, and of the checks that say drift, the one furthest beyond its floor first."""
+        failed = (finding for finding in self.quality if finding.votes)
+        return sorted((*failed, *self.findings), key=lambda finding: -finding.result.effect / finding.floor)
+
 
 def window_alpha(false_alarms: str, window_seconds: float) -> float:
     """Probability of a false alarm that one window may have under a budget such as `1 per 90d`.

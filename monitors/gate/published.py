@@ -6,8 +6,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
 from midwatch import exposition, metrics
-from monitors.canary import view
 from monitors.canary.counts import Counts
+from monitors.canary.document import e_value
 from monitors.canary.findings import Verdict
 from monitors.canary.judge import Judgement
 
@@ -59,7 +59,7 @@ class Published:
             for one in Verdict:
                 yield metrics.CANARY_VERDICT, {**of, "verdict": one.value}, float(one.value == verdict)
             for direction, level in (("fail", said.fail_level), ("pass", said.pass_level)):
-                yield metrics.CANARY_E_VALUE_LIMIT, {**of, "direction": direction}, view.e_value(level)
+                yield metrics.CANARY_E_VALUE_LIMIT, {**of, "direction": direction}, e_value(level)
             for arm, requests in (("baseline", counts.baseline_requests), ("canary", counts.canary_requests)):
                 yield metrics.CANARY_REQUESTS, {**of, "arm": arm}, float(requests.sum())
             for finding in said.findings:
@@ -68,6 +68,6 @@ class Published:
                 named = {**of, "criterion": finding.name}
                 reached = {"fail": finding.evidence.reached_fail, "pass": finding.evidence.reached_pass}
                 for direction, log in reached.items():
-                    yield metrics.CANARY_E_VALUE, {**named, "direction": direction}, view.e_value(log)
+                    yield metrics.CANARY_E_VALUE, {**named, "direction": direction}, e_value(log)
                 if finding.evidence.interval.ratio is not None:
                     yield metrics.CANARY_EFFECT_RATIO, named, finding.evidence.interval.ratio

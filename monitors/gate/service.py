@@ -24,7 +24,7 @@ from midwatch.evidence import EvidenceError
 from midwatch.prometheus import Client
 from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
-from monitors.canary import ask, band, judge, view
+from monitors.canary import ask, band, document, judge
 from monitors.canary.counts import Counts
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
@@ -170,7 +170,7 @@ class Gate:
 
     def _judge(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
         counts, said = ask.ask(self._client, question, settings, interval=interval)
-        return counts, said, view.evidence(counts, settings, said)
+        return counts, said, document.answer(counts, settings, said)
 
     def _done(self, question: Question, work: asyncio.Future[Any]) -> None:
         del self._working[question]
@@ -191,7 +191,7 @@ class Gate:
 def _undecided(question: Question, settings: spec.Canary, interval: float, why: str) -> Judged:
     counts = ask.unanswered(question, interval, why)
     said = judge.judge(counts, settings)
-    return counts, said, view.evidence(counts, settings, said)
+    return counts, said, document.answer(counts, settings, said)
 
 
 def _error(respond: http_server.Respond, status: HTTPStatus, text: str) -> None:

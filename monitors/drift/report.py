@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from midwatch import html
-from monitors.drift import view
 from monitors.drift.counts import Counts, NumericGrid
+from monitors.drift.histograms import histograms
 from monitors.drift.reference import FeatureReference
 from monitors.drift.verdict import Judgement
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE = Path(__file__).with_name("report.html")
 WIDTH, HEIGHT = 340, 105
 LONGEST = 12
 """Letters of a category's name under its bar; the whole name is in the bar's title."""
@@ -32,11 +32,11 @@ def write(
     charts = [
         _chart(name, "; ".join(lines), features[name], window[name]) for name, lines in notes.items() if name in window
     ]
-    html.write(path, TEMPLATE, said=said, table=table, charts=charts, findings=view.ranked(said))
+    html.write(path, TEMPLATE, said=said, table=table, charts=charts, findings=said.ranked)
 
 
 def _chart(name: str, note: str, feature: FeatureReference, window: Counts) -> dict[str, Any]:
-    names, before, now = view.histograms(feature, window)
+    names, before, now = histograms(feature, window)
     top = max(before.max(), now.max(), 1e-9)
     step = WIDTH / len(names)
     bars = [

@@ -12,14 +12,15 @@ import numpy as np
 
 from midwatch import html
 from midwatch.spec import canary as spec
-from monitors.canary import band, view
+from monitors.canary import band
+from monitors.canary import document as documents
 from monitors.canary.counts import Counted, Counts
 from monitors.canary.findings import Finding
 from monitors.canary.judge import Judgement
 from monitors.canary.ratio import Floats, Ints
 from monitors.canary.times import moment
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE = Path(__file__).with_name("report.html")
 WIDTH, HEIGHT = 520.0, 150.0
 MAX_POINTS = 120
 """Points of a line: a long analysis is drawn in fewer, wider intervals."""
@@ -36,7 +37,7 @@ class Line:
 
 def write(path: Path, counts: Counts, settings: spec.Canary, said: Judgement) -> None:
     """Write the page; MidwatchError when it cannot be written."""
-    document = view.document(counts, settings, said)
+    document = documents.document(counts, settings, said)
     charts = _charts(counts, settings, said)
     html.write(path, TEMPLATE, said=document, charts=charts, rows=document["criteria"])
 
