@@ -64,7 +64,7 @@ def pods(
 def compare(
     querier: Querier,
     settings: spec.Canary,
-    found: Sequence[str],
+    pods: Sequence[str],
     *,
     model: str,
     version: str,
@@ -77,7 +77,7 @@ def compare(
     """Counts of each pod against the others, over the whole history."""
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
     told = []
-    for pod in found[:MAX_PODS]:
+    for pod in pods[:MAX_PODS]:
         progress(pod)
         arms = spec.Selectors(
             baseline=f"{promql.matcher(settings.label, version)}, {promql.matcher(by, promql.not_equal(pod))}",
@@ -91,7 +91,7 @@ def compare(
 
 def assess(histories: Sequence[Counts], settings: spec.Canary, *, looks: int) -> list[Calibration]:
     """Calibration of each counted criterion from histories of pods, cut into stretches of so many looks."""
-    found = []
+    calibrations = []
     for criterion in settings.criteria:
         if isinstance(criterion, spec.Gauge):
             continue
@@ -103,8 +103,8 @@ def assess(histories: Sequence[Counts], settings: spec.Canary, *, looks: int) ->
             for piece in _cut(data, looks)
             if _is_telling(piece)
         ]
-        found.append(_calibrated(criterion, name, stretches, float(settings.false_alarm)))
-    return found
+        calibrations.append(_calibrated(criterion, name, stretches, float(settings.false_alarm)))
+    return calibrations
 
 
 def _cut(data: Counted, looks: int) -> list[Counted]:

@@ -100,13 +100,13 @@ def calibrate(
     of = {"model": model, "version": version, "by": by}
     try:
         until = client.query("time()")[0].value if question.end is None else question.end
-        found = calibrate.pods(client, settings, **of, end=until, history=seconds)
+        pods = calibrate.pods(client, settings, **of, end=until, history=seconds)
         histories = []
-        if len(found) > 1:
+        if len(pods) > 1:
             histories = calibrate.compare(
                 client,
                 settings,
-                found,
+                pods,
                 **of,
                 start=until - seconds,
                 end=until,
@@ -118,9 +118,9 @@ def calibrate(
         raise typer.Exit(Exit.INCONCLUSIVE) from error
     told = calibrate.assess(histories, settings, looks=round(stretch / interval))
     if as_json:
-        typer.echo(json.dumps({**of, "pods": found, "criteria": [asdict(one) for one in told]}))
+        typer.echo(json.dumps({**of, "pods": pods, "criteria": [asdict(one) for one in told]}))
     else:
-        view.show_calibration(found, told)
+        view.show_calibration(pods, told)
     if any(one.margin is None and one.comparisons * float(settings.false_alarm) < 1 for one in told):
         raise typer.Exit(Exit.INCONCLUSIVE)
     enough = all(one.margin is not None and one.margin <= one.configured for one in told)

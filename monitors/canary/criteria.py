@@ -97,8 +97,8 @@ def _fail_by_channel(criterion: spec.Counted, sides: list[Arms]) -> Floats:
 
 def _mean(logs: Floats) -> Floats:
     """Log of the mean over the first axis."""
-    found: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(logs))
-    return found
+    mean: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(logs))
+    return mean
 
 
 def log_fail(arms: Arms, criterion: spec.Counted) -> Floats:
@@ -123,8 +123,8 @@ def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
     if not criterion.negligible:
         return by_ratio
     by_share = share.log_e_below(arms.canary_events, arms.canary_requests, float(criterion.negligible))
-    found: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
-    return found
+    mixed: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
+    return mixed
 
 
 def _deciding(fails: Floats, passes: Floats, level: float) -> int:
@@ -143,13 +143,13 @@ def _channel(arms: Arms, index: int) -> Arms:
     )
 
 
-def _latest(found: list[Forecast | None]) -> Forecast | None:
-    told = [one for one in found if one is not None]
-    return max(told, key=lambda one: one.requests) if len(told) == len(found) else None
+def _latest(forecasts: list[Forecast | None]) -> Forecast | None:
+    told = [one for one in forecasts if one is not None]
+    return max(told, key=lambda one: one.requests) if len(told) == len(forecasts) else None
 
 
-def _soonest(found: list[Forecast | None]) -> Forecast | None:
-    return min((one for one in found if one is not None), key=lambda one: one.requests, default=None)
+def _soonest(forecasts: list[Forecast | None]) -> Forecast | None:
+    return min((one for one in forecasts if one is not None), key=lambda one: one.requests, default=None)
 
 
 def _distance(criterion: spec.Counted, counted: Counted, alpha: float) -> band.Distance | None:

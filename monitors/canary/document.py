@@ -11,29 +11,32 @@ from monitors.canary.counts import Counts
 from monitors.canary.findings import Finding
 from monitors.canary.forecast import Forecast
 from monitors.canary.judge import Judgement
+from monitors.canary.mannwhitney import Score
 from monitors.canary.times import moment
 
 MAX_REASON = 400
 """Letters of the reason that a caller who stores it is given."""
 
 
-def document(counts: Counts, settings: Canary, said: Judgement) -> dict[str, Any]:
+def document(counts: Counts, settings: Canary, judgement: Judgement) -> dict[str, Any]:
     """Everything: the verdict, its evidence, and the counts that give it again."""
     inputs = counts_file.document(counts, settings)
     return {
-        "verdict": said.verdict.value,
-        "reason": said.reason,
-        "two_sided": said.two_sided,
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "two_sided": judgement.two_sided,
         "model": counts.model,
         "baseline": counts.baseline,
         "canary": counts.canary,
         "start": moment(counts.start),
         "end": moment(counts.end),
-        "decided": None if said.decided is None else moment(said.decided),
-        "to_decide": to_decide(said.needs, counts),
-        "e_value": {"fail": _last(said), "fail_needed": math.exp(said.fail_level)},
-        "criteria": [_finding(one, counts, said) for one in said.findings],
-        "score": None if said.score is None else {"total": said.score.total, "groups": dict(said.score.groups)},
+        "decided": None if judgement.decided is None else moment(judgement.decided),
+        "to_decide": to_decide(judgement.needs, counts),
+        "e_value": {"fail": _last(judgement), "fail_needed": math.exp(judgement.fail_level)},
+        "criteria": [_finding(one, counts, judgement) for one in judgement.findings],
+        "score": None
+        if judgement.score is None
+        else {"total": judgement.score.total, "groups": dict(judgement.score.groups)},
         "doubts": [doubt.text for doubt in counts.doubts],
         "notes": list(counts.notes),
         "queries": list(counts.queries),
@@ -42,17 +45,21 @@ def document(counts: Counts, settings: Canary, said: Judgement) -> dict[str, Any
     }
 
 
-def answer(counts: Counts, settings: Canary, said: Judgement) -> dict[str, Any]:
+def _score(score: Score | None) -> dict[str, Any] | None:
+    return None if score is None else {"total": score.total, "groups": dict(score.groups)}
+
+
+def answer(counts: Counts, settings: Canary, judgement: Judgement) -> dict[str, Any]:
     """The small answer for a caller that stores every one, such as an AnalysisRun."""
     return {
-        "verdict": said.verdict.value,
-        "reason": said.reason if len(said.reason) <= MAX_REASON else said.reason[: MAX_REASON - 1] + "…",
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason if len(judgement.reason) <= MAX_REASON else judgement.reason[: MAX_REASON - 1] + "…",
         "evidence": {
             "start": moment(counts.start),
             "end": moment(counts.end),
             "requests": {"baseline": int(counts.baseline_requests.sum()), "canary": int(counts.canary_requests.sum())},
-            "to_decide": to_decide(said.needs, counts),
-            "criteria": {one.name: _small(one) for one in said.findings},
+            "to_decide": to_decide(judgement.needs, counts),
+            "criteria": {one.name: _small(one) for one in judgement.findings},
             "digest": counts_file.digest(counts_file.document(counts, settings)),
         },
     }
@@ -69,7 +76,7 @@ def _small(finding: Finding) -> dict[str, Any]:
     return entry
 
 
-def _finding(finding: Finding, counts: Counts, said: Judgement) -> dict[str, Any]:
+def _finding(finding: Finding, counts: Counts, judgement: Judgement) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": finding.name,
         "metric": finding.metric,
@@ -84,7 +91,7 @@ def _finding(finding: Finding, counts: Counts, said: Judgement) -> dict[str, Any
             "interval": [told.interval.low, told.interval.high],
             "e_fail": e_value(told.reached_fail),
             "e_pass": e_value(told.reached_pass),
-            "e_pass_needed": math.exp(said.pass_level),
+            "e_pass_needed": math.exp(judgement.pass_level),
             "events": {"baseline": told.baseline_events, "canary": told.canary_events},
             "requests": {"baseline": told.baseline_requests, "canary": told.canary_requests},
             "to_fail": to_decide(told.towards_fail, counts),
@@ -109,8 +116,8 @@ def to_decide(forecast: Forecast | None, counts: Counts) -> dict[str, Any] | Non
     return {"canary_requests": forecast.requests, "at": when}
 
 
-def _last(said: Judgement) -> float:
-    return e_value(float(said.log_fail.max(initial=-math.inf)))
+def _last(judgement: Judgement) -> float:
+    return e_value(float(judgement.log_fail.max(initial=-math.inf)))
 
 
 def e_value(log: float) -> float:

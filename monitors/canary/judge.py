@@ -89,8 +89,8 @@ def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], int
         + (weighed[spec.name_of(one)].log_fail if spec.name_of(one) in weighed else np.zeros(intervals))
         for one in counted
     ]
-    found: Floats = np.logaddexp.reduce(paths, axis=0) if paths else np.full(intervals, -math.inf)
-    return found
+    combined: Floats = np.logaddexp.reduce(paths, axis=0) if paths else np.full(intervals, -math.inf)
+    return combined
 
 
 # One criterion -------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def show(counts: Counts, said: Judgement) -> None:
         console.print(f"to decide: about {needed['canary_requests']:,} more requests of {counts.canary}{at}")
 
 
-def show_calibration(pods: Sequence[str], found: Sequence[Calibration]) -> None:
+def show_calibration(pods: Sequence[str], calibrations: Sequence[Calibration]) -> None:
     """Print what the history of a fleet says of each criterion."""
     from rich.console import Console
     from rich.table import Table
@@ -45,7 +45,7 @@ def show_calibration(pods: Sequence[str], found: Sequence[Calibration]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("criterion", "comparisons", "dispersion", "pod effect", "failed at 1", "margin needed", "at most"):
         table.add_column(name, justify="left" if name == "criterion" else "right")
-    for one in found:
+    for one in calibrations:
         table.add_row(
             one.name,
             str(one.comparisons),
@@ -57,7 +57,7 @@ def show_calibration(pods: Sequence[str], found: Sequence[Calibration]) -> None:
         )
     console.print(table)
     console.print(f"{len(pods)} pods: {', '.join(pods)}", highlight=False)
-    for one in found:
+    for one in calibrations:
         console.print(f"{one.name}: {one.reason}", highlight=False)
 
 

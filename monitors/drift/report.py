@@ -21,18 +21,18 @@ LONGEST = 12
 def write(
     path: Path,
     table: str,
-    said: Judgement,
+    judgement: Judgement,
     features: Mapping[str, FeatureReference],
     window: Mapping[str, Counts],
 ) -> None:
     """Write the page; MidwatchError when it cannot be written."""
     notes: dict[str, list[str]] = {}
-    for finding in said.drifted:
+    for finding in judgement.drifted:
         notes.setdefault(finding.feature, []).append(f"{finding.method}: {finding.direction}")
     charts = [
         _chart(name, "; ".join(lines), features[name], window[name]) for name, lines in notes.items() if name in window
     ]
-    html.write(path, TEMPLATE, said=said, table=table, charts=charts, findings=said.ranked)
+    html.write(path, TEMPLATE, judgement=judgement, table=table, charts=charts, findings=judgement.ranked)
 
 
 def _chart(name: str, note: str, feature: FeatureReference, window: Counts) -> dict[str, Any]:

@@ -149,16 +149,16 @@ class Retraining:
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
         """Every metric to publish; results that never happened are 0, so that the first one is an increase."""
         holding = {(one.model, one.version) for one in self._episodes if one.ended is None}
-        found: list[tuple[str, dict[str, str], float]] = []
+        samples: list[tuple[str, dict[str, str], float]] = []
         for (model, version), count in self._began.items():
             where = {"model": model, "version": version}
-            found.append((metrics.DRIFT_EPISODES.name, where, float(count)))
-            found.append((metrics.DRIFT_EPISODE.name, where, float((model, version) in holding)))
+            samples.append((metrics.DRIFT_EPISODES.name, where, float(count)))
+            samples.append((metrics.DRIFT_EPISODE.name, where, float((model, version) in holding)))
         for model, drift in self._models.items():
             for result in RESULTS if drift.retrain else ():
                 labels = {"model": model, "result": result.value}
-                found.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
-        return found
+                samples.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
+        return samples
 
     def saved(self) -> Saved:
         """Everything to keep."""

@@ -118,7 +118,7 @@ def judge(
     ]
     if together and samples:
         findings += [_find_joint(*together, method, level) for method in whole]
-    said = Judgement(
+    judgement = Judgement(
         verdict=Verdict.INCONCLUSIVE,
         reason="",
         samples=samples,
@@ -127,8 +127,8 @@ def judge(
         findings=tuple(findings),
         quality=tuple(_find(reference[name], name, check, window[name], level) for check, name in checked if samples),
     )
-    verdict, reason = _decide(said, min_samples)
-    return replace(said, verdict=verdict, reason=reason)
+    verdict, reason = _decide(judgement, min_samples)
+    return replace(judgement, verdict=verdict, reason=reason)
 
 
 def _applicable(
@@ -161,18 +161,18 @@ def _find_joint(reference: joint.Joint, rows: Rows, method: str, level: float) -
     return Finding(feature=joint.FEATURE, method=method, result=result, floor=floor, votes=votes, direction=way)
 
 
-def _decide(said: Judgement, min_samples: int) -> tuple[Verdict, str]:
-    failed = [finding for finding in said.quality if finding.votes]
-    if said.samples < min_samples:
-        return Verdict.INCONCLUSIVE, f"{said.samples} samples; {min_samples} are needed"
-    if not said.findings and not failed:
+def _decide(judgement: Judgement, min_samples: int) -> tuple[Verdict, str]:
+    failed = [finding for finding in judgement.quality if finding.votes]
+    if judgement.samples < min_samples:
+        return Verdict.INCONCLUSIVE, f"{judgement.samples} samples; {min_samples} are needed"
+    if not judgement.findings and not failed:
         return Verdict.INCONCLUSIVE, "no feature has a value on both sides"
-    methods = {finding.method for finding in said.findings}
-    counted = f"{said.votes} of {len(methods)} methods vote, {said.needed} make drift"
-    if said.votes < said.needed and not failed:
+    methods = {finding.method for finding in judgement.findings}
+    counted = f"{judgement.votes} of {len(methods)} methods vote, {judgement.needed} make drift"
+    if judgement.votes < judgement.needed and not failed:
         return Verdict.STABLE, counted
     worst: dict[str, str] = {}
-    for finding in said.drifted:
+    for finding in judgement.drifted:
         worst.setdefault(finding.feature, _named(finding))
     return Verdict.DRIFT, f"{counted}; drifted: {', '.join(worst.values())}"
 

@@ -53,9 +53,9 @@ def _fields(request: http_server.Request) -> dict[str, Any]:
             if len({name for name, _ in pairs}) != len(pairs):
                 raise QuestionError("a field is given twice")
             return dict(pairs)
-        found = json.loads(request.body)
+        document = json.loads(request.body)
     except (ValueError, RecursionError) as error:
         raise QuestionError(f"not readable: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise QuestionError("the body is not a JSON object")
-    return found
+    return document

@@ -27,10 +27,10 @@ class Published:
         self._durations = [0] * (len(metrics.GATE_BUCKETS) + 1)
         self._seconds = 0.0
 
-    def publish(self, counts: Counts, said: Judgement, verdict: str) -> None:
+    def publish(self, counts: Counts, judgement: Judgement, verdict: str) -> None:
         """Take a verdict for the next scrape."""
         key = (counts.model, counts.baseline, counts.canary)
-        self._last[key] = (counts, said, verdict)
+        self._last[key] = (counts, judgement, verdict)
         self._last.move_to_end(key)
         while len(self._last) > MAX_COMPARISONS:
             self._last.popitem(last=False)
@@ -54,15 +54,15 @@ class Published:
         return exposition.families([*self._samples(), *answers], [durations]).values()
 
     def _samples(self) -> Iterable[exposition.Sample]:
-        for (model, baseline, canary), (counts, said, verdict) in self._last.items():
+        for (model, baseline, canary), (counts, judgement, verdict) in self._last.items():
             of = {"model": model, "baseline": baseline, "canary": canary}
             for one in Verdict:
                 yield metrics.CANARY_VERDICT, {**of, "verdict": one.value}, float(one.value == verdict)
-            for direction, level in (("fail", said.fail_level), ("pass", said.pass_level)):
+            for direction, level in (("fail", judgement.fail_level), ("pass", judgement.pass_level)):
                 yield metrics.CANARY_E_VALUE_LIMIT, {**of, "direction": direction}, e_value(level)
             for arm, requests in (("baseline", counts.baseline_requests), ("canary", counts.canary_requests)):
                 yield metrics.CANARY_REQUESTS, {**of, "arm": arm}, float(requests.sum())
-            for finding in said.findings:
+            for finding in judgement.findings:
                 if finding.evidence is None:
                     continue
                 named = {**of, "criterion": finding.name}

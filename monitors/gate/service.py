@@ -144,9 +144,9 @@ class Gate:
             self.published.count("refused", time.perf_counter() - begun)
             _error(respond, HTTPStatus.BAD_REQUEST, str(error))
             return
-        counts, said, answer = await self._judged(question, settings, interval)
+        counts, judgement, answer = await self._judged(question, settings, interval)
         answer = await asyncio.get_running_loop().run_in_executor(self._recorder, self._recorded, question, answer)
-        self.published.publish(counts, said, answer["verdict"])
+        self.published.publish(counts, judgement, answer["verdict"])
         respond(HTTPStatus.OK, json.dumps(answer).encode(), _JSON)
         self.published.count(answer["verdict"], time.perf_counter() - begun)
 
@@ -169,8 +169,8 @@ class Gate:
             return _undecided(question, settings, interval, f"the judge failed: {type(error).__name__}")
 
     def _judge(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
-        counts, said = ask.ask(self._client, question, settings, interval=interval)
-        return counts, said, document.answer(counts, settings, said)
+        counts, judgement = ask.ask(self._client, question, settings, interval=interval)
+        return counts, judgement, document.answer(counts, settings, judgement)
 
     def _done(self, question: Question, work: asyncio.Future[Any]) -> None:
         del self._working[question]
@@ -190,8 +190,8 @@ class Gate:
 
 def _undecided(question: Question, settings: spec.Canary, interval: float, why: str) -> Judged:
     counts = ask.unanswered(question, interval, why)
-    said = judge.judge(counts, settings)
-    return counts, said, document.answer(counts, settings, said)
+    judgement = judge.judge(counts, settings)
+    return counts, judgement, document.answer(counts, settings, judgement)
 
 
 def _error(respond: http_server.Respond, status: HTTPStatus, text: str) -> None:

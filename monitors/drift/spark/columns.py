@@ -47,11 +47,11 @@ class SparkColumns:
     def grid(self, name: str, kind: Feature) -> Grid:
         """See `columns.Columns`."""
         if kind is Feature.CATEGORICAL:
-            found: dict[str, int] = {}
+            occurrences: dict[str, int] = {}
             for part in self._values(name, lambda _, values: frequencies(values)):
                 for category, count in part.items():
-                    found[category] = found.get(category, 0) + count
-            return CategoryGrid.of(found)
+                    occurrences[category] = occurrences.get(category, 0) + count
+            return CategoryGrid.of(occurrences)
 
         def distinct(batches: Batches) -> Iterator[Any]:
             edges, present = np.zeros(0), 0
@@ -87,11 +87,11 @@ class SparkColumns:
                 for one in np.unique(window[inside])
             }
 
-        found = [empty(grid)] * len(starts)
+        of_windows = [empty(grid)] * len(starts)
         for part in self._values(name, counted):
             for window, counts in part.items():
-                found[window] += unpacked(counts)
-        return found
+                of_windows[window] += unpacked(counts)
+        return of_windows
 
     def bins(self, name: str, grid: Grid, starts: Integers) -> Integers:
         """See `columns.Columns`."""
@@ -101,11 +101,11 @@ class SparkColumns:
             bins = columns.bins_of(values, grid, starts)
             return [[int(rows[run[0]]), bins[run].tobytes()] for run in runs]
 
-        found = np.full(self.rows, -1, dtype=np.int8)
+        all_bins = np.full(self.rows, -1, dtype=np.int8)
         for runs in self._values(name, binned):
             for start, bins in runs:
-                found[start : start + len(bins)] = np.frombuffer(bins, np.int8)
-        return found
+                all_bins[start : start + len(bins)] = np.frombuffer(bins, np.int8)
+        return all_bins
 
     def take(self, places: Integers) -> dict[str, Any]:
         """See `columns.Columns`."""

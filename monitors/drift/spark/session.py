@@ -54,4 +54,4 @@ def reason(error: Exception) -> str:
     """The line of a report that says what happened first: the last cause, or the end of a worker's traceback."""
     lines = str(error).strip().splitlines()
     raised = (re.match(r"(?:Caused by: |: )?([\w.]*(?:Error|Exception|Invalid)\b.*)", line) for line in lines)
-    return [lines[0], *(found[1] for found in raised if found)][-1]
+    return [lines[0], *(match[1] for match in raised if match)][-1]
