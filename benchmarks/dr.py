@@ -22,9 +22,15 @@ from typing import Any
 import yaml
 
 from benchmarks.figure import Figure
-from dr import endpoint, judge, ledger, observer, processes, targets, times, verdict
-from dr.postgres import backup, cluster, session
-from dr.postgres.instance import Instance
+from dr import children, temporary
+from dr.drill import judge, ledger, times, verdict
+from dr.drill.facts import Observed, Redundant, Write
+from dr.postgres import client, session
+from dr.postgres.client import PostgresqlClient
+from dr.recoverer import run as recoverer
+from dr.runner import observer
+from dr.stores.local_postgresql import backup, cluster, endpoint
+from dr.stores.local_postgresql.instance import Instance
 
 OBJECTIVES = verdict.Objectives(rto=900.0, rpo=300.0, limit=60.0)
 SECOND = 1e9
@@ -88,7 +94,7 @@ def _drill(runs: int) -> list[Figure]:
 
 @dataclass
 class Bench:
-    """A cluster with its endpoint and, if asked for, its guard, which makes it redundant again after each failover."""
+    """A cluster with its endpoint and, if asked for, its recoverer, which makes it redundant after each failover."""
 
     cluster: cluster.Cluster
     folder: Path
@@ -109,54 +115,54 @@ class Bench:
         """A run of the observer; its ledger is whole afterwards."""
         self.number += 1
         run, facts = f"bench-{self.number}", self.folder / f"observer-{self.number}.ledger"
-        target = {"kind": "postgresql", "conninfo": self.cluster.client, "timeout": 1.0, "content": None}
+        store = client.config("local_postgresql", self.cluster.client, content=None)
         config = self.folder / f"observer-{self.number}.json"
-        observer.Config(run=run, target=target, ledger=str(facts), rate=200.0).save(config)
-        process = processes.start_helper("dr.observer", [str(config)], self.folder / "observer.log")
+        observer.Config(run=run, client=store, ledger=str(facts), rate=200.0).save(config)
+        process = children.start_module("dr.runner.observer", [str(config)], self.folder / "observer.log")
         try:
-            tail = ledger.Tail(facts)
+            tail = ledger.Tail(facts, ledger.OBSERVED)
             _until(lambda: len(_acks(tail)) > 100)
             yield run, facts
         finally:
-            processes.stop(process)
+            children.stop(process)
 
-    def judged(self, run: str, facts: Path, f0: int, f1: int, old: str, since: int, *, guarded: bool) -> verdict.Result:
-        rows = targets.build({"kind": "postgresql", "conninfo": self.cluster.client, "timeout": 5.0}, run).rows()
-        events = [event for event in ledger.read(self.events) if event["t"] > since] if guarded else []
-        injection = verdict.Injection(begun=f0, effective=f1, old=old if guarded else "", fails_over=guarded)
+    def judged(
+        self, run: str, facts: Path, f0: int, f1: int, old: str, since: int, *, recovered: bool
+    ) -> verdict.Result:
+        rows = PostgresqlClient(run=run, conninfo=self.cluster.client, timeout=5.0, content=None).rows()
+        events = [event for event in ledger.read_recorded(self.events) if event.at > since] if recovered else []
+        injection = verdict.Injection(begun=f0, effective=f1, old=old if recovered else "", fails_over=recovered)
         checks = [verdict.Check(name="none here", holds=True)]
         return judge.judge(
             verdict.Evidence(
                 run=run,
-                facts=ledger.read(facts),
+                facts=ledger.read_observed(facts),
                 injection=injection,
                 events=events,
                 rows=rows,
                 checks=checks,
-                needs_guard=guarded,
+                needs_recoverer=recovered,
             ),
             OBJECTIVES,
         )
 
 
 @contextmanager
-def _bench(store: str, *, guarded: bool = True, **settings: Any) -> Iterator[Bench]:
+def _bench(store: str, *, recovered: bool = True, **settings: Any) -> Iterator[Bench]:
     with ExitStack() as stack:
         file = stack.enter_context(_platform())
-        folder = stack.enter_context(processes.folder(keep=False))
+        folder = stack.enter_context(temporary.folder(keep=False, stop=cluster.stop_below))
         made = cluster.create(folder / "store", cluster.Settings(store=store, **settings))
         stack.callback(cluster.stop, made)
         cluster.start(made)
         cluster.flush(made.folder).wait()
         endpoint.describe(made.folder, [endpoint.Listener(port=made.endpoint, targets=made.ports)])
-        helper = processes.start_helper("dr.endpoint", [str(made.folder)], folder / "endpoint.log")
-        stack.callback(processes.stop, helper)
-        events = folder / "guard.ledger"
-        if guarded:
-            words = [sys.executable, "-P", "-m", "midwatch", "dr", "guard", "-f", str(file), "--store", store]
-            words += ["--cluster", str(made.folder), "--events", str(events)]
-            stack.callback(processes.stop, processes.start_command(words, folder / "guard.log"))
-            _until(lambda: bool(ledger.Tail(events).read()))
+        stack.callback(children.stop, endpoint.start(made.folder))
+        events = folder / "recoverer.ledger"
+        if recovered:
+            words = recoverer.command(file, store, events, cluster=made.folder)
+            stack.callback(children.stop, children.start_command(words, folder / "recoverer.log"))
+            _until(lambda: bool(ledger.read_recorded(events)))
         _until(made.control.exists)
         yield Bench(made, folder, events)
 
@@ -169,15 +175,15 @@ def _until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _acks(tail: ledger.Tail) -> list[dict[str, Any]]:
-    return [fact for fact in tail.read() if fact["k"] == "w" and fact["r"] == "ok"]
+def _acks(tail: ledger.Tail[Observed]) -> list[Write]:
+    return [fact for fact in tail.read() if isinstance(fact, Write) and fact.is_acknowledged]
 
 
 def _wait_for_recovery(facts: Path, since: int, old: int) -> None:
     """Until enough was acknowledged by another server to call it a sustained recovery."""
-    tail = ledger.Tail(facts)
+    tail = ledger.Tail(facts, ledger.OBSERVED)
     enough = times.SUSTAINED_WRITES + 20
-    _until(lambda: sum(ack["t0"] > since and int(ack["s"]) != old for ack in _acks(tail)) > enough)
+    _until(lambda: sum(ack.sent > since and int(ack.server or 0) != old for ack in _acks(tail)) > enough)
 
 
 def _failover(bench: Bench, cut_seconds: float | None) -> tuple[verdict.Result, tuple[float, float]]:
@@ -193,8 +199,8 @@ def _failover(bench: Bench, cut_seconds: float | None) -> tuple[verdict.Result, 
         primary.kill()
         f1 = time.monotonic_ns()
         _wait_for_recovery(facts, f1, primary.port)
-    result = bench.judged(run, facts, f0, f1, old, since, guarded=True)
-    _until(lambda: any(event["k"] == "redundant" and event["t"] > f1 for event in ledger.read(bench.events)))
+    result = bench.judged(run, facts, f0, f1, old, since, recovered=True)
+    _until(lambda: any(isinstance(event, Redundant) and event.at > f1 for event in ledger.read_recorded(bench.events)))
     return result, (0.0, 0.0) if cut is None else ((f0 - cut[1]) / SECOND, (f0 - cut[0]) / SECOND)
 
 
@@ -235,7 +241,7 @@ def _loss(runs: int) -> list[Figure]:
 def _delay(runs: int) -> Figure:
     rng = random.Random(9)
     errors = []
-    with _bench("async", guarded=False, standby=False) as bench:
+    with _bench("async", recovered=False, standby=False) as bench:
         for _ in range(runs):
             since = time.monotonic_ns()
             with bench.observed() as (run, facts):
@@ -247,7 +253,7 @@ def _delay(runs: int) -> Figure:
                 bench.lead_to("a")
                 back = time.monotonic_ns()
                 _wait_for_recovery(facts, back, 0)
-            result = bench.judged(run, facts, f0, f1, "", since, guarded=False)
+            result = bench.judged(run, facts, f0, f1, "", since, recovered=False)
             errors.append(abs((result.rto_seconds or 1e9) - (back - f0) / SECOND) * 1000)
     return Figure(
         name=f"recovery time measured, {runs} runs: worst error",
@@ -275,7 +281,7 @@ def _synchronous(runs: int) -> Figure:
 
 def _restore(megabytes: int) -> Figure:
     """Base backup and WAL of a database of that size into an empty target, until it takes writes."""
-    with _bench("async", guarded=False, standby=False, archive_interval=1.0) as bench:
+    with _bench("async", recovered=False, standby=False, archive_interval=1.0) as bench:
         source = bench.primary
         fill = "CREATE TABLE ballast AS SELECT n, repeat(md5(n::text), 30) AS text FROM generate_series(1, $1::int) n"
         session.ask(bench.cluster.direct("a"), fill, [megabytes * 1000], timeout=300)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from midwatch.spec import dr as spec
+    from datetime import datetime
+
+    from dr.drill_log import DrillLog
+    from midwatch.spec.dr import DisasterRecovery
+    from midwatch.spec.model import Platform
+    from midwatch.spec.stores.base import Store
 
 app = typer.Typer(no_args_is_help=True, help="Disaster-recovery drills, posture, evidence, and the recoverer.")
 
@@ -45,8 +50,8 @@ def run(
     import random
     import time
 
-    from dr import drill as drills
-    from dr import view
+    from dr import terminal
+    from dr.runner import drill as drills
     from midwatch.errors import MidwatchError
     from midwatch.spec.values import parse_duration
 
@@ -59,20 +64,21 @@ def run(
     request = drills.Request(
         platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
     )
-    document = drills.run(request, view.progress())
+    document = drills.run(request, terminal.progress())
     if html:
         _write_page(html, platform, evidence, document["run"])
     if as_json:
         typer.echo(json.dumps(document))
     else:
-        view.show_result(document)
+        terminal.show_result(document)
     raise typer.Exit(document["exit"])
 
 
 @app.command()
-def guard(
+@app.command("guard", hidden=True)  # its name of before, which stands in units and manifests
+def recoverer(
     platform: PlatformFile,
-    store: Annotated[str, typer.Option(help="Name of the store to guard.")],
+    store: Annotated[str, typer.Option(help="Name of the store to recover.")],
     cluster: Annotated[
         Path | None, typer.Option(help="Folder of a local store's cluster (of a drill, or of midwatch up).")
     ] = None,
@@ -83,40 +89,27 @@ def guard(
         bool, typer.Option("--local", help="A lease of this machine, although the platform file names a cluster.")
     ] = False,
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Ask the guard that holds the cluster's lease to step aside.")
+        bool, typer.Option("--take-over", help="Ask the recoverer that holds the cluster's lease to step aside.")
     ] = False,
 ) -> None:
     """Watch a store and recover it when it fails: decide, fence, promote or restore, re-route, rebuild.
 
-    Runs until SIGTERM, under a lease. On a machine a second guard of the store ends with exit code 1. Stores of kind
-    postgresql and commands have their lease in the cluster that the platform file names: a second guard waits there,
-    one that cannot renew its lease ends at once with exit code 1, and one that is asked to step aside ends with 0.
+    Runs until SIGTERM, under a lease. On a machine a second recoverer of the store ends with exit code 1. Stores of
+    kind postgresql and commands have their lease in the cluster that the platform file names: a second recoverer waits
+    there, one that cannot renew its lease ends at once with exit code 1, and one that is asked to step aside ends with
+    0.
     """
-    import signal
-    import sys
-    import time
-
-    from dr import guard as guards
-    from dr import guarding
-    from midwatch.errors import MidwatchError
+    from dr import stores
+    from dr.recoverer import run
+    from dr.stores.kind import Site
     from midwatch.spec import load
 
     loaded = load.load_platform(platform)
-    recovery = loaded.disaster_recovery
-    if recovery is None or store not in {one.name for one in recovery.stores}:
-        raise MidwatchError(f"{platform}: there is no store {store!r} in disaster_recovery")
-    watched, folder = guarding.recovery_of(recovery, recovery.store(store), platform, cluster)
-    policy = guards.Policy(interval=recovery.guard.interval, failures=recovery.guard.failures)
-    # While it waits for its lease; from then on it ends after its step. Either way the lease is given back.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    path = events or folder
-    path = path / f"guard-{time.time_ns()}.ledger" if events is None or events.is_dir() else path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MidwatchError(f"{path.parent}: {error.strerror}; name a file for its events with --events") from error
-    with guarding.leased(loaded, recovery.store(store), folder, local=local, urgent=take_over) as lease:
-        guards.run(watched, policy, lease, path)
+    promised = _promised(loaded, platform)
+    site = Site(promised=promised, store=_store(promised, store, platform), file=platform, folder=cluster)
+    recovery, folder = stores.kind_of(site.store).recovery(site)
+    options = run.Options(events=events, local=local, take_over=take_over)
+    run.run(loaded, site.store, recovery, folder, options)
 
 
 @app.command()
@@ -131,18 +124,15 @@ def export(
     """Publish the posture of every store, and the last result of every drill, at /metrics until SIGTERM."""
     import signal
 
-    from dr import exporter
-    from dr import posture as postures
+    from dr.posture import exporter, gauges
     from midwatch.http_access import parse_address
-    from midwatch.spec import load
 
-    recovery, book = _open(platform, evidence)
-    host, port = parse_address(listen or recovery.listen)
+    promised, log = _open(platform, evidence)
+    host, port = parse_address(listen or promised.listen)
     clusters = _clusters(cluster)
-    base = load.base_folder(platform).resolve()
-    watch = postures.Watch(recovery, book, postures.lookers(recovery, base, clusters))
+    watch = gauges.Watch(promised, log, gauges.collectors(promised, platform, clusters))
     serving = exporter.Exporter(watch, host, port)
-    exporter.keep_verifying(recovery, book, clusters)
+    exporter.keep_verifying(promised, platform, log, clusters)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, serving.stop)
     serving.run()
@@ -164,25 +154,23 @@ def status(
     import json
     from dataclasses import asdict
 
-    from dr import posture as postures
-    from dr import status as statuses
-    from dr import view
+    from dr import terminal
+    from dr.posture import gauges
+    from dr.posture import status as statuses
     from midwatch.errors import Exit
-    from midwatch.spec import load
 
-    recovery, book = _open(platform, evidence)
-    lookers = postures.lookers(recovery, load.base_folder(platform).resolve(), _clusters(cluster))
-    samples = postures.Watch(recovery, book, lookers).look()
-    found = statuses.judge(recovery, book, samples)
+    promised, log = _open(platform, evidence)
+    collectors = gauges.collectors(promised, platform, _clusters(cluster))
+    stores = statuses.judge(promised, log, gauges.Watch(promised, log, collectors).look())
     code = Exit.PASS
-    if any(one.problems for one in found):
+    if any(one.problems for one in stores):
         code = Exit.FAIL
-    elif any(one.unknown for one in found):
+    elif any(one.unknown for one in stores):
         code = Exit.INCONCLUSIVE
     if as_json:
-        typer.echo(json.dumps({"stores": [asdict(one) for one in found], "exit": int(code)}))
+        typer.echo(json.dumps({"stores": [asdict(one) for one in stores], "exit": int(code)}))
     else:
-        view.show_status(found)
+        terminal.show_status(stores)
     raise typer.Exit(code)
 
 
@@ -201,18 +189,18 @@ def report(
     import json
 
     from dr import report as reports
-    from dr import view
+    from dr import terminal
     from midwatch import files
     from midwatch.errors import Exit
 
-    _, book = _open(platform, evidence)
-    document = reports.build(book, _moment(since))
+    _, log = _open(platform, evidence)
+    document = reports.build(log, _moment(since))
     if html:
-        files.replace(html, reports.render(document, book, "Disaster-recovery drills").encode())
+        files.replace(html, reports.render(document, log, "Disaster-recovery drills").encode())
     if as_json:
         typer.echo(json.dumps(document))
     else:
-        view.show_report(document)
+        terminal.show_report(document)
     raise typer.Exit(Exit.FAIL if document["evidence"]["problems"] else Exit.PASS)
 
 
@@ -230,29 +218,27 @@ def verify(
     """
     import json
 
-    from dr import verify as verification
+    from dr.posture import verification
+    from dr.stores.kind import Site
     from midwatch.errors import Exit, MidwatchError
-    from midwatch.spec import load
 
-    recovery, book = _open(platform, evidence)
-    stores = {one.name: one for one in recovery.stores}
-    if store not in stores:
-        raise MidwatchError(f"{platform}: there is no store {store!r}; known: {', '.join(sorted(stores))}")
+    promised, log = _open(platform, evidence)
+    site = Site(promised=promised, store=_store(promised, store, platform), file=platform, folder=cluster)
     try:
-        done = verification.verify(stores[store], load.base_folder(platform).resolve(), cluster, book)
+        done = verification.verify(site, log)
     except MidwatchError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.FAIL) from error
     if as_json:
-        typer.echo(json.dumps(vars(done)))
+        typer.echo(json.dumps(done))
     else:
-        typer.echo(f"{done.store}: {done.backup} restored in {done.seconds:g} s; {done.detail}", err=True)
-        for flaw in done.unusable:
+        typer.echo(f"{store}: {done['backup']} restored in {done['seconds']:g} s; {done['detail']}", err=True)
+        for flaw in done["unusable"]:
             typer.echo(f"cannot be used: {flaw}", err=True)
-    raise typer.Exit(Exit.FAIL if done.unusable else Exit.PASS)
+    raise typer.Exit(Exit.FAIL if done["unusable"] else Exit.PASS)
 
 
-def _moment(text: str | None) -> Any:
+def _moment(text: str | None) -> datetime | None:
     from datetime import UTC, datetime
 
     from midwatch.errors import MidwatchError
@@ -270,23 +256,37 @@ def _write_page(path: Path, platform: Path, evidence: Path | None, run: str) -> 
     from dr import report as reports
     from midwatch import files
 
-    _, book = _open(platform, evidence)
-    document = reports.build(book, None)
+    _, log = _open(platform, evidence)
+    document = reports.build(log, None)
     mine = [drill for drill in document["drills"] if drill["run"] == run]
-    files.replace(path, reports.render(document | {"drills": mine}, book, f"Drill {mine[0]['drill']}").encode())
+    files.replace(path, reports.render(document | {"drills": mine}, log, f"Drill {mine[0]['drill']}").encode())
 
 
 def _clusters(given: list[str] | None) -> dict[str, Path]:
     return {name: Path(folder) for name, _, folder in (text.partition("=") for text in given or ())}
 
 
-def _open(platform: Path, evidence: Path | None) -> tuple[spec.DisasterRecovery, Any]:
-    """The platform's recovery section and its book of evidence; MidwatchError without the section."""
-    from dr import records
-    from midwatch.errors import MidwatchError
+def _open(platform: Path, evidence: Path | None) -> tuple[DisasterRecovery, DrillLog]:
+    """The platform's recovery section and its log of drills; MidwatchError without the section."""
+    from dr.drill_log import DrillLog
     from midwatch.spec import load
 
     loaded = load.load_platform(platform)
+    return _promised(loaded, platform), DrillLog.of(loaded, platform, evidence)
+
+
+def _promised(loaded: Platform, file: Path) -> DisasterRecovery:
+    from midwatch.errors import MidwatchError
+
     if loaded.disaster_recovery is None:
-        raise MidwatchError(f"{platform}: there is no section disaster_recovery")
-    return loaded.disaster_recovery, records.Book.of(loaded, platform, evidence)
+        raise MidwatchError(f"{file}: there is no section disaster_recovery")
+    return loaded.disaster_recovery
+
+
+def _store(promised: DisasterRecovery, name: str, file: Path) -> Store:
+    from midwatch.errors import MidwatchError
+
+    stores = {store.name: store for store in promised.stores}
+    if name not in stores:
+        raise MidwatchError(f"{file}: there is no store {name!r}; known: {', '.join(sorted(stores))}")
+    return stores[name]

@@ -1,22 +1,23 @@
-"""Scheduled drills and guards: a CronJob or a Deployment each in a cluster, a systemd service and timer on a machine.
+"""Scheduled drills and recoverers: CronJobs and Deployments in a cluster, systemd services and timers on a machine.
 
 A drill that always comes at the same minute finds the archive always in the same phase: the begin is spread at random
 over `spread`. Whether it ran in time, or at all, are the alerts DrillOverdue and DrillNeverRun.
 
-Drills have one service account and guards another, each with the rights that what it runs needs, in the namespaces
+Drills have one service account and recoverers another, each with the rights that what it runs needs, in the namespaces
 where it needs them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from dr import cron, guarding
+from dr import cron, stores
+from dr.recoverer.run import lease_name
 from midwatch.spec import dr as spec
-from midwatch.spec import model as platforms
+from midwatch.spec import model
+from midwatch.spec.stores.base import Store
 from midwatch.spec.values import format_duration
 
 FILE = "kubernetes/recovery-drills.yaml"
@@ -28,7 +29,7 @@ SPARE_SECONDS = 600.0
 Object = dict[str, Any]
 
 
-def render_files(platform: platforms.Platform) -> dict[str, str]:
+def render_files(platform: model.Platform) -> dict[str, str]:
     """A service and a timer for every scheduled drill, for `systemctl enable --now`."""
     recovery = platform.disaster_recovery
     files: dict[str, str] = {}
@@ -59,30 +60,30 @@ def _timer(drill: spec.Drill, schedule: str) -> str:
     )
 
 
-def render_kubernetes(platform: platforms.Platform) -> dict[str, str]:
-    """The manifest of the CronJobs and guards, where the platform says in which namespace."""
+def render_kubernetes(platform: model.Platform) -> dict[str, str]:
+    """The manifest of the CronJobs and recoverers, where the platform says in which namespace."""
     found = objects(platform)
     return {FILE: yaml.safe_dump_all(found, sort_keys=False, width=2**20)} if found else {}
 
 
-def objects(platform: platforms.Platform) -> list[Object]:
-    """Service accounts, roles, CronJobs of the scheduled drills, and guards of the stores that can be guarded there."""
+def objects(platform: model.Platform) -> list[Object]:
+    """Service accounts, roles, CronJobs of the scheduled drills, and recoverers of stores with a lease there."""
     recovery = platform.disaster_recovery
     if recovery is None or recovery.kubernetes is None:
         return []
     settings = recovery.kubernetes
     drills = [drill for drill in recovery.drills if drill.schedule]
-    guarded = [store for store in recovery.stores if guarding.is_guarded_in_cluster(store)]
+    recovered = [store for store in recovery.stores if store.has_cluster_lease]
     drilled = [store for store in recovery.stores if store.name in {drill.store for drill in drills}]
     found = _account(settings, settings.service_account)
     found += _roles(settings, settings.service_account, _drill_rights(platform.platform, settings, drilled))
     found += [_cron_job(recovery, settings, drill) for drill in drills]
-    if guarded:
+    if recovered:
         name = f"{settings.service_account}-guard"
-        leases = [guarding.lease_name(platform.platform, store.name) for store in guarded]
+        leases = [lease_name(platform.platform, store.name) for store in recovered]
         found += _account(settings, name)
-        found += _roles(settings, name, [(settings.namespace, rule) for rule in _lease_rules(leases, GUARD_VERBS)])
-        found += [_guard(settings, store, name) for store in guarded]
+        found += _roles(settings, name, [(settings.namespace, rule) for rule in _lease_rules(leases, RECOVERER_VERBS)])
+        found += [_recoverer(settings, store, name) for store in recovered]
     return found
 
 
@@ -98,9 +99,9 @@ def _rule(group: str, resource: str, verbs: list[str], names: list[str] | None =
     }
 
 
-GUARD_VERBS = ["get", "update"]
+RECOVERER_VERBS = ["get", "update"]
 DRILL_VERBS = ["get", "patch", "update"]
-"""A drill's guard asks the one that holds the lease to step aside: by an annotation."""
+"""A drill's recoverer asks the one that holds the lease to step aside: by an annotation."""
 
 
 def _lease_rules(names: list[str], verbs: list[str]) -> list[Object]:
@@ -109,32 +110,17 @@ def _lease_rules(names: list[str], verbs: list[str]) -> list[Object]:
     return [_rule(group, "leases", verbs, sorted(names)), _rule(group, "leases", ["create"])]
 
 
-def _drill_rights(platform: str, settings: spec.Kubernetes, stores: list[spec.Store]) -> list[tuple[str, Object]]:
+def _drill_rights(platform: str, settings: spec.Kubernetes, drilled: list[Store]) -> list[tuple[str, Object]]:
     """Rules by namespace."""
     found: list[tuple[str, Object]] = []
-    leases = [guarding.lease_name(platform, one.name) for one in stores if guarding.is_guarded_in_cluster(one)]
+    leases = [lease_name(platform, one.name) for one in drilled if one.has_cluster_lease]
     if leases:
         found += [(settings.namespace, rule) for rule in _lease_rules(leases, DRILL_VERBS)]
-    for store in stores:
-        found += [*_velero_rights(store.velero)] if store.velero else []
-        found += [*_cloudnative_pg_rights(store.cloudnative_pg)] if store.cloudnative_pg else []
+    for store in drilled:
+        for right in stores.kind_of(store).rights(store):
+            rule = _rule(right.group, right.resource, list(right.verbs), list(right.names) or None)
+            found.append((right.namespace, rule))
     return found
-
-
-def _velero_rights(settings: spec.Velero) -> Iterator[tuple[str, Object]]:
-    yield settings.velero_namespace, _rule("velero.io", "backups", ["list"])
-    yield settings.velero_namespace, _rule("velero.io", "restores", ["create", "get"])
-    yield settings.restore_namespace, _rule("", "namespaces", ["get"])
-    yield settings.restore_namespace, _rule("", "pods", ["list"])
-    yield settings.restore_namespace, _rule("", "persistentvolumeclaims", ["list"])
-    yield settings.restore_namespace, _rule("apps", "deployments", ["list"])
-    yield settings.restore_namespace, _rule("apps", "statefulsets", ["list"])
-
-
-def _cloudnative_pg_rights(settings: spec.CloudNativePg) -> Iterator[tuple[str, Object]]:
-    yield settings.namespace, _rule("", "namespaces", ["get"])
-    yield settings.namespace, _rule("postgresql.cnpg.io", "clusters", ["get"], [settings.cluster])
-    yield settings.namespace, _rule("postgresql.cnpg.io", "clusters/status", ["patch"], [settings.cluster])
 
 
 def _roles(settings: spec.Kubernetes, account: str, rights: list[tuple[str, Object]]) -> list[Object]:
@@ -169,10 +155,13 @@ def _account(settings: spec.Kubernetes, name: str) -> list[Object]:
 # Pods ----------------------------------------------------------------------------------------------------------------
 
 
-def _guard(settings: spec.Kubernetes, store: spec.Store, account: str) -> Object:
-    """Two replicas: one has the lease and guards, the other waits for it."""
+def _recoverer(settings: spec.Kubernetes, store: Store, account: str) -> Object:
+    """Two replicas: one has the lease and recovers, the other waits for it.
+
+    The object keeps its name and labels of before, `guard`: a Deployment's selector cannot be changed.
+    """
     labels = {**LABELS, "app.kubernetes.io/component": "guard", "midwatch.dev/store": store.name}
-    words = ["midwatch", "dr", "guard", "-f", "/etc/midwatch/platform.yaml", "--store", store.name]
+    words = ["midwatch", "dr", "recoverer", "-f", "/etc/midwatch/platform.yaml", "--store", store.name]
     container = _container(settings, "guard", [*words, "--events", "/var/lib/midwatch"])
     pod = _pod(settings, container, {"emptyDir": {}}) | {"serviceAccountName": account}
     return {

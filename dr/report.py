@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dr import ledger, view
-from dr.ledger import LedgerError
-from dr.records import Book
+from dr import figures
+from dr.drill import ledger
+from dr.drill.facts import SECOND, Write
+from dr.drill.ledger import LedgerError
+from dr.drill_log import DrillLog
 from midwatch import html
 
 Document = dict[str, Any]
@@ -18,62 +21,47 @@ WIDTH = 900.0
 NAMES = 170.0
 """Left of the phases' bars, for their names."""
 BINS = 180
-SECOND = 1e9
 
 
-def build(book: Book, since: datetime | None) -> Document:
+def build(log: DrillLog, since: datetime | None) -> Document:
     """Every drill since a time, and whether the evidence is whole."""
-    verified = book.verified()
-    drills = [result for result in book.results() if since is None or datetime.fromisoformat(result["at"]) >= since]
+    verified = log.verified()
+    drills = [result for result in log.results() if since is None or datetime.fromisoformat(result["at"]) >= since]
     return {
         "drills": drills,
         "since": since.isoformat() if since else None,
         "evidence": {
-            "log": str(book.log.path),
+            "log": str(log.chain.path),
             "records": verified.records,
             "head": verified.head.hash if verified.head else None,
-            "signed": bool(book.key),
+            "signed": bool(log.key),
             "problems": [str(problem) for problem in verified.problems],
         },
     }
 
 
-def render(document: Document, book: Book, title: str) -> str:
+def render(document: Document, log: DrillLog, title: str) -> str:
     """The report as one self-contained page."""
-    drills = [drill | _charts(drill, book) for drill in document["drills"]]
-    return html.render(
-        Path(__file__).with_name("report.html"),
-        title=title,
-        drills=drills,
-        chain=chain(document["evidence"]),
-        rto=view.rto,
-        rpo=view.rpo,
-        seconds=view.seconds,
-    )
+    drills = [drill | _charts(drill, log) for drill in document["drills"]]
+    words = {"rto": figures.rto, "rpo": figures.rpo, "seconds": figures.seconds}
+    template = Path(__file__).with_name("report.html")
+    return html.render(template, title=title, drills=drills, chain=figures.chain(document["evidence"]), **words)
 
 
-def chain(evidence: Document) -> str:
-    """One sentence on the evidence."""
-    kind = "signed (HMAC-SHA-256) and hash-chained" if evidence["signed"] else "hash-chained (SHA-256), not signed"
-    state = "; ".join(evidence["problems"]) or f"whole, its head is {evidence['head']}"
-    return f"{evidence['records']} records, {kind}: {state}"
-
-
-def _charts(drill: Document, book: Book) -> Document:
+def _charts(drill: Document, log: DrillLog) -> Document:
     """Bars of the phases, and the curve of writes, in the coordinates of the page."""
     charts: Document = {"timeline": _timeline(drill["phases"]), "rates": "", "gap": None, "axis": {}}
-    folder = book.folder / "drills" / drill["run"]
+    folder = log.folder / "drills" / drill["run"]
     try:
-        facts = ledger.read(folder / "observer.ledger")
+        facts = ledger.read_observed(folder / "observer.ledger")
         begun = _begun(folder)
     except (LedgerError, OSError, ValueError):
         return charts
-    return charts | _curve([fact["t1"] for fact in facts if fact["k"] == "w" and fact["r"] == "ok"], begun, drill)
+    times = [fact.answered for fact in facts if isinstance(fact, Write) and fact.is_acknowledged]
+    return charts | _curve(times, begun, drill)
 
 
-def _begun(folder: Any) -> int | None:
-    import json
-
+def _begun(folder: Path) -> int | None:
     begun = json.loads((folder / "injection.json").read_text())["begun"]
     return None if begun is None else int(begun)
 

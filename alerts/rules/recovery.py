@@ -10,6 +10,7 @@ from midwatch.spec import dr as spec
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
+from midwatch.spec.stores.base import Store
 from midwatch.spec.values import format_duration
 
 SHRUNK = 0.5
@@ -55,21 +56,20 @@ class _Rules:
 
     # Stores ----------------------------------------------------------------------------------------------------------
 
-    def store(self, store: spec.Store) -> list[AlertingRule]:
+    def store(self, store: Store) -> list[AlertingRule]:
         """Alerts on a store: what its kind publishes decides which."""
         alerts = [self._unknown(store)]
-        local = store.local_postgresql
-        has_standby = (local and local.standby) or store.postgresql or store.cloudnative_pg
-        has_copies = (local and not local.standby) or store.files or store.velero
-        if has_standby:
-            alerts += [self._at_risk(store), self._standby_lost(store)]
-        if has_copies:
-            alerts += [self._at_risk(store), self._backup_stale(store), self._unverified(store)]
-        if store.cloudnative_pg:
+        if store.has_standby or store.relies_on_backups:
+            alerts.append(self._at_risk(store))
+        if store.has_standby:
+            alerts.append(self._standby_lost(store))
+        if store.has_backup_times:
             alerts.append(self._backup_stale(store))
-        return [*alerts, self._shrinking(store)] if local or store.files else alerts
+        if store.relies_on_backups:
+            alerts.append(self._unverified(store))
+        return [*alerts, self._shrinking(store)] if store.has_backup_sizes else alerts
 
-    def _unknown(self, store: spec.Store) -> AlertingRule:
+    def _unknown(self, store: Store) -> AlertingRule:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
         return self._alert(
             "RecoveryStoreUnknown",
@@ -83,7 +83,7 @@ class _Rules:
             store=store.name,
         )
 
-    def _at_risk(self, store: spec.Store) -> AlertingRule:
+    def _at_risk(self, store: Store) -> AlertingRule:
         warn, rpo = self._recovery.warn_after(store), self._recovery.rpo_of(store)
         lag = promql.min_by(promql.select(metrics.DR_REPLICATION_LAG, store=store.name), "store")
         series = _series(metrics.DR_REPLICATION_LAG, store=store.name, region="b")
@@ -100,7 +100,7 @@ class _Rules:
             store=store.name,
         )
 
-    def _standby_lost(self, store: spec.Store) -> AlertingRule:
+    def _standby_lost(self, store: Store) -> AlertingRule:
         connected = promql.max_by(promql.select(metrics.DR_STANDBY_CONNECTED, store=store.name), "store")
         series = _series(metrics.DR_STANDBY_CONNECTED, store=store.name, region="b")
         return self._alert(
@@ -115,7 +115,7 @@ class _Rules:
             store=store.name,
         )
 
-    def _backup_stale(self, store: spec.Store) -> AlertingRule:
+    def _backup_stale(self, store: Store) -> AlertingRule:
         limit = 2 * self._recovery.verify_every
         finished = promql.max_by(promql.select(metrics.DR_BACKUP_SUCCESS, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SUCCESS, store=store.name)
@@ -131,7 +131,7 @@ class _Rules:
             store=store.name,
         )
 
-    def _shrinking(self, store: spec.Store) -> AlertingRule:
+    def _shrinking(self, store: Store) -> AlertingRule:
         size = promql.max_by(promql.select(metrics.DR_BACKUP_SIZE, store=store.name), "store")
         largest = promql.max_by(promql.select(metrics.DR_BACKUP_LARGEST, store=store.name), "store")
         series = _series(metrics.DR_BACKUP_SIZE, store=store.name)
@@ -149,7 +149,7 @@ class _Rules:
             store=store.name,
         )
 
-    def _unverified(self, store: spec.Store) -> AlertingRule:
+    def _unverified(self, store: Store) -> AlertingRule:
         limit = 2 * self._recovery.verify_every
         age = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE, store=store.name), "store")
         series = _series(metrics.DR_RESTORABLE_AGE, store=store.name, region="archive")

@@ -1,1 +1,1 @@
-"""PostgreSQL: bounded statements, instances on this machine, backups, and the cluster they form."""
+"""PostgreSQL as all kinds of stores that are PostgreSQL need it: bounded statements, the observer's client, the lag."""

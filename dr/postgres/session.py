@@ -18,32 +18,12 @@ import psycopg
 from psycopg import conninfo, pq
 from psycopg.pq.abc import PGconn, PGresult
 
-from midwatch.errors import MidwatchError
+from dr.drill.client import NotSentError, RefusedError, RequestError, UnknownError
 
 Row = tuple[str | None, ...]
 
 _COMMIT_ABANDONED = b"01"
 """SQLSTATE class of warnings: an INSERT that answers "ok" with one may not be on the standby (a cancelled wait)."""
-
-
-class SqlError(MidwatchError):
-    """A statement without a good answer."""
-
-
-class NotSentError(SqlError):
-    """No connection: the server never saw the statement."""
-
-
-class RefusedError(SqlError):
-    """The server answered with an error and applied nothing; `sqlstate` is its five-character code."""
-
-    def __init__(self, message: str, sqlstate: str) -> None:
-        self.sqlstate = sqlstate
-        super().__init__(message)
-
-
-class UnknownError(SqlError):
-    """The statement was sent and no answer came, or one that promises nothing: it may have been applied or not."""
 
 
 class Session:
@@ -102,7 +82,7 @@ class Session:
 
     def _results(self, deadline: float) -> list[Row]:
         rows: list[Row] = []
-        refused: SqlError | None = None
+        refused: RequestError | None = None
         while (result := self._next(deadline)) is not None:
             if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
                 rows = _rows(result)
@@ -137,7 +117,7 @@ class Session:
 
 
 def ask(target: str, sql: str, parameters: Sequence[object] = (), *, timeout: float = 5.0) -> list[Row]:
-    """Rows of one statement on a connection of its own; `timeout` is for both. Raises SqlError."""
+    """Rows of one statement on a connection of its own; `timeout` is for both. Raises RequestError."""
     with Session.connect(target, timeout=timeout) as session:
         return session.execute(sql, parameters, timeout=timeout)
 
@@ -164,7 +144,7 @@ def _severity(result: PGresult) -> bytes:
     return result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) or b""
 
 
-def _refusal(result: PGresult) -> SqlError:
+def _refusal(result: PGresult) -> RequestError:
     """An ERROR was rolled back. A FATAL or PANIC may come in the middle of a commit: nobody knows then."""
     message = result.get_error_message().strip().partition("\n")[0]
     if _severity(result) in (b"FATAL", b"PANIC", b""):

@@ -2,182 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
-from midwatch.spec import chaos, cron
-from midwatch.spec.base import Finding, Name, Strict
+from midwatch.spec import chaos, cron, stores
+from midwatch.spec.base import Finding, Name, Place, Strict
 from midwatch.spec.cron import LATE_SHARE, Cron
+from midwatch.spec.stores import AnyStore
+from midwatch.spec.stores.base import Store
 from midwatch.spec.values import Duration, format_duration
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
 
-Command = Annotated[list[str], Field(min_length=1)]
-"""A program and its arguments; no shell is involved."""
+FAULTS = sorted({fault for faults in stores.FAULTS.values() for fault in faults})
+"""What drills can do to stores of all kinds."""
 
 
-class Fault(StrEnum):
-    """What a drill does to a store."""
-
-    KILL_PRIMARY = "kill_primary"
-    LOSE_REGION = "lose_region"
-    LOSE_STORE = "lose_store"
-    BAD_DELETE = "bad_delete"
-    CORRUPT_BACKUP = "corrupt_backup"
-    STOP_REPLICATION = "stop_replication"
-    SPLIT_BRAIN = "split_brain"
-    FAILBACK = "failback"
-    LOSE_FILES = "lose_files"
-    DAMAGE_FILES = "damage_files"
-    RESTORE = "restore"
-    SWITCHOVER = "switchover"
-    COMMANDS = "commands"
+def _known_fault(fault: str) -> str:
+    """A fault that some kind of store has; ValueError for others."""
+    if fault not in FAULTS:
+        close = difflib.get_close_matches(fault, FAULTS, 1)
+        raise ValueError(f"{fault!r} is not one of {', '.join(FAULTS)}{f'; did you mean {close[0]}?' if close else ''}")
+    return fault
 
 
-class LocalPostgresql(Strict):
-    """PostgreSQL servers that Midwatch runs on this machine: two regions, or one server with a backup and its WAL.
-
-    `archive_interval` is how often WAL is archived at the latest, `upload_time` what an archived segment may take to be
-    safe: together they bound what a restore loses. `up` has `midwatch up` run it.
-    """
-
-    standby: bool = True
-    synchronous: bool = False
-    archive_interval: Duration = 60.0
-    upload_time: Duration = 10.0
-    version: Annotated[int, Field(ge=13)] | None = None
-    up: bool = False
-
-    @model_validator(mode="after")
-    def _synchronous_needs_standby(self) -> LocalPostgresql:
-        if self.synchronous and not self.standby:
-            raise ValueError("synchronous needs a standby; remove one of them")
-        return self
-
-
-class PostgresqlCommands(Strict):
-    """What only the site can do to its servers. `fence` must make sure that the old primary cannot acknowledge."""
-
-    inject: Command | None = None
-    revert: Command | None = None
-    fence: Command
-    reroute: Command
-    rebuild: Command | None = None
-
-
-class Postgresql(Strict):
-    """PostgreSQL that others run: the connection strings (in files) of the clients' endpoint and of both servers."""
-
-    endpoint_file: Path = Field(strict=False)
-    primary_file: Path = Field(strict=False)
-    standby_file: Path = Field(strict=False)
-    commands: PostgresqlCommands
-    content: str | None = None
-
-
-class Files(Strict):
-    """A folder of files or objects, copied with checksums to another: models, references, dashboards, rules."""
-
-    source: Path = Field(strict=False)
-    backup: Path = Field(strict=False)
-    interval: Duration = 300.0
-    keep: Annotated[int, Field(ge=2)] = 10
-
-
-class Velero(Strict):
-    """A namespace that Velero backs up; a drill restores its newest backup into `restore_namespace`."""
-
-    namespace: Name
-    restore_namespace: Name
-    schedule: Name
-    velero_namespace: Name = "velero"
-    interval: Duration = 3600.0
-
-
-class CloudNativePg(Strict):
-    """A PostgreSQL cluster of CloudNativePG; drills switch its primary over. `endpoint_file` as for `postgresql`."""
-
-    namespace: Name
-    cluster: Name
-    endpoint_file: Path = Field(strict=False)
-
-
-class Commands(Strict):
-    """Any store, by commands that exit 0 for yes. `observe` runs on: it takes a row a line on standard input, and
-    answers each with a line when it is durable; `read` writes every row that is there to standard output.
-    """
-
-    inject: Command
-    is_effective: Command
-    revert: Command | None = None
-    check: Command
-    fence: Command | None = None
-    recover: Command
-    observe: Command
-    read: Command
-    integrity: Command
-    allowed: Command
-
-
-class Store(Strict):
-    """Something whose loss would break the promise: exactly one kind."""
-
-    name: Name
-    local_postgresql: LocalPostgresql | None = None
-    postgresql: Postgresql | None = None
-    files: Files | None = None
-    velero: Velero | None = None
-    cloudnative_pg: CloudNativePg | None = None
-    commands: Commands | None = None
-    rpo: Duration | None = None
-    warn_after: Duration | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Store:
-        if sum(getattr(self, kind) is not None for kind in FAULTS) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(FAULTS)}")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """Which kind it is: the key in the file."""
-        return next(kind for kind in FAULTS if getattr(self, kind) is not None)
-
-
-_LOCAL = {
-    Fault.KILL_PRIMARY,
-    Fault.LOSE_REGION,
-    Fault.STOP_REPLICATION,
-    Fault.SPLIT_BRAIN,
-    Fault.FAILBACK,
-    Fault.BAD_DELETE,
-    Fault.LOSE_STORE,
-    Fault.CORRUPT_BACKUP,
-}
-NEEDS_STANDBY = {
-    Fault.KILL_PRIMARY,
-    Fault.LOSE_REGION,
-    Fault.STOP_REPLICATION,
-    Fault.SPLIT_BRAIN,
-    Fault.FAILBACK,
-}
-NEEDS_ARCHIVE = {Fault.LOSE_STORE, Fault.CORRUPT_BACKUP}
-"""Faults after which only backup and archive are left."""
-
-FAULTS: dict[str, set[Fault]] = {
-    "local_postgresql": _LOCAL,
-    "postgresql": {Fault.KILL_PRIMARY},
-    "files": {Fault.LOSE_FILES, Fault.DAMAGE_FILES},
-    "velero": {Fault.RESTORE},
-    "cloudnative_pg": {Fault.SWITCHOVER},
-    "commands": {Fault.COMMANDS},
-}
-"""Faults by kind of store."""
+FaultName = Annotated[str, AfterValidator(_known_fault), Field(json_schema_extra={"enum": list(FAULTS)})]
+"""What a drill does; which faults there are, the kinds of stores say."""
 
 UNSCHEDULED_AGE = 90 * 86400.0
 """Seconds: a drill that somebody runs by hand is expected every quarter."""
@@ -188,7 +43,7 @@ class Drill(Strict):
 
     name: Name
     store: Name
-    fault: Fault = Field(strict=False)
+    fault: FaultName
     schedule: Cron | None = None
     spread: Duration = 3600.0
     max_age: Duration | None = None
@@ -206,7 +61,7 @@ class Drill(Strict):
         return LATE_SHARE * cron.parse(self.schedule).longest_gap() + self.spread
 
 
-class Guard(Strict):
+class Recoverer(Strict):
     """When the recoverer acts: `failures` checks in a row, `interval` apart, each of at most `timeout`."""
 
     interval: Duration = 0.1
@@ -223,7 +78,7 @@ class Probe(Strict):
 
 
 class Kubernetes(chaos.Kubernetes):
-    """Where drills and guards run in a cluster; their rights are not those of the experiments."""
+    """Where drills and recoverers run in a cluster; their rights are not those of the experiments."""
 
     service_account: Name = "midwatch-recovery"
 
@@ -241,13 +96,13 @@ class DisasterRecovery(Strict):
     owner: Name
     rto: Duration = 900.0
     rpo: Duration = 300.0
-    guard: Guard = Guard()
+    guard: Recoverer = Recoverer()
     evidence: Evidence = Evidence()
     listen: str = "127.0.0.1:9501"
     verify_every: Duration = 86400.0
     model: Probe | None = None
     kubernetes: Kubernetes | None = None
-    stores: Annotated[list[Store], Field(min_length=1)]
+    stores: Annotated[list[AnyStore], Field(min_length=1)]
     drills: list[Drill] = []
 
     def store(self, name: str) -> Store:
@@ -289,11 +144,11 @@ def _twice(section: str, names: list[str]) -> Iterator[Finding]:
             yield ("disaster_recovery", section, index, "name"), f"a second {name!r}", "give each its own name"
 
 
-def _check_drill(recovery: DisasterRecovery, place: tuple[str | int, ...], drill: Drill) -> Iterator[Finding]:
-    stores = {store.name: store for store in recovery.stores}
-    store = stores.get(drill.store)
+def _check_drill(recovery: DisasterRecovery, place: Place, drill: Drill) -> Iterator[Finding]:
+    by_name = {store.name: store for store in recovery.stores}
+    store = by_name.get(drill.store)
     if store is None:
-        yield (*place, "store"), f"there is no store {drill.store!r}", f"known: {', '.join(sorted(stores))}"
+        yield (*place, "store"), f"there is no store {drill.store!r}", f"known: {', '.join(sorted(by_name))}"
         return
     day_and_weekday = drill.schedule.split()[2::2] if drill.schedule else []
     if day_and_weekday and "*" not in day_and_weekday:
@@ -301,15 +156,7 @@ def _check_drill(recovery: DisasterRecovery, place: tuple[str | int, ...], drill
             f"{drill.schedule!r} has a day of the month and a day of the week: cron runs on either, timers on both"
         )
         yield (*place, "schedule"), message, "give one of them"
-    if drill.fault not in FAULTS[store.kind]:
-        fitting = ", ".join(sorted(FAULTS[store.kind]))
-        yield (*place, "fault"), f"{drill.fault} does not fit a store of kind {store.kind}", f"choose one of {fitting}"
-    local = store.local_postgresql
-    if local and drill.fault in NEEDS_STANDBY and not local.standby:
-        yield (*place, "fault"), f"{drill.fault} needs a standby, and {store.name} has none", "set standby: true"
-    if local and drill.fault in NEEDS_ARCHIVE and local.standby:
-        message = f"{drill.fault} is a drill of the archive, and {store.name} would promote its standby"
-        yield (*place, "fault"), message, "drill a store with standby: false"
+    yield from store.check_fault(place, drill.fault)
 
 
 def _check_regions(platform: Platform) -> Iterator[Finding]:
@@ -326,23 +173,10 @@ def _check_regions(platform: Platform) -> Iterator[Finding]:
         yield ("disaster_recovery", "model", "server"), message, "give a server of region b replica_of"
 
 
-def _check_store(recovery: DisasterRecovery, place: tuple[str | int, ...], store: Store) -> Iterator[Finding]:
-    """The arithmetic of the archive: whatever is not archived when the store is lost is lost."""
+def _check_store(recovery: DisasterRecovery, place: Place, store: Store) -> Iterator[Finding]:
+    """What a store cannot keep, by its settings and by when it warns."""
     rpo = recovery.rpo_of(store)
-    local, files, velero = store.local_postgresql, store.files, store.velero
-    if local and not local.standby and local.archive_interval + local.upload_time > rpo:
-        worst = local.archive_interval + local.upload_time
-        message = (
-            f"an archive every {format_duration(local.archive_interval)} that takes up to "
-            f"{format_duration(local.upload_time)} to be safe loses up to {format_duration(worst)}; "
-            f"the RPO is {format_duration(rpo)}"
-        )
-        remedy = f"archive every {format_duration(max(0.0, rpo - local.upload_time))} or more often, or add a standby"
-        yield (*place, "local_postgresql", "archive_interval"), message, remedy
-    for key, interval in (("files", files.interval if files else 0.0), ("velero", velero.interval if velero else 0.0)):
-        if interval > rpo:
-            message = f"a copy every {format_duration(interval)} loses up to that; the RPO is {format_duration(rpo)}"
-            yield (*place, key, "interval"), message, "copy more often, or give the store an rpo it can keep"
+    yield from store.find_problems(place, rpo)
     if recovery.warn_after(store) >= rpo:
         warn = format_duration(recovery.warn_after(store))
         message = f"a warning after {warn} comes when the RPO of {format_duration(rpo)} is gone"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dr import processes
-from dr.postgres import cluster
-from dr.postgres.programs import DEBIAN
+from dr import children
+from dr.stores.local_postgresql import cluster, endpoint
+from dr.stores.local_postgresql.programs import DEBIAN
 from tests.conftest import need_program, platform_document
 
 
@@ -38,20 +38,18 @@ def start_cluster(open_folder: Path) -> Iterator[Callable[..., cluster.Cluster]]
     started: list[Any] = []
 
     def start(**settings: Any) -> cluster.Cluster:
-        from dr import endpoint
-
         made = cluster.create(open_folder / "store", cluster.Settings(store="s", **settings))
         started.append(made)
         cluster.start(made)
         endpoint.describe(made.folder, [endpoint.Listener(port=made.endpoint, targets=made.ports)])
-        helper = processes.start_helper("dr.endpoint", [str(made.folder)], made.folder / "endpoint.log")
-        started.append(helper)
+        process = endpoint.start(made.folder)
+        started.append(process)
         wait_until(lambda: made.control.exists())
         return made
 
     yield start
     for thing in reversed(started):
-        cluster.stop(thing) if isinstance(thing, cluster.Cluster) else processes.stop(thing)
+        cluster.stop(thing) if isinstance(thing, cluster.Cluster) else children.stop(thing)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

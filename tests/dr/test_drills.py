@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
-from dr import ledger, processes, records
-from dr.verdict import Verdict
+from dr import stores, temporary
+from dr.drill import facts, ledger
+from dr.drill.verdict import Verdict
+from dr.drill_log import DrillLog
 from midwatch import evidence
 from midwatch.spec import load
 from tests.dr.conftest import need_postgresql, platform_file, wait_until
@@ -83,6 +85,14 @@ def drill(name: str, file: Path) -> Done:
     return Done(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr, file)
 
 
+def events_of(document: dict[str, Any]) -> list[facts.Recorded]:
+    return ledger.read_recorded(Path(document["evidence"]["folder"]) / "recoverer.ledger")
+
+
+def recovered_from(document: dict[str, Any]) -> str:
+    return " ".join(event.source for event in events_of(document) if isinstance(event, facts.Recovered))
+
+
 def left_behind(folder: Path) -> list[str]:
     """Servers and helpers of a drill in that folder that still run, by their command lines."""
     found = []
@@ -108,10 +118,10 @@ def test_losing_the_primary_is_recovered_measured_and_put_on_record(finished) ->
     counts = document["writes"]
     assert counts["acknowledged"] == counts["kept"] + counts["lost"] > 200
     assert {"midwatch", "postgresql", "chaostoolkit-lib", "psycopg"} <= set(document["versions"])
-    book = records.Book.of(load.load_platform(file), file)
-    assert book.verified().problems == ()
-    assert [result["run"] for result in book.results()] == [document["run"]]
-    kinds = [record.kind for record in evidence.read(book.log.path)]
+    log = DrillLog.of(load.load_platform(file), file)
+    assert log.verified().problems == ()
+    assert [result["run"] for result in log.results()] == [document["run"]]
+    kinds = [record.kind for record in evidence.read(log.chain.path)]
     assert kinds[0] == "drill-started"
     assert {"fault-effective", "fault-reverted", "clean"} <= set(kinds)
     folder = Path(document["evidence"]["folder"])
@@ -124,8 +134,7 @@ def test_with_a_damaged_newest_backup_the_previous_one_is_used_and_said(finished
     code, document, errors = done.code, done.document, done.errors
     assert code == 0, (document.get("reasons"), errors)
     assert "not used: base-0002" in errors
-    events = ledger.read(Path(document["evidence"]["folder"]) / "guard.ledger")
-    assert any("backup base-0001" in event.get("from_", "") for event in events)
+    assert "backup base-0001" in recovered_from(document)
 
 
 def test_after_a_bad_delete_the_store_goes_back_to_just_before_it(finished) -> None:
@@ -161,8 +170,7 @@ def test_a_store_whose_disk_is_lost_comes_back_from_backup_and_archive(finished)
     counts = document["writes"]
     assert counts["acknowledged"] == counts["kept"] + counts["lost"]
     assert document["rpo_seconds"] < 10.0  # the archive's interval is a second
-    events = ledger.read(Path(document["evidence"]["folder"]) / "guard.ledger")
-    assert any("backup base-0001 and WAL" in event.get("from_", "") for event in events)
+    assert "backup base-0001 and WAL" in recovered_from(document)
 
 
 @pytest.mark.parametrize("name", ["lose-region", "split-brain"])
@@ -171,9 +179,8 @@ def test_the_other_region_takes_over_and_the_old_primary_acknowledges_nothing_mo
     code, document, errors = done.code, done.document, done.errors
     assert code == 0, (document.get("reasons"), errors)
     assert {check["name"]: check["holds"] for check in document["checks"]}["the old primary cannot acknowledge"]
-    events = ledger.read(Path(document["evidence"]["folder"]) / "guard.ledger")
-    kinds = [event["k"] for event in events if event["k"] in ("decided", "fenced", "recovered", "rerouted")]
-    assert kinds == ["decided", "fenced", "recovered", "rerouted"]
+    steps = (facts.Decided, facts.Fenced, facts.Recovered, facts.Rerouted)
+    assert tuple(type(event) for event in events_of(document) if isinstance(event, steps)) == steps
 
 
 def test_without_a_recoverer_that_acts_nothing_is_met(finished) -> None:
@@ -197,13 +204,13 @@ def test_a_drill_that_is_killed_leaves_no_process_and_a_ledger_that_can_be_read(
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not left_behind(open_folder), 30)
-    for facts in open_folder.glob("midwatch-dr-*/run/observer.ledger"):
-        ledger.read(facts)
+    for seen in open_folder.glob("midwatch-dr-*/run/observer.ledger"):
+        ledger.read_observed(seen)
     log = tmp_path / "evidence" / "evidence.jsonl"
     if log.exists():
         assert evidence.verify(log).problems == ()
     monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
-    with processes.folder(keep=False):  # the next run
+    with temporary.folder(keep=False, stop=stores.stop_leftovers):  # the next run
         assert len(list(open_folder.glob("midwatch-dr-*"))) == 1
 
 
@@ -260,17 +267,17 @@ def report(file: Path, *more: str) -> tuple[int, dict[str, Any]]:
 
 def test_evidence_that_was_changed_is_found(write_platform: Write) -> None:
     file = write_platform()
-    book = records.Book.of(load.load_platform(file), file)
+    log = DrillLog.of(load.load_platform(file), file)
     home = file.parent / "home"
     home.mkdir()
     for number in range(3):
-        book.keep({"run": str(number), "drill": "d", "store": "s", "verdict": Verdict.MET.value}, home)
-    assert book.verified().problems == ()
-    assert book.results()[-1]["bound"]["met_in_a_row"] == 3
-    text = book.log.path.read_text()
-    book.log.path.write_text(text.replace('"run":"1"', '"run":"9"'))
+        log.keep({"run": str(number), "drill": "d", "store": "s", "verdict": Verdict.MET.value}, home)
+    assert log.verified().problems == ()
+    assert log.results()[-1]["bound"]["met_in_a_row"] == 3
+    text = log.chain.path.read_text()
+    log.chain.path.write_text(text.replace('"run":"1"', '"run":"9"'))
     code, found = report(file)
     assert code == 1
     assert found["evidence"]["problems"]
-    book.log.path.write_text("".join(text.splitlines(keepends=True)[:2]))  # the end is cut off
-    assert any("cut off" in str(problem) for problem in book.verified().problems)
+    log.chain.path.write_text("".join(text.splitlines(keepends=True)[:2]))  # the end is cut off
+    assert any("cut off" in str(problem) for problem in log.verified().problems)

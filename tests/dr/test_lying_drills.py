@@ -8,14 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
-from dr import judge, targets, verdict
-from dr.targets import Row
-from dr.verdict import Check, Verdict
+from dr.drill import client, facts, judge, verdict
+from dr.drill.client import Row
+from dr.drill.facts import Outcome, Prediction, Read, Write
+from dr.drill.verdict import Check, Verdict
 
 SECOND = 10**9
 OLD, NEW = "5001", "5002"
 OBJECTIVES = verdict.Objectives(rto=900.0, rpo=300.0, limit=1800.0)
+
+
+def row_of(write: Write) -> Row:
+    return Row(write.number, client.checksum("r", write.number), 1)
 
 
 @dataclass
@@ -25,27 +31,57 @@ class Story:
     Times are nanoseconds; `rows` is what is read back.
     """
 
-    facts: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[Row] | None = None
+    facts: list[facts.Observed] = field(default_factory=list)
+    events: list[facts.Recorded] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     injection: verdict.Injection = field(default_factory=verdict.Injection)
     checks: list[Check] = field(default_factory=lambda: [Check(name="integrity", holds=True)])
     has_model: bool = False
+    was_read_back: bool = True
 
-    def writes(self) -> list[dict[str, Any]]:
-        return [fact for fact in self.facts if fact["k"] == "w"]
+    @property
+    def begun(self) -> int:
+        return self.injection.begun or 0
 
-    def judged(self, objectives: verdict.Objectives = OBJECTIVES) -> verdict.Result:
+    def writes(self) -> list[Write]:
+        return [fact for fact in self.facts if isinstance(fact, Write)]
+
+    def change(self, kind: type, condition: Callable[[Any], bool], **changes: Any) -> None:
+        """Change facts of a kind; a value may be made from the fact."""
+        self.facts = [changed_as(fact, kind, condition, changes) for fact in self.facts]
+
+    def change_events(self, kinds: Any, condition: Callable[[Any], bool] = lambda _: True, **changes: Any) -> None:
+        self.events = [changed_as(event, kinds, condition, changes) for event in self.events]
+
+    def read_back(self, condition: Callable[[Write], bool] = lambda _: True) -> None:
+        """What is there is what was acknowledged, and fits."""
+        self.rows = [row_of(write) for write in self.writes() if write.is_acknowledged and condition(write)]
+
+    def keep_rows(self) -> None:
+        """What is there goes with what is not acknowledged any more."""
+        good = {write.number for write in self.writes() if write.is_acknowledged}
+        self.rows = [row for row in self.rows if row.seq in good]
+
+    def evidence(self, **changes: Any) -> verdict.Evidence:
         evidence = verdict.Evidence(
             run="r",
             facts=self.facts,
             injection=self.injection,
             events=self.events,
-            rows=self.rows,
+            rows=self.rows if self.was_read_back else None,
             checks=self.checks,
             has_model=self.has_model,
         )
-        return judge.judge(evidence, objectives)
+        return replace(evidence, **changes)
+
+    def judged(self, objectives: verdict.Objectives = OBJECTIVES) -> verdict.Result:
+        return judge.judge(self.evidence(), objectives)
+
+
+def changed_as(fact: Any, kinds: Any, condition: Callable[[Any], bool], changes: dict[str, Any]) -> Any:
+    if not isinstance(fact, kinds) or not condition(fact):
+        return fact
+    return changed(fact, **{name: value(fact) if callable(value) else value for name, value in changes.items()})
 
 
 def story(seed: int = 7, *, before: float = 5.0, lost: float = 0.0, outage: float = 0.5, rate: float = 100.0) -> Story:
@@ -54,7 +90,7 @@ def story(seed: int = 7, *, before: float = 5.0, lost: float = 0.0, outage: floa
     made = Story()
     now = rng.randrange(10**12)
     wall = 1.7e9
-    made.facts.append({"k": "start", "t": now, "wall": wall, "boot": "b"})
+    made.facts.append(facts.Started(at=now, wall=wall, boot="b"))
     fault = now + int(before * SECOND) + rng.randrange(10**7)
     back = fault + int(outage * SECOND)
     end = back + 4 * SECOND
@@ -63,41 +99,32 @@ def story(seed: int = 7, *, before: float = 5.0, lost: float = 0.0, outage: floa
     while at < end:
         number += 1
         taken = rng.randrange(5 * 10**5, 2 * 10**6)
+        outcome, server = Outcome.FAILED, None
         if at + taken < fault or at >= back:
-            fact = {"r": "ok", "s": OLD if at < fault else NEW}
+            outcome, server = Outcome.OK, OLD if at < fault else NEW
         elif at < fault:
-            fact = {"r": "unknown"}
-        else:
-            fact = {"r": "fail"}
-        made.facts.append({"k": "w", "n": number, "t0": at, "t1": at + taken, **fact})
+            outcome = Outcome.UNKNOWN
+        made.facts.append(Write(sent=at, answered=at + taken, outcome=outcome, number=number, server=server))
         at += taken + int(SECOND / rate) - taken // 2
         if number % 10 == 0:
-            good = at < fault or at > back
-            made.facts.append(
-                {
-                    "k": "r",
-                    "t0": at,
-                    "t1": at + 10**6,
-                    "r": "ok" if good else "fail",
-                    "n": number,
-                    "age": 0.01,
-                    "c": "x",
-                }
-            )
-    made.facts.append({"k": "end", "t": end, "wall": wall + (end - now) / SECOND})
-    steps = {"failed": 0.1, "decided": 0.3, "fenced": 0.31, "recovered": 0.45, "rerouted": 0.46}
+            seen = Outcome.OK if at < fault or at > back else Outcome.FAILED
+            made.facts.append(Read(sent=at, answered=at + 10**6, outcome=seen, newest=number, age=0.01, content="x"))
+    made.facts.append(facts.Ended(at=end, wall=wall + (end - now) / SECOND))
+
+    def when(share: float) -> int:
+        return fault + int(share * 2 * outage * SECOND)
+
     made.events = [
-        {"k": kind, "t": fault + int(share * 2 * outage * SECOND), "why": "x", "plan": "promote"}
-        for kind, share in steps.items()
+        facts.CheckFailed(at=when(0.1), why="x"),
+        facts.Decided(at=when(0.3), why="x", plan="promote"),
+        facts.Fenced(at=when(0.31)),
+        facts.Recovered(at=when(0.45)),
+        facts.Rerouted(at=when(0.46)),
+        facts.Redundant(at=back + SECOND),
     ]
-    made.events.append({"k": "redundant", "t": back + SECOND})
     made.injection = verdict.Injection(begun=fault, effective=fault + 10**7, old=OLD)
     gone = fault - int(lost * SECOND)
-    made.rows = [
-        Row(fact["n"], targets.checksum("r", fact["n"]), 1)
-        for fact in made.writes()
-        if fact["r"] == "ok" and not (lost and gone <= fact["t1"] < fault)
-    ]
+    made.read_back(lambda write: not (lost and gone <= write.answered < fault))
     return made
 
 
@@ -124,8 +151,10 @@ def test_a_good_drill_is_met_with_the_times_it_had() -> None:
 def test_a_command_may_end_after_the_store_serves_again_but_not_begin_then(begins: float, decided: Verdict) -> None:
     told = story()
     told.injection = replace(told.injection, fails_over=False, old="")
-    for event in told.events:
-        event["t"] += int(SECOND * (begins if event["k"] in ("failed", "decided", "fenced") else 1.0))
+    steps = (facts.CheckFailed, facts.Decided, facts.Fenced)
+    told.change_events(steps, at=lambda event: event.at + int(SECOND * begins))
+    later = (facts.Recovered, facts.Rerouted, facts.Redundant)
+    told.change_events(later, at=lambda event: event.at + SECOND)
     assert told.judged().verdict is decided
 
 
@@ -143,12 +172,10 @@ def fault_without_effect(told: Story, _: random.Random) -> None:
 
 
 def no_op_fault_that_claims_an_effect(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    for fact in told.writes():
-        fact.update(r="ok", s=OLD)
-    told.rows = [Row(fact["n"], targets.checksum("r", fact["n"]), 1) for fact in told.writes()]
+    told.change(Write, lambda _: True, outcome=Outcome.OK, server=OLD)
+    told.read_back()
     told.events = []
-    told.injection = verdict.Injection(begun=begun, effective=begun + 1, old=OLD)
+    told.injection = verdict.Injection(begun=told.begun, effective=told.begun + 1, old=OLD)
 
 
 def failing_action(told: Story, _: random.Random) -> None:
@@ -167,16 +194,10 @@ def wrong_target(told: Story, _: random.Random) -> None:
     told.injection = replace(told.injection, old="5999")
 
 
-def broken_guard(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    told.events = [event for event in told.events if event["k"] == "failed"]
-    for fact in told.writes():
-        if fact["t1"] >= begun:
-            fact.update(r="fail")
-            fact.pop("s", None)
-    told.rows = [
-        row for row in told.rows or [] if row.seq in {fact["n"] for fact in told.writes() if fact["r"] == "ok"}
-    ]
+def broken_recoverer(told: Story, _: random.Random) -> None:
+    told.events = [event for event in told.events if isinstance(event, facts.CheckFailed)]
+    told.change(Write, lambda write: write.answered >= told.begun, outcome=Outcome.FAILED, server=None)
+    told.keep_rows()
 
 
 def recovered_by_hand(told: Story, _: random.Random) -> None:
@@ -184,47 +205,38 @@ def recovered_by_hand(told: Story, _: random.Random) -> None:
 
 
 def recovered_by_hand_before_the_fault(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    for event in told.events:
-        event["t"] = begun - 2 * SECOND
-    for fact in told.writes():
-        if fact["r"] == "ok" and fact["t0"] > begun - 2 * SECOND:
-            fact["s"] = NEW
-    told.rows = [Row(fact["n"], targets.checksum("r", fact["n"]), 1) for fact in told.writes() if fact["r"] == "ok"]
+    at = told.begun - 2 * SECOND
+    told.change_events(facts.Event, at=at)
+    told.change(Write, lambda write: write.is_acknowledged and write.sent > at, server=NEW)
+    told.read_back()
 
 
 def recovered_before_the_recoverer_did(told: Story, _: random.Random) -> None:
-    for event in told.events:
-        if event["k"] in ("recovered", "rerouted"):
-            event["t"] += 3 * SECOND
+    told.change_events((facts.Recovered, facts.Rerouted), at=lambda event: event.at + 3 * SECOND)
 
 
 def read_only_standby_that_answers_pings(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    for fact in told.writes():
-        if fact["t1"] >= begun:
-            fact.update(r="fail", why="cannot execute INSERT in a read-only transaction")
-    for fact in told.facts:
-        if fact["k"] == "r":
-            fact["r"] = "ok"
-    told.rows = [
-        row for row in told.rows or [] if row.seq in {fact["n"] for fact in told.writes() if fact["r"] == "ok"}
-    ]
+    why = "cannot execute INSERT in a read-only transaction"
+    told.change(Write, lambda write: write.answered >= told.begun, outcome=Outcome.FAILED, why=why)
+    told.change(Read, lambda _: True, outcome=Outcome.OK)
+    told.keep_rows()
 
 
 def split_brain(told: Story, rng: random.Random) -> None:
-    begun = told.injection.begun or 0
-    after = [fact for fact in told.writes() if fact["r"] == "ok" and fact["t0"] > begun]
-    for fact in rng.sample(after[20:], 15):
-        fact["s"] = OLD
+    after = [write for write in told.writes() if write.is_acknowledged and write.sent > told.begun]
+    chosen = rng.sample(after[20:], 15)
+    told.change(Write, lambda write: write in chosen, server=OLD)
 
 
 def old_primary_still_acknowledges(told: Story, _: random.Random) -> None:
     effective = told.injection.effective or 0
-    for fact in told.writes():
-        if fact["r"] == "fail" and fact["t0"] > effective:
-            fact.update(r="ok", s=OLD)
-    told.rows = [Row(fact["n"], targets.checksum("r", fact["n"]), 1) for fact in told.writes() if fact["r"] == "ok"]
+    told.change(
+        Write,
+        lambda write: write.outcome is Outcome.FAILED and write.sent > effective,
+        outcome=Outcome.OK,
+        server=OLD,
+    )
+    told.read_back()
 
 
 def old_primary_acknowledges_past_the_endpoint(told: Story, _: random.Random) -> None:
@@ -232,81 +244,79 @@ def old_primary_acknowledges_past_the_endpoint(told: Story, _: random.Random) ->
 
 
 def hole_in_the_middle(told: Story, rng: random.Random) -> None:
-    rows = told.rows or []
-    rows.pop(rng.randrange(50, 300))
+    told.rows.pop(rng.randrange(50, 300))
 
 
 def hole_after_the_recovery(told: Story, rng: random.Random) -> None:
-    rows = told.rows or []
-    rows.pop(-rng.randrange(1, 100))
+    told.rows.pop(-rng.randrange(1, 100))
 
 
 def duplicate_rows(told: Story, rng: random.Random) -> None:
-    rows = told.rows or []
-    index = rng.randrange(len(rows))
-    rows[index] = replace(rows[index], count=2)
+    index = rng.randrange(len(told.rows))
+    told.rows[index] = replace(told.rows[index], count=2)
 
 
 def corrupt_row(told: Story, rng: random.Random) -> None:
-    rows = told.rows or []
-    index = rng.randrange(len(rows))
-    rows[index] = replace(rows[index], checksum="0" * 16)
+    index = rng.randrange(len(told.rows))
+    told.rows[index] = replace(told.rows[index], checksum="0" * 16)
 
 
 def rows_nobody_wrote(told: Story, _: random.Random) -> None:
-    (told.rows or []).append(Row(10**6, targets.checksum("r", 10**6), 1))
+    told.rows.append(Row(10**6, client.checksum("r", 10**6), 1))
 
 
 def writes_that_failed_are_there(told: Story, _: random.Random) -> None:
-    failed = next(fact for fact in told.writes() if fact["r"] == "fail")
-    (told.rows or []).append(Row(failed["n"], targets.checksum("r", failed["n"]), 1))
+    told.rows.append(row_of(next(write for write in told.writes() if write.outcome is Outcome.FAILED)))
 
 
 def truncated_backup(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    late = {fact["n"] for fact in told.writes() if fact["t0"] > begun}
-    told.rows = [row for row in told.rows or [] if row.seq in late]
+    late = {write.number for write in told.writes() if write.sent > told.begun}
+    told.rows = [row for row in told.rows if row.seq in late]
 
 
 def nothing_read_back(told: Story, _: random.Random) -> None:
-    told.rows = None
+    told.was_read_back = False
 
 
 def zero_writes(told: Story, _: random.Random) -> None:
-    told.facts = [fact for fact in told.facts if fact["k"] != "w"]
+    told.facts = [fact for fact in told.facts if not isinstance(fact, Write)]
     told.rows = []
 
 
 def hardly_any_writes(told: Story, _: random.Random) -> None:
-    kept = {fact["n"] for fact in told.writes()[::20]}
-    told.facts = [fact for fact in told.facts if fact["k"] != "w" or fact["n"] in kept]
-    told.rows = [row for row in told.rows or [] if row.seq in kept]
+    kept = {write.number for write in told.writes()[::20]}
+    told.facts = [fact for fact in told.facts if not isinstance(fact, Write) or fact.number in kept]
+    told.rows = [row for row in told.rows if row.seq in kept]
 
 
 def observer_that_stalled(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    unseen = {fact["n"] for fact in told.writes() if begun - SECOND < fact["t0"] < begun + SECOND}
-    told.facts = [fact for fact in told.facts if fact["k"] != "w" or fact["n"] not in unseen]
-    told.rows = [row for row in told.rows or [] if row.seq not in unseen]
+    unseen = {write.number for write in told.writes() if abs(write.sent - told.begun) < SECOND}
+    told.facts = [fact for fact in told.facts if not isinstance(fact, Write) or fact.number not in unseen]
+    told.rows = [row for row in told.rows if row.seq not in unseen]
 
 
 def observer_that_was_killed(told: Story, _: random.Random) -> None:
-    told.facts = [fact for fact in told.facts if fact["k"] != "end"]
+    told.facts = [fact for fact in told.facts if not isinstance(fact, facts.Ended)]
 
 
 def observer_that_started_twice(told: Story, _: random.Random) -> None:
-    told.facts.append(dict(told.facts[0]))
+    told.facts.append(told.facts[0])
 
 
 def number_used_twice(told: Story, rng: random.Random) -> None:
-    written = told.writes()
-    written[100]["n"] = written[rng.randrange(90)]["n"]
+    chosen, another = told.writes()[100], told.writes()[rng.randrange(90)]
+    told.change(Write, lambda write: write is chosen, number=another.number)
 
 
 def clock_that_ran_backwards(told: Story, _: random.Random) -> None:
-    for fact in told.writes()[300:]:
-        fact["t0"] -= 3600 * SECOND
-        fact["t1"] -= 3600 * SECOND
+    late = told.writes()[300:]
+    hour = 3600 * SECOND
+    told.change(
+        Write,
+        lambda write: write in late,
+        sent=lambda write: write.sent - hour,
+        answered=lambda write: write.answered - hour,
+    )
 
 
 def damaged_content(told: Story, _: random.Random) -> None:
@@ -322,44 +332,42 @@ def nothing_was_checked(told: Story, _: random.Random) -> None:
 
 
 def readers_see_old_data(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    for fact in told.facts:
-        if fact["k"] == "r" and fact["t0"] > begun:
-            fact["r"] = "stale"
+    told.change(Read, lambda read: read.sent > told.begun, outcome=Outcome.STALE)
 
 
 def model_answers_with_another_version(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
     told.has_model = True
     told.facts += [
-        {"k": "m", "t0": fact["t0"], "t1": fact["t1"], "r": "ok", "v": "v1" if fact["t0"] < begun else "v0"}
-        for fact in told.writes()
+        Prediction(
+            sent=write.sent,
+            answered=write.answered,
+            outcome=Outcome.OK,
+            version="v1" if write.sent < told.begun else "v0",
+        )
+        for write in told.writes()
     ]
 
 
 def model_that_became_slow(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
     told.has_model = True
     told.facts += [
-        {"k": "m", "t0": fact["t0"], "t1": fact["t0"] + (10**7 if fact["t0"] < begun else SECOND), "r": "ok", "v": "v1"}
-        for fact in told.writes()
+        Prediction(
+            sent=write.sent,
+            answered=write.sent + (10**7 if write.sent < told.begun else SECOND),
+            outcome=Outcome.OK,
+            version="v1",
+        )
+        for write in told.writes()
     ]
 
 
 def recovery_that_does_not_last(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    for fact in told.writes():
-        if fact["t0"] > begun and fact["n"] % 50 == 0:
-            fact["r"] = "fail"
-    good = {fact["n"] for fact in told.writes() if fact["r"] == "ok"}
-    told.rows = [row for row in told.rows or [] if row.seq in good]
+    told.change(Write, lambda write: write.sent > told.begun and write.number % 50 == 0, outcome=Outcome.FAILED)
+    told.keep_rows()
 
 
 def recovery_that_crawls(told: Story, _: random.Random) -> None:
-    begun = told.injection.begun or 0
-    for fact in told.writes():
-        if fact["t0"] > begun:
-            fact["t1"] = fact["t0"] + 2 * SECOND
+    told.change(Write, lambda write: write.sent > told.begun, answered=lambda write: write.sent + 2 * SECOND)
 
 
 LIES: list[Lie] = [
@@ -370,7 +378,7 @@ LIES: list[Lie] = [
     rollback_that_failed,
     store_ill_before_the_fault,
     wrong_target,
-    broken_guard,
+    broken_recoverer,
     recovered_by_hand,
     recovered_by_hand_before_the_fault,
     recovered_before_the_recoverer_did,
@@ -435,7 +443,7 @@ def test_no_lying_drill_is_met(lie: Lie, seed: int) -> None:
 def test_a_wall_clock_that_steps_by_an_hour_changes_nothing_but_a_note() -> None:
     told = story(lost=0.3)
     before = told.judged()
-    told.facts[-1]["wall"] += 3600
+    told.change(facts.Ended, lambda _: True, wall=lambda ended: ended.wall + 3600)
     after = told.judged()
     assert (after.verdict, after.rto_seconds, after.rpo_seconds) == (
         before.verdict,
@@ -456,7 +464,7 @@ def test_what_takes_longer_than_promised_is_breached() -> None:
 
 def test_no_recovery_within_the_objective_is_more_than_the_time_that_was_watched() -> None:
     told = story()
-    broken_guard(told, random.Random(0))
+    broken_recoverer(told, random.Random(0))
     result = told.judged(replace(OBJECTIVES, rto=2.0))
     assert (result.verdict, result.rto_exceeds) == (Verdict.BREACHED, True)
     assert result.rto_seconds > 2.0
@@ -471,10 +479,10 @@ def test_a_figure_within_its_resolution_of_the_objective_is_undecided() -> None:
 
 def test_writes_that_nobody_knows_about_are_neither_lost_nor_kept() -> None:
     told = story()
-    unknown = next(fact for fact in told.writes() if fact["r"] == "fail")
-    unknown["r"] = "unknown"
+    unknown = next(write for write in told.writes() if write.outcome is Outcome.FAILED)
+    told.change(Write, lambda write: write is unknown, outcome=Outcome.UNKNOWN)
     assert told.judged().verdict is Verdict.MET
-    (told.rows or []).append(Row(unknown["n"], targets.checksum("r", unknown["n"]), 1))
+    told.rows.append(row_of(unknown))
     result = told.judged()
     assert (result.verdict, result.writes["unknown_kept"]) == (Verdict.MET, 1)
 
@@ -482,24 +490,17 @@ def test_writes_that_nobody_knows_about_are_neither_lost_nor_kept() -> None:
 def test_writes_given_up_by_a_restore_to_an_earlier_point_count_as_loss() -> None:
     told = story(lost=0.2)
     told.injection = verdict.Injection(
-        begun=(told.injection.begun or 0) - SECOND,
+        begun=told.begun - SECOND,
         effective=told.injection.begun,
         spoils=True,
         silences=False,
         fails_over=False,
         old=OLD,
     )
-    begun = told.injection.begun or 0
-    for fact in told.facts:
-        if fact["k"] == "r" and begun < fact["t0"] < begun + 1.5 * SECOND:
-            fact["c"] = "spoiled"
-    told.rows = [
-        row
-        for row in told.rows or []
-        if not any(
-            fact["n"] == row.seq and begun - 0.1 * SECOND < fact["t1"] < begun + SECOND for fact in told.writes()
-        )
-    ]
+    begun = told.begun
+    told.change(Read, lambda read: begun < read.sent < begun + 1.5 * SECOND, content="spoiled")
+    there = {row.seq for row in told.rows}
+    told.read_back(lambda write: write.number in there and not begun - 0.1 * SECOND < write.answered < begun + SECOND)
     result = told.judged()
     assert result.verdict is Verdict.MET, result.reasons
     assert result.rpo_seconds == pytest.approx(1.1, abs=0.03)
@@ -511,12 +512,9 @@ def test_clean_drills_bound_the_probability_of_a_breach_by_the_rule_of_three(cle
 
 
 def warned(told: Story, seconds: float | None, **changes: Any) -> verdict.Result:
-    begun = told.injection.begun or 0
     injection = replace(told.injection, silences=False, fails_over=False, **changes)
-    evidence = verdict.Evidence(
-        run="r", facts=told.facts, injection=injection, rows=told.rows, checks=told.checks, needs_guard=False
-    )
-    return judge.judge_warning(evidence, None if seconds is None else begun + int(seconds * SECOND), OBJECTIVES)
+    evidence = told.evidence(injection=injection, events=(), needs_recoverer=False)
+    return judge.judge_warning(evidence, None if seconds is None else told.begun + int(seconds * SECOND), OBJECTIVES)
 
 
 def test_a_warning_in_time_is_met_and_one_that_is_late_or_never_comes_is_not() -> None:

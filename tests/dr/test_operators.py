@@ -15,22 +15,30 @@ import pytest
 import yaml
 
 from alerts.rules import recovery as alerts
-from dr import drill, endpoint, operators, posture
+from dr.drill.verdict import Objectives, Result, Verdict
 from dr.postgres import session
-from dr.scene import NotReadyError
-from dr.verdict import Result, Verdict
+from dr.posture import gauges
+from dr.runner import drill
+from dr.stores import namespaces
+from dr.stores.cloudnative_pg import cluster as cnpg
+from dr.stores.cloudnative_pg.kind import CloudNativePgCollector
+from dr.stores.local_postgresql import endpoint
+from dr.stores.namespaces import OperatorError
+from dr.stores.setup import NotReadyError
+from dr.stores.velero import restore
 from midwatch import kubernetes, metrics
 from midwatch.errors import MidwatchError
-from midwatch.spec import dr as spec
 from midwatch.spec import load
+from midwatch.spec.stores.cloudnative_pg import CloudNativePg
+from midwatch.spec.stores.velero import Velero
 from tests.chaos import cluster
 from tests.conftest import platform_document
 from tests.dr import small_operators as small
 from tests.dr.conftest import wait_until
 
 DRILL = "drill-token"
-VELERO = spec.Velero.model_validate({"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"})
-CNPG = spec.CloudNativePg.model_validate({"namespace": "ml", "cluster": "features", "endpoint_file": "endpoint"})
+VELERO = Velero.model_validate({"namespace": "ml", "restore_namespace": "ml-drill", "schedule": "daily"})
+CNPG = CloudNativePg.model_validate({"namespace": "ml", "cluster": "features", "endpoint_file": "endpoint"})
 PODS = "/api/v1/namespaces/ml-drill/pods"
 
 
@@ -43,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         cluster.connected(folder / f"{cluster.ADMIN}.kubeconfig"),
     ):
         for name in ("ml", "ml-drill", "velero"):
-            labels = {} if name == "velero" else {operators.ALLOWED: "allowed"}
+            labels = {} if name == "velero" else {namespaces.ALLOWED: "allowed"}
             kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name, "labels": labels}})
         small.install()
         yield folder
@@ -52,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def api(server: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The server, with a backup of an hour ago."""
-    monkeypatch.setattr(operators, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(restore, "POLL_SECONDS", 0.02)
     small.backup("good", "Completed", age=3600)
     yield server
     for path in (f"{small.VELERO}/backups", f"{small.VELERO}/restores"):
@@ -60,8 +68,9 @@ def api(server: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def velero_drill(number: str = "Run-1", *, rto: float = 900.0, rpo: float = 7200.0, limit: float = 10.0) -> Result:
-    operators.ensure_restorable(VELERO)
-    return operators.drill_velero(VELERO, number, rto=rto, rpo=rpo, limit=limit, say=lambda _: None)
+    made = restore.VeleroDrill(VELERO)
+    made.start()
+    return made.restore(number, Objectives(rto=rto, rpo=rpo, limit=limit), lambda _: None)
 
 
 def is_untouched() -> bool:
@@ -148,19 +157,19 @@ def test_a_restore_that_nobody_can_see_any_more_is_inconclusive(api: Path) -> No
 def test_without_a_complete_backup_nothing_is_restored_and_the_others_are_said(api: Path) -> None:
     kubernetes.request("DELETE", f"{small.VELERO}/backups/good")
     small.backup("late", "FinalizingPartiallyFailed", age=60)
-    with pytest.raises(operators.OperatorError, match="no complete backup: late: FinalizingPartiallyFailed"):
+    with pytest.raises(OperatorError, match="no complete backup: late: FinalizingPartiallyFailed"):
         velero_drill()
     assert is_untouched()
 
 
 def test_nothing_is_restored_into_a_namespace_that_does_not_allow_it(api: Path) -> None:
-    labels = {"metadata": {"labels": {operators.ALLOWED: None}}}
+    labels = {"metadata": {"labels": {namespaces.ALLOWED: None}}}
     kubernetes.request("PATCH", "/api/v1/namespaces/ml-drill", body=labels)
     try:
         with pytest.raises(NotReadyError, match=r"label it midwatch\.dev/drills=allowed"):
             velero_drill()
     finally:
-        labels["metadata"]["labels"][operators.ALLOWED] = "allowed"  # type: ignore[assignment]
+        labels["metadata"]["labels"][namespaces.ALLOWED] = "allowed"  # type: ignore[assignment]
         kubernetes.request("PATCH", "/api/v1/namespaces/ml-drill", body=labels)
     assert is_untouched()
 
@@ -203,8 +212,10 @@ def test_an_api_server_that_refuses_or_is_away_begins_no_drill(api: Path, tmp_pa
 
 def test_a_switchover_is_asked_for_as_the_operators_own_command_does(api: Path) -> None:
     small.cluster()
-    assert operators.instances(CNPG) == ("features-1", ["features-2"])
-    fault = operators.CnpgSwitchover(target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint")
+    assert cnpg.instances(CNPG) == ("features-1", ["features-2"])
+    fault = cnpg.CloudNativePgSwitchover(
+        target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint"
+    )
     assert not fault.is_effective()
     fault.inject()
     assert fault.is_effective()
@@ -216,16 +227,18 @@ def test_a_switchover_is_asked_for_as_the_operators_own_command_does(api: Path) 
         "Ready": "False",
     }
     assert status["instancesStatus"] == {"healthy": ["features-1", "features-2"]}
-    with pytest.raises(operators.OperatorError, match="between two primaries"):
-        operators.instances(CNPG)
+    with pytest.raises(OperatorError, match="between two primaries"):
+        cnpg.instances(CNPG)
     small.set_status("features", currentPrimary="features-2")
-    assert operators.instances(CNPG) == ("features-2", ["features-1"])
+    assert cnpg.instances(CNPG) == ("features-2", ["features-1"])
 
 
 def test_a_switchover_that_the_operator_takes_back_is_not_effective(api: Path) -> None:
     """As it does when the pod is not active any more (cloudnative-pg, internal/controller/cluster_status.go)."""
     small.cluster()
-    fault = operators.CnpgSwitchover(target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint")
+    fault = cnpg.CloudNativePgSwitchover(
+        target="ml/features", was="features-1", to="features-2", endpoint_file="endpoint"
+    )
     fault.inject()
     small.set_status("features", targetPrimary="features-1")
     assert not fault.is_effective()
@@ -237,8 +250,8 @@ def test_a_fenced_instance_is_not_asked_for(api: Path, fenced: str) -> None:
     small.cluster()
     annotations = {"metadata": {"annotations": {"cnpg.io/fencedInstances": fenced}}}
     kubernetes.request("PATCH", f"{small.CLUSTERS}/clusters/features", body=annotations)
-    with pytest.raises(operators.OperatorError, match="features-2 is fenced"):
-        operators.switch_over(CNPG, "features-2")
+    with pytest.raises(OperatorError, match="features-2 is fenced"):
+        cnpg.switch_over(CNPG, "features-2")
     assert small.status_of()["targetPrimary"] == "features-1"
 
 
@@ -258,7 +271,7 @@ def test_a_status_that_changes_meanwhile_is_read_again_and_not_overwritten(
         return found
 
     monkeypatch.setattr(kubernetes, "request", request)
-    operators.switch_over(CNPG, "features-2")
+    cnpg.switch_over(CNPG, "features-2")
     status = small.status_of()
     assert status["targetPrimary"] == "features-2"
     assert {one["type"]: one["status"] for one in status["conditions"]}["ContinuousArchiving"] == "False"
@@ -268,15 +281,15 @@ def test_a_status_that_changes_meanwhile_is_read_again_and_not_overwritten(
 
 
 def test_the_newest_backup_of_a_cluster_is_its_newest_complete_one(api: Path) -> None:
-    assert operators.newest_database_backup(CNPG) is None
+    assert cnpg.newest_database_backup(CNPG) is None
     small.database_backup("of-another", "completed", age=10, of="other")
-    assert operators.newest_database_backup(CNPG) is None
+    assert cnpg.newest_database_backup(CNPG) is None
     small.database_backup("begun", "running", age=5)
     small.database_backup("broken", "failed", age=20)
-    assert operators.newest_database_backup(CNPG) == 0.0
+    assert cnpg.newest_database_backup(CNPG) == 0.0
     small.database_backup("older", "completed", age=900)
     small.database_backup("newer", "completed", age=600)
-    assert operators.newest_database_backup(CNPG) == pytest.approx(time.time() - 600, abs=30)
+    assert cnpg.newest_database_backup(CNPG) == pytest.approx(time.time() - 600, abs=30)
     kubernetes.request("DELETE", f"{small.CLUSTERS}/backups")
 
 
@@ -287,13 +300,13 @@ def test_the_lag_of_a_clusters_standbys_is_measured_and_its_backups_are_publishe
     file = platform_file(tmp_path, "cloudnative_pg", CNPG.model_dump(mode="json"), "switchover")
     recovery = load.load_platform(file).disaster_recovery
     assert recovery is not None
-    looker = posture.lookers(recovery, tmp_path, {})["s"]
+    collector = gauges.collectors(recovery, file, {})["s"]
     with pytest.raises(NotReadyError, match="holds the connection string"):
-        list(looker.look(0.0))
+        list(collector.collect(0.0))
     lag, connected = (metrics.DR_REPLICATION_LAG, "s"), (metrics.DR_STANDBY_CONNECTED, "s")
 
     def look(now: float) -> dict[tuple[metrics.Metric, str], float]:
-        return {(metric, labels["store"]): value for metric, labels, value in looker.look(now)}
+        return {(metric, labels["store"]): value for metric, labels, value in collector.collect(now)}
 
     # Whom PostgreSQL shows no standbys sees empty columns: they are unknown, and not lost.
     session.ask(store.direct("a"), "CREATE ROLE app LOGIN PASSWORD 'app'", timeout=5)
@@ -324,8 +337,8 @@ def test_the_lag_of_a_clusters_standbys_is_measured_and_its_backups_are_publishe
     with cluster.connected(cluster.nowhere(tmp_path)):
         wait_until(lambda: look(100.0)[connected] == 0.0)
         assert look(200.0)[metrics.DR_BACKUP_SUCCESS, "s"] == pytest.approx(time.time() - 600, abs=60)
-        fresh = posture.CnpgPosture("s", CNPG, tmp_path)
-        assert {metric: value for metric, _, value in fresh.look(0.0)}[metrics.DR_BACKUP_SUCCESS] == 0.0
+        fresh = CloudNativePgCollector("s", CNPG, tmp_path)
+        assert {metric: value for metric, _, value in fresh.collect(0.0)}[metrics.DR_BACKUP_SUCCESS] == 0.0
 
 
 def test_a_cluster_has_alerts_on_its_lag_its_standbys_and_its_backups(tmp_path: Path) -> None:
@@ -336,7 +349,7 @@ def test_a_cluster_has_alerts_on_its_lag_its_standbys_and_its_backups(tmp_path: 
 
 # A restore, judged ---------------------------------------------------------------------------------------------------
 
-BACKUP = operators.VeleroBackup(name="b", started=1000.0, items=40)
+BACKUP = restore.VeleroBackup(name="b", started=1000.0, items=40)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +366,7 @@ BACKUP = operators.VeleroBackup(name="b", started=1000.0, items=40)
 def test_a_velero_restore_is_met_only_when_it_is_whole_in_time_and_young(
     status: dict[str, Any], seconds: float, now: float, verdict: Verdict
 ) -> None:
-    assert operators.judge_restore(BACKUP, status, seconds, now, 900.0, 300.0, []).verdict is verdict
+    assert restore.judge_restore(BACKUP, status, seconds, now, 900.0, 300.0, []).verdict is verdict
 
 
 # The command ---------------------------------------------------------------------------------------------------------

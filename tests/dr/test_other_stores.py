@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dr import records, report
-from dr.objects import copies, recovery, scene
+from dr import report
+from dr.drill import ledger
+from dr.drill.facts import Outcome, Write
+from dr.drill_log import DrillLog
+from dr.stores.files import copies, faults, recovery, setup
 from tests.conftest import need_program, platform_document
 
 DR = [sys.executable, "-P", "-m", "midwatch", "dr"]
@@ -35,7 +38,7 @@ def filled(folder: Path) -> Path:
     (folder / "v1").mkdir(parents=True)
     for name in ("v1/model.bin", "v1/reference.npz", "dashboard.json"):
         (folder / name).write_bytes(name.encode() * 1000)
-    (folder / scene.MARKER).touch()
+    (folder / setup.MARKER).touch()
     return folder
 
 
@@ -98,7 +101,7 @@ def test_a_folder_that_is_lost_comes_back_as_it_was(finished) -> None:
 def test_a_file_that_is_damaged_is_seen_replaced_and_never_copied(models: Path, tmp_path: Path) -> None:
     store = recovery.FolderRecovery(source=models, backup=tmp_path / "copies", interval=0.0, keep=3)
     assert [store.check().good, store.check().good] == [True, True]
-    fault = scene.DamageFile(target=str(models), file="v1/model.bin")
+    fault = faults.DamageFile(target=str(models), file="v1/model.bin")
     fault.inject()
     assert fault.is_effective()
     with pytest.raises(copies.DamageError, match="a file is written once"):
@@ -163,15 +166,15 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     phase = {"name": "detect", "at": 0.3, "seconds": 0.3}
     home = tmp_path / "home"
     home.mkdir()
-    from dr import ledger
-
-    facts = [
-        {"k": "w", "n": n, "t0": n * 10**7, "t1": n * 10**7 + 1, "r": "ok"} for n in range(500) if not 200 < n < 260
+    writes = [
+        Write(number=n, sent=n * 10**7, answered=n * 10**7 + 1, outcome=Outcome.OK)
+        for n in range(500)
+        if not 200 < n < 260
     ]
-    (home / "observer.ledger").write_bytes(b"".join(ledger.line(fact) for fact in facts))
+    (home / "observer.ledger").write_bytes(b"".join(ledger.line(write) for write in writes))
     (home / "injection.json").write_text(json.dumps({"begun": 2 * 10**9, "effective": 2 * 10**9}))
-    book = records.Book(folder=tmp_path / "evidence", key_file=None)
-    book.keep(
+    log = DrillLog(folder=tmp_path / "evidence", key_file=None)
+    log.keep(
         {
             "run": "r",
             "drill": "lose <primary>",
@@ -197,7 +200,7 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
         },
         home,
     )
-    text = report.render(report.build(book, None), book, "Drills")
+    text = report.render(report.build(log, None), log, "Drills")
     assert "http" not in text.replace("http-equiv", "")  # nothing is fetched from anywhere
     page = tmp_path / "report.html"
     page.write_text(text)

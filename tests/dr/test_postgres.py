@@ -11,15 +11,20 @@ import stat
 import threading
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from dr import posture, records, verify
-from dr.postgres import backup, cluster, instance, programs, session
-from dr.postgres.plane import PlaneScene
-from dr.postgres.programs import PostgresError
-from dr.postgres.recovery import ClusterRecovery
-from dr.scene import NotReadyError
+from dr.drill.client import NotSentError, RefusedError, UnknownError
+from dr.drill_log import DrillLog
+from dr.postgres import session
+from dr.posture import gauges, verification
+from dr.stores.kind import DrillSite, Site
+from dr.stores.local_postgresql import backup, cluster, instance, programs
+from dr.stores.local_postgresql.programs import PostgresError
+from dr.stores.local_postgresql.recovery import ClusterRecovery
+from dr.stores.local_postgresql.running import RunningSetup
+from dr.stores.setup import NotReadyError
 from midwatch import evidence
 from midwatch.errors import MissingProgramError
 from midwatch.spec import dr as spec
@@ -32,20 +37,20 @@ WRITE = "INSERT INTO midwatch_drill.writes (run, seq, checksum) VALUES ('t', 1, 
 def test_a_statement_says_whether_it_can_have_been_applied(start_cluster) -> None:
     store = start_cluster()
     primary, standby = store.server("a"), store.server("b")
-    with pytest.raises(session.RefusedError) as refused:
+    with pytest.raises(RefusedError) as refused:
         session.ask(store.direct("b"), WRITE, timeout=5)
-    assert refused.value.sqlstate == "25006"  # a standby answers, and takes nothing
+    assert refused.value.code == "25006"  # a standby answers, and takes nothing
     with session.Session.connect(store.client, timeout=5) as open_one:
         assert open_one.execute("SELECT 1", timeout=5) == [("1",)]
         primary.freeze()
-        with pytest.raises(session.UnknownError):
+        with pytest.raises(UnknownError):
             open_one.execute(WRITE, timeout=0.3)
-    with pytest.raises(session.NotSentError):
+    with pytest.raises(NotSentError):
         session.ask(store.direct("a"), WRITE, timeout=0.3)
     primary.thaw()
     wait_until(lambda: session.ask(store.direct("a"), "SELECT 1", timeout=1) == [("1",)])
     assert len(primary.kill()) > 3
-    with pytest.raises(session.NotSentError):
+    with pytest.raises(NotSentError):
         session.ask(store.client, WRITE, timeout=1)
     assert standby.is_standby()
 
@@ -112,18 +117,19 @@ def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_
     settings = load.load_platform(file)
     promised = settings.disaster_recovery
     assert promised is not None
-    book = records.Book.of(settings, file)
-    done = verify.verify(promised.store("s"), tmp_path, store.folder, book)
-    assert (done.backup, done.unusable) == ("base-0002", ())
-    assert done.point == pytest.approx(float(str(at)), abs=1.0)  # the write after the backup is in it
-    (published,) = posture.verified(book, time.time())
-    assert published[2] == pytest.approx(time.time() - done.point, abs=5.0)
+    log = DrillLog.of(settings, file)
+    site = Site(promised=promised, store=promised.store("s"), file=file, folder=store.folder)
+    done = verification.verify(site, log)
+    assert (done["backup"], done["unusable"]) == ("base-0002", [])
+    assert done["point"] == pytest.approx(float(str(at)), abs=1.0)  # the write after the backup is in it
+    (published,) = gauges.verified(log, time.time())
+    assert published[2] == pytest.approx(time.time() - done["point"], abs=5.0)
     assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
     for path in store.backups.glob("base-*"):
         (path / backup.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
-        verify.verify(promised.store("s"), tmp_path, store.folder, book)
-    assert [record.kind for record in evidence.read(book.log.path)] == ["restore-verified", "restore-failed"]
+        verification.verify(site, log)
+    assert [record.kind for record in evidence.read(log.chain.path)] == ["restore-verified", "restore-failed"]
 
 
 def test_a_bad_change_that_a_good_check_had_behind_it_unseen_is_left_out_all_the_same(start_cluster) -> None:
@@ -196,19 +202,27 @@ def test_a_drill_does_not_begin_while_the_standby_is_far_behind_or_gone(start_cl
     promised = spec.DisasterRecovery.model_validate(
         {"owner": "ml", "stores": [{"name": "s", "local_postgresql": {}}], "drills": [drill.model_dump()]}
     )
-    stage = PlaneScene(promised, promised.store("s"), drill, tmp_path / "platform.yaml", tmp_path)
-    stage.start()
-    assert stage.prepare(1.0) == 1.0
+    site = DrillSite(
+        promised=promised,
+        store=promised.store("s"),
+        file=tmp_path / "platform.yaml",
+        drill=drill,
+        randomness=Random(0),
+        state=tmp_path,
+    )
+    setup = RunningSetup(site, tmp_path)
+    setup.start()
+    assert setup.prepare(1.0) == 1.0
     standby = store.server("b")
     standby.freeze()
     filling = "CREATE TABLE filling AS SELECT repeat(md5(n::text), 30) FROM generate_series(1, 20000) n"
     session.ask(store.direct("a"), filling, timeout=20)
     with pytest.raises(NotReadyError, match=r"the standby is \d\d MiB behind, more than 16 MiB"):
-        stage.prepare(1.0)
+        setup.prepare(1.0)
     standby.kill()
     wait_until(lambda: session.ask(store.direct("a"), "SELECT count(*) FROM pg_stat_replication") == [("0",)])
     with pytest.raises(NotReadyError, match="no standby streams"):
-        stage.prepare(1.0)
+        setup.prepare(1.0)
 
 
 def test_a_folder_closed_to_the_servers_user_is_named(tmp_path: Path) -> None:

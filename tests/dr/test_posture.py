@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from alerts.rules import files as rule_files
-from dr import exporter, posture, records, status
-from dr.objects import copies
-from dr.verdict import Verdict
+from dr.drill.verdict import Verdict
+from dr.drill_log import DrillLog
+from dr.posture import exporter, gauges, status
+from dr.samples import Lag
+from dr.stores.files import copies
 from midwatch import metrics
 from midwatch.spec import dr as spec
 from tests.conftest import need_program, platform
@@ -21,14 +23,14 @@ from tests.dr.conftest import recovery_section
 
 
 def test_the_lag_of_a_copy_that_stopped_silently_grows_although_it_says_nothing() -> None:
-    lag = posture.Lag()
-    assert [lag.look(now, 100 * now, 500) for now in range(4, 12)][-3:] == [4, 5, 6]
-    assert lag.look(12, 1200, 1200) == 0
+    lag = Lag()
+    assert [lag.measure(now, 100 * now, 500) for now in range(4, 12)][-3:] == [4, 5, 6]
+    assert lag.measure(12, 1200, 1200) == 0
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> records.Book:
-    found = records.Book(folder=tmp_path / "evidence", key_file=None)
+def log(tmp_path: Path) -> DrillLog:
+    made = DrillLog(folder=tmp_path / "evidence", key_file=None)
     home = tmp_path / "home"
     home.mkdir()
     for number, verdict in enumerate([Verdict.MET, Verdict.BREACHED]):
@@ -41,8 +43,8 @@ def book(tmp_path: Path) -> records.Book:
             "rto_seconds": 0.5 + number,
             "rpo_seconds": 0.1,
         }
-        found.keep(document, home)
-    return found
+        made.keep(document, home)
+    return made
 
 
 def section(**changes: Any) -> spec.DisasterRecovery:
@@ -51,9 +53,9 @@ def section(**changes: Any) -> spec.DisasterRecovery:
     return made
 
 
-def test_the_posture_publishes_the_last_run_of_every_drill(book: records.Book) -> None:
-    book.log.append("restore-verified", store="archive", point=time.time() - 30)
-    text = exporter.render(posture.Watch(section(), book, {}).look()).decode()
+def test_the_posture_publishes_the_last_run_of_every_drill(log: DrillLog) -> None:
+    log.chain.append("restore-verified", store="archive", point=time.time() - 30)
+    text = exporter.render(gauges.Watch(section(), log, {}).look()).decode()
     labels = 'drill="lose-primary",store="store"'
     assert f'dr_drill_verdict{{{labels},verdict="breached"}} 1.0' in text
     assert f'dr_drill_verdict{{{labels},verdict="met"}} 0.0' in text
@@ -64,12 +66,12 @@ def test_the_posture_publishes_the_last_run_of_every_drill(book: records.Book) -
     assert all(line.split("{")[0] in metrics.CATALOGUE for line in text.splitlines() if not line.startswith("#"))
 
 
-def test_the_posture_of_a_folder_is_its_newest_copy(tmp_path: Path, book: records.Book) -> None:
+def test_the_posture_of_a_folder_is_its_newest_copy(tmp_path: Path, log: DrillLog) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "m").write_bytes(b"x" * 100)
     store = {"name": "models", "files": {"source": "models", "backup": "copies"}}
     recovery = section(stores=[store], drills=[])
-    watch = posture.Watch(recovery, book, posture.lookers(recovery, tmp_path, {}))
+    watch = gauges.Watch(recovery, log, gauges.collectors(recovery, tmp_path / "platform.yaml", {}))
     assert 'dr_store_answers{store="models"} 0.0' in exporter.render(watch.look()).decode()
     copies.take(tmp_path / "models", tmp_path / "copies", now=time.time() - 60, keep=3)
     text = exporter.render(watch.look()).decode()
@@ -78,10 +80,10 @@ def test_the_posture_of_a_folder_is_its_newest_copy(tmp_path: Path, book: record
     assert 'dr_replication_lag_seconds{region="archive",store="models"} 60.' in text
 
 
-def test_the_status_names_what_is_breached_overdue_and_not_known(book: records.Book) -> None:
+def test_the_status_names_what_is_breached_overdue_and_not_known(log: DrillLog) -> None:
     recovery = section()
     at_risk = (metrics.DR_REPLICATION_LAG, {"store": "store", "region": "b"}, 120.0)
-    found = {one.store: one for one in status.judge(recovery, book, [at_risk], time.time() + 10 * 86400)}
+    found = {one.store: one for one in status.judge(recovery, log, [at_risk], time.time() + 10 * 86400)}
     text = " ".join(found["store"].problems)
     assert "drill lose-primary was breached: x" in text
     assert "is overdue" in text

@@ -18,18 +18,25 @@ import pytest
 import yaml
 
 from chaos.lease import LeaseObject, LeaseTakenError
-from dr import guarding, ledger, manifests, operators
-from dr.cluster_lease import TERM, ClusterLease, Times
-from dr.lease import LeaseLostError
+from dr import manifests
+from dr.drill import facts, ledger
+from dr.drill.verdict import Objectives
+from dr.recoverer.kubernetes_lease import TERM, KubernetesLease, Times
+from dr.recoverer.lease import LeaseLostError
+from dr.recoverer.run import lease_name as name_of_lease
+from dr.stores import namespaces
+from dr.stores.cloudnative_pg import cluster as cnpg
+from dr.stores.velero.restore import VeleroDrill
 from midwatch import kubernetes
-from midwatch.spec import dr as spec
+from midwatch.spec.stores.cloudnative_pg import CloudNativePg
+from midwatch.spec.stores.velero import Velero
 from tests.chaos import cluster
 from tests.conftest import platform, platform_document
 from tests.dr import small_operators as small
 
-GUARD, DRILL = "guard-token", "drill-token"
+RECOVERER, DRILL = "guard-token", "drill-token"
 ACCOUNTS = {
-    GUARD: (cluster.NAMESPACE, "midwatch-recovery-guard"),
+    RECOVERER: (cluster.NAMESPACE, "midwatch-recovery-guard"),
     DRILL: (cluster.NAMESPACE, "midwatch-recovery"),
 }
 NEEDED_COMMANDS = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
@@ -45,7 +52,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cluster")
     with cluster.running(folder, ACCOUNTS), cluster.connected(folder / f"{cluster.ADMIN}.kubeconfig"):
         for name in (cluster.NAMESPACE, "ml-drill", "data", "velero"):
-            metadata = {"name": name, "labels": {operators.ALLOWED: "allowed"}}
+            metadata = {"name": name, "labels": {namespaces.ALLOWED: "allowed"}}
             kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": metadata})
         small.install()
         yield folder
@@ -70,15 +77,15 @@ class Clock:
         self.now += seconds
 
 
-def candidate(name: str, holder: str, clock: Clock, lost: list[str] | None = None) -> ClusterLease:
+def candidate(name: str, holder: str, clock: Clock, lost: list[str] | None = None) -> KubernetesLease:
     said = [] if lost is None else lost
-    return ClusterLease(
+    return KubernetesLease(
         LeaseObject(cluster.NAMESPACE, name), holder, times=SLOW, read=clock, on_loss=lambda why: said.append(why)
     )
 
 
 @contextmanager
-def two_of_whom_one_holds(name: str) -> Iterator[tuple[ClusterLease, ClusterLease, Clock]]:
+def two_of_whom_one_holds(name: str) -> Iterator[tuple[KubernetesLease, KubernetesLease, Clock]]:
     free(name)
     clock = Clock()
     with candidate(name, "first", clock) as first, candidate(name, "second", clock) as second:
@@ -86,7 +93,7 @@ def two_of_whom_one_holds(name: str) -> Iterator[tuple[ClusterLease, ClusterLeas
         yield first, second, clock
 
 
-def is_held(lease: ClusterLease) -> bool:
+def is_held(lease: KubernetesLease) -> bool:
     try:
         lease.ensure_held()
     except LeaseLostError:
@@ -183,7 +190,7 @@ def test_terms_only_grow_and_are_in_the_cluster_before_they_are_used(name: str, 
 def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: str, tmp_path: Path) -> None:
     free(name)
     lost = threading.Event()
-    lease = ClusterLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=lambda _: lost.set())
+    lease = KubernetesLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=lambda _: lost.set())
     with lease:
         lease.take()
         assert not lost.wait(QUICK.duration), "it is renewed"
@@ -199,7 +206,7 @@ def test_a_holder_that_cannot_renew_is_ended_before_another_can_take_over(name: 
 def test_a_holder_ends_when_its_lease_is_gone(name: str, how: str) -> None:
     free(name)
     said: list[str] = []
-    lease = ClusterLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=said.append)
+    lease = KubernetesLease(LeaseObject(cluster.NAMESPACE, name), "first", times=QUICK, on_loss=said.append)
     with lease:
         lease.take()
         if how == "deleted":
@@ -255,10 +262,10 @@ def store_of_commands(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def start_guard(api: Path, file: Path, *more: str, token: str = cluster.ADMIN) -> subprocess.Popen[str]:
+def start_recoverer(api: Path, file: Path, *more: str, token: str = cluster.ADMIN) -> subprocess.Popen[str]:
     events = file.parent / "events"
     events.mkdir(exist_ok=True)
-    words = [sys.executable, "-P", "-m", "midwatch", "dr", "guard", "-f", str(file), "--store", "orders"]
+    words = [sys.executable, "-P", "-m", "midwatch", "dr", "recoverer", "-f", str(file), "--store", "orders"]
     return subprocess.Popen(
         [*words, "--events", str(events), *more],
         text=True,
@@ -270,42 +277,42 @@ def start_guard(api: Path, file: Path, *more: str, token: str = cluster.ADMIN) -
 @pytest.fixture
 def lease_name(api: Path) -> Iterator[str]:
     """Name of the Lease of the store `orders`, which is free at first, so that nobody has to wait for it."""
-    name = guarding.lease_name(platform_document()["platform"], "orders")
+    name = name_of_lease(platform_document()["platform"], "orders")
     free(name)
     yield name
     kubernetes.request("DELETE", f"{LEASES}/{name}")
 
 
-def test_a_guard_that_loses_its_lease_within_a_step_ends_with_that_step(
+def test_a_recoverer_that_loses_its_lease_within_a_step_ends_with_that_step(
     api: Path, lease_name: str, tmp_path: Path
 ) -> None:
-    guard = start_guard(api, store_of_commands(tmp_path))
+    recoverer = start_recoverer(api, store_of_commands(tmp_path))
     try:
         cluster.wait_until((tmp_path / "begun").exists)
         step = int((tmp_path / "pid").read_text())
         assert record(lease_name)["metadata"]["annotations"][TERM] == "2"
         kubernetes.request("PATCH", f"{LEASES}/{lease_name}", body={"spec": {"holderIdentity": "other"}})
-        _, said = guard.communicate(timeout=10)
+        _, said = recoverer.communicate(timeout=10)
     finally:
-        guard.kill()
-        guard.wait()
-    assert guard.returncode == 1
+        recoverer.kill()
+        recoverer.wait()
+    assert recoverer.returncode == 1
     assert "the lease is lost" in said
     assert not Path(f"/proc/{step}").exists()
     (events,) = (tmp_path / "events").iterdir()
-    kinds = {fact["k"] for fact in ledger.read(events)}
-    assert "fenced" in kinds
-    assert "recovered" not in kinds
+    kinds = {type(event) for event in ledger.read_recorded(events)}
+    assert facts.Fenced in kinds
+    assert facts.Recovered not in kinds
 
 
-def test_a_drills_guard_takes_over_from_the_one_in_the_cluster(api: Path, lease_name: str, tmp_path: Path) -> None:
+def test_a_drills_recoverer_takes_over_from_the_one_in_the_cluster(api: Path, lease_name: str, tmp_path: Path) -> None:
     file = store_of_commands(tmp_path, check=["true"])
-    first = start_guard(api, file)
+    first = start_recoverer(api, file)
     second = None
     try:
         cluster.wait_until(lambda: record(lease_name)["spec"]["holderIdentity"] != "")
         holder = record(lease_name)["spec"]["holderIdentity"]
-        second = start_guard(api, file, "--take-over")
+        second = start_recoverer(api, file, "--take-over")
         _, said = first.communicate(timeout=15)
         assert (first.returncode, said) == (0, "")
         cluster.wait_until(lambda: record(lease_name)["spec"]["holderIdentity"] not in ("", holder))
@@ -320,19 +327,19 @@ def test_a_drills_guard_takes_over_from_the_one_in_the_cluster(api: Path, lease_
                 process.wait()
 
 
-def test_a_guard_without_a_place_for_its_events_says_so_before_it_takes_the_lease(tmp_path: Path) -> None:
+def test_a_recoverer_without_a_place_for_its_events_says_so_before_it_takes_the_lease(tmp_path: Path) -> None:
     (tmp_path / ".midwatch").write_text("a file where the folder should be")
     file = store_of_commands(tmp_path)
-    words = [sys.executable, "-P", "-m", "midwatch", "dr", "guard", "-f", str(file), "--store", "orders"]
+    words = [sys.executable, "-P", "-m", "midwatch", "dr", "recoverer", "-f", str(file), "--store", "orders"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "name a file for its events with --events" in done.stderr
 
 
-def test_a_guard_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path, tmp_path: Path) -> None:
-    guard = start_guard(api, store_of_commands(tmp_path), token=GUARD)
-    _, said = guard.communicate(timeout=15)
-    assert guard.returncode != 0
+def test_a_recoverer_that_may_not_have_the_lease_ends_with_one_clear_error(api: Path, tmp_path: Path) -> None:
+    recoverer = start_recoverer(api, store_of_commands(tmp_path), token=RECOVERER)
+    _, said = recoverer.communicate(timeout=15)
+    assert recoverer.returncode != 0
     assert said.count("\n") == 1
     assert "403" in said
     assert "leases" in said
@@ -413,23 +420,23 @@ def test_the_api_server_takes_all_that_is_rendered(api: Path, applied: Callable[
         assert pod["serviceAccountName"] == "midwatch-recovery"
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
     deployments = f"/apis/apps/v1/namespaces/{cluster.NAMESPACE}/deployments"
-    guards = {one["metadata"]["name"]: one["spec"] for one in kubernetes.request("GET", deployments)["items"]}
-    assert set(guards) == {"guard-orders", "guard-features"}
-    for guard in guards.values():
-        assert guard["template"]["spec"]["serviceAccountName"] == "midwatch-recovery-guard"
+    recoverers = {one["metadata"]["name"]: one["spec"] for one in kubernetes.request("GET", deployments)["items"]}
+    assert set(recoverers) == {"guard-orders", "guard-features"}
+    for one in recoverers.values():
+        assert one["template"]["spec"]["serviceAccountName"] == "midwatch-recovery-guard"
 
 
-def test_what_needs_no_rights_has_none_and_what_is_not_guarded_there_has_no_guard() -> None:
+def test_what_needs_no_rights_has_none_and_what_has_no_lease_there_has_no_recoverer() -> None:
     assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob"]
     assert "Deployment" not in {one["kind"] for one in rendered("namespace", "database", "artefacts")}
 
 
-def test_with_its_role_a_guard_can_hold_its_lease_and_no_other(api: Path, applied: Callable[..., None]) -> None:
+def test_with_its_role_a_recoverer_can_hold_its_lease_and_no_other(api: Path, applied: Callable[..., None]) -> None:
     applied(rendered("orders"))
-    own = guarding.lease_name(platform_document()["platform"], "orders")
+    own = name_of_lease(platform_document()["platform"], "orders")
     free("another")
     clock = Clock()
-    with cluster.connected(api / f"{GUARD}.kubeconfig"):
+    with cluster.connected(api / f"{RECOVERER}.kubeconfig"):
         with candidate(own, "guard", clock) as lease:
             lease.take(clock.wait)
             assert lease.next_term() == 2
@@ -447,7 +454,7 @@ def test_with_its_role_a_drill_can_have_the_lease_of_its_store(
     api: Path, applied: Callable[..., None], store: str
 ) -> None:
     applied(rendered(store))
-    own = guarding.lease_name(platform_document()["platform"], store)
+    own = name_of_lease(platform_document()["platform"], store)
     free(own)
     clock = Clock()
     holder = candidate(own, "guard", clock)
@@ -468,9 +475,9 @@ def test_with_its_role_a_drill_can_have_the_lease_of_its_store(
 def test_with_its_role_a_drill_of_velero_restores(api: Path, applied: Callable[..., None]) -> None:
     applied(rendered("namespace"))
     small.backup("good", "Completed", age=60)
-    settings = spec.Velero.model_validate(DRILLED["namespace"][0]["velero"])
+    settings = Velero.model_validate(DRILLED["namespace"][0]["velero"])
     with cluster.connected(api / f"{DRILL}.kubeconfig"):
-        result = operators.drill_velero(settings, "Run-1", rto=900, rpo=300, limit=0.1, say=lambda _: None)
+        result = VeleroDrill(settings).restore("Run-1", Objectives(rto=900, rpo=300, limit=0.1), lambda _: None)
         assert "did not end" in result.reasons[0], "it was asked for and looked at; no operator runs"
         for method, path in (
             ("DELETE", f"{small.VELERO}/backups/good"),
@@ -490,12 +497,12 @@ def test_with_its_role_a_drill_of_cloudnative_pg_switches_over(api: Path, applie
     applied(rendered("database"))
     small.cluster(namespace="data")
     small.cluster("another", namespace="data")
-    settings = spec.CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
+    settings = CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
     clusters = f"{small.clusters_of('data')}/clusters"
     with cluster.connected(api / f"{DRILL}.kubeconfig"):
-        operators.ensure_allowed(settings.namespace)
-        _, (standby,) = operators.instances(settings)
-        operators.switch_over(settings, standby)
+        namespaces.ensure_allowed(settings.namespace)
+        _, (standby,) = cnpg.instances(settings)
+        cnpg.switch_over(settings, standby)
         for method, path, body in (
             ("GET", clusters, None),
             ("GET", f"{clusters}/another", None),
@@ -512,7 +519,7 @@ BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/api/v1/namespaces", None),
     ("GET", "/api/v1/namespaces/kube-system", None),
     ("DELETE", "/api/v1/namespaces/ml-drill", None),
-    ("PATCH", "/api/v1/namespaces/ml-drill", {"metadata": {"labels": {operators.ALLOWED: "allowed"}}}),
+    ("PATCH", "/api/v1/namespaces/ml-drill", {"metadata": {"labels": {namespaces.ALLOWED: "allowed"}}}),
     ("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{cluster.NAMESPACE}/roles", {"metadata": {"name": "x"}}),
     ("POST", f"/apis/batch/v1/namespaces/{cluster.NAMESPACE}/jobs", {"metadata": {"name": "x"}}),
     *((("GET", f"/api/v1/namespaces/{namespace}/secrets", None)) for namespace in ("ml", "ml-drill", "velero", "data")),

@@ -6,22 +6,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 import yaml
 
-from dr.commands import CommandError
-from dr.guard import CannotRecoverError, Health
+from dr import stores
 from dr.postgres import session
-from dr.postgres.remote import RemoteRecovery, Servers
-from midwatch.spec import dr as spec
+from dr.recoverer.recovery import CannotRecoverError, Health
+from dr.stores.kind import DrillSite, Site
+from dr.stores.postgresql.recovery import RemoteRecovery
+from dr.stores.postgresql.servers import Servers
+from dr.stores.postgresql.setup import RemoteSetup
+from dr.stores.site_commands import CommandError
+from midwatch.spec.dr import DisasterRecovery
+from midwatch.spec.stores.postgresql import PostgresqlCommands
 from tests.conftest import platform_document
+from tests.dr.conftest import recovery_section
 
 SITE = """
 import sys
 from pathlib import Path
-from dr import endpoint
-from dr.postgres import cluster
+from dr.stores.local_postgresql import cluster, endpoint
 store = cluster.load(Path(sys.argv[1]))
 what = sys.argv[2]
 if what == "inject": store.server("a").kill()
@@ -64,6 +70,37 @@ def test_a_store_of_others_is_failed_over_by_the_sites_commands(start_cluster, t
     assert not store.server("b").is_standby()
 
 
+def test_a_file_of_the_users_does_not_hide_what_verifies_the_sites_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dr.py").write_text("raise SystemExit(1)")
+    for name in ("endpoint", "primary", "standby"):
+        (tmp_path / name).write_text("host=127.0.0.1 port=1 connect_timeout=1")
+    files = {f"{name}_file": name for name in ("endpoint", "primary", "standby")}
+    commands = {"inject": ["true"], "fence": ["true"], "reroute": ["true"]}
+    section = recovery_section(
+        stores=[{"name": "s", "postgresql": files | {"commands": commands}}],
+        drills=[{"name": "d", "store": "s", "fault": "kill_primary"}],
+    )
+    promised = DisasterRecovery.model_validate(section)
+    site = DrillSite(
+        promised=promised,
+        store=promised.store("s"),
+        file=tmp_path / "platform.yaml",
+        drill=promised.drills[0],
+        randomness=Random(0),
+    )
+    monkeypatch.chdir(tmp_path)
+    assert RemoteSetup(site).fault().fault.is_effective()
+
+
+def test_paths_of_a_platform_in_a_folder_start_from_that_folder(tmp_path: Path) -> None:
+    section = recovery_section(stores=[{"name": "m", "files": {"source": "models", "backup": "copies"}}], drills=[])
+    promised = DisasterRecovery.model_validate(section)
+    site = Site(promised=promised, store=promised.store("m"), file=tmp_path)
+    assert stores.kind_of(site.store).recovery(site)[1] == tmp_path.resolve() / "copies"
+
+
 def test_a_route_that_failed_is_tried_again_and_a_promoted_standby_is_not_fenced_for(
     start_cluster, tmp_path: Path
 ) -> None:
@@ -71,7 +108,7 @@ def test_a_route_that_failed_is_tried_again_and_a_promoted_standby_is_not_fenced
     store.server("a").kill()
     servers = Servers(endpoint=store.client, primary=store.direct("a"), standby=store.direct("b"))
     works = tmp_path / "works"
-    commands = spec.PostgresqlCommands(fence=["true"], reroute=["sh", "-c", f"test -e {works}"])
+    commands = PostgresqlCommands(fence=["true"], reroute=["sh", "-c", f"test -e {works}"])
     recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0)
     assert recovery.plan() == "promote the standby"
     recovery.recover()

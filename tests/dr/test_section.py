@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dr import cron, manifests
-from dr.postgres import programs
+from dr.stores.local_postgresql import programs
 from midwatch.app.up import regions
 from midwatch.errors import InvalidInputError, MidwatchError, MissingProgramError
 from midwatch.spec import dr as spec
@@ -65,7 +65,7 @@ def test_a_drill_that_cannot_be_is_said_with_its_line(write_platform, drill: dic
 
 def test_a_store_is_of_one_kind_and_its_owner_is_known(write_platform) -> None:
     text = " ".join(problems(write_platform, stores=[{"name": "x"}], drills=[]))
-    assert "needs exactly one of local_postgresql" in text
+    assert "needs exactly one of cloudnative_pg, commands, files, local_postgresql" in text
     assert "there is no owner 'nobody'" in " ".join(problems(write_platform, owner="nobody"))
     probe = {"server": "v1", "path": "/", "body": {}}
     assert "no server is a replica of 'v1'" in " ".join(problems(write_platform, model=probe))

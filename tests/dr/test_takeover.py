@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dr import takeover
+from dr.stores.local_postgresql import takeover
 
 
 class FakeExporter(ThreadingHTTPServer):

@@ -13,7 +13,7 @@ import pytest
 
 from dashboards import render, verify
 from dashboards.verify import Status, Verification
-from dr.postgres import programs as postgresql
+from dr.stores.local_postgresql import programs as postgresql
 from midwatch.errors import MissingProgramError
 from midwatch.prometheus import Client
 from midwatch.spec import load

@@ -1,6 +1,6 @@
 """Two regions on one machine: the feature store with its recoverer, models that are served from both, two exporters.
 
-The endpoint of the store's keeper stands before the model servers and the exporters, too: a failover sends all clients
+The endpoint of the store stands before the model servers and the exporters, too: a failover sends all clients
 and all events to region b. Where PostgreSQL is not installed the plane runs without any of it, and says so.
 """
 
@@ -11,18 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dr.postgres import programs
+from dr.stores.local_postgresql import programs
 from midwatch import modules
 from midwatch.app.up.processes import PartDiedError, Processes
 from midwatch.errors import MissingProgramError
 from midwatch.ports import free_ports
-from midwatch.spec import dr
 from midwatch.spec import model as spec
+from midwatch.spec.stores.local_postgresql import LocalPostgresqlStore
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.05
 
-KEEPER, GUARD, EXPORTER = "store", "guard", "recovery"
+STORE, RECOVERER, EXPORTER = "store", "recoverer", "recovery"
 """Names of the parts."""
 EVENTS, EVENTS_B = "exporter", "exporter-b"
 """Names of the parts that take events, by region."""
@@ -39,15 +39,14 @@ class Regions:
         self._endpoints = {part: free_ports()[0] for part in self._pairs}
         self.exporter_port = free_ports()[0] if platform.disaster_recovery else None
 
-    def _chosen(self) -> dr.Store | None:
+    def _chosen(self) -> LocalPostgresqlStore | None:
         recovery = self._platform.disaster_recovery
-        stores = (
-            [one for one in recovery.stores if one.local_postgresql and one.local_postgresql.up] if recovery else []
-        )
+        local = [one for one in recovery.stores if isinstance(one, LocalPostgresqlStore)] if recovery else []
+        stores = [one for one in local if one.local_postgresql.up]
         if not stores:
             return None
         try:
-            programs.find(stores[0].local_postgresql.version if stores[0].local_postgresql else None)
+            programs.find(stores[0].local_postgresql.version)
         except (MissingProgramError, programs.PostgresError) as error:
             self.missing = f"without {stores[0].name}: {error}"
             return None
@@ -82,7 +81,7 @@ class Regions:
             for part, port in self._endpoints.items()
         ]
         words = [str(self.folder), str(self._file), self._store.name, json.dumps(listeners)]
-        processes.start(KEEPER, [*modules.command("dr.keeper"), *words], folder=self._state)
+        processes.start(STORE, [*modules.command("dr.stores.local_postgresql.serve"), *words], folder=self._state)
 
     def start_rest(self, processes: Processes) -> None:
         """Wait for the store, then start its recoverer and the exporter of its posture."""
@@ -90,8 +89,8 @@ class Regions:
         clusters: list[str] = []
         if self._store is not None:
             self._wait(processes)
-            guard = ["guard", "-f", str(self._file), "--store", self._store.name, "--cluster", str(self.folder)]
-            processes.start(GUARD, [*command, *guard, "--events", str(self.events)], folder=self._state)
+            recoverer = ["recoverer", "-f", str(self._file), "--store", self._store.name, "--cluster", str(self.folder)]
+            processes.start(RECOVERER, [*command, *recoverer, "--events", str(self.events)], folder=self._state)
             clusters = ["--cluster", f"{self._store.name}={self.folder}"]
         if self.exporter_port is not None:
             export = ["export", "-f", str(self._file), "--listen", f"127.0.0.1:{self.exporter_port}", *clusters]
@@ -108,7 +107,7 @@ class Regions:
     @property
     def events(self) -> Path:
         """What the recoverer writes; one file a run."""
-        return self._state / f"guard-{self._ports['exporter']}.ledger"
+        return self._state / f"recoverer-{self._ports['exporter']}.ledger"
 
     def inventory(self) -> dict[str, Any] | None:
         """What a drill needs to know, None without regions."""

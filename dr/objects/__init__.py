@@ -1,1 +1,0 @@
-"""Folders of files or objects: copies with checksums, and recovery from them."""

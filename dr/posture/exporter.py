@@ -1,0 +1,95 @@
+"""`/metrics` of the posture: Prometheus text of a few gauges, from a look that is taken every second.
+
+It looks by itself rather than when it is scraped: the lag of a standby that stopped is known by positions seen before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from dr.drill_log import DrillLog
+from dr.posture import verification
+from dr.posture.gauges import Watch
+from dr.samples import Sample
+from dr.stores.kind import Site
+from midwatch import exposition
+from midwatch.errors import MidwatchError
+from midwatch.spec import dr as spec
+
+LOOK_SECONDS = 1.0
+
+
+def render(samples: list[Sample]) -> bytes:
+    """Text exposition of gauges, grouped by metric in the order of the first sample of each."""
+    return exposition.render(exposition.families(samples).values())
+
+
+class Exporter:
+    """Serves the posture on HOST:PORT until `stop`. MidwatchError when the port is taken."""
+
+    def __init__(self, watch: Watch, host: str, port: int) -> None:
+        self._watch, self._stop = watch, threading.Event()
+        self._page = render(watch.look())
+        exporter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                exporter._answer(self)
+
+            def log_message(self, *args: Any) -> None:
+                """Scrapes are not worth a line."""
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise MidwatchError(f"{host}:{port}: {error.strerror}; choose another with --listen") from error
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_address[1])
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        body = {"/metrics": self._page, "/healthz": b"ok\n"}.get(handler.path)
+        handler.send_response(404 if body is None else 200)
+        handler.send_header("content-type", exposition.CONTENT_TYPE)
+        handler.send_header("content-length", str(len(body or b"")))
+        handler.end_headers()
+        handler.wfile.write(body or b"")
+
+    def run(self) -> None:
+        """Serve and look until `stop`."""
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+        thread.start()
+        while not self._stop.wait(LOOK_SECONDS):
+            self._page = render(self._watch.look())
+        self._server.shutdown()
+        thread.join()
+        self._server.server_close()
+
+    def stop(self, *_: object) -> None:
+        """End it."""
+        self._stop.set()
+
+
+def keep_verifying(recovery: spec.DisasterRecovery, file: Path, log: DrillLog, clusters: Mapping[str, Path]) -> None:
+    """Restore the newest backup of every store that runs here, once at the start and then on schedule, beside all else.
+
+    What cannot be restored is on record, and its point grows old: that is the alert.
+    """
+
+    def run() -> None:
+        while True:
+            for name, folder in clusters.items():
+                with contextlib.suppress(MidwatchError):
+                    site = Site(promised=recovery, store=recovery.store(name), file=file, folder=folder)
+                    verification.verify(site, log)
+            time.sleep(recovery.verify_every)
+
+    threading.Thread(target=run, name="verify", daemon=True).start()

@@ -1,0 +1,93 @@
+"""Everything that is published between drills: what is promised, the last drills, and a look at every store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dr import stores
+from dr.drill_log import DrillLog
+from dr.samples import ARCHIVE, Collector, Sample
+from dr.stores.kind import Site
+from midwatch import evidence, metrics
+from midwatch.errors import MidwatchError
+from midwatch.spec import dr as spec
+
+
+def collectors(recovery: spec.DisasterRecovery, file: Path, clusters: Mapping[str, Path]) -> dict[str, Collector]:
+    """Whoever looks at the stores that can be looked at from here, by the stores' names."""
+    made = {}
+    for store in recovery.stores:
+        site = Site(promised=recovery, store=store, file=file, folder=clusters.get(store.name))
+        made[store.name] = stores.kind_of(store).collector(site)
+    return {name: collector for name, collector in made.items() if collector is not None}
+
+
+# From the evidence ---------------------------------------------------------------------------------------------------
+
+
+def objectives(recovery: spec.DisasterRecovery) -> Iterator[Sample]:
+    """What is promised."""
+    yield metrics.DR_OBJECTIVE, {"kind": "rto"}, recovery.rto
+    yield metrics.DR_OBJECTIVE, {"kind": "rpo"}, recovery.rpo
+
+
+def drills(recovery: spec.DisasterRecovery, log: DrillLog) -> Iterator[Sample]:
+    """The last run of every drill that the platform file has."""
+    names = {(drill.name, drill.store) for drill in recovery.drills}
+    last: dict[tuple[str, str], dict[str, Any]] = {}
+    met: dict[tuple[str, str], float] = {}
+    for result in log.results():
+        key = (str(result["drill"]), str(result["store"]))
+        if key in names:
+            last[key] = result
+            if result["verdict"] == "MET":
+                met[key] = seconds_of(result["at"])
+    for (drill, store), result in sorted(last.items()):
+        labels = {"drill": drill, "store": store}
+        for verdict in ("met", "breached", "inconclusive"):
+            yield metrics.DR_DRILL_VERDICT, {**labels, "verdict": verdict}, float(result["verdict"].lower() == verdict)
+        yield metrics.DR_DRILL_LAST_RUN, labels, seconds_of(result["at"])
+        if result["rto_seconds"] is not None:
+            yield metrics.DR_DRILL_RECOVERY, labels, result["rto_seconds"]
+        if result["rpo_seconds"] is not None:
+            yield metrics.DR_DRILL_DATA_LOSS, labels, result["rpo_seconds"]
+    for (drill, store), at in sorted(met.items()):
+        yield metrics.DR_DRILL_LAST_MET, {"drill": drill, "store": store}, at
+
+
+def verified(log: DrillLog, now: float) -> Iterator[Sample]:
+    """Age of the newest point of each store that was restored and checked."""
+    points: dict[str, float] = {}
+    for record in evidence.read(log.chain.path):
+        if record.kind == "restore-verified":
+            points[record.data["store"]] = max(points.get(record.data["store"], 0.0), record.data["point"])
+    for store, point in sorted(points.items()):
+        yield metrics.DR_RESTORABLE_AGE, {"store": store, "region": ARCHIVE}, max(0.0, now - point)
+
+
+def seconds_of(text: str) -> float:
+    """Seconds since the epoch of RFC 3339 text."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+class Watch:
+    """Everything that is published: the evidence, and the stores that can be looked at from here."""
+
+    def __init__(self, recovery: spec.DisasterRecovery, log: DrillLog, collectors: Mapping[str, Collector]) -> None:
+        self._recovery, self._log, self._collectors = recovery, log, dict(collectors)
+
+    def look(self) -> list[Sample]:
+        """Samples of now; a store that does not answer says so."""
+        samples = [*objectives(self._recovery), *drills(self._recovery, self._log), *verified(self._log, time.time())]
+        for name, collector in sorted(self._collectors.items()):
+            try:
+                collected = list(collector.collect(time.monotonic()))
+            except (MidwatchError, OSError):
+                samples.append((metrics.DR_STORE_ANSWERS, {"store": name}, 0.0))
+            else:
+                samples += [*collected, (metrics.DR_STORE_ANSWERS, {"store": name}, 1.0)]
+        return samples

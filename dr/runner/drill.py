@@ -1,0 +1,385 @@
+"""One drill from its beginning to its evidence: set up, observe, inject, wait, read back, judge, put away."""
+
+from __future__ import annotations
+
+import hashlib
+import platform as machine
+import random
+import secrets
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from chaos import faults
+from dr import children, stores, temporary
+from dr.drill import facts, judge, ledger, verdict
+from dr.drill.client import Client, ClientConfig, RequestError, Row
+from dr.drill_log import DrillLog
+from dr.runner import experiment, observer
+from dr.stores.kind import DrillSite
+from dr.stores.setup import DrillSetup, NotReadyError, PlannedFault, RestoreDrill
+from midwatch import modules
+from midwatch.errors import Exit, MidwatchError
+from midwatch.spec import dr as spec
+from midwatch.spec import load, model
+from midwatch.spec.stores.base import Store
+
+STEADY_SECONDS = 30.0
+SERVICE_SECONDS = 2.0
+"""Observed after the recovery, so that readers and models have been asked often enough."""
+REDUNDANT_SECONDS = 60.0
+LOCAL_LIMIT = 120.0
+"""A local recovery takes seconds; who waits twice a 15-minute objective for one learns nothing more from it."""
+
+EXITS = {
+    verdict.Verdict.MET: Exit.PASS,
+    verdict.Verdict.BREACHED: Exit.FAIL,
+    verdict.Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE,
+}
+
+Say = Callable[[str], None]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which drill, of which file; `seed` is the phase.
+
+    `state` is the folder of a running `midwatch up` that is to be drilled.
+    """
+
+    platform_file: Path
+    drill: str
+    evidence: Path | None = None
+    keep: bool = False
+    seed: int | None = None
+    limit: float | None = None
+    state: Path | None = None
+
+
+def run(request: Request, say: Say) -> Document:
+    """Run a drill and keep its evidence; the document has the verdict and what it rests on.
+
+    Raises MidwatchError when it cannot begin: then nothing was hurt.
+    """
+    platform = load.load_platform(request.platform_file)
+    recovery, drill, store = find(platform, request)
+    log = DrillLog.of(platform, request.platform_file, request.evidence)
+    with temporary.folder(keep=request.keep, stop=stores.stop_leftovers) as folder, _sigterm_as_interrupt():
+        if request.keep:
+            say(f"everything is kept in {folder}")
+        return _Drill(request, platform, recovery, drill, store, log, folder, say).run()
+
+
+def find(platform: model.Platform, request: Request) -> tuple[spec.DisasterRecovery, spec.Drill, Store]:
+    """The drill of that name and its store; MidwatchError when there is none."""
+    recovery = platform.disaster_recovery
+    if recovery is None:
+        raise MidwatchError(f"{request.platform_file}: there is no section disaster_recovery")
+    drills = {drill.name: drill for drill in recovery.drills}
+    if request.drill not in drills:
+        known = ", ".join(sorted(drills)) or "none"
+        raise MidwatchError(f"{request.platform_file}: there is no drill {request.drill!r}; known: {known}")
+    drill = drills[request.drill]
+    return recovery, drill, recovery.store(drill.store)
+
+
+class _Drill:
+    """One run."""
+
+    def __init__(
+        self,
+        request: Request,
+        platform: model.Platform,
+        recovery: spec.DisasterRecovery,
+        drill: spec.Drill,
+        store: Store,
+        log: DrillLog,
+        folder: Path,
+        say: Say,
+    ) -> None:
+        self._request, self._platform, self._recovery = request, platform, recovery
+        self._drill, self._store, self._log, self._folder, self._say = drill, store, log, folder, say
+        self._began = datetime.now(UTC)
+        self._number = f"{self._began:%Y%m%dT%H%M%SZ}-{drill.name}-{secrets.token_hex(3)}"
+        self._home = folder / "run"
+        self._home.mkdir()
+        self._ready = 0
+        self._seed = secrets.randbits(32) if request.seed is None else request.seed
+        self._objectives = verdict.Objectives(
+            rto=recovery.rto,
+            rpo=recovery.rpo_of(store),
+            limit=self._limit(),
+        )
+
+    def _limit(self) -> float:
+        if self._request.limit is not None:
+            return self._request.limit
+        if self._drill.limit is not None:
+            return self._drill.limit
+        twice = 2 * self._recovery.rto
+        return min(twice, LOCAL_LIMIT) if stores.kind_of(self._store).is_local else twice
+
+    def run(self) -> Document:
+        begun = time.monotonic()
+        site = DrillSite(
+            promised=self._recovery,
+            store=self._store,
+            file=self._request.platform_file.resolve(),
+            folder=self._folder / "store",
+            drill=self._drill,
+            randomness=random.Random(self._seed),  # noqa: S311 - a phase
+            state=self._request.state.resolve() if self._request.state else None,
+        )
+        setup = stores.kind_of(self._store).setup(site)
+        if isinstance(setup, RestoreDrill):
+            setup.start()
+            with self._logged():
+                judged = setup.restore(self._number, self._objectives, self._say)
+            return self._keep(judged, setup.what, self._versions({}), time.monotonic() - begun)
+        with ExitStack() as stack:
+            stack.callback(setup.stop)
+            self._say(f"setting up {self._store.name} ({self._store.kind})")
+            setup.start()
+            with self._logged():
+                judged, planned = self._observe(setup, stack)
+            versions = self._versions(setup.versions())
+        return self._keep(judged, planned.fault.describe(), versions, time.monotonic() - begun)
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """That a drill began is in the evidence, however it ends."""
+        self._log.chain.append(
+            "drill-started",
+            drill=self._drill.name,
+            run=self._number,
+            store=self._store.name,
+            fault=self._drill.fault,
+            configuration=self._digest(),
+            seed=self._seed,
+        )
+        try:
+            yield
+        except BaseException as error:
+            self._log.chain.append("drill-aborted", run=self._number, reason=str(error) or type(error).__name__)
+            raise
+
+    # The drill itself ------------------------------------------------------------------------------------------------
+
+    def _observe(self, setup: DrillSetup, stack: ExitStack) -> tuple[verdict.Result, PlannedFault]:
+        events, seen = self._home / "recoverer.ledger", self._home / "observer.ledger"
+        command = setup.recoverer(events)
+        recorded = setup.events(events)
+        events = recorded or events
+        if command:
+            recoverer = children.start_command(command, self._home / "recoverer.log")
+            stack.callback(children.stop, recoverer)
+            self._wait_for(lambda: bool(ledger.Tail(events, ledger.RECORDED).read()), recoverer, "the recoverer")
+        warmup = setup.prepare(self._drill.warmup)
+        watcher = self._start_observer(setup, seen)
+        stack.callback(children.stop, watcher)
+        self._wait_for(lambda: _acknowledged(seen) >= judge.MIN_WRITES, watcher, "the observer")
+        self._say(f"{warmup:.1f} s of writes before the fault")
+        time.sleep(warmup)
+        planned = setup.fault()
+        if planned.warning:
+            url = planned.warning.url
+            exporter = children.start_command(planned.warning.command, self._home / "exporter.log")
+            stack.callback(children.stop, exporter)
+            self._wait_for(lambda: _answers(url), exporter, "the exporter")
+        self._ready = time.monotonic_ns()
+        self._inject(planned, events, seen)
+        self._wait_for_service(setup, events)
+        children.stop(watcher)
+        return self._judge(setup, planned, events, seen, needs_recoverer=recorded is not None), planned
+
+    def _start_observer(self, setup: DrillSetup, seen: Path) -> subprocess.Popen[bytes]:
+        config = observer.Config(
+            run=self._number,
+            client=setup.client(),
+            ledger=str(seen),
+            rate=self._drill.writes_per_second,
+            model=setup.model,
+        )
+        config.save(self._home / "observer.json")
+        return children.start_module(
+            "dr.runner.observer", [str(self._home / "observer.json")], self._home / "observer.log"
+        )
+
+    def _wait_for(self, ready: Callable[[], bool], process: subprocess.Popen[bytes], who: str) -> None:
+        deadline = time.monotonic() + STEADY_SECONDS
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                logs = " / ".join(path.read_text(errors="replace")[-300:] for path in self._home.glob("*.log"))
+                raise NotReadyError(f"{who} did not begin: {logs.strip() or 'it said nothing'}")
+            time.sleep(0.02)
+
+    def _inject(self, planned: PlannedFault, events: Path, seen: Path) -> None:
+        self._say(f"fault: {planned.fault.describe()}")
+        plan = experiment.Plan(
+            title=self._drill.name,
+            kind=self._store.kind,
+            fault=faults.written(planned.fault),
+            observer=str(seen),
+            recoverer=str(events),
+            log=str(self._log.chain.path),
+            key_file=str(self._log.key_file) if self._log.key_file else None,
+            silences=planned.silences,
+            spoils=planned.spoils,
+            warning=planned.warning,
+            fails_over=planned.fails_over,
+            old=planned.old,
+            sink=planned.sink,
+            steady_seconds=STEADY_SECONDS,
+            objectives=self._objectives,
+        )
+        plan.save(self._home)
+        words = [*modules.command("chaos.watchdog"), str(self._home), "--log", str(self._log.chain.path)]
+        words += ["--seconds", str(self._objectives.limit + 4 * STEADY_SECONDS)]
+        if self._log.key_file:
+            words += ["--key-file", str(self._log.key_file)]
+        words += ["--", *modules.command("dr.runner.experiment"), str(self._home)]
+        with (self._home / "watchdog.log").open("ab") as log:
+            watchdog = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+        try:
+            self._report_until(watchdog, events)
+        finally:
+            if watchdog.stdin:
+                watchdog.stdin.close()  # it ends the experiment and reverts the fault when we are gone
+            watchdog.wait()
+
+    def _report_until(self, process: subprocess.Popen[bytes], events: Path) -> None:
+        """Say what the recoverer does until a process ends."""
+        tail = ledger.Tail(events, ledger.RECORDED)
+        said = len(tail.read())
+        while process.poll() is None:
+            known = tail.read()
+            for event in known[said:]:
+                if not isinstance(event, facts.Watching | facts.CheckFailed):
+                    self._say(f"recoverer: {event.word}{f' ({event.detail})' if event.detail else ''}")
+            said = len(known)
+            time.sleep(0.05)
+
+    def _wait_for_service(self, setup: DrillSetup, events: Path) -> None:
+        """Until redundancy is restored, or nobody can expect it any more; at least so that readers were heard."""
+        time.sleep(SERVICE_SECONDS)
+        deadline = time.monotonic() + REDUNDANT_SECONDS
+        acted = any(isinstance(event, facts.Rerouted) for event in self._since_ready(events))
+        while acted and setup.is_redundant() is False and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _since_ready(self, events: Path) -> list[facts.Recorded]:
+        return [event for event in ledger.read_recorded(events) if event.at > self._ready]
+
+    # Judged ----------------------------------------------------------------------------------------------------------
+
+    def _judge(
+        self, setup: DrillSetup, planned: PlannedFault, events: Path, seen: Path, *, needs_recoverer: bool
+    ) -> verdict.Result:
+        self._say("reading everything back")
+        rows, unread = _rows(setup.client(), self._number)
+        evidence = verdict.Evidence(
+            run=self._number,
+            facts=ledger.read_observed(seen),
+            injection=experiment.injection_of(self._home),
+            events=self._since_ready(events),
+            rows=rows,
+            checks=[*setup.checks(), *experiment.told_check(self._home), *unread],
+            needs_recoverer=needs_recoverer,
+            has_model=setup.model is not None,
+        )
+        if planned.warning:
+            return judge.judge_warning(evidence, experiment.warned_at(self._home), self._objectives)
+        return judge.judge(evidence, self._objectives)
+
+    def _digest(self) -> str:
+        """Digest of the configuration: the platform file, whole, as it is checked and with its defaults."""
+        return hashlib.sha256(self._platform.model_dump_json().encode()).hexdigest()
+
+    def _versions(self, others: dict[str, str]) -> dict[str, str]:
+        import midwatch
+
+        return {
+            "midwatch": midwatch.__version__,
+            "chaostoolkit-lib": version("chaostoolkit-lib"),
+            "psycopg": version("psycopg"),
+            "python": machine.python_version(),
+            "kernel": machine.release(),
+            **others,
+        }
+
+    def _keep(self, judged: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
+        document = {
+            "run": self._number,
+            "drill": self._drill.name,
+            "store": self._store.name,
+            "fault": self._drill.fault,
+            "what": what,
+            "verdict": judged.verdict.value,
+            "reasons": list(judged.reasons),
+            "rto_seconds": judged.rto_seconds,
+            "rto_exceeds": judged.rto_exceeds,
+            "rpo_seconds": judged.rpo_seconds,
+            "rpo_is_bound": judged.rpo_is_bound,
+            "resolution_seconds": judged.resolution_seconds,
+            "phases": [asdict(phase) for phase in judged.phases],
+            "writes": judged.writes,
+            "checks": [asdict(check) for check in judged.checks],
+            "notes": list(judged.notes),
+            "objectives": asdict(self._objectives),
+            "seed": self._seed,
+            "versions": versions,
+            "configuration": self._digest(),
+            "started_at": self._began.isoformat(timespec="milliseconds"),
+            "duration_seconds": round(seconds, 3),
+            "exit": int(EXITS[judged.verdict]),
+        }
+        return self._log.keep(document, self._home)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=1.0).close()  # noqa: S310 - ours
+    except OSError:
+        return False
+    return True
+
+
+def _acknowledged(path: Path) -> int:
+    tail = ledger.Tail(path, ledger.OBSERVED)
+    return sum(isinstance(fact, facts.Write) and fact.is_acknowledged for fact in tail.read())
+
+
+def _rows(config: ClientConfig, run: str) -> tuple[list[Row] | None, list[verdict.Check]]:
+    """Everything that is read back; None with a check that nobody can tell when it cannot be read."""
+    client: Client = stores.named(config.kind).client(config.arguments, run)
+    try:
+        return client.rows(), []
+    except RequestError as error:
+        return None, [verdict.Check(name="everything can be read back", holds=None, detail=str(error))]
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A SIGTERM ends the drill as Ctrl-C does: everything is stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,1 @@
+"""PostgreSQL clusters of CloudNativePG: switchovers through the operator's resources."""

@@ -1,0 +1,1 @@
+"""Any store, by the commands that the platform file names."""

@@ -1,0 +1,77 @@
+"""Drills of a folder that is marked as one that may be hurt."""
+
+from __future__ import annotations
+
+import shutil
+
+from dr.drill.client import ClientConfig
+from dr.drill.verdict import Check
+from dr.stores.files import copies, faults, recovery
+from dr.stores.kind import DrillSite
+from dr.stores.setup import NotReadyError, PlannedFault, RecoveredSetup
+from midwatch.spec.stores.files import Fault, FilesStore
+
+MARKER = ".midwatch-drills-allowed"
+"""A file in the folder that says that drills may hurt it. Nobody has one in production by mistake."""
+
+
+class FolderSetup(RecoveredSetup):
+    """The setup of a folder. Its recoverer takes the copies, too."""
+
+    def __init__(self, site: DrillSite[FilesStore]) -> None:
+        super().__init__(site.file, site.store.name)
+        files = site.store.files
+        self._kind, self._fault = site.store.kind, Fault(site.drill.fault)
+        self._source, self._backup, self._interval = site.base / files.source, site.base / files.backup, files.interval
+        self._randomness = site.randomness
+        self._content = ""
+
+    def start(self) -> None:
+        """Look whether the folder may be hurt; NotReadyError when nobody said so."""
+        if not self._source.is_dir():
+            raise NotReadyError(f"{self._source} is not a folder")
+        if not (self._source / MARKER).is_file():
+            raise NotReadyError(
+                f"{self._source} does not allow drills: is it production? If it may be lost, put the file {MARKER} "
+                "in it"
+            )
+        self._content = recovery.content_of(self._source)
+
+    def client(self) -> ClientConfig:
+        """Files in the folder."""
+        return ClientConfig(kind=self._kind, arguments={"folder": str(self._source)})
+
+    def prepare(self, warmup: float) -> float:
+        """Somewhere between two copies."""
+        return max(warmup, 1.5 * self._interval) + self._randomness.uniform(0.0, self._interval)
+
+    def fault(self) -> PlannedFault:
+        """Gone, or damaged."""
+        if self._fault is Fault.LOSE_FILES:
+            return PlannedFault(fault=faults.LoseFolder(target=str(self._source)), fails_over=False)
+        files = sorted(
+            path
+            for path in self._source.rglob("*")
+            if path.is_file() and recovery.DRILL not in path.parts and path.name != MARKER
+        )
+        if not files:
+            raise NotReadyError(f"{self._source} has no file that could be damaged")
+        name = str(self._randomness.choice(files).relative_to(self._source))
+        damage = faults.DamageFile(target=str(self._source), file=name)
+        return PlannedFault(fault=damage, silences=False, spoils=True, fails_over=False)
+
+    def checks(self) -> list[Check]:
+        """Every file is as it was."""
+        now = recovery.content_of(self._source) if self._source.is_dir() else "nothing"
+        held = now == self._content
+        newest = next(iter(copies.newest_first(self._backup)), None)
+        wrong = copies.flaw(newest) if newest else "there is no copy"
+        detail = wrong or (newest.folder.name if newest else "")
+        return [
+            Check(name="every file is as it was", holds=held, detail="" if held else "the digests differ"),
+            Check(name="the newest copy is good", holds=wrong is None, detail=detail),
+        ]
+
+    def stop(self) -> None:
+        """Nothing was started; the drill's own files are removed."""
+        shutil.rmtree(self._source / recovery.DRILL, ignore_errors=True)

@@ -1,0 +1,50 @@
+"""The servers of a PostgreSQL that others run, by their connection strings.
+
+Run as `python -m dr.stores.postgresql.servers FILE`, it exits with 1 while the server of that connection string takes
+a write, and with 0 when it does not: that is how the site's fault is verified.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dr.drill.client import RequestError
+from dr.postgres import session
+from dr.stores.setup import NotReadyError
+from midwatch.spec.stores.postgresql import Postgresql
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """Connection strings, from their files: of the clients' endpoint and of both servers."""
+
+    endpoint: str
+    primary: str
+    standby: str
+
+    @classmethod
+    def read(cls, settings: Postgresql, base: Path) -> Servers:
+        """Read them; NotReadyError when a file cannot be read."""
+        names = {"endpoint": settings.endpoint_file, "primary": settings.primary_file, "standby": settings.standby_file}
+        strings = {}
+        for name, path in names.items():
+            try:
+                strings[name] = (base / path).read_text().strip()
+            except OSError as error:
+                raise NotReadyError(f"{base / path}: {error.strerror}; it holds the connection string") from error
+        return cls(**strings)
+
+
+def takes_writes(file: Path) -> bool:
+    """Whether the server of a connection string in a file takes a write."""
+    try:
+        session.ask(file.read_text().strip(), "CREATE TEMPORARY TABLE midwatch_probe (n int)", timeout=2.0)
+    except RequestError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(takes_writes(Path(sys.argv[1])))

@@ -1,0 +1,60 @@
+"""Stores of kind `velero`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from dr.samples import ARCHIVE, Collector, Sample
+from dr.stores.kind import DrillSite, Kind, Right, Site
+from dr.stores.setup import RestoreDrill
+from dr.stores.velero import restore
+from dr.stores.velero.restore import VeleroDrill
+from midwatch import metrics
+from midwatch.spec.stores.velero import Velero, VeleroStore
+
+
+class VeleroCollector:
+    """Looks at the backups of a schedule. Implements `samples.Collector`."""
+
+    EVERY_SECONDS = 30.0
+
+    def __init__(self, store: str, settings: Velero) -> None:
+        self._store, self._settings = store, settings
+        self._asked, self._newest = float("-inf"), 0.0
+
+    def collect(self, now: float) -> Iterator[Sample]:
+        """Samples of one look; MidwatchError when there is no complete backup, or the cluster does not answer."""
+        if now - self._asked > self.EVERY_SECONDS:
+            self._newest = restore.newest_backup(self._settings)[0].started
+            self._asked = now
+        yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, self._newest
+        yield metrics.DR_REPLICATION_LAG, {"store": self._store, "region": ARCHIVE}, time.time() - self._newest
+
+
+class VeleroKind(Kind[VeleroStore]):
+    """A namespace that Velero backs up."""
+
+    name = "velero"
+
+    def setup(self, site: DrillSite[VeleroStore]) -> RestoreDrill:
+        """A restore into another namespace."""
+        return VeleroDrill(site.store.velero)
+
+    def collector(self, site: Site[VeleroStore]) -> Collector | None:
+        """At the backups."""
+        return VeleroCollector(site.store.name, site.store.velero)
+
+    def rights(self, store: VeleroStore) -> Iterator[Right]:
+        """To restore, and to see that the other namespace is allowed and empty."""
+        velero, target = store.velero.velero_namespace, store.velero.restore_namespace
+        yield Right(namespace=velero, group="velero.io", resource="backups", verbs=("list",))
+        yield Right(namespace=velero, group="velero.io", resource="restores", verbs=("create", "get"))
+        yield Right(namespace=target, group="", resource="namespaces", verbs=("get",))
+        for group, resource in (
+            ("", "pods"),
+            ("", "persistentvolumeclaims"),
+            ("apps", "deployments"),
+            ("apps", "statefulsets"),
+        ):
+            yield Right(namespace=target, group=group, resource=resource, verbs=("list",))

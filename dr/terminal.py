@@ -1,0 +1,144 @@
+"""What people see of drills in a terminal: progress on standard error, results as tables on standard output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dr import figures
+from midwatch.spec.values import format_duration
+
+if TYPE_CHECKING:
+    from dr.posture.status import StoreStatus
+
+LOG_WIDTH = 160
+"""Columns of a table that goes to a file."""
+
+_COLOURS = {"MET": "bold green", "BREACHED": "bold red", "INCONCLUSIVE": "bold yellow"}
+_HOLDS = {True: "yes", False: "NO ", None: " ? "}
+
+
+def progress() -> Callable[[str], None]:
+    """A function that says where a drill is, with the seconds since its beginning."""
+    console = Console(stderr=True)
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - begun:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+
+    return say
+
+
+def show_result(document: dict[str, Any]) -> None:
+    """A drill's result."""
+    console = Console()
+    colour = _COLOURS[document["verdict"]]
+    console.print(
+        f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {document['what']}", soft_wrap=True
+    )
+    for reason in document["reasons"]:
+        console.print(f"  {reason}", highlight=False, soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("RTO", figures.rto(document), f"objective {document['objectives']['rto']:g} s")
+    table.add_row("RPO", figures.rpo(document), f"objective {document['objectives']['rpo']:g} s")
+    table.add_row(
+        "resolution", figures.seconds(document["resolution_seconds"]), "the largest gap between acknowledgements"
+    )
+    counts = document["writes"]
+    said = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value or name == "lost")
+    table.add_row("writes", "", said)
+    console.print(table)
+    phases = Table(title="phases, after the fault", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for name in ("phase", "reached", "took"):
+        phases.add_column(name, justify="left" if name == "phase" else "right")
+    for phase in document["phases"]:
+        phases.add_row(phase["name"], figures.seconds(phase["at"]), figures.seconds(phase["seconds"]))
+    console.print(phases)
+    for check in document["checks"]:
+        detail = f" ({check['detail']})" if check["detail"] else ""
+        console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
+    bound = document["bound"]
+    console.print(
+        f"{bound['met_in_a_row']} drills MET in a row: a breach has a probability of at most "
+        f"{bound['breach_probability_at_most']:.0%} at {bound['confidence']:.0%} confidence",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for note in document["notes"]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def _wide() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
+
+
+def show_status(stores: Sequence[StoreStatus]) -> None:
+    """The posture of every store."""
+    console = _wide()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in (
+        "store",
+        "last drill",
+        "verdict",
+        "age",
+        "RTO",
+        "worst",
+        "of",
+        "RPO",
+        "worst",
+        "of",
+        "lag",
+        "verified point",
+    ):
+        table.add_column(name, justify="left" if name in ("store", "last drill", "verdict") else "right")
+    for one in stores:
+        table.add_row(
+            one.store,
+            one.last_drill or "-",
+            one.verdict or "-",
+            _age(one.drill_age),
+            figures.seconds(one.rto_seconds),
+            figures.seconds(one.worst_rto_seconds),
+            f"{one.rto:g} s",
+            figures.seconds(one.rpo_seconds),
+            figures.seconds(one.worst_rpo_seconds),
+            f"{one.rpo:g} s",
+            figures.seconds(one.lag_seconds),
+            _age(one.restorable_age_seconds),
+        )
+    console.print(table)
+    for one in stores:
+        for text in (*one.problems, *one.unknown):
+            console.print(f"{one.store}: {text}", highlight=False, soft_wrap=True)
+
+
+def show_report(document: dict[str, Any]) -> None:
+    """Every drill, and the state of the evidence."""
+    console = _wide()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
+        table.add_column(name)
+    for drill in document["drills"]:
+        table.add_row(
+            drill["at"],
+            drill["drill"],
+            drill["store"],
+            drill["verdict"],
+            figures.rto(drill),
+            figures.rpo(drill),
+            figures.seconds(drill["resolution_seconds"]),
+            str(drill["writes"].get("lost", "-")),
+            str(drill["seq"]),
+            drill["hash"][:12],
+        )
+    console.print(table)
+    console.print(figures.chain(document["evidence"]), highlight=False, soft_wrap=True)
+
+
+def _age(value: float | None) -> str:
+    return "-" if value is None else format_duration(round(value)) if value >= 1 else "now"

@@ -1,0 +1,62 @@
+"""Stores of kind `postgresql`: PostgreSQL that others run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from midwatch.spec.stores.base import Command, Documented, Store
+
+
+class Fault(StrEnum):
+    """What a drill can do to it."""
+
+    KILL_PRIMARY = "kill_primary"
+
+
+class PostgresqlCommands(Documented):
+    """What only the site can do to its servers."""
+
+    inject: Command | None = None
+    """Loses the primary; a drill needs it."""
+    revert: Command | None = None
+    """Undoes what `inject` left, after a drill."""
+    fence: Command
+    """Makes sure that the old primary cannot acknowledge; the recovery's term is added as its last argument."""
+    reroute: Command
+    """Sends clients to the new primary; the recovery's term is added as its last argument."""
+    rebuild: Command | None = None
+    """Makes the store redundant again."""
+
+
+class Postgresql(Documented):
+    """PostgreSQL that others run: the connection strings (in files) of the clients' endpoint and of both servers."""
+
+    endpoint_file: Path = Field(strict=False)
+    """File with the connection string that clients use."""
+    primary_file: Path = Field(strict=False)
+    """File with the connection string of the primary, past the endpoint."""
+    standby_file: Path = Field(strict=False)
+    """File with the connection string of the standby, past the endpoint."""
+    commands: PostgresqlCommands
+    """What only the site can do to its servers."""
+    content: str | None = None
+    """A query with one value that the observer runs with each read: while it fails, readers are not served."""
+
+
+class PostgresqlStore(Store):
+    """A store of kind `postgresql`."""
+
+    kind: ClassVar[str] = "postgresql"
+    faults: ClassVar[type[StrEnum]] = Fault
+    has_cluster_lease: ClassVar[bool] = True
+
+    postgresql: Postgresql
+
+    @property
+    def has_standby(self) -> bool:
+        """Always."""
+        return True
