@@ -25,8 +25,8 @@ import yaml
 from benchmarks import load
 from benchmarks.figure import Figure
 from midwatch import modules
-from midwatch.spec import model as spec
-from monitors.drift import reference
+from midwatch.spec.drift import Feature
+from monitors.drift import fitting, reference_file
 
 
 @dataclass
@@ -150,8 +150,8 @@ def _judged(state: Path, smoke: bool) -> Iterator[Figure]:
     rows, window = 20_000, 5_000
     numbers = {name: generator.normal(size=rows) for name in ("distance", "wind_speed", "visib")}
     texts = {name: generator.choice(["UA", "AA", "EWR"], rows).tolist() for name in ("carrier", "origin")}
-    kinds = dict.fromkeys(numbers, spec.Feature.NUMERIC) | dict.fromkeys(texts, spec.Feature.CATEGORICAL)
-    reference.save(reference.fit(numbers | texts, kinds, window_rows=window), state / "reference.npz")
+    kinds = dict.fromkeys(numbers, Feature.NUMERIC) | dict.fromkeys(texts, Feature.CATEGORICAL)
+    reference_file.save(fitting.fit(numbers | texts, kinds, window_rows=window), state / "reference.npz")
     methods = ["ks", "psi", "chi2", "mmd", "isolation_forest", "classifier"]
     drift = {"reference": "reference.npz", "window": "1s", "min_samples": 100, "methods": methods, "quorum": 3}
     model = {"name": "flight-delay", "owner": "ml", "task": "classification"}

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from dr import figures
 from dr.drill import ledger
 from dr.drill.facts import SECOND, Write
 from dr.drill.ledger import LedgerError
 from dr.drill_log import DrillLog
+from midwatch import html
 
 Document = dict[str, Any]
 
@@ -45,10 +43,9 @@ def build(log: DrillLog, since: datetime | None) -> Document:
 def render(document: Document, log: DrillLog, title: str) -> str:
     """The report as one self-contained page."""
     drills = [drill | _charts(drill, log) for drill in document["drills"]]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(files("dr").joinpath("report.html").read_text(encoding="utf-8"))
     words = {"rto": figures.rto, "rpo": figures.rpo, "seconds": figures.seconds}
-    return template.render(title=title, drills=drills, chain=figures.chain(document["evidence"]), **words)
+    template = Path(__file__).with_name("report.html")
+    return html.render(template, title=title, drills=drills, chain=figures.chain(document["evidence"]), **words)
 
 
 def _charts(drill: Document, log: DrillLog) -> Document:
@@ -81,6 +78,7 @@ def _timeline(phases: Sequence[Document]) -> list[Document]:
             "x": NAMES + (phase["at"] - phase["seconds"]) * scale,
             "width": max(1.0, phase["seconds"] * scale),
             "label": f"{phase['at']:.3f} s",
+            "class": "now",
         }
         for phase in reached
     ]

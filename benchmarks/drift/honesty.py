@@ -17,12 +17,12 @@ from scipy.stats import binom
 from benchmarks.drift import streams
 from benchmarks.drift.speed import PEERS
 from benchmarks.figure import Comparison, Figure
-from midwatch.spec.model import Feature
-from monitors.drift import joint, reference, verdict
+from midwatch.spec.drift import Feature
+from monitors.drift import fitting, methods, reference, verdict
 from monitors.drift.counts import Counts
 
 CHEAP = ["ks", "psi", "chi2"]
-METHODS = [*CHEAP, *joint.METHODS]
+METHODS = [*CHEAP, *methods.ROW]
 QUORUM = 2
 ALPHA = 0.01
 """False alarms per calm window that are budgeted where they are counted: a budget of 1 per 90d would show none."""
@@ -69,7 +69,7 @@ def _named(values: Any) -> dict[str, Any]:
 
 def _fitted(values: Any, window_rows: int) -> reference.Reference:
     columns = _named(values)
-    return reference.fit(columns, dict.fromkeys(columns, Feature.NUMERIC), window_rows=window_rows)
+    return fitting.fit(columns, dict.fromkeys(columns, Feature.NUMERIC), window_rows=window_rows)
 
 
 def _live(fitted: reference.Reference, columns: dict[str, Any], generator: np.random.Generator) -> verdict.Judgement:
@@ -112,7 +112,7 @@ def _power(runs: int, *, smoke: bool) -> Comparison:
     before = streams.table(generator, 4 * ROWS)
     kinds = dict.fromkeys((*streams.NUMERIC, "score"), Feature.NUMERIC)
     kinds |= dict.fromkeys((*streams.CATEGORICAL, "prediction"), Feature.CATEGORICAL)
-    fitted = reference.fit(before, kinds, window_rows=ROWS)
+    fitted = fitting.fit(before, kinds, window_rows=ROWS)
     windows = {name: list(_windows(name, generator, runs)) for name in (*streams.CHANGES, GRADUAL, LABELS)}
     peers = {} if smoke else _peers(before, windows)
     rows = []
@@ -163,7 +163,7 @@ def _judged(fitted: reference.Reference, columns: streams.Columns) -> verdict.Ju
 def _votes(said: list[verdict.Judgement]) -> set[str]:
     """Methods that vote, `kind` for drift of its own kind, `any` where one does, `verdict` where it is drift."""
     found = {finding.method for one in said for finding in one.findings if finding.votes}
-    found |= {"kind" for one in said for finding in one.kinds if finding.votes}
+    found |= {"kind" for one in said for finding in one.quality if finding.votes}
     if found:
         found.add("any")
     return found | {"verdict" for one in said if one.verdict is verdict.Verdict.DRIFT}
@@ -210,7 +210,7 @@ def _months(*, smoke: bool) -> Comparison:
     quarter = table[table["month"] <= 3]
     kinds = dict.fromkeys(data.NUMERIC, Feature.NUMERIC) | dict.fromkeys(data.CATEGORICAL, Feature.CATEGORICAL)
     day = len(quarter) // 90
-    fitted = reference.fit(_columns(quarter, kinds), kinds, window_rows=7 * day)
+    fitted = fitting.fit(_columns(quarter, kinds), kinds, window_rows=7 * day)
     rows = []
     for month in (4,) if smoke else range(4, 13):
         window = _columns(table[table["month"] == month], kinds)

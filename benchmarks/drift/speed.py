@@ -21,10 +21,11 @@ from scipy import stats
 
 from benchmarks.drift.measure import Cost, cost, status
 from benchmarks.figure import Figure
-from midwatch.spec.model import Feature
-from monitors.drift import classifier, isolation_forest, joint, ks, mmd, psi, reference, verdict
+from midwatch.spec.drift import Feature
+from monitors.drift import fitting, methods, reference, verdict
+from monitors.drift.comparison import Result
 from monitors.drift.counts import COARSE, NumericGrid
-from monitors.drift.result import Result
+from monitors.drift.methods import classifier, isolation_forest, ks, mmd, psi
 from monitors.drift.sample import Sample
 
 FEATURES = 20
@@ -91,7 +92,7 @@ def _ensure_exact(before: Any, now: Any) -> None:
 def _multivariate(before: Any, now: Any, peers: Peers) -> Iterator[Figure]:
     names = [f"f{index}" for index in range(FEATURES)]
     kinds = dict.fromkeys(names, Feature.NUMERIC)
-    fitted = reference.fit(dict(zip(names, before, strict=True)), kinds, window_rows=min(1000, before.shape[1] // 5))
+    fitted = fitting.fit(dict(zip(names, before, strict=True)), kinds, window_rows=min(1000, before.shape[1] // 5))
     rows = fitted.joint.embedding.rows(dict(zip(names, now, strict=True)))
     few, some = fitted.joint.rows[:10_000], rows[:10_000]
 
@@ -122,7 +123,7 @@ def _judged(fitted: reference.Reference, columns: dict[str, Any]) -> verdict.Jud
         fitted.features,
         reference.count(fitted, columns),
         samples=len(columns["f0"]),
-        methods=["ks", "psi", *joint.METHODS],
+        methods=["ks", "psi", *methods.ROW],
         quorum=3,
         alpha=verdict.window_alpha("1 per 90d", 3600.0),
         min_samples=500,
@@ -134,7 +135,7 @@ def _streaming(before: Any, now: Any) -> Figure:
     """Batches into a window's counts and sample of rows, on one core."""
     names = [f"f{index}" for index in range(FEATURES)]
     kinds = dict.fromkeys(names, Feature.NUMERIC)
-    fitted = reference.fit(dict(zip(names, before, strict=True)), kinds, window_rows=1000)
+    fitted = fitting.fit(dict(zip(names, before, strict=True)), kinds, window_rows=1000)
     ids = [f"request-{index}" for index in range(now.shape[1])]
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from midwatch.client.events import Prediction, Value
-from midwatch.spec import model as spec
+from midwatch.spec import drift as spec
 from monitors.drift.counts import Counts, numbers
 from monitors.drift.embedding import Embedding
 from monitors.drift.reference import FeatureReference

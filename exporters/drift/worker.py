@@ -26,7 +26,7 @@ from midwatch import files, metrics, telemetry
 from midwatch.client.events import Prediction
 from midwatch.spec import load
 from midwatch.spec import model as spec
-from monitors.drift import reference, retraining, verdict
+from monitors.drift import reference, reference_file, retraining, verdict
 
 PAUSE = 0.2
 """Seconds between two looks at the journal."""
@@ -71,7 +71,7 @@ class Judge:
         self._references = {}
         for name, drift in self._models.items():
             path = base / drift.reference
-            self._references[name] = reference.load(path)
+            self._references[name] = reference_file.load(path)
             reference.ensure_schema(self._references[name], drift.features, path, whole=drift.looks_at_rows)
         self.position = journal.Position(saved.segment, saved.offset)
         self._streams: dict[Key, windows.Stream] = {}
@@ -136,7 +136,7 @@ class Judge:
             return
         self._set(metrics.DRIFT_VOTES, where, judgement.votes)
         self._set(metrics.DRIFT_DETECTED, where, judgement.verdict is verdict.Verdict.DRIFT)
-        for finding in (*judgement.findings, *judgement.kinds):
+        for finding in (*judgement.findings, *judgement.quality):
             labels = {**where, "feature": finding.feature, "method": finding.method}
             self._set(metrics.DRIFT_VOTE, labels, finding.votes)
             self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,14 @@ class _Counted(Strict):
     baseline_limit: Ratio = Decimal(1)
     equal_baseline: bool = False
 
+    needs_classes: ClassVar[bool] = False
+    """Whether it is made from predicted classes: a regression has none, and servers publish none."""
+
+    @property
+    def harm(self) -> Direction:
+        """Which change of the events' share does harm."""
+        return "increase"
+
     @model_validator(mode="after")
     def _room_between(self) -> _Counted:
         if self.unacceptable_ratio <= self.tolerated_ratio:
@@ -64,17 +72,28 @@ class Latency(_Counted):
 class Accuracy(_Counted):
     """Labelled predictions that were wrong."""
 
+    needs_classes: ClassVar[bool] = True
+
     metric: Literal["accuracy"]
 
 
 class Predictions(_Counted):
     """Share of each predicted class: a change in either direction counts."""
 
+    needs_classes: ClassVar[bool] = True
+
     metric: Literal["predictions"]
+
+    @property
+    def harm(self) -> Direction:
+        """Either: a class that becomes rarer makes others more frequent."""
+        return "either"
 
 
 class Outcomes(_Counted):
     """Labelled predictions with this `predicted` and `actual` class, among those that share the class in `of`."""
+
+    needs_classes: ClassVar[bool] = True
 
     metric: Literal["outcomes"]
     name: Name
@@ -82,6 +101,11 @@ class Outcomes(_Counted):
     actual: str
     of: Literal["actual", "predicted", "all"] = "actual"
     direction: Direction = "increase"
+
+    @property
+    def harm(self) -> Direction:
+        """As the platform file says."""
+        return self.direction
 
 
 class Counters(_Counted):
@@ -94,6 +118,11 @@ class Counters(_Counted):
     good: Series | None = None
     direction: Direction = "increase"
 
+    @property
+    def harm(self) -> Direction:
+        """As the platform file says."""
+        return self.direction
+
     @model_validator(mode="after")
     def _one_numerator(self) -> Counters:
         if (self.events is None) == (self.good is None):
@@ -103,6 +132,8 @@ class Counters(_Counted):
 
 class Gauge(Strict):
     """Anything without counts, by Kayenta's Mann-Whitney test at the end of a fixed `window`."""
+
+    needs_classes: ClassVar[bool] = False
 
     metric: Literal["gauge"]
     name: Name
@@ -214,9 +245,9 @@ def check(platform: Platform) -> Iterator[Finding]:
             name = name_of(criterion)
             if names.setdefault(name, number) != number:
                 yield at, f"a second criterion {name!r}", "give each its own name"
-            if model.task == "regression" and criterion.metric in ("accuracy", "predictions", "outcomes"):
+            if model.task == "regression" and criterion.needs_classes:
                 yield (*at, "metric"), f"a regression has no {criterion.metric}", "use errors, latency or own counters"
-            if model.canary.source == "servers" and criterion.metric in ("accuracy", "predictions", "outcomes"):
+            if model.canary.source == "servers" and criterion.needs_classes:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
         interval = model.canary.interval or platform.prometheus.scrape_interval
         if interval < platform.prometheus.scrape_interval:

@@ -31,9 +31,9 @@ def check_files(rendered: Mapping[str, str]) -> Iterator[Problem]:
 
 def check_template(file: str, document: Any) -> Iterator[Problem]:
     """Problems of one template."""
-    found = list(_by_schema(file, document))
-    yield from found
-    if found:
+    problems = list(_by_schema(file, document))
+    yield from problems
+    if problems:
         return
     if document.get("apiVersion") != "argoproj.io/v1alpha1" or document.get("kind") not in KINDS:
         yield Problem(file=file, path="kind", message="no AnalysisTemplate of argoproj.io/v1alpha1")

@@ -8,26 +8,27 @@ from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import fetch, judge
 from monitors.canary.counts import Counts, Doubt
-from monitors.canary.fetch import Question, Source
 from monitors.canary.judge import Judgement
+from monitors.canary.question import Question
+from monitors.canary.series import Querier
 
 
 def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Canary, float]:
     """Canary section of a model, and the interval of its looks in seconds; InvalidInputError when there is none."""
-    found = {one.name: one for one in platform.models}.get(model)
-    if found is None or found.canary is None:
+    named = {one.name: one for one in platform.models}.get(model)
+    if named is None or named.canary is None:
         known = ", ".join(one.name for one in platform.models if one.canary) or "none"
-        what = "there is no model" if found is None else "no canary section for model"
+        what = "there is no model" if named is None else "no canary section for model"
         raise InvalidInputError([Problem(file="--model", message=f"{what} {model!r}", remedy=f"known: {known}")])
-    return found.canary, found.canary.interval or platform.prometheus.scrape_interval
+    return named.canary, named.canary.interval or platform.prometheus.scrape_interval
 
 
 def ask(
-    source: Source, question: Question, settings: spec.Canary, *, interval: float, two_sided: bool = False
+    querier: Querier, question: Question, settings: spec.Canary, *, interval: float, two_sided: bool = False
 ) -> tuple[Counts, Judgement]:
     """Counts and judgement of a question."""
     try:
-        counts = fetch.fetch(source, question, settings, interval=interval)
+        counts = fetch.fetch(querier, question, settings, interval=interval)
     except QueryError as error:
         counts = unanswered(question, interval, str(error))
     return counts, judge.judge(counts, settings, two_sided=two_sided)

@@ -59,8 +59,8 @@ def _mixture(arms: Arms, expected: Floats, sign: int) -> Floats:
     for bet in BETS:
         factor = (probability * 2 * expit(bet * difference)).sum(axis=-1)
         paths.append(np.cumsum(np.where(both, np.log(factor), 0.0), axis=-1))
-    found: Floats = logsumexp(np.stack(paths), axis=0) - np.log(len(BETS))
-    return found
+    mixed: Floats = logsumexp(np.stack(paths), axis=0) - np.log(len(BETS))
+    return mixed
 
 
 def _thinned(events: Ints, keep: Floats) -> tuple[Ints, Floats]:

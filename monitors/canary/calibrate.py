@@ -19,8 +19,10 @@ from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
 from monitors.canary import criteria, fetch
 from monitors.canary.counts import Counted, Counts
-from monitors.canary.fetch import Question, Source
+from monitors.canary.expressions import Expressions
+from monitors.canary.question import Question
 from monitors.canary.ratio import Arms
+from monitors.canary.series import Querier
 
 MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0)
 MAX_PODS = 30
@@ -50,19 +52,19 @@ class Calibration:
 
 
 def pods(
-    source: Source, settings: spec.Canary, *, model: str, version: str, by: str, end: float, history: float
+    querier: Querier, settings: spec.Canary, *, model: str, version: str, by: str, end: float, history: float
 ) -> list[str]:
     """Values of the label `by` that the version's pods had."""
-    fetcher = fetch.Fetcher(source, Question(model=model, baseline=version, canary=version), settings)
-    selector = promql.narrowed(fetcher.traffic_selector(), promql.matcher(settings.label, version))
+    question = Question(model=model, baseline=version, canary=version)
+    selector = promql.narrowed(Expressions(question, settings).traffic(), promql.matcher(settings.label, version))
     expr = f"count by ({by}) (last_over_time({selector}[{format_duration(history)}]))"
-    return sorted({sample.labels[by] for sample in source.query(expr, at=end) if by in sample.labels})
+    return sorted({sample.labels[by] for sample in querier.query(expr, at=end) if by in sample.labels})
 
 
 def compare(
-    source: Source,
+    querier: Querier,
     settings: spec.Canary,
-    found: Sequence[str],
+    pods: Sequence[str],
     *,
     model: str,
     version: str,
@@ -75,7 +77,7 @@ def compare(
     """Counts of each pod against the others, over the whole history."""
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
     told = []
-    for pod in found[:MAX_PODS]:
+    for pod in pods[:MAX_PODS]:
         progress(pod)
         arms = spec.Selectors(
             baseline=f"{promql.matcher(settings.label, version)}, {promql.matcher(by, promql.not_equal(pod))}",
@@ -83,13 +85,13 @@ def compare(
         )
         within = settings.model_copy(update={"selectors": arms, "criteria": counted})
         question = Question(model=model, baseline=f"others than {pod}", canary=pod, start=start, end=end)
-        told.append(fetch.fetch(source, question, within, interval=interval))
+        told.append(fetch.fetch(querier, question, within, interval=interval))
     return told
 
 
 def assess(histories: Sequence[Counts], settings: spec.Canary, *, looks: int) -> list[Calibration]:
     """Calibration of each counted criterion from histories of pods, cut into stretches of so many looks."""
-    found = []
+    calibrations = []
     for criterion in settings.criteria:
         if isinstance(criterion, spec.Gauge):
             continue
@@ -101,8 +103,8 @@ def assess(histories: Sequence[Counts], settings: spec.Canary, *, looks: int) ->
             for piece in _cut(data, looks)
             if _is_telling(piece)
         ]
-        found.append(_calibrated(criterion, name, stretches, float(settings.false_alarm)))
-    return found
+        calibrations.append(_calibrated(criterion, name, stretches, float(settings.false_alarm)))
+    return calibrations
 
 
 def _cut(data: Counted, looks: int) -> list[Counted]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from midwatch.spec.canary import Canary
     from monitors.canary.counts import Counts
-    from monitors.canary.fetch import Question
     from monitors.canary.judge import Judgement
+    from monitors.canary.question import Question
 
 app = typer.Typer(no_args_is_help=True, help="Whether a new version is worse than the one it replaces.")
 
@@ -28,10 +28,10 @@ def judge(
         str | None, typer.Option(help="RFC 3339 time since when; the canary's first traffic without it.")
     ] = None,
     end: Annotated[str | None, typer.Option(help="RFC 3339 time until when; now without it.")] = None,
-    counts_file: Annotated[
+    counts_path: Annotated[
         Path | None, typer.Option("--counts", help="Counts by interval (or a --json document) instead of Prometheus.")
     ] = None,
-    samples_file: Annotated[
+    samples_path: Annotated[
         Path | None, typer.Option("--samples", help="Samples of the gauges instead of Prometheus.")
     ] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only this criterion; may be given again.")] = None,
@@ -52,16 +52,16 @@ def judge(
     import json
 
     from midwatch.errors import Exit
-    from monitors.canary import page, view
+    from monitors.canary import document, report, view
 
-    if counts_file is not None or samples_file is not None:
-        settings, counts, said = _replayed(counts_file, samples_file, platform, model, metric, two_sided)
+    if counts_path is not None or samples_path is not None:
+        settings, counts, said = _replayed(counts_path, samples_path, platform, model, metric, two_sided)
     else:
         settings, counts, said = _asked(platform, model, baseline, canary, start, end, metric, two_sided, wait)
     if html is not None:
-        page.write(html, counts, settings, said)
+        report.write(html, counts, settings, said)
     if as_json:
-        typer.echo(json.dumps(view.document(counts, settings, said)))
+        typer.echo(json.dumps(document.document(counts, settings, said)))
     else:
         view.show(counts, said)
     raise typer.Exit({"pass": Exit.PASS, "fail": Exit.FAIL}.get(said.verdict.value, Exit.INCONCLUSIVE))
@@ -100,13 +100,13 @@ def calibrate(
     of = {"model": model, "version": version, "by": by}
     try:
         until = client.query("time()")[0].value if question.end is None else question.end
-        found = calibrate.pods(client, settings, **of, end=until, history=seconds)
+        pods = calibrate.pods(client, settings, **of, end=until, history=seconds)
         histories = []
-        if len(found) > 1:
+        if len(pods) > 1:
             histories = calibrate.compare(
                 client,
                 settings,
-                found,
+                pods,
                 **of,
                 start=until - seconds,
                 end=until,
@@ -118,9 +118,9 @@ def calibrate(
         raise typer.Exit(Exit.INCONCLUSIVE) from error
     told = calibrate.assess(histories, settings, looks=round(stretch / interval))
     if as_json:
-        typer.echo(json.dumps({**of, "pods": found, "criteria": [asdict(one) for one in told]}))
+        typer.echo(json.dumps({**of, "pods": pods, "criteria": [asdict(one) for one in told]}))
     else:
-        view.show_calibration(found, told)
+        view.show_calibration(pods, told)
     if any(one.margin is None and one.comparisons * float(settings.false_alarm) < 1 for one in told):
         raise typer.Exit(Exit.INCONCLUSIVE)
     enough = all(one.margin is not None and one.margin <= one.configured for one in told)
@@ -165,8 +165,8 @@ def _asked(
 
 def _question(model: str, baseline: str, canary: str, start: str | None, end: str | None) -> Question:
     from midwatch.errors import InvalidInputError, Problem
-    from monitors.canary.counts import parse_moment
-    from monitors.canary.fetch import Question
+    from monitors.canary.question import Question
+    from monitors.canary.times import parse_moment
 
     problems, times = [], {}
     for name, text in (("--start", start), ("--end", end)):
@@ -188,7 +188,7 @@ def _waited(look: Callable[[], tuple[Counts, Judgement]], seconds: float, interv
     """Look once an interval until it is decided or the time is over."""
     import time
 
-    from monitors.canary.judge import Verdict
+    from monitors.canary.findings import Verdict
 
     deadline = time.monotonic() + seconds
     while True:
@@ -200,8 +200,8 @@ def _waited(look: Callable[[], tuple[Counts, Judgement]], seconds: float, interv
 
 
 def _replayed(
-    counts_file: Path | None,
-    samples_file: Path | None,
+    counts_path: Path | None,
+    samples_path: Path | None,
     platform: Path | None,
     model: str | None,
     metric: list[str] | None,
@@ -212,13 +212,12 @@ def _replayed(
 
     from midwatch.errors import InvalidInputError
     from midwatch.spec import load
-    from monitors.canary import ask, judge
-    from monitors.canary import counts as counting
-    from monitors.canary.fetch import Question
+    from monitors.canary import ask, counts_file, judge
+    from monitors.canary.question import Question
 
     saved: Canary | None = None
-    if counts_file is not None:
-        given, saved = counting.load(counts_file)
+    if counts_path is not None:
+        given, saved = counts_file.load(counts_path)
     else:
         nothing = Question(model=model or "", baseline="baseline", canary="canary")
         given = replace(ask.unanswered(nothing, 60.0, ""), doubts=())
@@ -227,14 +226,14 @@ def _replayed(
     elif saved is not None:
         settings = saved
     else:
-        file = counts_file or samples_file or Path()
+        file = counts_path or samples_path or Path()
         raise InvalidInputError.at(file, "no settings", remedy="give the platform file with -f and --model")
     settings = _only(settings, metric)
-    if counts_file is None:
+    if counts_path is None:
         gauges = [one for one in settings.criteria if one.metric == "gauge"]
         settings = settings.model_copy(update={"criteria": gauges})
-    if samples_file is not None:
-        given = replace(given, gauges={**given.gauges, **counting.load_samples(samples_file)})
+    if samples_path is not None:
+        given = replace(given, gauges={**given.gauges, **counts_file.load_samples(samples_path)})
     return settings, given, judge.judge(given, settings, two_sided=two_sided)
 
 

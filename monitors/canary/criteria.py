@@ -53,13 +53,6 @@ class Evidence:
         return float(self.log_pass.max(initial=-math.inf))
 
 
-def direction_of(criterion: spec.Counted, *, two_sided: bool = False) -> str:
-    """Which change does harm; every one when two versions are compared without a regression in mind."""
-    if two_sided or isinstance(criterion, spec.Predictions):
-        return "either"
-    return criterion.direction if isinstance(criterion, (spec.Counters, spec.Outcomes)) else "increase"
-
-
 def weigh(
     criterion: spec.Counted, counted: Counted, *, false_alarm: float, false_pass: float, two_sided: bool = False
 ) -> Evidence:
@@ -93,7 +86,7 @@ def against(criterion: spec.Counted, counted: Counted) -> Floats:
 
 def _sides(criterion: spec.Counted, counted: Counted, *, two_sided: bool) -> list[Arms]:
     """The arms, turned so that an increase does harm; both ways where either change does."""
-    direction = direction_of(criterion, two_sided=two_sided)
+    direction = "either" if two_sided else criterion.harm
     ways = {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
     return [counted.arms().swapped() if swap else counted.arms() for swap in ways]
 
@@ -104,8 +97,8 @@ def _fail_by_channel(criterion: spec.Counted, sides: list[Arms]) -> Floats:
 
 def _mean(logs: Floats) -> Floats:
     """Log of the mean over the first axis."""
-    found: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(logs))
-    return found
+    mean: Floats = np.logaddexp.reduce(logs, axis=0) - math.log(len(logs))
+    return mean
 
 
 def log_fail(arms: Arms, criterion: spec.Counted) -> Floats:
@@ -130,8 +123,8 @@ def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
     if not criterion.negligible:
         return by_ratio
     by_share = share.log_e_below(arms.canary_events, arms.canary_requests, float(criterion.negligible))
-    found: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
-    return found
+    mixed: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
+    return mixed
 
 
 def _deciding(fails: Floats, passes: Floats, level: float) -> int:
@@ -150,13 +143,13 @@ def _channel(arms: Arms, index: int) -> Arms:
     )
 
 
-def _latest(found: list[Forecast | None]) -> Forecast | None:
-    told = [one for one in found if one is not None]
-    return max(told, key=lambda one: one.requests) if len(told) == len(found) else None
+def _latest(forecasts: list[Forecast | None]) -> Forecast | None:
+    told = [one for one in forecasts if one is not None]
+    return max(told, key=lambda one: one.requests) if len(told) == len(forecasts) else None
 
 
-def _soonest(found: list[Forecast | None]) -> Forecast | None:
-    return min((one for one in found if one is not None), key=lambda one: one.requests, default=None)
+def _soonest(forecasts: list[Forecast | None]) -> Forecast | None:
+    return min((one for one in forecasts if one is not None), key=lambda one: one.requests, default=None)
 
 
 def _distance(criterion: spec.Counted, counted: Counted, alpha: float) -> band.Distance | None:

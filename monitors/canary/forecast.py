@@ -84,8 +84,8 @@ def _until_rare(arms: Arms, limit: float, often: Floats, target: float) -> Float
 def _first(now: Floats, growth: Floats, target: float) -> Floats:
     missing = np.maximum(0.0, target - now)
     needed = np.divide(missing, growth, out=np.full(now.shape, math.inf), where=growth > 0)
-    found: Floats = np.where(missing == 0, 0.0, needed).min(axis=0)
-    return found
+    soonest: Floats = np.where(missing == 0, 0.0, needed).min(axis=0)
+    return soonest
 
 
 def _recent(arms: Arms) -> float:

@@ -37,8 +37,8 @@ class Axis:
 
     def index(self, times: Floats) -> Ints:
         """Interval of each time."""
-        found: Ints = (np.ceil((times - self.start) / self.step - 1e-9) - 1).astype(np.int64)
-        return found
+        intervals: Ints = (np.ceil((times - self.start) / self.step - 1e-9) - 1).astype(np.int64)
+        return intervals
 
 
 @dataclass(kw_only=True)
@@ -62,8 +62,8 @@ class Increments:
     def total(self, keep: Callable[[Mapping[str, str]], bool] = lambda _: True) -> Ints:
         """Sum of the series whose labels are kept."""
         rows = [row for labels, row in self.by_series.items() if keep(dict(labels))]
-        found: Ints = np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(self.axis.size, dtype=np.int64)
-        return found
+        total: Ints = np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(self.axis.size, dtype=np.int64)
+        return total
 
 
 def count(
@@ -79,14 +79,14 @@ def count(
     `before` has values at the axis' start of series known then, `split` the labels that tell apart the counters of one
     target. `was_scraping` says whether Prometheus had samples well before a time.
     """
-    found = Increments(axis=axis)
+    arm = Increments(axis=axis)
     targets: dict[Labels, list[Line]] = {}
     for line in lines:
         own = _labels(line.labels, without=split)
         targets.setdefault(own, []).append(line)
     for _, members in sorted(targets.items()):
-        _count_target(found, members, before, was_scraping)
-    return found
+        _count_target(arm, members, before, was_scraping)
+    return arm
 
 
 def labels_of(line: Line) -> Labels:
@@ -99,7 +99,7 @@ def _labels(labels: Mapping[str, str], *, without: Iterable[str] = ()) -> Labels
 
 
 def _count_target(
-    found: Increments, lines: Sequence[Line], before: Mapping[Labels, float], was_scraping: Callable[[float], bool]
+    arm: Increments, lines: Sequence[Line], before: Mapping[Labels, float], was_scraping: Callable[[float], bool]
 ) -> None:
     scraped = [np.array(line.points, dtype=float).reshape(-1, 2) for line in lines]
     times = np.unique(np.concatenate([points[:, 0] for points in scraped]))
@@ -108,21 +108,21 @@ def _count_target(
     values = np.full((len(lines), times.size), math.nan)
     for row, points in enumerate(scraped):
         values[row, np.searchsorted(times, points[:, 0])] = points[:, 1]
-        _note_broken(found, lines[row], points[:, 1])
+        _note_broken(arm, lines[row], points[:, 1])
     values[~np.isfinite(values) | (values < 0)] = math.nan
-    previous = _previous(lines, values, times, before, found.axis.start, was_scraping)
+    previous = _previous(lines, values, times, before, arm.axis.start, was_scraping)
     fell = values < previous
     was_reset = fell.any(axis=0)
     gained = np.where(was_reset, values, values - previous)
     gained[np.isnan(gained)] = 0.0
-    inside = (times > found.axis.start) & (times <= found.axis.end + 1e-9)
-    intervals = found.axis.index(times[inside])
-    found.resets += [float(time) for time in times[inside & was_reset]]
-    found.last = max(found.last, float(times[-1]))
-    found.seen[intervals] = True
+    inside = (times > arm.axis.start) & (times <= arm.axis.end + 1e-9)
+    intervals = arm.axis.index(times[inside])
+    arm.resets += [float(time) for time in times[inside & was_reset]]
+    arm.last = max(arm.last, float(times[-1]))
+    arm.seen[intervals] = True
     for row, line in enumerate(lines):
-        counts = np.bincount(intervals, weights=gained[row, inside], minlength=found.axis.size)
-        found.by_series[labels_of(line)] = np.rint(counts).astype(np.int64)
+        counts = np.bincount(intervals, weights=gained[row, inside], minlength=arm.axis.size)
+        arm.by_series[labels_of(line)] = np.rint(counts).astype(np.int64)
 
 
 def _previous(
@@ -149,12 +149,12 @@ def _previous(
     return previous
 
 
-def _note_broken(found: Increments, line: Line, values: Floats) -> None:
+def _note_broken(arm: Increments, line: Line, values: Floats) -> None:
     told = values[np.isfinite(values) & (values >= 0)]
     if told.size < values.size:
-        found.broken.append(f"{_shown(line)} has values that are no counts, such as NaN")
+        arm.broken.append(f"{_shown(line)} has values that are no counts, such as NaN")
     elif (np.abs(told - np.rint(told)) > WHOLE).any():
-        found.broken.append(f"{_shown(line)} does not count whole events")
+        arm.broken.append(f"{_shown(line)} does not count whole events")
 
 
 def _shown(line: Line) -> str:

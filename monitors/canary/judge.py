@@ -11,39 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.spec import canary as spec
-from monitors.canary import criteria, mannwhitney
-from monitors.canary.bursts import are_equal
-from monitors.canary.counts import Counted, Counts, Doubt, moment
+from monitors.canary import criteria, enough, gauges, mannwhitney
+from monitors.canary.counts import Counts, Doubt
 from monitors.canary.criteria import Evidence
+from monitors.canary.findings import Finding, Verdict
 from monitors.canary.forecast import Forecast
 from monitors.canary.ratio import Floats
-
-
-class Verdict(StrEnum):
-    """What is said of a canary; of two versions compared both ways, that they differ (fail) or do not (pass)."""
-
-    PASS = "pass"  # noqa: S105 - a verdict, no password
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Verdict on one criterion; `evidence` of a counted one, `classified` of a gauge, neither without data."""
-
-    name: str
-    metric: str
-    verdict: Verdict
-    reason: str
-    evidence: Evidence | None = None
-    classified: mannwhitney.Classified | None = None
-    needs: Forecast | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +46,6 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
     alpha, beta = float(settings.false_alarm), float(settings.false_pass)
     fail_level, pass_level = math.log(1 / alpha), math.log(1 / beta)
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
-    gauges = [one for one in settings.criteria if isinstance(one, spec.Gauge)]
     weighed = {
         spec.name_of(one): criteria.weigh(one, data, false_alarm=alpha, false_pass=beta, two_sided=two_sided)
         for one in counted
@@ -78,10 +55,15 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
     failed = bool(log_fail.max(initial=-math.inf) >= fail_level)
     blamed = _blamed(counted, weighed, log_fail, fail_level) if failed else set()
     findings = [_counted(one, weighed, blamed, pass_level) for one in counted]
-    classified = {one.name: _classified(one, counts) for one in gauges}
-    score = _score(classified, gauges, settings.score)
-    findings += [_gauge(one, counts, classified[one.name], score, settings.score) for one in gauges]
-    doubts = (*counts.doubts, *(_traffic(counts, settings) if counted else ()), *_criteria_doubts(counts, counted))
+    of_gauges, score = gauges.judge(
+        [one for one in settings.criteria if isinstance(one, spec.Gauge)], counts, settings.score
+    )
+    findings += of_gauges
+    doubts = (
+        *counts.doubts,
+        *(enough.check_traffic(counts, settings) if counted else ()),
+        *enough.check_criteria(counts, counted),
+    )
     verdict, reason = _decide(findings, doubts, two_sided=two_sided)
     decided = _decided(verdict, counts, log_fail, fail_level, [*weighed.values()], pass_level)
     return Judgement(
@@ -107,8 +89,8 @@ def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], int
         + (weighed[spec.name_of(one)].log_fail if spec.name_of(one) in weighed else np.zeros(intervals))
         for one in counted
     ]
-    found: Floats = np.logaddexp.reduce(paths, axis=0) if paths else np.full(intervals, -math.inf)
-    return found
+    combined: Floats = np.logaddexp.reduce(paths, axis=0) if paths else np.full(intervals, -math.inf)
+    return combined
 
 
 # One criterion -------------------------------------------------------------------------------------------------------
@@ -171,122 +153,7 @@ def _about(evidence: Evidence, name: str) -> str:
     return f"{name}{channel}: {shares}, {times(interval.ratio, '∞')} times [{low}, {high}]"
 
 
-def _classified(criterion: spec.Gauge, counts: Counts) -> mannwhitney.Classified | None:
-    samples = counts.gauges.get(criterion.name)
-    if samples is None or not samples.complete:
-        return None
-    rule = mannwhitney.Rule(
-        tolerance=criterion.tolerance,
-        confidence=criterion.confidence,
-        direction=criterion.direction,
-        measure=criterion.effect,
-        allowed={str(key): value for key, value in criterion.allowed.items()},
-        critical={str(key): value for key, value in criterion.critical_effect.items()},
-        nan=criterion.nan,
-        outliers=criterion.outliers,
-        must_have_data=criterion.must_have_data,
-        is_critical=criterion.critical,
-    )
-    return mannwhitney.classify(samples.baseline, samples.canary, rule)
-
-
-def _score(
-    classified: dict[str, mannwhitney.Classified | None], gauges: Sequence[spec.Gauge], settings: spec.Score
-) -> mannwhitney.Score | None:
-    told = {name: one for name, one in classified.items() if one is not None}
-    if not told or len(told) < len(gauges):
-        return None
-    weights = {str(group): value for group, value in settings.weights.items()}
-    return mannwhitney.score(told, {one.name: one.group for one in gauges}, weights)
-
-
-def _gauge(
-    criterion: spec.Gauge,
-    counts: Counts,
-    classified: mannwhitney.Classified | None,
-    score: mannwhitney.Score | None,
-    settings: spec.Score,
-) -> Finding:
-    samples = counts.gauges.get(criterion.name)
-    verdict, reason = Verdict.INCONCLUSIVE, "no samples"
-    if samples is not None and not samples.complete:
-        reason = f"judged once, when its window is over at {moment(counts.start + criterion.window)}"
-    elif classified is not None and samples is not None:
-        reason = f"{classified.label.value}: {classified.reason}"
-        if not any(not math.isnan(value) for value in samples.baseline) or not any(
-            not math.isnan(value) for value in samples.canary
-        ):
-            reason = f"{classified.label.value} by the rule, but without samples nothing is known"
-        elif score is None:
-            reason += "; other gauges are not over"
-        elif samples.doubts:
-            reason += f"; {samples.doubts[0].text}"
-        else:
-            verdict = _by_score(score, settings, classified)
-            reason += f"; score {score.total:.3g}{': ' + score.reason if score.reason else ''}"
-    return Finding(name=criterion.name, metric="gauge", verdict=verdict, reason=reason, classified=classified)
-
-
-def _by_score(score: mannwhitney.Score, settings: spec.Score, classified: mannwhitney.Classified) -> Verdict:
-    if score.total >= settings.pass_:
-        return Verdict.PASS
-    failed = score.total < settings.marginal and classified.label in (
-        mannwhitney.Label.HIGH,
-        mannwhitney.Label.LOW,
-        mannwhitney.Label.NODATA_FAIL,
-    )
-    return Verdict.FAIL if failed else Verdict.INCONCLUSIVE
-
-
 # The whole -----------------------------------------------------------------------------------------------------------
-
-
-def _traffic(counts: Counts, settings: spec.Canary) -> list[Doubt]:
-    """Whether there is enough to judge."""
-    baseline, canary = int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())
-    if not counts.baseline_requests.size:
-        # An answer without an interval says itself why.
-        why = "" if counts.doubts else "the first interval is not over"
-    elif not canary and not baseline:
-        why = "no traffic on either arm"
-    elif not canary:
-        why = f"{counts.canary} has not received traffic"
-    elif not baseline:
-        why = f"the baseline {counts.baseline} receives no traffic"
-    elif (few := min(canary, baseline)) < settings.min_requests:
-        arm = counts.canary if canary <= baseline else counts.baseline
-        why = f"too little traffic: {few} requests of {arm}, {settings.min_requests} are needed"
-    else:
-        why = ""
-    return [Doubt(text=why, fatal=True)] if why else []
-
-
-def _criteria_doubts(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doubt]:
-    found: list[Doubt] = []
-    for criterion in counted:
-        name = spec.name_of(criterion)
-        data = counts.counted.get(name)
-        if data is None:
-            continue
-        found += [Doubt(text=f"{name}: {doubt.text}", fatal=doubt.fatal) for doubt in data.doubts]
-        found += _health(criterion, name, data)
-        if criterion.equal_baseline and not are_equal(data.arms(0)):
-            sizes = f"{int(data.canary_requests.sum())} requests of the canary, {int(data.baseline_requests.sum())}"
-            text = f"{name}: equal_baseline needs a baseline of the canary's size; there are {sizes} of the baseline"
-            found.append(Doubt(text=text, fatal=True))
-    return found
-
-
-def _health(criterion: spec.Counted, name: str, data: Counted) -> list[Doubt]:
-    """A baseline that is ill says nothing about a canary."""
-    requests = int(data.baseline_requests.sum())
-    if criterion.baseline_limit >= 1 or not requests:
-        return []
-    worst = float(data.baseline_events.sum(axis=-1).max()) / requests
-    if worst <= float(criterion.baseline_limit):
-        return []
-    limit = float(criterion.baseline_limit)
-    return [Doubt(text=f"the baseline is unhealthy: {name} {worst:.2%}, its limit is {limit:.2%}", fatal=True)]
 
 
 def _decide(findings: Sequence[Finding], doubts: Sequence[Doubt], *, two_sided: bool) -> tuple[Verdict, str]:

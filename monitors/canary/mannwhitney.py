@@ -106,13 +106,13 @@ def classify(baseline: Sequence[float], canary: Sequence[float], rule: Rule) -> 
 
 
 def _prepared(values: Sequence[float], rule: Rule) -> Floats:
-    found = np.asarray(values, dtype=float)
-    found = np.where(np.isnan(found), 0.0, found) if rule.nan == "replace" else found[~np.isnan(found)]
-    if rule.outliers == "remove" and found.size:
-        low, high = np.percentile(found, [25, 75])
+    kept = np.asarray(values, dtype=float)
+    kept = np.where(np.isnan(kept), 0.0, kept) if rule.nan == "replace" else kept[~np.isnan(kept)]
+    if rule.outliers == "remove" and kept.size:
+        low, high = np.percentile(kept, [25, 75])
         fence = FENCE * (high - low)
-        found = found[(found >= low - fence) & (found <= high + fence)]
-    return found
+        kept = kept[(kept >= low - fence) & (kept <= high + fence)]
+    return kept
 
 
 def _without_data(control: Floats, experiment: Floats, rule: Rule, said: Callable[..., Classified]) -> Classified:
@@ -195,21 +195,23 @@ class Score:
     reason: str
 
 
-def score(found: Mapping[str, Classified], groups: Mapping[str, str], weights: Mapping[str, float]) -> Score:
+def score(
+    classified_by_name: Mapping[str, Classified], groups: Mapping[str, str], weights: Mapping[str, float]
+) -> Score:
     """Kayenta's weighted sum of the groups' shares of passes.
 
     `groups` gives each metric's group, `weights` the percent of some groups; the rest is shared by the others.
     """
     members: dict[str, list[Label]] = {}
-    for name, classified in found.items():
+    for name, classified in classified_by_name.items():
         members.setdefault(groups[name], []).append(classified.label)
     scores = {group: value for group, labels in sorted(members.items()) if (value := _group(labels)) is not None}
-    critical = [name for name, classified in found.items() if classified.is_critical_failure]
-    nodata = sum(classified.label is Label.NODATA for classified in found.values())
+    critical = [name for name, classified in classified_by_name.items() if classified.is_critical_failure]
+    nodata = sum(classified.label is Label.NODATA for classified in classified_by_name.values())
     if critical:
         return Score(total=0.0, groups=scores, reason=f"critical: {', '.join(critical)}")
-    if 2 * nodata >= len(found):
-        return Score(total=0.0, groups=scores, reason=f"{nodata} of {len(found)} metrics have no data")
+    if 2 * nodata >= len(classified_by_name):
+        return Score(total=0.0, groups=scores, reason=f"{nodata} of {len(classified_by_name)} metrics have no data")
     unweighted = [group for group in members if group not in weights]
     share = (100 - sum(weights.get(group, 0) for group in members)) / len(unweighted) if unweighted else 0.0
     given = {group: weights.get(group, share) for group in scores}

@@ -36,9 +36,9 @@ def _expanded(line: Line) -> list[Line]:
 def _cumulative(histogram: Mapping[str, Any]) -> dict[float, float]:
     """Counts up to each boundary that no bucket lies across."""
     buckets = [(float(low), float(high), float(count)) for _, low, high, count in histogram.get("buckets", ())]
-    found = {math.inf: float(histogram["count"])}
+    counts = {math.inf: float(histogram["count"])}
     for bound in BOUNDARIES:
         near = bound * 1e-9
         if not any(low < bound - near and high > bound + near for low, high, _ in buckets):
-            found[bound] = sum(count for _, high, count in buckets if high <= bound + near)
-    return found
+            counts[bound] = sum(count for _, high, count in buckets if high <= bound + near)
+    return counts

@@ -92,8 +92,8 @@ def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
 
 def _mixture(arms: Arms, null: float, alternatives: Floats) -> Floats:
     weights = np.log(WEIGHTS / WEIGHTS.sum())
-    found: Floats = logsumexp(components(arms, null, alternatives).T + weights, axis=-1).T
-    return found
+    mixed: Floats = logsumexp(components(arms, null, alternatives).T + weights, axis=-1).T
+    return mixed
 
 
 # Estimates ---------------------------------------------------------------------------------------------------------
@@ -121,8 +121,8 @@ def always_valid(arms: Arms, alpha: float) -> Interval:
 
     def likelihood(d: Floats) -> Floats:
         inner = np.log1p(share[:, None] * np.expm1(d)) if d.ndim else np.log1p(share * np.expm1(d))
-        found: Floats = canary.sum() * d - both @ inner
-        return found
+        log_likelihood: Floats = canary.sum() * d - both @ inner
+        return log_likelihood
 
     around = np.concatenate([-_FINE[::-1], [0.0], _FINE])
     evidence = float(logsumexp(likelihood(around)) - np.log(around.size))

@@ -34,5 +34,5 @@ def _mixture(events: Ints, requests: Ints, limit: float, alternatives: Floats) -
             for p in alternatives
         ]
     )
-    found: Floats = logsumexp(parts, axis=0) - np.log(len(alternatives))
-    return found
+    mixed: Floats = logsumexp(parts, axis=0) - np.log(len(alternatives))
+    return mixed

@@ -23,7 +23,7 @@ def fit(
 ) -> None:
     """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves."""
     from midwatch.errors import InvalidInputError
-    from monitors.drift import reference
+    from monitors.drift import fitting, reference_file
 
     with engines.opened(engine, table) as data:
         kinds = data.kinds
@@ -36,10 +36,10 @@ def fit(
         if not kinds:
             raise InvalidInputError.at(table, "no numeric or categorical column")
         with progress.bar("fitting features", len(kinds)) as step:
-            fitted = reference.fit_source(
-                data.source(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1)
+            fitted = fitting.fit_columns(
+                data.columns(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1)
             )
-    reference.save(fitted, output)
+    reference_file.save(fitted, output)
     typer.echo(
         f"{output}: {fitted.rows} rows, {len(fitted.features)} features, {output.stat().st_size} bytes", err=True
     )
@@ -47,7 +47,7 @@ def fit(
 
 @app.command()
 def compare(
-    reference_file: Annotated[Path, typer.Option("--reference", help="Reference that `drift fit` wrote.")],
+    reference_path: Annotated[Path, typer.Option("--reference", help="Reference that `drift fit` wrote.")],
     current: Annotated[Path, typer.Option(help="Parquet, CSV or Arrow file: the window to judge.")],
     methods: Annotated[str, typer.Option(help="Comma-separated methods that vote.")] = "ks,psi",
     quorum: Annotated[int, typer.Option(min=1, help="Votes that make drift.")] = 2,
@@ -63,20 +63,21 @@ def compare(
 
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
-    from monitors.drift import joint, page, reference, verdict, view
+    from monitors.drift import document, reference_file, report, verdict, view
+    from monitors.drift import methods as drift_methods
 
     chosen = [name.strip() for name in methods.split(",")]
-    offered = [*reference.METHODS, *joint.METHODS]
+    offered = [*drift_methods.FEATURE, *drift_methods.ROW]
     unknown = [name for name in chosen if name not in offered]
     if unknown or quorum > len(chosen):
         known = ", ".join(offered)
         raise MidwatchError(f"--methods {methods} --quorum {quorum}: choose among {known}, and a quorum within them")
-    fitted = reference.load(reference_file)
+    fitted = reference_file.load(reference_path)
     try:
         alpha = verdict.window_alpha(false_alarms, parse_duration(window))
     except ValueError as error:
         raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
-    with_rows = not set(chosen).isdisjoint(joint.METHODS)
+    with_rows = not set(chosen).isdisjoint(drift_methods.ROW)
     with (
         engines.opened(engine, current) as data,
         progress.bar("reading values", data.rows * len(fitted.features)) as step,
@@ -93,9 +94,9 @@ def compare(
         together=None if scanned.rows is None else (fitted.joint, scanned.rows),
     )
     if html is not None:
-        page.write(html, current.name, judgement, fitted.features, scanned.counts)
+        report.write(html, current.name, judgement, fitted.features, scanned.counts)
     if as_json:
-        typer.echo(json.dumps(view.document(judgement)))
+        typer.echo(json.dumps(document.document(judgement)))
     else:
         view.show(judgement, fitted.features, scanned.counts)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]

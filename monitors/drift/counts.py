@@ -26,6 +26,9 @@ COARSE = 1000
 
 MAX_CATEGORIES = 1000
 
+BINS = 10
+"""Bins of cells, where a feature is looked at in a few parts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NumericGrid:
@@ -133,6 +136,18 @@ def ranks(count: int, most: int) -> Integers:
     return np.ceil((count - 1) * np.linspace(0, 1, most)).astype(np.int64)
 
 
+def bin_starts(cells: Integers) -> Integers:
+    """First cell of each of about BINS bins of equal mass, or each cell where there are at most as many.
+
+    The last cell, which a reference has nothing in, is a bin of its own.
+    """
+    if len(cells) <= BINS + 1:
+        return np.arange(len(cells))
+    share = np.cumsum(cells[:-1]) / max(1, cells[:-1].sum())
+    starts = np.searchsorted(share, np.arange(1, BINS) / BINS, side="left") + 1
+    return np.unique(np.concatenate(([0], starts, [len(cells) - 1])))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CategoryGrid:
     """Known categories in order; the last cell counts every other one."""
@@ -149,9 +164,9 @@ class CategoryGrid:
         return cls.of(frequencies(values))
 
     @classmethod
-    def of(cls, found: Mapping[str, int]) -> CategoryGrid:
+    def of(cls, occurrences: Mapping[str, int]) -> CategoryGrid:
         """The same from how often each occurs."""
-        ranked = sorted(found, key=lambda name: (-found[name], name))
+        ranked = sorted(occurrences, key=lambda name: (-occurrences[name], name))
         return cls(categories=tuple(sorted(ranked[:MAX_CATEGORIES])))
 
     def count(self, values: Sequence[Any]) -> Counts:
@@ -171,7 +186,9 @@ class CategoryGrid:
         """Cell of each value, -1 for None; shape (n,)."""
         listed = values.to_pylist() if hasattr(values, "to_pylist") else values
         unknown = len(self.categories)
-        return np.array([-1 if one is None else self._index.get(str(one), unknown) for one in listed], dtype=np.int64)
+        return np.array(
+            [-1 if value is None else self._index.get(str(value), unknown) for value in listed], dtype=np.int64
+        )
 
 
 def frequencies(values: Sequence[Any]) -> dict[str, int]:
@@ -180,12 +197,12 @@ def frequencies(values: Sequence[Any]) -> dict[str, int]:
         pairs = values.value_counts()
         names, counts = pairs.field(0).to_pylist(), pairs.field(1).to_pylist()
         return {str(name): count for name, count in zip(names, counts, strict=True) if name is not None}
-    found: dict[str, int] = {}
+    occurrences: dict[str, int] = {}
     for value in values:
         if value is not None:
             name = str(value)
-            found[name] = found.get(name, 0) + 1
-    return found
+            occurrences[name] = occurrences.get(name, 0) + 1
+    return occurrences
 
 
 Grid = NumericGrid | CategoryGrid

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from monitors.drift.spark import Spark
-    from monitors.drift.table import Local
+    from monitors.drift.table import Table
 
 
 class Engine(StrEnum):
@@ -21,14 +20,15 @@ class Engine(StrEnum):
 
 
 @contextmanager
-def opened(engine: Engine, path: Path) -> Iterator[Local | Spark]:
+def opened(engine: Engine, path: Path) -> Iterator[Table]:
     """A table; InvalidInputError when it cannot be read, MidwatchError when the engine is not installed."""
     if engine is Engine.LOCAL:
-        from monitors.drift.table import Local
+        from monitors.drift.local import LocalTable
 
-        yield Local(path)
+        yield LocalTable(path)
         return
-    from monitors.drift import spark
+    from monitors.drift.spark import session
+    from monitors.drift.spark.table import SparkTable
 
-    with spark.session() as session:
-        yield spark.Spark(session, path)
+    with session.session() as spark:
+        yield SparkTable(spark, path)

@@ -71,7 +71,7 @@ class Episodes:
         self._triggered = saved.triggered
 
     def observe(
-        self, model: str, version: str, said: Judgement, *, end: float, after: int | None, cooldown: float
+        self, model: str, version: str, judgement: Judgement, *, end: float, after: int | None, cooldown: float
     ) -> list[tuple[str, Episode]]:
         """Take a window's verdict in, and say what happened: `began`, `ended`, `due` (a trigger is to be sent).
 
@@ -79,9 +79,9 @@ class Episodes:
         two triggers of a model, whatever its version.
         """
         episode = self.holding(model, version)
-        if said.verdict is Verdict.DRIFT:
-            return self._drifted(episode, model, version, said, end, after, cooldown)
-        if episode is None or said.verdict is Verdict.INCONCLUSIVE:
+        if judgement.verdict is Verdict.DRIFT:
+            return self._drifted(episode, model, version, judgement, end, after, cooldown)
+        if episode is None or judgement.verdict is Verdict.INCONCLUSIVE:
             return []
         episode.calm += 1
         if episode.calm < CALM:
@@ -97,7 +97,7 @@ class Episodes:
         episode: Episode | None,
         model: str,
         version: str,
-        said: Judgement,
+        judgement: Judgement,
         end: float,
         after: int | None,
         cooldown: float,
@@ -109,8 +109,8 @@ class Episodes:
             changes.append(("began", episode))
         episode.windows += 1
         episode.calm = 0
-        episode.reason = said.reason
-        episode.features = list(dict.fromkeys(finding.feature for finding in said.drifted))
+        episode.reason = judgement.reason
+        episode.features = list(dict.fromkeys(finding.feature for finding in judgement.drifted))
         rested = end - self._triggered.get(model, float("-inf")) >= cooldown
         if after is not None and episode.windows >= after and episode.trigger is Trigger.NONE and rested:
             episode.trigger, episode.due = Trigger.PENDING, end

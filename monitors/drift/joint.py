@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import ModuleType
 
 import numpy as np
 
-from monitors.drift import classifier, isolation_forest, mmd
+from monitors.drift import calibration, methods
+from monitors.drift.columns import Columns
+from monitors.drift.comparison import Result
 from monitors.drift.counts import Counts, Grid, Integers
 from monitors.drift.embedding import Embedding, Rows
-from monitors.drift.result import Result
-from monitors.drift.source import Source
-
-METHODS: dict[str, ModuleType] = {"mmd": mmd, "isolation_forest": isolation_forest, "classifier": classifier}
 
 FEATURE = "all features"
 """What a finding of these methods is about."""
@@ -27,7 +24,6 @@ CALM_WINDOWS = 20
 CALM_ROWS = 1000
 """Windows of the reference that are looked at, and rows of each: every one costs a whole comparison."""
 
-BY_CHANCE = 0.05
 SEED = 0
 
 
@@ -42,28 +38,27 @@ class Joint:
 
     def compare(self, method: str, window: Rows) -> Result:
         """Result of a method; the window's vectors have shape (m, d)."""
-        if method == "isolation_forest" and min(len(self.rows), len(window)) > 1:
-            return self._forest.compare(window, inflation=self.inflation)
-        found: Result = METHODS[method].compare(self.rows, window, inflation=self.inflation, seed=SEED)
-        return found
+        if method not in self._prepared:
+            self._prepared[method] = methods.ROW[method].prepare(self.rows, inflation=self.inflation, seed=SEED)
+        return self._prepared[method](window)
 
     @cached_property
-    def _forest(self) -> isolation_forest.Forest:
-        """Grown once: every window meets the same reference."""
-        return isolation_forest.grown(self.rows, seed=SEED)
+    def _prepared(self) -> dict[str, Callable[[Rows], Result]]:
+        """By method, what compares windows with the reference: every window meets the same one."""
+        return {}
 
     def floor(self, method: str) -> float:
-        """Effect that a vote needs."""
-        return float(max(METHODS[method].FLOOR, self.calm.get(method, 0.0)))
+        """Effect that a vote needs: the method's own floor, or what the reference's own windows reach."""
+        return max(methods.ROW[method].floor, self.calm.get(method, 0.0))
 
 
-def fit(source: Source, features: Mapping[str, tuple[Grid, Counts]], *, inflation: float, window_rows: int) -> Joint:
+def fit(columns: Columns, features: Mapping[str, tuple[Grid, Counts]], *, inflation: float, window_rows: int) -> Joint:
     """From a table in time order and its counts; `inflation` is how many of its rows are worth an independent one."""
     embedding = Embedding.fit(features)
-    chosen = np.sort(np.random.default_rng(SEED).choice(source.rows, min(ROWS, source.rows), replace=False))
-    windows = _calm_windows(source.rows, window_rows)
+    chosen = np.sort(np.random.default_rng(SEED).choice(columns.rows, min(ROWS, columns.rows), replace=False))
+    windows = _calm_windows(columns.rows, window_rows)
     places = np.unique(np.concatenate([chosen, *windows]))
-    vectors = embedding.rows(source.take(places))
+    vectors = embedding.rows(columns.take(places))
     parts = [vectors[np.searchsorted(places, part)] for part in (chosen, *windows)]
     fitted = Joint(embedding=embedding, rows=parts[0], inflation=inflation, calm={})
     return replace(fitted, calm=_calm(fitted, parts[1:]))
@@ -71,10 +66,9 @@ def fit(source: Source, features: Mapping[str, tuple[Grid, Counts]], *, inflatio
 
 def _calm_windows(rows: int, window_rows: int) -> list[Integers]:
     """Rows of windows that are evenly spread over the reference; none when it has hardly one."""
-    last = rows - window_rows
-    if last < window_rows:
+    if rows < 2 * window_rows:
         return []
-    starts = np.unique(np.linspace(0, last, min(CALM_WINDOWS, last // window_rows + 1)).astype(int))
+    starts = calibration.window_starts(rows, window_rows, CALM_WINDOWS)
     return [np.arange(start, start + window_rows, max(1, window_rows // CALM_ROWS)) for start in starts]
 
 
@@ -83,9 +77,5 @@ def _calm(fitted: Joint, windows: list[Rows]) -> dict[str, float]:
     if not windows:
         return {}
     few = replace(fitted, rows=fitted.rows[:: max(1, len(fitted.rows) // (2 * CALM_ROWS))])
-    calm = {}
-    for name in METHODS:
-        results = [few.compare(name, window) for window in windows]
-        effects = (result.effect for result in results if result.p_value < BY_CHANCE / len(windows))
-        calm[name] = max(effects, default=0.0)
-    return calm
+    results = {name: [few.compare(name, window) for window in windows] for name in methods.ROW}
+    return {name: calibration.calm_floor(of_method, len(windows)) for name, of_method in results.items()}

@@ -1,25 +1,22 @@
-"""From verdicts to triggers: episodes, attempts in the background, an audit line for every step.
+"""From verdicts to triggers: episodes, attempts in the background, a record of every step.
 
 Before an attempt its episode is stored as being sent; what a process that died in between had begun is known by that.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from midwatch import metrics
+from midwatch import evidence, metrics
 from midwatch.spec import model as spec
+from midwatch.spec.drift import Retrain
 from monitors.drift import episodes, trigger
 from monitors.drift.episodes import Episode, Trigger
 from monitors.drift.verdict import Judgement
@@ -42,13 +39,16 @@ class Saved(msgspec.Struct):
 
 
 class Retraining:
-    """Episodes of every watched model and the triggers that they are worth. `folder` gets the audit, `audit.jsonl`."""
+    """Episodes of every watched model and the triggers that they are worth.
+
+    `folder` gets an evidence log, `audit.jsonl`, with every step.
+    """
 
     def __init__(self, platform: spec.Platform, base: Path, folder: Path, saved: Saved) -> None:
         self._platform, self._base = platform, base
         self._models = {model.name: model.drift for model in platform.models if model.drift}
         self._episodes = episodes.Episodes(saved.episodes)
-        self._audit = folder / "audit.jsonl"
+        self._steps = evidence.Log(folder / "audit.jsonl")
         self._began = Counter({(model, version): count for model, version, count in saved.began})
         self._results = Counter({(model, result): count for model, result, count in saved.results})
         self._outcomes: queue.Queue[tuple[str, trigger.Outcome]] = queue.Queue()
@@ -66,15 +66,11 @@ class Retraining:
             self._settle(episode, Trigger.UNKNOWN, "the process ended while it was being sent")
 
     def _settled(self, episode: Episode) -> Trigger | None:
-        """A result that reached the audit but not the state."""
-        for line in self._audit.read_bytes().splitlines() if self._audit.exists() else ():
-            with suppress(ValueError):
-                entry = json.loads(line)
-                if entry["episode"] == episode.id and entry["event"] in RESULTS:
-                    return Trigger(entry["event"])
-        return None
+        """A result that reached the record but not the state."""
+        steps = (step for step in evidence.read(self._steps.path) if step.data.get("episode") == episode.id)
+        return next((Trigger(step.kind) for step in steps if step.kind in RESULTS), None)
 
-    def _retrain(self, episode: Episode) -> spec.Retrain | None:
+    def _retrain(self, episode: Episode) -> Retrain | None:
         drift = self._models.get(episode.model)
         return drift.retrain if drift else None
 
@@ -144,35 +140,25 @@ class Retraining:
         self._results[episode.model, result.value] += 1
         self._note(result.value, episode, said=said)
 
-    def _note(self, what: str, episode: Episode, **more: object) -> None:
-        """A line of the audit, on the disk before anything else happens."""
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "event": what,
-            "episode": episode.id,
-            "model": episode.model,
-            "version": episode.version,
-            **more,
-        }
-        with self._audit.open("ab") as file:
-            file.write(b"\n" * _is_torn(self._audit) + json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _log.info("drift episode: %s", what, extra={key: value for key, value in line.items() if key != "time"})
+    def _note(self, step: str, episode: Episode, **more: object) -> None:
+        """Record a step, on the disk before anything else happens."""
+        about = {"episode": episode.id, "model": episode.model, "version": episode.version, **more}
+        self._steps.append(step, **about)
+        _log.info("drift episode: %s", step, extra={"event": step, **about})
 
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
         """Every metric to publish; results that never happened are 0, so that the first one is an increase."""
         holding = {(one.model, one.version) for one in self._episodes if one.ended is None}
-        found: list[tuple[str, dict[str, str], float]] = []
+        samples: list[tuple[str, dict[str, str], float]] = []
         for (model, version), count in self._began.items():
             where = {"model": model, "version": version}
-            found.append((metrics.DRIFT_EPISODES.name, where, float(count)))
-            found.append((metrics.DRIFT_EPISODE.name, where, float((model, version) in holding)))
+            samples.append((metrics.DRIFT_EPISODES.name, where, float(count)))
+            samples.append((metrics.DRIFT_EPISODE.name, where, float((model, version) in holding)))
         for model, drift in self._models.items():
             for result in RESULTS if drift.retrain else ():
                 labels = {"model": model, "result": result.value}
-                found.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
-        return found
+                samples.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
+        return samples
 
     def saved(self) -> Saved:
         """Everything to keep."""
@@ -181,9 +167,3 @@ class Retraining:
             began=[(*key, count) for key, count in self._began.items()],
             results=[(*key, count) for key, count in self._results.items()],
         )
-
-
-def _is_torn(path: Path) -> bool:
-    """Whether the last line was cut off by the end of a process."""
-    with path.open("rb") as file:
-        return bool(file.seek(0, os.SEEK_END)) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"

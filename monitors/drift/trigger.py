@@ -17,7 +17,7 @@ from typing import Any
 import urllib3
 
 from midwatch import kubernetes
-from midwatch.spec import model as spec
+from midwatch.spec import drift as spec
 from monitors.drift.episodes import Trigger
 
 TIMEOUT = 10.0
@@ -25,7 +25,7 @@ GATEWAY = (502, 504)
 """A gateway lost its server: the server may have taken the request."""
 
 MOST_WORDS = 300
-"""Bytes of an answer that are kept for the audit."""
+"""Bytes of an answer that are recorded."""
 
 
 @dataclass(frozen=True)

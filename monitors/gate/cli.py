@@ -13,7 +13,7 @@ from monitors.canary import cli
 def gate(
     platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
-    audit: Annotated[Path, typer.Option(help="File that every verdict is recorded in.")] = Path(
+    audit: Annotated[Path, typer.Option(help="Evidence log that every verdict is recorded in.")] = Path(
         "state/gate/audit.jsonl"
     ),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,

@@ -11,33 +11,31 @@ import json
 import logging
 import signal
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
-from midwatch import exposition, http_access, http_server, metrics
+from midwatch import exposition, http_access, http_server
 from midwatch.errors import InvalidInputError
+from midwatch.evidence import EvidenceError
 from midwatch.prometheus import Client
 from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
-from monitors.canary import ask, band, judge, view
-from monitors.canary.counts import Counts, moment, parse_moment
-from monitors.canary.fetch import Question
-from monitors.canary.judge import Judgement, Verdict
-from monitors.gate.audit import Audit, AuditError
+from monitors.canary import ask, band, document, judge
+from monitors.canary.counts import Counts
+from monitors.canary.judge import Judgement
+from monitors.canary.question import Question
+from monitors.gate import parsing
+from monitors.gate.published import Published
+from monitors.gate.verdict_log import VerdictLog
 
 MAX_BODY = 64 * 1024
 MAX_WAITING = 64
 """Questions that are worked on or wait; one more is answered at once, as undecided."""
 WORKERS = 8
-MAX_COMPARISONS = 200
-"""Comparisons whose last verdict is published; the oldest goes first."""
-FIELDS = ("model", "baseline", "canary", "start", "end")
 
 _JSON = "application/json"
 _log = logging.getLogger(__name__)
@@ -45,10 +43,6 @@ _log = logging.getLogger(__name__)
 
 Judged = tuple[Counts, Judgement, dict[str, Any]]
 """Counts, judgement, and the answer that is made of them."""
-
-
-class QuestionError(Exception):
-    """A question that cannot be understood; answered with 400."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +62,7 @@ class Gate:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._audit = Audit(options.audit)
+        self._verdicts = VerdictLog(options.audit)
         self._failing = ""
         url, timeout = options.platform.prometheus.url, min(options.deadline, options.platform.prometheus.timeout)
         self._client = Client(url, timeout=timeout, retries=0)
@@ -106,7 +100,7 @@ class Gate:
         await asyncio.gather(expiry, return_exceptions=True)
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._recorder.shutdown()
-        self._audit.close()
+        self._verdicts.close()
 
     def _warm_up(self) -> None:
         """Compute and import what the first question would wait for."""
@@ -144,15 +138,15 @@ class Gate:
     async def _verdict(self, request: http_server.Request, respond: http_server.Respond) -> None:
         begun = time.perf_counter()
         try:
-            question = parse(request)
+            question = parsing.parse(request)
             settings, interval = ask.settings_of(self._options.platform, question.model)
-        except (QuestionError, InvalidInputError) as error:
+        except (parsing.QuestionError, InvalidInputError) as error:
             self.published.count("refused", time.perf_counter() - begun)
             _error(respond, HTTPStatus.BAD_REQUEST, str(error))
             return
-        counts, said, answer = await self._judged(question, settings, interval)
+        counts, judgement, answer = await self._judged(question, settings, interval)
         answer = await asyncio.get_running_loop().run_in_executor(self._recorder, self._recorded, question, answer)
-        self.published.publish(counts, said, answer["verdict"])
+        self.published.publish(counts, judgement, answer["verdict"])
         respond(HTTPStatus.OK, json.dumps(answer).encode(), _JSON)
         self.published.count(answer["verdict"], time.perf_counter() - begun)
 
@@ -175,8 +169,8 @@ class Gate:
             return _undecided(question, settings, interval, f"the judge failed: {type(error).__name__}")
 
     def _judge(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
-        counts, said = ask.ask(self._client, question, settings, interval=interval)
-        return counts, said, view.evidence(counts, settings, said)
+        counts, judgement = ask.ask(self._client, question, settings, interval=interval)
+        return counts, judgement, document.answer(counts, settings, judgement)
 
     def _done(self, question: Question, work: asyncio.Future[Any]) -> None:
         del self._working[question]
@@ -185,127 +179,20 @@ class Gate:
 
     def _recorded(self, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer once it is recorded; what cannot be recorded is not decided."""
-        asked = {name: getattr(question, name) for name in FIELDS}
-        record = {"time": moment(time.time()), "asked": asked, **answer}
         try:
-            self._audit.append(record)
+            self._verdicts.append(question, answer)
             self._failing = ""
-        except AuditError as error:
+        except EvidenceError as error:
             self._failing = str(error)
             return {**answer, "verdict": "inconclusive", "reason": f"the verdict cannot be recorded: {error}"}
         return answer
 
 
-def parse(request: http_server.Request) -> Question:
-    """The question of a request: fields of its query (GET) or of its JSON body (POST); QuestionError otherwise."""
-    fields = _fields(request)
-    unknown = sorted(set(fields) - set(FIELDS))
-    if unknown:
-        raise QuestionError(f"unknown: {', '.join(unknown)}; known are {', '.join(FIELDS)}")
-    wrong = [name for name, value in fields.items() if not isinstance(value, str) or len(value) > 200]
-    if wrong:
-        raise QuestionError(f"{', '.join(wrong)}: text of at most 200 letters is needed")
-    missing = [name for name in FIELDS[:3] if not fields.get(name)]
-    if missing:
-        raise QuestionError(f"missing: {', '.join(missing)}")
-    if fields["baseline"] == fields["canary"]:
-        raise QuestionError(f"{fields['canary']!r} is both baseline and canary")
-    try:
-        times = {name: parse_moment(fields[name]) if fields.get(name) else None for name in FIELDS[3:]}
-    except ValueError as error:
-        raise QuestionError(str(error)) from error
-    if times["start"] is not None and times["end"] is not None and times["end"] <= times["start"]:
-        raise QuestionError("end is not after start")
-    return Question(
-        model=fields["model"],
-        baseline=fields["baseline"],
-        canary=fields["canary"],
-        start=times["start"],
-        end=times["end"],
-    )
-
-
-def _fields(request: http_server.Request) -> dict[str, Any]:
-    try:
-        if request.method == b"GET":
-            pairs = parse_qsl(request.query.decode(), keep_blank_values=True, strict_parsing=bool(request.query))
-            if len({name for name, _ in pairs}) != len(pairs):
-                raise QuestionError("a field is given twice")
-            return dict(pairs)
-        found = json.loads(request.body)
-    except (ValueError, RecursionError) as error:
-        raise QuestionError(f"not readable: {error}") from error
-    if not isinstance(found, dict):
-        raise QuestionError("the body is not a JSON object")
-    return found
-
-
 def _undecided(question: Question, settings: spec.Canary, interval: float, why: str) -> Judged:
     counts = ask.unanswered(question, interval, why)
-    said = judge.judge(counts, settings)
-    return counts, said, view.evidence(counts, settings, said)
+    judgement = judge.judge(counts, settings)
+    return counts, judgement, document.answer(counts, settings, judgement)
 
 
 def _error(respond: http_server.Respond, status: HTTPStatus, text: str) -> None:
     respond(status, json.dumps({"error": text}).encode(), _JSON)
-
-
-# Metrics -------------------------------------------------------------------------------------------------------------
-
-Key = tuple[str, str, str]
-"""Model, baseline, canary."""
-
-
-class Published:
-    """The last verdict of each comparison, and counts of answers, as metric families."""
-
-    def __init__(self) -> None:
-        self._last: OrderedDict[Key, tuple[Counts, Judgement, str]] = OrderedDict()
-        self._answers: Counter[str] = Counter({verdict.value: 0 for verdict in Verdict})
-        self._durations = [0] * (len(metrics.GATE_BUCKETS) + 1)
-        self._seconds = 0.0
-
-    def publish(self, counts: Counts, said: Judgement, verdict: str) -> None:
-        """Take a verdict for the next scrape."""
-        key = (counts.model, counts.baseline, counts.canary)
-        self._last[key] = (counts, said, verdict)
-        self._last.move_to_end(key)
-        while len(self._last) > MAX_COMPARISONS:
-            self._last.popitem(last=False)
-
-    def count(self, verdict: str, seconds: float) -> None:
-        """Count an answer and its time."""
-        self._answers[verdict] += 1
-        self._seconds += seconds
-        within = sum(seconds > bound for bound in metrics.GATE_BUCKETS)
-        self._durations[within] += 1
-
-    def families(self) -> Iterable[exposition.Family]:
-        """Every family with its samples."""
-        answers = [
-            (metrics.CANARY_GATE_REQUESTS, {"verdict": verdict}, float(count))
-            for verdict, count in sorted(self._answers.items())
-        ]
-        durations = exposition.Histogram(
-            metrics.CANARY_GATE_DURATION, {}, metrics.GATE_BUCKETS, self._durations, self._seconds
-        )
-        return exposition.families([*self._samples(), *answers], [durations]).values()
-
-    def _samples(self) -> Iterable[exposition.Sample]:
-        for (model, baseline, canary), (counts, said, verdict) in self._last.items():
-            of = {"model": model, "baseline": baseline, "canary": canary}
-            for one in Verdict:
-                yield metrics.CANARY_VERDICT, {**of, "verdict": one.value}, float(one.value == verdict)
-            for direction, level in (("fail", said.fail_level), ("pass", said.pass_level)):
-                yield metrics.CANARY_E_VALUE_LIMIT, {**of, "direction": direction}, view.e_value(level)
-            for arm, requests in (("baseline", counts.baseline_requests), ("canary", counts.canary_requests)):
-                yield metrics.CANARY_REQUESTS, {**of, "arm": arm}, float(requests.sum())
-            for finding in said.findings:
-                if finding.evidence is None:
-                    continue
-                named = {**of, "criterion": finding.name}
-                reached = {"fail": finding.evidence.reached_fail, "pass": finding.evidence.reached_pass}
-                for direction, log in reached.items():
-                    yield metrics.CANARY_E_VALUE, {**named, "direction": direction}, view.e_value(log)
-                if finding.evidence.interval.ratio is not None:
-                    yield metrics.CANARY_EFFECT_RATIO, named, finding.evidence.interval.ratio

@@ -10,8 +10,8 @@ import pytest
 
 from midwatch import prometheus
 from midwatch.prometheus import Line
-from monitors.canary import ask, fetch, judge, native, view
-from monitors.canary.fetch import Question
+from monitors.canary import ask, document, fetch, judge, native
+from monitors.canary.question import Question
 from tests.canary.arms import START, STEP, Past, prometheus_with, settings
 
 SIZE = 80
@@ -64,7 +64,7 @@ def test_the_same_data_gives_the_same_bytes_whoever_asks_and_when() -> None:
     for now in (END + 12, END + 5000):
         past.now = now
         counts, said = ask.ask(past, question, settings(LOOSE), interval=STEP)
-        documents.append(view.document(counts, settings(LOOSE), said))
+        documents.append(document.document(counts, settings(LOOSE), said))
     assert documents[0] == documents[1]
 
 
@@ -422,13 +422,13 @@ def test_a_real_prometheus_gives_the_same_counts_and_the_same_verdict(tmp_path: 
     with prometheus_with(past, tmp_path) as url:
         client = prometheus.Client(url)
         real, said = ask.ask(client, question, criteria, interval=STEP)
-        again = view.document(*_replayed(client, question, criteria))
+        again = document.document(*_replayed(client, question, criteria))
     made_up, expected = ask.ask(past, question, criteria, interval=STEP)
     assert (real.canary_requests == made_up.canary_requests).all()
     assert (real.counted["latency"].baseline_events == made_up.counted["latency"].baseline_events).all()
     assert (said.verdict, said.reason) == (expected.verdict, expected.reason)
     assert said.verdict == "fail"
-    assert again == view.document(real, criteria, said)
+    assert again == document.document(real, criteria, said)
 
 
 def _replayed(client: prometheus.Client, question: Question, criteria: object) -> tuple:

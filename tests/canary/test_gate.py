@@ -19,14 +19,17 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from midwatch import evidence
 from midwatch.app import cli
+from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
-from monitors.canary.counts import moment
-from monitors.gate import audit
-from monitors.gate.service import parse
+from monitors.canary.question import Question
+from monitors.canary.times import moment
+from monitors.gate.parsing import parse
+from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import END, START, calm
-from tests.conftest import free_port, platform_document, wait_for
+from tests.conftest import free_port, need_program, platform_document, wait_for
 
 ASKED = {"model": "fraud", "baseline": "v1", "canary": "v2", "start": moment(START), "end": moment(END)}
 
@@ -55,13 +58,22 @@ class Running:
         }
 
 
+def recorded(log: Path) -> int:
+    """Records of a whole log."""
+    verified = evidence.verify(log)
+    assert verified.problems == ()
+    return verified.records
+
+
 @contextlib.contextmanager
-def gate(folder: Path, document: dict[str, Any], *options: str) -> Iterator[Running]:
+def gate(folder: Path, document: dict[str, Any], *options: str, limit: int | None = None) -> Iterator[Running]:
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     port = free_port()
     command = [sys.executable, "-P", "-m", "midwatch", "canary", "gate", "-f", str(file)]
     command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl"), *options]
+    if limit is not None:
+        command = [need_program("prlimit"), f"--fsize={limit}", *command]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(f"http://127.0.0.1:{port}/healthz")
@@ -118,14 +130,15 @@ def test_verdicts_of_good_and_bad_canaries_with_metrics_and_a_record(running: Ru
     assert seen["canary_e_value_limit", (*of, ("direction", "fail"), ("model", "fraud"))] == pytest.approx(20)
     fail = (of[0], of[1], ("criterion", "errors"), ("direction", "fail"), ("model", "fraud"))
     assert seen["canary_e_value", fail] > 20
-    assert audit.verify(running.audit) == 4
-    records = [json.loads(line) for line in running.audit.read_text().splitlines()]
-    assert records[0]["asked"]["canary"] == "v2"
-    assert records[0]["evidence"]["digest"] == records[3]["evidence"]["digest"] == good["evidence"]["digest"]
+    assert recorded(running.audit) == 4
+    records = evidence.read(running.audit)
+    assert {record.kind for record in records} == {"verdict"}
+    assert records[0].data == {"asked": {**ASKED, "start": START, "end": END}, **good}
+    assert records[3].data["evidence"]["digest"] == good["evidence"]["digest"]
 
 
 def test_concurrent_questions_are_all_answered_and_recorded(running: Running) -> None:
-    before = audit.verify(running.audit)
+    before = recorded(running.audit)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda index: running.verdict(canary=f"v{2 + index % 2}"), range(48)))
     assert {status for status, _ in answers} == {200}
@@ -136,11 +149,11 @@ def test_concurrent_questions_are_all_answered_and_recorded(running: Running) ->
         (0, "inconclusive"),
         (1, "inconclusive"),
     }  # in time, on a busy machine too
-    assert audit.verify(running.audit) == before + 48
+    assert recorded(running.audit) == before + 48
 
 
 def test_questions_it_does_not_understand_are_refused(running: Running) -> None:
-    before, refused = audit.verify(running.audit), ("canary_gate_requests_total", (("verdict", "refused"),))
+    before, refused = recorded(running.audit), ("canary_gate_requests_total", (("verdict", "refused"),))
     many = running.metrics().get(refused, 0)
     for body in (
         b"",
@@ -164,7 +177,7 @@ def test_questions_it_does_not_understand_are_refused(running: Running) -> None:
     assert running.ask("GET", "/nothing")[0] == 404
     assert running.ask("POST", "/verdict", b"x" * 70_000)[0] == 413
     assert running.metrics()[refused] == many + 14
-    assert audit.verify(running.audit) == before
+    assert recorded(running.audit) == before
 
 
 def test_the_token_guards_and_without_prometheus_it_is_undecided(tmp_path: Path, make_document: Any) -> None:
@@ -179,7 +192,7 @@ def test_the_token_guards_and_without_prometheus_it_is_undecided(tmp_path: Path,
             status, answer = running.ask("POST", "/verdict", ASKED, Authorization="Bearer s3cret")
             assert (status, answer["verdict"]) == (200, "inconclusive")
             assert "no answer" in answer["reason"]
-        assert audit.verify(running.audit) == round_
+        assert recorded(running.audit) == round_
 
 
 def test_a_prometheus_that_hangs_is_undecided_in_time(tmp_path: Path, make_document: Any) -> None:
@@ -232,36 +245,73 @@ def test_what_cannot_start_says_so_in_a_line(
     assert (ended.value.code, told in capsys.readouterr().err) == (2, True)
 
 
+# The record --------------------------------------------------------------------------------------------------------
+
+QUESTION = Question(model="fraud", baseline="v1", canary="v2")
+
+
+def keep(path: Path, *verdicts: str) -> None:
+    log = VerdictLog(path)
+    for verdict in verdicts:
+        log.append(QUESTION, {"verdict": verdict})
+    log.close()
+
+
 def test_a_changed_line_of_the_record_shows(tmp_path: Path) -> None:
-    record = audit.Audit(tmp_path / "audit.jsonl")
-    for verdict in ("pass", "fail"):
-        record.append({"verdict": verdict})
-    record.close()
-    assert audit.verify(tmp_path / "audit.jsonl") == 2
-    text = (tmp_path / "audit.jsonl").read_text()
-    (tmp_path / "audit.jsonl").write_text(text.replace("pass", "fail", 1))
-    with pytest.raises(audit.AuditError, match=":2: does not follow"):
-        audit.verify(tmp_path / "audit.jsonl")
+    path = tmp_path / "audit.jsonl"
+    keep(path, "pass", "fail")
+    assert recorded(path) == 2
+    path.write_text(path.read_text().replace("pass", "fail", 1))
+    (problem,) = evidence.verify(path).problems
+    assert (problem.line, "is not what was written" in problem.message) == (1, True)
 
 
 def test_two_gates_do_not_write_one_record(tmp_path: Path) -> None:
-    first = audit.Audit(tmp_path / "audit.jsonl")
-    with pytest.raises(audit.AuditError, match="another gate"):
-        audit.Audit(tmp_path / "audit.jsonl")
+    first = VerdictLog(tmp_path / "audit.jsonl")
+    with pytest.raises(EvidenceError, match="another gate"):
+        VerdictLog(tmp_path / "audit.jsonl")
     first.close()
+    keep(tmp_path / "audit.jsonl", "pass")
 
 
 def test_a_record_cut_short_by_a_crash_is_stepped_over(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    first = audit.Audit(path)
-    first.append({"verdict": "pass"})
-    first.close()
+    keep(path, "pass")
     with path.open("ab") as file:
         file.write(b'{"verdict": "fa')
-    second = audit.Audit(path)
-    second.append({"verdict": "fail"})
-    second.close()
-    assert audit.verify(path) == 2
+    keep(path, "fail")
+    assert recorded(path) == 2
+
+
+def test_an_earlier_gates_record_goes_on_and_is_sealed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text(json.dumps({"verdict": "pass", "previous": "0" * 64}) + "\n")
+    keep(path, "fail")
+    assert (recorded(path), evidence.verify(path).earlier) == (2, 1)
+    path.write_text(path.read_text().replace("pass", "fail", 1))
+    assert evidence.verify(path).problems
+
+
+def test_a_file_that_is_no_record_is_not_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text("notes of mine\n")
+    for _ in range(2):  # the refused one holds no lock
+        with pytest.raises(EvidenceError, match=r"damaged.*choose another with --audit"):
+            VerdictLog(path)
+    assert path.read_text() == "notes of mine\n"
+
+
+def test_what_cannot_be_recorded_is_undecided_and_the_record_stays_whole(tmp_path: Path, make_document: Any) -> None:
+    """A file that may not grow stands for a full disk."""
+    document = document_of(make_document, "http://127.0.0.1:1")
+    with gate(tmp_path, document, limit=4096) as running:
+        answers = [running.verdict()[1] for _ in range(8)]
+        ready, told = running.ask("GET", "/readyz")
+    assert "cannot be recorded" not in answers[0]["reason"]
+    assert (answers[-1]["verdict"], "the verdict cannot be recorded" in answers[-1]["reason"]) == ("inconclusive", True)
+    assert (ready, "verdicts cannot be recorded" in told["error"]) == (503, True)
+    keep(running.audit, "pass")
+    assert recorded(running.audit) > 1
 
 
 def test_a_query_is_decoded() -> None:

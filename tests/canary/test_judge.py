@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from midwatch.app import cli
-from monitors.canary import counts as counting
-from monitors.canary import judge
-from monitors.canary.counts import Counts, Doubt
+from monitors.canary import counts_file, judge
+from monitors.canary.counts import Counted, Counts, Doubt
+from monitors.canary.times import parse_moment
 from tests.canary.arms import counted, counts, settings, simulated
 from tests.canary.test_statistics import bursty
 from tests.conftest import need_program
@@ -32,7 +32,7 @@ def with_latency(*, slow: float = 1.0, **more: Any) -> Counts:
         half = generator.binomial(requests, 0.5)
         tail = generator.binomial(half, min(1.0, 0.02 * factor))
         sides[name] = np.array([half, tail])
-    latency = counting.Counted(
+    latency = Counted(
         channels=("> 0.1 s", "> 0.5 s"),
         baseline_events=sides["baseline"],
         canary_events=sides["canary"],
@@ -68,7 +68,7 @@ def test_a_verdict_once_reached_stays_when_more_counts_come() -> None:
     assert set(verdicts[:first]) == {"inconclusive"}
     assert set(verdicts[first:]) == {"fail"}
     decided = judge.judge(counts(whole), settings()).decided
-    assert decided == pytest.approx(counting.parse_moment("2026-01-05T00:00:00Z") + 15 * 4 * (first + 1), abs=60)
+    assert decided == pytest.approx(parse_moment("2026-01-05T00:00:00Z") + 15 * 4 * (first + 1), abs=60)
 
 
 def replace_intervals(given: Counts, until: int) -> Counts:
@@ -176,7 +176,7 @@ def midwatch(*arguments: object) -> int:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     file = tmp_path / "counts.json"
-    file.write_text(json.dumps(counting.document(with_latency(slow=3.0), settings(*BOTH))))
+    file.write_text(json.dumps(counts_file.document(with_latency(slow=3.0), settings(*BOTH))))
     return file
 
 

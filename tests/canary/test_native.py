@@ -14,7 +14,7 @@ import pytest
 
 from midwatch import prometheus
 from monitors.canary import ask
-from monitors.canary.fetch import Question
+from monitors.canary.question import Question
 from tests.canary.arms import settings
 from tests.conftest import free_port, need_program, wait_for
 

@@ -14,9 +14,10 @@ from pyarrow import csv, feather, parquet
 from scipy import stats
 
 from midwatch.errors import InvalidInputError
-from midwatch.spec.model import Feature
-from monitors.drift import chi2, counts, ks, psi, reference, verdict
-from monitors.drift import table as tables
+from midwatch.spec.drift import Feature
+from monitors.drift import counts, fitting, reference, reference_file, verdict
+from monitors.drift.local import LocalTable
+from monitors.drift.methods import chi2, ks, psi
 from tests.conftest import midwatch_here
 
 NUMERIC, CATEGORICAL = Feature.NUMERIC, Feature.CATEGORICAL
@@ -58,7 +59,7 @@ def test_ks_is_scipys_exactly(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_ks_on_a_coarse_grid_is_at_most_a_thousandth_less(name: str) -> None:
     before, after = SAMPLES[name](source())
-    made = reference.fit({"x": before}, {"x": NUMERIC}, window_rows=500).features["x"].coarse
+    made = fitting.fit({"x": before}, {"x": NUMERIC}, window_rows=500).features["x"].coarse
     ours = made.compare("ks", made.count(after))
     exact = stats.ks_2samp(before, after, method="asymp")
     assert exact.statistic - 0.0011 <= ours.statistic <= exact.statistic + 1e-12
@@ -135,7 +136,7 @@ def test_what_is_no_number_is_missing_or_of_another_type() -> None:
 def fitted(window_rows: int = 500) -> reference.Reference:
     generator = source(4)
     columns = {"x": generator.normal(size=20_000), "colour": generator.choice(["red", "blue"], 20_000).tolist()}
-    return reference.fit(columns, {"x": NUMERIC, "colour": CATEGORICAL}, window_rows=window_rows)
+    return fitting.fit(columns, {"x": NUMERIC, "colour": CATEGORICAL}, window_rows=window_rows)
 
 
 def judged(made: reference.Reference, columns: dict, **changes) -> verdict.Judgement:
@@ -178,7 +179,7 @@ def test_a_real_change_is_drift_and_what_changed_is_named(change, named: str) ->
 
 def test_a_quorum_of_methods_that_cannot_look_is_no_licence() -> None:
     columns = {"colour": source().choice(["red", "blue"], 20_000).tolist()}
-    made = reference.fit(columns, {"colour": CATEGORICAL}, window_rows=500)
+    made = fitting.fit(columns, {"colour": CATEGORICAL}, window_rows=500)
     window = {"colour": made.features["colour"].count(["red"] * 450 + ["blue"] * 50)}
     said = verdict.judge(
         made.features, window, samples=500, methods=["ks", "psi"], quorum=2, alpha=1e-4, min_samples=100
@@ -198,7 +199,7 @@ def test_too_few_samples_are_inconclusive_and_only_missing_ones_are_drift() -> N
     assert judged(fitted(), calm(1, 99)).verdict is verdict.Verdict.INCONCLUSIVE
     empty = {"x": np.full(500, np.nan), "colour": [None] * 500}
     assert judged(fitted(), empty).verdict is verdict.Verdict.DRIFT
-    never = reference.fit({"x": np.full(500, np.nan)}, {"x": NUMERIC}, window_rows=100)
+    never = fitting.fit({"x": np.full(500, np.nan)}, {"x": NUMERIC}, window_rows=100)
     window = {"x": never.features["x"].count([None] * 500)}
     said = verdict.judge(never.features, window, samples=500, methods=["ks"], quorum=1, alpha=1e-4, min_samples=100)
     assert said.verdict is verdict.Verdict.INCONCLUSIVE
@@ -207,14 +208,14 @@ def test_too_few_samples_are_inconclusive_and_only_missing_ones_are_drift() -> N
 @pytest.mark.parametrize("run", [1, 10, 100])
 def test_rows_that_come_in_runs_are_worth_fewer(run: int) -> None:
     values = np.repeat(source(8).normal(size=200_000 // run), run)
-    made = reference.fit({"x": values}, {"x": NUMERIC}, window_rows=1000)
+    made = fitting.fit({"x": values}, {"x": NUMERIC}, window_rows=1000)
     assert made.features["x"].inflation == pytest.approx(run, rel=0.6)
     assert (made.features["x"].inflation == 1) == (run == 1)
 
 
 def test_seasons_that_the_reference_has_are_calm() -> None:
     seasons = np.repeat([0.0, 3.0] * 5, 4_000) + source(5).normal(size=40_000)
-    made = reference.fit({"x": seasons}, {"x": NUMERIC}, window_rows=500)
+    made = fitting.fit({"x": seasons}, {"x": NUMERIC}, window_rows=500)
     for season in (0.0, 3.0):
         assert judged(made, {"x": source(6).normal(season, 1, 500)}).verdict is verdict.Verdict.STABLE
     assert judged(made, {"x": source(6).normal(9.0, 1, 500)}).verdict is verdict.Verdict.DRIFT
@@ -224,7 +225,7 @@ def test_a_stream_in_runs_is_calm_as_long_as_it_goes_on_like_that() -> None:
     def stream(seed: int, rows: int) -> np.ndarray:
         return np.repeat(source(seed).normal(size=rows // 50), 50) + source(seed + 1).normal(size=rows)
 
-    made = reference.fit({"x": stream(1, 50_000)}, {"x": NUMERIC}, window_rows=1000)
+    made = fitting.fit({"x": stream(1, 50_000)}, {"x": NUMERIC}, window_rows=1000)
     windows = [{"x": stream(seed, 1000)} for seed in range(100, 300, 2)]
     assert all(judged(made, window).verdict is verdict.Verdict.STABLE for window in windows)
     assert judged(made, {"x": windows[0]["x"] + 3}).verdict is verdict.Verdict.DRIFT
@@ -237,8 +238,8 @@ def test_the_budget_is_divided_over_windows() -> None:
 
 def test_a_reference_is_read_back_as_it_was(tmp_path: Path) -> None:
     made, path = fitted(), tmp_path / "r.npz"
-    reference.save(made, path)
-    again = reference.load(path)
+    reference_file.save(made, path)
+    again = reference_file.load(path)
     assert judged(again, calm(3)) == judged(made, calm(3))
     assert path.stat().st_size < 250_000
 
@@ -246,27 +247,27 @@ def test_a_reference_is_read_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [0, 100, -200])
 def test_a_damaged_reference_is_refused(tmp_path: Path, place: int) -> None:
     path = tmp_path / "r.npz"
-    reference.save(fitted(), path)
+    reference_file.save(fitted(), path)
     content = bytearray(path.read_bytes())
     content[place] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(InvalidInputError, match="fit"):
-        reference.load(path)
+        reference_file.load(path)
 
 
 def test_another_kind_of_file_is_no_reference_and_nothing_unsafe_is_advised(tmp_path: Path) -> None:
     (tmp_path / "r.npz").write_text("a text")
     with pytest.raises(InvalidInputError, match="not a drift reference: another kind of file; fit it again"):
-        reference.load(tmp_path / "r.npz")
+        reference_file.load(tmp_path / "r.npz")
 
 
 def test_a_reference_of_another_version_or_schema_is_refused(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "r.npz"
-    monkeypatch.setattr(reference, "VERSION", 99)
-    reference.save(fitted(), path)
+    monkeypatch.setattr(reference_file, "VERSION", 99)
+    reference_file.save(fitted(), path)
     monkeypatch.undo()
     with pytest.raises(InvalidInputError, match="of version 99; this Midwatch reads 3; fit it again"):
-        reference.load(path)
+        reference_file.load(path)
     with pytest.raises(InvalidInputError, match=r"lacks colour \(numeric\), y \(numeric\)"):
         reference.ensure_schema(fitted(), {"x": NUMERIC, "y": NUMERIC, "colour": NUMERIC}, path)
 
@@ -279,9 +280,9 @@ def test_tables_of_every_format_give_the_same_columns(tmp_path: Path, ending: st
     table = pa.table({"x": [1.5, None, 3], "n": [1, 2, 3], "colour": ["a", "b", "c"]})
     path = tmp_path / f"t{ending}"
     WRITERS[ending](table, path)
-    read = tables.Local(path)
+    read = LocalTable(path)
     assert read.kinds == {"x": NUMERIC, "n": NUMERIC, "colour": CATEGORICAL}
-    columns = read.source(read.kinds).take(np.arange(3))
+    columns = read.columns(read.kinds).take(np.arange(3))
     assert columns["colour"].to_pylist() == ["a", "b", "c"]
     assert np.isnan(columns["x"]).tolist() == [False, True, False]
 

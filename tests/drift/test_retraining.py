@@ -14,7 +14,8 @@ import msgspec
 import pytest
 import yaml
 
-from midwatch import kubernetes
+from midwatch import evidence, kubernetes
+from midwatch.spec import drift as drift_spec
 from midwatch.spec import load, model
 from monitors.drift import episodes, retraining, trigger
 from monitors.drift.episodes import Trigger
@@ -81,7 +82,9 @@ class Plane:
         raise TimeoutError
 
     def audit(self) -> list[str]:
-        return [json.loads(line)["event"] for line in (self.folder / "audit.jsonl").read_text().splitlines()]
+        """Steps of the record, which is whole."""
+        assert evidence.verify(self.folder / "audit.jsonl").problems == ()
+        return [step.kind for step in evidence.read(self.folder / "audit.jsonl")]
 
     def value(self, name: str, **labels: str) -> float | None:
         found = [number for metric, where, number in self.retraining.samples() if metric == name and where == labels]
@@ -112,7 +115,7 @@ def test_one_signed_trigger_per_episode_says_what_drifted(platform, tmp_path, re
     assert path == "/hook"
     assert headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest()
     document = json.loads(body)
-    assert set(document) - {"event"} == set(model.EPISODE_FIELDS)
+    assert set(document) - {"event"} == set(drift_spec.EPISODE_FIELDS)
     assert document["episode"] == headers["Idempotency-Key"]
     assert (document["model"], document["features"], document["reason"]) == ("fraud", "x", "why")
     assert plane.value("midwatch_retrain_triggers_total", model="fraud", result="sent") == 1
@@ -220,8 +223,7 @@ def test_a_restart_between_attempts_goes_on_with_them(platform, tmp_path, receiv
     again.now = plane.now
     again.run(10)
     assert len(receiver.requests) == 2
-    events = [line for line in (tmp_path / "audit.jsonl").read_text().splitlines() if line != '{"torn']
-    assert json.loads(events[-1])["event"] == "sent"
+    assert again.audit()[-1] == "sent"
 
 
 @pytest.fixture

@@ -15,9 +15,12 @@ import pytest
 from pyarrow import parquet
 
 from midwatch.errors import InvalidInputError
-from midwatch.spec.model import Feature
-from monitors.drift import reference, spark, table
+from midwatch.spec.drift import Feature
+from monitors.drift import fitting, reference, reference_file, table
 from monitors.drift.counts import EXACT
+from monitors.drift.local import LocalTable
+from monitors.drift.spark import session as spark
+from monitors.drift.spark.table import SparkTable
 from tests.conftest import midwatch_here, need_program
 
 ROWS = EXACT + 10_000
@@ -65,20 +68,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("spark") / "train", 1, ROWS)
 
 
-def fitted(opened: spark.Spark | table.Local) -> reference.Reference:
-    return reference.fit_source(opened.source(opened.kinds), opened.kinds, window_rows=1000)
+def fitted(opened: table.Table) -> reference.Reference:
+    return fitting.fit_columns(opened.columns(opened.kinds), opened.kinds, window_rows=1000)
 
 
 def test_both_engines_fit_and_count_the_same(session, folder: Path, tmp_path: Path) -> None:
-    made = {"local": fitted(table.Local(folder)), "spark": fitted(spark.Spark(session, folder))}
+    made = {"local": fitted(LocalTable(folder)), "spark": fitted(SparkTable(session, folder))}
     for name, one in made.items():
-        reference.save(one, tmp_path / name)
+        reference_file.save(one, tmp_path / name)
     assert (tmp_path / "local").read_bytes() == (tmp_path / "spark").read_bytes()
     assert set(made["spark"].features) == {"continuous", "few", "category", "flag"}
     window = write(tmp_path / "window", 2, 20_000)
     seen: list[int] = []
-    here = table.Local(window).scan(made["local"], with_rows=True, progress=seen.append)
-    there = spark.Spark(session, window).scan(made["local"], with_rows=True, progress=seen.append)
+    here = LocalTable(window).scan(made["local"], with_rows=True, progress=seen.append)
+    there = SparkTable(session, window).scan(made["local"], with_rows=True, progress=seen.append)
     assert sum(seen) == 2 * 20_000 * len(made["local"].features)
     assert (here.rows == there.rows).all()
     for name, counts in here.counts.items():
@@ -88,14 +91,14 @@ def test_both_engines_fit_and_count_the_same(session, folder: Path, tmp_path: Pa
 
 def test_what_spark_cannot_read_is_bad_input(session, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read"):
-        spark.Spark(session, tmp_path / "absent")
+        SparkTable(session, tmp_path / "absent")
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "a.parquet").write_bytes((folder / "part-0.parquet").read_bytes()[:-100])
     with pytest.raises(InvalidInputError, match="cannot be read"):
-        spark.Spark(session, tmp_path / "cut")
+        SparkTable(session, tmp_path / "cut")
     other = {"few": Feature.CATEGORICAL, "zzz": Feature.NUMERIC}
     with pytest.raises(InvalidInputError, match="few is numeric, not categorical; zzz is missing"):
-        spark.Spark(session, folder).source(other)
+        SparkTable(session, folder).columns(other)
 
 
 def test_rows_of_very_long_windows_are_sampled_alike_everywhere() -> None:
@@ -108,7 +111,7 @@ def test_rows_of_very_long_windows_are_sampled_alike_everywhere() -> None:
 
 
 def test_without_pyspark_it_says_what_to_install(folder: Path, tmp_path: Path) -> None:
-    block = "import sys; sys.modules['pyspark'] = None; from midwatch import cli; cli.main(sys.argv[1:])"
+    block = "import sys; sys.modules['pyspark'] = None; from midwatch.app import cli; cli.main(sys.argv[1:])"
     arguments = ["drift", "fit", str(folder), "-o", str(tmp_path / "r.npz"), "--engine", "spark"]
     done = subprocess.run([sys.executable, "-c", block, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -18,8 +18,9 @@ from exporters.events import journal
 from exporters.events.store import Store
 from midwatch.client import events
 from midwatch.errors import InvalidInputError
+from midwatch.spec import drift as drift_spec
 from midwatch.spec import load, model
-from monitors.drift import reference
+from monitors.drift import fitting, reference_file
 from tests.exporters.test_service import exporter
 
 START = 1_700_000_000.0
@@ -28,7 +29,7 @@ START = 1_700_000_000.0
 @pytest.fixture
 def platform_file(tmp_path: Path, make_document) -> Path:
     columns = {"x": np.random.default_rng(1).normal(size=5000)}
-    reference.save(reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200), tmp_path / "r.npz")
+    reference_file.save(fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200), tmp_path / "r.npz")
     document = make_document()
     document["models"][0]["drift"] = {
         "reference": "r.npz",
@@ -197,8 +198,8 @@ def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -
 
 def stream_of(tmp_path: Path, **settings: object) -> windows.Stream:
     columns = {"x": np.random.default_rng(1).normal(size=5000)}
-    made = reference.fit(columns, {"x": model.Feature.NUMERIC}, window_rows=200)
-    drift = model.Drift(reference=Path("r"), features={"x": model.Feature.NUMERIC}, **settings)
+    made = fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200)
+    drift = model.Drift(reference=Path("r"), features={"x": drift_spec.Feature.NUMERIC}, **settings)
     return windows.Stream(drift, made.features)
 
 
@@ -250,8 +251,8 @@ def test_a_stream_goes_on_after_a_restart_unless_the_reference_is_another(tmp_pa
 
 def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
     columns = {"prediction": ["a", "b"] * 500, "score": np.linspace(0, 1, 1000)}
-    kinds = {"prediction": model.Feature.CATEGORICAL, "score": model.Feature.NUMERIC}
-    made = reference.fit(columns, kinds, window_rows=100)
+    kinds = {"prediction": drift_spec.Feature.CATEGORICAL, "score": drift_spec.Feature.NUMERIC}
+    made = fitting.fit(columns, kinds, window_rows=100)
     stream = windows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), made.features)
     events_ = predictions(START, 100)
     for event in events_:
@@ -266,8 +267,8 @@ def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
 def rows_platform_file(tmp_path: Path, make_document) -> Path:
     """Two features without dependence, watched by methods that see dependence."""
     columns = dict(zip("xy", np.random.default_rng(1).normal(size=(2, 20_000)), strict=True))
-    kinds = dict.fromkeys("xy", model.Feature.NUMERIC)
-    reference.save(reference.fit(columns, kinds, window_rows=1000), tmp_path / "r.npz")
+    kinds = dict.fromkeys("xy", drift_spec.Feature.NUMERIC)
+    reference_file.save(fitting.fit(columns, kinds, window_rows=1000), tmp_path / "r.npz")
     document = make_document()
     document["models"][0]["drift"] = {
         "reference": "r.npz",

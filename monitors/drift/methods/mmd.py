@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from scipy.spatial.distance import pdist
 from scipy.stats import pearson3, skew
 from threadpoolctl import threadpool_limits
 
+from monitors.drift.comparison import Result, RowMethod, clipped
 from monitors.drift.embedding import Rows
-from monitors.drift.result import Result, clipped
 
 FLOOR = 0.01
 """Discrepancy (not squared, between 0 and 1.42) that counts: 0.1 deviations in 5 of 20 features give about 0.03."""
@@ -49,6 +50,11 @@ MEDIAN_ROWS = 500
 """Rows that the median distance is taken over."""
 
 
+def prepare(reference: Rows, *, inflation: float = 1.0, seed: int = 0) -> Callable[[Rows], Result]:
+    """Nothing is decided by the reference alone."""
+    return partial(compare, reference, inflation=inflation, seed=seed)
+
+
 def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
     """Discrepancy between rows of shapes (n, d) and (m, d); the statistic is squared and net of what chance gives."""
     n, m = len(reference), len(window)
@@ -58,8 +64,8 @@ def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int 
         return Result(statistic=0.0, p_value=1.0, effect=0.0, reference_size=n, window_size=m)
     if max(n, m) > WHOLE:
         return _linear_time(reference, window, width, inflation, seed)
-    found = _quadratic_forms((both / np.float32(width)).astype(np.float32), _weights(n, m, seed))
-    observed, permuted = float(found[0]), found[1:]
+    forms = _quadratic_forms((both / np.float32(width)).astype(np.float32), _weights(n, m, seed))
+    observed, permuted = float(forms[0]), forms[1:]
     usual = float(permuted.mean())
     net = observed - usual * inflation
     p_value = _tail(observed / inflation, permuted)
@@ -138,3 +144,6 @@ def _tail(observed: float, permuted: Any) -> float:
         return (reached + 1) / (len(permuted) + 1)
     fitted = pearson3.sf(observed, max(0.1, float(skew(permuted))), permuted.mean(), permuted.std(ddof=1))
     return clipped(min(float(fitted), 1 / (len(permuted) + 1)))
+
+
+METHOD = RowMethod(floor=FLOOR, prepare=prepare)

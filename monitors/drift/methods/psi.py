@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi2
 
-from monitors.drift.counts import Counts, Floats, Integers
-from monitors.drift.result import Result, clipped
+from midwatch.spec.drift import Feature
+from monitors.drift.comparison import FeatureMethod, Result, clipped
+from monitors.drift.counts import Counts, Floats, Integers, bin_starts
 
-BINS = 10
 FLOOR = 0.005
 """A normal variable's mean moved by 0.07 deviations. The customary 0.1 takes 0.3 and misses much that hurts."""
 
@@ -28,17 +28,11 @@ def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result
     return Result(statistic=index, p_value=p_value, effect=index, reference_size=n, window_size=m)
 
 
-def bin_starts(cells: Integers) -> Integers:
-    """First cell of each bin; the last cell, which the reference has nothing in, is a bin of its own."""
-    if len(cells) <= BINS + 1:
-        return np.arange(len(cells))
-    share = np.cumsum(cells[:-1]) / max(1, cells[:-1].sum())
-    starts = np.searchsorted(share, np.arange(1, BINS) / BINS, side="left") + 1
-    return np.unique(np.concatenate(([0], starts, [len(cells) - 1])))
-
-
 def _shares(counts: Integers) -> Floats:
     """Shares with half a count added to each bin, so that an empty one does not make the index infinite."""
     smoothed = counts + 0.5
     shares: Floats = smoothed / smoothed.sum()
     return shares
+
+
+METHOD = FeatureMethod(features=frozenset({Feature.NUMERIC, Feature.CATEGORICAL}), floor=FLOOR, compare=compare)

@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from midwatch import files
+from midwatch import html
 from midwatch.spec import canary as spec
-from monitors.canary import band, view
-from monitors.canary.counts import Counted, Counts, moment
-from monitors.canary.judge import Finding, Judgement
+from monitors.canary import band
+from monitors.canary import document as documents
+from monitors.canary.counts import Counted, Counts
+from monitors.canary.findings import Finding
+from monitors.canary.judge import Judgement
 from monitors.canary.ratio import Floats, Ints
+from monitors.canary.times import moment
 
+TEMPLATE = Path(__file__).with_name("report.html")
 WIDTH, HEIGHT = 520.0, 150.0
 MAX_POINTS = 120
 """Points of a line: a long analysis is drawn in fewer, wider intervals."""
@@ -31,29 +35,21 @@ class Line:
     values: Floats
 
 
-def write(path: Path, counts: Counts, settings: spec.Canary, said: Judgement) -> None:
+def write(path: Path, counts: Counts, settings: spec.Canary, judgement: Judgement) -> None:
     """Write the page; MidwatchError when it cannot be written."""
-    import jinja2
-
-    template = jinja2.Template(
-        Path(__file__).with_name("page.html").read_text(encoding="utf-8"),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    document = view.document(counts, settings, said)
-    text = template.render(said=document, charts=_charts(counts, settings, said), rows=document["criteria"])
-    files.replace(path, text.encode())
+    document = documents.document(counts, settings, judgement)
+    charts = _charts(counts, settings, judgement)
+    html.write(path, TEMPLATE, document=document, charts=charts, rows=document["criteria"])
 
 
-def _charts(counts: Counts, settings: spec.Canary, said: Judgement) -> list[dict[str, Any]]:
+def _charts(counts: Counts, settings: spec.Canary, judgement: Judgement) -> list[dict[str, Any]]:
     if not counts.baseline_requests.size:
         return []
     seconds = counts.interval * _width(counts)
     rates = [_binned(one) / seconds for one in (counts.baseline_requests, counts.canary_requests)]
-    charts = [_chart("requests per second", "", _arms(rates), counts), _evidence(counts, said)]
+    charts = [_chart("requests per second", "", _arms(rates), counts), _evidence(counts, judgement)]
     by_name = {spec.name_of(one): one for one in settings.criteria}
-    for finding in said.findings:
+    for finding in judgement.findings:
         data = counts.counted.get(finding.name)
         if data is not None and finding.evidence is not None:
             charts.append(_shares(counts, finding, data))
@@ -76,24 +72,24 @@ def _shares(counts: Counts, finding: Finding, data: Counted) -> dict[str, Any]:
     return _chart(f"{finding.name}{what}, share of requests", finding.reason, _arms(shares), counts)
 
 
-def _evidence(counts: Counts, said: Judgement) -> dict[str, Any]:
+def _evidence(counts: Counts, judgement: Judgement) -> dict[str, Any]:
     """Log e-values in decades; the boundaries are what they have to reach."""
     width = _width(counts)
     ends = np.minimum(np.arange(width, counts.baseline_requests.size + width, width), counts.baseline_requests.size) - 1
 
     def decades(path: Floats) -> Floats:
-        clipped: Floats = np.clip(path[ends], -said.fail_level, 3 * said.fail_level) / math.log(10)
+        clipped: Floats = np.clip(path[ends], -judgement.fail_level, 3 * judgement.fail_level) / math.log(10)
         return clipped
 
-    lines = [Line(kind="fail", name="against the canary", values=decades(said.log_fail))]
+    lines = [Line(kind="fail", name="against the canary", values=decades(judgement.log_fail))]
     lines += [
         Line(kind="pass", name=f"for it: {one.name}", values=decades(one.evidence.log_pass))
-        for one in said.findings
+        for one in judgement.findings
         if one.evidence is not None
     ]
-    rules = [(said.fail_level / math.log(10), "decided")]
-    if said.pass_level != said.fail_level:
-        rules = [(said.fail_level / math.log(10), "fail"), (said.pass_level / math.log(10), "pass")]
+    rules = [(judgement.fail_level / math.log(10), "decided")]
+    if judgement.pass_level != judgement.fail_level:
+        rules = [(judgement.fail_level / math.log(10), "fail"), (judgement.pass_level / math.log(10), "pass")]
     note = "a line that reaches the boundary decides, at any look; drawn up to three times its height"
     return _chart("evidence, powers of ten", note, lines, counts, rules)
 
@@ -211,5 +207,5 @@ def _width(counts: Counts) -> int:
 def _binned(values: Ints) -> Floats:
     """Sums of neighbouring intervals, so that there are at most `MAX_POINTS`."""
     width = math.ceil(values.size / MAX_POINTS)
-    found: Floats = np.add.reduceat(values, np.arange(0, values.size, width)).astype(float)
-    return found
+    sums: Floats = np.add.reduceat(values, np.arange(0, values.size, width)).astype(float)
+    return sums

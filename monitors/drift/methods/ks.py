@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import kolmogorov
 
+from midwatch.spec.drift import Feature
+from monitors.drift.comparison import FeatureMethod, Result, clipped
 from monitors.drift.counts import Counts
-from monitors.drift.result import Result, clipped
 
 FLOOR = 0.02
 """Smallest distance that counts: a normal variable's mean moved by a twentieth of its deviation."""
@@ -29,3 +30,6 @@ def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result
     distance = float(np.abs(np.cumsum(reference.cells) / n - np.cumsum(window.cells) / m).max())
     p_value = clipped(float(kolmogorov(distance * np.sqrt(n * m / (n + m) / inflation))))
     return Result(statistic=distance, p_value=p_value, effect=distance, reference_size=n, window_size=m)
+
+
+METHOD = FeatureMethod(features=frozenset({Feature.NUMERIC}), floor=FLOOR, compare=compare)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from midwatch import files
-from monitors.drift import view
+from midwatch import html
 from monitors.drift.counts import Counts, NumericGrid
+from monitors.drift.histograms import histograms
 from monitors.drift.reference import FeatureReference
 from monitors.drift.verdict import Judgement
 
+TEMPLATE = Path(__file__).with_name("report.html")
 WIDTH, HEIGHT = 340, 105
 LONGEST = 12
 """Letters of a category's name under its bar; the whole name is in the bar's title."""
@@ -19,32 +20,23 @@ LONGEST = 12
 
 def write(
     path: Path,
-    source: str,
-    said: Judgement,
+    table: str,
+    judgement: Judgement,
     features: Mapping[str, FeatureReference],
     window: Mapping[str, Counts],
 ) -> None:
     """Write the page; MidwatchError when it cannot be written."""
-    import jinja2
-
-    template = jinja2.Template(
-        Path(__file__).with_name("page.html").read_text(encoding="utf-8"),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    what: dict[str, list[str]] = {}
-    for finding in said.drifted:
-        what.setdefault(finding.feature, []).append(f"{finding.method}: {finding.direction}")
+    notes: dict[str, list[str]] = {}
+    for finding in judgement.drifted:
+        notes.setdefault(finding.feature, []).append(f"{finding.method}: {finding.direction}")
     charts = [
-        _chart(name, "; ".join(lines), features[name], window[name]) for name, lines in what.items() if name in window
+        _chart(name, "; ".join(lines), features[name], window[name]) for name, lines in notes.items() if name in window
     ]
-    text = template.render(said=said, source=source, charts=charts, findings=view.ranked(said))
-    files.replace(path, text.encode())
+    html.write(path, TEMPLATE, judgement=judgement, table=table, charts=charts, findings=judgement.ranked)
 
 
-def _chart(name: str, what: str, feature: FeatureReference, window: Counts) -> dict[str, Any]:
-    names, before, now = view.histograms(feature, window)
+def _chart(name: str, note: str, feature: FeatureReference, window: Counts) -> dict[str, Any]:
+    names, before, now = histograms(feature, window)
     top = max(before.max(), now.max(), 1e-9)
     step = WIDTH / len(names)
     bars = [
@@ -59,17 +51,17 @@ def _chart(name: str, what: str, feature: FeatureReference, window: Counts) -> d
         }
         for index, label in enumerate(names)
     ]
-    return {"feature": name, "what": what, "bars": bars, "labels": _labels(feature, names, step)}
+    return {"feature": name, "note": note, "bars": bars, "labels": _labels(feature, names, step)}
 
 
 def _labels(feature: FeatureReference, names: list[str], step: float) -> list[dict[str, Any]]:
     """The ends of a scale of numbers; the frequent categories."""
     if isinstance(feature.grid, NumericGrid):
         ends = {"start": (0, f"≤ {names[0]}"), "end": (WIDTH, names[-1])}
-        return [{"x": x, "anchor": anchor, "name": name} for anchor, (x, name) in ends.items()]
+        return [{"x": x, "anchor": anchor, "text": name} for anchor, (x, name) in ends.items()]
     shown = max(1, round(60 / step))  # one label to about 60 units
     return [
-        {"x": round((index + 0.42) * step, 1), "anchor": "middle", "name": name[:LONGEST]}
+        {"x": round((index + 0.42) * step, 1), "anchor": "middle", "text": name[:LONGEST]}
         for index, name in enumerate(names)
         if index % shown == 0
     ]

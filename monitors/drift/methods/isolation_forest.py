@@ -8,17 +8,18 @@ Kolmogorov-Smirnov test, so a window of outliers is seen and one without any is 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from monitors.drift import ks
+from monitors.drift.comparison import Result, RowMethod
 from monitors.drift.counts import Counts, Floats, NumericGrid
 from monitors.drift.embedding import Rows
-from monitors.drift.result import Result
+from monitors.drift.methods import ks
 
 FLOOR = 0.02
 """Distance of the path lengths' distributions that counts, as for a feature."""
@@ -34,19 +35,27 @@ CHUNK = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class Forest:
-    """Trees with the path length of their nodes, and the path lengths of the reference's other half on a grid."""
+    """Trees with the path length of their nodes, and the path lengths of the other half of the reference's rows."""
 
+    rows: int
     trees: Sequence[tuple[Any, Rows]]
     grid: NumericGrid
     before: Counts
 
-    def compare(self, window: Rows, *, inflation: float = 1.0) -> Result:
-        """KS distance of mean path lengths; shape (m, d)."""
-        return ks.compare(self.before, self.grid.count(_path_lengths(self.trees, window)), inflation)
+
+def prepare(reference: Rows, *, inflation: float = 1.0, seed: int = 0) -> Callable[[Rows], Result]:
+    """The forest is grown once, on the reference."""
+    if len(reference) < 2:
+        return partial(_no_evidence, len(reference))
+    return partial(_compared, _grown(reference, seed), inflation)
 
 
-def grown(reference: Rows, *, seed: int = 0) -> Forest:
-    """Forest of a reference, for many windows; shape (n, d), n at least 2."""
+def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
+    """KS distance of mean path lengths; shapes (n, d) and (m, d)."""
+    return prepare(reference, inflation=inflation, seed=seed)(window)
+
+
+def _grown(reference: Rows, seed: int) -> Forest:
     from sklearn.ensemble import IsolationForest
 
     rows = reference[::2]
@@ -54,14 +63,17 @@ def grown(reference: Rows, *, seed: int = 0) -> Forest:
     trees = [(one.tree_, _lengths(one.tree_)) for one in forest.fit(rows).estimators_]
     before = _path_lengths(trees, reference[1::2])
     grid = NumericGrid.fit(before)
-    return Forest(trees=trees, grid=grid, before=grid.count(before))
+    return Forest(rows=len(reference), trees=trees, grid=grid, before=grid.count(before))
 
 
-def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
-    """KS distance of mean path lengths; shapes (n, d) and (m, d)."""
-    if min(len(reference), len(window)) < 2:
-        return Result(statistic=0.0, p_value=1.0, effect=0.0, reference_size=len(reference), window_size=len(window))
-    return grown(reference, seed=seed).compare(window, inflation=inflation)
+def _compared(forest: Forest, inflation: float, window: Rows) -> Result:
+    if len(window) < 2:
+        return _no_evidence(forest.rows, window)
+    return ks.compare(forest.before, forest.grid.count(_path_lengths(forest.trees, window)), inflation)
+
+
+def _no_evidence(reference_rows: int, window: Rows) -> Result:
+    return Result(statistic=0.0, p_value=1.0, effect=0.0, reference_size=reference_rows, window_size=len(window))
 
 
 def _lengths(tree: Any) -> Rows:
@@ -91,3 +103,6 @@ def _path_lengths(trees: Sequence[tuple[Any, Rows]], rows: Rows) -> Floats:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(part, range(0, len(rows), CHUNK))))
+
+
+METHOD = RowMethod(floor=FLOOR, prepare=prepare)

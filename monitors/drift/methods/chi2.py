@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi2, chi2_contingency
 
+from midwatch.spec.drift import Feature
+from monitors.drift.comparison import FeatureMethod, Result, clipped
 from monitors.drift.counts import Counts
-from monitors.drift.result import Result, clipped
 
 FLOOR = 0.03
 """A third of what Cohen (1988), Statistical Power Analysis, section 7.2, calls a small effect (0.1)."""
@@ -23,3 +24,6 @@ def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result
     p_value = clipped(float(chi2.sf(statistic / inflation, table.shape[1] - 1)))
     effect = float(np.sqrt(statistic / (n + m)))
     return Result(statistic=statistic, p_value=p_value, effect=effect, reference_size=n, window_size=m)
+
+
+METHOD = FeatureMethod(features=frozenset({Feature.CATEGORICAL}), floor=FLOOR, compare=compare)

@@ -8,11 +8,14 @@ statistic is the area under the ROC curve, whose null distribution is Mann and W
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from monitors.drift.comparison import Result, RowMethod, clipped
 from monitors.drift.embedding import Rows
-from monitors.drift.result import Result, clipped
 
 FLOOR = 0.02
 """Area under the curve beyond a half: 0.1 deviations in 5 of 20 features give about 0.04."""
@@ -24,6 +27,11 @@ RIDGE = 1e-3
 
 MOST_ROWS = 20_000
 """Rows of a side that are looked at, evenly spread: the other side has no more, and it decides what can be told."""
+
+
+def prepare(reference: Rows, *, inflation: float = 1.0, seed: int = 0) -> Callable[[Rows], Result]:
+    """Nothing is decided by the reference alone."""
+    return partial(compare, reference, inflation=inflation, seed=seed)
 
 
 def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
@@ -65,3 +73,6 @@ def _discriminant(one: Rows, other: Rows) -> Rows:
     covariance[np.diag_indices_from(covariance)] += ridge
     solved: Rows = np.linalg.solve(covariance, (means[1] - means[0]).astype(np.float64)).astype(np.float32)
     return solved
+
+
+METHOD = RowMethod(floor=FLOOR, prepare=prepare)

@@ -1,7 +1,4 @@
-"""What fitting needs of a table, wherever its rows are: here of columns on this machine, one at a time.
-
-Another engine gives the same answers from rows that are spread over machines.
-"""
+"""What fitting asks of the columns of a table, wherever its rows are."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from midwatch.spec.model import Feature
+from midwatch.spec.drift import Feature
 from monitors.drift.counts import CategoryGrid, Counts, Grid, Integers, NumericGrid
 
 
-class Source(Protocol):
-    """A table in time order."""
+class Columns(Protocol):
+    """Columns of a table in time order."""
 
     rows: int
 
@@ -40,7 +37,7 @@ class Source(Protocol):
         ...
 
 
-class Columns:
+class LocalColumns:
     """Columns on this machine: float64 arrays, and sequences or Arrow arrays of categories.
 
     A mapping that reads a column when it is asked for one holds no more than that one in memory.
@@ -58,30 +55,30 @@ class Columns:
         return self._held
 
     def grid(self, name: str, kind: Feature) -> Grid:
-        """See `Source`."""
+        """See `Columns`."""
         values = self._column(name)
         return NumericGrid.fit(values) if kind is Feature.NUMERIC else CategoryGrid.fit(values)
 
     def counts(self, name: str, grid: Grid) -> Counts:
-        """See `Source`."""
+        """See `Columns`."""
         return grid.count(self._column(name))
 
     def windows(self, name: str, grid: Grid, starts: Sequence[int], size: int) -> list[Counts]:
-        """See `Source`."""
+        """See `Columns`."""
         values = self._column(name)
         return [grid.count(values[start : start + size]) for start in starts]
 
     def bins(self, name: str, grid: Grid, starts: Integers) -> Integers:
-        """See `Source`."""
+        """See `Columns`."""
         return bins_of(self._column(name), grid, starts)
 
     def take(self, places: Integers) -> dict[str, Any]:
-        """See `Source`."""
+        """See `Columns`."""
         return {name: taken(self._column(name), places) for name in self._columns}
 
 
 def bins_of(values: Any, grid: Grid, starts: Integers) -> Integers:
-    """Bin of each value; see `Source.bins`. One byte each, since there may be very many."""
+    """Bin of each value; see `Columns.bins`. One byte each, since there may be very many."""
     cells = grid.places(values)
     bins = np.searchsorted(starts, cells, side="right").astype(np.int8) - np.int8(1)
     bins[cells < 0] = -1

@@ -1,0 +1,58 @@
+"""Whether the counts can carry a verdict: enough traffic, and a healthy baseline of the right size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from midwatch.spec import canary as spec
+from monitors.canary.bursts import are_equal
+from monitors.canary.counts import Counted, Counts, Doubt
+
+
+def check_traffic(counts: Counts, settings: spec.Canary) -> list[Doubt]:
+    """Whether there is enough to judge."""
+    baseline, canary = int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())
+    if not counts.baseline_requests.size:
+        # An answer without an interval says itself why.
+        why = "" if counts.doubts else "the first interval is not over"
+    elif not canary and not baseline:
+        why = "no traffic on either arm"
+    elif not canary:
+        why = f"{counts.canary} has not received traffic"
+    elif not baseline:
+        why = f"the baseline {counts.baseline} receives no traffic"
+    elif (few := min(canary, baseline)) < settings.min_requests:
+        arm = counts.canary if canary <= baseline else counts.baseline
+        why = f"too little traffic: {few} requests of {arm}, {settings.min_requests} are needed"
+    else:
+        why = ""
+    return [Doubt(text=why, fatal=True)] if why else []
+
+
+def check_criteria(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doubt]:
+    """What is wrong with the data of a criterion."""
+    doubts: list[Doubt] = []
+    for criterion in counted:
+        name = spec.name_of(criterion)
+        data = counts.counted.get(name)
+        if data is None:
+            continue
+        doubts += [Doubt(text=f"{name}: {doubt.text}", fatal=doubt.fatal) for doubt in data.doubts]
+        doubts += _health(criterion, name, data)
+        if criterion.equal_baseline and not are_equal(data.arms(0)):
+            sizes = f"{int(data.canary_requests.sum())} requests of the canary, {int(data.baseline_requests.sum())}"
+            text = f"{name}: equal_baseline needs a baseline of the canary's size; there are {sizes} of the baseline"
+            doubts.append(Doubt(text=text, fatal=True))
+    return doubts
+
+
+def _health(criterion: spec.Counted, name: str, data: Counted) -> list[Doubt]:
+    """A baseline that is ill says nothing about a canary."""
+    requests = int(data.baseline_requests.sum())
+    if criterion.baseline_limit >= 1 or not requests:
+        return []
+    worst = float(data.baseline_events.sum(axis=-1).max()) / requests
+    if worst <= float(criterion.baseline_limit):
+        return []
+    limit = float(criterion.baseline_limit)
+    return [Doubt(text=f"the baseline is unhealthy: {name} {worst:.2%}, its limit is {limit:.2%}", fatal=True)]

@@ -1,0 +1,52 @@
+"""What is asked of Prometheus: selectors of a comparison's series. Pure text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from midwatch import metrics, promql
+from midwatch.spec import canary as spec
+from monitors.canary.question import Question
+
+ARMS = ("baseline", "canary")
+
+
+@dataclass(frozen=True)
+class Expressions:
+    """Selectors for one question under a model's settings."""
+
+    question: Question
+    settings: spec.Canary
+
+    def matchers(self) -> tuple[str, str]:
+        """Matchers of the baseline's series, and of the canary's."""
+        own, names = self.settings.selectors, (self.question.baseline, self.question.canary)
+        if own is None:
+            return promql.matcher(self.settings.label, names[0]), promql.matcher(self.settings.label, names[1])
+        return self._filled_in(own.baseline), self._filled_in(own.canary)
+
+    def _filled_in(self, matchers: str) -> str:
+        for arm, name in zip(ARMS, (self.question.baseline, self.question.canary), strict=True):
+            quoted = promql.matcher("x", name).removeprefix('x="').removesuffix('"')
+            matchers = matchers.replace("{" + arm + "}", quoted)
+        return matchers
+
+    def traffic(self) -> str:
+        """Counter of the arms' requests: Midwatch's own, unless every criterion has counters of its own."""
+        first = self.settings.criteria[0]
+        if all(isinstance(one, spec.Counters) for one in self.settings.criteria) and isinstance(first, spec.Counters):
+            return first.total
+        return self.requests()
+
+    def requests(self) -> str:
+        """The model's requests by outcome."""
+        return self.own(metrics.SERVER_REQUESTS if self.settings.source == "servers" else metrics.REQUESTS)
+
+    def durations(self, suffix: str = "") -> str:
+        """The model's histogram of latencies; `_bucket` of a classic one."""
+        by_server = self.settings.source == "servers"
+        return self.own(metrics.SERVER_REQUEST_DURATION if by_server else metrics.REQUEST_DURATION, suffix)
+
+    def own(self, metric: metrics.Metric, suffix: str = "") -> str:
+        """A metric of the model."""
+        return str(promql.select(metric, suffix, model=self.question.model))

@@ -1,0 +1,36 @@
+"""Moments as text: RFC 3339 in UTC, to and from seconds since the epoch."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+
+def moment(seconds: float) -> str:
+    """RFC 3339 in UTC, to the millisecond where there is one.
+
+    >>> moment(0.5), moment(60.0)
+    ('1970-01-01T00:00:00.500Z', '1970-01-01T00:01:00Z')
+    """
+    when = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
+    precision = "milliseconds" if when.microsecond else "seconds"
+    return when.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def parse_moment(text: str) -> float:
+    """Seconds since the epoch of RFC 3339 text with a time zone, or of a number; ValueError otherwise."""
+    try:
+        number = float(text)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is not a time")
+        return number
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a time; write one such as 2026-01-31T12:00:00Z") from error
+    if when.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; add Z for UTC")
+    return when.timestamp()

@@ -1,0 +1,62 @@
+"""What a comparison with the reference says, and the one signature of each sort of method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from midwatch.spec.drift import Feature
+from monitors.drift.counts import Counts
+from monitors.drift.embedding import Rows
+
+SMALLEST_P = 1e-300
+"""A p-value is never exactly 0: no finite sample excludes chance, and logarithms of it are taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Statistic, p-value in (0, 1], effect size (0 is none), and the sizes of reference and window."""
+
+    statistic: float
+    p_value: float
+    effect: float
+    reference_size: int
+    window_size: int
+
+
+def clipped(p_value: float) -> float:
+    """P-value within (0, 1]."""
+    return min(1.0, max(SMALLEST_P, p_value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMethod:
+    """A method that compares one feature at a time, on the counts of the reference's cells.
+
+    `features` are the kinds of feature it can compare, `floor` is the least effect that counts. `compare` takes the
+    counts of reference and window, which both hold a value, and how many rows are worth an independent one.
+    """
+
+    features: frozenset[Feature]
+    floor: float
+    compare: Callable[[Counts, Counts, float], Result]
+
+
+class Preparation(Protocol):
+    """Takes the rows of the reference, shape (n, d), in: what it returns compares windows, shape (m, d), with them."""
+
+    def __call__(self, reference: Rows, *, inflation: float, seed: int) -> Callable[[Rows], Result]:
+        """`inflation` is how many rows are worth an independent one; chance comes from `seed` alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowMethod:
+    """A method that compares rows with all their features. `floor` is the least effect that counts.
+
+    What the reference alone decides is done once, by `prepare`, and serves every window.
+    """
+
+    floor: float
+    prepare: Preparation

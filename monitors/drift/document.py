@@ -1,0 +1,38 @@
+"""A verdict as one JSON document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitors.drift.verdict import Finding, Judgement
+
+
+def document(judgement: Judgement) -> dict[str, Any]:
+    """Everything that was found."""
+    return {
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "votes": judgement.votes,
+        "quorum": judgement.quorum,
+        "votes_needed": judgement.needed,
+        "samples": judgement.samples,
+        "alpha": judgement.alpha,
+        "findings": [_entry(finding) for finding in judgement.findings],
+        "kinds": [_entry(finding) for finding in judgement.quality],
+    }
+
+
+def _entry(finding: Finding) -> dict[str, Any]:
+    result = finding.result
+    return {
+        "feature": finding.feature,
+        "method": finding.method,
+        "statistic": result.statistic,
+        "p_value": result.p_value,
+        "effect": result.effect,
+        "floor": finding.floor,
+        "votes": finding.votes,
+        "direction": finding.direction,
+        "reference_size": result.reference_size,
+        "window_size": result.window_size,
+    }

@@ -1,0 +1,113 @@
+"""A reference as a file: one .npz without pickles, of arrays and a JSON head.
+
+The head has the version, the features, and a checksum over itself and the arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from midwatch import files
+from midwatch.errors import InvalidInputError
+from midwatch.spec.drift import Feature
+from monitors.drift import joint
+from monitors.drift.counts import CategoryGrid, Counts, Grid, NumericGrid
+from monitors.drift.embedding import Embedding
+from monitors.drift.reference import FeatureReference, Reference
+
+VERSION = 3
+
+
+def save(reference: Reference, path: Path) -> None:
+    """Write a reference, atomically."""
+    arrays: dict[str, Any] = {}
+    head: dict[str, Any] = {"version": VERSION, "rows": reference.rows, "window_rows": reference.window_rows}
+    head["features"] = {}
+    for index, (name, feature) in enumerate(sorted(reference.features.items())):
+        entry: dict[str, Any] = {
+            "kind": feature.kind.value,
+            "missing": feature.counts.missing,
+            "calm": dict(feature.calm),
+            "inflation": feature.inflation,
+        }
+        arrays[f"counts{index}"] = feature.counts.cells
+        if isinstance(feature.grid, NumericGrid):
+            arrays[f"edges{index}"] = feature.grid.edges
+        else:
+            entry["categories"] = list(feature.grid.categories)
+        head["features"][name] = entry
+    arrays["rows"] = reference.joint.rows
+    head["joint"] = _joint_entry(reference.joint)
+    head["checksum"] = _checksum(head, arrays)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, head=np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8), **arrays)
+    files.replace(path, buffer.getvalue())
+
+
+def load(path: Path) -> Reference:
+    """Read a reference; InvalidInputError when it is not one, of another version, or damaged."""
+    try:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("another kind of file")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if name != "head"}
+            head = json.loads(file["head"].tobytes())
+    except OSError as error:
+        raise InvalidInputError.at(
+            path, error.strerror or str(error), remedy="midwatch drift fit writes one"
+        ) from error
+    except (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InvalidInputError.at(path, f"not a drift reference: {error}", remedy="fit it again") from error
+    if head.get("version") != VERSION:
+        message = f"a reference of version {head.get('version')}; this Midwatch reads {VERSION}"
+        raise InvalidInputError.at(path, message, remedy="fit it again")
+    if head.pop("checksum", None) != _checksum(head, arrays):
+        raise InvalidInputError.at(path, "the checksum does not match: the file is damaged", remedy="fit it again")
+    features = {}
+    for index, (name, entry) in enumerate(sorted(head["features"].items())):
+        kind = Feature(entry["kind"])
+        grid: Grid = (
+            NumericGrid(edges=arrays[f"edges{index}"])
+            if kind is Feature.NUMERIC
+            else CategoryGrid(categories=tuple(entry["categories"]))
+        )
+        counts = Counts(cells=arrays[f"counts{index}"], missing=entry["missing"])
+        features[name] = FeatureReference(
+            kind=kind, grid=grid, counts=counts, calm=entry["calm"], inflation=entry["inflation"]
+        )
+    together = joint.Joint(
+        embedding=Embedding(
+            numeric={name: (centre, scale) for name, (centre, scale) in head["joint"]["numeric"]},
+            categorical=dict(head["joint"]["categorical"]),
+        ),
+        rows=arrays["rows"],
+        inflation=head["joint"]["inflation"],
+        calm=head["joint"]["calm"],
+    )
+    return Reference(rows=head["rows"], window_rows=head["window_rows"], features=features, joint=together)
+
+
+def _joint_entry(together: joint.Joint) -> dict[str, Any]:
+    """As lists, because the order of the features is that of the vectors' axes."""
+    return {
+        "numeric": [[name, list(pair)] for name, pair in together.embedding.numeric.items()],
+        "categorical": [[name, list(known)] for name, known in together.embedding.categorical.items()],
+        "inflation": together.inflation,
+        "calm": dict(together.calm),
+    }
+
+
+def _checksum(head: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

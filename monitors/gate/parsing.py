@@ -1,0 +1,61 @@
+"""A request to the gate as a question: what is not understood is refused with words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qsl
+
+from midwatch import http_server
+from monitors.canary.question import Question
+from monitors.canary.times import parse_moment
+
+FIELDS = ("model", "baseline", "canary", "start", "end")
+
+
+class QuestionError(Exception):
+    """A question that cannot be understood; answered with 400."""
+
+
+def parse(request: http_server.Request) -> Question:
+    """The question of a request: fields of its query (GET) or of its JSON body (POST); QuestionError otherwise."""
+    fields = _fields(request)
+    unknown = sorted(set(fields) - set(FIELDS))
+    if unknown:
+        raise QuestionError(f"unknown: {', '.join(unknown)}; known are {', '.join(FIELDS)}")
+    wrong = [name for name, value in fields.items() if not isinstance(value, str) or len(value) > 200]
+    if wrong:
+        raise QuestionError(f"{', '.join(wrong)}: text of at most 200 letters is needed")
+    missing = [name for name in FIELDS[:3] if not fields.get(name)]
+    if missing:
+        raise QuestionError(f"missing: {', '.join(missing)}")
+    if fields["baseline"] == fields["canary"]:
+        raise QuestionError(f"{fields['canary']!r} is both baseline and canary")
+    try:
+        times = {name: parse_moment(fields[name]) if fields.get(name) else None for name in FIELDS[3:]}
+    except ValueError as error:
+        raise QuestionError(str(error)) from error
+    if times["start"] is not None and times["end"] is not None and times["end"] <= times["start"]:
+        raise QuestionError("end is not after start")
+    return Question(
+        model=fields["model"],
+        baseline=fields["baseline"],
+        canary=fields["canary"],
+        start=times["start"],
+        end=times["end"],
+    )
+
+
+def _fields(request: http_server.Request) -> dict[str, Any]:
+    try:
+        if request.method == b"GET":
+            pairs = parse_qsl(request.query.decode(), keep_blank_values=True, strict_parsing=bool(request.query))
+            if len({name for name, _ in pairs}) != len(pairs):
+                raise QuestionError("a field is given twice")
+            return dict(pairs)
+        document = json.loads(request.body)
+    except (ValueError, RecursionError) as error:
+        raise QuestionError(f"not readable: {error}") from error
+    if not isinstance(document, dict):
+        raise QuestionError("the body is not a JSON object")
+    return document

@@ -1,0 +1,73 @@
+"""What the gate publishes of itself: the last verdict of each comparison, and its answers by verdict and duration."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+
+from midwatch import exposition, metrics
+from monitors.canary.counts import Counts
+from monitors.canary.document import e_value
+from monitors.canary.findings import Verdict
+from monitors.canary.judge import Judgement
+
+MAX_COMPARISONS = 200
+"""Comparisons whose last verdict is published; the oldest goes first."""
+
+Key = tuple[str, str, str]
+"""Model, baseline, canary."""
+
+
+class Published:
+    """The last verdict of each comparison, and counts of answers, as metric families."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[Key, tuple[Counts, Judgement, str]] = OrderedDict()
+        self._answers: Counter[str] = Counter({verdict.value: 0 for verdict in Verdict})
+        self._durations = [0] * (len(metrics.GATE_BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def publish(self, counts: Counts, judgement: Judgement, verdict: str) -> None:
+        """Take a verdict for the next scrape."""
+        key = (counts.model, counts.baseline, counts.canary)
+        self._last[key] = (counts, judgement, verdict)
+        self._last.move_to_end(key)
+        while len(self._last) > MAX_COMPARISONS:
+            self._last.popitem(last=False)
+
+    def count(self, verdict: str, seconds: float) -> None:
+        """Count an answer and its time."""
+        self._answers[verdict] += 1
+        self._seconds += seconds
+        within = sum(seconds > bound for bound in metrics.GATE_BUCKETS)
+        self._durations[within] += 1
+
+    def families(self) -> Iterable[exposition.Family]:
+        """Every family with its samples."""
+        answers = [
+            (metrics.CANARY_GATE_REQUESTS, {"verdict": verdict}, float(count))
+            for verdict, count in sorted(self._answers.items())
+        ]
+        durations = exposition.Histogram(
+            metrics.CANARY_GATE_DURATION, {}, metrics.GATE_BUCKETS, self._durations, self._seconds
+        )
+        return exposition.families([*self._samples(), *answers], [durations]).values()
+
+    def _samples(self) -> Iterable[exposition.Sample]:
+        for (model, baseline, canary), (counts, judgement, verdict) in self._last.items():
+            of = {"model": model, "baseline": baseline, "canary": canary}
+            for one in Verdict:
+                yield metrics.CANARY_VERDICT, {**of, "verdict": one.value}, float(one.value == verdict)
+            for direction, level in (("fail", judgement.fail_level), ("pass", judgement.pass_level)):
+                yield metrics.CANARY_E_VALUE_LIMIT, {**of, "direction": direction}, e_value(level)
+            for arm, requests in (("baseline", counts.baseline_requests), ("canary", counts.canary_requests)):
+                yield metrics.CANARY_REQUESTS, {**of, "arm": arm}, float(requests.sum())
+            for finding in judgement.findings:
+                if finding.evidence is None:
+                    continue
+                named = {**of, "criterion": finding.name}
+                reached = {"fail": finding.evidence.reached_fail, "pass": finding.evidence.reached_pass}
+                for direction, log in reached.items():
+                    yield metrics.CANARY_E_VALUE, {**named, "direction": direction}, e_value(log)
+                if finding.evidence.interval.ratio is not None:
+                    yield metrics.CANARY_EFFECT_RATIO, named, finding.evidence.interval.ratio
