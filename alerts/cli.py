@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midwatch import options
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-PlatformFile = Annotated[Path | None, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 ConfigFile = Annotated[Path | None, typer.Option("--alertmanager", help="Any Alertmanager configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
@@ -34,7 +34,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 @app.command()
 def route(
     labels: Annotated[list[str] | None, typer.Argument(help="Labels of the alert: alertname=X severity=page …")] = None,
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     alertmanager: ConfigFile = None,
     at: Annotated[
         str | None, typer.Option("--at", help="When, such as 2026-12-01T03:00:00+01:00; now without it.")
@@ -51,6 +51,8 @@ def route(
     """
     import json
 
+    if every or alertmanager is None:
+        platform = platform or options.default_file()
     config, loaded = _routes_of(platform, alertmanager)
     others = [_labels(text.split(",")) for text in firing or ()]
     if every == bool(labels):
@@ -182,7 +184,7 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
 
 @app.command()
 def check(
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     alertmanager: ConfigFile = None,
     version: Annotated[
         str | None, typer.Option("--alertmanager-version", help="Version it is for, such as 0.27; amtool's without it.")
@@ -202,6 +204,8 @@ def check(
 
     from alerts.lint import everything
 
+    if alertmanager is None:
+        platform = platform or options.default_file()
     found = everything.look_at(
         platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
     )
@@ -236,7 +240,7 @@ def _live(url: str) -> frozenset[str]:
 
 @app.command()
 def prove(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    platform: options.PlatformFile,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the generated promtool tests and their rules.")
     ] = None,

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
     from chaos import run as runner
     from chaos import runs
     from midwatch.spec import model as spec
 
-app = typer.Typer(no_args_is_help=True, help="Run experiments that surely stop, and tell whether they were noticed.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run experiments that surely stop, and tell whether they were noticed.",
+)
 
 
 class Where(StrEnum):
@@ -23,9 +29,6 @@ class Where(StrEnum):
     KUBERNETES = "kubernetes"
 
 
-PlatformFile = Annotated[
-    Path | None, typer.Option("--file", "-f", help="Platform file; locally that of the running plane.")
-]
 State = Annotated[
     Path, typer.Option(help="State folder: that of midwatch up, or any to keep evidence in (kubernetes).")
 ]
@@ -35,7 +38,7 @@ Name = Annotated[str, typer.Argument(help="Name of an experiment, or a Chaos Too
 
 
 @app.command("list")
-def list_(platform: PlatformFile = None, state: State = Path("state"), as_json: Json = False) -> None:
+def list_(platform: options.GivenPlatformFile = None, state: State = Path("state"), as_json: Json = False) -> None:
     """List the experiments of a platform file, or of a running plane, with the last result of each."""
     import json
 
@@ -53,7 +56,7 @@ def list_(platform: PlatformFile = None, state: State = Path("state"), as_json: 
 @app.command()
 def plan(
     name: Name,
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     state: State = Path("state"),
     where: Mode = Where.LOCAL,
     as_json: Json = False,
@@ -78,7 +81,7 @@ def plan(
 @app.command()
 def run(
     name: Name,
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     state: State = Path("state"),
     where: Mode = Where.LOCAL,
     html: Annotated[
@@ -116,7 +119,7 @@ def run(
 
 @app.command()
 def stop(
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     state: State = Path("state"),
     where: Mode = Where.LOCAL,
     lift: Annotated[bool, typer.Option("--lift", help="Allow experiments again.")] = False,
@@ -131,6 +134,7 @@ def stop(
     from chaos import stopping
     from midwatch.errors import Exit
 
+    platform = platform or options.default_file()
     stopped = stopping.lift(state, platform, where.value) if lift else stopping.stop(state, platform, where.value)
     if as_json:
         typer.echo(json.dumps(stopped))
@@ -182,10 +186,12 @@ def verify_log(
 
 
 def _platform(file: Path | None, state: Path) -> tuple[spec.Platform, Path]:
-    """The platform of a file, else of the plane that runs in a state folder."""
+    """The platform of a file, else of the plane that runs in a state folder, else of the default file."""
     from chaos.local.plane import Plane
     from midwatch.spec import load
 
+    if file is None and not (state / "plane.json").exists():
+        file = options.default_file()
     if file is not None:
         return load.load_platform(file), file
     plane = Plane(state)
@@ -196,7 +202,7 @@ def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> runn
     from chaos import run as runner
     from chaos import runs
 
-    place = runs.Place(where=where.value, state=state, platform_file=file)
+    place = runs.Place(where=where.value, state=state, platform_file=file or options.default_file())
     return runner.Supervisor(place, _experiment(name, place), lambda text: typer.echo(text, err=True))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from midwatch import options
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ app = typer.Typer(help="Verify dashboards against Prometheus; push them to Grafa
 
 SHOWN_DIFFERENCES = 12
 
-File = Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document of the result.")]
 
 
@@ -33,7 +33,7 @@ def dashboards() -> None:
 
 @app.command()
 def verify(
-    platform: File,
+    platform: options.PlatformFile,
     prometheus: Annotated[
         str | None, typer.Option(help="URL of the Prometheus; the platform file's without it.")
     ] = None,
@@ -69,7 +69,7 @@ def verify(
 
 @app.command()
 def push(
-    platform: File,
+    platform: options.PlatformFile,
     grafana: Annotated[str | None, typer.Option(help="URL of the Grafana; the platform file's without it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with a service account's token.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,

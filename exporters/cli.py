@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
     from midwatch.client import events
     from midwatch.spec import model as spec
 
-app = typer.Typer(no_args_is_help=True, help="Take prediction and label events, serve /metrics.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Take prediction and label events, serve /metrics.")
 
 
 @app.callback()
@@ -21,9 +23,7 @@ def _group() -> None:
 
 @app.command()
 def serve(
-    platform: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Platform file: models, caps, retention, personal fields.")
-    ] = None,
+    platform: options.GivenPlatformFile = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
     state: Annotated[Path, typer.Option(help="Folder of the journal.")] = Path("state/exporter"),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
@@ -47,6 +47,7 @@ def serve(
 
     sys.setswitchinterval(0.001)  # a scrape's thread must not hold requests up for the usual 5 ms at a time
     stop_telemetry = telemetry.setup("midwatch-exporter")
+    platform = platform or options.default_file()
     loaded = load.load_platform(platform) if platform else None
     settings = loaded.exporter if loaded else spec.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _SECONDS = {
     "ms": Decimal("0.001"),
@@ -83,12 +83,38 @@ def format_duration(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
-def _unless(kind: type, parse: Any) -> BeforeValidator:
-    """Parse text; let a value that is parsed already (a default) pass."""
-    return BeforeValidator(lambda value: value if type(value) is kind else parse(value))
+def format_percentage(ratio: Decimal) -> str:
+    """A ratio as it is written in a platform file.
+
+    >>> format_percentage(Decimal("0.9990"))
+    '99.9%'
+    """
+    return f"{ratio * 100:f}".rstrip("0").rstrip(".") + "%" if ratio % 1 else f"{ratio * 100:.0f}%"
 
 
-Duration = Annotated[float, _unless(float, parse_duration)]
-Ratio = Annotated[Decimal, _unless(Decimal, parse_percentage)]
-Objective = Annotated[Decimal, _unless(Decimal, parse_objective)]
-Size = Annotated[int, BeforeValidator(parse_size)]
+def format_size(size: int) -> str:
+    """A size in the largest unit that divides it, such as `16MiB`.
+
+    >>> format_size(16777216)
+    '16MiB'
+    """
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
+
+
+def _unless(kind: type, parse: Any, written: str) -> BeforeValidator:
+    """Parse text of a pattern; let a value that is parsed already (a default) pass."""
+    text = Annotated[str, Field(pattern=written)]
+    return BeforeValidator(lambda value: value if type(value) is kind else parse(value), json_schema_input_type=text)
+
+
+DURATION_PATTERN = f"^{_DURATION.pattern}$"
+PERCENTAGE_PATTERN = r"^\d+(\.\d+)? ?%$"
+SIZE_PATTERN = f"^{_SIZE.pattern}$"
+
+Duration = Annotated[float, _unless(float, parse_duration, DURATION_PATTERN)]
+Ratio = Annotated[Decimal, _unless(Decimal, parse_percentage, PERCENTAGE_PATTERN)]
+Objective = Annotated[Decimal, _unless(Decimal, parse_objective, PERCENTAGE_PATTERN)]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=Annotated[str, Field(pattern=SIZE_PATTERN)])]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
     from midwatch.app.up import plane as planes
     from midwatch.app.up.view import View
@@ -27,7 +29,7 @@ COUNT_SECONDS = 15.0
 
 @app.command()
 def up(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
+    platform: options.PlatformFile,
     duration: Annotated[
         str | None, typer.Option(help="Stop after this time, such as 2m; at Ctrl-C without it.")
     ] = None,
