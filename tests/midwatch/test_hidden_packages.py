@@ -16,16 +16,12 @@ import pytest
 import yaml
 
 from midwatch import modules
-from tests.conftest import need_program, platform_document
+from tests.chaos.conftest import small_document
+from tests.conftest import need_program
 
 SCRIPT = [sys.executable, "-P", "-m", "midwatch"]
 """What the installed script does: the working folder is not on the module path."""
 TRAP = "raise SystemExit('a file of the user was run in place of ours')\n"
-SERVER = (
-    "import http.server, sys; "
-    "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)"
-    ".serve_forever()"
-)
 
 
 def with_files(folder: Path) -> None:
@@ -51,16 +47,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def document() -> dict[str, Any]:
-    made = platform_document(prometheus={"scrape_interval": "250ms", "evaluation_interval": "250ms"})
-    command = ["{python}", "-c", SERVER, "{port}"]
-    made["local"] = {
-        "servers": [{"name": "v1", "model": "fraud", "version": "v1", "command": command, "ready": "/"}],
-        "traffic": {"name": "t", "command": ["{python}", "-c", "import time; time.sleep(100)"]},
-    }
-    made["chaos"] = {
-        "guard": {"error_budget": None},
-        "experiments": [{"kind": "exhaust_memory", "for": "1s", "size": "32MiB"}],
-    }
+    made = small_document()
     store = {"name": "models", "files": {"source": "models", "backup": "copies", "interval": "1s"}}
     made["disaster_recovery"] = {
         "owner": "ml",
