@@ -155,19 +155,20 @@ def _as_document(delivery: Delivery) -> dict[str, Any]:
 
 
 def _show(deliveries: Sequence[Delivery]) -> None:
-    from midwatch.spec.values import format_duration
+    from midwatch.spec.values import describe_duration
 
     for delivery in deliveries:
         typer.echo(f"{delivery.receiver} ({', '.join(delivery.integrations) or '-'}): {_why(delivery) or 'told'}")
         for depth, step in enumerate(_path(delivery)):
             typer.echo(f"{'  ' * (depth + 1)}{step}")
         group = " ".join(f"{name}={value}" for name, value in delivery.group.items())
-        typer.echo(f"  grouped by {group or 'nothing'}; again every {format_duration(delivery.repeats_every)}")
+        typer.echo(f"  grouped by {group or 'nothing'}; again every {describe_duration(delivery.repeats_every)}")
 
 
 def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from midwatch import tables
 
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "receiver", "by", "now"):
@@ -176,7 +177,7 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
         for delivery in found:
             integrations = ", ".join(delivery.integrations) or "-"
             table.add_row(name, delivery.receiver, integrations, _why(delivery) or "told")
-    Console().print(table)
+    tables.show(table)
 
 
 # Checks ------------------------------------------------------------------------------------------------------------
@@ -296,17 +297,19 @@ def _write_tests(found: Sequence[Proved], folder: Path) -> None:
 
 
 def _show_proofs(found: Sequence[Proved]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from midwatch import tables
+    from midwatch.spec.values import describe_duration
 
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "outcome", "fires within", "to"):
         table.add_column(column, overflow="fold")
     for one in found:
-        within = "-" if one.within is None else f"{one.within:g} s"
+        within = "-" if one.within is None else describe_duration(one.within)
         table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
-    console = Console()
-    console.print(table)
+    console = tables.make_console()
+    tables.show(table, console=console)
     for one in found:
         if one.reason:
             console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)

@@ -310,15 +310,16 @@ def _kept_heads(home: runs.Home) -> list[Any]:
 
 
 def _table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from midwatch import tables
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    tables.show(table)
 
 
 def _show_plan(made: runner.Plan) -> None:

@@ -195,10 +195,10 @@ def _judged(findings: Sequence[Finding], *, strict: bool) -> Exit:
 
 def _show(findings: Sequence[Finding]) -> None:
     """A line for each panel, variable and annotation, and the sum of them."""
-    from rich.console import Console
     from rich.table import Table
 
     from dashboards.verify import Status
+    from midwatch import tables
 
     signs = {
         Status.OK: "● ok",
@@ -207,7 +207,7 @@ def _show(findings: Sequence[Finding]) -> None:
         Status.QUIET: "· quiet",
         Status.SKIPPED: "- skipped",
     }
-    console = Console()
+    console = tables.make_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("dashboard", "what", "with", "status", "series", "why"):
         table.add_column(name, overflow="fold", justify="right" if name == "series" else "left")
@@ -215,6 +215,6 @@ def _show(findings: Sequence[Finding]) -> None:
         what = one.title if one.kind == "panel" else f"{one.kind} {one.title}"
         values = " ".join(f"{name}={value}" for name, value in one.values.items())
         table.add_row(one.dashboard, what, values, signs[one.status], str(one.series or ""), one.reason)
-    console.print(table)
+    tables.show(table, console=console)
     counts = (f"{sum(one.status is status for one in findings)} {status.value}" for status in Status)
     console.print(f"{len(findings)} asked: {', '.join(counts)}")

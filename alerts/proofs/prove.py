@@ -22,7 +22,7 @@ from midwatch import yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
-from midwatch.spec.values import parse_duration
+from midwatch.spec.values import describe_duration, parse_duration
 
 
 class Outcome(StrEnum):
@@ -108,7 +108,7 @@ def _file_names(entries: Sequence[Entry]) -> list[str]:
 def _explained(failed: set[int], said: str, within: float) -> str:
     if -1 in failed:
         return " ".join(said.split())[-400:]
-    what = f"it does not fire within {within:g} s" if 0 in failed else "it fires though all is well"
+    what = f"it does not fire within {describe_duration(within)}" if 0 in failed else "it fires though all is well"
     return f"{what} (promtool)"
 
 

@@ -31,27 +31,21 @@ class Folders(TyperGroup):
             return None
         app = import_module(self._table[cmd_name][0]).app
         for info in app.registered_commands:
-            info.cls = OnceCommand
+            info.cls = OneFileCommand
         return typer.main.get_command(app)
 
 
-class OnceCommand(TyperCommand):
-    """A command that refuses a second value of an option that takes one; click would drop the first in silence."""
+class OneFileCommand(TyperCommand):
+    """A command that refuses a second platform file; typer would drop the first in silence."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse as click does, after the check."""
+        """Parse as typer does, after the check."""
         if not ctx.resilient_parsing:
-            self._ensure_once(ctx, args)
+            self._ensure_one_file(ctx, args)
         return super().parse_args(ctx, args)
 
-    def _ensure_once(self, ctx: Context, args: list[str]) -> None:
-        values, _, given = self.make_parser(ctx).parse_args(list(args))
-        for parameter in self.params:
-            takes_one = parameter.param_type_name == "option" and not getattr(parameter, "is_flag", False)
-            if takes_one and isinstance(values.get(parameter.name or ""), str) and given.count(parameter) > 1:
-                name = max(parameter.opts, key=len)
-                ctx.fail(f"{name} is given {given.count(parameter)} times; give it once{_hint(name)}.")
-
-
-def _hint(name: str) -> str:
-    return ", and name a folder to have its files merged" if name == "--file" else ""
+    def _ensure_one_file(self, ctx: Context, args: list[str]) -> None:
+        given = self.make_parser(ctx).parse_args(list(args))[2]
+        times = sum("--file" in parameter.opts for parameter in given)
+        if times > 1:
+            ctx.fail(f"--file is given {times} times; give it once, and name a folder to have its files merged.")

@@ -42,7 +42,7 @@ class Partial:
         """Findings that hold whatever stands where something was changed."""
         for place, message, remedy in findings:
             name = _NAME.match(message)
-            may_follow = self._may_be_lost(*name.groups(), remedy) if name else self._may_depend(place)
+            may_follow = self._may_be_lost(name[1], name[2], remedy) if name else self._may_depend(place)
             if not may_follow and not self._is_changed(place):
                 yield place, message, remedy
 

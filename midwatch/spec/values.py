@@ -83,6 +83,24 @@ def format_duration(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
+def describe_duration(seconds: float) -> str:
+    """A duration as it is shown to people: its two largest units, or a number of seconds below a minute.
+
+    >>> describe_duration(7783200.0), describe_duration(90.0), describe_duration(12.345), describe_duration(0.25)
+    ('90d2h', '1m30s', '12.3 s', '250 ms')
+    """
+    if abs(seconds) < 0.9995:
+        return f"{seconds * 1000:.3g} ms" if seconds else "0 s"
+    if abs(seconds) < 59.95:
+        return f"{seconds:.3g} s"
+    total = round(abs(seconds))
+    units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+    index = next(number for number, (_, size) in enumerate(units) if total >= size)
+    (unit, size), (lesser, step) = units[index : index + 2]
+    count, rest = divmod(round(total / step) * step, size)
+    return ("-" if seconds < 0 else "") + f"{count}{unit}" + (f"{rest // step}{lesser}" if rest else "")
+
+
 def format_percentage(ratio: Decimal) -> str:
     """A ratio as it is written in a platform file.
 

@@ -92,13 +92,16 @@ def calibrate(
     from midwatch.errors import Exit, MidwatchError
     from midwatch.prometheus import Client, QueryError
     from midwatch.spec import load
+    from midwatch.spec.values import describe_duration
     from monitors.canary import ask, calibrate, view
 
     loaded = load.load_platform(platform)
     settings, interval = ask.settings_of(loaded, model)
     seconds, stretch = _seconds("--history", history) or 0.0, _seconds("--window", window) or 0.0
     if not interval <= stretch <= seconds:
-        raise MidwatchError(f"--window {window} is not between the interval, {interval:g} s, and --history {history}")
+        raise MidwatchError(
+            f"--window {window} is not between the interval, {describe_duration(interval)}, and --history {history}"
+        )
     client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
     question = _question(model, "others", "pod", None, end)
     of = {"model": model, "version": version, "by": by}

@@ -97,12 +97,6 @@ def test_two_platform_files_are_refused_and_none_is_dropped(words: tuple[str, ..
     assert "--file is given 2 times" in done.stderr
 
 
-def test_any_option_that_takes_one_value_is_refused_twice() -> None:
-    done = midwatch_here("dr", "run", "x", "--limit", "1m", "--limit", "2m")
-    assert done.returncode == 2
-    assert "--limit is given 2 times" in done.stderr
-
-
 def test_an_alertmanager_configuration_alone_needs_no_platform_file(asked: list[Path], tmp_path: Path) -> None:
     config = {"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}
     (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))

@@ -201,17 +201,21 @@ def _wait_until_counted(running: planes.Plane, sent: dict[str, int | None]) -> N
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from midwatch import tables
+    from midwatch.spec.values import describe_duration
+
+    console = tables.make_console()
     counts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in document.items():
         if name not in ("alerts", "canaries", "exit"):
             counts.add_row(name.replace("_", " "), "unknown" if value is None else str(value))
-    console.print(counts)
+    tables.show(counts, console=console)
     for one in document["canaries"]:
-        after = "" if one["decided_after_seconds"] is None else f" after {one['decided_after_seconds']:g} s"
+        after = (
+            "" if one["decided_after_seconds"] is None else f" after {describe_duration(one['decided_after_seconds'])}"
+        )
         console.print(f"canary {one['canary']} against {one['baseline']}: {one['verdict']}{after}: {one['reason']}")
     table = Table(title="alerts delivered", title_justify="left")
     for name in ("alert", "severity", "owner", "version", "fired", "resolved", "summary"):
@@ -219,4 +223,4 @@ def _show(document: dict[str, Any]) -> None:
     for alert in document["alerts"]:
         times = (alert["fired_at"][11:19], alert["resolved_at"][11:19] if alert["resolved_at"] else "still firing")
         table.add_row(alert["name"], alert["severity"], alert["owner"], alert["version"], *times, alert["summary"])
-    console.print(table)
+    tables.show(table, console=console)

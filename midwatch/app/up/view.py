@@ -16,6 +16,7 @@ from rich.text import Text
 from midwatch.app.up.canaries import Answer
 from midwatch.app.up.figures import Figures
 from midwatch.app.up.sink import Alert
+from midwatch.spec.values import describe_duration
 
 LOG_EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -80,7 +81,7 @@ class View:
     ) -> RenderableType:
         head = Text(f"midwatch up: {self._platform}", style="bold")
         if left is not None:
-            head.append(f"   {max(0, left):.0f} s left", style="dim")
+            head.append(f"   {describe_duration(max(0, round(left)))} left", style="dim")
         urls = Text("   ".join(f"{name} {url}" for name, url in self._urls.items()), style="dim", overflow="fold")
         parts: list[RenderableType] = [head, urls]
         if progress:
@@ -135,7 +136,7 @@ def _canary(answer: Answer, *, reason: bool = False) -> Text:
     text = Text(f"canary {answer.of.canary} against {answer.of.baseline}: ")
     text.append(answer.verdict, style=_VERDICTS.get(answer.verdict, "yellow"))
     if answer.decided_after is not None:
-        text.append(f" after {answer.decided_after:g} s")
+        text.append(f" after {describe_duration(answer.decided_after)}")
     return text.append(f"  {answer.reason}", style="dim") if reason else text
 
 
