@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from midwatch.app.up.canaries import Answer
-from midwatch.app.up.figures import Figures
-from midwatch.app.up.sink import Alert
+from midwatch.app.up.queries import Figures
+from midwatch.app.up.webhook_receiver import Alert
 from midwatch.spec.values import describe_duration
 
 LOG_EVERY = 5.0
@@ -30,7 +33,7 @@ _COLUMNS = {
 }
 
 
-class View:
+class LiveView:
     """Shows what is going on, on standard error; standard output stays free for the result."""
 
     def __init__(self, platform: str, urls: dict[str, str]) -> None:
@@ -39,7 +42,7 @@ class View:
         self._live: Live | None = None
         self._said = 0.0
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> LiveView:
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4)
             self._live.start()
@@ -54,7 +57,22 @@ class View:
 
     def note(self, text: str) -> None:
         """One line."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Say what goes on and how long it has taken; on a terminal with a clock that runs, else before and after."""
+        begun = time.monotonic()
+        if self._live:
+            clock = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            clock.add_task(escape(what), total=None)
+            self._live.update(clock)
+        else:
+            self.note(what)
+        yield
+        self.note(f"{what}: done in {describe_duration(time.monotonic() - begun)}")
+        if self._live:
+            self._live.update("")
 
     def show(
         self,
