@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midwatch import options
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-PlatformFile = Annotated[Path | None, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 ConfigFile = Annotated[Path | None, typer.Option("--alertmanager", help="Any Alertmanager configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
@@ -34,7 +34,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 @app.command()
 def route(
     labels: Annotated[list[str] | None, typer.Argument(help="Labels of the alert: alertname=X severity=page …")] = None,
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     alertmanager: ConfigFile = None,
     at: Annotated[
         str | None, typer.Option("--at", help="When, such as 2026-12-01T03:00:00+01:00; now without it.")
@@ -51,6 +51,8 @@ def route(
     """
     import json
 
+    if every or alertmanager is None:
+        platform = platform or options.default_file()
     config, loaded = _routes_of(platform, alertmanager)
     others = [_labels(text.split(",")) for text in firing or ()]
     if every == bool(labels):
@@ -155,19 +157,20 @@ def _as_document(delivery: Delivery) -> dict[str, Any]:
 
 
 def _show(deliveries: Sequence[Delivery]) -> None:
-    from midwatch.spec.values import format_duration
+    from midwatch.spec.values import describe_duration
 
     for delivery in deliveries:
         typer.echo(f"{delivery.receiver} ({', '.join(delivery.integrations) or '-'}): {_why(delivery) or 'told'}")
         for depth, step in enumerate(_path(delivery)):
             typer.echo(f"{'  ' * (depth + 1)}{step}")
         group = " ".join(f"{name}={value}" for name, value in delivery.group.items())
-        typer.echo(f"  grouped by {group or 'nothing'}; again every {format_duration(delivery.repeats_every)}")
+        typer.echo(f"  grouped by {group or 'nothing'}; again every {describe_duration(delivery.repeats_every)}")
 
 
 def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from midwatch import tables
 
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "receiver", "by", "now"):
@@ -176,7 +179,7 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
         for delivery in deliveries:
             integrations = ", ".join(delivery.integrations) or "-"
             table.add_row(name, delivery.receiver, integrations, _why(delivery) or "told")
-    Console().print(table)
+    tables.show(table)
 
 
 # Checks ------------------------------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
 
 @app.command()
 def check(
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     alertmanager: ConfigFile = None,
     version: Annotated[
         str | None, typer.Option("--alertmanager-version", help="Version it is for, such as 0.27; amtool's without it.")
@@ -204,6 +207,8 @@ def check(
 
     from alerts.lint import linter
 
+    if alertmanager is None:
+        platform = platform or options.default_file()
     report = linter.lint(
         platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
     )
@@ -238,7 +243,7 @@ def _live(url: str) -> frozenset[str]:
 
 @app.command()
 def prove(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    platform: options.PlatformFile,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the generated promtool tests and their rules.")
     ] = None,
@@ -294,19 +299,19 @@ def _write_tests(results: Sequence[Proved], folder: Path) -> None:
 
 
 def _show_proofs(results: Sequence[Proved]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    from midwatch.spec.values import spell_duration
+    from midwatch import tables
+    from midwatch.spec.values import describe_duration
 
     table = Table(box=None, pad_edge=False)
     for column in ("alert", "outcome", "fires within", "to"):
         table.add_column(column, overflow="fold")
     for one in results:
-        within = "-" if one.within is None else spell_duration(one.within)
+        within = "-" if one.within is None else describe_duration(one.within)
         table.add_row(one.alert, one.outcome.value, within, ", ".join(one.receivers))
-    console = Console()
-    console.print(table)
+    console = tables.make_console()
+    tables.show(table, console=console)
     for one in results:
         if one.reason:
             console.print(f"{one.alert}: {one.outcome.value}: {one.reason}", highlight=False, markup=False)

@@ -35,13 +35,6 @@ def revert(*, configuration: Configuration = None) -> list[str]:
     return open_faults
 
 
-def asked(function: str, arguments: Mapping[str, Any]) -> Injection[Any]:
-    """What an action with these arguments would inject; ValueError or TypeError when there is no such action."""
-    if function not in kinds.table():
-        raise ValueError(f"there is no action {function!r}")
-    return kinds.table()[function](**arguments)
-
-
 def inject(injection: Injection[Any], configuration: Configuration) -> Hit:
     """Inject a fault into the run of this process."""
     try:

@@ -12,6 +12,7 @@ from chaos import check, experiments, kinds
 from chaos.document import Experiment, extension
 from chaos.places.local.plane import LocalPlane
 from chaos.places.place import Home, Place
+from midwatch import options
 from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.spec import base, load
 from midwatch.spec.model import Platform
@@ -20,7 +21,9 @@ FILES = (".json", ".yaml", ".yml")
 
 
 def platform(file: Path | None, state: Path) -> Platform:
-    """The platform of a file, else of the plane that runs in a state folder; its experiments' alerts are there."""
+    """The platform of a file, else of the plane that runs in a state folder, else of the default file."""
+    if file is None and not (state / "plane.json").exists():
+        file = options.default_file()
     loaded, document = load.load_with_places(file or LocalPlane(state).platform_file)
     check.ensure_alerts(loaded, document)
     return loaded

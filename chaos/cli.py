@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
     from chaos.run.supervisor import Supervisor
 
-app = typer.Typer(no_args_is_help=True, help="Run experiments that surely stop, and tell whether they were noticed.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run experiments that surely stop, and tell whether they were noticed.",
+)
 
 
 class Where(StrEnum):
@@ -21,9 +27,6 @@ class Where(StrEnum):
     KUBERNETES = "kubernetes"
 
 
-PlatformFile = Annotated[
-    Path | None, typer.Option("--file", "-f", help="Platform file; locally that of the running plane.")
-]
 State = Annotated[
     Path, typer.Option(help="State folder: that of midwatch up, or any to keep evidence in (kubernetes).")
 ]
@@ -33,7 +36,7 @@ Name = Annotated[str, typer.Argument(help="Name of an experiment, or a Chaos Too
 
 
 @app.command("list")
-def list_(platform: PlatformFile = None, state: State = Path("state"), as_json: Json = False) -> None:
+def list_(platform: options.GivenPlatformFile = None, state: State = Path("state"), as_json: Json = False) -> None:
     """List the experiments of a platform file, or of a running plane, with the last result of each."""
     import json
 
@@ -50,7 +53,7 @@ def list_(platform: PlatformFile = None, state: State = Path("state"), as_json: 
 @app.command()
 def plan(
     name: Name,
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     state: State = Path("state"),
     where: Mode = Where.LOCAL,
     as_json: Json = False,
@@ -76,7 +79,7 @@ def plan(
 @app.command()
 def run(
     name: Name,
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     state: State = Path("state"),
     where: Mode = Where.LOCAL,
     html: Annotated[
@@ -115,7 +118,7 @@ def run(
 
 @app.command()
 def stop(
-    platform: PlatformFile = None,
+    platform: options.GivenPlatformFile = None,
     state: State = Path("state"),
     where: Mode = Where.LOCAL,
     lift: Annotated[bool, typer.Option("--lift", help="Allow experiments again.")] = False,
@@ -130,6 +133,7 @@ def stop(
     from chaos.run import stopping
     from midwatch.errors import Exit
 
+    platform = platform or options.default_file()
     stopped = stopping.lift(state, platform, where.value) if lift else stopping.stop(state, platform, where.value)
     if as_json:
         typer.echo(json.dumps(stopped))
@@ -186,7 +190,7 @@ def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> Supe
     from chaos.places.known import open_place
     from chaos.run.supervisor import Supervisor
 
-    place = open_place(where.value, state, file)
+    place = open_place(where.value, state, file or options.default_file())
     return Supervisor(place, choice.experiment(name, place), lambda text: typer.echo(text, err=True))
 
 

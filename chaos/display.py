@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 def show_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     """Print rows below the names of their columns."""
-    from rich.console import Console
     from rich.table import Table
+
+    from midwatch import tables
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    tables.show(table)
 
 
 def show_plan(made: Plan) -> None:

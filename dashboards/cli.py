@@ -14,12 +14,12 @@ from typing import Annotated
 
 import typer
 
+from midwatch import options
 from midwatch.errors import Exit, MidwatchError
 from midwatch.spec.values import parse_duration
 
 app = typer.Typer(help="Verify dashboards against Prometheus; push them to Grafana.", add_completion=False)
 
-File = Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document of the result.")]
 
 
@@ -30,7 +30,7 @@ def dashboards() -> None:
 
 @app.command("verify")
 def verify_elements(
-    file: File,
+    file: options.PlatformFile,
     prometheus: Annotated[
         str | None, typer.Option(help="URL of the Prometheus; the platform file's without it.")
     ] = None,
@@ -77,7 +77,7 @@ def verify_elements(
 
 @app.command("push")
 def push_dashboards(
-    file: File,
+    file: options.PlatformFile,
     grafana: Annotated[str | None, typer.Option(help="URL of the Grafana; the platform file's without it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with a service account's token.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from dashboards.push import Comparison, SyncStatus
 from dashboards.verify import Element, Status, Verification
+from midwatch import tables
 
 SHOWN_DIFFERENCES = 12
 
-_PIPED_WIDTH = 2000
-"""Columns where nobody's terminal is written to: no cell is folded, so that a name can be searched for."""
 _COLUMNS = ("dashboard", "what", "with", "status", "series", "why")
 _STATUS = {
     Status.OK: "● ok",
@@ -36,15 +33,15 @@ def show_verifications(verifications: Sequence[Verification]) -> None:
         what = one.title if one.kind is Element.PANEL else f"{one.kind.value} {one.title}"
         values = " ".join(f"{name}={value}" for name, value in one.values.items())
         table.add_row(one.dashboard, what, values, _STATUS[one.status], str(one.series or ""), one.reason)
-    console = _console()
-    console.print(table)
+    console = tables.make_console()
+    tables.show(table, console=console)
     counts = (f"{sum(one.status is status for one in verifications)} {status.value}" for status in Status)
     console.print(f"{len(verifications)} asked: {', '.join(counts)}")
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:
     """A line for each dashboard, and under it the first places that differ."""
-    console = _console()
+    console = tables.make_console()
     for one in comparisons:
         console.print(f"{_SYNC_SIGN[one.status]} {one.status.value:<8}{one.document['uid']}", markup=False)
         for difference in one.differences[:SHOWN_DIFFERENCES]:
@@ -53,11 +50,6 @@ def show_comparisons(comparisons: Sequence[Comparison]) -> None:
         more = len(one.differences) - SHOWN_DIFFERENCES
         if more > 0:
             console.print(f"    and {more} more; --json has all", markup=False)
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_PIPED_WIDTH)
 
 
 def _short(value: object) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
     from midwatch.spec.model import Platform
     from midwatch.spec.stores.base import Store
 
-app = typer.Typer(no_args_is_help=True, help="Disaster-recovery drills, posture, evidence, and the recoverer.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Disaster-recovery drills, posture, evidence, and the recoverer."
+)
 
-PlatformFile = Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 EvidenceFolder = Annotated[Path | None, typer.Option(help="Folder of the evidence, instead of the platform file's.")]
 
@@ -30,7 +33,7 @@ def _group() -> None:
 @app.command()
 def run(
     drill: Annotated[str, typer.Argument(help="Name of the drill in the platform file.")],
-    platform: PlatformFile,
+    platform: options.PlatformFile,
     as_json: AsJson = False,
     evidence: EvidenceFolder = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the drill's folder, with servers' logs and data.")] = False,
@@ -77,7 +80,7 @@ def run(
 @app.command()
 @app.command("guard", hidden=True)  # its name of before, which stands in units and manifests
 def recoverer(
-    platform: PlatformFile,
+    platform: options.PlatformFile,
     store: Annotated[str, typer.Option(help="Name of the store to recover.")],
     cluster: Annotated[
         Path | None, typer.Option(help="Folder of a local store's cluster (of a drill, or of midwatch up).")
@@ -114,7 +117,7 @@ def recoverer(
 
 @app.command()
 def export(
-    platform: PlatformFile,
+    platform: options.PlatformFile,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; the platform file's without it.")] = None,
     evidence: EvidenceFolder = None,
     cluster: Annotated[
@@ -140,7 +143,7 @@ def export(
 
 @app.command()
 def status(
-    platform: PlatformFile,
+    platform: options.PlatformFile,
     as_json: AsJson = False,
     evidence: EvidenceFolder = None,
     cluster: Annotated[
@@ -176,7 +179,7 @@ def status(
 
 @app.command()
 def report(
-    platform: PlatformFile,
+    platform: options.PlatformFile,
     since: Annotated[str | None, typer.Option(help="RFC 3339 time or date; everything without it.")] = None,
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write it as one self-contained page.")] = None,
@@ -207,7 +210,7 @@ def report(
 @app.command()
 def verify(
     store: Annotated[str, typer.Argument(help="Name of the store.")],
-    platform: PlatformFile,
+    platform: options.PlatformFile,
     as_json: AsJson = False,
     evidence: EvidenceFolder = None,
     cluster: Annotated[Path | None, typer.Option(help="Folder of a local store's cluster that runs.")] = None,

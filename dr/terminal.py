@@ -10,13 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from dr import figures
-from midwatch.spec.values import format_duration
+from midwatch import tables
+from midwatch.spec.values import describe_duration
 
 if TYPE_CHECKING:
     from dr.posture.status import StoreStatus
-
-LOG_WIDTH = 160
-"""Columns of a table that goes to a file."""
 
 _COLOURS = {"MET": "bold green", "BREACHED": "bold red", "INCONCLUSIVE": "bold yellow"}
 _HOLDS = {True: "yes", False: "NO ", None: " ? "}
@@ -35,7 +33,7 @@ def progress() -> Callable[[str], None]:
 
 def show_result(document: dict[str, Any]) -> None:
     """A drill's result."""
-    console = Console()
+    console = tables.make_console()
     colour = _COLOURS[document["verdict"]]
     console.print(
         f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {document['what']}", soft_wrap=True
@@ -43,21 +41,21 @@ def show_result(document: dict[str, Any]) -> None:
     for reason in document["reasons"]:
         console.print(f"  {reason}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("RTO", figures.rto(document), f"objective {document['objectives']['rto']:g} s")
-    table.add_row("RPO", figures.rpo(document), f"objective {document['objectives']['rpo']:g} s")
+    table.add_row("RTO", figures.rto(document), f"objective {describe_duration(document['objectives']['rto'])}")
+    table.add_row("RPO", figures.rpo(document), f"objective {describe_duration(document['objectives']['rpo'])}")
     table.add_row(
         "resolution", figures.seconds(document["resolution_seconds"]), "the largest gap between acknowledgements"
     )
     counts = document["writes"]
     said = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value or name == "lost")
     table.add_row("writes", "", said)
-    console.print(table)
+    tables.show(table, console=console)
     phases = Table(title="phases, after the fault", title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name in ("phase", "reached", "took"):
         phases.add_column(name, justify="left" if name == "phase" else "right")
     for phase in document["phases"]:
         phases.add_row(phase["name"], figures.seconds(phase["at"]), figures.seconds(phase["seconds"]))
-    console.print(phases)
+    tables.show(phases, console=console)
     for check in document["checks"]:
         detail = f" ({check['detail']})" if check["detail"] else ""
         console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
@@ -72,14 +70,9 @@ def show_result(document: dict[str, Any]) -> None:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
-def _wide() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=LOG_WIDTH)
-
-
 def show_status(stores: Sequence[StoreStatus]) -> None:
     """The posture of every store."""
-    console = _wide()
+    console = tables.make_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (
         "store",
@@ -104,14 +97,14 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
             _age(one.drill_age),
             figures.seconds(one.rto_seconds),
             figures.seconds(one.worst_rto_seconds),
-            f"{one.rto:g} s",
+            describe_duration(one.rto),
             figures.seconds(one.rpo_seconds),
             figures.seconds(one.worst_rpo_seconds),
-            f"{one.rpo:g} s",
+            describe_duration(one.rpo),
             figures.seconds(one.lag_seconds),
             _age(one.restorable_age_seconds),
         )
-    console.print(table)
+    tables.show(table, console=console)
     for one in stores:
         for text in (*one.problems, *one.unknown):
             console.print(f"{one.store}: {text}", highlight=False, soft_wrap=True)
@@ -119,7 +112,7 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
 
 def show_report(document: dict[str, Any]) -> None:
     """Every drill, and the state of the evidence."""
-    console = _wide()
+    console = tables.make_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
         table.add_column(name)
@@ -136,9 +129,9 @@ def show_report(document: dict[str, Any]) -> None:
             str(drill["seq"]),
             drill["hash"][:12],
         )
-    console.print(table)
+    tables.show(table, console=console)
     console.print(figures.chain(document["evidence"]), highlight=False, soft_wrap=True)
 
 
 def _age(value: float | None) -> str:
-    return "-" if value is None else format_duration(round(value)) if value >= 1 else "now"
+    return "-" if value is None else describe_duration(value) if value >= 1 else "now"

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Take prediction and label events, serve /metrics.")
+from midwatch import options
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Take prediction and label events, serve /metrics.")
 
 
 @app.callback()
@@ -17,9 +19,7 @@ def _group() -> None:
 
 @app.command()
 def serve(
-    platform_file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Platform file: models, caps, retention, personal fields.")
-    ] = None,
+    platform_file: options.GivenPlatformFile = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
     state: Annotated[Path, typer.Option(help="Folder of the journal.")] = Path("state/exporter"),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
@@ -43,6 +43,7 @@ def serve(
 
     sys.setswitchinterval(0.001)  # a scrape's thread must not hold requests up for the usual 5 ms at a time
     stop_telemetry = telemetry.setup("midwatch-exporter")
+    platform_file = platform_file or options.default_file()
     platform = load.load_platform(platform_file) if platform_file else None
     settings = platform.exporter if platform else model.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)

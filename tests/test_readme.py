@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from midwatch.spec import model
-from tests.conftest import need_program
 from tests.exporters.test_service import exporter
 
 ROOT = Path(__file__).parents[1]
@@ -26,19 +25,6 @@ def blocks(language: str) -> list[str]:
     texts = [guide.read_text() for guide in GUIDES]
     found = [block for text in texts for block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)]
     return [text for written, text in found if written == language]
-
-
-def test_a_new_user_gets_from_nothing_to_checked_files(tmp_path: Path) -> None:
-    need_program("promtool")
-    need_program("amtool")
-    (block,) = (block for block in blocks("sh") if "midwatch init" in block)
-    *commands, serve = block.splitlines()
-    assert serve.startswith("midwatch exporter serve")
-    for command in commands:
-        words = [sys.executable, "-P", "-m", "midwatch", *command.split()[1:]]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, command + done.stderr
-    assert (tmp_path / "build" / "alertmanager" / "alertmanager.yml").is_file()
 
 
 def test_the_events_and_the_python_of_the_guide_are_kept_and_counted(tmp_path: Path) -> None:

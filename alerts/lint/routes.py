@@ -10,6 +10,7 @@ from alerts.routing.configuration import Route
 from alerts.routing.matchers import Matcher, Matchers
 from midwatch.spec.base import Finding
 from midwatch.spec.channels import INTEGRATIONS
+from midwatch.spec.values import describe_duration
 
 WATCHDOGS = (alerting_rule.DEADMAN, "Watchdog", "DeadMansSwitch", "DeadMansSnitch")
 """Names of alerts that always fire: ours, kube-prometheus', and two that are common."""
@@ -124,7 +125,8 @@ def repeat_below_group(context: Context) -> Iterator[Finding]:
     for route in context.config.route.walk():
         own = _own(context, route)
         if route.repeat_interval < route.group_interval and {"repeat_interval", "group_interval"} & set(own):
-            message = f"repeat_interval {route.repeat_interval:g} s is below group_interval {route.group_interval:g} s"
+            repeat, group = describe_duration(route.repeat_interval), describe_duration(route.group_interval)
+            message = f"repeat_interval {repeat} is below group_interval {group}"
             yield route.place, f"{message}, and is rounded up to it", "write a multiple of group_interval"
 
 

@@ -23,7 +23,7 @@ from midwatch import yamlfile
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
-from midwatch.spec.values import spell_duration
+from midwatch.spec.values import describe_duration
 
 
 class Outcome(StrEnum):
@@ -107,7 +107,7 @@ def _file_names(entries: Sequence[Entry]) -> list[str]:
 def _explained(failed: set[int], said: str, within: float) -> str:
     if -1 in failed:
         return " ".join(said.split())[-400:]
-    what = f"it does not fire within {spell_duration(within)}" if 0 in failed else "it fires though all is well"
+    what = f"it does not fire within {describe_duration(within)}" if 0 in failed else "it fires though all is well"
     return f"{what} (promtool)"
 
 

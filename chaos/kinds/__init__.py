@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -15,6 +16,13 @@ def table() -> dict[str, type[Injection[Any]]]:
     """Every kind by its name: the class that each module of this folder defines."""
     names = sorted(module.name for module in iter_modules(__path__) if module.name != "base")
     return {name: _defined_in(f"{__name__}.{name}") for name in names}
+
+
+def injection(name: str, arguments: Mapping[str, Any]) -> Injection[Any]:
+    """An injection of a kind by its name and its fields; ValueError or TypeError when there is no such one."""
+    if name not in table():
+        raise ValueError(f"there is no action {name!r}")
+    return table()[name](**arguments)
 
 
 def _defined_in(module: str) -> type[Injection[Any]]:

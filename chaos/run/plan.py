@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaos import actions, preconditions
+from chaos import kinds, preconditions
 from chaos.document import Experiment, extension
 from chaos.places.place import Place
 from chaos.preconditions import Precondition
@@ -67,7 +67,7 @@ def _prepared(place: Place, experiment: Experiment) -> tuple[list[Prepared], str
         if not provider or provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
             continue
         try:
-            prepared.append(place.prepare(actions.asked(provider["func"], provider.get("arguments", {}))))
+            prepared.append(place.prepare(kinds.injection(provider["func"], provider.get("arguments", {}))))
         except (MidwatchError, OSError, ValueError, TypeError) as error:
             return prepared, f"targets: {error}"
     return prepared, ""

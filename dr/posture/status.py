@@ -13,7 +13,7 @@ from dr.samples import Sample
 from midwatch import metrics
 from midwatch.spec import dr as spec
 from midwatch.spec.stores.base import Store
-from midwatch.spec.values import format_duration
+from midwatch.spec.values import describe_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +67,11 @@ def _store(
         elif runs[-1]["verdict"] == "INCONCLUSIVE":
             unknown.append(f"drill {drill.name} was inconclusive: {'; '.join(runs[-1]['reasons'])}")
         if (age := now - gauges.seconds_of(runs[-1]["at"])) > drill.result_age:
-            problems.append(f"drill {drill.name} is overdue: last run {format_duration(round(age))} ago")
+            problems.append(f"drill {drill.name} is overdue: last run {describe_duration(age)} ago")
     lag = _most(samples, metrics.DR_REPLICATION_LAG, store.name, primary_only=True)
     if lag is not None and lag > recovery.warn_after(store):
-        problems.append(f"{lag:.0f} s of writes have no second copy; the RPO is {recovery.rpo_of(store):g} s")
+        rpo = describe_duration(recovery.rpo_of(store))
+        problems.append(f"{describe_duration(lag)} of writes have no second copy; the RPO is {rpo}")
     if lag is None:
         unknown.append("its lag is not known from here; name a running cluster with --cluster")
     answers = _most(samples, metrics.DR_STORE_ANSWERS, store.name)

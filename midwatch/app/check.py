@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from midwatch import options
 from midwatch.errors import Exit, InvalidInputError
 
 app = typer.Typer(help="Check the platform file and everything rendered from it.", add_completion=False)
@@ -16,7 +16,7 @@ app = typer.Typer(help="Check the platform file and everything rendered from it.
 
 @app.command()
 def check(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    platform: options.PlatformFile,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
     """Check the platform file, then all that is rendered: rules (promtool), routes (amtool), what both would not say,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import sys
-from importlib import import_module
 
-import midwatch
-from midwatch.errors import Exit, MidwatchError
+from midwatch import modules
+from midwatch.errors import MidwatchError
 
 COMMANDS = {
     "init": ("midwatch.app.init", "Write a commented platform.yaml to start from."),
     "check": ("midwatch.app.check", "Check the platform file and everything rendered from it."),
     "render": ("midwatch.app.render", "Write everything that is made from the platform file."),
+    "schema": ("midwatch.app.schema", "Print the JSON schema of the platform file."),
     "dashboards": ("dashboards.cli", "Verify dashboards against Prometheus; push them to Grafana."),
     "up": ("midwatch.app.up.cli", "Run the whole plane on this machine, with a live view."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
@@ -20,35 +22,59 @@ COMMANDS = {
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
     "chaos": ("chaos.cli", "Run experiments that surely stop, and tell whether they were noticed."),
+    "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""
+
+OPTIONS = {
+    "--install-completion": "Install completion of commands and options for your shell.",
+    "--show-completion": "Show that completion, to install it by hand.",
+    "--version": "Show the versions of Midwatch and of the programs it uses; with --json, as a document.",
+    "--help": "Show this message; midwatch COMMAND --help shows a command's.",
+}
+
+COMPLETION_VARIABLE = "_MIDWATCH_COMPLETE"
+"""Set by the shell when it asks what a word can be completed to."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a MidwatchError is printed as its lines and ends with its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    name = given[0] if given else "--help"
-    if name in ("-h", "--help"):
-        print(_help())  # noqa: T201 - what help is for
-    elif name == "--version":
-        print(f"midwatch {midwatch.__version__}")  # noqa: T201 - see above
-    elif name in COMMANDS:
-        _run(name, given[1:])
-    else:
-        print(f"midwatch: there is no command {name!r}; see midwatch --help", file=sys.stderr)  # noqa: T201
-        sys.exit(Exit.USAGE)
-
-
-def _run(name: str, arguments: list[str]) -> None:
     try:
-        import_module(COMMANDS[name][0]).app(args=arguments, prog_name=f"midwatch {name}")
+        modules.ensure_not_hidden()
+        _run(given)
     except MidwatchError as error:
         print(str(error), file=sys.stderr)  # noqa: T201 - the one place where errors become lines
         sys.exit(error.exit)
 
 
+def _run(given: list[str]) -> None:
+    name = given[0] if given else "--help"
+    if name in COMMANDS or "-completion" in name or COMPLETION_VARIABLE in os.environ:
+        from midwatch.app import folders
+
+        folders.Folders(COMMANDS).main(args=given, prog_name="midwatch")
+    elif name in ("-h", "--help"):
+        print(_help())  # noqa: T201 - what help is for
+    elif name == "--version":
+        from midwatch.app import versions
+
+        print(versions.text(as_json="--json" in given))  # noqa: T201 - see above
+    else:
+        raise MidwatchError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    """What is said of a first word that is no command."""
+    what = "option" if name.startswith("-") else "command"
+    close = difflib.get_close_matches(name, [*COMMANDS, *OPTIONS], 1)
+    remedy = f"did you mean {close[0]}?" if close else "see midwatch --help"
+    return f"midwatch: there is no {what} {name!r}; {remedy}"
+
+
 def _help() -> str:
     commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    options = "\n".join(f"  {name:<20} {text}" for name, text in OPTIONS.items())
     return f"""Usage: midwatch COMMAND [OPTIONS]
 
 The observability and SRE control plane of an ML platform: one file, platform.yaml, says what the platform promises.
@@ -57,7 +83,6 @@ Commands:
 {commands}
 
 Options:
-  --version  Show the version and exit.
-  --help     Show this message; midwatch COMMAND --help shows a command's.
+{options}
 
 Exit codes: 0 pass, 1 fail, 2 usage or broken input, 3 inconclusive."""

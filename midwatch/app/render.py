@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midwatch import files
+from midwatch import files, options
 from midwatch.errors import InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Target(StrEnum):
 
 @app.command()
 def render(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file, or a folder of them.")],
+    platform: options.PlatformFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
     target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,

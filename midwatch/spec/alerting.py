@@ -11,6 +11,7 @@ from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.channels import lacking
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.slo import Slo
+from midwatch.spec.values import format_duration
 
 
 def check_owners(platform: Platform) -> Iterator[Finding]:
@@ -161,7 +162,7 @@ def _model_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
         yield ("sli", "fairness", "metric"), "needs the model's positive class", "add positive to the model"
     if sli.latency and model.serving == "midwatch" and sli.latency.threshold not in model.latency_buckets:
         bounds = ", ".join(f"{bound:g}" for bound in model.latency_buckets)
-        message = f"{sli.latency.threshold:g} s is not a bound of the model's latency_buckets"
+        message = f"{format_duration(sli.latency.threshold)} is not a bound of the model's latency_buckets"
         yield ("sli", "latency", "threshold"), message, f"choose one of {bounds} (seconds), or add it to them"
 
 

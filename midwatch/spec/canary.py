@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from midwatch.spec.base import Finding, LabelName, Name, Strict
-from midwatch.spec.values import Duration, Objective, Ratio
+from midwatch.spec.values import Duration, Objective, Ratio, format_duration
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
@@ -251,5 +251,5 @@ def check(platform: Platform) -> Iterator[Finding]:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
         interval = model.canary.interval or platform.prometheus.scrape_interval
         if interval < platform.prometheus.scrape_interval:
-            message = f"{interval:g} s is shorter than the scrape interval"
-            yield (*place, "interval"), message, f"at least {platform.prometheus.scrape_interval:g} s"
+            message = f"{format_duration(interval)} is shorter than the scrape interval"
+            yield (*place, "interval"), message, f"at least {format_duration(platform.prometheus.scrape_interval)}"

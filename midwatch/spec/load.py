@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import alerting, canary, chaos, dr, system_rules
+from midwatch.spec import alerting, canary, chaos, dr, partial, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
+from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import place_of
 
 MAX_BYTES = 8 * 2**20
@@ -28,11 +29,15 @@ Mark = tuple[str, int]
 
 @dataclass
 class Document:
-    """Values of one or more files, with the file and line of every place in them."""
+    """Values of one or more files, with the file and line of every place in them.
+
+    It is not whole when one of the files could not be read.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     marks: dict[Place, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    is_whole: bool = True
 
     def at(self, place: Place) -> Mark:
         """File and line of a place, or of the nearest one around it."""
@@ -61,17 +66,29 @@ def load_with_places(path: Path) -> tuple[Platform, Document]:
     """
     document = _read(path)
     _add_rule_files(document, base_folder(path))
-    if document.problems:
-        raise InvalidInputError(document.problems)
     try:
         platform = Platform.model_validate(document.values)
     except ValidationError as error:
-        raise InvalidInputError(_translated(document, error.errors(include_url=False))) from error
+        raise InvalidInputError(_all_problems(document, error.errors(include_url=False))) from error
     platform = system_rules.expanded(platform)
-    problems = list(_cross_checked(document, platform))
+    problems = [*document.problems, *_as_problems(document, _findings(platform) if document.is_whole else ())]
     if problems:
         raise InvalidInputError(problems)
     return platform, document
+
+
+def _all_problems(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
+    """Problems of form and of values, and in what is left without those, names that lead nowhere."""
+    said = {problem.path for problem in document.problems}
+    problems = [*document.problems, *(one for one in _translated(document, errors) if one.path not in said)]
+    if not document.is_whole:
+        # What is missing may be in the file that could not be read.
+        return [one for one in problems if one.message != "missing" or "." in one.path]
+    sound = partial.of(document.values)
+    if sound is not None:
+        findings = _findings(system_rules.expanded(sound.platform))
+        problems += _as_problems(document, sound.sound(findings))
+    return problems
 
 
 def base_folder(path: Path) -> Path:
@@ -90,7 +107,11 @@ def _read(path: Path) -> Document:
         raise InvalidInputError.at(path, "the folder has no .yaml file")
     merged = Document()
     for file in files:
-        _merge(merged, read_file(file))
+        try:
+            _merge(merged, read_file(file))
+        except InvalidInputError as error:
+            merged.problems += error.problems
+            merged.is_whole = False
     merged.marks.setdefault((), (str(files[0]), 1))
     return merged
 
@@ -250,30 +271,11 @@ def _twice(first: Document, second: Document, place: Place) -> Problem:
 def _translated(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
     found: dict[Place, Problem] = {}
     for error in errors:
-        place = _real_place(document.values, error["loc"])
+        place = real_place(document.values, error["loc"])
         if place not in found:
             found[place] = _plain(document, place, error)
     # A problem deeper inside says more than that the whole did not fit one of several shapes.
-    return [problem for place, problem in found.items() if not any(_is_inside(other, place) for other in found)]
-
-
-def _is_inside(place: Place, outer: Place) -> bool:
-    return len(place) > len(outer) and place[: len(outer)] == outer
-
-
-def _real_place(values: Any, location: tuple[str | int, ...]) -> Place:
-    """The location without the union branches and key markers that pydantic puts into it."""
-    place: list[str | int] = []
-    for index, part in enumerate(location):
-        is_last = index == len(location) - 1
-        is_key = isinstance(values, dict) and part in values
-        is_index = isinstance(values, list) and isinstance(part, int) and part < len(values)
-        if is_key or is_index:
-            values = values[part]
-            place.append(part)
-        elif isinstance(values, dict) and is_last and "[" not in str(part) and part not in values.values():
-            place.append(part)  # a key that is missing; what is a value here is the tag of a union
-    return tuple(place)
+    return [problem for place, problem in found.items() if not any(is_inside(other, place) for other in found)]
 
 
 def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
@@ -366,12 +368,21 @@ def path_text(place: Place) -> str:
 # Names that lead somewhere -------------------------------------------------------------------------------------------
 
 
-def _cross_checked(document: Document, platform: Platform) -> Iterator[Problem]:
+def _findings(platform: Platform) -> Iterator[Finding]:
     for check in _CHECKS:
         for place, message, remedy in check(platform):
-            if place[0] == "rules" and isinstance(place[1], int):
-                place = (*place_of(platform.rules[place[1]], place[1]), *place[2:])  # noqa: PLW2901 - a system's stands elsewhere
-            yield document.problem(place, message, remedy)
+            yield _said_place(platform, place), message, remedy
+
+
+def _said_place(platform: Platform, place: Place) -> Place:
+    """Where the platform file says it: what a system brought stands under `systems`."""
+    if place[:1] != ("rules",) or len(place) < 2 or not isinstance(place[1], int):
+        return place
+    return (*place_of(platform.rules[place[1]], place[1]), *place[2:])
+
+
+def _as_problems(document: Document, findings: Iterable[Finding]) -> list[Problem]:
+    return [document.problem(place, message, remedy) for place, message, remedy in findings]
 
 
 def _check_models(platform: Platform) -> Iterator[Finding]:

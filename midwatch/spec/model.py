@@ -29,18 +29,31 @@ class Model(Strict):
     """A model in production and what is promised for it."""
 
     name: Name
+    """Its name in events, labels and file names."""
     owner: Name
+    """Who is called for it."""
     task: Literal["classification", "regression"]
+    """What it answers: a class, or a number."""
     positive: str | None = None
+    """The class that scores are probabilities of."""
     serving: Literal["midwatch", "kserve", "triton", "vllm", "seldon", "custom"] = "midwatch"
+    """Where its requests are counted: our events, or a model server's own metrics."""
     served_as: str | None = None
+    """Its name at the server, where that is another."""
     serving_metrics: ServingMetrics | None = None
+    """The server's metrics, for `serving: custom`."""
     latency_buckets: Annotated[list[float], Field(min_length=1)] = list(metrics.LATENCY_BUCKETS)
+    """Bounds of the latency histogram, in seconds; a latency objective has one of them as its threshold."""
     groups: list[LabelName] = []
+    """Attributes whose groups are counted apart, for fairness."""
     runbook: str | None = None
+    """Address of the page for its alerts, instead of `runbooks`."""
     slos: list[Slo] = []
+    """What is promised of it."""
     drift: Drift | None = None
+    """How its inputs are watched."""
     canary: Canary | None = None
+    """How a new version is judged."""
 
 
 # The plane ---------------------------------------------------------------------------------------------------------
@@ -50,17 +63,24 @@ class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
     url: str = "http://127.0.0.1:9090"
+    """Where it answers."""
     scrape_interval: Duration = 15.0
+    """How often targets are scraped."""
     evaluation_interval: Duration = 15.0
+    """How often rules are evaluated."""
     timeout: Duration = 5.0
+    """How long an answer may take."""
 
 
 class Personal(Strict):
     """Event fields that name a person: dropped, or replaced by a keyed hash, before anything is stored."""
 
     drop: list[str] = []
+    """Fields that are not kept at all."""
     hash: list[str] = []
+    """Fields that are replaced by a keyed hash."""
     key_file: Path | None = Field(default=None, strict=False)
+    """The file with the hash's secret key."""
 
     @model_validator(mode="after")
     def _hash_needs_key(self) -> Personal:
@@ -73,24 +93,38 @@ class Caps(Strict):
     """How many distinct values of a label are published before the rest is folded into `other`."""
 
     models: Annotated[int, Field(ge=1)] = 200
+    """Most models."""
     versions: Annotated[int, Field(ge=1)] = 20
+    """Most versions of a model."""
     classes: Annotated[int, Field(ge=2)] = 50
+    """Most classes of a model."""
     groups: Annotated[int, Field(ge=1)] = 50
+    """Most groups of an attribute."""
 
 
 class Exporter(Strict):
     """The service that takes prediction and label events."""
 
     listen: str = "127.0.0.1:9500"
+    """HOST:PORT where it takes events and serves `/metrics`; off loopback it needs a token."""
     targets: list[str] = []
+    """HOST:PORT of every exporter that Prometheus scrapes; `listen` without any."""
     label_retention: Duration = 86400.0
+    """How long a prediction waits for its label."""
     remember: Duration = 3600.0
+    """How long an id is remembered, so that a retry is not counted twice."""
     future: Duration = 300.0
+    """How far ahead of the clock an event's time may be."""
     sample: Ratio = Decimal(1)
+    """Share of predictions that are kept for labels."""
     max_waiting: Annotated[int, Field(ge=1)] = 2_000_000
+    """Most predictions that wait for labels."""
     max_body: Size = 16 * 2**20
+    """Largest request."""
     caps: Caps = Caps()
+    """How many values of a label are published."""
     personal: Personal = Personal()
+    """Fields that name a person."""
 
 
 class LocalProcess(Strict):
@@ -102,46 +136,77 @@ class LocalProcess(Strict):
     """
 
     name: Name
+    """Its name in logs and experiments."""
     command: Annotated[list[str], Field(min_length=1)]
+    """Program and arguments."""
     ready: str | None = None
+    """A path that answers 200 when it can be used."""
     metrics: str | None = None
+    """A path that Prometheus scrapes."""
     model: Name | None = None
+    """The model that it serves."""
     version: str | None = None
+    """The version that it serves."""
     replica_of: Name | None = None
+    """The server whose place it takes when region a is lost."""
 
 
 class Local(Strict):
     """What `midwatch up` runs on this machine."""
 
     prepare: list[list[str]] = []
+    """Commands that are run before everything else, one after the other."""
     servers: list[LocalProcess] = []
+    """Servers of models."""
     traffic: LocalProcess | None = None
+    """The process that sends requests; [its lines](up.md#traffic) are shown and counted."""
     canaries: list[LocalCanary] = []
+    """Versions that the gate is asked about."""
 
 
 class Platform(Strict):
     """The whole platform file."""
 
     api_version: Literal["midwatch/v1"] = Field(alias="apiVersion")
+    """The form of this file."""
     platform: Name
+    """Name of the platform."""
     runbooks: str = "https://runbooks.invalid/{alert}"
+    """Address of the runbook pages; `{alert}` becomes the alert's name."""
     prometheus: Prometheus = Prometheus()
+    """Where metrics are kept."""
     alertmanager: Alertmanager = Alertmanager()
+    """What tells people."""
     grafana: Grafana = Grafana()
+    """Where dashboards are looked at."""
     exporter: Exporter = Exporter()
+    """What takes events."""
     gate: Gate = Gate()
+    """What judges canaries."""
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
+    """Who is called."""
     plane_owner: Name | None = None
+    """Whose the alerts of the plane itself are; the first owner by name without it."""
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
+    """How owners are reached: one integration each."""
     time_intervals: dict[Name, TimeInterval] = {}
+    """Times with a name, such as office hours."""
     maintenance: list[Maintenance] = []
+    """Times when alerts are muted."""
     rule_files: list[str] = []
+    """Patterns of [rule files](alerts.md), relative to this file."""
     rules: list[RuleFile] = []
+    """Rule files, written in place."""
     systems: dict[str, SystemUse] = {}
+    """[Systems](systems.md) of the platform that are watched, by name."""
     models: Annotated[list[Model], Field(min_length=1)]
+    """The models, and what is promised of them."""
     disaster_recovery: DisasterRecovery | None = None
+    """What must survive, and the [drills](recovery.md) that prove it."""
     local: Local = Local()
+    """What `midwatch up` starts."""
     chaos: Chaos | None = None
+    """Faults on purpose."""
 
     @property
     def operator(self) -> str:

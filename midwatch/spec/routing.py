@@ -150,7 +150,7 @@ class Alertmanager(Strict):
     """The Alertmanager that notifies, how it groups, and its version: without one, `amtool` is asked."""
 
     url: str = "http://127.0.0.1:9093"
-    version: Annotated[Version, BeforeValidator(parse_version)] | None = None
+    version: Annotated[Version, BeforeValidator(parse_version, json_schema_input_type=str)] | None = None
     group_wait: Duration = 10.0
     group_interval: Duration = 60.0
     repeat_interval: Duration = 14400.0

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _SECONDS = {
     "ms": Decimal("0.001"),
@@ -70,21 +70,6 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
-def spell_duration(seconds: float) -> str:
-    """A duration as people say it, in its two largest units; what is smaller is left out.
-
-    >>> spell_duration(7783200.0), spell_duration(90.0), spell_duration(0.25)
-    ('90d 2h', '1m 30s', '250ms')
-    """
-    rest = round(seconds * 1000)
-    parts: list[str] = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        if rest >= size and len(parts) < 2:
-            parts.append(f"{rest // size}{unit}")
-            rest %= size
-    return " ".join(parts) or "0s"
-
-
 def format_duration(seconds: float) -> str:
     """Shortest whole-unit duration that PromQL reads, such as `90s` or `1h`.
 
@@ -98,12 +83,56 @@ def format_duration(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
-def _unless(kind: type, parse: Any) -> BeforeValidator:
-    """Parse text; let a value that is parsed already (a default) pass."""
-    return BeforeValidator(lambda value: value if type(value) is kind else parse(value))
+def describe_duration(seconds: float) -> str:
+    """A duration as it is shown to people: its two largest units, or a number of seconds below a minute.
+
+    >>> describe_duration(7783200.0), describe_duration(90.0), describe_duration(12.345), describe_duration(0.25)
+    ('90d2h', '1m30s', '12.3 s', '250 ms')
+    """
+    if abs(seconds) < 0.9995:
+        return f"{seconds * 1000:.3g} ms" if seconds else "0 s"
+    if abs(seconds) < 59.95:
+        return f"{seconds:.3g} s"
+    total = round(abs(seconds))
+    units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+    index = next(number for number, (_, size) in enumerate(units) if total >= size)
+    (unit, size), (lesser, step) = units[index : index + 2]
+    count, rest = divmod(round(total / step) * step, size)
+    return ("-" if seconds < 0 else "") + f"{count}{unit}" + (f"{rest // step}{lesser}" if rest else "")
 
 
-Duration = Annotated[float, _unless(float, parse_duration)]
-Ratio = Annotated[Decimal, _unless(Decimal, parse_percentage)]
-Objective = Annotated[Decimal, _unless(Decimal, parse_objective)]
-Size = Annotated[int, BeforeValidator(parse_size)]
+def format_percentage(ratio: Decimal) -> str:
+    """A ratio as it is written in a platform file.
+
+    >>> format_percentage(Decimal("0.9990"))
+    '99.9%'
+    """
+    return f"{ratio * 100:f}".rstrip("0").rstrip(".") + "%" if ratio % 1 else f"{ratio * 100:.0f}%"
+
+
+def format_size(size: int) -> str:
+    """A size in the largest unit that divides it, such as `16MiB`.
+
+    >>> format_size(16777216)
+    '16MiB'
+    """
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
+
+
+def _unless(kind: type, parse: Any, written: str) -> BeforeValidator:
+    """Parse text of a pattern; let a value that is parsed already (a default) pass."""
+    text = Annotated[str, Field(pattern=written)]
+    return BeforeValidator(lambda value: value if type(value) is kind else parse(value), json_schema_input_type=text)
+
+
+DURATION_PATTERN = f"^{_DURATION.pattern}$"
+PERCENTAGE_PATTERN = r"^\d+(\.\d+)? ?%$"
+SIZE_PATTERN = f"^{_SIZE.pattern}$"
+
+Duration = Annotated[float, _unless(float, parse_duration, DURATION_PATTERN)]
+Ratio = Annotated[Decimal, _unless(Decimal, parse_percentage, PERCENTAGE_PATTERN)]
+Objective = Annotated[Decimal, _unless(Decimal, parse_objective, PERCENTAGE_PATTERN)]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=Annotated[str, Field(pattern=SIZE_PATTERN)])]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,12 +17,14 @@ if TYPE_CHECKING:
     from monitors.canary.judge import Judgement
     from monitors.canary.question import Question
 
-app = typer.Typer(no_args_is_help=True, help="Whether a new version is worse than the one it replaces.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Whether a new version is worse than the one it replaces."
+)
 
 
 @app.command()
 def judge(
-    platform: Annotated[Path | None, typer.Option("--file", "-f", help="Platform file.")] = None,
+    platform: options.GivenPlatformFile = None,
     model: Annotated[str | None, typer.Option(help="Model whose versions are compared.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Version that serves.")] = None,
     canary: Annotated[str | None, typer.Option(help="Version that is tried.")] = None,
@@ -69,7 +73,7 @@ def judge(
 
 @app.command()
 def calibrate(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
+    platform: options.PlatformFile,
     model: Annotated[str, typer.Option(help="Model whose pods are compared.")],
     version: Annotated[str, typer.Option(help="Version that all of them serve.")],
     by: Annotated[str, typer.Option(help="Label that tells the pods apart.")] = "instance",
@@ -88,13 +92,16 @@ def calibrate(
     from midwatch.errors import Exit, MidwatchError
     from midwatch.prometheus import Client, QueryError
     from midwatch.spec import load
+    from midwatch.spec.values import describe_duration
     from monitors.canary import ask, calibrate, view
 
     loaded = load.load_platform(platform)
     settings, interval = ask.settings_of(loaded, model)
     seconds, stretch = _seconds("--history", history) or 0.0, _seconds("--window", window) or 0.0
     if not interval <= stretch <= seconds:
-        raise MidwatchError(f"--window {window} is not between the interval, {interval:g} s, and --history {history}")
+        raise MidwatchError(
+            f"--window {window} is not between the interval, {describe_duration(interval)}, and --history {history}"
+        )
     client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
     question = _question(model, "others", "pod", None, end)
     of = {"model": model, "version": version, "by": by}
@@ -143,6 +150,7 @@ def _asked(
     from midwatch.spec import load
     from monitors.canary import ask
 
+    platform = platform or options.default_file()
     needed = {"--file": platform, "--model": model, "--baseline": baseline, "--canary": canary}
     missing = [
         Problem(file=name, message="missing", remedy="or give --counts") for name, given in needed.items() if not given

@@ -16,16 +16,17 @@ _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCL
 
 def show(counts: Counts, said: Judgement) -> None:
     """Print a table of the criteria, and the verdict."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from midwatch import tables
+
+    console = tables.make_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("criterion", "verdict", "ratio", "interval", "baseline", "canary", "e fail", "e pass"):
         table.add_column(name, justify="left" if name in ("criterion", "verdict") else "right")
     for one in said.findings:
         table.add_row(*_row(one))
-    console.print(table)
+    tables.show(table, console=console)
     console.print(f"{counts.canary} against {counts.baseline}, {moment(counts.start)} to {moment(counts.end)}")
     console.print(_word(said), style=_STYLES[said.verdict])
     console.print(said.reason, highlight=False, soft_wrap=True)
@@ -38,10 +39,11 @@ def show(counts: Counts, said: Judgement) -> None:
 
 def show_calibration(pods: Sequence[str], calibrations: Sequence[Calibration]) -> None:
     """Print what the history of a fleet says of each criterion."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from midwatch import tables
+
+    console = tables.make_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("criterion", "comparisons", "dispersion", "pod effect", "failed at 1", "margin needed", "at most"):
         table.add_column(name, justify="left" if name == "criterion" else "right")
@@ -55,7 +57,7 @@ def show_calibration(pods: Sequence[str], calibrations: Sequence[Calibration]) -
             "-" if one.margin is None else f"{one.margin:g}",
             "-" if one.at_most is None else f"{one.at_most:.1%}",
         )
-    console.print(table)
+    tables.show(table, console=console)
     console.print(f"{len(pods)} pods: {', '.join(pods)}", highlight=False)
     for one in calibrations:
         console.print(f"{one.name}: {one.reason}", highlight=False)

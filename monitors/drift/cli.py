@@ -10,7 +10,9 @@ import typer
 from midwatch import progress
 from monitors.drift import engines
 
-app = typer.Typer(no_args_is_help=True, help="Drift of a model's inputs: a reference, and verdicts on windows.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Drift of a model's inputs: a reference, and verdicts on windows."
+)
 
 
 @app.command()

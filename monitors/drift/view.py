@@ -15,8 +15,9 @@ MOST_ROWS = 40
 
 def show(judgement: Judgement, features: Mapping[str, FeatureReference], window: Mapping[str, Counts]) -> None:
     """Print a line per feature, the one furthest beyond its floor first: both distributions, effects, who votes."""
-    from rich.console import Console
     from rich.table import Table
+
+    from midwatch import tables
 
     rows: dict[str, list[Finding]] = {}
     for finding in judgement.ranked:
@@ -38,7 +39,7 @@ def show(judgement: Judgement, features: Mapping[str, FeatureReference], window:
     if together:
         effects_together = (f"{finding.method} {_effect(finding).strip()}" for finding in together)
         view.caption = f"{joint.FEATURE}: {', '.join(effects_together)}\n{view.caption}"
-    Console().print(view)
+    tables.show(view)
 
 
 def _effect(finding: Finding) -> str:

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from midwatch import options
 from monitors.canary import cli
 
 
 def gate(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
+    platform: options.PlatformFile,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
     audit: Annotated[Path, typer.Option(help="Evidence log that every verdict is recorded in.")] = Path(
         "state/gate/audit.jsonl"

@@ -87,7 +87,7 @@ def test_the_status_names_what_is_breached_overdue_and_not_known(log: DrillLog) 
     text = " ".join(found["store"].problems)
     assert "drill lose-primary was breached: x" in text
     assert "is overdue" in text
-    assert "120 s of writes have no second copy" in text
+    assert "2m of writes have no second copy" in text
     assert found["store"].worst_rto_seconds == 1.5
     assert "drill bad-delete was never run" in found["sync"].unknown
 

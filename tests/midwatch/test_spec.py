@@ -99,7 +99,7 @@ def test_ten_mistakes_and_more_are_all_named_with_line_and_remedy(tmp_path: Path
                     }
                 ]
             },
-            "0.3 s is not a bound of the model's latency_buckets",
+            "300ms is not a bound of the model's latency_buckets",
         ),
         (
             {

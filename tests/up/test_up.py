@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midwatch.app.up import sink
+from midwatch.app.up import parts, stack, webhook_receiver
 from tests.conftest import need_program
 
 UP = [sys.executable, "-P", "-m", "midwatch", "up", "-f"]
@@ -60,7 +61,12 @@ def small(tmp_path: Path, make_document) -> Path:
 
 
 def started(file: Path, state: Path) -> tuple[subprocess.Popen[str], dict[str, int]]:
-    process = subprocess.Popen([*UP, str(file), "--state", str(state)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*UP, str(file), "--state", str(state)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's is ignored
+    )
     inventory = state / "plane.json"
     wait_until(lambda: (inventory.exists() and "traffic" in inventory.read_text()) or process.poll() is not None)
     assert process.poll() is None
@@ -119,6 +125,53 @@ def test_a_part_that_is_held_down_is_no_failure_and_comes_back_when_released(pro
     assert still_running(tmp_path) == []
 
 
+def prepared(file: Path, *commands: list[str]) -> None:
+    document = yaml.safe_load(file.read_text())
+    document["local"]["prepare"] = [*commands]
+    file.write_text(yaml.safe_dump(document))
+
+
+def test_what_is_prepared_and_started_is_said_with_how_long_it_took(programs, small: Path, tmp_path: Path) -> None:
+    prepared(small, ["{python}", "-c", "import time; time.sleep(0.2)"], ["{python}", "-c", "pass"])
+    process, _ = started(small, tmp_path / "s")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=40)
+    lines = errors.splitlines()
+    first = "preparing 1 of 2: python -c import time; time.sleep(0.2)"
+    assert first in lines
+    assert any(re.fullmatch(rf"{re.escape(first)}: done in [\d.]+ (ms|s)", line) for line in lines)
+    assert any(re.fullmatch(r"preparing 2 of 2: python -c pass: done in [\d.]+ (ms|s)", line) for line in lines)
+    assert any(line.startswith("starting prometheus, alertmanager, exporter") and "done" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["{python}", "-c", "print('why'); raise SystemExit(3)"], "ended with code 3"),
+        (["/nowhere/x"], "cannot be started"),
+    ],
+    ids=["fails", "missing"],
+)
+def test_a_preparation_that_fails_is_named_with_its_last_lines(programs, small: Path, command, said: str) -> None:
+    prepared(small, command)
+    done = subprocess.run([*UP, str(small)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("why" in done.stderr) == ("print" in command[-1])
+
+
+def test_lines_of_traffic_that_are_no_objects_are_passed_over(tmp_path: Path) -> None:
+    said = '{"ok": 1}\n42\nnull\nrubbish\n{"ok": 2, "final": true}\n[]\n'
+    process = subprocess.Popen([sys.executable, "-c", f"print({said!r})"], stdout=subprocess.PIPE)
+    traffic = stack.Traffic(parts.Part(name="t", process=process, log=tmp_path / "log", command=(), folder=tmp_path))
+    process.wait(20)
+    assert traffic.has_ended()
+    assert traffic.progress == {"ok": 2, "final": True}
+    assert process.stdout
+    process.stdout.close()
+
+
 def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
     environment = {**os.environ, "PATH": "/nowhere"}
     done = subprocess.run([*UP, str(small)], capture_output=True, text=True, env=environment, check=False)
@@ -130,8 +183,8 @@ def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_the_sink_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> None:
-    receiver = sink.Sink(tmp_path / "deliveries.jsonl", tmp_path)
+def test_the_receiver_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> None:
+    receiver = webhook_receiver.WebhookReceiver(tmp_path / "deliveries.jsonl", tmp_path)
     alert = {
         "status": "firing",
         "labels": {"alertname": "A", "severity": "page", "owner": "ml"},

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from midwatch import options
+
 if TYPE_CHECKING:
-    from midwatch.app.up import plane as planes
-    from midwatch.app.up.view import View
+    from midwatch.app.up.live_view import LiveView
+    from midwatch.app.up.stack import Stack, Traffic
     from midwatch.spec import model as spec
 
 app = typer.Typer(help="Run the whole plane on this machine, with a live view.", add_completion=False)
@@ -27,7 +29,7 @@ COUNT_SECONDS = 15.0
 
 @app.command()
 def up(
-    platform: Annotated[Path, typer.Option("--file", "-f", help="Platform file.")],
+    platform: options.PlatformFile,
     duration: Annotated[
         str | None, typer.Option(help="Stop after this time, such as 2m; at Ctrl-C without it.")
     ] = None,
@@ -38,14 +40,14 @@ def up(
 ) -> None:
     """Start Prometheus, Alertmanager, the exporter, the platform's servers and traffic; stop them all at the end.
 
-    Nobody is paged: every receiver delivers to a sink. Exit code 0 when each prediction was counted and each target is
-    up, 1 when not or when a part died, 2 when it cannot start, 3 when Prometheus could not be asked.
+    Nobody is paged: every channel delivers to a receiver of this machine. Exit code 0 when each prediction was counted
+    and each target is up, 1 when not or when a part died, 2 when it cannot start, 3 when Prometheus could not be asked.
     """
     import json
     import shutil
     import tempfile
 
-    from midwatch.app.up import plane as planes
+    from midwatch.app.up.stack import Stack
     from midwatch.errors import MidwatchError
     from midwatch.spec import load
     from midwatch.spec.values import parse_duration
@@ -57,14 +59,14 @@ def up(
     loaded = load.load_platform(platform)
     folder = state or Path(tempfile.mkdtemp(prefix="midwatch-up-"))
     with _sigterm_as_interrupt():
-        running = planes.Plane(loaded, platform, folder.resolve())
+        stack = Stack(loaded, platform, folder.resolve())
         try:
-            document = _run(loaded, running, seconds)
+            document = _run(loaded, stack, seconds)
         except BaseException:
             typer.echo(f"state and logs are kept in {folder}", err=True)
             raise
         finally:
-            running.stop()
+            stack.stop()
     if state is None:
         shutil.rmtree(folder, ignore_errors=True)
     if as_json:
@@ -89,27 +91,29 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(platform: spec.Platform, running: planes.Plane, seconds: float | None) -> dict[str, Any]:
+def _run(platform: spec.Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
     import time
 
-    from midwatch.app.up.view import View
+    from midwatch.app.up.live_view import LiveView
 
-    with View(platform.platform, {name: url for name, url in running.urls.items() if "server" not in name}) as view:
-        view.note(f"state and logs: {running.state}")
-        if running.regions.missing:
-            view.note(running.regions.missing)
-        view.note("preparing: " + "; ".join(_readable(words) for words in platform.local.prepare))
-        running.prepare()
-        running.start()
+    with LiveView(platform.platform, {name: url for name, url in stack.urls.items() if "server" not in name}) as view:
+        view.note(f"state and logs: {stack.state}")
+        if stack.regions.missing:
+            view.note(stack.regions.missing)
+        for number, command in enumerate(platform.local.prepare, 1):
+            with view.working(f"preparing {number} of {len(platform.local.prepare)}: {_readable(command)}"):
+                stack.prepare(command)
+        with view.working(f"starting {', '.join(stack.urls)}"):
+            stack.start()
         deadline = None if seconds is None else time.monotonic() + seconds
-        traffic = running.start_traffic(ENDLESS_TRAFFIC if seconds is None else max(5.0, seconds - SETTLE_SECONDS))
+        traffic = stack.start_traffic(ENDLESS_TRAFFIC if seconds is None else max(5.0, seconds - SETTLE_SECONDS))
         try:
-            _watch(platform, running, traffic, deadline, view)
+            _watch(platform, stack, traffic, deadline, view)
         except KeyboardInterrupt:
             view.note("stopping")
             if traffic:
-                running.processes.stop(traffic.part)
-        return _document(running, traffic)
+                stack.parts.stop(traffic.part)
+        return _document(stack, traffic)
 
 
 def _readable(words: list[str]) -> str:
@@ -117,32 +121,32 @@ def _readable(words: list[str]) -> str:
 
 
 def _watch(
-    platform: spec.Platform, running: planes.Plane, traffic: planes.Traffic | None, deadline: float | None, view: View
+    platform: spec.Platform, stack: Stack, traffic: Traffic | None, deadline: float | None, view: LiveView
 ) -> None:
     """Show the plane until the deadline; PartDiedError when a part ends."""
     import time
 
-    from midwatch.app.up import figures
+    from midwatch.app.up import queries
     from midwatch.prometheus import QueryError
 
     while True:
-        running.processes.ensure_alive()
+        stack.parts.ensure_alive()
         ended = traffic is None or traffic.has_ended()
         late = -1.0 if deadline is None else time.monotonic() - deadline
         if (deadline is None and traffic and ended) or late >= (0 if ended else LATE_SECONDS):
             return
         try:
-            now = figures.ask(running.client, platform.models)
+            now = queries.ask(stack.client, platform.models)
         except QueryError:
             now = None
         left = None if deadline is None else max(0.0, -late)
-        view.show(now, running.sink.alerts, traffic.progress if traffic else {}, left, running.canaries.answers)
+        view.show(now, stack.receiver.alerts, traffic.progress if traffic else {}, left, stack.canaries.answers)
         time.sleep(0.5)
 
 
-def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str, Any]:
+def _document(stack: Stack, traffic: Traffic | None) -> dict[str, Any]:
     """What the run has shown; a figure nobody could give is None."""
-    from midwatch.app.up import figures
+    from midwatch.app.up import queries
     from midwatch.errors import Exit
     from midwatch.prometheus import QueryError
 
@@ -151,8 +155,8 @@ def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str
     totals: dict[str, float | None] = {}
     code = Exit.INCONCLUSIVE
     try:
-        _wait_until_counted(running, {"predictions_counted": sent, "labels_joined": labels})
-        totals = figures.totals(running.client)
+        _wait_until_counted(stack, {"predictions_counted": sent, "labels_joined": labels})
+        totals = queries.totals(stack.client)
         if totals["predictions_counted"] is not None and (sent is not None or traffic is None):
             right = (traffic is None or totals["predictions_counted"] == sent) and (
                 totals["targets_up"] == totals["targets_total"]
@@ -172,44 +176,48 @@ def _document(running: planes.Plane, traffic: planes.Traffic | None) -> dict[str
             "fired_at": alert.fired_at,
             "resolved_at": alert.resolved_at,
         }
-        for alert in running.sink.alerts
+        for alert in stack.receiver.alerts
     ]
     return {
         "predictions_sent": sent,
         **{name: None if value is None else int(value) for name, value in totals.items()},
         "labels_sent": progress.get("labels"),
-        "canaries": [answer.document() for answer in running.canaries.answers],
+        "canaries": [answer.document() for answer in stack.canaries.answers],
         "alerts": alerts,
         "pages_delivered": sum(alert["severity"] == "page" for alert in alerts),
-        "deliveries": running.sink.deliveries,
+        "deliveries": stack.receiver.deliveries,
         "exit": int(code),
     }
 
 
-def _wait_until_counted(running: planes.Plane, sent: dict[str, int | None]) -> None:
+def _wait_until_counted(stack: Stack, sent: dict[str, int | None]) -> None:
     """Until Prometheus has scraped what was sent last; a figure nobody knows is not waited for."""
     import time
 
-    from midwatch.app.up import figures
+    from midwatch.app.up import queries
 
     deadline = time.monotonic() + COUNT_SECONDS
     known = {name: count for name, count in sent.items() if count is not None}
-    while known.items() - figures.totals(running.client).items() and time.monotonic() < deadline:
+    while known.items() - queries.totals(stack.client).items() and time.monotonic() < deadline:
         time.sleep(0.25)
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from midwatch import tables
+    from midwatch.spec.values import describe_duration
+
+    console = tables.make_console()
     counts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in document.items():
         if name not in ("alerts", "canaries", "exit"):
             counts.add_row(name.replace("_", " "), "unknown" if value is None else str(value))
-    console.print(counts)
+    tables.show(counts, console=console)
     for one in document["canaries"]:
-        after = "" if one["decided_after_seconds"] is None else f" after {one['decided_after_seconds']:g} s"
+        after = (
+            "" if one["decided_after_seconds"] is None else f" after {describe_duration(one['decided_after_seconds'])}"
+        )
         console.print(f"canary {one['canary']} against {one['baseline']}: {one['verdict']}{after}: {one['reason']}")
     table = Table(title="alerts delivered", title_justify="left")
     for name in ("alert", "severity", "owner", "version", "fired", "resolved", "summary"):
@@ -217,4 +225,4 @@ def _show(document: dict[str, Any]) -> None:
     for alert in document["alerts"]:
         times = (alert["fired_at"][11:19], alert["resolved_at"][11:19] if alert["resolved_at"] else "still firing")
         table.add_row(alert["name"], alert["severity"], alert["owner"], alert["version"], *times, alert["summary"])
-    console.print(table)
+    tables.show(table, console=console)

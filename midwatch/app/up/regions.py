@@ -13,7 +13,7 @@ from typing import Any
 
 from dr.stores.local_postgresql import programs
 from midwatch import modules
-from midwatch.app.up.processes import PartDiedError, Processes
+from midwatch.app.up.parts import PartDiedError, Parts
 from midwatch.errors import MissingProgramError
 from midwatch.ports import free_ports
 from midwatch.spec import model as spec
@@ -72,7 +72,7 @@ class Regions:
         """Port of the endpoint before a part, None where clients go straight to it."""
         return self._endpoints.get(part)
 
-    def start_store(self, processes: Processes) -> None:
+    def start_store(self, parts: Parts) -> None:
         """Start the store; it becomes ready while other parts start."""
         if self._store is None:
             return
@@ -81,25 +81,25 @@ class Regions:
             for part, port in self._endpoints.items()
         ]
         words = [str(self.folder), str(self._file), self._store.name, json.dumps(listeners)]
-        processes.start(STORE, [*modules.command("dr.stores.local_postgresql.serve"), *words], folder=self._state)
+        parts.start(STORE, [*modules.command("dr.stores.local_postgresql.serve"), *words], folder=self._state)
 
-    def start_rest(self, processes: Processes) -> None:
+    def start_rest(self, parts: Parts) -> None:
         """Wait for the store, then start its recoverer and the exporter of its posture."""
         command = [*modules.command("midwatch"), "dr"]
         clusters: list[str] = []
         if self._store is not None:
-            self._wait(processes)
+            self._wait(parts)
             recoverer = ["recoverer", "-f", str(self._file), "--store", self._store.name, "--cluster", str(self.folder)]
-            processes.start(RECOVERER, [*command, *recoverer, "--events", str(self.events)], folder=self._state)
+            parts.start(RECOVERER, [*command, *recoverer, "--events", str(self.events)], folder=self._state)
             clusters = ["--cluster", f"{self._store.name}={self.folder}"]
         if self.exporter_port is not None:
             export = ["export", "-f", str(self._file), "--listen", f"127.0.0.1:{self.exporter_port}", *clusters]
-            processes.start(EXPORTER, [*command, *export], folder=self._state, port=self.exporter_port)
+            parts.start(EXPORTER, [*command, *export], folder=self._state, port=self.exporter_port)
 
-    def _wait(self, processes: Processes) -> None:
+    def _wait(self, parts: Parts) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not self.folder.exists():
-            processes.ensure_alive()
+            parts.ensure_alive()
             if time.monotonic() > deadline:
                 raise PartDiedError(f"the store was not ready after {READY_SECONDS:g} s")
             time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The plane's parts: what is started, with which configuration, in which order, and stopped again."""
+"""The local stack: what is started, with which configuration, in which order, and stopped again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
 from midwatch.app.up.canaries import Canaries
-from midwatch.app.up.processes import Part, PartDiedError, Processes, find_program, wait_until_ready
+from midwatch.app.up.parts import Part, PartDiedError, Parts, find_program, wait_until_ready
 from midwatch.app.up.regions import EVENTS_B, Regions
-from midwatch.app.up.sink import Sink
+from midwatch.app.up.webhook_receiver import WebhookReceiver
 from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
 from midwatch.spec import model as spec
+from midwatch.spec.values import describe_duration
 
 PREPARE_SECONDS = 600
 HELD = "held"
-"""Folder of the state: a file named as a part keeps that part down, see `processes.Processes`."""
+"""Folder of the state: a file named as a part keeps that part down, see `parts.Parts`."""
 RESULTS = "results"
 """Folder of the state: Prometheus text in files `*.prom`, of whoever measures something and does not stay."""
 LINKS = "links"
@@ -48,9 +49,11 @@ class Traffic:
     def _read(self) -> None:
         for line in self.part.process.stdout or ():
             try:
-                self.progress = json.loads(line)
+                said = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(said, dict):
+                self.progress = said
 
     def has_ended(self) -> bool:
         """Whether it is done; PartDiedError when it failed."""
@@ -64,7 +67,7 @@ class Traffic:
         return True
 
 
-class Plane:
+class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: spec.Platform, file: Path, state: Path) -> None:
@@ -75,8 +78,8 @@ class Plane:
                 (state / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
-        self.processes = Processes(state / "logs", state / HELD)
-        self.sink = Sink(state / "deliveries.jsonl", state / RESULTS)
+        self.parts = Parts(state / "logs", state / HELD)
+        self.receiver = WebhookReceiver(state / "deliveries.jsonl", state / RESULTS)
         self._ports = {name: free_ports()[0] for name in ("prometheus", "alertmanager", "exporter")}
         if any(model.canary for model in platform.models):
             self._ports["gate"] = free_ports()[0]
@@ -93,23 +96,27 @@ class Plane:
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
         self.canaries = Canaries(self.urls.get("gate", ""), platform.local.canaries)
 
-    def prepare(self) -> None:
-        """Run the platform's preparations; PartDiedError when one fails."""
-        for command in self._platform.local.prepare:
-            words = [self._filled(word, "prepare") for word in command]
-            log = self.state / "logs" / "prepare.log"
-            with log.open("ab") as output:
-                code = subprocess.run(
-                    words, cwd=self._base, stdout=output, stderr=output, timeout=PREPARE_SECONDS, check=False
-                ).returncode
-            if code:
-                text = log.read_text(errors="replace")[-2000:]
-                raise PartDiedError(f"preparing failed with code {code}: {' '.join(words)}\n{text}")
+    def prepare(self, command: Sequence[str]) -> None:
+        """Run one of the platform's preparations; PartDiedError when it fails or takes too long."""
+        words = [self._filled(word, "prepare") for word in command]
+        log = self.state / "logs" / "prepare.log"
+        with log.open("ab") as output:
+            try:
+                subprocess.run(words, cwd=self._base, stdout=output, stderr=output, timeout=PREPARE_SECONDS, check=True)
+                return
+            except subprocess.CalledProcessError as error:
+                said = f"ended with code {error.returncode}"
+            except subprocess.TimeoutExpired:
+                said = f"took longer than {describe_duration(PREPARE_SECONDS)}"
+            except OSError as error:
+                said = f"cannot be started: {error.strerror}"
+        text = log.read_text(errors="replace")[-2000:]
+        raise PartDiedError(f"preparing: {' '.join(words)} {said}; its last lines ({log}):\n{text}")
 
     def start(self) -> None:
         """Start everything but the traffic, and wait until it is ready."""
         self._write_config()
-        self.regions.start_store(self.processes)
+        self.regions.start_store(self.parts)
         self._start_links()
         self._start_exporters()
         self._start_alertmanager()
@@ -119,10 +126,10 @@ class Plane:
         for server in self._platform.local.servers:
             name = f"server-{server.name}"
             words = [self._filled(word, "servers", port=self._ports[name]) for word in server.command]
-            part = self.processes.start(name, words, folder=self._base, port=self._ports[name])
+            part = self.parts.start(name, words, folder=self._base, port=self._ports[name])
             if server.ready:
-                wait_until_ready(part, server.ready, self.processes)
-        self.regions.start_rest(self.processes)
+                wait_until_ready(part, server.ready, self.parts)
+        self.regions.start_rest(self.parts)
         self._write_inventory()
         self._mender.start()
         self.canaries.start()
@@ -133,7 +140,7 @@ class Plane:
         if traffic is None:
             return None
         words = [self._filled(word, "traffic", duration=seconds) for word in traffic.command]
-        part = self.processes.start(f"traffic-{traffic.name}", words, folder=self._base, may_end=True)
+        part = self.parts.start(f"traffic-{traffic.name}", words, folder=self._base, may_end=True)
         self._write_inventory()
         return Traffic(part)
 
@@ -141,7 +148,7 @@ class Plane:
         """Start what is released again, at once: a view that waits for an answer must not hold it up."""
         while not self._stopped.wait(MEND_SECONDS):
             try:
-                if self.processes.mend():
+                if self.parts.mend():
                     self._write_inventory()
             except (MidwatchError, OSError):
                 return  # the part stays dead, which ensure_alive tells
@@ -152,8 +159,8 @@ class Plane:
         self._stopped.set()
         if self._mender.is_alive():
             self._mender.join()
-        self.processes.stop_all()
-        self.sink.close()
+        self.parts.stop_all()
+        self.receiver.close()
 
     def _filled(self, word: str, source: str, *, port: int | None = None, duration: float | None = None) -> str:
         values = {"python": sys.executable, "exporter": self._url(source, "exporter"), "state": str(self.state)}
@@ -191,11 +198,11 @@ class Plane:
             f"{name}=127.0.0.1:{self._links[name]}:{self._way(part)}" for name, part in self._link_targets().items()
         ]
         command = [*modules.command("chaos.places.local.links"), str(self.state / LINKS), *words]
-        self.processes.start("links", command, folder=self.state)
+        self.parts.start("links", command, folder=self.state)
 
     def _write_config(self) -> None:
         scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self._address("alertmanager"))
-        rendered = alerts.render_files(self._platform, sink_url=self.sink.url)
+        rendered = alerts.render_files(self._platform, sink_url=self.receiver.url)
         write(rendered | {"prometheus/prometheus.yml": scraped}, self.state / "config", force=True)
 
     def _jobs(self) -> Iterator[Job]:
@@ -207,7 +214,7 @@ class Plane:
             if server.metrics:
                 name = f"server-{server.name}"
                 yield Job(name=name, targets=(self._address(name),), path=server.metrics)
-        yield Job(name=jobs.RESULTS, targets=(self.sink.address,))
+        yield Job(name=jobs.RESULTS, targets=(self.receiver.address,))
         if self.regions.exporter_port is not None:
             yield Job(name=jobs.RECOVERY, targets=(f"127.0.0.1:{self.regions.exporter_port}",))
         yield from jobs.of_itself(self._address("prometheus"), self._address("alertmanager"))
@@ -218,12 +225,12 @@ class Plane:
 
     def _start_exporters(self) -> None:
         for part in [self._started_exporter(name) for name in self.regions.exporters]:
-            wait_until_ready(part, "/readyz", self.processes)
+            wait_until_ready(part, "/readyz", self.parts)
 
     def _started_exporter(self, name: str) -> Part:
         command = [*modules.command("midwatch"), "exporter", "serve", "-f", str(self._file.resolve())]
         command += ["--listen", self._address(name), "--state", str(self.state / name)]
-        return self.processes.start(name, command, folder=self.state, port=self._ports[name])
+        return self.parts.start(name, command, folder=self.state, port=self._ports[name])
 
     def _start_alertmanager(self) -> None:
         command = [
@@ -233,8 +240,8 @@ class Plane:
             f"--web.listen-address={self._address('alertmanager')}",
             "--cluster.listen-address=",  # no gossip: there is one
         ]
-        part = self.processes.start("alertmanager", command, folder=self.state, port=self._ports["alertmanager"])
-        wait_until_ready(part, "/-/ready", self.processes)
+        part = self.parts.start("alertmanager", command, folder=self.state, port=self._ports["alertmanager"])
+        wait_until_ready(part, "/-/ready", self.parts)
 
     def _start_prometheus(self) -> None:
         command = [
@@ -246,14 +253,14 @@ class Plane:
             # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
             "--rules.alert.resend-delay=1s",
         ]
-        part = self.processes.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
-        wait_until_ready(part, "/-/ready", self.processes)
+        part = self.parts.start("prometheus", command, folder=self.state, port=self._ports["prometheus"])
+        wait_until_ready(part, "/-/ready", self.parts)
 
     def _start_grafana(self) -> None:
         if self._grafana:
             command = grafana.command(self._grafana, self._platform, self.state, self.urls)
-            part = self.processes.start("grafana", command, folder=self.state, port=self._ports["grafana"])
-            wait_until_ready(part, grafana.READY, self.processes, seconds=grafana.START_SECONDS)
+            part = self.parts.start("grafana", command, folder=self.state, port=self._ports["grafana"])
+            wait_until_ready(part, grafana.READY, self.parts, seconds=grafana.START_SECONDS)
 
     def _start_gate(self) -> None:
         if "gate" not in self._ports:
@@ -261,8 +268,8 @@ class Plane:
         command = [*modules.command("midwatch"), "canary", "gate", "-f", str(self._file.resolve())]
         command += ["--listen", self._address("gate"), "--prometheus", self.urls["prometheus"]]
         command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
-        part = self.processes.start("gate", command, folder=self.state, port=self._ports["gate"])
-        wait_until_ready(part, "/readyz", self.processes)
+        part = self.parts.start("gate", command, folder=self.state, port=self._ports["gate"])
+        wait_until_ready(part, "/readyz", self.parts)
 
     def _write_inventory(self) -> None:
         """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""
@@ -274,11 +281,11 @@ class Plane:
                 "url": None if part.port is None else part.url,
                 "log": str(part.log),
             }
-            for part in self.processes.parts
+            for part in self.parts.started
         ]
         document = {
             "platform": str(self._file.resolve()),
-            "sink": {"url": self.sink.url, "file": str(self.sink.file)},
+            "sink": {"url": self.receiver.url, "file": str(self.receiver.file)},
             "up": os.getpid(),
             "held": str(self.state / HELD),
             "links": str(self.state / LINKS),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from midwatch.app.up.canaries import Answer
-from midwatch.app.up.figures import Figures
-from midwatch.app.up.sink import Alert
+from midwatch.app.up.queries import Figures
+from midwatch.app.up.webhook_receiver import Alert
+from midwatch.spec.values import describe_duration
 
 LOG_EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -29,7 +33,7 @@ _COLUMNS = {
 }
 
 
-class View:
+class LiveView:
     """Shows what is going on, on standard error; standard output stays free for the result."""
 
     def __init__(self, platform: str, urls: dict[str, str]) -> None:
@@ -38,7 +42,7 @@ class View:
         self._live: Live | None = None
         self._said = 0.0
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> LiveView:
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4)
             self._live.start()
@@ -53,7 +57,22 @@ class View:
 
     def note(self, text: str) -> None:
         """One line."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Say what goes on and how long it has taken; on a terminal with a clock that runs, else before and after."""
+        begun = time.monotonic()
+        if self._live:
+            clock = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            clock.add_task(escape(what), total=None)
+            self._live.update(clock)
+        else:
+            self.note(what)
+        yield
+        self.note(f"{what}: done in {describe_duration(time.monotonic() - begun)}")
+        if self._live:
+            self._live.update("")
 
     def show(
         self,
@@ -80,7 +99,7 @@ class View:
     ) -> RenderableType:
         head = Text(f"midwatch up: {self._platform}", style="bold")
         if left is not None:
-            head.append(f"   {max(0, left):.0f} s left", style="dim")
+            head.append(f"   {describe_duration(max(0, round(left)))} left", style="dim")
         urls = Text("   ".join(f"{name} {url}" for name, url in self._urls.items()), style="dim", overflow="fold")
         parts: list[RenderableType] = [head, urls]
         if progress:
@@ -135,7 +154,7 @@ def _canary(answer: Answer, *, reason: bool = False) -> Text:
     text = Text(f"canary {answer.of.canary} against {answer.of.baseline}: ")
     text.append(answer.verdict, style=_VERDICTS.get(answer.verdict, "yellow"))
     if answer.decided_after is not None:
-        text.append(f" after {answer.decided_after:g} s")
+        text.append(f" after {describe_duration(answer.decided_after)}")
     return text.append(f"  {answer.reason}", style="dim") if reason else text
 
 

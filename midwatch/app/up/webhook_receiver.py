@@ -1,4 +1,4 @@
-"""The page sink: takes what Alertmanager delivers, keeps it durably, and pages nobody.
+"""The receiver of a local stack: takes what Alertmanager delivers, keeps it durably, and pages nobody.
 
 It also serves `/metrics`: the results of whoever measures something and does not stay, such as a chaos experiment.
 """
@@ -34,7 +34,7 @@ class Alert:
     resolved_at: str | None
 
 
-class Sink:
+class WebhookReceiver:
     """An HTTP server on a free loopback port; deliveries are JSON lines in `file`, results `*.prom` in a folder."""
 
     def __init__(self, file: Path, results: Path) -> None:
@@ -42,7 +42,7 @@ class Sink:
         self._lock = threading.Lock()
         self._alerts: dict[tuple[str, str, str], Alert] = {}
         self.deliveries = 0
-        sink = self
+        receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -51,7 +51,7 @@ class Sink:
                     self.send_error(413)
                     return
                 try:
-                    sink._take(self.path.rsplit("/", 1)[-1], json.loads(self.rfile.read(length)))
+                    receiver._take(self.path.rsplit("/", 1)[-1], json.loads(self.rfile.read(length)))
                 except (ValueError, KeyError, TypeError, AttributeError):
                     self.send_error(400)
                     return
@@ -63,7 +63,7 @@ class Sink:
                 if self.path != "/metrics":
                     self.send_error(404)
                     return
-                body = b"".join(path.read_bytes() for path in sorted(sink._results.glob("*.prom")))
+                body = b"".join(path.read_bytes() for path in sorted(receiver._results.glob("*.prom")))
                 self.send_response(200)
                 self.send_header("content-type", exposition.CONTENT_TYPE)
                 self.send_header("content-length", str(len(body)))
@@ -75,7 +75,7 @@ class Sink:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="sink", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="receiver", daemon=True)
         self._thread.start()
 
     @property

@@ -1,4 +1,4 @@
-"""Starting, watching and stopping the plane's processes: whatever happens, none of them stays."""
+"""Starting, watching and stopping the parts of a local stack: whatever happens, no process stays."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def find_program(name: str) -> str:
     raise MissingProgramError(name, f"install the Debian package {package} (apt-get install {package})")
 
 
-class Processes:
+class Parts:
     """The parts, in the order they were started.
 
     A file named as a part in `held` says that somebody keeps this part down on purpose: its death is no failure.
@@ -69,7 +69,7 @@ class Processes:
 
     def __init__(self, logs: Path, held: Path) -> None:
         self._logs, self._held = logs, held
-        self.parts: list[Part] = []
+        self.started: list[Part] = []
         self._lock = threading.Lock()
 
     def start(
@@ -82,13 +82,13 @@ class Processes:
             name=name, process=process, log=path, command=tuple(command), folder=folder, port=port, may_end=may_end
         )
         with self._lock:
-            self.parts.append(part)
+            self.started.append(part)
         return part
 
     def ensure_alive(self) -> None:
         """Raise PartDiedError, with its last log lines, when a part that nobody holds down has ended."""
         with self._lock:
-            for part in self.parts:
+            for part in self.started:
                 code = part.process.poll()
                 if code is not None and not part.may_end and not any(map(Path.exists, self._holds(part))):
                     raise PartDiedError(
@@ -99,7 +99,7 @@ class Processes:
         """Start the parts again that were held down and are released; True when there was one."""
         mended = False
         with self._lock:
-            for part in self.parts:
+            for part in self.started:
                 _, released = self._holds(part)
                 if not released.exists():
                     continue
@@ -127,18 +127,18 @@ class Processes:
     def stop_all(self) -> None:
         """End every part, the last one first."""
         with self._lock:
-            while self.parts:
-                self.stop(self.parts.pop())
+            while self.started:
+                self.stop(self.started.pop())
 
 
-def wait_until_ready(part: Part, path: str, processes: Processes, *, seconds: float = 30.0) -> None:
+def wait_until_ready(part: Part, path: str, parts: Parts, *, seconds: float = 30.0) -> None:
     """Wait for 200 from a part's path; PartDiedError when it ends or takes too long."""
     import urllib.error
     import urllib.request
 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        processes.ensure_alive()
+        parts.ensure_alive()
         try:
             with urllib.request.urlopen(part.url + path, timeout=1.0):  # noqa: S310 - a loopback URL of ours
                 return

@@ -1,0 +1,51 @@
+"""The commands of all folders as one typer group: each is imported when it is asked for, and completed by the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+
+class Folders(TyperGroup):
+    """The group of the top-level commands, of a table from name to module and help."""
+
+    def __init__(self, table: Mapping[str, tuple[str, str]]) -> None:
+        super().__init__(name="midwatch", params=[*typer.main.get_install_completion_arguments()])
+        self._table = table
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002 - typer's signature
+        """Names of the commands; none of them is imported."""
+        return list(self._table)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - typer's signature
+        """A command, imported now; None when there is none of this name."""
+        if cmd_name not in self._table:
+            return None
+        app = import_module(self._table[cmd_name][0]).app
+        for info in app.registered_commands:
+            info.cls = OneFileCommand
+        return typer.main.get_command(app)
+
+
+class OneFileCommand(TyperCommand):
+    """A command that refuses a second platform file; typer would drop the first in silence."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse as typer does, after the check."""
+        if not ctx.resilient_parsing:
+            self._ensure_one_file(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _ensure_one_file(self, ctx: Context, args: list[str]) -> None:
+        given = self.make_parser(ctx).parse_args(list(args))[2]
+        times = sum("--file" in parameter.opts for parameter in given)
+        if times > 1:
+            ctx.fail(f"--file is given {times} times; give it once, and name a folder to have its files merged.")

@@ -1,0 +1,42 @@
+"""Options that many commands share, defined once: the platform file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FILE_VARIABLE = "MIDWATCH_FILE"
+DEFAULT_FILE = Path("platform.yaml")
+
+PlatformFile = Annotated[
+    Path,
+    typer.Option(
+        "--file",
+        "-f",
+        envvar=FILE_VARIABLE,
+        default_factory=lambda: DEFAULT_FILE,
+        show_default=str(DEFAULT_FILE),
+        help="Platform file, or a folder of them.",
+    ),
+]
+"""For a command that always needs the platform file."""
+
+GivenPlatformFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        help=f"Platform file, or a folder; without it ${FILE_VARIABLE} or ./{DEFAULT_FILE}, where one is needed.",
+    ),
+]
+"""For a command that can do without: it asks for `default_file` where it needs one."""
+
+
+def default_file() -> Path | None:
+    """The platform file of a command that was given none: that of the variable, else the one in this folder."""
+    if named := os.environ.get(FILE_VARIABLE):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None

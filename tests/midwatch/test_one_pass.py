@@ -1,0 +1,125 @@
+"""All problems of a file are told at once, of form, of values and of names, without those that only follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from midwatch.errors import InvalidInputError
+from midwatch.spec import load
+
+THREE_PASSES = """\
+apiVersion: midwatch/v1
+platform: shop
+platform: shop
+owners:
+  ml: {page: [oncal], ticket: [oncall]}
+channels:
+  oncall: {webhook: {url: "http://127.0.0.1:1"}}
+exporter: {label_retention: 24}
+models:
+  - name: m
+    owner: mk
+    task: classificaton
+    slos:
+      - {name: a, sli: availability, objctive: 99%}
+  - name: n
+    owner: ml
+    task: regression
+    positive: yes-please
+"""
+
+
+def problems(file: Path, document: dict[str, Any] | str) -> list[str]:
+    file.write_text(document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(InvalidInputError) as caught:
+        load.load_platform(file)
+    return [str(problem).removeprefix(f"{file}:").partition(" ")[2] for problem in caught.value.problems]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "platform.yaml"
+
+
+def test_what_took_three_passes_is_told_in_one(file: Path) -> None:
+    assert problems(file, THREE_PASSES) == [
+        "platform: written twice, first on line 2; keep one",
+        "owners.ml.page[0]: there is no channel 'oncal'; did you mean oncall?",
+        "exporter.label_retention: 24 is not a duration; write a number and a unit, such as 250ms, 15m or 30d",
+        "models[0].owner: there is no owner 'mk'; known: ml",
+        "models[0].task: 'classificaton' is not one of classification or regression; did you mean classification?",
+        "models[0].slos[0].objctive: unknown key; did you mean objective?",
+        "models[0].slos[0].objective: missing; add objective",
+        "models[1].positive: a regression has no positive class; remove it",
+    ]
+
+
+def test_with_a_sound_section_beside_a_wrong_one_values_that_disagree_are_told_too(file: Path, make_document) -> None:
+    document = make_document(local={"server": []})
+    document["models"][0] |= {"task": "regression", "slos": []}
+    assert problems(file, document) == [
+        "models[0].positive: a regression has no positive class; remove it",
+        "local.server: unknown key; did you mean servers?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"channels": {"oncall": {"webhook": {}}, "chat": {"webhook": {"url": "http://x"}}}},
+            ["needs exactly one of url"],
+        ),
+        ({"channels": {"oncall": {"pagerdutty": {}}, "chat": {"webhook": {"url": "http://x"}}}}, ["unknown key"]),
+        ({"owners": {"ml": {"page": "oncall", "ticket": ["chat"]}}}, ["not a list"]),
+        ({"owners": {"Ml": {"page": ["oncall"], "ticket": ["chat"]}}}, ["does not match"]),
+        ({"owners": {}}, ["at least 1"]),
+        ({"channels": None}, ["not a mapping"]),
+        ({"prometheus": {"scrape_interval": "soon"}}, ["not a duration"]),
+        ({"models": [{"name": "Fraud", "owner": "ml", "task": "regression"}]}, ["does not match"]),
+        ({"models": ["fraud", {"name": "n", "owner": "nobody", "task": "regression"}]}, ["not a mapping", "'nobody'"]),
+        ({"models": "fraud"}, ["not a list"]),
+    ],
+    ids=[
+        "channel without address",
+        "unknown channel",
+        "owner's pages",
+        "owner's name",
+        "no owner",
+        "no channels",
+        "interval",
+        "model's name",
+        "no model",
+        "no list",
+    ],
+)
+def test_what_only_follows_from_a_mistake_is_not_told(file: Path, make_document, change: dict, said: list[str]) -> None:
+    found = problems(file, make_document(**change))
+    assert len(found) == len(said), found
+    assert all(any(words in line for line in found) for words in said), found
+
+
+def test_a_file_that_is_no_yaml_hides_neither_its_neighbours_problems_nor_adds_any(
+    tmp_path: Path, make_document
+) -> None:
+    document = make_document()
+    (tmp_path / "channels.yaml").write_text("channels: {oncall: [\n")
+    (tmp_path / "owners.yaml").write_text("owners: {ml: ]\n")
+    del document["channels"], document["owners"]
+    document["models"][0]["tusk"] = "x"
+    (tmp_path / "rest.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(InvalidInputError) as caught:
+        load.load_platform(tmp_path)
+    files = [(Path(problem.file).name, problem.path) for problem in caught.value.problems]
+    assert files == [("channels.yaml", ""), ("owners.yaml", ""), ("rest.yaml", "models[0].tusk")]
+
+
+def test_a_file_with_a_thousand_models_and_a_mistake_in_each_is_read_soon(file: Path, make_document) -> None:
+    document = make_document()
+    model = document["models"][0]
+    document["models"] = [{**model, "name": f"m{number}", "tusk": 1, "owner": "nobody"} for number in range(1000)]
+    assert len(problems(file, document)) == 2000
