@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,36 @@ import pytest
 import yaml
 
 from midwatch.spec import model
+from tests.conftest import need_program
 from tests.exporters.test_service import exporter
 
 ROOT = Path(__file__).parents[1]
-GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+GUIDES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 
-def blocks(language: str) -> list[str]:
-    texts = [guide.read_text() for guide in GUIDES]
+def blocks(language: str, guides: Iterable[Path] = GUIDES) -> list[str]:
+    texts = [guide.read_text() for guide in guides]
     found = [block for text in texts for block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)]
     return [text for written, text in found if written == language]
+
+
+def test_the_commands_of_the_readme_write_checked_files(tmp_path: Path) -> None:
+    need_program("promtool")
+    need_program("amtool")
+    (block,) = (block for block in blocks("sh", GUIDES[:1]) if "midwatch init" in block)
+    *commands, serve = block.splitlines()
+    assert serve.startswith("midwatch exporter serve")
+    for command in commands:
+        words = [sys.executable, "-P", "-m", *command.split()]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, command + done.stderr
+    assert (tmp_path / "build" / "alertmanager" / "alertmanager.yml").is_file()
 
 
 def test_the_events_and_the_python_of_the_guide_are_kept_and_counted(tmp_path: Path) -> None:
     (block,) = (block for block in blocks("sh") if "curl" in block)
     body = re.sub(r"\$\(date \+%s\)", str(int(time.time())), "\n".join(block.splitlines()[1:-1])).encode()
-    program, instruments = blocks("python")
+    program, instruments = blocks("python", [ROOT / "docs/exporter.md"])
     compile(instruments, "README.md", "exec")
     with exporter(tmp_path) as running:
         assert running.ask("POST", "/events", body)[0] == 200

@@ -41,10 +41,10 @@ def test_the_guide_names_every_command_and_sub_command_and_no_other() -> None:
 
 
 def names() -> Iterator[tuple[str, str]]:
-    """Commands with their sub-commands, of one without them an empty name."""
+    """Commands with their sub-commands that help shows, of one without them an empty name."""
     for name, (module, _) in cli.COMMANDS.items():
         inner = getattr(typer.main.get_command(import_module(module).app), "commands", {"": None})
-        yield from ((name, sub) for sub in inner)
+        yield from ((name, sub) for sub, command in inner.items() if command is None or not command.hidden)
 
 
 def test_help_names_every_command_and_imports_none() -> None:
