@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from chaos import experiments
 from chaos.expectations import check_alerts
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import load
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 
 
-def ensure_alerts(platform: Platform, document: load.Document) -> None:
+def ensure_alerts(platform: Platform, document: Document) -> None:
     """Raise InvalidInputError when an experiment expects an alert that the platform does not have."""
     if problems := list(check_alerts(platform, document)):
         raise InvalidInputError(problems)

@@ -15,6 +15,7 @@ from chaos.places.place import Home, Place
 from midwatch import options
 from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.spec import base, load
+from midwatch.spec.document import read_file
 from midwatch.spec.model import Platform
 
 FILES = (".json", ".yaml", ".yml")
@@ -43,21 +44,18 @@ def experiment(name: str, place: Place) -> Experiment:
 
 
 def _loaded(path: Path) -> Experiment:
-    import yaml
     from chaoslib.exceptions import ChaosException
     from chaoslib.experiment import ensure_experiment_is_valid
 
+    experiment_document = read_file(path).values
     try:
-        document = yaml.safe_load(path.read_text())
-        ensure_experiment_is_valid(document)
-    except OSError as error:
-        raise InvalidInputError.at(path, error.strerror or "cannot be read") from error
-    except (yaml.YAMLError, ChaosException, ValueError, AttributeError, TypeError) as error:
+        ensure_experiment_is_valid(experiment_document)
+    except (ChaosException, ValueError, AttributeError, TypeError) as error:
         raise InvalidInputError.at(path, f"not a Chaos Toolkit experiment: {str(error).splitlines()[0]}") from error
-    if "dry" in document:
+    if "dry" in experiment_document:
         # Chaos Toolkit ignores a text here, and the actions really run.
         raise InvalidInputError.at(path, "dry has no effect", remedy="remove it; midwatch chaos plan changes nothing")
-    return cast(Experiment, document)
+    return cast(Experiment, experiment_document)
 
 
 def rows(chosen: Platform, state: Path) -> list[dict[str, Any]]:

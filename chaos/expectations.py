@@ -10,7 +10,8 @@ from alerts.inventory import Entry
 from chaos import kinds
 from chaos.kinds.base import DEADMAN, NONE, SCRAPES
 from midwatch.errors import MidwatchError, Problem
-from midwatch.spec import base, load
+from midwatch.spec import base
+from midwatch.spec.document import Document
 from midwatch.spec.experiments import Expect, Experiment
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.slo import Severity
@@ -188,7 +189,7 @@ def model_of(platform: Platform, experiment: Experiment) -> Model:
     return by_name[experiment.model] if experiment.model else platform.models[0]
 
 
-def check_alerts(platform: Platform, document: load.Document) -> Iterator[Problem]:
+def check_alerts(platform: Platform, document: Document) -> Iterator[Problem]:
     """Alerts that experiments expect and the platform does not have, each with its place in the platform file."""
     experiments = platform.chaos.experiments if platform.chaos else []
     expectations = Expectations(platform) if experiments else None

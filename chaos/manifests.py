@@ -9,11 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from chaos import experiments, kinds
 from chaos.document import extension
-from midwatch import rbac
+from midwatch import rbac, yamlfile
 from midwatch.rbac import Right
 from midwatch.spec import chaos as spec
 from midwatch.spec import model as platform_spec
@@ -34,7 +32,7 @@ def render_files(platform: platform_spec.Platform) -> dict[str, str]:
     chaos = platform.chaos
     if chaos is None or chaos.kubernetes is None or not chaos.experiments:
         return {}
-    return {FILE: yaml.safe_dump_all(objects(platform), sort_keys=False, width=2**20)}
+    return {FILE: yamlfile.dump_all(objects(platform))}
 
 
 def objects(platform: platform_spec.Platform) -> list[Object]:

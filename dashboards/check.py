@@ -10,11 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
 from dashboards import reader, schema
 from dashboards.reader import Document
-from midwatch import catalogue
+from midwatch import catalogue, yamlfile
 from midwatch.errors import MissingProgramError, Problem
 
 MAX_BYTES = 200_000
@@ -144,7 +142,7 @@ def _said(program: str, rules: object) -> str:
     """What promtool finds wrong, or nothing."""
     with tempfile.TemporaryDirectory(prefix="midwatch-check-") as folder:
         file = Path(folder) / "rules.yml"
-        file.write_text(yaml.safe_dump(rules), encoding="utf-8")
+        file.write_text(yamlfile.dump_blocks(rules), encoding="utf-8")
         done = subprocess.run(
             [program, "check", "rules", "--lint=none", str(file)],
             capture_output=True,

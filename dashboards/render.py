@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-import yaml
-
 from dashboards import build, pages, provisioning
 from dashboards.build import Document
 from dashboards.panels import PanelFactory
+from midwatch import yamlfile
 from midwatch.spec.model import Platform
 
 
@@ -22,8 +21,8 @@ def render_files(platform: Platform) -> dict[str, str]:
     """Text of each file by its path below the output folder."""
     return {
         **{f"grafana/dashboards/{document['uid']}.json": json_text(document) for document in documents(platform)},
-        "grafana/provisioning/dashboards/midwatch.yml": yaml_text(provisioning.provider(platform)),
-        "grafana/provisioning/datasources/midwatch.yml": yaml_text(provisioning.datasources(platform)),
+        "grafana/provisioning/dashboards/midwatch.yml": yamlfile.dump_blocks(provisioning.provider(platform)),
+        "grafana/provisioning/datasources/midwatch.yml": yamlfile.dump_blocks(provisioning.datasources(platform)),
     }
 
 
@@ -44,30 +43,13 @@ def render_kubernetes(platform: Platform) -> dict[str, str]:
             f"midwatch-{platform.platform}-datasources",
             provisioning.DATASOURCE_LABEL,
             "midwatch.yml",
-            yaml_text(provisioning.datasources(platform)),
+            yamlfile.dump_blocks(provisioning.datasources(platform)),
             platform.platform,
         )
     )
-    return {f"kubernetes/grafana/{one['metadata']['name']}.yaml": yaml_text(one) for one in config_maps}
+    return {f"kubernetes/grafana/{one['metadata']['name']}.yaml": yamlfile.dump_blocks(one) for one in config_maps}
 
 
 def json_text(document: Document) -> str:
     """The document as it is written: keys sorted, one line for each value, so that a change is a small difference."""
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def yaml_text(content: object) -> str:
-    """A YAML document; texts of several lines as blocks."""
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks: a dashboard inside a ConfigMap stays readable in a difference."""
-
-
-def _block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _block)

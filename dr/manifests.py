@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from dr import cron, stores
 from dr.recoverer.run import lease_name
-from midwatch import rbac
+from midwatch import rbac, yamlfile
 from midwatch.spec import dr as spec
 from midwatch.spec import model
 from midwatch.spec.stores.base import Store
@@ -64,7 +62,7 @@ def _timer(drill: spec.Drill, schedule: str) -> str:
 def render_kubernetes(platform: model.Platform) -> dict[str, str]:
     """The manifest of the CronJobs and recoverers, where the platform says in which namespace."""
     found = objects(platform)
-    return {FILE: yaml.safe_dump_all(found, sort_keys=False, width=2**20)} if found else {}
+    return {FILE: yamlfile.dump_all(found)} if found else {}
 
 
 def objects(platform: model.Platform) -> list[Object]:

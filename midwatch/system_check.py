@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from midwatch import system_expressions
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import load, placeholders, system_rules
 from midwatch.spec import model as spec
+from midwatch.spec import placeholders, system_rules
 from midwatch.spec.base import Place
-from midwatch.spec.load import Document
+from midwatch.spec.document import Document, path_text, read_file
 from midwatch.spec.system_rules import FILE, TARGETS, Installed
 from midwatch.spec.systems import NamesSetting, SystemFile, SystemUse, Versioned, texts
 from midwatch.system_expressions import Said
@@ -36,7 +36,7 @@ def find_problems(platform: spec.Platform, document: Document) -> list[Problem]:
     `document` says where the platform file has each system.
     """
     return [
-        document.problem(("systems", one.name), f"{load.path_text(place)} of the system: {message}", remedy)
+        document.problem(("systems", one.name), f"{path_text(place)} of the system: {message}", remedy)
         for one in system_rules.installed(platform)
         for place, message, remedy in dict.fromkeys(system_expressions.problems(one, one.described))
     ]
@@ -45,7 +45,7 @@ def find_problems(platform: spec.Platform, document: Document) -> list[Problem]:
 def check_folder(folder: Path) -> list[Problem]:
     """Problems of a system's folder, each with file and line."""
     try:
-        document = load.read_file(folder / FILE)
+        document = read_file(folder / FILE)
         described = SystemFile.model_validate(document.values)
     except InvalidInputError as error:
         return list(error.problems)

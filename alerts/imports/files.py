@@ -12,7 +12,7 @@ from alerts.imports import openslo, pyrra, sloth
 from alerts.imports.reader import Reader
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import slo as slos
-from midwatch.spec.load import read_documents
+from midwatch.spec.document import read_documents
 from midwatch.spec.slo import ServiceSlo
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from midwatch.errors import Problem
 from midwatch.spec.base import Place
-from midwatch.spec.load import Document
+from midwatch.spec.document import Document
 
 
 class Reader:

@@ -16,7 +16,7 @@ from midwatch import yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
 from midwatch.spec.channels import OLDEST, Version
-from midwatch.spec.load import Document
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 from midwatch.spec.routing import parse_version
 

@@ -10,7 +10,7 @@ from alerts.routing.configuration import Config
 from midwatch.errors import Problem
 from midwatch.spec.base import Finding
 from midwatch.spec.channels import Version
-from midwatch.spec.load import Document, path_text
+from midwatch.spec.document import Document, path_text
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -17,7 +17,7 @@ from alerts.routing import delivery
 from alerts.routing.configuration import Config
 from midwatch import catalogue
 from midwatch.spec.base import Finding
-from midwatch.spec.load import Document
+from midwatch.spec.document import Document
 
 OWN_PREFIXES = ("ml_", "midwatch_", "dr_", "chaos_", "canary_", "slo:")
 """Names that only Midwatch publishes: one that the catalogue lacks is a mistake, whatever Prometheus says."""

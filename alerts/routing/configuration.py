@@ -16,7 +16,7 @@ from alerts.routing.matchers import Matcher, Matchers
 from alerts.routing.time_intervals import Interval
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Place
-from midwatch.spec.load import Document, read_documents
+from midwatch.spec.document import Document, read_documents
 from midwatch.spec.values import parse_duration
 
 DEFAULTS = {"group_wait": 30.0, "group_interval": 300.0, "repeat_interval": 14400.0}

@@ -14,8 +14,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-import yaml
-
+from midwatch import yamlfile
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.model import Platform
 from midwatch.spec.placeholders import Value, filled
@@ -56,7 +55,7 @@ def shipped() -> tuple[str, ...]:
 def system(name: str) -> SystemFile:
     """What a shipped system's folder says."""
     text = folder(name).joinpath(FILE).read_text(encoding="utf-8")
-    return SystemFile.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
+    return SystemFile.model_validate(yamlfile.load(text))
 
 
 # A system as the platform has it -----------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import yaml
-
+from midwatch import yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
@@ -29,10 +28,10 @@ def render_files(platform: spec.Platform) -> dict[str, str]:
     models = [model for model in platform.models if model.canary]
     if not models:
         return {}
-    files = {f"{FOLDER}/cluster-analysis-template.yaml": _dump(cluster_template(platform))}
+    files = {f"{FOLDER}/cluster-analysis-template.yaml": yamlfile.dump_blocks(cluster_template(platform))}
     for model in models:
-        files[f"{FOLDER}/analysis-template-{model.name}.yaml"] = _dump(template(platform, model))
-        files[f"{FOLDER}/analysis-template-{model.name}-job.yaml"] = _dump(job_template(platform, model))
+        files[f"{FOLDER}/analysis-template-{model.name}.yaml"] = yamlfile.dump_blocks(template(platform, model))
+        files[f"{FOLDER}/analysis-template-{model.name}-job.yaml"] = yamlfile.dump_blocks(job_template(platform, model))
         files[f"{FOLDER}/rollout-steps-{model.name}.txt"] = rollout_steps(model)
     return files
 
@@ -109,7 +108,7 @@ def rollout_steps(model: spec.Model) -> str:
         "# in the AnalysisRun, then promote or abort.\n"
         f"{told}\n"
     )
-    return head + _dump(rollout)
+    return head + yamlfile.dump_blocks(rollout)
 
 
 def _name(model: spec.Model) -> str:
@@ -162,15 +161,3 @@ def _web(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
         "consecutiveErrorLimit": ERRORS,
         "provider": {"web": web},
     }
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes no aliases: the files are read by people."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
-        """Never."""
-        return True
-
-
-def _dump(document: dict[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)

@@ -13,8 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from midwatch import yamlfile
 from midwatch.errors import Problem
 from monitors.canary.argo import FOLDER
 
@@ -26,7 +25,7 @@ def check_files(rendered: Mapping[str, str]) -> Iterator[Problem]:
     """Problems of the rendered templates."""
     for name, text in sorted(rendered.items()):
         if name.startswith(f"{FOLDER}/") and name.endswith(".yaml"):
-            yield from check_template(name, yaml.safe_load(text))
+            yield from check_template(name, yamlfile.load(text))
 
 
 def check_template(file: str, document: Any) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from chaoslib.experiment import ensure_experiment_is_valid
 
-from chaos import actions, experiments, kinds
+from chaos import experiments, kinds
 from chaos.document import extension
 from chaos.kinds.base import DEADMAN, NONE
 from midwatch.app.render import Target, rendered_files
@@ -62,7 +62,7 @@ def test_every_experiment_is_valid_and_has_all_its_parts(flights: Any) -> None:
         }
         provider = document["method"][0]["provider"]
         assert provider["func"] == about["kind"]
-        assert actions.asked(provider["func"], provider["arguments"]).arguments() == provider["arguments"], name
+        assert kinds.injection(provider["func"], provider["arguments"]).arguments() == provider["arguments"], name
 
 
 def test_the_same_file_gives_the_same_bytes(flights: Any) -> None:

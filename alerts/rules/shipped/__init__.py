@@ -7,11 +7,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from alerts import alerting_rule
 from alerts.alerting_rule import AlertingRule
-from midwatch import grafana, jobs
+from midwatch import grafana, jobs, yamlfile
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
 from midwatch.spec.values import format_duration, parse_duration
@@ -25,7 +23,7 @@ def written() -> tuple[ShippedRule, ...]:
     """Every shipped rule as its file has it, in the order of the files' names."""
     folder = files("alerts.rules.shipped")
     paths = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    documents = [yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) for file in paths]
+    documents = [yamlfile.load(file.read_text(encoding="utf-8")) for file in paths]
     return tuple(rule for document in documents for rule in ShippedFile.model_validate(document).alerts)
 
 

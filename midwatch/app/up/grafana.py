@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dashboards import provisioning, render
+from midwatch import yamlfile
 from midwatch.app.render import write
 from midwatch.grafana import DataSource
 from midwatch.spec import model as spec
@@ -51,10 +52,10 @@ def command(program: Program, platform: spec.Platform, state: Path, urls: dict[s
     files = {
         f"dashboards/{document['uid']}.json": render.json_text(document) for document in render.documents(platform)
     }
-    files["provisioning/dashboards/midwatch.yml"] = render.yaml_text(
+    files["provisioning/dashboards/midwatch.yml"] = yamlfile.dump_blocks(
         provisioning.provider(platform, str(folder / "dashboards"))
     )
-    files["provisioning/datasources/midwatch.yml"] = render.yaml_text(provisioning.datasources(platform, addresses))
+    files["provisioning/datasources/midwatch.yml"] = yamlfile.dump_blocks(provisioning.datasources(platform, addresses))
     files["grafana.ini"] = _ini(folder, provisioned, urls["grafana"])
     write(files, folder, force=True)
     return [*program.words, f"--homepath={program.home}", f"--config={folder / 'grafana.ini'}"]

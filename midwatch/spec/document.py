@@ -1,0 +1,144 @@
+"""Reading YAML with the place of every value: file and line, so that whatever is wrong with one can be said there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec.base import Place
+
+MAX_BYTES = 8 * 2**20
+MAX_NODES = 500_000
+"""Nodes of a document, aliases followed: a few lines of nested aliases can stand for billions."""
+
+Mark = tuple[str, int]
+
+
+@dataclass
+class Document:
+    """Values of one or more files, with the file and line of every place in them.
+
+    It is not whole when one of the files could not be read.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    marks: dict[Place, Mark] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    is_whole: bool = True
+
+    def at(self, place: Place) -> Mark:
+        """File and line of a place, or of the nearest one around it."""
+        while place and place not in self.marks:
+            place = place[:-1]
+        return self.marks.get(place, ("", 0))
+
+    def problem(self, place: Place, message: str, remedy: str = "") -> Problem:
+        """Build a problem at a place."""
+        file, line = self.at(place)
+        return Problem(file=file, line=line, path=path_text(place), message=message, remedy=remedy)
+
+
+def read_file(file: Path) -> Document:
+    """Read a file of one document; InvalidInputError when it is not one."""
+    documents = read_documents(file, _text_of(file))
+    if len(documents) != 1:
+        message = "the file is empty" if not documents else f"the file has {len(documents)} documents"
+        raise InvalidInputError.at(file, message, remedy="write one document per file")
+    return documents[0]
+
+
+def _text_of(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+        if len(raw) > MAX_BYTES:
+            raise InvalidInputError.at(file, f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read")
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise InvalidInputError.at(file, error.strerror or "cannot be read") from error
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InvalidInputError.at(file, "not UTF-8 text", line=line, remedy="save the file as UTF-8") from error
+
+
+def read_documents(file: Path, text: str | None = None) -> list[Document]:
+    """Read every document of a file, or of a text that stands for it; InvalidInputError when one is not a mapping."""
+    text = _text_of(file) if text is None else text
+    try:
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
+    except yaml.YAMLError as error:
+        raise InvalidInputError([_yaml_problem(file, error)]) from error
+    except RecursionError as error:
+        raise InvalidInputError.at(file, "nested too deeply") from error
+    return [_built(file, node) for node in nodes]
+
+
+def _built(file: Path, node: yaml.Node) -> Document:
+    document = Document(marks={(): (str(file), 1)})
+    if not isinstance(node, yaml.MappingNode):
+        raise InvalidInputError.at(file, "not a mapping of keys to values", line=node.start_mark.line + 1)
+    try:
+        document.values = _Builder(str(file), document).build(node, ())
+    except RecursionError as error:
+        raise InvalidInputError.at(file, "nested too deeply") from error
+    return document
+
+
+def _yaml_problem(file: Path, error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    text = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return Problem(file=str(file), line=mark.line + 1 if mark else 0, message=f"not YAML: {text}")
+
+
+class _Builder:
+    """Turns nodes into plain values, noting where each stands."""
+
+    def __init__(self, file: str, document: Document) -> None:
+        self._file, self._document, self._count = file, document, 0
+        self._scalars = yaml.SafeLoader("")
+
+    def build(self, node: yaml.Node, place: Place) -> Any:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise InvalidInputError.at(self._file, f"over {MAX_NODES} values", remedy="write fewer aliases")
+        self._document.marks[place] = (self._file, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self._document.problems.append(self._document.problem(place, f"{node.value!r} cannot be read: {error}"))
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            inside = (*place, key)
+            line = key_node.start_mark.line + 1
+            if key in values:
+                first = self._document.at(inside)[1]
+                self._document.problems.append(
+                    Problem(
+                        file=self._file,
+                        line=line,
+                        path=path_text(inside),
+                        message=f"written twice, first on line {first}",
+                        remedy="keep one",
+                    )
+                )
+                continue
+            values[key] = self.build(value_node, inside)
+            self._document.marks[inside] = (self._file, line)
+        return values
+
+
+def path_text(place: Place) -> str:
+    """A place as people write it."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".")
