@@ -1,4 +1,4 @@
-"""Put the picture of the layers into the architecture guide, from the contract. Run: python -m scripts.layer_picture."""
+"""Put the picture of the layers into the architecture guide: `python -m scripts.layer_picture`."""
 
 from __future__ import annotations
 
