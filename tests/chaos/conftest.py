@@ -89,7 +89,7 @@ class SmallPlane:
     def settle(self) -> None:
         """Until no page fires and traffic is answered."""
         client = Client(self.part("prometheus")["url"])
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 150  # on an idle machine it is a second or two
 
         def settled() -> bool:
             try:
