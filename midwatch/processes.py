@@ -61,25 +61,25 @@ def descendants(root: int) -> set[int]:
     for pid in _all():
         if (fields := _stat(pid)) is not None:
             children.setdefault(int(fields[1]), []).append(pid)
-    found: set[int] = set()
+    below: set[int] = set()
     waiting = list(children.get(root, ()))
     while waiting:
         pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
+        if pid not in below:
+            below.add(pid)
             waiting += children.get(pid, ())
-    return found
+    return below
 
 
 def marked(name: str, value: str) -> set[int]:
     """Every process that was started with this variable in its environment, as far as we may look."""
     wanted = f"{name}={value}".encode()
-    found = set()
+    pids = set()
     for pid in _all():
         with contextlib.suppress(OSError):
             if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                found.add(pid)
-    return found
+                pids.add(pid)
+    return pids
 
 
 def _all() -> Iterable[int]:

@@ -14,7 +14,7 @@ from midwatch import options
 if TYPE_CHECKING:
     from midwatch.app.up.live_view import LiveView
     from midwatch.app.up.stack import Stack, Traffic
-    from midwatch.spec import model as spec
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Run the whole plane on this machine, with a live view.", add_completion=False)
 
@@ -29,7 +29,7 @@ COUNT_SECONDS = 15.0
 
 @app.command()
 def up(
-    platform: options.PlatformFile,
+    file: options.PlatformFile,
     duration: Annotated[
         str | None, typer.Option(help="Stop after this time, such as 2m; at Ctrl-C without it.")
     ] = None,
@@ -56,12 +56,12 @@ def up(
         seconds = parse_duration(duration) if duration else None
     except ValueError as error:
         raise MidwatchError(f"--duration {error}") from error
-    loaded = load.load_platform(platform)
+    platform = load.load_platform(file)
     folder = state or Path(tempfile.mkdtemp(prefix="midwatch-up-"))
     with _sigterm_as_interrupt():
-        stack = Stack(loaded, platform, folder.resolve())
+        stack = Stack(platform, file, folder.resolve())
         try:
-            document = _run(loaded, stack, seconds)
+            document = _run(platform, stack, seconds)
         except BaseException:
             typer.echo(f"state and logs are kept in {folder}", err=True)
             raise
@@ -91,7 +91,7 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(platform: spec.Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
+def _run(platform: Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
     import time
 
     from midwatch.app.up.live_view import LiveView
@@ -120,9 +120,7 @@ def _readable(words: list[str]) -> str:
     return " ".join(words).replace("{python} -P -m midwatch", "midwatch").replace("{python}", "python")
 
 
-def _watch(
-    platform: spec.Platform, stack: Stack, traffic: Traffic | None, deadline: float | None, view: LiveView
-) -> None:
+def _watch(platform: Platform, stack: Stack, traffic: Traffic | None, deadline: float | None, view: LiveView) -> None:
     """Show the plane until the deadline; PartDiedError when a part ends."""
     import time
 
