@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +45,7 @@ def up(
     import shutil
     import tempfile
 
+    from midwatch import processes
     from midwatch.app.up.stack import Stack
     from midwatch.errors import MidwatchError
     from midwatch.spec import load
@@ -58,7 +57,7 @@ def up(
         raise MidwatchError(f"--duration {error}") from error
     platform = load.load_platform(file)
     folder = state or Path(tempfile.mkdtemp(prefix="midwatch-up-"))
-    with _sigterm_as_interrupt():
+    with processes.sigterm_as_interrupt():
         stack = Stack(platform, file, folder.resolve())
         try:
             document = _run(platform, stack, seconds)
@@ -74,21 +73,6 @@ def up(
     else:
         _show(document)
     raise typer.Exit(document["exit"])
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A SIGTERM ends the run as Ctrl-C does."""
-    import signal
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(platform: Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
