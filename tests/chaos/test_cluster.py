@@ -16,7 +16,7 @@ import yaml
 
 from chaos import faults, lease, manifests, preconditions
 from chaos import kinds as kinds_of_faults
-from chaos.actions import asked
+from chaos.kinds import injection
 from chaos.kinds.failing_model import NOWHERE
 from chaos.places.cluster.faults import find
 from chaos.places.cluster.namespace import Cluster
@@ -131,8 +131,8 @@ def test_there_is_a_case_for_every_kind() -> None:
 def test_a_fault_happens_and_is_gone_again(api: Path, ledger: faults.Ledger, kind: str) -> None:
     target, before = cluster_of(cluster_platform()), snapshot()
     uids = {one["metadata"]["uid"] for one in pods("fraud")}
-    planned = target.prepare(asked(kind, SETTINGS[kind]))
-    prepared = target.prepare(asked(kind, SETTINGS[kind]))
+    planned = target.prepare(injection(kind, SETTINGS[kind]))
+    prepared = target.prepare(injection(kind, SETTINGS[kind]))
     assert planned.hit == prepared.hit, "what was planned is what is hit"
     for fault in prepared.faults:
         ledger.inject(fault)
@@ -150,7 +150,7 @@ def test_a_fault_happens_and_is_gone_again(api: Path, ledger: faults.Ledger, kin
 
 def test_a_clock_cannot_be_skewed_and_that_is_said(api: Path) -> None:
     with pytest.raises(UnsupportedError, match="node's clock"):
-        cluster_of(cluster_platform()).prepare(asked("skew_clock", {"shift": "1s"}))
+        cluster_of(cluster_platform()).prepare(injection("skew_clock", {"shift": "1s"}))
 
 
 # Limits --------------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_a_clock_cannot_be_skewed_and_that_is_said(api: Path) -> None:
 
 def test_everything_is_never_meant_and_the_share_is_capped(api: Path) -> None:
     with pytest.raises(TargetError, match="4 of 4 targets would be hit"):
-        cluster_of(cluster_platform()).prepare(asked("kill_replica", {"model": "fraud", "replicas": 100}))
+        cluster_of(cluster_platform()).prepare(injection("kill_replica", {"model": "fraud", "replicas": 100}))
     assert len(pods("fraud")) == 4
 
 
@@ -178,9 +178,9 @@ def test_a_protected_pod_node_workload_or_namespace_is_never_hit(api: Path) -> N
         kubernetes.request("PATCH", path, body=label)
         try:
             with pytest.raises(TargetError, match=message):
-                target.prepare(asked(kind, {"model": "fraud", **({"target": node} if kind == "lose_node" else {})}))
+                target.prepare(injection(kind, {"model": "fraud", **({"target": node} if kind == "lose_node" else {})}))
             if "/pods/" in path:
-                assert first not in target.prepare(asked("kill_replica", {"model": "fraud", "replicas": 2})).hit
+                assert first not in target.prepare(injection("kill_replica", {"model": "fraud", "replicas": 2})).hit
         finally:
             kubernetes.request("PATCH", path, body=unlabel)
     protected = cluster_platform(protected={"namespaces": [NAMESPACE]})
@@ -189,7 +189,7 @@ def test_a_protected_pod_node_workload_or_namespace_is_never_hit(api: Path) -> N
 
 
 def test_a_pod_that_was_replaced_since_it_was_chosen_is_not_killed(api: Path, ledger: faults.Ledger) -> None:
-    (fault, *_) = cluster_of(cluster_platform()).prepare(asked("kill_replica", {"model": "fraud"})).faults
+    (fault, *_) = cluster_of(cluster_platform()).prepare(injection("kill_replica", {"model": "fraud"})).faults
     other = type(fault)(**{**vars(fault), "uid": "another"})
     with pytest.raises(kubernetes.RefusedError, match="409"):
         ledger.inject(other)
@@ -202,7 +202,7 @@ def test_an_eviction_that_a_disruption_budget_forbids_is_a_failed_action(api: Pa
     budget = {"metadata": {"name": "fraud"}, "spec": {"minAvailable": 4, "selector": {"matchLabels": {"app": "fraud"}}}}
     cluster.create(collection, budget)
     try:
-        (fault,) = cluster_of(cluster_platform()).prepare(asked("lose_node", {"model": "fraud"})).faults
+        (fault,) = cluster_of(cluster_platform()).prepare(injection("lose_node", {"model": "fraud"})).faults
         with pytest.raises(kubernetes.UnreachableError, match="429"):
             ledger.inject(fault)
         assert fault.is_reverted(), "and the node is not left cordoned"
@@ -264,9 +264,9 @@ def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path
     gone = faults.Ledger(tmp_path / "gone", place.log(), lasting.keep_fault)
     target = cluster_of(cluster_platform())
     before = snapshot()
-    (scaled,) = target.prepare(asked("lose_exporter", {})).faults
+    (scaled,) = target.prepare(injection("lose_exporter", {})).faults
     gone.inject(scaled)
-    (changed,) = target.prepare(asked("deploy_bad_version", SETTINGS["deploy_bad_version"])).faults
+    (changed,) = target.prepare(injection("deploy_bad_version", SETTINGS["deploy_bad_version"])).faults
     gone.inject(changed)
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/fraud"
     template = {"containers": [{"name": "model", "image": "registry.invalid/model:3.0"}]}
@@ -383,7 +383,7 @@ def test_with_the_rendered_role_an_experiment_works(api: Path, ledger: faults.Le
         holder = lease.ClusterLease(NAMESPACE, "experimenter")
         holder.take()
         holder.renew()
-        for fault in cluster_of(wanted).prepare(asked(kind, SETTINGS[kind])).faults:
+        for fault in cluster_of(wanted).prepare(injection(kind, SETTINGS[kind])).faults:
             ledger.inject(fault)
         assert ledger.revert_all() == []
         holder.give_back()
@@ -427,7 +427,7 @@ def test_a_fault_that_may_not_be_injected_is_a_failed_action_and_not_a_success(
     api: Path, ledger: faults.Ledger
 ) -> None:
     """chaostoolkit-kubernetes#102: a 403 that ended as completed."""
-    (fault, *_) = cluster_of(cluster_platform()).prepare(asked("kill_replica", {"model": "fraud"})).faults
+    (fault, *_) = cluster_of(cluster_platform()).prepare(injection("kill_replica", {"model": "fraud"})).faults
     apply(manifests.objects(cluster_platform("failing_model")))
     with cluster.connected(api / f"{cluster.EXPERIMENTER}.kubeconfig"), pytest.raises(kubernetes.RefusedError):
         ledger.inject(fault)

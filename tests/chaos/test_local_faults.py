@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from chaos import faults, kinds
-from chaos.actions import asked
+from chaos.kinds import injection
 from chaos.places.local import plane as planes
 from chaos.places.local.faults import Hogs, PartKilled
 from chaos.targets import TargetError
@@ -49,7 +49,7 @@ def test_there_is_a_case_for_every_kind() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "corrupt_features"])
 def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Ledger, kind: str) -> None:
     target = planes.LocalPlane(plane.state)
-    prepared = target.prepare(asked(kind, SETTINGS[kind]))
+    prepared = target.prepare(injection(kind, SETTINGS[kind]))
     assert prepared.share <= 0.5
     for fault in prepared.faults:
         assert not fault.is_effective(), "before it is injected"
@@ -68,7 +68,9 @@ def test_a_fault_happens_and_is_gone_again(plane: SmallPlane, ledger: faults.Led
 
 
 def test_traffic_without_features_is_not_hit_by_a_corrupt_feed(plane: SmallPlane, ledger: faults.Ledger) -> None:
-    (fault,) = planes.LocalPlane(plane.state).prepare(asked("corrupt_features", SETTINGS["corrupt_features"])).faults
+    (fault,) = (
+        planes.LocalPlane(plane.state).prepare(injection("corrupt_features", SETTINGS["corrupt_features"])).faults
+    )
     with pytest.raises(faults.FaultError, match="not seen to happen"):
         ledger.inject(fault, seconds=0.5)
     assert ledger.open_faults() == {}
@@ -98,7 +100,7 @@ def test_a_target_that_is_none_or_too_much_is_refused(
     plane: SmallPlane, kind: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TargetError, match=message):
-        planes.LocalPlane(plane.state).prepare(asked(kind, settings))
+        planes.LocalPlane(plane.state).prepare(injection(kind, settings))
 
 
 def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
@@ -106,7 +108,7 @@ def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
     limits = Preconditions(protected=Protected(parts=["prometheus"]))
     target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=limits)})
     with pytest.raises(TargetError, match="prometheus may not be hit"):
-        target.prepare(asked("lose_prometheus", {}))
+        target.prepare(injection("lose_prometheus", {}))
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def test_of_two_exporters_the_one_is_hit_that_events_go_to(
 ) -> None:
     state, route = two_regions
     route.write_text(json.dumps({"term": 2, "region": region}))
-    prepared = planes.LocalPlane(state).prepare(asked(kind, {}))
+    prepared = planes.LocalPlane(state).prepare(injection(kind, {}))
     assert (prepared.hit, [fault.target for fault in prepared.faults]) == ((exporter,), [exporter])
     assert exporter in prepared.candidates
 
@@ -149,7 +151,7 @@ def test_without_a_route_nobody_guesses_which_exporter_to_hit(two_regions: tuple
         if text is not None:
             route.write_text(text)
         with pytest.raises(TargetError, match="does not say to which exporter events go"):
-            planes.LocalPlane(state).prepare(asked("lose_exporter", {}))
+            planes.LocalPlane(state).prepare(injection("lose_exporter", {}))
 
 
 def test_a_process_that_has_another_ones_number_is_not_taken_for_it() -> None:
@@ -172,7 +174,7 @@ def test_hogs_end_by_themselves_when_everybody_forgets_them() -> None:
 def test_a_revert_that_does_not_work_is_told_and_stays_in_the_ledger(tmp_path: Path, plane: SmallPlane) -> None:
     ledger = faults.Ledger(tmp_path, evidence.Log(tmp_path / "evidence.jsonl"))
     place = planes.LocalPlane(plane.state)
-    (fault,) = place.prepare(asked("slow_model", SETTINGS["slow_model"])).faults
+    (fault,) = place.prepare(injection("slow_model", SETTINGS["slow_model"])).faults
     ledger.inject(fault)
     links = processes.Identity(**vars(processes.identify(plane.part("links")["pid"])))
     os.kill(links.pid, 19)  # the proxy hangs, so that nobody takes the revert up

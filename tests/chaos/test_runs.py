@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chaos import lease
-from chaos.actions import asked
+from chaos.kinds import injection
 from chaos.places.local.plane import LocalPlane
 from chaos.run import current
 from midwatch import evidence, processes
@@ -159,7 +159,7 @@ def test_a_fault_that_an_earlier_run_left_is_reverted_before_the_next_one(plane:
     folder = place.home.runs / "left"
     folder.mkdir(parents=True)
     run = current.Run(place, folder)
-    for fault in place.prepare(asked("cut_network", {"model": "fraud", "target": "v2"})).faults:
+    for fault in place.prepare(injection("cut_network", {"model": "fraud", "target": "v2"})).faults:
         run.ledger.inject(fault)
     assert place.home.open_runs() == [folder]
     code, stopped = plane.chaos("stop")
