@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from midwatch.errors import InvalidInputError, MissingProgramError, Problem
+from midwatch import programs
+from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.model import Platform
 
-_REMEDY = "install the Debian packages prometheus and prometheus-alertmanager, or put the programs on PATH"
 _TIMEOUT_SECONDS = 60
 
 _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
@@ -22,8 +21,7 @@ _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
 def check_files(files: Mapping[str, str]) -> list[Problem]:
     """Problems that the programs find; MissingProgramError when one is not there, since unchecked is not right."""
     for program in ("promtool", "amtool"):
-        if shutil.which(program) is None:
-            raise MissingProgramError(program, _REMEDY)
+        programs.path_of(program)
     with tempfile.TemporaryDirectory(prefix="midwatch-check-") as name:
         folder = Path(name)
         for path, text in files.items():
@@ -36,7 +34,7 @@ def ensure_rules(platform: Platform, files: Mapping[str, str]) -> None:
     """Raise InvalidInputError for what people wrote and promtool rejects; without promtool nothing is said."""
     written = {f"prometheus/rules/{name}" for name in _written(platform)}
     rules = {path: text for path, text in files.items() if path in written}
-    if shutil.which("promtool") is None or not rules:
+    if programs.find("promtool") is None or not rules:
         return
     with tempfile.TemporaryDirectory(prefix="midwatch-check-") as name:
         folder = Path(name)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import promql_parser
-from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, SubqueryExpr, VectorSelector
+from promql_parser import AggregateExpr, Call, MatrixSelector, SubqueryExpr, VectorSelector
+
+from midwatch import promql_syntax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +36,7 @@ def parse(text: str) -> Any:
 
 def children(node: Any) -> list[Any]:
     """Nodes directly below."""
-    if isinstance(node, BinaryExpr):
-        return [node.lhs, node.rhs]
-    if isinstance(node, Call):
-        return list(node.args)
-    if isinstance(node, MatrixSelector):
-        return [node.vector_selector]
-    inner = [getattr(node, name, None) for name in ("param", "expr")]
-    return [one for one in inner if one is not None]
+    return promql_syntax.children(node)
 
 
 def selectors(node: Any, around: tuple[str, ...] = (), range_seconds: float = 0.0) -> Iterator[Selector]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import Figure
-from chaos import preconditions, watchdog
+from chaos import preconditions
+from chaos.run import watchdog
 from chaos.run.sequential import Counts, StopCondition
 from midwatch import evidence, processes
 

@@ -21,13 +21,13 @@ from midwatch.spec.model import Platform
 FILES = (".json", ".yaml", ".yml")
 
 
-def platform(file: Path | None, state: Path) -> Platform:
+def load_platform(file: Path | None, state: Path) -> Platform:
     """The platform of a file, else of the plane that runs in a state folder, else of the default file."""
     if file is None and not (state / "plane.json").exists():
         file = options.default_file()
-    loaded, document = load.load_with_places(file or LocalPlane(state).platform_file)
-    check.ensure_alerts(loaded, document)
-    return loaded
+    platform, document = load.load_with_places(file or LocalPlane(state).platform_file)
+    check.ensure_alerts(platform, document)
+    return platform
 
 
 def experiment(name: str, place: Place) -> Experiment:
@@ -36,7 +36,7 @@ def experiment(name: str, place: Place) -> Experiment:
     path = Path(name)
     if path.suffix in FILES:
         return _loaded(path)
-    known = experiments.documents(platform(place.platform_file, place.state))
+    known = experiments.documents(load_platform(place.platform_file, place.state))
     if name not in known:
         message, remedy = base.unknown(name, known, "experiment")
         raise MidwatchError(f"{message}; {remedy if known else 'known: none'}")

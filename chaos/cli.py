@@ -42,7 +42,7 @@ def list_(platform: options.GivenPlatformFile = None, state: State = Path("state
 
     from chaos import choice, display
 
-    rows = choice.rows(choice.platform(platform, state), state)
+    rows = choice.rows(choice.load_platform(platform, state), state)
     if as_json:
         typer.echo(json.dumps({"experiments": rows}))
         return
@@ -68,12 +68,12 @@ def plan(
     from chaos import display
     from midwatch.errors import Exit
 
-    made = _supervisor(name, platform, state, where).plan()
+    plan = _supervisor(name, platform, state, where).plan()
     if as_json:
-        typer.echo(json.dumps(asdict(made) | {"refusals": made.refusals}, default=str))
+        typer.echo(json.dumps(asdict(plan) | {"refusals": plan.refusals}, default=str))
     else:
-        display.show_plan(made)
-    raise typer.Exit(Exit.INCONCLUSIVE if made.refusals else Exit.PASS)
+        display.show_plan(plan)
+    raise typer.Exit(Exit.INCONCLUSIVE if plan.refusals else Exit.PASS)
 
 
 @app.command()

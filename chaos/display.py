@@ -24,19 +24,19 @@ def show_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     tables.show(table)
 
 
-def show_plan(made: Plan) -> None:
+def show_plan(plan: Plan) -> None:
     """Print what a run would do, and whether it may."""
-    typer.echo(made.title)
-    typer.echo(f"would hit {len(made.hit)} of {len(made.candidates)}: {', '.join(made.hit) or 'nothing'}")
-    for line in made.what:
+    typer.echo(plan.title)
+    typer.echo(f"would hit {len(plan.hit)} of {len(plan.candidates)}: {', '.join(plan.hit) or 'nothing'}")
+    for line in plan.what:
         typer.echo(f"  {line}")
-    typer.echo(f"blast radius: {made.blast_radius}")
-    typer.echo(f"expected to tell of it: {made.expected_alert or 'not stated'}")
+    typer.echo(f"blast radius: {plan.blast_radius}")
+    typer.echo(f"expected to tell of it: {plan.expected_alert or 'not stated'}")
     show_table(
         ("precondition", "", "says"),
-        [[one.guard, "allowed" if one.allowed else "refused", one.reason] for one in made.guards],
+        [[one.guard, "allowed" if one.allowed else "refused", one.reason] for one in plan.guards],
     )
-    typer.echo("it may start" if not made.refusals else "it may not start: " + "; ".join(made.refusals))
+    typer.echo("it may start" if not plan.refusals else "it may not start: " + "; ".join(plan.refusals))
 
 
 def show_result(result: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from chaos.expectations import SLACK_SECONDS, Expectations, Expected, model_of
 from chaos.kinds.base import DEADMAN, NONE
 from chaos.places import place
 from midwatch.spec import chaos as spec
-from midwatch.spec import model as platform_spec
+from midwatch.spec.model import LocalProcess, Model, Platform
 
 FOLDER = "chaos"
 STEADY_WINDOW = 300.0
@@ -28,7 +28,7 @@ STEADY_SECONDS = 10.0
 """The steady state may take so long to be measured before the method: a scrape or two."""
 
 
-def render_files(platform: platform_spec.Platform) -> dict[str, str]:
+def render_files(platform: Platform) -> dict[str, str]:
     """Text of each experiment by its path below the output folder."""
     return {
         f"{FOLDER}/{title}.json": json.dumps(experiment, indent=2) + "\n"
@@ -36,14 +36,14 @@ def render_files(platform: platform_spec.Platform) -> dict[str, str]:
     }
 
 
-def documents(platform: platform_spec.Platform) -> dict[str, Experiment]:
+def documents(platform: Platform) -> dict[str, Experiment]:
     """Every experiment by its name; UnknownAlertError when one expects an alert that the platform does not have."""
     chosen = platform.chaos.experiments if platform.chaos else []
     expectations = Expectations(platform) if chosen else None
     return {one.title: _document(platform, one, expectations) for one in chosen if expectations}
 
 
-def _document(platform: platform_spec.Platform, experiment: spec.Experiment, expectations: Expectations) -> Experiment:
+def _document(platform: Platform, experiment: spec.Experiment, expectations: Expectations) -> Experiment:
     kind, model = kinds.table()[experiment.kind], model_of(platform, experiment)
     expected = expectations.of(experiment, model)
     versions = _versions(platform, experiment, model)
@@ -88,16 +88,14 @@ def _document(platform: platform_spec.Platform, experiment: spec.Experiment, exp
     }
 
 
-def _server(
-    platform: platform_spec.Platform, experiment: spec.Experiment, model: platform_spec.Model
-) -> platform_spec.LocalProcess | None:
+def _server(platform: Platform, experiment: spec.Experiment, model: Model) -> LocalProcess | None:
     """The local server that is hit."""
     servers = [server for server in platform.local.servers if server.model in (None, model.name)]
     named = [server for server in servers if server.name == experiment.target]
     return next(iter(named or servers), None)
 
 
-def _versions(platform: platform_spec.Platform, experiment: spec.Experiment, model: platform_spec.Model) -> list[str]:
+def _versions(platform: Platform, experiment: spec.Experiment, model: Model) -> list[str]:
     """Versions of the model that a fault of its own hits; the others are the control. Empty is every one."""
     if not experiment.hits_model:
         return []
@@ -105,7 +103,7 @@ def _versions(platform: platform_spec.Platform, experiment: spec.Experiment, mod
     return [server.version] if server is not None and server.version else []
 
 
-def _tolerated(platform: platform_spec.Platform, experiment: spec.Experiment, *, is_errors: bool) -> float | None:
+def _tolerated(platform: Platform, experiment: spec.Experiment, *, is_errors: bool) -> float | None:
     """Error rate of the target that is tolerated; None where errors are what the fault does."""
     if experiment.tolerated_errors is not None:
         return float(experiment.tolerated_errors)
@@ -147,7 +145,7 @@ def _revert(name: str) -> Activity:
     return _python("action", name, "actions", "revert", {})
 
 
-def _steady(model: platform_spec.Model, versions: list[str], recover_within: float) -> Activity:
+def _steady(model: Model, versions: list[str], recover_within: float) -> Activity:
     objectives = []
     for slo in model.slos:
         if slo.kind not in MEASURED:

@@ -13,8 +13,8 @@ from chaos import experiments, kinds
 from chaos.document import extension
 from midwatch import rbac, yamlfile
 from midwatch.rbac import Right
-from midwatch.spec import chaos as spec
-from midwatch.spec import model as platform_spec
+from midwatch.spec.chaos import Experiment, Kubernetes
+from midwatch.spec.model import Platform
 
 FILE = "kubernetes/chaos.yaml"
 LATE_SECONDS = 300
@@ -27,7 +27,7 @@ LEASE = Right(group="coordination.k8s.io", resources=("leases",), verbs=("get", 
 """What every experiment needs beside the rights of its kind."""
 
 
-def render_files(platform: platform_spec.Platform) -> dict[str, str]:
+def render_files(platform: Platform) -> dict[str, str]:
     """Text of the manifest, if the platform has experiments in a cluster."""
     chaos = platform.chaos
     if chaos is None or chaos.kubernetes is None or not chaos.experiments:
@@ -35,7 +35,7 @@ def render_files(platform: platform_spec.Platform) -> dict[str, str]:
     return {FILE: yamlfile.dump_all(objects(platform))}
 
 
-def objects(platform: platform_spec.Platform) -> list[Object]:
+def objects(platform: Platform) -> list[Object]:
     """Service account, roles, network policy, and the CronJobs."""
     chaos = platform.chaos
     if chaos is None or chaos.kubernetes is None:
@@ -66,7 +66,7 @@ def _metadata(name: str, namespace: str | None) -> Object:
     return {"name": name, "labels": dict(LABELS)} | ({} if namespace is None else {"namespace": namespace})
 
 
-def _cluster_role(platform: platform_spec.Platform, settings: spec.Kubernetes, chosen: Sequence[str]) -> list[Object]:
+def _cluster_role(platform: Platform, settings: Kubernetes, chosen: Sequence[str]) -> list[Object]:
     """Its own namespace may be looked at, for the label that protects it, and nodes as far as a kind needs it."""
     metadata = _metadata(f"{settings.service_account}-{platform.platform}", None)
     own = rbac.rule("", "namespaces", ["get"], [settings.namespace])
@@ -75,7 +75,7 @@ def _cluster_role(platform: platform_spec.Platform, settings: spec.Kubernetes, c
     return rbac.cluster_role(metadata, [own, *nodes], settings.service_account, settings.namespace)
 
 
-def _network_policy(settings: spec.Kubernetes) -> Object:
+def _network_policy(settings: Kubernetes) -> Object:
     """Nothing may reach the experiments; they may reach DNS, the API server, and what speaks HTTP in the cluster."""
     ports = [{"port": port, "protocol": "TCP"} for port in (443, 6443, 9090, 9091, 9093, 3000, 4317, 4318)]
     dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
@@ -92,7 +92,7 @@ def _network_policy(settings: spec.Kubernetes) -> Object:
     }
 
 
-def _cron_job(settings: spec.Kubernetes, experiment: spec.Experiment, longest: float) -> Object:
+def _cron_job(settings: Kubernetes, experiment: Experiment, longest: float) -> Object:
     pod: Object = {
         "serviceAccountName": settings.service_account,
         "restartPolicy": "Never",
@@ -132,14 +132,14 @@ def _cron_job(settings: spec.Kubernetes, experiment: spec.Experiment, longest: f
     }
 
 
-def _state(settings: spec.Kubernetes) -> Object:
+def _state(settings: Kubernetes) -> Object:
     """Where evidence is kept: in a claim, so that it outlives the pod, if there is one."""
     if settings.evidence_claim:
         return {"persistentVolumeClaim": {"claimName": settings.evidence_claim}}
     return {"emptyDir": {}}
 
 
-def _container(settings: spec.Kubernetes, experiment: spec.Experiment) -> Object:
+def _container(settings: Kubernetes, experiment: Experiment) -> Object:
     command = ["midwatch", "chaos", "run", experiment.title, "--where", "kubernetes"]
     return {
         "name": "chaos",

@@ -15,7 +15,7 @@ import urllib3
 
 from alerts import alerting_rule
 from midwatch.errors import MidwatchError
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform, Severity
 
 TIMEOUT = 3.0
 
@@ -67,24 +67,24 @@ class Sink:
         with self._file.open("rb") as file:
             before, after = file.read(mark["offset"]), file.read()
         known = {(entry["fingerprint"], entry["startsAt"]) for _, entry in _entries(before)}
-        found: dict[tuple[str, str], Notice] = {}
+        notices: dict[tuple[str, str], Notice] = {}
         for channel, entry in _entries(after):
             key = (entry["fingerprint"], entry["startsAt"])
             if key in known:
                 continue
-            channels = found[key].channels if key in found else frozenset()
-            found[key] = Notice(
+            channels = notices[key].channels if key in notices else frozenset()
+            notices[key] = Notice(
                 labels=entry["labels"], channels=channels | {channel}, firing=entry["status"] == "firing"
             )
-        return list(found.values())
+        return list(notices.values())
 
 
-def channels_of(platform: spec.Platform) -> dict[str, frozenset[str]]:
+def channels_of(platform: Platform) -> dict[str, frozenset[str]]:
     """Channels of each receiver that `alerts.routes` makes."""
     return {
         f"{name}-{severity.value}": frozenset(getattr(platform.owner(name), severity.value) or ())
         for name in platform.owners
-        for severity in spec.Severity
+        for severity in Severity
     }
 
 

@@ -15,8 +15,8 @@ from alerts import alerting_rule
 from midwatch import metrics, promql
 from midwatch.prometheus import Client
 from midwatch.promql import Expr
-from midwatch.spec import chaos as spec
-from midwatch.spec import model as platform_spec
+from midwatch.spec.chaos import Window
+from midwatch.spec.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def kill_switch(file: Path) -> Precondition:
 
 def window(windows: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Precondition:
     """It is a time in which experiments may run (UTC); without windows any time is."""
-    parsed = [spec.Window.parse(text) for text in windows]
+    parsed = [Window.parse(text) for text in windows]
 
     def precondition() -> str:
         moment = now()
@@ -123,7 +123,7 @@ def _alerts(**labels: str) -> Expr:
     return Expr("ALERTS{" + matchers + "}")
 
 
-def error_budget(client: Client, model: platform_spec.Model, least: float) -> Precondition:
+def error_budget(client: Client, model: Model, least: float) -> Precondition:
     """Of each objective's error budget at least `least` (0 to 1) is left."""
 
     def precondition() -> str:
@@ -138,7 +138,7 @@ def error_budget(client: Client, model: platform_spec.Model, least: float) -> Pr
     return precondition
 
 
-def _budgets_left(client: Client, model: platform_spec.Model) -> dict[str, float]:
+def _budgets_left(client: Client, model: Model) -> dict[str, float]:
     """Share of each objective's error budget that is left, by the platform's own records; the least of its versions."""
     left: dict[str, float] = {}
     for sample in client.query(promql.select(metrics.SLO_BUDGET_REMAINING, model=model.name)):

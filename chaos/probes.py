@@ -41,21 +41,21 @@ def keeps_objectives(
     begun = time.monotonic()
     while True:
         try:
-            found = [_measured(client, objective) for objective in objectives]
+            measured = [_measured(client, objective) for objective in objectives]
             problem = ""
         except QueryError as error:
-            found, problem = [], str(error)
-        undecided = [one["name"] for one in found if one["ratio"] is None]
-        short = [one["name"] for one in found if one["ratio"] is not None and one["ratio"] < one["objective"]]
+            measured, problem = [], str(error)
+        undecided = [one["name"] for one in measured if one["ratio"] is None]
+        short = [one["name"] for one in measured if one["ratio"] is not None and one["ratio"] < one["objective"]]
         waited = time.monotonic() - begun
         if not problem and not undecided and not short:
-            return {"met": True, "objectives": found, "after_seconds": round(waited, 2)}
+            return {"met": True, "objectives": measured, "after_seconds": round(waited, 2)}
         if waited >= within:
             break
         time.sleep(POLL_SECONDS)
     if problem or (undecided and not short):
         raise ActivityFailed(problem or f"no data for {', '.join(undecided)}")
-    return {"met": False, "objectives": found, "short": short}
+    return {"met": False, "objectives": measured, "short": short}
 
 
 def _measured(client: Client, objective: Mapping[str, Any]) -> Document:
@@ -87,13 +87,13 @@ def noticed(
     """
     run, wanted = current.of_process(configuration), frozenset(channels)
 
-    def found() -> Document | None:
+    def reached() -> Document | None:
         for notice in _since(run):
             if notice.firing and notice.is_about(alert, labels or {}) and wanted <= notice.channels:
                 return {"alert": alert, "labels": dict(notice.labels), "channels": sorted(notice.channels)}
         return None
 
-    return _waited(found, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold)
+    return _waited(reached, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold)
 
 
 def resolved(
@@ -102,11 +102,11 @@ def resolved(
     """Whether the alert no longer fires, as its receivers were told, `within` so many seconds."""
     run = current.of_process(configuration)
 
-    def found() -> Document | None:
+    def ended() -> Document | None:
         still = [one for one in _since(run) if one.firing and one.is_about(alert, labels or {})]
         return None if still else {"alert": alert}
 
-    return _waited(found, within, {"alert": alert})
+    return _waited(ended, within, {"alert": alert})
 
 
 def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Document:
@@ -126,26 +126,26 @@ def deadman_silent(within: float, hold: float = 0.0, *, configuration: Configura
     """Whether an outside watcher would notice: the deadman's switch is not at Alertmanager, or that does not answer."""
     alertmanager = current.of_process(configuration).place.alertmanager
 
-    def found() -> Document | None:
+    def silent() -> Document | None:
         try:
             return None if alertmanager.has_deadman() else {"how": "the deadman's switch fell silent"}
         except NoAnswerError as error:
             return {"how": str(error)}
 
-    return _waited(found, within, {}, hold=hold)
+    return _waited(silent, within, {}, hold=hold)
 
 
 def deadman_back(within: float, *, configuration: Configuration = None) -> Document:
     """Whether the deadman's switch fires again, `within` so many seconds."""
     alertmanager = current.of_process(configuration).place.alertmanager
 
-    def found() -> Document | None:
+    def back() -> Document | None:
         try:
             return {} if alertmanager.has_deadman() else None
         except NoAnswerError:
             return None
 
-    return _waited(found, within, {})
+    return _waited(back, within, {})
 
 
 def _since(run: current.Run) -> list[Notice]:
@@ -155,11 +155,11 @@ def _since(run: current.Run) -> list[Notice]:
         raise ActivityFailed(str(error)) from error
 
 
-def _waited(found: Callable[[], Document | None], within: float, otherwise: Document, *, hold: float = 0.0) -> Document:
+def _waited(look: Callable[[], Document | None], within: float, otherwise: Document, *, hold: float = 0.0) -> Document:
     """What was found, and after how long; not met when it was not in time."""
     begun = time.monotonic()
     while True:
-        answer, waited = found(), time.monotonic() - begun
+        answer, waited = look(), time.monotonic() - begun
         if answer is not None and waited <= within:
             time.sleep(max(0.0, hold - waited))
             return {"met": True, "after_seconds": round(waited, 2), **answer}

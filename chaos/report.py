@@ -1,4 +1,4 @@
-"""A run as one page that needs nothing else: verdict, targets, guards, a timeline, and where the evidence is."""
+"""A run as one page that needs nothing else: verdict, targets, preconditions, a timeline, and where the evidence is."""
 
 from __future__ import annotations
 

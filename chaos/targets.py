@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from chaos.faults import Fault
 from midwatch.errors import MidwatchError
-from midwatch.spec import chaos as spec
+from midwatch.spec.chaos import Preconditions
 
 
 class TargetError(MidwatchError):
@@ -33,13 +33,13 @@ class Prepared:
         return len(self.hit) / len(self.candidates)
 
 
-def ensure_allowed(prepared: Prepared, limits: spec.Guard) -> None:
+def ensure_allowed(prepared: Prepared, limits: Preconditions) -> None:
     """Raise TargetError when a protected target would be hit, or a larger share than may be."""
     _ensure_unprotected(prepared.hit, limits.protected.parts)
     _ensure_bounded(prepared, limits)
 
 
-def _ensure_bounded(prepared: Prepared, limits: spec.Guard) -> None:
+def _ensure_bounded(prepared: Prepared, limits: Preconditions) -> None:
     if not prepared.hit:
         raise TargetError("nothing would be hit")
     if Decimal(len(prepared.hit)) > limits.max_share * len(prepared.candidates):

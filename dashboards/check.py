@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import tempfile
 from collections import Counter
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from dashboards import reader, schema
 from dashboards.reader import Document
-from midwatch import catalogue, yamlfile
-from midwatch.errors import MissingProgramError, Problem
+from midwatch import catalogue, programs, yamlfile
+from midwatch.errors import Problem
 
 MAX_BYTES = 200_000
 """Of one dashboard: a ConfigMap holds a megabyte, and a browser loads it on every visit."""
@@ -125,16 +124,14 @@ def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
 
 def _promtool(documents: Mapping[str, Document]) -> list[Problem]:
     """What promtool says of every expression: our parser takes functions that a given Prometheus does not have."""
-    program = shutil.which("promtool")
-    if program is None:
-        raise MissingProgramError("promtool", "install the Debian package prometheus, or put the program on PATH")
+    program = programs.path_of("promtool")
     problems = []
     for path, document in documents.items():
         asked = dict(enumerate(expressions(document)))
         rules = [{"record": f"dashboard:query:number{number}", "expr": expr} for number, (_, expr) in asked.items()]
-        said = _said(program, {"groups": [{"name": "dashboard", "rules": rules}]})
-        if said:
-            problems.append(Problem(file=path, message=f"promtool: {said}"))
+        complaint = _said(program, {"groups": [{"name": "dashboard", "rules": rules}]})
+        if complaint:
+            problems.append(Problem(file=path, message=f"promtool: {complaint}"))
     return problems
 
 

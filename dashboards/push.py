@@ -147,15 +147,15 @@ class GrafanaClient:
 def _message(answer: urllib3.BaseHTTPResponse) -> str:
     """What Grafana says, with what to do about it."""
     try:
-        said = str(answer.json().get("message", ""))
+        text = str(answer.json().get("message", ""))
     except (ValueError, AttributeError):
-        said = answer.data[:200].decode(errors="replace")
+        text = answer.data[:200].decode(errors="replace")
     remedies = {
         401: "; give --token-file with a service account's token",
         403: "; the token's service account needs the role Editor",
         412: "; somebody saved it meanwhile: look at the difference again",
     }
-    return said + remedies.get(answer.status, "")
+    return text + remedies.get(answer.status, "")
 
 
 def differing(there: Any, ours: Any, place: str = "") -> Iterator[Difference]:

@@ -53,18 +53,18 @@ def families(
     samples: Iterable[Sample], histograms: Iterable[Histogram] = (), *, empty: Iterable[Metric] = ()
 ) -> dict[str, Family]:
     """Families by the name of their metric, in the order of their first sample; those of `empty` come before all."""
-    made: dict[str, Family] = {metric.name: _family(metric) for metric in empty}
+    by_name: dict[str, Family] = {metric.name: _family(metric) for metric in empty}
     for metric, labels, value in samples:
-        _add(made, metric, labels, value)
+        _add(by_name, metric, labels, value)
     for series in histograms:
-        _add(made, series.metric, series.labels, _buckets(series), series.total)
-    return made
+        _add(by_name, series.metric, series.labels, _buckets(series), series.total)
+    return by_name
 
 
-def _add(made: dict[str, Family], metric: Metric, labels: Mapping[str, str], *values: Any) -> None:
-    family = made.get(metric.name)
+def _add(by_name: dict[str, Family], metric: Metric, labels: Mapping[str, str], *values: Any) -> None:
+    family = by_name.get(metric.name)
     if family is None:
-        family = made[metric.name] = _family(metric)
+        family = by_name[metric.name] = _family(metric)
     family.add_metric([labels[label] for label in metric.labels], *values)  # type: ignore[attr-defined]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from midwatch.spec import model as spec
 from midwatch.spec import system_rules
+from midwatch.spec.model import Platform
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
@@ -34,7 +34,7 @@ class Job:
     honor_labels: bool = False
 
 
-def of_platform(platform: spec.Platform) -> list[Job]:
+def of_platform(platform: Platform) -> list[Job]:
     """Jobs of the platform file, the exporter's and the gate's first, the others by name."""
     return ordered(_jobs(platform))
 
@@ -45,7 +45,7 @@ def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (first.index(job.name) if job.name in first else len(first), job.name))
 
 
-def _jobs(platform: spec.Platform) -> Iterator[Job]:
+def _jobs(platform: Platform) -> Iterator[Job]:
     yield Job(name=EXPORTER, targets=tuple(platform.exporter.targets) or (platform.exporter.listen,))
     if any(model.canary for model in platform.models):
         yield Job(name=GATE, targets=(platform.gate.listen,))
@@ -55,7 +55,7 @@ def _jobs(platform: spec.Platform) -> Iterator[Job]:
     yield from of_systems(platform)
 
 
-def of_systems(platform: spec.Platform) -> Iterator[Job]:
+def of_systems(platform: Platform) -> Iterator[Job]:
     """A job for each system of the platform; it is called like the system."""
     for one in system_rules.installed(platform):
         scrape, use = one.described.scrape, one.use

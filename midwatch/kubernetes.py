@@ -64,10 +64,10 @@ def request(
     document: Object = json.loads(response.data) if response.data[:1] == b"{" else {}
     if 200 <= response.status < 300:
         return document
-    said = f"{method} {path}: {response.status} {document.get('message', response.reason)}"
+    refusal = f"{method} {path}: {response.status} {document.get('message', response.reason)}"
     if response.status in (408, 429) or response.status >= 500:
-        raise UnreachableError(said)
-    raise RefusedError(said, response.status)
+        raise UnreachableError(refusal)
+    raise RefusedError(refusal, response.status)
 
 
 def create(api_version: str, kind: str, namespace: str, manifest: Mapping[str, Any]) -> bool:

@@ -59,21 +59,22 @@ CATALOGUE: dict[str, Metric] = {}
 
 
 def _counter(name: str, text: str, *labels: str) -> Metric:
-    return _listed(Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels))
+    return listed(Metric(name=name, kind=Kind.COUNTER, help=text, labels=labels), CATALOGUE)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
-    return _listed(Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels))
+    return listed(Metric(name=name, kind=Kind.GAUGE, help=text, labels=labels), CATALOGUE)
 
 
 def _histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Metric:
-    return _listed(Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, buckets=buckets))
+    return listed(Metric(name=name, kind=Kind.HISTOGRAM, help=text, labels=labels, buckets=buckets), CATALOGUE)
 
 
-def _listed(metric: Metric) -> Metric:
-    if metric.name in CATALOGUE:
+def listed(metric: Metric, catalogue: dict[str, Metric]) -> Metric:
+    """A metric that is now in the catalogue; ValueError when there is one of that name."""
+    if metric.name in catalogue:
         raise ValueError(f"{metric.name} is defined twice")
-    CATALOGUE[metric.name] = metric
+    catalogue[metric.name] = metric
     return metric
 
 

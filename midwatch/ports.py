@@ -21,13 +21,13 @@ def free_ports(count: int = 1) -> list[int]:
     a port would now and then be taken by somebody who connects somewhere. For other processes of Midwatch each is
     marked, until this one ends, by a Unix socket in the abstract namespace (unix(7)), which only one can bind.
     """
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.SystemRandom().sample(range(LOWEST, _ephemeral()), 100 + count):
-        if len(found) < count and _mark(port):
-            found.append(port)
-    if len(found) < count:
+        if len(ports) < count and _mark(port):
+            ports.append(port)
+    if len(ports) < count:
         raise OSError(f"no {count} free loopback ports were found")
-    return found
+    return ports
 
 
 def _mark(port: int) -> bool:

@@ -11,8 +11,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,25 +62,25 @@ def descendants(root: int) -> set[int]:
     for pid in _all():
         if (fields := _stat(pid)) is not None:
             children.setdefault(int(fields[1]), []).append(pid)
-    found: set[int] = set()
+    below: set[int] = set()
     waiting = list(children.get(root, ()))
     while waiting:
         pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
+        if pid not in below:
+            below.add(pid)
             waiting += children.get(pid, ())
-    return found
+    return below
 
 
 def marked(name: str, value: str) -> set[int]:
     """Every process that was started with this variable in its environment, as far as we may look."""
     wanted = f"{name}={value}".encode()
-    found = set()
+    pids = set()
     for pid in _all():
         with contextlib.suppress(OSError):
             if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                found.add(pid)
-    return found
+                pids.add(pid)
+    return pids
 
 
 def _all() -> Iterable[int]:
@@ -142,3 +143,20 @@ def adopt_orphans() -> None:
 def end_with_parent() -> None:
     """In a child before exec: be killed when the parent's thread ends (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """A SIGTERM ends what is done meanwhile as Ctrl-C does; only in the main thread, which gets the signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -6,7 +6,7 @@ Knative Serving's queue-proxy before 1.19 (KServe's serverless mode); KServe's P
 
 from __future__ import annotations
 
-from midwatch.metrics import Kind, Metric
+from midwatch.metrics import Kind, Metric, listed
 
 PYTHON_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; what Prometheus' Python client takes when nothing is said."""
@@ -14,8 +14,12 @@ GO_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds; what Prometheus' Go client takes when nothing is said."""
 
 
+CATALOGUE: dict[str, Metric] = {}
+"""Every one by the name a query uses."""
+
+
 def _metric(kind: Kind, name: str, text: str, *labels: str, buckets: tuple[float, ...] = ()) -> Metric:
-    return Metric(name=name, kind=kind, help=text, labels=labels, buckets=buckets)
+    return listed(Metric(name=name, kind=kind, help=text, labels=labels, buckets=buckets), CATALOGUE)
 
 
 KNATIVE_REQUESTS = _metric(
@@ -92,6 +96,3 @@ SELDON_DURATION = _metric(
     "code",
     buckets=GO_BUCKETS,
 )
-
-CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
-"""Every one by the name a query uses."""

@@ -90,12 +90,12 @@ def profile_of(model: Model) -> Profile:
             unit=_SECONDS[own.duration_unit],
         )
     name = (model.served_as or model.name).replace("\\", "\\\\").replace('"', '\\"')
-    found = PROFILES[model.serving]
+    profile = PROFILES[model.serving]
     return Profile(
-        requests=tuple(text.replace("{model}", name) for text in found.requests),
-        failures=tuple(text.replace("{model}", name) for text in found.failures),
-        duration=found.duration.replace("{model}", name) if found.duration else None,
-        unit=found.unit,
+        requests=tuple(text.replace("{model}", name) for text in profile.requests),
+        failures=tuple(text.replace("{model}", name) for text in profile.failures),
+        duration=profile.duration.replace("{model}", name) if profile.duration else None,
+        unit=profile.unit,
     )
 
 

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from midwatch import system_expressions
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import model as spec
 from midwatch.spec import placeholders, system_rules
 from midwatch.spec.base import Place
 from midwatch.spec.document import Document, path_text, read_file
+from midwatch.spec.model import Platform
 from midwatch.spec.system_rules import FILE, TARGETS, Installed
 from midwatch.spec.systems import NamesSetting, SystemFile, SystemUse, Versioned, texts
 from midwatch.system_expressions import Said
@@ -30,7 +30,7 @@ BUILT_IN = frozenset({"job", "each", "scrape_wait"})
 # Folders -----------------------------------------------------------------------------------------------------------
 
 
-def find_problems(platform: spec.Platform, document: Document) -> list[Problem]:
+def find_problems(platform: Platform, document: Document) -> list[Problem]:
     """Problems that the platform file's settings and version make in its systems; the folders by themselves have none.
 
     `document` says where the platform file has each system.
@@ -51,8 +51,10 @@ def check_folder(folder: Path) -> list[Problem]:
         return list(error.problems)
     except ValidationError as error:
         return [_form(document, dict(one)) for one in error.errors(include_url=False)]
-    said = dict.fromkeys((*_settings(described), *_runbooks(described, folder), *_of_versions(folder.name, described)))
-    return [*document.problems, *(document.problem(*one) for one in said)]
+    problems = dict.fromkeys(
+        (*_settings(described), *_runbooks(described, folder), *_of_versions(folder.name, described))
+    )
+    return [*document.problems, *(document.problem(*one) for one in problems)]
 
 
 def _form(document: Document, error: dict[str, Any]) -> Problem:

@@ -13,9 +13,9 @@ from typing import Any
 
 import promql_parser
 import re2
-from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, NumberLiteral, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, NumberLiteral, VectorSelector
 
-from midwatch import promql, upstream
+from midwatch import promql, promql_syntax, upstream
 from midwatch.metrics import Kind
 from midwatch.spec.base import Place
 from midwatch.spec.placeholders import PlaceholderError
@@ -93,21 +93,11 @@ def _expressions(system: Installed, described: SystemFile) -> Iterator[tuple[Pla
             yield ("annotations", number, "expr"), annotation.expr, None
 
 
-def _children(node: Any) -> list[Any]:
-    if isinstance(node, BinaryExpr):
-        return [node.lhs, node.rhs]
-    if isinstance(node, Call):
-        return list(node.args)
-    if isinstance(node, MatrixSelector):
-        return [node.vector_selector]
-    return [one for one in (getattr(node, name, None) for name in ("param", "expr")) if one is not None]
-
-
 def _selectors(node: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     if isinstance(node, VectorSelector):
         yield node, around
         return
-    for child in _children(node):
+    for child in promql_syntax.children(node):
         yield from _selectors(child, (*around, node))
 
 
@@ -171,7 +161,7 @@ def _unreachable(node: Any, reads: list[_Read]) -> Iterator[tuple[str, str]]:
         for side, other in ((node.lhs, node.rhs), (node.rhs, node.lhs)):
             if isinstance(other, NumberLiteral):
                 yield from _beyond(side, other.val, reads)
-    for child in _children(node):
+    for child in promql_syntax.children(node):
         yield from _unreachable(child, reads)
 
 

@@ -5,11 +5,14 @@ Names as of Prometheus 2.42 and Alertmanager 0.25; both still have them in their
 
 from __future__ import annotations
 
-from midwatch.metrics import Kind, Metric
+from midwatch.metrics import Kind, Metric, listed
+
+CATALOGUE: dict[str, Metric] = {}
+"""Every one by the name a query uses."""
 
 
 def _metric(kind: Kind, name: str, text: str, *labels: str) -> Metric:
-    return Metric(name=name, kind=kind, help=text, labels=labels)
+    return listed(Metric(name=name, kind=kind, help=text, labels=labels), CATALOGUE)
 
 
 # Written by Prometheus for each target and each alert -----------------------------------------------------------
@@ -68,6 +71,3 @@ ALERTMANAGER_RELOADED = _metric(
     Kind.GAUGE, "alertmanager_config_last_reload_successful", "1 where the last reload of the configuration worked."
 )
 ALERTMANAGER_ALERTS = _metric(Kind.GAUGE, "alertmanager_alerts", "Alerts in Alertmanager, by state.", "state")
-
-CATALOGUE: dict[str, Metric] = {value.name: value for value in list(globals().values()) if isinstance(value, Metric)}
-"""Every one by the name a query uses."""

@@ -86,3 +86,25 @@ class Injection(ABC, Generic[SpecT]):
         """Arguments of its action; what is not said is left out."""
         known = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: value for name, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LosePart(Injection[SpecT]):
+    """A part of the plane is gone; the kinds say which. Every experiment of such a kind does the same."""
+
+    part: ClassVar[str]
+    blast_radius = PLANE
+    rights = (PATCH_WORKLOADS,)
+
+    @classmethod
+    def of(cls, experiment: SpecT, model: Model, seconds: float) -> Self:  # noqa: ARG003 - nothing to say
+        """Nothing is chosen."""
+        return cls()
+
+    def here(self, plane: LocalPlane) -> Prepared:
+        """SIGKILL, and it stays down."""
+        return plane.killed_part(self.part)
+
+    def in_cluster(self, cluster: Cluster) -> Prepared:
+        """Its workload is scaled to 0."""
+        return cluster.scaled_to_zero(self.part)

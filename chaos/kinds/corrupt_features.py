@@ -59,14 +59,14 @@ class CorruptFeatures(Injection[spec.CorruptFeatures]):
             where = f"chaos.kubernetes.models.{self.model}.feature_config"
             raise UnsupportedError(f"say which ConfigMap the feature feed reads its factors from: {where}")
         path = f"{cluster.path('configmaps')}/{config}"
-        found = find(path)
-        if found is None:
+        config_map = find(path)
+        if config_map is None:
             raise TargetError(f"there is no config map {config} in namespace {cluster.namespace}")
         fault = Patched(
             target=self.model,
             path=path,
             patch={"data": {"scale": json.dumps(dict(self.scale), sort_keys=True)}},
-            back={"data": {"scale": found.get("data", {}).get("scale")}},
+            back={"data": {"scale": config_map.get("data", {}).get("scale")}},
             what=f"set the feature factors in config map {config}",
         )
         return cluster.of_models(fault)

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
-from chaos.kinds.base import PATCH_WORKLOADS, PLANE, Injection
-from chaos.places.cluster.namespace import Cluster
+from chaos.kinds.base import LosePart
 from chaos.places.local.plane import LocalPlane
 from chaos.targets import Prepared
 from midwatch.spec import experiments as spec
-from midwatch.spec.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoseExporter(Injection[spec.LoseExporter]):
+class LoseExporter(LosePart[spec.LoseExporter]):
     """Take the exporter away."""
 
+    part = "exporter"
     does = "lose the exporter"
-    blast_radius = PLANE
     alert = "ExporterDown"
     blinds = True
-    rights = (PATCH_WORKLOADS,)
-
-    @classmethod
-    def of(cls, experiment: spec.LoseExporter, model: Model, seconds: float) -> Self:  # noqa: ARG003 - nothing to say
-        """Every experiment of this kind does the same."""
-        return cls()
 
     def here(self, plane: LocalPlane) -> Prepared:
         """Of two exporters the one is killed that events go to now."""
         return plane.killed_part(plane.exporter())
-
-    def in_cluster(self, cluster: Cluster) -> Prepared:
-        """Its workload is scaled to 0."""
-        return cluster.scaled_to_zero("exporter")

@@ -50,9 +50,9 @@ class LoseNode(Injection[spec.LoseNode]):
     def in_cluster(self, cluster: Cluster) -> Prepared:
         """The node of the first replica; only pods of this namespace are evicted, and no protected one."""
         node = self.target or self._node_of_first_replica(cluster)
-        found = find(f"/api/v1/nodes/{node}")
-        if found is None or cluster.is_protected(found):
-            raise TargetError(f"node {node} is protected by its label" if found else f"there is no node {node}")
+        node_object = find(f"/api/v1/nodes/{node}")
+        if node_object is None or cluster.is_protected(node_object):
+            raise TargetError(f"node {node} is protected by its label" if node_object else f"there is no node {node}")
         on_node = {"fieldSelector": f"spec.nodeName={node}"}
         pods = kubernetes.request("GET", cluster.path("pods"), query=on_node)["items"]
         if protected := [pod["metadata"]["name"] for pod in pods if cluster.is_protected(pod)]:

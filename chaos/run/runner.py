@@ -39,8 +39,8 @@ class Recorder(RunEventHandler):  # type: ignore[misc] # chaoslib has no types
 
     def activity_completed(self, activity: Document, run: Document) -> None:
         """After an activity."""
-        told = {"status": run.get("status"), "output": run.get("output")}
-        self._log.append("activity-ended", run=self._run, type=activity["type"], name=activity.get("name"), **told)
+        outcome = {"status": run.get("status"), "output": run.get("output")}
+        self._log.append("activity-ended", run=self._run, type=activity["type"], name=activity.get("name"), **outcome)
         self._spans.close()
 
     def start_method(self, _experiment: Document) -> None:

@@ -38,8 +38,8 @@ def stop(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:
             place = open_place(where, state, platform_file)
             problems = recovery.recover(place, lock, lambda _text: None)
     seconds = round(time.monotonic() - begun, 3)
-    said = f"nothing runs, nothing is left, and nothing starts until --lift ({seconds:g} s)"
-    return {"stopped": True, "seconds": seconds, "problems": problems, "said": "not clean" if problems else said}
+    summary = f"nothing runs, nothing is left, and nothing starts until --lift ({seconds:g} s)"
+    return {"stopped": True, "seconds": seconds, "problems": problems, "said": "not clean" if problems else summary}
 
 
 def lift(state: Path, platform_file: Path | None, where: str) -> dict[str, Any]:

@@ -320,8 +320,8 @@ def _journal(folder: Path) -> dict[str, Any] | None:
 
 def _line(stream: IO[bytes], seconds: float) -> bytes:
     """A line of a stream, empty when none comes in time or it ends."""
-    found: list[bytes] = []
-    thread = threading.Thread(target=lambda: found.append(stream.readline()), daemon=True)
+    lines: list[bytes] = []
+    thread = threading.Thread(target=lambda: lines.append(stream.readline()), daemon=True)
     thread.start()
     thread.join(seconds)
-    return found[0] if found else b""
+    return lines[0] if lines else b""

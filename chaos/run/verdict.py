@@ -105,8 +105,8 @@ def failure(run: Mapping[str, Any]) -> str:
     """
     if run.get("status") != "succeeded":
         lines = [line for line in run.get("exception") or () if line.strip()]
-        said = lines[-1].strip().removeprefix("chaoslib.exceptions.ActivityFailed: ") if lines else ""
-        return said or str(run.get("status") or "it has not ended")
+        reason = lines[-1].strip().removeprefix("chaoslib.exceptions.ActivityFailed: ") if lines else ""
+        return reason or str(run.get("status") or "it has not ended")
     output, activity = run.get("output"), run["activity"]
     if activity.get("tolerance") is not None or not isinstance(output, Mapping):
         return ""
@@ -125,9 +125,9 @@ def _name(run: Mapping[str, Any]) -> str:
 def _said(run: Mapping[str, Any]) -> str:
     output = run.get("output")
     if isinstance(output, Mapping):
-        told = {name: value for name, value in output.items() if name in ("short", "pages", "alert", "wanted", "how")}
-        if told:
-            return ", ".join(f"{name}: {value}" for name, value in told.items())
+        chosen = {name: value for name, value in output.items() if name in ("short", "pages", "alert", "wanted", "how")}
+        if chosen:
+            return ", ".join(f"{name}: {value}" for name, value in chosen.items())
     text = str(output)
     return text if len(text) <= 120 else text[:117] + "..."
 

@@ -6,9 +6,7 @@ import hashlib
 import platform as machine
 import random
 import secrets
-import signal
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,7 +25,7 @@ from dr.drill_log import DrillLog
 from dr.runner import experiment, observer
 from dr.stores.kind import DrillSite
 from dr.stores.setup import DrillSetup, NotReadyError, PlannedFault, RestoreDrill
-from midwatch import modules
+from midwatch import modules, processes
 from midwatch.errors import Exit, MidwatchError
 from midwatch.spec import dr as spec
 from midwatch.spec import load, model
@@ -74,7 +72,7 @@ def run(request: Request, say: Say) -> Document:
     platform = load.load_platform(request.platform_file)
     recovery, drill, store = find(platform, request)
     log = DrillLog.of(platform, request.platform_file, request.evidence)
-    with temporary.folder(keep=request.keep, stop=stores.stop_leftovers) as folder, _sigterm_as_interrupt():
+    with temporary.folder(keep=request.keep, stop=stores.stop_leftovers) as folder, processes.sigterm_as_interrupt():
         if request.keep:
             say(f"everything is kept in {folder}")
         return _Drill(request, platform, recovery, drill, store, log, folder, say).run()
@@ -366,20 +364,3 @@ def _rows(config: ClientConfig, run: str) -> tuple[list[Row] | None, list[verdic
         return client.rows(), []
     except RequestError as error:
         return None, [verdict.Check(name="everything can be read back", holds=None, detail=str(error))]
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A SIGTERM ends the drill as Ctrl-C does: everything is stopped."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -16,7 +16,7 @@ app = typer.Typer(help="Check the platform file and everything rendered from it.
 
 @app.command()
 def check(
-    platform: options.PlatformFile,
+    file: options.PlatformFile,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
     """Check the platform file, then all that is rendered: rules (promtool), routes (amtool), what both would not say,
@@ -35,15 +35,15 @@ def check(
 
     code = Exit.PASS
     try:
-        loaded, document = load.load_with_places(platform)
-        chaos.ensure_alerts(loaded, document)
-        files = rendered_files(loaded)
+        platform, document = load.load_with_places(file)
+        chaos.ensure_alerts(platform, document)
+        files = rendered_files(platform)
         problems = (
             *alerts.check_files(files),
-            *linter.problems(loaded, document),
+            *linter.problems(platform, document),
             *chaos.check_files(files),
             *dashboards.check_files(files),
-            *system_check.find_problems(loaded, document),
+            *system_check.find_problems(platform, document),
             *argo_check.check_files(files),
         )
         code = Exit.FAIL if problems else Exit.PASS
@@ -55,5 +55,5 @@ def check(
         for problem in problems:
             typer.echo(str(problem), err=True)
         if not problems:
-            typer.echo(f"{platform}: no problems", err=True)
+            typer.echo(f"{file}: no problems", err=True)
     raise typer.Exit(code)

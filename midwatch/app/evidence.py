@@ -96,5 +96,5 @@ def _show(checked: dict[Path, Verified]) -> None:
         for problem in verified.problems:
             typer.echo(str(problem), err=True)
         end = f"up to {verified.head.seq}:{verified.head.hash}" if verified.head else "no record"
-        said = f"{len(verified.problems)} problems" if verified.problems else "nothing was changed"
-        typer.echo(f"{log}: {verified.records} records, {end}; {said}")
+        summary = f"{len(verified.problems)} problems" if verified.problems else "nothing was changed"
+        typer.echo(f"{log}: {verified.records} records, {end}; {summary}")

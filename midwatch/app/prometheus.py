@@ -12,7 +12,7 @@ from typing import Any
 from midwatch import jobs, yamlfile
 from midwatch.errors import InvalidInputError
 from midwatch.jobs import Job
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
@@ -21,13 +21,13 @@ SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 """Where the operator mounts the Secrets of a Prometheus object's `secrets`: below it, SECRET/KEY."""
 
 
-def render_files(platform: spec.Platform) -> dict[str, str]:
+def render_files(platform: Platform) -> dict[str, str]:
     """Text of `prometheus.yml` by its path below the output folder."""
     alertmanager = jobs.address(platform.alertmanager.url)
     return {"prometheus/prometheus.yml": render(platform, jobs.of_platform(platform), alertmanager)}
 
 
-def render(platform: spec.Platform, scraped: Sequence[Job], alertmanager: str) -> str:
+def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str:
     """Text of `prometheus.yml` for these jobs and an Alertmanager at HOST:PORT."""
     document: dict[str, Any] = {
         "global": {
@@ -61,14 +61,14 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
 # For the operator --------------------------------------------------------------------------------------------------
 
 
-def render_objects(platform: spec.Platform) -> dict[str, str]:
+def render_objects(platform: Platform) -> dict[str, str]:
     """Text of a ScrapeConfig for each system, by its path; InvalidInputError for a file that names no Secret."""
     return {
         f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in jobs.of_systems(platform)
     }
 
 
-def _object(platform: spec.Platform, job: Job) -> dict[str, Any]:
+def _object(platform: Platform, job: Job) -> dict[str, Any]:
     """A job in the object's terms (monitoring/v1alpha1/scrapeconfig_types.go of the operator)."""
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",

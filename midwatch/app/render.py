@@ -15,7 +15,7 @@ from midwatch import files, options
 from midwatch.errors import InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
-    from midwatch.spec import model as spec
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Write everything that is made from the platform file.", add_completion=False)
 
@@ -31,7 +31,7 @@ class Target(StrEnum):
 
 @app.command()
 def render(
-    platform: options.PlatformFile,
+    file: options.PlatformFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
     target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
@@ -42,10 +42,10 @@ def render(
     from chaos import check as chaos
     from midwatch.spec import load
 
-    loaded, document = load.load_with_places(platform)
-    chaos.ensure_alerts(loaded, document)
-    rendered = rendered_files(loaded, target)
-    check.ensure_rules(loaded, rendered if target is Target.FILES else rendered_files(loaded))
+    platform, document = load.load_with_places(file)
+    chaos.ensure_alerts(platform, document)
+    rendered = rendered_files(platform, target)
+    check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
     changed, removed = write(rendered, output, force=force)
     if as_json:
         typer.echo(
@@ -55,7 +55,7 @@ def render(
         typer.echo(f"{output}: {len(rendered)} files, {len(changed)} changed, {len(removed)} removed", err=True)
 
 
-def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> dict[str, str]:
+def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import kubernetes
     from alerts import render as alerts
@@ -65,7 +65,7 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
     from midwatch.app import prometheus
     from monitors.canary import argo
 
-    makers: dict[Target, list[Callable[[spec.Platform], dict[str, str]]]] = {
+    makers: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
         Target.FILES: [
             prometheus.render_files,
             alerts.render_files,
@@ -83,10 +83,10 @@ def rendered_files(platform: spec.Platform, target: Target = Target.FILES) -> di
             recovery.render_kubernetes,
         ],
     }
-    made: dict[str, str] = {}
+    files: dict[str, str] = {}
     for make in makers[target]:
-        made |= make(platform)
-    return dict(sorted(made.items()))
+        files |= make(platform)
+    return dict(sorted(files.items()))
 
 
 def write(rendered: Mapping[str, str], output: Path, *, force: bool = False) -> tuple[list[str], list[str]]:

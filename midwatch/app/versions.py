@@ -5,19 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import re
-import shutil
 import subprocess
-from collections.abc import Sequence
 
 import midwatch
-
-PROGRAMS = {
-    "prometheus": ("prometheus",),
-    "alertmanager": ("prometheus-alertmanager", "alertmanager"),
-    "promtool": ("promtool",),
-    "amtool": ("amtool",),
-}
-"""Names that a program has on PATH: Debian's first."""
+from midwatch import programs
 
 SECONDS = 5.0
 """How long a program may take to say its version."""
@@ -33,12 +24,12 @@ def text(*, as_json: bool = False) -> str:
 
 def _programs() -> dict[str, str | None]:
     """Version of each program, None when it is missing; all of them are asked at the same time."""
-    asked = {name: _ask(candidates) for name, candidates in PROGRAMS.items()}
+    asked = {name: _ask(name) for name in programs.NAMES}
     return {name: None if process is None else _answer(process) for name, process in asked.items()}
 
 
-def _ask(candidates: Sequence[str]) -> subprocess.Popen[str] | None:
-    program = next(filter(None, map(shutil.which, candidates)), None)
+def _ask(name: str) -> subprocess.Popen[str] | None:
+    program = programs.find(name)
     if program is None:
         return None
     try:
@@ -49,10 +40,10 @@ def _ask(candidates: Sequence[str]) -> subprocess.Popen[str] | None:
 
 def _answer(process: subprocess.Popen[str]) -> str:
     try:
-        said, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return "does not answer"
-    version = re.search(r"version (\S+?),? ", said)
+    version = re.search(r"version (\S+?),? ", output)
     return version[1] if version else "unknown"

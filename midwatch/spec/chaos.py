@@ -51,7 +51,7 @@ class Protected(Strict):
     labels: dict[str, str] = {"midwatch.dev/protected": "true"}
 
 
-class Guard(Strict):
+class Preconditions(Strict):
     """What has to hold before an experiment may start, and while it runs; `error_budget: null` asks for none."""
 
     error_budget: Ratio | None = Decimal("0.1")
@@ -114,7 +114,7 @@ class Grafana(Strict):
 class Chaos(Strict):
     """Experiments on this platform."""
 
-    guard: Guard = Guard()
+    guard: Preconditions = Preconditions()
     stop: Stop = Stop()
     experiments: list[AnyExperiment] = []
     kubernetes: Kubernetes | None = None

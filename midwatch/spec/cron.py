@@ -65,20 +65,20 @@ def parse(text: str) -> Schedule:
     fields = text.split()
     if len(fields) != len(_RANGES):
         raise ValueError(f"{text!r} does not have the five fields of cron: minute, hour, day, month, day of the week")
-    found = {name: _field(name, field) for name, field in zip(_RANGES, fields, strict=True)}
+    values = {name: _field(name, field) for name, field in zip(_RANGES, fields, strict=True)}
     return Schedule(
-        minutes=found["minute"],
-        hours=found["hour"],
-        days=found["day"],
-        months=found["month"],
-        weekdays=found["weekday"],
+        minutes=values["minute"],
+        hours=values["hour"],
+        days=values["day"],
+        months=values["month"],
+        weekdays=values["weekday"],
         either_day=not fields[2].startswith("*") and not fields[4].startswith("*"),
     )
 
 
 def _field(name: str, text: str) -> frozenset[int]:
     lowest, highest = _RANGES[name]
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in text.split(","):
         span, _, step = part.partition("/")
         begin, dash, end = span.partition("-")
@@ -90,8 +90,8 @@ def _field(name: str, text: str) -> frozenset[int]:
         every = int(step) if step.isdigit() else 0 if step else 1
         if first > last or not every:
             raise ValueError(f"{part!r} is no {name} of a schedule")
-        found.update(range(first, last + 1, every))
-    return frozenset(number % 7 if name == "weekday" else number for number in found)
+        numbers.update(range(first, last + 1, every))
+    return frozenset(number % 7 if name == "weekday" else number for number in numbers)
 
 
 def _number(name: str, text: str) -> int:

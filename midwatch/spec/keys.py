@@ -64,8 +64,8 @@ def _shapes(node: Node) -> list[Node]:
 
 def _entries(node: Node) -> list[Node]:
     """What the entries of a map are, whose keys are the reader's own."""
-    found = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
-    return [entry for entry in found if isinstance(entry, dict)]
+    nodes = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+    return [entry for entry in nodes if isinstance(entry, dict)]
 
 
 def _section(named: dict[str, Node], node: Node, places: list[str]) -> str:

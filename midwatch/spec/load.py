@@ -48,8 +48,8 @@ def load_with_places(path: Path) -> tuple[Platform, Document]:
 
 def _all_problems(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
     """Problems of form and of values, and in what is left without those, names that lead nowhere."""
-    said = {problem.path for problem in document.problems}
-    problems = [*document.problems, *(one for one in _translated(document, errors) if one.path not in said)]
+    places = {problem.path for problem in document.problems}
+    problems = [*document.problems, *(one for one in _translated(document, errors) if one.path not in places)]
     if not document.is_whole:
         # What is missing may be in the file that could not be read.
         return [one for one in problems if one.message != "missing" or "." in one.path]
@@ -142,13 +142,13 @@ def _twice(first: Document, second: Document, place: Place) -> Problem:
 
 
 def _translated(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
-    found: dict[Place, Problem] = {}
+    problems: dict[Place, Problem] = {}
     for error in errors:
         place = real_place(document.values, error["loc"])
-        if place not in found:
-            found[place] = _plain(document, place, error)
+        if place not in problems:
+            problems[place] = _plain(document, place, error)
     # A problem deeper inside says more than that the whole did not fit one of several shapes.
-    return [problem for place, problem in found.items() if not any(is_inside(other, place) for other in found)]
+    return [problem for place, problem in problems.items() if not any(is_inside(other, place) for other in problems)]
 
 
 def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:

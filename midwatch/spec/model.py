@@ -215,10 +215,10 @@ class Platform(Strict):
 
     def owner(self, name: str) -> Owner:
         """An owner with everything it extends filled in; what nobody says stays None."""
-        found, seen = self.owners[name], {name}
-        while found.extends and found.extends in self.owners and found.extends not in seen:
-            base = self.owners[found.extends]
-            seen.add(found.extends)
-            own = {key: value for key, value in found if value is not None and key != "extends"}
-            found = base.model_copy(update=own)
-        return found
+        filled, seen = self.owners[name], {name}
+        while filled.extends and filled.extends in self.owners and filled.extends not in seen:
+            base = self.owners[filled.extends]
+            seen.add(filled.extends)
+            own = {key: value for key, value in filled if value is not None and key != "extends"}
+            filled = base.model_copy(update=own)
+        return filled

@@ -60,8 +60,8 @@ def filled(text: str, values: Mapping[str, Value], *, quoted: bool = False) -> s
         if name not in values:
             raise PlaceholderError(f"<{name}> is no setting")
         value = _computed(values[name], match["sign"], match["operand"], match[0])
-        found = _text(value, match["form"], match[0])
-        return found.replace("\\", "\\\\").replace('"', '\\"') if quoted else found
+        replacement = _text(value, match["form"], match[0])
+        return replacement.replace("\\", "\\\\").replace('"', '\\"') if quoted else replacement
 
     return _PLACEHOLDER.sub(one, _counted(text))
 

@@ -27,8 +27,8 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
 
 def document() -> dict[str, Any]:
     """The schema as JSON values."""
-    made = _as_written(Platform.model_json_schema(by_alias=True))
-    return {"$schema": DIALECT, "title": "Midwatch platform file", **made}
+    schema = _as_written(Platform.model_json_schema(by_alias=True))
+    return {"$schema": DIALECT, "title": "Midwatch platform file", **schema}
 
 
 def _as_written(node: Any) -> Any:
@@ -37,12 +37,12 @@ def _as_written(node: Any) -> Any:
         return [_as_written(inner) for inner in node]
     if not isinstance(node, dict):
         return node
-    made = {key: _as_written(inner) for key, inner in node.items() if not _is_noise(key, inner)}
-    if made.get("type") == "boolean":
-        made = {"enum": _TRUTH} | {key: inner for key, inner in made.items() if key != "type"}
-    if "default" in node and "default" in made:
-        made["default"] = _default(node)
-    return made
+    written = {key: _as_written(inner) for key, inner in node.items() if not _is_noise(key, inner)}
+    if written.get("type") == "boolean":
+        written = {"enum": _TRUTH} | {key: inner for key, inner in written.items() if key != "type"}
+    if "default" in node and "default" in written:
+        written["default"] = _default(node)
+    return written
 
 
 def _is_noise(key: str, inner: Any) -> bool:

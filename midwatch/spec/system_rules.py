@@ -116,7 +116,7 @@ class Installed:
     def alert(self, alert: SystemAlert, each: str | None) -> AlertRule:
         """An alert, for one of what it is per."""
         values: dict[str, Value] = {} if each is None else {"each": each}
-        made: dict[str, Any] = {
+        keys: dict[str, Any] = {
             "alert": alert.alert,
             "expr": self.expr(alert.expr, values),
             "for": self.text(alert.for_, values),
@@ -127,8 +127,8 @@ class Installed:
             "proof": self.proof(alert.proof, values),
         }
         if alert.keep_firing_for:
-            made["keep_firing_for"] = self.text(alert.keep_firing_for, values)
-        return AlertRule.model_validate(made)
+            keys["keep_firing_for"] = self.text(alert.keep_firing_for, values)
+        return AlertRule.model_validate(keys)
 
     def proof(self, proof: ShippedProof, values: Mapping[str, Value]) -> Proof:
         """A proof with everything filled in."""
@@ -166,8 +166,8 @@ def installed(platform: Platform) -> Iterator[Installed]:
 
 def expanded(platform: Platform) -> Platform:
     """The platform with a rule file for each of its systems; what is wrong with a section, `find_problems` says."""
-    made = [one.rules() for one in installed(platform)]
-    return platform.model_copy(update={"rules": [*platform.rules, *made]}) if made else platform
+    rule_files = [one.rules() for one in installed(platform)]
+    return platform.model_copy(update={"rules": [*platform.rules, *rule_files]}) if rule_files else platform
 
 
 # What may be wrong in the platform file ----------------------------------------------------------------------------

@@ -12,17 +12,17 @@ import yaml
 
 from midwatch.app import cli
 from midwatch.app.render import Target, rendered_files
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from monitors.canary import argo, argo_check
 
 
-def platform_of(make_document: Any, **more: Any) -> spec.Platform:
+def platform_of(make_document: Any, **more: Any) -> Platform:
     document = make_document(**more)
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}], "label": "rollouts_pod_template_hash"}
-    return spec.Platform.model_validate(document)
+    return Platform.model_validate(document)
 
 
-def documents(platform: spec.Platform, target: Target = Target.KUBERNETES) -> dict[str, Any]:
+def documents(platform: Platform, target: Target = Target.KUBERNETES) -> dict[str, Any]:
     return {
         name: yaml.safe_load(text)
         for name, text in rendered_files(platform, target).items()
@@ -97,7 +97,7 @@ def test_the_steps_are_inline_and_the_arms_are_pods_or_versions(make_document: A
     assert {arg["name"] for arg in analysis["args"]} == {arg["name"] for arg in declared if len(arg) == 1}
     document = make_document()
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
-    by_version = rendered_files(spec.Platform.model_validate(document))["argo-rollouts/rollout-steps-fraud.txt"]
+    by_version = rendered_files(Platform.model_validate(document))["argo-rollouts/rollout-steps-fraud.txt"]
     assert "value: v1" in by_version
 
 
@@ -191,7 +191,7 @@ def test_a_canary_section_that_is_wrong_is_named_with_its_line(
 
 
 def test_prometheus_scrapes_the_gate_where_there_is_a_canary(make_document: Any, make_platform: Any) -> None:
-    def jobs(platform: spec.Platform) -> dict[str, Any]:
+    def jobs(platform: Platform) -> dict[str, Any]:
         configuration = yaml.safe_load(rendered_files(platform)["prometheus/prometheus.yml"])
         return {one["job_name"]: one["static_configs"][0]["targets"] for one in configuration["scrape_configs"]}
 

@@ -24,7 +24,7 @@ from chaos.places.place import Home
 from chaos.run import recovery
 from chaos.targets import TargetError, UnsupportedError
 from midwatch import evidence, kubernetes
-from midwatch.spec import model as spec
+from midwatch.spec.model import Drift, Platform
 from tests.chaos import cluster
 from tests.chaos.cluster import NAMESPACE
 from tests.chaos.conftest import SmallPlane, small_document
@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def cluster_platform(*kinds: str, **guard: Any) -> spec.Platform:
+def cluster_platform(*kinds: str, **guard: Any) -> Platform:
     workloads = {name: {"deployment": name, "service": name} for name in ("fraud", "other")}
     workloads["fraud"]["feature_config"] = "features"
     parts = {name: {"deployment": name} for name in ("exporter", "prometheus", "alertmanager")}
@@ -59,11 +59,11 @@ def cluster_platform(*kinds: str, **guard: Any) -> spec.Platform:
     }
     document = {"reference": "r.npz", "features": {"x": "numeric"}}
     built = platform(chaos=chaos)
-    model = built.models[0].model_copy(update={"drift": spec.Drift.model_validate(document)})
+    model = built.models[0].model_copy(update={"drift": Drift.model_validate(document)})
     return built.model_copy(update={"models": [model]})
 
 
-def cluster_of(built: spec.Platform) -> Cluster:
+def cluster_of(built: Platform) -> Cluster:
     return Cluster(built, Path("platform.yaml"), Path("state"))
 
 

@@ -16,7 +16,7 @@ from chaos.places.local import plane as planes
 from chaos.places.local.faults import Hogs, PartKilled
 from chaos.targets import TargetError
 from midwatch import evidence, processes
-from midwatch.spec.chaos import Chaos, Guard, Protected
+from midwatch.spec.chaos import Chaos, Preconditions, Protected
 from tests.chaos.conftest import SmallPlane
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -105,8 +105,8 @@ def test_a_target_that_is_none_or_too_much_is_refused(
 
 def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
     target = planes.LocalPlane(plane.state)
-    guard = Guard(protected=Protected(parts=["prometheus"]))
-    target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=guard)})
+    limits = Preconditions(protected=Protected(parts=["prometheus"]))
+    target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=limits)})
     with pytest.raises(TargetError, match="prometheus may not be hit"):
         target.prepare(injection("lose_prometheus", {}))
 

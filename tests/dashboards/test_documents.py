@@ -18,7 +18,7 @@ from dashboards import pages, reader, render, runbooks, style
 from dashboards.pages import objectives
 from dashboards.panels import PanelFactory
 from midwatch import grafana, metrics, promql, signals
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from midwatch.spec.slo import Slo
 from tests.conftest import platform, platform_document
 
@@ -44,8 +44,8 @@ def whole_document(**changes: Any) -> dict[str, Any]:
     return platform_document(models=[fraud, price], **changes)
 
 
-def whole(**changes: Any) -> spec.Platform:
-    return spec.Platform.model_validate(whole_document(**changes))
+def whole(**changes: Any) -> Platform:
+    return Platform.model_validate(whole_document(**changes))
 
 
 PAGES = [page.name for page in pages.every_page(PanelFactory(platform=whole()))]

@@ -59,8 +59,8 @@ class Patched(Fault):
 
     def is_effective(self) -> bool:
         """Whether it has the change, and whoever acts on it has seen that."""
-        found = find(self.path)
-        return found is not None and has(found, self.patch) and is_observed(found)
+        current = find(self.path)
+        return current is not None and has(current, self.patch) and is_observed(current)
 
     def revert(self) -> None:
         """Put it back; an object that is gone has nothing to put back."""
@@ -69,8 +69,8 @@ class Patched(Fault):
 
     def is_reverted(self) -> bool:
         """Whether it has what it had."""
-        found = find(self.path)
-        return found is None or has(found, self.back)
+        current = find(self.path)
+        return current is None or has(current, self.back)
 
     def describe(self) -> str:
         """What it does."""
@@ -83,11 +83,11 @@ class Scaled(Patched):
 
     def is_effective(self) -> bool:
         """Whether the status says so too."""
-        found = find(self.path)
+        current = find(self.path)
         wanted = self.patch["spec"]["replicas"]
-        if found is None or found["spec"].get("replicas") != wanted:
+        if current is None or current["spec"].get("replicas") != wanted:
             return False
-        return is_observed(found) and bool(found.get("status", {}).get("replicas", 0) == wanted)
+        return is_observed(current) and bool(current.get("status", {}).get("replicas", 0) == wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +117,10 @@ class Created(Fault):
 
     def is_effective(self) -> bool:
         """Whether it is there, and a pod runs."""
-        found = find(self._path)
-        if found is None:
+        current = find(self._path)
+        if current is None:
             return False
-        return bool(self.manifest["kind"] != "Pod" or found.get("status", {}).get("phase") == "Running")
+        return bool(self.manifest["kind"] != "Pod" or current.get("status", {}).get("phase") == "Running")
 
     def revert(self) -> None:
         """Delete it."""

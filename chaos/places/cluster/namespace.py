@@ -17,8 +17,8 @@ from midwatch import kubernetes
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load
-from midwatch.spec import model as spec
 from midwatch.spec.chaos import Kubernetes, Workload
+from midwatch.spec.model import Platform
 
 MANAGED = {"app.kubernetes.io/managed-by": "midwatch", "app.kubernetes.io/component": "chaos"}
 PARTS = ("alertmanager", "exporter", "prometheus")
@@ -30,7 +30,7 @@ class Cluster(Place):
 
     name = "kubernetes"
 
-    def __init__(self, platform: spec.Platform, platform_file: Path, state: Path) -> None:
+    def __init__(self, platform: Platform, platform_file: Path, state: Path) -> None:
         super().__init__(platform, platform_file, state)
         if self.chaos.kubernetes is None:
             raise TargetError("the platform file has no chaos.kubernetes: say in which namespace the models run")
@@ -105,17 +105,17 @@ class Cluster(Place):
             ("deployments", workload.deployment) if workload.deployment else ("statefulsets", workload.stateful_set)
         )
         path = f"{self.path(plural, 'apis/apps/v1')}/{name}"
-        found = find(path)
-        if found is None:
+        described = find(path)
+        if described is None:
             raise TargetError(f"there is no {plural[:-1]} {name} in namespace {self.namespace}")
-        if self.is_protected(found):
+        if self.is_protected(described):
             raise TargetError(f"{name} is protected by its label")
-        return path, found
+        return path, described
 
     def pods(self, workload: Workload) -> list[kubernetes.Object]:
         """Running pods of a workload, by name. A workload without a selector has none: everything is never meant."""
-        _, found = self.workload(workload)
-        labels = found["spec"].get("selector", {}).get("matchLabels", {})
+        _, described = self.workload(workload)
+        labels = described["spec"].get("selector", {}).get("matchLabels", {})
         if not labels:
             raise TargetError("the workload selects no labels, and every pod is never a target")
         query = {"labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels.items()))}
@@ -138,8 +138,8 @@ class Cluster(Place):
 
     def scaled_to_zero(self, part: str) -> Prepared:
         """A part of the plane has no replica."""
-        path, found = self.workload(_known(self.settings.parts, part, "parts"))
-        name, replicas = found["metadata"]["name"], found["spec"].get("replicas", 1)
+        path, described = self.workload(_known(self.settings.parts, part, "parts"))
+        name, replicas = described["metadata"]["name"], described["spec"].get("replicas", 1)
         fault = Scaled(
             target=part,
             path=path,

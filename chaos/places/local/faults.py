@@ -173,8 +173,8 @@ class Hogs(Fault):
 
     def is_effective(self) -> bool:
         """Whether all of them have used a tenth of a second, or hold what they should."""
-        found = processes.marked(HOG_VARIABLE, self.number)
-        return len(found) == self.count and all(map(self._takes, found))
+        pids = processes.marked(HOG_VARIABLE, self.number)
+        return len(pids) == self.count and all(map(self._takes, pids))
 
     def _takes(self, pid: int) -> bool:
         if self.takes == "memory":

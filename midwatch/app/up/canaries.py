@@ -68,13 +68,13 @@ class Canaries:
         request = urllib.request.Request(f"{self._gate}/verdict", json.dumps(body).encode())  # noqa: S310 - our gate
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - see above
-                said = json.load(response)
+                verdict = json.load(response)
         except (OSError, urllib.error.URLError, ValueError) as error:
             answer.verdict, answer.reason = "inconclusive", f"the gate does not answer: {error}"
             return
-        answer.verdict, answer.reason = said["verdict"], said["reason"]
+        answer.verdict, answer.reason = verdict["verdict"], verdict["reason"]
         if answer.verdict != "inconclusive" and answer.decided_after is None:
-            answer.decided_after = _seconds(said["evidence"])
+            answer.decided_after = _seconds(verdict["evidence"])
 
 
 def _seconds(evidence: dict[str, Any]) -> float:

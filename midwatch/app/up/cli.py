@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +12,7 @@ from midwatch import options
 if TYPE_CHECKING:
     from midwatch.app.up.live_view import LiveView
     from midwatch.app.up.stack import Stack, Traffic
-    from midwatch.spec import model as spec
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Run the whole plane on this machine, with a live view.", add_completion=False)
 
@@ -29,7 +27,7 @@ COUNT_SECONDS = 15.0
 
 @app.command()
 def up(
-    platform: options.PlatformFile,
+    file: options.PlatformFile,
     duration: Annotated[
         str | None, typer.Option(help="Stop after this time, such as 2m; at Ctrl-C without it.")
     ] = None,
@@ -47,6 +45,7 @@ def up(
     import shutil
     import tempfile
 
+    from midwatch import processes
     from midwatch.app.up.stack import Stack
     from midwatch.errors import MidwatchError
     from midwatch.spec import load
@@ -56,12 +55,12 @@ def up(
         seconds = parse_duration(duration) if duration else None
     except ValueError as error:
         raise MidwatchError(f"--duration {error}") from error
-    loaded = load.load_platform(platform)
+    platform = load.load_platform(file)
     folder = state or Path(tempfile.mkdtemp(prefix="midwatch-up-"))
-    with _sigterm_as_interrupt():
-        stack = Stack(loaded, platform, folder.resolve())
+    with processes.sigterm_as_interrupt():
+        stack = Stack(platform, file, folder.resolve())
         try:
-            document = _run(loaded, stack, seconds)
+            document = _run(platform, stack, seconds)
         except BaseException:
             typer.echo(f"state and logs are kept in {folder}", err=True)
             raise
@@ -76,22 +75,7 @@ def up(
     raise typer.Exit(document["exit"])
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A SIGTERM ends the run as Ctrl-C does."""
-    import signal
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _run(platform: spec.Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
+def _run(platform: Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
     import time
 
     from midwatch.app.up.live_view import LiveView
@@ -120,9 +104,7 @@ def _readable(words: list[str]) -> str:
     return " ".join(words).replace("{python} -P -m midwatch", "midwatch").replace("{python}", "python")
 
 
-def _watch(
-    platform: spec.Platform, stack: Stack, traffic: Traffic | None, deadline: float | None, view: LiveView
-) -> None:
+def _watch(platform: Platform, stack: Stack, traffic: Traffic | None, deadline: float | None, view: LiveView) -> None:
     """Show the plane until the deadline; PartDiedError when a part ends."""
     import time
 

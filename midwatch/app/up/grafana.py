@@ -12,7 +12,7 @@ from dashboards import provisioning, render
 from midwatch import yamlfile
 from midwatch.app.render import write
 from midwatch.grafana import DataSource
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 
 READY = "/api/health"
 START_SECONDS = 120.0
@@ -33,15 +33,15 @@ class Program:
 def find() -> Program | None:
     """The installed Grafana; None when there is none, or nobody knows where its home is."""
     for name, words in (("grafana", ("server",)), ("grafana-server", ())):
-        if found := shutil.which(name):
-            homes = [Path(found).resolve().parent.parent, *map(Path, _HOMES)]
+        if path := shutil.which(name):
+            homes = [Path(path).resolve().parent.parent, *map(Path, _HOMES)]
             for home in homes:
                 if (home / "conf/defaults.ini").is_file():
-                    return Program(words=(found, *words), home=home)
+                    return Program(words=(path, *words), home=home)
     return None
 
 
-def command(program: Program, platform: spec.Platform, state: Path, urls: dict[str, str]) -> list[str]:
+def command(program: Program, platform: Platform, state: Path, urls: dict[str, str]) -> list[str]:
     """Write the configuration and everything to provision below `state`, and say what starts it.
 
     `urls` has those of the plane's parts: `prometheus`, `alertmanager` and `grafana`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from midwatch.errors import Exit, MidwatchError, MissingProgramError
+from midwatch.errors import Exit, MidwatchError
 
 TERM_SECONDS = 10.0
 """How long a process may take to end by itself."""
 LOG_LINES = 12
-
-PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
-"""Names that a program has on PATH: Debian's first."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -49,15 +45,6 @@ class Part:
     def url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
-
-
-def find_program(name: str) -> str:
-    """Path of a program; MissingProgramError naming what to install."""
-    for candidate in PROGRAMS[name]:
-        if found := shutil.which(candidate):
-            return found
-    package = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}[name]
-    raise MissingProgramError(name, f"install the Debian package {package} (apt-get install {package})")
 
 
 class Parts:

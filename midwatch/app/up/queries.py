@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from midwatch import metrics, promql, signals
 from midwatch.prometheus import Client
 from midwatch.promql import Expr
-from midwatch.spec import model as spec
+from midwatch.spec.model import Model
 
 WINDOW = "15s"
 
@@ -25,7 +25,7 @@ class Figures:
         return sorted({key for column in self.columns.values() for key in column})
 
 
-def ask(client: Client, models: list[spec.Model]) -> Figures:
+def ask(client: Client, models: list[Model]) -> Figures:
     """Figures of the last moments; QueryError when Prometheus does not answer fully."""
     figures = Figures()
     for model in models:
@@ -36,21 +36,23 @@ def ask(client: Client, models: list[spec.Model]) -> Figures:
     return figures
 
 
-def _expressions(model: spec.Model) -> dict[str, Expr]:
+def _expressions(model: Model) -> dict[str, Expr]:
     requests = promql.select(metrics.REQUESTS, model=model.name)
     errors = promql.select(metrics.REQUESTS, model=model.name, outcome="error")
     buckets = promql.select(metrics.REQUEST_DURATION, "_bucket", model=model.name)
     rate = promql.sum_by(promql.rate(requests, WINDOW), *signals.BY_VERSION)
-    found = {
+    expressions = {
         "requests/s": rate,
         "errors": promql.sum_by(promql.rate(errors, WINDOW), *signals.BY_VERSION).over(rate, on=signals.BY_VERSION),
         "p99": promql.histogram_quantile(0.99, promql.sum_by(promql.rate(buckets, WINDOW), *signals.BY_VERSION, "le")),
     }
     if model.task == "classification":
-        found["accuracy"] = signals.accuracy({"model": model.name}, *signals.BY_VERSION, window=WINDOW)
+        expressions["accuracy"] = signals.accuracy({"model": model.name}, *signals.BY_VERSION, window=WINDOW)
     if model.drift:
-        found["drift votes"] = promql.max_by(promql.select(metrics.DRIFT_VOTES, model=model.name), *signals.BY_VERSION)
-    return found
+        expressions["drift votes"] = promql.max_by(
+            promql.select(metrics.DRIFT_VOTES, model=model.name), *signals.BY_VERSION
+        )
+    return expressions
 
 
 def totals(client: Client) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ from midwatch import modules
 from midwatch.app.up.parts import PartDiedError, Parts
 from midwatch.errors import MissingProgramError
 from midwatch.ports import free_ports
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from midwatch.spec.stores.local_postgresql import LocalPostgresqlStore
 
 READY_SECONDS = 90.0
@@ -31,7 +31,7 @@ EVENTS, EVENTS_B = "exporter", "exporter-b"
 class Regions:
     """The regions of a platform's plane; `missing` says why there are none although the platform file has them."""
 
-    def __init__(self, platform: spec.Platform, file: Path, state: Path, ports: dict[str, int]) -> None:
+    def __init__(self, platform: Platform, file: Path, state: Path, ports: dict[str, int]) -> None:
         self._platform, self._file, self._state, self._ports = platform, file.resolve(), state, ports
         self.missing = ""
         self._store = self._chosen()

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from alerts import render as alerts
-from midwatch import files, jobs, modules
+from midwatch import files, jobs, modules, programs
 from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
 from midwatch.app.up.canaries import Canaries
-from midwatch.app.up.parts import Part, PartDiedError, Parts, find_program, wait_until_ready
+from midwatch.app.up.parts import Part, PartDiedError, Parts, wait_until_ready
 from midwatch.app.up.regions import EVENTS_B, Regions
 from midwatch.app.up.webhook_receiver import WebhookReceiver
 from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
-from midwatch.spec import model as spec
+from midwatch.spec.model import Platform
 from midwatch.spec.values import describe_duration
 
 PREPARE_SECONDS = 600
@@ -49,11 +49,11 @@ class Traffic:
     def _read(self) -> None:
         for line in self.part.process.stdout or ():
             try:
-                said = json.loads(line)
+                progress = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(said, dict):
-                self.progress = said
+            if isinstance(progress, dict):
+                self.progress = progress
 
     def has_ended(self) -> bool:
         """Whether it is done; PartDiedError when it failed."""
@@ -70,9 +70,9 @@ class Traffic:
 class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
-    def __init__(self, platform: spec.Platform, file: Path, state: Path) -> None:
+    def __init__(self, platform: Platform, file: Path, state: Path) -> None:
         self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
-        self._programs = {name: find_program(name) for name in ("prometheus", "alertmanager")}
+        self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
                 (state / folder).mkdir(parents=True, exist_ok=True)
@@ -105,13 +105,13 @@ class Stack:
                 subprocess.run(words, cwd=self._base, stdout=output, stderr=output, timeout=PREPARE_SECONDS, check=True)
                 return
             except subprocess.CalledProcessError as error:
-                said = f"ended with code {error.returncode}"
+                reason = f"ended with code {error.returncode}"
             except subprocess.TimeoutExpired:
-                said = f"took longer than {describe_duration(PREPARE_SECONDS)}"
+                reason = f"took longer than {describe_duration(PREPARE_SECONDS)}"
             except OSError as error:
-                said = f"cannot be started: {error.strerror}"
+                reason = f"cannot be started: {error.strerror}"
         text = log.read_text(errors="replace")[-2000:]
-        raise PartDiedError(f"preparing: {' '.join(words)} {said}; its last lines ({log}):\n{text}")
+        raise PartDiedError(f"preparing: {' '.join(words)} {reason}; its last lines ({log}):\n{text}")
 
     def start(self) -> None:
         """Start everything but the traffic, and wait until it is ready."""
