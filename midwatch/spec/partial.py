@@ -154,9 +154,10 @@ def _allowed(error: ErrorDetails) -> list[str]:
 def _at(values: Any, place: Place) -> Any:
     """What stands at a place; None where nothing does."""
     for part in place:
-        if not isinstance(values, dict | list) or (isinstance(values, dict) and part not in values):
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
             return None
-        values = values[part]
     return values
 
 
