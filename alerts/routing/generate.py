@@ -20,6 +20,12 @@ Prometheus or Alertmanager whether the switch fires."""
 UNROUTED = "unrouted"
 
 
+def _group_by(platform: Platform) -> list[str]:
+    """Labels that tell groups of alerts apart; only alerts of objectives name an `slo`."""
+    has_objectives = any(model.slos for model in platform.models) or any(rules.objectives for rules in platform.rules)
+    return ["alertname", "model", "version", *(["slo"] if has_objectives else [])]
+
+
 def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict[str, Any]:
     """Configuration: a route per owner and severity, a receiver per set of channels, inhibitions, time intervals.
 
@@ -35,7 +41,7 @@ def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict
     document: dict[str, Any] = {
         "route": {
             "receiver": UNROUTED,
-            "group_by": ["alertname", "model", "version", "slo"],
+            "group_by": _group_by(platform),
             "group_wait": format_duration(timing.group_wait),
             "group_interval": format_duration(timing.group_interval),
             "repeat_interval": format_duration(timing.repeat_interval),

@@ -26,13 +26,28 @@ RETRY_SECONDS = 0.1, 5.0
 TIMEOUT_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
-_encode = msgspec.json.Encoder().encode_lines
+_unwritable = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
+"""What encoding raises for a value that JSON, or this machine, has no form of."""
 _retryable = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def _plain(value: object) -> object:
+    """The Python value of a NumPy scalar, which is what models answer."""
+    item = getattr(value, "item", None)
+    if not callable(item):
+        raise TypeError(f"an event cannot hold {type(value).__name__}")
+    return item()
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode_lines
 
 
 @dataclass
 class Stats:
-    """What became of the events so far. `dropped` never left: the queue was full, or the time to close was up."""
+    """What became of the events so far.
+
+    `dropped` never left: the queue was full, the time to close was up, or a value has no form in JSON.
+    """
 
     queued: int = 0
     acknowledged: int = 0
@@ -104,7 +119,9 @@ class EventLog:
         return batch
 
     def _deliver(self, batch: list[Event]) -> None:
-        body = _encode(batch)
+        body, batch = self._encoded(batch)
+        if not batch:
+            return
         pause = RETRY_SECONDS[0]
         while True:
             try:
@@ -120,6 +137,24 @@ class EventLog:
                 return
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, hides nothing
             pause = min(2 * pause, RETRY_SECONDS[1])
+
+    def _encoded(self, batch: list[Event]) -> tuple[bytes, list[Event]]:
+        """A batch as lines of JSON, without the events that cannot be written: one of them stops no other."""
+        try:
+            return _encode(batch), batch
+        except _unwritable:
+            pass
+        lines: list[bytes] = []
+        written: list[Event] = []
+        for event in batch:
+            try:
+                lines.append(_encode([event]))
+            except _unwritable as error:
+                self.stats.dropped += 1
+                _log.error("event %r dropped: %s", event.id, error)
+            else:
+                written.append(event)
+        return b"".join(lines), written
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         if self._connection is None:
@@ -143,5 +178,9 @@ class EventLog:
         self.stats.rejected += len(batch) - kept
         if kept < len(batch):
             _log.error(
-                "events refused", extra={"status": status, "refused": reply.refused[:3] or answer[:200].decode()}
+                "%d of %d events refused, status %d: %s",
+                len(batch) - kept,
+                len(batch),
+                status,
+                reply.refused[:3] or answer[:200].decode(errors="replace"),
             )

@@ -19,8 +19,22 @@ from pydantic_core import ErrorDetails
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 
-_STAND_INS: tuple[Any, ...] = ("x", "1h", "50%", 1, True, ["x"], {"x": "x"}, {"x": {}}, {}, [{}])
-"""Tried one after the other where a value is required: a name, a duration, a share, a number, sections."""
+_STAND_INS: tuple[Any, ...] = (
+    "x",
+    "x:1",
+    "1h",
+    "50%",
+    1,
+    True,
+    ["x"],
+    ["x:1"],
+    {"x": "x"},
+    {"x": {}},
+    {},
+    [{}],
+    {"name": "x", "local_postgresql": {}},
+)
+"""Tried one after the other where a value is required: a name, an address, a duration, a share, a number, sections."""
 _ROUNDS = 40
 """How often the document is looked at again; what then is still wrong is given up."""
 
@@ -103,9 +117,11 @@ class _Repair:
         return all(bool(place) and self._mend(place, wrong[place]) for place in innermost)
 
     def _mend(self, place: Place, errors: list[ErrorDetails]) -> bool:
-        """Take out what stands at a place, or put the next value there that may fit; False when none is left."""
+        """Take out what stands at a place, or put the next value there that may fit; False when nothing is left."""
         parent = _at(self._values, place[:-1])
         key: Any = place[-1]
+        if parent is None:  # it went with the section around it
+            return True
         self._changed.add(place)
         if isinstance(parent, dict) and key in parent and place not in self._tried:
             self._texts |= {str(key), *_texts(parent.pop(key))}
@@ -113,8 +129,8 @@ class _Repair:
             return True
         allowed = [value for error in errors for value in _allowed(error)]
         candidates = allowed or _STAND_INS[self._tried.setdefault(place, 0) :]
-        if not candidates:
-            return False
+        if not candidates:  # nothing that we know fits here: the section around it goes
+            return len(place) > 1 and self._mend(place[:-1], errors)
         self._texts.update(_texts(parent[key]) if isinstance(parent, list) else ())
         self._tried[place] += not allowed
         parent[key] = copy.deepcopy(candidates[0])
@@ -136,8 +152,12 @@ def _allowed(error: ErrorDetails) -> list[str]:
 
 
 def _at(values: Any, place: Place) -> Any:
+    """What stands at a place; None where nothing does."""
     for part in place:
-        values = values[part]
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            return None
     return values
 
 

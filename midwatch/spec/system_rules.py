@@ -176,8 +176,11 @@ def expanded(platform: Platform) -> Platform:
 def find_problems(platform: Platform) -> Iterator[Finding]:
     """Systems, settings and objectives exist, values fit, and the version is one that is described."""
     for name, use in platform.systems.items():
-        for place, message, remedy in _problems(name, use):
+        problems = list(_problems(name, use))
+        for place, message, remedy in problems:
             yield ("systems", name, *place), message, remedy
+        if problems and use.owner not in platform.owners:  # else the rule file that it becomes says so
+            yield ("systems", name, "owner"), *unknown(use.owner, platform.owners, "owner")
 
 
 def _problems(name: str, use: SystemUse) -> Iterator[tuple[Place, str, str]]:

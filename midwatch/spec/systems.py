@@ -30,6 +30,9 @@ SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # Versions ----------------------------------------------------------------------------------------------------------
 
 
+_VERSION = r"v?\d+(\.\d+){0,3}"
+
+
 def parse_version(text: object) -> tuple[int, ...]:
     """Numbers of a version such as `3.1`; ValueError when it is none.
 
@@ -38,12 +41,13 @@ def parse_version(text: object) -> tuple[int, ...]:
     """
     if isinstance(text, tuple):
         return text
-    if not isinstance(text, str) or not re.fullmatch(r"v?\d+(\.\d+){0,3}", text):
+    if not isinstance(text, str) or not re.fullmatch(_VERSION, text):
         raise ValueError(f"{text!r} is not a version; write one in quotes, such as '3.1'")
     return tuple(int(part) for part in text.removeprefix("v").split("."))
 
 
-Version = Annotated[tuple[int, ...], BeforeValidator(parse_version)]
+_VersionText = Annotated[str, Field(pattern=f"^{_VERSION}$")]
+Version = Annotated[tuple[int, ...], BeforeValidator(parse_version, json_schema_input_type=_VersionText)]
 
 
 class Versioned(Strict):

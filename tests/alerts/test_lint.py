@@ -271,3 +271,12 @@ def test_the_command_lists_findings_of_any_configuration_and_its_codes_say_which
     file.write_text("route: [")
     done = command("check", "--alertmanager", str(file))
     assert (done.returncode, "not YAML" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_a_platform_without_an_objective_has_no_problem(tmp_path: Path, make_document: Any) -> None:
+    for program in ("promtool", "amtool"):
+        need_program(program)
+    document = make_document(models=[{"name": "demand", "owner": "ml", "task": "regression"}])
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    done = midwatch_here("check", "-f", tmp_path / "platform.yaml")
+    assert done.returncode == 0, done.stderr

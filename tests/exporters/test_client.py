@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy
 import pytest
 
 from midwatch.client import event_log, events
@@ -73,6 +74,33 @@ def test_what_was_not_kept_is_sent_again_as_it_was() -> None:
     assert len(exporter.bodies) == 3
     assert exporter.bodies[0] == exporter.bodies[2]
     assert stats.acknowledged == 1
+
+
+def test_numpy_scalars_are_sent_as_numbers_and_what_json_has_no_form_of_stops_nothing(caplog: Any) -> None:
+    exporter = Exporter()
+    log = event_log.EventLog(exporter.url)
+    shape: dict[str, Any] = {"model": "m", "version": "v", "ts": 1.0}
+    log.send(events.Prediction(id="a", prediction=numpy.int64(3), score=numpy.float32(0.5), **shape))  # type: ignore[arg-type]
+    log.send(events.Prediction(id="b", prediction=object(), **shape))  # type: ignore[arg-type]
+    log.send(events.Prediction(id="c", features={"x": numpy.zeros(2)}, **shape))  # type: ignore[dict-item]
+    time.sleep(0.2)
+    log.send(events.Prediction(id="d", prediction=True, **shape))
+    stats = log.close()
+    exporter.close()
+    sent = [event for body in exporter.bodies for event in body]
+    assert [(event["id"], event["prediction"]) for event in sent] == [("a", 3), ("d", True)]
+    assert sent[0]["score"] == 0.5
+    assert (stats.queued, stats.acknowledged, stats.dropped) == (4, 2, 2)
+    assert "event 'b' dropped: an event cannot hold object" in caplog.text
+
+
+def test_why_events_were_refused_is_in_the_message_itself(caplog: Any) -> None:
+    exporter = Exporter(422)
+    log = event_log.EventLog(exporter.url)
+    log.send(label(1))
+    log.close()
+    exporter.close()
+    assert "1 of 1 events refused, status 422: " in caplog.text
 
 
 def test_what_is_refused_is_counted_and_not_sent_again() -> None:

@@ -103,6 +103,32 @@ def test_what_only_follows_from_a_mistake_is_not_told(file: Path, make_document,
     assert all(any(words in line for line in found) for words in said), found
 
 
+def test_a_value_that_nothing_stands_in_for_hides_nothing_of_the_rest(file: Path, make_document) -> None:
+    document = make_document(
+        owners={"ml": {"page": ["oncall"], "ticket": ["onkall"]}},
+        systems={
+            "vault": {"owner": "nobody", "targets": ["no-port"], "settings": {"seald_for": "1m"}},
+            "vautl": {"owner": "ml", "targets": ["vault:8200"], "version": "newest"},
+        },
+        disaster_recovery={
+            "owner": "ml",
+            "stores": [{"name": "s", "local_postgres": {}}, {"name": "t"}],
+            "drills": [{"name": "d", "store": "s", "fault": "kill_primry"}],
+        },
+    )
+    said = problems(file, document)
+    for wanted in (
+        "owners.ml.ticket[0]: there is no channel 'onkall'",
+        "systems.vault.owner: there is no owner 'nobody'",
+        "systems.vault.targets[0]: ",
+        "systems.vautl.version: ",
+        "disaster_recovery.stores[0]: needs exactly one of",
+        "disaster_recovery.stores[1]: needs exactly one of",
+        "disaster_recovery.drills[0].fault: 'kill_primry' is not one of",
+    ):
+        assert any(one.startswith(wanted) for one in said), (wanted, said)
+
+
 def test_a_file_that_is_no_yaml_hides_neither_its_neighbours_problems_nor_adds_any(
     tmp_path: Path, make_document
 ) -> None:

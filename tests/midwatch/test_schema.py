@@ -80,3 +80,13 @@ def test_a_new_platform_file_names_the_schema_beside_it(tmp_path: Path) -> None:
     done = midwatch_here("schema")
     assert (tmp_path / "platform.schema.json").read_text() == done.stdout
     assert json.loads(done.stdout)["$schema"] == schema.DIALECT
+
+
+def test_a_systems_version_is_text_in_an_editor_as_it_is_for_midwatch(validator: Any, make_document: Any) -> None:
+    def errors(version: Any) -> list[Any]:
+        system = {"owner": "ml", "targets": ["vault:8200"], "version": version}
+        return list(validator.iter_errors(make_document(systems={"vault": system})))
+
+    assert errors("1.15") == []
+    assert errors([1, 15])
+    assert errors(1.15)

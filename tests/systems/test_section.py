@@ -74,7 +74,11 @@ def test_problems_of_several_systems_come_together(write_platform: Any) -> None:
     broken = {"argo_cd": section("argo_cd", owner="mll", settings={"unhealthy": "5m"}), "argo": section("argo_cd")}
     with pytest.raises(InvalidInputError) as caught:
         load.load_platform(write_platform(**broken))
-    assert len(caught.value.problems) == 2
+    assert [problem.path for problem in caught.value.problems] == [
+        "systems.argo_cd.owner",
+        "systems.argo_cd.settings.unhealthy",
+        "systems.argo",
+    ]
 
 
 def test_without_systems_nothing_is_added(platform_with: Any) -> None:
