@@ -111,3 +111,10 @@ def test_without_any_platform_file_what_is_needed_is_said(tmp_path: Path, monkey
     done = midwatch_here("check")
     assert done.returncode == 2
     assert done.stderr == "platform.yaml: there is no such file; midwatch init writes one to start from\n"
+
+
+def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (("check",), ("alerts", "check")):
+        done = midwatch_here(*words, "-f", "")
+        assert (done.returncode, "the name is" in done.stderr) == (2, True)
