@@ -114,7 +114,7 @@ def main() -> None:
     registry = CollectorRegistry()
     measures = instrument.Server(MODEL, given.version, registry=registry, framework="scikit-learn")
     log = EventLog(given.exporter)
-    app = measures.middleware(App(given.version, log, registry), only=lambda path: path == PATH)  # type: ignore[arg-type]
+    app = measures.middleware(App(given.version, log, registry), paths=[PATH])  # type: ignore[arg-type]
     uvicorn.run(app, port=given.port, access_log=False, log_level="warning", loop="uvloop", lifespan="off")
     log.close()
 
