@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -48,7 +49,11 @@ def _plain(value: Any) -> Any:
     if item is None:
         raise TypeError(f"{type(value).__name__} is no value of an event")
     scalar = item()
-    return float(scalar) if type(scalar) is type(value) else scalar  # an extended float of numpy is its own item
+    if scalar is None or isinstance(scalar, str | int | float | datetime):
+        return scalar
+    if isinstance(scalar, Real):  # an extended float of numpy is its own item
+        return float(scalar)
+    raise TypeError(f"the item of a {type(value).__name__} is a {type(scalar).__name__}")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number").encode

@@ -88,9 +88,9 @@ class _Identified(msgspec.Struct):
 class EventLog:
     """Sends events to the exporter at `url`, below a path and by TLS where it says so.
 
-    `capacity` events of `max_bytes` wait in memory at most; or, where a folder `spool` is given, events of `spool_bytes`
-    on disk, of all processes together. More are dropped and counted. A `token_file` is read again for each request. The
-    log may be used from any thread, event loop, signal handler and forked process.
+    `capacity` events of `max_bytes` wait in memory at most. Where a folder `spool` is given, events of `spool_bytes`
+    wait on disk, of all processes together. More are dropped and counted. A `token_file` is read for each request.
+    Threads, event loops, signal handlers and forked processes may all use one log.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Events that wait on disk, so that the end of the process loses none of them: any number of processes, one folder.
 
 A process writes segments of its own, and holds a lock on each while it lives. A segment without a lock is that of a
-process that is gone: the next one adopts it. The first line of a segment says how far its events are decided on, and
-each line after it is an event; its room is reserved when it is begun. What has no end of line was being written when the
+process that is gone: the next one adopts it. The first line of a segment says how far its events are decided on; each
+other line is an event. Its room is reserved when it is begun. What has no end of line was being written when the
 process died, and `send` had not returned yet.
 
 An event is in the kernel's hands when `put` returns, which survives `kill -9`; `sync` makes what waits survive the
