@@ -6,9 +6,11 @@ holds for the answer as a whole.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import http.client
 import io
+import os
 import socket
 import ssl
 import time
@@ -24,8 +26,11 @@ MAX_ANSWER_BYTES = 4 << 20
 """The exporter names each event that it refuses, in some 200 bytes."""
 IDLE_SECONDS = 4.0
 """A connection unused for longer is made anew: servers close theirs after 5 s and more, at the wrong moment for us."""
+_RECEIVE_BYTES = 64 << 10
 _SLICE_SECONDS = 0.25
 """A read looks at the deadline so often, as it comes nearer when the log is closed."""
+
+codecs.lookup("idna")  # else the first connection imports it, and a child forked meanwhile waits for good
 
 TimeLeft = Callable[[], float]
 """Seconds that a request may still take."""
@@ -70,6 +75,12 @@ class Connection:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+    def leave(self) -> None:
+        """Let go of what is the parent process's, in a child that was forked: nothing is said to the server."""
+        if self._open is not None and self._open.sock is not None:
+            os.close(self._open.sock.detach())
+        self._open = None
 
     def _post(self, body: bytes, time_left: TimeLeft) -> Answer:
         connection = self._connected(time_left)
@@ -157,29 +168,53 @@ def _within(time_left: TimeLeft) -> type[http.client.HTTPResponse]:
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
             super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(_Reader(sock, self.fp.detach(), time_left))
+            self.fp = _Reader(sock, self.fp.detach(), time_left)  # type: ignore[assignment] - what is used of one
 
     return Response
 
 
-class _Reader(io.RawIOBase):
-    """Bytes of a socket until there is no time left; closing it closes what the response has opened."""
+class _Reader:
+    """Bytes of a socket until there is no time left; closing it closes what the response has opened.
+
+    It has no lock, as the readers of `io` have: a child that is forked while a thread reads would wait for theirs.
+    """
 
     def __init__(self, sock: socket.socket, opened: io.RawIOBase, time_left: TimeLeft) -> None:
         self._sock, self._opened, self._time_left = sock, opened, time_left
+        self._buffer = bytearray()
 
-    def readable(self) -> bool:
-        return True
+    def readline(self, limit: int) -> bytes:
+        """A line with its end; shorter at the end of the answer or at the limit."""
+        while (end := self._buffer.find(b"\n", 0, limit) + 1) == 0 and len(self._buffer) < limit and self._fill():
+            pass
+        return self._take(end or limit)
 
-    def readinto(self, buffer: Any) -> int:
+    def read(self, size: int = MAX_ANSWER_BYTES + 1) -> bytes:
+        """So many bytes; fewer at the end of the answer."""
+        while len(self._buffer) < size and self._fill():
+            pass
+        return self._take(size)
+
+    def flush(self) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Give the socket back to its connection."""
+        self._opened.close()
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _fill(self) -> bool:
+        """Wait for more; False at the end of the answer."""
         while (left := self._time_left()) > 0:
             self._sock.settimeout(min(left, _SLICE_SECONDS))
             try:
-                return self._sock.recv_into(buffer)
+                received = self._sock.recv(_RECEIVE_BYTES)
             except TimeoutError:
                 continue
+            self._buffer += received
+            return bool(received)
         raise TimeoutError("the answer took too long")
-
-    def close(self) -> None:
-        self._opened.close()
-        super().close()

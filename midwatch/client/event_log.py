@@ -131,8 +131,7 @@ class EventLog:
 
     def send(self, event: Event) -> bool:
         """Queue an event, whatever is in it; False when it is not taken, and then counted. Never waits or raises."""
-        if self._pid != os.getpid():
-            self._find_out_about_fork()
+        self._look_at_process()
         try:
             line = encoding.encode(event)
         except encoding.UnencodableError as error:
@@ -152,6 +151,7 @@ class EventLog:
     @property
     def stats(self) -> Stats:
         """What became of the events so far."""
+        self._look_at_process()
         with self._lock:
             sums: Counter[str] = Counter()
             for (result, _), count in self._counts.items():
@@ -206,14 +206,15 @@ class EventLog:
     def leave_parent(self) -> None:
         """Begin anew in a process that was forked: what the parent has queued is the parent's to send."""
         self._queue.leave()
-        self._connection.close()
+        self._connection.leave()
         self._begin_process()
 
-    def _find_out_about_fork(self) -> None:
-        """A server that forks without Python (uWSGI) does not run its hooks."""
-        with _resetting:
-            if self._pid != os.getpid():
-                self.leave_parent()
+    def _look_at_process(self) -> None:
+        """Find out about a fork: a server that forks without Python (uWSGI) does not run its hooks."""
+        if self._pid != os.getpid():
+            with _resetting:
+                if self._pid != os.getpid():
+                    self.leave_parent()
 
     def _put(self, line: bytes) -> str | None:
         """Keep a line; else why it is dropped."""
@@ -243,8 +244,7 @@ class EventLog:
 
     def _begin_close(self, timeout: float) -> threading.Thread | None:
         """Take no more events; the thread that sends the rest, if there is one."""
-        if self._pid != os.getpid():
-            self._find_out_about_fork()
+        self._look_at_process()
         with self._lock:
             self._closing = True
             if self._deadline is None:

@@ -39,6 +39,7 @@ class Exporter:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
 
             def handle_error(self, *args: Any) -> None: ...
 

@@ -90,7 +90,9 @@ def test_a_child_that_is_forked_while_threads_send_does_not_hang(exporter: Expor
         """
 def keep_sending():
     while True:
-        log.send(label(f"{os.getpid()}-{time.perf_counter_ns()}"))
+        for _ in range(100):
+            log.send(label(f"{os.getpid()}-{time.perf_counter_ns()}"))
+        time.sleep(0.001)
 
 for _ in range(3):
     threading.Thread(target=keep_sending, daemon=True).start()
