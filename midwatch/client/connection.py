@@ -168,7 +168,7 @@ def _within(time_left: TimeLeft) -> type[http.client.HTTPResponse]:
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
             super().__init__(sock, *args, **options)
-            self.fp = _Reader(sock, self.fp.detach(), time_left)  # type: ignore[assignment] - what is used of one
+            self.fp = _Reader(sock, self.fp.detach(), time_left)  # type: ignore[assignment]  # what is used of one
 
     return Response
 

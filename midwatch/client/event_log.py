@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +118,8 @@ class EventLog:
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._asleep = True
         self._thread: threading.Thread | None = None
+        self._putting = False
+        self._late: deque[bytes] = deque()
         self._parts: list[list[bytes]] = []
         self._pause = RETRY_SECONDS[0]
         self._deadline: float | None = None
@@ -217,7 +219,22 @@ class EventLog:
                     self.leave_parent()
 
     def _put(self, line: bytes) -> str | None:
-        """Keep a line; else why it is dropped."""
+        """Keep a line; else why it is dropped. A signal handler that sends while this runs has its line put after it."""
+        if self._putting:
+            self._late.append(line)
+            return None
+        self._putting = True
+        try:
+            reason = self._put_one(line)
+            while self._late:
+                if (late_reason := self._put_one(self._late.popleft())) is not None:
+                    self._queued -= 1
+                    self._counts["dropped", late_reason] += 1
+            return reason
+        finally:
+            self._putting = False
+
+    def _put_one(self, line: bytes) -> str | None:
         try:
             return None if self._queue.put(line) else "full"
         except OSError as error:

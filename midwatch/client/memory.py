@@ -31,10 +31,10 @@ class Memory:
         if len(self._last) >= BATCH or self._last_bytes + size > BATCH_BYTES:
             self._batches.append(self._last)
             self._last, self._last_bytes = [], 0
-        self._last.append(line)
-        self._last_bytes += size
-        self.waiting += 1
+        self.waiting += 1  # before the line is there: a signal may raise an exception after any call
         self.waiting_bytes += size
+        self._last_bytes += size
+        self._last.append(line)
         return True
 
     def is_full_batch(self) -> bool:

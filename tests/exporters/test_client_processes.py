@@ -262,9 +262,12 @@ def test_a_process_whose_exporter_is_gone_ends_in_time_and_says_what_is_lost(exp
     assert "1 events were not sent in time and are lost" in ended.stderr
 
 
-def test_a_signal_handler_may_send(exporter: Exporter) -> None:
+@pytest.mark.parametrize("spooled", [False, True], ids=["memory", "spool"])
+def test_a_signal_handler_may_send(exporter: Exporter, tmp_path: Path, spooled: bool) -> None:
+    log = f"log = EventLog(sys.argv[1], spool={str(tmp_path)!r})" if spooled else ""
     ended = run(
         exporter,
+        f"{log}"
         """
 count = 0
 def handler(*_):
@@ -276,6 +279,7 @@ sent = sum(log.send(label(f"m{number}")) for number in range(20_000))
 signal.setitimer(signal.ITIMER_REAL, 0)
 stats = log.close(30)
 assert count > 0 and stats.acknowledged == stats.queued == sent + count, (stats, sent, count)
+assert stats.waiting == 0
 """,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
