@@ -219,7 +219,7 @@ class EventLog:
                     self.leave_parent()
 
     def _put(self, line: bytes) -> str | None:
-        """Keep a line; else why it is dropped. A signal handler that sends while this runs has its line put after it."""
+        """Keep a line; else why it is dropped. What a signal handler sends while this runs is put after it."""
         if self._putting:
             self._late.append(line)
             return None
