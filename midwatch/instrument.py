@@ -251,7 +251,7 @@ class _Answer:
 
 
 class _Body:
-    """Body of a WSGI answer. A server closes it when its last byte is sent, or when the caller has left."""
+    """Body of a WSGI answer. A server asks for a chunk when it has sent the one before, and closes what it leaves."""
 
     def __init__(self, body: Iterable[bytes], answer: _Answer) -> None:
         self._body, self._answer = body, answer
@@ -264,6 +264,7 @@ class _Body:
         try:
             chunk = next(self._chunks)
         except StopIteration:
+            self._answer.end()
             raise
         except BaseException:
             self._answer.fail()
