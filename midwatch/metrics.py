@@ -190,9 +190,29 @@ SERVER_REQUEST_DURATION = _histogram(
     "version",
     buckets=LATENCY_BUCKETS,
 )
+SERVER_FIRST_BYTE = _histogram(
+    "ml_server_time_to_first_byte_seconds",
+    "Time until the first byte of a model server's answer, or the first item of a generator.",
+    "model",
+    "version",
+    buckets=LATENCY_BUCKETS,
+)
 SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
 BUILD_INFO = _gauge(
     "ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework"
+)
+
+CLIENT_EVENTS = _counter(
+    "midwatch_client_events_total",
+    "Events of a model server by what became of them: acknowledged, refused or dropped; and why.",
+    "result",
+    "reason",
+)
+CLIENT_WAITING = _gauge("midwatch_client_events_waiting", "Events of a model server that no exporter has answered for.")
+CLIENT_WAITING_BYTES = _gauge("midwatch_client_waiting_bytes", "Size of the events that wait, in memory or on disk.")
+CLIENT_RETRIES = _counter(
+    "midwatch_client_retries_total",
+    "Requests of a model server to the exporter that settled nothing and were repeated.",
 )
 
 # The exporter itself ----------------------------------------------------------------------------------------------
