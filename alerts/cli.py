@@ -73,13 +73,13 @@ def route(
 
 def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, Platform | None]:
     """Configuration to follow: the given one, else the platform's own."""
-    from alerts.routing import configuration, generate
+    from alerts.routing import configuration, generate, versions
     from midwatch import yamlfile
     from midwatch.spec import load
 
     loaded = load.load_platform(platform) if platform else None
     if alertmanager:
-        return configuration.load(alertmanager), loaded
+        return configuration.load(alertmanager, versions.version_of(loaded) if loaded else None), loaded
     if loaded is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     return configuration.parse(
@@ -151,6 +151,7 @@ def _as_document(delivery: Delivery) -> dict[str, Any]:
         "path": _path(delivery),
         "group": dict(delivery.group),
         "repeats_every_seconds": delivery.repeats_every,
+        "by_machine_zone": list(delivery.by_machine_zone),
     }
 
 
@@ -163,6 +164,10 @@ def _show(deliveries: Sequence[Delivery]) -> None:
             typer.echo(f"{'  ' * (depth + 1)}{step}")
         group = " ".join(f"{name}={value}" for name, value in delivery.group.items())
         typer.echo(f"  grouped by {group or 'nothing'}; again every {format_duration(delivery.repeats_every)}")
+        for name in delivery.by_machine_zone:
+            typer.echo(
+                f"  {name} is in the time zone of Alertmanager's machine (location: Local); here this one's is used"
+            )
 
 
 def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:

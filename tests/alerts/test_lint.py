@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import expressions, inventory
+from alerts import expressions, inventory, verbatim
 from alerts.lint import linter, problem, rules
 from alerts.routing import configuration
 from alerts.rules import shipped
 from midwatch import catalogue
+from midwatch.spec.alertmanager_fields import secrets_of
 from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import midwatch_here, need_program
 
@@ -55,7 +56,6 @@ BREAKS: dict[str, Any] = {
     ],
     "receiver-silent": [lambda c: c["receivers"][1].pop("pagerduty_configs")],
     "receiver-unused": [lambda c: c["receivers"].append({"name": "x", "webhook_configs": [{"url_file": "key"}]})],
-    "receiver-unknown-integration": [lambda c: c["receivers"][1].update(pigeon_configs=[{}])],
     "inhibit-without-equal": [lambda c: c["inhibit_rules"][0].pop("equal")],
     "inhibit-equal-unknown": [lambda c: c["inhibit_rules"][0]["equal"].append("cluster")],
     "inhibit-through-missing-label": [
@@ -86,7 +86,9 @@ BREAKS: dict[str, Any] = {
     "interval-active-and-muted": [lambda c: c["route"]["routes"][2].update(mute_time_intervals=["office"])],
     "repeat-below-group": [lambda c: c["route"].update(repeat_interval="1m", group_interval="5m")],
     "group-by-unknown": [lambda c: c["route"].update(group_by=["alertname", "clutser"])],
-    "secret-in-clear": [lambda c: c["receivers"][2]["slack_configs"][0].update(api_url="https://hooks/x")],
+    "secret-in-clear": [
+        lambda c: c["receivers"][2].update(slack_configs=[{"api_url": "https://hooks/x", "channel": "#x"}])
+    ],
     "secret-missing": [lambda c: c["receivers"][1]["pagerduty_configs"][0].update(routing_key_file="gone")],
     "template-missing": [lambda c: c.update(templates=["nothing/*.tmpl"])],
     "template-unknown-function": [
@@ -103,6 +105,12 @@ BREAKS: dict[str, Any] = {
         lambda c: c["inhibit_rules"][0].update(name="x"),
         lambda c: c["route"]["routes"][1].update(matchers=['"ünï"="x"', 'severity="page"']),
     ],
+    "interval-alternatives": [
+        lambda c: c["time_intervals"][0]["time_intervals"].append({"weekdays": ["monday:friday"]})
+    ],
+    "matcher-pattern-as-value": [lambda c: c["route"]["routes"][1].update(matchers=['severity="page|critical"'])],
+    "matcher-single-quotes": [lambda c: c["route"]["routes"][1].update(matchers=["severity='page'"])],
+    "matcher-alert": [lambda c: c["route"]["routes"][1].update(matchers=['severity="page"', 'alert="A"'])],
     "matcher-double-equals": [lambda c: c["route"]["routes"][1].update(matchers=["severity==page", 'severity!="x"'])],
     "severity-unrouted": [lambda c: c["route"]["routes"].pop(2)],
     "watchdog-at-person": [lambda c: c["route"]["routes"].pop(0)],
@@ -114,7 +122,7 @@ def found(document: dict, folder: Path) -> dict[str, problem.LintProblem]:
     (folder / "key").write_text("secret")
     file = folder / "alertmanager.yml"
     file.write_text(yaml.safe_dump(document, allow_unicode=True))
-    config = configuration.load(file)
+    config = configuration.load(file, (0, 25))
     context = problem.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
     return {one.id: one for one in problem.run(linter.CHECKS, context)}
 
@@ -141,11 +149,19 @@ def test_each_mistake_is_found_with_its_place_and_a_remedy(name: str, number: in
 def test_every_secret_of_every_integration_is_found_in_clear(kind: str, secret: str, tmp_path: Path) -> None:
     document = yaml.safe_load(GOOD)
     document["receivers"][1][f"{kind}_configs"] = [{secret: "clear"}]
-    document["global"] = {f"{INTEGRATIONS[kind].global_name or kind}_{secret}": "clear"}
-    (tmp_path / "a.yml").write_text(yaml.safe_dump(document))
-    context = problem.Context(config=configuration.load(tmp_path / "a.yml"), version=(0, 31), folder=tmp_path)
+    (written,) = verbatim.read(tmp_path / "a.yml", yaml.safe_dump(document))
+    config = configuration.Config(document=written, route=configuration.parse(GOOD, "a.yml").route)
+    context = problem.Context(config=config, version=(0, 31), folder=tmp_path)
     problems = problem.run({"secret-in-clear": linter.CHECKS["secret-in-clear"]}, context)
-    assert [one.path.partition("[")[0].partition(".")[0] for one in problems] == ["global", "receivers"]
+    assert [one.path.partition("[")[0] for one in problems] == ["receivers"]
+
+
+def test_every_secret_in_global_is_found_in_clear(tmp_path: Path) -> None:
+    secrets = secrets_of("global")
+    text = GOOD + f"global: {{{', '.join(f'{secret}: https://clear/' for secret in sorted(secrets))}}}\n"
+    context = problem.Context(config=configuration.parse(text, "a.yml"), version=(0, 35), folder=tmp_path)
+    problems = problem.run({"secret-in-clear": linter.CHECKS["secret-in-clear"]}, context)
+    assert {one.path.removeprefix("global.") for one in problems} == secrets
 
 
 def test_every_check_has_a_mistake_that_it_finds() -> None:
