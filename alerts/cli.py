@@ -324,26 +324,35 @@ def _show_proofs(results: Sequence[Proved]) -> None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="Sloth, OpenSLO or Pyrra file, of one or more documents.")],
-    owner: Annotated[str, typer.Option(help="Owner of the objectives.")],
+    file: Annotated[Path, typer.Argument(help="File of Sloth, OpenSLO, Pyrra, or rules of Prometheus.")],
+    owner: Annotated[str, typer.Option(help="Owner of the objectives and rules.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Rule file to write; printed without it.")
     ] = None,
     sloth: Annotated[bool, typer.Option("--sloth", help="Keep Sloth's names and expressions.")] = False,
+    runbook: Annotated[
+        str | None, typer.Option(help="Runbook of rules that name none, such as https://wiki/{alert}.")
+    ] = None,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Leave out what cannot be translated, and list it.")] = False,
 ) -> None:
-    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra into a rule file.
+    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra, or rules, into a rule file.
 
-    What cannot be translated is refused with its line and reason, and nothing is written. Exit code 0, or 2.
+    What cannot be translated is refused with its line and reason, and nothing is written; what is called otherwise is
+    said. Exit code 0, or 2.
     """
     from alerts.imports import files as imports
-    from midwatch import files, yamlfile
+    from midwatch import files
 
-    document = imports.translate(file, owner, compatibility="sloth" if sloth else None)
-    text = yamlfile.dump(document)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    if output.exists():
+    if output is not None and output.exists():
         raise MidwatchError(f"{output} is there already; give another file, or move it away")
-    files.replace(output, text.encode())
+    compatibility = "sloth" if sloth else None
+    imported = imports.translate(file, owner, compatibility=compatibility, runbook=runbook, lossy=lossy)
+    for problem in imported.notes:
+        typer.echo(f"changed: {problem}", err=True)
+    for problem in imported.dropped:
+        typer.echo(f"dropped: {problem}", err=True)
+    if output is None:
+        typer.echo(imported.text(), nl=False)
+        return
+    files.replace(output, imported.text().encode())
     typer.echo(f"{output} written; name it in rule_files of the platform file", err=True)

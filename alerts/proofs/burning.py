@@ -111,6 +111,8 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if not isinstance(slo.sli, str) and slo.sli.events:
         events = slo.sli.events
         return _own(objective, events.total, events.bad, events.good)
+    if slo.kind == "ratio":
+        raise test_series.NoInstanceError("a ratio of errors has no events to make series of")
     if objective.model is None:
         raise AssertionError("the spec gives a service events or freshness only")
     if slo.kind == "outcome":
