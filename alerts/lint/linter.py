@@ -12,7 +12,7 @@ from alerts.lint import routes as route_checks
 from alerts.lint.problem import Check, Context, LintProblem, run
 from alerts.routing import amtool, configuration, generate, versions
 from alerts.routing.configuration import Config
-from midwatch import yamlfile
+from midwatch import metrics, yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
 from midwatch.spec.alertmanager_fields import OLDEST, Version
@@ -83,8 +83,22 @@ def _lint(
     if platform is None or document is None:
         return Report(problems=of_routes, unjudged=[])
     groups = [{"rules": [entry.rule for entry in entries]}, *(entry.group for entry in entries if entry.group)]
-    all_rules = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
+    all_rules = rules.Rules(
+        document=document,
+        alerts=entries,
+        groups=groups,
+        config=config,
+        live=live,
+        scrape_interval=platform.prometheus.scrape_interval,
+        bounds={
+            metrics.REQUEST_DURATION.name: sorted({one for model in platform.models for one in model.latency_buckets})
+        },
+    )
     return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
+
+
+def _latency_buckets(platform: Platform) -> list[float]:
+    return sorted({bound for model in platform.models for bound in model.latency_buckets})
 
 
 def _checks(alertmanager: Path | None) -> dict[str, Check]:

@@ -12,9 +12,10 @@ import yaml
 
 from alerts import expressions, inventory, verbatim
 from alerts.lint import linter, problem, rules
-from alerts.routing import configuration
+from alerts.routing import configuration, delivery, generate
 from alerts.rules import shipped
-from midwatch import catalogue
+from midwatch import catalogue, yamlfile
+from midwatch.spec import load
 from midwatch.spec.alertmanager_fields import secrets_of
 from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import midwatch_here, need_program
@@ -190,6 +191,65 @@ RULES = {
     "owner-missing": {"owner": None},
     "runbook-missing": {"runbook": None},
     "alert-unrouted": {"owner": None},
+    "range-below-scrapes": {"expr": "rate(x_total[15s]) > 1"},
+    "rate-over-sum": {"expr": "rate(sum(x_total)[5m:15s]) > 1"},
+    "delta-of-counter": {"expr": "delta(x_total[5m]) > 1"},
+    "or-beside-arithmetic": {"expr": "(sum(a) + sum(b) or vector(0)) > 1"},
+    "timestamp-zero": {"expr": "time() - backup_last_success_timestamp_seconds > 86400"},
+    "quantile-beyond-buckets": {
+        "expr": "histogram_quantile(0.9, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 60"
+    },
+    "bucket-unknown": {"expr": 'rate(ml_request_duration_seconds_bucket{le="0.3"}[5m]) > 1'},
+    "template-label-removed": {"expr": "sum(rate(x_total[5m])) > 1", "summary": "bad on {{ $labels.instance }}"},
+    "label-overwritten": {"expr": 'ALERTS{severity="info"} == 1'},
+    "sides-unmatched": {"expr": "sum by (zone) (x) / sum by (cluster) (y) > 1"},
+    "ratio-of-itself": {"expr": 'x{status!="ok"} / x > 0.01'},
+    "state-restarts-for": {"expr": 'app_info{health_status!="Healthy"} == 1', "for": "15m"},
+}
+
+SOUND = {
+    "two scrapes and more": "rate(x_total[1m]) > 1",
+    "a range of samples that needs one": "max_over_time(x[15s]) > 1",
+    "a sum of rates": "sum(rate(x_total[5m])) > 1",
+    "a rate over a maximum of rates": "max_over_time(sum(rate(x_total[5m]))[1h:1m]) > 1",
+    "a difference of a gauge": "delta(temperature_celsius[5m]) > 1",
+    "a gauge that is named like a counter": "disk_total < 100",
+    "parts that are filled": "(sum(a) or vector(0)) + (sum(b) or vector(0)) > 1",
+    "a sum that is filled on purpose": "((sum(a) + sum(b)) or vector(0)) > 1",
+    "a time that is guarded": "time() - (job_last_success_timestamp_seconds > 0) > 86400",
+    "a time of ours": "time() - dr_drill_last_met_timestamp_seconds > 86400",
+    "a quantile within the buckets": (
+        "histogram_quantile(0.9, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 1"
+    ),
+    "alerts that are aggregated": 'max without (alertname, alertstate) (ALERTS{severity="info"}) == 1',
+    "sides with the same labels": "sum by (zone) (x) / sum by (zone) (y) > 1",
+    "sides that are matched": "sum by (zone, pod) (x) / on (zone) group_left () sum by (zone) (y) > 1",
+    "a ratio of two selections": 'x{status="bad"} / ignoring (status) x{status="good"} > 0.01',
+    "a state that is taken out": 'max without (health_status) (app_info{health_status!="Healthy"}) == 1',
+}
+
+KEPT_LABELS = {
+    "sum by (instance) (x) > 1": "instance",
+    "sum without (pod) (x) > 1": "instance",
+    "max(x) by (zone) > 1": "zone",
+    'label_replace(sum by (pod) (x), "cluster", "$1", "pod", "(.*)") > 1': "cluster",
+    "x > 1 or absent(x)": "cluster",
+    'absent(x{job="a"})': "job",
+    "a / on (pod) group_left (node) b > 1": "node",
+    "topk(3, x) > 1": "instance",
+    'count_values("version", x) > 1': "version",
+    "x unless on (pod) y": "instance",
+}
+
+REMOVED_LABELS = {
+    "sum(x) > 1": "instance",
+    "sum by (pod) (x) > 1": "instance",
+    "sum without (pod) (x) > 1": "pod",
+    "absent(x)": "instance",
+    "a / on (pod) b > 1": "instance",
+    "a * ignoring (pod) b > 1": "pod",
+    "histogram_quantile(0.9, rate(x_bucket[5m])) > 1": "le",
+    'count_values by (pod) ("version", x) > 1': "instance",
 }
 
 
@@ -219,6 +279,39 @@ def test_mistakes_of_a_teams_rule_are_found_in_its_own_file(name: str, make_docu
     assert name in findings
     assert findings[name].file.endswith("r.yaml")
     assert findings[name].line
+
+
+@pytest.mark.parametrize("expr", SOUND.values(), ids=SOUND)
+def test_what_says_what_it_means_has_no_finding(expr: str, make_document, tmp_path: Path) -> None:
+    assert look(platform_with(make_document(), tmp_path, expr=expr, **{"for": "5m"})).problems == []
+
+
+@pytest.mark.parametrize(
+    ("expr", "label", "is_kept"),
+    [(*one, True) for one in KEPT_LABELS.items()] + [(*one, False) for one in REMOVED_LABELS.items()],
+)
+def test_a_template_may_say_the_labels_that_the_expression_keeps(
+    expr: str, label: str, is_kept: bool, make_document, tmp_path: Path
+) -> None:
+    problems = look(platform_with(make_document(), tmp_path, expr=expr, summary=f"{{{{ $labels.{label} }}}}")).problems
+    assert ("template-label-removed" not in {one.id for one in problems}) == is_kept
+
+
+def test_a_counter_of_others_is_known_by_how_another_rule_reads_it(make_document, tmp_path: Path) -> None:
+    file = platform_with(make_document(), tmp_path, expr="jobs_total > 100")
+    assert look(file).problems == []
+    rule = yaml.safe_load((tmp_path / "r.yaml").read_text())["alerts"][0]
+    rated = rule | {"alert": "JobsFail", "expr": "rate(jobs_total[5m]) > 1"}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"alerts": [rule, rated]}))
+    assert [one.id for one in look(file).problems] == ["counter-without-rate"]
+
+
+def test_an_alert_for_nobody_on_purpose_has_no_finding_and_reaches_nobody(make_document, tmp_path: Path) -> None:
+    inhibitor = {"expr": 'ALERTS{severity="info"} == 1', "severity": "none", "alert": "InfoInhibitor"}
+    file = platform_with(make_document(), tmp_path, **inhibitor)
+    assert look(file).problems == []
+    config = configuration.parse(yamlfile.dump(generate.alertmanager_config(load.load_platform(file))), "a.yml")
+    assert delivery.receivers(config, {"alertname": "InfoInhibitor", "owner": "ml", "severity": "none"}) == ["nobody"]
 
 
 def test_every_rule_check_has_a_mistake_that_it_finds() -> None:
