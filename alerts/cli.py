@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -278,14 +279,25 @@ def prove(
 
 
 def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
+    """Prove alerts with a bar, or with a line for each tenth of them where standard error is no terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
     from alerts.proofs import prove as proofs
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("proving", total=len(proofs.chosen(platform, names)))
-        return proofs.prove(platform, names, lambda _: progress.advance(task))
+    console, total = Console(stderr=True), len(proofs.chosen(platform, names))
+    done = itertools.count(1)
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("proving", total=total)
+
+        def tell(_: Proved) -> None:
+            progress.advance(task)
+            number = next(done)
+            if not console.is_terminal and number * 10 // total > (number - 1) * 10 // total:
+                typer.echo(f"{number} of {total} alerts looked at", err=True)
+
+        return proofs.prove(platform, names, tell)
 
 
 def _write_tests(results: Sequence[Proved], folder: Path) -> None:
