@@ -37,8 +37,8 @@ def _bare(node: Any) -> Any:
 
 def range_below_scrapes(rules: Rules) -> Iterator[Finding]:
     """A range in which two scrapes do not fit: of one sample there is no rate."""
-    for entry, selectors in rules.read:
-        for selector in selectors:
+    for entry, tree in rules.written:
+        for selector in expressions.selectors(tree):
             function = next((name for name in reversed(selector.around) if name in TWO_SAMPLES), None)
             is_short = 0 < selector.range_seconds < 2 * rules.scrape_interval
             if function and is_short and selector.metric not in rules.records:
@@ -51,7 +51,7 @@ def range_below_scrapes(rules: Rules) -> Iterator[Finding]:
 
 def rate_over_sum(rules: Rules) -> Iterator[Finding]:
     """A rate over a sum of counters: when one of them restarts, the sum falls, and the rate shows a burst."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         for node in _walk(tree):
             if isinstance(node, Call) and node.func.name in (*RATES, "resets") and _is_aggregated(rules, node.args[0]):
                 message = (
@@ -75,8 +75,8 @@ def _is_aggregated(rules: Rules, argument: Any) -> bool:
 
 def delta_of_counter(rules: Rules) -> Iterator[Finding]:
     """A difference of a counter's values, which is negative after a restart."""
-    for entry, selectors in rules.read:
-        for selector in selectors:
+    for entry, tree in rules.written:
+        for selector in expressions.selectors(tree):
             function = selector.around[-1] if selector.around else ""
             is_counter = rules.is_counter(selector.metric) or _is_named_counter(selector.metric)
             if function in ("delta", "idelta", "deriv") and is_counter:
@@ -90,7 +90,7 @@ def _is_named_counter(name: str) -> bool:
 
 def or_beside_arithmetic(rules: Rules) -> Iterator[Finding]:
     """`or` binds weaker than arithmetic: `a + b or vector(0)` is 0 as soon as one of the two is missing."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         for node in _walk(tree):
             if not isinstance(node, BinaryExpr) or str(node.op) != "or":
                 continue
@@ -104,7 +104,7 @@ def or_beside_arithmetic(rules: Rules) -> Iterator[Finding]:
 
 def timestamp_zero(rules: Rules) -> Iterator[Finding]:
     """An age of a time that is 0 until it first happened: it is over fifty years at once."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         guarded = set(_compared_with_zero(tree))
         for node in _walk(tree):
             if not (isinstance(node, BinaryExpr) and str(node.op) == "-" and _is_now(node.lhs)):
@@ -130,7 +130,7 @@ def _compared_with_zero(tree: Any) -> Iterator[str]:
 
 def beyond_last_bound(rules: Rules) -> Iterator[Finding]:
     """A quantile compared with more than the histogram's last bound, beyond which it never goes."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         for node in _walk(tree):
             if not (isinstance(node, BinaryExpr) and str(node.op) in (">", ">=")):
                 continue
@@ -146,8 +146,8 @@ def beyond_last_bound(rules: Rules) -> Iterator[Finding]:
 
 def bound_unknown(rules: Rules) -> Iterator[Finding]:
     """A bucket that the histogram does not have."""
-    for entry, selectors in rules.read:
-        for selector in selectors:
+    for entry, tree in rules.written:
+        for selector in expressions.selectors(tree):
             bounds = _bounds(rules, selector)
             for label, operator, value in selector.matchers:
                 if label == "le" and operator == "=" and bounds and not _is_bound(value, bounds):
@@ -178,7 +178,7 @@ _TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)|index\s+\$labels\s+\"(\w+)\"")
 
 def template_label_removed(rules: Rules) -> Iterator[Finding]:
     """A template that says a label which the expression has aggregated away: it says nothing."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         labels = result_labels.of(tree) or Labels()
         texts = [str(text) for key in ("labels", "annotations") for text in entry.rule.get(key, {}).values()]
         names = {name for text in texts for pair in _TEMPLATE_LABEL.findall(text) for name in pair if name}
@@ -193,7 +193,7 @@ def label_overwritten(rules: Rules) -> Iterator[Finding]:
     Prometheus' own ALERTS have the alert's name, which every rule replaces. An alert of severity none is an
     inhibitor's, that kube-prometheus ships in this form.
     """
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         if entry.severity == "none":
             continue
         labels = result_labels.of(tree) or Labels()
@@ -217,7 +217,7 @@ def _is_pinned(selector: Selector) -> bool:
 
 def sides_unmatched(rules: Rules) -> Iterator[Finding]:
     """Two sides with different labels: no series of one matches any of the other."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         for node in _walk(tree):
             if not isinstance(node, BinaryExpr) or str(node.op) == "or":
                 continue
@@ -233,7 +233,7 @@ def sides_unmatched(rules: Rules) -> Iterator[Finding]:
 
 def ratio_of_itself(rules: Rules) -> Iterator[Finding]:
     """A ratio of a metric's series to the same metric's: each is divided by itself, which is 1."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         for node in _walk(tree):
             if not (isinstance(node, BinaryExpr) and str(node.op) == "/") or _is_matched(node):
                 continue
@@ -261,7 +261,7 @@ _STATE = re.compile(r"status|state|phase|condition|reason|health")
 
 def state_restarts_wait(rules: Rules) -> Iterator[Finding]:
     """A state that is a label: another bad state is another series, of which `for` begins again."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         labels = result_labels.of(tree) or Labels()
         for selector in expressions.selectors(tree) if entry.for_ else ():
             for label, operator, value in selector.matchers:

@@ -52,6 +52,11 @@ class Rules:
         return [(entry, tree) for entry, tree in trees if tree is not None]
 
     @cached_property
+    def written(self) -> list[tuple[Entry, Any]]:
+        """Those that somebody wrote: expressions of burn rates are generated."""
+        return [(entry, tree) for entry, tree in self.parsed if entry.objective is None]
+
+    @cached_property
     def read(self) -> list[tuple[Entry, list[Selector]]]:
         """Selectors of every alert whose expression can be parsed."""
         return [(entry, list(expressions.selectors(tree))) for entry, tree in self.parsed]

@@ -55,6 +55,9 @@ PAIRS = (
 )
 """Fields that may not be given together with their `_file`."""
 
+SLACK_APP_URL = "https://slack.com/api/chat.postMessage"
+"""Where an app posts: the one address that may stand beside its token."""
+
 CERTIFICATES_CHECKED: Version = (0, 27)
 """First Alertmanager that asks for a certificate's key when it loads its file."""
 
@@ -72,6 +75,9 @@ def problems(values: Settings, version: Version) -> Iterator[Finding]:
     shared = _mapping(values.get("global"))
     yield from _pairs(shared, ("global",), _GLOBAL_PAIRS)
     yield from _clients(shared, ("global",), version)
+    address = shared.get("slack_app_url") or SLACK_APP_URL
+    if _first(shared, "slack_app_token", "slack_app_token_file") and shared.get("slack_api_url") not in (None, address):
+        yield ("global", "slack_api_url"), "a webhook and an app's token at once", "keep one"
     for index, receiver in enumerate(_list(values.get("receivers"))):
         for key, listed in _mapping(receiver).items():
             kind = str(key).removesuffix("_configs")
@@ -153,9 +159,13 @@ def _pushover(given: Settings, place: Place) -> Iterator[Finding]:
 
 
 def _slack(given: Settings, place: Place) -> Iterator[Finding]:
-    has_hook, has_app = given.get("api_url_file"), given.get("app_token") or given.get("app_token_file")
-    if has_hook and has_app:
-        yield (*place, "api_url_file"), "a webhook and an app token at once", "keep one"
+    hook, app = _first(given, "api_url", "api_url_file"), _first(given, "app_token", "app_token_file")
+    if hook and app:
+        yield (*place, hook), "a webhook and an app's token at once", "keep one"
+    if app and _mapping(given.get("http_config")).get("authorization"):
+        yield (*place, "http_config", "authorization"), "an app's token is the authorization", "keep one"
+    if verbatim.truth(given.get("update_message")) and given.get("api_url") not in (None, SLACK_APP_URL):
+        yield (*place, "update_message"), "a webhook cannot update messages", f"use an app's token, or {SLACK_APP_URL}"
     for index, one in enumerate(_list(given.get("fields"))):
         for name in ("title", "value"):
             if isinstance(one, Mapping) and not one.get(name):
@@ -170,6 +180,11 @@ def _slack(given: Settings, place: Place) -> Iterator[Finding]:
         confirm = action.get("confirm")
         if isinstance(confirm, Mapping) and not confirm.get("text"):
             yield (*here, "confirm"), "missing text", "add text"
+
+
+def _first(given: Settings, *names: str) -> str:
+    """The first of some fields that is there, or an empty text."""
+    return next((name for name in names if given.get(name)), "")
 
 
 def _sns(given: Settings, place: Place) -> Iterator[Finding]:

@@ -150,11 +150,44 @@ def test_amtool_has_the_last_word_on_its_own_version(tmp_path: Path, monkeypatch
     assert configuration.load(file, (0, 25)).route.receiver == "d"
 
 
+SLACK_APP = {
+    "a token from global beside its own address": (
+        of_receiver("slack_configs: [{channel: a}]")
+        + "global: {slack_app_token: t, slack_api_url: 'https://slack.com/api/chat.postMessage'}\n",
+        "",
+    ),
+    "a token beside a webhook in global": (
+        of_receiver("slack_configs: [{channel: a}]")
+        + "global: {slack_app_token: t, slack_api_url: 'https://hooks/x'}\n",
+        "at once",
+    ),
+    "a token beside a webhook": (
+        of_receiver("slack_configs: [{channel: a, app_token: t, api_url: 'https://hooks/x'}]"),
+        "at once",
+    ),
+    "two authorizations": (
+        of_receiver("slack_configs: [{channel: a, app_token: t, http_config: {authorization: {credentials: x}}}]"),
+        "is the authorization",
+    ),
+    "a webhook that updates": (
+        of_receiver("slack_configs: [{channel: a, api_url: 'https://hooks/x', update_message: true}]"),
+        "cannot update",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), SLACK_APP.values(), ids=SLACK_APP)
+def test_a_slack_app_is_not_a_webhook(text: str, reason: str) -> None:
+    said = refusals(text, NEWEST)
+    assert bool(said) == bool(reason)
+    assert all(reason in one for one in said)
+
+
 NEWER = {
     "webhook_configs: [{url: 'http://x/', timeout: 5s}]": (0, 28),
     "pagerduty_configs: [{routing_key: x, timeout: 5s}]": (0, 30),
     "slack_configs: [{api_url: 'http://x/', message_text: x}]": (0, 31),
-    "slack_configs: [{api_url: 'http://x/', update_message: true}]": (0, 32),
+    "slack_configs: [{api_url: 'https://slack.com/api/chat.postMessage', update_message: true}]": (0, 32),
     "sns_configs: [{topic_arn: x, sigv4: {use_fips_sts_endpoint: true}}]": (0, 28),
     "webhook_configs: [{url: 'http://x/', http_config: {http_headers: {X: {values: [a]}}}}]": (0, 28),
     "webhook_configs: [{url: 'http://x/', http_config: {no_proxy: x}}]": (0, 26),
