@@ -199,9 +199,13 @@ def check(
         str | None, typer.Option(help="Prometheus that has the metrics, such as http://127.0.0.1:9090.")
     ] = None,
     secrets: Annotated[bool, typer.Option("--secrets", help="The files of secrets have to be here.")] = False,
+    rule_files: Annotated[
+        list[Path] | None, typer.Option("--rules", help="Any rule file of Prometheus; may repeat.")
+    ] = None,
+    scrape_interval: Annotated[str, typer.Option(help="How often the metrics of --rules are scraped.")] = "15s",
     as_json: AsJson = False,
 ) -> None:
-    """Find what works otherwise than it looks in rules and routes: the platform's, or those of any Alertmanager.
+    """Find what works otherwise than it looks in rules and routes: the platform's, or those of anybody.
 
     Exit code 0 when clean, 1 with findings, 2 for input that cannot be used.
     """
@@ -210,9 +214,12 @@ def check(
 
     from alerts.lint import linter
 
-    report = linter.lint(
-        platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
-    )
+    live = _live(prometheus) if prometheus else None
+    report = linter.Report(problems=[], unjudged=[])
+    if rule_files:
+        report = linter.lint_rules(rule_files, live=live, scrape_interval=_seconds(scrape_interval))
+    if platform or alertmanager or not rule_files:
+        report += linter.lint(platform, alertmanager, version, live=live, secrets=secrets)
     if as_json:
         document = {
             "ok": not report.problems,
@@ -229,6 +236,15 @@ def check(
         if not report.problems:
             typer.echo("no findings", err=True)
     raise typer.Exit(Exit.FAIL if report.problems else Exit.PASS)
+
+
+def _seconds(text: str) -> float:
+    from midwatch.spec.values import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise MidwatchError(f"--scrape-interval: {error}") from error
 
 
 def _live(url: str) -> frozenset[str]:

@@ -19,6 +19,7 @@ NOTHING_TO_SAY = {
     "sloth.dev/core/metadata_rules/v1": "Midwatch makes the records",
     "sloth.dev/core/alert_rules/v1": "Midwatch makes the alerts",
     "sloth.dev/contrib/denominator_corrected_rules/v1": "Midwatch counts events, which is what it corrects",
+    "sloth.dev/contrib/validate_victoria_metrics/v1": "Midwatch checks by itself",
     "sloth.dev/contrib/alert_for/v1": "page_alert.for and ticket_alert.for are read",
 }
 """Plugins of Sloth's own that change nothing in a rule file, and why."""

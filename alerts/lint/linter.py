@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alerts import inventory
-from alerts.lint import inhibitions, receivers, rules
+from alerts.lint import foreign, inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
 from alerts.lint.problem import Check, Context, LintProblem, run
 from alerts.routing import amtool, configuration, generate, versions
@@ -33,6 +33,9 @@ class Report:
     problems: list[LintProblem]
     unjudged: list[str]
 
+    def __add__(self, other: Report) -> Report:
+        return Report(problems=[*self.problems, *other.problems], unjudged=sorted({*self.unjudged, *other.unjudged}))
+
 
 def lint(
     platform_file: Path | None,
@@ -52,6 +55,23 @@ def lint(
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
     return _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+
+
+OF_ANYBODY = {
+    name: check
+    for name, check in rules.CHECKS.items()
+    if name not in ("owner-missing", "runbook-missing", "alert-unrouted", "record-unused")
+}
+"""Checks of rules that know nothing of Midwatch."""
+
+
+def lint_rules(files: Sequence[Path], *, live: frozenset[str] | None, scrape_interval: float = 15.0) -> Report:
+    """Check anybody's rule files; InvalidInputError for what Prometheus would not load."""
+    every = [one for file in files for one in foreign.load(file, live=live, scrape_interval=scrape_interval)]
+    return Report(
+        problems=[problem for one in every for problem in rules.run(one, OF_ANYBODY)],
+        unjudged=sorted({name for one in every for name in rules.unjudged(one)}),
+    )
 
 
 def problems(platform: Platform, document: Document) -> list[Problem]:
@@ -90,9 +110,7 @@ def _lint(
         config=config,
         live=live,
         scrape_interval=platform.prometheus.scrape_interval,
-        bounds={
-            metrics.REQUEST_DURATION.name: sorted({one for model in platform.models for one in model.latency_buckets})
-        },
+        bounds={metrics.REQUEST_DURATION.name: _latency_buckets(platform)},
     )
     return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
 

@@ -381,3 +381,44 @@ def test_the_command_lists_findings_of_any_configuration_and_its_codes_say_which
     file.write_text("route: [")
     done = command("check", "--alertmanager", str(file))
     assert (done.returncode, "not YAML" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+FOREIGN = """
+groups:
+- name: g
+  rules:
+  - {record: jobs:failed:sum, expr: sum(jobs_failed_total)}
+  - alert: jobs_fail
+    expr: rate(jobs:failed:sum[5m]) > 0
+    for: 1y
+    labels: {severity: warning}
+    annotations: {summary: "{{ $labels.instance }}"}
+"""
+
+
+def test_anybodys_rule_file_is_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(FOREIGN)
+    done = command("check", "--rules", str(file), "--json")
+    assert done.returncode == 1
+    found = [(one["id"], one["line"]) for one in json.loads(done.stdout)["findings"]]
+    assert found == [("rate-over-sum", 6)]
+    file.write_text(FOREIGN.replace("rate(jobs:failed:sum[5m])", "sum(rate(jobs_failed_total[1m]))"))
+    assert [one.id for one in linter.lint_rules([file], live=None).problems] == ["template-label-removed"]
+    slow = linter.lint_rules([file], live=None, scrape_interval=60.0).problems
+    assert {one.id for one in slow} == {"template-label-removed", "range-below-scrapes"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: b", "no list of groups"),
+        (FOREIGN.replace("> 0", "> > 0"), "not PromQL"),
+        (FOREIGN.replace("expr: rate(jobs:failed:sum[5m]) > 0", "expr: [1]"), "has no expr"),
+        ("groups: [", "not YAML"),
+    ],
+)
+def test_what_is_no_rule_file_is_refused_with_its_line(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(text)
+    done = command("check", "--rules", str(tmp_path / "rules.yml"))
+    assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (2, True, False)
