@@ -123,7 +123,7 @@ def _check(reader: Reader, key: str, entry: dict[str, Any]) -> None:
     try:
         parsed = MODELS[key].model_validate(entry)
     except ValidationError as error:
-        for one in error.errors():
+        for one in (one for one in error.errors() if one["type"] != "literal_error"):
             reader.refuse((), f"{what}: {'.'.join(str(part) for part in one['loc'])}: {one['msg']}")
         return
     if isinstance(parsed, ServiceSlo):

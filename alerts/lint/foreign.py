@@ -15,6 +15,7 @@ from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import alerting
 from midwatch.spec.base import Place
 from midwatch.spec.load import Document
+from midwatch.spec.values import format_duration
 
 Written = tuple[Place, dict[str, Any]]
 
@@ -53,17 +54,23 @@ def _rules(document: Document, problems: list[Problem]) -> Iterator[Written]:
         listed = group.get("rules") if isinstance(group, dict) else None
         for number, rule in enumerate(listed if isinstance(listed, list) else ()):
             place = (*above, "groups", index, "rules", number)
-            if isinstance(rule, dict) and isinstance(rule.get("expr"), str):
+            if _is_rule(rule):
                 yield place, _plain(rule)
             else:
-                problems.append(document.problem(place, "not a rule: it has no expr"))
+                problems.append(document.problem(place, "not a rule: it has an expr, and either an alert or a record"))
+
+
+def _is_rule(rule: object) -> bool:
+    if not isinstance(rule, dict) or not isinstance(rule.get("expr"), str):
+        return False
+    return isinstance(rule.get("alert"), str) != isinstance(rule.get("record"), str)
 
 
 def _plain(rule: dict[str, Any]) -> dict[str, Any]:
     """A rule whose labels and annotations are mappings, and whose wait is in seconds."""
     wait = shapes.seconds(str(rule.get("for") or "0"))
     mappings = {key: rule[key] if isinstance(rule.get(key), dict) else {} for key in ("labels", "annotations")}
-    return {**rule, **mappings, "for": f"{wait or 0:g}s"}
+    return {**rule, **mappings, "for": format_duration(wait or 0.0)}
 
 
 def _wrong(rule: dict[str, Any]) -> str:

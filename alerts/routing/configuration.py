@@ -189,8 +189,8 @@ def _list(value: object) -> list[Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """Texts of a list, without what is none."""
-    return [str(one) for one in _list(value) if isinstance(one, str)]
+    """Texts of a list, without what is of another shape; nothing is an empty text."""
+    return [str(one or "") for one in _list(value) if one is None or isinstance(one, str)]
 
 
 def _group_by(given: Mapping[str, Any], parent: Route | None) -> tuple[str, ...] | None:

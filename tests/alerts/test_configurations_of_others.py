@@ -67,6 +67,8 @@ REFUSED = {
     "nothing for a receiver": ("route: {receiver: d}\nreceivers: [~]\n", "has no value"),
     "a label twice": (of_route("group_by: [a, a]"), "a second time"),
     "all labels and one": (of_route("group_by: ['...', a]"), "stands alone"),
+    "nothing for a label": (of_route("group_by: [~]"), "not a label name"),
+    "nothing for an interval's name": (of_route("mute_time_intervals: [~]"), "no time interval"),
     "a label that is none": (of_route("match: {a-b: c}"), "not a label name"),
     "a zero interval": (of_route("group_interval: 0s"), "may not be zero"),
     "a duration with a point": (of_route("group_wait: 1.5h"), "not a duration"),

@@ -414,7 +414,8 @@ def test_anybodys_rule_file_is_looked_at(tmp_path: Path) -> None:
     [
         ("a: b", "no list of groups"),
         (FOREIGN.replace("> 0", "> > 0"), "not PromQL"),
-        (FOREIGN.replace("expr: rate(jobs:failed:sum[5m]) > 0", "expr: [1]"), "has no expr"),
+        (FOREIGN.replace("expr: rate(jobs:failed:sum[5m]) > 0", "expr: [1]"), "not a rule"),
+        (FOREIGN.replace("record: jobs:failed:sum", "record: []"), "not a rule"),
         ("groups: [", "not YAML"),
     ],
 )
