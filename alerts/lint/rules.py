@@ -95,7 +95,7 @@ def counter_without_rate(rules: Rules) -> Iterator[Finding]:
 
 def range_expensive(rules: Rules) -> Iterator[Finding]:
     """Ranges of raw series so long that each evaluation reads very many samples."""
-    for entry, tree in rules.parsed:
+    for entry, tree in rules.written:
         for selector in expressions.selectors(tree):
             if selector.range_seconds > EXPENSIVE_RANGE and ":" not in selector.metric:
                 days = selector.range_seconds / 86400

@@ -46,20 +46,19 @@ class Rules:
         return by_name
 
     @cached_property
-    def parsed(self) -> list[tuple[Entry, Any]]:
-        """Every alert whose expression can be parsed, with its syntax tree; promtool says what is wrong with others."""
-        trees = ((entry, expressions.parse_or_none(str(entry.rule["expr"]))) for entry in self.alerts)
+    def written(self) -> list[tuple[Entry, Any]]:
+        """Alerts that somebody wrote, with their syntax trees: expressions of objectives are generated.
+
+        What cannot be parsed is left out: promtool has the last word on it, and says it better.
+        """
+        own = (entry for entry in self.alerts if entry.objective is None)
+        trees = ((entry, expressions.parse_or_none(str(entry.rule["expr"]))) for entry in own)
         return [(entry, tree) for entry, tree in trees if tree is not None]
 
     @cached_property
-    def written(self) -> list[tuple[Entry, Any]]:
-        """Those that somebody wrote: expressions of burn rates are generated."""
-        return [(entry, tree) for entry, tree in self.parsed if entry.objective is None]
-
-    @cached_property
     def read(self) -> list[tuple[Entry, list[Selector]]]:
-        """Selectors of every alert whose expression can be parsed."""
-        return [(entry, list(expressions.selectors(tree))) for entry, tree in self.parsed]
+        """Selectors of every alert that somebody wrote."""
+        return [(entry, list(expressions.selectors(tree))) for entry, tree in self.written]
 
     @cached_property
     def _rated(self) -> frozenset[str]:
