@@ -10,8 +10,8 @@ from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.slo import ServiceSlo
 from midwatch.spec.values import Duration
 
-AlertName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$")]
-"""A symptom in CamelCase."""
+AlertName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+"""A symptom, best in CamelCase."""
 
 Series = Annotated[dict[str, str], Field(min_length=1)]
 """Values in promtool's notation by series, one every 15 s: `0+10x20` is 0, 10, ... 200."""
@@ -42,6 +42,7 @@ class AlertRule(Strict):
     description: str = ""
     runbook: str | None = None
     labels: dict[LabelName, str] = {}
+    annotations: dict[LabelName, str] = {}
     proof: Proof | None = None
 
     @model_validator(mode="after")
@@ -52,12 +53,24 @@ class AlertRule(Strict):
         return self
 
 
+class RecordRule(Strict):
+    """A recording rule."""
+
+    record: Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    expr: Annotated[str, Field(min_length=1)]
+    labels: dict[LabelName, str] = {}
+
+
 class RuleFile(Strict):
-    """A rule file; its owner and labels are those of every alert and objective in it that has none."""
+    """A rule file; its owner and labels are those of every alert and objective in it that has none.
+
+    Records are evaluated before its alerts.
+    """
 
     name: Name
     owner: Name | None = None
     labels: dict[LabelName, str] = {}
+    records: list[RecordRule] = []
     alerts: list[AlertRule] = []
     objectives: list[ServiceSlo] = []
 

@@ -122,6 +122,15 @@ class EventsSli(Strict):
 _RATE = re.compile(r"\bi?rate\s*\(")
 
 
+class RatioSli(Strict):
+    """Share of errors over a window, any PromQL from 0 to 1 with `{window}` where the range stands.
+
+    It has no events, so that every minute weighs the same; where there are counters, `events` is exact.
+    """
+
+    errors: EventsExpression
+
+
 class Sli(Strict):
     """What is counted as good: exactly one kind."""
 
@@ -131,6 +140,7 @@ class Sli(Strict):
     gauge: GaugeSli | None = None
     fairness: FairnessSli | None = None
     events: EventsSli | None = None
+    ratio: RatioSli | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Sli:
@@ -209,8 +219,20 @@ class BurnRate(Strict):
     for_: Duration = Field(default=0.0, alias="for")
 
 
+class AlertAdditions(Strict):
+    """What a page or a ticket of an objective carries beside what is generated, and how long it must go on."""
+
+    labels: dict[LabelName, str] = {}
+    annotations: dict[LabelName, str] = {}
+    for_: Duration | None = Field(default=None, alias="for")
+
+
 class Slo(Strict):
-    """One objective. With `by` it is kept for each value of those labels by itself."""
+    """One objective. With `by` it is kept for each value of those labels by itself.
+
+    `alert_name` is what its alerts on the burn rate are called, `annotations` what they carry; one that is generated
+    too is replaced.
+    """
 
     name: Name
     sli: Literal["availability", "drift_free"] | Sli
@@ -222,6 +244,10 @@ class Slo(Strict):
     compatibility: Literal["sloth"] | None = None
     runbook: str | None = None
     description: str = ""
+    alert_name: Annotated[str, Field(min_length=1)] | None = None
+    annotations: dict[LabelName, str] = {}
+    page_alert: AlertAdditions = AlertAdditions()
+    ticket_alert: AlertAdditions = AlertAdditions()
 
     @property
     def budget(self) -> Decimal:
