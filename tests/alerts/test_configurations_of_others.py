@@ -129,13 +129,18 @@ def test_what_alertmanager_refuses_is_refused_with_its_line(text: str, reason: s
     assert all(one.startswith("a.yml:") for one in said)
 
 
+ASKED = {
+    name: text
+    for name, text in (TAKEN | {name: text for name, (text, _) in REFUSED.items()}).items()
+    if "{{ .CommonLabels" not in text  # amtool parses the templates of responders, this program does not
+}
+
+
 @pytest.mark.skipif(amtool.installed() != (0, 25), reason="needs amtool 0.25")
-@pytest.mark.parametrize("text", [*TAKEN.values(), *(text for text, _ in REFUSED.values())], ids=[*TAKEN, *REFUSED])
+@pytest.mark.parametrize("text", ASKED.values(), ids=ASKED)
 def test_amtool_of_that_version_agrees(text: str, tmp_path: Path) -> None:
     file = tmp_path / "a.yml"
     file.write_text(text)
-    if "{{ .CommonLabels" in text:
-        pytest.skip("amtool parses templates of responders, this program does not")
     assert bool(amtool.verdict(file)) == bool(refusals(text))
 
 
