@@ -14,7 +14,9 @@ from datetime import datetime
 import msgspec
 
 from exporters.events.bodies import Refused
+from exporters.events.inference_log import Answer as RowAnswer
 from exporters.events.inference_log import Half, RequestHalf, ResponseHalf
+from exporters.events.lateness import Lateness
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
 from exporters.events.state import JournalEvent
@@ -45,11 +47,30 @@ class Answer(msgspec.Struct):
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """The events of one request with their places in it, and who waits for the answer."""
+    """The events of one request with their places in it, and who waits for the answer; `loaded` came from a file.
+
+    `rows` is what applying it costs, in events.
+    """
 
     items: list[tuple[int, JournalEvent]]
     refused: list[Refused] = field(default_factory=list)
     reply: Callable[[Answer], None]
+    loaded: bool = False
+    rows: int = 0
+
+
+def together(count: int, reply: Callable[[Answer], None]) -> Callable[[Answer], None]:
+    """What the `count` parts of one event are answered by: the reply is given once, and speaks of one event."""
+    if count == 1:
+        return reply
+    answers: list[Answer] = []
+
+    def one(answer: Answer) -> None:
+        answers.append(answer)
+        if len(answers) == count:
+            reply(next((answer for answer in answers if answer.error or answer.refused), answers[0]))
+
+    return one
 
 
 class Ingest:
@@ -64,7 +85,9 @@ class Ingest:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
+        models = tuple(models)
         self._with_features = frozenset(model.name for model in models if model.drift)
+        self._lateness = Lateness(settings, models)
         self._pending: list[Batch] = []
         self._pending_events = 0
         self._wake = asyncio.Event()
@@ -89,10 +112,11 @@ class Ingest:
     def _check(self, batch: Batch) -> None:
         """Refuse what cannot be taken, and take away what must not be stored."""
         now = self._clock()
-        oldest, newest = now - self._settings.remember, now + self._settings.future
+        newest = now + self._settings.future
         good: list[tuple[int, JournalEvent]] = []
         for line, event in batch.items:
             if isinstance(event, Event):
+                oldest = now - self._lateness.too_old(event.model, loaded=batch.loaded)
                 reason = refusal(event, now=now, oldest=oldest, newest=newest)
                 if reason:
                     batch.refused.append(Refused(line, *reason))
@@ -102,20 +126,41 @@ class Ingest:
             else:
                 good.append((line, self._stripped_half(event)))
         batch.items = good
+        batch.rows = batch.rows or len(good)
 
     def _strip(self, event: Event) -> None:
+        published = self._store.state.counters.published_answer
         if type(event) is Prediction:
+            if type(event.prediction) is str and not self._is_number_model(event.model):
+                event.prediction = published(event.model, event.prediction)
             if event.features and event.model not in self._with_features:
                 event.features = {}
             if self._privacy:
                 self._privacy.apply(event)
+        elif type(event.label) is str and not self._is_number_model(event.model):  # type: ignore[union-attr]
+            event.label = published(event.model, event.label)  # type: ignore[union-attr]
+
+    def _is_number_model(self, model: str) -> bool:
+        """Whether the model is a declared regression, whose texts the state refuses."""
+        declared = self._store.state.counters.declared.get(model)
+        return declared is not None and declared.task == "regression"
 
     def _stripped_half(self, half: Half) -> Half:
         if isinstance(half, ResponseHalf):
-            return half
+            return self._stripped_response(half)
         if half.model not in self._with_features:
-            return msgspec.structs.replace(half, rows=[{}] * len(half.rows))
+            return msgspec.structs.replace(half, rows=[], count=half.size) if half.rows else half
         return msgspec.structs.replace(half, rows=list(map(self._privacy.fields, half.rows))) if self._privacy else half
+
+    def _stripped_response(self, half: ResponseHalf) -> ResponseHalf:
+        published = self._store.state.counters.published_answer
+        if not half.answers or not any(type(prediction) is str for prediction, _ in half.answers):
+            return half
+        answers: list[RowAnswer] = [
+            (published(half.model, prediction) if type(prediction) is str else prediction, score)
+            for prediction, score in half.answers
+        ]
+        return msgspec.structs.replace(half, answers=answers)
 
     async def run(self) -> None:
         """Commit until `stop`; what is pending then is committed first."""
@@ -142,12 +187,12 @@ class Ingest:
         taken: list[Batch] = []
         count = 0
         for batch in self._pending:
-            if taken and count + len(batch.items) > MAX_GROUP:
+            if taken and (count + batch.rows > MAX_GROUP or batch.loaded != taken[0].loaded):
                 break
             taken.append(batch)
-            count += len(batch.items)
+            count += batch.rows
         self._pending = self._pending[len(taken) :]
-        self._pending_events -= count
+        self._pending_events -= sum(len(batch.items) for batch in taken)
         return taken
 
     async def _commit(self, batches: list[Batch]) -> None:
@@ -155,8 +200,13 @@ class Ingest:
         verdicts = self._store.state.admit(offered)
         admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
         self._last = now = max(self._last, self._clock())
+        loaded = bool(batches) and batches[0].loaded
         if admitted or not offered:
-            frame = self._store.encode(now, admitted)
+            try:
+                frame = self._store.encode(now, admitted, loaded=loaded)
+            except (OverflowError, ValueError):
+                await self._commit(self._without_unwritable(batches))
+                return
             begun = time.perf_counter()
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
@@ -164,9 +214,23 @@ class Ingest:
                 self._fail(batches, error)
                 return
             self._measure(time.perf_counter() - begun)
-            self._store.applied(now, admitted, len(frame))
+            self._store.applied(now, admitted, len(frame), loaded=loaded)
         self.failing = None
         self._answer(batches, iter(verdicts))
+
+    def _without_unwritable(self, batches: list[Batch]) -> list[Batch]:
+        """Refuse the events that cannot be written, such as one with a number beyond 64 bits."""
+        for batch in batches:
+            good = []
+            for line, event in batch.items:
+                try:
+                    self._store.encode(0.0, [event])
+                    good.append((line, event))
+                except (OverflowError, ValueError) as error:
+                    batch.refused.append(Refused(line, Reason.INVALID, str(error)))
+                    self.results["event", "malformed", Reason.INVALID] += 1
+            batch.items = good
+        return batches
 
     def _fail(self, batches: list[Batch], error: OSError) -> None:
         if self.failing is None:
@@ -222,7 +286,7 @@ def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[
         return Reason.IN_FUTURE, f"ts is {ts - now:.0f} s in the future"
     if type(event) is Prediction:
         if ts < oldest:
-            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; ids are remembered for {now - oldest:.0f} s"
+            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; at most {now - oldest:.0f} s are taken"
         if event.prediction is None and event.outcome == "ok":
             return Reason.NO_PREDICTION, "outcome is ok, and there is no prediction"
     elif ts < 0:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import xxhash
 
-from exporters.events import inference_log
 from exporters.events.counters import Counters, ModelSeries, Series, is_number
-from exporters.events.inference_log import Half, RequestHalf
+from exporters.events.inference_log import Half, Joined, RequestHalf
+from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason
 from exporters.events.recent_ids import RecentIds
 from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
@@ -49,11 +49,12 @@ class State:
     def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
         self._settings = settings
         self._kept_share = int(settings.sample * 2**64)
-        self.counters = Counters(settings.caps, models)
+        self.lateness = Lateness(settings, models)
+        self.counters = Counters(settings.caps, models, settings.personal.hash)
         self.predictions = Waiting(WaitingPrediction)
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
-        self.recent_ids = RecentIds(settings.remember + settings.future)
+        self.recent_ids = RecentIds(self.lateness.horizons())
         self.accepted: Counter[str] = Counter()
         self.dropped: dict[str, Counter[str]] = {"prediction": Counter(), "label": Counter(), "half": Counter()}
         self.corruptions = 0
@@ -106,11 +107,11 @@ class State:
 
     # After the journal -------------------------------------------------------------------------------------------
 
-    def apply(self, time: float, events: Iterable[JournalEvent]) -> None:
-        """Take a group that was written at `time`."""
+    def apply(self, time: float, events: Iterable[JournalEvent], *, loaded: bool = False) -> None:
+        """Take a group that was written at `time`; one that was loaded from a file is remembered longer."""
         self._expire(time)
         for event in events:
-            self.recent_ids.add(_identity(event))
+            self.recent_ids.add(_identity(event), self.lateness.horizon(event.model, loaded=loaded))
             if type(event) is Prediction:
                 self.accepted["prediction"] += 1
                 self._predict(time, event)
@@ -121,17 +122,18 @@ class State:
                 self.accepted["half"] += 1
                 self._half(time, event)  # type: ignore[arg-type]
 
-    def _predict(self, time: float, event: Prediction) -> None:
+    def _predict(self, time: float, event: Prediction) -> Series:
         series = self.counters.count_request(event)
         # The answer of an inference log may have no class: that is a request, and nothing to compare.
         if event.outcome == "ok" and event.prediction is not None:
             predicted = self.counters.count_prediction(series, event, event.prediction)
             self._wait(time, event, series, predicted)
+        return series
 
     def _wait(self, time: float, event: Prediction, series: Series, predicted: Value) -> None:
         value, model = _hash(event.id), self.counters.models[series.model]
         declared = self.counters.declared.get(event.model)
-        groups = {name: event.groups[name] for name in declared.groups if name in event.groups} if declared else None
+        groups = self._published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
         early = self.labels.pop(value)
         if early is not None:
@@ -148,6 +150,10 @@ class State:
         else:
             self.predictions.put(value, entry)
             model.waiting += 1
+
+    def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
+        published = self.counters.published_group
+        return {name: published(name, groups[name]) for name in model.groups if name in groups}
 
     def _label(self, time: float, event: Label) -> None:
         value = _hash(event.id)
@@ -169,17 +175,20 @@ class State:
             self.halves.put(value, WaitingHalf(time, half))
             return
         request, response = (half, other.half) if isinstance(half, RequestHalf) else (other.half, half)
-        try:
-            predictions = inference_log.join(request, response)  # type: ignore[arg-type]
-        except inference_log.MalformedError:
-            self.dropped["half"][Reason.ROWS_DIFFER] += 1
-            return
-        known = self.recent_ids.known([_identity(prediction) for prediction in predictions])
-        for prediction in predictions:
+        joined = Joined.of(request, response)  # type: ignore[arg-type]
+        known = self.recent_ids.known([_identity(prediction) for prediction in joined.predictions])
+        series = None
+        for prediction in joined.predictions:
             if (identity := _identity(prediction)) not in known:
-                self.recent_ids.add(identity)
+                self.recent_ids.add(identity, self.lateness.horizon(prediction.model))
                 self.accepted["prediction"] += 1
-                self._predict(time, prediction)
+                if prediction.prediction is not None and not self._is_fit(prediction.model, prediction.prediction):
+                    prediction.prediction = None
+                series = self._predict(time, prediction)
+        if series is not None:
+            self.counters.count_unread(series.model, joined.unread)
+            if joined.generation is not None:
+                self.counters.count_generation(series, joined.generation)
 
     # Retention ---------------------------------------------------------------------------------------------------
 
@@ -197,8 +206,9 @@ class State:
             model = self.counters.models[self.counters.known_model(label.model)]
             model.labels_waiting -= 1
             model.orphaned += 1
-        for _ in self.halves.pop_expired(time - HALF_SECONDS):
-            self.dropped["half"][Reason.OTHER_HALF_MISSING] += 1
+        for entry in self.halves.pop_expired(time - HALF_SECONDS):
+            # The first part of an inference says that its rows differ; the others have no part to join then.
+            self.dropped["half"][Reason.OTHER_HALF_MISSING] += not entry.half.first
 
     def has_expired(self, time: float) -> bool:
         """Whether anything has waited too long: then an empty group is worth writing."""

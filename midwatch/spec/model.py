@@ -111,22 +111,43 @@ class Drift(Strict):
         return not set(self.methods).isdisjoint(get_args(RowMethod))
 
 
+ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
+"""A class of a model as its events name it."""
+
+
 class Model(Strict):
-    """A model in production and what is promised for it."""
+    """A model in production and what is promised for it.
+
+    `too_old` is how late a prediction may come, and `remember` how long an id is known; the exporter's where unsaid.
+    """
 
     name: Name
     owner: Name
     task: Literal["classification", "regression"]
     positive: str | None = None
+    classes: list[ClassName] = []
     serving: Literal["midwatch", "kserve", "triton", "vllm", "seldon", "custom"] = "midwatch"
     served_as: str | None = None
     serving_metrics: ServingMetrics | None = None
     latency_buckets: Annotated[list[float], Field(min_length=1)] = list(metrics.LATENCY_BUCKETS)
     groups: list[LabelName] = []
+    remember: Duration | None = None
+    too_old: Duration | None = None
     runbook: str | None = None
     slos: list[Slo] = []
     drift: Drift | None = None
     canary: Canary | None = None
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """Label values of the declared classes."""
+        return frozenset(str(name).lower() if isinstance(name, bool) else str(name) for name in self.classes)
+
+    @model_validator(mode="after")
+    def _remembers_what_may_come(self) -> Model:
+        if self.too_old is not None and self.remember is not None and self.too_old > self.remember:
+            raise ValueError("too_old is longer than remember: an event that comes again could be counted twice")
+        return self
 
 
 # The plane ---------------------------------------------------------------------------------------------------------
@@ -171,6 +192,7 @@ class Exporter(Strict):
     targets: list[str] = []
     label_retention: Duration = 86400.0
     remember: Duration = 3600.0
+    remember_loaded: Duration = 604800.0
     future: Duration = 300.0
     sample: Ratio = Decimal(1)
     max_waiting: Annotated[int, Field(ge=1)] = 2_000_000
