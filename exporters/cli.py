@@ -24,7 +24,10 @@ def serve(
     state: Annotated[Path, typer.Option(help="Folder of the journal.")] = Path("state/exporter"),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
-    otlp_endpoint: Annotated[str | None, typer.Option(help="Also push the metrics there by OTLP.")] = None,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(help="Also push the metrics there by OTLP: a base (http://host:4318), or the full path."),
+    ] = None,
     otlp_interval: Annotated[float, typer.Option(help="Seconds between two pushes.")] = 15.0,
 ) -> None:
     """Serve until SIGTERM: POST /events (NDJSON or JSON), POST /kserve (CloudEvents), GET /metrics.
@@ -42,6 +45,7 @@ def serve(
     from midwatch.spec import load, model
 
     sys.setswitchinterval(0.001)  # a scrape's thread must not hold requests up for the usual 5 ms at a time
+    target = otlp.Target.of(otlp_endpoint) if otlp_endpoint else None
     stop_telemetry = telemetry.setup("midwatch-exporter")
     platform = load.load_platform(platform_file) if platform_file else None
     settings = platform.exporter if platform else model.Exporter()
@@ -61,7 +65,7 @@ def serve(
     )
 
     async def run() -> None:
-        stop_push = otlp.start_pusher(service.on_loop(), otlp_endpoint, otlp_interval) if otlp_endpoint else None
+        stop_push = otlp.start_pusher(service.on_loop(), target, otlp_interval) if target else None
         await service.run(_say_ready)
         if stop_push:
             await asyncio.to_thread(stop_push)  # the last push takes a view on this loop
