@@ -107,7 +107,7 @@ def start_pusher(collector: Collector, target: Target, interval_seconds: float) 
 
 
 class Deliveries:
-    """Says what becomes of pushes: the first that fails, each minute without a delivery, and when there is one again."""
+    """Says what becomes of pushes: the first that fails, each minute without a delivery, and the next delivery."""
 
     def __init__(self, url: str, now: float) -> None:
         self._where = {"endpoint": url}

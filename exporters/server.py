@@ -23,9 +23,6 @@ from exporters.events.store import Store
 from midwatch import exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
 
-LOADED = b"source=file"
-"""Query of events that a file holds, as `midwatch exporter load` sends them."""
-
 _JSON = "application/json"
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -144,7 +141,7 @@ class Service:
                 items=list(items),
                 refused=refused,
                 reply=lambda answer: _answer(respond, answer),
-                loaded=request.query == LOADED,
+                loaded=request.query == bodies.FILE_QUERY.encode(),
             )
         )
 
