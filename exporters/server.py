@@ -138,7 +138,7 @@ class Service:
             return
         self.ingest.submit(
             ingest.Batch(
-                items=list(items),
+                items=items,
                 refused=refused,
                 reply=lambda answer: _answer(respond, answer),
                 loaded=request.query == bodies.FILE_QUERY.encode(),

@@ -116,9 +116,12 @@ class Counters:
 
     def count_prediction(self, series: Series, event: Prediction, predicted: Value) -> Value:
         """Count a predicted class and the estimate by its score; the class as it is published, or a number as it is."""
-        if self._is_regression(event.model, predicted):
+        if type(predicted) is not str and self._is_regression(event.model, predicted):
             return predicted
-        name = self._class(self.models[series.model], class_name(predicted))
+        name = predicted if type(predicted) is str else class_name(predicted)
+        model = self.models[series.model]
+        if name not in model.classes:
+            name = self._class(model, name)
         _count(series.predicted, name)
         if event.score is not None:
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
@@ -131,22 +134,24 @@ class Counters:
         delay = max(0.0, ts - entry.ts)
         model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
         model.delay_sum += delay
-        if self._is_regression(entry.model, entry.predicted) and is_number(actual) and is_number(entry.predicted):
+        if is_number(actual) and is_number(entry.predicted) and self._is_regression(entry.model, entry.predicted):
             error = float(actual) - float(entry.predicted)
             series.absolute += abs(error)
             series.squared += error * error
             series.observed += 1
             return
-        truth = self._class(model, class_name(actual))
-        predicted = self._published_class(entry.model, class_name(entry.predicted))
-        if truth == predicted == TEXT:
-            return  # whether two texts are the same is not known: neither of them is kept
-        _count(series.outcomes.setdefault(predicted, {}), truth)
+        truth = self._class(model, actual if type(actual) is str else class_name(actual))
+        predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
+        if predicted not in model.classes:
+            predicted = self._published_class(entry.model, predicted)
+            if truth == predicted == TEXT:
+                return  # whether two texts are the same is not known: neither of them is kept
+        _count_pair(series.outcomes, predicted, truth)
         if entry.score is not None:
             self._count_calibration(series, entry.score, truth)
         for attribute, group in (entry.groups or {}).items():
             name = self._group(model, attribute, class_name(group))
-            _count(series.groups.setdefault(attribute, {}).setdefault(name, {}).setdefault(predicted, {}), truth)
+            _count_pair(series.groups.setdefault(attribute, {}).setdefault(name, {}), predicted, truth)
 
     def _count_calibration(self, series: Series, score: float, truth: str) -> None:
         cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
@@ -299,7 +304,17 @@ def is_number(value: Any) -> bool:
 
 
 def _count(counts: dict[str, int], name: str) -> None:
-    counts[name] = counts.get(name, 0) + 1
+    if name in counts:
+        counts[name] += 1
+    else:
+        counts[name] = 1
+
+
+def _count_pair(counts: dict[str, dict[str, int]], predicted: str, actual: str) -> None:
+    if predicted in counts:
+        _count(counts[predicted], actual)
+    else:
+        counts[predicted] = {actual: 1}
 
 
 def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

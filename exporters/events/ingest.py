@@ -7,22 +7,23 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
 from exporters.events.bodies import Refused
+from exporters.events.class_names import is_class_like
 from exporters.events.inference_log import Answer as RowAnswer
 from exporters.events.inference_log import Half, RequestHalf, ResponseHalf
 from exporters.events.lateness import Lateness
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
-from exporters.events.state import JournalEvent
+from exporters.events.state import JournalEvent, make_keys
 from exporters.events.store import Store
 from midwatch import metrics
-from midwatch.client.events import Event, Label, Prediction
+from midwatch.client.events import Event, Label, Prediction, Value
 from midwatch.spec import model as spec
 
 MAX_PENDING = 200_000
@@ -30,6 +31,9 @@ MAX_PENDING = 200_000
 
 MAX_GROUP = 10_000
 """Events of one group: applying as many takes about 40 ms, and single requests wait for it."""
+
+MAX_CLASSES = 10_000
+"""Names of classes that are known to be some, so that they are not looked at again."""
 
 _log = logging.getLogger(__name__)
 _KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", ResponseHalf: "half"}
@@ -52,7 +56,7 @@ class Batch:
     `rows` is what applying it costs, in events.
     """
 
-    items: list[tuple[int, JournalEvent]]
+    items: Sequence[tuple[int, JournalEvent]]
     refused: list[Refused] = field(default_factory=list)
     reply: Callable[[Answer], None]
     loaded: bool = False
@@ -88,6 +92,7 @@ class Ingest:
         models = tuple(models)
         self._with_features = frozenset(model.name for model in models if model.drift)
         self._lateness = Lateness(settings, models)
+        self._class_like: set[str] = set()
         self._pending: list[Batch] = []
         self._pending_events = 0
         self._wake = asyncio.Event()
@@ -112,33 +117,44 @@ class Ingest:
     def _check(self, batch: Batch) -> None:
         """Refuse what cannot be taken, and take away what must not be stored."""
         now = self._clock()
-        newest = now + self._settings.future
+        oldest, newest = now - self._lateness.least, now + self._settings.future
         good: list[tuple[int, JournalEvent]] = []
-        for line, event in batch.items:
-            if isinstance(event, Event):
-                oldest = now - self._lateness.too_old(event.model, loaded=batch.loaded)
-                reason = refusal(event, now=now, oldest=oldest, newest=newest)
+        for item in batch.items:
+            line, event = item
+            if type(event) is not Prediction and type(event) is not Label:
+                good.append((line, self._stripped_half(event)))  # type: ignore[arg-type]
+                continue
+            # Almost every event passes this comparison; the others are looked at with what their model allows.
+            if not (type(event.ts) is float and oldest <= event.ts <= newest and _has_answer(event)):
+                limit = now - self._lateness.too_old(event.model, loaded=batch.loaded)
+                reason = refusal(event, now=now, oldest=limit, newest=newest)
                 if reason:
                     batch.refused.append(Refused(line, *reason))
                     continue
-                self._strip(event)
-                good.append((line, event))
-            else:
-                good.append((line, self._stripped_half(event)))
+            self._strip(event)
+            good.append(item)
         batch.items = good
         batch.rows = batch.rows or len(good)
 
     def _strip(self, event: Event) -> None:
-        published = self._store.state.counters.published_answer
         if type(event) is Prediction:
-            if type(event.prediction) is str and not self._is_number_model(event.model):
-                event.prediction = published(event.model, event.prediction)
+            answer = event.prediction
+            if type(answer) is str and answer not in self._class_like:
+                event.prediction = self._published(event.model, answer)
             if event.features and event.model not in self._with_features:
                 event.features = {}
             if self._privacy:
                 self._privacy.apply(event)
-        elif type(event.label) is str and not self._is_number_model(event.model):  # type: ignore[union-attr]
-            event.label = published(event.model, event.label)  # type: ignore[union-attr]
+        elif type(event) is Label and type(event.label) is str and event.label not in self._class_like:
+            event.label = self._published(event.model, event.label)
+
+    def _published(self, model: str, text: str) -> Value:
+        """A predicted or actual class as it may be kept; a declared regression's is refused by the state."""
+        if self._is_number_model(model):
+            return text
+        if is_class_like(text) and len(self._class_like) < MAX_CLASSES:
+            self._class_like.add(text)
+        return self._store.state.counters.published_answer(model, text)
 
     def _is_number_model(self, model: str) -> bool:
         """Whether the model is a declared regression, whose texts the state refuses."""
@@ -153,11 +169,10 @@ class Ingest:
         return msgspec.structs.replace(half, rows=list(map(self._privacy.fields, half.rows))) if self._privacy else half
 
     def _stripped_response(self, half: ResponseHalf) -> ResponseHalf:
-        published = self._store.state.counters.published_answer
         if not half.answers or not any(type(prediction) is str for prediction, _ in half.answers):
             return half
         answers: list[RowAnswer] = [
-            (published(half.model, prediction) if type(prediction) is str else prediction, score)
+            (self._published(half.model, prediction) if type(prediction) is str else prediction, score)
             for prediction, score in half.answers
         ]
         return msgspec.structs.replace(half, answers=answers)
@@ -197,8 +212,12 @@ class Ingest:
 
     async def _commit(self, batches: list[Batch]) -> None:
         offered = [event for batch in batches for _, event in batch.items]
-        verdicts = self._store.state.admit(offered)
-        admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
+        keys = make_keys(offered)
+        verdicts = self._store.state.admit(offered, keys)
+        admitted = offered
+        if any(verdicts):
+            admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
+            keys = [key for key, verdict in zip(keys, verdicts, strict=True) if verdict is None]
         self._last = now = max(self._last, self._clock())
         loaded = bool(batches) and batches[0].loaded
         if admitted or not offered:
@@ -214,9 +233,9 @@ class Ingest:
                 self._fail(batches, error)
                 return
             self._measure(time.perf_counter() - begun)
-            self._store.applied(now, admitted, len(frame), loaded=loaded)
+            self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)
         self.failing = None
-        self._answer(batches, iter(verdicts))
+        self._answer(batches, verdicts if len(admitted) < len(offered) else None)
 
     def _without_unwritable(self, batches: list[Batch]) -> list[Batch]:
         """Refuse the events that cannot be written, such as one with a number beyond 64 bits."""
@@ -240,12 +259,16 @@ class Ingest:
             self.results["event", "dropped", Reason.NOT_DURABLE] += len(batch.items)
             batch.reply(Answer(error=f"not durable: {self.failing}"))
 
-    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, Reason] | None]) -> None:
-        remaining = iter(verdicts)
+    def _answer(self, batches: list[Batch], verdicts: list[tuple[str, Reason] | None] | None) -> None:
+        """Answer every batch; without verdicts all of their events were accepted."""
+        remaining = iter(verdicts or ())
         for batch in batches:
             answer = Answer(refused=batch.refused)
-            for line, event in batch.items:
-                self._count(answer, line, event, next(remaining))
+            if verdicts is None:
+                answer.accepted = len(batch.items)
+            else:
+                for line, event in batch.items:
+                    self._count(answer, line, event, next(remaining))
             batch.reply(answer)
 
     def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:
@@ -265,6 +288,10 @@ class Ingest:
         counts, total = self.commits
         counts[bisect_left(metrics.COMMIT_BUCKETS, seconds)] += 1
         self.commits = counts, total + seconds
+
+
+def _has_answer(event: Event) -> bool:
+    return type(event) is Label or event.prediction is not None or event.outcome == "error"  # type: ignore[union-attr]
 
 
 def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[Reason, str] | None:

@@ -21,6 +21,8 @@ class Lateness:
         self._horizons = {name: self._remember(model) + settings.future for name, model in self._models.items()}
         self._loaded = max(settings.remember_loaded + settings.future, self._horizon, *self._horizons.values(), 0.0)
         self.is_by_model = bool(self._models)
+        self.least = min([settings.remember, *(self.too_old(name) for name in self._models)])
+        """Seconds that a prediction of any model may be old."""
 
     def too_old(self, model: str, *, loaded: bool = False) -> float:
         """Seconds after which a prediction is refused; a file's may be older."""

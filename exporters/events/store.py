@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 
 from exporters.events import journal
 from exporters.events.recent_ids import Generation
-from exporters.events.state import JournalEvent, State
+from exporters.events.state import JournalEvent, Key, State
 from exporters.events.waiting import Waiting
 from midwatch.spec import model as spec
 
@@ -117,9 +117,17 @@ class Store:
         """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
         self.journal.append(frame)
 
-    def applied(self, time: float, events: Iterable[JournalEvent], frame_size: int, *, loaded: bool = False) -> None:
+    def applied(
+        self,
+        time: float,
+        events: Sequence[JournalEvent],
+        frame_size: int,
+        *,
+        loaded: bool = False,
+        keys: Sequence[Key] | None = None,
+    ) -> None:
         """Take a durable group into the state, and snapshot when enough has been written."""
-        self.state.apply(time, events, loaded=loaded)
+        self.state.apply(time, events, loaded=loaded, keys=keys)
         self._since_snapshot += frame_size
         if self._since_snapshot > max(SNAPSHOT_EVERY, self._snapshot_size) and not self.is_snapshotting:
             try:

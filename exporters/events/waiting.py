@@ -6,6 +6,7 @@ An entry is kept packed, which takes a third of the memory, under the hash of it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -94,3 +95,13 @@ class Waiting(Generic[Entry]):
 def _received(record: bytes) -> float:
     """First element of a packed record: a msgpack array marker, a float64 marker, then the number."""
     return msgspec.msgpack.decode(b"\x91" + record[1:10], type=tuple[float])[0]
+
+
+def is_of(record: bytes, model: str) -> bool:
+    """Whether a packed prediction is of a model: its third element, behind the marker and two float64."""
+    return record.startswith(_packed_name(model), 19)
+
+
+@lru_cache(maxsize=1000)
+def _packed_name(name: str) -> bytes:
+    return _pack(name)

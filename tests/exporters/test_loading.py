@@ -296,9 +296,9 @@ def test_an_id_is_remembered_for_as_long_as_its_model_may_be_late(tmp_path: Path
     week = 7 * 24 * HOUR
     assert {late.too_old(name, loaded=True) for name in ("churn", "spam", "other")} == {week}
     ids = recent_ids.RecentIds(late.horizons())
-    ids.add(1, late.horizon("churn"))
-    ids.add(2, late.horizon("fraud"))
-    ids.add(3, late.horizon("fraud", loaded=True))
+    ids.extend([1], late.horizon("churn"))
+    ids.extend([2], late.horizon("fraud"))
+    ids.extend([3], late.horizon("fraud", loaded=True))
     for hour in range(200):
         ids.forget(hour * HOUR)
         if hour == 12:
