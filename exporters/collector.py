@@ -44,6 +44,13 @@ def families(view: View) -> list[Family]:
     return [made[name] for name in metrics.CATALOGUE if name in made]
 
 
+def exposed(view: View, content_type: str = exposition.CONTENT_TYPE) -> bytes:
+    """Text of a view's families."""
+    totals = msgspec.msgpack.decode(view.totals, type=Totals)
+    samples = [*_samples(totals), *view.samples]
+    return exposition.text(samples, _histograms(totals, view), metrics.CATALOGUE, content_type)
+
+
 def _samples(totals: Totals) -> Iterator[Sample]:
     for series in totals.series:
         yield from _version_samples(series)

@@ -193,7 +193,7 @@ class Service:
 
 
 def _exposed(view: collector.View, content_type: str) -> bytes:
-    return exposition.render(collector.families(view), content_type)
+    return collector.exposed(view, content_type)
 
 
 def _answer(respond: http_server.Respond, answer: ingest.Answer) -> None:

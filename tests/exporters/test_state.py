@@ -128,7 +128,9 @@ def test_groups_and_calibration_are_counted_for_what_the_platform_names(store: S
 
 
 def generate(state: State) -> str:
-    return exposition.render(collector.families(view(state))).decode()
+    written = collector.exposed(view(state))
+    assert written == exposition.render(collector.families(view(state))), "whether or not families are made"
+    return written.decode()
 
 
 def test_a_regression_sums_its_errors(store: Store) -> None:
@@ -368,7 +370,9 @@ def test_a_latency_bucket_links_to_its_newest_trace_where_the_format_can(store: 
     for number, (seconds, trace) in enumerate([(0.3, slow), (0.301, newer), (0.01, "not a trace"), (0.02, None)]):
         commit(store, [prediction(str(number), duration_seconds=seconds, trace_id=trace)])
     families = collector.families(view(store.state))
-    text = exposition.render(families, exposition.accepted(b"application/openmetrics-text;version=1.0.0,text/plain"))
+    accepted = exposition.accepted(b"application/openmetrics-text;version=1.0.0,text/plain")
+    text = collector.exposed(view(store.state), accepted)
+    assert text == exposition.render(families, accepted)
     parsed = {family.name: family for family in openmetrics.text_string_to_metric_families(text.decode())}
     assert set(parsed) == {family.name for family in families}
     linked = [sample for sample in parsed["ml_request_duration_seconds"].samples if sample.exemplar]
