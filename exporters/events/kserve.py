@@ -122,10 +122,10 @@ def _reason(error: Exception) -> Unread:
 def _envelope(headers: Headers, received: float, models: Models) -> Envelope:
     served_as = _required(headers, b"ce-inferenceservicename")
     return Envelope(
-        id=_text(headers[b"ce-requestid"]) if headers.get(b"ce-requestid") else _required(headers, b"ce-id"),
+        id=_required(headers, b"ce-requestid" if headers.get(b"ce-requestid") else b"ce-id"),
         model=models.names.get(served_as, served_as),
-        namespace=_text(headers.get(b"ce-namespace", b"")),
-        component=_text(headers.get(b"ce-component") or headers.get(b"ce-modelid", b"")),
+        namespace=_text(headers.get(b"ce-namespace", b""))[:MAX_NAME],
+        component=_text(headers.get(b"ce-component") or headers.get(b"ce-modelid", b""))[:MAX_NAME],
         ts=_timestamp(headers, received),
         trace_id=_trace_id(headers),
     )
@@ -133,8 +133,9 @@ def _envelope(headers: Headers, received: float, models: Models) -> Envelope:
 
 def _text(value: bytes) -> str:
     """Value of a CloudEvents header, whose odd characters are percent-encoded UTF-8 (HTTP binding 1.0.2, 3.1.3.2)."""
-    text = value.decode("utf-8", "replace")
-    return unquote(text) if "%" in text else text
+    if b"%" in value:
+        return unquote(value.decode("utf-8", "replace"))
+    return value.decode("utf-8", "replace") if value else ""
 
 
 def _required(headers: Headers, name: bytes) -> str:
@@ -163,6 +164,8 @@ def _trace_id(headers: Headers) -> str | None:
     """Trace id of a W3C traceparent, from the tracing extension or from `metadataHeaders: [Traceparent]`."""
     traceparent = _text(headers.get(b"ce-traceparent", b""))
     metadata = headers.get(b"ce-metadata", b"")
+    if not traceparent and not metadata:
+        return None
     if not traceparent and b"raceparent" in metadata:
         try:
             values = _METADATA.decode(_text(metadata)) or {}
