@@ -51,6 +51,7 @@ def serve(
     from midwatch import http_access, telemetry
     from midwatch.spec import load, model
 
+    _give_memory_back()
     sys.setswitchinterval(0.001)  # a scrape's thread must not hold requests up for the usual 5 ms at a time
     target = otlp.Target.of(otlp_endpoint) if otlp_endpoint else None
     stop_telemetry = telemetry.setup("midwatch-exporter")
@@ -163,6 +164,19 @@ def _progress(file: Path, size: int, unit: str) -> Iterator[Callable[[int, loadi
             reached = position
 
         yield shown
+
+
+_MMAP_THRESHOLD, _LARGE = -3, 256 * 1024
+"""Option of glibc's mallopt(3), and bytes."""
+
+
+def _give_memory_back() -> None:
+    """Have large buffers returned to the system once they are free: glibc would learn to keep them."""
+    import ctypes
+    from contextlib import suppress
+
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def _say_ready(url: str) -> None:

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 import msgspec
 import xxhash
 
-from exporters.events import waiting
 from exporters.events.counters import Counters, ModelSeries, Series, is_number
 from exporters.events.inference_log import Half, Joined, RequestHalf
 from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason
 from exporters.events.recent_ids import RecentIds
-from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
+from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value
 from midwatch.spec import model as spec
 
@@ -50,6 +49,7 @@ class Totals(msgspec.Struct):
     folded: dict[str, int] = {}
     dropped: dict[str, dict[str, int]] = {}
     corruptions: int = 0
+    names: list[Names] = []
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -63,7 +63,7 @@ class State:
         self._kept_share = int(settings.sample * 2**64)
         self.lateness = Lateness(settings, models)
         self.counters = Counters(settings.caps, models, settings.personal.hash)
-        self.predictions = Waiting(WaitingPrediction)
+        self.predictions = WaitingPredictions()
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
         self.recent_ids = RecentIds(self.lateness.horizons())
@@ -113,7 +113,7 @@ class State:
         record = self.predictions.packed.get(value)
         if record is None:
             return _WAITING_FULL if len(self.labels) >= self._settings.max_waiting else None
-        if not waiting.is_of(record, self.counters.known_model(label.model)):
+        if not self.predictions.is_of(record, self.counters.known_model(label.model)):
             return "malformed", Reason.OTHER_MODEL
         return None
 
@@ -266,6 +266,7 @@ class State:
                 folded=dict(self.counters.folded),
                 dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
                 corruptions=self.corruptions,
+                names=self.predictions.names,
             )
         )
 
@@ -276,6 +277,7 @@ class State:
         self.accepted = Counter(totals.accepted)
         self.dropped = {kind: Counter(counts) for kind, counts in totals.dropped.items()}
         self.corruptions = totals.corruptions
+        self.predictions.restore(totals.names)
 
 
 def make_keys(events: Sequence[JournalEvent]) -> list[Key]:
