@@ -75,6 +75,8 @@ class Models:
 
 
 _NO_MODELS = Models()
+_UNREADABLE = (UnreadableError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+"""What a payload that nobody foresaw may raise: it makes one request, like any that cannot be read."""
 
 
 def decode(
@@ -99,7 +101,7 @@ def _decode_request(envelope: Envelope, body: bytes, models: Models, limit: int)
     try:
         payload = payloads.read_request(body, models.features.get(envelope.model), limit)
         return [*envelope.request(payload)]
-    except (UnreadableError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         return [*envelope.unread_request(_reason(error))]
 
 
@@ -107,7 +109,7 @@ def _decode_response(envelope: Envelope, headers: Headers, body: bytes, models: 
     try:
         payload = payloads.read_response(body, models.classes.get(envelope.model, ()), limit)
         return [*envelope.response(payload, _version(headers, payload))]
-    except (UnreadableError, ValueError, RecursionError) as error:
+    except _UNREADABLE as error:
         return [*envelope.unread_response(_reason(error), _version(headers))]
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import struct
 
+import msgspec
 import pytest
 
 from exporters.events import inference_log, kserve
@@ -222,3 +223,19 @@ def test_a_payload_that_cannot_be_read_is_one_request_with_a_latency_and_the_ans
     assert [(one.id, one.prediction, one.outcome) for one in made.predictions] == [("abc", None, "ok")]
     assert made.predictions[0].duration_seconds == pytest.approx(0.25)
     assert len(made.unread) == 1
+
+
+ODD = [None, True, 10**400, -1, 1e308, "", "x" * 300, [], [[]], {}, {"a": [10**400]}, [None, {}], {"index": {}}]
+
+
+@pytest.mark.parametrize(
+    "key", ["predictions", "outputs", "usage", "choices", "data", "error", "timings", "eval_duration"]
+)
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_whatever_stands_in_a_payload_it_makes_a_half(key: str, odd: object) -> None:
+    for document in ({key: odd}, {key: {key: odd}}, {key: [odd, 1]}, {"choices": [{key: odd}], "usage": {key: odd}}):
+        requests = (document, {"inputs": odd, "data": {"tensor": odd}}, {"instances": [odd, [odd, 1], {"a": odd}]})
+        made = [kserve.decode(RESPONSE, json.dumps(document).encode(), 0.0, MODELS)]
+        made += [kserve.decode(REQUEST, json.dumps(request).encode(), 0.0, MODELS) for request in requests]
+        assert [len(parts) for parts in made] == [1, 1, 1, 1]
+        msgspec.msgpack.encode(made)  # so that it can be written to the journal

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+import yaml
 
 from exporters import collector
 from exporters.events import ingest, journal
@@ -15,6 +16,7 @@ from exporters.events.state import State
 from exporters.events.store import Store, decode_events
 from midwatch import exposition, metrics
 from midwatch.client import events
+from midwatch.errors import MidwatchError
 from midwatch.spec import model as spec
 
 NOW = 1_700_000_000.0
@@ -194,3 +196,20 @@ def test_an_exemplar_names_a_trace_and_nothing_else(exporter: Exporter) -> None:
         exporter.take(prediction("late", duration_seconds=0.01, trace_id=trace))
     series = exporter.store.state.counters.versions["fraud", "v1"]
     assert [exemplar.trace_id for exemplar in series.exemplars.values()] == ["0af7651916cd43dd8448eb211c80319c"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": ["late", "fine"], "positive": "true"}, "true is not among classes"),
+        ({"classes": ["late"], "task": "regression"}, "a regression has no classes"),
+    ],
+)
+def test_classes_that_do_not_fit_the_model_are_a_problem_of_the_platform_file(
+    load_text, make_document, changes, said
+) -> None:
+    document = make_document()
+    model = {"name": "other", "owner": "ml", "task": "classification"} | changes
+    document["models"].append(model)
+    with pytest.raises(MidwatchError, match=said):
+        load_text(yaml.safe_dump(document))

@@ -15,7 +15,16 @@ PROBABILITY_TOLERANCE = 0.01
 """How far from 1 a vector of probabilities may add up to: half precision, rounded for the answer."""
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
+LARGEST = 2**63
+"""Whole numbers beyond cannot be written to the journal."""
+
 NUMBERS = frozenset({int, float})
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value can be a feature or a class."""
+    kind = type(value)
+    return kind in SCALARS and (kind is not int or -LARGEST <= value < LARGEST)
 
 
 def answer_of(value: Any) -> Answer:
@@ -24,10 +33,10 @@ def answer_of(value: Any) -> Answer:
     if kind is list and len(value) == 1:
         value, kind = value[0], type(value[0])
     if kind in SCALARS:
-        return value, None
+        return value if is_scalar(value) else None, None
     if kind is dict:
         prediction, score = value.get("prediction"), value.get("score")
-        return prediction if type(prediction) in SCALARS else None, _probability(score)
+        return prediction if is_scalar(prediction) else None, _probability(score)
     if kind is list and _are_probabilities(value):
         return value.index(max(value)), float(value[1]) if len(value) == 2 else None
     return None, None
@@ -56,15 +65,15 @@ def combined(columns: list[list[Answer]]) -> list[Answer]:
 def features_of(instance: Any, names: Sequence[str]) -> Features:
     """Features of a row: an object keeps its keys, a list gets the model's feature names if there are as many."""
     if type(instance) is dict:
-        return {name: value for name, value in instance.items() if type(value) in SCALARS}
+        return {name: value for name, value in instance.items() if is_scalar(value)}
     values = instance if type(instance) is list else [instance]
     if len(values) != len(names):
         return {}
-    return {name: value for name, value in zip(names, values, strict=True) if type(value) in SCALARS}
+    return {name: value for name, value in zip(names, values, strict=True) if is_scalar(value)}
 
 
 def fill(rows: list[Features], name: str, values: Sequence[Any]) -> None:
     """Give each row its value of a feature."""
     for row, value in zip(rows, values, strict=True):
-        if type(value) in SCALARS:
+        if is_scalar(value):
             row[name] = value
