@@ -50,6 +50,11 @@ DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 
 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+"""Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
+.time_per_output_token), so that they can be compared with what model servers publish themselves."""
+
 CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
 
@@ -129,6 +134,28 @@ EXPECTED_CORRECT = _counter(
 )
 EXPECTED_OBSERVED = _counter(
     "ml_expected_observed_total", "Predictions with a score, in the estimate before labels.", "model", "version"
+)
+TOKENS = _counter("ml_tokens_total", "Tokens of language models, by kind: input or output.", "model", "version", "kind")
+FINISH_REASONS = _counter(
+    "ml_finish_reasons_total",
+    "Answers of language models by why they ended: stop, length, tool_calls, content_filter, error or other.",
+    "model",
+    "version",
+    "reason",
+)
+TIME_TO_FIRST_TOKEN = _histogram(
+    "ml_time_to_first_token_seconds",
+    "Time to the first token of an answer, where the model server says it.",
+    "model",
+    "version",
+    buckets=FIRST_TOKEN_BUCKETS,
+)
+TIME_PER_OUTPUT_TOKEN = _histogram(
+    "ml_time_per_output_token_seconds",
+    "Time per token of an answer, where the model server says it.",
+    "model",
+    "version",
+    buckets=OUTPUT_TOKEN_BUCKETS,
 )
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
@@ -251,6 +278,12 @@ EXPORTER_SCRAPE_DURATION = _gauge("midwatch_exporter_scrape_duration_seconds", "
 EXPORTER_SERIES = _gauge("midwatch_exporter_series", "Series in the exposition.")
 EXPORTER_FOLDED = _counter(
     "midwatch_exporter_folded_total", "Events whose label value was folded into `other`, by label.", "label"
+)
+EXPORTER_UNREAD_PAYLOADS = _counter(
+    "midwatch_exporter_unread_payloads_total",
+    "Inferences counted without class and features because a payload could not be read, by reason.",
+    "model",
+    "reason",
 )
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")

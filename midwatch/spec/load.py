@@ -258,6 +258,10 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
             yield ("models", index, "latency_buckets"), "not in ascending order", "sort them, each once"
         if model.positive and model.task == "regression":
             yield ("models", index, "positive"), "a regression has no positive class", "remove it"
+        if model.classes and model.task == "regression":
+            yield ("models", index, "classes"), "a regression has no classes", "remove it"
+        elif model.classes and model.positive and model.positive not in model.class_names:
+            yield ("models", index, "positive"), f"{model.positive} is not among classes", "name it there"
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
