@@ -112,11 +112,12 @@ def load_file(
     from midwatch import http_access
     from midwatch.spec import load, model
 
+    if state:
+        platform_file = platform_file or options.default_file()
+    platform = load.load_platform(platform_file) if platform_file else None
     reading = event_files.Reading(columns=_pairs(column, "column"), values=_pairs(value, "value"), is_utc=utc)
     opened = event_files.open_file(file, reading)
     if state:
-        platform_file = platform_file or options.default_file()
-        platform = load.load_platform(platform_file) if platform_file else None
         settings = platform.exporter if platform else model.Exporter()
         fields = privacy.load(settings.personal, platform_file.parent if platform_file else Path())
         sending = loading.state_folder(state, settings, tuple(platform.models) if platform else (), fields)

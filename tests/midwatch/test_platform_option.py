@@ -44,6 +44,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "run"): ("x", "--where", "kubernetes"),
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
+    ("exporter", "load"): ("x.csv", "--state", "s"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
