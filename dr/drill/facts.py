@@ -153,6 +153,17 @@ class Fenced(Event, tag="fenced", frozen=True, kw_only=True):
         return self.how
 
 
+class Progress(Event, tag="progress", frozen=True, kw_only=True):
+    """How far a long step is."""
+
+    how: str = ""
+
+    @property
+    def detail(self) -> str:
+        """How far."""
+        return self.how
+
+
 class Recovered(Event, tag="recovered", frozen=True, kw_only=True):
     """The store is back; `source` is what it was brought back from."""
 
@@ -223,6 +234,7 @@ Recorded = (
     | CheckFailed
     | Decided
     | Fenced
+    | Progress
     | Recovered
     | Rerouted
     | Redundant

@@ -10,6 +10,7 @@ from typing import Any
 
 from dr import stores
 from dr.drill_log import DrillLog
+from dr.posture import verification
 from dr.samples import ARCHIVE, Collector, Sample
 from dr.stores.kind import Site
 from midwatch import evidence, metrics
@@ -60,13 +61,18 @@ def drills(recovery: spec.DisasterRecovery, log: DrillLog) -> Iterator[Sample]:
 
 
 def verified(log: DrillLog, now: float) -> Iterator[Sample]:
-    """Age of the newest point of each store that was restored and checked."""
+    """Of each store: the age of the newest point that was restored, and whether the last attempt was good."""
     points: dict[str, float] = {}
+    good: dict[str, bool] = {}
     for record in evidence.read(log.chain.path):
-        if record.kind == "restore-verified":
+        if record.kind in (verification.VERIFIED, verification.FAILED):
+            good[record.data["store"]] = record.kind == verification.VERIFIED
+        if record.kind == verification.VERIFIED:
             points[record.data["store"]] = max(points.get(record.data["store"], 0.0), record.data["point"])
     for store, point in sorted(points.items()):
         yield metrics.DR_RESTORABLE_AGE, {"store": store, "region": ARCHIVE}, max(0.0, now - point)
+    for store, is_good in sorted(good.items()):
+        yield metrics.DR_RESTORE_GOOD, {"store": store}, float(is_good)
 
 
 def seconds_of(text: str) -> float:

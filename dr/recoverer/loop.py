@@ -37,6 +37,7 @@ class Recoverer:
         self._recovery, self._policy, self._lease, self._events = recovery, policy, lease, events
         self._stop = threading.Event()
         self._owes_rebuild = False
+        recovery.listener = lambda text: self._say(facts.Progress, how=text)
 
     def stop(self, *_: object) -> None:
         """End after the step that is being done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from midwatch.errors import Exit, MidwatchError
@@ -24,6 +25,14 @@ class Health:
 
 class Recovery(ABC):
     """How a kind of store is checked and recovered. Each step raises MidwatchError when it fails."""
+
+    listener: Callable[[str], None] | None = None
+    """Whoever wants to know how far a long step is."""
+
+    def say(self, text: str) -> None:
+        """Tell how far a long step is."""
+        if self.listener:
+            self.listener(text)
 
     @abstractmethod
     def check(self) -> Health:

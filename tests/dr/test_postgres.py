@@ -20,12 +20,12 @@ from dr.drill_log import DrillLog
 from dr.postgres import session
 from dr.posture import gauges, verification
 from dr.stores.kind import DrillSite, Site
-from dr.stores.local_postgresql import backup, cluster, instance, programs
+from dr.stores.local_postgresql import archive, backup, cluster, instance, programs
 from dr.stores.local_postgresql.programs import PostgresError
 from dr.stores.local_postgresql.recovery import ClusterRecovery
 from dr.stores.local_postgresql.running import RunningSetup
 from dr.stores.setup import NotReadyError
-from midwatch import evidence
+from midwatch import evidence, metrics
 from midwatch.errors import MissingProgramError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
@@ -98,7 +98,7 @@ def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_clus
     with pytest.raises(PostgresError, match="is not empty"):
         backup.restore(good, target, store.archive)
     for copy in backup.newest_first(store.backups):
-        (copy.folder / backup.MANIFEST).unlink()
+        (copy.folder / archive.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
         backup.newest_good(store.backups, store.programs)
 
@@ -119,16 +119,17 @@ def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_
     assert promised is not None
     log = DrillLog.of(settings, file)
     site = Site(promised=promised, store=promised.store("s"), file=file, folder=store.folder)
-    done = verification.verify(site, log)
+    done = verification.verify(site, log, print)
     assert (done["backup"], done["unusable"]) == ("base-0002", [])
     assert done["point"] == pytest.approx(float(str(at)), abs=1.0)  # the write after the backup is in it
-    (published,) = gauges.verified(log, time.time())
+    published, good = gauges.verified(log, time.time())
+    assert good == (metrics.DR_RESTORE_GOOD, {"store": "s"}, 1.0)
     assert published[2] == pytest.approx(time.time() - done["point"], abs=5.0)
     assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
     for path in store.backups.glob("base-*"):
-        (path / backup.MANIFEST).unlink()
+        (path / archive.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
-        verification.verify(site, log)
+        verification.verify(site, log, print)
     assert [record.kind for record in evidence.read(log.chain.path)] == ["restore-verified", "restore-failed"]
 
 

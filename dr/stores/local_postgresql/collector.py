@@ -8,7 +8,8 @@ from pathlib import Path
 from dr.postgres import session
 from dr.postgres.standby import FLUSHED, WRITTEN
 from dr.samples import ARCHIVE, Lag, Sample
-from dr.stores.local_postgresql import backup, cluster, endpoint
+from dr.stores.local_postgresql import archive, backup, cluster, endpoint
+from dr.stores.local_postgresql.archive import Archive
 from midwatch import metrics
 
 
@@ -21,6 +22,7 @@ class LocalCollector:
     def __init__(self, store: str, folder: Path) -> None:
         self._store, self._cluster = store, cluster.load(folder)
         self._standby, self._archive = Lag(), Lag()
+        self._segments = Archive(self._cluster.archive)
 
     def collect(self, now: float) -> Iterator[Sample]:
         """Samples of one look; RequestError when the store does not answer."""
@@ -41,7 +43,11 @@ class LocalCollector:
 
     def _backups(self) -> Iterator[Sample]:
         backups = backup.newest_first(self._cluster.backups)
+        failing = backup.failure(self._cluster.backups) is not None
+        yield metrics.DR_BACKUP_FAILING, {"store": self._store}, float(failing)
         if backups:
+            flaws = self._segments.flaws(archive.begin_of(backups[0].folder))
+            yield metrics.DR_ARCHIVE_FLAWS, {"store": self._store}, float(len(flaws))
             yield metrics.DR_BACKUP_SIZE, {"store": self._store}, float(backups[0].size)
             yield metrics.DR_BACKUP_LARGEST, {"store": self._store}, float(max(one.size for one in backups))
             yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, backups[0].finished

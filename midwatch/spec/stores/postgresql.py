@@ -60,3 +60,8 @@ class PostgresqlStore(Store):
     def has_standby(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def has_two_servers(self) -> bool:
+        """Always."""
+        return True
