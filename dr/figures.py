@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
 
 
 def seconds(value: float | None) -> str:
@@ -18,8 +19,26 @@ def rto(document: Document) -> str:
 
 
 def rpo(document: Document) -> str:
-    """The data-loss time, with `>` when it is only a lower bound."""
+    """The data-loss time: with `>` when it is only a lower bound, with `at most` when it is an upper one."""
+    if (bound := document.get("rpo_at_most_seconds")) is not None and not document["rpo_is_bound"]:
+        return f"at most {seconds(bound)}"
     return ("> " if document["rpo_is_bound"] else "") + seconds(document["rpo_seconds"])
+
+
+def data_loss(document: Document) -> float | None:
+    """The data-loss time as a number: its bound where only that is known."""
+    known: list[float | None] = [document.get("rpo_seconds"), document.get("rpo_at_most_seconds")]
+    return max((value for value in known if value is not None), default=None)
+
+
+def in_a_row(document: Document) -> str:
+    """How many drills were MET in a row, with the bound that they give where it says something."""
+    bound = document["bound"]
+    count, share = bound["met_in_a_row"], bound["breach_probability_at_most"]
+    said = f"{count} {'drill' if count == 1 else 'drills'} MET in a row"
+    if share >= 1.0:
+        return said
+    return f"{said}: a breach has a probability of at most {share:.0%} at {bound['confidence']:.0%} confidence"
 
 
 def chain(evidence: Document) -> str:

@@ -47,7 +47,7 @@ def render(document: Document, log: DrillLog, title: str) -> str:
     drills = [drill | _charts(drill, log) for drill in document["drills"]]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(files("dr").joinpath("report.html").read_text(encoding="utf-8"))
-    words = {"rto": figures.rto, "rpo": figures.rpo, "seconds": figures.seconds}
+    words = {"rto": figures.rto, "rpo": figures.rpo, "seconds": figures.seconds, "in_a_row": figures.in_a_row}
     return template.render(title=title, drills=drills, chain=figures.chain(document["evidence"]), **words)
 
 

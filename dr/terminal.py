@@ -61,13 +61,7 @@ def show_result(document: dict[str, Any]) -> None:
     for check in document["checks"]:
         detail = f" ({check['detail']})" if check["detail"] else ""
         console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
-    bound = document["bound"]
-    console.print(
-        f"{bound['met_in_a_row']} drills MET in a row: a breach has a probability of at most "
-        f"{bound['breach_probability_at_most']:.0%} at {bound['confidence']:.0%} confidence",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(figures.in_a_row(document), highlight=False, soft_wrap=True)
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
 

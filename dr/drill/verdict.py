@@ -108,7 +108,10 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The drill's result. `rto_exceeds` says that recovery was not seen: the RTO is more than `rto_seconds`."""
+    """The drill's result. `rto_exceeds` says that recovery was not seen: the RTO is more than `rto_seconds`.
+
+    `rpo_at_most_seconds` bounds the data loss where writes are lost that were acknowledged while the fault took effect.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -121,6 +124,7 @@ class Result:
     writes: dict[str, int]
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    rpo_at_most_seconds: float | None = None
 
 
 @dataclass

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dr import stores
+from dr import figures, stores
 from dr.drill_log import DrillLog
 from dr.posture import verification
 from dr.samples import ARCHIVE, Collector, Sample
@@ -54,8 +54,8 @@ def drills(recovery: spec.DisasterRecovery, log: DrillLog) -> Iterator[Sample]:
         yield metrics.DR_DRILL_LAST_RUN, labels, seconds_of(result["at"])
         if result["rto_seconds"] is not None:
             yield metrics.DR_DRILL_RECOVERY, labels, result["rto_seconds"]
-        if result["rpo_seconds"] is not None:
-            yield metrics.DR_DRILL_DATA_LOSS, labels, result["rpo_seconds"]
+        if (loss := figures.data_loss(result)) is not None:
+            yield metrics.DR_DRILL_DATA_LOSS, labels, loss
     for (drill, store), at in sorted(met.items()):
         yield metrics.DR_DRILL_LAST_MET, {"drill": drill, "store": store}, at
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dr import figures
 from dr.drill_log import DrillLog
 from dr.posture import gauges
 from dr.samples import Sample
@@ -85,9 +86,9 @@ def _store(
         verdict=last["verdict"] if last else None,
         drill_age=now - gauges.seconds_of(last["at"]) if last else None,
         rto_seconds=last["rto_seconds"] if last else None,
-        rpo_seconds=last["rpo_seconds"] if last else None,
-        worst_rto_seconds=_worst(mine, "rto_seconds"),
-        worst_rpo_seconds=_worst(mine, "rpo_seconds"),
+        rpo_seconds=figures.data_loss(last) if last else None,
+        worst_rto_seconds=_worst(result["rto_seconds"] for result in mine),
+        worst_rpo_seconds=_worst(figures.data_loss(result) for result in mine),
         lag_seconds=lag,
         restorable_age_seconds=_most(samples, metrics.DR_RESTORABLE_AGE, store.name),
         backup_size_bytes=_most(samples, metrics.DR_BACKUP_SIZE, store.name),
@@ -96,9 +97,9 @@ def _store(
     )
 
 
-def _worst(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
+def _worst(values: Iterable[float | None]) -> float | None:
     """The maximum over all drills: a restore's figures depend on the phase at which it was lost."""
-    return max((result[name] for result in results if result[name] is not None), default=None)
+    return max((value for value in values if value is not None), default=None)
 
 
 def _most(samples: Sequence[Sample], metric: metrics.Metric, store: str, *, primary_only: bool = False) -> float | None:

@@ -330,6 +330,7 @@ class _Drill:
             "rto_exceeds": judged.rto_exceeds,
             "rpo_seconds": judged.rpo_seconds,
             "rpo_is_bound": judged.rpo_is_bound,
+            "rpo_at_most_seconds": judged.rpo_at_most_seconds,
             "resolution_seconds": judged.resolution_seconds,
             "phases": [asdict(phase) for phase in judged.phases],
             "writes": judged.writes,
