@@ -181,6 +181,9 @@ def report(
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write it as one self-contained page.")] = None,
     evidence: EvidenceFolder = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put each drill's last run beside the one before it.")
+    ] = False,
 ) -> None:
     """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
 
@@ -195,6 +198,8 @@ def report(
 
     _, log = _open(platform, evidence)
     document = reports.build(log, _moment(since))
+    if compare:
+        document["compared"] = reports.compare(document)
     if html:
         files.replace(html, reports.render(document, log, "Disaster-recovery drills").encode())
     if as_json:

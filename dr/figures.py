@@ -13,6 +13,16 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f} s"
 
 
+def change(values: Document) -> str:
+    """A time before and now, with the difference.
+
+    >>> change({"before": 0.5, "now": 0.75, "change": 0.25})
+    '0.500 s, then 0.750 s (+0.250 s)'
+    """
+    said = f"{seconds(values['before'])}, then {seconds(values['now'])}"
+    return said if values["change"] is None else f"{said} ({values['change']:+.3f} s)"
+
+
 def rto(document: Document) -> str:
     """The RTO, with `>` when recovery was not seen."""
     return ("> " if document["rto_exceeds"] else "") + seconds(document["rto_seconds"])

@@ -221,6 +221,14 @@ class NotRebuilt(Said, tag="not_rebuilt", frozen=True, kw_only=True):
     """The store could not be made redundant yet."""
 
 
+class SplitBrain(Said, tag="split_brain", frozen=True, kw_only=True):
+    """Another server of the store takes writes beside the primary."""
+
+
+class RebuildOffered(Said, tag="rebuild_offered", frozen=True, kw_only=True):
+    """The store has no second server any more, and the recoverer may not or cannot make one; how it is made."""
+
+
 class LeaseLost(Said, tag="lost", frozen=True, kw_only=True):
     """It does not hold the store's lease any more."""
 
@@ -241,6 +249,8 @@ Recorded = (
     | Refused
     | GaveUp
     | NotRebuilt
+    | SplitBrain
+    | RebuildOffered
     | LeaseLost
     | Stopped
 )

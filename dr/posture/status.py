@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dr import figures
+from dr import figures, stores
 from dr.drill_log import DrillLog
 from dr.posture import gauges
 from dr.samples import Sample
@@ -72,8 +72,12 @@ def _store(
     lag = _most(samples, metrics.DR_REPLICATION_LAG, store.name, primary_only=True)
     if lag is not None and lag > recovery.warn_after(store):
         problems.append(f"{lag:.0f} s of writes have no second copy; the RPO is {recovery.rpo_of(store):g} s")
-    if lag is None:
-        unknown.append("its lag is not known from here; name a running cluster with --cluster")
+    advice = stores.kind_of(store).lag_advice
+    if lag is None and advice:
+        unknown.append(f"its lag is not known from here: {advice}")
+    elif lag is None and not mine:
+        unknown.append(f"a store of kind {store.kind} publishes no lag: only a drill measures what would be lost")
+    problems += _of_backups(samples, store)
     answers = _most(samples, metrics.DR_STORE_ANSWERS, store.name)
     if answers == 0.0:
         problems.append("the store does not answer")
@@ -95,6 +99,16 @@ def _store(
         problems=tuple(problems),
         unknown=tuple(unknown),
     )
+
+
+def _of_backups(samples: Sequence[Sample], store: Store) -> Iterator[str]:
+    """What is wrong with what a restore would need."""
+    if flaws := _most(samples, metrics.DR_ARCHIVE_FLAWS, store.name):
+        yield f"{flaws:.0f} archived segments are missing or damaged: a restore ends at the first; take a new backup"
+    if _most(samples, metrics.DR_BACKUP_FAILING, store.name):
+        yield "the newest backup could not be made; midwatch dr verify says why"
+    if _most(samples, metrics.DR_RESTORE_GOOD, store.name) == 0.0:
+        yield "the last restore failed, used an older backup, or did not come to the archive's end"
 
 
 def _worst(values: Iterable[float | None]) -> float | None:

@@ -85,6 +85,8 @@ class Kind(Generic[S]):
     """A kind of store."""
 
     name: ClassVar[str]
+    lag_advice: ClassVar[str | None] = None
+    """What makes the lag of a store known where it is not; None for a kind that has none: only drills measure it."""
     is_local: ClassVar[bool] = False
     """It recovers in seconds: who waits twice a 15-minute objective for it learns nothing more."""
 

@@ -174,33 +174,33 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     (home / "observer.ledger").write_bytes(b"".join(ledger.line(write) for write in writes))
     (home / "injection.json").write_text(json.dumps({"begun": 2 * 10**9, "effective": 2 * 10**9}))
     log = DrillLog(folder=tmp_path / "evidence", key_file=None)
-    log.keep(
-        {
-            "run": "r",
-            "drill": "lose <primary>",
-            "store": "s",
-            "fault": "kill_primary",
-            "what": "kill -9",
-            "verdict": "MET",
-            "reasons": [],
-            "rto_seconds": 0.6,
-            "rto_exceeds": False,
-            "rpo_seconds": 0.0,
-            "rpo_is_bound": False,
-            "resolution_seconds": 0.01,
-            "phases": [phase],
-            "notes": [],
-            "writes": {"acknowledged": 441, "lost": 0},
-            "checks": [{"name": "fence", "holds": True, "detail": ""}],
-            "objectives": {"rto": 900.0, "rpo": 300.0},
-            "versions": {"postgresql": "15"},
-            "configuration": "c",
-            "started_at": "2026-11-25T00:00:00+00:00",
-            "duration_seconds": 9.0,
-        },
-        home,
-    )
-    text = report.render(report.build(log, None), log, "Drills")
+    document = {
+        "run": "r",
+        "drill": "lose <primary>",
+        "store": "s",
+        "fault": "kill_primary",
+        "what": "kill -9",
+        "verdict": "MET",
+        "reasons": [],
+        "rto_seconds": 0.6,
+        "rto_exceeds": False,
+        "rpo_seconds": 0.0,
+        "rpo_is_bound": False,
+        "resolution_seconds": 0.01,
+        "phases": [phase],
+        "notes": [],
+        "writes": {"acknowledged": 441, "lost": 0},
+        "checks": [{"name": "fence", "holds": True, "detail": ""}],
+        "objectives": {"rto": 900.0, "rpo": 300.0},
+        "versions": {"postgresql": "15"},
+        "configuration": "c",
+        "started_at": "2026-11-25T00:00:00+00:00",
+        "duration_seconds": 9.0,
+    }
+    log.keep(document, home)
+    log.keep(document | {"run": "r2", "rto_seconds": 0.85}, home)
+    listed = report.build(log, None)
+    text = report.render(listed | {"compared": report.compare(listed)}, log, "Drills")
     assert "http" not in text.replace("http-equiv", "")  # nothing is fetched from anywhere
     page = tmp_path / "report.html"
     page.write_text(text)
@@ -208,6 +208,8 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     command += ["--virtual-time-budget=1000", "--dump-dom", f"file://{page}"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
     assert "lose &lt;primary&gt;" in shown
-    assert shown.count("<svg") == 2
+    assert shown.index('<table class="overview">') < shown.index("<section"), "it begins with a table of all"
+    assert "0.600 s, then 0.850 s (+0.250 s)" in shown
+    assert shown.count("<svg") == 4
     assert '<polyline points="' in shown
     assert "signed" in shown

@@ -24,6 +24,7 @@ class FilesKind(Kind[FilesStore]):
     """A folder of files that are written once."""
 
     name = "files"
+    lag_advice = "there is no copy yet: its recoverer takes them (midwatch dr recoverer)"
     is_local = True
 
     def setup(self, site: DrillSite[FilesStore]) -> DrillSetup:

@@ -292,7 +292,7 @@ def stop(cluster: Cluster) -> None:
 
 
 def stop_below(folder: Path) -> None:
-    """Stop the servers of every cluster in a folder or below it."""
-    for description in folder.glob("**/cluster.json"):
+    """Kill every server that has its data in a folder or below it: of clusters, and of restores."""
+    for lock in folder.glob("**/data/postmaster.pid"):
         with contextlib.suppress(PostgresError):
-            stop(load(description.parent))
+            instance.kill_in(lock.parent)

@@ -204,11 +204,8 @@ class Instance:
 
     def postmaster(self) -> int | None:
         """Process number of the running server, by its lock file and the kernel's word that it is this server."""
-        try:
-            number = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (OSError, ValueError):
-            return None
-        return number if _serves(number, self.data) else None
+        number = _locked_by(self.data)
+        return number if number is not None and _serves(number, self.data) else None
 
     def processes(self) -> list[int]:
         """Every process of the server, the postmaster first. The others may outlive it for a moment."""
@@ -228,14 +225,7 @@ class Instance:
 
     def kill(self) -> list[int]:
         """`kill -9` of the server with all its processes, as when the machine loses power; returns their numbers."""
-        victims = self.processes()
-        for number in victims:
-            _send(number, signal.SIGKILL)
-        # A backend that was being forked at that moment is nobody's child now, and ends by itself.
-        if not _gone(victims, STOP_SECONDS):
-            raise PostgresError(f"{self.name} is still there after kill -9")
-        reap()
-        return victims
+        return kill_in(self.data)
 
     def freeze(self) -> list[int]:
         """SIGSTOP of all its processes: the machine hangs, its connections stay open."""
@@ -255,18 +245,21 @@ class Instance:
 
     # Fenced ----------------------------------------------------------------------------------------------------------
 
-    def fence(self, term: int) -> Path | None:
+    def fence(self, term: int, *, running_in: Path | None = None) -> Path | None:
         """Make sure that the server cannot acknowledge anything any more; returns where its data was moved.
 
         It is killed, and its data directory is moved aside, so that no supervisor can start it again. What it had
-        acknowledged and nobody else has is still in there. PostgresError when that could not be done.
+        acknowledged and nobody else has is still in there: nothing that a second primary wrote is removed. `running_in`
+        is the data directory of one that somebody started elsewhere. PostgresError when that could not be done.
         """
-        self.kill()
+        data = running_in or self.data
+        kill_in(data)
         aside = self.folder / f"data.fenced-{term}"
-        if self.data.exists():
-            for old in self.folder.glob("data.fenced-*"):
-                _remove(old)
-            self.data.rename(aside)
+        if data.exists():
+            if running_in is None:
+                for old in self.folder.glob("data.fenced-*"):
+                    _remove(old)
+            data.rename(aside)
         if self.answers():
             raise PostgresError(f"something still takes connections on port {self.port} of {self.name}")
         return aside if aside.exists() else None
@@ -338,6 +331,38 @@ def _remove(data: Path) -> None:
         if link.is_symlink() and link.readlink().is_relative_to(data.parent):
             shutil.rmtree(link.readlink(), ignore_errors=True)
     shutil.rmtree(data)
+
+
+def kill_in(data: Path) -> list[int]:
+    """`kill -9` of whatever server runs in a data directory, started by us or by hand; returns its processes' numbers.
+
+    PostgresError when it is still there afterwards.
+    """
+    number = _locked_by(data)
+    victims = [] if number is None or not _runs_in(number, data) else [number, *_children(number)]
+    for victim in victims:
+        _send(victim, signal.SIGKILL)
+    # A backend that was being forked at that moment is nobody's child now, and ends by itself.
+    if not _gone(victims, STOP_SECONDS):
+        raise PostgresError(f"the server in {data} is still there after kill -9")
+    reap()
+    return victims
+
+
+def _locked_by(data: Path) -> int | None:
+    """Process number in a data directory's lock file, which may be that of a server that is dead."""
+    try:
+        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _runs_in(number: int, data: Path) -> bool:
+    """Whether a process is alive and works in a data directory, as every server does in its own."""
+    try:
+        return Path(f"/proc/{number}/cwd").resolve() == data.resolve() and not _is_zombie(number)
+    except OSError:
+        return False
 
 
 def _serves(number: int, data: Path) -> bool:

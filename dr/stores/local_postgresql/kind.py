@@ -25,6 +25,7 @@ class LocalPostgresqlKind(Kind[LocalPostgresqlStore]):
     """PostgreSQL that Midwatch runs on this machine."""
 
     name = "local_postgresql"
+    lag_advice = "name its running cluster with --cluster STORE=FOLDER"
     is_local = True
 
     def setup(self, site: DrillSite[LocalPostgresqlStore]) -> DrillSetup:

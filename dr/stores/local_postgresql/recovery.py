@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dr import split_brain
 from dr.drill.client import RefusedError, RequestError
 from dr.postgres import session
 from dr.recoverer.recovery import CannotRecoverError, Health, Recovery
@@ -24,6 +25,7 @@ CHECK = (
     "SELECT pg_is_in_recovery(), pg_current_wal_flush_lsn() - '0/0'::pg_lsn, pg_current_wal_flush_lsn(), "
     f"({cluster.CONTENT})"
 )
+WHERE = "SELECT pg_is_in_recovery(), current_setting('data_directory')"
 ARCHIVE_SECONDS = 30.0
 CHECKS_A_CONNECTION = 10
 """A new connection costs more than a check: authentication is slow on purpose."""
@@ -231,6 +233,35 @@ class ClusterRecovery(Recovery):
             lost.fence(0)
         cluster.seed_standby(self.cluster, source=self.primary, target=self.other)
         return f"standby in region {self.other}"
+
+    def offer(self) -> str:
+        """By the recoverer itself."""
+        return f"set guard.rebuild: true, and region {self.other} is made a standby of region {self.primary} again"
+
+    def rival(self) -> str | None:
+        """The other region's server, when it takes writes: somebody brought back what was fenced, or promoted it."""
+        try:
+            ((standby, data),) = session.ask(self._rival.conninfo(), WHERE, timeout=self.timeout)
+        except RequestError:
+            return None
+        if standby != "f":
+            return None
+        what = f"region {self.other} takes writes beside region {self.primary}, from {data}"
+        split_brain.note(self.cluster.folder, what)
+        return what
+
+    @property
+    def _rival(self) -> Instance:
+        return self.cluster.server(self.other)
+
+    def fence_rival(self, term: int) -> str:
+        """Kill it and take its data away, if that is in the store's own folder: only then it is surely ours."""
+        ((_, data),) = session.ask(self._rival.conninfo(), WHERE, timeout=self.timeout)
+        folder = Path(str(data)).resolve()
+        if not folder.is_relative_to(self.cluster.folder.resolve()):
+            raise CannotRecoverError(f"the second primary runs in {folder}, which is not of this store: end it by hand")
+        aside = self._rival.fence(term, running_in=folder)
+        return f"the second primary was killed, data moved to {aside.name if aside else 'nothing'}"
 
     @property
     def _request(self) -> Path:
