@@ -44,7 +44,7 @@ class RemoteRecovery(Recovery):
         if self._owes_route:
             return Health(good=False, why="clients were not sent to the new primary")
         if self.commands.exchanges and not self._knows_places:
-            self._take_places()
+            self.servers, self._knows_places = self.servers.in_place(timeout=self.timeout), True
         target = self.servers.standby if self._failed_over else self.servers.primary
         try:
             ((standby, position),) = session.ask(target, WATCH, timeout=self.timeout)
@@ -54,13 +54,6 @@ class RemoteRecovery(Recovery):
             return Health(good=False, why="the primary is read-only")
         self._positions.append((time.monotonic(), int(float(position or 0))))
         return Health(good=True)
-
-    def _take_places(self) -> None:
-        """Find out whether the servers have changed places before this recoverer was started."""
-        places = [is_standby(one, timeout=self.timeout) for one in (self.servers.primary, self.servers.standby)]
-        if places == [True, False]:
-            self.servers = self.servers.exchanged()
-        self._knows_places = None not in places
 
     def plan(self) -> str:
         """Promote the standby, if it is one, answers, and lacks less than the RPO; else, once promoted, the route."""

@@ -36,6 +36,11 @@ class Servers:
             standby_file=self.primary_file,
         )
 
+    def in_place(self, *, timeout: float) -> Servers:
+        """As they are now: exchanged where the standby is the primary and the primary its standby."""
+        places = [is_standby(one, timeout=timeout) for one in (self.primary, self.standby)]
+        return self.exchanged() if places == [True, False] else self
+
     def told(self) -> dict[str, str]:
         """What the site's commands are told: files of the server that failed, and of the one that follows it."""
         return {
