@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dr.drill import facts, ledger
+from dr.postgres import session
 from midwatch.ports import free_ports
 from midwatch.spec import load, stores
 from tests.conftest import need_program, platform_document
@@ -122,10 +124,19 @@ def test_a_pair_made_by_hand_changes_places_twice(finished: Callable[[str], Fini
     folder, code, document, errors = finished("postgresql")
     assert code == 0, (document.get("reasons"), errors)
     assert [check["holds"] for check in document["checks"]] == [True, True]
-    assert "a is a standby of b; the servers have changed places" in errors
+    assert rebuilt(document) == "a is a standby of b; the servers have changed places"
     _, code, document, errors = drilled("lose-primary", folder)
     assert code == 0, (document.get("reasons"), errors)
-    assert "b is a standby of a; the servers have changed places" in errors
+    assert rebuilt(document) == "b is a standby of a; the servers have changed places"
+    session.ask((folder / "a.conn").read_text(), "DELETE FROM midwatch_drill.allowed")
+    _, code, _, errors = drilled("lose-primary", folder)
+    assert code == 2
+    assert "does not allow drills (its marker is missing): is it production?" in errors
+
+
+def rebuilt(document: dict[str, Any]) -> str:
+    events = ledger.read_recorded(Path(document["evidence"]["folder"]) / "recoverer.ledger")
+    return next(event.how for event in events if isinstance(event, facts.Redundant))
 
 
 # The guide -----------------------------------------------------------------------------------------------------------

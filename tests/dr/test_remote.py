@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from random import Random
 
 import pytest
-import yaml
 
 from dr import stores
 from dr.postgres import session
@@ -24,54 +21,7 @@ from dr.stores.postgresql.setup import RemoteSetup
 from dr.stores.site_commands import CommandError
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.stores.postgresql import PostgresqlCommands
-from tests.conftest import platform_document
 from tests.dr.conftest import recovery_section
-
-SITE = """
-import sys
-import time
-from pathlib import Path
-from dr.stores.local_postgresql import cluster, endpoint
-store = cluster.load(Path(sys.argv[1]))
-what = sys.argv[2]
-if what == "inject": store.server("a").kill()
-if what == "fence": store.server("a").fence(int(sys.argv[3]))
-if what == "reroute": endpoint.reroute(store.control, term=int(sys.argv[3]), region="b")
-"""
-
-
-def test_a_store_of_others_is_failed_over_by_the_sites_commands(start_cluster, tmp_path: Path) -> None:
-    store = start_cluster()
-    for name, target in {"endpoint": store.client, "primary": store.direct("a"), "standby": store.direct("b")}.items():
-        (tmp_path / name).write_text(target + "\n")
-    site = tmp_path / "site.py"
-    site.write_text(SITE)
-    commands = {what: [sys.executable, str(site), str(store.folder), what] for what in ("inject", "fence", "reroute")}
-    settings = {"endpoint_file": "endpoint", "primary_file": "primary", "standby_file": "standby", "commands": commands}
-    section = {
-        "owner": "ml",
-        "evidence": {"folder": "evidence"},
-        "stores": [{"name": "s", "postgresql": settings}],
-        "drills": [{"name": "d", "store": "s", "fault": "kill_primary", "warmup": "1s", "limit": "60s"}],
-    }
-    file = tmp_path / "platform.yaml"
-    file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
-    command = [sys.executable, "-P", "-m", "midwatch", "dr", "run", "d", "-f", str(file), "--json"]
-    environment = {"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-
-    # Nobody allowed drills in a store of that name yet: nothing is hurt.
-    session.ask(store.direct("a"), "DELETE FROM midwatch_drill.allowed", timeout=5)
-    refused = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-    assert refused.returncode == 2
-    assert "does not allow drills (its marker is missing): is it production?" in refused.stderr
-    assert not store.server("b").answers() or store.server("b").is_standby()
-
-    session.ask(store.direct("a"), "INSERT INTO midwatch_drill.allowed VALUES ('s')", timeout=5)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
-    document = json.loads(done.stdout)
-    assert (done.returncode, document["verdict"]) == (0, "MET"), (document["reasons"], done.stderr)
-    assert [check["holds"] for check in document["checks"]] == [True, True]
-    assert not store.server("b").is_standby()
 
 
 def test_a_file_of_the_users_does_not_hide_what_verifies_the_sites_fault(
