@@ -229,12 +229,13 @@ def _check_recoverer(evidence: Evidence, recovered: int | None, findings: Findin
 def _earliest(evidence: Evidence, recovered: Recovered) -> int:
     """Before this nothing the recoverer did can have brought writes back, by the event that says it has recovered.
 
-    Where clients have to be sent to another server that is the event itself. Elsewhere the store may serve while the
-    step, such as a command of the site's, is still coming to its end: then it is the begin of the step.
+    Where clients have to be sent to another server that is the event itself. Elsewhere, and where they find it by
+    themselves, the store may serve while the step is still coming to its end: then it is the begin of the step.
     """
     steps = (event for event in evidence.events if isinstance(event, Decided | Fenced))
     began = [event.at for event in steps if event.at < recovered.at]
-    return recovered.at if evidence.injection.fails_over or not began else began[-1]
+    is_sent = evidence.injection.fails_over and not evidence.injection.clients_follow
+    return recovered.at if is_sent or not began else began[-1]
 
 
 def _check_service(evidence: Evidence, phases: Sequence[Phase], findings: Findings) -> None:

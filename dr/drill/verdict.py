@@ -41,8 +41,8 @@ class Injection:
     """The fault as the experiment saw it; times are nanoseconds, None when it never came so far.
 
     `silences` says that writes must stop with it, `spoils` that the content is wrong while they go on, `old` is the
-    port of the server it hits, and `fails_over` whether another server must have taken its place. `problems` is what
-    went wrong with the experiment.
+    port of the server it hits, and `fails_over` whether another server must have taken its place. `clients_follow`:
+    they find that server by themselves, as soon as it takes writes. `problems` is what went wrong with the experiment.
     """
 
     begun: int | None = None
@@ -51,6 +51,7 @@ class Injection:
     spoils: bool = False
     old: str = ""
     fails_over: bool = True
+    clients_follow: bool = False
     problems: tuple[str, ...] = ()
 
 

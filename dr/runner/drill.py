@@ -237,6 +237,7 @@ class _Drill:
             spoils=planned.spoils,
             warning=planned.warning,
             fails_over=planned.fails_over,
+            clients_follow=planned.clients_follow,
             old=planned.old,
             sink=planned.sink,
             steady_seconds=STEADY_SECONDS,

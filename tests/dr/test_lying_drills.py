@@ -159,6 +159,16 @@ def test_a_command_may_end_after_the_store_serves_again_but_not_begin_then(begin
     assert told.judged().verdict is decided
 
 
+@pytest.mark.parametrize(("follow", "decided"), [(True, Verdict.MET), (False, Verdict.INCONCLUSIVE)])
+def test_clients_that_find_the_new_primary_by_themselves_may_write_before_the_step_is_over(
+    follow: bool, decided: Verdict
+) -> None:
+    told = story()
+    told.injection = replace(told.injection, clients_follow=follow)
+    told.change_events((facts.Recovered, facts.Rerouted), at=lambda event: event.at + SECOND)
+    assert told.judged().verdict is decided
+
+
 # What may be wrong. Each takes a good story, and a seeded random source.
 
 Lie = Callable[[Story, random.Random], None]

@@ -71,7 +71,7 @@ class RemoteSetup(RecoveredSetup):
             effective=tuple(modules.command(servers.__name__, str(self._servers.primary_file))),
             reverts=tuple(given.revert or ()),
         )
-        return PlannedFault(fault=fault)
+        return PlannedFault(fault=fault, clients_follow="target_session_attrs" in self._servers.endpoint)
 
     def is_redundant(self) -> bool | None:
         """Whether the site's rebuild is done; None without one."""
