@@ -170,6 +170,7 @@ def test_a_store_whose_disk_is_lost_comes_back_from_backup_and_archive(finished)
     counts = document["writes"]
     assert counts["acknowledged"] == counts["kept"] + counts["lost"]
     assert document["rpo_seconds"] < 10.0  # the archive's interval is a second
+    assert {check["name"]: check["holds"] for check in document["checks"]}["the restore came to the end of the archive"]
     assert "backup base-0001 and WAL" in recovered_from(document)
 
 

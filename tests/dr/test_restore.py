@@ -237,3 +237,12 @@ def test_what_a_timeline_went_on_with_after_it_was_left_is_no_hole(tmp_path: Pat
 )
 def test_a_hole_is_found_across_timelines(tmp_path: Path, names: tuple[str, ...], history: str, flaw: str) -> None:
     assert flaw in archived(tmp_path, *names, history=history).flaws(archive.position("0/1000028"))
+
+
+def test_what_is_archived_beside_a_replay_is_no_hole(tmp_path: Path) -> None:
+    kept = archived(tmp_path, ONE, TWO)
+    before = kept.newest()
+    archived(tmp_path, THREE)
+    end = Branch(1, archive.position("0/3000000"))
+    assert kept.unseen(end, 2, before) is None
+    assert kept.unseen(end, 2) is not None

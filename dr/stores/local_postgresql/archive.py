@@ -159,13 +159,17 @@ class Archive:
         self._good[segment.name] = seen
         return None
 
-    def unseen(self, end: Branch, below: int) -> str | None:
+    def newest(self, *, below: int = 2**32) -> Segment | None:
+        """The last segment of the newest history; None in an empty archive."""
+        return next(reversed(self.segments(self.timelines(below=below))), None)
+
+    def unseen(self, end: Branch, below: int, newest: Segment | None = None) -> str | None:
         """What a replay that ended at `end` did not come to; None when it saw everything.
 
-        `below` is the timeline that the restored server began, whose own segments may be archived by now.
+        `below` is the timeline that the restored server began, whose own segments may be archived by now. `newest` is
+        the segment that it had to come to: beside a primary that runs, the newest of before the replay.
         """
-        branches = self.timelines(below=below)
-        newest = next(reversed(self.segments(branches)), None)
+        newest = newest or self.newest(below=below)
         if newest is None or end.until > newest.begin:
             return None
         why = "; ".join(self.flaws(end.until)[:3]) or "the WAL there is not valid"

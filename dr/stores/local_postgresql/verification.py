@@ -25,10 +25,11 @@ def verify(source: cluster.Cluster, say: replay.Say) -> Restored:
         say(f"laying down {good.name} ({good.size / 2**20:.0f} MiB)")
         backup.restore(good, target, source.archive)
         target.skip_first_sync()
+        newest = Archive(source.archive).newest()  # the primary goes on archiving beside the replay
         try:
             replay.follow(target, lambda: not target.is_standby(), say)
             end, timeline = archive.replayed(target)
-            hole = Archive(source.archive).unseen(end, timeline)
+            hole = Archive(source.archive).unseen(end, timeline, newest)
             say(f"replayed to {archive.written(end.until)}; checking every page")
             point, detail = _looked_at(target, good.finished)
         finally:
