@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import os
 import shutil
@@ -50,13 +51,14 @@ def folder(*, keep: bool, stop: Callable[[Path], None]) -> Iterator[Path]:
 
 def _remove(path: Path) -> None:
     """Remove a folder, its lock last: what is left when that is cut short is found by the next sweep."""
-    for entry in path.iterdir():
-        if entry.name == LOCK:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another sweep was quicker
+        for entry in path.iterdir():
+            if entry.name == LOCK:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def test_what_was_left_half_removed_is_removed_by_the_next_one(tmp_path: Path, m
     temporary.sweep(stopped.append)
     assert stopped == [left]
     assert list(tmp_path.iterdir()) == [new], "one that is being made has no lock yet"
+
+
+def test_two_sweeps_at_a_time_do_not_trip_over_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "midwatch-dr-left"
+    left.mkdir()
+    (left / ".lock").touch()
+    temporary.sweep(lambda path: shutil.rmtree(path))  # the other one has removed it while this one stops its servers
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path, open_folder: Path) -> None:
