@@ -331,6 +331,22 @@ DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receive
 DR_RESTORABLE_AGE = _gauge(
     "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
 )
+DR_RESTORE_GOOD = _gauge(
+    "dr_last_restore_good",
+    "1 when the last verification restored the newest backup and all of the archive, 0 when it did not.",
+    "store",
+)
+DR_ARCHIVE_FLAWS = _gauge(
+    "dr_archive_flaws", "Segments behind the newest backup that are missing or not what they should be.", "store"
+)
+DR_BACKUP_FAILING = _gauge(
+    "dr_backup_failing", "1 while the newest attempt at a backup has failed, 0 when it has not.", "store"
+)
+DR_SPLIT_BRAIN_SEEN = _gauge(
+    "dr_split_brain_last_seen_timestamp_seconds",
+    "When two servers of the store were last seen to take writes; 0 for never.",
+    "store",
+)
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
 DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")
 DR_BACKUP_SUCCESS = _gauge(

@@ -62,11 +62,15 @@ class Drill(Strict):
 
 
 class Recoverer(Strict):
-    """When the recoverer acts: `failures` checks in a row, `interval` apart, each of at most `timeout`."""
+    """When the recoverer acts: `failures` checks in a row, `interval` apart, each of at most `timeout`.
+
+    With `rebuild` it makes a lost server a standby again after a failover, where it can; without, it says how.
+    """
 
     interval: Duration = 0.1
     failures: Annotated[int, Field(ge=1)] = 3
     timeout: Duration = 0.5
+    rebuild: bool = True
 
 
 class Probe(Strict):
