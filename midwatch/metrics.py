@@ -187,6 +187,13 @@ DRIFT_DETECTED = _gauge(
     "model",
     "version",
 )
+DRIFT_JUDGED = _gauge(
+    "ml_drift_judged",
+    "1 where the last window could show a large change of a feature at the stated budget, 0 where it is not judged.",
+    "model",
+    "version",
+    "feature",
+)
 DRIFT_QUORUM = _gauge("ml_drift_quorum", "Votes that make a verdict of drift.", "model")
 DRIFT_WINDOWS = _counter("ml_drift_windows_total", "Windows judged, by verdict.", "model", "version", "verdict")
 DRIFT_WINDOW_SAMPLES = _gauge("ml_drift_window_samples", "Predictions in the last judged window.", "model", "version")
