@@ -17,7 +17,7 @@ from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Platform
 from midwatch.spec.partial import is_inside, real_place
-from midwatch.spec.systems import place_of
+from midwatch.spec.systems import SystemRules, place_of
 
 
 def load_platform(path: Path) -> Platform:
@@ -238,14 +238,18 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _findings(platform: Platform) -> Iterator[Finding]:
     for check in _CHECKS:
         for place, message, remedy in check(platform):
-            yield _said_place(platform, place), message, remedy
+            yield _as_written(platform, place, message, remedy)
 
 
-def _said_place(platform: Platform, place: Place) -> Place:
-    """Where the platform file says it: what a system brought stands under `systems`."""
+def _as_written(platform: Platform, place: Place, message: str, remedy: str) -> Finding:
+    """A finding where the platform file says it: what a system brought stands under `systems`."""
     if place[:1] != ("rules",) or len(place) < 2 or not isinstance(place[1], int):
-        return place
-    return (*place_of(platform.rules[place[1]], place[1]), *place[2:])
+        return place, message, remedy
+    rules, inner = platform.rules[place[1]], place[2:]
+    if isinstance(rules, SystemRules) and len(inner) > 1 and isinstance(inner[1], int):
+        written, title = system_rules.place_of_part(platform, rules, str(inner[0]), inner[1])
+        return written, f"{title}: {message}", remedy
+    return (*place_of(rules, place[1]), *inner), message, remedy
 
 
 def _as_problems(document: Document, findings: Iterable[Finding]) -> list[Problem]:
