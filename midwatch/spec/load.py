@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +34,52 @@ def load_with_places(path: Path) -> tuple[Platform, Document]:
 
     Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
     """
+    reading = read(path)
+    if reading.problems or reading.platform is None:
+        raise InvalidInputError(reading.problems)
+    return reading.platform, reading.document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A platform file with its problems; `platform` is what is sound of it, None when that is too little.
+
+    `removed` are texts of the file that the platform may be without.
+    """
+
+    document: Document
+    platform: Platform | None
+    problems: list[Problem]
+    removed: frozenset[str] = frozenset()
+
+
+def read(path: Path) -> Reading:
+    """A platform file as far as it can be read; InvalidInputError only when there is no such file."""
     document = _read(path)
     _add_rule_files(document, base_folder(path))
     try:
-        platform = Platform.model_validate(document.values)
+        platform = system_rules.expanded(Platform.model_validate(document.values))
     except ValidationError as error:
-        raise InvalidInputError(_all_problems(document, error.errors(include_url=False))) from error
-    platform = system_rules.expanded(platform)
-    problems = [*document.problems, *_as_problems(document, _findings(platform) if document.is_whole else ())]
-    if problems:
-        raise InvalidInputError(problems)
-    return platform, document
+        return _partly(document, error.errors(include_url=False))
+    findings = _findings(platform) if document.is_whole else ()
+    problems = [*document.problems, *_as_problems(document, findings)]
+    return Reading(document=document, platform=platform, problems=problems)
 
 
-def _all_problems(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
+def _partly(document: Document, errors: list[ErrorDetails]) -> Reading:
     """Problems of form and of values, and in what is left without those, names that lead nowhere."""
     places = {problem.path for problem in document.problems}
     problems = [*document.problems, *(one for one in _translated(document, errors) if one.path not in places)]
     if not document.is_whole:
         # What is missing may be in the file that could not be read.
-        return [one for one in problems if one.message != "missing" or "." in one.path]
+        problems = [one for one in problems if one.message != "missing" or "." in one.path]
+        return Reading(document=document, platform=None, problems=problems)
     sound = partial.of(document.values)
-    if sound is not None:
-        findings = _findings(system_rules.expanded(sound.platform))
-        problems += _as_problems(document, sound.sound(findings))
-    return problems
+    if sound is None:
+        return Reading(document=document, platform=None, problems=problems)
+    platform = system_rules.expanded(sound.platform)
+    problems += _as_problems(document, sound.sound(_findings(platform)))
+    return Reading(document=document, platform=platform, problems=problems, removed=sound.texts)
 
 
 def base_folder(path: Path) -> Path:
