@@ -120,7 +120,8 @@ class _Repair:
         """Take out what stands at a place, or put the next value there that may fit; False when nothing is left."""
         parent = _at(self._values, place[:-1])
         key: Any = place[-1]
-        if parent is None:  # it went with the section around it
+        is_there = isinstance(parent, dict) or (isinstance(parent, list) and isinstance(key, int) and key < len(parent))
+        if not is_there:  # it went with the section around it, or something else stands in for that
             return True
         self._changed.add(place)
         if isinstance(parent, dict) and key in parent and place not in self._tried:
