@@ -76,6 +76,7 @@ class Discord(Integration):
     operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "apiURL"}
     fields_since: ClassVar[dict[str, Version]] = {"webhook_url_file": (0, 28)}
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
 
 
 class Email(Integration):
@@ -85,10 +86,15 @@ class Email(Integration):
     secrets: ClassVar[frozenset[str]] = frozenset({"auth_password", "auth_secret"})
     global_name: ClassVar[str] = "smtp"
     to: str
+    """Addresses that it is sent to."""
     from_: str = Field(alias="from")
+    """Address that it is sent from."""
     smarthost: str
+    """HOST:PORT of the mail server."""
     auth_username: str | None = None
+    """Name of the account at the mail server."""
     auth_password_file: SecretFile | None = None
+    """File with the account's password."""
 
 
 class Incidentio(Integration):
@@ -98,7 +104,9 @@ class Incidentio(Integration):
     in_operator: ClassVar[bool] = False
     since: ClassVar[Version] = (0, 29)
     url: str
+    """Address of the alert source."""
     alert_source_token_file: SecretFile
+    """File with the alert source's token."""
 
 
 class Jira(Integration):
@@ -107,10 +115,15 @@ class Jira(Integration):
     in_operator: ClassVar[bool] = False
     since: ClassVar[Version] = (0, 28)
     api_url: str
+    """Address of Jira's API."""
     project: str
+    """Key of the project."""
     issue_type: str
+    """Type of the issues."""
     username: str
+    """Name of the account that creates issues."""
     password_file: SecretFile
+    """File with the account's API token."""
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings: who asks stands in its HTTP client's."""
@@ -126,7 +139,9 @@ class Mattermost(Integration):
     in_operator: ClassVar[bool] = False
     since: ClassVar[Version] = (0, 30)
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
     channel: str | None = None
+    """The channel; the webhook's own without it."""
 
 
 class Msteams(Integration):
@@ -136,6 +151,7 @@ class Msteams(Integration):
     since: ClassVar[Version] = (0, 26)
     fields_since: ClassVar[dict[str, Version]] = {"webhook_url_file": (0, 28)}
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
 
 
 class Msteamsv2(Integration):
@@ -145,6 +161,7 @@ class Msteamsv2(Integration):
     operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "webhookURL"}
     since: ClassVar[Version] = (0, 28)
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
 
 
 class Opsgenie(Integration):
@@ -153,8 +170,11 @@ class Opsgenie(Integration):
     secrets: ClassVar[frozenset[str]] = frozenset({"api_key"})
     operator_names: ClassVar[dict[str, str]] = {"api_url": "apiURL"}
     api_key_file: SecretFile
+    """File with the API key."""
     api_url: str | None = None
+    """Address of the API; Opsgenie's in the US without it."""
     priority: Literal["P1", "P2", "P3", "P4", "P5"] | None = None
+    """Priority of the alerts."""
 
 
 class Pagerduty(Integration):
@@ -162,7 +182,9 @@ class Pagerduty(Integration):
 
     secrets: ClassVar[frozenset[str]] = frozenset({"routing_key", "service_key"})
     routing_key_file: SecretFile | None = None
+    """File with the integration key of the events API v2."""
     service_key_file: SecretFile | None = None
+    """File with the integration key of the events API v1."""
 
     @model_validator(mode="after")
     def _one_key(self) -> Pagerduty:
@@ -177,8 +199,11 @@ class Pushover(Integration):
     secrets: ClassVar[frozenset[str]] = frozenset({"user_key", "token"})
     fields_since: ClassVar[dict[str, Version]] = {"user_key_file": (0, 26), "token_file": (0, 26)}
     user_key_file: SecretFile
+    """File with the key of the user or group."""
     token_file: SecretFile
+    """File with the application's token."""
     priority: str | None = None
+    """Priority of the messages."""
 
 
 class Rocketchat(Integration):
@@ -188,9 +213,13 @@ class Rocketchat(Integration):
     operator_names: ClassVar[dict[str, str]] = {"token_id_file": "tokenID", "api_url": "apiURL"}
     since: ClassVar[Version] = (0, 28)
     api_url: str
+    """Address of the server."""
     token_id_file: SecretFile
+    """File with the id of the token's user."""
     token_file: SecretFile
+    """File with the token."""
     channel: str | None = None
+    """The channel."""
 
 
 class Slack(Integration):
@@ -200,7 +229,9 @@ class Slack(Integration):
     secrets: ClassVar[frozenset[str]] = frozenset({"api_url", "app_token"})
     operator_names: ClassVar[dict[str, str]] = {"api_url_file": "apiURL"}
     api_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
     channel: str
+    """The channel or person."""
 
 
 class Sns(Integration):
@@ -209,8 +240,11 @@ class Sns(Integration):
     is_person: ClassVar[bool] = False
     operator_names: ClassVar[dict[str, str]] = {"topic_arn": "topicARN"}
     topic_arn: str
+    """ARN of the topic."""
     region: str
+    """The AWS region."""
     role_arn: str | None = None
+    """ARN of the role that is assumed to send."""
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings."""
@@ -225,7 +259,9 @@ class Telegram(Integration):
     operator_names: ClassVar[dict[str, str]] = {"chat_id": "chatID"}
     fields_since: ClassVar[dict[str, Version]] = {"bot_token_file": (0, 26), "chat_id_file": (0, 31)}
     bot_token_file: SecretFile
+    """File with the bot's token."""
     chat_id: int
+    """Number of the chat."""
 
 
 class Victorops(Integration):
@@ -233,7 +269,9 @@ class Victorops(Integration):
 
     secrets: ClassVar[frozenset[str]] = frozenset({"api_key"})
     api_key_file: SecretFile
+    """File with the API key."""
     routing_key: str
+    """Key by which Splunk On-Call chooses the team."""
 
 
 class Webex(Integration):
@@ -241,7 +279,9 @@ class Webex(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"room_id": "roomID"}
     room_id: str
+    """Id of the room."""
     token_file: SecretFile
+    """File with the bot's token."""
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings: the token stands in its HTTP client's."""
@@ -256,7 +296,9 @@ class Webhook(Integration):
     operator_names: ClassVar[dict[str, str]] = {"url_file": "urlSecret"}
     fields_since: ClassVar[dict[str, Version]] = {"url_file": (0, 26)}
     url: str | None = None
+    """The address."""
     url_file: SecretFile | None = None
+    """File with the address, where that is a secret."""
 
     @model_validator(mode="after")
     def _one_address(self) -> Webhook:
@@ -272,10 +314,15 @@ class Wechat(Integration):
     operator_names: ClassVar[dict[str, str]] = {"corp_id": "corpID", "agent_id": "agentID"}
     fields_since: ClassVar[dict[str, Version]] = {"api_secret_file": (0, 31)}
     api_secret_file: SecretFile
+    """File with the API secret."""
     corp_id: str
+    """Id of the company."""
     agent_id: str
+    """Id of the application."""
     to_party: str | None = None
+    """Ids of departments."""
     to_user: str | None = None
+    """Ids of people."""
 
 
 INTEGRATIONS: dict[str, type[Integration]] = {
