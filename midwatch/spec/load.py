@@ -182,20 +182,39 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
         return document.problem(place, "missing", f"add {place[-1]}")
     if kind.startswith("union_tag"):
         return _plain_tag(document, place, context)
+    if value is None or kind in ("too_short", "string_too_short"):
+        return document.problem(place, "no value" if value is None else "empty", _to_write(kind, context))
     if kind in ("enum", "literal_error"):
         wanted = str(context["expected"]).replace("'", "")
         close = difflib.get_close_matches(str(value), wanted.replace(" or ", ", ").split(", "), 1)
-        return document.problem(
-            place, f"{value!r} is not one of {wanted}", f"did you mean {close[0]}?" if close else ""
-        )
-    message = error["msg"][0].lower() + error["msg"][1:]
+        message = f"{_shown(value)} is not one of {wanted}"
+        return document.problem(place, message, f"did you mean {close[0]}?" if close else "")
+    return document.problem(place, _message(error))
+
+
+def _message(error: ErrorDetails) -> str:
+    """What is wrong with a value, in words where we have them."""
+    kind, context, value = error["type"], error.get("ctx", {}), _shown(error.get("input"))
+    if kind == "value_error":
+        return str(context["error"])
     if kind == "string_pattern_mismatch":
-        message = f"{value!r} does not match {context['pattern']}"
-    elif kind in _TYPES:
-        message = f"{_shown(value)} is not {_TYPES[kind]}"
-    elif kind == "value_error":
-        message = str(context["error"])
-    return document.problem(place, message)
+        return f"{value} is not {_PATTERNS.get(context['pattern'], 'of the form ' + context['pattern'])}"
+    if kind in _WANTED:
+        return f"{value} is not {_WANTED[kind]}"
+    if kind in _LIMITS:
+        return f"{value} is not {_LIMITS[kind].format(**context)}"
+    return error["msg"][0].lower() + error["msg"][1:]
+
+
+def _to_write(kind: str, context: dict[str, Any]) -> str:
+    """What to write where nothing stands."""
+    if kind in ("enum", "literal_error"):
+        return f"write one of {str(context['expected']).replace(chr(39), '')}"
+    if kind == "too_short":
+        return f"write at least {context['min_length']}"
+    if kind == "value_error":
+        return str(context["error"]).partition("; ")[2] or "write one"
+    return f"write {_WANTED.get(kind, 'one').partition(';')[0]}"
 
 
 def _plain_tag(document: Document, place: Place, context: dict[str, Any]) -> Problem:
@@ -204,25 +223,54 @@ def _plain_tag(document: Document, place: Place, context: dict[str, Any]) -> Pro
     if "tag" not in context:
         return document.problem((*place, key), "missing", f"add {key}")
     tags = context["expected_tags"].replace("'", "")
+    if context["tag"] == "None":
+        return document.problem((*place, key), "no value", f"write one of {tags}")
     close = difflib.get_close_matches(context["tag"], tags.split(", "), 1)
     remedy = f"did you mean {close[0]}?" if close else f"one of {tags}"
     return document.problem((*place, key), f"there is no {key} {context['tag']!r}", remedy)
 
 
-_TYPES = {
+_WANTED = {
     "string_type": "text; put it in quotes",
+    "string_too_short": "a text",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
-    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "on or off",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "path_type": "the path of a file",
 }
+_LIMITS = {
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "string_too_long": "of at most {max_length} characters",
+    "too_long": "of at most {max_length}",
+}
+_PATTERNS = {
+    "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$": "a name; write small letters, digits and -, such as fraud-model",
+    "^[a-zA-Z_][a-zA-Z0-9_]*$": "a label's name; write letters, digits and _, such as pay_method",
+    "^[A-Z][A-Za-z0-9]*$": "an alert's name; write it in CamelCase, such as CheckoutSlow",
+    r"^https?://[^\s]*[^\s/]$": "an address; write it with http:// or https:// and without / at its end",
+    r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$": 'a series; write a metric and its matchers, such as x_total{a="b"}',
+    r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
+    r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
+    r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
+    r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
+}
+"""What the patterns of texts stand for, in words."""
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """A value as the file has it; what is long is cut."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
