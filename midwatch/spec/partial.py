@@ -71,7 +71,10 @@ class Partial:
 
     def _may_depend(self, place: Place) -> bool:
         """Whether something was changed in the same model, owner, store or section, or in one that all depend on."""
-        return any(changed[0] in _SHARED or _item(changed) == _item(place) for changed in self.changed)
+        is_alone = place[:1] == ("systems",) and place[2:3] in (("settings",), ("version",))  # each fits by itself
+        return any(
+            changed[0] in _SHARED or (_item(changed) == _item(place) and not is_alone) for changed in self.changed
+        )
 
 
 def _item(place: Place) -> Place:

@@ -130,6 +130,18 @@ def test_what_makes_an_alert_useless_is_said_at_its_own_line(
     assert capfd.readouterr().err == ""
 
 
+def test_settings_are_told_beside_what_is_wrong_with_the_rest_of_the_section(write_platform: Any) -> None:
+    settings = {"sealed_for": "400d", "slow_milliseconds": -1}
+    with pytest.raises(InvalidInputError) as caught:
+        load.load_platform(write_platform(vault=section("vault", targets=["v:0"], version="99.0", settings=settings)))
+    assert [problem.path for problem in caught.value.problems] == [
+        "systems.vault.targets[0]",
+        "systems.vault.settings.sealed_for",
+        "systems.vault.settings.slow_milliseconds",
+        "systems.vault.version",
+    ]
+
+
 def test_a_window_has_two_scrapes_at_least(tmp_path: Path) -> None:
     document = platform_document(systems={"argo_cd": section("argo_cd")}, prometheus={"scrape_interval": "6m"})
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
