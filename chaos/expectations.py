@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 
 from alerts import inventory
 from alerts.inventory import Entry
 from chaos import kinds
 from chaos.kinds.base import DEADMAN, NONE, SCRAPES
 from midwatch.errors import MidwatchError, Problem
-from midwatch.spec import base
+from midwatch.spec import base, load, system_rules
 from midwatch.spec.document import Document
 from midwatch.spec.experiments import Expect, Experiment
 from midwatch.spec.model import Model, Platform
@@ -191,6 +192,20 @@ def model_of(platform: Platform, experiment: Experiment) -> Model:
 
 def check_alerts(platform: Platform, document: Document) -> Iterator[Problem]:
     """Alerts that experiments expect and the platform does not have, each with its place in the platform file."""
+    for index, error in _unknown(platform):
+        yield document.problem(("chaos", "experiments", index, *error.where), error.problem, error.remedy)
+
+
+def without_unknown(platform: Platform) -> Platform:
+    """The platform without the experiments that expect an alert which it does not have."""
+    unknown = {index for index, _ in _unknown(platform)}
+    if platform.chaos is None or not unknown:
+        return platform
+    experiments = [one for index, one in enumerate(platform.chaos.experiments) if index not in unknown]
+    return platform.model_copy(update={"chaos": platform.chaos.model_copy(update={"experiments": experiments})})
+
+
+def _unknown(platform: Platform) -> Iterator[tuple[int, UnknownAlertError]]:
     experiments = platform.chaos.experiments if platform.chaos else []
     expectations = Expectations(platform) if experiments else None
     for index, experiment in enumerate(experiments):
@@ -198,4 +213,28 @@ def check_alerts(platform: Platform, document: Document) -> Iterator[Problem]:
             assert expectations is not None  # noqa: S101 - there is an experiment
             expectations.of(experiment, model_of(platform, experiment))
         except UnknownAlertError as error:
-            yield document.problem(("chaos", "experiments", index, *error.where), error.problem, error.remedy)
+            yield index, error
+
+
+def check_names(reading: load.Reading) -> Iterator[Problem]:
+    """Alerts that experiments of a file with problems expect, and that it would not have without those either.
+
+    An alert that Midwatch ships, or whose name stands in what is wrong, may be there once that is mended.
+    """
+    platform = reading.platform
+    if platform is None or platform.chaos is None or reading.document.problems:
+        return
+    own = {alert.alert for team in platform.rules for alert in team.alerts}
+    known = {*own, *SPECIAL, *_shipped()}
+    for index, experiment in enumerate(platform.chaos.experiments):
+        name = experiment.expect.alert if experiment.expect else NONE
+        place = ("chaos", "experiments", index, "expect", "alert")
+        if name not in known | reading.removed and reading.document.has(place, name):
+            yield reading.document.problem(place, *base.unknown(name, known, "alert"))
+
+
+def _shipped() -> set[str]:
+    """Names of the alerts that some platform may have: each has a page."""
+    pages = (one.name for one in (files("alerts") / "runbooks").iterdir())
+    systems = (alert.alert for name in system_rules.shipped() for alert in system_rules.system(name).alerts)
+    return {*(name.removesuffix(".md") for name in pages), *systems}

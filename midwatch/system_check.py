@@ -17,7 +17,7 @@ from midwatch import system_expressions
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import placeholders, system_rules
 from midwatch.spec.base import Place
-from midwatch.spec.document import Document, path_text, read_file
+from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Platform
 from midwatch.spec.system_rules import FILE, TARGETS, Installed
 from midwatch.spec.systems import NamesSetting, SystemFile, SystemUse, Versioned, texts
@@ -35,11 +35,19 @@ def find_problems(platform: Platform, document: Document) -> list[Problem]:
 
     `document` says where the platform file has each system.
     """
-    return [
-        document.problem(("systems", one.name), f"{path_text(place)} of the system: {message}", remedy)
+    problems = {
+        _as_installed(one, place, message, remedy): None
         for one in system_rules.installed(platform)
-        for place, message, remedy in dict.fromkeys(system_expressions.problems(one, one.described))
-    ]
+        for place, message, remedy in system_expressions.problems(one, one.described)
+    }
+    return [document.problem(*one) for one in problems]
+
+
+def _as_installed(system: Installed, place: Place, message: str, remedy: str) -> Said:
+    """A problem of a system's text at the setting that the text is filled in with."""
+    key, number = place[:2]
+    where, title = system_rules.said(system.name, system.use, getattr(system.described, str(key))[number])
+    return where, f"{title}: {message}", remedy
 
 
 def check_folder(folder: Path) -> list[Problem]:

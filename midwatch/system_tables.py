@@ -8,14 +8,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from midwatch import files
 from midwatch.spec import system_rules
-from midwatch.spec.systems import Setting, SystemFile
-from midwatch.spec.values import format_duration
+from midwatch.spec.systems import BoundedSetting, Setting, SystemFile
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
@@ -26,7 +23,7 @@ def tables() -> str:
     parts = [_table("system", "title", "question", "from version", rows=list(_overview(systems)))]
     for name, described in systems.items():
         parts.append(f"### {described.title} (`{name}`)")
-        parts.append(_table("setting", "default", "why", rows=list(_settings(described))))
+        parts.append(_table("setting", "default", "why", "at least", "at most", rows=list(_settings(described))))
         if described.slos:
             parts.append(_table("objective", "of", "default", rows=list(_objectives(described))))
         parts.append(_table("alert", "severity", "for", "summary", rows=list(_alerts(described, name))))
@@ -41,18 +38,16 @@ def _overview(systems: dict[str, SystemFile]) -> Iterator[tuple[str, ...]]:
 
 def _settings(described: SystemFile) -> Iterator[tuple[str, ...]]:
     for name, setting in described.settings.items():
-        yield f"`{name}`", _shown(setting), setting.reason
+        bounds = setting.bound_texts() if isinstance(setting, BoundedSetting) else ("", "")
+        yield f"`{name}`", _default(setting), setting.reason, *bounds
 
 
-def _shown(setting: Setting) -> str:
+def _default(setting: Setting) -> str:
+    if isinstance(setting, BoundedSetting):
+        return setting.default_text()
     if isinstance(setting.default, list):
         return ", ".join(setting.default) or "none"
-    value: Any = setting.value(setting.default)
-    if isinstance(value, timedelta):
-        return format_duration(value.total_seconds())
-    if setting.type == "ratio":
-        return f"{value * 100:g}%"
-    return f"`{value}`" if isinstance(value, str) else f"{value:g}"
+    return f"`{setting.default_value()}`"
 
 
 def _objectives(described: SystemFile) -> Iterator[tuple[str, ...]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from midwatch import options
-from midwatch.errors import Exit, InvalidInputError
+from midwatch.errors import Exit, InvalidInputError, Problem
 
 app = typer.Typer(help="Check the platform file and everything rendered from it.", add_completion=False)
 
@@ -24,31 +25,12 @@ def check(
 
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
-    from alerts import check as alerts
-    from alerts.lint import linter
-    from chaos import check as chaos
-    from dashboards import check as dashboards
-    from midwatch import system_check
-    from midwatch.app.render import rendered_files
-    from midwatch.spec import load
-    from monitors.canary import argo_check
-
-    code = Exit.PASS
     try:
-        platform, document = load.load_with_places(file)
-        chaos.ensure_alerts(platform, document)
-        files = rendered_files(platform)
-        problems = (
-            *alerts.check_files(files),
-            *linter.problems(platform, document),
-            *chaos.check_files(files),
-            *dashboards.check_files(files),
-            *system_check.find_problems(platform, document),
-            *argo_check.check_files(files),
-        )
-        code = Exit.FAIL if problems else Exit.PASS
+        of_file, of_rendered = _problems(file)
+        problems = sorted(of_file) + of_rendered
+        code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
     except InvalidInputError as error:
-        problems, code = error.problems, Exit.USAGE
+        problems, code = list(error.problems), Exit.USAGE
     if as_json:
         typer.echo(json.dumps({"ok": not problems, "problems": [asdict(problem) for problem in problems]}))
     else:
@@ -57,3 +39,31 @@ def check(
         if not problems:
             typer.echo(f"{file}: no problems", err=True)
     raise typer.Exit(code)
+
+
+def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
+    """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest."""
+    from alerts import check as alerts
+    from alerts.lint import linter
+    from chaos import check as chaos
+    from chaos import expectations
+    from dashboards import check as dashboards
+    from midwatch import system_check
+    from midwatch.app.render import rendered_files
+    from midwatch.spec import load
+    from monitors.canary import argo_check
+
+    reading = load.read(file)
+    if reading.problems or reading.platform is None:
+        return [*reading.problems, *expectations.check_names(reading)], []
+    of_file = list(expectations.check_alerts(reading.platform, reading.document))
+    platform, document = expectations.without_unknown(reading.platform), reading.document
+    files = rendered_files(platform)
+    return of_file, [
+        *alerts.check_files(files),
+        *linter.problems(platform, document),
+        *chaos.check_files(files),
+        *dashboards.check_files(files),
+        *system_check.find_problems(platform, document),
+        *argo_check.check_files(files),
+    ]

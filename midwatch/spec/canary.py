@@ -29,12 +29,19 @@ class _Counted(Strict):
     """
 
     name: Name | None = None
+    """Its name; what it measures without one."""
     tolerated_ratio: Annotated[float, Field(ge=1.0, le=100.0)] = 1.1
+    """Times the baseline's share of events that the canary may have."""
     unacceptable_ratio: Annotated[float, Field(gt=1.0, le=1000.0)] = 1.5
+    """Times the baseline's share that has to be excluded before the canary passes."""
     negligible: Ratio = Decimal("0.001")
+    """Share of requests below which events do not matter."""
     weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its weight among the criteria."""
     baseline_limit: Ratio = Decimal(1)
+    """Share of events above which the baseline is ill, and nothing is decided."""
     equal_baseline: bool = False
+    """For events in bursts: the baseline is a deployment of the canary's size."""
 
     needs_classes: ClassVar[bool] = False
     """Whether it is made from predicted classes: a regression has none, and servers publish none."""
@@ -60,6 +67,7 @@ class Errors(_Counted):
 
     metric: Literal["errors"]
     baseline_limit: Ratio = Decimal("0.1")
+    """Share of events above which the baseline is ill, and nothing is decided."""
 
 
 class Latency(_Counted):
@@ -67,6 +75,7 @@ class Latency(_Counted):
 
     metric: Literal["latency"]
     histogram: Series | None = None
+    """A histogram of one's own, without `_bucket`."""
 
 
 class Accuracy(_Counted):
@@ -97,10 +106,15 @@ class Outcomes(_Counted):
 
     metric: Literal["outcomes"]
     name: Name
+    """Its name."""
     predicted: str
+    """The class that was predicted."""
     actual: str
+    """The class that the label says."""
     of: Literal["actual", "predicted", "all"] = "actual"
+    """Predictions that are counted among: those that share this class, or all."""
     direction: Direction = "increase"
+    """Which change of the share does harm."""
 
     @property
     def harm(self) -> Direction:
@@ -113,10 +127,15 @@ class Counters(_Counted):
 
     metric: Literal["counters"]
     name: Name
+    """Its name."""
     total: Series
+    """Counter of everything."""
     events: Series | None = None
+    """Counter of what is bad."""
     good: Series | None = None
+    """Counter of what is good, whose complement is counted."""
     direction: Direction = "increase"
+    """Which change of the share does harm."""
 
     @property
     def harm(self) -> Direction:
@@ -137,19 +156,33 @@ class Gauge(Strict):
 
     metric: Literal["gauge"]
     name: Name
+    """Its name."""
     series: Series
+    """The gauge that is compared."""
     window: Duration = 1800.0
+    """How long is compared, once."""
     direction: Direction = "either"
+    """Which change does harm."""
     tolerance: Annotated[float, Field(ge=0)] = 0.25
+    """Share of the estimated shift by which values may differ and count as the same."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.98
+    """Confidence of the Mann-Whitney test."""
     effect: Literal["mean_ratio", "cles"] = "mean_ratio"
+    """How the size of a difference is measured."""
     allowed: dict[Literal["increase", "decrease"], float] = {}
+    """Effect up to which a difference is taken, by direction."""
     critical_effect: dict[Literal["increase", "decrease"], float] = {}
+    """Effect from which a difference fails everything, by direction."""
     nan: Literal["remove", "replace"] = "remove"
+    """What is done with values that are no numbers."""
     outliers: Literal["keep", "remove"] = "keep"
+    """What is done with values far from the others."""
     must_have_data: bool = False
+    """Whether missing data fails."""
     critical: bool = False
+    """Whether failing it fails the whole canary."""
     group: Name = "gauges"
+    """The group of the score that it counts in."""
 
 
 Counted = Errors | Latency | Accuracy | Predictions | Outcomes | Counters
@@ -165,15 +198,20 @@ class Selectors(Strict):
     """Matchers of each arm's series, such as `job="v1"`; `{baseline}` and `{canary}` become the names asked about."""
 
     baseline: str
+    """Matchers of the baseline's series."""
     canary: str
+    """Matchers of the canary's series."""
 
 
 class Score(Strict):
     """Kayenta's thresholds of the gauges' score, and the percent that groups weigh."""
 
     pass_: Annotated[float, Field(ge=0, le=100)] = Field(default=95.0, alias="pass")
+    """Score from which the gauges pass."""
     marginal: Annotated[float, Field(ge=0, le=100)] = 75.0
+    """Score below which the gauges fail."""
     weights: dict[Name, Annotated[float, Field(ge=0, le=100)]] = {}
+    """Percent of the score by group."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Score:
@@ -191,42 +229,64 @@ class Canary(Strict):
     """
 
     label: LabelName = "version"
+    """The label that tells the versions apart."""
     selectors: Selectors | None = None
+    """Matchers that tell the versions apart instead."""
     source: Literal["events", "servers"] = "events"
+    """Whose counters are compared."""
     interval: Duration | None = None
+    """Length of the steps that are compared; the scrape interval without it."""
     false_alarm: Objective = Decimal("0.05")
+    """Chance that a good version fails."""
     false_pass: Objective = Decimal("0.05")
+    """Chance that a bad version passes."""
     min_requests: Annotated[int, Field(ge=1)] = 50
+    """Fewest requests of each version before anything is decided."""
     idle: Duration = 600.0
+    """Time without traffic that separates two tries."""
     lookback: Duration = 86400.0
+    """How long ago an analysis may have begun."""
     limit: Duration = 3600.0
+    """How long the gate's clients ask."""
     score: Score = Score()
+    """Thresholds of the gauges' score."""
     criteria: Annotated[list[Criterion], Field(min_length=1)]
+    """What is compared."""
 
 
 class LocalCanary(Strict):
     """A comparison that `midwatch up` asks the gate about while it runs."""
 
     model: Name
+    """Name of the model."""
     baseline: str
+    """The version that serves."""
     canary: str
+    """The version that is judged."""
 
 
 class SecretKey(Strict):
     """A key of a Kubernetes secret."""
 
     name: Name
+    """Name of the secret."""
     key: str = "token"
+    """Name of the key in it."""
 
 
 class Gate(Strict):
     """The HTTP service that Argo Rollouts asks: where it listens, where the cluster finds it, how it is reached."""
 
     listen: str = "127.0.0.1:9600"
+    """HOST:PORT where it answers; off loopback it needs a token."""
     url: str = "http://midwatch-gate.midwatch.svc:9600"
+    """Where the cluster finds it."""
     deadline: Duration = 0.8
+    """How long an answer may take; undecided after that."""
     token_secret: SecretKey | None = None
+    """The secret with the token that clients send."""
     image: str = "midwatch:latest"
+    """The container image that it runs."""
 
 
 def check(platform: Platform) -> Iterator[Finding]:

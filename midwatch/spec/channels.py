@@ -77,16 +77,22 @@ class Discord(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "apiURL"}
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
 
 
 class Email(Integration):
     """Mail through a smarthost."""
 
     to: str
+    """Addresses that it is sent to."""
     from_: str = Field(alias="from")
+    """Address that it is sent from."""
     smarthost: str
+    """HOST:PORT of the mail server."""
     auth_username: str | None = None
+    """Name of the account at the mail server."""
     auth_password_file: SecretFile | None = None
+    """File with the account's password."""
 
 
 class Incidentio(Integration):
@@ -94,7 +100,9 @@ class Incidentio(Integration):
 
     in_operator: ClassVar[bool] = False
     url: str
+    """Address of the alert source."""
     alert_source_token_file: SecretFile
+    """File with the alert source's token."""
 
 
 class Jira(Integration):
@@ -102,10 +110,15 @@ class Jira(Integration):
 
     in_operator: ClassVar[bool] = False
     api_url: str
+    """Address of Jira's API."""
     project: str
+    """Key of the project."""
     issue_type: str
+    """Type of the issues."""
     username: str
+    """Name of the account that creates issues."""
     password_file: SecretFile
+    """File with the account's API token."""
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings: who asks stands in its HTTP client's."""
@@ -119,13 +132,16 @@ class Mattermost(Integration):
 
     in_operator: ClassVar[bool] = False
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
     channel: str | None = None
+    """The channel; the webhook's own without it."""
 
 
 class Msteams(Integration):
     """Microsoft Teams through an Office 365 connector, which Microsoft retires: prefer msteamsv2."""
 
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
 
 
 class Msteamsv2(Integration):
@@ -133,6 +149,7 @@ class Msteamsv2(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "webhookURL"}
     webhook_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
 
 
 class Opsgenie(Integration):
@@ -140,15 +157,20 @@ class Opsgenie(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"api_url": "apiURL"}
     api_key_file: SecretFile
+    """File with the API key."""
     api_url: str | None = None
+    """Address of the API; Opsgenie's in the US without it."""
     priority: Literal["P1", "P2", "P3", "P4", "P5"] | None = None
+    """Priority of the alerts."""
 
 
 class Pagerduty(Integration):
     """PagerDuty: events API v2 by `routing_key_file`, v1 by `service_key_file`."""
 
     routing_key_file: SecretFile | None = None
+    """File with the integration key of the events API v2."""
     service_key_file: SecretFile | None = None
+    """File with the integration key of the events API v1."""
 
     @model_validator(mode="after")
     def _one_key(self) -> Pagerduty:
@@ -161,8 +183,11 @@ class Pushover(Integration):
     """Pushover."""
 
     user_key_file: SecretFile
+    """File with the key of the user or group."""
     token_file: SecretFile
+    """File with the application's token."""
     priority: str | None = None
+    """Priority of the messages."""
 
 
 class Rocketchat(Integration):
@@ -170,9 +195,13 @@ class Rocketchat(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"token_id_file": "tokenID", "api_url": "apiURL"}
     api_url: str
+    """Address of the server."""
     token_id_file: SecretFile
+    """File with the id of the token's user."""
     token_file: SecretFile
+    """File with the token."""
     channel: str | None = None
+    """The channel."""
 
 
 class Slack(Integration):
@@ -180,7 +209,9 @@ class Slack(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"api_url_file": "apiURL"}
     api_url_file: SecretFile
+    """File with the address of the webhook, which is a secret."""
     channel: str
+    """The channel or person."""
 
 
 class Sns(Integration):
@@ -189,8 +220,11 @@ class Sns(Integration):
     is_person: ClassVar[bool] = False
     operator_names: ClassVar[dict[str, str]] = {"topic_arn": "topicARN"}
     topic_arn: str
+    """ARN of the topic."""
     region: str
+    """The AWS region."""
     role_arn: str | None = None
+    """ARN of the role that is assumed to send."""
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings."""
@@ -203,14 +237,18 @@ class Telegram(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"chat_id": "chatID"}
     bot_token_file: SecretFile
+    """File with the bot's token."""
     chat_id: int
+    """Number of the chat."""
 
 
 class Victorops(Integration):
     """Splunk On-Call (VictorOps)."""
 
     api_key_file: SecretFile
+    """File with the API key."""
     routing_key: str
+    """Key by which Splunk On-Call chooses the team."""
 
 
 class Webex(Integration):
@@ -218,7 +256,9 @@ class Webex(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"room_id": "roomID"}
     room_id: str
+    """Id of the room."""
     token_file: SecretFile
+    """File with the bot's token."""
 
     def settings(self) -> dict[str, Any]:
         """Alertmanager's settings: the token stands in its HTTP client's."""
@@ -232,7 +272,9 @@ class Webhook(Integration):
     is_person: ClassVar[bool] = False
     operator_names: ClassVar[dict[str, str]] = {"url_file": "urlSecret"}
     url: str | None = None
+    """The address."""
     url_file: SecretFile | None = None
+    """File with the address, where that is a secret."""
 
     @model_validator(mode="after")
     def _one_address(self) -> Webhook:
@@ -246,10 +288,15 @@ class Wechat(Integration):
 
     operator_names: ClassVar[dict[str, str]] = {"corp_id": "corpID", "agent_id": "agentID"}
     api_secret_file: SecretFile
+    """File with the API secret."""
     corp_id: str
+    """Id of the company."""
     agent_id: str
+    """Id of the application."""
     to_party: str | None = None
+    """Ids of departments."""
     to_user: str | None = None
+    """Ids of people."""
 
 
 INTEGRATIONS: dict[str, type[Integration]] = {

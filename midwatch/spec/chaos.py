@@ -47,19 +47,28 @@ class Protected(Strict):
     """What no experiment may hit."""
 
     parts: list[Name] = []
+    """Parts of the plane, by name."""
     namespaces: list[Name] = ["kube-system", "kube-public", "kube-node-lease"]
+    """Namespaces of the cluster."""
     labels: dict[str, str] = {"midwatch.dev/protected": "true"}
+    """Labels of pods."""
 
 
 class Preconditions(Strict):
     """What has to hold before an experiment may start, and while it runs; `error_budget: null` asks for none."""
 
     error_budget: Ratio | None = Decimal("0.1")
+    """Share of the error budget that has to be left; null asks for none."""
     forbid_pages: bool = True
+    """Whether nothing may page."""
     windows: list[str] = []
+    """Times in UTC in which experiments may run, such as `mon-fri 09:00-16:00`."""
     max_share: Ratio = Decimal("0.5")
+    """Share of the targets that may be hit."""
     protected: Protected = Protected()
+    """What is never hit."""
     timeout: Duration = 5.0
+    """How long each question may take."""
 
     @field_validator("windows")
     @classmethod
@@ -73,17 +82,24 @@ class Stop(Strict):
     """When a running experiment is stopped: errors beyond what is tolerated, at a stated rate of false stops."""
 
     tolerated_errors: Ratio = Decimal("0.02")
+    """Share of errors that is tolerated."""
     false_stops: Ratio = Decimal("0.01")
+    """Chance of a stop while nothing is wrong."""
     blind_for: Duration = 30.0
+    """How long data may be missing before the experiment is stopped."""
 
 
 class Workload(Strict):
     """What a model or a part is in the cluster: its Deployment or StatefulSet, and the Service in front of it."""
 
     deployment: Name | None = None
+    """Name of its Deployment."""
     stateful_set: Name | None = None
+    """Name of its StatefulSet."""
     service: Name | None = None
+    """Name of the Service in front of it."""
     feature_config: str | None = None
+    """Name of the ConfigMap with its feature feed's factors."""
 
     @model_validator(mode="after")
     def _one_workload(self) -> Workload:
@@ -96,31 +112,47 @@ class Kubernetes(Strict):
     """Where experiments act in a cluster, and what the CronJobs run."""
 
     namespace: Name
+    """The namespace that they run in."""
     image: str = "midwatch:0.1.0"
+    """The container image of the jobs."""
     service_account: Name = "midwatch-chaos"
+    """The service account of the jobs."""
     config_map: Name = "midwatch-platform"
+    """Name of the ConfigMap with this file."""
     evidence_claim: Name | None = None
+    """Name of the PersistentVolumeClaim that keeps the evidence."""
     models: dict[Name, Workload] = {}
+    """What each model is in the cluster."""
     parts: dict[Name, Workload] = {}
+    """What each part of the plane is in the cluster."""
 
 
 class Grafana(Strict):
     """Where an annotation marks each run."""
 
     url: str
+    """Where it answers."""
     token_file: Path = Field(strict=False)
+    """File with the token of a service account."""
 
 
 class Chaos(Strict):
     """Experiments on this platform."""
 
     guard: Preconditions = Preconditions()
+    """What has to hold."""
     stop: Stop = Stop()
+    """When a running experiment is stopped."""
     experiments: list[AnyExperiment] = []
+    """The experiments."""
     kubernetes: Kubernetes | None = None
+    """Where they act in a cluster."""
     grafana: Grafana | None = None
+    """Where each run is marked."""
     pushgateway: str | None = None
+    """Address of the Pushgateway that takes the results."""
     evidence_key_file: Path | None = Field(default=None, strict=False)
+    """File with the key that signs the evidence."""
 
 
 def find_problems(platform: Any) -> Any:

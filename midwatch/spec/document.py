@@ -36,6 +36,16 @@ class Document:
             place = place[:-1]
         return self.marks.get(place, ("", 0))
 
+    def has(self, place: Place, value: Any) -> bool:
+        """Whether the files say a value at a place."""
+        found: Any = self.values
+        for part in place:
+            try:
+                found = found[part]
+            except (LookupError, TypeError):
+                return False
+        return bool(found == value)
+
     def problem(self, place: Place, message: str, remedy: str = "") -> Problem:
         """Build a problem at a place."""
         file, line = self.at(place)

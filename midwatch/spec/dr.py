@@ -42,14 +42,23 @@ class Drill(Strict):
     """One drill. `warmup` is how long writes flow before the fault, `limit` how long a recovery is waited for."""
 
     name: Name
+    """Its name."""
     store: Name
+    """The store that it is done to."""
     fault: FaultName
+    """What is done."""
     schedule: Cron | None = None
+    """When it runs by itself, as cron writes it."""
     spread: Duration = 3600.0
+    """Time over which scheduled starts are spread."""
     max_age: Duration | None = None
+    """How old its newest result may be."""
     writes_per_second: Annotated[float, Field(ge=10)] = 200.0
+    """Writes per second while it runs."""
     warmup: Duration = 3.0
+    """How long writes flow before the fault."""
     limit: Duration | None = None
+    """How long a recovery is waited for."""
 
     @property
     def result_age(self) -> float:
@@ -68,46 +77,67 @@ class Recoverer(Strict):
     """
 
     interval: Duration = 0.1
+    """Time between two checks."""
     failures: Annotated[int, Field(ge=1)] = 3
+    """Failed checks in a row before it acts."""
     timeout: Duration = 0.5
+    """How long a check may take."""
     rebuild: bool = True
+    """Whether a lost server is made a standby again after a failover; without, it is said how."""
 
 
 class Probe(Strict):
     """How a drill asks a model that runs in both regions: a request that predicts nothing, so it is not counted."""
 
     server: Name
+    """The server that is asked."""
     path: str
+    """Path of the request."""
     body: dict[str, Any]
+    """Body of the request."""
 
 
 class Kubernetes(chaos.Kubernetes):
     """Where drills and recoverers run in a cluster; their rights are not those of the experiments."""
 
     service_account: Name = "midwatch-recovery"
+    """The service account of the jobs."""
 
 
 class Evidence(Strict):
     """Where drills leave what they have shown, and the key that signs it."""
 
     folder: Path = Field(default=Path("evidence/dr"), strict=False)
+    """The folder it is written to."""
     key_file: Path | None = Field(default=None, strict=False)
+    """File with the key that signs it."""
 
 
 class DisasterRecovery(Strict):
     """What is promised when something is lost, and how that is proven."""
 
     owner: Name
+    """Who is called."""
     rto: Duration = 900.0
+    """Longest time until a store can be used again."""
     rpo: Duration = 300.0
+    """Most that may be lost, as time."""
     guard: Recoverer = Recoverer()
+    """When the recoverer acts."""
     evidence: Evidence = Evidence()
+    """Where results are kept."""
     listen: str = "127.0.0.1:9501"
+    """HOST:PORT where the recovery exporter serves `/metrics`."""
     verify_every: Duration = 86400.0
+    """How often backups are restored to verify them."""
     model: Probe | None = None
+    """The model that drills ask in both regions."""
     kubernetes: Kubernetes | None = None
+    """Where drills run in a cluster."""
     stores: Annotated[list[AnyStore], Field(min_length=1)]
+    """What must not be lost."""
     drills: list[Drill] = []
+    """What proves it."""
 
     def store(self, name: str) -> Store:
         """The store of a name; KeyError without one."""

@@ -35,16 +35,22 @@ class SignedWebhook(Strict):
     """An endpoint that takes a signed trigger: its address, and the secret of the signature."""
 
     url_file: Path = Field(strict=False)
+    """File with the address."""
     secret_file: Path = Field(strict=False)
+    """File with the secret of the signature."""
 
 
 class PipelineRun(Strict):
     """A Tekton pipeline to run. In `params`, `{model}`, `{version}`, `{features}` and the like are replaced."""
 
     namespace: Name
+    """Namespace of the pipeline."""
     pipeline: Name
+    """Its name."""
     service_account: Name | None = None
+    """Service account of the run."""
     params: dict[str, str] = {}
+    """Parameters of the run; fields of an episode are filled in."""
 
     @model_validator(mode="after")
     def _known_fields(self) -> PipelineRun:
@@ -64,9 +70,13 @@ class Retrain(Strict):
     """What drift that holds triggers: exactly one of a webhook and a pipeline run."""
 
     after: Annotated[str, Field(pattern=r"^[1-9]\d* windows?$")] = "3 windows"
+    """Drifted windows in a row that make a trigger due."""
     cooldown: Duration = 86400.0
+    """Time between two triggers of a model."""
     webhook: SignedWebhook | None = None
+    """A signed webhook."""
     pipeline_run: PipelineRun | None = None
+    """A Tekton PipelineRun."""
 
     @property
     def windows(self) -> int:
@@ -87,16 +97,27 @@ class Drift(Strict):
     """
 
     reference: Path = Field(strict=False)
+    """File that `midwatch drift fit` wrote."""
     window: Duration = 3600.0
+    """How long a window is."""
     rows: Annotated[int, Field(ge=2)] | None = None
+    """A window also ends after so many predictions."""
     panes: Annotated[int, Field(ge=1, le=100)] = 1
+    """Parts by which a window slides."""
     min_samples: Annotated[int, Field(ge=2)] = 500
+    """Fewest rows of a window that is judged."""
     features: Annotated[dict[str, Annotated[Feature, Field(strict=False)]], Field(min_length=1)]
+    """Features that are watched; `prediction` and `score` are the model's own answers."""
     methods: Annotated[list[FeatureMethodName | RowMethodName], Field(min_length=1)] = ["ks", "psi"]
+    """Methods that vote."""
     quorum: Annotated[int, Field(ge=1)] = 2
+    """Votes that make drift, of the methods that can look at a feature."""
     false_alarms: Annotated[str, Field(pattern=r"^\d+ per \d+(ms|s|m|h|d|w)$")] = "1 per 90d"
+    """False alarms that are accepted."""
     severity: Severity = Field(default=Severity.PAGE, strict=False)
+    """Who acts."""
     retrain: Retrain | None = None
+    """What drift that holds triggers."""
 
     @property
     def looks_at_rows(self) -> bool:

@@ -28,8 +28,11 @@ class Expect(Strict):
     """
 
     alert: str
+    """Name of the alert; `none` where nobody may be paged."""
     within: Duration | None = None
+    """How soon it fires."""
     resolved_within: Duration | None = None
+    """How soon it resolves once the fault is gone."""
 
 
 class Experiment(Strict):
@@ -44,13 +47,21 @@ class Experiment(Strict):
 
     kind: str
     name: Name | None = None
+    """Its name; the kind without one."""
     model: Name | None = None
+    """The model that it is about; the only one without it."""
     target: Name | None = None
+    """The server that is hit; the first of the model without it."""
     for_: Duration | None = Field(default=None, alias="for")
+    """How long the fault lasts."""
     recover_within: Duration = 120.0
+    """How soon everything is well again."""
     expect: Expect | None = None
+    """The alert that tells of it."""
     schedule: Cron | None = None
+    """When it runs by itself, as cron writes it."""
     tolerated_errors: Ratio | None = None
+    """Share of errors that is tolerated, where it is not that of `stop`."""
 
     @property
     def title(self) -> str:
@@ -99,6 +110,7 @@ class KillReplica(_OnModel):
     objective = "availability"
     kind: Literal["kill_replica"]
     replicas: Count = 1
+    """How many replicas are killed."""
 
 
 class SlowModel(_OnModel):
@@ -107,6 +119,7 @@ class SlowModel(_OnModel):
     objective = "latency"
     kind: Literal["slow_model"]
     delay: Duration | None = None
+    """How long requests wait; twice the latency objective's threshold without it."""
 
 
 class FailingModel(_OnModel):
@@ -115,6 +128,7 @@ class FailingModel(_OnModel):
     objective = "availability"
     kind: Literal["failing_model"]
     errors: Ratio = Decimal("0.5")
+    """Share of requests that fail."""
 
 
 class CorruptFeatures(_OnModel):
@@ -122,6 +136,7 @@ class CorruptFeatures(_OnModel):
 
     kind: Literal["corrupt_features"]
     scale: dict[str, float] | None = None
+    """Factors by feature; every numeric one by 3 without it."""
 
     def find_problems(self, place: Place, model: Model) -> Iterator[Finding]:
         """A model whose drift nobody watches, and factors of features that it does not have."""
@@ -169,6 +184,7 @@ class ExhaustCpu(Experiment):
 
     kind: Literal["exhaust_cpu"]
     cores: Count = 1
+    """How many cores are kept busy."""
 
 
 class ExhaustMemory(Experiment):
@@ -176,6 +192,7 @@ class ExhaustMemory(Experiment):
 
     kind: Literal["exhaust_memory"]
     size: Size = 256 * 2**20
+    """How much memory is held."""
 
 
 class LoseNode(_OnModel):
@@ -184,7 +201,9 @@ class LoseNode(_OnModel):
     objective = "availability"
     kind: Literal["lose_node"]
     replicas: Count = 1
+    """How many replicas are on the node."""
     notice: Duration = 2.0
+    """Time between the notice and the loss."""
 
 
 class SkewClock(Experiment):
@@ -192,6 +211,7 @@ class SkewClock(Experiment):
 
     kind: Literal["skew_clock"]
     shift: Duration = 600.0
+    """How far the clocks are ahead."""
 
 
 class DeployBadVersion(_OnModel):
@@ -200,6 +220,7 @@ class DeployBadVersion(_OnModel):
     objective = "latency"
     kind: Literal["deploy_bad_version"]
     bad_version: str = ""
+    """The version that is deployed."""
 
 
 AnyExperiment = Annotated[

@@ -19,7 +19,12 @@ class Grafana(Strict):
     """
 
     url: Url = "http://127.0.0.1:3000"
+    """Where people's browsers find it."""
     loki: Url = "http://127.0.0.1:3100"
+    """Where Grafana finds Loki."""
     tempo: Url = "http://127.0.0.1:3200"
+    """Where Grafana finds Tempo."""
     logs: str = '{service_name="$model"}'
+    """LogQL that selects the logs of a model's servers."""
     traces: str = '{resource.service.name="$model"}'
+    """TraceQL that selects the traces of a model's servers."""

@@ -80,7 +80,8 @@ def _section(named: dict[str, Node], node: Node, places: list[str]) -> str:
     lines += ["| key | value | default | |", "|---|---|---|---|"]
     for key, value in node["properties"].items():
         default = "required" if key in required else _default(value)
-        lines.append(f"| `{key}` | {_kind(named, value)} | {default} | {_sentence(named, value)} |")
+        sentence = "The kind of this section." if _is_tag(key, value, node) else _sentence(named, value)
+        lines.append(f"| `{key}` | {_kind(named, value)} | {default} | {sentence} |")
     return "\n".join([*lines, ""])
 
 

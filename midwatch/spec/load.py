@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Platform
 from midwatch.spec.partial import is_inside, real_place
-from midwatch.spec.systems import place_of
+from midwatch.spec.systems import SystemRules, place_of
 
 
 def load_platform(path: Path) -> Platform:
@@ -33,31 +34,52 @@ def load_with_places(path: Path) -> tuple[Platform, Document]:
 
     Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
     """
+    reading = read(path)
+    if reading.problems or reading.platform is None:
+        raise InvalidInputError(reading.problems)
+    return reading.platform, reading.document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A platform file with its problems; `platform` is what is sound of it, None when that is too little.
+
+    `removed` are texts of the file that the platform may be without.
+    """
+
+    document: Document
+    platform: Platform | None
+    problems: list[Problem]
+    removed: frozenset[str] = frozenset()
+
+
+def read(path: Path) -> Reading:
+    """A platform file as far as it can be read; InvalidInputError only when there is no such file."""
     document = _read(path)
     _add_rule_files(document, base_folder(path))
     try:
-        platform = Platform.model_validate(document.values)
+        platform = system_rules.expanded(Platform.model_validate(document.values))
     except ValidationError as error:
-        raise InvalidInputError(_all_problems(document, error.errors(include_url=False))) from error
-    platform = system_rules.expanded(platform)
-    problems = [*document.problems, *_as_problems(document, _findings(platform) if document.is_whole else ())]
-    if problems:
-        raise InvalidInputError(problems)
-    return platform, document
+        return _partly(document, error.errors(include_url=False))
+    findings = _findings(platform) if document.is_whole else ()
+    problems = [*document.problems, *_as_problems(document, findings)]
+    return Reading(document=document, platform=platform, problems=problems)
 
 
-def _all_problems(document: Document, errors: list[ErrorDetails]) -> list[Problem]:
+def _partly(document: Document, errors: list[ErrorDetails]) -> Reading:
     """Problems of form and of values, and in what is left without those, names that lead nowhere."""
     places = {problem.path for problem in document.problems}
     problems = [*document.problems, *(one for one in _translated(document, errors) if one.path not in places)]
     if not document.is_whole:
         # What is missing may be in the file that could not be read.
-        return [one for one in problems if one.message != "missing" or "." in one.path]
+        problems = [one for one in problems if one.message != "missing" or "." in one.path]
+        return Reading(document=document, platform=None, problems=problems)
     sound = partial.of(document.values)
-    if sound is not None:
-        findings = _findings(system_rules.expanded(sound.platform))
-        problems += _as_problems(document, sound.sound(findings))
-    return problems
+    if sound is None:
+        return Reading(document=document, platform=None, problems=problems)
+    platform = system_rules.expanded(sound.platform)
+    problems += _as_problems(document, sound.sound(_findings(platform)))
+    return Reading(document=document, platform=platform, problems=problems, removed=sound.texts)
 
 
 def base_folder(path: Path) -> Path:
@@ -160,20 +182,39 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
         return document.problem(place, "missing", f"add {place[-1]}")
     if kind.startswith("union_tag"):
         return _plain_tag(document, place, context)
+    if value is None or kind in ("too_short", "string_too_short"):
+        return document.problem(place, "no value" if value is None else "empty", _to_write(kind, context))
     if kind in ("enum", "literal_error"):
         wanted = str(context["expected"]).replace("'", "")
         close = difflib.get_close_matches(str(value), wanted.replace(" or ", ", ").split(", "), 1)
-        return document.problem(
-            place, f"{value!r} is not one of {wanted}", f"did you mean {close[0]}?" if close else ""
-        )
-    message = error["msg"][0].lower() + error["msg"][1:]
+        message = f"{_shown(value)} is not one of {wanted}"
+        return document.problem(place, message, f"did you mean {close[0]}?" if close else "")
+    return document.problem(place, _message(error))
+
+
+def _message(error: ErrorDetails) -> str:
+    """What is wrong with a value, in words where we have them."""
+    kind, context, value = error["type"], error.get("ctx", {}), _shown(error.get("input"))
+    if kind == "value_error":
+        return str(context["error"])
     if kind == "string_pattern_mismatch":
-        message = f"{value!r} does not match {context['pattern']}"
-    elif kind in _TYPES:
-        message = f"{_shown(value)} is not {_TYPES[kind]}"
-    elif kind == "value_error":
-        message = str(context["error"])
-    return document.problem(place, message)
+        return f"{value} is not {_PATTERNS.get(context['pattern'], 'of the form ' + context['pattern'])}"
+    if kind in _WANTED:
+        return f"{value} is not {_WANTED[kind]}"
+    if kind in _LIMITS:
+        return f"{value} is not {_LIMITS[kind].format(**context)}"
+    return error["msg"][0].lower() + error["msg"][1:]
+
+
+def _to_write(kind: str, context: dict[str, Any]) -> str:
+    """What to write where nothing stands."""
+    if kind in ("enum", "literal_error"):
+        return f"write one of {str(context['expected']).replace(chr(39), '')}"
+    if kind == "too_short":
+        return f"write at least {context['min_length']}"
+    if kind == "value_error":
+        return str(context["error"]).partition("; ")[2] or "write one"
+    return f"write {_WANTED.get(kind, 'one').partition(';')[0]}"
 
 
 def _plain_tag(document: Document, place: Place, context: dict[str, Any]) -> Problem:
@@ -182,25 +223,54 @@ def _plain_tag(document: Document, place: Place, context: dict[str, Any]) -> Pro
     if "tag" not in context:
         return document.problem((*place, key), "missing", f"add {key}")
     tags = context["expected_tags"].replace("'", "")
+    if context["tag"] == "None":
+        return document.problem((*place, key), "no value", f"write one of {tags}")
     close = difflib.get_close_matches(context["tag"], tags.split(", "), 1)
     remedy = f"did you mean {close[0]}?" if close else f"one of {tags}"
     return document.problem((*place, key), f"there is no {key} {context['tag']!r}", remedy)
 
 
-_TYPES = {
+_WANTED = {
     "string_type": "text; put it in quotes",
+    "string_too_short": "a text",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
-    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "on or off",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "path_type": "the path of a file",
 }
+_LIMITS = {
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "string_too_long": "of at most {max_length} characters",
+    "too_long": "of at most {max_length}",
+}
+_PATTERNS = {
+    "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$": "a name; write small letters, digits and -, such as fraud-model",
+    "^[a-zA-Z_][a-zA-Z0-9_]*$": "a label's name; write letters, digits and _, such as pay_method",
+    "^[A-Z][A-Za-z0-9]*$": "an alert's name; write it in CamelCase, such as CheckoutSlow",
+    r"^https?://[^\s]*[^\s/]$": "an address; write it with http:// or https:// and without / at its end",
+    r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$": 'a series; write a metric and its matchers, such as x_total{a="b"}',
+    r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
+    r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
+    r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
+    r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
+}
+"""What the patterns of texts stand for, in words."""
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    """A value as the file has it; what is long is cut."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -238,14 +308,18 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _findings(platform: Platform) -> Iterator[Finding]:
     for check in _CHECKS:
         for place, message, remedy in check(platform):
-            yield _said_place(platform, place), message, remedy
+            yield _as_written(platform, place, message, remedy)
 
 
-def _said_place(platform: Platform, place: Place) -> Place:
-    """Where the platform file says it: what a system brought stands under `systems`."""
+def _as_written(platform: Platform, place: Place, message: str, remedy: str) -> Finding:
+    """A finding where the platform file says it: what a system brought stands under `systems`."""
     if place[:1] != ("rules",) or len(place) < 2 or not isinstance(place[1], int):
-        return place
-    return (*place_of(platform.rules[place[1]], place[1]), *place[2:])
+        return place, message, remedy
+    rules, inner = platform.rules[place[1]], place[2:]
+    if isinstance(rules, SystemRules) and len(inner) > 1 and isinstance(inner[1], int):
+        written, title = system_rules.place_of_part(platform, rules, str(inner[0]), inner[1])
+        return written, f"{title}: {message}", remedy
+    return (*place_of(rules, place[1]), *inner), message, remedy
 
 
 def _as_problems(document: Document, findings: Iterable[Finding]) -> list[Problem]:

@@ -71,7 +71,10 @@ class Partial:
 
     def _may_depend(self, place: Place) -> bool:
         """Whether something was changed in the same model, owner, store or section, or in one that all depend on."""
-        return any(changed[0] in _SHARED or _item(changed) == _item(place) for changed in self.changed)
+        is_alone = place[:1] == ("systems",) and place[2:3] in (("settings",), ("version",))  # each fits by itself
+        return any(
+            changed[0] in _SHARED or (_item(changed) == _item(place) and not is_alone) for changed in self.changed
+        )
 
 
 def _item(place: Place) -> Place:
@@ -120,7 +123,8 @@ class _Repair:
         """Take out what stands at a place, or put the next value there that may fit; False when nothing is left."""
         parent = _at(self._values, place[:-1])
         key: Any = place[-1]
-        if parent is None:  # it went with the section around it
+        is_there = isinstance(parent, dict) or (isinstance(parent, list) and isinstance(key, int) and key < len(parent))
+        if not is_there:  # it went with the section around it, or something else stands in for that
             return True
         self._changed.add(place)
         if isinstance(parent, dict) and key in parent and place not in self._tried:

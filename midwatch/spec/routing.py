@@ -44,7 +44,9 @@ class TimeRange(Strict):
     """From a time of day to another; one that ends before it begins goes on into the next day."""
 
     from_: TimeOfDay = Field(alias="from")
+    """Time of day at which it begins."""
     to: TimeOfDay
+    """Time of day at which it ends."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> TimeRange:
@@ -69,11 +71,17 @@ class TimeInterval(Strict):
     """Times in a time zone: all that is given has to hold. Ranges are written `monday:friday`, `1:7`, `-3:-1`."""
 
     time_zone: TimeZone = "UTC"
+    """The time zone of its times and days."""
     times: list[TimeRange] = []
+    """Ranges of the time of day."""
     weekdays: list[Annotated[str, _range_of(WEEKDAYS)]] = []
+    """Days of the week, or ranges such as `monday:friday`."""
     days_of_month: list[Annotated[str, Field(pattern=r"^-?[1-9]\d?(:-?[1-9]\d?)?$")]] = []
+    """Days of the month, or ranges; `-1` is the last."""
     months: list[Annotated[str, _range_of(MONTHS)]] = []
+    """Months, or ranges such as `january:march`."""
     years: list[Annotated[str, Field(pattern=r"^\d{4}(:\d{4})?$")]] = []
+    """Years, or ranges."""
 
     @model_validator(mode="after")
     def _says_something(self) -> TimeInterval:
@@ -103,10 +111,15 @@ class Maintenance(Strict):
     """A time when alerts are muted: once, or whenever a time interval is; of everything, or of alerts with labels."""
 
     name: Name
+    """Its name."""
     from_: Instant | None = Field(default=None, alias="from")
+    """When it begins."""
     to: Instant | None = None
+    """When it ends."""
     interval: Name | None = None
+    """The time interval in which it recurs, instead of from and to."""
     labels: Annotated[dict[LabelName, str], Field(min_length=1)]
+    """Labels of the alerts that are muted."""
 
     @model_validator(mode="after")
     def _one_time(self) -> Maintenance:
@@ -127,10 +140,15 @@ class Owner(Strict):
     """
 
     extends: Name | None = None
+    """The owner whose values stand for what is not said here."""
     page: Annotated[list[Name], Field(min_length=1)] | None = None
+    """Channels of pages."""
     ticket: Annotated[list[Name], Field(min_length=1)] | None = None
+    """Channels of tickets."""
     page_hours: Name | None = None
+    """Time interval outside of which no page is sent."""
     ticket_hours: Name | None = None
+    """Time interval outside of which no ticket is sent."""
 
 
 def parse_version(text: object) -> Version:
@@ -150,11 +168,17 @@ class Alertmanager(Strict):
     """The Alertmanager that notifies, how it groups, and its version: without one, `amtool` is asked."""
 
     url: str = "http://127.0.0.1:9093"
+    """Where it answers."""
     version: Annotated[Version, BeforeValidator(parse_version, json_schema_input_type=str)] | None = None
+    """Its version; `amtool` is asked without one."""
     group_wait: Duration = 10.0
+    """How long the first alert of a group waits for others."""
     group_interval: Duration = 60.0
+    """How long a group's later alerts wait."""
     repeat_interval: Duration = 14400.0
+    """How long until an alert that still fires is sent again."""
     kubernetes: Literal["secret", "alertmanagerconfig"] = "secret"
+    """The object that its configuration becomes in a cluster."""
 
     @model_validator(mode="after")
     def _repeats_after_groups(self) -> Alertmanager:

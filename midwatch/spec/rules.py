@@ -21,9 +21,13 @@ class Proof(Strict):
     """Series that fire an alert by `within`, and series under which it stays silent; for expressions that are hard."""
 
     fires: Series
+    """Series under which the alert fires."""
     silent: Series
+    """Series under which it stays silent."""
     within: Duration
+    """How soon it fires."""
     interval: Duration = 15.0
+    """Time between two samples, and between two evaluations."""
 
 
 class AlertRule(Strict):
@@ -33,17 +37,29 @@ class AlertRule(Strict):
     """
 
     alert: AlertName
+    """Its name, a symptom in CamelCase."""
     expr: Annotated[str, Field(min_length=1)]
+    """PromQL that has series while something is wrong."""
     for_: Duration = Field(default=0.0, alias="for")
+    """How long it must hold before the alert fires."""
     keep_firing_for: Duration | None = None
+    """How long the alert stays after it last held."""
     severity: Literal["page", "ticket", "none"]
+    """Who acts: `page` wakes somebody, `ticket` waits, `none` tells nobody."""
     owner: Name | None = None
+    """Who is called; the file's owner without it."""
     summary: Annotated[str, Field(min_length=1)]
+    """One line that says what is wrong."""
     description: str = ""
+    """What it means, and for whom."""
     runbook: str | None = None
+    """Address of the page that says what to do."""
     labels: dict[LabelName, str] = {}
+    """Labels that are added to the alert."""
     annotations: dict[LabelName, str] = {}
+    """Annotations that are added to the alert."""
     proof: Proof | None = None
+    """Series that show when it fires and when not."""
 
     @model_validator(mode="after")
     def _own_labels(self) -> AlertRule:
@@ -57,8 +73,11 @@ class RecordRule(Strict):
     """A recording rule."""
 
     record: Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    """Name of the series that it writes."""
     expr: Annotated[str, Field(min_length=1)]
+    """PromQL that it records."""
     labels: dict[LabelName, str] = {}
+    """Labels that are added to the series."""
 
 
 class RuleFile(Strict):
@@ -68,11 +87,17 @@ class RuleFile(Strict):
     """
 
     name: Name
+    """Its name, part of the rendered file's."""
     owner: Name | None = None
+    """Who is called for whatever in it names no owner."""
     labels: dict[LabelName, str] = {}
+    """Labels of every alert and objective in it."""
     records: list[RecordRule] = []
+    """Recording rules, evaluated before the alerts."""
     alerts: list[AlertRule] = []
+    """Alerts on expressions of one's own."""
     objectives: list[ServiceSlo] = []
+    """Objectives on expressions of one's own."""
 
 
 class ShippedProof(Strict):

@@ -37,6 +37,7 @@ class LatencySli(Strict):
     """Share of requests answered within the threshold."""
 
     threshold: Duration
+    """The longest time that is good."""
 
 
 class FreshnessSli(Strict):
@@ -46,8 +47,11 @@ class FreshnessSli(Strict):
     """
 
     timestamp: str | None = None
+    """PromQL of the time it was made, in seconds since 1970."""
     age: str | None = None
+    """PromQL of its age in seconds."""
     limit: Duration
+    """The greatest age that is fresh."""
 
     @model_validator(mode="after")
     def _one_source(self) -> FreshnessSli:
@@ -60,8 +64,11 @@ class GaugeSli(Strict):
     """Share of minutes in which a value, any PromQL, is within its limit: exactly one of `at_most` and `at_least`."""
 
     value: str
+    """PromQL of the value."""
     at_most: Annotated[float, Field(strict=False)] | None = None
+    """The greatest value that is good."""
     at_least: Annotated[float, Field(strict=False)] | None = None
+    """The least value that is good."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> GaugeSli:
@@ -78,10 +85,15 @@ class FairnessSli(Strict):
     """
 
     attribute: LabelName
+    """The attribute whose groups are compared."""
     metric: Literal["accuracy_difference", "demographic_parity_difference", "equal_opportunity_difference"]
+    """What is compared between groups."""
     limit: Ratio
+    """The greatest difference that is good."""
     over: Duration = DAY
+    """The time whose predictions are compared."""
     min_events: Annotated[int, Field(ge=1)] = 100
+    """Fewest labelled predictions of a group that is compared."""
 
 
 def _with_window(text: str) -> str:
@@ -102,8 +114,11 @@ class EventsSli(Strict):
     """
 
     total: EventsExpression
+    """PromQL of all events."""
     good: EventsExpression | None = None
+    """PromQL of the good events."""
     bad: EventsExpression | None = None
+    """PromQL of the bad events."""
 
     @model_validator(mode="after")
     def _one_side(self) -> EventsSli:
@@ -129,6 +144,7 @@ class RatioSli(Strict):
     """
 
     errors: EventsExpression
+    """The share, as PromQL."""
 
 
 class Sli(Strict):
@@ -136,6 +152,7 @@ class Sli(Strict):
 
     latency: LatencySli | None = None
     outcome: Literal["correct"] | None = None
+    """Share of labelled predictions that are correct."""
     freshness: FreshnessSli | None = None
     gauge: GaugeSli | None = None
     fairness: FairnessSli | None = None
@@ -170,7 +187,9 @@ class CalendarPeriod(Strict):
     """From the first instant of the week (Monday), month or quarter, in a time zone, until now."""
 
     calendar: Literal["week", "month", "quarter"]
+    """The unit of the calendar."""
     time_zone: TimeZone = "UTC"
+    """The time zone in which it begins."""
 
 
 def _period(seconds: float) -> float:
@@ -191,16 +210,22 @@ class Alerting(Strict):
     """Alert while the SLI over `over` is short of the objective, for `for`: quick, and without a budget."""
 
     over: Duration = 300.0
+    """The time that the indicator is computed over."""
     for_: Duration = Field(default=120.0, alias="for")
+    """How long it must be below the objective."""
     severity: Severity = Field(default=Severity.PAGE, strict=False)
+    """Who is called."""
     min_events: Annotated[int, Field(ge=1)] = 50
+    """Fewest events before anything is said."""
 
 
 class Tier(Strict):
     """A burn rate that alerts: this share of the period's budget, spent within `over`, and still in a twelfth of it."""
 
     budget: Ratio
+    """Share of the period's budget that is spent."""
     over: Duration
+    """The time in which it is spent."""
 
 
 class BurnRate(Strict):
@@ -215,16 +240,22 @@ class BurnRate(Strict):
     ticket_quick: Tier | bool = True
     ticket_slow: Tier | bool = True
     min_events: Annotated[int, Field(ge=1)] | None = None
+    """Fewest events in a tier's long window."""
     min_bad_events: Annotated[int, Field(ge=1)] | None = None
+    """Fewest bad events in a tier's long window."""
     for_: Duration = Field(default=0.0, alias="for")
+    """How long the burn rate must go on."""
 
 
 class AlertAdditions(Strict):
     """What a page or a ticket of an objective carries beside what is generated, and how long it must go on."""
 
     labels: dict[LabelName, str] = {}
+    """Labels that are added."""
     annotations: dict[LabelName, str] = {}
+    """Annotations that are added."""
     for_: Duration | None = Field(default=None, alias="for")
+    """How long the burn rate must go on."""
 
 
 class Slo(Strict):
@@ -235,19 +266,33 @@ class Slo(Strict):
     """
 
     name: Name
+    """Its name."""
     sli: Literal["availability", "drift_free"] | Sli
+    """What is counted as good."""
     objective: Objective
+    """The share of good events that is promised."""
     window: Period = 30 * DAY
+    """The time that the promise is for."""
     by: list[LabelName] = []
+    """Labels for each of whose values it is kept by itself."""
     burn_rate: BurnRate = BurnRate()
+    """Alerts on how quickly the error budget is spent."""
     alert: Alerting | None = None
+    """An alert on the indicator itself."""
     compatibility: Literal["sloth"] | None = None
+    """`sloth` writes rules in the form of Sloth instead."""
     runbook: str | None = None
+    """Address of the page that says what to do."""
     description: str = ""
+    """What is promised, in words."""
     alert_name: Annotated[str, Field(min_length=1)] | None = None
+    """What its alerts on the burn rate are called."""
     annotations: dict[LabelName, str] = {}
+    """What these alerts carry beside what is generated; one that is generated too is replaced."""
     page_alert: AlertAdditions = AlertAdditions()
+    """What its page carries beside."""
     ticket_alert: AlertAdditions = AlertAdditions()
+    """What its ticket carries beside."""
 
     @property
     def budget(self) -> Decimal:
@@ -271,8 +316,11 @@ class ServiceSlo(Slo):
     """An objective of a rule file: of whatever `service` names, by expressions of its own."""
 
     service: Name
+    """Name of the service that it is of."""
     owner: Name | None = None
+    """Who is called; the file's owner without it."""
     labels: dict[LabelName, str] = {}
+    """Labels of its rules."""
 
 
 class ServingMetrics(Strict):
@@ -282,9 +330,13 @@ class ServingMetrics(Strict):
     """
 
     requests: str
+    """Selector of the counter of requests."""
     failures: str | None = None
+    """Selector of the counter of failures."""
     duration: str | None = None
+    """Selector of the histogram of durations, without `_bucket`."""
     duration_unit: Literal["s", "ms", "us"] = "s"
+    """How long one unit of the histogram's bounds is."""
 
 
 def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | int, ...], str, str]]:

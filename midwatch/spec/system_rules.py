@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from midwatch import yamlfile
+from midwatch.spec import placeholders
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.model import Platform
 from midwatch.spec.placeholders import Value, filled
@@ -22,16 +23,21 @@ from midwatch.spec.rules import AlertRule, Proof, ShippedProof
 from midwatch.spec.slo import ServiceSlo, Sli
 from midwatch.spec.systems import (
     ChosenSlo,
+    DurationSetting,
     NamesSetting,
+    Panel,
+    SettingError,
     SystemAlert,
+    SystemAnnotation,
     SystemFile,
     SystemRules,
     SystemSlo,
     SystemUse,
     Version,
     job_name,
+    texts,
 )
-from midwatch.spec.values import parse_duration
+from midwatch.spec.values import format_duration, parse_duration
 
 FILE = "system.yaml"
 TARGETS = "targets"
@@ -71,7 +77,10 @@ class Installed:
         self.values: dict[str, Value] = {
             "job": self.job,
             "scrape_wait": timedelta(seconds=4 * scrape_interval),  # one scrape that fails is noise
-            **{key: one.value(use.settings.get(key, one.default)) for key, one in described.settings.items()},
+            **{
+                key: one.value(use.settings[key]) if key in use.settings else one.default_value()
+                for key, one in described.settings.items()
+            },
         }
 
     def expr(self, text: str, values: Mapping[str, Value] = {}) -> str:
@@ -160,7 +169,7 @@ class Installed:
 def installed(platform: Platform) -> Iterator[Installed]:
     """The platform's systems whose section has no problem."""
     for name, use in platform.systems.items():
-        if not list(_problems(name, use)):
+        if not list(_problems(name, use, platform.prometheus.scrape_interval)):
             yield Installed(name, use, system(name), platform.prometheus.scrape_interval)
 
 
@@ -176,24 +185,56 @@ def expanded(platform: Platform) -> Platform:
 def find_problems(platform: Platform) -> Iterator[Finding]:
     """Systems, settings and objectives exist, values fit, and the version is one that is described."""
     for name, use in platform.systems.items():
-        problems = list(_problems(name, use))
+        problems = list(_problems(name, use, platform.prometheus.scrape_interval))
         for place, message, remedy in problems:
             yield ("systems", name, *place), message, remedy
         if problems and use.owner not in platform.owners:  # else the rule file that it becomes says so
             yield ("systems", name, "owner"), *unknown(use.owner, platform.owners, "owner")
 
 
-def _problems(name: str, use: SystemUse) -> Iterator[tuple[Place, str, str]]:
+def said(
+    system_name: str, use: SystemUse, part: SystemSlo | SystemAlert | Panel | SystemAnnotation
+) -> tuple[Place, str]:
+    """Where the platform file changes a part of a system (its first setting in it, else the section), and its name."""
+    named = {name for text in texts(part) for name in placeholders.names(text)}
+    given = [("settings", key) for key in use.settings if key in named]
+    return ("systems", system_name, *(given[0] if given else ())), _title(part)
+
+
+def place_of_part(platform: Platform, rules: SystemRules, key: str, number: int) -> tuple[Place, str]:
+    """As `said`, of an alert or an objective of the rule file that a system became."""
+    described, use = system(rules.system), platform.systems[rules.system]
+    if key == "objectives":
+        chosen = rules.objectives[number]
+        return ("systems", rules.system, "slos", number), _title(shipped_slo(described, chosen.name))
+    name = rules.alerts[number].alert
+    return said(rules.system, use, next(alert for alert in described.alerts if alert.alert == name))
+
+
+def _title(part: SystemSlo | SystemAlert | Panel | SystemAnnotation) -> str:
+    if isinstance(part, SystemAlert):
+        return f"alert {part.alert}"
+    if isinstance(part, SystemSlo):
+        return f"objective {part.name}"
+    return f"annotation {part.name}" if isinstance(part, SystemAnnotation) else f"panel {part.title!r}"
+
+
+def _problems(name: str, use: SystemUse, scrape_interval: float) -> Iterator[tuple[Place, str, str]]:
     if name not in shipped():
         yield (), *unknown(name, shipped(), "system")
         return
     described = system(name)
     yield from _setting_problems(described, use)
+    yield from _window_problems(described, use, scrape_interval)
     if twice := sorted({one for one in use.targets if use.targets.count(one) > 1}):
         yield ("targets",), f"{twice[0]} twice", "write each once"
-    oldest = described.versions.oldest
+    oldest, newest = described.versions.oldest, described.versions.read
     if use.version is not None and use.version < oldest:
         yield ("version",), f"{version_text(use.version)} is not described", f"{version_text(oldest)} is the oldest"
+        return
+    if use.version is not None and use.version[0] > newest[0]:
+        known = f"{version_text(newest)} is the newest that is known; write it, or remove the key"
+        yield ("version",), f"{version_text(use.version)} is not described", known
         return
     yield from _slo_problems(described, use)
 
@@ -204,10 +245,36 @@ def _setting_problems(described: SystemFile, use: SystemUse) -> Iterator[tuple[P
         if key not in described.settings:
             yield place, *unknown(key, described.settings, "setting")
             continue
+        if given is None:
+            yield place, "no value", f"write a {described.settings[key].type}, or remove the key"
+            continue
         try:
             described.settings[key].value(given)
+        except SettingError as error:
+            yield place, str(error), error.remedy
         except ValueError as error:
             yield place, str(error), "see the table of settings in docs/systems.md"
+
+
+_WINDOW = re.compile(r"(?:\[|\bover )<([a-z][a-z0-9_]*)")
+
+
+def _window_problems(described: SystemFile, use: SystemUse, scrape_interval: float) -> Iterator[tuple[Place, str, str]]:
+    """Windows of expressions in which no two scrapes are: a rate or an increase there is nothing."""
+    windows = {name for alert in described.alerts for name in _WINDOW.findall(alert.expr)}
+    for key in sorted(windows & set(described.settings)):
+        setting = described.settings[key]
+        if not isinstance(setting, DurationSetting):
+            continue
+        try:
+            window = setting.value(use.settings[key]) if key in use.settings else setting.default_value()
+        except ValueError:
+            continue  # it is said with the settings
+        if isinstance(window, timedelta) and window.total_seconds() < 2 * scrape_interval:
+            message = (
+                f"a window of {format_duration(window.total_seconds())} has no two scrapes, so nothing rises in it"
+            )
+            yield ("settings", key), message, f"write at least {format_duration(2 * scrape_interval)}"
 
 
 def _slo_problems(described: SystemFile, use: SystemUse) -> Iterator[tuple[Place, str, str]]:

@@ -45,7 +45,7 @@ def parse_percentage(text: str) -> Decimal:
         ratio = Decimal(text[:-1].strip()) / 100
     except InvalidOperation as error:
         raise ValueError(f"{text!r} is not a percentage; write one with its sign, such as 99.9%") from error
-    if not 0 <= ratio <= 1:
+    if not ratio.is_finite() or not 0 <= ratio <= 1:
         raise ValueError(f"{text} is not between 0% and 100%")
     return ratio
 

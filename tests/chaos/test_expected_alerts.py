@@ -61,12 +61,51 @@ def checked(folder: Path, document: dict[str, Any]) -> tuple[int, list[dict[str,
 def test_a_misspelt_alert_is_a_problem_of_the_file_with_its_line_and_a_suggestion(tmp_path: Path) -> None:
     code, problems = checked(tmp_path, document_of({"alert": "ModelErorsHigh"}))
     assert code == 2
-    (problem,) = problems
+    problem = problems[0]
     assert problem["path"] == "chaos.experiments[0].expect.alert"
     assert problem["message"] == "there is no alert 'ModelErorsHigh'"
     assert problem["remedy"] == "did you mean ModelErrorsHigh?"
     line = (tmp_path / "platform.yaml").read_text().splitlines()[problem["line"] - 1]
     assert "ModelErorsHigh" in line
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"exporter": {"label_retention": 24}},
+        {"maintenance": [{"nam": "x"}]},
+        {"platform": None},
+        {"plane_owner": "nobody"},
+    ],
+    ids=str,
+)
+def test_a_misspelt_alert_is_told_with_what_is_wrong_elsewhere(tmp_path: Path, broken: dict[str, Any]) -> None:
+    document = document_of({"alert": "ModelErorsHigh"})
+    code, problems = checked(tmp_path, {**document, **broken})
+    assert code == 2
+    assert len(problems) > 1
+    (alert,) = [problem for problem in problems if problem["path"].startswith("chaos")]
+    assert alert["path"] == "chaos.experiments[0].expect.alert"
+    assert alert["remedy"] == "did you mean ModelErrorsHigh?"
+
+
+@pytest.mark.parametrize("alert", ["ModelErrorsHigh", "CheckoutSlow", "VaultSealed"])
+def test_an_alert_of_what_is_wrong_is_not_called_unknown(tmp_path: Path, alert: str) -> None:
+    document = document_of({"alert": alert}, systems={"vault": {"owner": "oncal", "targets": ["v"]}})
+    document["models"][0]["slos"][0]["alert"] = {"ovr": "5m"}
+    document["rules"] = [{"name": "checkout", "alerts": [{**TEAM["alerts"][0], "for": 10}]}]
+    _, problems = checked(tmp_path, document)
+    assert problems
+    assert [problem["path"] for problem in problems if problem["path"].startswith("chaos")] == []
+
+
+def test_a_misspelt_alert_hides_nothing_that_promtool_says(tmp_path: Path) -> None:
+    document = document_of({"alert": "ModelErorsHigh"})
+    document["rules"] = [{**TEAM, "alerts": [{**TEAM["alerts"][0], "summary": "{{ $labels.x }"}]}]
+    code, problems = checked(tmp_path, document)
+    assert code == 2
+    assert problems[0]["path"] == "chaos.experiments[0].expect.alert"
+    assert any("promtool" in problem["message"] for problem in problems[1:])
 
 
 @pytest.mark.parametrize("command", [["render"], ["chaos", "list"], ["chaos", "plan", "kill-replica"]])

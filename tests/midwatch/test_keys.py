@@ -31,6 +31,15 @@ def test_every_section_has_a_table_with_every_key_and_a_sentence() -> None:
     assert rows == sorted(tuple(section["properties"]) for section in sections)
 
 
+def test_no_key_is_without_a_sentence() -> None:
+    empty = [
+        f"{title}: {key}"
+        for title, table in re.findall(r"^### (.*)\n([^#]*)", keys.tables(), flags=re.M)
+        for key in re.findall(r"^\| `(\w+)` .*\|  \|$", table, re.M)
+    ]
+    assert empty == []
+
+
 def test_what_is_written_in_the_schema_is_said_in_words() -> None:
     tables = keys.tables()
     for row in (

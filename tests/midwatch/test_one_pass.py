@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import yaml
 
 from midwatch.errors import InvalidInputError
-from midwatch.spec import load
+from midwatch.spec import load, values
+from midwatch.spec.model import Platform
 
 THREE_PASSES = """\
 apiVersion: midwatch/v1
@@ -76,11 +79,11 @@ def test_with_a_sound_section_beside_a_wrong_one_values_that_disagree_are_told_t
         ),
         ({"channels": {"oncall": {"pagerdutty": {}}, "chat": {"webhook": {"url": "http://x"}}}}, ["unknown key"]),
         ({"owners": {"ml": {"page": "oncall", "ticket": ["chat"]}}}, ["not a list"]),
-        ({"owners": {"Ml": {"page": ["oncall"], "ticket": ["chat"]}}}, ["does not match"]),
+        ({"owners": {"Ml": {"page": ["oncall"], "ticket": ["chat"]}}}, ["is not a name; write small letters"]),
         ({"owners": {}}, ["at least 1"]),
-        ({"channels": None}, ["not a mapping"]),
+        ({"channels": None}, ["channels: no value; write a mapping"]),
         ({"prometheus": {"scrape_interval": "soon"}}, ["not a duration"]),
-        ({"models": [{"name": "Fraud", "owner": "ml", "task": "regression"}]}, ["does not match"]),
+        ({"models": [{"name": "Fraud", "owner": "ml", "task": "regression"}]}, ["is not a name; write small letters"]),
         ({"models": ["fraud", {"name": "n", "owner": "nobody", "task": "regression"}]}, ["not a mapping", "'nobody'"]),
         ({"models": "fraud"}, ["not a list"]),
     ],
@@ -101,6 +104,45 @@ def test_what_only_follows_from_a_mistake_is_not_told(file: Path, make_document,
     found = problems(file, make_document(**change))
     assert len(found) == len(said), found
     assert all(any(words in line for line in found) for words in said), found
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"channels": {"chat": None}}, "channels.chat: no value; write a mapping"),
+        ({"owners": {"ml": {"page": [], "ticket": ["chat"]}}}, "owners.ml.page: empty; write at least 1"),
+        ({"platform": None}, "platform: no value; write text"),
+        ({"rule_files": True}, "rule_files: true is not a list"),
+        ({"prometheus": {"timeout": None}}, "timeout: no value; write a number and a unit, such as 250ms, 15m or 30d"),
+        ({"exporter": {"max_waiting": 0}}, "exporter.max_waiting: 0 is not at least 1"),
+        ({"platform": "p" * 64}, "is not of at most 63 characters"),
+        ({"grafana": {"url": "localhost"}}, "grafana.url: 'localhost' is not an address; write it with http://"),
+        ({"systems": {"vault": {"owner": "ml", "targets": ["x"]}}}, "targets[0]: 'x' is not HOST:PORT; write"),
+        ({"systems": {"vault": {"owner": "ml", "targets": []}}}, "systems.vault.targets: empty; write at least 1"),
+        (
+            {"chaos": {"experiments": [{"kind": None}]}},
+            "experiments[0].kind: no value; write one of kill_replica",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_in_plain_words(file: Path, make_document, change: dict, said: str) -> None:
+    assert any(said in line for line in problems(file, make_document(**change)))
+
+
+def test_every_pattern_of_the_platform_file_has_words() -> None:
+    texts = re.findall(r"'pattern': ('(?:[^'\\]|\\.)*')", str(Platform.model_json_schema(by_alias=True)))
+    written = {values.DURATION_PATTERN, values.PERCENTAGE_PATTERN, values.SIZE_PATTERN}
+    patterns = {ast.literal_eval(text) for text in texts} - written
+    assert {one for one in patterns if one not in load._PATTERNS} == {
+        one for one in patterns if r"\d{1,5}" in one or "v?" in one
+    }
+
+
+def test_a_maintenance_with_a_misspelt_key_is_told_in_words(file: Path, make_document) -> None:
+    assert "maintenance[0].nam: unknown key; did you mean name?" in problems(
+        file, make_document(maintenance=[{"nam": "x"}])
+    )
 
 
 def test_a_value_that_nothing_stands_in_for_hides_nothing_of_the_rest(file: Path, make_document) -> None:

@@ -66,6 +66,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
 
     monkeypatch.setattr(load, "load_platform", stop)
     monkeypatch.setattr(load, "load_with_places", stop)
+    monkeypatch.setattr(load, "read", stop)
     monkeypatch.delenv(options.FILE_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "platform.yaml").touch()

@@ -48,7 +48,7 @@ def broken(tmp_path: Path, text: str) -> list[str]:
 def test_ten_mistakes_and_more_are_all_named_with_line_and_remedy(tmp_path: Path) -> None:
     found = broken(tmp_path, TEN_MISTAKES)
     expected = [
-        "f:2: platform: 'Flights' does not match",
+        "f:2: platform: 'Flights' is not a name; write small letters",
         "f:3: owner: unknown key; did you mean owners?",
         "f:5: owners.ml.ticket: 'chat' is not a list",
         "f:7: channels.oncall.webhook: needs exactly one of url and url_file",

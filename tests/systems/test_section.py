@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from midwatch.app import prometheus
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load, system_rules
 from midwatch.spec.system_rules import Installed
-from midwatch.spec.systems import SystemFile, SystemUse
-from tests.conftest import need_program
-from tests.systems.conftest import section
+from midwatch.spec.systems import BoundedSetting, SystemFile, SystemUse
+from tests.conftest import need_program, platform_document
+from tests.systems.conftest import NAMES, section
 from tests.systems.test_faults_in_a_folder import GOOD
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -51,13 +52,139 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a target that is an address": (
         {"argo_cd": section("argo_cd", targets=["http://argocd:8082/metrics"])},
-        "systems.argo_cd.targets[0]: 'http://argocd:8082/metrics' does not match",
+        "systems.argo_cd.targets[0]: 'http://argocd:8082/metrics' is not HOST:PORT; write an address",
     ),
     "an unknown key": (
         {"argo_cd": section("argo_cd", setting={})},
         "systems.argo_cd.setting: unknown key; did you mean settings?",
     ),
 }
+
+
+def setting(system: str, key: str, value: Any) -> dict[str, Any]:
+    return {system: section(system, settings={key: value})}
+
+
+USELESS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a wait that never ends": (
+        setting("vault", "sealed_for", "400d"),
+        "settings.sealed_for: 400d is too much: Leases of an hour end",
+        "write at most 1h",
+    ),
+    "a wait beyond what Python counts": (
+        setting("vault", "sealed_for", "99999999999999w"),
+        "settings.sealed_for:",
+        "write at most 1h",
+    ),
+    "no wait": (setting("vault", "sealed_for", "0s"), "settings.sealed_for: 0ms is too little: ", "at least 30s"),
+    "a number for a duration": (setting("vault", "sealed_for", 90.0), "settings.sealed_for: 90.0 is not a dur", ""),
+    "no number": (setting("vault", "slow_milliseconds", float("nan")), "slow_milliseconds: nan is not a number", "500"),
+    "no end": (setting("vault", "slow_milliseconds", float("inf")), "slow_milliseconds: inf is not a number", "500"),
+    "less than nothing": (setting("vault", "slow_milliseconds", -1), "slow_milliseconds: -1 is too little: ", "1"),
+    "too great a number": (setting("vault", "slow_milliseconds", 10**400), "is not a number", "500"),
+    "a share of nothing": (setting("argo_cd", "slow_share", "0%"), "slow_share: 0% is too little: ", "least 0.1%"),
+    "a share of all": (setting("argo_cd", "slow_share", "100%"), "slow_share: 100% is too much: ", "at most 50%"),
+    "a share that is no number": (setting("argo_cd", "slow_share", "nan%"), "slow_share: nan% is not between", ""),
+    "a window without scrapes": (setting("argo_cd", "failed_within", "1ms"), "failed_within: 1ms is too", "least 3m"),
+    "a pattern of nothing": (
+        setting("argo_cd", "projects", ""),
+        "projects: an empty pattern finds nothing",
+        "write .*",
+    ),
+    "a pattern cut short": (
+        setting("argo_cd", "projects", "("),
+        "projects: '(' is not a regular expression: missing ): (",
+        "correct it",
+    ),
+    "a template for a pattern": (setting("argo_cd", "projects", "{{ .x }}"), "projects: '{{ .x }}' has {{", "itself"),
+    "a template for a name": (setting("argo_cd", "applications", ["{{x}}"]), "applications: '{{x}}' has {{", "itself"),
+    "a name twice": (setting("argo_cd", "applications", ["a", "a"]), "applications: a twice", "write each once"),
+    "a setting without value": (setting("vault", "sealed_for", None), "sealed_for: no value", "or remove the key"),
+    "port 0": ({"vault": section("vault", targets=["v:0"])}, "targets[0]: 'v:0' has no port from 1 to 65535", "write"),
+    "a port beyond the last": ({"vault": section("vault", targets=["v:99999"])}, "targets[0]: 'v:99999' has no", ""),
+    "a template for a host": ({"vault": section("vault", targets=["{{x}}:1"])}, "'{{x}}:1' is not HOST:PORT", "write"),
+    "a version of the future": (
+        {"vault": section("vault", version="99.0")},
+        "version: 99.0 is not described",
+        "2.6.2 is the newest that is known",
+    ),
+    "a file without name": ({"vault": section("vault", ca_file="")}, "ca_file: names no file", "or remove the key"),
+}
+
+
+@pytest.mark.parametrize("case", USELESS)
+def test_what_makes_an_alert_useless_is_said_at_its_own_line(
+    case: str, write_platform: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    systems, message, remedy = USELESS[case]
+    path = write_platform(**systems)
+    with pytest.raises(InvalidInputError) as caught:
+        load.load_platform(path)
+    (problem,) = caught.value.problems
+    said = str(problem)
+    assert message in said
+    assert remedy in said.partition(message)[2]
+    key = problem.path.rsplit(".", 1)[-1].partition("[")[0]
+    lines = path.read_text().splitlines()
+    assert f"{key}:" in lines[problem.line - 1] or f"{key}:" in lines[problem.line - 2]
+    assert capfd.readouterr().err == ""
+
+
+def test_settings_are_told_beside_what_is_wrong_with_the_rest_of_the_section(write_platform: Any) -> None:
+    settings = {"sealed_for": "400d", "slow_milliseconds": -1}
+    with pytest.raises(InvalidInputError) as caught:
+        load.load_platform(write_platform(vault=section("vault", targets=["v:0"], version="99.0", settings=settings)))
+    assert [problem.path for problem in caught.value.problems] == [
+        "systems.vault.targets[0]",
+        "systems.vault.settings.sealed_for",
+        "systems.vault.settings.slow_milliseconds",
+        "systems.vault.version",
+    ]
+
+
+def test_a_window_has_two_scrapes_at_least(tmp_path: Path) -> None:
+    document = platform_document(systems={"argo_cd": section("argo_cd")}, prometheus={"scrape_interval": "6m"})
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(InvalidInputError, match=r"failed_within: a window of 10m has no two scrapes.*at least 12m"):
+        load.load_platform(tmp_path / "platform.yaml")
+
+
+def test_a_newer_version_of_the_same_major_is_taken(platform_with: Any) -> None:
+    assert platform_with(argo_cd=section("argo_cd", version="3.99")).rules
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_that_counts_has_both_bounds(name: str) -> None:
+    settings = system_rules.system(name).settings
+    counted = {key: one for key, one in settings.items() if isinstance(one, BoundedSetting)}
+    assert {key for key, one in counted.items() if not (one.at_least and one.at_most)} == set()
+
+
+@pytest.mark.parametrize("bound", ["at_least", "at_most"])
+@pytest.mark.parametrize("name", NAMES)
+def test_alerts_are_proven_with_every_setting_at_its_bound(name: str, bound: str, platform_with: Any) -> None:
+    need_program("promtool")
+    settings = {
+        key: value
+        for key, one in system_rules.system(name).settings.items()
+        if isinstance(one, BoundedSetting) and (value := one.bound_texts()[bound == "at_most"].partition(":")[0])
+    }
+    numbers = {key: float(value) for key, value in settings.items() if value.replace(".", "").isdigit()}
+    platform = platform_with(**{name: section(name, settings={**settings, **numbers})})
+    alerts = {alert.alert for rules in platform.rules for alert in rules.alerts}
+    proved = prove.prove(platform, sorted(alerts))
+    assert {one.alert: one.reason for one in proved if one.outcome is not Outcome.PROVEN} == {}
+
+
+def test_what_rules_say_of_a_system_stands_at_the_setting(platform_with: Any) -> None:
+    platform = platform_with(argo_cd=section("argo_cd", settings={"projects": "ml"}))
+    (rules,) = platform.rules
+    number = next(at for at, one in enumerate(rules.alerts) if one.alert == "ArgoCdSyncFailed")
+    assert system_rules.place_of_part(platform, rules, "alerts", number) == (
+        ("systems", "argo_cd", "settings", "projects"),
+        "alert ArgoCdSyncFailed",
+    )
+    assert system_rules.place_of_part(platform, rules, "objectives", 1)[0] == ("systems", "argo_cd", "slos", 1)
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -121,8 +248,9 @@ def test_settings_that_make_an_alert_impossible_are_found_where_they_stand(
     path = write_platform(argo_cd={"owner": "ml", "targets": ["a:1"], "settings": {"limit": 60}})
     platform, document = load.load_with_places(path)
     (said,) = map(str, system_check.find_problems(platform, document))
-    assert "systems.argo_cd: alerts[0].expr of the system: a quantile of queue_wait_seconds is at most 10" in said
-    assert said.startswith(f"{path}:")
+    assert "systems.argo_cd.settings.limit: alert QueueLong: a quantile of queue_wait_seconds is at most 10" in said
+    line = next(at for at, text in enumerate(path.read_text().splitlines(), 1) if "limit: 60" in text)
+    assert said.startswith(f"{path}:{line}:")
 
 
 def test_in_a_cluster_the_scrape_job_is_an_object_with_its_secrets(platform_with: Any) -> None:
