@@ -115,7 +115,7 @@ class Drift(Strict):
     false_alarms: Annotated[str, Field(pattern=r"^\d+ per \d+(ms|s|m|h|d|w)$")] = "1 per 90d"
     """False alarms that are accepted."""
     severity: Severity = Field(default=Severity.PAGE, strict=False)
-    """Who acts."""
+    """Who acts, and when: `page` wakes somebody, `ticket` waits."""
     retrain: Retrain | None = None
     """What drift that holds triggers."""
 
