@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
-from monitors.canary.ratio import Arms, Floats, Ints
+from monitors.canary.arms import Arms, Floats, Ints
 
 BETS = np.geomspace(0.01, 2.0, 9)
 SIZES = (1 / 1.5, 1.5)

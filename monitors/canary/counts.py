@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monitors.canary.ratio import Arms, Ints
+from monitors.canary.arms import Arms, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from midwatch.spec import canary as spec
 from monitors.canary import band, bursts, ratio, share
 from monitors.canary.counts import Counted
 from monitors.canary.forecast import Forecast, forecast_fail, forecast_pass
-from monitors.canary.ratio import Arms, Floats, Interval
+from monitors.canary.arms import Arms, Floats
+from monitors.canary.ratio import Interval
 
 
 @dataclass(frozen=True, kw_only=True)

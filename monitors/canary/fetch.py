@@ -17,7 +17,7 @@ from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Axis
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
-from monitors.canary.ratio import Ints
+from monitors.canary.arms import Ints
 from monitors.canary.series import Querier, Series
 from monitors.canary.tally import TALLIES, Sides
 from monitors.canary.times import moment

@@ -13,7 +13,7 @@ import numpy as np
 
 from midwatch.spec import canary as spec
 from monitors.canary import ratio, share
-from monitors.canary.ratio import Arms, Floats
+from monitors.canary.arms import Arms, Floats
 
 RECENT = 20
 """Intervals that tell the present traffic."""

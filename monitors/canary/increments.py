@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.prometheus import Line
-from monitors.canary.ratio import Floats, Ints
+from monitors.canary.arms import Floats, Ints
 
 Labels = tuple[tuple[str, str], ...]
 WHOLE = 1e-6

@@ -21,7 +21,7 @@ from monitors.canary.counts import Counts, Doubt
 from monitors.canary.criteria import Evidence
 from monitors.canary.findings import Finding, Verdict
 from monitors.canary.forecast import Forecast
-from monitors.canary.ratio import Floats
+from monitors.canary.arms import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
-from monitors.canary.ratio import Floats
+from monitors.canary.arms import Floats
 
 FENCE = 3.0
 """Interquartile ranges beyond the quartiles where an outlier begins."""

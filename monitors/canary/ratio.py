@@ -19,15 +19,15 @@ It needs independence within an interval: bursts break it, see `bursts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from monitors.canary import alignment, starts
+from monitors.canary.arms import Arms, Floats
 
 STEPS = np.array([1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.65, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0])
 WEIGHTS = np.array([0.2, 0.3, 0.6, 1.0, 1.2, 1.2, 0.8, 0.8, 1.0, 1.0, 1.5, 4.0, 6.0, 4.0, 1.0, 0.4, 0.2])
@@ -39,45 +39,79 @@ WIDEST = 12.0
 """Log ratios beyond this are reported as unbounded."""
 
 
+def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
+    """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary".
+
+    It begins anew at later starts, and holds at any phase of the arms' scrapes.
+    """
+    joined = alignment.joined(arms)
+    seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
+    return starts.mixed([_mean_over_alternatives(path, dispersion) for path in seen.since_each_start()])
+
+
+def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
+    """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary".
+
+    It is that of the swapped arms against the inverse ratio, since the start only: what is well now was not always.
+    """
+    joined = alignment.joined(arms.swapped())
+    seen = _Seen.of(joined, -math.log(ratio), np.log(STEPS / ratio))
+    return _mean_over_alternatives(seen.since_start(), dispersion)
+
+
+def _mean_over_alternatives(paths: Floats, dispersion: Floats | float) -> Floats:
+    weights = np.log(WEIGHTS / WEIGHTS.sum())
+    mean: Floats = logsumexp((paths / dispersion).T + weights, axis=-1).T
+    return mean
+
+
 @dataclass(frozen=True, kw_only=True)
-class Arms:
-    """Events and requests of both arms: four arrays of the same shape (..., intervals)."""
+class _Seen:
+    """Sums of log likelihood ratios by alternative, shape (alternatives, ..., intervals).
 
-    baseline_events: Ints
-    baseline_requests: Ints
-    canary_events: Ints
-    canary_requests: Ints
+    `gains` come from the canary's events, and `known` is how much of them each look may count; `losses` come from the
+    baseline's. `present` says which intervals have both arms.
+    """
 
-    def swapped(self) -> Arms:
-        """The arms with their roles exchanged: a fall on the canary is a rise on the baseline."""
-        return Arms(
-            baseline_events=self.canary_events,
-            baseline_requests=self.canary_requests,
-            canary_events=self.baseline_events,
-            canary_requests=self.baseline_requests,
-        )
+    gains: Floats
+    known: Floats
+    losses: Floats
+    present: NDArray[np.bool_]
 
-    def share(self) -> Floats:
-        """Canary's share of the requests by interval; 0 where there were none."""
-        total = self.baseline_requests + self.canary_requests
-        share: Floats = np.divide(self.canary_requests, total, out=np.zeros(total.shape), where=total > 0)
-        return share
+    @classmethod
+    def of(cls, arms: Arms, null: float, alternatives: Floats) -> _Seen:
+        """For a null and alternatives above it, as log ratios."""
+        share, present = arms.share(), arms.both()
+        canary = np.where(present, arms.canary_events, 0)
+        baseline = np.where(present, arms.baseline_events, 0)
+        last = alignment.last_present(present)
+        believed = alignment.believed(canary, np.where(present, arms.canary_requests, 0), last)
+        at_null = np.log1p(share * np.expm1(null))
+        gains, known, losses = [], [], []
+        for d in alternatives:
+            loss = at_null - np.log1p(share * np.expm1(d))
+            gain = d - null + loss
+            gains.append(np.cumsum(canary * gain, axis=-1))
+            newest = believed * np.take_along_axis(gain, np.maximum(last, 0), axis=-1)
+            known.append(alignment.before(gains[-1], last) + newest)
+            losses.append(np.cumsum(baseline * loss, axis=-1))
+        return cls(gains=np.stack(gains), known=np.stack(known), losses=np.stack(losses), present=present)
 
-    def told(self) -> tuple[Ints, Ints]:
-        """Events of the canary, and of both, in intervals where both arms had requests: others compare nothing."""
-        both = (self.baseline_requests > 0) & (self.canary_requests > 0)
-        canary = np.where(both, self.canary_events, 0)
-        return canary, canary + np.where(both, self.baseline_events, 0)
+    def since_start(self) -> Floats:
+        """Log likelihood ratios at each look."""
+        return self.known + self.losses
 
-
-def log_e_above(arms: Arms, ratio: float) -> Floats:
-    """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary"."""
-    return _mixture(arms, np.log(ratio), np.log(ratio * STEPS))
-
-
-def log_e_below(arms: Arms, ratio: float) -> Floats:
-    """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary"."""
-    return _mixture(arms, np.log(ratio), np.log(ratio / STEPS))
+    def since_each_start(self) -> Iterator[Floats]:
+        """The same since each of the starts, 0 until its first interval is over: there only the baseline counts."""
+        yield self.since_start()
+        intervals = self.present.shape[-1]
+        for start in starts.starts(intervals)[1:]:
+            # The first interval with both arms from the start on gives its losses, but not yet its gains.
+            first = start + np.argmax(self.present[..., start:], axis=-1)
+            index = np.broadcast_to(first, self.gains.shape[:-1])[..., None]
+            path = self.known - np.take_along_axis(self.gains, index, axis=-1)
+            path = path + self.losses - self.losses[..., start - 1 : start]
+            yield np.where(np.arange(intervals) > first[..., None], path, 0.0)
 
 
 def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
@@ -88,12 +122,6 @@ def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
     return np.stack(
         [np.cumsum(canary * (d - null) - both * (np.log1p(share * np.expm1(d)) - at_null), -1) for d in alternatives]
     )
-
-
-def _mixture(arms: Arms, null: float, alternatives: Floats) -> Floats:
-    weights = np.log(WEIGHTS / WEIGHTS.sum())
-    mixed: Floats = logsumexp(components(arms, null, alternatives).T + weights, axis=-1).T
-    return mixed
 
 
 # Estimates ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from monitors.canary import document as documents
 from monitors.canary.counts import Counted, Counts
 from monitors.canary.findings import Finding
 from monitors.canary.judge import Judgement
-from monitors.canary.ratio import Floats, Ints
+from monitors.canary.arms import Floats, Ints
 from monitors.canary.times import moment
 
 TEMPLATE = Path(__file__).with_name("report.html")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from monitors.canary.ratio import Floats, Ints
+from monitors.canary.arms import Floats, Ints
 
 STEPS = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0])
 BELOW = np.array([0.6, 0.3, 0.1, 0.02])

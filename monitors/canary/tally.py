@@ -19,7 +19,7 @@ from monitors.canary.counts import Counted, Doubt
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Increments, Labels
 from monitors.canary.oddities import Oddities
-from monitors.canary.ratio import Ints
+from monitors.canary.arms import Ints
 
 Keep = Callable[[Mapping[str, str]], bool]
 """Whether a series with these labels is counted."""

@@ -14,7 +14,7 @@ import numpy as np
 from midwatch.prometheus import Line, Sample
 from midwatch.spec.canary import Canary
 from monitors.canary.counts import Counted, Counts
-from monitors.canary.ratio import Arms
+from monitors.canary.arms import Arms
 from tests.conftest import free_port, need_program, wait_for
 
 START = 1_767_571_200.0  # 2026-01-05T00:00:00Z
