@@ -11,7 +11,6 @@ strikes both arms within an interval of each other is shared and says nothing of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,54 +21,99 @@ from monitors.canary.arms import Arms, Floats, Ints
 
 PRIOR = 6.0
 """Differences that a dispersion of 1 is believed for: the first few intervals cannot tell it from chance."""
-LARGEST_DIFFERENCE = 60.0
+LARGEST_DIFFERENCE = 200.0
 """One step of an arm, such as a crash, is no dispersion; a difference counts for at most so many independent ones."""
 OUTAGE = 5.0
 """Times its mean share of events from which an arm is taken to have an outage."""
+MANY = 10
+"""Events of an interval from which it may be an outage, and not one request that was tried again and again."""
+DOUBT = 0.7
+RARE = 0.5
+"""Share of intervals without an event from which events are rare, and their clusters show by themselves."""
+MARGIN = 12.0
+"""What is added to the dispersion before a pass, divided by the differences to the power of 1.5: after 8, 0.5."""
 STATED = 1.5
 """Dispersion from which a verdict says that its evidence was weighed down."""
 
 
 def estimate(arms: Arms) -> Floats:
     """Dispersion as each look knows it, shape (..., intervals), at least 1; of arms that are joined."""
-    present = arms.both()
-    sides = [_Side.of(arms.baseline_events, arms.baseline_requests, present)]
-    sides.append(_Side.of(arms.canary_events, arms.canary_requests, present))
-    shared = sides[0].outage() & sides[1].outage()
-    kept = ~(shared | _shifted(shared, 1))
-    total = sum(np.cumsum(np.where(kept, side.differences, 0.0), axis=-1) for side in sides)
-    told = sum(np.cumsum(kept & side.is_told, axis=-1) for side in sides)
-    estimated: Floats = np.maximum(1.0, (total + PRIOR) / (told + PRIOR))
+    excess, told = _excess(arms)
+    # Chance alone gives an excess of about `chance`; what lies within it is believed less.
+    chance = DOUBT * np.sqrt(3 / np.maximum(told, 1.0))
+    estimated: Floats = np.maximum(1 + excess**2 / (excess + chance), _from_empty(arms))
     return estimated
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Side:
-    """One arm: its share of events, their mean so far, and squared differences in units of independent events'."""
+def at_most(arms: Arms) -> Floats:
+    """The same with a margin for what few differences cannot tell: a canary is not passed before they can."""
+    excess, told = _excess(arms)
+    largest: Floats = np.maximum(1 + excess, _from_empty(arms)) * (1 + MARGIN / np.maximum(told, 1.0) ** 1.5)
+    return largest
 
-    share: Floats
-    mean: Floats
-    differences: Floats
-    is_told: NDArray[np.bool_]
 
-    @classmethod
-    def of(cls, events: Ints, requests: Ints, present: NDArray[np.bool_]) -> _Side:
-        share, mean = _divided(events, requests), _divided(np.cumsum(events, axis=-1), np.cumsum(requests, axis=-1))
-        last = alignment.last_present(present)
-        earlier = np.roll(last, 1, axis=-1)
-        earlier[..., 0] = -1
-        index = np.maximum(earlier, 0)
-        variance = _divided(np.ones(requests.shape), requests)
-        variance = (variance + np.take_along_axis(variance, index, axis=-1)) * mean * (1 - mean)
-        is_told = present & (earlier >= 0) & (variance > 0)
-        squared = np.where(is_told, (share - np.take_along_axis(share, index, axis=-1)) ** 2, 0.0)
-        differences = np.minimum(_divided(squared, variance), LARGEST_DIFFERENCE)
-        return cls(share=share, mean=mean, differences=differences, is_told=is_told)
+def _excess(arms: Arms) -> tuple[Floats, Floats]:
+    """Estimated dispersion beyond 1, and how many differences tell it."""
+    differences, told = _sums(arms)
+    return np.maximum(0.0, (differences + PRIOR) / (told + PRIOR) - 1), told
 
-    def outage(self) -> NDArray[np.bool_]:
-        """Whether there is an outage in an interval or one beside it."""
-        here = (self.share > OUTAGE * self.mean) & (self.mean > 0)
-        return here | _shifted(here, 1) | _shifted(here, -1)
+
+def _from_empty(arms: Arms) -> Floats:
+    """Dispersion of rare events, told by the empty intervals: clusters leave more of them; 0 where they are few."""
+    present = arms.both()
+    intervals = np.cumsum(present, axis=-1)
+    found = np.zeros(present.shape)
+    for events in (arms.baseline_events, arms.canary_events):
+        empty = _divided(np.cumsum(present & (events == 0), axis=-1), intervals)
+        told = (empty >= RARE) & (empty < 1)
+        clusters = -np.log(np.where(told, empty, 0.5))
+        mean = _divided(np.cumsum(np.where(present, events, 0), axis=-1), intervals)
+        found = np.maximum(found, np.where(told, mean / clusters, 0.0))
+    return found
+
+
+def _sums(arms: Arms) -> tuple[Floats, Floats]:
+    """Differences so far, in units of independent events', and how many they are."""
+    present = arms.both()
+    earlier = np.roll(alignment.last_present(present), 1, axis=-1)
+    earlier[..., 0] = -1
+    sides = [(arms.baseline_events, arms.baseline_requests), (arms.canary_events, arms.canary_requests)]
+    outages = [_has_outage(events, requests) for events, requests in sides]
+    kept = ~(outages[0] & outages[1])
+    pairs = present & kept & (earlier >= 0) & np.take_along_axis(kept, np.maximum(earlier, 0), axis=-1)
+    total, told = np.zeros(kept.shape), np.zeros(kept.shape)
+    weights = [_divided(often, often + 1) for often in (_mean_events(events, present & kept) for events, _ in sides)]
+    for (events, requests), weight in zip(sides, weights, strict=True):
+        relative = _divided(weight, np.maximum(*weights))
+        total += relative * _differences(events, requests, earlier, pairs, kept)
+        told += relative * np.cumsum(pairs, axis=-1)
+    return total, told
+
+
+def _mean_events(events: Ints, kept: NDArray[np.bool_]) -> Floats:
+    """Mean events of an interval so far: clusters are told by an arm that has some."""
+    return _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(kept, axis=-1))
+
+
+def _differences(
+    events: Ints, requests: Ints, earlier: Ints, pairs: NDArray[np.bool_], kept: NDArray[np.bool_]
+) -> Floats:
+    """Sum so far of an arm's squared differences in units of those of independent events."""
+    share = _divided(events, requests)
+    mean = _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(np.where(kept, requests, 0), axis=-1))
+    index = np.maximum(earlier, 0)
+    parts = _divided(np.ones(requests.shape), requests)
+    squared = _divided((share - np.take_along_axis(share, index, axis=-1)) ** 2, parts + np.take_along_axis(parts, index, axis=-1))
+    variance = mean * (1 - mean)
+    summed = np.cumsum(np.where(pairs, np.minimum(squared, LARGEST_DIFFERENCE * variance), 0.0), axis=-1)
+    return _divided(summed, variance)
+
+
+def _has_outage(events: Ints, requests: Ints) -> NDArray[np.bool_]:
+    """Whether an arm has an outage in an interval or one beside it."""
+    mean = _divided(np.cumsum(events, axis=-1), np.cumsum(requests, axis=-1))
+    here = (_divided(events, requests) > OUTAGE * mean) & (events >= MANY)
+    return here | _shifted(here, 1) | _shifted(here, -1)
 
 
 def _divided(above: Any, below: Any) -> Floats:

@@ -15,7 +15,7 @@ from monitors.canary.arms import Floats
 
 EVERY = 8
 """Intervals between the first starts; later ones are a tenth of their age apart, so that they stay few."""
-FROM_THE_BEGINNING = 0.8
+FROM_THE_BEGINNING = 0.9
 SPREAD = 240.0
 """Intervals over which the later starts' weight is spread mostly: an hour of looks every 15 s."""
 
