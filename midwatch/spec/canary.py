@@ -131,7 +131,10 @@ class Counters(_Counted):
 
 
 class Gauge(Strict):
-    """Anything without counts, by Kayenta's Mann-Whitney test at the end of a fixed `window`."""
+    """Anything without counts, by Kayenta's Mann-Whitney test at the end of a fixed `window`.
+
+    It is not decided when an arm has fewer than `min_samples` of the samples that the window should have.
+    """
 
     needs_classes: ClassVar[bool] = False
 
@@ -148,6 +151,7 @@ class Gauge(Strict):
     nan: Literal["remove", "replace"] = "remove"
     outliers: Literal["keep", "remove"] = "keep"
     must_have_data: bool = False
+    min_samples: Ratio = Decimal("0.5")
     critical: bool = False
     group: Name = "gauges"
 

@@ -25,9 +25,7 @@ def joined(arms: Arms) -> Arms:
     """The arms with each interval that lacks one arm's requests added to the next; what is left over waits."""
     if not ((arms.baseline_requests > 0) ^ (arms.canary_requests > 0)).any():
         return arms
-    counts = np.stack(
-        [arms.baseline_requests, arms.canary_requests, arms.baseline_events, arms.canary_events]
-    )
+    counts = np.stack([arms.baseline_requests, arms.canary_requests, arms.baseline_events, arms.canary_events])
     waiting = np.zeros(counts.shape[:-1], dtype=np.int64)
     gap = np.zeros(counts.shape[1:-1], dtype=np.int64)
     for at in range(counts.shape[-1]):

@@ -18,10 +18,10 @@ from midwatch import promql
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
 from monitors.canary import criteria, fetch
+from monitors.canary.arms import Arms
 from monitors.canary.counts import Counted, Counts
 from monitors.canary.expressions import Expressions
 from monitors.canary.question import Question
-from monitors.canary.arms import Arms
 from monitors.canary.series import Querier
 
 MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0)

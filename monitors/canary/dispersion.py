@@ -84,7 +84,8 @@ def _sums(arms: Arms) -> tuple[Floats, Floats]:
     total, told = np.zeros(kept.shape), np.zeros(kept.shape)
     weights = [_divided(often, often + 1) for often in (_mean_events(events, present & kept) for events, _ in sides)]
     for (events, requests), weight in zip(sides, weights, strict=True):
-        relative = _divided(weight, np.maximum(*weights))
+        largest = np.maximum(*weights)
+        relative = np.where(largest > 0, _divided(weight, largest), 1.0)
         total += relative * _differences(events, requests, earlier, pairs, kept)
         told += relative * np.cumsum(pairs, axis=-1)
     return total, told
@@ -103,7 +104,9 @@ def _differences(
     mean = _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(np.where(kept, requests, 0), axis=-1))
     index = np.maximum(earlier, 0)
     parts = _divided(np.ones(requests.shape), requests)
-    squared = _divided((share - np.take_along_axis(share, index, axis=-1)) ** 2, parts + np.take_along_axis(parts, index, axis=-1))
+    squared = _divided(
+        (share - np.take_along_axis(share, index, axis=-1)) ** 2, parts + np.take_along_axis(parts, index, axis=-1)
+    )
     variance = mean * (1 - mean)
     summed = np.cumsum(np.where(pairs, np.minimum(squared, LARGEST_DIFFERENCE * variance), 0.0), axis=-1)
     return _divided(summed, variance)

@@ -12,12 +12,12 @@ from midwatch import promql
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
 from monitors.canary import increments, native
+from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Counts, Doubt, Samples
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Axis
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
-from monitors.canary.arms import Ints
 from monitors.canary.series import Querier, Series
 from monitors.canary.tally import TALLIES, Sides
 from monitors.canary.times import moment

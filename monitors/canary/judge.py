@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.spec import canary as spec
-from monitors.canary import criteria, enough, gauges, mannwhitney
+from monitors.canary import criteria, dispersion, enough, gauges, mannwhitney
+from monitors.canary.arms import Floats
 from monitors.canary.counts import Counts, Doubt
 from monitors.canary.criteria import Evidence
 from monitors.canary.findings import Finding, Verdict
 from monitors.canary.forecast import Forecast
-from monitors.canary.arms import Floats
+from monitors.canary.times import moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,9 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
         if (data := counts.counted.get(spec.name_of(one))) is not None and data.baseline_requests.size
     }
     log_fail = _combined(counted, weighed, counts.baseline_requests.size)
-    failed = bool(log_fail.max(initial=-math.inf) >= fail_level)
-    blamed = _blamed(counted, weighed, log_fail, fail_level) if failed else set()
-    findings = [_counted(one, weighed, blamed, pass_level) for one in counted]
+    reached = bool(log_fail.max(initial=-math.inf) >= fail_level)
+    blamed = _blamed(counted, weighed, log_fail, fail_level) if reached else set()
+    findings = [_counted(one, weighed, blamed, pass_level, counts) for one in counted]
     of_gauges, score = gauges.judge(
         [one for one in settings.criteria if isinstance(one, spec.Gauge)], counts, settings.score
     )
@@ -96,15 +97,21 @@ def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], int
 # One criterion -------------------------------------------------------------------------------------------------------
 
 
-def _counted(criterion: spec.Counted, weighed: dict[str, Evidence], blamed: set[str], pass_level: float) -> Finding:
+def _counted(
+    criterion: spec.Counted, weighed: dict[str, Evidence], blamed: set[str], pass_level: float, counts: Counts
+) -> Finding:
     name = spec.name_of(criterion)
     evidence = weighed.get(name)
     if evidence is None:
         return Finding(name=name, metric=criterion.metric, verdict=Verdict.INCONCLUSIVE, reason="no counters")
-    about = _about(evidence, name)
-    if name in blamed:
+    about = _about(evidence, name, counts)
+    if name in blamed and evidence.is_excluded:
         limit = criterion.tolerated_ratio
         verdict, reason = Verdict.FAIL, f"{about}: more than {limit:g} times the baseline's share"
+    elif name in blamed:
+        at = moment(counts.start + counts.interval * (int(evidence.log_fail.argmax()) + 1))
+        limit = criterion.tolerated_ratio
+        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: worse until {at}, but {limit:g} times is not excluded now"
     elif evidence.reached_pass >= pass_level:
         verdict, reason = Verdict.PASS, f"{about}: {criterion.unacceptable_ratio:g} times is excluded"
     else:
@@ -134,7 +141,7 @@ def _blamed(
     return alone | {max(parts, key=lambda name: float(parts[name][at]))}
 
 
-def _about(evidence: Evidence, name: str) -> str:
+def _about(evidence: Evidence, name: str, counts: Counts) -> str:
     def times(value: float | None, unknown: str) -> str:
         return unknown if value is None else f"{value:.3g}"
 
@@ -150,7 +157,11 @@ def _about(evidence: Evidence, name: str) -> str:
         )
     )
     low, high = times(interval.low, "0"), times(interval.high, "∞")
-    return f"{name}{channel}: {shares}, {times(interval.ratio, '∞')} times [{low}, {high}]"
+    since = f" since {moment(counts.start + counts.interval * evidence.since)}" if evidence.since else ""
+    clustered = ""
+    if evidence.dispersion >= dispersion.STATED:
+        clustered = f" (events come in clusters, as retries do: evidence divided by {evidence.dispersion:.2g})"
+    return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{clustered}"
 
 
 # The whole -----------------------------------------------------------------------------------------------------------

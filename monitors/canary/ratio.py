@@ -46,7 +46,10 @@ def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> F
     """
     joined = alignment.joined(arms)
     seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
-    return starts.mixed([_mean_over_alternatives(path, dispersion) for path in seen.since_each_start()])
+    paths = seen.since_each_start()
+    since_start = _mean_over_alternatives(next(paths), dispersion)
+    later = (np.where(path[0] == 0, 0.0, _best_alternative(path, dispersion)) for path in paths)
+    return starts.mixed([since_start, *later])
 
 
 def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
@@ -63,6 +66,13 @@ def _mean_over_alternatives(paths: Floats, dispersion: Floats | float) -> Floats
     weights = np.log(WEIGHTS / WEIGHTS.sum())
     mean: Floats = logsumexp((paths / dispersion).T + weights, axis=-1).T
     return mean
+
+
+def _best_alternative(paths: Floats, dispersion: Floats | float) -> Floats:
+    """Largest part of the mean over alternatives: nearly all of it where it matters, and much quicker."""
+    weights = np.log(WEIGHTS / WEIGHTS.sum()).reshape(-1, *[1] * (paths.ndim - 1))
+    best: Floats = (paths / dispersion + weights).max(axis=0)
+    return best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,38 +145,51 @@ class Interval:
     low: float | None
     high: float | None
 
+    def inverse(self) -> Interval:
+        """The interval of the inverse ratio."""
 
-def always_valid(arms: Arms, alpha: float) -> Interval:
-    """Estimate and confidence interval of the ratio that holds at every look with probability 1 - `alpha`.
+        def inverted(value: float | None, of_none: float | None) -> float | None:
+            return of_none if value is None else 1 / value if value else None
 
-    For one channel, shape (intervals,). The interval is every ratio whose two-sided mixture e-process is below
-    1/`alpha`; the log likelihood is concave, so it is an interval indeed (derived; checked by simulation).
+        if self.ratio is None and self.low is None and self.high is None:
+            return self
+        return Interval(ratio=inverted(self.ratio, 0.0), low=inverted(self.high, 0.0), high=inverted(self.low, None))
+
+
+def always_valid(arms: Arms, alpha: float, dispersion: float = 1.0) -> Interval:
+    """Estimate of the ratio, and a confidence interval that holds at every look with probability 1 - `alpha`.
+
+    For one channel, shape (intervals,). Each bound is the null at which the one-sided test reaches 2/`alpha` now, so a
+    test at `alpha` / 2 fails a canary only if the interval excludes what is tolerated.
     """
     canary, both = (counts.astype(float) for counts in arms.told())
     share = arms.share()
     if not both.sum():
         return Interval(ratio=None, low=None, high=None)
-
-    def likelihood(d: Floats) -> Floats:
-        inner = np.log1p(share[:, None] * np.expm1(d)) if d.ndim else np.log1p(share * np.expm1(d))
-        log_likelihood: Floats = canary.sum() * d - both @ inner
-        return log_likelihood
-
-    around = np.concatenate([-_FINE[::-1], [0.0], _FINE])
-    evidence = float(logsumexp(likelihood(around)) - np.log(around.size))
     peak = _bisect(lambda d: float(canary.sum() - both @ (share * math.exp(d) / (1 + share * math.expm1(d)))))
-    level = evidence - math.log(1 / alpha)
-
-    def inside(d: float) -> float:
-        return likelihood(np.asarray(d)).item() - level
-
-    low = -WIDEST if inside(-WIDEST) > 0 else _bisect(lambda d: -inside(d), high=peak)
-    high = WIDEST if inside(WIDEST) > 0 else _bisect(inside, low=peak)
-    return Interval(ratio=_bounded(peak), low=_bounded(low), high=_bounded(high))
+    low = _lower_bound(arms, alpha / 2, dispersion)
+    high = -_lower_bound(arms.swapped(), alpha / 2, dispersion)
+    return Interval(ratio=_bounded(peak), low=_bounded(min(low, peak)), high=_bounded(max(high, peak)))
 
 
-_FINE = np.concatenate([np.arange(0.005, 0.5, 0.005), np.geomspace(0.5, 4.0, 40)])
-"""Log ratios of the alternatives that the interval is made from: close to 0 as narrow as large counts can tell."""
+def _lower_bound(arms: Arms, alpha: float, dispersion: float) -> float:
+    """Largest log ratio that the newest look refutes at a level, -`WIDEST` if there is none."""
+    joined = alignment.joined(arms)
+    present = joined.both()
+    arms = joined.at(present)
+    if arms.canary_events.size < 2:
+        return -WIDEST
+    last = alignment.last_present(np.ones(arms.canary_events.shape, dtype=np.bool_))
+    canary = arms.canary_events.astype(float)
+    canary[-1] = alignment.believed(arms.canary_events, arms.canary_requests, last)[-1]
+    both, share, weights = canary + arms.baseline_events, arms.share(), np.log(WEIGHTS / WEIGHTS.sum())
+    steps = np.log(STEPS)
+
+    def above_level(null: float) -> float:
+        losses = (np.log1p(share * np.expm1(null)) - np.log1p(share * np.expm1(null + steps)[:, None])) @ both
+        return float(logsumexp((canary.sum() * steps + losses) / dispersion + weights)) + math.log(alpha)
+
+    return -WIDEST if above_level(-WIDEST) <= 0 else _bisect(above_level)
 
 
 def _bounded(d: float) -> float | None:
@@ -176,8 +199,20 @@ def _bounded(d: float) -> float | None:
 
 
 def _bisect(falling: Callable[[float], float], *, low: float = -WIDEST, high: float = WIDEST) -> float:
-    """Where a falling function crosses 0, to 1e-9."""
-    while high - low > 1e-9:
+    """Where a falling function crosses 0, to 1e-7."""
+    while high - low > 1e-7:
         middle = (low + high) / 2
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)
     return (low + high) / 2
+
+
+def deciding_start(arms: Arms, ratio: float, dispersion: Floats | float) -> int:
+    """The start since which the newest look has most evidence; for one channel."""
+    joined = alignment.joined(arms)
+    seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
+    begins = starts.starts(joined.canary_events.shape[-1])
+    now = [
+        _best_alternative(path, dispersion)[-1] + starts.log_weight(start)
+        for start, path in zip(begins, seen.since_each_start(), strict=True)
+    ]
+    return begins[int(np.argmax(now))]

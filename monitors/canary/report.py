@@ -14,10 +14,10 @@ from midwatch import html
 from midwatch.spec import canary as spec
 from monitors.canary import band
 from monitors.canary import document as documents
+from monitors.canary.arms import Floats, Ints
 from monitors.canary.counts import Counted, Counts
 from monitors.canary.findings import Finding
 from monitors.canary.judge import Judgement
-from monitors.canary.arms import Floats, Ints
 from monitors.canary.times import moment
 
 TEMPLATE = Path(__file__).with_name("report.html")

@@ -15,11 +15,11 @@ import numpy as np
 
 from midwatch import metrics
 from midwatch.spec import canary as spec
+from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Doubt
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Increments, Labels
 from monitors.canary.oddities import Oddities
-from monitors.canary.arms import Ints
 
 Keep = Callable[[Mapping[str, str]], bool]
 """Whether a series with these labels is counted."""
