@@ -192,6 +192,7 @@ class Canary(Strict):
     `source` says whose counters are compared: those made from `events`, or those that the `servers` publish of
     themselves. `label` tells the arms apart unless `selectors` do. An analysis begins at the start that is asked for,
     or with the canary's first traffic after `idle`, at most `lookback` ago; `limit` is how long the gate's clients ask.
+    `warm_up` is how long from the canary's first traffic counts are set aside.
     """
 
     label: LabelName = "version"
@@ -204,6 +205,7 @@ class Canary(Strict):
     idle: Duration = 600.0
     lookback: Duration = 86400.0
     limit: Duration = 3600.0
+    warm_up: Duration | None = None
     score: Score = Score()
     criteria: Annotated[list[Criterion], Field(min_length=1)]
 

@@ -127,7 +127,7 @@ def _measured(
             then = _interval(criterion, arms.at(slice(None, until + 1)), clustered, alpha)
             if (then.low or 0.0) > criterion.tolerated_ratio and (now.ratio or 0.0) > (then.low or 0.0):
                 index, interval, excluding = place, replace(now, low=then.low), [place]
-    if not excluding and not criterion.equal_baseline:
+    if not excluding and until is not None and not criterion.equal_baseline:
         for place, arms in enumerate(sides):
             start = ratio.deciding_start(arms, criterion.tolerated_ratio, clustered)
             late = _interval(criterion, _from(arms, start), clustered, alpha * math.exp(starts.log_weight(start)))

@@ -116,7 +116,7 @@ def _too_few(criterion: spec.Gauge, samples: Samples) -> _TooFew:
         len(side) if criterion.nan == "replace" else sum(not math.isnan(value) for value in side)
         for side in (samples.baseline, samples.canary)
     ]
-    if "canary" not in said and not mannwhitney.can_reach(*sizes, criterion.confidence):
+    if "canary" not in said and not mannwhitney.can_reach(sizes[0], sizes[1], criterion.confidence):
         level = f"{criterion.confidence:.4g} confidence"
         said["canary"] = f"{sizes[0]} samples against {sizes[1]} are too few for {level}, whatever they are"
     return _TooFew(either=said.get("baseline", "") or said.get("canary", ""), canary=said.get("canary", ""))

@@ -134,7 +134,7 @@ def _count_target(
     arm.resets += [float(time) for time in times[inside & was_reset]]
     arm.last = max(arm.last, float(times[-1]))
     arm.lives[target] = (float(times[0]), float(times[-1]))
-    if inside.any() and (text := _bounced(values[:, inside], was_reset[inside])):
+    if inside.any() and (text := _bounced(values[:, inside], fell[:, inside].any(axis=0))):
         arm.bouncing.append(f"{_shown(lines[0])} {text}")
     arm.seen[intervals] = True
     for row, line in enumerate(lines):

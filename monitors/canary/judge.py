@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.spec import canary as spec
-from monitors.canary import criteria, dispersion, enough, gauges, mannwhitney
+from midwatch.spec.values import format_duration
+from monitors.canary import criteria, dispersion, enough, gauges, mannwhitney, warmup
 from monitors.canary.arms import Floats
 from monitors.canary.counts import Counts, Doubt
 from monitors.canary.criteria import Evidence
@@ -41,9 +42,37 @@ class Judgement:
     score: mannwhitney.Score | None = None
     two_sided: bool = False
 
+    def word(self, verdict: Verdict) -> str:
+        """A verdict in words: of two versions compared both ways, none fails."""
+        if not self.two_sided:
+            return verdict.value
+        return {Verdict.FAIL: "different", Verdict.PASS: "equivalent"}.get(verdict, verdict.value)
+
 
 def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> Judgement:
-    """Judge a canary by its counts; `two_sided` compares two versions without a regression in mind."""
+    """Judge a canary by its counts; `two_sided` compares two versions without a regression in mind.
+
+    A `warm_up` of the settings is set aside. Without one a version that is bad from the start fails at once, but not
+    for good: when only its first two minutes were worse, what came since is judged.
+    """
+    if settings.warm_up:
+        until = warmup.end(counts, settings.warm_up)
+        warm = _judge(counts.since(until), settings, two_sided=two_sided)
+        aside = f"the first {format_duration(settings.warm_up)} of the canary's traffic are set aside as its warm-up"
+        return replace(warm, reason=f"{warm.reason}; {aside}")
+    said = _judge(counts, settings, two_sided=two_sided)
+    usual = warmup.usual_end(counts) if said.verdict is Verdict.FAIL and settings.warm_up is None else None
+    if usual is None:
+        return said
+    later = _judge(counts.since(usual), settings, two_sided=two_sided)
+    if later.verdict is Verdict.FAIL or later.log_fail[-1] >= 0:
+        # What came since speaks against the canary too, if not loudly enough by itself.
+        return said
+    only = f"only the canary's first {format_duration(warmup.USUAL_SECONDS)} of traffic were worse"
+    return replace(later, reason=f"{later.reason}; {only}")
+
+
+def _judge(counts: Counts, settings: spec.Canary, *, two_sided: bool) -> Judgement:
     alpha, beta = float(settings.false_alarm), float(settings.false_pass)
     fail_level, pass_level = math.log(1 / alpha), math.log(1 / beta)
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]

@@ -56,9 +56,9 @@ class Oddities:
                 f"the canary was restarted at {when}, and what it did just before is not known; begin a new analysis"
             )
         if (replaced := _replaced(canary)) is not None:
-            count, when = replaced
+            count, newest = replaced
             self.doubt(
-                f"{count} of the canary's pods ended and others began, the last at {moment(when)}: a crash loop, or a "
+                f"{count} of the canary's pods ended and others began, the last at {moment(newest)}: a crash loop, or a "
                 "rollout in between; what a pod did just before its end is not known"
             )
         if baseline.resets and not baseline.bouncing:
