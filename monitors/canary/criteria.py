@@ -241,3 +241,24 @@ def _distance(criterion: spec.Counted, counted: Counted, alpha: float) -> band.D
         total = int(requests.sum())
         sides.append(np.append(total - events.sum(axis=-1), total))
     return band.compare(sides[0], sides[1], alpha)
+
+
+WIDE = 0.25
+"""Share of the requests in one bucket from which a verdict names it."""
+
+
+def unseen(counted: Counted) -> str:
+    """Between which boundaries of a histogram so many requests lie that a change among them matters; empty if none.
+
+    Counts know no more of a request than its bucket, so a change that stays within one is not seen.
+    """
+    requests = int(counted.canary_requests.sum())
+    if not requests:
+        return ""
+    slower = np.array([requests, *counted.canary_events.sum(axis=-1), 0]) / requests
+    bounds = ["0", *(channel.removeprefix("> ") for channel in counted.channels), "any"]
+    shares = slower[:-1] - slower[1:]
+    wide = [
+        f"{bounds[at]} and {bounds[at + 1]} ({shares[at]:.0%} of the requests)" for at in np.flatnonzero(shares >= WIDE)
+    ]
+    return f"changes between {', between '.join(wide)} cannot be seen" if wide else ""

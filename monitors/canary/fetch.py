@@ -164,7 +164,11 @@ class _Analysis:
         if first.is_empty:
             self._oddities.doubt(f"{spec.name_of(criterion)}: no series match {selectors[0]}")
             return None
-        return tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        counted = tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        served = self._expressions.question.served
+        if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
+            return counted
+        return replace(counted, channels=tuple(_in_seconds(channel, served.unit) for channel in counted.channels))
 
     def _gauge(self, criterion: spec.Gauge) -> Samples:
         """Mean over an arm's series at each interval's end, from the start for the length of the window."""
@@ -181,3 +185,9 @@ class _Analysis:
             by_step = {round((at - start) / step): value for at, value in (lines[0].points if lines else ())}
             sides.append(tuple(by_step.get(index + 1, math.nan) for index in range(size)))
         return Samples(baseline=sides[0], canary=sides[1])
+
+
+def _in_seconds(channel: str, unit: float) -> str:
+    """Boundary of a server's histogram, whose unit is its own."""
+    bound = float(channel.removeprefix("> ").removesuffix(" s"))
+    return f"> {bound * unit:g} s"

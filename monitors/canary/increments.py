@@ -126,7 +126,7 @@ def _count_target(
     values[~np.isfinite(values) | (values < 0)] = math.nan
     previous = _previous(lines, values, times, before, arm.axis.start, was_scraping)
     fell = values < previous
-    was_reset = fell.any(axis=0)
+    was_reset: NDArray[np.bool_] = np.asarray(fell.any(axis=0))
     gained = np.where(was_reset, values, values - previous)
     gained[np.isnan(gained)] = 0.0
     inside = (times > arm.axis.start) & (times <= arm.axis.end + 1e-9)
@@ -134,7 +134,7 @@ def _count_target(
     arm.resets += [float(time) for time in times[inside & was_reset]]
     arm.last = max(arm.last, float(times[-1]))
     arm.lives[target] = (float(times[0]), float(times[-1]))
-    if inside.any() and (text := _bounced(values[:, inside], fell[:, inside].any(axis=0))):
+    if inside.any() and (text := _bounced(values[:, inside], was_reset[inside])):
         arm.bouncing.append(f"{_shown(lines[0])} {text}")
     arm.seen[intervals] = True
     for row, line in enumerate(lines):

@@ -143,6 +143,8 @@ def _counted(
         verdict, reason = Verdict.INCONCLUSIVE, f"{about}: worse until {at}, but {limit:g} times is not excluded now"
     elif evidence.reached_pass >= pass_level:
         verdict, reason = Verdict.PASS, f"{about}: {criterion.unacceptable_ratio:g} times is excluded"
+        if isinstance(criterion, spec.Latency) and (unseen := criteria.unseen(counts.counted[name])):
+            reason += f"; {unseen}"
     else:
         verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {criterion.unacceptable_ratio:g} times is not excluded"
     return Finding(

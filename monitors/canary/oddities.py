@@ -58,8 +58,8 @@ class Oddities:
         if (replaced := _replaced(canary)) is not None:
             count, newest = replaced
             self.doubt(
-                f"{count} of the canary's pods ended and others began, the last at {moment(newest)}: a crash loop, or a "
-                "rollout in between; what a pod did just before its end is not known"
+                f"{count} of the canary's pods ended and others began, the last at {moment(newest)}: a crash loop, or "
+                "a rollout in between; what a pod did just before its end is not known"
             )
         if baseline.resets and not baseline.bouncing:
             self.notes.append(f"{len(baseline.resets)} counter resets on the baseline, each counted on from 0")
