@@ -29,8 +29,8 @@ from midwatch import prometheus
 from midwatch.ports import free_ports
 from midwatch.spec import canary as spec
 from monitors.canary import ask, criteria, mannwhitney
-from monitors.canary.question import Question
 from monitors.canary.arms import Arms, Floats
+from monitors.canary.question import Question
 from monitors.canary.times import moment
 from tests.canary.arms import START, Past, prometheus_with
 from tests.conftest import wait_for

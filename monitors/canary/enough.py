@@ -11,6 +11,8 @@ from monitors.canary.counts import Counted, Counts, Doubt
 
 LABELLED = 0.9
 """Ratio of the arms' labelled shares from which accuracy is compared: what is missing then changes it little."""
+MORE_THAN_ALL = 1.02
+"""Labels by request from which they cannot be labels of these requests alone."""
 BEYOND_CHANCE = 3.3
 """Standard deviations that equal labelled shares differ by once in a thousand."""
 
@@ -77,6 +79,9 @@ def _labels(criterion: spec.Counted, name: str, data: Counted, counts: Counts) -
         return []
     shares = [labels / requests for labels, requests in zip(told, asked, strict=True)]
     low, high = min(shares), max(shares)
+    if high > MORE_THAN_ALL:
+        # Labels of predictions from before the start, or of other traffic: their share of this one says nothing.
+        return []
     pooled = min(1.0, sum(told) / sum(asked))
     chance = BEYOND_CHANCE * math.sqrt(pooled * (1 - min(pooled, low)) * sum(1 / requests for requests in asked))
     if low >= LABELLED * high or high - low <= chance:

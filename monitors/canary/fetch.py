@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from midwatch import promql
+from midwatch.prometheus import Line
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
 from monitors.canary import increments, native
@@ -28,6 +29,10 @@ MAX_LOOKS = 5000
 """Intervals of a long analysis are made longer until there are at most so many."""
 SETTLE_SECONDS = 10.0
 """A scrape may take so long, or an interval, before its samples are there."""
+TWICE = 2
+"""Intervals between scrapes that are made one; a target that is seen less often has gaps, which are a doubt."""
+MANY_SCRAPES = 8
+"""Samples of a series from which they tell how often it is scraped."""
 SPLIT = frozenset({"le", "outcome", "predicted", "actual"})
 """Labels that tell apart the counters of one target."""
 
@@ -115,6 +120,7 @@ class _Analysis:
         traffic_selector = expressions.traffic()
         self._ask([traffic_selector, *(one for each in counted for one in self._selectors(each))])
         self._series.ask_start()
+        self._axis = _as_scraped(self._axis, self._series[traffic_selector].sides())
         traffic = self._sides(traffic_selector)
         for name, side in zip((question.baseline, question.canary), traffic, strict=True):
             self._oddities.check_presence(name, side, self._axis, traffic_selector)
@@ -185,6 +191,18 @@ class _Analysis:
             by_step = {round((at - start) / step): value for at, value in (lines[0].points if lines else ())}
             sides.append(tuple(by_step.get(index + 1, math.nan) for index in range(size)))
         return Samples(baseline=sides[0], canary=sides[1])
+
+
+def _as_scraped(axis: Axis, sides: Sequence[Sequence[Line]]) -> Axis:
+    """The axis with intervals as long as those between the scrapes of the target that is scraped least often."""
+    between = [
+        float(np.median(np.diff([at for at, _ in line.points])))
+        for side in sides
+        for line in side
+        if len(line.points) > MANY_SCRAPES
+    ]
+    times = round(max(between, default=axis.step) / axis.step)
+    return axis if times != TWICE else Axis(start=axis.start, step=axis.step * times, size=axis.size // times)
 
 
 def _in_seconds(channel: str, unit: float) -> str:
