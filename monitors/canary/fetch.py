@@ -162,6 +162,10 @@ class _Analysis:
         return Sides(selector, baseline, canary)
 
     def _counted(self, criterion: spec.Counted) -> Counted | None:
+        served = self._expressions.question.served
+        if served is not None and isinstance(criterion, spec.Errors) and not served.failures:
+            self._oddities.doubt(f"{spec.name_of(criterion)}: the model's server does not count failures", fatal=True)
+            return None
         tally, selectors = TALLIES[type(criterion)], self._selectors(criterion)
         first = self._sides(selectors[0])
         instead = tally.instead(criterion, self._expressions)
@@ -171,7 +175,6 @@ class _Analysis:
             self._oddities.doubt(f"{spec.name_of(criterion)}: no series match {selectors[0]}")
             return None
         counted = tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
-        served = self._expressions.question.served
         if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
             return counted
         return replace(counted, channels=tuple(_in_seconds(channel, served.unit) for channel in counted.channels))

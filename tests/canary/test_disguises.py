@@ -1,4 +1,4 @@
-"""Counters that are not what they seem: several processes behind one address, pods that die under new names, servers."""
+"""Counters that are not what they seem: several processes at one address, pods that die under new names, servers."""
 
 from __future__ import annotations
 
@@ -124,6 +124,14 @@ def test_a_model_servers_own_counters_are_compared() -> None:
         )
         said = judged(past, replace(QUESTION, served=served), source="servers")
         assert (said.verdict, said.findings[0].evidence is None) == (expected, False), said.reason
+
+
+def test_a_server_that_counts_no_failures_has_no_errors_to_compare() -> None:
+    past = Past(END + 12)
+    for version in ("v1", "v2"):
+        past.grow("asked_total", [600] * (SIZE + 10), first=START - 10 * STEP, begin=5, version=version)
+    said = judged(past, replace(QUESTION, served=Profile(requests=("asked_total",))), source="servers")
+    assert (said.verdict, "does not count failures" in said.reason) == ("inconclusive", True), said.reason
 
 
 # Gauges --------------------------------------------------------------------------------------------------------------
