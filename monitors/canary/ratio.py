@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from monitors.canary import alignment, starts
 from monitors.canary.arms import Arms, Floats
@@ -48,8 +48,12 @@ def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> F
     seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
     paths = seen.since_each_start()
     since_start = _mean_over_alternatives(next(paths), dispersion)
-    later = (np.where(path[0] == 0, 0.0, _best_alternative(path, dispersion)) for path in paths)
-    return starts.mixed([since_start, *later])
+    begins = starts.starts(joined.canary_events.shape[-1])[1:]
+    later = (
+        np.where(path[0] == 0, 0.0, _best_alternative(path, starts.from_start(dispersion, start)))
+        for start, path in zip(begins, paths, strict=True)
+    )
+    return starts.mixed(chain([since_start], later))
 
 
 def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
@@ -63,16 +67,19 @@ def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> F
 
 
 def _mean_over_alternatives(paths: Floats, dispersion: Floats | float) -> Floats:
-    weights = np.log(WEIGHTS / WEIGHTS.sum())
-    mean: Floats = logsumexp((paths / dispersion).T + weights, axis=-1).T
-    return mean
+    return starts.log_sum(paths / dispersion + _log_weights(paths))
 
 
 def _best_alternative(paths: Floats, dispersion: Floats | float) -> Floats:
     """Largest part of the mean over alternatives: nearly all of it where it matters, and much quicker."""
-    weights = np.log(WEIGHTS / WEIGHTS.sum()).reshape(-1, *[1] * (paths.ndim - 1))
-    best: Floats = (paths / dispersion + weights).max(axis=0)
+    best: Floats = (paths / dispersion + _log_weights(paths)).max(axis=0)
     return best
+
+
+def _log_weights(paths: Floats) -> Floats:
+    """Of the alternatives, along the first axis."""
+    weights: Floats = np.log(WEIGHTS / WEIGHTS.sum()).reshape(-1, *[1] * (paths.ndim - 1))
+    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +119,16 @@ class _Seen:
         return self.known + self.losses
 
     def since_each_start(self) -> Iterator[Floats]:
-        """The same since each of the starts, 0 until its first interval is over: there only the baseline counts."""
+        """The same since each start, from there on; 0 until its first interval is over, of which the baseline counts."""
         yield self.since_start()
         intervals = self.present.shape[-1]
         for start in starts.starts(intervals)[1:]:
             # The first interval with both arms from the start on gives its losses, but not yet its gains.
             first = start + np.argmax(self.present[..., start:], axis=-1)
             index = np.broadcast_to(first, self.gains.shape[:-1])[..., None]
-            path = self.known - np.take_along_axis(self.gains, index, axis=-1)
-            path = path + self.losses - self.losses[..., start - 1 : start]
-            yield np.where(np.arange(intervals) > first[..., None], path, 0.0)
+            before = np.take_along_axis(self.gains, index, axis=-1) + self.losses[..., start - 1 : start]
+            path = self.known[..., start:] + self.losses[..., start:] - before
+            yield np.where(np.arange(start, intervals) > first[..., None], path, 0.0)
 
 
 def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
@@ -187,7 +194,7 @@ def _lower_bound(arms: Arms, alpha: float, dispersion: float) -> float:
 
     def above_level(null: float) -> float:
         losses = (np.log1p(share * np.expm1(null)) - np.log1p(share * np.expm1(null + steps)[:, None])) @ both
-        return float(logsumexp((canary.sum() * steps + losses) / dispersion + weights)) + math.log(alpha)
+        return float(starts.log_sum((canary.sum() * steps + losses) / dispersion + weights)) + math.log(alpha)
 
     return -WIDEST if above_level(-WIDEST) <= 0 else _bisect(above_level)
 

@@ -6,8 +6,9 @@ past, never above (or never below) the limit in any interval". It says when even
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy.special import logsumexp
 
 from monitors.canary import starts
 from monitors.canary.arms import Floats, Ints
@@ -20,12 +21,10 @@ BELOW = np.array([0.6, 0.3, 0.1, 0.02])
 def log_e_above(events: Ints, requests: Ints, limit: float, dispersion: Floats | float = 1.0) -> Floats:
     """Log e-process, shape (..., intervals), against "the share is at most `limit`"; it begins anew at later starts."""
     paths = _paths(events, requests, limit, np.minimum(limit * STEPS, (1 + limit) / 2))
-    intervals = events.shape[-1]
     by_start = [_mean(paths, dispersion)]
-    for start in starts.starts(intervals)[1:]:
-        since = paths - paths[..., start - 1 : start]
-        best = (since / dispersion).max(axis=0) - np.log(len(paths))
-        by_start.append(np.where(np.arange(intervals) >= start, best, 0.0))
+    for start in starts.starts(events.shape[-1])[1:]:
+        since = paths[..., start:] - paths[..., start - 1 : start]
+        by_start.append((since / starts.from_start(dispersion, start)).max(axis=0) - np.log(len(paths)))
     return starts.mixed(by_start)
 
 
@@ -46,5 +45,4 @@ def _paths(events: Ints, requests: Ints, limit: float, alternatives: Floats) -> 
 
 
 def _mean(paths: Floats, dispersion: Floats | float) -> Floats:
-    mean: Floats = logsumexp(paths / dispersion, axis=0) - np.log(len(paths))
-    return mean
+    return starts.log_sum(paths / dispersion) - math.log(len(paths))

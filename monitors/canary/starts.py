@@ -8,6 +8,7 @@ start has to be about a thousand times as strong, which takes some 7 more.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -41,13 +42,28 @@ def log_weight(start: int) -> float:
     return math.log((1 - FROM_THE_BEGINNING) * part)
 
 
-def mixed(paths: list[Floats]) -> Floats:
-    """Log of the mixture of log e-processes, one by start, each 0 before it; shape (..., intervals)."""
-    intervals = paths[0].shape[-1]
+def mixed(paths: Iterable[Floats]) -> Floats:
+    """Log of the mixture of log e-processes, one by start, shape (..., intervals); a later one from its start on."""
+    paths = iter(paths)
+    first = next(paths)
+    intervals = first.shape[-1]
     begins = starts(intervals)
-    weights = [log_weight(start) for start in begins]
-    to_come = 1 - math.fsum(map(math.exp, weights))
-    total: Floats = np.full(paths[0].shape, math.log(to_come) if to_come > 0 else -math.inf)
-    for weight, path in zip(weights, paths, strict=True):
-        total = np.logaddexp(total, weight + path)
+    to_come = 1 - math.fsum(math.exp(log_weight(start)) for start in begins)
+    total: Floats = np.logaddexp(log_weight(0) + first, math.log(max(to_come, 1e-300)))
+    for start, path in zip(begins[1:], paths, strict=True):
+        weight = log_weight(start)
+        total[..., :start] = np.logaddexp(total[..., :start], weight)
+        total[..., start:] = np.logaddexp(total[..., start:], weight + path)
+    return total
+
+
+def from_start(values: Floats | float, start: int) -> Floats | float:
+    """What varies by interval, from a start on."""
+    return values[..., start:] if isinstance(values, np.ndarray) and values.ndim else values
+
+
+def log_sum(logs: Floats) -> Floats:
+    """Log of the sum over the first axis of what the logs are of."""
+    largest = logs.max(axis=0)
+    total: Floats = largest + np.log(np.exp(logs - largest).sum(axis=0))
     return total
