@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from monitors.canary import alignment
 from monitors.canary.arms import Arms, Floats, Ints
 
-PRIOR = 6.0
+PRIOR = 4.0
 """Differences that a dispersion of 1 is believed for: the first few intervals cannot tell it from chance."""
 LARGEST_DIFFERENCE = 200.0
 """One step of an arm, such as a crash, is no dispersion; a difference counts for at most so many independent ones."""
@@ -28,6 +28,9 @@ OUTAGE = 5.0
 MANY = 10
 """Events of an interval from which it may be an outage, and not one request that was tried again and again."""
 DOUBT = 0.7
+"""Standard deviations of the estimate that chance alone may give."""
+EARLY = 8.0
+"""By how much more an early excess is believed, divided by the differences to the power of 1.5."""
 RARE = 0.5
 """Share of intervals without an event from which events are rare, and their clusters show by themselves."""
 MARGIN = 12.0
@@ -39,27 +42,32 @@ STATED = 1.5
 def estimate(arms: Arms) -> Floats:
     """Dispersion as each look knows it, shape (..., intervals), at least 1; of arms that are joined."""
     excess, told = _excess(arms)
-    # Chance alone gives an excess of about `chance`; what lies within it is believed less.
-    chance = DOUBT * np.sqrt(3 / np.maximum(told, 1.0))
-    estimated: Floats = np.maximum(1 + excess**2 / (excess + chance), _from_empty(arms))
+    believed = _beyond(excess, DOUBT * np.sqrt(3 / told)) * (1 + EARLY / told**1.5)
+    estimated: Floats = 1 + np.maximum(believed, _beyond(_from_empty(arms), DOUBT))
     return estimated
 
 
 def at_most(arms: Arms) -> Floats:
     """The same with a margin for what few differences cannot tell: a canary is not passed before they can."""
     excess, told = _excess(arms)
-    largest: Floats = np.maximum(1 + excess, _from_empty(arms)) * (1 + MARGIN / np.maximum(told, 1.0) ** 1.5)
+    believed = np.maximum(_beyond(excess, DOUBT * np.sqrt(3 / told)), _from_empty(arms))
+    largest: Floats = (1 + believed) * (1 + MARGIN / told**1.5)
     return largest
+
+
+def _beyond(excess: Floats, chance: Floats | float) -> Floats:
+    """An excess, of which what chance alone may give is believed less."""
+    return _divided(excess**2, excess + chance)
 
 
 def _excess(arms: Arms) -> tuple[Floats, Floats]:
     """Estimated dispersion beyond 1, and how many differences tell it."""
     differences, told = _sums(arms)
-    return np.maximum(0.0, (differences + PRIOR) / (told + PRIOR) - 1), told
+    return np.maximum(0.0, (differences + PRIOR) / (told + PRIOR) - 1), np.maximum(told, 1.0)
 
 
 def _from_empty(arms: Arms) -> Floats:
-    """Dispersion of rare events, told by the empty intervals: clusters leave more of them; 0 where they are few."""
+    """The same of rare events, told by the empty intervals: clusters leave more of them; 0 where they are few."""
     present = arms.both()
     intervals = np.cumsum(present, axis=-1)
     found = np.zeros(present.shape)
@@ -68,7 +76,7 @@ def _from_empty(arms: Arms) -> Floats:
         told = (empty >= RARE) & (empty < 1)
         clusters = -np.log(np.where(told, empty, 0.5))
         mean = _divided(np.cumsum(np.where(present, events, 0), axis=-1), intervals)
-        found = np.maximum(found, np.where(told, mean / clusters, 0.0))
+        found = np.maximum(found, np.where(told, mean / clusters - 1, 0.0))
     return found
 
 
