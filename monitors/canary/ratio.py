@@ -119,7 +119,7 @@ class _Seen:
         return self.known + self.losses
 
     def since_each_start(self) -> Iterator[Floats]:
-        """The same since each start, from there on; 0 until its first interval is over, of which the baseline counts."""
+        """The same since each start, from there on; 0 until its first interval is over, where the baseline counts."""
         yield self.since_start()
         intervals = self.present.shape[-1]
         for start in starts.starts(intervals)[1:]:
