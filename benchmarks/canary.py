@@ -18,21 +18,25 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
-from scipy.stats import mannwhitneyu
+from scipy.stats import beta, mannwhitneyu
 
 from benchmarks.figure import Comparison, Figure
 from midwatch import prometheus
 from midwatch.ports import free_ports
 from midwatch.spec import canary as spec
-from monitors.canary import ask, criteria, mannwhitney
+from monitors.canary import ask, criteria, judge, mannwhitney
+from monitors.canary.arms import Arms, Floats
+from monitors.canary.counts import Counted, Counts
+from monitors.canary.findings import Verdict
 from monitors.canary.question import Question
-from monitors.canary.ratio import Arms, Floats
 from monitors.canary.times import moment
-from tests.canary.arms import START, Past, prometheus_with
+from tests.canary.arms import START, Past, prometheus_with, scraped_out_of_phase, with_retries
 from tests.conftest import wait_for
 
 STEP, MINUTES, SHARE, BASE = 15.0, 60, 0.1, 0.01
@@ -135,10 +139,138 @@ def _honesty(runs: int) -> list[Figure]:
         arms = _arms(runs, rps=rps, pods=0.2, seed=6)
         found.append((f"20% pod effects, margin 1.5, {rps:g}/s", _fails(arms, wide)))
     found += [(f"ratio 1.5 passed, {rps:g}/s", _passes(_arms(runs, rps=rps, ratio=1.5, seed=7))) for rps in (50, 500)]
-    return [
-        Figure(name=name, target=5, measured=_percent(minutes), unit="% of runs", better="less")
-        for name, minutes in found
+    return [_at_most(name, minutes) for name, minutes in found]
+
+
+def _at_most(name: str, minutes: Floats, target: float = 5.0) -> Figure:
+    """Share of runs in which a boundary is reached, with its 95% interval (Clopper & Pearson)."""
+    hits, runs = int((minutes < NEVER).sum()), len(minutes)
+    low, high = beta.ppf(0.025, hits, runs - hits + 1), beta.ppf(0.975, hits + 1, runs - hits)
+    interval = f"95%: {100 * (low if hits else 0.0):.1f} to {100 * (high if hits < runs else 1.0):.1f}"
+    return Figure(name=name, target=target, measured=_percent(minutes), unit="% of runs", better="less", peer=interval)
+
+
+def _fleets(runs: int) -> list[Figure]:
+    """Scrapes out of phase, retried requests: shares of runs that fail or pass wrongly."""
+    phases: dict[str, dict[str, Any]] = {
+        "1+1 targets, 50/s": {"rps": 50.0},
+        "1+1 targets, 500/s": {"rps": 500.0},
+        "9+1 pods, 500/s": {"rps": 500.0, "pods": 9},
+        "canary every 30 s, 50/s": {"rps": 50.0, "canary_every": 2},
+        "10 s at 50%, 50/s": {"rps": 50.0, "seconds": 10.0, "heat": 0.5},
+        "10 s at 50%, 500/s": {"rps": 500.0, "seconds": 10.0, "heat": 0.5},
+    }
+    figures = [
+        _at_most(f"outages seen out of phase, no change failed, {name}", _fails(scraped_out_of_phase(runs=runs, **how)))
+        for name, how in phases.items()
     ]
+    for tries in (2, 3, 6):
+        for rps in (2.0, 50.0, 500.0):
+            calm = with_retries(tries, runs=runs, rps=rps, seed=41)
+            bad = with_retries(tries, runs=runs, rps=rps, ratio=1.5, seed=42)
+            name = f"tried {tries} times, {rps:g}/s"
+            figures.append(_at_most(f"{name}: no change failed", _fails(calm)))
+            figures.append(_at_most(f"{name}: ratio 1.5 passed", _passes(bad)))
+    return figures
+
+
+def _late(runs: int) -> list[Figure]:
+    """Median minutes until a version that turns bad after 40 minutes fails; runs that failed before count as never."""
+    figures = []
+    since = LOOKS * 2 // 3
+    for name, rps, ratio, target in (("x1.5, 500/s", 500.0, 1.5, 12.0), ("x5, 50/s", 50.0, 5.0, 3.0)):
+        good, bad = (_arms(runs, rps=rps, ratio=times, seed=51) for times in (1.0, ratio))
+        late = np.arange(LOOKS) >= since
+        arms = replace(
+            bad,
+            canary_events=np.where(late, bad.canary_events, good.canary_events),
+            canary_requests=np.where(late, bad.canary_requests, good.canary_requests),
+        )
+        figures.append(_median(f"bad after 40 min, {name}: failed", target, _fails(arms) - since * STEP / 60))
+    return figures
+
+
+def _labels(runs: int) -> list[Figure]:
+    """Verdicts on accuracy in the first minutes, when wrong answers are labelled after 30 minutes and right after 2."""
+    generator = np.random.default_rng(61)
+    settings = spec.Canary.model_validate({"criteria": [{"metric": "accuracy"}]})
+    decided = 0
+    looks = 16
+    for _ in range(min(runs, 200)):
+        sides = []
+        for rps, wrong in ((450.0, 0.15), (50.0, 0.3)):
+            asked = generator.poisson(rps * STEP, looks)
+            right = generator.binomial(asked, 1 - wrong)
+            sides.append((asked, np.concatenate([np.zeros(8, dtype=np.int64), right[:-8]])))
+        (baseline, baseline_right), (canary, canary_right) = sides
+        none = np.zeros((1, looks), dtype=np.int64)
+        accuracy = Counted(
+            channels=("accuracy",),
+            baseline_events=none,
+            canary_events=none,
+            baseline_requests=baseline_right,
+            canary_requests=canary_right,
+        )
+        counts = Counts(
+            model="m",
+            baseline="v1",
+            canary="v2",
+            start=START,
+            interval=STEP,
+            baseline_requests=baseline,
+            canary_requests=canary,
+            counted={"accuracy": accuracy},
+        )
+        decided += judge.judge(counts, settings).verdict is not Verdict.INCONCLUSIVE
+    share = 100 * decided / min(runs, 200)
+    return [_figure("twice as wrong, wrong labels late: decided after 4 min", 0, share, "% of runs", "less")]
+
+
+def _restarts(runs: int) -> list[Figure]:
+    """Equal arms, of which one is answered for by several processes; a crash loop under new names."""
+    runs = min(runs, 100)
+    decided = sum(_bounced(seed) is not Verdict.INCONCLUSIVE for seed in range(runs))
+    passed = sum(_looped(seed) is Verdict.PASS for seed in range(runs))
+    return [
+        _figure("four processes answer in turn: decided", 0, 100 * decided / runs, "% of runs", "less"),
+        _figure("crash loop under new names: passed", 0, 100 * passed / runs, "% of runs", "less"),
+    ]
+
+
+def _asked(past: Past) -> Verdict:
+    settings = spec.Canary.model_validate({"criteria": [{"metric": "errors"}]})
+    question = Question(model="m", baseline="v1", canary="v2", start=START)
+    return ask.ask(past, question, settings, interval=STEP)[1].verdict
+
+
+def _bounced(seed: int) -> Verdict:
+    generator = np.random.default_rng(seed)
+    past = Past(START + LOOKS * STEP + 12)
+    for version, workers in (("v1", 4), ("v2", 1)):
+        for outcome, rate in (("ok", 10.0), ("error", 0.1)):
+            rows = np.cumsum(generator.poisson(rate, (workers, LOOKS + 1)), axis=1)
+            rows += generator.integers(0, 1200, workers)[:, None]
+            answers = rows[generator.integers(0, workers, LOOKS + 1), np.arange(LOOKS + 1)]
+            points = [(START + index * STEP, float(value)) for index, value in enumerate(answers)]
+            past.add("ml_requests_total", points, model="m", version=version, outcome=outcome)
+    return _asked(past)
+
+
+def _looped(seed: int) -> Verdict:
+    generator = np.random.default_rng(seed)
+    past = Past(START + LOOKS * STEP + 12)
+    lives = [("v1", 0, LOOKS)]
+    begin = 1
+    while begin < LOOKS - 1:
+        end = min(LOOKS, begin + int(generator.integers(4, 20)))
+        lives.append(("v2", begin, end))
+        begin = end
+    for number, (version, first, last) in enumerate(lives):
+        for outcome, rate in (("ok", 600.0 if version == "v1" else 67.0), ("error", 6.0 if version == "v1" else 0.7)):
+            rows = generator.poisson(rate, last - first)
+            labels = {"model": "m", "version": version, "outcome": outcome, "instance": f"pod-{number}"}
+            past.grow("ml_requests_total", rows, first=START + first * STEP, **labels)
+    return _asked(past)
 
 
 def _quickness(runs: int) -> list[Figure]:
@@ -419,7 +551,15 @@ def _whole() -> list[Figure]:
 def run(*, smoke: bool) -> Sequence[Figure | Comparison]:
     """Every figure, and the table of rules."""
     runs = 20 if smoke else 1000
-    found: list[Figure | Comparison] = [*_honesty(runs), *_quickness(runs), *_speed(smoke=smoke)]
+    found: list[Figure | Comparison] = [
+        *_honesty(runs),
+        *_fleets(runs),
+        *_labels(runs),
+        *_restarts(runs),
+        *_quickness(runs),
+        *_late(runs),
+        *_speed(smoke=smoke),
+    ]
     if not smoke:
         found += _whole()
     found.append(_compared(10 if smoke else 400, lambda name: print(f"  rules: {name}", file=sys.stderr)))

@@ -150,7 +150,10 @@ class Counters(_Counted):
 
 
 class Gauge(Strict):
-    """Anything without counts, by Kayenta's Mann-Whitney test at the end of a fixed `window`."""
+    """Anything without counts, by Kayenta's Mann-Whitney test at the end of a fixed `window`.
+
+    It is not decided when an arm has fewer than `min_samples` of the samples that the window should have.
+    """
 
     needs_classes: ClassVar[bool] = False
 
@@ -179,6 +182,8 @@ class Gauge(Strict):
     """What is done with values far from the others."""
     must_have_data: bool = False
     """Whether missing data fails."""
+    min_samples: Ratio = Decimal("0.5")
+    """Share of the expected samples below which nothing is decided."""
     critical: bool = False
     """Whether failing it fails the whole canary."""
     group: Name = "gauges"
@@ -226,6 +231,7 @@ class Canary(Strict):
     `source` says whose counters are compared: those made from `events`, or those that the `servers` publish of
     themselves. `label` tells the arms apart unless `selectors` do. An analysis begins at the start that is asked for,
     or with the canary's first traffic after `idle`, at most `lookback` ago; `limit` is how long the gate's clients ask.
+    `warm_up` is how long from the canary's first traffic counts are set aside.
     """
 
     label: LabelName = "version"
@@ -248,6 +254,8 @@ class Canary(Strict):
     """How long ago an analysis may have begun."""
     limit: Duration = 3600.0
     """How long the gate's clients ask."""
+    warm_up: Duration | None = None
+    """Time from the first traffic of the canary that is not judged."""
     score: Score = Score()
     """Thresholds of the gauges' score."""
     criteria: Annotated[list[Criterion], Field(min_length=1)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from midwatch import serving
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.prometheus import QueryError
+from midwatch.serving import Profile
 from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import fetch, judge
@@ -21,6 +23,14 @@ def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Cana
         what = "there is no model" if named is None else "no canary section for model"
         raise InvalidInputError([Problem(file="--model", message=f"{what} {model!r}", remedy=f"known: {known}")])
     return named.canary, named.canary.interval or platform.prometheus.scrape_interval
+
+
+def served_by(platform: platform_spec.Platform, model: str) -> Profile | None:
+    """The counters of a model's server, None where Midwatch's own are compared."""
+    named = next((one for one in platform.models if one.name == model), None)
+    if named is None or named.canary is None or named.canary.source != "servers" or named.serving == "midwatch":
+        return None
+    return serving.profile_of(named)
 
 
 def ask(

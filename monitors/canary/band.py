@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from scipy.optimize import brentq
 
-from monitors.canary.ratio import Floats, Ints
+from monitors.canary.arms import Floats, Ints
 
 N_MIN = 100
 _SCALE = 0.85

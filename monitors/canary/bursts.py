@@ -14,12 +14,20 @@ factor is averaged over that chance, so that the result is a number and not a dr
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
-from monitors.canary.ratio import Arms, Floats, Ints
+from monitors.canary.arms import Arms, Floats, Ints
+from monitors.canary.ratio import Interval
 
+LARGEST = 100.0
+"""Ratios beyond this, or below its inverse, are reported as unbounded."""
+BISECTED = 1e-3
+"""Precision of an interval's bounds, as log ratios."""
 BETS = np.geomspace(0.01, 2.0, 9)
 SIZES = (1 / 1.5, 1.5)
 """How far the arms' requests may differ, canary to baseline: a fleet and one pod have bursts of other sizes."""
@@ -35,6 +43,32 @@ def log_e_above(arms: Arms, ratio: float) -> Floats:
 def log_e_below(arms: Arms, ratio: float) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary"."""
     return _mixture(arms, arms.canary_requests.astype(float) * ratio, -1)
+
+
+def always_valid(arms: Arms, alpha: float) -> Interval:
+    """Estimate of the ratio and its interval at the newest look, for one channel: the nulls that are not refuted."""
+    both = arms.both()
+    if not both.any():
+        return Interval(ratio=None, low=None, high=None)
+    level, reach = math.log(2 / alpha), math.log(LARGEST)
+    low = _bisect(lambda d: float(log_e_above(arms, math.exp(d))[-1]) - level, reach)
+    high = _bisect(lambda d: level - float(log_e_below(arms, math.exp(d))[-1]), reach)
+    canary, baseline = int(arms.canary_events[both].sum()), int(arms.baseline_events[both].sum())
+    requests = arms.baseline_requests[both].sum() / arms.canary_requests[both].sum()
+    return Interval(
+        ratio=canary / baseline * requests if baseline else None,
+        low=0.0 if low <= -reach + BISECTED else math.exp(low),
+        high=None if high >= reach - BISECTED else math.exp(high),
+    )
+
+
+def _bisect(falling: Callable[[float], float], reach: float) -> float:
+    """Where a falling function crosses 0 between -`reach` and `reach`."""
+    low, high = -reach, reach
+    while high - low > BISECTED:
+        middle = (low + high) / 2
+        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
+    return low
 
 
 def are_equal(arms: Arms) -> bool:

@@ -15,13 +15,14 @@ import numpy as np
 from scipy.stats import beta
 
 from midwatch import promql
+from midwatch.serving import Profile
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
 from monitors.canary import criteria, fetch
+from monitors.canary.arms import Arms
 from monitors.canary.counts import Counted, Counts
 from monitors.canary.expressions import Expressions
 from monitors.canary.question import Question
-from monitors.canary.ratio import Arms
 from monitors.canary.series import Querier
 
 MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0)
@@ -52,10 +53,18 @@ class Calibration:
 
 
 def pods(
-    querier: Querier, settings: spec.Canary, *, model: str, version: str, by: str, end: float, history: float
+    querier: Querier,
+    settings: spec.Canary,
+    *,
+    model: str,
+    version: str,
+    by: str,
+    served: Profile | None = None,
+    end: float,
+    history: float,
 ) -> list[str]:
     """Values of the label `by` that the version's pods had."""
-    question = Question(model=model, baseline=version, canary=version)
+    question = Question(model=model, baseline=version, canary=version, served=served)
     selector = promql.narrowed(Expressions(question, settings).traffic(), promql.matcher(settings.label, version))
     expr = f"count by ({by}) (last_over_time({selector}[{format_duration(history)}]))"
     return sorted({sample.labels[by] for sample in querier.query(expr, at=end) if by in sample.labels})
@@ -69,6 +78,7 @@ def compare(
     model: str,
     version: str,
     by: str,
+    served: Profile | None = None,
     start: float,
     end: float,
     interval: float,
@@ -84,7 +94,7 @@ def compare(
             canary=f"{promql.matcher(settings.label, version)}, {promql.matcher(by, pod)}",
         )
         within = settings.model_copy(update={"selectors": arms, "criteria": counted})
-        question = Question(model=model, baseline=f"others than {pod}", canary=pod, start=start, end=end)
+        question = Question(model=model, baseline=f"others than {pod}", canary=pod, start=start, end=end, served=served)
         told.append(fetch.fetch(querier, question, within, interval=interval))
     return told
 

@@ -105,9 +105,10 @@ def calibrate(
     client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
     question = _question(model, "others", "pod", None, end)
     of = {"model": model, "version": version, "by": by}
+    served = ask.served_by(loaded, model)
     try:
         until = client.query("time()")[0].value if question.end is None else question.end
-        pods = calibrate.pods(client, settings, **of, end=until, history=seconds)
+        pods = calibrate.pods(client, settings, **of, served=served, end=until, history=seconds)
         histories = []
         if len(pods) > 1:
             histories = calibrate.compare(
@@ -115,6 +116,7 @@ def calibrate(
                 settings,
                 pods,
                 **of,
+                served=served,
                 start=until - seconds,
                 end=until,
                 interval=interval,
@@ -145,6 +147,8 @@ def _asked(
     two_sided: bool,
     wait: str | None,
 ) -> tuple[Canary, Counts, Judgement]:
+    from dataclasses import replace
+
     from midwatch.errors import InvalidInputError, Problem
     from midwatch.prometheus import Client
     from midwatch.spec import load
@@ -161,6 +165,7 @@ def _asked(
     loaded = load.load_platform(platform)
     settings, interval = ask.settings_of(loaded, model)
     settings = _only(settings, metric)
+    question = replace(question, served=ask.served_by(loaded, model))
     client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
     seconds = _seconds("--wait", wait)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from monitors.canary.ratio import Arms, Ints
+from monitors.canary.arms import Arms, Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +80,23 @@ class Counts:
     def end(self) -> float:
         """End of the last interval."""
         return self.start + self.interval * self.baseline_requests.size
+
+    def since(self, index: int) -> Counts:
+        """The same without the counts of the intervals before one."""
+        cut = {
+            name: replace(
+                one,
+                baseline_events=_without(one.baseline_events, index),
+                canary_events=_without(one.canary_events, index),
+                baseline_requests=_without(one.baseline_requests, index),
+                canary_requests=_without(one.canary_requests, index),
+            )
+            for name, one in self.counted.items()
+        }
+        return replace(self, counted=cut)
+
+
+def _without(counts: Ints, before: int) -> Ints:
+    kept = counts.copy()
+    kept[..., :before] = 0
+    return kept

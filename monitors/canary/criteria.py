@@ -10,15 +10,16 @@ region, an intersection, so it is their mean. Over the channels of a criterion t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from midwatch.spec import canary as spec
-from monitors.canary import band, bursts, ratio, share
+from monitors.canary import alignment, band, bursts, dispersion, ratio, share, starts
+from monitors.canary.arms import Arms, Floats
 from monitors.canary.counts import Counted
 from monitors.canary.forecast import Forecast, forecast_fail, forecast_pass
-from monitors.canary.ratio import Arms, Floats, Interval
+from monitors.canary.ratio import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class Evidence:
     """What the counts say of a criterion.
 
     `log_fail` and `log_pass` are log e-processes by interval; `reached_fail` and `reached_pass` their maxima so far.
+    `dispersion` is how many events one cause makes, by which evidence was divided. `since` is the interval from which
+    the numbers count, later than 0 if only what came since decides. `is_excluded` says whether the interval excludes
+    every ratio that is tolerated.
+
     `channel` is the one that decides: the worst while it is against the canary, else the one least known. `interval` is
     its always-valid one, true of all channels at once; `towards_pass` and `towards_fail` say what would decide it.
     """
@@ -41,6 +46,9 @@ class Evidence:
     towards_pass: Forecast | None = None
     towards_fail: Forecast | None = None
     distance: band.Distance | None = None
+    dispersion: float = 1.0
+    since: int = 0
+    is_excluded: bool = False
 
     @property
     def reached_fail(self) -> float:
@@ -63,20 +71,89 @@ def weigh(
     # Each channel and direction has to exclude harm at some look; the latest to do so gives the criterion's pass.
     pass_by_channel = np.minimum.reduce([np.maximum.accumulate(one, axis=-1) for one in passes])
     index = _deciding(fail_by_channel, pass_by_channel, math.log(1 / false_alarm))
-    arms = counted.arms(index)
+    clustered = dispersion.estimate(alignment.joined(counted.arms()))[..., -1]
+    against = fail_by_channel[index]
+    measured = _measured(
+        criterion,
+        [_channel(one, index) for one in sides],
+        float(clustered[index]),
+        false_alarm / len(counted.channels),
+        until=int(against.argmax()) if against.max(initial=-math.inf) >= math.log(1 / false_alarm) else None,
+    )
+    arms = counted.arms(index).at(slice(measured.since, None))
     return Evidence(
         log_fail=_mean(fail_by_channel),
         log_pass=pass_by_channel.min(axis=0),
         channel=counted.channels[index],
-        interval=ratio.always_valid(arms, false_alarm / len(counted.channels)),
+        interval=measured.interval,
         baseline_events=int(arms.baseline_events.sum()),
         baseline_requests=int(arms.baseline_requests.sum()),
         canary_events=int(arms.canary_events.sum()),
         canary_requests=int(arms.canary_requests.sum()),
-        towards_pass=_latest([forecast_pass(one, criterion, false_pass) for one in sides]),
-        towards_fail=_soonest([forecast_fail(_channel(one, index), criterion, false_alarm) for one in sides]),
+        towards_pass=_latest([forecast_pass(one, criterion, false_pass, clustered) for one in sides]),
+        towards_fail=_soonest(
+            [forecast_fail(_channel(one, index), criterion, false_alarm, clustered[index]) for one in sides]
+        ),
         distance=_distance(criterion, counted, false_alarm),
+        dispersion=1.0 if criterion.equal_baseline else float(clustered[index]),
+        since=measured.since,
+        is_excluded=measured.is_excluded,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """Interval of the ratio since a start, and whether it excludes what is tolerated."""
+
+    interval: Interval
+    since: int
+    is_excluded: bool
+
+
+def _measured(
+    criterion: spec.Counted, sides: list[Arms], clustered: float, alpha: float, until: int | None
+) -> _Measured:
+    """The interval of one channel since the start; since a later one if only that excludes what is tolerated.
+
+    `until` is the look with most evidence against the canary, None when it never was enough. The sides are turned so
+    that an increase does harm; the interval is turned back.
+    """
+    whole = [_interval(criterion, arms, clustered, alpha) for arms in sides]
+    excluding = [index for index, one in enumerate(whole) if (one.low or 0.0) > criterion.tolerated_ratio]
+    index, since, interval = excluding[0] if excluding else 0, 0, whole[excluding[0] if excluding else 0]
+    if not excluding and until is not None:
+        # An interval holds at all looks together, so what it excluded at one stays excluded unless a later one differs.
+        for place, (arms, now) in enumerate(zip(sides, whole, strict=True)):
+            then = _interval(criterion, arms.at(slice(None, until + 1)), clustered, alpha)
+            if (then.low or 0.0) > criterion.tolerated_ratio and (now.ratio or 0.0) > (then.low or 0.0):
+                index, interval, excluding = place, replace(now, low=then.low), [place]
+    if not excluding and until is not None and not criterion.equal_baseline:
+        for place, arms in enumerate(sides):
+            start = ratio.deciding_start(arms, criterion.tolerated_ratio, clustered)
+            late = _interval(criterion, _from(arms, start), clustered, alpha * math.exp(starts.log_weight(start)))
+            if start and (late.low or 0.0) > criterion.tolerated_ratio:
+                index, since, interval = place, start, late
+    turned = criterion.harm == "decrease" or index == 1
+    return _Measured(
+        interval=interval.inverse() if turned else interval,
+        since=since,
+        is_excluded=bool(excluding) or since > 0,
+    )
+
+
+def _interval(criterion: spec.Counted, arms: Arms, clustered: float, alpha: float) -> Interval:
+    """Each bound holds with probability 1 - `alpha`, as the one-sided test does."""
+    if criterion.equal_baseline:
+        return bursts.always_valid(arms, 2 * alpha)
+    return ratio.always_valid(arms, 2 * alpha, clustered)
+
+
+def _from(arms: Arms, start: int) -> Arms:
+    """The arms since a start, whose first interval has the baseline's events only: the canary's may belong before."""
+    cut = arms.at(slice(start, None))
+    events = cut.canary_events.copy()
+    events[: int(np.argmax(cut.both())) + 1] = 0
+    return replace(cut, canary_events=events) if start else arms
 
 
 def against(criterion: spec.Counted, counted: Counted) -> Floats:
@@ -105,11 +182,13 @@ def log_fail(arms: Arms, criterion: spec.Counted) -> Floats:
     """Log e-process by channel against "acceptable", for events whose increase does harm."""
     if criterion.equal_baseline:
         return bursts.log_e_above(arms, criterion.tolerated_ratio)
-    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio)
+    arms = alignment.joined(arms)
+    clustered = dispersion.estimate(arms)
+    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio, clustered)
     if not criterion.negligible:
         return by_ratio
     limit = float(criterion.negligible)
-    return np.minimum(by_ratio, share.log_e_above(arms.canary_events, arms.canary_requests, limit))
+    return np.minimum(by_ratio, share.log_e_above(arms.canary_events, arms.canary_requests, limit, clustered))
 
 
 def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
@@ -119,10 +198,13 @@ def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
     """
     if criterion.equal_baseline:
         return bursts.log_e_below(arms, criterion.unacceptable_ratio)
-    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio)
+    arms = alignment.joined(arms)
+    clustered = dispersion.at_most(arms)
+    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio, clustered)
     if not criterion.negligible:
         return by_ratio
-    by_share = share.log_e_below(arms.canary_events, arms.canary_requests, float(criterion.negligible))
+    limit = float(criterion.negligible)
+    by_share = share.log_e_below(arms.canary_events, arms.canary_requests, limit, clustered)
     mixed: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
     return mixed
 
@@ -135,12 +217,7 @@ def _deciding(fails: Floats, passes: Floats, level: float) -> int:
 
 
 def _channel(arms: Arms, index: int) -> Arms:
-    return Arms(
-        baseline_events=arms.baseline_events[index],
-        baseline_requests=arms.baseline_requests[index],
-        canary_events=arms.canary_events[index],
-        canary_requests=arms.canary_requests[index],
-    )
+    return arms.at(index)
 
 
 def _latest(forecasts: list[Forecast | None]) -> Forecast | None:
@@ -164,3 +241,24 @@ def _distance(criterion: spec.Counted, counted: Counted, alpha: float) -> band.D
         total = int(requests.sum())
         sides.append(np.append(total - events.sum(axis=-1), total))
     return band.compare(sides[0], sides[1], alpha)
+
+
+WIDE = 0.25
+"""Share of the requests in one bucket from which a verdict names it."""
+
+
+def unseen(counted: Counted) -> str:
+    """Between which boundaries of a histogram so many requests lie that a change among them matters; empty if none.
+
+    Counts know no more of a request than its bucket, so a change that stays within one is not seen.
+    """
+    requests = int(counted.canary_requests.sum())
+    if not requests:
+        return ""
+    slower = np.array([requests, *counted.canary_events.sum(axis=-1), 0]) / requests
+    bounds = ["0", *(channel.removeprefix("> ") for channel in counted.channels), "any"]
+    shares = slower[:-1] - slower[1:]
+    wide = [
+        f"{bounds[at]} and {bounds[at + 1]} ({shares[at]:.0%} of the requests)" for at in np.flatnonzero(shares >= WIDE)
+    ]
+    return f"changes between {', between '.join(wide)} cannot be seen" if wide else ""

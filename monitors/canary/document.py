@@ -87,6 +87,8 @@ def _finding(finding: Finding, counts: Counts, judgement: Judgement) -> dict[str
     if (told := finding.evidence) is not None:
         entry |= {
             "channel": told.channel,
+            "dispersion": told.dispersion,
+            "since": moment(counts.start + counts.interval * told.since),
             "effect_ratio": told.interval.ratio,
             "interval": [told.interval.low, told.interval.high],
             "e_fail": e_value(told.reached_fail),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from midwatch.spec import canary as spec
 from monitors.canary.bursts import are_equal
 from monitors.canary.counts import Counted, Counts, Doubt
+
+LABELLED = 0.9
+"""Ratio of the arms' labelled shares from which accuracy is compared: what is missing then changes it little."""
+MORE_THAN_ALL = 1.02
+"""Labels by request from which they cannot be labels of these requests alone."""
+BEYOND_CHANCE = 3.3
+"""Standard deviations that equal labelled shares differ by once in a thousand."""
 
 
 def check_traffic(counts: Counts, settings: spec.Canary) -> list[Doubt]:
@@ -39,6 +47,7 @@ def check_criteria(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doub
             continue
         doubts += [Doubt(text=f"{name}: {doubt.text}", fatal=doubt.fatal) for doubt in data.doubts]
         doubts += _health(criterion, name, data)
+        doubts += _labels(criterion, name, data, counts)
         if criterion.equal_baseline and not are_equal(data.arms(0)):
             sizes = f"{int(data.canary_requests.sum())} requests of the canary, {int(data.baseline_requests.sum())}"
             text = f"{name}: equal_baseline needs a baseline of the canary's size; there are {sizes} of the baseline"
@@ -56,3 +65,26 @@ def _health(criterion: spec.Counted, name: str, data: Counted) -> list[Doubt]:
         return []
     limit = float(criterion.baseline_limit)
     return [Doubt(text=f"the baseline is unhealthy: {name} {worst:.2%}, its limit is {limit:.2%}", fatal=True)]
+
+
+def _labels(criterion: spec.Counted, name: str, data: Counted, counts: Counts) -> list[Doubt]:
+    """Labels that come later on one arm: what was right may be labelled sooner than what was wrong.
+
+    The labelled shares differ when their ratio is beyond `LABELLED` and chance does not explain it.
+    """
+    labelled = isinstance(criterion, spec.Accuracy) or (isinstance(criterion, spec.Outcomes) and criterion.of == "all")
+    asked = [int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())]
+    told = [int(data.baseline_requests.sum()), int(data.canary_requests.sum())]
+    if not labelled or not all(asked):
+        return []
+    shares = [labels / requests for labels, requests in zip(told, asked, strict=True)]
+    low, high = min(shares), max(shares)
+    if high > MORE_THAN_ALL:
+        # Labels of predictions from before the start, or of other traffic: their share of this one says nothing.
+        return []
+    pooled = min(1.0, sum(told) / sum(asked))
+    chance = BEYOND_CHANCE * math.sqrt(pooled * (1 - min(pooled, low)) * sum(1 / requests for requests in asked))
+    if low >= LABELLED * high or high - low <= chance:
+        return []
+    shown = f"{shares[1]:.1%} of the canary's predictions against {shares[0]:.1%} of the baseline's"
+    return [Doubt(text=f"{name}: labels have come for {shown}; late ones may be the wrong ones", fatal=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from midwatch import metrics, promql
+from midwatch import metrics, promql, serving
 from midwatch.spec import canary as spec
 from monitors.canary.question import Question
 
@@ -38,12 +38,22 @@ class Expressions:
             return first.total
         return self.requests()
 
+    def errors(self) -> list[str]:
+        """Counters of requests; where failures have a counter of their own, it comes last."""
+        served = self.question.served
+        return [self.requests()] if served is None else [*served.requests, *served.failures]
+
     def requests(self) -> str:
         """The model's requests by outcome."""
+        if self.question.served is not None:
+            return self.question.served.requests[0]
         return self.own(metrics.SERVER_REQUESTS if self.settings.source == "servers" else metrics.REQUESTS)
 
     def durations(self, suffix: str = "") -> str:
         """The model's histogram of latencies; `_bucket` of a classic one."""
+        served = self.question.served
+        if served is not None and served.duration is not None:
+            return str(serving.selector(served.duration, suffix))
         by_server = self.settings.source == "servers"
         return self.own(metrics.SERVER_REQUEST_DURATION if by_server else metrics.REQUEST_DURATION, suffix)
 

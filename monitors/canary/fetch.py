@@ -9,15 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from midwatch import promql
+from midwatch.prometheus import Line
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
 from monitors.canary import increments, native
+from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Counts, Doubt, Samples
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Axis
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
-from monitors.canary.ratio import Ints
 from monitors.canary.series import Querier, Series
 from monitors.canary.tally import TALLIES, Sides
 from monitors.canary.times import moment
@@ -28,6 +29,10 @@ MAX_LOOKS = 5000
 """Intervals of a long analysis are made longer until there are at most so many."""
 SETTLE_SECONDS = 10.0
 """A scrape may take so long, or an interval, before its samples are there."""
+TWICE = 2
+"""Intervals between scrapes that are made one; a target that is seen less often has gaps, which are a doubt."""
+MANY_SCRAPES = 8
+"""Samples of a series from which they tell how often it is scraped."""
 SPLIT = frozenset({"le", "outcome", "predicted", "actual"})
 """Labels that tell apart the counters of one target."""
 
@@ -115,6 +120,7 @@ class _Analysis:
         traffic_selector = expressions.traffic()
         self._ask([traffic_selector, *(one for each in counted for one in self._selectors(each))])
         self._series.ask_start()
+        self._axis = _as_scraped(self._axis, self._series[traffic_selector].sides())
         traffic = self._sides(traffic_selector)
         for name, side in zip((question.baseline, question.canary), traffic, strict=True):
             self._oddities.check_presence(name, side, self._axis, traffic_selector)
@@ -156,6 +162,10 @@ class _Analysis:
         return Sides(selector, baseline, canary)
 
     def _counted(self, criterion: spec.Counted) -> Counted | None:
+        served = self._expressions.question.served
+        if served is not None and isinstance(criterion, spec.Errors) and not served.failures:
+            self._oddities.doubt(f"{spec.name_of(criterion)}: the model's server does not count failures", fatal=True)
+            return None
         tally, selectors = TALLIES[type(criterion)], self._selectors(criterion)
         first = self._sides(selectors[0])
         instead = tally.instead(criterion, self._expressions)
@@ -164,7 +174,10 @@ class _Analysis:
         if first.is_empty:
             self._oddities.doubt(f"{spec.name_of(criterion)}: no series match {selectors[0]}")
             return None
-        return tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        counted = tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
+            return counted
+        return replace(counted, channels=tuple(_in_seconds(channel, served.unit) for channel in counted.channels))
 
     def _gauge(self, criterion: spec.Gauge) -> Samples:
         """Mean over an arm's series at each interval's end, from the start for the length of the window."""
@@ -181,3 +194,21 @@ class _Analysis:
             by_step = {round((at - start) / step): value for at, value in (lines[0].points if lines else ())}
             sides.append(tuple(by_step.get(index + 1, math.nan) for index in range(size)))
         return Samples(baseline=sides[0], canary=sides[1])
+
+
+def _as_scraped(axis: Axis, sides: Sequence[Sequence[Line]]) -> Axis:
+    """The axis with intervals as long as those between the scrapes of the target that is scraped least often."""
+    between = [
+        float(np.median(np.diff([at for at, _ in line.points])))
+        for side in sides
+        for line in side
+        if len(line.points) > MANY_SCRAPES
+    ]
+    times = round(max(between, default=axis.step) / axis.step)
+    return axis if times != TWICE else Axis(start=axis.start, step=axis.step * times, size=axis.size // times)
+
+
+def _in_seconds(channel: str, unit: float) -> str:
+    """Boundary of a server's histogram, whose unit is its own."""
+    bound = float(channel.removeprefix("> ").removesuffix(" s"))
+    return f"> {bound * unit:g} s"

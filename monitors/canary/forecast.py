@@ -13,7 +13,7 @@ import numpy as np
 
 from midwatch.spec import canary as spec
 from monitors.canary import ratio, share
-from monitors.canary.ratio import Arms, Floats
+from monitors.canary.arms import Arms, Floats
 
 RECENT = 20
 """Intervals that tell the present traffic."""
@@ -27,7 +27,7 @@ class Forecast:
     intervals: float | None
 
 
-def forecast_pass(arms: Arms, criterion: spec.Counted, alpha: float) -> Forecast | None:
+def forecast_pass(arms: Arms, criterion: spec.Counted, alpha: float, dispersion: Floats) -> Forecast | None:
     """Until a pass of every channel, should the canary be just as good as the baseline; None when it cannot be told."""
     if criterion.equal_baseline or not arms.canary_requests.sum() or not arms.baseline_requests.sum():
         return None
@@ -40,27 +40,34 @@ def forecast_pass(arms: Arms, criterion: spec.Counted, alpha: float) -> Forecast
         often,
         often,
         math.log(2 / alpha),
+        dispersion,
     )
     if criterion.negligible:
-        needed = np.minimum(needed, _until_rare(arms, float(criterion.negligible), often, math.log(2 / alpha)))
+        needed = np.minimum(
+            needed, _until_rare(arms, float(criterion.negligible), often, math.log(2 / alpha), dispersion)
+        )
     return _forecast(arms, float(needed.max()))
 
 
-def forecast_fail(arms: Arms, criterion: spec.Counted, alpha: float) -> Forecast | None:
+def forecast_fail(arms: Arms, criterion: spec.Counted, alpha: float, dispersion: Floats) -> Forecast | None:
     """Until one channel fails, should its events stay as frequent as they are; None when they would not fail it."""
     if criterion.equal_baseline or not arms.canary_requests.sum() or not arms.baseline_requests.sum():
         return None
     baseline = arms.baseline_events.sum() / arms.baseline_requests.sum()
     canary = arms.canary_events.sum() / arms.canary_requests.sum()
     null = math.log(criterion.tolerated_ratio)
-    needed = _until(arms, null, null + np.log(ratio.STEPS), np.asarray(baseline), np.asarray(canary), -math.log(alpha))
+    needed = _until(
+        arms, null, null + np.log(ratio.STEPS), np.asarray(baseline), np.asarray(canary), -math.log(alpha), dispersion
+    )
     return _forecast(arms, float(needed))
 
 
-def _until(arms: Arms, null: float, alternatives: Floats, baseline: Floats, canary: Floats, target: float) -> Floats:
+def _until(
+    arms: Arms, null: float, alternatives: Floats, baseline: Floats, canary: Floats, target: float, dispersion: Floats
+) -> Floats:
     """Canary's requests until a mixture over alternatives reaches a target; infinite if it does not grow."""
     weights = np.log(ratio.WEIGHTS / ratio.WEIGHTS.sum())
-    now = ratio.components(arms, null, alternatives)[..., -1]
+    now = ratio.components(arms, null, alternatives)[..., -1] / dispersion
     part = _recent(arms)
     growths = []
     for d in alternatives:
@@ -68,16 +75,16 @@ def _until(arms: Arms, null: float, alternatives: Floats, baseline: Floats, cana
         growths.append(
             canary * (d - null) - both * (math.log1p(part * math.expm1(d)) - math.log1p(part * math.expm1(null)))
         )
-    return _first(now + weights.reshape(-1, *[1] * (now.ndim - 1)), np.stack(growths), target)
+    return _first(now + weights.reshape(-1, *[1] * (now.ndim - 1)), np.stack(growths) / dispersion, target)
 
 
-def _until_rare(arms: Arms, limit: float, often: Floats, target: float) -> Floats:
+def _until_rare(arms: Arms, limit: float, often: Floats, target: float, dispersion: Floats) -> Floats:
     events, quiet = arms.canary_events.sum(axis=-1), (arms.canary_requests - arms.canary_events).sum(axis=-1)
     now, growths = [], []
     for p in limit * share.BELOW:
         rise, fall = math.log(p / limit), math.log1p(-p) - math.log1p(-limit)
-        now.append(events * rise + quiet * fall - math.log(len(share.BELOW)))
-        growths.append(often * rise + (1 - often) * fall)
+        now.append((events * rise + quiet * fall) / dispersion - math.log(len(share.BELOW)))
+        growths.append((often * rise + (1 - often) * fall) / dispersion)
     return _first(np.stack(now), np.stack(growths), target)
 
 

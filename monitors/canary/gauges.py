@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from midwatch.spec import canary as spec
 from monitors.canary import mannwhitney
-from monitors.canary.counts import Counts
+from monitors.canary.counts import Counts, Samples
 from monitors.canary.findings import Finding, Verdict
 from monitors.canary.mannwhitney import Classified
 from monitors.canary.times import moment
@@ -64,16 +65,61 @@ def _finding(
         reason = f"judged once, when its window is over at {moment(counts.start + criterion.window)}"
     elif classified is not None and samples is not None:
         reason = f"{classified.label.value}: {classified.reason}"
-        if all(map(math.isnan, samples.baseline)) or all(map(math.isnan, samples.canary)):
-            reason = f"{classified.label.value} by the rule, but without samples nothing is known"
+        few = _too_few(criterion, samples)
+        is_new = classified.label is mannwhitney.Label.HIGH and criterion.nan == "replace" and not few.canary
+        if few.either and not is_new:
+            reason = f"{classified.label.value} by the rule, but {few.either}"
         elif score is None:
             reason += "; other gauges are not over"
         elif samples.doubts:
             reason += f"; {samples.doubts[0].text}"
+        elif _is_between(criterion, classified):
+            reason += "; there is a shift for the worse, and its size is not known well enough to fail it or pass it"
         else:
             verdict = _by_score(score, settings, classified)
             reason += f"; score {score.total:.3g}{': ' + score.reason if score.reason else ''}"
     return Finding(name=criterion.name, metric="gauge", verdict=verdict, reason=reason, classified=classified)
+
+
+def _is_between(criterion: spec.Gauge, classified: Classified) -> bool:
+    """Whether a shift for the worse is certain, but not its size: Kayenta passes it, and nobody would call it equal."""
+    if classified.label is not mannwhitney.Label.PASS or classified.shift is None:
+        return False
+    shift = classified.shift
+    limit = criterion.tolerance * abs(shift.estimate)
+    rises = criterion.direction in ("increase", "either") and 0 < shift.low <= limit
+    falls = criterion.direction in ("decrease", "either") and -limit <= shift.high < 0
+    return rises or falls
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TooFew:
+    """What is missing, of either arm and of the canary alone; empty when nothing is."""
+
+    either: str
+    canary: str
+
+
+def _too_few(criterion: spec.Gauge, samples: Samples) -> _TooFew:
+    """Whether there are samples enough to be compared: of those expected, and for the test to reach its level.
+
+    Missing ones that count as 0 are samples of the test, yet a canary that is not seen is not known to be well.
+    """
+    said = {}
+    for arm, side in (("baseline", samples.baseline), ("canary", samples.canary)):
+        present = sum(not math.isnan(value) for value in side)
+        if not present:
+            said[arm] = "without samples nothing is known"
+        elif present < float(criterion.min_samples) * len(side):
+            said[arm] = f"the {arm} has {present} of {len(side)} samples, {criterion.min_samples:.0%} are needed"
+    sizes = [
+        len(side) if criterion.nan == "replace" else sum(not math.isnan(value) for value in side)
+        for side in (samples.baseline, samples.canary)
+    ]
+    if "canary" not in said and not mannwhitney.can_reach(sizes[0], sizes[1], criterion.confidence):
+        level = f"{criterion.confidence:.4g} confidence"
+        said["canary"] = f"{sizes[0]} samples against {sizes[1]} are too few for {level}, whatever they are"
+    return _TooFew(either=said.get("baseline", "") or said.get("canary", ""), canary=said.get("canary", ""))
 
 
 def _by_score(score: mannwhitney.Score, settings: spec.Score, classified: Classified) -> Verdict:

@@ -15,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.prometheus import Line
-from monitors.canary.ratio import Floats, Ints
+from monitors.canary.arms import Floats, Ints
 
 Labels = tuple[tuple[str, str], ...]
 WHOLE = 1e-6
 """How far from a whole number a count may be."""
+
+
+MANY_FALLS = 3
+FALLING = 0.04
+"""Share of scrapes at which a counter falls from which it is not restarted, but answered for by several processes."""
+SOON = 6
+"""Scrapes within which such a counter is back where it fell from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,8 @@ class Increments:
     """Counts by series and interval of one arm, and what was odd on the way.
 
     `by_series` has rows of shape (intervals); `seen` says in which intervals there was a sample at all, `last` when the
-    newest was.
+    newest was. `bouncing` are targets whose counters fall and are back at once; `lives` says when each target was seen
+    first and last.
     """
 
     axis: Axis
@@ -54,6 +62,8 @@ class Increments:
     seen: NDArray[np.bool_] = field(init=False)
     last: float = -math.inf
     resets: list[float] = field(default_factory=list)
+    bouncing: list[str] = field(default_factory=list)
+    lives: dict[Labels, tuple[float, float]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -84,8 +94,8 @@ def count(
     for line in lines:
         own = _labels(line.labels, without=split)
         targets.setdefault(own, []).append(line)
-    for _, members in sorted(targets.items()):
-        _count_target(arm, members, before, was_scraping)
+    for target, members in sorted(targets.items()):
+        _count_target(arm, target, members, before, was_scraping)
     return arm
 
 
@@ -99,7 +109,11 @@ def _labels(labels: Mapping[str, str], *, without: Iterable[str] = ()) -> Labels
 
 
 def _count_target(
-    arm: Increments, lines: Sequence[Line], before: Mapping[Labels, float], was_scraping: Callable[[float], bool]
+    arm: Increments,
+    target: Labels,
+    lines: Sequence[Line],
+    before: Mapping[Labels, float],
+    was_scraping: Callable[[float], bool],
 ) -> None:
     scraped = [np.array(line.points, dtype=float).reshape(-1, 2) for line in lines]
     times = np.unique(np.concatenate([points[:, 0] for points in scraped]))
@@ -112,17 +126,30 @@ def _count_target(
     values[~np.isfinite(values) | (values < 0)] = math.nan
     previous = _previous(lines, values, times, before, arm.axis.start, was_scraping)
     fell = values < previous
-    was_reset = fell.any(axis=0)
+    was_reset: NDArray[np.bool_] = np.asarray(fell.any(axis=0))
     gained = np.where(was_reset, values, values - previous)
     gained[np.isnan(gained)] = 0.0
     inside = (times > arm.axis.start) & (times <= arm.axis.end + 1e-9)
     intervals = arm.axis.index(times[inside])
     arm.resets += [float(time) for time in times[inside & was_reset]]
     arm.last = max(arm.last, float(times[-1]))
+    arm.lives[target] = (float(times[0]), float(times[-1]))
+    if inside.any() and (text := _bounced(values[:, inside], was_reset[inside])):
+        arm.bouncing.append(f"{_shown(lines[0])} {text}")
     arm.seen[intervals] = True
     for row, line in enumerate(lines):
         counts = np.bincount(intervals, weights=gained[row, inside], minlength=arm.axis.size)
         arm.by_series[labels_of(line)] = np.rint(counts).astype(np.int64)
+
+
+def _bounced(values: Floats, was_reset: NDArray[np.bool_]) -> str:
+    """What is said of counters that fall often and soon stand above where they fell from, which no restart does."""
+    falls = [int(at) for at in np.flatnonzero(was_reset) if at]
+    if len(falls) < MANY_FALLS or len(falls) < FALLING * was_reset.size:
+        return ""
+    total = np.nan_to_num(values).sum(axis=0)
+    back = sum(bool((total[at : at + SOON] >= total[at - 1]).any()) for at in falls)
+    return f"falls {len(falls)} times in {was_reset.size} scrapes" if 2 * back >= len(falls) else ""
 
 
 def _previous(

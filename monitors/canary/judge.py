@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.spec import canary as spec
-from monitors.canary import criteria, enough, gauges, mannwhitney
+from midwatch.spec.values import format_duration
+from monitors.canary import criteria, dispersion, enough, gauges, mannwhitney, warmup
+from monitors.canary.arms import Floats
 from monitors.canary.counts import Counts, Doubt
 from monitors.canary.criteria import Evidence
 from monitors.canary.findings import Finding, Verdict
 from monitors.canary.forecast import Forecast
-from monitors.canary.ratio import Floats
+from monitors.canary.times import moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,37 @@ class Judgement:
     score: mannwhitney.Score | None = None
     two_sided: bool = False
 
+    def word(self, verdict: Verdict) -> str:
+        """A verdict in words: of two versions compared both ways, none fails."""
+        if not self.two_sided:
+            return verdict.value
+        return {Verdict.FAIL: "different", Verdict.PASS: "equivalent"}.get(verdict, verdict.value)
+
 
 def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> Judgement:
-    """Judge a canary by its counts; `two_sided` compares two versions without a regression in mind."""
+    """Judge a canary by its counts; `two_sided` compares two versions without a regression in mind.
+
+    A `warm_up` of the settings is set aside. Without one a version that is bad from the start fails at once, but not
+    for good: when only its first two minutes were worse, what came since is judged.
+    """
+    if settings.warm_up:
+        until = warmup.end(counts, settings.warm_up)
+        warm = _judge(counts.since(until), settings, two_sided=two_sided)
+        aside = f"the first {format_duration(settings.warm_up)} of the canary's traffic are set aside as its warm-up"
+        return replace(warm, reason=f"{warm.reason}; {aside}")
+    said = _judge(counts, settings, two_sided=two_sided)
+    usual = warmup.usual_end(counts) if said.verdict is Verdict.FAIL and settings.warm_up is None else None
+    if usual is None:
+        return said
+    later = _judge(counts.since(usual), settings, two_sided=two_sided)
+    if later.verdict is Verdict.FAIL or later.log_fail[-1] >= 0:
+        # What came since speaks against the canary too, if not loudly enough by itself.
+        return said
+    only = f"only the canary's first {format_duration(warmup.USUAL_SECONDS)} of traffic were worse"
+    return replace(later, reason=f"{later.reason}; {only}")
+
+
+def _judge(counts: Counts, settings: spec.Canary, *, two_sided: bool) -> Judgement:
     alpha, beta = float(settings.false_alarm), float(settings.false_pass)
     fail_level, pass_level = math.log(1 / alpha), math.log(1 / beta)
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
@@ -52,9 +82,9 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
         if (data := counts.counted.get(spec.name_of(one))) is not None and data.baseline_requests.size
     }
     log_fail = _combined(counted, weighed, counts.baseline_requests.size)
-    failed = bool(log_fail.max(initial=-math.inf) >= fail_level)
-    blamed = _blamed(counted, weighed, log_fail, fail_level) if failed else set()
-    findings = [_counted(one, weighed, blamed, pass_level) for one in counted]
+    reached = bool(log_fail.max(initial=-math.inf) >= fail_level)
+    blamed = _blamed(counted, weighed, log_fail, fail_level) if reached else set()
+    findings = [_counted(one, weighed, blamed, pass_level, counts) for one in counted]
     of_gauges, score = gauges.judge(
         [one for one in settings.criteria if isinstance(one, spec.Gauge)], counts, settings.score
     )
@@ -96,17 +126,25 @@ def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], int
 # One criterion -------------------------------------------------------------------------------------------------------
 
 
-def _counted(criterion: spec.Counted, weighed: dict[str, Evidence], blamed: set[str], pass_level: float) -> Finding:
+def _counted(
+    criterion: spec.Counted, weighed: dict[str, Evidence], blamed: set[str], pass_level: float, counts: Counts
+) -> Finding:
     name = spec.name_of(criterion)
     evidence = weighed.get(name)
     if evidence is None:
         return Finding(name=name, metric=criterion.metric, verdict=Verdict.INCONCLUSIVE, reason="no counters")
-    about = _about(evidence, name)
-    if name in blamed:
+    about = _about(evidence, name, counts)
+    if name in blamed and evidence.is_excluded:
         limit = criterion.tolerated_ratio
         verdict, reason = Verdict.FAIL, f"{about}: more than {limit:g} times the baseline's share"
+    elif name in blamed:
+        at = moment(counts.start + counts.interval * (int(evidence.log_fail.argmax()) + 1))
+        limit = criterion.tolerated_ratio
+        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: worse until {at}, but {limit:g} times is not excluded now"
     elif evidence.reached_pass >= pass_level:
         verdict, reason = Verdict.PASS, f"{about}: {criterion.unacceptable_ratio:g} times is excluded"
+        if isinstance(criterion, spec.Latency) and (unseen := criteria.unseen(counts.counted[name])):
+            reason += f"; {unseen}"
     else:
         verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {criterion.unacceptable_ratio:g} times is not excluded"
     return Finding(
@@ -134,7 +172,7 @@ def _blamed(
     return alone | {max(parts, key=lambda name: float(parts[name][at]))}
 
 
-def _about(evidence: Evidence, name: str) -> str:
+def _about(evidence: Evidence, name: str, counts: Counts) -> str:
     def times(value: float | None, unknown: str) -> str:
         return unknown if value is None else f"{value:.3g}"
 
@@ -150,7 +188,11 @@ def _about(evidence: Evidence, name: str) -> str:
         )
     )
     low, high = times(interval.low, "0"), times(interval.high, "∞")
-    return f"{name}{channel}: {shares}, {times(interval.ratio, '∞')} times [{low}, {high}]"
+    since = f" since {moment(counts.start + counts.interval * evidence.since)}" if evidence.since else ""
+    clustered = ""
+    if evidence.dispersion >= dispersion.STATED:
+        clustered = f" (events come in clusters, as retries do: evidence divided by {evidence.dispersion:.2g})"
+    return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{clustered}"
 
 
 # The whole -----------------------------------------------------------------------------------------------------------

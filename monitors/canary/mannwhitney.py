@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
-from monitors.canary.ratio import Floats
+from monitors.canary.arms import Floats
 
 FENCE = 3.0
 """Interquartile ranges beyond the quartiles where an outlier begins."""
@@ -100,7 +100,7 @@ def classify(baseline: Sequence[float], canary: Sequence[float], rule: Rule) -> 
         label=label,
         reason=numbers,
         shift=shift,
-        effect=None if math.isnan(effect) else effect,
+        effect=effect if math.isfinite(effect) else None,
         is_critical_failure=is_critical,
     )
 
@@ -129,7 +129,10 @@ def _effect(control: Floats, experiment: Floats, measure: str) -> float:
     if measure == "cles":
         ranks = rankdata(np.concatenate([experiment, control]))[: experiment.size].sum()
         return float((ranks - experiment.size * (experiment.size + 1) / 2) / (experiment.size * control.size))
-    return float(experiment.mean() / control.mean()) if control.mean() else math.nan
+    if control.mean():
+        return float(experiment.mean() / control.mean())
+    # As Kayenta's division: something where there was nothing is infinitely more, nothing against nothing is unknown.
+    return math.copysign(math.inf, experiment.mean()) if experiment.mean() else math.nan
 
 
 def _limit(limits: Mapping[str, float], sign: int) -> float | None:
@@ -181,6 +184,15 @@ def _statistic(baseline: Floats, canary: Floats, shift: float) -> float:
     d = ranks[:m].sum() - m * (m + 1) / 2 - m * n / 2
     variance = m * n / 12 * (m + n + 1 - (ties**3 - ties).sum() / ((m + n) * (m + n - 1)))
     return float((d - np.sign(d) * 0.5) / math.sqrt(variance)) if variance > 0 else 0.0
+
+
+def can_reach(baseline: int, canary: int, confidence: float) -> bool:
+    """Whether a test of samples of these sizes can reject at all: their most extreme order has to be rare enough.
+
+    >>> can_reach(4, 4, 0.98), can_reach(5, 5, 0.98)
+    (False, True)
+    """
+    return math.comb(baseline + canary, canary) >= 2 / (1 - confidence)
 
 
 # Score of several metrics ------------------------------------------------------------------------------------------

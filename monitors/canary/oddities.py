@@ -44,12 +44,24 @@ class Oddities:
         for arm in (baseline, canary):
             for text in arm.broken[:1]:
                 self.doubt(text)
-        if canary.resets:
+            for text in arm.bouncing[:1]:
+                self.doubt(
+                    f"{text}, and is back soon: that is no restart, but several processes that answer in turn. "
+                    "Set PROMETHEUS_MULTIPROC_DIR so that each answer has the counts of all (multiprocess mode)",
+                    fatal=True,
+                )
+        if canary.resets and not canary.bouncing:
             when = moment(canary.resets[0])
             self.doubt(
                 f"the canary was restarted at {when}, and what it did just before is not known; begin a new analysis"
             )
-        if baseline.resets:
+        if (replaced := _replaced(canary)) is not None:
+            count, newest = replaced
+            self.doubt(
+                f"{count} of the canary's pods ended and others began, the last at {moment(newest)}: a crash loop, or "
+                "a rollout in between; what a pod did just before its end is not known"
+            )
+        if baseline.resets and not baseline.bouncing:
             self.notes.append(f"{len(baseline.resets)} counter resets on the baseline, each counted on from 0")
 
     def check_presence(self, name: str, traffic: Increments, axis: Axis, selector: str) -> None:
@@ -62,6 +74,15 @@ class Oddities:
             self.doubt(f"{name} has vanished: its last sample is of {moment(traffic.last)}")
         elif seen.size and seen.size < 0.5 * (axis.size - seen[0]):
             self.doubt(f"{name} has samples in only {seen.size} of {axis.size - seen[0]} intervals")
+
+
+def _replaced(arm: Increments) -> tuple[int, float] | None:
+    """How many of an arm's targets ended after which others began, and when the last of those did."""
+    newest = arm.axis.end - GONE_INTERVALS * arm.axis.step
+    began = sorted(first for first, _ in arm.lives.values())
+    ended = [last for _, last in arm.lives.values() if arm.axis.start < last < newest]
+    followed = [last for last in ended if began[-1] > last - arm.axis.step]
+    return (len(followed), began[-1]) if followed else None
 
 
 def _duplicates(lines: Sequence[Line]) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from midwatch.serving import Profile
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Which versions of which model are compared, since when (None: the canary's first traffic) and until when."""
+    """Which versions of which model are compared, since when (None: the canary's first traffic) and until when.
+
+    `served` names the counters of the model's server where they are not Midwatch's own.
+    """
 
     model: str
     baseline: str
     canary: str
     start: float | None = None
     end: float | None = None
+    served: Profile | None = None

@@ -19,15 +19,15 @@ It needs independence within an interval: bursts break it, see `bursts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from monitors.canary import alignment, starts
+from monitors.canary.arms import Arms, Floats
 
 STEPS = np.array([1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.65, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0])
 WEIGHTS = np.array([0.2, 0.3, 0.6, 1.0, 1.2, 1.2, 0.8, 0.8, 1.0, 1.0, 1.5, 4.0, 6.0, 4.0, 1.0, 0.4, 0.2])
@@ -39,45 +39,96 @@ WIDEST = 12.0
 """Log ratios beyond this are reported as unbounded."""
 
 
+def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
+    """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary".
+
+    It begins anew at later starts, and holds at any phase of the arms' scrapes.
+    """
+    joined = alignment.joined(arms)
+    seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
+    paths = seen.since_each_start()
+    since_start = _mean_over_alternatives(next(paths), dispersion)
+    begins = starts.starts(joined.canary_events.shape[-1])[1:]
+    later = (
+        np.where(path[0] == 0, 0.0, _best_alternative(path, starts.from_start(dispersion, start)))
+        for start, path in zip(begins, paths, strict=True)
+    )
+    return starts.mixed(chain([since_start], later))
+
+
+def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
+    """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary".
+
+    It is that of the swapped arms against the inverse ratio, since the start only: what is well now was not always.
+    """
+    joined = alignment.joined(arms.swapped())
+    seen = _Seen.of(joined, -math.log(ratio), np.log(STEPS / ratio))
+    return _mean_over_alternatives(seen.since_start(), dispersion)
+
+
+def _mean_over_alternatives(paths: Floats, dispersion: Floats | float) -> Floats:
+    return starts.log_sum(paths / dispersion + _log_weights(paths))
+
+
+def _best_alternative(paths: Floats, dispersion: Floats | float) -> Floats:
+    """Largest part of the mean over alternatives: nearly all of it where it matters, and much quicker."""
+    best: Floats = (paths / dispersion + _log_weights(paths)).max(axis=0)
+    return best
+
+
+def _log_weights(paths: Floats) -> Floats:
+    """Of the alternatives, along the first axis."""
+    weights: Floats = np.log(WEIGHTS / WEIGHTS.sum()).reshape(-1, *[1] * (paths.ndim - 1))
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
-class Arms:
-    """Events and requests of both arms: four arrays of the same shape (..., intervals)."""
+class _Seen:
+    """Sums of log likelihood ratios by alternative, shape (alternatives, ..., intervals).
 
-    baseline_events: Ints
-    baseline_requests: Ints
-    canary_events: Ints
-    canary_requests: Ints
+    `gains` come from the canary's events, and `known` is how much of them each look may count; `losses` come from the
+    baseline's. `present` says which intervals have both arms.
+    """
 
-    def swapped(self) -> Arms:
-        """The arms with their roles exchanged: a fall on the canary is a rise on the baseline."""
-        return Arms(
-            baseline_events=self.canary_events,
-            baseline_requests=self.canary_requests,
-            canary_events=self.baseline_events,
-            canary_requests=self.baseline_requests,
-        )
+    gains: Floats
+    known: Floats
+    losses: Floats
+    present: NDArray[np.bool_]
 
-    def share(self) -> Floats:
-        """Canary's share of the requests by interval; 0 where there were none."""
-        total = self.baseline_requests + self.canary_requests
-        share: Floats = np.divide(self.canary_requests, total, out=np.zeros(total.shape), where=total > 0)
-        return share
+    @classmethod
+    def of(cls, arms: Arms, null: float, alternatives: Floats) -> _Seen:
+        """For a null and alternatives above it, as log ratios."""
+        share, present = arms.share(), arms.both()
+        canary = np.where(present, arms.canary_events, 0)
+        baseline = np.where(present, arms.baseline_events, 0)
+        last = alignment.last_present(present)
+        believed = alignment.believed(canary, np.where(present, arms.canary_requests, 0), last)
+        at_null = np.log1p(share * np.expm1(null))
+        gains, known, losses = [], [], []
+        for d in alternatives:
+            loss = at_null - np.log1p(share * np.expm1(d))
+            gain = d - null + loss
+            gains.append(np.cumsum(canary * gain, axis=-1))
+            newest = believed * np.take_along_axis(gain, np.maximum(last, 0), axis=-1)
+            known.append(alignment.before(gains[-1], last) + newest)
+            losses.append(np.cumsum(baseline * loss, axis=-1))
+        return cls(gains=np.stack(gains), known=np.stack(known), losses=np.stack(losses), present=present)
 
-    def told(self) -> tuple[Ints, Ints]:
-        """Events of the canary, and of both, in intervals where both arms had requests: others compare nothing."""
-        both = (self.baseline_requests > 0) & (self.canary_requests > 0)
-        canary = np.where(both, self.canary_events, 0)
-        return canary, canary + np.where(both, self.baseline_events, 0)
+    def since_start(self) -> Floats:
+        """Log likelihood ratios at each look."""
+        return self.known + self.losses
 
-
-def log_e_above(arms: Arms, ratio: float) -> Floats:
-    """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary"."""
-    return _mixture(arms, np.log(ratio), np.log(ratio * STEPS))
-
-
-def log_e_below(arms: Arms, ratio: float) -> Floats:
-    """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary"."""
-    return _mixture(arms, np.log(ratio), np.log(ratio / STEPS))
+    def since_each_start(self) -> Iterator[Floats]:
+        """The same since each start, from there on; 0 until its first interval is over, where the baseline counts."""
+        yield self.since_start()
+        intervals = self.present.shape[-1]
+        for start in starts.starts(intervals)[1:]:
+            # The first interval with both arms from the start on gives its losses, but not yet its gains.
+            first = start + np.argmax(self.present[..., start:], axis=-1)
+            index = np.broadcast_to(first, self.gains.shape[:-1])[..., None]
+            before = np.take_along_axis(self.gains, index, axis=-1) + self.losses[..., start - 1 : start]
+            path = self.known[..., start:] + self.losses[..., start:] - before
+            yield np.where(np.arange(start, intervals) > first[..., None], path, 0.0)
 
 
 def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
@@ -88,12 +139,6 @@ def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
     return np.stack(
         [np.cumsum(canary * (d - null) - both * (np.log1p(share * np.expm1(d)) - at_null), -1) for d in alternatives]
     )
-
-
-def _mixture(arms: Arms, null: float, alternatives: Floats) -> Floats:
-    weights = np.log(WEIGHTS / WEIGHTS.sum())
-    mixed: Floats = logsumexp(components(arms, null, alternatives).T + weights, axis=-1).T
-    return mixed
 
 
 # Estimates ---------------------------------------------------------------------------------------------------------
@@ -107,38 +152,51 @@ class Interval:
     low: float | None
     high: float | None
 
+    def inverse(self) -> Interval:
+        """The interval of the inverse ratio."""
 
-def always_valid(arms: Arms, alpha: float) -> Interval:
-    """Estimate and confidence interval of the ratio that holds at every look with probability 1 - `alpha`.
+        def inverted(value: float | None, of_none: float | None) -> float | None:
+            return of_none if value is None else 1 / value if value else None
 
-    For one channel, shape (intervals,). The interval is every ratio whose two-sided mixture e-process is below
-    1/`alpha`; the log likelihood is concave, so it is an interval indeed (derived; checked by simulation).
+        if self.ratio is None and self.low is None and self.high is None:
+            return self
+        return Interval(ratio=inverted(self.ratio, 0.0), low=inverted(self.high, 0.0), high=inverted(self.low, None))
+
+
+def always_valid(arms: Arms, alpha: float, dispersion: float = 1.0) -> Interval:
+    """Estimate of the ratio, and a confidence interval that holds at every look with probability 1 - `alpha`.
+
+    For one channel, shape (intervals,). Each bound is the null at which the one-sided test reaches 2/`alpha` now, so a
+    test at `alpha` / 2 fails a canary only if the interval excludes what is tolerated.
     """
     canary, both = (counts.astype(float) for counts in arms.told())
     share = arms.share()
     if not both.sum():
         return Interval(ratio=None, low=None, high=None)
-
-    def likelihood(d: Floats) -> Floats:
-        inner = np.log1p(share[:, None] * np.expm1(d)) if d.ndim else np.log1p(share * np.expm1(d))
-        log_likelihood: Floats = canary.sum() * d - both @ inner
-        return log_likelihood
-
-    around = np.concatenate([-_FINE[::-1], [0.0], _FINE])
-    evidence = float(logsumexp(likelihood(around)) - np.log(around.size))
     peak = _bisect(lambda d: float(canary.sum() - both @ (share * math.exp(d) / (1 + share * math.expm1(d)))))
-    level = evidence - math.log(1 / alpha)
-
-    def inside(d: float) -> float:
-        return likelihood(np.asarray(d)).item() - level
-
-    low = -WIDEST if inside(-WIDEST) > 0 else _bisect(lambda d: -inside(d), high=peak)
-    high = WIDEST if inside(WIDEST) > 0 else _bisect(inside, low=peak)
-    return Interval(ratio=_bounded(peak), low=_bounded(low), high=_bounded(high))
+    low = _lower_bound(arms, alpha / 2, dispersion)
+    high = -_lower_bound(arms.swapped(), alpha / 2, dispersion)
+    return Interval(ratio=_bounded(peak), low=_bounded(min(low, peak)), high=_bounded(max(high, peak)))
 
 
-_FINE = np.concatenate([np.arange(0.005, 0.5, 0.005), np.geomspace(0.5, 4.0, 40)])
-"""Log ratios of the alternatives that the interval is made from: close to 0 as narrow as large counts can tell."""
+def _lower_bound(arms: Arms, alpha: float, dispersion: float) -> float:
+    """Largest log ratio that the newest look refutes at a level, -`WIDEST` if there is none."""
+    joined = alignment.joined(arms)
+    present = joined.both()
+    arms = joined.at(present)
+    if arms.canary_events.size < 2:
+        return -WIDEST
+    last = alignment.last_present(np.ones(arms.canary_events.shape, dtype=np.bool_))
+    canary = arms.canary_events.astype(float)
+    canary[-1] = alignment.believed(arms.canary_events, arms.canary_requests, last)[-1]
+    both, share, weights = canary + arms.baseline_events, arms.share(), np.log(WEIGHTS / WEIGHTS.sum())
+    steps = np.log(STEPS)
+
+    def above_level(null: float) -> float:
+        losses = (np.log1p(share * np.expm1(null)) - np.log1p(share * np.expm1(null + steps)[:, None])) @ both
+        return float(starts.log_sum((canary.sum() * steps + losses) / dispersion + weights)) + math.log(alpha)
+
+    return -WIDEST if above_level(-WIDEST) <= 0 else _bisect(above_level)
 
 
 def _bounded(d: float) -> float | None:
@@ -148,8 +206,20 @@ def _bounded(d: float) -> float | None:
 
 
 def _bisect(falling: Callable[[float], float], *, low: float = -WIDEST, high: float = WIDEST) -> float:
-    """Where a falling function crosses 0, to 1e-9."""
-    while high - low > 1e-9:
+    """Where a falling function crosses 0, to 1e-7."""
+    while high - low > 1e-7:
         middle = (low + high) / 2
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)
     return (low + high) / 2
+
+
+def deciding_start(arms: Arms, ratio: float, dispersion: Floats | float) -> int:
+    """The start since which the newest look has most evidence; for one channel."""
+    joined = alignment.joined(arms)
+    seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
+    begins = starts.starts(joined.canary_events.shape[-1])
+    now = [
+        _best_alternative(path, dispersion)[-1] + starts.log_weight(start)
+        for start, path in zip(begins, seen.since_each_start(), strict=True)
+    ]
+    return begins[int(np.argmax(now))]

@@ -6,33 +6,43 @@ past, never above (or never below) the limit in any interval". It says when even
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.special import logsumexp
+import math
 
-from monitors.canary.ratio import Floats, Ints
+import numpy as np
+
+from monitors.canary import starts
+from monitors.canary.arms import Floats, Ints
 
 STEPS = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0])
 BELOW = np.array([0.6, 0.3, 0.1, 0.02])
 """Alternatives, as multiples of the limit."""
 
 
-def log_e_above(events: Ints, requests: Ints, limit: float) -> Floats:
-    """Log e-process, shape (..., intervals), against "the share is at most `limit`"."""
-    return _mixture(events, requests, limit, np.minimum(limit * STEPS, (1 + limit) / 2))
+def log_e_above(events: Ints, requests: Ints, limit: float, dispersion: Floats | float = 1.0) -> Floats:
+    """Log e-process, shape (..., intervals), against "the share is at most `limit`"; it begins anew at later starts."""
+    paths = _paths(events, requests, limit, np.minimum(limit * STEPS, (1 + limit) / 2))
+    by_start = [_mean(paths, dispersion)]
+    for start in starts.starts(events.shape[-1])[1:]:
+        since = paths[..., start:] - paths[..., start - 1 : start]
+        by_start.append((since / starts.from_start(dispersion, start)).max(axis=0) - np.log(len(paths)))
+    return starts.mixed(by_start)
 
 
-def log_e_below(events: Ints, requests: Ints, limit: float) -> Floats:
+def log_e_below(events: Ints, requests: Ints, limit: float, dispersion: Floats | float = 1.0) -> Floats:
     """Log e-process, shape (..., intervals), against "the share is at least `limit`"."""
-    return _mixture(events, requests, limit, limit * BELOW)
+    return _mean(_paths(events, requests, limit, limit * BELOW), dispersion)
 
 
-def _mixture(events: Ints, requests: Ints, limit: float, alternatives: Floats) -> Floats:
+def _paths(events: Ints, requests: Ints, limit: float, alternatives: Floats) -> Floats:
+    """Log likelihood ratios so far by alternative."""
     quiet = np.maximum(requests - events, 0)
-    parts = np.stack(
+    return np.stack(
         [
             np.cumsum(events * np.log(p / limit) + quiet * (np.log1p(-p) - np.log1p(-limit)), axis=-1)
             for p in alternatives
         ]
     )
-    mixed: Floats = logsumexp(parts, axis=0) - np.log(len(alternatives))
-    return mixed
+
+
+def _mean(paths: Floats, dispersion: Floats | float) -> Floats:
+    return starts.log_sum(paths / dispersion) - math.log(len(paths))

@@ -15,11 +15,11 @@ import numpy as np
 
 from midwatch import metrics
 from midwatch.spec import canary as spec
+from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Doubt
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Increments, Labels
 from monitors.canary.oddities import Oddities
-from monitors.canary.ratio import Ints
 
 Keep = Callable[[Mapping[str, str]], bool]
 """Whether a series with these labels is counted."""
@@ -68,6 +68,18 @@ def _counted(name: str, sides: Sides, is_event: Keep, is_request: Keep = lambda 
 
 
 def _errors(criterion: spec.Errors, sides: Sequence[Sides], _: Oddities) -> Counted:
+    *totals, failures = sides
+    if totals:
+        # A model server's own counters: of failures, and of all requests.
+        requests = [np.sum([one.total() for one in arm], axis=0) for arm in zip(*totals, strict=True)]
+        events = [np.minimum(arm.total(), total) for arm, total in zip(failures, requests, strict=True)]
+        return Counted(
+            channels=(spec.name_of(criterion),),
+            baseline_events=events[0][None],
+            canary_events=events[1][None],
+            baseline_requests=requests[0],
+            canary_requests=requests[1],
+        )
     return _counted(spec.name_of(criterion), sides[0], lambda labels: labels.get("outcome") == "error")
 
 
@@ -188,7 +200,7 @@ def _counters(criterion: spec.Counters, sides: Sequence[Sides], _: Oddities) -> 
 
 
 TALLIES: Mapping[type[spec.Counted], Tally] = {
-    spec.Errors: Tally(selectors=lambda _, of: [of.requests()], counted=_errors),
+    spec.Errors: Tally(selectors=lambda _, of: of.errors(), counted=_errors),
     spec.Latency: Tally(selectors=_buckets, counted=_latency, instead=_native),
     spec.Accuracy: Tally(selectors=lambda _, of: [of.own(metrics.OUTCOMES)], counted=_accuracy),
     spec.Predictions: Tally(selectors=lambda _, of: [of.own(metrics.PREDICTIONS)], counted=_predictions),

@@ -25,10 +25,10 @@ def show(counts: Counts, said: Judgement) -> None:
     for name in ("criterion", "verdict", "ratio", "interval", "baseline", "canary", "e fail", "e pass"):
         table.add_column(name, justify="left" if name in ("criterion", "verdict") else "right")
     for one in said.findings:
-        table.add_row(*_row(one))
+        table.add_row(*_row(one, said))
     tables.show(table, console=console)
     console.print(f"{counts.canary} against {counts.baseline}, {moment(counts.start)} to {moment(counts.end)}")
-    console.print(_word(said), style=_STYLES[said.verdict])
+    console.print(said.word(said.verdict), style="bold" if said.two_sided else _STYLES[said.verdict])
     console.print(said.reason, highlight=False, soft_wrap=True)
     for note in counts.notes:
         console.print(f"note: {note}", style="dim", highlight=False)
@@ -63,22 +63,16 @@ def show_calibration(pods: Sequence[str], calibrations: Sequence[Calibration]) -
         console.print(f"{one.name}: {one.reason}", highlight=False)
 
 
-def _word(said: Judgement) -> str:
-    if not said.two_sided:
-        return said.verdict.value
-    return {Verdict.FAIL: "different", Verdict.PASS: "equivalent"}.get(said.verdict, said.verdict.value)
-
-
-def _row(finding: Finding) -> list[str]:
+def _row(finding: Finding, said: Judgement) -> list[str]:
     told = finding.evidence
     if told is None:
         label = "" if finding.classified is None else finding.classified.label.value
-        return [finding.name, finding.verdict.value, label, "", "", "", "", ""]
+        return [finding.name, said.word(finding.verdict), label, "", "", "", "", ""]
     interval = told.interval
     name = finding.name if told.channel == finding.name else f"{finding.name} {told.channel}"
     return [
         name,
-        finding.verdict.value,
+        said.word(finding.verdict),
         "-" if interval.ratio is None else f"{interval.ratio:.3g}",
         f"{_number(interval.low, '0')} to {_number(interval.high, '∞')}",
         f"{told.baseline_events:,} / {told.baseline_requests:,}",

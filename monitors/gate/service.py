@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,7 @@ class Gate:
         try:
             question = parsing.parse(request)
             settings, interval = ask.settings_of(self._options.platform, question.model)
+            question = replace(question, served=ask.served_by(self._options.platform, question.model))
         except (parsing.QuestionError, InvalidInputError) as error:
             self.published.count("refused", time.perf_counter() - begun)
             _error(respond, HTTPStatus.BAD_REQUEST, str(error))

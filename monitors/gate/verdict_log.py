@@ -36,7 +36,9 @@ class VerdictLog:
 
     def append(self, question: Question, answer: Mapping[str, Any]) -> None:
         """Write the answer to a question durably; EvidenceError when it cannot be."""
-        self._log.append("verdict", asked=asdict(question), **answer)
+        # Which counters the model's server has is the platform file's, and was not asked.
+        asked = {name: value for name, value in asdict(question).items() if name != "served"}
+        self._log.append("verdict", asked=asked, **answer)
 
     def close(self) -> None:
         """Let another gate write the file."""

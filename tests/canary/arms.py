@@ -13,8 +13,8 @@ import numpy as np
 
 from midwatch.prometheus import Line, Sample
 from midwatch.spec.canary import Canary
+from monitors.canary.arms import Arms
 from monitors.canary.counts import Counted, Counts
-from monitors.canary.ratio import Arms
 from tests.conftest import free_port, need_program, wait_for
 
 START = 1_767_571_200.0  # 2026-01-05T00:00:00Z
@@ -41,6 +41,69 @@ def simulated(
         baseline_requests=baseline,
         canary_events=generator.binomial(canary, min(1.0, base * ratio)),
         canary_requests=canary,
+    )
+
+
+def with_retries(tries: int, *, base: float = 0.01, ratio: float = 1.0, **more: Any) -> Arms:
+    """Arms whose failing requests are tried again, each time in vain; `ratio` is that of the counts."""
+    first = base / (tries - base * (tries - 1))  # so that `base` of all requests fail
+    bad = base * ratio / (tries - base * ratio * (tries - 1))
+    arms = simulated(base=first, ratio=bad / first, **more)
+    return Arms(
+        baseline_events=tries * arms.baseline_events,
+        baseline_requests=arms.baseline_requests + (tries - 1) * arms.baseline_events,
+        canary_events=tries * arms.canary_events,
+        canary_requests=arms.canary_requests + (tries - 1) * arms.canary_events,
+    )
+
+
+def scraped_out_of_phase(
+    *,
+    runs: int,
+    rps: float = 50.0,
+    share: float = 0.1,
+    base: float = 0.01,
+    ratio: float = 1.0,
+    pods: int = 1,
+    outages: float = 4.0,
+    seconds: float = 15.0,
+    heat: float = 1.0,
+    canary_every: int = 1,
+    intervals: int = 240,
+    seed: int = 1,
+) -> Arms:
+    """Arms that share `outages` an hour, each of so many `seconds` with `heat` of the requests failing.
+
+    The baseline has so many `pods`, each scraped at its own phase; the canary is one, scraped every so many intervals.
+    """
+    generator = np.random.default_rng(seed)
+    size = round(intervals * STEP) + 120
+    often = np.full((runs, size), base)
+    second = np.arange(size)
+    for run in range(runs):
+        for begin in generator.uniform(0, size, generator.poisson(outages * size / 3600)):
+            covered = np.clip(np.minimum(begin + seconds, second + 1) - np.maximum(begin, second), 0, 1)
+            often[run] = np.minimum(1.0, often[run] + heat * covered)
+
+    def scraped(rate: float, every: float, times: float) -> tuple[Any, Any]:
+        requests = generator.poisson(rate, (runs, size))
+        events = generator.binomial(requests, np.minimum(1.0, often * times))
+        found = np.zeros((2, runs, intervals), dtype=np.int64)
+        for run, phase in enumerate(generator.uniform(0, every, runs)):
+            seen = phase + np.ceil((second + 1 - phase) / every) * every - 60  # the first minute was before the start
+            index = (np.ceil(seen / STEP) - 1).astype(int)
+            inside = (index >= 0) & (index < intervals)
+            for side, values in enumerate((events, requests)):
+                found[side, run] = np.bincount(index[inside], values[run][inside], intervals)
+        return found[0], found[1]
+
+    baseline = np.sum([scraped(rps * (1 - share) / pods, STEP, 1.0) for _ in range(pods)], axis=0)
+    canary = scraped(rps * share, STEP * canary_every, ratio)
+    return Arms(
+        baseline_events=baseline[0],
+        baseline_requests=baseline[1],
+        canary_events=canary[0],
+        canary_requests=canary[1],
     )
 
 

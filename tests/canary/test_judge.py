@@ -164,6 +164,14 @@ def test_two_versions_are_compared_either_way() -> None:
     assert said(1.0).verdict == "pass"
 
 
+def test_the_page_of_two_versions_that_differ_says_so_and_shows_no_red_fail(tmp_path: Path, capsys: Any) -> None:
+    file, page = tmp_path / "counts.json", tmp_path / "page.html"
+    file.write_text(json.dumps(counts_file.document(with_latency(slow=3.0), settings(*BOTH))))
+    assert midwatch("canary", "judge", "--counts", file, "--two-sided", "--html", page) == 1
+    assert 'id="verdict" class="different">different<' in page.read_text()
+    assert '<td class="fail">' not in page.read_text()
+
+
 # Documents -----------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from scipy.special import betaln, logsumexp
 from scipy.stats import binom, norm
 
 from monitors.canary import band, bursts, mannwhitney, ratio, share
-from monitors.canary.ratio import Arms
+from monitors.canary.arms import Arms
 from tests.canary.arms import simulated
 
 RUNS = 1000

@@ -1,0 +1,139 @@
+"""How far events come in clusters: retries, batches and bursts make fewer independent events than are counted.
+
+A request that fails and is tried k times makes k events of one cause, and their variance is k times that of independent
+ones. Evidence from such counts is divided by that dispersion, which for clusters of one size makes it the evidence of
+the clusters themselves (a quasi-likelihood; Wedderburn, Biometrika 61, 1974).
+
+Both arms give the dispersion, from differences between neighbouring intervals: what changes slowly leaves no trace in
+them (von Neumann, "Distribution of the ratio of the mean square successive difference to the variance", 1941). What
+strikes both arms within an interval of each other is shared and says nothing of clusters, so it is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitors.canary import alignment
+from monitors.canary.arms import Arms, Floats, Ints
+
+PRIOR = 4.0
+"""Differences that a dispersion of 1 is believed for: the first few intervals cannot tell it from chance."""
+LARGEST_DIFFERENCE = 200.0
+"""One step of an arm, such as a crash, is no dispersion; a difference counts for at most so many independent ones."""
+OUTAGE = 5.0
+"""Times its mean share of events from which an arm is taken to have an outage."""
+MANY = 10
+"""Events of an interval from which it may be an outage, and not one request that was tried again and again."""
+DOUBT = 0.7
+"""Standard deviations of the estimate that chance alone may give."""
+EARLY = 8.0
+"""By how much more an early excess is believed, divided by the differences to the power of 1.5."""
+RARE = 0.5
+"""Share of intervals without an event from which events are rare, and their clusters show by themselves."""
+MARGIN = 12.0
+"""What is added to the dispersion before a pass, divided by the differences to the power of 1.5: after 8, 0.5."""
+STATED = 1.5
+"""Dispersion from which a verdict says that its evidence was weighed down."""
+
+
+def estimate(arms: Arms) -> Floats:
+    """Dispersion as each look knows it, shape (..., intervals), at least 1; of arms that are joined."""
+    excess, told = _excess(arms)
+    believed = _beyond(excess, DOUBT * np.sqrt(3 / told)) * (1 + EARLY / told**1.5)
+    estimated: Floats = 1 + np.maximum(believed, _beyond(_from_empty(arms), DOUBT))
+    return estimated
+
+
+def at_most(arms: Arms) -> Floats:
+    """The same with a margin for what few differences cannot tell: a canary is not passed before they can."""
+    excess, told = _excess(arms)
+    believed = np.maximum(_beyond(excess, DOUBT * np.sqrt(3 / told)), _from_empty(arms))
+    largest: Floats = (1 + believed) * (1 + MARGIN / told**1.5)
+    return largest
+
+
+def _beyond(excess: Floats, chance: Floats | float) -> Floats:
+    """An excess, of which what chance alone may give is believed less."""
+    return _divided(excess**2, excess + chance)
+
+
+def _excess(arms: Arms) -> tuple[Floats, Floats]:
+    """Estimated dispersion beyond 1, and how many differences tell it."""
+    differences, told = _sums(arms)
+    return np.maximum(0.0, (differences + PRIOR) / (told + PRIOR) - 1), np.maximum(told, 1.0)
+
+
+def _from_empty(arms: Arms) -> Floats:
+    """The same of rare events, told by the empty intervals: clusters leave more of them; 0 where they are few."""
+    present = arms.both()
+    intervals = np.cumsum(present, axis=-1)
+    found = np.zeros(present.shape)
+    for events in (arms.baseline_events, arms.canary_events):
+        empty = _divided(np.cumsum(present & (events == 0), axis=-1), intervals)
+        told = (empty >= RARE) & (empty < 1)
+        clusters = -np.log(np.where(told, empty, 0.5))
+        mean = _divided(np.cumsum(np.where(present, events, 0), axis=-1), intervals)
+        found = np.maximum(found, np.where(told, mean / clusters - 1, 0.0))
+    return found
+
+
+def _sums(arms: Arms) -> tuple[Floats, Floats]:
+    """Differences so far, in units of independent events', and how many they are."""
+    present = arms.both()
+    earlier = np.roll(alignment.last_present(present), 1, axis=-1)
+    earlier[..., 0] = -1
+    sides = [(arms.baseline_events, arms.baseline_requests), (arms.canary_events, arms.canary_requests)]
+    outages = [_has_outage(events, requests) for events, requests in sides]
+    kept = ~(outages[0] & outages[1])
+    pairs = present & kept & (earlier >= 0) & np.take_along_axis(kept, np.maximum(earlier, 0), axis=-1)
+    total, told = np.zeros(kept.shape), np.zeros(kept.shape)
+    weights = [_divided(often, often + 1) for often in (_mean_events(events, present & kept) for events, _ in sides)]
+    for (events, requests), weight in zip(sides, weights, strict=True):
+        largest = np.maximum(*weights)
+        relative = np.where(largest > 0, _divided(weight, largest), 1.0)
+        total += relative * _differences(events, requests, earlier, pairs, kept)
+        told += relative * np.cumsum(pairs, axis=-1)
+    return total, told
+
+
+def _mean_events(events: Ints, kept: NDArray[np.bool_]) -> Floats:
+    """Mean events of an interval so far: clusters are told by an arm that has some."""
+    return _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(kept, axis=-1))
+
+
+def _differences(
+    events: Ints, requests: Ints, earlier: Ints, pairs: NDArray[np.bool_], kept: NDArray[np.bool_]
+) -> Floats:
+    """Sum so far of an arm's squared differences in units of those of independent events."""
+    share = _divided(events, requests)
+    mean = _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(np.where(kept, requests, 0), axis=-1))
+    index = np.maximum(earlier, 0)
+    parts = _divided(np.ones(requests.shape), requests)
+    squared = _divided(
+        (share - np.take_along_axis(share, index, axis=-1)) ** 2, parts + np.take_along_axis(parts, index, axis=-1)
+    )
+    variance = mean * (1 - mean)
+    summed = np.cumsum(np.where(pairs, np.minimum(squared, LARGEST_DIFFERENCE * variance), 0.0), axis=-1)
+    return _divided(summed, variance)
+
+
+def _has_outage(events: Ints, requests: Ints) -> NDArray[np.bool_]:
+    """Whether an arm has an outage in an interval or one beside it."""
+    mean = _divided(np.cumsum(events, axis=-1), np.cumsum(requests, axis=-1))
+    here = (_divided(events, requests) > OUTAGE * mean) & (events >= MANY)
+    return here | _shifted(here, 1) | _shifted(here, -1)
+
+
+def _divided(above: Any, below: Any) -> Floats:
+    divided: Floats = np.divide(above, below, out=np.zeros(below.shape), where=below > 0)
+    return divided
+
+
+def _shifted(seen: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """What was seen in the interval before (1) or is in the next (-1)."""
+    moved = np.roll(seen, by, axis=-1)
+    moved[..., 0 if by > 0 else -1] = False
+    return moved
