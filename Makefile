@@ -31,7 +31,7 @@ programs:
 
 # What cannot be installed here is no error: its tests skip, and the last lines say which and how to get it.
 test-programs:
-	@scripts/programs prometheus prometheus-alertmanager postgresql chromium default-jre-headless openssl || true
+	@scripts/programs prometheus prometheus-alertmanager postgresql redis-server chromium default-jre-headless openssl || true
 	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; else echo 'go is not installed: no tests against Kubernetes' >&2; fi
 
 kube-assets: ## kube-apiserver and etcd for the tests of the Kubernetes mode, built once (Go)

@@ -54,7 +54,7 @@ def _written(platform: Platform) -> Iterator[str]:
     """Rule files with expressions that people wrote."""
     yield from (f"team-{file.name}.yml" for file in platform.rules)
     for model in platform.models:
-        own = any(slo.kind in ("events", "gauge", "freshness") for slo in model.slos)
+        own = any(slo.kind in ("events", "gauge", "freshness", "ratio") for slo in model.slos)
         if own or model.serving_metrics:
             yield f"model-{model.name}.yml"
 

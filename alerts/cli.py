@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -75,13 +76,13 @@ def route(
 
 def _routes_of(platform: Path | None, alertmanager: Path | None) -> tuple[Config, Platform | None]:
     """Configuration to follow: the given one, else the platform's own."""
-    from alerts.routing import configuration, generate
+    from alerts.routing import configuration, generate, versions
     from midwatch import yamlfile
     from midwatch.spec import load
 
     loaded = load.load_platform(platform) if platform else None
     if alertmanager:
-        return configuration.load(alertmanager), loaded
+        return configuration.load(alertmanager, versions.version_of(loaded) if loaded else None), loaded
     if loaded is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     return configuration.parse(
@@ -153,6 +154,7 @@ def _as_document(delivery: Delivery) -> dict[str, Any]:
         "path": _path(delivery),
         "group": dict(delivery.group),
         "repeats_every_seconds": delivery.repeats_every,
+        "by_machine_zone": list(delivery.by_machine_zone),
     }
 
 
@@ -165,6 +167,10 @@ def _show(deliveries: Sequence[Delivery]) -> None:
             typer.echo(f"{'  ' * (depth + 1)}{step}")
         group = " ".join(f"{name}={value}" for name, value in delivery.group.items())
         typer.echo(f"  grouped by {group or 'nothing'}; again every {describe_duration(delivery.repeats_every)}")
+        for name in delivery.by_machine_zone:
+            typer.echo(
+                f"  {name} is in the time zone of Alertmanager's machine (location: Local); here this one's is used"
+            )
 
 
 def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
@@ -196,9 +202,13 @@ def check(
         str | None, typer.Option(help="Prometheus that has the metrics, such as http://127.0.0.1:9090.")
     ] = None,
     secrets: Annotated[bool, typer.Option("--secrets", help="The files of secrets have to be here.")] = False,
+    rule_files: Annotated[
+        list[Path] | None, typer.Option("--rules", help="Any rule file of Prometheus; may repeat.")
+    ] = None,
+    scrape_interval: Annotated[str, typer.Option(help="How often the metrics of --rules are scraped.")] = "15s",
     as_json: AsJson = False,
 ) -> None:
-    """Find what works otherwise than it looks in rules and routes: the platform's, or those of any Alertmanager.
+    """Find what works otherwise than it looks in rules and routes: the platform's, or those of anybody.
 
     Exit code 0 when clean, 1 with findings, 2 for input that cannot be used.
     """
@@ -207,11 +217,14 @@ def check(
 
     from alerts.lint import linter
 
-    if alertmanager is None:
+    if alertmanager is None and not rule_files:
         platform = platform or options.default_file()
-    report = linter.lint(
-        platform, alertmanager, version, live=_live(prometheus) if prometheus else None, secrets=secrets
-    )
+    live = _live(prometheus) if prometheus else None
+    report = linter.Report(problems=[], unjudged=[])
+    if rule_files:
+        report = linter.lint_rules(rule_files, live=live, scrape_interval=_seconds(scrape_interval))
+    if platform or alertmanager or not rule_files:
+        report += linter.lint(platform, alertmanager, version, live=live, secrets=secrets)
     if as_json:
         document = {
             "ok": not report.problems,
@@ -228,6 +241,15 @@ def check(
         if not report.problems:
             typer.echo("no findings", err=True)
     raise typer.Exit(Exit.FAIL if report.problems else Exit.PASS)
+
+
+def _seconds(text: str) -> float:
+    from midwatch.spec.values import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise MidwatchError(f"--scrape-interval: {error}") from error
 
 
 def _live(url: str) -> frozenset[str]:
@@ -278,14 +300,25 @@ def prove(
 
 
 def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
+    """Prove alerts with a bar, or with a line for each tenth of them where standard error is no terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
     from alerts.proofs import prove as proofs
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("proving", total=len(proofs.chosen(platform, names)))
-        return proofs.prove(platform, names, lambda _: progress.advance(task))
+    console, total = Console(stderr=True), len(proofs.chosen(platform, names))
+    done = itertools.count(1)
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("proving", total=total)
+
+        def tell(_: Proved) -> None:
+            progress.advance(task)
+            number = next(done)
+            if not console.is_terminal and number * 10 // total > (number - 1) * 10 // total:
+                typer.echo(f"{number} of {total} alerts looked at", err=True)
+
+        return proofs.prove(platform, names, tell)
 
 
 def _write_tests(results: Sequence[Proved], folder: Path) -> None:
@@ -324,26 +357,35 @@ def _show_proofs(results: Sequence[Proved]) -> None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="Sloth, OpenSLO or Pyrra file, of one or more documents.")],
-    owner: Annotated[str, typer.Option(help="Owner of the objectives.")],
+    file: Annotated[Path, typer.Argument(help="File of Sloth, OpenSLO, Pyrra, or rules of Prometheus.")],
+    owner: Annotated[str, typer.Option(help="Owner of the objectives and rules.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Rule file to write; printed without it.")
     ] = None,
     sloth: Annotated[bool, typer.Option("--sloth", help="Keep Sloth's names and expressions.")] = False,
+    runbook: Annotated[
+        str | None, typer.Option(help="Runbook of rules that name none, such as https://wiki/{alert}.")
+    ] = None,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Leave out what cannot be translated, and list it.")] = False,
 ) -> None:
-    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra into a rule file.
+    """Translate objectives of Sloth prometheus/v1, OpenSLO v1 and v1alpha, or Pyrra, or rules, into a rule file.
 
-    What cannot be translated is refused with its line and reason, and nothing is written. Exit code 0, or 2.
+    What cannot be translated is refused with its line and reason, and nothing is written; what is called otherwise is
+    said. Exit code 0, or 2.
     """
     from alerts.imports import files as imports
-    from midwatch import files, yamlfile
+    from midwatch import files
 
-    document = imports.translate(file, owner, compatibility="sloth" if sloth else None)
-    text = yamlfile.dump(document)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    if output.exists():
+    if output is not None and output.exists():
         raise MidwatchError(f"{output} is there already; give another file, or move it away")
-    files.replace(output, text.encode())
+    compatibility = "sloth" if sloth else None
+    imported = imports.translate(file, owner, compatibility=compatibility, runbook=runbook, lossy=lossy)
+    for problem in imported.notes:
+        typer.echo(f"changed: {problem}", err=True)
+    for problem in imported.dropped:
+        typer.echo(f"dropped: {problem}", err=True)
+    if output is None:
+        typer.echo(imported.text(), nl=False)
+        return
+    files.replace(output, imported.text().encode())
     typer.echo(f"{output} written; name it in rule_files of the platform file", err=True)

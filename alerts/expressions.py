@@ -34,6 +34,14 @@ def parse(text: str) -> Any:
     return promql_parser.parse(text)
 
 
+def parse_or_none(text: str) -> Any:
+    """Syntax tree, or None when it is none."""
+    try:
+        return parse(text)
+    except ValueError:
+        return None
+
+
 def children(node: Any) -> list[Any]:
     """Nodes directly below."""
     return promql_syntax.children(node)

@@ -54,8 +54,8 @@ class Entry:
 
     @property
     def severity(self) -> str:
-        """`page`, `ticket` or `none`."""
-        return str(self.rule["labels"]["severity"])
+        """`page`, `ticket` or `none`; of rules that others wrote whatever they say."""
+        return str(self.rule["labels"].get("severity", ""))
 
     @property
     def for_(self) -> float:

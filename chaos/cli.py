@@ -169,7 +169,7 @@ def verify_log(
     if not path.is_file():
         raise InvalidInputError.at(path, "there is no evidence log", remedy="give --state or --log")
     key = _read_key(key_file)
-    heads = [*known_heads.given(head or []), *([] if log else known_heads.kept(home))]
+    heads = [*evidence.parse_heads(head or []), *([] if log else known_heads.kept(home))]
     verified = evidence.verify(path, key=key, heads=heads)
     if as_json:
         typer.echo(json.dumps(asdict(verified) | {"ok": not verified.problems, "heads_checked": len(heads)}))

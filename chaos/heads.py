@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.places.place import Home
-from midwatch.errors import MidwatchError
 from midwatch.evidence import Head
-
-
-def given(texts: Iterable[str]) -> Iterator[Head]:
-    """Heads of texts such as `12:ab34`; MidwatchError when one is none."""
-    for text in texts:
-        seq, colon, digest = text.partition(":")
-        if not colon or not seq.isdigit():
-            raise MidwatchError(f"--head {text!r} is not SEQ:HASH")
-        yield Head(seq=int(seq), hash=digest)
 
 
 def kept(home: Home) -> Iterator[Head]:

@@ -184,6 +184,9 @@ def report(
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write it as one self-contained page.")] = None,
     evidence: EvidenceFolder = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put each drill's last run beside the one before it.")
+    ] = False,
 ) -> None:
     """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
 
@@ -198,6 +201,8 @@ def report(
 
     _, log = _open(platform, evidence)
     document = reports.build(log, _moment(since))
+    if compare:
+        document["compared"] = reports.compare(document)
     if html:
         files.replace(html, reports.render(document, log, "Disaster-recovery drills").encode())
     if as_json:
@@ -217,10 +222,11 @@ def verify(
 ) -> None:
     """Restore the newest backup of a store into an empty target, check it, and keep how new the point is.
 
-    Exit code 0; 1 when nothing could be restored, or only an older backup than the newest.
+    Exit code 0; 1 when nothing could be restored, only an older backup than the newest, or not all of the archive.
     """
     import json
 
+    from dr import terminal
     from dr.posture import verification
     from dr.stores.kind import Site
     from midwatch.errors import Exit, MidwatchError
@@ -228,7 +234,7 @@ def verify(
     promised, log = _open(platform, evidence)
     site = Site(promised=promised, store=_store(promised, store, platform), file=platform, folder=cluster)
     try:
-        done = verification.verify(site, log)
+        done = verification.verify(site, log, terminal.progress())
     except MidwatchError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.FAIL) from error
@@ -238,7 +244,9 @@ def verify(
         typer.echo(f"{store}: {done['backup']} restored in {done['seconds']:g} s; {done['detail']}", err=True)
         for flaw in done["unusable"]:
             typer.echo(f"cannot be used: {flaw}", err=True)
-    raise typer.Exit(Exit.FAIL if done["unusable"] else Exit.PASS)
+        for hole in done["holes"]:
+            typer.echo(f"BREACHED: {hole}", err=True)
+    raise typer.Exit(Exit.PASS if done["verdict"] == "MET" else Exit.FAIL)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -40,12 +40,46 @@ def build(log: DrillLog, since: datetime | None) -> Document:
     }
 
 
+def compare(document: Document) -> list[Document]:
+    """Of each drill with two runs or more, its last beside the one before; `change` is seconds that it took longer."""
+    runs: dict[tuple[str, str], list[Document]] = {}
+    for drill in document["drills"]:
+        runs.setdefault((drill["drill"], drill["store"]), []).append(drill)
+    return [_compared(*those[-2:], count=len(those)) for those in runs.values() if len(those) > 1]
+
+
+def _compared(before: Document, now: Document, *, count: int) -> Document:
+    return {
+        "drill": now["drill"],
+        "store": now["store"],
+        "runs": count,
+        "before": {"run": before["run"], "at": before["at"], "verdict": before["verdict"]},
+        "now": {"run": now["run"], "at": now["at"], "verdict": now["verdict"]},
+        "rto": _change(before["rto_seconds"], now["rto_seconds"]),
+        "rpo": _change(figures.data_loss(before), figures.data_loss(now)),
+        "same_configuration": before["configuration"] == now["configuration"],
+    }
+
+
+def _change(before: float | None, now: float | None) -> Document:
+    change = None if before is None or now is None else now - before
+    return {"before": before, "now": now, "change": change}
+
+
 def render(document: Document, log: DrillLog, title: str) -> str:
     """The report as one self-contained page."""
     drills = [drill | _charts(drill, log) for drill in document["drills"]]
-    words = {"rto": figures.rto, "rpo": figures.rpo, "seconds": figures.seconds}
+    words = {
+        "rto": figures.rto,
+        "rpo": figures.rpo,
+        "seconds": figures.seconds,
+        "in_a_row": figures.in_a_row,
+        "change": figures.change,
+    }
+    compared = document.get("compared", [])
+    chain = figures.chain(document["evidence"])
     template = Path(__file__).with_name("report.html")
-    return html.render(template, title=title, drills=drills, chain=figures.chain(document["evidence"]), **words)
+    return html.render(template, title=title, drills=drills, compared=compared, chain=chain, **words)
 
 
 def _charts(drill: Document, log: DrillLog) -> Document:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -59,13 +59,7 @@ def show_result(document: dict[str, Any]) -> None:
     for check in document["checks"]:
         detail = f" ({check['detail']})" if check["detail"] else ""
         console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
-    bound = document["bound"]
-    console.print(
-        f"{bound['met_in_a_row']} drills MET in a row: a breach has a probability of at most "
-        f"{bound['breach_probability_at_most']:.0%} at {bound['confidence']:.0%} confidence",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(figures.in_a_row(document), highlight=False, soft_wrap=True)
     for note in document["notes"]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
@@ -130,7 +124,28 @@ def show_report(document: dict[str, Any]) -> None:
             drill["hash"][:12],
         )
     tables.show(table, console=console)
+    if "compared" in document:
+        tables.show(_compared(document["compared"]), console=console)
     console.print(figures.chain(document["evidence"]), highlight=False, soft_wrap=True)
+
+
+def _compared(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Each drill's last run beside the one before."""
+    title = "compared with the run before" if rows else "no drill has two runs to compare"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for name in ("drill", "store", "runs", "verdict", "RTO", "RPO", "configuration"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(
+            row["drill"],
+            row["store"],
+            str(row["runs"]),
+            f"{row['before']['verdict']}, then {row['now']['verdict']}",
+            figures.change(row["rto"]),
+            figures.change(row["rpo"]),
+            "the same" if row["same_configuration"] else "another",
+        )
+    return table
 
 
 def _age(value: float | None) -> str:

@@ -44,6 +44,13 @@ def families(view: View) -> list[Family]:
     return [made[name] for name in metrics.CATALOGUE if name in made]
 
 
+def exposed(view: View, content_type: str = exposition.CONTENT_TYPE) -> bytes:
+    """Text of a view's families."""
+    totals = msgspec.msgpack.decode(view.totals, type=Totals)
+    samples = [*_samples(totals), *view.samples]
+    return exposition.text(samples, _histograms(totals, view), metrics.CATALOGUE, content_type)
+
+
 def _samples(totals: Totals) -> Iterator[Sample]:
     for series in totals.series:
         yield from _version_samples(series)
@@ -76,6 +83,10 @@ def _version_samples(series: Series) -> Iterator[Sample]:
         yield metrics.ABSOLUTE_ERROR, labels, series.absolute
         yield metrics.SQUARED_ERROR, labels, series.squared
         yield metrics.ERRORS_OBSERVED, labels, series.observed
+    for kind, count in series.tokens.items():
+        yield metrics.TOKENS, {**labels, "kind": kind}, count
+    for reason, count in series.finish_reasons.items():
+        yield metrics.FINISH_REASONS, {**labels, "reason": reason}, count
     if series.scored:
         yield metrics.EXPECTED_CORRECT, labels, series.expected
         yield metrics.EXPECTED_OBSERVED, labels, series.scored
@@ -99,6 +110,8 @@ def _model_samples(model: ModelSeries) -> Iterator[Sample]:
     yield metrics.EXPORTER_PREDICTIONS_EXPIRED, labels, model.expired
     yield metrics.EXPORTER_LABELS_ORPHANED, labels, model.orphaned
     yield metrics.EXPORTER_SAMPLED_OUT, labels, model.sampled_out
+    for reason, count in model.unread.items():
+        yield metrics.EXPORTER_UNREAD_PAYLOADS, {**labels, "reason": reason}, count
 
 
 def _histograms(totals: Totals, view: View) -> Iterator[Histogram]:
@@ -109,6 +122,12 @@ def _histograms(totals: Totals, view: View) -> Iterator[Histogram]:
             for place, exemplar in series.exemplars.items()
         }
         yield Histogram(metrics.REQUEST_DURATION, labels, series.bounds, series.latency, series.latency_sum, exemplars)
+        for metric, counts, seconds in (
+            (metrics.TIME_TO_FIRST_TOKEN, series.first_token, series.first_token_sum),
+            (metrics.TIME_PER_OUTPUT_TOKEN, series.output_token, series.output_token_sum),
+        ):
+            if any(counts):
+                yield Histogram(metric, labels, metric.buckets, counts, seconds)
     for model in totals.models:
         labels = {"model": model.model}
         yield Histogram(metrics.LABEL_DELAY, labels, metrics.DELAY_BUCKETS, model.delay, model.delay_sum)

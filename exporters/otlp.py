@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.resources import Resource
@@ -19,6 +21,9 @@ from midwatch.exposition import Family
 BATCH = 2000
 """Data points of one request: a collector's gRPC takes 4 MiB by default, and a point with labels has some 300 bytes."""
 
+SILENCE = 60.0
+"""Seconds without a delivery after which that is said, and said again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,16 +34,50 @@ class Collector(Protocol):
         """Every family with its samples."""
 
 
-def start_pusher(
-    collector: Collector, endpoint: str, interval_seconds: float, *, protocol: str | None = None
-) -> Callable[[], None]:
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where metrics are pushed to, and how: `grpc` or `http/protobuf`."""
+
+    url: str
+    protocol: str
+
+    @classmethod
+    def of(cls, endpoint: str, protocol: str | None = None) -> Target:
+        """Read an endpoint; TelemetryError when it cannot be one.
+
+        A base, which has no path or one that ends in `/otlp`, is completed; any other path is taken as it is.
+
+        >>> [Target.of(endpoint).url for endpoint in ("http://a:4318", "https://b/otlp", "http://c/opentelemetry/push")]
+        ['http://a:4318/v1/metrics', 'https://b/otlp/v1/metrics', 'http://c/opentelemetry/push']
+        """
+        try:
+            parts = urlsplit(endpoint)
+            parts.port  # noqa: B018 - a port that is no number is an error
+        except ValueError as error:
+            raise telemetry.TelemetryError(f"--otlp-endpoint {endpoint}: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise telemetry.TelemetryError(
+                f"--otlp-endpoint {endpoint}: no URL; write http:// or https://, a host, and a port or a path"
+            )
+        path = parts.path.rstrip("/")
+        if not path and telemetry.protocol_of(endpoint, protocol) == "grpc":
+            return cls(url=endpoint.rstrip("/"), protocol="grpc")
+        if protocol == "grpc":
+            raise telemetry.TelemetryError(f"--otlp-endpoint {endpoint}: OTLP over gRPC has no path")
+        if not path or path.endswith("/otlp"):
+            path += "/v1/metrics"
+        return cls(url=urlunsplit(parts._replace(path=path)), protocol="http/protobuf")
+
+
+def start_pusher(collector: Collector, target: Target, interval_seconds: float) -> Callable[[], None]:
     """Push now and then from a thread of its own; returns what stops it after a last push.
 
     A push that fails is logged and the next one carries the same counters: nothing is lost but resolution.
     """
-    exporter = telemetry.exporter("metrics", endpoint, telemetry.protocol_of(endpoint, protocol))
+    exporter = telemetry.exporter_to("metrics", target.url, target.protocol)
     begun = time.time_ns()
     ended = threading.Event()
+    deliveries = Deliveries(target.url, time.monotonic())
 
     def run() -> None:
         while not ended.wait(interval_seconds):
@@ -46,12 +85,14 @@ def start_pusher(
 
     def push() -> None:
         try:
-            for batch in batches(collector.collect(), begun, time.time_ns()):
-                if exporter.export(batch) is not sdk.MetricExportResult.SUCCESS:
-                    _log.warning("metrics could not be pushed", extra={"endpoint": endpoint})
-                    return
+            delivered = all(
+                exporter.export(batch) is sdk.MetricExportResult.SUCCESS
+                for batch in batches(collector.collect(), begun, time.time_ns())
+            )
         except Exception:  # a push must never end the exporter
-            _log.exception("metrics could not be pushed", extra={"endpoint": endpoint})
+            _log.exception("metrics could not be pushed", extra={"endpoint": target.url})
+            delivered = False
+        deliveries.ended(delivered, time.monotonic())
 
     thread = threading.Thread(target=run, name="otlp-push", daemon=True)
     thread.start()
@@ -63,6 +104,29 @@ def start_pusher(
         exporter.shutdown()
 
     return stop
+
+
+class Deliveries:
+    """Says what becomes of pushes: the first that fails, each minute without a delivery, and the next delivery."""
+
+    def __init__(self, url: str, now: float) -> None:
+        self._where = {"endpoint": url}
+        self._delivered = self._said = now
+        self._failing = False
+
+    def ended(self, delivered: bool, now: float) -> None:
+        """A push ended at a time of the monotonic clock."""
+        if delivered:
+            if self._failing:
+                _log.info("metrics are delivered again", extra=self._where)
+            self._delivered = self._said = now
+        elif not self._failing:
+            _log.warning("metrics could not be pushed", extra=self._where)
+        if not delivered and now - self._said >= SILENCE:
+            seconds = round(now - self._delivered)
+            _log.error("no metrics were delivered for %d s", seconds, extra=self._where | {"seconds": seconds})
+            self._said = now
+        self._failing = not delivered
 
 
 def batches(families: Iterable[Family], begun: int, now: int) -> Iterator[sdk.MetricsData]:

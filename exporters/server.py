@@ -49,13 +49,13 @@ class Service:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
-        self._names = {model.name: list(model.drift.features) for model in options.models if model.drift}
+        self._models = kserve.Models.of(options.models)
         self.store = Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
             self._handle, http_server.Limits(max_body=options.settings.max_body)
         )
-        self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._names else None
+        self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._models.features else None
         self._scrape_seconds = 0.0
         self._series = 0
 
@@ -137,17 +137,26 @@ class Service:
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, "the body holds no event")
             return
         self.ingest.submit(
-            ingest.Batch(items=list(items), refused=refused, reply=lambda answer: _answer(respond, answer))
+            ingest.Batch(
+                items=items,
+                refused=refused,
+                reply=lambda answer: _answer(respond, answer),
+                loaded=request.query == bodies.FILE_QUERY.encode(),
+            )
         )
 
     def _kserve(self, request: http_server.Request, respond: http_server.Respond) -> None:
         try:
-            half = kserve.decode(request.headers, request.body, time.time(), self._names)
+            halves = kserve.decode(
+                request.headers, request.body, time.time(), self._models, self._options.settings.max_body
+            )
         except inference_log.MalformedError as error:
             self.ingest.results["half", "malformed", Reason.INVALID] += 1
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
-        self.ingest.submit(ingest.Batch(items=[(1, half)], reply=lambda answer: _answer(respond, answer)))
+        reply = ingest.together(len(halves), lambda answer: _answer(respond, answer))
+        for half in halves:
+            self.ingest.submit(ingest.Batch(items=[(1, half)], reply=reply, rows=half.size))
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +193,7 @@ class Service:
 
 
 def _exposed(view: collector.View, content_type: str) -> bytes:
-    return exposition.render(collector.families(view), content_type)
+    return collector.exposed(view, content_type)
 
 
 def _answer(respond: http_server.Respond, answer: ingest.Answer) -> None:

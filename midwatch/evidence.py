@@ -155,6 +155,15 @@ def head(path: Path) -> Head | None:
     return Head(seq=records[-1].seq, hash=records[-1].hash) if records else None
 
 
+def parse_heads(texts: Iterable[str]) -> Iterator[Head]:
+    """Heads of texts such as `12:ab34`; MidwatchError when one is none."""
+    for text in texts:
+        seq, colon, digest = text.partition(":")
+        if not colon or not seq.isdigit():
+            raise MidwatchError(f"--head {text!r} is not SEQ:HASH")
+        yield Head(seq=int(seq), hash=digest)
+
+
 def verify(path: Path, key: bytes | None = None, *, heads: Iterable[Head] = ()) -> Verified:
     """Check every byte of a log, and that it still holds the heads that were kept elsewhere."""
     try:

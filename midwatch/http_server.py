@@ -7,14 +7,16 @@ throughput at a connection per event (see `benchmarks/exporter`).
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import httptools
+
+from midwatch import content_encoding
 
 MAX_HEADERS = 32 * 1024
 MAX_PIPELINED = 64
@@ -119,7 +121,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             cause = error.__context__  # what a callback raised
             if isinstance(cause, _RefusedError):
-                self._refuse(cause.status, cause.text)
+                self._refuse(cause.status, cause.text, cause.headers)
             else:
                 self._refuse(HTTPStatus.BAD_REQUEST, "not HTTP/1.1")
 
@@ -139,7 +141,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self._headers[name.lower()] = value
+        name = name.lower()
+        earlier = self._headers.get(name)
+        self._headers[name] = value if earlier is None else earlier + b", " + value  # RFC 9110, 5.3
         self._bound_headers(len(name) + len(value))
 
     def _bound_headers(self, size: int) -> None:
@@ -170,8 +174,8 @@ class Connection(asyncio.Protocol):
         if len(self._slots) >= MAX_PIPELINED:
             self._transport.pause_reading()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if self._headers.get(b"content-encoding", b"").lower() == b"gzip":
-            body = self._inflated(body)
+        if coding := self._headers.get(b"content-encoding"):
+            body = self._decoded(body, coding)
         path, _, query = self._url.partition(b"?")
         self._url = b""
         request = Request(method=self._parser.get_method(), path=path, query=query, headers=self._headers, body=body)
@@ -182,15 +186,16 @@ class Connection(asyncio.Protocol):
 
         self._connections.handler(request, respond)
 
-    def _inflated(self, body: bytes) -> bytes:
-        limit = self._connections.limits.max_body
+    def _decoded(self, body: bytes, coding: bytes) -> bytes:
         try:
-            text = zlib.decompressobj(wbits=31).decompress(body, limit + 1)
-        except zlib.error as error:
-            raise _RefusedError(HTTPStatus.BAD_REQUEST, f"not gzip: {error}") from error
-        if len(text) > limit:
-            raise self._too_large()
-        return text
+            return content_encoding.decoded(body, coding, self._connections.limits.max_body)
+        except content_encoding.UnknownEncodingError as error:
+            accepted = f"accept-encoding: {content_encoding.ACCEPTED}\r\n"
+            raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error), accepted) from error
+        except content_encoding.InflatedSizeError as error:
+            raise self._too_large() from error
+        except content_encoding.EncodingError as error:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     def _too_large(self) -> _RefusedError:
         limit = self._connections.limits.max_body
@@ -213,9 +218,9 @@ class Connection(asyncio.Protocol):
         if was_full and len(self._slots) < MAX_PIPELINED:
             self._transport.resume_reading()
 
-    def _refuse(self, status: HTTPStatus, text: str) -> None:
-        content = (f'{{"error": "{text}"}}').encode()
-        self._transport.write(_head(status, len(content), "application/json", False) + content)
+    def _refuse(self, status: HTTPStatus, text: str, headers: str = "") -> None:
+        content = json.dumps({"error": text}).encode()
+        self._transport.write(_head(status, len(content), "application/json", False, headers) + content)
         self._transport.close()
 
     def expire(self, now: float) -> None:
@@ -241,8 +246,8 @@ class Connection(asyncio.Protocol):
 class _RefusedError(Exception):
     """Ends a connection with an answer."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        self.status, self.text = status, text
+    def __init__(self, status: HTTPStatus, text: str, headers: str = "") -> None:
+        self.status, self.text, self.headers = status, text, headers
         super().__init__(text)
 
 
@@ -251,10 +256,10 @@ _HEADS: dict[int, bytes] = {
 }
 
 
-def _head(status: int, length: int, content_type: str, keep_alive: bool) -> bytes:
+def _head(status: int, length: int, content_type: str, keep_alive: bool, headers: str = "") -> bytes:
     connection = "" if keep_alive else "connection: close\r\n"
     retry = "retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
     return (
         _HEADS[status]
-        + (f"content-type: {content_type}\r\ncontent-length: {length}\r\n{connection}{retry}\r\n").encode()
+        + (f"content-type: {content_type}\r\ncontent-length: {length}\r\n{connection}{retry}{headers}\r\n").encode()
     )

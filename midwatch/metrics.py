@@ -50,6 +50,11 @@ DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 
 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+"""Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
+.time_per_output_token), so that they can be compared with what model servers publish themselves."""
+
 CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
 
@@ -130,6 +135,28 @@ EXPECTED_CORRECT = _counter(
 EXPECTED_OBSERVED = _counter(
     "ml_expected_observed_total", "Predictions with a score, in the estimate before labels.", "model", "version"
 )
+TOKENS = _counter("ml_tokens_total", "Tokens of language models, by kind: input or output.", "model", "version", "kind")
+FINISH_REASONS = _counter(
+    "ml_finish_reasons_total",
+    "Answers of language models by why they ended: stop, length, tool_calls, content_filter, error or other.",
+    "model",
+    "version",
+    "reason",
+)
+TIME_TO_FIRST_TOKEN = _histogram(
+    "ml_time_to_first_token_seconds",
+    "Time to the first token of an answer, where the model server says it.",
+    "model",
+    "version",
+    buckets=FIRST_TOKEN_BUCKETS,
+)
+TIME_PER_OUTPUT_TOKEN = _histogram(
+    "ml_time_per_output_token_seconds",
+    "Time per token of an answer, where the model server says it.",
+    "model",
+    "version",
+    buckets=OUTPUT_TOKEN_BUCKETS,
+)
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
@@ -159,6 +186,13 @@ DRIFT_DETECTED = _gauge(
     "1 when the last window's verdict is drift, 0 when it is stable; absent when undecided.",
     "model",
     "version",
+)
+DRIFT_JUDGED = _gauge(
+    "ml_drift_judged",
+    "1 where the last window could show a large change of a feature at the stated budget, 0 where it is not judged.",
+    "model",
+    "version",
+    "feature",
 )
 DRIFT_QUORUM = _gauge("ml_drift_quorum", "Votes that make a verdict of drift.", "model")
 DRIFT_WINDOWS = _counter("ml_drift_windows_total", "Windows judged, by verdict.", "model", "version", "verdict")
@@ -190,9 +224,29 @@ SERVER_REQUEST_DURATION = _histogram(
     "version",
     buckets=LATENCY_BUCKETS,
 )
+SERVER_FIRST_BYTE = _histogram(
+    "ml_server_time_to_first_byte_seconds",
+    "Time until the first byte of a model server's answer, or the first item of a generator.",
+    "model",
+    "version",
+    buckets=LATENCY_BUCKETS,
+)
 SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
 BUILD_INFO = _gauge(
     "ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework"
+)
+
+CLIENT_EVENTS = _counter(
+    "midwatch_client_events_total",
+    "Events of a model server by what became of them: acknowledged, refused or dropped; and why.",
+    "result",
+    "reason",
+)
+CLIENT_WAITING = _gauge("midwatch_client_events_waiting", "Events of a model server that no exporter has answered for.")
+CLIENT_WAITING_BYTES = _gauge("midwatch_client_waiting_bytes", "Size of the events that wait, in memory or on disk.")
+CLIENT_RETRIES = _counter(
+    "midwatch_client_retries_total",
+    "Requests of a model server to the exporter that settled nothing and were repeated.",
 )
 
 # The exporter itself ----------------------------------------------------------------------------------------------
@@ -231,6 +285,12 @@ EXPORTER_SCRAPE_DURATION = _gauge("midwatch_exporter_scrape_duration_seconds", "
 EXPORTER_SERIES = _gauge("midwatch_exporter_series", "Series in the exposition.")
 EXPORTER_FOLDED = _counter(
     "midwatch_exporter_folded_total", "Events whose label value was folded into `other`, by label.", "label"
+)
+EXPORTER_UNREAD_PAYLOADS = _counter(
+    "midwatch_exporter_unread_payloads_total",
+    "Inferences counted without class and features because a payload could not be read, by reason.",
+    "model",
+    "reason",
 )
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
 DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
@@ -277,6 +337,22 @@ DR_REPLICATION_LAG = _gauge(
 DR_STANDBY_CONNECTED = _gauge("dr_standby_connected", "1 while a standby receives what is written.", "store", "region")
 DR_RESTORABLE_AGE = _gauge(
     "dr_newest_restorable_age_seconds", "Age of the newest point that was restored and verified.", "store", "region"
+)
+DR_RESTORE_GOOD = _gauge(
+    "dr_last_restore_good",
+    "1 when the last verification restored the newest backup and all of the archive, 0 when it did not.",
+    "store",
+)
+DR_ARCHIVE_FLAWS = _gauge(
+    "dr_archive_flaws", "Segments behind the newest backup that are missing or not what they should be.", "store"
+)
+DR_BACKUP_FAILING = _gauge(
+    "dr_backup_failing", "1 while the newest attempt at a backup has failed, 0 when it has not.", "store"
+)
+DR_SPLIT_BRAIN_SEEN = _gauge(
+    "dr_split_brain_last_seen_timestamp_seconds",
+    "When two servers of the store were last seen to take writes; 0 for never.",
+    "store",
 )
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
 DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")

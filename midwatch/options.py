@@ -11,12 +11,22 @@ import typer
 FILE_VARIABLE = "MIDWATCH_FILE"
 DEFAULT_FILE = Path("platform.yaml")
 
+
+def _named(text: str) -> Path:
+    """The path that was given; an empty one comes from a variable that is not set, and would mean this folder."""
+    if not text:
+        raise typer.BadParameter("the name is empty; is a variable not set?")
+    return Path(text)
+
+
 PlatformFile = Annotated[
     Path,
     typer.Option(
         "--file",
         "-f",
         envvar=FILE_VARIABLE,
+        parser=_named,
+        metavar="PATH",
         default_factory=lambda: DEFAULT_FILE,
         show_default=str(DEFAULT_FILE),
         help="Platform file, or a folder of them.",
@@ -29,6 +39,8 @@ GivenPlatformFile = Annotated[
     typer.Option(
         "--file",
         "-f",
+        parser=_named,
+        metavar="PATH",
         help=f"Platform file, or a folder; without it ${FILE_VARIABLE} or ./{DEFAULT_FILE}, where one is needed.",
     ),
 ]

@@ -173,10 +173,15 @@ def _metrics(endpoint: str, protocol: str, resource: Resource) -> Any:
 
 
 def exporter(signal: str, endpoint: str, protocol: str) -> Any:
-    """OTLP exporter of a signal: `traces`, `logs` or `metrics`."""
+    """OTLP exporter of a signal (`traces`, `logs` or `metrics`) to a collector's base URL."""
+    return exporter_to(signal, endpoint if protocol == "grpc" else f"{endpoint.rstrip('/')}/v1/{signal}", protocol)
+
+
+def exporter_to(signal: str, url: str, protocol: str) -> Any:
+    """OTLP exporter of a signal to the URL that takes it."""
     if protocol == "grpc":
-        return _over_grpc()[signal](endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=10)
-    return _over_http()[signal](endpoint=f"{endpoint.rstrip('/')}/v1/{signal}", timeout=10)
+        return _over_grpc()[signal](endpoint=url, insecure=not url.startswith("https"), timeout=10)
+    return _over_http()[signal](endpoint=url, timeout=10)
 
 
 def _over_grpc() -> dict[str, Callable[..., Any]]:

@@ -45,8 +45,9 @@ def test_the_commands_of_the_readme_write_checked_files(tmp_path: Path) -> None:
 def test_the_events_and_the_python_of_the_guide_are_kept_and_counted(tmp_path: Path) -> None:
     (block,) = (block for block in blocks("sh") if "curl" in block)
     body = re.sub(r"\$\(date \+%s\)", str(int(time.time())), "\n".join(block.splitlines()[1:-1])).encode()
-    program, instruments = blocks("python", [ROOT / "docs/exporter.md"])
-    compile(instruments, "README.md", "exec")
+    (program,) = (block for block in blocks("python", (ROOT / "docs").glob("*.md")) if "log.close()" in block)
+    for block in blocks("python", (ROOT / "docs").glob("*.md")):
+        compile(block, "a guide", "exec")
     with exporter(tmp_path) as running:
         assert running.ask("POST", "/events", body)[0] == 200
         exec(program.replace("127.0.0.1:9500", f"{running.host}:{running.port}"), {})

@@ -3,45 +3,112 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from alerts.imports import openslo, pyrra, sloth
-from alerts.imports.reader import Reader
+from alerts import verbatim
+from alerts.imports import openslo, prometheus, pyrra, sloth
+from alerts.imports.reader import Log, Reader
+from midwatch import yamlfile
 from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec import alerting
 from midwatch.spec import slo as slos
-from midwatch.spec.document import read_documents
+from midwatch.spec.rules import AlertRule, RecordRule
 from midwatch.spec.slo import ServiceSlo
 
+MODELS: dict[str, type[BaseModel]] = {"alerts": AlertRule, "records": RecordRule, "objectives": ServiceSlo}
+"""Lists of a rule file, and what their entries are."""
 
-def translate(file: Path, owner: str, *, compatibility: str | None = None) -> dict[str, Any]:
-    """Objectives of every document as one rule file; InvalidInputError with everything that has no translation."""
-    if not file.is_file():
-        raise InvalidInputError.at(file, "there is no such file")
-    documents = read_documents(file)
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A rule file; `comments` are the lines above an entry of one of its lists.
+
+    `dropped` is what was left out because that was wanted, `notes` what is called otherwise than it was.
+    """
+
+    document: dict[str, Any]
+    comments: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    dropped: Sequence[Problem] = ()
+    notes: Sequence[Problem] = ()
+
+    def text(self) -> str:
+        """The rule file, with the comments where they stood."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        key, index = "", 0
+        for line in yamlfile.dump(self.document).splitlines():
+            if line.startswith("- "):
+                yield from self.comments.get((key, index), ())
+                index += 1
+            elif not line.startswith(" "):
+                key, index = line.partition(":")[0], 0
+            yield line
+
+
+def translate(
+    file: Path, owner: str, *, compatibility: str | None = None, runbook: str | None = None, lossy: bool = False
+) -> Imported:
+    """Every document as one rule file; InvalidInputError with everything that has no translation.
+
+    With `lossy`, what can be left out is, and is listed.
+    """
+    documents = verbatim.read(file)
     if not documents:
         raise InvalidInputError.at(file, "the file is empty")
-    problems: list[Problem] = [problem for document in documents for problem in document.problems]
-    readers = [Reader(document, (), problems) for document in documents]
+    unreadable = [problem for document in documents for problem in document.problems]
+    log = Log(is_lossy=lossy, keeps_names=compatibility is not None, problems=unreadable)
+    lists: dict[str, list[tuple[Reader, dict[str, Any]]]] = {key: [] for key in MODELS}
+    defaults = prometheus.Defaults(owner=owner, runbook=runbook)
+    for key, reader, entry in _entries([Reader(document, (), log) for document in documents], defaults):
+        extra = {"compatibility": compatibility} if compatibility and key == "objectives" else {}
+        lists[key].append((reader, entry | extra))
+    if not log.problems:
+        for key, entries in lists.items():
+            for reader, entry in entries:
+                _check(reader, key, entry)
+    if not any(lists.values()) and not log.problems:
+        log.problems.append(Problem(file=str(file), message="no objective and no rule in the file"))
+    log.problems += _twice(file, [entry for _, entry in lists["objectives"]])
+    if log.problems:
+        raise InvalidInputError(log.problems)
+    source = file.read_text(encoding="utf-8-sig").splitlines()
+    comments = {
+        (key, index): _comments_above(source, reader)
+        for key, entries in lists.items()
+        for index, (reader, _) in enumerate(entries)
+    }
+    document = {key: [entry for _, entry in entries] for key, entries in lists.items() if entries}
+    return Imported(
+        document={"owner": owner, **document}, comments=comments, dropped=tuple(log.dropped), notes=tuple(log.notes)
+    )
+
+
+def _entries(readers: Sequence[Reader], defaults: prometheus.Defaults) -> Iterator[tuple[str, Reader, dict[str, Any]]]:
+    """Every entry of a rule file that the documents make: its list, where it stands, and what it says."""
     others = {(str(reader.take("kind")), _name(reader)): reader for reader in readers}
-    objectives: list[dict[str, Any]] = []
     for reader in readers:
-        made = _objectives(reader, others)
-        for objective in made if not problems else ():
-            problems += _problems(reader, objective)
-        objectives += made
-    if not objectives and not problems:
-        problems.append(Problem(file=str(file), message="no objective in the file"))
-    for name, number in Counter((one["service"], one["name"]) for one in objectives).items():
-        if number > 1:
-            message = f"{number} objectives of {name[0]} are named {name[1]}"
-            problems.append(Problem(file=str(file), message=message, remedy="give each its own name"))
-    if problems:
-        raise InvalidInputError(problems)
-    extra = {"compatibility": compatibility} if compatibility else {}
-    return {"owner": owner, "objectives": [one | extra for one in objectives]}
+        version = str(reader.take("apiVersion") or reader.take("version") or "")
+        if reader.take("groups") is not None or reader.take("kind") == "PrometheusRule":
+            yield from prometheus.rules(reader, defaults)
+            continue
+        if version in ("prometheus/v1", "sloth.slok.dev/v1"):
+            made = sloth.objectives(reader, defaults.owner)
+        elif version in ("openslo/v1", "openslo/v1alpha"):
+            made = [(reader, slo) for slo in openslo.objectives(reader, others, defaults.owner)]
+        elif version.startswith("pyrra.dev/"):
+            made = [(reader, slo) for slo in pyrra.objectives(reader, defaults.owner)]
+        else:
+            what = version or "a document without a version"
+            tools = "Sloth, OpenSLO v1 or v1alpha, Pyrra, nor a rule file of Prometheus"
+            reader.refuse((), f"{what} is neither {tools}")
+            continue
+        yield from (("objectives", where, entry) for where, entry in made)
 
 
 def _name(reader: Reader) -> str:
@@ -49,29 +116,42 @@ def _name(reader: Reader) -> str:
     return str(metadata.get("name")) if isinstance(metadata, dict) else ""
 
 
-def _objectives(reader: Reader, others: openslo.Others) -> list[dict[str, Any]]:
-    version = str(reader.take("apiVersion") or reader.take("version") or "")
-    if version in ("prometheus/v1", "sloth.slok.dev/v1"):
-        return sloth.objectives(reader)
-    if version in ("openslo/v1", "openslo/v1alpha"):
-        return openslo.objectives(reader, others)
-    if version.startswith("pyrra.dev/"):
-        return pyrra.objectives(reader)
-    reader.refuse((), f"{version or 'a document without a version'} is neither Sloth, OpenSLO v1 or v1alpha, nor Pyrra")
-    return []
-
-
-def _problems(reader: Reader, objective: dict[str, Any]) -> list[Problem]:
-    """What Midwatch would refuse of a translation, at the place of what was translated."""
-    before: list[Problem] = []
-    beside = Reader(reader.document, reader.place, before)
+def _check(reader: Reader, key: str, entry: dict[str, Any]) -> None:
+    """Refuse what Midwatch would refuse of a translation, at the place of what was translated."""
+    name = entry.get("name") or entry.get("alert") or entry.get("record")
+    what = f"{key.removesuffix('s')} {name}"
     try:
-        parsed = ServiceSlo.model_validate(objective)
+        parsed = MODELS[key].model_validate(entry)
     except ValidationError as error:
-        for one in error.errors():
-            where = ".".join(str(part) for part in one["loc"])
-            beside.refuse((), f"objective {objective.get('name')}: {where}: {one['msg']}")
-        return before
-    for place, message, remedy in slos.problems_of(parsed, 15.0):
-        beside.refuse((), f"objective {parsed.name}: {'.'.join(map(str, place))}: {message}; {remedy}")
-    return before
+        for one in (one for one in error.errors() if one["type"] != "literal_error"):
+            reader.refuse((), f"{what}: {'.'.join(str(part) for part in one['loc'])}: {one['msg']}")
+        return
+    if isinstance(parsed, ServiceSlo):
+        for place, message, remedy in slos.problems_of(parsed, 15.0):
+            reader.refuse((), f"{what}: {'.'.join(map(str, place))}: {message}; {remedy}")
+        for place, message in _not_promql(parsed):
+            reader.refuse((), f"{what}: {'.'.join(place)}: {message}")
+
+
+def _not_promql(slo: ServiceSlo) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Expressions that Prometheus cannot evaluate, such as those of MetricsQL."""
+    for place, text in alerting.expressions_of(slo):
+        if said := alerting.syntax_problem(text):
+            yield tuple(map(str, place)), said
+
+
+def _twice(file: Path, objectives: Sequence[dict[str, Any]]) -> Iterator[Problem]:
+    for name, number in Counter((one["service"], one["name"]) for one in objectives).items():
+        if number > 1:
+            message = f"{number} objectives of {name[0]} are named {name[1]}"
+            yield Problem(file=str(file), message=message, remedy="give each its own name")
+
+
+def _comments_above(source: Sequence[str], reader: Reader) -> list[str]:
+    """Lines of comment directly above an entry."""
+    line = reader.document.at(reader.place)[1] - 1
+    above: list[str] = []
+    while line > 0 and source[line - 1].lstrip().startswith("#"):
+        line -= 1
+        above.insert(0, source[line].strip())
+    return above

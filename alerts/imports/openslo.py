@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from promql_parser import AggregateExpr, VectorSelector
 
 from alerts import expressions
-from alerts.imports.reader import Reader, name_of, percent
+from alerts.imports.reader import LABEL, OURS, Reader, percent
+from alerts.imports.sloth import RUNBOOKS
 from midwatch.spec.values import format_duration, parse_duration
 
 Others = Mapping[tuple[str, str], Reader]
@@ -25,12 +27,12 @@ CALENDARS = {"1w": "week", "1M": "month", "1Q": "quarter", "3M": "quarter"}
 UNITS = {"Day": "d", "Week": "w", "Hour": "h", "Minute": "m"}
 
 
-def objectives(reader: Reader, others: Others) -> list[dict[str, Any]]:
+def objectives(reader: Reader, others: Others, owner: str) -> list[dict[str, Any]]:
     """Objectives of a document: none of one that is not an SLO."""
     version = str(reader.take("apiVersion"))
     kind = reader.take("kind")
     if kind in ("SLI", "AlertPolicy", "AlertCondition", "Service", "DataSource"):
-        reader.take("metadata")
+        _finish_metadata(reader.inner("metadata"))
         reader.take("spec")  # read where an SLO refers to it; a service and a data source say nothing that rules need
         reader.finish()
         return []
@@ -41,8 +43,8 @@ def objectives(reader: Reader, others: Others) -> list[dict[str, Any]]:
     if metadata is None or spec is None:
         reader.refuse((), "metadata or spec is missing")
         return []
-    name = name_of(metadata.text("name"))
-    common: dict[str, Any] = {"service": name_of(spec.text("service"))}
+    name = metadata.name("name")
+    common: dict[str, Any] = {"service": spec.name("service"), **_about(metadata, owner)}
     if description := " ".join(spec.text("description", "").split()):
         common["description"] = description
     window = _window_v1alpha(spec) if version.endswith("alpha") else _window(spec)
@@ -56,7 +58,7 @@ def objectives(reader: Reader, others: Others) -> list[dict[str, Any]]:
         {
             "name": name if len(rows) == 1 else f"{name}-{index + 1}",
             **common,
-            **_objective(row, indicator, method),
+            **_objective(row, indicator, method, common.get("annotations", {})),
             **rates,
         }
         for index, row in enumerate(rows)
@@ -67,6 +69,60 @@ def objectives(reader: Reader, others: Others) -> list[dict[str, Any]]:
     reader.finish()
     spec.finish()
     return slos
+
+
+# What describes it -------------------------------------------------------------------------------------------------
+
+OSKO = "label.osko.dev/"
+"""Prefix of labels that osko puts on rules."""
+
+
+def _about(metadata: Reader, owner: str) -> dict[str, Any]:
+    """Labels and annotations of an SLO, as its alerts will have them."""
+    annotations = metadata.annotations("annotations")
+    settings: dict[str, Any] = {}
+    for key in RUNBOOKS:
+        if key in annotations:
+            settings["runbook"] = annotations.pop(key)
+    if shown := metadata.text("displayName", ""):
+        annotations["display_name"] = shown
+    labels = _labels(metadata, owner)
+    metadata.finish()
+    kept = {"labels": labels, "annotations": annotations}
+    return settings | {key: value for key, value in kept.items() if value}
+
+
+def _labels(metadata: Reader, owner: str) -> dict[str, str]:
+    """Labels of an object. A value that is a list is its texts, joined: OpenSLO allows both."""
+    given = metadata.take("labels")
+    if given is not None and not isinstance(given, dict):
+        metadata.refuse(("labels",), "is not a mapping")
+        return {}
+    labels: dict[str, str] = {}
+    for key, value in (given or {}).items():
+        name = str(key).removeprefix(OSKO)
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
+        if isinstance(value, dict):
+            metadata.refuse(("labels", key), "is not a text")
+        elif not LABEL.fullmatch(name):
+            metadata.drop(("labels", key), f"{name!r} is not a label name")
+        elif name not in OURS:
+            labels[name] = text
+        elif name != "owner" or text != owner:
+            metadata.note(("labels", key), f"the label {name} is Midwatch's own; kept as exported_{name}: {text}")
+            labels[f"exported_{name}"] = text
+    return labels
+
+
+def _finish_metadata(metadata: Reader | None) -> None:
+    """Say what is left out of what describes an object that only others refer to."""
+    if metadata is None:
+        return
+    for key in ("name", "displayName"):
+        metadata.take(key)
+    for key in ("labels", "annotations"):
+        metadata.untranslatable(key, "alerts carry those of the SLO")
+    metadata.finish()
 
 
 # Time windows ------------------------------------------------------------------------------------------------------
@@ -81,7 +137,7 @@ def _window(spec: Reader) -> Any:
     (window,) = windows
     duration = window.text("duration")
     calendar = window.inner("calendar")
-    rolling = window.take("isRolling")
+    rolling = window.flag("isRolling")
     if calendar is not None and not rolling:
         return _calendar(window, calendar, duration)
     window.finish()
@@ -101,12 +157,29 @@ def _calendar(window: Reader, calendar: Reader, duration: str) -> Any:
     if duration not in CALENDARS:
         window.refuse(("duration",), f"cannot be translated: a calendar period of {duration}; week, month, quarter are")
         return None
-    if not re.match(r"\d{4}-\d\d-\d\d[ T]00:00(:00)?", start) or (duration != "1w" and "-01" not in start[7:10]):
-        calendar.refuse(("startTime",), f"cannot be translated: a period that begins at {start}")
+    if not _is_begin(start, CALENDARS[duration]):
+        first = {"week": "on a Monday", "month": "on a first day", "quarter": "in January, April, July or October"}
+        reason = f"a {CALENDARS[duration]} that begins at {start}; Midwatch's begin {first[CALENDARS[duration]]}"
+        calendar.refuse(("startTime",), f"cannot be translated: {reason}")
     return {"calendar": CALENDARS[duration], "time_zone": zone}
 
 
+def _is_begin(start: str, period: str) -> bool:
+    """Whether a time is the begin of one of Midwatch's calendar periods."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T]00:00(:00)?(Z|\+00:00)?", start)
+    try:
+        day = date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        day = None
+    if day is None:
+        return False
+    if period == "week":
+        return day.weekday() == 0
+    return day.day == 1 and (period == "month" or day.month % 3 == 1)
+
+
 def _window_v1alpha(spec: Reader) -> Any:
+    """Period of v1alpha; one that says neither that it rolls nor a calendar rolls, as Sloth reads it."""
     windows = list(spec.items("timeWindows"))
     if len(windows) != 1:
         spec.refuse(("timeWindows",), f"{len(windows)} time windows; an objective has one")
@@ -114,8 +187,11 @@ def _window_v1alpha(spec: Reader) -> Any:
     (window,) = windows
     unit, count = window.text("unit"), window.text("count")
     calendar = window.inner("calendar")
-    if window.take("isRolling") and unit in UNITS:
+    if (window.flag("isRolling") or calendar is None) and unit in UNITS:
         window.finish()
+        if not re.fullmatch(r"[1-9]\d*", count):
+            window.refuse(("count",), f"cannot be translated: {count} {unit}")
+            return None
         return format_duration(parse_duration(f"{count}{UNITS[unit]}"))
     short = {"Week": "1w", "Month": "1M", "Quarter": "1Q"}.get(unit) if count == "1" else None
     if calendar is None or short is None:
@@ -139,34 +215,33 @@ def _indicator(spec: Reader, others: Others) -> Reader | None:
         inner = sli
     if inner is None:
         return None
-    inner.take("metadata")
+    _finish_metadata(inner.inner("metadata"))
     return inner.inner("spec") or inner
 
 
-def _objective(row: Reader, indicator: Reader | None, method: str) -> dict[str, Any]:
-    row.take("displayName")
-    target = row.take("target")
-    per_cent = row.take("targetPercent")
-    if target is not None:
-        text, key = str(Decimal(str(target)) * 100), "target"
-    else:
-        text, key = str(per_cent), "targetPercent"
-    objective = {"objective": percent(text, row, (key,))}
+def _objective(row: Reader, indicator: Reader | None, method: str, annotations: dict[str, str]) -> dict[str, Any]:
+    key = "target" if row.take("target") is not None else "targetPercent"
+    row.take("targetPercent")
+    number = row.number(key)
+    per_cent = number * 100 if number is not None and key == "target" else number
+    objective: dict[str, Any] = {"objective": percent(per_cent, row, (key,))}
+    if shown := row.text("displayName", ""):
+        objective["annotations"] = {**annotations, "objective": shown}
     row.untranslatable("compositeWeight", "composite objectives")
     row.untranslatable("timeSliceTarget", "a slice is good or bad by its value")
     own = row.inner("indicator")
     if own is not None:
-        own.take("metadata")
+        _finish_metadata(own.inner("metadata"))
         indicator = own.inner("spec") or own
     ratio = row.inner("ratioMetrics")  # v1alpha has it in the objective
     source = ratio or (indicator.inner("ratioMetric") if indicator else None)
     if source is not None and method == "Occurrences":
         row.untranslatable("op", "of a ratio")
-        if row.take("value") not in (None, 1, 1.0):
+        if row.take("value") not in (None, "1", "1.0"):
             row.refuse(("value",), "cannot be translated: of a ratio")
-        objective["sli"] = {"events": _ratio(source)}  # type: ignore[assignment] # a mapping of texts and mappings
+        objective["sli"] = {"events": _ratio(source)}
     elif indicator is not None and (threshold := indicator.inner("thresholdMetric")) is not None:
-        objective["sli"] = {"gauge": _threshold(row, threshold, method)}  # type: ignore[assignment] # see above
+        objective["sli"] = {"gauge": _threshold(row, threshold, method)}
     else:
         row.refuse((), f"cannot be translated: neither events counted nor a threshold ({method})")
     row.finish()
@@ -174,7 +249,8 @@ def _objective(row: Reader, indicator: Reader | None, method: str) -> dict[str, 
 
 
 def _ratio(reader: Reader) -> dict[str, str]:
-    if True not in (reader.take("counter"), reader.take("incremental")):
+    counted = [flag for flag in (reader.flag("counter"), reader.flag("incremental")) if flag is not None]
+    if not (any(counted) or (not counted and _is_windowed(reader))):
         reader.refuse((), "cannot be translated: counter is not true; events are counted by counters")
     for key in ("raw", "rawType"):
         reader.untranslatable(key, "a ratio without its events has no counts to budget from")
@@ -185,13 +261,22 @@ def _ratio(reader: Reader) -> dict[str, str]:
     return events
 
 
+def _is_windowed(reader: Reader) -> bool:
+    """Whether queries say the window themselves, as Sloth's do, so that nothing has to be known of their metrics."""
+    texts = [str(reader.take(key)) for key in ("good", "bad", "total") if reader.take(key) is not None]
+    return all(_WINDOW.search(text) for text in texts)
+
+
+_WINDOW = re.compile(r"\[\s*\{\{\s*\.?window\s*\}\}\s*\]")
+
+
 def _query(reader: Reader, key: str) -> str:
     """A counter's query as events over a window."""
     inner = reader.inner(key)
     if inner is None:
         reader.refuse((), f"{key} is missing")
         return "{window}"
-    text = re.sub(r"\[\s*\{\{\s*\.?window\s*\}\}\s*\]", "[{window}]", _source(inner))
+    text = _WINDOW.sub("[{window}]", _source(inner))
     if "[{window}]" in text:
         return text
     try:
@@ -243,10 +328,10 @@ def _threshold(row: Reader, reader: Reader, method: str) -> dict[str, Any]:
     window = row.text("timeSliceWindow", "1m")
     if window not in ("1m", "60s", "1"):
         row.refuse(("timeSliceWindow",), "cannot be translated: a slice is a minute")
-    operator, value = row.text("op"), row.text("value")
+    operator, value = row.text("op"), row.number("value")
     if operator not in OPERATORS:
         row.refuse(("op",), f"{operator!r} is not one of {', '.join(OPERATORS)}")
-    return {"value": _source(reader), OPERATORS.get(operator, "at_most"): float(value or "nan")}
+    return {"value": _source(reader), OPERATORS.get(operator, "at_most"): float(value or 0)}
 
 
 # Alerts ------------------------------------------------------------------------------------------------------------
@@ -256,6 +341,9 @@ def _burn_rates(spec: Reader, others: Others, window: Any) -> dict[str, Any]:
     """Tiers of the burn-rate conditions; without policies, the standard ones."""
     policies = spec.take("alertPolicies")
     if not policies:
+        return {}
+    if not isinstance(policies, list):
+        spec.refuse(("alertPolicies",), "is not a list")
         return {}
     period = parse_duration(window) if isinstance(window, str) else 30 * 86400.0
     tiers: dict[str, Any] = dict.fromkeys(("page_quick", "page_slow", "ticket_quick", "ticket_slow"), False)
@@ -301,16 +389,16 @@ def _condition(reader: Reader, period: float, tiers: dict[str, Any], waits: set[
         condition.refuse(("kind",), "cannot be translated: not a burn rate")
     if condition.text("op", "gte") not in ("gt", "gte"):
         condition.refuse(("op",), "cannot be translated: a burn rate alerts from above")
-    over, rate = condition.text("lookbackWindow"), condition.text("threshold")
-    wait = condition.text("alertAfter", "0m")
-    if parse_duration(wait):
-        waits.add(wait)
+    over, rate = condition.duration("lookbackWindow"), condition.number("threshold")
+    if condition.duration("alertAfter", "0m"):
+        waits.add(condition.text("alertAfter"))
     kind = {"page": "page", "critical": "page", "ticket": "ticket", "warning": "ticket"}.get(severity.lower())
     free = [name for name in tiers if kind and name.startswith(kind) and tiers[name] is False]
     if not free:
         reader.refuse(("severity",), f"cannot be translated: severity {severity!r}, or a third condition of it")
         return
-    share = Decimal(rate) * Decimal(parse_duration(over)) / Decimal(period) * 100
-    tiers[free[0]] = {"budget": f"{share.normalize():f}%", "over": over}
+    if over is not None and rate is not None:
+        share = rate * Decimal(over) / Decimal(period) * 100
+        tiers[free[0]] = {"budget": f"{share.normalize():f}%", "over": condition.text("lookbackWindow")}
     condition.finish()
     reader.finish()

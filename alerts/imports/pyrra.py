@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from alerts.imports.reader import Reader, name_of, percent
-from alerts.imports.sloth import OFF
+from alerts.imports.reader import LABEL, OURS, Reader, percent
+from alerts.imports.sloth import OFF, RUNBOOKS
+
+PREFIX = "pyrra.dev/"
+"""Of labels and annotations that Pyrra puts on its rules; all others are the object's own."""
 
 
-def objectives(reader: Reader) -> list[dict[str, Any]]:
+def objectives(reader: Reader, owner: str) -> list[dict[str, Any]]:
     """The objective of a document."""
     reader.take("apiVersion")
     reader.take("kind")
@@ -16,11 +20,11 @@ def objectives(reader: Reader) -> list[dict[str, Any]]:
     if metadata is None or spec is None:
         reader.refuse((), "metadata or spec is missing")
         return []
-    name = name_of(metadata.text("name"))
+    name = metadata.name("name")
     slo: dict[str, Any] = {
         "name": name,
         "service": name,
-        "objective": percent(spec.text("target"), spec, ("target",)),
+        "objective": percent(spec.number("target"), spec, ("target",)),
     }
     if description := " ".join(spec.text("description", "").split()):
         slo["description"] = description
@@ -33,21 +37,52 @@ def objectives(reader: Reader) -> list[dict[str, Any]]:
     if (alerting := spec.inner("alerting")) is not None:
         slo |= _alerting(alerting)
     spec.untranslatable("performanceOverAccuracy", "Midwatch counts exactly")
-    labels = {key.rpartition("/")[2]: str(value) for key, value in (metadata.take("labels") or {}).items()}
-    kept = {key: value for key, value in labels.items() if key not in ("prometheus", "role")}
+    slo |= _propagated(metadata, owner)
     reader.finish()
     spec.finish()
-    return [slo | ({"labels": kept} if kept else {})]
+    return [slo]
+
+
+def _propagated(metadata: Reader, owner: str) -> dict[str, Any]:
+    """Labels and annotations that Pyrra puts on rules, without its prefix."""
+    labels, annotations = _own(metadata, "labels"), _own(metadata, "annotations")
+    settings: dict[str, Any] = {}
+    for key in RUNBOOKS:
+        if key in annotations:
+            settings["runbook"] = annotations.pop(key)
+    for name in OURS & set(labels):
+        value = labels.pop(name)
+        if name != "owner" or value != owner:
+            metadata.note(("labels", PREFIX + name), f"the label {name} is Midwatch's own; kept as exported_{name}")
+            labels[f"exported_{name}"] = value
+    kept = {"labels": labels, "annotations": annotations}
+    return settings | {key: value for key, value in kept.items() if value}
+
+
+def _own(metadata: Reader, key: str) -> dict[str, str]:
+    propagated: Mapping[str, str] = {
+        name.removeprefix(PREFIX): value for name, value in metadata.texts(key).items() if name.startswith(PREFIX)
+    }
+    for name in propagated:
+        if not LABEL.fullmatch(name):
+            metadata.drop((key, PREFIX + name), f"{name!r} is not a label name")
+    return {name: value for name, value in propagated.items() if LABEL.fullmatch(name)}
 
 
 def _indicator(reader: Reader) -> dict[str, Any]:
-    reader.untranslatable("latencyNative", "Prometheus 2.42 has no native histograms to take it from")
-    reader.untranslatable("latency_native", "Prometheus 2.42 has no native histograms to take it from")
+    for key in ("latencyNative", "latency_native"):
+        if reader.take(key) is not None:
+            reason = "Prometheus 2.42 has no native histograms to take it from"
+            reader.refuse((key,), f"cannot be translated: {reason}")
+            return {}
     for kind, make in (("ratio", _ratio), ("latency", _latency), ("bool_gauge", _bool), ("boolGauge", _bool)):
         inner = reader.inner(kind)
         if inner is None:
             continue
-        by = [str(label) for label in inner.take("grouping") or []]
+        given = inner.take("grouping") or []
+        by = [str(label) for label in given] if isinstance(given, list) else []
+        if not isinstance(given, list):
+            inner.refuse(("grouping",), "is not a list")
         events = make(inner, f" by ({', '.join(by)})" if by else "")
         inner.finish()
         reader.finish()
@@ -86,9 +121,12 @@ def _bool(reader: Reader, by: str) -> dict[str, str]:
 
 
 def _alerting(reader: Reader) -> dict[str, Any]:
-    reader.untranslatable("absent", "write an alert with absent() in the rule file")
-    reader.untranslatable("name", "all of Midwatch's are ErrorBudgetBurn, told apart by labels")
-    off = reader.take("disabled") or reader.take("burnrates") is False
+    settings: dict[str, Any] = {}
+    if reader.flag("absent"):
+        reader.drop(("absent",), "write an alert with absent() in the rule file")
+    if name := reader.text("name", ""):
+        settings["alert_name"] = name
+    off = reader.flag("disabled") or reader.flag("burnrates") is False
     reader.take("burnrates")
     reader.finish()
-    return {"burn_rate": OFF["page"] | OFF["ticket"]} if off else {}
+    return settings | ({"burn_rate": OFF["page"] | OFF["ticket"]} if off else {})

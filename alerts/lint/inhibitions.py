@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from alerts.lint.problem import Check, Context
 from alerts.routing.matchers import Matcher, Matchers
-from midwatch.spec.base import Finding
+from midwatch.spec.base import Finding, Place
 
 
 def without_equal(context: Context) -> Iterator[Finding]:
@@ -30,10 +31,13 @@ def equal_unknown(context: Context) -> Iterator[Finding]:
 
 
 def through_missing(context: Context) -> Iterator[Finding]:
-    """A label in equal that may be missing on both sides: alerts that lack it silence one another."""
+    """A label in equal that may be missing on both sides: alerts that lack it silence one another.
+
+    No alert lacks its name.
+    """
     for rule in context.config.inhibitions:
         for index, label in enumerate(rule.equal):
-            if not (_present(label, rule.source) or _present(label, rule.target)):
+            if label != "alertname" and not (_present(label, rule.source) or _present(label, rule.target)):
                 message = f"alerts without {label!r} inhibit one another: a missing label equals an empty one"
                 yield (*rule.place, "equal", index), message, f'add {label}!="" to both sides'
 
@@ -97,23 +101,65 @@ def _interval_place(context: Context, name: str) -> tuple[str | int, ...]:
     values = context.config.document.values
     for key in ("time_intervals", "mute_time_intervals"):
         for index, one in enumerate(values.get(key) or ()):
-            if one.get("name") == name:
+            if isinstance(one, dict) and one.get("name") == name:
                 return (key, index)
     return ()
 
 
+def interval_items(context: Context) -> Iterator[Finding]:
+    """Two items, one of which has the days and the other the times: either is enough, where both were meant."""
+    values = context.config.document.values
+    for name in context.config.intervals:
+        place = _interval_place(context, name)
+        if not place:
+            continue
+        items = values[place[0]][place[1]].get("time_intervals") or ()  # type: ignore[index] # a key and an index
+        keys = [set(one) - {"location"} for one in items if isinstance(one, dict)]
+        if any(first and second and not first & second for first, second in itertools.combinations(keys, 2)):
+            message = f"{name!r}: the items of a list are alternatives, either is enough"
+            yield place, message, "write the days and the times into one item, if both have to hold"
+
+
+def _matchers_with_places(context: Context) -> Iterator[tuple[Place, Matcher]]:
+    for route in context.config.route.walk():
+        yield from ((route.place, one) for one in route.matchers)
+    for rule in context.config.inhibitions:
+        yield from ((rule.place, one) for one in (*rule.source, *rule.target))
+
+
 def double_equals(context: Context) -> Iterator[Finding]:
     """`==` is read as `=` and a value that begins with `=`."""
-
-    def wrong(matchers: Matchers) -> list[Matcher]:
-        return [one for one in matchers if one.operator in ("=", "!=") and one.value.startswith("=")]
-
-    sides = [(route.place, route.matchers) for route in context.config.route.walk()]
-    sides += [(rule.place, (*rule.source, *rule.target)) for rule in context.config.inhibitions]
-    for place, matchers in sides:
-        for matcher in wrong(matchers):
+    for place, matcher in _matchers_with_places(context):
+        if matcher.operator in ("=", "!=") and matcher.value.startswith("="):
             message = f"{matcher} compares with a value that begins with ="
             yield place, message, f'write {matcher.name}="{matcher.value.lstrip("=")}"'
+
+
+def pattern_as_value(context: Context) -> Iterator[Finding]:
+    """`=` beside what looks like a pattern: the pipe, dot and star are letters of the value."""
+    for place, matcher in _matchers_with_places(context):
+        is_pattern = "|" in matcher.value or matcher.value.endswith((".*", ".+"))
+        if matcher.operator in ("=", "!=") and is_pattern:
+            message = f"{matcher} compares with the text {matcher.value!r}, which no alert has"
+            operator = "=~" if matcher.operator == "=" else "!~"
+            yield place, message, f'write {matcher.name}{operator}"{matcher.value}"'
+
+
+def quotes_in_value(context: Context) -> Iterator[Finding]:
+    """Single quotes are part of a value."""
+    for place, matcher in _matchers_with_places(context):
+        if len(matcher.value) > 1 and matcher.value[0] == matcher.value[-1] == "'":
+            message = f"{matcher}: single quotes are part of the value"
+            yield place, message, f'write {matcher.name}{matcher.operator}"{matcher.value[1:-1]}"'
+
+
+def alert_for_alertname(context: Context) -> Iterator[Finding]:
+    """A matcher on `alert`: the label with an alert's name is `alertname`."""
+    if "alert" in (context.label_names or ()):
+        return
+    for place, matcher in _matchers_with_places(context):
+        if matcher.name == "alert":
+            yield place, f"{matcher}: no alert has the label 'alert'", f'write alertname{matcher.operator}"…"'
 
 
 CHECKS: dict[str, Check] = {
@@ -126,5 +172,9 @@ CHECKS: dict[str, Check] = {
     "interval-always": interval_always,
     "interval-unused": interval_unused,
     "interval-active-and-muted": interval_twice,
+    "interval-alternatives": interval_items,
     "matcher-double-equals": double_equals,
+    "matcher-pattern-as-value": pattern_as_value,
+    "matcher-single-quotes": quotes_in_value,
+    "matcher-alert": alert_for_alertname,
 }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alerts import inventory
-from alerts.lint import inhibitions, receivers, rules
+from alerts.lint import foreign, inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
 from alerts.lint.problem import Check, Context, LintProblem, run
-from alerts.routing import configuration, generate, versions
+from alerts.routing import amtool, configuration, generate, versions
 from alerts.routing.configuration import Config
-from midwatch import yamlfile
+from midwatch import metrics, yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
-from midwatch.spec.channels import OLDEST, Version
+from midwatch.spec.alertmanager_fields import OLDEST, Version
 from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 from midwatch.spec.routing import parse_version
@@ -32,6 +32,9 @@ class Report:
 
     problems: list[LintProblem]
     unjudged: list[str]
+
+    def __add__(self, other: Report) -> Report:
+        return Report(problems=[*self.problems, *other.problems], unjudged=sorted({*self.unjudged, *other.unjudged}))
 
 
 def lint(
@@ -52,6 +55,23 @@ def lint(
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
     return _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+
+
+OF_ANYBODY = {
+    name: check
+    for name, check in rules.CHECKS.items()
+    if name not in ("owner-missing", "runbook-missing", "alert-unrouted", "record-unused")
+}
+"""Checks of rules that know nothing of Midwatch."""
+
+
+def lint_rules(files: Sequence[Path], *, live: frozenset[str] | None, scrape_interval: float = 15.0) -> Report:
+    """Check anybody's rule files; InvalidInputError for what Prometheus would not load."""
+    every = [one for file in files for one in foreign.load(file, live=live, scrape_interval=scrape_interval)]
+    return Report(
+        problems=[problem for one in every for problem in rules.run(one, OF_ANYBODY)],
+        unjudged=sorted({name for one in every for name in rules.unjudged(one)}),
+    )
 
 
 def problems(platform: Platform, document: Document) -> list[Problem]:
@@ -76,14 +96,32 @@ def _lint(
         alerts=[entry.labels for entry in entries] if platform else None,
         dynamic=_labels_of_series(entries) if platform else frozenset(),
         folder=alertmanager.parent if alertmanager else Path(),
-        look_at_files=alertmanager is not None or secrets,
+        look_at_files=secrets,
+        is_file=alertmanager is not None,
     )
-    of_routes = run(CHECKS, context)
+    of_routes = run(_checks(alertmanager), context)
     if platform is None or document is None:
         return Report(problems=of_routes, unjudged=[])
     groups = [{"rules": [entry.rule for entry in entries]}, *(entry.group for entry in entries if entry.group)]
-    all_rules = rules.Rules(document=document, alerts=entries, groups=groups, config=config, live=live)
+    all_rules = rules.Rules(
+        document=document,
+        alerts=entries,
+        groups=groups,
+        config=config,
+        live=live,
+        scrape_interval=platform.prometheus.scrape_interval,
+        bounds={metrics.REQUEST_DURATION.name: _latency_buckets(platform)},
+    )
     return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
+
+
+def _latency_buckets(platform: Platform) -> list[float]:
+    return sorted({bound for model in platform.models for bound in model.latency_buckets})
+
+
+def _checks(alertmanager: Path | None) -> dict[str, Check]:
+    """Of routes that were generated, an alert that none takes is found where it is written (`alert-unrouted`)."""
+    return CHECKS if alertmanager else {name: check for name, check in CHECKS.items() if name != "alert-at-default"}
 
 
 def _config(platform: Platform | None, alertmanager: Path | None, version: str | None) -> tuple[Config, Version]:
@@ -95,16 +133,16 @@ def _config(platform: Platform | None, alertmanager: Path | None, version: str |
         settings = platform.alertmanager.model_copy(update={"version": stated})
         platform = platform.model_copy(update={"alertmanager": settings})
     if alertmanager is not None:
-        return configuration.load(alertmanager), stated or _version_of(platform)
+        wanted = stated or _version_of(platform)
+        return configuration.load(alertmanager, wanted), wanted
     if platform is None:
         raise AssertionError("one of the two is there")
-    return configuration.parse(yamlfile.dump(generate.alertmanager_config(platform)), RENDERED), versions.version_of(
-        platform
-    )
+    wanted = versions.version_of(platform)
+    return configuration.parse(yamlfile.dump(generate.alertmanager_config(platform)), RENDERED, wanted), wanted
 
 
 def _version_of(platform: Platform | None) -> Version:
-    return versions.version_of(platform) if platform else versions.installed() or OLDEST
+    return versions.version_of(platform) if platform else amtool.installed() or OLDEST
 
 
 def _labels_of_series(entries: list[inventory.Entry]) -> frozenset[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alerts.routing.configuration import Config
 from midwatch.errors import Problem
+from midwatch.spec.alertmanager_fields import Version
 from midwatch.spec.base import Finding
-from midwatch.spec.channels import Version
 from midwatch.spec.document import Document, path_text
 
 
@@ -34,7 +35,8 @@ def problems_of(name: str, findings: Iterable[Finding], document: Document) -> I
 class Context:
     """A configuration, the version it is for, and the alerts that come to it, if they are known.
 
-    `folder` is where relative paths of templates start; with `look_at_files` secrets and templates have to be there.
+    `folder` is where relative paths of templates start, and `is_file` whether the configuration is a file there; with
+    `look_at_files` secrets and templates have to be there.
     """
 
     config: Config
@@ -43,6 +45,7 @@ class Context:
     dynamic: frozenset[str] = field(default=frozenset())
     folder: Path = Path()
     look_at_files: bool = False
+    is_file: bool = False
 
     @property
     def label_names(self) -> frozenset[str] | None:
@@ -58,4 +61,13 @@ Check = Callable[[Context], Iterator[Finding]]
 def run(checks: Mapping[str, Check], context: Context) -> list[LintProblem]:
     """Every problem that the checks find, in the order of their places."""
     document = context.config.document
-    return sorted(problem for name, check in checks.items() for problem in problems_of(name, check(context), document))
+    return unique(problem for name, check in checks.items() for problem in problems_of(name, check(context), document))
+
+
+def unique(problems: Iterable[LintProblem]) -> list[LintProblem]:
+    """Problems in the order of their places; what an anchor repeats is said once."""
+    first: dict[tuple[str, int, str, str, str], LintProblem] = {}
+    for problem in sorted(problems):
+        keys = re.sub(r"\[\d+\]", "", problem.path)
+        first.setdefault((problem.file, problem.line, problem.id, problem.message, keys), problem)
+    return list(first.values())

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from alerts.lint.problem import Check, Context
-from alerts.routing import versions
+from alerts.routing import configuration, shapes, versions
 from alerts.routing.versions import text as version_text
+from midwatch.spec.alertmanager_fields import secrets_of
 from midwatch.spec.base import Finding, Place
-from midwatch.spec.channels import INTEGRATIONS, OLDEST, Integration, Version
+from midwatch.spec.channels import INTEGRATIONS, Integration
 
 SECRETS_ANYWHERE = frozenset({"credentials", "password", "bearer_token", "client_secret", "secret_key"})
 """Secrets of HTTP clients and of AWS (Prometheus' common/config and sigv4), wherever one is set up."""
 
-SECRETS_OF_GLOBAL = frozenset(
-    f"{integration.global_name or name}_{secret}"
-    for name, integration in INTEGRATIONS.items()
-    for secret in integration.secrets
-)
+SECRETS_OF_GLOBAL = secrets_of("global")
 """Secrets in `global`, which hold for every receiver that has none of its own."""
 
 DEPRECATED = ("match", "match_re", "source_match", "source_match_re", "target_match", "target_match_re")
@@ -126,15 +123,16 @@ def secret_missing(context: Context) -> Iterator[Finding]:
 
 
 def _templates(context: Context) -> Iterator[tuple[Place, str, list[Path]]]:
-    for index, pattern in enumerate(context.config.document.values.get("templates") or ()):
+    patterns = context.config.document.values.get("templates")
+    for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
         full = Path(pattern) if Path(pattern).is_absolute() else context.folder / pattern
         yield ("templates", index), str(pattern), sorted(full.parent.glob(full.name))
 
 
 def template_missing(context: Context) -> Iterator[Finding]:
-    """A pattern of templates that no file matches: Alertmanager says nothing."""
-    for place, pattern, files in _templates(context) if context.look_at_files else ():
-        if not files:
+    """A pattern of templates that no file matches: Alertmanager says nothing. Absolute ones may live elsewhere."""
+    for place, pattern, files in _templates(context):
+        if not files and (context.look_at_files or (context.is_file and not Path(pattern).is_absolute())):
             yield place, f"no file matches {pattern!r}", "add the template, or remove the line"
 
 
@@ -175,44 +173,24 @@ def deprecated(context: Context) -> Iterator[Finding]:
 def too_new(context: Context) -> Iterator[Finding]:
     """Something that this Alertmanager does not have yet."""
     version = version_text(context.version)
-    for place, key, value in _walk(context.config.document.values):
-        since = _since(place, key)
-        if since > context.version and value is not None:
-            yield place, f"Alertmanager {version} has no {key} here", f"{version_text(since)} has it"
-    if context.version < versions.UTF8_LABELS:
+    for place, key, since in shapes.newer(context.config.document.values, context.version):
+        yield place, f"Alertmanager {version} has no {key} here", f"{version_text(since)} has it"
+    if context.version < configuration.UTF8_LABELS:
         yield from _utf8(context)
 
 
-def _since(place: Place, key: str) -> Version:
-    """First Alertmanager that loads and honours a key."""
-    if place[0] == "inhibit_rules" and key == "name" and len(place) == 3:
-        return versions.INHIBITION_NAMES
-    integration = _integration_of(place)
-    if integration is None:
-        return OLDEST
-    return integration.since if key == f"{integration.name()}_configs" else integration.fields_since.get(key, OLDEST)
-
-
 def _utf8(context: Context) -> Iterator[Finding]:
-    for route in context.config.route.walk():
-        for matcher in route.matchers:
-            if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", matcher.name):
-                has = version_text(versions.UTF8_LABELS)
-                yield route.place, f"a label name in UTF-8: {matcher.name!r}", f"{has} has it"
-
-
-def unknown_integration(context: Context) -> Iterator[Finding]:
-    """A kind of integration that no Alertmanager has."""
-    known = {f"{name}_configs" for name in INTEGRATIONS}
-    for index, receiver in enumerate(context.config.receivers.values()):
-        for key in receiver:
-            if key != "name" and key not in known:
-                yield ("receivers", index, key), f"{key} is no integration of Alertmanager", "correct its name"
+    has = version_text(configuration.UTF8_LABELS)
+    sides = [(route.place, route.matchers) for route in context.config.route.walk()]
+    sides += [(rule.place, (*rule.source, *rule.target)) for rule in context.config.inhibitions]
+    for place, matchers in sides:
+        for matcher in matchers:
+            if matcher.is_name_quoted:
+                yield place, f"a label name in quotes: {matcher.name!r}", f"{has} has it"
 
 
 CHECKS: dict[str, Check] = {
     "receiver-unused": unused,
-    "receiver-unknown-integration": unknown_integration,
     "secret-in-clear": secret_in_clear,
     "secret-missing": secret_missing,
     "template-missing": template_missing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from alerts import alerting_rule
@@ -54,12 +55,31 @@ def contradiction(conditions: Matchers) -> tuple[Matcher, Matcher] | None:
 
 
 def implied(matcher: Matcher, conditions: Matchers) -> bool:
-    """Whether everything that fulfils the conditions fulfils the matcher. False when that cannot be told."""
+    """Whether everything that fulfils the conditions fulfils the matcher. False when that cannot be told.
+
+    Of a pattern that is a list of values, `a|b`, every value is tried.
+    """
     if matcher in conditions or (matcher.operator == "=~" and matcher.value == ".*"):
         return True
+    same = [given for given in conditions if given.name == matcher.name]
+    if matcher.operator == "=~" and matcher.value == ".+":
+        return any(not given.matches("") for given in same)
     return any(
-        given.operator == "=" and given.name == matcher.name and matcher.matches(given.value) for given in conditions
+        values is not None and all(map(matcher.matches, values)) for values in (_values_of(given) for given in same)
     )
+
+
+_LITERALS = re.compile(r"[^.*+?()\[\]{}^$\\]*")
+
+
+def _values_of(matcher: Matcher) -> Sequence[str] | None:
+    """Values that a matcher lets through, when they can be listed."""
+    if matcher.operator == "=":
+        return [matcher.value]
+    text = matcher.value.removeprefix("^").removesuffix("$")
+    if text.startswith("(") and text.endswith(")"):
+        text = text[1:-1].removeprefix("?:")
+    return text.split("|") if matcher.operator == "=~" and _LITERALS.fullmatch(text) else None
 
 
 def alert_at_default(context: Context) -> Iterator[Finding]:

@@ -32,12 +32,13 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
     slo = objective.slo
     promise = f"{(slo.objective * 100).normalize():f}%"
     where = "".join(f" {{{{ $labels.{label} }}}}" for label in slo.by)
+    added = objective.additions(severity)
     return {
-        "alert": ALERT,
+        "alert": objective.alert_name,
         "expr": str(expr),
-        "for": alerting_rule.wait_text(slo.burn_rate.for_),
+        "for": alerting_rule.wait_text(slo.burn_rate.for_ if added.for_ is None else added.for_),
         "labels": {
-            **dict(objective.labels),
+            **added.labels,
             "severity": severity.value,
             "owner": objective.owner,
             "model": objective.subject,
@@ -53,7 +54,8 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
             runbook=slo.runbook or objective.runbook,
             slo=slo.name,
             model=objective.subject,
-        ),
+        )
+        | added.annotations,
     }
 
 

@@ -12,7 +12,7 @@ from midwatch.metrics import Kind, Metric
 from midwatch.promql import Expr
 from midwatch.spec.base import Place
 from midwatch.spec.model import Model, Platform
-from midwatch.spec.slo import Slo
+from midwatch.spec.slo import AlertAdditions, Severity, Slo
 from midwatch.spec.systems import place_of
 
 ALERT = "ErrorBudgetBurn"
@@ -46,6 +46,21 @@ class Objective:
     def keys(self) -> tuple[str, ...]:
         """Labels that tell its series from all others."""
         return (*IDENTITY, *self.slo.by)
+
+    @property
+    def alert_name(self) -> str:
+        """Name of its alerts on the burn rate."""
+        return self.slo.alert_name or ALERT
+
+    def additions(self, severity: Severity) -> AlertAdditions:
+        """What its page or its ticket carries beside what is generated, with what both carry."""
+        own = self.slo.page_alert if severity is Severity.PAGE else self.slo.ticket_alert
+        return own.model_copy(
+            update={
+                "labels": {**dict(self.labels), **own.labels},
+                "annotations": {**self.slo.annotations, **own.annotations},
+            }
+        )
 
     def recorded(self, name: str) -> Expr:
         """Select one of its records."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from midwatch import metrics, promql, serving, signals
 from midwatch.promql import Expr
 from midwatch.spec.model import Model
-from midwatch.spec.slo import WINDOW_PLACEHOLDER, EventsSli, FairnessSli, FreshnessSli, Slo
+from midwatch.spec.slo import WINDOW_PLACEHOLDER, EventsSli, FairnessSli, FreshnessSli, RatioSli, Slo
 from midwatch.spec.values import format_duration
 
 SLICE_SECONDS = 60.0
@@ -42,6 +42,8 @@ def sli_of(slo: Slo, model: Model | None, value_of: Expr) -> Sli:
     """Build an objective's SLI; `value_of` selects the recorded value of one of time slices."""
     if not isinstance(slo.sli, str) and slo.sli.events:
         return _events(slo.sli.events)
+    if not isinstance(slo.sli, str) and slo.sli.ratio:
+        return _ratio(slo.sli.ratio)
     if not isinstance(slo.sli, str) and slo.sli.freshness:
         return _slices(_age(slo.sli.freshness), value_of > slo.sli.freshness.limit, value_of)
     if not isinstance(slo.sli, str) and slo.sli.gauge:
@@ -131,6 +133,18 @@ def _events(events: EventsSli) -> Sli:
         total=over(events.total),
         bad=over(events.bad) if events.bad else None,
         good=over(events.good) if events.good else None,
+    )
+
+
+def _ratio(ratio: RatioSli) -> Sli:
+    """Minutes of the window, of which the share of errors is bad. Without a ratio there are none."""
+
+    def errors(window: float) -> Expr:
+        return promql.raw(ratio.errors.replace(WINDOW_PLACEHOLDER, format_duration(window)))
+
+    return Sli(
+        total=lambda window: errors(window) * 0 + window / SLICE_SECONDS,
+        bad=lambda window: errors(window) * (window / SLICE_SECONDS),
     )
 
 

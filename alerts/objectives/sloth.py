@@ -16,7 +16,7 @@ from alerts.objectives.objective import ALERT, Objective
 from alerts.objectives.tiers import STANDARD, BurnAlert
 from midwatch import metrics, promql
 from midwatch.promql import Expr
-from midwatch.spec.slo import DAY, Severity
+from midwatch.spec.slo import DAY, WINDOW_PLACEHOLDER, Severity
 from midwatch.spec.values import format_duration, parse_duration
 
 _ERROR = "slo:sli_error:ratio_rate"
@@ -38,16 +38,25 @@ def _select(objective: Objective, name: str) -> str:
 
 
 def _record(objective: Objective, name: str, expr: object, **more: str) -> dict[str, Any]:
-    return {"record": name, "expr": str(expr), "labels": {**_labels(objective), **more}}
+    return {"record": name, "expr": str(expr), "labels": {**dict(objective.labels), **_labels(objective), **more}}
 
 
 def _sli(objective: Objective) -> Iterator[dict[str, Any]]:
     for window in metrics.BURN_RATE_WINDOWS:
-        bad, total = _ratio(objective, parse_duration(window))
-        yield _record(objective, _ERROR + window, f"({bad})\n/\n({total})\n", sloth_window=window)
+        expr = _errors(objective, parse_duration(window))
+        yield _record(objective, _ERROR + window, expr, sloth_window=window)
     period, five = format_duration(objective.slo.period_seconds), _select(objective, _ERROR + "5m")
     expr = f"sum_over_time({five}[{period}])\n/ ignoring (sloth_window)\ncount_over_time({five}[{period}])\n"
     yield _record(objective, _ERROR + period, expr, sloth_window=period)
+
+
+def _errors(objective: Objective, window: float) -> str:
+    """Ratio of errors over a window; a team's own as it wrote it."""
+    sli = objective.slo.sli
+    if not isinstance(sli, str) and sli.ratio:
+        return f"({sli.ratio.errors.replace(WINDOW_PLACEHOLDER, format_duration(window))})"
+    bad, total = _ratio(objective, window)
+    return f"({bad})\n/\n({total})\n"
 
 
 def _ratio(objective: Objective, window: float) -> tuple[str, str]:
@@ -114,11 +123,13 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
         "slo": objective.slo.name,
         "sloth_severity": severity.value,
     }
+    added = objective.additions(severity)
     how = "too fast" if severity is Severity.PAGE else "over expected"
     return {
-        "alert": ALERT,
+        "alert": objective.alert_name,
         "expr": "or\n".join(_burns(objective, tier) for tier in tiers),
-        "labels": {**dict(objective.labels), **labels},
+        **({"for": alerting_rule.wait_text(added.for_)} if added.for_ else {}),
+        "labels": {**added.labels, **labels},
         "annotations": alerting_rule.annotations_of(
             objective.platform,
             ALERT,
@@ -128,7 +139,8 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
             runbook=objective.slo.runbook or objective.runbook,
             slo=objective.slo.name,
             model=objective.subject,
-        ),
+        )
+        | added.annotations,
     }
 
 

@@ -14,16 +14,22 @@ from alerts.objectives import records
 from alerts.objectives.objective import Objective
 from alerts.objectives.tiers import BurnAlert
 from alerts.proofs import series as test_series
-from alerts.proofs.case import Case
+from alerts.proofs.case import Case, Grid
 from midwatch import metrics, serving
 from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
-STEP = 15.0
 HISTORY = 3600.0
 COARSE_STEP = 60.0
 """Between evaluations where an alert takes over an hour to fire anyway."""
 EVENTS_PER_STEP = 1000
+
+
+def _grid(objective: Objective) -> Grid:
+    """How often its platform scrapes and evaluates."""
+    prometheus = objective.platform.prometheus
+    return Grid(scrape=prometheus.scrape_interval, evaluation=prometheus.evaluation_interval)
+
 
 Share = tuple[float, float]
 """How much a counter grows per good event, and per bad event."""
@@ -37,14 +43,15 @@ def within(objective: Objective, severity: Severity) -> float:
 
 def _tier_within(objective: Objective, tier: BurnAlert) -> float:
     ratio = float(tier.error_ratio(objective.slo.budget))
-    waits = 2 * STEP
+    waits = 2 * _grid(objective).longest
     if not records.is_direct(objective, tier.long) or objective.slo.kind in ("freshness", "gauge", "fairness"):
         waits += records.TILE_SECONDS
     if objective.slo.kind in ("freshness", "gauge", "fairness"):
         waits += 60.0 * (objective.slo.burn_rate.min_bad_events or objective.sli.least_bad)
     if ratio * tier.long > HISTORY - 600:
         waits += 2 * COARSE_STEP
-    return ratio * tier.long + waits + objective.slo.burn_rate.for_
+    added = objective.additions(tier.severity).for_
+    return ratio * tier.long + waits + (objective.slo.burn_rate.for_ if added is None else added)
 
 
 def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
@@ -60,15 +67,16 @@ def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Ca
         return _of_fairness(objective, severity, alert, sli.fairness)
     shares = _shares(objective)
     limit = within(objective, severity)
-    step = STEP if limit <= HISTORY else COARSE_STEP
+    grid = _grid(objective)
+    step = grid.evaluation if limit <= HISTORY else max(COARSE_STEP, grid.evaluation)
     end = HISTORY + limit
     half = float(objective.slo.budget) / 2
-    case = partial(Case, interval=STEP, evaluation=step, alert=alert, severity=severity.value)
-    fires = {name: _grown(share, 0.0, HISTORY, end) for name, share in shares.items()}
-    silent = {name: _grown(share, half, end + 600, 0.0) for name, share in shares.items()}
+    case = partial(Case, interval=grid.scrape, evaluation=step, alert=alert, severity=severity.value)
+    fires = {name: _grown(share, 0.0, HISTORY, end, grid.scrape) for name, share in shares.items()}
+    silent = {name: _grown(share, half, end + 600, 0.0, grid.scrape) for name, share in shares.items()}
     at = _whole(end, step)
     return [
-        case(series=fires, fires_at=[at], silent_at=[HISTORY]),
+        case(series=fires, fires_at=[at], silent_at=[HISTORY // step * step]),
         case(series=silent, silent_at=[_whole(end / 2, step), at, at + 600]),
     ], limit
 
@@ -77,29 +85,31 @@ def _whole(seconds: float, step: float) -> float:
     return -(-seconds // step) * step
 
 
-def _grown(share: Share, bad: float, healthy: float, until: float) -> str:
+def _grown(share: Share, bad: float, healthy: float, until: float, step: float) -> str:
     """Values of a counter: events of which a share is bad, and from `healthy` seconds on only bad ones."""
     good_per_event, bad_per_event = share
     slow = EVENTS_PER_STEP * (good_per_event * (1 - bad) + bad_per_event * bad)
-    steps = int(healthy // STEP)
+    steps = int(healthy // step)
     values = f"0+{slow:.12g}x{steps}"
     if until > healthy:
         fast = EVENTS_PER_STEP * bad_per_event
-        values += f" {slow * steps + fast:.12g}+{fast:.12g}x{int((until - healthy) // STEP) + 2}"
+        values += f" {slow * steps + fast:.12g}+{fast:.12g}x{int((until - healthy) // step) + 2}"
     return values
 
 
 def direct_cases(objective: Objective, alert: Alerting, name: str) -> tuple[list[Case], float]:
     """Cases of an alert on the SLI itself: everything bad from the begin, or half as much as may be."""
-    limit = alert.over + alert.for_ + 4 * STEP
+    grid = _grid(objective)
+    limit = alert.over + alert.for_ + 4 * grid.longest
     half = float(objective.slo.budget) / 2
-    case = partial(Case, interval=STEP, evaluation=STEP, alert=name, severity=alert.severity.value)
-    at = _whole(limit, STEP)
-    shares = _shares(objective)
-    return [
-        case(series={one: _grown(share, 1.0, limit + 60, 0.0) for one, share in shares.items()}, fires_at=[at]),
-        case(series={one: _grown(share, half, limit + 60, 0.0) for one, share in shares.items()}, silent_at=[at]),
-    ], limit
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=name, severity=alert.severity.value)
+    at = _whole(limit, grid.evaluation)
+
+    def grown(bad: float) -> dict[str, str]:
+        until = limit + 4 * grid.longest
+        return {one: _grown(share, bad, until, 0.0, grid.scrape) for one, share in _shares(objective).items()}
+
+    return [case(series=grown(1.0), fires_at=[at]), case(series=grown(half), silent_at=[at])], limit
 
 
 # What events are made of -------------------------------------------------------------------------------------------
@@ -111,6 +121,8 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if not isinstance(slo.sli, str) and slo.sli.events:
         events = slo.sli.events
         return _own(objective, events.total, events.bad, events.good)
+    if slo.kind == "ratio":
+        raise test_series.NoInstanceError("a ratio of errors has no events to make series of")
     if objective.model is None:
         raise AssertionError("the spec gives a service events or freshness only")
     if slo.kind == "outcome":
@@ -211,14 +223,15 @@ def _of_freshness(
     if not selectors:
         raise test_series.NoInstanceError("the expression reads no series")
     name = test_series.instance(selectors[0])
+    grid = _grid(objective)
     limit = within(objective, severity)
-    steps = int((limit + 1200) // STEP)
+    steps = int((limit + 1200) // grid.scrape)
     old = f"{-10 * freshness.limit - 86400:.12g}x{steps}"
-    fresh = f"0+{STEP:g}x{steps}"
+    fresh = f"0+{grid.scrape:g}x{steps}"
     if freshness.age:
         old, fresh = f"{2 * freshness.limit + 1:.12g}x{steps}", f"0x{steps}"
-    case = partial(Case, interval=STEP, evaluation=STEP, alert=alert, severity=severity.value)
-    at = _whole(limit + 600, STEP)
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
+    at = _whole(limit + 600, grid.evaluation)
     return [
         case(series={name: old}, fires_at=[at]),
         case(series={name: fresh}, silent_at=[at]),
@@ -236,10 +249,11 @@ def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: Gauge
     else:
         least = gauge.at_least or 0.0
         bad, good = least - abs(least) - 1, least
+    grid = _grid(objective)
     limit = within(objective, severity) + 600.0
-    steps = int((limit + 600) // STEP)
-    case = partial(Case, interval=STEP, evaluation=STEP, alert=alert, severity=severity.value)
-    at = _whole(limit, STEP)
+    steps = int((limit + 600) // grid.scrape)
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
+    at = _whole(limit, grid.evaluation)
     return [
         case(series={name: f"{bad:.12g}x{steps}"}, fires_at=[at]),
         case(series={name: f"{good:.12g}x{steps}"}, silent_at=[at]),
@@ -254,8 +268,9 @@ def _of_fairness(
     if model is None:
         raise AssertionError("fairness is of a model")
     positive, negative = model.positive or "a", "not " + (model.positive or "a")
+    grid = _grid(objective)
     limit = within(objective, severity) + 900.0
-    steps = int((limit + 600) // STEP)
+    steps = int((limit + 600) // grid.scrape)
 
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
@@ -265,8 +280,8 @@ def _of_fairness(
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)
     other = counter("y", positive, positive)
-    case = partial(Case, interval=STEP, evaluation=STEP, alert=alert, severity=severity.value)
-    at = _whole(limit, STEP)
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
+    at = _whole(limit, grid.evaluation)
     return [
         case(series={hit: grown, miss: grown}, fires_at=[at]),
         case(series={hit: grown, other: grown}, silent_at=[at]),

@@ -18,7 +18,25 @@ from midwatch.errors import MissingProgramError
 from midwatch.spec.values import format_duration
 
 REMEDY = "install the Debian package prometheus, or put the program on PATH"
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 60
+"""One proof takes a second or two; what takes longer is said to be unproven."""
+
+
+class SlowError(Exception):
+    """promtool did not finish in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Seconds between scrapes, and between evaluations."""
+
+    scrape: float = 15.0
+    evaluation: float = 15.0
+
+    @property
+    def longest(self) -> float:
+        """The longer of the two."""
+        return max(self.scrape, self.evaluation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +88,25 @@ def ensure_promtool() -> None:
 
 
 def failures(group: Mapping[str, Any], cases: Sequence[Case]) -> tuple[set[int], str]:
-    """Indices of cases that do not hold under a rule group, and what promtool said; -1 when it could not run them."""
+    """Indices of cases that do not hold under a rule group, and what promtool said; -1 when it could not run them.
+
+    Raises SlowError when it takes too long.
+    """
     with tempfile.TemporaryDirectory(prefix="midwatch-proof-") as name:
         folder = Path(name)
         (folder / "rules.yml").write_text(yamlfile.dump({"groups": [group]}), encoding="utf-8")
         (folder / "test.yml").write_text(test_file("rules.yml", cases), encoding="utf-8")
-        done = subprocess.run(
-            ["promtool", "test", "rules", "test.yml"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["promtool", "test", "rules", "test.yml"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SlowError(f"promtool did not finish within {TIMEOUT_SECONDS} s") from error
     said = done.stdout + done.stderr
     if not done.returncode:
         return set(), said

@@ -15,7 +15,7 @@ from typing import Any
 from alerts import expressions, inventory
 from alerts.inventory import Entry
 from alerts.proofs import burning, case, search
-from alerts.proofs.case import Case
+from alerts.proofs.case import Case, Grid
 from alerts.proofs.series import NoInstanceError
 from alerts.routing import configuration, delivery, generate
 from alerts.routing.configuration import Config
@@ -78,11 +78,11 @@ def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_am
     if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
         return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
     try:
-        cases, within = _cases(entry)
-    except (NoInstanceError, search.NotFoundError) as error:
+        cases, within = _cases(platform, entry)
+        group = {"name": "proof", "rules": _needed(entry)}
+        failed, said = case.failures(group, cases)
+    except (NoInstanceError, search.NotFoundError, case.SlowError) as error:
         return Proved(alert=entry.title, outcome=Outcome.UNPROVEN, reason=str(error), receivers=receivers, file=name)
-    group = {"name": "proof", "rules": _needed(entry)}
-    failed, said = case.failures(group, cases)
     return Proved(
         alert=entry.title,
         outcome=Outcome.FAILED if failed else Outcome.PROVEN,
@@ -130,14 +130,16 @@ def _read(rule: Mapping[str, Any]) -> set[str]:
     return {selector.metric for selector in expressions.selectors(expressions.parse(rule["expr"]))}
 
 
-def _cases(entry: Entry) -> tuple[list[Case], float]:
+def _cases(platform: Platform, entry: Entry) -> tuple[list[Case], float]:
     if entry.objective is not None and entry.direct is not None:
         return burning.direct_cases(entry.objective, entry.direct, entry.name)
     if entry.objective is not None:
         return burning.cases(entry.objective, Severity(entry.severity), entry.name)
     if entry.alert.proof is not None:
         return _written(entry, entry.alert.proof)
-    return search.cases(entry.rule, entry.for_)
+    prometheus = platform.prometheus
+    grid = Grid(scrape=prometheus.scrape_interval, evaluation=prometheus.evaluation_interval)
+    return search.cases(entry.rule, entry.for_, grid)
 
 
 def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
@@ -184,7 +186,7 @@ def _key(labels: Mapping[str, str]) -> str:
 
 
 def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Receiver by amtool for one alert of each owner and severity; nothing without amtool, or with a newer file."""
+    """Receiver by amtool for an alert of each owner and severity, where amtool is there, quick, and knows the file."""
     if shutil.which("amtool") is None:
         return {}
     first: dict[tuple[str, str], Mapping[str, str]] = {}
@@ -197,7 +199,10 @@ def _amtool(text: str, alerts: Sequence[Mapping[str, str]]) -> dict[str, str]:
         for labels in first.values():
             words = [f'{label}="{value}"' for label, value in labels.items()]
             command = ["amtool", "config", "routes", "test", f"--config.file={file}", *words]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            except subprocess.TimeoutExpired:
+                continue
             if not done.returncode:
                 receivers[_key(labels)] = done.stdout.strip()
     return receivers

@@ -7,18 +7,26 @@ An expression of a few selectors is fired, and kept silent, by some combination 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from promql_parser import AggregateExpr, BinaryExpr, NumberLiteral, SubqueryExpr
 
-from alerts import expressions
+from alerts import expressions, result_labels
 from alerts.expressions import Selector
 from alerts.proofs import series as test_series
-from alerts.proofs.case import Case, failures
+from alerts.proofs.case import Case, Grid, failures
+from alerts.result_labels import Labels
+from midwatch import catalogue
 
 MAX_COMBINATIONS = 512
-STEP = 15.0
+MAX_EVALUATIONS = 500
+"""Of a proof: what has to hold for a week is looked at every twenty minutes."""
+LONGEST_STEP = 120.0
+"""Seconds between samples at most: Prometheus takes a series for gone after five minutes."""
 COUNTED = frozenset({"rate", "irate", "increase", "resets", "changes"})
 ABSENT = ""
 
@@ -27,29 +35,34 @@ class NotFoundError(ValueError):
     """No combination fires the alert, or none keeps it silent."""
 
 
-def cases(rule: Mapping[str, Any], wait: float) -> tuple[list[Case], float]:
-    """Two cases and the time within which the first fires; NotFoundError or NoInstanceError when there are none."""
+def cases(rule: Mapping[str, Any], wait: float, grid: Grid | None = None) -> tuple[list[Case], float]:
+    """Two cases and the time within which the first fires; NotFoundError or NoInstanceError when there are none.
+
+    Samples are half a scrape beside the evaluations, as those of a real Prometheus are somewhere between them.
+    """
     try:
         tree = expressions.parse(rule["expr"])
     except ValueError as error:
         raise NotFoundError(f"the expression cannot be parsed: {error}") from error
-    limit = wait + _longest(tree) + 4 * STEP
-    steps = int(limit // STEP) + 8
+    grid = _coarser(grid or Grid(), tree, wait)
+    limit = wait + _longest(tree) + 4 * grid.longest
+    steps = int(limit // grid.scrape) + 8
     named = _series(tree)
-    choices = [_behaviours(selector, tree, steps) for selector in named.values()]
-    total = 1
-    for choice in choices:
-        total *= len(choice)
-    if total > MAX_COMBINATIONS:
+    choices = [_behaviours(selector, tree, steps, grid.scrape) for selector in named.values()]
+    if math.prod(map(len, choices)) > MAX_COMBINATIONS:
         raise NotFoundError(f"{len(named)} series have too many combinations; write a proof")
+    make = partial(
+        Case,
+        interval=grid.scrape / 2,
+        evaluation=grid.evaluation,
+        alert=rule["alert"],
+        severity=rule["labels"].get("severity", ""),
+    )
+    at = _whole(limit, grid.evaluation)
     tried = [
-        Case(
+        make(
             series={name: values for name, values in zip(named, picked, strict=True) if values != ABSENT},
-            interval=STEP,
-            evaluation=STEP,
-            alert=rule["alert"],
-            severity=rule["labels"].get("severity", ""),
-            silent_at=[_whole(limit)],
+            silent_at=[at],
         )
         for picked in itertools.product(*choices)
     ]
@@ -57,37 +70,73 @@ def cases(rule: Mapping[str, Any], wait: float) -> tuple[list[Case], float]:
     firing, said = failures(group, tried)
     if -1 in firing:
         raise NotFoundError(f"promtool rejects it: {' '.join(said.split())[:300]}")
-    return _pair(tried, firing, limit), limit
+    pair = _pair(tried, firing, at)
+    _ensure_apart(rule, tree, pair[0])
+    return pair, limit
 
 
-def _pair(tried: Sequence[Case], firing: set[int], limit: float) -> list[Case]:
+def _coarser(grid: Grid, tree: Any, wait: float) -> Grid:
+    """A grid for what takes long: as many evaluations as it takes to tell, and samples that every range still sees."""
+    seconds = wait + _longest(tree)
+    ranges = [selector.range_seconds for selector in expressions.selectors(tree) if selector.range_seconds]
+    steps = [step or length / 10 for length, step in expressions.subqueries(tree)]
+    evaluation = min([seconds / MAX_EVALUATIONS, *steps])
+    scrape = min([seconds / MAX_EVALUATIONS, LONGEST_STEP, *(length / 4 for length in ranges), *steps])
+    return Grid(
+        scrape=max(1, scrape // grid.scrape) * grid.scrape,
+        evaluation=max(1, evaluation // grid.evaluation) * grid.evaluation,
+    )
+
+
+def _pair(tried: Sequence[Case], firing: set[int], at: float) -> list[Case]:
     """The first case that fires, and the silent one with the most series, so that silence is not for want of data."""
     silent = [case for number, case in enumerate(tried) if number not in firing]
     if not firing:
         raise NotFoundError("no series that was tried fires it; write a proof")
-    fires = tried[min(firing)]
+    fires = replace(tried[min(firing)], fires_at=[at], silent_at=())
     if not silent and not tried[0].series:
         # An alert that reads no series always fires: there is nothing that could keep it silent.
-        return [_again(fires, fires_at=[_whole(limit)])]
+        return [fires]
     if not silent:
         raise NotFoundError("every series that was tried fires it; write a proof")
-    calm = max(silent, key=lambda case: len(case.series))
-    return [_again(fires, fires_at=[_whole(limit)]), calm]
+    return [fires, max(silent, key=lambda case: len(case.series))]
 
 
-def _again(case: Case, fires_at: Sequence[float]) -> Case:
-    return Case(
-        series=case.series,
-        interval=case.interval,
-        evaluation=case.evaluation,
-        alert=case.alert,
-        severity=case.severity,
-        fires_at=fires_at,
-    )
+def _whole(seconds: float, step: float) -> float:
+    return -(-seconds // step) * step
 
 
-def _whole(seconds: float) -> float:
-    return -(-seconds // STEP) * STEP
+# Series that the rule does not tell apart ----------------------------------------------------------------------------
+
+
+def _ensure_apart(rule: Mapping[str, Any], tree: Any, fires: Case) -> None:
+    """Raise NotFoundError when two series that differ only in a label which the rule replaces are an error.
+
+    An alert of severity none is an inhibitor's, that kube-prometheus ships in such a form.
+    """
+    labels = result_labels.of(tree) or Labels()
+    first = next(expressions.selectors(tree), None)
+    if first is None or rule["labels"].get("severity") == "none":
+        return
+    replaced = [name for name in ("alertname", *rule["labels"]) if labels.has(name) and _may_differ(first, name)]
+    values = next((values for name, values in fires.series.items() if name.startswith(first.metric)), ABSENT)
+    if not replaced or values == ABSENT:
+        return
+    twins = dict.fromkeys(test_series.variants(first, replaced[0]), values)
+    failed, said = failures({"name": "proof", "rules": [rule]}, [replace(fires, series={**fires.series, **twins})])
+    if -1 in failed and "same labelset" in said:
+        raise NotFoundError(
+            f"series that differ only in {replaced[0]}, which the rule replaces, are an error and no alert"
+        )
+
+
+def _may_differ(selector: Selector, label: str) -> bool:
+    """Whether series of a selector may have several values of a label, as far as the expression says."""
+    operators = {operator for name, operator, _ in selector.matchers if name == label}
+    return "=" not in operators and bool(operators or (selector.metric == "ALERTS" and label == "alertname"))
+
+
+# What is tried -------------------------------------------------------------------------------------------------------
 
 
 def _longest(node: Any) -> float:
@@ -102,11 +151,13 @@ def _longest(node: Any) -> float:
 
 
 def _series(tree: Any) -> dict[str, Selector]:
-    """A series for each selector, with the labels that aggregations and joins keep."""
+    """A series for each selector, with the labels that aggregations and joins keep and that the metric has."""
     kept = sorted(set(_kept(tree)))
     series: dict[str, Selector] = {}
     for selector in expressions.selectors(tree):
-        series.setdefault(test_series.instance(selector, more=kept), selector)
+        exposed = catalogue.find(selector.metric)
+        own = [label for label in kept if exposed is None or label in exposed.labels]
+        series.setdefault(test_series.instance(selector, more=own), selector)
     return series
 
 
@@ -127,13 +178,18 @@ def _numbers(node: Any) -> Iterator[float]:
         yield from _numbers(child)
 
 
-def _behaviours(selector: Selector, tree: Any, steps: int) -> list[str]:
-    """Values to try for a series, as promtool reads them, calm ones first."""
+def _behaviours(selector: Selector, tree: Any, steps: int, step: float) -> list[str]:
+    """Values to try for a series, as promtool reads them, calm ones first. Counters are born at their first value."""
     numbers = sorted(set(_numbers(tree)))
     if COUNTED & set(selector.around):
         speeds = dict.fromkeys([0.0, 1.0, 1000.0, *(2 * abs(number) + 1 for number in numbers)])
-        return [*(f"0+{speed:.12g}x{steps}" for speed in speeds), ABSENT]
+        return [*(_between(speed * step / 15, speed * step / 15, steps) for speed in speeds), ABSENT]
     values = dict.fromkeys(
         [0.0, 1.0, *(one for number in numbers for one in (number / 2, 2 * number + 1, -number - 1))]
     )
-    return [*(f"{value:.12g}x{steps}" for value in values), f"0+{STEP:g}x{steps}", ABSENT]
+    return [*(_between(value, 0.0, steps) for value in values), _between(0.0, step, steps), ABSENT]
+
+
+def _between(first: float, slope: float, steps: int) -> str:
+    """Values of a series with a sample in the middle between two evaluations."""
+    return " ".join(f"_ {first + slope * number:.12g}" for number in range(steps))

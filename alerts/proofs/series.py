@@ -32,6 +32,20 @@ def instance(selector: Selector, *, more: Sequence[str] = (), unlike: Selector |
     return text(selector.metric, labels)
 
 
+def variants(selector: Selector, label: str) -> list[str]:
+    """Two series that the selector finds and that differ only in a label; fewer when none are found by trying."""
+    labels = {
+        name: _value([Matcher(*one) for one in selector.matchers if one[0] == name])
+        for name in {name for name, _, _ in selector.matchers if name not in ("__name__", label)}
+    }
+    conditions = [Matcher(*one) for one in selector.matchers if one[0] == label]
+    patterns = [part for one in conditions for part in one.value.split("|")]
+    values = [
+        value for value in dict.fromkeys([*patterns, "one", "two"]) if all(one.matches(value) for one in conditions)
+    ]
+    return [text(selector.metric, {**labels, label: value}) for value in values[:2]]
+
+
 def text(metric: str, labels: Mapping[str, str]) -> str:
     """A series as promtool reads it."""
     inner = ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(labels.items()) if value)

@@ -5,22 +5,32 @@ What Alertmanager would not load is a problem here too; judging what it loads is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from alerts.routing import matchers, time_intervals
+from alerts import verbatim
+from alerts.routing import amtool, matchers, requirements, shapes, time_intervals
 from alerts.routing.matchers import Matcher, Matchers
 from alerts.routing.time_intervals import Interval
 from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec.alertmanager_fields import NEWEST, OLDEST, Version
 from midwatch.spec.base import Place
-from midwatch.spec.document import Document, read_documents
-from midwatch.spec.values import parse_duration
+from midwatch.spec.document import Document
 
 DEFAULTS = {"group_wait": 30.0, "group_interval": 300.0, "repeat_interval": 14400.0}
 """Seconds, of Alertmanager's dispatch.DefaultRouteOpts."""
+
+ALL_LABELS = "..."
+"""In group_by: every label."""
+
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+UTF8_LABELS: Version = (0, 27)
+"""First Alertmanager that reads label names in UTF-8, in quotes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,58 +110,101 @@ class Config:
     @cached_property
     def receivers(self) -> dict[str, Mapping[str, Any]]:
         """Receivers as they are written, by name."""
-        return {str(one.get("name", "")): one for one in self.document.values.get("receivers") or ()}
+        written = (_mapping(one) for one in _list(self.document.values.get("receivers")))
+        return {str(one.get("name") or ""): one for one in written}
 
     @cached_property
     def _integrations(self) -> dict[str, tuple[str, ...]]:
         return {
             name: tuple(
-                key.removesuffix("_configs") for key in sorted(settings) if key != "name" for _ in settings[key] or ()
+                key.removesuffix("_configs")
+                for key in sorted(settings)
+                if key.endswith("_configs")
+                for _ in _list(settings[key])
             )
             for name, settings in self.receivers.items()
         }
+
+    def matchers(self) -> Iterator[Matcher]:
+        """Every matcher of its routes and inhibitions."""
+        for route in self.route.walk():
+            yield from route.matchers
+        for rule in self.inhibitions:
+            yield from (*rule.source, *rule.target)
 
     def integrations(self, receiver: str) -> tuple[str, ...]:
         """Kinds of a receiver's integrations, each as often as it is there."""
         return self._integrations.get(receiver, ())
 
 
-def load(file: Path) -> Config:
-    """Read a configuration file; InvalidInputError with everything that Alertmanager would refuse."""
-    if not file.is_file():
-        raise InvalidInputError.at(file, "there is no such file")
-    documents = read_documents(file)
+def load(file: Path, version: Version | None = None) -> Config:
+    """Read a file for an Alertmanager of a version; InvalidInputError with everything that it would refuse.
+
+    Of its own version the installed amtool has the last word, unless the file has fields that it cannot know. Without
+    a version, that is the one meant.
+    """
+    version = version or amtool.installed() or OLDEST
+    documents = verbatim.read(file)
     if not documents:
         raise InvalidInputError.at(file, "the file is empty")
-    return build(documents[0])
-
-
-def parse(text: str, name: str) -> Config:
-    """Read a configuration from a text that stands for a file of that name."""
-    return build(read_documents(Path(name), text)[0])
-
-
-def build(document: Document) -> Config:
-    """Build a configuration from a document."""
-    reader = _Reader(document)
-    config = reader.config()
-    if document.problems or reader.problems:
-        raise InvalidInputError([*document.problems, *reader.problems])
+    config, problems = _read(documents[0], version)
+    if amtool.installed() == version and not _is_newer(config, version):
+        verdict = amtool.verdict(file)
+        if verdict is not None:
+            problems = (problems or verdict) if verdict else []
+    if problems:
+        raise InvalidInputError(problems)
     return config
 
 
+def parse(text: str, name: str, version: Version = NEWEST) -> Config:
+    """Read a configuration from a text that stands for a file of that name."""
+    config, problems = _read(verbatim.read(Path(name), text)[0], version)
+    if problems:
+        raise InvalidInputError(problems)
+    return config
+
+
+def _read(document: Document, version: Version) -> tuple[Config, list[Problem]]:
+    """A configuration and what is wrong with it, each place once."""
+    reader = _Reader(document, version)
+    config = reader.config()
+    findings = [*shapes.problems(document.values, version), *requirements.problems(document.values, version)]
+    problems = [*document.problems, *(document.problem(*one) for one in findings), *reader.problems]
+    return config, list({(one.line, one.path): one for one in reversed(problems)}.values())
+
+
+def _is_newer(config: Config, version: Version) -> bool:
+    """Whether a file has anything that a version does not have yet, which `feature-too-new` says with what has it."""
+    quoted = version < UTF8_LABELS and any(one.is_name_quoted for one in config.matchers())
+    return quoted or any(shapes.newer(config.document.values, version))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _texts(value: object) -> list[str]:
+    """Texts of a list, without what is of another shape; nothing is an empty text."""
+    return [str(one or "") for one in _list(value) if one is None or isinstance(one, str)]
+
+
 def _group_by(given: Mapping[str, Any], parent: Route | None) -> tuple[str, ...] | None:
-    labels = given.get("group_by")
-    if not isinstance(labels, list):
+    if not isinstance(given.get("group_by"), list):
         return parent.group_by if parent else ()
-    return None if "..." in labels else tuple(map(str, labels))
+    labels = _texts(given["group_by"])
+    return None if ALL_LABELS in labels else tuple(labels)
 
 
 class _Reader:
-    """Reads a document and collects what is wrong with it."""
+    """Reads a document and collects what is wrong beyond its shape; a value of a wrong shape is read as none."""
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
+    def __init__(self, document: Document, version: Version) -> None:
+        self._document, self._version = document, version
         self.problems: list[Problem] = []
 
     def _wrong(self, place: Place, message: str, remedy: str = "") -> None:
@@ -160,13 +213,12 @@ class _Reader:
     def config(self) -> Config:
         """The whole, and then the names in it."""
         values = self._document.values
-        root = values.get("route")
         config = Config(
             document=self._document,
-            route=self._route(root if isinstance(root, dict) else {}, ("route",), None),
+            route=self._route(_mapping(values.get("route")), ("route",), None),
             inhibitions=tuple(
-                self._inhibition(one, ("inhibit_rules", index))
-                for index, one in enumerate(self._maps(values.get("inhibit_rules"), ("inhibit_rules",)))
+                self._inhibition(_mapping(one), ("inhibit_rules", index))
+                for index, one in enumerate(_list(values.get("inhibit_rules")))
             ),
             intervals=dict(self._intervals()),
         )
@@ -175,85 +227,97 @@ class _Reader:
         self._check_names(config)
         return config
 
-    def _maps(self, items: object, place: Place) -> list[dict[str, Any]]:
-        """A list of mappings; what is not one is a problem and read as empty."""
-        if items is None:
-            return []
-        if not isinstance(items, list):
-            self._wrong(place, "not a list")
-            return []
-        for index, one in enumerate(items):
-            if not isinstance(one, dict):
-                self._wrong((*place, index), "not a mapping")
-        return [one if isinstance(one, dict) else {} for one in items]
-
-    def _route(self, given: dict[str, Any], place: Place, parent: Route | None) -> Route:
+    def _route(self, given: Mapping[str, Any], place: Place, parent: Route | None) -> Route:
+        self._check_groups(given, place)
         own = Route(
             place=place,
             matchers=self._matchers(given, place, "match", "match_re", "matchers"),
             receiver=str(given.get("receiver") or (parent.receiver if parent else "")),
-            continues=given.get("continue") is True,
+            continues=verbatim.truth(given.get("continue")) is True,
             group_by=_group_by(given, parent),
-            mute=tuple(given.get("mute_time_intervals") or ()),
-            active=tuple(given.get("active_time_intervals") or ()),
+            mute=tuple(_texts(given.get("mute_time_intervals"))),
+            active=tuple(_texts(given.get("active_time_intervals"))),
             group_wait=self._time(given, place, "group_wait", parent),
             group_interval=self._time(given, place, "group_interval", parent),
             repeat_interval=self._time(given, place, "repeat_interval", parent),
         )
-        children = self._maps(given.get("routes"), (*place, "routes"))
-        below = tuple(self._route(one, (*place, "routes", index), own) for index, one in enumerate(children))
+        children = _list(given.get("routes"))
+        below = tuple(self._route(_mapping(one), (*place, "routes", index), own) for index, one in enumerate(children))
         return replace(own, routes=below)
 
-    def _time(self, given: dict[str, Any], place: Place, name: str, parent: Route | None) -> float:
+    def _check_groups(self, given: Mapping[str, Any], place: Place) -> None:
+        labels = _texts(given.get("group_by"))
+        if ALL_LABELS in labels and set(labels) != {ALL_LABELS}:
+            self._wrong((*place, "group_by"), "'...' is all labels, and stands alone", "remove it, or the others")
+        for index, label in enumerate(labels):
+            if label != ALL_LABELS:
+                self._check_label(label, (*place, "group_by", index))
+                if label in labels[:index]:
+                    self._wrong((*place, "group_by", index), f"{label} a second time", "remove it")
+
+    def _check_label(self, name: str, place: Place) -> None:
+        is_name = bool(name) if self._version >= UTF8_LABELS else LABEL_NAME.fullmatch(name)
+        if not is_name:
+            self._wrong(place, f"{name!r} is not a label name", "correct it")
+
+    def _time(self, given: Mapping[str, Any], place: Place, name: str, parent: Route | None) -> float:
         """Seconds of a time that a route sets, else inherits."""
         inherited = float(getattr(parent, name)) if parent else DEFAULTS[name]
-        if given.get(name) is None:
-            return inherited
-        try:
-            return parse_duration(str(given[name]))
-        except ValueError as error:
-            self._wrong((*place, name), str(error))
-            return inherited
+        value = given.get(name)
+        time = shapes.seconds(value) if isinstance(value, str) else None
+        if time == 0 and name != "group_wait":
+            self._wrong((*place, name), f"{name} may not be zero", "write a time")
+        return inherited if time is None else time
 
     def _matchers(self, given: Mapping[str, Any], place: Place, equal: str, pattern: str, listed: str) -> Matchers:
-        read = [Matcher(str(name), "=", str(value)) for name, value in (given.get(equal) or {}).items()]
-        read += [Matcher(str(name), "=~", str(value)) for name, value in (given.get(pattern) or {}).items()]
-        lines = given.get(listed) or []
-        for index, line in enumerate([lines] if isinstance(lines, str) else lines):
+        read: list[Matcher] = []
+        for key, operator in ((equal, "="), (pattern, "=~")):
+            for name, value in _mapping(given.get(key)).items():
+                if not LABEL_NAME.fullmatch(name):
+                    self._wrong((*place, key, name), f"{name!r} is not a label name", "correct it")
+                read.append(Matcher(str(name), operator, "" if value is None else str(value)))
+        for index, line in enumerate(_list(given.get(listed))):
             try:
-                read += matchers.parse(str(line))
+                read += matchers.parse(str(line or ""))
             except matchers.MatcherError as error:
                 self._wrong((*place, listed, index), str(error))
-        for matcher in read:
-            try:
-                matcher.ensure_valid()
-            except matchers.MatcherError as error:
-                self._wrong(place, str(error))
-        return tuple(read)
+        return tuple(one for one in read if self._is_valid(one, place))
 
-    def _inhibition(self, given: dict[str, Any], place: Place) -> Inhibition:
+    def _is_valid(self, matcher: Matcher, place: Place) -> bool:
+        try:
+            matcher.ensure_valid()
+        except matchers.MatcherError as error:
+            self._wrong(place, str(error))
+            return False
+        return True
+
+    def _inhibition(self, given: Mapping[str, Any], place: Place) -> Inhibition:
+        for index, label in enumerate(_texts(given.get("equal"))):
+            self._check_label(label, (*place, "equal", index))
         return Inhibition(
             place=place,
             source=self._matchers(given, place, "source_match", "source_match_re", "source_matchers"),
             target=self._matchers(given, place, "target_match", "target_match_re", "target_matchers"),
-            equal=tuple(map(str, given.get("equal") or ())),
+            equal=tuple(_texts(given.get("equal"))),
             name=str(given.get("name") or ""),
         )
 
     def _intervals(self) -> Iterator[tuple[str, tuple[Interval, ...]]]:
         seen: set[str] = set()
-        for key in ("time_intervals", "mute_time_intervals"):
-            for index, one in enumerate(self._maps(self._document.values.get(key), (key,))):
-                name, place = str(one.get("name", "")), (key, index)
+        for key in ("mute_time_intervals", "time_intervals"):
+            for index, one in enumerate(_list(self._document.values.get(key))):
+                name, place = str(_mapping(one).get("name") or ""), (key, index)
+                if not name:
+                    self._wrong(place, "a time interval without a name", "name it")
                 if name in seen:
                     self._wrong(place, f"a second time interval {name!r}", "give each its own name")
                 seen.add(name)
-                yield name, tuple(self._alternatives(one.get("time_intervals") or (), place))
+                yield name, tuple(self._alternatives(_mapping(one).get("time_intervals"), place))
 
-    def _alternatives(self, given: Sequence[Any], place: Place) -> Iterator[Interval]:
-        for index, one in enumerate(given):
+    def _alternatives(self, given: object, place: Place) -> Iterator[Interval]:
+        for index, one in enumerate(_list(given)):
             try:
-                yield time_intervals.parse(one)
+                yield time_intervals.parse(_mapping(one))
             except time_intervals.IntervalError as error:
                 self._wrong((*place, "time_intervals", index), str(error))
 
@@ -272,8 +336,8 @@ class _Reader:
 
     def _check_receivers(self, config: Config) -> None:
         seen: set[str] = set()
-        for index, one in enumerate(self._maps(self._document.values.get("receivers"), ("receivers",))):
-            name = str(one.get("name", ""))
+        for index, one in enumerate(_list(self._document.values.get("receivers"))):
+            name = str(_mapping(one).get("name") or "")
             if not name:
                 self._wrong(("receivers", index), "a receiver without a name", "name it")
             if name in seen:

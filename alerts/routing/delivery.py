@@ -22,6 +22,7 @@ class Delivery:
 
     It is told when nothing mutes it: a mute interval that is now (`muted_by`), active intervals none of which is now
     (`inactive`), an inhibition and the alert that is its source (`inhibited_by`), or a receiver without integration.
+    `by_machine_zone` are the intervals whose answer depends on the time zone of the machine.
     Seconds between notifications that change nothing are `repeats_every`: Alertmanager rounds repeat_interval up to
     whole group_intervals.
     """
@@ -34,6 +35,7 @@ class Delivery:
     muted_by: str | None = None
     inactive: tuple[str, ...] = ()
     inhibited_by: tuple[Inhibition, Labels] | None = None
+    by_machine_zone: tuple[str, ...] = ()
 
     @property
     def is_told(self) -> bool:
@@ -84,7 +86,12 @@ def _delivery(
         muted_by=muted,
         inactive=() if awake or muted else last.active,
         inhibited_by=inhibited,
+        by_machine_zone=tuple(name for name in (*last.mute, *last.active) if at and _is_local(config, name)),
     )
+
+
+def _is_local(config: Config, name: str) -> bool:
+    return any(interval.location is None for interval in config.intervals[name])
 
 
 def _is_now(config: Config, name: str, at: datetime) -> bool:

@@ -36,7 +36,7 @@ def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict
     if sink_url is None:
         versions.ensure_able(platform, version)
     timing = platform.alertmanager
-    routes = [_nobody(), *_owner_routes(platform)]
+    routes = [_nobody(), *_nobody_on_purpose(platform), *_owner_routes(platform)]
     used = {name for route in _walk(routes) for key in _INTERVAL_KEYS for name in route.get(key, ())}
     document: dict[str, Any] = {
         "route": {
@@ -73,6 +73,12 @@ def quoted(label: str, value: str, operator: str = "=") -> str:
 
 def _nobody() -> dict[str, Any]:
     return {"receiver": NOBODY, "matchers": [quoted("alertname", alerting_rule.DEADMAN), quoted("severity", "none")]}
+
+
+def _nobody_on_purpose(platform: Platform) -> Iterator[dict[str, Any]]:
+    """A route for alerts of severity none, if a team has any: they are for inhibitions, and meant for nobody."""
+    if any(alert.severity == "none" for file in platform.rules for alert in file.alerts):
+        yield {"receiver": NOBODY, "matchers": [quoted("severity", "none")]}
 
 
 def _owner_routes(platform: Platform) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ class Matcher:
     name: str
     operator: str
     value: str
+    is_name_quoted: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -88,7 +89,7 @@ def _parse_one(text: str) -> Matcher:
     if not match:
         raise MatcherError(f"bad matcher format: {text.strip()!r}")
     name, operator, raw = match.groups()
-    matcher = Matcher(name, operator, _unquoted(raw, text))
+    matcher = Matcher(name, operator, _unquoted(raw, text), text.lstrip().startswith('"'))
     matcher.ensure_valid()
     return matcher
 

@@ -7,8 +7,9 @@ of Alertmanager's `timeinterval` package, location included.
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +21,15 @@ from midwatch.spec.routing import MONTHS, WEEKDAYS, Maintenance, TimeInterval
 
 Range = tuple[int, int]
 
+LOCAL = "Local"
+"""Location that stands for the zone of the machine."""
+
+SHORTEST_MONTH = 28
+"""Days of a month that every range has to fit into."""
+
+_NUMBER = re.compile(r"[-+]?\d+")
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
+
 
 class IntervalError(ValueError):
     """A time interval that Alertmanager does not read."""
@@ -27,14 +37,17 @@ class IntervalError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """One alternative of a time interval. Ranges include their ends, but for minutes of the day; empty is always."""
+    """One alternative of a time interval. Ranges include their ends, but for minutes of the day; empty is always.
+
+    A `location` of None is the zone of the machine that Alertmanager runs on.
+    """
 
     minutes: tuple[Range, ...] = ()
     days: tuple[Range, ...] = ()
     months: tuple[Range, ...] = ()
     weekdays: tuple[Range, ...] = ()
     years: tuple[Range, ...] = ()
-    location: tzinfo = field(default=UTC)
+    location: tzinfo | None = UTC
 
     def contains(self, at: datetime) -> bool:
         """Whether a time, with its zone, is inside."""
@@ -71,46 +84,103 @@ def _day_inside(local: datetime, days: Range) -> bool:
 
 
 def parse(given: Mapping[str, Any]) -> Interval:
-    """One alternative, as it stands in a configuration; IntervalError when a part cannot be read."""
-    unknown = set(given) - {"times", "days_of_month", "months", "weekdays", "years", "location"}
-    if unknown:
-        raise IntervalError(f"unknown key {sorted(unknown)[0]!r}")
+    """One alternative, as it stands in a configuration; IntervalError when Alertmanager would not read a part."""
+    location = str(given.get("location") or "UTC")
+    return Interval(
+        minutes=tuple(_times(one) for one in _listed(given, "times")),
+        days=tuple(_days(str(one)) for one in _listed(given, "days_of_month")),
+        months=tuple(_months(str(one)) for one in _listed(given, "months")),
+        weekdays=tuple(_named(str(one), WEEKDAYS, "weekday") for one in _listed(given, "weekdays")),
+        years=tuple(_years(str(one)) for one in _listed(given, "years")),
+        location=None if location == LOCAL else _zone(location),
+    )
+
+
+def _listed(given: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = given.get(key)
+    return [one for one in value if one is not None] if isinstance(value, list) else ()
+
+
+def _zone(name: str) -> tzinfo:
     try:
-        return Interval(
-            minutes=tuple((_minute(one["start_time"]), _minute(one["end_time"])) for one in given.get("times") or ()),
-            days=tuple(_numbers(str(one)) for one in given.get("days_of_month") or ()),
-            months=tuple(_named(str(one), MONTHS, 1) for one in given.get("months") or ()),
-            weekdays=tuple(_named(str(one), WEEKDAYS, 0) for one in given.get("weekdays") or ()),
-            years=tuple(_numbers(str(one)) for one in given.get("years") or ()),
-            location=ZoneInfo(str(given.get("location") or "UTC")),
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise IntervalError(f"there is no time zone {name!r}") from error
+
+
+def _times(given: object) -> Range:
+    """Minutes of the day; the end is not part of it."""
+    times = given if isinstance(given, Mapping) else {}
+    if not (times.get("start_time") and times.get("end_time")):
+        raise IntervalError("start_time and end_time go together")
+    begin, end = _minute(str(times["start_time"])), _minute(str(times["end_time"]))
+    if begin >= end:
+        raise IntervalError(
+            f"{times['start_time']} to {times['end_time']} ends before it begins: write two, of which one ends at 24:00"
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise IntervalError(f"cannot be read: {error}") from error
+    return begin, end
 
 
-def _minute(text: object) -> int:
-    if isinstance(text, int):  # YAML 1.1 reads 16:00 as 960: minutes, as it happens
-        return text
-    hour, _, minute = str(text).partition(":")
-    minutes = int(hour) * 60 + int(minute)
-    if not 0 <= minutes <= 1440:
-        raise ValueError(f"{text!r} is not a time of day")
-    return minutes
+def _minute(text: str) -> int:
+    if not _TIME.fullmatch(text):
+        raise IntervalError(f"{text!r} is not a time of day: two digits, a colon and two digits, as in 08:00")
+    return int(text[:2]) * 60 + int(text[3:])
 
 
-def _numbers(text: str) -> Range:
-    begin, _, end = text.partition(":")
-    return int(begin), int(end or begin)
+def _ends(text: str) -> tuple[str, str]:
+    """Begin and end of a range; of one value, twice the same."""
+    parts = text.lower().split(":")
+    if len(parts) > 2:
+        raise IntervalError(f"{text!r} is not a range")
+    return parts[0], parts[-1]
 
 
-def _named(text: str, names: Sequence[str], first: int) -> Range:
-    def number(part: str) -> int:
-        if part.lstrip("-").isdigit():
-            return int(part)
-        return names.index(part.lower()) + first
+def _number(text: str, what: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise IntervalError(f"{text!r} is not a {what}")
+    return int(text)
 
-    begin, _, end = text.partition(":")
-    return number(begin), number(end or begin)
+
+def _days(text: str) -> Range:
+    """Days of the month: from the first on, or with a minus from the last back."""
+    begin, end = (_number(part, "day of the month") for part in _ends(text))
+    for day in (begin, end):
+        if not 1 <= abs(day) <= 31:
+            raise IntervalError(f"{day} is not a day of the month")
+    if begin < 0 < end:
+        raise IntervalError(f"{text} begins before the month's end and ends after its begin")
+    if begin > (end if (begin > 0) == (end > 0) else SHORTEST_MONTH + end):
+        raise IntervalError(f"{text} ends before it begins")
+    return begin, end
+
+
+def _months(text: str) -> Range:
+    """Months by name or number; Alertmanager does not say when there is no such number."""
+    parts = _ends(text)
+    begin, end = (int(part) if _NUMBER.fullmatch(part) else _index(part, MONTHS, "month") + 1 for part in parts)
+    if begin > end:
+        raise IntervalError(f"{text} ends before it begins: write two ranges")
+    return begin, end
+
+
+def _years(text: str) -> Range:
+    begin, end = (_number(part, "year") for part in _ends(text))
+    if begin > end:
+        raise IntervalError(f"{text} ends before it begins")
+    return begin, end
+
+
+def _named(text: str, names: Sequence[str], what: str) -> Range:
+    begin, end = (_index(part, names, what) for part in _ends(text))
+    if begin > end:
+        raise IntervalError(f"{text} ends before it begins: Alertmanager's week begins on Sunday; write two ranges")
+    return begin, end
+
+
+def _index(text: str, names: Sequence[str], what: str) -> int:
+    if text not in names:
+        raise IntervalError(f"{text!r} is not a {what}; they are named, as in {names[1]}")
+    return names.index(text)
 
 
 # Writing -------------------------------------------------------------------------------------------------------------

@@ -6,18 +6,11 @@ its class in `midwatch.spec.channels`.
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-from functools import cache
-
+from alerts.routing import amtool
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import channels
-from midwatch.spec.channels import Version
+from midwatch.spec.alertmanager_fields import OLDEST, Version
 from midwatch.spec.model import Platform
-
-UTF8_LABELS: Version = (0, 27)
-"""First Alertmanager that reads label names in UTF-8, in quotes."""
 
 INHIBITION_NAMES: Version = (0, 30)
 """First Alertmanager with names of inhibition rules."""
@@ -31,6 +24,7 @@ TEMPLATE_FUNCTIONS: dict[str, Version] = {
     "tz": (0, 28),
     "since": (0, 28),
     "humanizeDuration": (0, 28),
+    "now": (0, 33),
     "safeUrl": (0, 30),
     "urlUnescape": (0, 30),
     "toJson": (0, 30),
@@ -40,17 +34,7 @@ TEMPLATE_FUNCTIONS: dict[str, Version] = {
 
 def version_of(platform: Platform) -> Version:
     """Version to write for. Without one in the file and without amtool, the oldest: what it reads, all read."""
-    return platform.alertmanager.version or installed() or channels.OLDEST
-
-
-@cache
-def installed() -> Version | None:
-    """Version of the amtool on PATH, or None."""
-    if shutil.which("amtool") is None:
-        return None
-    done = subprocess.run(["amtool", "--version"], capture_output=True, text=True, timeout=30, check=False)
-    match = re.search(r"version (\d+)\.(\d+)", done.stdout + done.stderr)
-    return (int(match[1]), int(match[2])) if match else None
+    return platform.alertmanager.version or amtool.installed() or OLDEST
 
 
 def ensure_able(platform: Platform, version: Version) -> None:

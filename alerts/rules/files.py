@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from alerts.alerting_rule import AlertingRule
@@ -36,10 +36,13 @@ def documents(platform: Platform) -> dict[str, dict[str, Any]]:
             {"name": f"midwatch-model-{model.name}", "rules": [one.rule for one in models.of_model(platform, model)]}
         )
     for team in platform.rules:
-        groups[f"team-{team.name}.yml"] += _groups(f"team-{team.name}", teams.of_file(platform, team))
+        groups[f"team-{team.name}.yml"] += _groups(
+            f"team-{team.name}", teams.of_file(platform, team), teams.records_of(team)
+        )
     return {name: {"groups": those} for name, those in groups.items() if those}
 
 
-def _groups(name: str, rules: list[AlertingRule]) -> list[dict[str, Any]]:
-    """One group of these rules, or none without rules."""
-    return [{"name": name, "rules": [rule.rule for rule in rules]}] if rules else []
+def _groups(name: str, rules: list[AlertingRule], records: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """One group of these rules, after records that they may read, or none without any."""
+    every = [*records, *(rule.rule for rule in rules)]
+    return [{"name": name, "rules": every}] if every else []

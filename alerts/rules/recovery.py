@@ -20,6 +20,8 @@ STANDBY_WAIT = 30.0
 OVERDUE_WAIT = 300.0
 NEVER_WAIT = 86_400.0
 """A platform that is new has a day for its first drills."""
+SPLIT_BRAIN_SECONDS = 3600.0
+"""A second primary is fenced within seconds; people have to hear of it all the same."""
 START_WAIT = 60.0
 """An exporter that is being started."""
 
@@ -67,7 +69,15 @@ class _Rules:
             alerts.append(self._backup_stale(store))
         if store.relies_on_backups:
             alerts.append(self._unverified(store))
-        return [*alerts, self._shrinking(store)] if store.has_backup_sizes else alerts
+        if store.has_backup_sizes:
+            alerts.append(self._shrinking(store))
+        if store.is_restored_to_verify:
+            alerts.append(self._restore_breached(store))
+        if store.has_archive:
+            alerts += [self._archive_broken(store), self._backup_failing(store)]
+        if store.has_two_servers:
+            alerts.append(self._split_brain(store))
+        return alerts
 
     def _unknown(self, store: Store) -> AlertingRule:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
@@ -162,6 +172,66 @@ class _Rules:
             f"midwatch dr verify restores the newest backup, every {format_duration(self._recovery.verify_every)}.",
             {series: f"{limit + 1:g}x40"},
             {series: f"{limit - 1:g}x40"},
+            store=store.name,
+        )
+
+    def _restore_breached(self, store: Store) -> AlertingRule:
+        good = promql.min_by(promql.select(metrics.DR_RESTORE_GOOD, store=store.name), "store")
+        series = _series(metrics.DR_RESTORE_GOOD, store=store.name)
+        return self._alert(
+            "RestoreBreached",
+            good.equals(0),
+            0.0,
+            Severity.PAGE if store.relies_on_backups else Severity.TICKET,
+            f"{store.name}: the last restore failed, used an older backup, or did not come to the archive's end",
+            "What was restored lacks something that is kept. midwatch dr verify says what.",
+            {series: "0x40"},
+            {series: "1x40"},
+            store=store.name,
+        )
+
+    def _archive_broken(self, store: Store) -> AlertingRule:
+        flaws = promql.max_by(promql.select(metrics.DR_ARCHIVE_FLAWS, store=store.name), "store")
+        series = _series(metrics.DR_ARCHIVE_FLAWS, store=store.name)
+        return self._alert(
+            "ArchiveBroken",
+            flaws > 0,
+            0.0,
+            Severity.PAGE if store.relies_on_backups else Severity.TICKET,
+            f"{store.name}: {{{{ $value }}}} archived segments are missing or damaged",
+            "A restore ends at the first of them, and loses everything behind it.",
+            {series: "1x40"},
+            {series: "0x40"},
+            store=store.name,
+        )
+
+    def _backup_failing(self, store: Store) -> AlertingRule:
+        failing = promql.max_by(promql.select(metrics.DR_BACKUP_FAILING, store=store.name), "store")
+        series = _series(metrics.DR_BACKUP_FAILING, store=store.name)
+        return self._alert(
+            "BackupFailing",
+            failing.equals(1),
+            0.0,
+            Severity.TICKET,
+            f"{store.name}: the newest backup could not be made",
+            "Older backups still verify, and grow old. midwatch dr verify says why the newest failed.",
+            {series: "1x40"},
+            {series: "0x40"},
+            store=store.name,
+        )
+
+    def _split_brain(self, store: Store) -> AlertingRule:
+        seen = promql.max_by(promql.select(metrics.DR_SPLIT_BRAIN_SEEN, store=store.name), "store")
+        series = _series(metrics.DR_SPLIT_BRAIN_SEEN, store=store.name)
+        return self._alert(
+            "SplitBrain",
+            (promql.timestamp_now() - seen) < SPLIT_BRAIN_SECONDS,
+            0.0,
+            Severity.PAGE,
+            f"{store.name}: two servers took writes at the same time",
+            "What the wrong one acknowledged is on it alone. The recoverer's events say whether it was fenced again.",
+            {series: "0+15x40"},
+            {series: f"{-SPLIT_BRAIN_SECONDS - 60:g}x40"},
             store=store.name,
         )
 

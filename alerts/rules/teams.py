@@ -17,6 +17,11 @@ def of_file(platform: Platform, file: RuleFile) -> list[AlertingRule]:
     return [_of_rule(platform, file, rule) for rule in file.alerts]
 
 
+def records_of(file: RuleFile) -> list[dict[str, Any]]:
+    """Recording rules of a rule file, in its order."""
+    return [one.model_dump(exclude_defaults=True) for one in file.records]
+
+
 def _of_rule(platform: Platform, file: RuleFile, written: AlertRule) -> AlertingRule:
     owner = written.owner or file.owner
     rule: dict[str, Any] = {
@@ -37,4 +42,5 @@ def _of_rule(platform: Platform, file: RuleFile, written: AlertRule) -> Alerting
         runbook=written.runbook,
         page=grafana.page_of(file),
     )
+    rule["annotations"] |= written.annotations
     return AlertingRule(rule=rule, proof=written.proof)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from benchmarks.drift import streams
+from benchmarks.drift import kinds, streams
 from benchmarks.drift.speed import PEERS
 from benchmarks.figure import Comparison, Figure
 from midwatch.spec.drift import Feature
@@ -38,7 +38,7 @@ def run(*, smoke: bool) -> list[Figure | Comparison]:
         for name, make in (("independent", streams.independent), ("autocorrelated", streams.autocorrelated))
         for size in sizes
     ]
-    return [*alarms, _power(2 if smoke else 20, smoke=smoke), _months(smoke=smoke)]
+    return [*alarms, kinds.run(smoke=smoke), _power(2 if smoke else 20, smoke=smoke), _months(smoke=smoke)]
 
 
 # Calm streams ------------------------------------------------------------------------------------------------------
@@ -73,30 +73,23 @@ def _fitted(values: Any, window_rows: int) -> reference.Reference:
 
 
 def _live(fitted: reference.Reference, columns: dict[str, Any], generator: np.random.Generator) -> verdict.Judgement:
-    """As the exporter judges a window: on the coarse grid, with a sample of the rows.
-
-    One method more cannot make a quorum of calm ones, so the dearest is asked only where another votes.
-    """
+    """As the exporter judges a window: on the coarse grid, with a sample of the rows."""
     size = len(columns["x0"])
     features = {name: feature.coarse for name, feature in fitted.features.items()}
     counts = {name: features[name].grid.count(values) for name, values in columns.items()}
     chosen = np.sort(generator.choice(size, min(size, LIVE_ROWS), replace=False))
     rows = fitted.joint.embedding.rows({name: values[chosen] for name, values in columns.items()})
 
-    def judged(methods: list[str]) -> verdict.Judgement:
-        return verdict.judge(
-            features,
-            counts,
-            samples=size,
-            methods=methods,
-            quorum=QUORUM,
-            alpha=ALPHA,
-            min_samples=100,
-            together=(fitted.joint, rows),
-        )
-
-    first = judged([method for method in METHODS if method != "mmd"])
-    return judged(METHODS) if first.votes >= QUORUM - 1 else first
+    return verdict.judge(
+        features,
+        counts,
+        samples=size,
+        methods=METHODS,
+        quorum=QUORUM,
+        alpha=ALPHA,
+        min_samples=100,
+        together=(fitted.joint, rows),
+    )
 
 
 # Changes -----------------------------------------------------------------------------------------------------------
@@ -110,9 +103,9 @@ def _power(runs: int, *, smoke: bool) -> Comparison:
     """Share of windows in which each method votes, the verdict is drift, and other tools say so by default."""
     generator = np.random.default_rng(7)
     before = streams.table(generator, 4 * ROWS)
-    kinds = dict.fromkeys((*streams.NUMERIC, "score"), Feature.NUMERIC)
-    kinds |= dict.fromkeys((*streams.CATEGORICAL, "prediction"), Feature.CATEGORICAL)
-    fitted = fitting.fit(before, kinds, window_rows=ROWS)
+    kinds_of = dict.fromkeys((*streams.NUMERIC, "score"), Feature.NUMERIC)
+    kinds_of |= dict.fromkeys((*streams.CATEGORICAL, "prediction"), Feature.CATEGORICAL)
+    fitted = fitting.fit(before, kinds_of, window_rows=ROWS)
     windows = {name: list(_windows(name, generator, runs)) for name in (*streams.CHANGES, GRADUAL, LABELS)}
     peers = {} if smoke else _peers(before, windows)
     rows = []
@@ -208,12 +201,12 @@ def _months(*, smoke: bool) -> Comparison:
     print("measuring: months of real flights", file=sys.stderr)
     table = data.load()
     quarter = table[table["month"] <= 3]
-    kinds = dict.fromkeys(data.NUMERIC, Feature.NUMERIC) | dict.fromkeys(data.CATEGORICAL, Feature.CATEGORICAL)
+    kinds_of = dict.fromkeys(data.NUMERIC, Feature.NUMERIC) | dict.fromkeys(data.CATEGORICAL, Feature.CATEGORICAL)
     day = len(quarter) // 90
-    fitted = fitting.fit(_columns(quarter, kinds), kinds, window_rows=7 * day)
+    fitted = fitting.fit(_columns(quarter, kinds_of), kinds_of, window_rows=7 * day)
     rows = []
     for month in (4,) if smoke else range(4, 13):
-        window = _columns(table[table["month"] == month], kinds)
+        window = _columns(table[table["month"] == month], kinds_of)
         said = verdict.judge(
             fitted.features,
             reference.count(fitted, window),

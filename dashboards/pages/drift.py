@@ -15,6 +15,8 @@ from midwatch.signals import THESE_VERSIONS, THIS_MODEL
 THIS_METHOD = {**THESE_VERSIONS, "method": "$method"}
 VOTES = [State(text="● no", color=style.GOOD, value=0), State(text="▲ drift", color=style.BAD, value=1)]
 
+JUDGED = [State(text="? not judged", color=style.UNDECIDED, value=0), State(text="● judged", color=style.GOOD, value=1)]
+
 
 def build_pages(factory: PanelFactory) -> list[Page]:
     """The one page of a platform."""
@@ -120,6 +122,19 @@ def _features(factory: PanelFactory) -> list[Row]:
                         legend="{{method}}",
                     ),
                     log=True,
+                ),
+                factory.history(
+                    "Which features could be judged?",
+                    Note(
+                        shows="Whether the window of that time would have shown a large change of the feature.",
+                        act="longer windows, or a reference without the seasons; nothing is known of the feature.",
+                        runbook=runbooks.DRIFT,
+                    ),
+                    JUDGED,
+                    Query(
+                        expr=promql.min_by(signals.series(metrics.DRIFT_JUDGED, THESE_VERSIONS), "feature"),
+                        legend="{{feature}}",
+                    ),
                 ),
             ],
         )

@@ -153,6 +153,17 @@ class Fenced(Event, tag="fenced", frozen=True, kw_only=True):
         return self.how
 
 
+class Progress(Event, tag="progress", frozen=True, kw_only=True):
+    """How far a long step is."""
+
+    how: str = ""
+
+    @property
+    def detail(self) -> str:
+        """How far."""
+        return self.how
+
+
 class Recovered(Event, tag="recovered", frozen=True, kw_only=True):
     """The store is back; `source` is what it was brought back from."""
 
@@ -210,6 +221,14 @@ class NotRebuilt(Said, tag="not_rebuilt", frozen=True, kw_only=True):
     """The store could not be made redundant yet."""
 
 
+class SplitBrain(Said, tag="split_brain", frozen=True, kw_only=True):
+    """Another server of the store takes writes beside the primary."""
+
+
+class RebuildOffered(Said, tag="rebuild_offered", frozen=True, kw_only=True):
+    """The store has no second server any more, and the recoverer may not or cannot make one; how it is made."""
+
+
 class LeaseLost(Said, tag="lost", frozen=True, kw_only=True):
     """It does not hold the store's lease any more."""
 
@@ -223,12 +242,15 @@ Recorded = (
     | CheckFailed
     | Decided
     | Fenced
+    | Progress
     | Recovered
     | Rerouted
     | Redundant
     | Refused
     | GaveUp
     | NotRebuilt
+    | SplitBrain
+    | RebuildOffered
     | LeaseLost
     | Stopped
 )

@@ -4,7 +4,8 @@ events and what was read afterwards. Pure: it can be run again on the evidence, 
 Definitions. f0 is just before the first action of the fault, f1 when it was verified effective. r is the first write
 acknowledged, through the clients' own endpoint, that was sent after f0 and starts a sustained healthy run; RTO is
 r - f0, detection included. A write is lost when it was acknowledged and is not read afterwards; the data-loss time is
-f0 minus the earliest lost acknowledgement, or the span of the lost acknowledgements where that is longer (a restore to
+f0 minus the earliest lost acknowledgement (up to the effect of the fault, as a bound, where writes are lost that were
+acknowledged while it took effect), or the span of the lost acknowledgements where that is longer (a restore to
 a point before the fault gives up what was written after it, too). The resolution is the largest gap between
 acknowledgements while the store was up: less than that cannot be told. Whatever is not known is not met.
 """
@@ -37,7 +38,7 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
     resolution = times.resolution(evidence, recovered)
     rto, exceeds = times.rto(evidence, recovered, objectives, findings)
     writes, lost = losses.account(evidence, findings)
-    rpo, is_bound = losses.rpo(evidence, lost, resolution, objectives, findings)
+    loss = losses.rpo(evidence, lost, resolution, objectives, findings)
     phases = times.phases(evidence, recovered, objectives)
 
     if not exceeds:
@@ -53,8 +54,9 @@ def judge(evidence: Evidence, objectives: Objectives) -> Result:
         reasons=findings.reasons(),
         rto_seconds=rto,
         rto_exceeds=exceeds,
-        rpo_seconds=rpo,
-        rpo_is_bound=is_bound,
+        rpo_seconds=loss.seconds,
+        rpo_is_bound=loss.is_bound,
+        rpo_at_most_seconds=loss.at_most,
         resolution_seconds=resolution,
         phases=phases,
         writes=writes,
@@ -227,12 +229,13 @@ def _check_recoverer(evidence: Evidence, recovered: int | None, findings: Findin
 def _earliest(evidence: Evidence, recovered: Recovered) -> int:
     """Before this nothing the recoverer did can have brought writes back, by the event that says it has recovered.
 
-    Where clients have to be sent to another server that is the event itself. Elsewhere the store may serve while the
-    step, such as a command of the site's, is still coming to its end: then it is the begin of the step.
+    Where clients have to be sent to another server that is the event itself. Elsewhere, and where they find it by
+    themselves, the store may serve while the step is still coming to its end: then it is the begin of the step.
     """
     steps = (event for event in evidence.events if isinstance(event, Decided | Fenced))
     began = [event.at for event in steps if event.at < recovered.at]
-    return recovered.at if evidence.injection.fails_over or not began else began[-1]
+    is_sent = evidence.injection.fails_over and not evidence.injection.clients_follow
+    return recovered.at if is_sent or not began else began[-1]
 
 
 def _check_service(evidence: Evidence, phases: Sequence[Phase], findings: Findings) -> None:

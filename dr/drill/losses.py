@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dr.drill import client
 from dr.drill.facts import SECOND, Fenced, Outcome, Recovered, Write
@@ -33,6 +34,7 @@ def account(evidence: Evidence, findings: Findings) -> tuple[dict[str, int], lis
     counts |= {
         "kept": counts["acknowledged"] - len(lost),
         "lost": len(lost),
+        "lost_during_fault": len(during_fault(evidence, lost)),
         "unknown_kept": sum(write.outcome is Outcome.UNKNOWN and write.number in there for write in writes),
         "corrupt": len(corrupt),
         "duplicate": len(twice),
@@ -73,17 +75,54 @@ def _history(write: Write, ends: Sequence[int]) -> tuple[str | None, int]:
     return write.server, bisect_left(ends, write.sent)
 
 
+def during_fault(evidence: Evidence, lost: Sequence[Write]) -> list[Write]:
+    """Lost writes that were acknowledged between the first action of the fault and its effect."""
+    begun, effective = evidence.injection.begun, evidence.injection.effective
+    if begun is None or effective is None:
+        return []
+    return [write for write in lost if write.answered >= begun and write.sent <= effective]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Seconds of data lost, None when nobody knows; `is_bound`: it may be more. `at_most` is set where it may be less.
+
+    Nobody knows at which moment of the fault the store was lost. Where writes are lost that were acknowledged while it
+    took effect, the time before the fault says too little, and the time up to the effect is the bound.
+    """
+
+    seconds: float | None
+    is_bound: bool = False
+    at_most: float | None = None
+
+
+def _at_most(evidence: Evidence, lost: Sequence[Write], findings: Findings) -> float | None:
+    during, effective = during_fault(evidence, lost), evidence.injection.effective
+    if not during or effective is None:
+        return None
+    end = max(effective, *(write.answered for write in lost))
+    seconds = (end - min(write.answered for write in lost)) / SECOND
+    which = "1 lost write was" if len(during) == 1 else f"{len(during)} lost writes were"
+    taken = (effective - (evidence.injection.begun or 0)) / SECOND
+    findings.notes.append(
+        f"{which} acknowledged while the fault was taking effect, which took {taken:.3f} s: the data loss is at most "
+        f"{seconds:.3f} s"
+    )
+    return seconds
+
+
 def rpo(
     evidence: Evidence, lost: Sequence[Write], resolution: float | None, objectives: Objectives, findings: Findings
-) -> tuple[float | None, bool]:
-    """Seconds of data lost, and whether that is only a lower bound."""
+) -> Loss:
+    """How much data is lost, and what of that is against the objective."""
     f0 = evidence.injection.begun
     if f0 is None:
-        return None, False
+        return Loss(seconds=None)
     if not lost:
-        return 0.0, False
+        return Loss(seconds=0.0)
     first, last = min(write.answered for write in lost), max(write.answered for write in lost)
     seconds = max(0.0, (f0 - first) / SECOND, (last - first) / SECOND)
+    at_most = _at_most(evidence, lost, findings)
     is_everything = first <= evidence.acknowledged[0].answered
     if seconds > objectives.rpo:
         findings.breaches.append(
@@ -93,6 +132,6 @@ def rpo(
         findings.doubts.append(
             f"every write before the fault is lost: more than {seconds:.3f} s, nobody knows how much more"
         )
-    elif seconds + (resolution or 0.0) > objectives.rpo:
+    elif max(seconds, at_most or 0.0) + (resolution or 0.0) > objectives.rpo:
         findings.doubts.append(f"the data loss of {seconds:.3f} s is within its resolution of the objective")
-    return seconds, is_everything
+    return Loss(seconds=seconds, is_bound=is_everything, at_most=at_most)

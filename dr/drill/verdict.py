@@ -41,8 +41,8 @@ class Injection:
     """The fault as the experiment saw it; times are nanoseconds, None when it never came so far.
 
     `silences` says that writes must stop with it, `spoils` that the content is wrong while they go on, `old` is the
-    port of the server it hits, and `fails_over` whether another server must have taken its place. `problems` is what
-    went wrong with the experiment.
+    port of the server it hits, and `fails_over` whether another server must have taken its place. `clients_follow`:
+    they find that server by themselves, as soon as it takes writes. `problems` is what went wrong with the experiment.
     """
 
     begun: int | None = None
@@ -51,6 +51,7 @@ class Injection:
     spoils: bool = False
     old: str = ""
     fails_over: bool = True
+    clients_follow: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -108,7 +109,10 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The drill's result. `rto_exceeds` says that recovery was not seen: the RTO is more than `rto_seconds`."""
+    """The drill's result. `rto_exceeds` says that recovery was not seen: the RTO is more than `rto_seconds`.
+
+    `rpo_at_most_seconds` bounds the data loss where writes are lost that were acknowledged while the fault took effect.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -121,6 +125,7 @@ class Result:
     writes: dict[str, int]
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    rpo_at_most_seconds: float | None = None
 
 
 @dataclass

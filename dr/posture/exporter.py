@@ -6,9 +6,10 @@ It looks by itself rather than when it is scraped: the lag of a standby that sto
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,17 @@ class Exporter:
         self._stop.set()
 
 
+def _to_stderr(store: str) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        sys.stderr.write(f"{store}: {text}\n")
+
+    return tell
+
+
 def keep_verifying(recovery: spec.DisasterRecovery, file: Path, log: DrillLog, clusters: Mapping[str, Path]) -> None:
     """Restore the newest backup of every store that runs here, once at the start and then on schedule, beside all else.
 
-    What cannot be restored is on record, and its point grows old: that is the alert.
+    What cannot be restored is on record: that is an alert at once, and its point grows old.
     """
 
     def run() -> None:
@@ -89,7 +97,7 @@ def keep_verifying(recovery: spec.DisasterRecovery, file: Path, log: DrillLog, c
             for name, folder in clusters.items():
                 with contextlib.suppress(MidwatchError):
                     site = Site(promised=recovery, store=recovery.store(name), file=file, folder=folder)
-                    verification.verify(site, log)
+                    verification.verify(site, log, _to_stderr(name))
             time.sleep(recovery.verify_every)
 
     threading.Thread(target=run, name="verify", daemon=True).start()

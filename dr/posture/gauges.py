@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dr import stores
+from dr import figures, stores
 from dr.drill_log import DrillLog
+from dr.posture import verification
 from dr.samples import ARCHIVE, Collector, Sample
 from dr.stores.kind import Site
 from midwatch import evidence, metrics
@@ -53,20 +54,25 @@ def drills(recovery: spec.DisasterRecovery, log: DrillLog) -> Iterator[Sample]:
         yield metrics.DR_DRILL_LAST_RUN, labels, seconds_of(result["at"])
         if result["rto_seconds"] is not None:
             yield metrics.DR_DRILL_RECOVERY, labels, result["rto_seconds"]
-        if result["rpo_seconds"] is not None:
-            yield metrics.DR_DRILL_DATA_LOSS, labels, result["rpo_seconds"]
+        if (loss := figures.data_loss(result)) is not None:
+            yield metrics.DR_DRILL_DATA_LOSS, labels, loss
     for (drill, store), at in sorted(met.items()):
         yield metrics.DR_DRILL_LAST_MET, {"drill": drill, "store": store}, at
 
 
 def verified(log: DrillLog, now: float) -> Iterator[Sample]:
-    """Age of the newest point of each store that was restored and checked."""
+    """Of each store: the age of the newest point that was restored, and whether the last attempt was good."""
     points: dict[str, float] = {}
+    good: dict[str, bool] = {}
     for record in evidence.read(log.chain.path):
-        if record.kind == "restore-verified":
+        if record.kind in (verification.VERIFIED, verification.FAILED):
+            good[record.data["store"]] = record.kind == verification.VERIFIED
+        if record.kind == verification.VERIFIED:
             points[record.data["store"]] = max(points.get(record.data["store"], 0.0), record.data["point"])
     for store, point in sorted(points.items()):
         yield metrics.DR_RESTORABLE_AGE, {"store": store, "region": ARCHIVE}, max(0.0, now - point)
+    for store, is_good in sorted(good.items()):
+        yield metrics.DR_RESTORE_GOOD, {"store": store}, float(is_good)
 
 
 def seconds_of(text: str) -> float:

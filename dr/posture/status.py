@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dr import figures, stores
 from dr.drill_log import DrillLog
 from dr.posture import gauges
 from dr.samples import Sample
@@ -72,8 +73,12 @@ def _store(
     if lag is not None and lag > recovery.warn_after(store):
         rpo = describe_duration(recovery.rpo_of(store))
         problems.append(f"{describe_duration(lag)} of writes have no second copy; the RPO is {rpo}")
-    if lag is None:
-        unknown.append("its lag is not known from here; name a running cluster with --cluster")
+    advice = stores.kind_of(store).lag_advice
+    if lag is None and advice:
+        unknown.append(f"its lag is not known from here: {advice}")
+    elif lag is None and not mine:
+        unknown.append(f"a store of kind {store.kind} publishes no lag: only a drill measures what would be lost")
+    problems += _of_backups(samples, store)
     answers = _most(samples, metrics.DR_STORE_ANSWERS, store.name)
     if answers == 0.0:
         problems.append("the store does not answer")
@@ -86,9 +91,9 @@ def _store(
         verdict=last["verdict"] if last else None,
         drill_age=now - gauges.seconds_of(last["at"]) if last else None,
         rto_seconds=last["rto_seconds"] if last else None,
-        rpo_seconds=last["rpo_seconds"] if last else None,
-        worst_rto_seconds=_worst(mine, "rto_seconds"),
-        worst_rpo_seconds=_worst(mine, "rpo_seconds"),
+        rpo_seconds=figures.data_loss(last) if last else None,
+        worst_rto_seconds=_worst(result["rto_seconds"] for result in mine),
+        worst_rpo_seconds=_worst(figures.data_loss(result) for result in mine),
         lag_seconds=lag,
         restorable_age_seconds=_most(samples, metrics.DR_RESTORABLE_AGE, store.name),
         backup_size_bytes=_most(samples, metrics.DR_BACKUP_SIZE, store.name),
@@ -97,9 +102,19 @@ def _store(
     )
 
 
-def _worst(results: Sequence[Mapping[str, Any]], name: str) -> float | None:
+def _of_backups(samples: Sequence[Sample], store: Store) -> Iterator[str]:
+    """What is wrong with what a restore would need."""
+    if flaws := _most(samples, metrics.DR_ARCHIVE_FLAWS, store.name):
+        yield f"{flaws:.0f} archived segments are missing or damaged: a restore ends at the first; take a new backup"
+    if _most(samples, metrics.DR_BACKUP_FAILING, store.name):
+        yield "the newest backup could not be made; midwatch dr verify says why"
+    if _most(samples, metrics.DR_RESTORE_GOOD, store.name) == 0.0:
+        yield "the last restore failed, used an older backup, or did not come to the archive's end"
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
     """The maximum over all drills: a restore's figures depend on the phase at which it was lost."""
-    return max((result[name] for result in results if result[name] is not None), default=None)
+    return max((value for value in values if value is not None), default=None)
 
 
 def _most(samples: Sequence[Sample], metric: metrics.Metric, store: str, *, primary_only: bool = False) -> float | None:

@@ -20,6 +20,9 @@ from midwatch.errors import MidwatchError
 
 T = TypeVar("T")
 
+RIVAL_SECONDS = 1.0
+"""Between two looks for a second server that takes writes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -37,6 +40,9 @@ class Recoverer:
         self._recovery, self._policy, self._lease, self._events = recovery, policy, lease, events
         self._stop = threading.Event()
         self._owes_rebuild = False
+        self._rivals_due = 0.0
+        self._said_of_rival = ""
+        recovery.listener = lambda text: self._say(facts.Progress, how=text)
 
     def stop(self, *_: object) -> None:
         """End after the step that is being done."""
@@ -89,7 +95,7 @@ class Recoverer:
             self._say(facts.Refused if isinstance(error, CannotRecoverError) else facts.GaveUp, why=str(error))
             self._stop.wait(self._policy.interval * self._policy.failures)
             return
-        self._owes_rebuild = self._policy.rebuilds
+        self._owes_rebuild = True
 
     def _while_held(self, step: Callable[[], T]) -> T:
         """A step that another recoverer might do as well, if the lease is still held right before it."""
@@ -99,6 +105,12 @@ class Recoverer:
     def _when_calm(self) -> None:
         if request := self._recovery.requested():
             self._switch(request)
+        if time.monotonic() >= self._rivals_due:
+            self._look_for_rival()
+            self._rivals_due = time.monotonic() + RIVAL_SECONDS
+        if self._owes_rebuild and not (self._policy.rebuilds and self._recovery.can_rebuild):
+            self._say(facts.RebuildOffered, why=self._recovery.offer())
+            self._owes_rebuild = False
         if self._owes_rebuild:
             try:
                 done = self._while_held(self._recovery.rebuild)
@@ -112,6 +124,28 @@ class Recoverer:
                 self._say(facts.Redundant, how=done)
                 self._owes_rebuild = False
 
+    def _look_for_rival(self) -> None:
+        """Say that two servers take writes, and fence the one that clients are not sent to, where that may be done.
+
+        What is said is said once: a rival that has to be left alone is there at each look.
+        """
+        try:
+            rival = self._recovery.rival()
+            if rival is None:
+                self._said_of_rival = ""
+                return
+            if rival != self._said_of_rival:
+                self._say(facts.SplitBrain, why=rival)
+            term = self._lease.next_term()
+            self._say(facts.Fenced, how=self._while_held(lambda: self._recovery.fence_rival(term)), term=term)
+            self._owes_rebuild = True
+        except LeaseLostError:
+            raise
+        except MidwatchError as error:
+            if rival != self._said_of_rival:
+                self._say(facts.Refused if isinstance(error, CannotRecoverError) else facts.GaveUp, why=str(error))
+            self._said_of_rival = rival or ""
+
     def _switch(self, request: str) -> None:
         try:
             self._say(facts.Decided, why="requested", plan=f"switchover to {request}")
@@ -123,7 +157,7 @@ class Recoverer:
         except MidwatchError as error:
             self._say(facts.GaveUp, why=str(error))
             return
-        self._owes_rebuild = self._policy.rebuilds
+        self._owes_rebuild = True
 
     def _say(self, kind: type[facts.Event], **details: Any) -> None:
         self._events.add(kind(at=time.monotonic_ns(), wall=time.time(), **details))

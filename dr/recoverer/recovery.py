@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from midwatch.errors import Exit, MidwatchError
@@ -24,6 +25,14 @@ class Health:
 
 class Recovery(ABC):
     """How a kind of store is checked and recovered. Each step raises MidwatchError when it fails."""
+
+    listener: Callable[[str], None] | None = None
+    """Whoever wants to know how far a long step is."""
+
+    def say(self, text: str) -> None:
+        """Tell how far a long step is."""
+        if self.listener:
+            self.listener(text)
 
     @abstractmethod
     def check(self) -> Health:
@@ -48,6 +57,23 @@ class Recovery(ABC):
     @abstractmethod
     def rebuild(self) -> str | None:
         """Make the store redundant again; None while that is not possible yet."""
+
+    @property
+    def can_rebuild(self) -> bool:
+        """Whether `rebuild` is this recovery's to do at all."""
+        return True
+
+    def offer(self) -> str:
+        """How people make the store redundant again, where the recoverer is not to."""
+        return "make it redundant again by hand"
+
+    def rival(self) -> str | None:
+        """Another server of the store that takes writes beside the primary; None when none is seen."""
+        return None
+
+    def fence_rival(self, term: int) -> str:  # noqa: ARG002 - a kind that sees rivals needs the term
+        """Fence a rival again; returns how. CannotRecoverError when that is a person's to do."""
+        raise CannotRecoverError("no rival is known")
 
     def requested(self) -> str | None:
         """A planned switchover somebody asked for, once; None without one."""

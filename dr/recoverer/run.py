@@ -47,7 +47,11 @@ def run(platform: model.Platform, store: Store, recovery: Recovery, folder: Path
     with leased(platform, store, folder, options) as lease:
         events = ledger.Ledger(path)
         settings = platform.disaster_recovery.guard if platform.disaster_recovery else None
-        policy = Policy(interval=settings.interval, failures=settings.failures) if settings else Policy()
+        policy = (
+            Policy(interval=settings.interval, failures=settings.failures, rebuilds=settings.rebuild)
+            if settings
+            else Policy()
+        )
         recoverer = Recoverer(recovery, policy, lease, events)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, recoverer.stop)

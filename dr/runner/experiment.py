@@ -49,6 +49,7 @@ class Plan:
     key_file: str | None
     silences: bool
     fails_over: bool
+    clients_follow: bool = False
     old: str
     spoils: bool
     warning: ExpectedAlert | None
@@ -229,6 +230,7 @@ def injection_of(folder: Path) -> verdict.Injection:
         spoils=plan.spoils,
         old=plan.old,
         fails_over=plan.fails_over,
+        clients_follow=plan.clients_follow,
         problems=tuple(_problems(journal)) if journal else (),
     )
 

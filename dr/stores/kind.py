@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -58,12 +58,16 @@ class DrillSite(Site[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A backup that was restored and looked at: up to when (seconds since the epoch), and which newer cannot be."""
+    """A backup that was restored and looked at: up to when (seconds since the epoch), and which newer cannot be.
+
+    `holes` says what the restore did not come to, although it is kept.
+    """
 
     backup: str
     point: float
     unusable: tuple[str, ...]
     detail: str
+    holes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,8 @@ class Kind(Generic[S]):
     """A kind of store."""
 
     name: ClassVar[str]
+    lag_advice: ClassVar[str | None] = None
+    """What makes the lag of a store known where it is not; None for a kind that has none: only drills measure it."""
     is_local: ClassVar[bool] = False
     """It recovers in seconds: who waits twice a 15-minute objective for it learns nothing more."""
 
@@ -102,8 +108,11 @@ class Kind(Generic[S]):
         """Whoever looks at it between drills; None when it cannot be looked at from here."""
         return None
 
-    def verify(self, site: Site[S]) -> Restored:
-        """Restore the newest good backup into an empty target and look at it; MidwatchError when none can be."""
+    def verify(self, site: Site[S], say: Callable[[str], None]) -> Restored:  # noqa: ARG002 - for kinds to override
+        """Restore the newest good backup into an empty target and look at it; MidwatchError when none can be.
+
+        `say` is told how far it is.
+        """
         raise MidwatchError(
             f"{site.store.name}: its drills restore a store of kind {self.name}; there is no verification"
         )

@@ -50,6 +50,7 @@ class PlannedFault:
     silences: bool = True
     spoils: bool = False
     fails_over: bool = True
+    clients_follow: bool = False
     old: str = ""
     warning: ExpectedAlert | None = None
     sink: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chaos.faults import Fault
@@ -17,10 +18,14 @@ class CommandError(MidwatchError):
     """A command of the platform file failed."""
 
 
-def run(words: Sequence[str], *, seconds: float = STEP_SECONDS) -> str:
-    """Standard output of a command; CommandError when it does not end with 0 in time."""
+def run(words: Sequence[str], *, seconds: float = STEP_SECONDS, environment: Mapping[str, str] | None = None) -> str:
+    """Standard output of a command; CommandError when it does not end with 0 in time.
+
+    `environment` is what the command is told beside the environment of ours.
+    """
+    told = {**os.environ, **(environment or {})}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False, env=told)
     except OSError as error:
         raise CommandError(f"{words[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:

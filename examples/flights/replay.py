@@ -156,7 +156,7 @@ class Replay:
             self._send_due(time.monotonic())
             await asyncio.sleep(0.05)
         reporting.cancel()
-        stats = await asyncio.to_thread(self._log.close)
+        stats = await self._log.aclose()
         print(
             json.dumps({**asdict(self.progress), "final": True, "labels_acknowledged": stats.acknowledged}), flush=True
         )

@@ -113,10 +113,10 @@ def main() -> None:
     telemetry.setup(f"{MODEL}-{given.version}")
     registry = CollectorRegistry()
     measures = instrument.Server(MODEL, given.version, registry=registry, framework="scikit-learn")
-    log = EventLog(given.exporter)
-    app = measures.middleware(App(given.version, log, registry), only=lambda path: path == PATH)  # type: ignore[arg-type]
-    uvicorn.run(app, port=given.port, access_log=False, log_level="warning", loop="uvloop", lifespan="off")
-    log.close()
+    with EventLog(given.exporter) as log:
+        app = measures.middleware(App(given.version, log, registry), paths=[PATH])  # type: ignore[arg-type]
+        instrument.publish(log, registry)
+        uvicorn.run(app, port=given.port, access_log=False, log_level="warning", loop="uvloop", lifespan="off")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ _VERDICT = (
     metrics.DRIFT_STATISTIC,
     metrics.DRIFT_P_VALUE,
     metrics.DRIFT_EFFECT,
+    metrics.DRIFT_JUDGED,
 )
 
 _log = logging.getLogger(__name__)
@@ -131,8 +132,13 @@ class Judge:
         self._set(metrics.DRIFT_WINDOW_SAMPLES, where, judgement.samples)
         self._set(metrics.DRIFT_WINDOW_END, where, window.end)
         self._set(metrics.DRIFT_QUORUM, {"model": model}, judgement.needed)
+        unjudged = {one.feature for one in judgement.not_judged}
         if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
             self._unset(where, _VERDICT)  # the votes of an earlier window say nothing of this one
+        if judgement.samples >= drift.min_samples:
+            for name in window.counts:
+                self._set(metrics.DRIFT_JUDGED, {**where, "feature": name}, name not in unjudged)
+        if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
             return
         self._set(metrics.DRIFT_VOTES, where, judgement.votes)
         self._set(metrics.DRIFT_DETECTED, where, judgement.verdict is verdict.Verdict.DRIFT)

@@ -8,6 +8,9 @@ from exporters.events.reasons import Reason
 from midwatch.client.events import Event
 from midwatch.errors import MidwatchError
 
+FILE_QUERY = "source=file"
+"""Query by which events are taken as those of a file: they may be older, and are remembered longer."""
+
 
 class Refused(msgspec.Struct, frozen=True):
     """An event that was not taken: its place in the body (1-based), a reason from a closed set, and a sentence."""

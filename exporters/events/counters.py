@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import math
+import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from exporters.events.class_names import TEXT, class_name, is_class_like
+from exporters.events.inference_log import Generation
+from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
 from midwatch.client.events import Prediction, Value
 from midwatch.spec import model as spec
 
-TRACE_ID_LENGTH = 32
-"""Of a trace id in hexadecimal (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
+HASH = re.compile(r"[0-9a-f]{24}")
+"""A personal value that was hashed."""
+
+TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
+"""A trace id (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
 
 
 class Exemplar(msgspec.Struct, array_like=True, gc=False):
@@ -50,6 +57,12 @@ class Series(msgspec.Struct):
     expected: float = 0.0
     scored: int = 0
     exemplars: dict[int, Exemplar] = {}
+    tokens: dict[str, int] = {}
+    finish_reasons: dict[str, int] = {}
+    first_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.FIRST_TOKEN_BUCKETS) + 1))
+    first_token_sum: float = 0.0
+    output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
+    output_token_sum: float = 0.0
 
 
 class ModelSeries(msgspec.Struct):
@@ -66,14 +79,20 @@ class ModelSeries(msgspec.Struct):
     versions: set[str] = set()
     classes: set[str] = set()
     group_values: dict[str, set[str]] = {}
+    unread: dict[str, int] = {}
 
 
 class Counters:
-    """Counts of what happened to predictions. `folded` counts the label values that stand as `other`."""
+    """Counts of what happened to predictions. `folded` counts the label values that stand as `other`.
 
-    def __init__(self, caps: spec.Caps, models: Sequence[spec.Model]) -> None:
+    Values of the attributes in `hashed` are hashes already, and stand as they are.
+    """
+
+    def __init__(self, caps: spec.Caps, models: Sequence[spec.Model], hashed: Collection[str] = ()) -> None:
         self._caps = caps
+        self._hashed = frozenset(hashed)
         self.declared = {model.name: model for model in models}
+        self._classes = {model.name: model.class_names for model in models if model.classes}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
         self.folded: Counter[str] = Counter()
@@ -87,7 +106,7 @@ class Counters:
             bucket = bisect_left(series.bounds, event.duration_seconds)
             series.latency[bucket] += 1
             series.latency_sum += event.duration_seconds
-            if event.trace_id is not None and len(event.trace_id) == TRACE_ID_LENGTH:
+            if event.trace_id is not None and TRACE_ID.fullmatch(event.trace_id):
                 series.exemplars[bucket] = Exemplar(event.trace_id, event.duration_seconds, event.ts)  # type: ignore[arg-type]
         if event.outcome == "error":
             series.errors += 1
@@ -97,9 +116,12 @@ class Counters:
 
     def count_prediction(self, series: Series, event: Prediction, predicted: Value) -> Value:
         """Count a predicted class and the estimate by its score; the class as it is published, or a number as it is."""
-        if self._is_regression(event.model, predicted):
+        if type(predicted) is not str and self._is_regression(event.model, predicted):
             return predicted
-        name = self._class(self.models[series.model], class_name(predicted))
+        name = predicted if type(predicted) is str else class_name(predicted)
+        model = self.models[series.model]
+        if name not in model.classes:
+            name = self._class(model, name)
         _count(series.predicted, name)
         if event.score is not None:
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
@@ -112,26 +134,48 @@ class Counters:
         delay = max(0.0, ts - entry.ts)
         model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
         model.delay_sum += delay
-        if self._is_regression(entry.model, entry.predicted) and is_number(actual):
+        if is_number(actual) and is_number(entry.predicted) and self._is_regression(entry.model, entry.predicted):
             error = float(actual) - float(entry.predicted)
             series.absolute += abs(error)
             series.squared += error * error
             series.observed += 1
             return
-        truth = self._class(model, class_name(actual))
-        predicted = class_name(entry.predicted)
-        _count(series.outcomes.setdefault(predicted, {}), truth)
+        truth = self._class(model, actual if type(actual) is str else class_name(actual))
+        predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
+        if predicted not in model.classes:
+            predicted = self._published_class(entry.model, predicted)
+            if truth == predicted == TEXT:
+                return  # whether two texts are the same is not known: neither of them is kept
+        _count_pair(series.outcomes, predicted, truth)
         if entry.score is not None:
             self._count_calibration(series, entry.score, truth)
         for attribute, group in (entry.groups or {}).items():
             name = self._group(model, attribute, class_name(group))
-            _count(series.groups.setdefault(attribute, {}).setdefault(name, {}).setdefault(predicted, {}), truth)
+            _count_pair(series.groups.setdefault(attribute, {}).setdefault(name, {}), predicted, truth)
 
     def _count_calibration(self, series: Series, score: float, truth: str) -> None:
         cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
         cell[0] += 1
         cell[1] += truth == self._positive(series.model)
         cell[2] += score
+
+    def count_generation(self, series: Series, made: Generation) -> None:
+        """Count what an answer of a language model says about its making."""
+        for kind, count in made.tokens.items():
+            series.tokens[kind] = series.tokens.get(kind, 0) + count
+        for reason in made.finish_reasons:
+            _count(series.finish_reasons, reason)
+        if made.first_token_seconds is not None:
+            series.first_token[bisect_left(metrics.FIRST_TOKEN_BUCKETS, made.first_token_seconds)] += 1
+            series.first_token_sum += made.first_token_seconds
+        if made.output_token_seconds is not None:
+            series.output_token[bisect_left(metrics.OUTPUT_TOKEN_BUCKETS, made.output_token_seconds)] += 1
+            series.output_token_sum += made.output_token_seconds
+
+    def count_unread(self, model: str, reasons: Sequence[Unread]) -> None:
+        """Count an inference of which a payload could not be read."""
+        for reason in reasons:
+            _count(self.admit_model(model).unread, reason.value)
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
         declared = self.declared.get(model)
@@ -179,10 +223,40 @@ class Counters:
         return value
 
     def _class(self, model: ModelSeries, name: str) -> str:
-        return self._admit(model.classes, name, self._caps.classes, "class")
+        if name in model.classes:
+            return name
+        published = self._published_class(model.model, name)
+        if published == TEXT:
+            return TEXT
+        if name not in self._classes.get(model.model, (name,)):
+            self.folded["class"] += 1
+            return metrics.OTHER
+        cap = max(self._caps.classes, len(self._classes.get(model.model, ())))
+        return self._admit(model.classes, published, cap, "class")
+
+    def published_group(self, attribute: str, value: Value) -> str:
+        """A group as a label may show it: its name, or that it is text."""
+        return self._published_group(attribute, class_name(value))
+
+    def published_answer(self, model: str, value: Value) -> Value:
+        """A prediction or a label as it may be kept: a text that is no class is not, however long it waits."""
+        return self._published_class(model, value) if type(value) is str else value
 
     def _group(self, model: ModelSeries, attribute: str, name: str) -> str:
-        return self._admit(model.group_values.setdefault(attribute, set()), name, self._caps.groups, "group")
+        known = model.group_values.setdefault(attribute, set())
+        if name in known:
+            return name
+        published = self._published_group(attribute, name)
+        return TEXT if published == TEXT else self._admit(known, published, self._caps.groups, "group")
+
+    def _published_class(self, model: str, name: str) -> str:
+        """A class as a label may show it: itself, or that it is text."""
+        is_name = name in self._classes.get(model, ()) or is_class_like(name)
+        return name if is_name else TEXT
+
+    def _published_group(self, attribute: str, name: str) -> str:
+        is_name = is_class_like(name) or (attribute in self._hashed and HASH.fullmatch(name))
+        return name if is_name else TEXT
 
     def _bounds(self, model: str) -> list[float]:
         declared = self.declared.get(model)
@@ -191,10 +265,29 @@ class Counters:
     # Snapshots ---------------------------------------------------------------------------------------------------
 
     def restore(self, versions: list[Series], models: list[ModelSeries], folded: dict[str, int]) -> None:
-        """Go on where a snapshot stands."""
+        """Go on where a snapshot stands; texts that an earlier release took for classes become `text`."""
         self.versions = {(series.model, series.version): self._rebound(series) for series in versions}
         self.models = {series.model: series for series in models}
         self.folded = Counter(folded)
+        for series in versions:
+            self._fold_texts(series)
+        for model in models:
+            model.classes = {name for name in model.classes if self._published_class(model.model, name) == name}
+            for attribute, names in model.group_values.items():
+                names.intersection_update([name for name in names if self._published_group(attribute, name) == name])
+
+    def _fold_texts(self, series: Series) -> None:
+        def by_class(counts: dict[str, Any]) -> dict[str, Any]:
+            return _renamed(counts, lambda name: self._published_class(series.model, name))
+
+        def outcomes(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+            return by_class({predicted: by_class(actuals) for predicted, actuals in counts.items()})
+
+        series.predicted = by_class(series.predicted)
+        series.outcomes = outcomes(series.outcomes)
+        for attribute, groups in series.groups.items():
+            named = {group: outcomes(counts) for group, counts in groups.items()}
+            series.groups[attribute] = _renamed(named, partial(self._published_group, attribute))
 
     def _rebound(self, series: Series) -> Series:
         """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""
@@ -205,23 +298,35 @@ class Counters:
         return series
 
 
-def class_name(value: Value) -> str:
-    """Label value of a predicted or actual class.
-
-    >>> class_name(True), class_name(3.0), class_name("late")
-    ('true', '3', 'late')
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
-
-
 def is_number(value: Any) -> bool:
     """Whether a value is a number; true and false are classes."""
     return type(value) is int or type(value) is float
 
 
 def _count(counts: dict[str, int], name: str) -> None:
-    counts[name] = counts.get(name, 0) + 1
+    if name in counts:
+        counts[name] += 1
+    else:
+        counts[name] = 1
+
+
+def _count_pair(counts: dict[str, dict[str, int]], predicted: str, actual: str) -> None:
+    if predicted in counts:
+        _count(counts[predicted], actual)
+    else:
+        counts[predicted] = {actual: 1}
+
+
+def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    """Counts under other names; those that get the same name are added up."""
+    renamed: dict[str, Any] = {}
+    for old, count in counts.items():
+        name = rename(old)
+        renamed[name] = _sum(renamed[name], count) if name in renamed else count
+    return renamed
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if not isinstance(one, dict):
+        return one + other
+    return one | {name: _sum(one[name], count) if name in one else count for name, count in other.items()}

@@ -7,20 +7,23 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
 from exporters.events.bodies import Refused
+from exporters.events.class_names import is_class_like
+from exporters.events.inference_log import Answer as RowAnswer
 from exporters.events.inference_log import Half, RequestHalf, ResponseHalf
+from exporters.events.lateness import Lateness
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
-from exporters.events.state import JournalEvent
+from exporters.events.state import JournalEvent, make_keys
 from exporters.events.store import Store
 from midwatch import metrics
-from midwatch.client.events import Event, Label, Prediction
+from midwatch.client.events import Event, Label, Prediction, Value
 from midwatch.spec import model as spec
 
 MAX_PENDING = 200_000
@@ -28,6 +31,9 @@ MAX_PENDING = 200_000
 
 MAX_GROUP = 10_000
 """Events of one group: applying as many takes about 40 ms, and single requests wait for it."""
+
+MAX_CLASSES = 10_000
+"""Names of classes that are known to be some, so that they are not looked at again."""
 
 _log = logging.getLogger(__name__)
 _KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", ResponseHalf: "half"}
@@ -45,11 +51,30 @@ class Answer(msgspec.Struct):
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """The events of one request with their places in it, and who waits for the answer."""
+    """The events of one request with their places in it, and who waits for the answer; `loaded` came from a file.
 
-    items: list[tuple[int, JournalEvent]]
+    `rows` is what applying it costs, in events.
+    """
+
+    items: Sequence[tuple[int, JournalEvent]]
     refused: list[Refused] = field(default_factory=list)
     reply: Callable[[Answer], None]
+    loaded: bool = False
+    rows: int = 0
+
+
+def together(count: int, reply: Callable[[Answer], None]) -> Callable[[Answer], None]:
+    """What the `count` parts of one event are answered by: the reply is given once, and speaks of one event."""
+    if count == 1:
+        return reply
+    answers: list[Answer] = []
+
+    def one(answer: Answer) -> None:
+        answers.append(answer)
+        if len(answers) == count:
+            reply(next((answer for answer in answers if answer.error or answer.refused), answers[0]))
+
+    return one
 
 
 class Ingest:
@@ -64,7 +89,10 @@ class Ingest:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
+        models = tuple(models)
         self._with_features = frozenset(model.name for model in models if model.drift)
+        self._lateness = Lateness(settings, models)
+        self._class_like: set[str] = set()
         self._pending: list[Batch] = []
         self._pending_events = 0
         self._wake = asyncio.Event()
@@ -89,33 +117,65 @@ class Ingest:
     def _check(self, batch: Batch) -> None:
         """Refuse what cannot be taken, and take away what must not be stored."""
         now = self._clock()
-        oldest, newest = now - self._settings.remember, now + self._settings.future
+        oldest, newest = now - self._lateness.least, now + self._settings.future
         good: list[tuple[int, JournalEvent]] = []
-        for line, event in batch.items:
-            if isinstance(event, Event):
-                reason = refusal(event, now=now, oldest=oldest, newest=newest)
+        for item in batch.items:
+            line, event = item
+            if type(event) is not Prediction and type(event) is not Label:
+                good.append((line, self._stripped_half(event)))  # type: ignore[arg-type]
+                continue
+            # Almost every event passes this comparison; the others are looked at with what their model allows.
+            if not (type(event.ts) is float and oldest <= event.ts <= newest and _has_answer(event)):
+                limit = now - self._lateness.too_old(event.model, loaded=batch.loaded)
+                reason = refusal(event, now=now, oldest=limit, newest=newest)
                 if reason:
                     batch.refused.append(Refused(line, *reason))
                     continue
-                self._strip(event)
-                good.append((line, event))
-            else:
-                good.append((line, self._stripped_half(event)))
+            self._strip(event)
+            good.append(item)
         batch.items = good
+        batch.rows = batch.rows or len(good)
 
     def _strip(self, event: Event) -> None:
         if type(event) is Prediction:
+            answer = event.prediction
+            if type(answer) is str and answer not in self._class_like:
+                event.prediction = self._published(event.model, answer)
             if event.features and event.model not in self._with_features:
                 event.features = {}
             if self._privacy:
                 self._privacy.apply(event)
+        elif type(event) is Label and type(event.label) is str and event.label not in self._class_like:
+            event.label = self._published(event.model, event.label)
+
+    def _published(self, model: str, text: str) -> Value:
+        """A predicted or actual class as it may be kept; a declared regression's is refused by the state."""
+        if self._is_number_model(model):
+            return text
+        if is_class_like(text) and len(self._class_like) < MAX_CLASSES:
+            self._class_like.add(text)
+        return self._store.state.counters.published_answer(model, text)
+
+    def _is_number_model(self, model: str) -> bool:
+        """Whether the model is a declared regression, whose texts the state refuses."""
+        declared = self._store.state.counters.declared.get(model)
+        return declared is not None and declared.task == "regression"
 
     def _stripped_half(self, half: Half) -> Half:
         if isinstance(half, ResponseHalf):
-            return half
+            return self._stripped_response(half)
         if half.model not in self._with_features:
-            return msgspec.structs.replace(half, rows=[{}] * len(half.rows))
+            return msgspec.structs.replace(half, rows=[], count=half.size) if half.rows else half
         return msgspec.structs.replace(half, rows=list(map(self._privacy.fields, half.rows))) if self._privacy else half
+
+    def _stripped_response(self, half: ResponseHalf) -> ResponseHalf:
+        if not half.answers or not any(type(prediction) is str for prediction, _ in half.answers):
+            return half
+        answers: list[RowAnswer] = [
+            (self._published(half.model, prediction) if type(prediction) is str else prediction, score)
+            for prediction, score in half.answers
+        ]
+        return msgspec.structs.replace(half, answers=answers)
 
     async def run(self) -> None:
         """Commit until `stop`; what is pending then is committed first."""
@@ -142,21 +202,30 @@ class Ingest:
         taken: list[Batch] = []
         count = 0
         for batch in self._pending:
-            if taken and count + len(batch.items) > MAX_GROUP:
+            if taken and (count + batch.rows > MAX_GROUP or batch.loaded != taken[0].loaded):
                 break
             taken.append(batch)
-            count += len(batch.items)
+            count += batch.rows
         self._pending = self._pending[len(taken) :]
-        self._pending_events -= count
+        self._pending_events -= sum(len(batch.items) for batch in taken)
         return taken
 
     async def _commit(self, batches: list[Batch]) -> None:
         offered = [event for batch in batches for _, event in batch.items]
-        verdicts = self._store.state.admit(offered)
-        admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
+        keys = make_keys(offered)
+        verdicts = self._store.state.admit(offered, keys)
+        admitted = offered
+        if any(verdicts):
+            admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
+            keys = [key for key, verdict in zip(keys, verdicts, strict=True) if verdict is None]
         self._last = now = max(self._last, self._clock())
+        loaded = bool(batches) and batches[0].loaded
         if admitted or not offered:
-            frame = self._store.encode(now, admitted)
+            try:
+                frame = self._store.encode(now, admitted, loaded=loaded)
+            except (OverflowError, ValueError):
+                await self._commit(self._without_unwritable(batches))
+                return
             begun = time.perf_counter()
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
@@ -164,9 +233,23 @@ class Ingest:
                 self._fail(batches, error)
                 return
             self._measure(time.perf_counter() - begun)
-            self._store.applied(now, admitted, len(frame))
+            self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)
         self.failing = None
-        self._answer(batches, iter(verdicts))
+        self._answer(batches, verdicts if len(admitted) < len(offered) else None)
+
+    def _without_unwritable(self, batches: list[Batch]) -> list[Batch]:
+        """Refuse the events that cannot be written, such as one with a number beyond 64 bits."""
+        for batch in batches:
+            good = []
+            for line, event in batch.items:
+                try:
+                    self._store.encode(0.0, [event])
+                    good.append((line, event))
+                except (OverflowError, ValueError) as error:
+                    batch.refused.append(Refused(line, Reason.INVALID, str(error)))
+                    self.results["event", "malformed", Reason.INVALID] += 1
+            batch.items = good
+        return batches
 
     def _fail(self, batches: list[Batch], error: OSError) -> None:
         if self.failing is None:
@@ -176,12 +259,16 @@ class Ingest:
             self.results["event", "dropped", Reason.NOT_DURABLE] += len(batch.items)
             batch.reply(Answer(error=f"not durable: {self.failing}"))
 
-    def _answer(self, batches: list[Batch], verdicts: Iterable[tuple[str, Reason] | None]) -> None:
-        remaining = iter(verdicts)
+    def _answer(self, batches: list[Batch], verdicts: list[tuple[str, Reason] | None] | None) -> None:
+        """Answer every batch; without verdicts all of their events were accepted."""
+        remaining = iter(verdicts or ())
         for batch in batches:
             answer = Answer(refused=batch.refused)
-            for line, event in batch.items:
-                self._count(answer, line, event, next(remaining))
+            if verdicts is None:
+                answer.accepted = len(batch.items)
+            else:
+                for line, event in batch.items:
+                    self._count(answer, line, event, next(remaining))
             batch.reply(answer)
 
     def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:
@@ -203,6 +290,10 @@ class Ingest:
         self.commits = counts, total + seconds
 
 
+def _has_answer(event: Event) -> bool:
+    return type(event) is Label or event.prediction is not None or event.outcome == "error"  # type: ignore[union-attr]
+
+
 def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[Reason, str] | None:
     """Reason and sentence why an event cannot be taken at `now`, or None; sets its `ts` to seconds.
 
@@ -222,7 +313,7 @@ def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[
         return Reason.IN_FUTURE, f"ts is {ts - now:.0f} s in the future"
     if type(event) is Prediction:
         if ts < oldest:
-            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; ids are remembered for {now - oldest:.0f} s"
+            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; at most {now - oldest:.0f} s are taken"
         if event.prediction is None and event.outcome == "ok":
             return Reason.NO_PREDICTION, "outcome is ok, and there is no prediction"
     elif ts < 0:

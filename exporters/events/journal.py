@@ -24,6 +24,8 @@ MAX_FRAME = 256 * 2**20
 
 EVENTS = 1
 DAMAGE = 2
+LOADED = 3
+"""Kinds of frames: events as they happened, a damage that was found, and events of a file that was loaded."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Why an event was not counted: label values of `midwatch_exporter_events_total`, and what answers say."""
+"""Why an event was not counted, or counted without its payload: label values, and what answers say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """A closed set; the guide explains each."""
+    """Why an event was not counted; label values of `midwatch_exporter_events_total`. The guide explains each."""
 
     ID = "id"
     INVALID = "invalid"
@@ -19,6 +19,20 @@ class Reason(StrEnum):
     OTHER_MODEL = "other_model"
     SAMPLED_OUT = "sampled_out"
     WAITING_FULL = "waiting_full"
-    ROWS_DIFFER = "rows_differ"
     OTHER_HALF_MISSING = "other_half_missing"
     NOT_DURABLE = "not_durable"
+
+
+class Unread(StrEnum):
+    """Why the payload of an inference could not be read; label values of `midwatch_exporter_unread_payloads_total`.
+
+    Such an inference is counted as one request with its latency, without class and features.
+    """
+
+    ENCODING = "encoding"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    PROTOCOL = "protocol"
+    TENSOR = "tensor"
+    ROWS = "rows"
+    ROWS_DIFFER = "rows_differ"

@@ -8,17 +8,17 @@ left it. Nothing here does input or output.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import xxhash
 
-from exporters.events import inference_log
 from exporters.events.counters import Counters, ModelSeries, Series, is_number
-from exporters.events.inference_log import Half, RequestHalf
+from exporters.events.inference_log import Half, Joined, RequestHalf
+from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason
 from exporters.events.recent_ids import RecentIds
-from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
+from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value
 from midwatch.spec import model as spec
 
@@ -27,6 +27,17 @@ HALF_SECONDS = 300.0
 
 JournalEvent = Prediction | Label | Half
 """What a frame of the journal holds."""
+
+Key = tuple[int, int]
+"""64-bit hashes of an event: of what makes it the same one, and of the id under which its other half waits.
+
+Two in ten million ids collide once in 400,000 tries. A kind is a prefix, not a seed: XXH3 of a short text under one
+seed often equals that of another text under another seed.
+"""
+
+_digest = xxhash.xxh3_64_intdigest
+_DUPLICATE = ("duplicate", Reason.ID)
+_WAITING_FULL = ("dropped", Reason.WAITING_FULL)
 
 
 class Totals(msgspec.Struct):
@@ -38,6 +49,7 @@ class Totals(msgspec.Struct):
     folded: dict[str, int] = {}
     dropped: dict[str, dict[str, int]] = {}
     corruptions: int = 0
+    names: list[Names] = []
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -49,53 +61,59 @@ class State:
     def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
         self._settings = settings
         self._kept_share = int(settings.sample * 2**64)
-        self.counters = Counters(settings.caps, models)
-        self.predictions = Waiting(WaitingPrediction)
+        self.lateness = Lateness(settings, models)
+        self.counters = Counters(settings.caps, models, settings.personal.hash)
+        self.predictions = WaitingPredictions()
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
-        self.recent_ids = RecentIds(settings.remember + settings.future)
+        self.recent_ids = RecentIds(self.lateness.horizons())
         self.accepted: Counter[str] = Counter()
         self.dropped: dict[str, Counter[str]] = {"prediction": Counter(), "label": Counter(), "half": Counter()}
         self.corruptions = 0
+        self._has_regressions = any(model.task == "regression" for model in models)
         self._swept = 0.0
 
     # Before the journal ------------------------------------------------------------------------------------------
 
-    def admit(self, events: Sequence[JournalEvent]) -> list[tuple[str, Reason] | None]:
-        """For each event: None to write it, or a result (`duplicate`, `malformed`, `dropped`) and its reason."""
-        hashes = [_identity(event) for event in events]
-        taken = self.recent_ids.known(hashes)
+    def admit(
+        self, events: Sequence[JournalEvent], keys: Sequence[Key] | None = None
+    ) -> list[tuple[str, Reason] | None]:
+        """For each event: None to write it, or a result (`duplicate`, `malformed`, `dropped`) and its reason.
+
+        `keys` are those of the events, where they have been made already.
+        """
+        keys = make_keys(events) if keys is None else keys
+        taken = self.recent_ids.known([identity for identity, _ in keys])
         answers: list[tuple[str, Reason] | None] = []
-        for event, value in zip(events, hashes, strict=True):
-            if value in taken:
-                answers.append(("duplicate", Reason.ID))
+        for event, (identity, value) in zip(events, keys, strict=True):
+            if identity in taken:
+                answers.append(_DUPLICATE)
                 continue
-            answer = self._unfit(event)
+            kind = type(event)
+            if kind is Prediction:
+                answer = self._unfit_prediction(event) if self._has_regressions else None  # type: ignore[arg-type]
+            elif kind is Label:
+                answer = self._unfit_label(event, value)  # type: ignore[arg-type]
+            else:
+                answer = _WAITING_FULL if len(self.halves) >= self._settings.max_waiting else None
             if answer is None:
-                taken.add(value)
+                taken.add(identity)
             answers.append(answer)
         return answers
 
-    def _unfit(self, event: JournalEvent) -> tuple[str, Reason] | None:
-        if type(event) is Prediction:
-            if event.outcome == "ok" and not self._is_fit(event.model, event.prediction):
-                return "malformed", Reason.WRONG_TYPE
-        elif type(event) is Label:
-            return self._unfit_label(event)
-        elif len(self.halves) >= self._settings.max_waiting:
-            return "dropped", Reason.WAITING_FULL
-        return None
+    def _unfit_prediction(self, event: Prediction) -> tuple[str, Reason] | None:
+        is_fit = event.outcome != "ok" or self._is_fit(event.model, event.prediction)
+        return None if is_fit else ("malformed", Reason.WRONG_TYPE)
 
-    def _unfit_label(self, label: Label) -> tuple[str, Reason] | None:
-        if not self._is_fit(label.model, label.label):
+    def _unfit_label(self, label: Label, value: int) -> tuple[str, Reason] | None:
+        if self._has_regressions and not self._is_fit(label.model, label.label):
             return "malformed", Reason.WRONG_TYPE
-        value = _hash(label.id)
         if value >= self._kept_share:
             return "dropped", Reason.SAMPLED_OUT
-        entry = self.predictions.get(value)
-        if entry is None:
-            return ("dropped", Reason.WAITING_FULL) if len(self.labels) >= self._settings.max_waiting else None
-        if entry.model != self.counters.known_model(label.model):
+        record = self.predictions.packed.get(value)
+        if record is None:
+            return _WAITING_FULL if len(self.labels) >= self._settings.max_waiting else None
+        if not self.predictions.is_of(record, self.counters.known_model(label.model)):
             return "malformed", Reason.OTHER_MODEL
         return None
 
@@ -106,35 +124,54 @@ class State:
 
     # After the journal -------------------------------------------------------------------------------------------
 
-    def apply(self, time: float, events: Iterable[JournalEvent]) -> None:
-        """Take a group that was written at `time`."""
+    def apply(
+        self, time: float, events: Sequence[JournalEvent], *, loaded: bool = False, keys: Sequence[Key] | None = None
+    ) -> None:
+        """Take a group that was written at `time`; one that was loaded from a file is remembered longer."""
         self._expire(time)
-        for event in events:
-            self.recent_ids.add(_identity(event))
-            if type(event) is Prediction:
-                self.accepted["prediction"] += 1
-                self._predict(time, event)
-            elif type(event) is Label:
-                self.accepted["label"] += 1
-                self._label(time, event)
+        keys = make_keys(events) if keys is None else keys
+        self._remember(events, keys, loaded=loaded)
+        predictions = labels = 0
+        for event, (_, value) in zip(events, keys, strict=True):
+            kind = type(event)
+            if kind is Prediction:
+                predictions += 1
+                self._predict(time, event, value)  # type: ignore[arg-type]
+            elif kind is Label:
+                labels += 1
+                self._label(time, event, value)  # type: ignore[arg-type]
             else:
                 self.accepted["half"] += 1
-                self._half(time, event)  # type: ignore[arg-type]
+                self._half(time, event, value)  # type: ignore[arg-type]
+        self._count_accepted(predictions, labels)
 
-    def _predict(self, time: float, event: Prediction) -> None:
+    def _remember(self, events: Sequence[JournalEvent], keys: Sequence[Key], *, loaded: bool) -> None:
+        if loaded or not self.lateness.is_by_model:
+            horizon = self.lateness.horizon("", loaded=loaded)
+            self.recent_ids.extend([identity for identity, _ in keys], horizon)
+            return
+        for event, (identity, _) in zip(events, keys, strict=True):
+            self.recent_ids.extend((identity,), self.lateness.horizon(event.model))
+
+    def _count_accepted(self, predictions: int, labels: int) -> None:
+        for kind, count in (("prediction", predictions), ("label", labels)):
+            if count:
+                self.accepted[kind] += count
+
+    def _predict(self, time: float, event: Prediction, value: int) -> Series:
         series = self.counters.count_request(event)
         # The answer of an inference log may have no class: that is a request, and nothing to compare.
         if event.outcome == "ok" and event.prediction is not None:
             predicted = self.counters.count_prediction(series, event, event.prediction)
-            self._wait(time, event, series, predicted)
+            self._wait(time, event, value, series, predicted)
+        return series
 
-    def _wait(self, time: float, event: Prediction, series: Series, predicted: Value) -> None:
-        value, model = _hash(event.id), self.counters.models[series.model]
+    def _wait(self, time: float, event: Prediction, value: int, series: Series, predicted: Value) -> None:
+        model = self.counters.models[series.model]
         declared = self.counters.declared.get(event.model)
-        groups = {name: event.groups[name] for name in declared.groups if name in event.groups} if declared else None
+        groups = self._published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
-        early = self.labels.pop(value)
-        if early is not None:
+        if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
             label_model = self.counters.known_model(early.model)
             self.counters.models[label_model].labels_waiting -= 1
             if label_model == series.model:
@@ -149,8 +186,11 @@ class State:
             self.predictions.put(value, entry)
             model.waiting += 1
 
-    def _label(self, time: float, event: Label) -> None:
-        value = _hash(event.id)
+    def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
+        published = self.counters.published_group
+        return {name: published(name, groups[name]) for name in model.groups if name in groups}
+
+    def _label(self, time: float, event: Label, value: int) -> None:
         entry = self.predictions.pop(value)
         if entry is None:
             self.counters.admit_model(event.model).labels_waiting += 1
@@ -162,24 +202,27 @@ class State:
             self.counters.models[entry.model].waiting -= 1
             self.counters.count_outcome(entry, event.label, event.ts)  # type: ignore[arg-type]
 
-    def _half(self, time: float, half: Half) -> None:
-        value = _hash(half.key)
+    def _half(self, time: float, half: Half, value: int) -> None:
         other = self.halves.pop(value)
         if other is None:
             self.halves.put(value, WaitingHalf(time, half))
             return
         request, response = (half, other.half) if isinstance(half, RequestHalf) else (other.half, half)
-        try:
-            predictions = inference_log.join(request, response)  # type: ignore[arg-type]
-        except inference_log.MalformedError:
-            self.dropped["half"][Reason.ROWS_DIFFER] += 1
-            return
-        known = self.recent_ids.known([_identity(prediction) for prediction in predictions])
-        for prediction in predictions:
-            if (identity := _identity(prediction)) not in known:
-                self.recent_ids.add(identity)
+        joined = Joined.of(request, response)  # type: ignore[arg-type]
+        keys = make_keys(joined.predictions)
+        known = self.recent_ids.known([identity for identity, _ in keys])
+        series = None
+        for prediction, (identity, key) in zip(joined.predictions, keys, strict=True):
+            if identity not in known:
+                self.recent_ids.extend((identity,), self.lateness.horizon(prediction.model))
                 self.accepted["prediction"] += 1
-                self._predict(time, prediction)
+                if prediction.prediction is not None and not self._is_fit(prediction.model, prediction.prediction):
+                    prediction.prediction = None
+                series = self._predict(time, prediction, key)
+        if series is not None:
+            self.counters.count_unread(series.model, joined.unread)
+            if joined.generation is not None:
+                self.counters.count_generation(series, joined.generation)
 
     # Retention ---------------------------------------------------------------------------------------------------
 
@@ -197,8 +240,9 @@ class State:
             model = self.counters.models[self.counters.known_model(label.model)]
             model.labels_waiting -= 1
             model.orphaned += 1
-        for _ in self.halves.pop_expired(time - HALF_SECONDS):
-            self.dropped["half"][Reason.OTHER_HALF_MISSING] += 1
+        for entry in self.halves.pop_expired(time - HALF_SECONDS):
+            # The first part of an inference says that its rows differ; the others have no part to join then.
+            self.dropped["half"][Reason.OTHER_HALF_MISSING] += not entry.half.first
 
     def has_expired(self, time: float) -> bool:
         """Whether anything has waited too long: then an empty group is worth writing."""
@@ -222,6 +266,7 @@ class State:
                 folded=dict(self.counters.folded),
                 dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
                 corruptions=self.corruptions,
+                names=self.predictions.names,
             )
         )
 
@@ -232,17 +277,21 @@ class State:
         self.accepted = Counter(totals.accepted)
         self.dropped = {kind: Counter(counts) for kind, counts in totals.dropped.items()}
         self.corruptions = totals.corruptions
+        self.predictions.restore(totals.names)
 
 
-def _identity(event: JournalEvent) -> int:
-    """64-bit hash of what makes an event the same one: two in ten million ids collide once in 400,000 tries."""
-    if isinstance(event, Prediction):
-        return _hash(event.id)
-    if isinstance(event, Label):
-        return _hash(event.id, b"\0label\0")
-    return _hash(event.key, b"\0request\0" if isinstance(event, RequestHalf) else b"\0response\0")
-
-
-def _hash(text: str, kind: bytes = b"") -> int:
-    # A prefix, not a seed: XXH3 of a short text under one seed often equals that of another text under another seed.
-    return xxhash.xxh3_64_intdigest(kind + text.encode())
+def make_keys(events: Sequence[JournalEvent]) -> list[Key]:
+    """Keys of events."""
+    made = []
+    for event in events:
+        kind = type(event)
+        if kind is Prediction:
+            value = _digest(event.id.encode())
+            made.append((value, value))
+        elif kind is Label:
+            made.append((_digest(b"\0label\0" + event.id.encode()), _digest(event.id.encode())))
+        else:
+            key = event.key.encode()  # type: ignore[union-attr]
+            side = b"\0request\0" if kind is RequestHalf else b"\0response\0"
+            made.append((_digest(side + key), _digest(key)))
+    return made

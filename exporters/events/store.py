@@ -7,14 +7,15 @@ import logging
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from exporters.events import journal
-from exporters.events.state import JournalEvent, State
+from exporters.events.recent_ids import Generation
+from exporters.events.state import JournalEvent, Key, State
 from exporters.events.waiting import Waiting
 from midwatch.spec import model as spec
 
@@ -33,13 +34,13 @@ _TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END = 16, 17, 18, 19, 20, 21
 _log = logging.getLogger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _CHUNK = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]])
-_GENERATION = msgspec.msgpack.Decoder(tuple[float, bytes])
+_GENERATION = msgspec.msgpack.Decoder(Generation)
 _EVENTS = msgspec.msgpack.Decoder(list[JournalEvent])
 
 
 def decode_events(frame: journal.Frame) -> list[JournalEvent]:
     """Events of a frame of the journal."""
-    return list(_EVENTS.decode(frame.body)) if frame.kind == journal.EVENTS else []
+    return list(_EVENTS.decode(frame.body)) if frame.kind in (journal.EVENTS, journal.LOADED) else []
 
 
 class Store:
@@ -70,7 +71,7 @@ class Store:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
             else:
-                self.state.apply(frame.time, decode_events(frame))
+                self.state.apply(frame.time, decode_events(frame), loaded=frame.kind == journal.LOADED)
             self._since_snapshot += len(frame.body)
         self.journal.start_segment()
         for _ in range(damaged):
@@ -96,7 +97,7 @@ class Store:
         if frame.kind == _TOTALS:
             self.state.restore_totals(frame.body)
         elif frame.kind == _IDS:
-            self.state.recent_ids.restore(*_GENERATION.decode(frame.body), frame.time)
+            self.state.recent_ids.restore(_GENERATION.decode(frame.body), frame.time)
         elif frame.kind in waiting:
             keys, values = _CHUNK.decode(frame.body)
             waiting[frame.kind].update(zip(array("Q", keys), values, strict=True))
@@ -108,17 +109,25 @@ class Store:
 
     # Running -----------------------------------------------------------------------------------------------------
 
-    def encode(self, time: float, events: Sequence[JournalEvent]) -> bytes:
-        """Bytes to append for a group that `State.admit` let through."""
-        return journal.encode(journal.EVENTS, time, _pack(events))
+    def encode(self, time: float, events: Sequence[JournalEvent], *, loaded: bool = False) -> bytes:
+        """Bytes to append for a group that `State.admit` let through; OverflowError for a number beyond 64 bits."""
+        return journal.encode(journal.LOADED if loaded else journal.EVENTS, time, _pack(events))
 
     def append(self, frame: bytes) -> None:
         """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
         self.journal.append(frame)
 
-    def applied(self, time: float, events: Iterable[JournalEvent], frame_size: int) -> None:
+    def applied(
+        self,
+        time: float,
+        events: Sequence[JournalEvent],
+        frame_size: int,
+        *,
+        loaded: bool = False,
+        keys: Sequence[Key] | None = None,
+    ) -> None:
         """Take a durable group into the state, and snapshot when enough has been written."""
-        self.state.apply(time, events)
+        self.state.apply(time, events, loaded=loaded, keys=keys)
         self._since_snapshot += frame_size
         if self._since_snapshot > max(SNAPSHOT_EVERY, self._snapshot_size) and not self.is_snapshotting:
             try:
@@ -161,7 +170,7 @@ class Store:
         path: Path,
         time: float,
         head: bytes,
-        generations: list[tuple[float, bytes]],
+        generations: list[Generation],
         parts: list[tuple[int, list[int], list[bytes]]],
     ) -> None:
         partial = path.with_suffix(".partial")

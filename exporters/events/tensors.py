@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from itertools import chain
@@ -10,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from exporters.events.inference_log import MalformedError
-
-_PLAIN_JSON = json.JSONDecoder()
+from exporters.events.inference_log import UnreadableError
+from exporters.events.reasons import Unread
 
 _NUMPY_TYPES = {
     "BOOL": "?",
@@ -24,6 +22,7 @@ _NUMPY_TYPES = {
     "INT16": "<i2",
     "INT32": "<i4",
     "INT64": "<i8",
+    "BF16": "<u2",
     "FP16": "<f2",
     "FP32": "<f4",
     "FP64": "<f8",
@@ -49,24 +48,6 @@ class Tensor(msgspec.Struct):
         return self.shape[0] if self.shape else 1
 
 
-def parse(decoder: msgspec.json.Decoder[Any], body: bytes) -> tuple[Any, bytes]:
-    """Read the JSON document of a body, and return what stands behind it (v2's binary tensor extension).
-
-    The length of the document is in an HTTP header of the inference, which the logger does not pass on; but JSON says
-    itself where it ends.
-    """
-    try:
-        return decoder.decode(body), b""
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        if b"binary_data_size" not in body:
-            raise
-    # Latin-1 maps each byte to one character, and no byte of a UTF-8 sequence looks like a quote or a bracket.
-    _, end = _PLAIN_JSON.raw_decode(body.decode("latin-1"))
-    return decoder.decode(body[:end]), body[end:]
-
-
 def with_binary(tensors: list[Tensor], binary: bytes) -> Iterator[tuple[Tensor, bytes]]:
     """Pair each tensor with its part of the binary data, which ends with the last tensor's."""
     if not binary:
@@ -75,7 +56,9 @@ def with_binary(tensors: list[Tensor], binary: bytes) -> Iterator[tuple[Tensor, 
     sizes = [tensor.parameters.binary_data_size if tensor.parameters else 0 for tensor in tensors]
     start = len(binary) - sum(sizes)
     if start < 0 or min(sizes) < 0:
-        raise MalformedError(f"the tensors claim {sum(sizes)} bytes of binary data and {len(binary)} came")
+        raise UnreadableError(
+            Unread.TENSOR, f"the tensors claim {sum(sizes)} bytes of binary data and {len(binary)} came"
+        )
     for tensor, size in zip(tensors, sizes, strict=True):
         yield tensor, binary[start : start + size]
         start += size
@@ -83,17 +66,18 @@ def with_binary(tensors: list[Tensor], binary: bytes) -> Iterator[tuple[Tensor, 
 
 def values_of(tensor: Tensor, binary: bytes, count: int) -> list[Any]:
     """Elements of a tensor in row-major order, of which there have to be `count`."""
-    values = _flat(tensor.data) if tensor.data is not None else _unpack(tensor, binary)
+    values = flat(tensor.data) if tensor.data is not None else _unpack(tensor, binary)
     if len(values) != count or not values:
-        raise MalformedError(f"tensor {tensor.name} has {len(values)} elements, which is not its shape {tensor.shape}")
+        text = f"a tensor has {len(values)} elements, which is not its shape {tensor.shape}"
+        raise UnreadableError(Unread.TENSOR, text)
     return values
 
 
-def _flat(data: list[Any]) -> list[Any]:
+def flat(data: list[Any]) -> list[Any]:
     """Elements of a list that may be nested like the tensor."""
     while data and type(data[0]) is list:
         if any(type(part) is not list for part in data):
-            raise MalformedError("tensor data is nested unevenly")
+            raise UnreadableError(Unread.TENSOR, "tensor data is nested unevenly")
         data = list(chain.from_iterable(data))
     return data
 
@@ -107,20 +91,30 @@ def _unpack(tensor: Tensor, binary: bytes) -> list[Any]:
         return _unpack_bytes(binary)
     kind = _NUMPY_TYPES.get(tensor.datatype)
     if kind is None:
-        raise MalformedError(f"tensor {tensor.name} has datatype {tensor.datatype}, which cannot be read as binary")
+        raise UnreadableError(Unread.TENSOR, f"a tensor has datatype {tensor.datatype}, which cannot be read as binary")
     import numpy as np
 
+    if len(binary) % np.dtype(kind).itemsize:
+        raise UnreadableError(Unread.TENSOR, f"{len(binary)} bytes are no tensor of {tensor.datatype}")
     array = np.frombuffer(binary, dtype=kind)
+    if tensor.datatype == "BF16":  # the upper half of an FP32
+        array = (array.astype("<u4") << 16).view("<f4")
     values: list[Any] = array.tolist()
     return values if np.isfinite(array).all() else [value if math.isfinite(value) else None for value in values]
 
 
-def _unpack_bytes(binary: bytes) -> list[str]:
-    values, start = [], 0
+def _unpack_bytes(binary: bytes) -> list[str | bytes]:
+    """Elements of BYTES: text where it is text, else the bytes (an image, say) as they are."""
+    values: list[str | bytes] = []
+    start = 0
     while start < len(binary):
         end = start + 4 + int.from_bytes(binary[start : start + 4], "little")
         if end > len(binary):
-            raise MalformedError("a BYTES element is longer than its tensor")
-        values.append(binary[start + 4 : end].decode())
+            raise UnreadableError(Unread.TENSOR, "a BYTES element is longer than its tensor")
+        element = binary[start + 4 : end]
+        try:
+            values.append(element.decode())
+        except UnicodeDecodeError:
+            values.append(element)
         start = end
     return values

@@ -5,6 +5,8 @@ An entry is kept packed, which takes a third of the memory, under the hash of it
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
@@ -17,7 +19,17 @@ from midwatch.client.events import Value
 SWEEP = 20_000
 """Expired entries taken with one group at the most, so that no group waits long."""
 
-_pack = msgspec.msgpack.Encoder().encode
+Names = tuple[str, str, str]
+"""Model, version and class of a prediction."""
+
+MAX_NAMES = 60_000
+"""Sets of names that have a number of two bytes."""
+
+_COMPACT = struct.Struct("<BdddH")
+_IS_COMPACT = 0xC1
+"""First byte of a compact record, which no msgpack document begins with."""
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class WaitingPrediction(msgspec.Struct, array_like=True, gc=False):
@@ -56,19 +68,20 @@ class Waiting(Generic[Entry]):
 
     def __init__(self, kind: type[Entry]) -> None:
         self.packed: dict[int, bytes] = {}
-        self._unpack: Callable[[bytes], Entry] = msgspec.msgpack.Decoder(kind).decode
+        self._decode: Callable[[bytes], Entry] = msgspec.msgpack.Decoder(kind).decode
 
     def __len__(self) -> int:
         return len(self.packed)
 
+    def _pack(self, entry: Entry) -> bytes:
+        return _encode(entry)
+
+    def _unpack(self, record: bytes) -> Entry:
+        return self._decode(record)
+
     def put(self, value: int, entry: Entry) -> None:
         """Let an entry wait under a hash."""
-        self.packed[value] = _pack(entry)
-
-    def get(self, value: int) -> Entry | None:
-        """The entry of a hash, which goes on waiting."""
-        record = self.packed.get(value)
-        return None if record is None else self._unpack(record)
+        self.packed[value] = self._pack(entry)
 
     def pop(self, value: int) -> Entry | None:
         """The entry of a hash, which waits no longer."""
@@ -91,6 +104,54 @@ class Waiting(Generic[Entry]):
         return None if record is None else _received(record)
 
 
+class WaitingPredictions(Waiting[WaitingPrediction]):
+    """Predictions that wait: a million of them are most of the exporter's memory.
+
+    One with a class and without groups, which is almost every one, is packed with a number for its model, version and
+    class; `names` has them by number. The others, and those of an earlier release, are packed like any entry.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(WaitingPrediction)
+        self.names: list[Names] = []
+        self._numbers: dict[Names, int] = {}
+
+    def restore(self, names: list[Names]) -> None:
+        """Take the names of a snapshot back, before its entries."""
+        self.names = names
+        self._numbers = {name: number for number, name in enumerate(names)}
+
+    def _pack(self, entry: WaitingPrediction) -> bytes:
+        if entry.groups or type(entry.predicted) is not str:
+            return _encode(entry)
+        names = (entry.model, entry.version, entry.predicted)
+        number = self._numbers.get(names)
+        if number is None:
+            if len(self.names) >= MAX_NAMES:
+                return _encode(entry)
+            number = self._numbers[names] = len(self.names)
+            self.names.append(names)
+        score = math.nan if entry.score is None else entry.score
+        return _COMPACT.pack(_IS_COMPACT, entry.received, entry.ts, score, number)
+
+    def _unpack(self, record: bytes) -> WaitingPrediction:
+        if record[0] != _IS_COMPACT:
+            return self._decode(record)
+        _, received, ts, score, number = _COMPACT.unpack(record)
+        model, version, predicted = self.names[number]
+        known_score = None if math.isnan(score) else score
+        return WaitingPrediction(received, ts, model, version, predicted, known_score, None)
+
+    def is_of(self, record: bytes, model: str) -> bool:
+        """Whether a record is of a model."""
+        if record[0] != _IS_COMPACT:
+            return self._decode(record).model == model
+        number: int = _COMPACT.unpack(record)[4]
+        return self.names[number][0] == model
+
+
 def _received(record: bytes) -> float:
-    """First element of a packed record: a msgpack array marker, a float64 marker, then the number."""
+    """When a record's entry was received: the number behind a marker, little-endian or as msgpack has it."""
+    if record[0] == _IS_COMPACT:
+        return float(_COMPACT.unpack(record)[1])
     return msgspec.msgpack.decode(b"\x91" + record[1:10], type=tuple[float])[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from midwatch.errors import Exit
     from midwatch.evidence import Verified
 
 app = typer.Typer(
@@ -34,17 +35,21 @@ def verify(
         list[Path], typer.Argument(metavar="PATH...", help="Logs, or folders that are searched for them.")
     ],
     key_file: Annotated[Path | None, typer.Option(help="File with the logs' key, if they have one.")] = None,
+    head: Annotated[
+        list[str] | None, typer.Option(help="SEQ:HASH of a record that the one log must still have; may repeat.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Check every byte of evidence logs: that each record is what was written, and that none is missing between two.
 
-    A log whose end was cut off is whole in itself: compare the head that is printed with one that was kept elsewhere.
-    Exit code 0 when all are whole, 1 when one was changed, 2 when one cannot be read or none was found.
+    A log whose end was cut off is whole in itself: give the head that an earlier check printed, kept elsewhere. Exit
+    code 0 when all are whole, 1 when one was changed, 2 when one cannot be read or none was found, 3 when one has no
+    record: nothing is proven by it.
     """
     import json
 
     from midwatch import evidence
-    from midwatch.errors import Exit, InvalidInputError
+    from midwatch.errors import Exit, InvalidInputError, MidwatchError
 
     key = _read(key_file).strip() if key_file else b""
     if key_file and not key:
@@ -52,13 +57,26 @@ def verify(
     logs = list(_logs(paths))
     if not logs:
         raise InvalidInputError.at(paths[0], "there is no evidence log", remedy="name a log, or a folder with one")
-    checked = {log: evidence.verify(log, key=key) for log in logs}
-    is_whole = not any(verified.problems for verified in checked.values())
+    heads = list(evidence.parse_heads(head or ()))
+    if heads and len(logs) > 1:
+        raise MidwatchError(f"--head belongs to one log, and there are {len(logs)}; name one")
+    checked = {log: evidence.verify(log, key=key, heads=heads) for log in logs}
+    code = _exit(checked.values())
     if as_json:
-        typer.echo(json.dumps({"ok": is_whole, "logs": [_document(*one) for one in checked.items()]}))
+        typer.echo(json.dumps({"ok": code is Exit.PASS, "logs": [_document(*one) for one in checked.items()]}))
     else:
         _show(checked)
-    raise typer.Exit(Exit.PASS if is_whole else Exit.FAIL)
+    raise typer.Exit(code)
+
+
+def _exit(checked: Iterable[Verified]) -> Exit:
+    """Changed is worse than empty, and an empty log proves nothing."""
+    from midwatch.errors import Exit
+
+    checked = list(checked)
+    if any(verified.problems for verified in checked):
+        return Exit.FAIL
+    return Exit.PASS if all(verified.records for verified in checked) else Exit.INCONCLUSIVE
 
 
 def _logs(paths: Iterable[Path]) -> Iterable[Path]:
@@ -96,5 +114,8 @@ def _show(checked: dict[Path, Verified]) -> None:
         for problem in verified.problems:
             typer.echo(str(problem), err=True)
         end = f"up to {verified.head.seq}:{verified.head.hash}" if verified.head else "no record"
-        summary = f"{len(verified.problems)} problems" if verified.problems else "nothing was changed"
+        count = len(verified.problems)
+        summary = f"{count} problem{'s' * (count != 1)}" if count else "nothing was changed"
+        if not verified.records and not count:
+            summary = "nothing is proven by it"
         typer.echo(f"{log}: {verified.records} records, {end}; {summary}")

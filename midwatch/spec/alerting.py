@@ -130,8 +130,8 @@ def check_objectives(platform: Platform) -> Iterator[Finding]:
             place = ("rules", index, "objectives", number)
             for inner, message, remedy in slos.problems_of(service, interval):
                 yield (*place, *inner), message, remedy
-            if service.kind not in ("events", "freshness", "gauge"):
-                message = f"{service.kind} is of a model; a service has events, freshness or a gauge"
+            if service.kind not in ("events", "freshness", "gauge", "ratio"):
+                message = f"{service.kind} is of a model; a service has events, a ratio, freshness or a gauge"
                 yield (*place, "sli"), message, "write its events, or move the objective to a model"
             if service.owner is None and file.owner is None:
                 yield (*place, "owner"), "missing", "add owner here, or for the whole file"
@@ -192,26 +192,38 @@ def check_expressions(platform: Platform) -> Iterator[Finding]:
     written: list[tuple[Place, str]] = []
     for index, model in enumerate(platform.models):
         for number, slo in enumerate(model.slos):
-            written += [(("models", index, "slos", number, *place), text) for place, text in _expressions(slo)]
+            written += [(("models", index, "slos", number, *place), text) for place, text in expressions_of(slo)]
         for name in ("requests", "failures", "duration"):
             text = getattr(model.serving_metrics, name, None)
             written += [(("models", index, "serving_metrics", name), text)] if text else []
     for index, file in enumerate(platform.rules):
         for number, service in enumerate(file.objectives):
-            written += [(("rules", index, "objectives", number, *place), text) for place, text in _expressions(service)]
+            written += [
+                (("rules", index, "objectives", number, *place), text) for place, text in expressions_of(service)
+            ]
         written += [(("rules", index, "alerts", number, "expr"), rule.expr) for number, rule in enumerate(file.alerts)]
+        written += [(("rules", index, "records", number, "expr"), one.expr) for number, one in enumerate(file.records)]
     for place, text in written:
-        try:
-            promql_parser.parse(text.replace(slos.WINDOW_PLACEHOLDER, "5m"))
-        except ValueError as error:
-            yield place, f"not PromQL: {' '.join(str(error).split())}", "correct the expression"
+        if said := syntax_problem(text):
+            yield place, said, "correct the expression"
 
 
-def _expressions(slo: Slo) -> Iterator[tuple[Place, str]]:
+def syntax_problem(text: str) -> str:
+    """Why a text is not PromQL, or an empty text."""
+    try:
+        promql_parser.parse(text.replace(slos.WINDOW_PLACEHOLDER, "5m"))
+    except ValueError as error:
+        return f"not PromQL: {' '.join(str(error).split())}"
+    return ""
+
+
+def expressions_of(slo: Slo) -> Iterator[tuple[Place, str]]:
+    """What people wrote as PromQL in an objective, with its place."""
     for kind, names in (
         ("events", ("total", "good", "bad")),
         ("gauge", ("value",)),
         ("freshness", ("timestamp", "age")),
+        ("ratio", ("errors",)),
     ):
         sli = getattr(slo.sli, kind, None)
         for name in names:

@@ -31,5 +31,5 @@ def unknown(name: str, known: Iterable[str], what: str) -> tuple[str, str]:
     """Message and remedy for a name that leads nowhere."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, 1)
-    remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+    remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(names) or 'none'}"
     return f"there is no {what} {name!r}", remedy

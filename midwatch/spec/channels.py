@@ -1,8 +1,8 @@
 """Channels reach people. One class per integration of Alertmanager says all that is known of it.
 
-A new integration is a class more: its fields, the first Alertmanager that has it, what it calls its secrets, and how
-the Prometheus operator names its fields. Secrets are files, never values. Versions are of Alertmanager's own changelog
-and config/notifiers.go (0.25 to 0.31), the operator's names of monitoring/v1alpha1/alertmanager_config_types.go.
+A new integration is a class more: the fields that Midwatch writes, and how the Prometheus operator names them (of
+monitoring/v1alpha1/alertmanager_config_types.go). Secrets are files, never values. All of Alertmanager's own fields,
+with the versions that brought them, are in `alertmanager_fields`.
 """
 
 from __future__ import annotations
@@ -12,34 +12,37 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model, model_validator
 
+from midwatch.spec import alertmanager_fields
+from midwatch.spec.alertmanager_fields import OLDEST, Version
 from midwatch.spec.base import Strict
 
-Version = tuple[int, int]
 SecretFile = Annotated[Path, Field(strict=False)]
-
-OLDEST: Version = (0, 25)
-"""The oldest Alertmanager that is written for (Debian 12)."""
 
 
 class Integration(Strict):
     """What every integration has.
 
     `since` is the first Alertmanager with it. `fields_since` names fields that came later, and `secrets` those that
-    hold a secret in clear, both also where Midwatch writes another instead. `global_name` is what the fields begin with
-    in Alertmanager's `global`, when that is not the integration's name. `is_person` is whether somebody reads what is
-    sent.
+    hold a secret in clear, both also where Midwatch writes another instead; all three are of `alertmanager_fields`.
+    `is_person` is whether somebody reads what is sent.
     """
 
     since: ClassVar[Version] = OLDEST
     fields_since: ClassVar[dict[str, Version]] = {}
     secrets: ClassVar[frozenset[str]] = frozenset()
-    global_name: ClassVar[str] = ""
     is_person: ClassVar[bool] = True
 
     in_operator: ClassVar[bool] = True
     """Whether the operator's AlertmanagerConfig has it."""
     operator_names: ClassVar[dict[str, str]] = {}
     """The operator's names of fields, where they are not the same in camel case."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Take over what is known of the integration's fields."""
+        cls.since = alertmanager_fields.INTEGRATIONS[cls.name()]
+        cls.fields_since = alertmanager_fields.newer_fields_of(cls.name())
+        cls.secrets = alertmanager_fields.secrets_of(cls.name())
 
     @classmethod
     def name(cls) -> str:
@@ -72,9 +75,7 @@ def camel_case(name: str) -> str:
 class Discord(Integration):
     """A Discord channel through its webhook."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
     operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "apiURL"}
-    fields_since: ClassVar[dict[str, Version]] = {"webhook_url_file": (0, 28)}
     webhook_url_file: SecretFile
     """File with the address of the webhook, which is a secret."""
 
@@ -82,9 +83,6 @@ class Discord(Integration):
 class Email(Integration):
     """Mail through a smarthost."""
 
-    fields_since: ClassVar[dict[str, Version]] = {"auth_secret_file": (0, 31)}
-    secrets: ClassVar[frozenset[str]] = frozenset({"auth_password", "auth_secret"})
-    global_name: ClassVar[str] = "smtp"
     to: str
     """Addresses that it is sent to."""
     from_: str = Field(alias="from")
@@ -100,9 +98,7 @@ class Email(Integration):
 class Incidentio(Integration):
     """incident.io's alert source."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"alert_source_token"})
     in_operator: ClassVar[bool] = False
-    since: ClassVar[Version] = (0, 29)
     url: str
     """Address of the alert source."""
     alert_source_token_file: SecretFile
@@ -113,7 +109,6 @@ class Jira(Integration):
     """An issue per group of alerts; `password_file` holds the API token of `username`."""
 
     in_operator: ClassVar[bool] = False
-    since: ClassVar[Version] = (0, 28)
     api_url: str
     """Address of Jira's API."""
     project: str
@@ -135,9 +130,7 @@ class Jira(Integration):
 class Mattermost(Integration):
     """A Mattermost channel through an incoming webhook."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
     in_operator: ClassVar[bool] = False
-    since: ClassVar[Version] = (0, 30)
     webhook_url_file: SecretFile
     """File with the address of the webhook, which is a secret."""
     channel: str | None = None
@@ -147,9 +140,6 @@ class Mattermost(Integration):
 class Msteams(Integration):
     """Microsoft Teams through an Office 365 connector, which Microsoft retires: prefer msteamsv2."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
-    since: ClassVar[Version] = (0, 26)
-    fields_since: ClassVar[dict[str, Version]] = {"webhook_url_file": (0, 28)}
     webhook_url_file: SecretFile
     """File with the address of the webhook, which is a secret."""
 
@@ -157,9 +147,7 @@ class Msteams(Integration):
 class Msteamsv2(Integration):
     """Microsoft Teams through a workflow."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"webhook_url"})
     operator_names: ClassVar[dict[str, str]] = {"webhook_url_file": "webhookURL"}
-    since: ClassVar[Version] = (0, 28)
     webhook_url_file: SecretFile
     """File with the address of the webhook, which is a secret."""
 
@@ -167,7 +155,6 @@ class Msteamsv2(Integration):
 class Opsgenie(Integration):
     """Opsgenie."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"api_key"})
     operator_names: ClassVar[dict[str, str]] = {"api_url": "apiURL"}
     api_key_file: SecretFile
     """File with the API key."""
@@ -180,7 +167,6 @@ class Opsgenie(Integration):
 class Pagerduty(Integration):
     """PagerDuty: events API v2 by `routing_key_file`, v1 by `service_key_file`."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"routing_key", "service_key"})
     routing_key_file: SecretFile | None = None
     """File with the integration key of the events API v2."""
     service_key_file: SecretFile | None = None
@@ -196,8 +182,6 @@ class Pagerduty(Integration):
 class Pushover(Integration):
     """Pushover."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"user_key", "token"})
-    fields_since: ClassVar[dict[str, Version]] = {"user_key_file": (0, 26), "token_file": (0, 26)}
     user_key_file: SecretFile
     """File with the key of the user or group."""
     token_file: SecretFile
@@ -209,9 +193,7 @@ class Pushover(Integration):
 class Rocketchat(Integration):
     """Rocket.Chat."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"token", "token_id"})
     operator_names: ClassVar[dict[str, str]] = {"token_id_file": "tokenID", "api_url": "apiURL"}
-    since: ClassVar[Version] = (0, 28)
     api_url: str
     """Address of the server."""
     token_id_file: SecretFile
@@ -225,8 +207,6 @@ class Rocketchat(Integration):
 class Slack(Integration):
     """A Slack channel through an incoming webhook."""
 
-    fields_since: ClassVar[dict[str, Version]] = {"app_token_file": (0, 30)}
-    secrets: ClassVar[frozenset[str]] = frozenset({"api_url", "app_token"})
     operator_names: ClassVar[dict[str, str]] = {"api_url_file": "apiURL"}
     api_url_file: SecretFile
     """File with the address of the webhook, which is a secret."""
@@ -255,9 +235,7 @@ class Sns(Integration):
 class Telegram(Integration):
     """A Telegram chat, by a bot."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"bot_token"})
     operator_names: ClassVar[dict[str, str]] = {"chat_id": "chatID"}
-    fields_since: ClassVar[dict[str, Version]] = {"bot_token_file": (0, 26), "chat_id_file": (0, 31)}
     bot_token_file: SecretFile
     """File with the bot's token."""
     chat_id: int
@@ -267,7 +245,6 @@ class Telegram(Integration):
 class Victorops(Integration):
     """Splunk On-Call (VictorOps)."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"api_key"})
     api_key_file: SecretFile
     """File with the API key."""
     routing_key: str
@@ -294,7 +271,6 @@ class Webhook(Integration):
 
     is_person: ClassVar[bool] = False
     operator_names: ClassVar[dict[str, str]] = {"url_file": "urlSecret"}
-    fields_since: ClassVar[dict[str, Version]] = {"url_file": (0, 26)}
     url: str | None = None
     """The address."""
     url_file: SecretFile | None = None
@@ -310,9 +286,7 @@ class Webhook(Integration):
 class Wechat(Integration):
     """WeChat."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"api_secret"})
     operator_names: ClassVar[dict[str, str]] = {"corp_id": "corpID", "agent_id": "agentID"}
-    fields_since: ClassVar[dict[str, Version]] = {"api_secret_file": (0, 31)}
     api_secret_file: SecretFile
     """File with the API secret."""
     corp_id: str

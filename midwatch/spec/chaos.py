@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from midwatch.spec.base import Name, Strict
+from midwatch.spec.base import Name, Strict, unknown
 from midwatch.spec.experiments import AnyExperiment
 from midwatch.spec.experiments import Experiment as Experiment  # noqa: PLC0414 - this is where callers look for it
 from midwatch.spec.values import Duration, Ratio
@@ -173,11 +173,8 @@ def find_problems(platform: Any) -> Any:
         if experiment.model is None and len(models) > 1:
             yield place, "missing model", f"there are several: {', '.join(sorted(models))}"
             continue
-        if servers and experiment.target is not None and experiment.target not in servers:
-            yield (
-                (*place, "target"),
-                f"there is no server {experiment.target!r}",
-                f"known: {', '.join(sorted(servers))}",
-            )
+        is_known_here = servers or platform.chaos.kubernetes is None  # in a cluster it is a pod or a node
+        if is_known_here and experiment.target is not None and experiment.target not in servers:
+            yield (*place, "target"), *unknown(experiment.target, sorted(servers), "server")
         model = models[experiment.model] if experiment.model else platform.models[0]
         yield from experiment.find_problems(place, model)

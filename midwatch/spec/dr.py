@@ -71,7 +71,10 @@ class Drill(Strict):
 
 
 class Recoverer(Strict):
-    """When the recoverer acts: `failures` checks in a row, `interval` apart, each of at most `timeout`."""
+    """When the recoverer acts: `failures` checks in a row, `interval` apart, each of at most `timeout`.
+
+    With `rebuild` it makes a lost server a standby again after a failover, where it can; without, it says how.
+    """
 
     interval: Duration = 0.1
     """Time between two checks."""
@@ -79,6 +82,8 @@ class Recoverer(Strict):
     """Failed checks in a row before it acts."""
     timeout: Duration = 0.5
     """How long a check may take."""
+    rebuild: bool = True
+    """Whether a lost server is made a standby again after a failover."""
 
 
 class Probe(Strict):

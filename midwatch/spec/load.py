@@ -260,6 +260,8 @@ _PATTERNS = {
     "^[A-Z][A-Za-z0-9]*$": "an alert's name; write it in CamelCase, such as CheckoutSlow",
     r"^https?://[^\s]*[^\s/]$": "an address; write it with http:// or https:// and without / at its end",
     r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$": 'a series; write a metric and its matchers, such as x_total{a="b"}',
+    "^[a-zA-Z_:][a-zA-Z0-9_:]*$": "a metric's name; write letters, digits, _ and :, such as x:errors:rate5m",
+    "^[A-Za-z][A-Za-z0-9_]*$": "an alert's name; write letters, digits and _, such as CheckoutSlow",
     r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
@@ -332,6 +334,10 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
             yield ("models", index, "latency_buckets"), "not in ascending order", "sort them, each once"
         if model.positive and model.task == "regression":
             yield ("models", index, "positive"), "a regression has no positive class", "remove it"
+        if model.classes and model.task == "regression":
+            yield ("models", index, "classes"), "a regression has no classes", "remove it"
+        elif model.classes and model.positive and model.positive not in model.class_names:
+            yield ("models", index, "positive"), f"{model.positive} is not among classes", "name it there"
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"

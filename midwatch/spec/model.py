@@ -24,9 +24,15 @@ from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this mod
 from midwatch.spec.systems import SystemUse
 from midwatch.spec.values import Duration, Ratio, Size
 
+ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
+"""A class of a model as its events name it."""
+
 
 class Model(Strict):
-    """A model in production and what is promised for it."""
+    """A model in production and what is promised for it.
+
+    `too_old` is how late a prediction may come, and `remember` how long an id is known; the exporter's where unsaid.
+    """
 
     name: Name
     """Its name in events, labels and file names."""
@@ -36,6 +42,8 @@ class Model(Strict):
     """What it answers: a class, or a number."""
     positive: str | None = None
     """The class that scores are probabilities of."""
+    classes: list[ClassName] = []
+    """Names of the classes; without them they are learned, and what is no name counts as `text`."""
     serving: Literal["midwatch", "kserve", "triton", "vllm", "seldon", "custom"] = "midwatch"
     """Where its requests are counted: our events, or a model server's own metrics."""
     served_as: str | None = None
@@ -46,6 +54,10 @@ class Model(Strict):
     """Bounds of the latency histogram, in seconds; a latency objective has one of them as its threshold."""
     groups: list[LabelName] = []
     """Attributes whose groups are counted apart, for fairness."""
+    remember: Duration | None = None
+    """How long an id of this model is remembered, instead of `exporter.remember`."""
+    too_old: Duration | None = None
+    """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
     runbook: str | None = None
     """Address of the page for its alerts, instead of `runbooks`."""
     slos: list[Slo] = []
@@ -54,6 +66,17 @@ class Model(Strict):
     """How its inputs are watched."""
     canary: Canary | None = None
     """How a new version is judged."""
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """Label values of the declared classes."""
+        return frozenset(str(name).lower() if isinstance(name, bool) else str(name) for name in self.classes)
+
+    @model_validator(mode="after")
+    def _remembers_what_may_come(self) -> Model:
+        if self.too_old is not None and self.remember is not None and self.too_old > self.remember:
+            raise ValueError("too_old is longer than remember: an event that comes again could be counted twice")
+        return self
 
 
 # The plane ---------------------------------------------------------------------------------------------------------
@@ -113,6 +136,8 @@ class Exporter(Strict):
     """How long a prediction waits for its label."""
     remember: Duration = 3600.0
     """How long an id is remembered, so that a retry is not counted twice."""
+    remember_loaded: Duration = 604800.0
+    """How old an event of a loaded file may be, and how long its id is remembered."""
     future: Duration = 300.0
     """How far ahead of the clock an event's time may be."""
     sample: Ratio = Decimal(1)

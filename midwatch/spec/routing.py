@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from midwatch.spec.alertmanager_fields import OLDEST, Version
 from midwatch.spec.base import LabelName, Name, Strict
-from midwatch.spec.channels import OLDEST, Version
 from midwatch.spec.slo import TimeZone
 from midwatch.spec.values import Duration
 

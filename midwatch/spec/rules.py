@@ -10,8 +10,8 @@ from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.slo import ServiceSlo
 from midwatch.spec.values import Duration
 
-AlertName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$")]
-"""A symptom in CamelCase."""
+AlertName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+"""A symptom, best in CamelCase."""
 
 Series = Annotated[dict[str, str], Field(min_length=1)]
 """Values in promtool's notation by series, one every 15 s: `0+10x20` is 0, 10, ... 200."""
@@ -56,6 +56,8 @@ class AlertRule(Strict):
     """Address of the page that says what to do."""
     labels: dict[LabelName, str] = {}
     """Labels that are added to the alert."""
+    annotations: dict[LabelName, str] = {}
+    """Annotations that are added to the alert."""
     proof: Proof | None = None
     """Series that show when it fires and when not."""
 
@@ -67,8 +69,22 @@ class AlertRule(Strict):
         return self
 
 
+class RecordRule(Strict):
+    """A recording rule."""
+
+    record: Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    """Name of the series that is recorded."""
+    expr: Annotated[str, Field(min_length=1)]
+    """PromQL of its value."""
+    labels: dict[LabelName, str] = {}
+    """Labels that are added to the series."""
+
+
 class RuleFile(Strict):
-    """A rule file; its owner and labels are those of every alert and objective in it that has none."""
+    """A rule file; its owner and labels are those of every alert and objective in it that has none.
+
+    Records are evaluated before its alerts.
+    """
 
     name: Name
     """Its name, part of the rendered file's."""
@@ -76,6 +92,8 @@ class RuleFile(Strict):
     """Who is called for whatever in it names no owner."""
     labels: dict[LabelName, str] = {}
     """Labels of every alert and objective in it."""
+    records: list[RecordRule] = []
+    """Series that are recorded for the alerts."""
     alerts: list[AlertRule] = []
     """Alerts on expressions of one's own."""
     objectives: list[ServiceSlo] = []

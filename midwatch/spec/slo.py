@@ -137,6 +137,16 @@ class EventsSli(Strict):
 _RATE = re.compile(r"\bi?rate\s*\(")
 
 
+class RatioSli(Strict):
+    """Share of errors over a window, any PromQL from 0 to 1 with `{window}` where the range stands.
+
+    It has no events, so that every minute weighs the same; where there are counters, `events` is exact.
+    """
+
+    errors: EventsExpression
+    """PromQL of the share that is bad."""
+
+
 class Sli(Strict):
     """What is counted as good: exactly one kind."""
 
@@ -147,6 +157,7 @@ class Sli(Strict):
     gauge: GaugeSli | None = None
     fairness: FairnessSli | None = None
     events: EventsSli | None = None
+    ratio: RatioSli | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Sli:
@@ -236,8 +247,23 @@ class BurnRate(Strict):
     """How long the burn rate must go on."""
 
 
+class AlertAdditions(Strict):
+    """What a page or a ticket of an objective carries beside what is generated, and how long it must go on."""
+
+    labels: dict[LabelName, str] = {}
+    """Labels that are added."""
+    annotations: dict[LabelName, str] = {}
+    """Annotations that are added."""
+    for_: Duration | None = Field(default=None, alias="for")
+    """How long the burn rate must go on; that of `burn_rate` without it."""
+
+
 class Slo(Strict):
-    """One objective. With `by` it is kept for each value of those labels by itself."""
+    """One objective. With `by` it is kept for each value of those labels by itself.
+
+    `alert_name` is what its alerts on the burn rate are called, `annotations` what they carry; one that is generated
+    too is replaced.
+    """
 
     name: Name
     """Its name."""
@@ -259,6 +285,14 @@ class Slo(Strict):
     """Address of the page that says what to do."""
     description: str = ""
     """What is promised, in words."""
+    alert_name: Annotated[str, Field(min_length=1)] | None = None
+    """Name of its alerts on the burn rate; `ErrorBudgetBurn` without it."""
+    annotations: dict[LabelName, str] = {}
+    """Annotations that its alerts carry."""
+    page_alert: AlertAdditions = AlertAdditions()
+    """What its pages carry besides."""
+    ticket_alert: AlertAdditions = AlertAdditions()
+    """What its tickets carry besides."""
 
     @property
     def budget(self) -> Decimal:

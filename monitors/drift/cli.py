@@ -17,40 +17,50 @@ app = typer.Typer(
 
 @app.command()
 def fit(
-    table: Annotated[Path, typer.Argument(help="Parquet, CSV or Arrow file, in time order.")],
+    table: Annotated[Path, typer.Argument(help="Parquet, CSV, Arrow or JSON lines file, in time order.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the reference.")],
-    features: Annotated[str | None, typer.Option(help="Comma-separated columns; all that fit without it.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated columns, of times NAME:hour or NAME:age; else all."),
+    ] = None,
     window_rows: Annotated[int, typer.Option(min=2, help="Rows of the windows it will be compared with.")] = 1000,
     engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
 ) -> None:
     """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves."""
     from midwatch.errors import InvalidInputError
-    from monitors.drift import fitting, reference_file
+    from midwatch.spec.drift import Feature
+    from monitors.drift import fitting, reference_file, times
 
     with engines.opened(engine, table) as data:
-        kinds = data.kinds
+        kinds, left_out = data.kinds, data.left_out
         if features is not None:
             wanted = [name.strip() for name in features.split(",")]
+            kinds |= {name: Feature.NUMERIC for name in wanted if times.column(name) in left_out and times.parse(name)}
             missing = [name for name in wanted if name not in kinds]
             if missing:
                 raise InvalidInputError.at(table, f"no numeric or categorical column {', '.join(missing)}")
+            left_out = {name: "--features does not name it" for name in sorted(kinds) if name not in wanted}
             kinds = {name: kinds[name] for name in wanted}
         if not kinds:
             raise InvalidInputError.at(table, "no numeric or categorical column")
         with progress.bar("fitting features", len(kinds)) as step:
             fitted = fitting.fit_columns(
-                data.columns(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1)
+                data.columns(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1), left_out=left_out
             )
     reference_file.save(fitted, output)
     typer.echo(
         f"{output}: {fitted.rows} rows, {len(fitted.features)} features, {output.stat().st_size} bytes", err=True
     )
+    for name, why in left_out.items():
+        typer.echo(f"not compared: {name} ({why})", err=True)
+    for name in sorted(set(kinds) - set(fitted.joint.embedding.features)):
+        typer.echo(f"left out of methods that look at whole rows: {name} (it changes too slowly)", err=True)
 
 
 @app.command()
 def compare(
     reference_path: Annotated[Path, typer.Option("--reference", help="Reference that `drift fit` wrote.")],
-    current: Annotated[Path, typer.Option(help="Parquet, CSV or Arrow file: the window to judge.")],
+    current: Annotated[Path, typer.Option(help="Parquet, CSV, Arrow or JSON lines file: the window to judge.")],
     methods: Annotated[str, typer.Option(help="Comma-separated methods that vote.")] = "ks,psi",
     quorum: Annotated[int, typer.Option(min=1, help="Votes that make drift.")] = 2,
     false_alarms: Annotated[str, typer.Option(help="Budget, such as '1 per 90d'.")] = "1 per 90d",
@@ -65,7 +75,7 @@ def compare(
 
     from midwatch.errors import Exit, MidwatchError
     from midwatch.spec.values import parse_duration
-    from monitors.drift import document, reference_file, report, verdict, view
+    from monitors.drift import document, reference_file, report, times, verdict, view
     from monitors.drift import methods as drift_methods
 
     chosen = [name.strip() for name in methods.split(",")]
@@ -81,10 +91,15 @@ def compare(
         raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
     with_rows = not set(chosen).isdisjoint(drift_methods.ROW)
     with (
-        engines.opened(engine, current) as data,
+        engines.opened(engine, current, {name: one.kind for name, one in fitted.features.items()}) as data,
         progress.bar("reading values", data.rows * len(fitted.features)) as step,
     ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
+        not_compared = dict(fitted.left_out) | {
+            name: "the reference does not have it"
+            for name in sorted({*data.kinds, *data.left_out})
+            if name not in fitted.left_out and name not in map(times.column, fitted.features)
+        }
     judgement = verdict.judge(
         fitted.features,
         scanned.counts,
@@ -98,8 +113,8 @@ def compare(
     if html is not None:
         report.write(html, current.name, judgement, fitted.features, scanned.counts)
     if as_json:
-        typer.echo(json.dumps(document.document(judgement)))
+        typer.echo(json.dumps(document.document(judgement, not_compared)))
     else:
-        view.show(judgement, fitted.features, scanned.counts)
+        view.show(judgement, fitted.features, scanned.counts, not_compared)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]
     raise typer.Exit(code)

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from midwatch.spec.drift import Feature
-from monitors.drift.counts import CategoryGrid, Counts, Grid, Integers, NumericGrid
+from monitors.drift.counts import Counts, Grid, Integers, NumericGrid, frequencies
 
 
 class Columns(Protocol):
@@ -16,8 +15,12 @@ class Columns(Protocol):
 
     rows: int
 
-    def grid(self, name: str, kind: Feature) -> Grid:
-        """Cells of a column: as `NumericGrid.fit` and `CategoryGrid.fit` choose them."""
+    def grid(self, name: str) -> NumericGrid:
+        """Cells of a numeric column: as `NumericGrid.fit` chooses them."""
+        ...
+
+    def frequencies(self, name: str, parts: int, size: int) -> list[dict[str, int]]:
+        """How often each category occurs in each part of the rows, whose blocks of `size` go to the parts in turn."""
         ...
 
     def counts(self, name: str, grid: Grid) -> Counts:
@@ -54,10 +57,14 @@ class LocalColumns:
             self._name, self._held = name, self._columns[name]
         return self._held
 
-    def grid(self, name: str, kind: Feature) -> Grid:
+    def grid(self, name: str) -> NumericGrid:
         """See `Columns`."""
-        values = self._column(name)
-        return NumericGrid.fit(values) if kind is Feature.NUMERIC else CategoryGrid.fit(values)
+        return NumericGrid.fit(self._column(name))
+
+    def frequencies(self, name: str, parts: int, size: int) -> list[dict[str, int]]:
+        """See `Columns`."""
+        values, blocks = self._column(name), np.arange(self.rows) // size % parts
+        return [frequencies(taken(values, np.flatnonzero(blocks == part))) for part in range(parts)]
 
     def counts(self, name: str, grid: Grid) -> Counts:
         """See `Columns`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,17 +31,35 @@ def clipped(p_value: float) -> float:
     return min(1.0, max(SMALLEST_P, p_value))
 
 
+class Tail(Protocol):
+    """How likely chance gives an effect, and which effect it gives with a probability, each the other's inverse."""
+
+    def p_value(self, effect: float, reference: Counts, rows: int, inflation: float) -> float:
+        """Of an effect in a window of so many rows with a value."""
+        ...
+
+    def effect(self, p_value: float, reference: Counts, rows: int, inflation: float) -> float:
+        """With a p-value."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureMethod:
     """A method that compares one feature at a time, on the counts of the reference's cells.
 
     `features` are the kinds of feature it can compare, `floor` is the least effect that counts. `compare` takes the
     counts of reference and window, which both hold a value, and how many rows are worth an independent one.
+    With a `tail` it is known what would have been seen: a method that would not see an effect of `large` cannot judge.
+    `bins`: its statistic is a sum over bins. The effect to this `power` is a distance: what is beyond another adds up.
     """
 
     features: frozenset[Feature]
     floor: float
     compare: Callable[[Counts, Counts, float], Result]
+    tail: Tail | None = None
+    large: float = math.inf
+    bins: bool = True
+    power: float = 1.0
 
 
 class Preparation(Protocol):
@@ -55,8 +74,12 @@ class Preparation(Protocol):
 class RowMethod:
     """A method that compares rows with all their features. `floor` is the least effect that counts.
 
-    What the reference alone decides is done once, by `prepare`, and serves every window.
+    What the reference alone decides is done once, by `prepare`, and serves every window. `smallest` is the least effect
+    that is significant: of the rows of reference and window, the inflation, and a level. A method that would not see
+    `large` cannot judge.
     """
 
     floor: float
     prepare: Preparation
+    smallest: Callable[[int, int, float, float], float] | None = None
+    large: float = math.inf

@@ -144,15 +144,19 @@ def bin_starts(cells: Integers) -> Integers:
     if len(cells) <= BINS + 1:
         return np.arange(len(cells))
     share = np.cumsum(cells[:-1]) / max(1, cells[:-1].sum())
-    starts = np.searchsorted(share, np.arange(1, BINS) / BINS, side="left") + 1
+    starts = np.minimum(np.searchsorted(share, np.arange(1, BINS) / BINS, side="left") + 1, len(cells) - 1)
     return np.unique(np.concatenate(([0], starts, [len(cells) - 1])))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryGrid:
-    """Known categories in order; the last cell counts every other one."""
+    """Known categories in order; the last cell counts every other one.
+
+    `whole` says that they are all that the reference has; else they are the most frequent of more.
+    """
 
     categories: tuple[str, ...]
+    whole: bool = True
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -167,7 +171,7 @@ class CategoryGrid:
     def of(cls, occurrences: Mapping[str, int]) -> CategoryGrid:
         """The same from how often each occurs."""
         ranked = sorted(occurrences, key=lambda name: (-occurrences[name], name))
-        return cls(categories=tuple(sorted(ranked[:MAX_CATEGORIES])))
+        return cls(categories=tuple(sorted(ranked[:MAX_CATEGORIES])), whole=len(ranked) <= MAX_CATEGORIES)
 
     def count(self, values: Sequence[Any]) -> Counts:
         """Counts of values; None is missing."""
@@ -210,11 +214,15 @@ Grid = NumericGrid | CategoryGrid
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Values per cell, and how many were missing or of another type."""
+    """Values per cell, and how many were missing or of another type.
+
+    `unseen` are those of a reference whose category its other rows do not have: as many of a calm window are new.
+    """
 
     cells: Integers
     missing: int = 0
     wrong_type: int = 0
+    unseen: int = 0
 
     @property
     def total(self) -> int:

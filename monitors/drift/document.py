@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from monitors.drift.verdict import Finding, Judgement
 
 
-def document(judgement: Judgement) -> dict[str, Any]:
-    """Everything that was found."""
+def document(judgement: Judgement, not_compared: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that was found, and the columns that were not compared with the reason."""
     return {
         "verdict": judgement.verdict.value,
         "reason": judgement.reason,
@@ -19,6 +20,11 @@ def document(judgement: Judgement) -> dict[str, Any]:
         "alpha": judgement.alpha,
         "findings": [_entry(finding) for finding in judgement.findings],
         "kinds": [_entry(finding) for finding in judgement.quality],
+        "not_judged": [
+            {"feature": one.feature, "why": one.why, "method": one.method, "smallest": one.smallest, "rows": one.rows}
+            for one in judgement.not_judged
+        ],
+        "not_compared": dict(not_compared),
     }
 
 
@@ -31,6 +37,7 @@ def _entry(finding: Finding) -> dict[str, Any]:
         "p_value": result.p_value,
         "effect": result.effect,
         "floor": finding.floor,
+        "smallest_seen": finding.smallest,
         "votes": finding.votes,
         "direction": finding.direction,
         "reference_size": result.reference_size,

@@ -51,6 +51,11 @@ class Embedding:
         return cls(numeric=numeric, categorical=categorical)
 
     @property
+    def features(self) -> list[str]:
+        """Names of the features in it."""
+        return [*self.numeric, *self.categorical]
+
+    @property
     def width(self) -> int:
         """Length of a row's vector."""
         return len(self.numeric) + sum(map(len, self.categorical.values()))

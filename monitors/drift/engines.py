@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from midwatch.spec.drift import Feature
     from monitors.drift.table import Table
 
 
@@ -20,12 +21,15 @@ class Engine(StrEnum):
 
 
 @contextmanager
-def opened(engine: Engine, path: Path) -> Iterator[Table]:
-    """A table; InvalidInputError when it cannot be read, MidwatchError when the engine is not installed."""
+def opened(engine: Engine, path: Path, known: Mapping[str, Feature] | None = None) -> Iterator[Table]:
+    """A table; InvalidInputError when it cannot be read, MidwatchError when the engine is not installed.
+
+    Columns of text files are read as the kinds that are `known`.
+    """
     if engine is Engine.LOCAL:
         from monitors.drift.local import LocalTable
 
-        yield LocalTable(path)
+        yield LocalTable(path, known)
         return
     from monitors.drift.spark import session
     from monitors.drift.spark.table import SparkTable

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from midwatch.spec.drift import Feature
-from monitors.drift import calibration, joint
+from monitors.drift import calibration, categories, joint
 from monitors.drift.columns import Columns, LocalColumns
-from monitors.drift.counts import bin_starts
+from monitors.drift.counts import Counts, Grid, bin_starts
 from monitors.drift.reference import COMPARISONS, FeatureReference, Reference
 
 CALM_WINDOWS = 200
 """Windows of the reference that are looked at, evenly spread: more hardly move the largest of their effects."""
+
+
+SLOW = 4.0
+"""Inflation of a feature, as a multiple of the median one, beyond which it is left out of whole rows."""
 
 
 def fit(columns: Mapping[str, Any], features: Mapping[str, Feature], *, window_rows: int) -> Reference:
@@ -27,8 +34,9 @@ def fit_columns(
     *,
     window_rows: int,
     progress: Callable[[str], None] = lambda _: None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Reference:
-    """Reference of a table in time order; `progress` is told each feature that is done.
+    """Reference of a table in time order; `progress` is told each feature that is done, `left_out` is kept.
 
     Calibration is in time order because real streams are autocorrelated and shuffled windows would be too calm.
     """
@@ -36,30 +44,52 @@ def fit_columns(
     for name, kind in sorted(features.items()):
         fitted[name] = _fit_feature(table, name, kind, window_rows)
         progress(name)
-    worst = max(feature.inflation for feature in fitted.values())
-    cells = {name: (fitted[name].grid, fitted[name].counts) for name in features}
+    compared = {name: fitted[name] for name in _together(fitted, window_rows) if name in features}
+    cells = {name: (fitted[name].grid, fitted[name].counts) for name in features if name in compared}
+    worst = max((feature.inflations.distance for feature in compared.values()), key=lambda one: one.of(window_rows))
     together = joint.fit(table, cells, inflation=worst, window_rows=window_rows)
-    return Reference(rows=table.rows, window_rows=window_rows, features=fitted, joint=together)
+    return Reference(
+        rows=table.rows, window_rows=window_rows, features=fitted, joint=together, left_out=dict(left_out or {})
+    )
+
+
+def _together(fitted: Mapping[str, FeatureReference], window_rows: int) -> list[str]:
+    """Features that the methods of whole rows look at: one that is slow beside the others would blind them to all."""
+    inflation = {name: feature.inflations.distance.of(window_rows) for name, feature in fitted.items()}
+    usual = max(1.0, statistics.median_low(inflation.values()))
+    return [name for name, worth in inflation.items() if worth <= SLOW * usual]
 
 
 def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int) -> FeatureReference:
-    grid = table.grid(name, kind)
-    fitted = FeatureReference(kind=kind, grid=grid, counts=table.counts(name, grid), calm={})
-    starts = bin_starts(fitted.counts.cells)
-    inflation = calibration.inflation(table.bins(name, grid, starts), len(starts), window_rows)
-    fitted = replace(fitted, inflation=inflation)
-    return replace(fitted, calm=_calm(fitted.coarse, table, name, window_rows))
+    grid: Grid
+    starts: Sequence[int] = ()
+    if kind is Feature.CATEGORICAL:
+        chosen = categories.fit(table, name, window_rows)
+        grid, counts, size = chosen.grid, chosen.counts, chosen.size
+        starts = chosen.starts[:: -(-len(chosen.starts) // CALM_WINDOWS) or 1]  # windows that chose nothing
+    else:
+        grid = table.grid(name)
+        counts = table.counts(name, grid)
+    if not starts:
+        size = window_rows
+        starts = calibration.window_starts(table.rows, size, CALM_WINDOWS).tolist() if table.rows >= size else ()
+    bins = bin_starts(counts.cells)
+    of_rows = table.bins(name, grid, bins)
+    if kind is Feature.CATEGORICAL and chosen.starts:
+        of_rows = np.concatenate([of_rows[start : start + size] for start in chosen.starts])
+    inflations = calibration.inflations(of_rows, len(bins), window_rows)
+    fitted = FeatureReference(kind=kind, grid=grid, counts=counts, calm={}, inflations=inflations)
+    if not starts or not counts.total:
+        return fitted
+    coarse = fitted.coarse
+    return replace(fitted, calm=_calm(coarse, table.windows(name, coarse.grid, starts, size)))
 
 
-def _calm(fitted: FeatureReference, table: Columns, column: str, window_rows: int) -> dict[str, float]:
+def _calm(fitted: FeatureReference, windows: Sequence[Counts]) -> dict[str, float]:
     """Largest effects of windows of the reference that differ from the whole by more than chance: its seasons."""
-    if table.rows < window_rows or not fitted.counts.total:
-        return {}
-    starts = calibration.window_starts(table.rows, window_rows, CALM_WINDOWS)
-    windows = table.windows(column, fitted.grid, starts.tolist(), window_rows)
     told = [window for window in windows if window.total]
     results = {
-        name: [fitted.compare(name, window) for window in told]
+        name: [fitted.compare_within(name, window) for window in told]
         for name, method in COMPARISONS.items()
         if fitted.kind in method.features
     }

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from monitors.drift import calibration, methods
+from monitors.drift.calibration import Inflation
 from monitors.drift.columns import Columns
 from monitors.drift.comparison import Result
 from monitors.drift.counts import Counts, Grid, Integers
@@ -26,6 +27,9 @@ CALM_ROWS = 1000
 
 SEED = 0
 
+ROUNDED = 1.1
+"""Step of the inflations that something is prepared for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
@@ -33,26 +37,45 @@ class Joint:
 
     embedding: Embedding
     rows: Rows
-    inflation: float
+    inflation: Inflation
     calm: Mapping[str, float]
 
-    def compare(self, method: str, window: Rows) -> Result:
-        """Result of a method; the window's vectors have shape (m, d)."""
-        if method not in self._prepared:
-            self._prepared[method] = methods.ROW[method].prepare(self.rows, inflation=self.inflation, seed=SEED)
-        return self._prepared[method](window)
+    def compare(self, method: str, window: Rows, samples: int) -> Result:
+        """Result of a method; the window's vectors have shape (m, d), and are some of so many samples."""
+        inflation = self._inflation(samples)
+        if (method, inflation) not in self._prepared:
+            prepared = methods.ROW[method].prepare(self.rows, inflation=inflation, seed=SEED)
+            self._prepared[method, inflation] = prepared
+        return self._prepared[method, inflation](window)
+
+    def _inflation(self, samples: int) -> float:
+        """Of a window of so many samples; rounded up, so that windows of about that size share what is prepared."""
+        return float(ROUNDED ** np.ceil(np.log(self.inflation.of(samples)) / np.log(ROUNDED)))
 
     @cached_property
-    def _prepared(self) -> dict[str, Callable[[Rows], Result]]:
-        """By method, what compares windows with the reference: every window meets the same one."""
+    def _prepared(self) -> dict[tuple[str, float], Callable[[Rows], Result]]:
+        """By method and inflation, what compares windows with the reference: every window meets the same one."""
         return {}
+
+    def smallest(self, method: str, rows: int, samples: int, level: float) -> float:
+        """Least effect that would be seen in so many rows of a window of so many samples."""
+        smallest = methods.ROW[method].smallest
+        inflation = self._inflation(samples)
+        significant = smallest(len(self.rows), rows, inflation, level) if smallest and rows else 0.0
+        return max(self.floor(method), significant)
+
+    def is_blind(self, method: str, rows: int, samples: int, level: float) -> bool:
+        """Whether a method would not even see what anybody calls a large change."""
+        return self.smallest(method, rows, samples, level) > methods.ROW[method].large
 
     def floor(self, method: str) -> float:
         """Effect that a vote needs: the method's own floor, or what the reference's own windows reach."""
         return max(methods.ROW[method].floor, self.calm.get(method, 0.0))
 
 
-def fit(columns: Columns, features: Mapping[str, tuple[Grid, Counts]], *, inflation: float, window_rows: int) -> Joint:
+def fit(
+    columns: Columns, features: Mapping[str, tuple[Grid, Counts]], *, inflation: Inflation, window_rows: int
+) -> Joint:
     """From a table in time order and its counts; `inflation` is how many of its rows are worth an independent one."""
     embedding = Embedding.fit(features)
     chosen = np.sort(np.random.default_rng(SEED).choice(columns.rows, min(ROWS, columns.rows), replace=False))
@@ -61,7 +84,7 @@ def fit(columns: Columns, features: Mapping[str, tuple[Grid, Counts]], *, inflat
     vectors = embedding.rows(columns.take(places))
     parts = [vectors[np.searchsorted(places, part)] for part in (chosen, *windows)]
     fitted = Joint(embedding=embedding, rows=parts[0], inflation=inflation, calm={})
-    return replace(fitted, calm=_calm(fitted, parts[1:]))
+    return replace(fitted, calm=_calm(fitted, parts[1:], window_rows))
 
 
 def _calm_windows(rows: int, window_rows: int) -> list[Integers]:
@@ -72,10 +95,10 @@ def _calm_windows(rows: int, window_rows: int) -> list[Integers]:
     return [np.arange(start, start + window_rows, max(1, window_rows // CALM_ROWS)) for start in starts]
 
 
-def _calm(fitted: Joint, windows: list[Rows]) -> dict[str, float]:
+def _calm(fitted: Joint, windows: list[Rows], window_rows: int) -> dict[str, float]:
     """Largest effects of the reference's own windows that differ from the whole by more than chance."""
     if not windows:
         return {}
     few = replace(fitted, rows=fitted.rows[:: max(1, len(fitted.rows) // (2 * CALM_ROWS))])
-    results = {name: [few.compare(name, window) for window in windows] for name in methods.ROW}
+    results = {name: [few.compare(name, window, window_rows) for window in windows] for name in methods.ROW}
     return {name: calibration.calm_floor(of_method, len(windows)) for name, of_method in results.items()}

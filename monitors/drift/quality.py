@@ -42,10 +42,13 @@ def _check(odd_rows: OddRows, *features: Feature) -> FeatureMethod:
     return FeatureMethod(features=frozenset(features), floor=FLOOR, compare=partial(compare, odd_rows))
 
 
+OF_MISSING = ("missing", "wrong_type")
+"""Checks whose odd rows have no value: they come in runs of their own."""
+
 CHECKS: Mapping[str, FeatureMethod] = {
     "missing": _check(lambda counts: counts.missing, Feature.NUMERIC, Feature.CATEGORICAL),
     "wrong_type": _check(lambda counts: counts.wrong_type, Feature.NUMERIC),
     "out_of_range": _check(lambda counts: int(counts.cells[0] + counts.cells[-1]), Feature.NUMERIC),
-    "new_category": _check(lambda counts: int(counts.cells[-1]), Feature.CATEGORICAL),
+    "new_category": _check(lambda counts: int(counts.cells[-1]) + counts.unseen, Feature.CATEGORICAL),
 }
 """Each by its name, with the signature of a method: it sees to every feature that can have such rows."""

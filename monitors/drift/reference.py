@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,21 @@ import numpy as np
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
 from monitors.drift import direction, joint, methods, quality
+from monitors.drift.calibration import Inflations
 from monitors.drift.comparison import FeatureMethod, Result
 from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, NumericGrid, numbers
 
 COMPARISONS: Mapping[str, FeatureMethod] = {**methods.FEATURE, **quality.CHECKS}
 """Everything that compares one feature at a time, by its name."""
+
+TESTS = 2
+"""Against the whole, and against the furthest of its windows: both are looked at, so each has half of the level."""
+
+LONGER = 2.0
+"""Rows of a window, as a multiple of the reference's, up to which it strays as those do."""
+
+MOST_ROWS = 10**9
+"""More rows than this are no advice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +37,14 @@ class FeatureReference:
     """A feature of the reference.
 
     `calm` is the largest effect by method and check of the reference's own windows that differ from the whole by more
-    than chance; `inflation` how many rows of the stream are worth one independent row.
+    than chance; `inflations` say how many rows of the stream are worth one independent row.
     """
 
     kind: Feature
     grid: Grid
     counts: Counts
     calm: Mapping[str, float]
-    inflation: float = 1.0
+    inflations: Inflations = field(default_factory=Inflations)
 
     def count(self, values: Sequence[Any]) -> Counts:
         """Counts of raw values on this feature's grid."""
@@ -45,8 +55,64 @@ class FeatureReference:
         return Counts(cells=counts.cells, missing=counts.missing - wrong, wrong_type=wrong)
 
     def compare(self, name: str, window: Counts) -> Result:
-        """Result of a method or check; for a method the window must hold a value."""
-        return COMPARISONS[name].compare(self.counts, window, self.inflation)
+        """Result of a method or check; for a method the window must hold a value.
+
+        Against the reference as a whole, or, where windows of its own stray from that, against the furthest of them.
+        """
+        method, rows = COMPARISONS[name], window.total
+        result = method.compare(self.counts, window, self.inflation(name, window.rows))
+        calm = self.calm.get(name, 0.0)
+        if method.tail is None or not calm or not self._has_calm(window.rows):
+            return result
+        excess = max(0.0, result.effect**method.power - calm**method.power) ** (1 / method.power)
+        beyond = method.tail.p_value(excess, self.counts, rows, self._within(name, rows))
+        return replace(result, p_value=min(1.0, TESTS * min(result.p_value, beyond)))
+
+    def compare_within(self, name: str, window: Counts) -> Result:
+        """The same where a season is a difference: rows are compared with what they vary by within a window."""
+        return COMPARISONS[name].compare(self.counts, window, self._within(name, window.rows))
+
+    def inflation(self, name: str, rows: int) -> float:
+        """How many rows of a window of so many are worth an independent one, for a method or check."""
+        if name in quality.OF_MISSING:
+            return self.inflations.missing.of(rows)
+        return (self.inflations.bins if COMPARISONS[name].bins else self.inflations.distance).of(rows)
+
+    def _has_calm(self, rows: int) -> bool:
+        """Whether the reference's windows say how far calm ones of so many rows stray."""
+        return rows <= LONGER * self.inflations.window
+
+    def _within(self, name: str, rows: int) -> float:
+        if name in quality.OF_MISSING:
+            return self.inflations.missing.of(rows)
+        return (self.inflations.bins_within if COMPARISONS[name].bins else self.inflations.distance_within).of(rows)
+
+    def smallest(self, name: str, rows: int, level: float) -> float:
+        """Least effect of a method that would be seen in a window of so many rows with a value."""
+        method, calm = COMPARISONS[name], self.calm.get(name, 0.0)
+        if method.tail is None:
+            return self.floor(name)
+        calm = calm if self._has_calm(rows) else 0.0
+        level = level / TESTS if calm else level
+        significant = method.tail.effect(level, self.counts, rows, self.inflation(name, rows))
+        if calm:
+            excess = method.tail.effect(level, self.counts, rows, self._within(name, rows))
+            significant = min(significant, (calm**method.power + excess**method.power) ** (1 / method.power))
+        return max(self.floor(name), significant)
+
+    def is_blind(self, name: str, rows: int, level: float) -> bool:
+        """Whether a method would not even see what anybody calls a large change."""
+        return self.smallest(name, rows, level) > COMPARISONS[name].large
+
+    def rows_needed(self, name: str, rows: int, level: float) -> int | None:
+        """Rows of a window in which a method would see a large change; None when no number is enough."""
+        if self.floor(name) > COMPARISONS[name].large:
+            return None
+        while self.is_blind(name, rows, level):
+            rows = rows * 5 // 4 + 1
+            if rows > MOST_ROWS:
+                return None
+        return rows
 
     def floor(self, name: str) -> float:
         """Effect that a vote needs: the method's own floor, or what the reference's own windows reach."""
@@ -76,12 +142,16 @@ class FeatureReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Features of a reference by name; `window_rows` is the size of window it was calibrated for."""
+    """Features of a reference by name; `window_rows` is the size of window it was calibrated for.
+
+    `left_out` are columns of its table that are not compared, each with the reason.
+    """
 
     rows: int
     window_rows: int
     features: Mapping[str, FeatureReference]
     joint: joint.Joint
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def count(reference: Reference, columns: Mapping[str, Any]) -> dict[str, Counts]:

@@ -14,36 +14,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from midwatch import files
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
 from monitors.drift import joint
+from monitors.drift.calibration import Inflation, Inflations
 from monitors.drift.counts import CategoryGrid, Counts, Grid, NumericGrid
 from monitors.drift.embedding import Embedding
 from monitors.drift.reference import FeatureReference, Reference
 
-VERSION = 3
+VERSION = 4
 
 
 def save(reference: Reference, path: Path) -> None:
     """Write a reference, atomically."""
     arrays: dict[str, Any] = {}
     head: dict[str, Any] = {"version": VERSION, "rows": reference.rows, "window_rows": reference.window_rows}
+    head["left_out"] = dict(reference.left_out)
     head["features"] = {}
     for index, (name, feature) in enumerate(sorted(reference.features.items())):
         entry: dict[str, Any] = {
             "kind": feature.kind.value,
             "missing": feature.counts.missing,
             "calm": dict(feature.calm),
-            "inflation": feature.inflation,
+            "unseen": feature.counts.unseen,
+            "inflations": msgspec.to_builtins(feature.inflations),
         }
         arrays[f"counts{index}"] = feature.counts.cells
         if isinstance(feature.grid, NumericGrid):
             arrays[f"edges{index}"] = feature.grid.edges
         else:
-            entry["categories"] = list(feature.grid.categories)
+            entry["categories"], entry["whole"] = list(feature.grid.categories), feature.grid.whole
         head["features"][name] = entry
     arrays["rows"] = reference.joint.rows
     head["joint"] = _joint_entry(reference.joint)
@@ -78,11 +82,12 @@ def load(path: Path) -> Reference:
         grid: Grid = (
             NumericGrid(edges=arrays[f"edges{index}"])
             if kind is Feature.NUMERIC
-            else CategoryGrid(categories=tuple(entry["categories"]))
+            else CategoryGrid(categories=tuple(entry["categories"]), whole=entry["whole"])
         )
-        counts = Counts(cells=arrays[f"counts{index}"], missing=entry["missing"])
+        counts = Counts(cells=arrays[f"counts{index}"], missing=entry["missing"], unseen=entry["unseen"])
+        inflations = msgspec.convert(entry["inflations"], Inflations)
         features[name] = FeatureReference(
-            kind=kind, grid=grid, counts=counts, calm=entry["calm"], inflation=entry["inflation"]
+            kind=kind, grid=grid, counts=counts, calm=entry["calm"], inflations=inflations
         )
     together = joint.Joint(
         embedding=Embedding(
@@ -90,10 +95,16 @@ def load(path: Path) -> Reference:
             categorical=dict(head["joint"]["categorical"]),
         ),
         rows=arrays["rows"],
-        inflation=head["joint"]["inflation"],
+        inflation=msgspec.convert(head["joint"]["inflation"], Inflation),
         calm=head["joint"]["calm"],
     )
-    return Reference(rows=head["rows"], window_rows=head["window_rows"], features=features, joint=together)
+    return Reference(
+        rows=head["rows"],
+        window_rows=head["window_rows"],
+        features=features,
+        joint=together,
+        left_out=head["left_out"],
+    )
 
 
 def _joint_entry(together: joint.Joint) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def _joint_entry(together: joint.Joint) -> dict[str, Any]:
     return {
         "numeric": [[name, list(pair)] for name, pair in together.embedding.numeric.items()],
         "categorical": [[name, list(known)] for name, known in together.embedding.categorical.items()],
-        "inflation": together.inflation,
+        "inflation": msgspec.to_builtins(together.inflation),
         "calm": dict(together.calm),
     }
 

@@ -37,10 +37,14 @@ class Scanned:
 
 
 class Table(Protocol):
-    """A table of one engine. `kinds` are the features that its columns can be, by their types."""
+    """A table of one engine. `kinds` are the features that its columns can be, by their types.
+
+    `left_out` are the columns that are none, each with the reason.
+    """
 
     rows: int
     kinds: dict[str, Feature]
+    left_out: dict[str, str]
 
     def columns(self, wanted: Mapping[str, Feature]) -> Columns:
         """What fitting needs of these columns."""
@@ -84,16 +88,37 @@ def joined(parts: Sequence[Any]) -> Any:
 
 def kinds(schema: Any) -> dict[str, Feature]:
     """Kind of each column by its type: numbers are numeric, texts and booleans categorical; others are left out."""
+    found = {column.name: kind_of(column.type) for column in schema}
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def kind_of(given: Any) -> Feature | None:
+    """Kind of a column of an Arrow type; None of one that is not compared."""
     from pyarrow import types
 
-    kinds_of = {}
+    kind = given.value_type if types.is_dictionary(given) else given
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return Feature.NUMERIC
+    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return Feature.CATEGORICAL if is_text or types.is_boolean(kind) else None
+
+
+def left_out(schema: Any) -> dict[str, str]:
+    """Columns that are not compared, each with the reason."""
+    from pyarrow import types
+
+    reasons = {}
     for column in schema:
-        kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-        if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-            kinds_of[column.name] = Feature.NUMERIC
-        elif types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind):
-            kinds_of[column.name] = Feature.CATEGORICAL
-    return kinds_of
+        if kind_of(column.type) is not None:
+            continue
+        if types.is_null(column.type):
+            reasons[column.name] = "it has no value"
+        elif types.is_timestamp(column.type) or types.is_date(column.type):
+            ask = f"{column.name}:hour or {column.name}:age"
+            reasons[column.name] = f"a time ({column.type}); ask for --features {ask}"
+        else:
+            reasons[column.name] = f"its type, {column.type}, is not compared"
+    return reasons
 
 
 def ensure_columns(
@@ -116,12 +141,26 @@ def ensure_columns(
 
 
 def values(column: Any, kind: Feature) -> Any:
-    """Values of an Arrow column: a float64 array, or an Arrow array of the categories."""
+    """Values of an Arrow column: a float64 array, or an Arrow array of the categories.
+
+    An integer beyond 2**53 becomes the nearest float64, as in numpy.
+    """
     import pyarrow as pa
     from pyarrow import types
 
     if column.null_count == len(column):
         column = pa.chunked_array([pa.nulls(len(column), pa.float64() if kind is Feature.NUMERIC else pa.string())])
+    if types.is_dictionary(column.type):
+        parts = getattr(column, "chunks", [column])
+        column = pa.chunked_array([_decoded(part) for part in parts])
     if kind is Feature.NUMERIC:
-        return column.cast("float64").to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+        return column.cast("float64", safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return column if types.is_boolean(column.type) else column.cast("large_string")
+
+
+def _decoded(part: Any) -> Any:
+    """Values of a dictionary array; Arrow itself cannot cast one of views."""
+    from pyarrow import types
+
+    known = part.dictionary
+    return (known.cast("large_string") if types.is_string_view(known.type) else known).take(part.indices)

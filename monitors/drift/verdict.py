@@ -1,14 +1,26 @@
-"""One vote per method, one verdict per window.
+"""Votes of methods for each kind of change, one verdict per window.
 
-A method votes when, for some feature, its p-value is below the share of the false-alarm budget that falls to one method
-and feature of one window (Bonferroni: valid under any dependence), and its effect is above the feature's floor: with
-many samples everything is significant. The checks of quality (missing values, new categories, values out of range or of
-another type) have no quorum: one such finding is a verdict, because no vote of the methods would show it.
+A method votes for a feature when its p-value is below the share of the false-alarm budget that falls to one method and
+feature of one window (Bonferroni: valid under any dependence), and its effect is above the feature's floor: with many
+samples everything is significant. So a single vote is within the budget, and the quorum is a second opinion where there
+is one to be had:
+
+- of one feature, from the methods that compare its kind and would see a large change of it in this window;
+- of the window, from methods that see something wherever they look.
+
+A method is a quorum by itself where its p-value is as rare as that of so many methods at the level together, and its
+effect twice its floor. What no feature shows has no second opinion: each method of whole rows looks at another thing
+(the largest difference, what a line separates, how lonely rows are), so one vote is drift where rows are independent.
+Where they come in runs, what a classifier has learnt of a window holds for the rows beside those it learnt from, and a
+second opinion is asked for. The checks of quality (missing values, new categories, values out of range or of another
+type) have none either.
+
+A feature that no method would see a large change of is named as not judged; a window of nothing else is inconclusive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,9 +28,15 @@ from midwatch.spec.values import parse_duration
 from monitors.drift import joint, quality
 from monitors.drift import methods as drift_methods
 from monitors.drift.comparison import Result
-from monitors.drift.counts import Counts
+from monitors.drift.counts import CategoryGrid, Counts
 from monitors.drift.embedding import Rows
 from monitors.drift.reference import COMPARISONS, FeatureReference
+
+CERTAIN = 2.0
+"""Effect, as a multiple of its floor, of a method that needs no second opinion."""
+
+MOST_NAMED = 5
+"""Features that are not judged and are named in a reason; all of them are in the document."""
 
 
 class Verdict(StrEnum):
@@ -31,7 +49,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Result of a method (or check) for a feature, the effect it needs, whether it says drift, and which way."""
+    """Result of a method (or check) for a feature, the effect it needs, whether it says drift, and which way.
+
+    `smallest` is the least effect that it would have seen in this window; `is_blind` says that it is more than a large
+    one. `is_certain`: it is a quorum by itself.
+    """
 
     feature: str
     method: str
@@ -39,13 +61,46 @@ class Finding:
     floor: float
     votes: bool
     direction: str = ""
+    smallest: float = 0.0
+    is_blind: bool = False
+    is_certain: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotJudged:
+    """A feature that no method would see a large change of, and why.
+
+    `smallest` is the least effect of `method` that would have been seen, `rows` a window's in which it would do; both
+    None when no method can compare the feature, and `rows` when no number is enough.
+    """
+
+    feature: str
+    why: str
+    method: str | None = None
+    smallest: float | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Votes for a kind of change, and how many make drift."""
+
+    about: str
+    votes: int
+    asked: int
+    needed: int
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether it is drift."""
+        return self.votes >= self.needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """Verdict of a window of `samples` rows; `alpha` is the significance level of one finding.
 
-    `findings` are the methods', `quality` those of the checks.
+    `findings` are the methods', `quality` those of the checks; `not_judged` the features that nothing is said of.
     """
 
     verdict: Verdict
@@ -55,16 +110,45 @@ class Judgement:
     alpha: float
     findings: tuple[Finding, ...]
     quality: tuple[Finding, ...] = ()
+    not_judged: tuple[NotJudged, ...] = ()
 
     @property
     def votes(self) -> int:
-        """Methods that vote for drift."""
-        return len({finding.method for finding in self.findings if finding.votes})
+        """Votes for the kind of change that is nearest to its quorum, or furthest beyond it."""
+        return self.nearest.votes
 
     @property
     def needed(self) -> int:
-        """Votes that make drift: the quorum, or every method that can compare a feature where those are fewer."""
-        return max(1, min(self.quorum, len({finding.method for finding in self.findings})))
+        """Votes that make drift of that kind of change."""
+        return self.nearest.needed
+
+    @property
+    def nearest(self) -> Tally:
+        """The kind of change that is nearest to its quorum, or furthest beyond it."""
+        return max(self.tallies, key=lambda tally: (tally.is_reached, tally.votes / tally.needed, tally.votes))
+
+    @property
+    def tallies(self) -> list[Tally]:
+        """Votes for each kind of change: of the window, of each feature, of all features together."""
+        everywhere = {finding.method for finding in self.findings}
+        voting = {finding.method for finding in self.findings if finding.votes}
+        whole = Tally(
+            about="", votes=len(voting), asked=len(everywhere), needed=max(1, min(self.quorum, len(everywhere)))
+        )
+        return [whole, *(self._tally(name, found) for name, found in self._by_feature().items())]
+
+    def _by_feature(self) -> dict[str, list[Finding]]:
+        found: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            found.setdefault(finding.feature, []).append(finding)
+        return found
+
+    def _tally(self, feature: str, found: list[Finding]) -> Tally:
+        able = [finding for finding in found if finding.votes or not finding.is_blind]
+        quorum = max(1, min(self.quorum, len(able)))
+        votes = sum(finding.votes for finding in found)
+        certain = any(finding.is_certain for finding in found)
+        return Tally(about=feature, votes=votes, asked=len(found), needed=min(quorum, votes) if certain else quorum)
 
     @property
     def drifted(self) -> list[Finding]:
@@ -112,12 +196,12 @@ def judge(
     checked = _applicable(quality.CHECKS, reference, window)
     level = alpha / max(1, len(voting) + len(whole) + len(checked))
     findings = [
-        _find(reference[name], name, method, window[name], level)
+        _voting(reference[name], _find(reference[name], name, method, window[name], level), window[name], level, quorum)
         for method, name in voting
         if window[name].total and reference[name].counts.total
     ]
     if together and samples:
-        findings += [_find_joint(*together, method, level) for method in whole]
+        findings += [_find_joint(*together, method, samples, level) for method in whole]
     judgement = Judgement(
         verdict=Verdict.INCONCLUSIVE,
         reason="",
@@ -126,6 +210,7 @@ def judge(
         alpha=level,
         findings=tuple(findings),
         quality=tuple(_find(reference[name], name, check, window[name], level) for check, name in checked if samples),
+        not_judged=tuple(_not_judged(reference, window, findings, methods, level)) if samples else (),
     )
     verdict, reason = _decide(judgement, min_samples)
     return replace(judgement, verdict=verdict, reason=reason)
@@ -150,15 +235,80 @@ def _find(feature: FeatureReference, name: str, method: str, counts: Counts, lev
     return Finding(feature=name, method=method, result=result, floor=floor, votes=votes, direction=way)
 
 
+def _voting(feature: FeatureReference, finding: Finding, counts: Counts, level: float, quorum: int) -> Finding:
+    """With what a method would have seen, and whether its vote is a quorum."""
+    method, result = finding.method, finding.result
+    beyond = result.effect > CERTAIN * finding.floor
+    return replace(
+        finding,
+        smallest=feature.smallest(method, counts.total, level),
+        is_blind=feature.is_blind(method, counts.total, level),
+        is_certain=finding.votes and beyond and result.p_value < level**quorum,
+    )
+
+
 def _way(feature: FeatureReference, method: str, counts: Counts, result: Result) -> str:
-    return f"{result.statistic:.1%} of the rows" if method in quality.CHECKS else feature.direction(counts)
+    if method not in quality.CHECKS:
+        return feature.direction(counts)
+    rows = f"{result.statistic:.1%} of the rows"
+    if method == "new_category" and isinstance(feature.grid, CategoryGrid) and not feature.grid.whole:
+        before = feature.counts.cells[-1] / feature.counts.rows
+        return f"{rows} are none of the {len(feature.grid.categories):,} most frequent, {before:.1%} before"
+    return rows
 
 
-def _find_joint(reference: joint.Joint, rows: Rows, method: str, level: float) -> Finding:
-    result, floor = reference.compare(method, rows), reference.floor(method)
+def _find_joint(reference: joint.Joint, rows: Rows, method: str, samples: int, level: float) -> Finding:
+    result, floor = reference.compare(method, rows, samples), reference.floor(method)
     votes = result.p_value < level and result.effect > floor
-    way = "together" if votes else ""
-    return Finding(feature=joint.FEATURE, method=method, result=result, floor=floor, votes=votes, direction=way)
+    return Finding(
+        feature=joint.FEATURE,
+        method=method,
+        result=result,
+        floor=floor,
+        votes=votes,
+        direction="together" if votes else "",
+        smallest=reference.smallest(method, len(rows), samples, level),
+        is_blind=reference.is_blind(method, len(rows), samples, level),
+        is_certain=votes and reference.inflation.of(samples) == 1,
+    )
+
+
+def _not_judged(
+    reference: Mapping[str, FeatureReference],
+    window: Mapping[str, Counts],
+    findings: Sequence[Finding],
+    methods: Sequence[str],
+    level: float,
+) -> Iterator[NotJudged]:
+    """Features that no method votes for, nor would see a large change of."""
+    feature_methods = [method for method in methods if method in COMPARISONS]
+    for name in sorted(window):
+        found = [finding for finding in findings if finding.feature == name]
+        if not feature_methods or any(finding.votes or not finding.is_blind for finding in found):
+            continue
+        if found:
+            yield _blind(reference[name], name, found, window[name].total, level)
+        elif not any(reference[name].kind in COMPARISONS[method].features for method in feature_methods):
+            kind = reference[name].kind.value
+            yield NotJudged(feature=name, why=f"{', '.join(feature_methods)} cannot compare a {kind} feature")
+        else:
+            side = "window" if reference[name].counts.total else "reference"
+            yield NotJudged(feature=name, why=f"the {side} has no value")
+
+
+def _blind(feature: FeatureReference, name: str, found: Sequence[Finding], rows: int, level: float) -> NotJudged:
+    """Of the method that is nearest to seeing something."""
+    best = min(found, key=lambda finding: finding.smallest / COMPARISONS[finding.method].large)
+    needed = [feature.rows_needed(finding.method, rows, level) for finding in found]
+    enough = min((count for count in needed if count is not None), default=None)
+    seen = f"only {best.method} above {best.smallest:.2g} would be seen"
+    if enough is not None:
+        why = f"{seen}; it takes about {enough:,} rows"
+    elif feature.floor(best.method) >= best.smallest:
+        why = f"{seen}: windows of the reference differ as much"
+    else:
+        why = f"{seen}, however many rows"
+    return NotJudged(feature=name, why=why, method=best.method, smallest=best.smallest, rows=enough)
 
 
 def _decide(judgement: Judgement, min_samples: int) -> tuple[Verdict, str]:
@@ -166,15 +316,25 @@ def _decide(judgement: Judgement, min_samples: int) -> tuple[Verdict, str]:
     if judgement.samples < min_samples:
         return Verdict.INCONCLUSIVE, f"{judgement.samples} samples; {min_samples} are needed"
     if not judgement.findings and not failed:
-        return Verdict.INCONCLUSIVE, "no feature has a value on both sides"
-    methods = {finding.method for finding in judgement.findings}
-    counted = f"{judgement.votes} of {len(methods)} methods vote, {judgement.needed} make drift"
-    if judgement.votes < judgement.needed and not failed:
-        return Verdict.STABLE, counted
-    worst: dict[str, str] = {}
-    for finding in judgement.drifted:
-        worst.setdefault(finding.feature, _named(finding))
-    return Verdict.DRIFT, f"{counted}; drifted: {', '.join(worst.values())}"
+        return Verdict.INCONCLUSIVE, "no feature has a value on both sides" + _and_not_judged(judgement)
+    nearest = judgement.nearest
+    about = f" on {nearest.about}" if nearest.about else ""
+    counted = f"{nearest.votes} of {nearest.asked} methods vote{about}, {nearest.needed} make drift"
+    if nearest.is_reached or failed:
+        worst: dict[str, str] = {}
+        for finding in judgement.drifted:
+            worst.setdefault(finding.feature, _named(finding))
+        return Verdict.DRIFT, f"{counted}; drifted: {', '.join(worst.values())}" + _and_not_judged(judgement)
+    if all(finding.is_blind for finding in judgement.findings):
+        return Verdict.INCONCLUSIVE, "nothing could be judged" + _and_not_judged(judgement)
+    return Verdict.STABLE, counted + _and_not_judged(judgement)
+
+
+def _and_not_judged(judgement: Judgement) -> str:
+    named = [f"{one.feature} ({one.why})" for one in judgement.not_judged[:MOST_NAMED]]
+    more = len(judgement.not_judged) - len(named)
+    named += [f"{more} more"] if more else []
+    return f"; not judged: {', '.join(named)}" if named else ""
 
 
 def _named(finding: Finding) -> str:

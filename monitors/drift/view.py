@@ -13,7 +13,12 @@ from monitors.drift.verdict import Finding, Judgement
 MOST_ROWS = 40
 
 
-def show(judgement: Judgement, features: Mapping[str, FeatureReference], window: Mapping[str, Counts]) -> None:
+def show(
+    judgement: Judgement,
+    features: Mapping[str, FeatureReference],
+    window: Mapping[str, Counts],
+    not_compared: Mapping[str, str],
+) -> None:
     """Print a line per feature, the one furthest beyond its floor first: both distributions, effects, who votes."""
     from rich.table import Table
 
@@ -39,6 +44,8 @@ def show(judgement: Judgement, features: Mapping[str, FeatureReference], window:
     if together:
         effects_together = (f"{finding.method} {_effect(finding).strip()}" for finding in together)
         view.caption = f"{joint.FEATURE}: {', '.join(effects_together)}\n{view.caption}"
+    for name, why in not_compared.items():
+        view.caption = f"{view.caption}\nnot compared: {name} ({why})"
     tables.show(view)
 
 

@@ -10,6 +10,7 @@ import yaml
 from alerts.imports import files
 from alerts.objectives import objective as objectives
 from alerts.objectives.groups import rule_group
+from alerts.rules import files as rule_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec.rules import RuleFile
 
@@ -110,7 +111,7 @@ spec:
 def translated(text: str, folder: Path) -> RuleFile:
     file = folder / "in.yaml"
     file.write_text(text)
-    return RuleFile.model_validate({"name": "in", **files.translate(file, "ml")})
+    return RuleFile.model_validate({"name": "in", **files.translate(file, "ml").document})
 
 
 def test_sloth_is_translated(tmp_path: Path) -> None:
@@ -168,9 +169,8 @@ def test_what_was_translated_makes_rules_that_promtool_runs(text: str, tmp_path:
 @pytest.mark.parametrize(
     ("text", "old", "new", "reason"),
     [
-        (SLOTH, "events:", "raw: {error_ratio_query: x}\n      events:", "no counts to budget from"),
-        (SLOTH, "labels: {severity: page}", "labels: {severity: page, routing: a}", "routes come from owner"),
-        (SLOTH, "runbook:", "title: t, runbook:", "writes the annotations"),
+        (SLOTH, "labels: {severity: page}", "labels: {severity: page, 'a-b': a}", "not a label name"),
+        (SLOTH, "runbook:", "a.b: t, runbook:", "not a name of an annotation"),
         (SLOTH, "    objective: 99.95", "    objective: 100", "not between 0 and 100"),
         (SLOTH, "service: myservice", "service: myservice\nowner: me", "does not know this key"),
         (OPENSLO, "counter: true", "counter: false", "counter is not true"),
@@ -198,7 +198,7 @@ def test_three_documents_of_which_one_is_broken_write_nothing_and_all_problems_a
     with pytest.raises(InvalidInputError) as caught:
         translated("---".join([CALENDAR, broken, PYRRA]), tmp_path)
     said = str(caught.value)
-    assert "150.0 is not between 0 and 100" in said
+    assert "150 is not between 0 and 100" in said
     assert len(caught.value.problems) >= 1
 
 
@@ -213,8 +213,229 @@ def test_a_rule_file_that_was_imported_is_loaded_by_the_platform(tmp_path: Path,
     from midwatch.spec import load
 
     (tmp_path / "in.yaml").write_text(SLOTH)
-    document = files.translate(tmp_path / "in.yaml", "ml", compatibility="sloth")
+    document = files.translate(tmp_path / "in.yaml", "ml", compatibility="sloth").document
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(make_document(rule_files=["rules.yaml"])))
     (file,) = load.load_platform(tmp_path / "platform.yaml").rules
     assert file.objectives[0].compatibility == "sloth"
+
+
+# Nothing is dropped or changed silently ------------------------------------------------------------------------------
+
+GETTING_STARTED = """
+version: prometheus/v1
+service: shop
+labels: {owner: them, repo: org/shop, tier: 2}
+slo_plugins:
+  chain: [{id: sloth.dev/contrib/alert_for/v1}, {id: sloth.dev/core/debug/v1, priority: 9, config: {msg: x}}]
+slos:
+  # We allow one bad request in a thousand.
+  - name: availability
+    objective: 99.9
+    plugins: {chain: [{id: sloth.dev/contrib/info_labels/v1, config: {labels: {plug-l1: in}}}]}
+    sli:
+      events:
+        error_query: sum(rate(requests_total{code=~"5.."}[{{.window}}]))
+        total_query: sum(rate(requests_total[{{.window}}]))
+    alerting:
+      name: ShopErrors
+      labels: {category: availability}
+      annotations: {summary: Many errors}
+      page_alert: {for: 5m, labels: {severity: pageteam, routing_key: them}}
+      ticket_alert: {labels: {severity: slack}}
+"""
+
+
+def of_service(make_platform, file: RuleFile) -> objectives.Objective:
+    platform = make_platform(rules=[file.model_dump(by_alias=True)])
+    return next(one for one in objectives.of_platform(platform) if one.model is None)
+
+
+def test_names_labels_and_annotations_of_sloth_reach_the_alerts_and_what_is_renamed_is_told(
+    tmp_path: Path, make_platform
+) -> None:
+    (tmp_path / "in.yaml").write_text(GETTING_STARTED)
+    imported = files.translate(tmp_path / "in.yaml", "ml")
+    file = RuleFile.model_validate({"name": "in", **imported.document})
+    objective = of_service(make_platform, file)
+    page, ticket = (rule for rule in rule_group(objective)["rules"] if "alert" in rule)
+    assert (page["alert"], page["for"], ticket["for"]) == ("ShopErrors", "5m", "0s")
+    assert page["annotations"]["summary"] == ticket["annotations"]["summary"] == "Many errors"
+    kept = {"repo": "org/shop", "tier": "2", "category": "availability", "plug_l1": "in", "routing_key": "them"}
+    assert page["labels"].items() >= {**kept, "exported_owner": "them", "exported_severity": "pageteam"}.items()
+    assert (page["labels"]["severity"], page["labels"]["owner"]) == ("page", "ml")
+    assert "routing_key" not in ticket["labels"]
+    said = "\n".join(map(str, imported.notes))
+    for word in ("exported_owner", "exported_severity: pageteam", "exported_severity: slack", "plug_l1", "debug"):
+        assert word in said
+
+
+def test_a_comment_above_an_objective_stays_there(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text(GETTING_STARTED)
+    text = files.translate(tmp_path / "in.yaml", "ml").text()
+    assert "# We allow one bad request in a thousand.\n- name: availability\n" in text
+    assert yaml.safe_load(text)["objectives"][0]["name"] == "availability"
+
+
+def test_sloths_records_carry_the_labels_of_the_service(tmp_path: Path, make_platform) -> None:
+    (tmp_path / "in.yaml").write_text(GETTING_STARTED)
+    document = files.translate(tmp_path / "in.yaml", "ml", compatibility="sloth").document
+    file = RuleFile.model_validate({"name": "in", **document})
+    objective = of_service(make_platform, file)
+    rules = rule_group(objective)["rules"]
+    assert {rule["labels"]["tier"] for rule in rules if "record" in rule} == {"2"}
+    assert [rule["alert"] for rule in rules if "alert" in rule] == ["ShopErrors", "ShopErrors"]
+
+
+def test_a_ratio_without_events_is_an_objective_whose_minutes_weigh_the_same(
+    tmp_path: Path, make_platform, promtool
+) -> None:
+    raw = GETTING_STARTED[: GETTING_STARTED.index("      events:")] + (
+        "      raw: {error_ratio_query: '1 - sum(avg_over_time(satisfaction[{{.window}}]))'}\n"
+    )
+    file = translated(raw, tmp_path)
+    objective = of_service(make_platform, file)
+    burn = 'sum(round(slo:burn_rate:ratio5m{model="shop", slo="availability"} / 100))'
+    expected = [{"expr": burn, "eval_time": "2h", "exp_samples": [{"labels": "{}", "value": 5}]}]
+    assert not promtool([rule_group(objective)], {"satisfaction": "0.5x500"}, expected, "30s")
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "reason"),
+    [
+        (GETTING_STARTED, "sloth.dev/contrib/alert_for/v1", "mine/v1", "the plugin mine/v1"),
+        (GETTING_STARTED, "objective: 99.9\n", "objective: 99.9\n    interval: {all: 5m}\n", "evaluated together"),
+        (GETTING_STARTED, "labels: {owner: them", "labels: {'a/b': them", "'a/b' is not a label name"),
+        (PYRRA, "pyrra.dev/team: web", "pyrra.dev/a-b: web", "'a-b' is not a label name"),
+        (OPENSLO, "metadata: {name: ok}", "metadata: {name: ok, labels: {a: b}}", "alerts carry those of the SLO"),
+        (OPENSLO, "metadata: {name: web-availability}", "metadata: {name: web-availability, labels: {a/b: c}}", "a/b"),
+        (PYRRA, "  window: 2w", "  window: 2w\n  alerting: {absent: true}", "absent()"),
+    ],
+)
+def test_what_can_be_left_out_is_refused_unless_that_is_wanted_and_then_listed(
+    text: str, old: str, new: str, reason: str, tmp_path: Path
+) -> None:
+    assert old in text
+    file = tmp_path / "in.yaml"
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(InvalidInputError) as caught:
+        files.translate(file, "ml")
+    assert any(reason in one.message and one.line for one in caught.value.problems)
+    imported = files.translate(file, "ml", lossy=True)
+    assert any(reason in one.message and one.line for one in imported.dropped)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "reason"),
+    [
+        (GETTING_STARTED, "events:", "plugin: {id: p}\n      other:", "the plugin p is code"),
+        (GETTING_STARTED, "labels: {owner: them, repo: org/shop, tier: 2}", "labels: [x]", "is not a mapping"),
+        (GETTING_STARTED, "objective: 99.9", "objective: 99.9%", "is not a number"),
+        (
+            GETTING_STARTED,
+            "sum(rate(requests_total[{{.window}}]))",
+            "sum(rate(requests_total[{{.window}}])))",
+            "not PromQL",
+        ),
+        (GETTING_STARTED, "for: 5m", "for: soon", "not a duration"),
+        (OPENSLO, "target: 0.995", 'target: "99.5%"', "is not a number"),
+        (OPENSLO, "threshold: 14", "threshold: 14x", "is not a number"),
+        (OPENSLO, "lookbackWindow: 1h", "lookbackWindow: 1M", "not a duration"),
+        (OPENSLO, "alertAfter: 5m", "alertAfter: 5", "not a duration"),
+        (OPENSLO, "alertPolicies: [fast]", "alertPolicies: fast", "is not a list"),
+        (CALENDAR, "value: 100", "value: 100ms", "is not a number"),
+        (CALENDAR, "2026-01-01 00:00:00", "2026-01-02 00:00:00", "begin on a first day"),
+        (CALENDAR.replace("1M", "1w"), "2026-01-01 00:00:00", "2026-01-04 00:00:00", "begin on a Monday"),
+        (CALENDAR.replace("1M", "1Q"), "2026-01-01 00:00:00", "2026-02-01 00:00:00", "begin in January"),
+        (ALPHA, "count: 30", "count: -1", "-1 Day"),
+        (PYRRA, "metadata: {name: api", "metadata: {name: [api]", "is not a text"),
+    ],
+)
+def test_what_cannot_be_meant_gives_a_line_and_no_traceback(
+    text: str, old: str, new: str, reason: str, tmp_path: Path
+) -> None:
+    assert old in text
+    (tmp_path / "in.yaml").write_text(text.replace(old, new, 1))
+    for lossy in (False, True):
+        with pytest.raises(InvalidInputError) as caught:
+            files.translate(tmp_path / "in.yaml", "ml", lossy=lossy)
+        assert any(reason in one.message and one.line for one in caught.value.problems), str(caught.value)
+
+
+def test_metadata_of_openslo_and_pyrra_reach_the_alerts(tmp_path: Path) -> None:
+    described = "metadata: {name: web-availability, labels: {tier: gold}, annotations: {runbook: 'https://r', a: b}}"
+    (slo,) = translated(OPENSLO.replace("metadata: {name: web-availability}", described, 1), tmp_path).objectives
+    assert (slo.labels, slo.runbook, slo.annotations["a"]) == ({"tier": "gold"}, "https://r", "b")
+    own = (
+        "{pyrra.dev/team: web, app.kubernetes.io/managed-by: Helm, release: x}, annotations: {pyrra.dev/runbook_url: u}"
+    )
+    (slo,) = translated(PYRRA.replace("{pyrra.dev/team: web, role: alert-rules}", own, 1), tmp_path).objectives
+    assert (slo.labels, slo.runbook) == ({"team": "web"}, "u")
+
+
+def test_a_name_that_changes_is_told_and_refused_where_records_keep_it(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text(GETTING_STARTED.replace("service: shop", "service: My_Shop"))
+    assert any("my-shop" in one.message for one in files.translate(tmp_path / "in.yaml", "ml").notes)
+    with pytest.raises(InvalidInputError, match="would be named 'my-shop'"):
+        files.translate(tmp_path / "in.yaml", "ml", compatibility="sloth")
+
+
+def test_values_of_others_are_texts_as_written_and_merge_keys_work(tmp_path: Path) -> None:
+    text = GETTING_STARTED.replace("tier: 2", "tier: 1.10, on: yes").replace(
+        "ticket_alert: {labels: {severity: slack}}", "ticket_alert: {<<: {disable: yes}, labels: {severity: slack}}"
+    )
+    (slo,) = translated(text, tmp_path).objectives
+    assert (slo.labels["tier"], slo.labels["on"]) == ("1.10", "yes")
+    assert (slo.burn_rate.ticket_quick, slo.burn_rate.page_quick) == (False, True)
+
+
+RULES = """
+groups:
+- name: node
+  rules:
+  - record: instance:cpu:ratio
+    expr: 1 - avg by (instance) (rate(cpu_seconds_total{mode="idle"}[5m]))
+    labels: {level: instance}
+  # Nobody wants to be woken by a full disk.
+  # See the capacity plan.
+  - alert: DiskFull
+    expr: disk_free_bytes / disk_size_bytes < 0.1
+    for: 10m
+    labels: {severity: critical, team: infra}
+    annotations: {summary: "{{ $labels.instance }} is full", description: Free some., plan: "https://p"}
+"""
+
+
+def test_rule_files_of_prometheus_are_translated_with_their_comments(tmp_path: Path, make_document) -> None:
+    from midwatch.spec import load
+
+    (tmp_path / "in.yaml").write_text(RULES)
+    with pytest.raises(InvalidInputError, match="no runbook; give one for all with --runbook"):
+        files.translate(tmp_path / "in.yaml", "ml")
+    imported = files.translate(tmp_path / "in.yaml", "ml", runbook="https://wiki/{alert}")
+    text = imported.text()
+    assert "# Nobody wants to be woken by a full disk.\n# See the capacity plan.\n- alert: DiskFull\n" in text
+    (tmp_path / "rules.yaml").write_text(text)
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(make_document(rule_files=["rules.yaml"])))
+    platform = load.load_platform(tmp_path / "platform.yaml")
+    (group,) = rule_files.documents(platform)["team-rules.yml"]["groups"]
+    record, alert = group["rules"]
+    assert (record["record"], record["labels"]) == ("instance:cpu:ratio", {"level": "instance"})
+    assert alert["labels"] == {"severity": "page", "owner": "ml", "team": "infra", "exported_severity": "critical"}
+    assert alert["annotations"]["runbook_url"] == "https://wiki/DiskFull"
+    assert alert["annotations"]["plan"] == "https://p"
+    assert [one.message for one in imported.notes if "exported_severity" in one.message]
+
+
+def test_an_operators_object_is_a_rule_file_too(tmp_path: Path) -> None:
+    inside = RULES.replace("\n", "\n  ").replace("critical", "warning")
+    text = f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {{name: x}}\nspec:\n  {inside}"
+    (tmp_path / "in.yaml").write_text(text)
+    (alert,) = files.translate(tmp_path / "in.yaml", "ml", runbook="https://w").document["alerts"]
+    assert (alert["severity"], alert["for"]) == ("ticket", "10m")
+
+
+def test_a_severity_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text(RULES.replace("critical", "sometimes"))
+    with pytest.raises(InvalidInputError, match="severity 'sometimes' is not one of page, critical"):
+        files.translate(tmp_path / "in.yaml", "ml", runbook="https://w")

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import expressions, inventory
+from alerts import expressions, inventory, verbatim
 from alerts.lint import linter, problem, rules
-from alerts.routing import configuration
+from alerts.routing import configuration, delivery, generate
 from alerts.rules import shipped
-from midwatch import catalogue
+from midwatch import catalogue, yamlfile
+from midwatch.spec import load
+from midwatch.spec.alertmanager_fields import secrets_of
 from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import midwatch_here, need_program
 
@@ -55,7 +57,6 @@ BREAKS: dict[str, Any] = {
     ],
     "receiver-silent": [lambda c: c["receivers"][1].pop("pagerduty_configs")],
     "receiver-unused": [lambda c: c["receivers"].append({"name": "x", "webhook_configs": [{"url_file": "key"}]})],
-    "receiver-unknown-integration": [lambda c: c["receivers"][1].update(pigeon_configs=[{}])],
     "inhibit-without-equal": [lambda c: c["inhibit_rules"][0].pop("equal")],
     "inhibit-equal-unknown": [lambda c: c["inhibit_rules"][0]["equal"].append("cluster")],
     "inhibit-through-missing-label": [
@@ -86,7 +87,9 @@ BREAKS: dict[str, Any] = {
     "interval-active-and-muted": [lambda c: c["route"]["routes"][2].update(mute_time_intervals=["office"])],
     "repeat-below-group": [lambda c: c["route"].update(repeat_interval="1m", group_interval="5m")],
     "group-by-unknown": [lambda c: c["route"].update(group_by=["alertname", "clutser"])],
-    "secret-in-clear": [lambda c: c["receivers"][2]["slack_configs"][0].update(api_url="https://hooks/x")],
+    "secret-in-clear": [
+        lambda c: c["receivers"][2].update(slack_configs=[{"api_url": "https://hooks/x", "channel": "#x"}])
+    ],
     "secret-missing": [lambda c: c["receivers"][1]["pagerduty_configs"][0].update(routing_key_file="gone")],
     "template-missing": [lambda c: c.update(templates=["nothing/*.tmpl"])],
     "template-unknown-function": [
@@ -103,6 +106,12 @@ BREAKS: dict[str, Any] = {
         lambda c: c["inhibit_rules"][0].update(name="x"),
         lambda c: c["route"]["routes"][1].update(matchers=['"ünï"="x"', 'severity="page"']),
     ],
+    "interval-alternatives": [
+        lambda c: c["time_intervals"][0]["time_intervals"].append({"weekdays": ["monday:friday"]})
+    ],
+    "matcher-pattern-as-value": [lambda c: c["route"]["routes"][1].update(matchers=['severity="page|critical"'])],
+    "matcher-single-quotes": [lambda c: c["route"]["routes"][1].update(matchers=["severity='page'"])],
+    "matcher-alert": [lambda c: c["route"]["routes"][1].update(matchers=['severity="page"', 'alert="A"'])],
     "matcher-double-equals": [lambda c: c["route"]["routes"][1].update(matchers=["severity==page", 'severity!="x"'])],
     "severity-unrouted": [lambda c: c["route"]["routes"].pop(2)],
     "watchdog-at-person": [lambda c: c["route"]["routes"].pop(0)],
@@ -114,7 +123,7 @@ def found(document: dict, folder: Path) -> dict[str, problem.LintProblem]:
     (folder / "key").write_text("secret")
     file = folder / "alertmanager.yml"
     file.write_text(yaml.safe_dump(document, allow_unicode=True))
-    config = configuration.load(file)
+    config = configuration.load(file, (0, 25))
     context = problem.Context(config=config, version=(0, 25), alerts=ALERTS, folder=folder, look_at_files=True)
     return {one.id: one for one in problem.run(linter.CHECKS, context)}
 
@@ -141,11 +150,20 @@ def test_each_mistake_is_found_with_its_place_and_a_remedy(name: str, number: in
 def test_every_secret_of_every_integration_is_found_in_clear(kind: str, secret: str, tmp_path: Path) -> None:
     document = yaml.safe_load(GOOD)
     document["receivers"][1][f"{kind}_configs"] = [{secret: "clear"}]
-    document["global"] = {f"{INTEGRATIONS[kind].global_name or kind}_{secret}": "clear"}
-    (tmp_path / "a.yml").write_text(yaml.safe_dump(document))
-    context = problem.Context(config=configuration.load(tmp_path / "a.yml"), version=(0, 31), folder=tmp_path)
+    (written,) = verbatim.read(tmp_path / "a.yml", yaml.safe_dump(document))
+    config = configuration.Config(document=written, route=configuration.parse(GOOD, "a.yml").route)
+    context = problem.Context(config=config, version=(0, 31), folder=tmp_path)
     problems = problem.run({"secret-in-clear": linter.CHECKS["secret-in-clear"]}, context)
-    assert [one.path.partition("[")[0].partition(".")[0] for one in problems] == ["global", "receivers"]
+    assert [one.path.partition("[")[0] for one in problems] == ["receivers"]
+
+
+def test_every_secret_in_global_is_found_in_clear(tmp_path: Path) -> None:
+    secrets = secrets_of("global")
+    value = "https://slack.com/api/chat.postMessage"
+    text = GOOD + f"global: {{{', '.join(f'{secret}: {value}' for secret in sorted(secrets))}}}\n"
+    context = problem.Context(config=configuration.parse(text, "a.yml"), version=(0, 35), folder=tmp_path)
+    problems = problem.run({"secret-in-clear": linter.CHECKS["secret-in-clear"]}, context)
+    assert {one.path.removeprefix("global.") for one in problems} == secrets
 
 
 def test_every_check_has_a_mistake_that_it_finds() -> None:
@@ -174,6 +192,65 @@ RULES = {
     "owner-missing": {"owner": None},
     "runbook-missing": {"runbook": None},
     "alert-unrouted": {"owner": None},
+    "range-below-scrapes": {"expr": "rate(x_total[15s]) > 1"},
+    "rate-over-sum": {"expr": "rate(sum(x_total)[5m:15s]) > 1"},
+    "delta-of-counter": {"expr": "delta(x_total[5m]) > 1"},
+    "or-beside-arithmetic": {"expr": "(sum(a) + sum(b) or vector(0)) > 1"},
+    "timestamp-zero": {"expr": "time() - backup_last_success_timestamp_seconds > 86400"},
+    "quantile-beyond-buckets": {
+        "expr": "histogram_quantile(0.9, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 60"
+    },
+    "bucket-unknown": {"expr": 'rate(ml_request_duration_seconds_bucket{le="0.3"}[5m]) > 1'},
+    "template-label-removed": {"expr": "sum(rate(x_total[5m])) > 1", "summary": "bad on {{ $labels.instance }}"},
+    "label-overwritten": {"expr": 'ALERTS{severity="info"} == 1'},
+    "sides-unmatched": {"expr": "sum by (zone) (x) / sum by (cluster) (y) > 1"},
+    "ratio-of-itself": {"expr": 'x{status!="ok"} / x > 0.01'},
+    "state-restarts-for": {"expr": 'app_info{health_status!="Healthy"} == 1', "for": "15m"},
+}
+
+SOUND = {
+    "two scrapes and more": "rate(x_total[1m]) > 1",
+    "a range of samples that needs one": "max_over_time(x[15s]) > 1",
+    "a sum of rates": "sum(rate(x_total[5m])) > 1",
+    "a rate over a maximum of rates": "max_over_time(sum(rate(x_total[5m]))[1h:1m]) > 1",
+    "a difference of a gauge": "delta(temperature_celsius[5m]) > 1",
+    "a gauge that is named like a counter": "disk_total < 100",
+    "parts that are filled": "(sum(a) or vector(0)) + (sum(b) or vector(0)) > 1",
+    "a sum that is filled on purpose": "((sum(a) + sum(b)) or vector(0)) > 1",
+    "a time that is guarded": "time() - (job_last_success_timestamp_seconds > 0) > 86400",
+    "a time of ours": "time() - dr_drill_last_met_timestamp_seconds > 86400",
+    "a quantile within the buckets": (
+        "histogram_quantile(0.9, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 1"
+    ),
+    "alerts that are aggregated": 'max without (alertname, alertstate) (ALERTS{severity="info"}) == 1',
+    "sides with the same labels": "sum by (zone) (x) / sum by (zone) (y) > 1",
+    "sides that are matched": "sum by (zone, pod) (x) / on (zone) group_left () sum by (zone) (y) > 1",
+    "a ratio of two selections": 'x{status="bad"} / ignoring (status) x{status="good"} > 0.01',
+    "a state that is taken out": 'max without (health_status) (app_info{health_status!="Healthy"}) == 1',
+}
+
+KEPT_LABELS = {
+    "sum by (instance) (x) > 1": "instance",
+    "sum without (pod) (x) > 1": "instance",
+    "max(x) by (zone) > 1": "zone",
+    'label_replace(sum by (pod) (x), "cluster", "$1", "pod", "(.*)") > 1': "cluster",
+    "x > 1 or absent(x)": "cluster",
+    'absent(x{job="a"})': "job",
+    "a / on (pod) group_left (node) b > 1": "node",
+    "topk(3, x) > 1": "instance",
+    'count_values("version", x) > 1': "version",
+    "x unless on (pod) y": "instance",
+}
+
+REMOVED_LABELS = {
+    "sum(x) > 1": "instance",
+    "sum by (pod) (x) > 1": "instance",
+    "sum without (pod) (x) > 1": "pod",
+    "absent(x)": "instance",
+    "a / on (pod) b > 1": "instance",
+    "a * ignoring (pod) b > 1": "pod",
+    "histogram_quantile(0.9, rate(x_bucket[5m])) > 1": "le",
+    'count_values by (pod) ("version", x) > 1': "instance",
 }
 
 
@@ -203,6 +280,39 @@ def test_mistakes_of_a_teams_rule_are_found_in_its_own_file(name: str, make_docu
     assert name in findings
     assert findings[name].file.endswith("r.yaml")
     assert findings[name].line
+
+
+@pytest.mark.parametrize("expr", SOUND.values(), ids=SOUND)
+def test_what_says_what_it_means_has_no_finding(expr: str, make_document, tmp_path: Path) -> None:
+    assert look(platform_with(make_document(), tmp_path, expr=expr, **{"for": "5m"})).problems == []
+
+
+@pytest.mark.parametrize(
+    ("expr", "label", "is_kept"),
+    [(*one, True) for one in KEPT_LABELS.items()] + [(*one, False) for one in REMOVED_LABELS.items()],
+)
+def test_a_template_may_say_the_labels_that_the_expression_keeps(
+    expr: str, label: str, is_kept: bool, make_document, tmp_path: Path
+) -> None:
+    problems = look(platform_with(make_document(), tmp_path, expr=expr, summary=f"{{{{ $labels.{label} }}}}")).problems
+    assert ("template-label-removed" not in {one.id for one in problems}) == is_kept
+
+
+def test_a_counter_of_others_is_known_by_how_another_rule_reads_it(make_document, tmp_path: Path) -> None:
+    file = platform_with(make_document(), tmp_path, expr="jobs_total > 100")
+    assert look(file).problems == []
+    rule = yaml.safe_load((tmp_path / "r.yaml").read_text())["alerts"][0]
+    rated = rule | {"alert": "JobsFail", "expr": "rate(jobs_total[5m]) > 1"}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"alerts": [rule, rated]}))
+    assert [one.id for one in look(file).problems] == ["counter-without-rate"]
+
+
+def test_an_alert_for_nobody_on_purpose_has_no_finding_and_reaches_nobody(make_document, tmp_path: Path) -> None:
+    inhibitor = {"expr": 'ALERTS{severity="info"} == 1', "severity": "none", "alert": "InfoInhibitor"}
+    file = platform_with(make_document(), tmp_path, **inhibitor)
+    assert look(file).problems == []
+    config = configuration.parse(yamlfile.dump(generate.alertmanager_config(load.load_platform(file))), "a.yml")
+    assert delivery.receivers(config, {"alertname": "InfoInhibitor", "owner": "ml", "severity": "none"}) == ["nobody"]
 
 
 def test_every_rule_check_has_a_mistake_that_it_finds() -> None:
@@ -280,3 +390,45 @@ def test_a_platform_without_an_objective_has_no_problem(tmp_path: Path, make_doc
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
     done = midwatch_here("check", "-f", tmp_path / "platform.yaml")
     assert done.returncode == 0, done.stderr
+
+
+FOREIGN = """
+groups:
+- name: g
+  rules:
+  - {record: jobs:failed:sum, expr: sum(jobs_failed_total)}
+  - alert: jobs_fail
+    expr: rate(jobs:failed:sum[5m]) > 0
+    for: 1y
+    labels: {severity: warning}
+    annotations: {summary: "{{ $labels.instance }}"}
+"""
+
+
+def test_anybodys_rule_file_is_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(FOREIGN)
+    done = command("check", "--rules", str(file), "--json")
+    assert done.returncode == 1
+    found = [(one["id"], one["line"]) for one in json.loads(done.stdout)["findings"]]
+    assert found == [("rate-over-sum", 6)]
+    file.write_text(FOREIGN.replace("rate(jobs:failed:sum[5m])", "sum(rate(jobs_failed_total[1m]))"))
+    assert [one.id for one in linter.lint_rules([file], live=None).problems] == ["template-label-removed"]
+    slow = linter.lint_rules([file], live=None, scrape_interval=60.0).problems
+    assert {one.id for one in slow} == {"template-label-removed", "range-below-scrapes"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: b", "no list of groups"),
+        (FOREIGN.replace("> 0", "> > 0"), "not PromQL"),
+        (FOREIGN.replace("expr: rate(jobs:failed:sum[5m]) > 0", "expr: [1]"), "not a rule"),
+        (FOREIGN.replace("record: jobs:failed:sum", "record: []"), "not a rule"),
+        ("groups: [", "not YAML"),
+    ],
+)
+def test_what_is_no_rule_file_is_refused_with_its_line(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(text)
+    done = command("check", "--rules", str(tmp_path / "rules.yml"))
+    assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (2, True, False)

@@ -313,9 +313,10 @@ def test_an_expression_that_is_none_is_named_with_its_line_and_nothing_is_writte
 
 def test_the_yaml_of_the_detailed_guide_is_a_platform_that_checks(make_document, load_text, tmp_path: Path) -> None:
     text = Path("docs/objectives.md").read_text()
-    serving, rules, proof, hours = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+    serving, rules, proof, ratio, hours = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
     file = yaml.safe_load(rules)
     file["alerts"][0] |= yaml.safe_load(proof)
+    file["objectives"] += yaml.safe_load(ratio)["objectives"]
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(file))
     document = make_document(rule_files=["r.yaml"])
     document["models"].append({"name": "own", "owner": "ml", "task": "regression", **yaml.safe_load(serving)})

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from alerts import expressions, inventory
-from alerts.proofs import prove, search, series
+from alerts.proofs import case, prove, search, series
 from alerts.rules import shipped
 from midwatch.spec import load
 from tests.conftest import midwatch_here, need_program
@@ -180,3 +180,76 @@ def test_a_written_proof_counts_and_one_that_is_wrong_fails(make_document, tmp_p
     done = command(str(platform_file(tmp_path, make_document(), {"expr": expr, "proof": proof})))
     assert done.returncode == 1
     assert "does not fire within 1m" in done.stdout
+
+
+# What a real Prometheus does -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expr", "scrape", "is_proven"),
+    [
+        ("rate(errors_total[1m]) > 0", 60.0, False),
+        ("rate(errors_total[4m]) > 0", 60.0, True),
+        ("rate(errors_total[15s]) > 0", 15.0, False),
+        ("rate(errors_total[1m]) > 0", 15.0, True),
+        ("queue_length > 100", 60.0, True),
+    ],
+)
+def test_a_range_is_proven_only_when_it_holds_two_scrapes(expr: str, scrape: float, is_proven: bool) -> None:
+    need_program("promtool")
+    rule = {"alert": "A", "expr": expr, "for": "60s", "labels": {"severity": "page"}}
+    grid = case.Grid(scrape=scrape, evaluation=scrape)
+    if not is_proven:
+        with pytest.raises(search.NotFoundError, match="no series that was tried fires it"):
+            search.cases(rule, 60.0, grid)
+        return
+    (fires, _), _ = search.cases(rule, 60.0, grid)
+    assert (fires.interval, fires.evaluation) == (scrape / 2, scrape)
+    assert all(values.startswith("_ ") for values in fires.series.values()), "samples lie between evaluations"
+
+
+def test_what_has_to_hold_for_a_week_is_proven_by_few_evaluations() -> None:
+    need_program("promtool")
+    week = 7 * 86400.0
+    rule = {"alert": "A", "expr": "rate(idle_total[1h]) > 0.8", "for": "7d", "labels": {"severity": "ticket"}}
+    (fires, calm), within = search.cases(rule, week)
+    assert week < within < week * 1.05
+    assert within / fires.evaluation < 600
+    assert len(fires.series["idle_total"].split()) < 12_000
+    assert calm.silent_at == fires.fires_at
+
+
+def test_series_that_a_rule_makes_the_same_alert_are_no_proof() -> None:
+    need_program("promtool")
+    rule = {"alert": "A", "expr": 'ALERTS{severity="info"} == 1', "for": "0s", "labels": {"severity": "ticket"}}
+    with pytest.raises(search.NotFoundError, match="differ only in alertname"):
+        search.cases(rule, 0.0)
+    apart = rule | {"expr": 'max without (alertname, alertstate) (ALERTS{severity="info"}) == 1'}
+    assert len(search.cases(apart, 0.0)[0]) == 2
+    for_nobody = rule | {"labels": {"severity": "none"}}
+    assert len(search.cases(for_nobody, 0.0)[0]) == 2
+
+
+def test_a_promtool_that_takes_long_leaves_an_alert_unproven(make_document, tmp_path: Path, monkeypatch) -> None:
+    need_program("promtool")
+    file = platform_file(tmp_path, make_document(), {"expr": "queue > 1"})
+    monkeypatch.setattr(case, "TIMEOUT_SECONDS", 0.001)
+    (mine,) = prove.prove(load.load_platform(file), ["Mine"])
+    assert (mine.outcome, "did not finish within" in mine.reason) == (prove.Outcome.UNPROVEN, True)
+
+
+def test_progress_is_told_by_lines_where_there_is_no_terminal(make_document, tmp_path: Path) -> None:
+    need_program("promtool")
+    done = command(str(platform_file(tmp_path, make_document(), {"expr": "queue > 1"})))
+    assert "2 of 2 alerts looked at" in done.stderr
+    assert json.loads(done.stdout)["proven"] == 2
+
+
+def test_objectives_are_proven_at_the_platforms_own_intervals(make_document, tmp_path: Path) -> None:
+    need_program("promtool")
+    document = make_document(prometheus={"scrape_interval": "1m", "evaluation_interval": "1m"})
+    document["models"][0]["slos"] = [{"name": "ok", "sli": "availability", "objective": "99.9%"}]
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    results = prove.prove(load.load_platform(tmp_path / "platform.yaml"), ["ErrorBudgetBurn"])
+    assert {one.outcome for one in results} == {prove.Outcome.PROVEN}, results
+    assert all("interval: 1m" in one.test or "interval: '1m'" in one.test for one in results)

@@ -18,7 +18,7 @@ from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import need_program
 
 CHANNELS = {
-    "discord": ({"webhook_url_file": "/s"}, (0, 28)),
+    "discord": ({"webhook_url_file": "/s"}, (0, 27)),
     "email": ({"to": "a@b.c", "from": "d@b.c", "smarthost": "b.c:25", "auth_password_file": "/s"}, (0, 25)),
     "incidentio": ({"url": "https://a/", "alert_source_token_file": "/s"}, (0, 29)),
     "jira": (
@@ -26,7 +26,7 @@ CHANNELS = {
         (0, 28),
     ),
     "mattermost": ({"webhook_url_file": "/s"}, (0, 30)),
-    "msteams": ({"webhook_url_file": "/s"}, (0, 28)),
+    "msteams": ({"webhook_url_file": "/s"}, (0, 27)),
     "msteamsv2": ({"webhook_url_file": "/s"}, (0, 28)),
     "opsgenie": ({"api_key_file": "/s", "priority": "P1"}, (0, 25)),
     "pagerduty": ({"routing_key_file": "/s"}, (0, 25)),

@@ -26,7 +26,7 @@ def plain(expr: str) -> str:
 
 @pytest.fixture
 def ours(make_platform) -> list[dict]:
-    document = files.translate(GOLDEN / "sloth.input.yaml", "ml", compatibility="sloth")
+    document = files.translate(GOLDEN / "sloth.input.yaml", "ml", compatibility="sloth").document
     file = RuleFile.model_validate({"name": "in", **document})
     platform = make_platform().model_copy(update={"rules": [file], "models": []})
     (target,) = objectives.of_platform(platform)

@@ -11,7 +11,7 @@ import yaml
 
 from chaos import experiments
 from chaos.kinds.base import DEADMAN, NONE
-from midwatch.errors import MidwatchError
+from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.spec.model import Platform
 from tests.conftest import midwatch_here, platform_document
 
@@ -184,3 +184,11 @@ def test_the_special_words_are_no_alerts_and_stay(tmp_path: Path, word: str) -> 
 def test_an_alert_that_tells_nobody_cannot_be_expected() -> None:
     with pytest.raises(MidwatchError, match="there is no alert 'MidwatchDeadman' that anybody is told of"):
         noticed(document_of({"alert": "MidwatchDeadman"}))
+
+
+@pytest.mark.parametrize("local", [{}, {"servers": [{"name": "web", "command": ["x"]}]}], ids=["no server", "others"])
+def test_a_server_that_is_not_there_is_no_target(make_document, load_text, local: dict[str, Any]) -> None:
+    experiments = [{"kind": "slow_model", "target": "wep"}]
+    document = make_document(chaos={"experiments": experiments}, **({"local": local} if local else {}))
+    with pytest.raises(InvalidInputError, match=r"there is no server 'wep'; (did you mean web|known: none)"):
+        load_text(yaml.safe_dump(document))

@@ -170,6 +170,7 @@ def test_a_store_whose_disk_is_lost_comes_back_from_backup_and_archive(finished)
     counts = document["writes"]
     assert counts["acknowledged"] == counts["kept"] + counts["lost"]
     assert document["rpo_seconds"] < 10.0  # the archive's interval is a second
+    assert {check["name"]: check["holds"] for check in document["checks"]}["the restore came to the end of the archive"]
     assert "backup base-0001 and WAL" in recovered_from(document)
 
 
@@ -263,6 +264,29 @@ def report(file: Path, *more: str) -> tuple[int, dict[str, Any]]:
     command = [*DR, "report", "-f", str(file), "--json", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout)
+
+
+def test_a_report_compares_the_last_two_runs_of_a_drill(write_platform: Write) -> None:
+    file = write_platform()
+    log = DrillLog.of(load.load_platform(file), file)
+    home = file.parent / "home"
+    home.mkdir()
+    for run, (verdict, rto, configuration) in enumerate([("MET", 1.0, "x"), ("BREACHED", 2.5, "x"), ("MET", 2.0, "y")]):
+        figures = {"rto_seconds": rto, "rto_exceeds": False, "rpo_seconds": 0.0, "rpo_is_bound": False}
+        about = {"run": str(run), "drill": "d", "store": "s", "verdict": verdict, "configuration": configuration}
+        log.keep({**about, **figures, "writes": {}, "resolution_seconds": 0.01}, home)
+    code, found = report(file, "--compare")
+    (compared,) = found["compared"]
+    assert (code, compared["runs"], compared["before"]["verdict"], compared["now"]["verdict"]) == (
+        0,
+        3,
+        "BREACHED",
+        "MET",
+    )
+    assert compared["rto"] == {"before": 2.5, "now": 2.0, "change": -0.5}
+    assert not compared["same_configuration"]
+    shown = subprocess.run([*DR, "report", "-f", str(file), "--compare"], capture_output=True, text=True, check=True)
+    assert "2.500 s, then 2.000 s (-0.500 s)" in shown.stdout
 
 
 def test_evidence_that_was_changed_is_found(write_platform: Write) -> None:

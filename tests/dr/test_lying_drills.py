@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as changed
 
+from dr import figures
 from dr.drill import client, facts, judge, verdict
 from dr.drill.client import Row
 from dr.drill.facts import Outcome, Prediction, Read, Write
@@ -155,6 +156,16 @@ def test_a_command_may_end_after_the_store_serves_again_but_not_begin_then(begin
     told.change_events(steps, at=lambda event: event.at + int(SECOND * begins))
     later = (facts.Recovered, facts.Rerouted, facts.Redundant)
     told.change_events(later, at=lambda event: event.at + SECOND)
+    assert told.judged().verdict is decided
+
+
+@pytest.mark.parametrize(("follow", "decided"), [(True, Verdict.MET), (False, Verdict.INCONCLUSIVE)])
+def test_clients_that_find_the_new_primary_by_themselves_may_write_before_the_step_is_over(
+    follow: bool, decided: Verdict
+) -> None:
+    told = story()
+    told.injection = replace(told.injection, clients_follow=follow)
+    told.change_events((facts.Recovered, facts.Rerouted), at=lambda event: event.at + SECOND)
     assert told.judged().verdict is decided
 
 
@@ -534,3 +545,60 @@ def test_seeded_times_are_measured_within_their_bounds(seed: int) -> None:
     result = story(seed, lost=lost, outage=outage).judged()
     assert result.rpo_seconds == pytest.approx(lost, abs=0.05)
     assert result.rto_seconds == pytest.approx(outage, abs=0.02)
+
+
+# What was acknowledged while the fault took effect -------------------------------------------------------------------
+
+
+def lost_in_the_fault(effective: float) -> Story:
+    """One write is acknowledged 2 ms after the fault began and is gone; the fault had its effect later."""
+    told = story()
+    late = next(write for write in told.writes() if write.sent > told.begun)
+    told.change(
+        Write,
+        lambda write: write is late,
+        sent=told.begun - 10**6,
+        answered=told.begun + 2 * 10**6,
+        outcome=Outcome.OK,
+        server=OLD,
+    )
+    told.injection = replace(told.injection, effective=told.begun + int(effective * SECOND))
+    return told
+
+
+def test_a_write_acknowledged_while_the_fault_took_effect_has_a_count_and_a_bound() -> None:
+    told = lost_in_the_fault(0.012)
+    result = told.judged()
+    assert result.verdict is Verdict.MET
+    assert (result.writes["lost"], result.writes["lost_during_fault"]) == (1, 1)
+    assert result.rpo_seconds == 0.0
+    assert result.rpo_at_most_seconds == pytest.approx(0.010)
+    (said,) = result.notes
+    assert said == (
+        "1 lost write was acknowledged while the fault was taking effect, which took 0.012 s: the data loss is at most "
+        "0.010 s"
+    )
+    document = {"rpo_seconds": 0.0, "rpo_is_bound": False, "rpo_at_most_seconds": result.rpo_at_most_seconds}
+    assert figures.rpo(document) == "at most 0.010 s"
+    assert figures.data_loss(document) == pytest.approx(0.010)
+
+
+def test_a_bound_beyond_the_objective_is_not_met() -> None:
+    tight = replace(OBJECTIVES, rpo=0.3)
+    assert lost_in_the_fault(0.4).judged(tight).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("drills", "said"),
+    [
+        (1, "1 drill MET in a row"),
+        (3, "3 drills MET in a row"),
+        (30, "30 drills MET in a row: a breach has a probability of at most 10% at 95% confidence"),
+    ],
+)
+def test_the_bound_over_drills_is_shown_when_it_says_something(drills: int, said: str) -> None:
+    share = verdict.bound(drills)
+    assert (
+        figures.in_a_row({"bound": {"met_in_a_row": drills, "breach_probability_at_most": share, "confidence": 0.95}})
+        == said
+    )

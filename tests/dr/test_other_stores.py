@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,55 +46,19 @@ def models(tmp_path: Path) -> Path:
     return filled(tmp_path / "models")
 
 
-def by_commands(folder: Path) -> dict[str, list[str]]:
-    (folder / "store.py").write_text(STORE)
-    (folder / "live.jsonl").touch()
-    (folder / "copy.jsonl").touch()
-    names = {"is_effective": "effective", "allowed": "check"}
-    kinds = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
-    return {
-        kind: [sys.executable, "-S", str(folder / "store.py"), str(folder), names.get(kind, kind)] for kind in kinds
-    }
-
-
-@pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], tuple[Path, int, dict[str, Any], str]]]:
-    """Drills of both kinds, side by side: each waits most of its time."""
-    running = {}
-    for kind, fault in (("files", "lose_files"), ("commands", "commands")):
-        folder = tmp_path_factory.mktemp(kind)
-        if kind == "files":
-            filled(folder / "models")
-            settings: dict[str, Any] = {"source": "models", "backup": "copies", "interval": "1s"}
-        else:
-            settings = by_commands(folder)
-        file = written(folder, {kind: settings}, fault)
-        command = [*DR, "run", "d", "-f", str(file), "--json", "--seed", "1"]
-        running[kind] = folder, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def finish(kind: str) -> tuple[Path, int, dict[str, Any], str]:
-        folder, process = running[kind]
-        text, errors = process.communicate(timeout=100)
-        return folder, process.returncode, json.loads(text) if text else {}, errors
-
-    yield finish
-    for _, process in running.values():
-        if process.poll() is None:
-            process.terminate()
-        process.communicate()
-
-
-def test_a_folder_that_is_lost_comes_back_as_it_was(finished) -> None:
-    folder, code, document, errors = finished("files")
-    assert code == 0, (document.get("reasons"), errors)
-    assert (folder / "models/v1/model.bin").read_bytes() == b"v1/model.bin" * 1000
-    assert document["rpo_seconds"] <= 10
-    assert not (folder / "models/.midwatch-drill").exists()
-    command = [*DR, "verify", "models", "-f", str(folder / "platform.yaml"), "--json"]
+def test_a_folder_that_is_lost_comes_back_as_it_was(tmp_path: Path) -> None:
+    models = filled(tmp_path / "models")
+    settings = {"source": "models", "backup": "copies", "interval": "1s"}
+    file = written(tmp_path, {"files": settings}, "lose_files")
+    command = [*DR, "run", "d", "-f", str(file), "--json", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, json.loads(done.stdout)["store"]) == (0, "models")
+    document = json.loads(done.stdout)
+    assert done.returncode == 0, (document["reasons"], done.stderr)
+    assert (models / "v1/model.bin").read_bytes() == b"v1/model.bin" * 1000
+    assert document["rpo_seconds"] <= 10
+    assert not (models / ".midwatch-drill").exists()
+    verified = subprocess.run([*DR, "verify", "models", "-f", str(file), "--json"], capture_output=True, check=False)
+    assert (verified.returncode, json.loads(verified.stdout)["store"]) == (0, "models")
 
 
 def test_a_file_that_is_damaged_is_seen_replaced_and_never_copied(models: Path, tmp_path: Path) -> None:
@@ -131,36 +94,6 @@ def test_a_copy_that_was_changed_is_not_restored(models: Path, tmp_path: Path) -
         copies.restore(good, tmp_path / "target")
 
 
-STORE = """
-import json, pathlib, sys
-home = pathlib.Path(sys.argv[1])
-what = sys.argv[2]
-live, copy = home / "live.jsonl", home / "copy.jsonl"
-if what == "observe":
-    for line in sys.stdin:
-        if not live.exists(): sys.exit(1)
-        for path in (live, copy):
-            with path.open("a") as file: file.write(line)
-        print("kept", flush=True)
-elif what == "read": sys.stdout.write(live.read_text() if live.exists() else sys.exit(1))
-elif what == "inject": live.unlink()
-elif what == "effective": sys.exit(live.exists())
-elif what in ("check", "integrity"): sys.exit(not live.exists())
-elif what == "recover": live.write_text(copy.read_text())
-"""
-
-
-def test_a_store_of_any_kind_is_drilled_by_its_own_commands(finished) -> None:
-    folder, code, document, errors = finished("commands")
-    assert code == 0, (document.get("reasons"), errors)
-    assert document["writes"]["lost"] == 0
-    (folder / "live.jsonl").unlink()
-    command = [*DR, "run", "d", "-f", str(folder / "platform.yaml"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "does not allow drills" in done.stderr
-
-
 def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     browser = need_program("chromium")
     phase = {"name": "detect", "at": 0.3, "seconds": 0.3}
@@ -174,33 +107,33 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     (home / "observer.ledger").write_bytes(b"".join(ledger.line(write) for write in writes))
     (home / "injection.json").write_text(json.dumps({"begun": 2 * 10**9, "effective": 2 * 10**9}))
     log = DrillLog(folder=tmp_path / "evidence", key_file=None)
-    log.keep(
-        {
-            "run": "r",
-            "drill": "lose <primary>",
-            "store": "s",
-            "fault": "kill_primary",
-            "what": "kill -9",
-            "verdict": "MET",
-            "reasons": [],
-            "rto_seconds": 0.6,
-            "rto_exceeds": False,
-            "rpo_seconds": 0.0,
-            "rpo_is_bound": False,
-            "resolution_seconds": 0.01,
-            "phases": [phase],
-            "notes": [],
-            "writes": {"acknowledged": 441, "lost": 0},
-            "checks": [{"name": "fence", "holds": True, "detail": ""}],
-            "objectives": {"rto": 900.0, "rpo": 300.0},
-            "versions": {"postgresql": "15"},
-            "configuration": "c",
-            "started_at": "2026-11-25T00:00:00+00:00",
-            "duration_seconds": 9.0,
-        },
-        home,
-    )
-    text = report.render(report.build(log, None), log, "Drills")
+    document = {
+        "run": "r",
+        "drill": "lose <primary>",
+        "store": "s",
+        "fault": "kill_primary",
+        "what": "kill -9",
+        "verdict": "MET",
+        "reasons": [],
+        "rto_seconds": 0.6,
+        "rto_exceeds": False,
+        "rpo_seconds": 0.0,
+        "rpo_is_bound": False,
+        "resolution_seconds": 0.01,
+        "phases": [phase],
+        "notes": [],
+        "writes": {"acknowledged": 441, "lost": 0},
+        "checks": [{"name": "fence", "holds": True, "detail": ""}],
+        "objectives": {"rto": 900.0, "rpo": 300.0},
+        "versions": {"postgresql": "15"},
+        "configuration": "c",
+        "started_at": "2026-11-25T00:00:00+00:00",
+        "duration_seconds": 9.0,
+    }
+    log.keep(document, home)
+    log.keep(document | {"run": "r2", "rto_seconds": 0.85}, home)
+    listed = report.build(log, None)
+    text = report.render(listed | {"compared": report.compare(listed)}, log, "Drills")
     assert "http" not in text.replace("http-equiv", "")  # nothing is fetched from anywhere
     page = tmp_path / "report.html"
     page.write_text(text)
@@ -208,6 +141,8 @@ def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
     command += ["--virtual-time-budget=1000", "--dump-dom", f"file://{page}"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
     assert "lose &lt;primary&gt;" in shown
-    assert shown.count("<svg") == 2
+    assert shown.index('<table class="overview">') < shown.index("<section"), "it begins with a table of all"
+    assert "0.600 s, then 0.850 s (+0.250 s)" in shown
+    assert shown.count("<svg") == 4
     assert '<polyline points="' in shown
     assert "signed" in shown

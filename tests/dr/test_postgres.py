@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -20,12 +21,13 @@ from dr.drill_log import DrillLog
 from dr.postgres import session
 from dr.posture import gauges, verification
 from dr.stores.kind import DrillSite, Site
-from dr.stores.local_postgresql import backup, cluster, instance, programs
+from dr.stores.local_postgresql import archive, backup, cluster, endpoint, instance, programs
+from dr.stores.local_postgresql.collector import LocalCollector
 from dr.stores.local_postgresql.programs import PostgresError
 from dr.stores.local_postgresql.recovery import ClusterRecovery
 from dr.stores.local_postgresql.running import RunningSetup
 from dr.stores.setup import NotReadyError
-from midwatch import evidence
+from midwatch import evidence, metrics
 from midwatch.errors import MissingProgramError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
@@ -66,11 +68,34 @@ def test_a_fenced_primary_cannot_come_back_and_its_data_is_kept(start_cluster) -
         old.start()
     new.promote()
     session.ask(store.direct("b"), WRITE, timeout=5)
-    cluster.seed_standby(store, source="b", target="a")
+    endpoint.reroute(store.control, term=2, region="b")
+    bring_back(aside, old)
+    recovery = ClusterRecovery(cluster=store, rpo=5.0)
+    assert recovery.check().good
+    assert recovery.rival() == f"region a takes writes beside region b, from {aside}"
+    published = {metric: value for metric, _, value in LocalCollector("s", store.folder).collect(time.monotonic())}
+    assert published[metrics.DR_SPLIT_BRAIN_SEEN] == pytest.approx(time.time(), abs=60)
+    session.ask(store.direct("a"), WRITE, timeout=5)
+    assert recovery.fence_rival(3) == "the second primary was killed, data moved to data.fenced-3"
+    assert not old.answers()
+    assert (old.folder / "data.fenced-3" / "PG_VERSION").exists(), "what it acknowledged is there alone"
+    assert recovery.rival() is None
+    published = {metric: value for metric, _, value in LocalCollector("s", store.folder).collect(time.monotonic())}
+    assert published[metrics.DR_SPLIT_BRAIN_SEEN] == pytest.approx(time.time(), abs=60), "people have to hear of it"
+    assert recovery.rebuild() == "standby in region a"
     assert old.is_standby()
+    assert recovery.rival() is None
     assert stat.S_IMODE(old.data.stat().st_mode) == 0o700
     if os.geteuid() == 0:
         assert old.data.stat().st_uid != 0
+
+
+def bring_back(data: Path, server: instance.Instance) -> None:
+    """Somebody starts a server on what was moved aside, under its old configuration."""
+    words = [server.programs.path("pg_ctl"), "start", "--wait", "--pgdata", str(data), "--silent"]
+    words += ["--log", str(server.log), "--options", f"-c config_file={server.folder / 'postgresql.conf'}"]
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    subprocess.run(words, check=True, cwd="/", **server.programs.options(dies_with_us=False))
 
 
 def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_cluster, open_folder: Path) -> None:
@@ -98,7 +123,7 @@ def test_the_newest_backup_that_verifies_is_restored_up_to_a_position(start_clus
     with pytest.raises(PostgresError, match="is not empty"):
         backup.restore(good, target, store.archive)
     for copy in backup.newest_first(store.backups):
-        (copy.folder / backup.MANIFEST).unlink()
+        (copy.folder / archive.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
         backup.newest_good(store.backups, store.programs)
 
@@ -119,16 +144,17 @@ def test_the_newest_backup_is_verified_by_a_restore_beside_the_store_which_goes_
     assert promised is not None
     log = DrillLog.of(settings, file)
     site = Site(promised=promised, store=promised.store("s"), file=file, folder=store.folder)
-    done = verification.verify(site, log)
+    done = verification.verify(site, log, print)
     assert (done["backup"], done["unusable"]) == ("base-0002", [])
     assert done["point"] == pytest.approx(float(str(at)), abs=1.0)  # the write after the backup is in it
-    (published,) = gauges.verified(log, time.time())
+    published, good = gauges.verified(log, time.time())
+    assert good == (metrics.DR_RESTORE_GOOD, {"store": "s"}, 1.0)
     assert published[2] == pytest.approx(time.time() - done["point"], abs=5.0)
     assert session.ask(store.direct("a"), "SELECT run FROM midwatch_drill.writes", timeout=5) == [("t",)]
     for path in store.backups.glob("base-*"):
-        (path / backup.MANIFEST).unlink()
+        (path / archive.MANIFEST).unlink()
     with pytest.raises(PostgresError, match="no backup can be used"):
-        verification.verify(site, log)
+        verification.verify(site, log, print)
     assert [record.kind for record in evidence.read(log.chain.path)] == ["restore-verified", "restore-failed"]
 
 

@@ -92,6 +92,43 @@ def test_the_status_names_what_is_breached_overdue_and_not_known(log: DrillLog) 
     assert "drill bad-delete was never run" in found["sync"].unknown
 
 
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("local_postgresql", "name its running cluster with --cluster"),
+        ("files", "there is no copy yet: its recoverer takes them"),
+        ("commands", "a store of kind commands publishes no lag: only a drill measures what would be lost"),
+    ],
+)
+def test_the_status_gives_advice_that_fits_the_kind(log: DrillLog, kind: str, advice: str) -> None:
+    words = ["true"]
+    names = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
+    settings = {
+        "local_postgresql": {},
+        "files": {"source": "models", "backup": "copies", "interval": "1m"},
+        "commands": dict.fromkeys(names, words),
+    }
+    recovery = section(stores=[{"name": "mine", kind: settings[kind]}], drills=[])
+    (found,) = status.judge(recovery, log, [], time.time())
+    assert advice in " ".join(found.unknown)
+    assert ("--cluster" in " ".join(found.unknown)) == (kind == "local_postgresql")
+
+
+def test_the_status_says_what_a_restore_would_lack(log: DrillLog) -> None:
+    here = {"store": "archive"}
+    samples = [
+        (metrics.DR_ARCHIVE_FLAWS, here, 2.0),
+        (metrics.DR_BACKUP_FAILING, here, 1.0),
+        (metrics.DR_RESTORE_GOOD, here, 0.0),
+    ]
+    found = {one.store: one for one in status.judge(section(), log, samples, time.time())}
+    text = " ".join(found["archive"].problems)
+    assert "2 archived segments are missing or damaged" in text
+    assert "the newest backup could not be made" in text
+    assert "the last restore failed" in text
+    assert not any("restore" in problem for problem in found["store"].problems)
+
+
 def test_every_recovery_alert_fires_when_it_should_and_has_a_runbook(tmp_path: Path) -> None:
     need_program("promtool")
     made_for = platform(disaster_recovery=recovery_section(), prometheus={"scrape_interval": "15s"})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dr.drill import facts, ledger
+from dr.recoverer import loop
 from dr.recoverer.file_lease import FileLease
 from dr.recoverer.lease import LeaseHeldError, LeaseLostError
 from dr.recoverer.loop import Policy, Recoverer
@@ -87,11 +88,12 @@ class FakeRecovery(Recovery):
 
 
 def recovered(
-    tmp_path: Path, recovery: FakeRecovery, until: type[facts.Event], failures: int = 3
+    tmp_path: Path, recovery: FakeRecovery, until: type[facts.Event], failures: int = 3, *, rebuilds: bool = True
 ) -> list[facts.Recorded]:
     events = ledger.Ledger(tmp_path / "events")
     with FileLease(tmp_path, "test") as lease:
-        running = Recoverer(recovery, Policy(interval=0.005, failures=failures), lease, events)
+        policy = Policy(interval=0.005, failures=failures, rebuilds=rebuilds)
+        running = Recoverer(recovery, policy, lease, events)
         thread = threading.Thread(target=running.run)
         thread.start()
         tail = ledger.Tail(tmp_path / "events", ledger.RECORDED)
@@ -171,6 +173,49 @@ def test_after_a_step_that_failed_no_later_one_is_taken(tmp_path: Path, step: st
     assert recovery.done[: len(kept)] == kept
     assert "reroute" not in recovery.done
     assert f"{step} failed" in next(event.why for event in events if isinstance(event, facts.GaveUp))
+
+
+class RivalledRecovery(FakeRecovery):
+    """A store that is well, with a second server that takes writes until it is fenced."""
+
+    def __init__(self, *, may_be_fenced: bool) -> None:
+        super().__init__([True])
+        self.may_be_fenced, self.terms = may_be_fenced, list[int]()
+
+    def rival(self) -> str | None:
+        return None if self.terms else "region a takes writes beside region b"
+
+    def fence_rival(self, term: int) -> str:
+        if not self.may_be_fenced:
+            raise CannotRecoverError("end it by hand")
+        self.terms.append(term)
+        return "killed again"
+
+
+def test_a_second_primary_is_said_and_fenced_again_and_the_standby_made_anew(tmp_path: Path) -> None:
+    recovery = RivalledRecovery(may_be_fenced=True)
+    events = recovered(tmp_path, recovery, facts.Redundant)
+    assert [event.word for event in events][:4] == ["watching", "split brain", "fenced", "redundant"]
+    assert recovery.terms == [2]
+
+
+def test_a_second_primary_that_has_to_be_left_alone_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "RIVAL_SECONDS", 0.0)
+    recovery = RivalledRecovery(may_be_fenced=False)
+    recovery.requested = lambda: "b" if looks.append(1) or len(looks) == 5 else None  # type: ignore[method-assign]
+    looks: list[int] = []
+    events = recovered(tmp_path, recovery, facts.GaveUp)  # no switchover is known: that is after five looks
+    assert [event.word for event in events].count("split brain") == 1
+    assert next(event.why for event in events if isinstance(event, facts.Refused)) == "end it by hand"
+
+
+def test_a_rebuild_that_is_not_the_recoverers_is_offered(tmp_path: Path) -> None:
+    recovery = FakeRecovery([False])
+    events = recovered(tmp_path, recovery, facts.RebuildOffered, failures=1, rebuilds=False)
+    assert "rebuild" not in recovery.done
+    assert next(event.why for event in events if isinstance(event, facts.RebuildOffered)) == recovery.offer()
 
 
 def test_what_cannot_be_recovered_safely_is_left_alone_and_said(tmp_path: Path) -> None:

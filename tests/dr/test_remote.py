@@ -2,72 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
+import time
 from pathlib import Path
 from random import Random
 
 import pytest
-import yaml
 
 from dr import stores
 from dr.postgres import session
 from dr.recoverer.recovery import CannotRecoverError, Health
 from dr.stores.kind import DrillSite, Site
+from dr.stores.local_postgresql import cluster
+from dr.stores.postgresql.collector import ServersCollector
 from dr.stores.postgresql.recovery import RemoteRecovery
 from dr.stores.postgresql.servers import Servers
 from dr.stores.postgresql.setup import RemoteSetup
 from dr.stores.site_commands import CommandError
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.stores.postgresql import PostgresqlCommands
-from tests.conftest import platform_document
 from tests.dr.conftest import recovery_section
-
-SITE = """
-import sys
-from pathlib import Path
-from dr.stores.local_postgresql import cluster, endpoint
-store = cluster.load(Path(sys.argv[1]))
-what = sys.argv[2]
-if what == "inject": store.server("a").kill()
-if what == "fence": store.server("a").fence(int(sys.argv[3]))
-if what == "reroute": endpoint.reroute(store.control, term=int(sys.argv[3]), region="b")
-"""
-
-
-def test_a_store_of_others_is_failed_over_by_the_sites_commands(start_cluster, tmp_path: Path) -> None:
-    store = start_cluster()
-    for name, target in {"endpoint": store.client, "primary": store.direct("a"), "standby": store.direct("b")}.items():
-        (tmp_path / name).write_text(target + "\n")
-    site = tmp_path / "site.py"
-    site.write_text(SITE)
-    commands = {what: [sys.executable, str(site), str(store.folder), what] for what in ("inject", "fence", "reroute")}
-    settings = {"endpoint_file": "endpoint", "primary_file": "primary", "standby_file": "standby", "commands": commands}
-    section = {
-        "owner": "ml",
-        "evidence": {"folder": "evidence"},
-        "stores": [{"name": "s", "postgresql": settings}],
-        "drills": [{"name": "d", "store": "s", "fault": "kill_primary", "warmup": "1s", "limit": "60s"}],
-    }
-    file = tmp_path / "platform.yaml"
-    file.write_text(yaml.safe_dump(platform_document(disaster_recovery=section)))
-    command = [sys.executable, "-P", "-m", "midwatch", "dr", "run", "d", "-f", str(file), "--json"]
-    environment = {"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-
-    # Nobody allowed drills in a store of that name yet: nothing is hurt.
-    session.ask(store.direct("a"), "DELETE FROM midwatch_drill.allowed", timeout=5)
-    refused = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-    assert refused.returncode == 2
-    assert "does not allow drills (its marker is missing): is it production?" in refused.stderr
-    assert not store.server("b").answers() or store.server("b").is_standby()
-
-    session.ask(store.direct("a"), "INSERT INTO midwatch_drill.allowed VALUES ('s')", timeout=5)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
-    document = json.loads(done.stdout)
-    assert (done.returncode, document["verdict"]) == (0, "MET"), (document["reasons"], done.stderr)
-    assert [check["holds"] for check in document["checks"]] == [True, True]
-    assert not store.server("b").is_standby()
 
 
 def test_a_file_of_the_users_does_not_hide_what_verifies_the_sites_fault(
@@ -109,7 +63,7 @@ def test_a_route_that_failed_is_tried_again_and_a_promoted_standby_is_not_fenced
     servers = Servers(endpoint=store.client, primary=store.direct("a"), standby=store.direct("b"))
     works = tmp_path / "works"
     commands = PostgresqlCommands(fence=["true"], reroute=["sh", "-c", f"test -e {works}"])
-    recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0)
+    recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0, folder=tmp_path)
     assert recovery.plan() == "promote the standby"
     recovery.recover()
     with pytest.raises(CommandError):
@@ -120,6 +74,83 @@ def test_a_route_that_failed_is_tried_again_and_a_promoted_standby_is_not_fenced
     assert recovery.recover() == "standby, promoted before"
     recovery.reroute(3)
     assert recovery.check().good
-    another = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0)
+    another = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0, folder=tmp_path)
     with pytest.raises(CannotRecoverError, match="is a primary already"):
         another.plan()
+
+
+ROLES = """
+import os, sys
+from pathlib import Path
+from dr.stores.local_postgresql import cluster, endpoint
+store = cluster.load(Path(sys.argv[1]))
+old, new = (Path(os.environ[f"MIDWATCH_{which}_PRIMARY_FILE"]).name for which in ("OLD", "NEW"))
+if sys.argv[2] == "fence": store.server(old).fence(int(sys.argv[3]))
+if sys.argv[2] == "reroute": endpoint.reroute(store.control, term=int(sys.argv[3]), region=new)
+"""
+
+
+def test_after_a_rebuild_the_servers_have_changed_places_and_a_second_loss_is_survived(
+    start_cluster, tmp_path: Path
+) -> None:
+    store = start_cluster()
+    for region in ("a", "b"):
+        (tmp_path / region).write_text(store.direct(region))
+    site = tmp_path / "site.py"
+    site.write_text(ROLES)
+    words = {what: [sys.executable, str(site), str(store.folder), what] for what in ("fence", "reroute")}
+    commands = PostgresqlCommands(**words, rebuild=["true"], exchanges=True)
+    servers = Servers(
+        endpoint=store.client,
+        primary=store.direct("a"),
+        standby=store.direct("b"),
+        primary_file=tmp_path / "a",
+        standby_file=tmp_path / "b",
+    )
+    recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0, folder=tmp_path)
+    assert recovery.check().good
+    store.server("a").kill()
+    assert recovery.plan() == "promote the standby"
+    recovery.fence(2)
+    recovery.recover()
+    recovery.reroute(2)
+    assert recovery.check().good
+    cluster.seed_standby(store, source="b", target="a")  # it lives for as long as the process that starts it: ours
+    assert recovery.rebuild() == "done; the servers have changed places"
+    assert recovery.check().good
+    another = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0, folder=tmp_path)
+    assert another.check().good, "one that is started now finds out who is who"
+    store.server("b").kill()
+    assert recovery.plan() == "promote the standby"
+    recovery.fence(3)
+    recovery.recover()
+    recovery.reroute(3)
+    assert recovery.check().good
+    session.ask(store.client, "CREATE TABLE survived (n int)", timeout=5)
+    assert recovery.rival() is None
+
+
+def test_two_primaries_of_others_are_seen_and_fenced_only_where_it_is_known_which_is_wrong(
+    start_cluster, tmp_path: Path
+) -> None:
+    store = start_cluster()
+    servers = Servers(endpoint=store.client, primary=store.direct("a"), standby=store.direct("b"))
+    commands = PostgresqlCommands(fence=["echo", "fenced"], reroute=["true"])
+    recovery = RemoteRecovery(servers=servers, commands=commands, rpo=60.0, timeout=2.0, folder=tmp_path)
+    collector = ServersCollector("s", servers, tmp_path)
+    (*_, quiet) = collector.collect(0.0)
+    assert quiet[2] == 0.0
+    assert recovery.rival() is None
+    store.server("b").promote()
+    assert recovery.rival() == "the standby takes writes beside the primary"
+    with pytest.raises(CannotRecoverError, match="which of the two is right is a decision for a person"):
+        recovery.fence_rival(2)
+    (*_, seen) = collector.collect(1.0)
+    assert seen[2] == pytest.approx(time.time(), abs=60)
+    failed_over = RemoteRecovery(
+        servers=servers, commands=commands, rpo=60.0, timeout=2.0, folder=tmp_path, _failed_over=True
+    )
+    assert failed_over.rival() == "the old primary takes writes beside the primary"
+    assert failed_over.fence_rival(3) == "fenced 3"
+    assert not failed_over.can_rebuild
+    assert "no standby is left" in failed_over.offer()

@@ -7,13 +7,14 @@ import pytest
 
 from midwatch.spec.drift import Feature
 from monitors.drift import fitting, joint, methods, reference, reference_file, sample, verdict
-from monitors.drift.columns import LocalColumns
+from monitors.drift.counts import CategoryGrid, NumericGrid
 from monitors.drift.embedding import Embedding
 from monitors.drift.methods import mmd
 
 
 def embedded(columns, kinds) -> Embedding:
-    grids = {name: LocalColumns(columns).grid(name, kind) for name, kind in kinds.items()}
+    fit = {Feature.NUMERIC: NumericGrid.fit, Feature.CATEGORICAL: CategoryGrid.fit}
+    grids = {name: fit[kind](columns[name]) for name, kind in kinds.items()}
     return Embedding.fit({name: (grid, grid.count(columns[name])) for name, grid in grids.items()})
 
 

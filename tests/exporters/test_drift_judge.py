@@ -344,3 +344,27 @@ def test_one_trigger_per_episode_however_often_the_process_is_killed(platform_fi
         process.communicate()
         assert sent == 1
     assert len(receiver.requests) == 1
+
+
+def test_a_feature_that_could_not_be_judged_is_said_to_be_so(platform_file: Path) -> None:
+    slow = np.repeat(np.random.default_rng(1).normal(size=100), 50)
+    made = fitting.fit({"x": slow}, {"x": drift_spec.Feature.NUMERIC}, window_rows=200)
+    reference_file.save(made, platform_file.parent / "r.npz")
+    judge = judge_of(platform_file)
+    held = predictions(START, 200)
+    for event in held:
+        event.features["x"] = float(slow.max())
+    judge.take(held)
+    assert judge.close(START + 11.5)
+    assert value(judge, "ml_drift_windows_total", verdict="inconclusive") == 1
+    assert value(judge, "ml_drift_judged", feature="x") == 0
+    judge.take(predictions(START + 10, 10))
+    judge.close(START + 21.5)
+    assert value(judge, "ml_drift_judged", feature="x") is None, "too few samples say nothing of what could be judged"
+
+
+def test_a_feature_that_was_judged_is_said_to_be_so(platform_file: Path) -> None:
+    judge = judge_of(platform_file)
+    judge.take(predictions(START, 200))
+    judge.close(START + 11.5)
+    assert value(judge, "ml_drift_judged", feature="x") == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporters.events.reasons import Reason
+from exporters.events.reasons import Reason, Unread
 from midwatch import metrics
 from scripts import metric_table
 
@@ -18,3 +18,9 @@ def test_the_guide_explains_every_reason() -> None:
     _, _, section = metric_table.GUIDE.read_text().partition("## Why an event was not counted")
     section, _, _ = section.partition("\n## ")
     assert {reason for reason in Reason if f"`{reason}`" not in section} == set()
+
+
+def test_the_guide_explains_why_a_payload_was_not_read() -> None:
+    _, _, section = metric_table.GUIDE.read_text().partition("## Inference logs of model servers")
+    section, _, _ = section.partition("\n## ")
+    assert {reason for reason in Unread if f"| `{reason}` |" not in section} == set()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from exporters import otlp
+from midwatch import modules
+from midwatch.errors import MidwatchError
 from tests import otlp_receiver
 
 SERIES = 3000
@@ -28,7 +32,7 @@ def test_more_than_2000_series_arrive_whole(receiver, protocol: str) -> None:
     for value in (0.05, 0.5, 0.7, 5):
         histogram.labels("m").observe(value)
     with receiver() as received:
-        otlp.start_pusher(registry, received.endpoint, 3600, protocol=protocol)()
+        otlp.start_pusher(registry, otlp.Target.of(received.endpoint, protocol), 3600)()
         metrics = received.metrics()
     points = {
         point.attributes[0].value.string_value: point.as_double
@@ -51,6 +55,68 @@ def test_a_receiver_that_refuses_disturbs_nobody(caplog) -> None:
     Gauge("one", "One.", registry=registry).set(1)
     with otlp_receiver.over_http() as received:
         # The receiver knows no such path and ends the request: the pusher says so and goes on.
-        otlp.start_pusher(registry, received.endpoint + "/v1/metrics", 3600, protocol="http/protobuf")()
+        otlp.start_pusher(registry, otlp.Target.of(received.endpoint + "/nowhere"), 3600)()
         assert not received.messages
     assert "could not be pushed" in caplog.text
+
+
+def test_a_full_path_is_taken_as_it_is() -> None:
+    registry = CollectorRegistry()
+    Gauge("one", "One.", registry=registry).set(1)
+    with otlp_receiver.over_http() as received:
+        otlp.start_pusher(registry, otlp.Target.of(received.endpoint + "/v1/metrics"), 3600)()
+        assert [metric.name for metric in received.metrics()] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "protocol"),
+    [
+        ("http://collector:4318", "http://collector:4318/v1/metrics", "http/protobuf"),
+        ("http://collector:4318/", "http://collector:4318/v1/metrics", "http/protobuf"),
+        ("https://otlp.example/otlp", "https://otlp.example/otlp/v1/metrics", "http/protobuf"),
+        ("http://p:9090/api/v1/otlp/v1/metrics", "http://p:9090/api/v1/otlp/v1/metrics", "http/protobuf"),
+        ("http://v:8428/opentelemetry/api/v1/push", "http://v:8428/opentelemetry/api/v1/push", "http/protobuf"),
+        ("https://a/v1/metrics?tenant=b", "https://a/v1/metrics?tenant=b", "http/protobuf"),
+        ("http://[::1]:4317", "http://[::1]:4317", "grpc"),
+        ("http://collector:4317/", "http://collector:4317", "grpc"),
+        ("http://collector:4317/v1/metrics", "http://collector:4317/v1/metrics", "http/protobuf"),
+    ],
+)
+def test_a_base_is_completed_and_a_path_is_not(endpoint: str, url: str, protocol: str) -> None:
+    assert otlp.Target.of(endpoint) == otlp.Target(url=url, protocol=protocol)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["collector:4318", "localhost", "//collector:4318", "grpc://a:4317", "http://", "http://a:port", "/v1/metrics"],
+)
+def test_an_endpoint_that_is_no_url_ends_the_start_with_a_line(endpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(MidwatchError, match="--otlp-endpoint"):
+        otlp.Target.of(endpoint)
+    options = ("--listen", "127.0.0.1:0", "--state", str(tmp_path), "--otlp-endpoint", endpoint)
+    if endpoint == "collector:4318":
+        command = modules.command("midwatch", "exporter", "serve", *options)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 2
+        assert "write http:// or https://" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_it_says_each_minute_that_nothing_was_delivered_and_when_it_is_again(caplog) -> None:
+    caplog.set_level("INFO")
+    deliveries = otlp.Deliveries("http://a/v1/metrics", 0.0)
+    for now, delivered in ((15, False), (30, False), (60, False), (75, False), (120, False), (135, True), (150, True)):
+        deliveries.ended(delivered, float(now))
+    assert [record.getMessage() for record in caplog.records] == [
+        "metrics could not be pushed",
+        "no metrics were delivered for 60 s",
+        "no metrics were delivered for 120 s",
+        "metrics are delivered again",
+    ]
+
+
+def test_a_minute_counts_from_the_last_delivery(caplog) -> None:
+    deliveries = otlp.Deliveries("http://a/v1/metrics", 0.0)
+    for now, delivered in ((50, True), (65, False), (109, False), (111, False)):
+        deliveries.ended(delivered, float(now))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]

@@ -15,7 +15,7 @@ import prometheus_client
 import pytest
 
 from tests.exporters.conftest import OURS
-from tests.exporters.test_client import Exporter
+from tests.exporters.fake_exporter import Exporter
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = {"msgspec": msgspec, "prometheus_client": prometheus_client}
@@ -87,8 +87,13 @@ def test_the_client_needs_msgspec_and_nothing_else(tmp_path: Path) -> None:
         "midwatch",
         "midwatch.errors",
         "midwatch.client",
-        "midwatch.client.events",
+        "midwatch.client.answers",
+        "midwatch.client.connection",
+        "midwatch.client.encoding",
         "midwatch.client.event_log",
+        "midwatch.client.events",
+        "midwatch.client.memory",
+        "midwatch.client.process_end",
     }
 
 
@@ -112,6 +117,12 @@ def test_the_clients_wheel_alone_sends_events(tmp_path: Path, client_wheel: Path
     exporter.close()
     ((prediction, label),) = exporter.bodies
     assert (prediction["event"], label["event"]) == ("prediction", "label")
+    exporter = Exporter()
+    spooled = SEND.replace("(sys.argv[1])", "(sys.argv[1], spool=sys.argv[2])")
+    where = str(tmp_path / "spool")
+    run(spooled, tmp_path / "installed", tmp_path / "lib", arguments=(exporter.url, where))
+    exporter.close()
+    assert [len(body) for body in exporter.bodies] == [2]
     run(INSTRUMENT, tmp_path / "installed", libraries(tmp_path / "prometheus", "prometheus_client"))
 
 

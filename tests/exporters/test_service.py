@@ -248,6 +248,86 @@ def test_the_inference_loggers_cloud_events_become_a_prediction(running: Running
     assert running.events(label("k1"))[1]["accepted"] == 1
 
 
+@pytest.mark.parametrize("path", ["/events", "/kserve"])
+def test_every_member_of_a_gzip_body_is_read_and_of_a_cut_one_nothing_is_kept(running: Running, path: str) -> None:
+    lines = [json.dumps(prediction(f"gz{path}{number}", model="zipped")).encode() + b"\n" for number in range(200)]
+    packed = gzip.compress(b"".join(lines))
+    for cut in (packed[: len(packed) // 2], packed[:-1]):
+        assert running.ask("POST", path, cut, {"content-encoding": "gzip"})[0] == 400
+    assert running.metric('ml_requests_total{model="zipped",outcome="ok",version="v1"}') in (None, 200.0)
+    members = b"".join(map(gzip.compress, lines))
+    if path == "/events":
+        status, answer = running.ask("POST", path, members, {"content-encoding": "gzip"})
+        assert (status, json.loads(answer)["accepted"]) == (200, 200)
+
+
+def test_a_coding_that_is_not_read_is_415_and_names_those_that_are(running: Running) -> None:
+    with socket.create_connection((running.host, running.port), timeout=5) as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\n{}")
+        answer = client.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    assert b"\r\naccept-encoding: gzip, deflate\r\n" in answer
+
+
+def test_a_number_beyond_64_bits_is_refused_and_the_exporter_goes_on(running: Running) -> None:
+    huge, mine = 2**70, prediction("beside a huge number")
+    status, answer = running.events(prediction("h1", prediction=huge), mine, label("h2", label=huge))
+    assert (status, answer["accepted"]) == (422, 1)
+    assert [(entry["line"], entry["reason"]) for entry in answer["refused"]] == [(1, "invalid"), (3, "invalid")]
+    assert running.events(mine)[1]["duplicates"] == 1
+
+
+def inference(made: Running, model: str, request: bytes, response: bytes, **headers: str) -> None:
+    envelope = {"ce-specversion": "1.0", "ce-id": f"of-{model}", "ce-inferenceservicename": model} | headers
+    for kind, body in (("request", request), ("response", response)):
+        kinds = {"ce-type": f"org.kubeflow.serving.inference.{kind}"}
+        status, answer = made.ask("POST", "/kserve", body, envelope | kinds)
+        assert (status, json.loads(answer)["accepted"]) == (200, 1)
+
+
+def test_an_inference_whose_payloads_cannot_be_read_is_a_request_with_a_reason(running: Running) -> None:
+    inference(running, "unheard", b'{"data": {"nobody": "knows"}}', b"\x8f\x02\x80")
+    assert running.metric('ml_requests_total{model="unheard",outcome="ok",version="default"}') == 1
+    assert running.metric('ml_request_duration_seconds_count{model="unheard",version="default"}') == 1
+    unread = 'midwatch_exporter_unread_payloads_total{model="unheard",reason="%s"}'
+    assert [running.metric(unread % reason) for reason in ("protocol", "not_json")] == [1, 1]
+    assert 'ml_predictions_total{model="unheard"' not in running.ask("GET", "/metrics")[1]
+
+
+def test_a_streamed_chat_is_a_request_with_tokens_and_without_its_text(running: Running) -> None:
+    pieces = (
+        b'{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Dear Ms Smith"}}]}',
+        b'{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"length"}]}',
+        b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":4},"timings":{"prompt_ms":40}}',
+    )
+    streamed = b"".join(b"data: " + piece + b"\n\n" for piece in pieces) + b"data: [DONE]\n\n"
+    inference(running, "chat", b'{"model":"m","stream":true,"messages":[]}', gzip.compress(streamed))
+    assert running.metric('ml_tokens_total{kind="input",model="chat",version="default"}') == 7
+    assert running.metric('ml_tokens_total{kind="output",model="chat",version="default"}') == 4
+    assert running.metric('ml_finish_reasons_total{model="chat",reason="length",version="default"}') == 1
+    assert running.metric('ml_time_to_first_token_seconds_bucket{le="0.04",model="chat",version="default"}') == 1
+    assert "Smith" not in running.ask("GET", "/metrics")[1]
+
+
+def test_a_batch_beyond_ten_thousand_rows_is_counted_whole(running: Running) -> None:
+    rows = 25_000
+    answered = json.dumps({"predictions": ["fraud"] * rows}).encode()
+    inference(running, "batch", json.dumps({"instances": [[1]] * rows}).encode(), answered)
+    assert running.metric('ml_predictions_total{model="batch",predicted="fraud",version="default"}') == rows
+    assert running.events(label(f"of-batch/{rows - 1}", model="batch"))[1]["accepted"] == 1
+    assert running.metric('ml_outcomes_total{actual="fraud",model="batch",predicted="fraud",version="default"}') == 1
+
+
+def test_an_inference_is_counted_under_the_models_name_on_the_platform(tmp_path: Path, make_document) -> None:
+    document = make_document()
+    document["models"][0]["served_as"] = "fraud-v2-isvc"
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    with exporter(tmp_path / "s", "-f", str(tmp_path / "platform.yaml")) as made:
+        inference(made, "fraud-v2-isvc", b'{"instances":[[1]]}', b'{"predictions":["fraud"]}')
+        assert made.metric('ml_requests_total{model="fraud",outcome="ok",version="default"}') == 1
+        assert "isvc" not in made.ask("GET", "/metrics")[1]
+
+
 def test_sigkill_under_load_loses_nothing_acknowledged_and_counts_nothing_twice(tmp_path: Path) -> None:
     acknowledged = 0
     for round_ in range(3):

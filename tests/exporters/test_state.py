@@ -128,7 +128,9 @@ def test_groups_and_calibration_are_counted_for_what_the_platform_names(store: S
 
 
 def generate(state: State) -> str:
-    return exposition.render(collector.families(view(state))).decode()
+    written = collector.exposed(view(state))
+    assert written == exposition.render(collector.families(view(state))), "whether or not families are made"
+    return written.decode()
 
 
 def test_a_regression_sums_its_errors(store: Store) -> None:
@@ -308,6 +310,37 @@ def test_a_torn_last_frame_is_not_a_lost_one_before_it(tmp_path: Path, cut: int)
     again.journal.close()
 
 
+def test_what_waits_is_the_same_after_a_restart_however_it_is_packed(tmp_path: Path, make_platform) -> None:
+    models = make_platform(
+        models=[{"name": "fraud", "owner": "ml", "task": "classification", "groups": ["country"]}]
+    ).models
+    given = [
+        prediction("scored"),
+        prediction("plain", score=None, version="v2"),
+        prediction("grouped", groups={"country": "de"}),
+        prediction("number", model="price", prediction=4.5),
+    ]
+    store = Store(tmp_path, spec.Exporter(), models)
+    commit(store, given)
+    store.close(NOW)
+    again = Store(tmp_path, spec.Exporter(), models)
+    commit(again, [prediction("later", version="v3")])
+    again.close(NOW, snapshot=lambda: False)
+    third = Store(tmp_path, spec.Exporter(), models)
+    assert commit(third, [label("scored", model="price")]) == [("malformed", "other_model")]
+    assert commit(third, [label("number", 5.0)]) == [("malformed", "other_model")]
+    labels = [label(name) for name in ("scored", "plain", "grouped", "later")] + [label("number", 5.0, model="price")]
+    assert commit(third, labels) == [None] * 5
+    for version in ("v2", "v3"):
+        where = {"model": "fraud", "version": version, "predicted": "fraud", "actual": "fraud"}
+        assert value(third.state, "ml_outcomes_total", **where) == 1
+    assert value(third.state, "ml_scored_outcomes_total", **VERSION, bin="0.9") == 2
+    assert value(third.state, "ml_scored_outcomes_total", model="fraud", version="v2", bin="0.9") is None
+    assert value(third.state, "ml_absolute_error_total", model="price", version="v1") == 0.5
+    assert value(third.state, "midwatch_exporter_predictions_waiting", model="fraud") == 0
+    third.journal.close()
+
+
 def test_damage_before_the_last_segment_refuses_to_start(tmp_path: Path) -> None:
     first = Store(tmp_path, spec.Exporter())
     commit(first, [prediction("a"), prediction("b")])
@@ -368,7 +401,9 @@ def test_a_latency_bucket_links_to_its_newest_trace_where_the_format_can(store: 
     for number, (seconds, trace) in enumerate([(0.3, slow), (0.301, newer), (0.01, "not a trace"), (0.02, None)]):
         commit(store, [prediction(str(number), duration_seconds=seconds, trace_id=trace)])
     families = collector.families(view(store.state))
-    text = exposition.render(families, exposition.accepted(b"application/openmetrics-text;version=1.0.0,text/plain"))
+    accepted = exposition.accepted(b"application/openmetrics-text;version=1.0.0,text/plain")
+    text = collector.exposed(view(store.state), accepted)
+    assert text == exposition.render(families, accepted)
     parsed = {family.name: family for family in openmetrics.text_string_to_metric_families(text.decode())}
     assert set(parsed) == {family.name for family in families}
     linked = [sample for sample in parsed["ml_request_duration_seconds"].samples if sample.exemplar]

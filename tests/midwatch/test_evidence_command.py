@@ -63,3 +63,20 @@ def test_nothing_to_check_is_no_pass(tmp_path: Path, made: str | None) -> None:
     done = midwatch_here("evidence", "verify", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert str(path) in done.stderr
+
+
+def test_a_log_without_a_record_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "evidence.jsonl").touch()
+    done = midwatch_here("evidence", "verify", tmp_path)
+    assert (done.returncode, done.stdout.count("nothing is proven by it")) == (3, 1)
+
+
+def test_a_log_that_was_cut_off_does_not_have_the_head_that_was_kept(state: Path) -> None:
+    log = state / "gate" / "audit.jsonl"
+    head = json.loads(midwatch_here("evidence", "verify", log, "--json").stdout)["logs"][0]["head"]
+    kept = f"{head['seq']}:{head['hash']}"
+    assert midwatch_here("evidence", "verify", log, "--head", kept).returncode == 0
+    log.write_text(log.read_text().splitlines(keepends=True)[0])
+    assert midwatch_here("evidence", "verify", log).returncode == 0
+    assert midwatch_here("evidence", "verify", log, "--head", kept).returncode == 1
+    assert midwatch_here("evidence", "verify", state, "--head", kept).returncode == 2

@@ -44,6 +44,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "run"): ("x", "--where", "kubernetes"),
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
+    ("exporter", "load"): ("x.csv", "--state", "s"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
@@ -112,3 +113,10 @@ def test_without_any_platform_file_what_is_needed_is_said(tmp_path: Path, monkey
     done = midwatch_here("check")
     assert done.returncode == 2
     assert done.stderr == "platform.yaml: there is no such file; midwatch init writes one to start from\n"
+
+
+def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (("check",), ("alerts", "check")):
+        done = midwatch_here(*words, "-f", "")
+        assert (done.returncode, "the name is" in done.stderr) == (2, True)

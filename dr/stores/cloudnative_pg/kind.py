@@ -54,6 +54,7 @@ class CloudNativePgKind(Kind[CloudNativePgStore]):
     """A PostgreSQL cluster of CloudNativePG."""
 
     name = "cloudnative_pg"
+    lag_advice = "the cluster has to answer at endpoint_file, by a role that has pg_monitor"
 
     def setup(self, site: DrillSite[CloudNativePgStore]) -> DrillSetup:
         """A switchover."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class FilesKind(Kind[FilesStore]):
     """A folder of files that are written once."""
 
     name = "files"
+    lag_advice = "there is no copy yet: its recoverer takes them (midwatch dr recoverer)"
     is_local = True
 
     def setup(self, site: DrillSite[FilesStore]) -> DrillSetup:
@@ -45,9 +47,10 @@ class FilesKind(Kind[FilesStore]):
         """At the copies."""
         return FolderCollector(site.store.name, site.base / site.store.files.backup)
 
-    def verify(self, site: Site[FilesStore]) -> Restored:
+    def verify(self, site: Site[FilesStore], say: Callable[[str], None]) -> Restored:
         """Into a temporary folder."""
         good, flaws = copies.newest_good(site.base / site.store.files.backup)
+        say(f"laying down {good.folder.name}")
         with tempfile.TemporaryDirectory(prefix="midwatch-verify-") as scratch:
             copies.restore(good, Path(scratch) / "restored")
         detail = f"{len(good.digests)} files as they were copied"

@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dr.postgres import session
+from dr.stores.local_postgresql import tablespaces
+from dr.stores.local_postgresql.archive import MANIFEST, Archive, begin_of, position
 from dr.stores.local_postgresql.instance import Instance
 from dr.stores.local_postgresql.programs import PostgresError, Programs
+from midwatch import files
+from midwatch.errors import MidwatchError
 
-MANIFEST = "backup_manifest"
+FAILED = "failed.json"
+"""A file beside the backups that says why the newest could not be made; gone with the next that can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,29 +40,40 @@ class Backup:
 
 
 def take(source: Instance, backups: Path) -> Backup:
-    """Take a base backup from a running server; a half of one has another name until it is whole."""
+    """Take a base backup from a running server; a half of one has another name until it is whole.
+
+    PostgresError when it cannot be made, which is noted beside the backups until one can.
+    """
     backups.mkdir(parents=True, exist_ok=True)
     source.programs.give(backups)
     number = 1 + max((int(path.name.rpartition("-")[2]) for path in backups.glob("base-*")), default=0)
     final = backups / f"base-{number:04d}"
     partial = backups / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    source.programs.run(
-        "pg_basebackup",
-        "--dbname",
-        source.conninfo(),
-        "--pgdata",
-        partial,
-        "--checkpoint",
-        "fast",
-        "--wal-method",
-        "none",
-        "--manifest-checksums",
-        "SHA256",
-        "--no-sync",
-    )
+    for left in (partial, tablespaces_of(final)):
+        shutil.rmtree(left, ignore_errors=True)
+    words = ["--dbname", source.conninfo(), "--pgdata", str(partial), "--checkpoint", "fast", "--wal-method", "none"]
+    words += ["--manifest-checksums", "SHA256", "--no-sync"]
+    try:
+        source.programs.run("pg_basebackup", *words, *tablespaces.mapping(source, tablespaces_of(final)))
+    except MidwatchError as error:
+        files.replace(backups / FAILED, json.dumps({"at": time.time(), "why": str(error)}).encode())
+        raise
     partial.rename(final)
+    (backups / FAILED).unlink(missing_ok=True)
     return describe(final)
+
+
+def tablespaces_of(folder: Path) -> Path:
+    """Where the tablespaces of a backup are."""
+    return folder.parent / tablespaces.FOLDER / folder.name
+
+
+def failure(backups: Path) -> str | None:
+    """Why the newest backup could not be made; None when it could."""
+    try:
+        return f"the newest backup could not be made: {json.loads((backups / FAILED).read_text())['why']}"
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def describe(folder: Path) -> Backup:
@@ -65,6 +81,7 @@ def describe(folder: Path) -> Backup:
     manifest = folder / MANIFEST
     finished = manifest.stat().st_mtime if manifest.exists() else folder.stat().st_mtime
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size += tablespaces.size(tablespaces_of(folder))
     return Backup(folder=folder, finished=finished, size=size)
 
 
@@ -93,22 +110,12 @@ def _too_new(backup: Backup, until: int | None) -> str | None:
     return f"{backup.name} ends only at {end}" if position(end) > until else None
 
 
-def position(lsn: str) -> int:
-    """A position in the WAL in bytes.
-
-    >>> position("1/10")
-    4294967312
-    """
-    high, low = (int(half, 16) for half in lsn.split("/"))
-    return high << 32 | low
-
-
 def newest_good(backups: Path, programs: Programs, *, until: int | None = None) -> tuple[Backup, list[str]]:
     """The newest backup that verifies, and what was wrong with those after it; PostgresError when none does.
 
     With `until`, a position in bytes, one is wrong that is consistent only beyond it.
     """
-    flaws: list[str] = []
+    flaws = [failed] if (failed := failure(backups)) else []
     for backup in newest_first(backups):
         wrong = flaw(backup, programs) or _too_new(backup, until)
         if wrong is None:
@@ -121,13 +128,19 @@ def restore(backup: Backup, target: Instance, archive: Path, *, until_lsn: str |
     """Lay a backup into an empty instance and set it to replay the archive, to its end or just short of a position.
 
     `until_lsn` pauses the replay before the record at that position, so that what is there can be looked at; `go_on`
-    then makes the instance a primary. Raises PostgresError when the target is not empty or the disk is too small. The
-    instance is not started.
+    then makes the instance a primary. Raises PostgresError when the target is not empty, the disk is too small, or a
+    tablespace cannot be mapped. The instance is not started.
     """
     if target.data.exists():
         raise PostgresError(f"{target.data} is not empty; a restore goes into an empty target")
     ensure_room(target.folder, backup.size)
-    shutil.copytree(backup.folder, target.data, symlinks=True)
+    tablespaces.ensure_none_made(Archive(archive), begin_of(backup.folder), target.programs)
+    try:
+        shutil.copytree(backup.folder, target.data, symlinks=True)
+        tablespaces.copy_into(target, tablespaces_of(backup.folder))
+    except (OSError, PostgresError) as error:
+        shutil.rmtree(target.data, ignore_errors=True)  # a half of one must not be started
+        raise PostgresError(f"{backup.name} cannot be laid down: {error}") from error
     (target.data / MANIFEST).unlink(missing_ok=True)
     lines = [f'restore_command = \'cp "{archive}/%f" "%p"\'', "recovery_target_timeline = 'latest'"]
     if until_lsn:
@@ -179,9 +192,3 @@ def wait_until_archived(archive: Path, segment: str, *, seconds: float) -> None:
         if time.monotonic() > deadline:
             raise PostgresError(f"{segment} did not reach the archive {archive} within {seconds:g} s")
         time.sleep(0.02)
-
-
-def archived_until(archive: Path) -> float | None:
-    """When the newest segment reached the archive, in seconds since the epoch; None for an empty one."""
-    times = [path.stat().st_mtime for path in archive.glob("0*") if len(path.name) == 24]
-    return max(times, default=None)

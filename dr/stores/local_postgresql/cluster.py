@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dr.postgres import session
-from dr.stores.local_postgresql import backup, instance, programs
+from dr.stores.local_postgresql import backup, instance, programs, tablespaces
 from dr.stores.local_postgresql.instance import Instance
 from dr.stores.local_postgresql.programs import PostgresError, Programs
 from midwatch import files
@@ -242,6 +242,7 @@ def seed_standby(cluster: Cluster, *, source: str, target: str) -> None:
         "--slot",
         slot,
         "--no-sync",
+        *tablespaces.mapping(primary, tablespaces.free(standby.folder)),
     )
     standby.skip_first_sync()
     standby.start()
@@ -291,7 +292,7 @@ def stop(cluster: Cluster) -> None:
 
 
 def stop_below(folder: Path) -> None:
-    """Stop the servers of every cluster in a folder or below it."""
-    for description in folder.glob("**/cluster.json"):
+    """Kill every server that has its data in a folder or below it: of clusters, and of restores."""
+    for lock in folder.glob("**/data/postmaster.pid"):
         with contextlib.suppress(PostgresError):
-            stop(load(description.parent))
+            instance.kill_in(lock.parent)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dr import split_brain
+from dr.drill.client import RequestError
 from dr.postgres import session
 from dr.postgres.standby import FLUSHED, WRITTEN
 from dr.samples import ARCHIVE, Lag, Sample
-from dr.stores.local_postgresql import backup, cluster, endpoint
+from dr.stores.local_postgresql import archive, backup, cluster, endpoint
+from dr.stores.local_postgresql.archive import Archive
 from midwatch import metrics
 
 
@@ -21,6 +25,8 @@ class LocalCollector:
     def __init__(self, store: str, folder: Path) -> None:
         self._store, self._cluster = store, cluster.load(folder)
         self._standby, self._archive = Lag(), Lag()
+        self._seen = 0.0
+        self._segments = Archive(self._cluster.archive)
 
     def collect(self, now: float) -> Iterator[Sample]:
         """Samples of one look; RequestError when the store does not answer."""
@@ -31,9 +37,20 @@ class LocalCollector:
             lag = self._standby.measure(now, position, int(float(flushed or 0)))
             yield metrics.DR_REPLICATION_LAG, labels, lag
             yield metrics.DR_STANDBY_CONNECTED, labels, float(flushed is not None)
+            yield metrics.DR_SPLIT_BRAIN_SEEN, {"store": self._store}, self._split_brain_seen()
         lag = self._archive.measure(now, position, end_of(archived, int(size or 0)))
         yield metrics.DR_REPLICATION_LAG, {"store": self._store, "region": ARCHIVE}, lag
         yield from self._backups()
+
+    def _split_brain_seen(self) -> float:
+        """By the recoverer, or by a look now: both servers may be watched by nobody else."""
+        try:
+            is_primary = not self._cluster.server(self._other()).is_standby(timeout=1.0)
+        except RequestError:
+            is_primary = False
+        if is_primary:
+            self._seen = time.time()
+        return max(self._seen, split_brain.last_seen(self._cluster.folder))
 
     def _other(self) -> str:
         primary = endpoint.route_of(self._cluster.folder)["region"]
@@ -41,7 +58,11 @@ class LocalCollector:
 
     def _backups(self) -> Iterator[Sample]:
         backups = backup.newest_first(self._cluster.backups)
+        failing = backup.failure(self._cluster.backups) is not None
+        yield metrics.DR_BACKUP_FAILING, {"store": self._store}, float(failing)
         if backups:
+            flaws = self._segments.flaws(archive.begin_of(backups[0].folder))
+            yield metrics.DR_ARCHIVE_FLAWS, {"store": self._store}, float(len(flaws))
             yield metrics.DR_BACKUP_SIZE, {"store": self._store}, float(backups[0].size)
             yield metrics.DR_BACKUP_LARGEST, {"store": self._store}, float(max(one.size for one in backups))
             yield metrics.DR_BACKUP_SUCCESS, {"store": self._store}, backups[0].finished

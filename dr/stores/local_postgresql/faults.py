@@ -15,7 +15,7 @@ from pathlib import Path
 from chaos.faults import Fault
 from dr.drill.client import RequestError
 from dr.postgres import session
-from dr.stores.local_postgresql import backup, cluster, recovery
+from dr.stores.local_postgresql import archive, backup, cluster, recovery
 from dr.stores.local_postgresql.cluster import Cluster
 from dr.stores.local_postgresql.instance import DOWN, Instance
 
@@ -215,7 +215,7 @@ class CorruptBackup(LosePrimaryDisk):
     def inject(self) -> None:
         """Flip bytes in the largest file of the newest backup, then lose the primary."""
         newest = backup.newest_first(self.cluster.backups)[0]
-        files = [path for path in newest.folder.rglob("*") if path.is_file() and path.name != backup.MANIFEST]
+        files = [path for path in newest.folder.rglob("*") if path.is_file() and path.name != archive.MANIFEST]
         largest = max(files, key=lambda path: path.stat().st_size)
         with largest.open("r+b") as file:
             file.seek(largest.stat().st_size // 2)

@@ -31,6 +31,9 @@ POLL_SECONDS = 0.01
 LAST_LINES = 5
 """Why a server did not start, such as a port that is taken, stands that far before the last line of its log."""
 
+REFUSED = "FATAL:  the database system is "
+"""What a server that starts, stops or recovers says to everybody who connects."""
+
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -46,9 +49,11 @@ SETTINGS = {
     "wal_retrieve_retry_interval": "100ms",
     "wal_receiver_status_interval": "1s",
     "log_line_prefix": "%m ",
+    "lc_messages": "C",
     "archive_mode": "on",
 }
-"""What every instance runs with. A standby that lost its connection tries again at once, not after the usual 5 s."""
+"""What every instance runs with. A standby that lost its connection tries again at once, not after the usual 5 s. What
+a server says is read, so that it has to be in English."""
 
 
 _CHILDREN: list[subprocess.Popen[bytes]] = []
@@ -130,6 +135,11 @@ class Instance:
 
         PostgresError with its last words when it does not come up.
         """
+        self._wait_until_ready(self.launch())
+        self.sync_from_now_on()
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the server without waiting for it. PostgresError when it must not be started."""
         reap()
         if (self.folder / DOWN).exists():
             raise PostgresError(f"region {self.name} is lost: nothing starts there")
@@ -143,10 +153,7 @@ class Instance:
                 words, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.programs.options()
             )
         _CHILDREN.append(process)
-        self._wait_until_ready(process)
-        if self._unsynced.exists():
-            self._unsynced.unlink()
-            _send(process.pid, signal.SIGHUP)
+        return process
 
     def skip_first_sync(self) -> None:
         """Have the next start not fsync a data directory that was just laid down and can be laid down again.
@@ -155,6 +162,13 @@ class Instance:
         """
         self._unsynced.write_text("fsync = 'off'\n")
         self.programs.give(self._unsynced)
+
+    def sync_from_now_on(self) -> None:
+        """End what `skip_first_sync` began; the server is up."""
+        if self._unsynced.exists():
+            self._unsynced.unlink()
+            if (number := self.postmaster()) is not None:
+                _send(number, signal.SIGHUP)
 
     @property
     def _unsynced(self) -> Path:
@@ -173,17 +187,25 @@ class Instance:
         raise PostgresError(f"{self.name} took no connection within {READY_SECONDS:g} s: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last lines of its log."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return " / ".join(lines[-LAST_LINES:]) or "it said nothing"
+        """The last lines of its log, and the last error where that stands further up; refused connections are none."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        lines = [line for line in text.splitlines() if REFUSED not in line]
+        last = lines[-LAST_LINES:]
+        errors = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+        return " / ".join([*(line for line in errors[-1:] if line not in last), *last]) or "it said nothing"
+
+    def log_since(self, offset: int) -> str:
+        """What it has said behind an offset of its log, in bytes."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
 
     def postmaster(self) -> int | None:
         """Process number of the running server, by its lock file and the kernel's word that it is this server."""
-        try:
-            number = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (OSError, ValueError):
-            return None
-        return number if _serves(number, self.data) else None
+        number = _locked_by(self.data)
+        return number if number is not None and _serves(number, self.data) else None
 
     def processes(self) -> list[int]:
         """Every process of the server, the postmaster first. The others may outlive it for a moment."""
@@ -203,14 +225,7 @@ class Instance:
 
     def kill(self) -> list[int]:
         """`kill -9` of the server with all its processes, as when the machine loses power; returns their numbers."""
-        victims = self.processes()
-        for number in victims:
-            _send(number, signal.SIGKILL)
-        # A backend that was being forked at that moment is nobody's child now, and ends by itself.
-        if not _gone(victims, STOP_SECONDS):
-            raise PostgresError(f"{self.name} is still there after kill -9")
-        reap()
-        return victims
+        return kill_in(self.data)
 
     def freeze(self) -> list[int]:
         """SIGSTOP of all its processes: the machine hangs, its connections stay open."""
@@ -230,18 +245,21 @@ class Instance:
 
     # Fenced ----------------------------------------------------------------------------------------------------------
 
-    def fence(self, term: int) -> Path | None:
+    def fence(self, term: int, *, running_in: Path | None = None) -> Path | None:
         """Make sure that the server cannot acknowledge anything any more; returns where its data was moved.
 
         It is killed, and its data directory is moved aside, so that no supervisor can start it again. What it had
-        acknowledged and nobody else has is still in there. PostgresError when that could not be done.
+        acknowledged and nobody else has is still in there: nothing that a second primary wrote is removed. `running_in`
+        is the data directory of one that somebody started elsewhere. PostgresError when that could not be done.
         """
-        self.kill()
+        data = running_in or self.data
+        kill_in(data)
         aside = self.folder / f"data.fenced-{term}"
-        if self.data.exists():
-            for old in self.folder.glob("data.fenced-*"):
-                shutil.rmtree(old)
-            self.data.rename(aside)
+        if data.exists():
+            if running_in is None:
+                for old in self.folder.glob("data.fenced-*"):
+                    _remove(old)
+            data.rename(aside)
         if self.answers():
             raise PostgresError(f"something still takes connections on port {self.port} of {self.name}")
         return aside if aside.exists() else None
@@ -272,6 +290,14 @@ class Instance:
             raise PostgresError(f"{self.name} was not promoted within {timeout:g} s")
 
 
+def title(number: int) -> str:
+    """What a process calls itself, such as `postgres: startup recovering 000000010000000000000005`."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def reap() -> None:
     """Collect servers of ours that have ended, at once: the kernel says they are gone a moment before `wait` does."""
     _CHILDREN[:] = [process for process in _CHILDREN if process.poll() is None]
@@ -297,6 +323,46 @@ def ensure_version(data: Path, installed: programs.Programs) -> None:
         raise PostgresError(
             f"{data} was made by PostgreSQL {made_by}, and {installed.major} is used; install postgresql-{made_by}"
         )
+
+
+def _remove(data: Path) -> None:
+    """Remove a data directory with the tablespaces of its own."""
+    for link in (data / "pg_tblspc").glob("*"):
+        if link.is_symlink() and link.readlink().is_relative_to(data.parent):
+            shutil.rmtree(link.readlink(), ignore_errors=True)
+    shutil.rmtree(data)
+
+
+def kill_in(data: Path) -> list[int]:
+    """`kill -9` of whatever server runs in a data directory, started by us or by hand; returns its processes' numbers.
+
+    PostgresError when it is still there afterwards.
+    """
+    number = _locked_by(data)
+    victims = [] if number is None or not _runs_in(number, data) else [number, *_children(number)]
+    for victim in victims:
+        _send(victim, signal.SIGKILL)
+    # A backend that was being forked at that moment is nobody's child now, and ends by itself.
+    if not _gone(victims, STOP_SECONDS):
+        raise PostgresError(f"the server in {data} is still there after kill -9")
+    reap()
+    return victims
+
+
+def _locked_by(data: Path) -> int | None:
+    """Process number in a data directory's lock file, which may be that of a server that is dead."""
+    try:
+        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _runs_in(number: int, data: Path) -> bool:
+    """Whether a process is alive and works in a data directory, as every server does in its own."""
+    try:
+        return Path(f"/proc/{number}/cwd").resolve() == data.resolve() and not _is_zombie(number)
+    except OSError:
+        return False
 
 
 def _serves(number: int, data: Path) -> bool:

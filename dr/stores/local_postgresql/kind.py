@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class LocalPostgresqlKind(Kind[LocalPostgresqlStore]):
     """PostgreSQL that Midwatch runs on this machine."""
 
     name = "local_postgresql"
+    lag_advice = "name its running cluster with --cluster STORE=FOLDER"
     is_local = True
 
     def setup(self, site: DrillSite[LocalPostgresqlStore]) -> DrillSetup:
@@ -48,9 +50,9 @@ class LocalPostgresqlKind(Kind[LocalPostgresqlStore]):
         """Where a cluster runs."""
         return LocalCollector(site.store.name, site.folder) if site.folder else None
 
-    def verify(self, site: Site[LocalPostgresqlStore]) -> Restored:
+    def verify(self, site: Site[LocalPostgresqlStore], say: Callable[[str], None]) -> Restored:
         """From the cluster's own backups and archive."""
-        return verification.verify(cluster.load(site.own_folder))
+        return verification.verify(cluster.load(site.own_folder), say)
 
     def stop_leftovers(self, folder: Path) -> None:
         """Servers."""

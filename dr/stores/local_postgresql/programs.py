@@ -17,7 +17,7 @@ from typing import Any
 from dr import children
 from midwatch.errors import MidwatchError, MissingProgramError
 
-NEEDED = ("postgres", "initdb", "pg_ctl", "pg_basebackup", "pg_verifybackup", "pg_controldata")
+NEEDED = ("postgres", "initdb", "pg_ctl", "pg_basebackup", "pg_verifybackup", "pg_controldata", "pg_waldump")
 
 DEBIAN = Path("/usr/lib/postgresql")
 """Debian keeps the server's programs below here, by major version, and off PATH."""
@@ -28,7 +28,8 @@ OLDEST = 13
 USERS = ("postgres", "nobody")
 """Who runs the servers when we are root, which PostgreSQL refuses: the first there is."""
 
-RUN_SECONDS = 600.0
+RUN_SECONDS = 3600.0
+"""A base backup of a large store takes long; a program that hangs ends all the same."""
 
 
 class PostgresError(MidwatchError):
@@ -77,16 +78,19 @@ class Programs:
     def run(self, name: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> str:
         """Standard output of a program that has to succeed; PostgresError with its last line when it does not."""
         words = [self.path(name), *map(str, arguments)]
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            timeout=RUN_SECONDS,
-            check=False,
-            cwd="/",
-            env={**os.environ, "LC_ALL": "C", **(environment or {})},
-            **self.options(),
-        )
+        try:
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                timeout=RUN_SECONDS,
+                check=False,
+                cwd="/",
+                env={**os.environ, "LC_ALL": "C", **(environment or {})},
+                **self.options(),
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PostgresError(f"{name} took longer than {RUN_SECONDS:g} s") from error
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             raise PostgresError(f"{name} ended with code {done.returncode}: {'; '.join(lines[-3:])}")

@@ -6,14 +6,16 @@ import json
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dr import split_brain
 from dr.drill.client import RefusedError, RequestError
 from dr.postgres import session
 from dr.recoverer.recovery import CannotRecoverError, Health, Recovery
-from dr.stores.local_postgresql import backup, cluster, endpoint, instance
+from dr.stores.local_postgresql import archive, backup, cluster, endpoint, instance, replay
+from dr.stores.local_postgresql.archive import Archive
 from dr.stores.local_postgresql.cluster import REGIONS, Cluster
 from dr.stores.local_postgresql.instance import DOWN, Instance
 from dr.stores.local_postgresql.programs import PostgresError
@@ -23,7 +25,7 @@ CHECK = (
     "SELECT pg_is_in_recovery(), pg_current_wal_flush_lsn() - '0/0'::pg_lsn, pg_current_wal_flush_lsn(), "
     f"({cluster.CONTENT})"
 )
-RECOVERY_SECONDS = 600.0
+WHERE = "SELECT pg_is_in_recovery(), current_setting('data_directory')"
 ARCHIVE_SECONDS = 30.0
 CHECKS_A_CONNECTION = 10
 """A new connection costs more than a check: authentication is slow on purpose."""
@@ -179,8 +181,9 @@ class ClusterRecovery(Recovery):
             return self._restored_before_the_change(server)
         good, flaws = backup.newest_good(self.cluster.backups, self.cluster.programs)
         self._lay_down(good, server, until=None)
-        _make_primary(server)
-        return f"backup {good.name} and WAL{_unused(flaws)}"
+        replay.follow(server, lambda: not server.is_standby(), self.say)
+        hole = Archive(self.cluster.archive).unseen(*archive.replayed(server))
+        return f"backup {good.name} and WAL{_unused(flaws)}{f'; {hole}' if hole else ''}"
 
     def _restored_before_the_change(self, server: Instance) -> str:
         """Go back to the newest good check, or further: to where the store holds what it held.
@@ -193,7 +196,8 @@ class ClusterRecovery(Recovery):
             self._lay_down(good, server, until=until)
             if self._holds_what_it_held(server):
                 backup.go_on(server)
-                _make_primary(server)
+                replay.wait(server, lambda: not server.is_standby(), self.say)
+                backup.forget_target(server)
                 return f"backup {good.name} and WAL up to {until}{_unused(flaws)}"
             server.kill()
             shutil.rmtree(server.data)
@@ -203,11 +207,10 @@ class ClusterRecovery(Recovery):
         self.cluster.configure(server)
         backup.restore(good, server, self.cluster.archive, until_lsn=until)
         server.skip_first_sync()
-        server.start()
 
     def _holds_what_it_held(self, server: Instance) -> bool:
         """Once the replay has come to the position."""
-        _wait_for(lambda: backup.is_paused(server), server)
+        replay.follow(server, lambda: backup.is_paused(server), self.say)
         return session.ask(server.conninfo(cluster.DATABASE), cluster.CONTENT) == [(self._content,)]
 
     def reroute(self, term: int) -> str:
@@ -230,6 +233,35 @@ class ClusterRecovery(Recovery):
             lost.fence(0)
         cluster.seed_standby(self.cluster, source=self.primary, target=self.other)
         return f"standby in region {self.other}"
+
+    def offer(self) -> str:
+        """By the recoverer itself."""
+        return f"set guard.rebuild: true, and region {self.other} is made a standby of region {self.primary} again"
+
+    def rival(self) -> str | None:
+        """The other region's server, when it takes writes: somebody brought back what was fenced, or promoted it."""
+        try:
+            ((standby, data),) = session.ask(self._rival.conninfo(), WHERE, timeout=self.timeout)
+        except RequestError:
+            return None
+        if standby != "f":
+            return None
+        what = f"region {self.other} takes writes beside region {self.primary}, from {data}"
+        split_brain.note(self.cluster.folder, what)
+        return what
+
+    @property
+    def _rival(self) -> Instance:
+        return self.cluster.server(self.other)
+
+    def fence_rival(self, term: int) -> str:
+        """Kill it and take its data away, if that is in the store's own folder: only then it is surely ours."""
+        ((_, data),) = session.ask(self._rival.conninfo(), WHERE, timeout=self.timeout)
+        folder = Path(str(data)).resolve()
+        if not folder.is_relative_to(self.cluster.folder.resolve()):
+            raise CannotRecoverError(f"the second primary runs in {folder}, which is not of this store: end it by hand")
+        aside = self._rival.fence(term, running_in=folder)
+        return f"the second primary was killed, data moved to {aside.name if aside else 'nothing'}"
 
     @property
     def _request(self) -> Path:
@@ -273,19 +305,6 @@ def _further_and_further(positions: deque[tuple[float, int, str]]) -> Iterator[t
         back *= 2
     if known and back // 2 < len(known):
         yield known[-1]
-
-
-def _make_primary(server: Instance) -> None:
-    _wait_for(lambda: not server.is_standby(), server)
-    backup.forget_target(server)
-
-
-def _wait_for(done: Callable[[], bool], server: Instance) -> None:
-    deadline = time.monotonic() + RECOVERY_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            raise PostgresError(f"{server.name} still replays after {RECOVERY_SECONDS:g} s")
-        time.sleep(0.02)
 
 
 def _unused(flaws: list[str]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from dr import children, temporary
@@ -21,9 +20,8 @@ from midwatch.spec.stores.local_postgresql import LocalPostgresqlStore
 
 def serve(link: Path, platform: Path, store: str, listeners: list[endpoint.Listener]) -> None:
     """Run until SIGTERM; MidwatchError when the store cannot be started."""
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, _end)
     recovery = load.load_platform(platform).disaster_recovery
     chosen = recovery.store(store) if recovery else None
     if not isinstance(chosen, LocalPostgresqlStore):
@@ -38,12 +36,20 @@ def serve(link: Path, platform: Path, store: str, listeners: list[endpoint.Liste
             proxy = endpoint.start(made.folder)
             link.unlink(missing_ok=True)
             link.symlink_to(made.folder)
-            stop.wait()
+            while True:
+                signal.pause()
         finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)  # a second one must not cut the cleaning up short
             link.unlink(missing_ok=True)
             if proxy:
                 children.stop(proxy)
-            cluster.stop(made)
+            cluster.stop_below(made.folder)  # nothing of it is kept, so that nobody waits for a shutdown
+
+
+def _end(*_: object) -> None:
+    """End at once, also while the store is being started: whoever stops us does not wait for long."""
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from dr.drill.client import ClientConfig, NotSentError, RefusedError, RequestErr
 from dr.drill.verdict import Check
 from dr.postgres import client, session
 from dr.stores.kind import DrillSite
-from dr.stores.local_postgresql import backup, cluster, endpoint, faults, recovery
+from dr.stores.local_postgresql import archive, backup, cluster, endpoint, faults, recovery
+from dr.stores.local_postgresql.archive import Archive
 from dr.stores.local_postgresql.cluster import Cluster, Settings
 from dr.stores.local_postgresql.programs import PostgresError
 from dr.stores.setup import ExpectedAlert, NotReadyError, PlannedFault, RecoveredSetup
 from midwatch import metrics, modules
 from midwatch.ports import free_ports
-from midwatch.spec.stores.local_postgresql import Fault, LocalPostgresqlStore
+from midwatch.spec.stores.local_postgresql import NEEDS_ARCHIVE, Fault, LocalPostgresqlStore
 
 WHO = f"""SELECT (SELECT system_identifier FROM pg_control_system()),
   (SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), ({cluster.CONTENT})"""  # noqa: S608 - ours
@@ -180,7 +181,18 @@ class LocalSetup(RecoveredSetup):
         elif self._fault is not Fault.BAD_DELETE:
             checks.append(self._check_fence())
         checks.append(self._check_integrity())
+        if self._fault in NEEDS_ARCHIVE:
+            checks.append(self._check_replay())
         return checks
+
+    def _check_replay(self) -> Check:
+        name = "the restore came to the end of the archive"
+        server = self.cluster.server(endpoint.route_of(self._folder)["region"])
+        try:
+            hole = Archive(self.cluster.archive).unseen(*archive.replayed(server))
+        except (PostgresError, RequestError) as error:
+            return Check(name=name, holds=None, detail=str(error))
+        return Check(name=name, holds=hole is None, detail=hole or "")
 
     def _check_content(self) -> Check:
         name = "the same database with the same content"

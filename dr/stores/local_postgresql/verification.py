@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 from dr import temporary
 from dr.postgres import session
 from dr.stores.kind import Restored
-from dr.stores.local_postgresql import backup, cluster
+from dr.stores.local_postgresql import archive, backup, cluster, replay
+from dr.stores.local_postgresql.archive import Archive
 from dr.stores.local_postgresql.instance import Instance
-from dr.stores.local_postgresql.programs import PostgresError
 from midwatch.ports import free_ports
 
-RESTORE_SECONDS = 3600.0
 
-
-def verify(source: cluster.Cluster) -> Restored:
+def verify(source: cluster.Cluster, say: replay.Say) -> Restored:
     """Restore in a folder and on a port of its own; PostgresError when no backup can be."""
     good, flaws = backup.newest_good(source.backups, source.programs)
     with temporary.folder(keep=False, stop=cluster.stop_below) as home:
@@ -25,23 +22,23 @@ def verify(source: cluster.Cluster) -> Restored:
             programs=source.programs, name="verify", folder=home / "verify", port=port, password=source.password
         )
         target.prepare({"archive_mode": "off"})
+        say(f"laying down {good.name} ({good.size / 2**20:.0f} MiB)")
         backup.restore(good, target, source.archive)
         target.skip_first_sync()
+        newest = Archive(source.archive).newest()  # the primary goes on archiving beside the replay
         try:
-            target.start()
+            replay.follow(target, lambda: not target.is_standby(), say)
+            end, timeline = archive.replayed(target)
+            hole = Archive(source.archive).unseen(end, timeline, newest)
+            say(f"replayed to {archive.written(end.until)}; checking every page")
             point, detail = _looked_at(target, good.finished)
         finally:
             target.stop()
             shutil.rmtree(target.folder, ignore_errors=True)
-    return Restored(backup=good.name, point=point, unusable=tuple(flaws), detail=detail)
+    return Restored(backup=good.name, point=point, unusable=tuple(flaws), detail=detail, holes=(hole,) if hole else ())
 
 
 def _looked_at(target: Instance, finished: float) -> tuple[float, str]:
-    deadline = time.monotonic() + RESTORE_SECONDS
-    while target.is_standby():
-        if time.monotonic() > deadline:
-            raise PostgresError(f"the restore still replays after {RESTORE_SECONDS:g} s")
-        time.sleep(0.05)
     database = target.conninfo(cluster.DATABASE)
     target.programs.run("pg_amcheck", "--heapallindexed", database)
     ((content, replayed),) = session.ask(

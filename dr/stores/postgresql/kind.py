@@ -7,10 +7,10 @@ from typing import Any
 
 from dr.drill.client import Client
 from dr.postgres.client import PostgresqlClient
-from dr.postgres.standby import StandbyCollector
 from dr.recoverer.recovery import Recovery
 from dr.samples import Collector
 from dr.stores.kind import DrillSite, Kind, Site
+from dr.stores.postgresql.collector import ServersCollector
 from dr.stores.postgresql.recovery import RemoteRecovery
 from dr.stores.postgresql.servers import Servers
 from dr.stores.postgresql.setup import RemoteSetup
@@ -22,6 +22,7 @@ class PostgresqlKind(Kind[PostgresqlStore]):
     """PostgreSQL that others run."""
 
     name = "postgresql"
+    lag_advice = "its servers have to answer the connection strings of primary_file and standby_file, with pg_monitor"
 
     def setup(self, site: DrillSite[PostgresqlStore]) -> DrillSetup:
         """The servers as they are, if they may be hurt."""
@@ -39,10 +40,11 @@ class PostgresqlKind(Kind[PostgresqlStore]):
             commands=settings.commands,
             rpo=site.promised.rpo_of(site.store),
             timeout=site.promised.guard.timeout,
+            folder=site.state_folder,
         )
         return recovery, site.state_folder
 
     def collector(self, site: Site[PostgresqlStore]) -> Collector | None:
-        """At the standby, from the primary."""
-        primary = Servers.read(site.store.postgresql, site.base).primary
-        return StandbyCollector(site.store.name, lambda: primary)
+        """At both servers."""
+        servers = Servers.read(site.store.postgresql, site.base)
+        return ServersCollector(site.store.name, servers, site.state_folder)

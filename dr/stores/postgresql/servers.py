@@ -23,6 +23,30 @@ class Servers:
     endpoint: str
     primary: str
     standby: str
+    primary_file: Path = Path()
+    standby_file: Path = Path()
+
+    def exchanged(self) -> Servers:
+        """With primary and standby in each other's place."""
+        return Servers(
+            endpoint=self.endpoint,
+            primary=self.standby,
+            standby=self.primary,
+            primary_file=self.standby_file,
+            standby_file=self.primary_file,
+        )
+
+    def in_place(self, *, timeout: float) -> Servers:
+        """As they are now: exchanged where the standby is the primary and the primary its standby."""
+        places = [is_standby(one, timeout=timeout) for one in (self.primary, self.standby)]
+        return self.exchanged() if places == [True, False] else self
+
+    def told(self) -> dict[str, str]:
+        """What the site's commands are told: files of the server that failed, and of the one that follows it."""
+        return {
+            "MIDWATCH_OLD_PRIMARY_FILE": str(self.primary_file),
+            "MIDWATCH_NEW_PRIMARY_FILE": str(self.standby_file),
+        }
 
     @classmethod
     def read(cls, settings: Postgresql, base: Path) -> Servers:
@@ -34,7 +58,19 @@ class Servers:
                 strings[name] = (base / path).read_text().strip()
             except OSError as error:
                 raise NotReadyError(f"{base / path}: {error.strerror}; it holds the connection string") from error
-        return cls(**strings)
+        return cls(
+            **strings,
+            primary_file=(base / settings.primary_file).resolve(),
+            standby_file=(base / settings.standby_file).resolve(),
+        )
+
+
+def is_standby(target: str, *, timeout: float) -> bool | None:
+    """Whether the server of a connection string is in recovery; None when it does not answer."""
+    try:
+        return session.ask(target, "SELECT pg_is_in_recovery()", timeout=timeout) == [("t",)]
+    except RequestError:
+        return None
 
 
 def takes_writes(file: Path) -> bool:

@@ -18,6 +18,8 @@ WHO = (
     "(SELECT count(*) FROM midwatch_drill.allowed WHERE store = $1), current_setting('server_version')"
 )
 
+PLACE_SECONDS = 5.0
+
 
 class RemoteSetup(RecoveredSetup):
     """The store must hold the marker, and a table for the observer's writes."""
@@ -28,7 +30,6 @@ class RemoteSetup(RecoveredSetup):
         super().__init__(site.file, site.store.name)
         self._store, self._settings = site.store, site.store.postgresql
         self._servers = Servers.read(self._settings, site.base)
-        self._primary = site.base / self._settings.primary_file
         self._before: tuple[str, str] = ("", "")
 
     def start(self) -> None:
@@ -36,6 +37,8 @@ class RemoteSetup(RecoveredSetup):
         if self._settings.commands.inject is None:
             raise NotReadyError(f"{self._store.name}: commands.inject is missing: only the site can kill its primary")
         self._before = self._who()
+        if self._settings.commands.exchanges:
+            self._servers = self._servers.in_place(timeout=PLACE_SECONDS)
 
     def _who(self) -> tuple[str, str]:
         try:
@@ -65,10 +68,10 @@ class RemoteSetup(RecoveredSetup):
         fault = CommandFault(
             target=self._store.name,
             injects=tuple(given.inject or ()),
-            effective=tuple(modules.command(servers.__name__, str(self._primary))),
+            effective=tuple(modules.command(servers.__name__, str(self._servers.primary_file))),
             reverts=tuple(given.revert or ()),
         )
-        return PlannedFault(fault=fault)
+        return PlannedFault(fault=fault, clients_follow="target_session_attrs" in self._servers.endpoint)
 
     def is_redundant(self) -> bool | None:
         """Whether the site's rebuild is done; None without one."""
@@ -83,7 +86,7 @@ class RemoteSetup(RecoveredSetup):
             identity = Check(name="the same database", holds=same)
         except NotReadyError as error:
             identity = Check(name="the same database", holds=None, detail=str(error))
-        fenced = not servers.takes_writes(self._primary)
+        fenced = not servers.takes_writes(self._servers.primary_file)
         return [identity, Check(name="the old primary cannot acknowledge", holds=fenced)]
 
     def versions(self) -> dict[str, str]:

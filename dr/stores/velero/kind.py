@@ -36,6 +36,7 @@ class VeleroKind(Kind[VeleroStore]):
     """A namespace that Velero backs up."""
 
     name = "velero"
+    lag_advice = "Velero has to be asked for its backups: the right to list backups in its namespace is needed"
 
     def setup(self, site: DrillSite[VeleroStore]) -> RestoreDrill:
         """A restore into another namespace."""

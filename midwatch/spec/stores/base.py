@@ -60,6 +60,21 @@ class Store(Documented):
         """Whether the sizes of its backups are published."""
         return False
 
+    @property
+    def has_archive(self) -> bool:
+        """Whether it is published how whole its archive is, and whether its backups can be made."""
+        return False
+
+    @property
+    def is_restored_to_verify(self) -> bool:
+        """Whether `midwatch dr verify` restores its backups."""
+        return False
+
+    @property
+    def has_two_servers(self) -> bool:
+        """Whether it is published when two of its servers take writes."""
+        return False
+
     # What does not fit together.
 
     def find_problems(self, place: Place, rpo: float) -> Iterator[Finding]:  # noqa: ARG002 - for kinds to override

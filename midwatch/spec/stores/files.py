@@ -52,6 +52,11 @@ class FilesStore(Store):
         """The copies lie in a folder."""
         return True
 
+    @property
+    def is_restored_to_verify(self) -> bool:
+        """Always."""
+        return True
+
     def find_problems(self, place: Place, rpo: float) -> Iterator[Finding]:
         """Copies that are too rare."""
         yield from check_interval((*place, self.kind), self.files.interval, rpo)

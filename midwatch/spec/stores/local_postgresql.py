@@ -83,6 +83,21 @@ class LocalPostgresqlStore(Store):
         """Its backups lie in its folder."""
         return True
 
+    @property
+    def has_archive(self) -> bool:
+        """It lies in its folder."""
+        return True
+
+    @property
+    def is_restored_to_verify(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def has_two_servers(self) -> bool:
+        """With a standby."""
+        return self.local_postgresql.standby
+
     def find_problems(self, place: Place, rpo: float) -> Iterator[Finding]:
         """The arithmetic of the archive: whatever is not archived when the store is lost is lost."""
         local = self.local_postgresql

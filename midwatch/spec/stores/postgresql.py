@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from midwatch.spec.stores.base import Command, Documented, Store
 
@@ -29,7 +29,15 @@ class PostgresqlCommands(Documented):
     reroute: Command
     """Sends clients to the new primary; the recovery's term is added as its last argument."""
     rebuild: Command | None = None
-    """Makes the store redundant again."""
+    """Makes the old primary a standby of the new one; without it the recoverer only says that none is left."""
+    exchanges: bool = False
+    """The commands go by the files that they are told, so that the servers change places with a `rebuild`."""
+
+    @model_validator(mode="after")
+    def _exchange_needs_rebuild(self) -> PostgresqlCommands:
+        if self.exchanges and self.rebuild is None:
+            raise ValueError("exchanges needs rebuild: without it there is no second server to change places with")
+        return self
 
 
 class Postgresql(Documented):
@@ -58,5 +66,10 @@ class PostgresqlStore(Store):
 
     @property
     def has_standby(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def has_two_servers(self) -> bool:
         """Always."""
         return True

@@ -105,4 +105,9 @@ def _path_lengths(trees: Sequence[tuple[Any, Rows]], rows: Rows) -> Floats:
         return np.concatenate(list(pool.map(part, range(0, len(rows), CHUNK))))
 
 
-METHOD = RowMethod(floor=FLOOR, prepare=prepare)
+def smallest(n: int, m: int, inflation: float, level: float) -> float:
+    """Least distance of m rows from n, every second of which grew the forest, that is significant."""
+    return ks.distance_at(level, max(1, n // 2), m, inflation)
+
+
+METHOD = RowMethod(floor=FLOOR, prepare=prepare, smallest=smallest, large=ks.LARGE)

@@ -8,7 +8,7 @@ The p-value is asymptotic (Smirnov 1948) and errs to the large side, with ties a
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import kolmogorov
+from scipy.special import kolmogi, kolmogorov
 
 from midwatch.spec.drift import Feature
 from monitors.drift.comparison import FeatureMethod, Result, clipped
@@ -16,6 +16,9 @@ from monitors.drift.counts import Counts
 
 FLOOR = 0.02
 """Smallest distance that counts: a normal variable's mean moved by a twentieth of its deviation."""
+
+LARGE = 0.68
+"""A normal variable's mean moved by two deviations."""
 
 
 def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result:
@@ -32,4 +35,24 @@ def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result
     return Result(statistic=distance, p_value=p_value, effect=distance, reference_size=n, window_size=m)
 
 
-METHOD = FeatureMethod(features=frozenset({Feature.NUMERIC}), floor=FLOOR, compare=compare)
+def distance_at(level: float, n: int, m: int, inflation: float) -> float:
+    """Distance of m values from n that chance gives with this probability."""
+    return float(kolmogi(level) * np.sqrt((n + m) / (n * m) * inflation))
+
+
+class Tail:
+    """Kolmogorov's distribution."""
+
+    def p_value(self, effect: float, reference: Counts, rows: int, inflation: float) -> float:
+        """See `comparison.Tail`."""
+        n = reference.total
+        return clipped(float(kolmogorov(effect * np.sqrt(n * rows / (n + rows) / inflation))))
+
+    def effect(self, p_value: float, reference: Counts, rows: int, inflation: float) -> float:
+        """See `comparison.Tail`."""
+        return distance_at(p_value, reference.total, rows, inflation)
+
+
+METHOD = FeatureMethod(
+    features=frozenset({Feature.NUMERIC}), floor=FLOOR, compare=compare, tail=Tail(), large=LARGE, bins=False
+)

@@ -17,6 +17,9 @@ from monitors.drift.counts import Counts, Floats, Integers, bin_starts
 FLOOR = 0.005
 """A normal variable's mean moved by 0.07 deviations. The customary 0.1 takes 0.3 and misses much that hurts."""
 
+LARGE = 4.0
+"""A normal variable's mean moved by two deviations."""
+
 
 def compare(reference: Counts, window: Counts, inflation: float = 1.0) -> Result:
     """Index over BINS bins of about equal reference mass, or over categories when there are at most as many cells."""
@@ -35,4 +38,28 @@ def _shares(counts: Integers) -> Floats:
     return shares
 
 
-METHOD = FeatureMethod(features=frozenset({Feature.NUMERIC, Feature.CATEGORICAL}), floor=FLOOR, compare=compare)
+class Tail:
+    """The index's null distribution."""
+
+    def p_value(self, effect: float, reference: Counts, rows: int, inflation: float) -> float:
+        """See `comparison.Tail`."""
+        scale = (1 / reference.total + 1 / rows) * inflation
+        return clipped(float(chi2.sf(effect / scale, _freedom(reference))))
+
+    def effect(self, p_value: float, reference: Counts, rows: int, inflation: float) -> float:
+        """See `comparison.Tail`."""
+        return float(chi2.isf(p_value, _freedom(reference)) * (1 / reference.total + 1 / rows) * inflation)
+
+
+def _freedom(reference: Counts) -> int:
+    return max(1, len(bin_starts(reference.cells)) - 1)
+
+
+METHOD = FeatureMethod(
+    features=frozenset({Feature.NUMERIC, Feature.CATEGORICAL}),
+    floor=FLOOR,
+    compare=compare,
+    tail=Tail(),
+    large=LARGE,
+    power=0.5,
+)

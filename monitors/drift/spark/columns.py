@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from midwatch.spec.drift import Feature
 from monitors.drift import columns, table
-from monitors.drift.counts import EXACT, CategoryGrid, Counts, Floats, Grid, Integers, NumericGrid, frequencies, ranks
+from monitors.drift.counts import EXACT, Counts, Floats, Grid, Integers, NumericGrid, frequencies, ranks
 from monitors.drift.spark.packing import Batches, Work, empty, packed, unpacked
 
 
@@ -44,14 +45,22 @@ class SparkColumns:
 
         return self._partitions.run([name], work)
 
-    def grid(self, name: str, kind: Feature) -> Grid:
+    def frequencies(self, name: str, parts: int, size: int) -> list[dict[str, int]]:
         """See `columns.Columns`."""
-        if kind is Feature.CATEGORICAL:
-            occurrences: dict[str, int] = {}
-            for part in self._values(name, lambda _, values: frequencies(values)):
-                for category, count in part.items():
-                    occurrences[category] = occurrences.get(category, 0) + count
-            return CategoryGrid.of(occurrences)
+
+        def counted(rows: Integers, values: Any) -> list[dict[str, int]]:
+            blocks = rows // size % parts
+            return [frequencies(columns.taken(values, np.flatnonzero(blocks == part))) for part in range(parts)]
+
+        totals: list[Counter[str]] = [Counter() for _ in range(parts)]
+        for found in self._values(name, counted):
+            for total, part in zip(totals, found, strict=True):
+                total.update(part)
+        return [dict(total) for total in totals]
+
+    def grid(self, name: str) -> NumericGrid:
+        """See `columns.Columns`."""
+        kind = self._wanted[name]
 
         def distinct(batches: Batches) -> Iterator[Any]:
             edges, present = np.zeros(0), 0

@@ -37,6 +37,7 @@ class SparkTable:
         if not self.rows:
             raise InvalidInputError.at(path, "the table has no row")
         self.kinds = table.kinds(self._schema)
+        self.left_out = table.left_out(self._schema)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -1,0 +1,165 @@
+"""Reads YAML that others wrote: every scalar is the text that stands there, anchors and merge keys work.
+
+YAML 1.1 takes `yes` for true, `1.10` for 1.1 and `8:00` for 480. Alertmanager, Sloth and Pyrra decode into texts and
+see what was written, so that is what is read here; whoever wants a truth value or a number asks for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec.base import Place
+from midwatch.spec.document import MAX_BYTES, MAX_NODES, Document, path_text
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
+_FALSE = frozenset({"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})
+_LOOKALIKES = frozenset({"yes", "no", "true", "false", "on", "off", "null", "~"})
+"""Scalars that YAML 1.1 takes for no text, so that one that is a text was tagged as such."""
+_MERGE = "<<"
+
+
+class Text(str):
+    """A scalar as it is written; `is_plain` says that it has no quotes, so that it may stand for more than a text."""
+
+    is_plain: bool
+
+    def __new__(cls, value: str, is_plain: bool) -> Text:
+        """Make a text of what is written."""
+        made = super().__new__(cls, value)
+        made.is_plain = is_plain
+        return made
+
+
+def truth(value: object) -> bool | None:
+    """Truth value of a plain scalar such as `yes` or `false`; None when it is none."""
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, Text) or not value.is_plain:
+        return None
+    return True if value in _TRUE else False if value in _FALSE else None
+
+
+def whole_number(value: object) -> int | None:
+    """Whole number of a plain scalar such as `5`, `0x10` or `1_000`; None when it is none."""
+    if not isinstance(value, Text) or not value.is_plain:
+        return None
+    text = value.replace("_", "").lower()
+    digits = text.lstrip("+-")
+    base = 8 if len(digits) > 1 and digits.startswith("0") and digits.isdigit() else 0
+    try:
+        return int(text, base)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def read(file: Path, text: str | None = None) -> list[Document]:
+    """Read every document of a file, or of a text that stands for it; InvalidInputError when one is not a mapping."""
+    if text is None:
+        text = _text_of(file)
+    try:
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
+        return [_built(file, node) for node in nodes]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        said = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InvalidInputError.at(file, f"not YAML: {said}", line=mark.line + 1 if mark else 0) from error
+    except RecursionError as error:
+        raise InvalidInputError.at(file, "nested too deeply") from error
+
+
+def _text_of(file: Path) -> str:
+    if not file.is_file():
+        raise InvalidInputError.at(file, "there is no such file")
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise InvalidInputError.at(file, error.strerror or "cannot be read") from error
+    if len(raw) > MAX_BYTES:
+        raise InvalidInputError.at(file, f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InvalidInputError.at(file, "not UTF-8 text", line=line, remedy="save the file as UTF-8") from error
+
+
+def _built(file: Path, node: yaml.Node) -> Document:
+    if not isinstance(node, yaml.MappingNode):
+        raise InvalidInputError.at(file, "not a mapping of keys to values", line=node.start_mark.line + 1)
+    document = Document(marks={(): (str(file), 1)})
+    document.values = _Builder(str(file), document).mapping(node, ())
+    return document
+
+
+class _Builder:
+    """Turns nodes into texts, lists and mappings, noting where each stands."""
+
+    def __init__(self, file: str, document: Document) -> None:
+        self._file, self._document, self._count = file, document, 0
+
+    def _wrong(self, node: yaml.Node, place: Place, message: str, remedy: str = "") -> None:
+        line = node.start_mark.line + 1
+        self._document.problems.append(
+            Problem(file=self._file, line=line, path=path_text(place), message=message, remedy=remedy)
+        )
+
+    def build(self, node: yaml.Node, place: Place) -> Any:
+        """Value of a node."""
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise InvalidInputError.at(self._file, f"over {MAX_NODES} values", remedy="write fewer aliases")
+        self._document.marks[place] = (self._file, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode):
+            raise TypeError(f"not a node of YAML: {node!r}")
+        is_tagged = node.tag.endswith(":str") and node.value.lower() in _LOOKALIKES
+        is_plain = not node.style and not is_tagged
+        if is_plain and node.value in _NULLS:
+            return None
+        return Text(node.value, is_plain)
+
+    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        """Values of a mapping. What a merge key brings is overwritten by keys after it, as in Alertmanager."""
+        values: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._wrong(key_node, place, "a key that is not a text")
+                continue
+            key = str(key_node.value)
+            if key == _MERGE and not key_node.style:
+                values |= self._merged(value_node, place)
+                continue
+            inside, line = (*place, key), key_node.start_mark.line + 1
+            if key in first:
+                self._wrong(key_node, inside, f"written twice, first on line {first[key]}", "keep one")
+                continue
+            first[key] = line
+            values[key] = self.build(value_node, inside)
+            self._document.marks[inside] = (self._file, line)
+        return values
+
+    def _merged(self, node: yaml.Node, place: Place) -> dict[str, Any]:
+        """Values of a merge key: of one mapping, or of several of which the first wins."""
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, place)
+        values: dict[str, Any] = {}
+        if isinstance(node, yaml.SequenceNode) and all(isinstance(one, yaml.MappingNode) for one in node.value):
+            for one in reversed(node.value):
+                values |= self.mapping(one, place)
+        else:
+            self._wrong(node, (*place, _MERGE), "a merge key takes a mapping, or a list of them")
+        return values
