@@ -83,7 +83,7 @@ class Recoverer(Strict):
     timeout: Duration = 0.5
     """How long a check may take."""
     rebuild: bool = True
-    """Whether a lost server is made a standby again after a failover; without, it is said how."""
+    """Whether a lost server is made a standby again after a failover."""
 
 
 class Probe(Strict):

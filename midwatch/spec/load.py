@@ -257,9 +257,10 @@ _LIMITS = {
 _PATTERNS = {
     "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$": "a name; write small letters, digits and -, such as fraud-model",
     "^[a-zA-Z_][a-zA-Z0-9_]*$": "a label's name; write letters, digits and _, such as pay_method",
-    "^[A-Z][A-Za-z0-9]*$": "an alert's name; write it in CamelCase, such as CheckoutSlow",
     r"^https?://[^\s]*[^\s/]$": "an address; write it with http:// or https:// and without / at its end",
     r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$": 'a series; write a metric and its matchers, such as x_total{a="b"}',
+    "^[a-zA-Z_:][a-zA-Z0-9_:]*$": "a metric's name; write letters, digits, _ and :, such as x:errors:rate5m",
+    "^[A-Za-z][A-Za-z0-9_]*$": "an alert's name; write letters, digits and _, such as CheckoutSlow",
     r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",

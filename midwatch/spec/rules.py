@@ -73,9 +73,9 @@ class RecordRule(Strict):
     """A recording rule."""
 
     record: Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
-    """Name of the series that it writes."""
+    """Name of the series that is recorded."""
     expr: Annotated[str, Field(min_length=1)]
-    """PromQL that it records."""
+    """PromQL of its value."""
     labels: dict[LabelName, str] = {}
     """Labels that are added to the series."""
 
@@ -93,7 +93,7 @@ class RuleFile(Strict):
     labels: dict[LabelName, str] = {}
     """Labels of every alert and objective in it."""
     records: list[RecordRule] = []
-    """Recording rules, evaluated before the alerts."""
+    """Series that are recorded for the alerts."""
     alerts: list[AlertRule] = []
     """Alerts on expressions of one's own."""
     objectives: list[ServiceSlo] = []

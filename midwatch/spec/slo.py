@@ -144,7 +144,7 @@ class RatioSli(Strict):
     """
 
     errors: EventsExpression
-    """The share, as PromQL."""
+    """PromQL of the share that is bad."""
 
 
 class Sli(Strict):
@@ -255,7 +255,7 @@ class AlertAdditions(Strict):
     annotations: dict[LabelName, str] = {}
     """Annotations that are added."""
     for_: Duration | None = Field(default=None, alias="for")
-    """How long the burn rate must go on."""
+    """How long the burn rate must go on; that of `burn_rate` without it."""
 
 
 class Slo(Strict):
@@ -286,13 +286,13 @@ class Slo(Strict):
     description: str = ""
     """What is promised, in words."""
     alert_name: Annotated[str, Field(min_length=1)] | None = None
-    """What its alerts on the burn rate are called."""
+    """Name of its alerts on the burn rate; `ErrorBudgetBurn` without it."""
     annotations: dict[LabelName, str] = {}
-    """What these alerts carry beside what is generated; one that is generated too is replaced."""
+    """Annotations that its alerts carry."""
     page_alert: AlertAdditions = AlertAdditions()
-    """What its page carries beside."""
+    """What its pages carry besides."""
     ticket_alert: AlertAdditions = AlertAdditions()
-    """What its ticket carries beside."""
+    """What its tickets carry besides."""
 
     @property
     def budget(self) -> Decimal:
