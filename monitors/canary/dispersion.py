@@ -63,7 +63,29 @@ def _beyond(excess: Floats, chance: Floats | float) -> Floats:
 def _excess(arms: Arms) -> tuple[Floats, Floats]:
     """Estimated dispersion beyond 1, and how many differences tell it."""
     differences, told = _sums(arms)
-    return np.maximum(0.0, (differences + PRIOR) / (told + PRIOR) - 1), np.maximum(told, 1.0)
+    own = (differences + PRIOR) / (told + PRIOR)
+    return np.maximum(0.0, np.minimum(own, _between(arms)) - 1), np.maximum(told, 1.0)
+
+
+def _between(arms: Arms) -> Floats:
+    """Upper bound of the dispersion between the arms, given the events of both: what they share leaves no trace in it.
+
+    Pearson's statistic of the canary's events, for the ratio so far, and two standard deviations; few events of the
+    canary tell little, and then the bound is wide.
+    """
+    canary, both = arms.told()
+    share, present = arms.share(), arms.both()
+    sums = [np.cumsum(np.where(present, one, 0), axis=-1) for one in (canary, both - canary, arms.canary_requests)]
+    requests = np.cumsum(np.where(present, arms.baseline_requests, 0), axis=-1)
+    ratio = _divided(sums[0] * requests, np.maximum(sums[1], 1) * sums[2])
+    expected = _divided(share * ratio, 1 - share + share * ratio)
+    variance = both * expected * (1 - expected)
+    squared = np.cumsum(_divided((canary - both * expected) ** 2, variance), axis=-1)
+    told = np.cumsum(variance > 0, axis=-1)
+    often = _mean_events(canary, present)
+    effective = np.maximum(told * _divided(often, often + 1), 1e-9)
+    upper: Floats = np.where(told > 0, (squared + PRIOR) / (told + PRIOR) * (1 + 2 * np.sqrt(2 / effective)), np.inf)
+    return upper
 
 
 def _from_empty(arms: Arms) -> Floats:
