@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -192,9 +193,9 @@ class BoundedSetting(_Setting, Generic[Quantity]):
         least, most = (f"{self.shown(one.value)}: {one.reason}" if one else "" for one in (self.at_least, self.at_most))
         return least, most
 
+    @abstractmethod
     def shown(self, value: Quantity) -> str:
         """A value as the platform file has it."""
-        raise NotImplementedError
 
 
 _SHORTEST, _LONGEST = 1.0, 365 * 86400.0
