@@ -217,12 +217,15 @@ def test_the_actions_work_under_plain_chaos_run_and_are_watched_there_too(plane:
         file,
     ]
     before = plane.count("fault-effective")
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert processes.wait_until(lambda: plane.count("fault-effective") > before or process.poll() is not None, 20)
     link = plane.state / "links" / "traffic--v1.json"
-    assert link.exists()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert processes.wait_until(
+                lambda: plane.count("fault-effective") > before or process.poll() is not None, 90
+            )
+            assert link.exists()
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
     assert processes.wait_until(lambda: not link.exists(), 10)
     assert processes.wait_until(lambda: evidence.read(plane.log)[-1].kind == "clean", 10)
     assert processes.wait_until(lambda: not plane.orphans(), 5)
