@@ -103,15 +103,21 @@ def need_program(name: str) -> str:
 
 
 def midwatch_here(*words: object) -> subprocess.CompletedProcess[str]:
-    """The command as it is typed, in this process: one of its own spends seconds on importing."""
+    """The command as it is typed, in this process: one of its own spends seconds on importing.
+
+    What the command puts into the environment ends with it, as it would with its process.
+    """
     from midwatch.app import cli
 
-    code = 0
+    code, environment = 0, dict(os.environ)
     with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
         try:
             cli.main([str(word) for word in words])
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
     return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
 
 

@@ -225,7 +225,7 @@ def test_the_actions_work_under_plain_chaos_run_and_are_watched_there_too(plane:
             )
             assert link.exists()
         finally:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
     assert processes.wait_until(lambda: not link.exists(), 10)
     assert processes.wait_until(lambda: evidence.read(plane.log)[-1].kind == "clean", 10)
     assert processes.wait_until(lambda: not plane.orphans(), 5)

@@ -285,7 +285,8 @@ def test_a_report_compares_the_last_two_runs_of_a_drill(write_platform: Write) -
     )
     assert compared["rto"] == {"before": 2.5, "now": 2.0, "change": -0.5}
     assert not compared["same_configuration"]
-    environment = dict(os.environ)  # readline, which pytest loads, has set COLUMNS behind Python's back
+    # readline, which pytest loads, sets COLUMNS behind Python's back, and workers inherit it.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     command = [*DR, "report", "-f", str(file), "--compare"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert "2.500 s, then 2.000 s (-0.500 s)" in shown.stdout
