@@ -60,7 +60,7 @@ def _holes(evidence: Evidence, there: set[int]) -> Iterator[int]:
     begun = evidence.injection.begun or 0
     ends = [event.at for event in evidence.events if isinstance(event, Fenced | Recovered)]
     for write in evidence.acknowledged:
-        if write.number in there:
+        if write.number in there and not _was_under_way(write, ends):
             newest[_history(write, ends)] = write.number
     for write in evidence.acknowledged:
         if write.number in there:
@@ -73,6 +73,11 @@ def _holes(evidence: Evidence, there: set[int]) -> Iterator[int]:
 def _history(write: Write, ends: Sequence[int]) -> tuple[str | None, int]:
     """Which server acknowledged it, before or after a fence: no server acknowledges on both sides of its own."""
     return write.server, bisect_left(ends, write.sent)
+
+
+def _was_under_way(write: Write, ends: Sequence[int]) -> bool:
+    """Whether a fence or a recovery fell between question and answer: the one before it or the one after answered."""
+    return bisect_left(ends, write.sent) != bisect_left(ends, write.answered)
 
 
 def during_fault(evidence: Evidence, lost: Sequence[Write]) -> list[Write]:

@@ -517,6 +517,26 @@ def test_writes_given_up_by_a_restore_to_an_earlier_point_count_as_loss() -> Non
     assert result.rpo_seconds == pytest.approx(1.1, abs=0.03)
 
 
+def test_a_write_under_way_while_the_store_is_recovered_shows_no_hole_before_the_fault() -> None:
+    """Sent before the fence and answered by the recovered store: it says nothing about writes of the lost one."""
+    drill = story(lost=0.2)
+    drill.injection = replace(drill.injection, old="")
+    fenced = next(event.at for event in drill.events if isinstance(event, facts.Fenced))
+    recovered = next(event.at for event in drill.events if isinstance(event, facts.Recovered))
+    drill.change(Write, lambda _: True, server=lambda write: "commands" if write.is_acknowledged else None)
+    waiting = next(write for write in drill.writes() if drill.begun < write.sent < fenced)
+    drill.change(
+        Write,
+        lambda write: write.number == waiting.number,
+        answered=recovered + 10**6,
+        outcome=Outcome.OK,
+        server="commands",
+    )
+    drill.rows.append(row_of(waiting))
+    result = drill.judged()
+    assert (result.verdict, result.reasons) == (Verdict.MET, ())
+
+
 @pytest.mark.parametrize(("clean", "bound"), [(0, 1.0), (1, 1.0), (3, 1.0), (30, 0.1), (300, 0.01)])
 def test_clean_drills_bound_the_probability_of_a_breach_by_the_rule_of_three(clean: int, bound: float) -> None:
     assert verdict.bound(clean) == pytest.approx(bound)
