@@ -118,12 +118,12 @@ def _needed(entry: Entry) -> list[dict[str, Any]]:
     """The alert, and of its objective's rules those it reads, and those they read, in their order."""
     if entry.group is None:
         return [entry.rule]
-    wanted, kept = _read(entry.rule), [entry.rule]
-    for rule in reversed([one for one in entry.group["rules"] if "record" in one]):
-        if rule["record"] in wanted:
-            wanted |= _read(rule)
-            kept.insert(0, rule)
-    return kept
+    records = [rule for rule in entry.group["rules"] if "record" in rule]
+    wanted, more = set[str](), _read(entry.rule)
+    while more - wanted:
+        wanted |= more
+        more = {name for rule in records if rule["record"] in wanted for name in _read(rule)}
+    return [*(rule for rule in records if rule["record"] in wanted), entry.rule]
 
 
 def _read(rule: Mapping[str, Any]) -> set[str]:

@@ -38,7 +38,7 @@ SLOS = [
         "window": {"calendar": "month", "time_zone": "Europe/Oslo"},
     },
     {"name": "accuracy", "sli": {"outcome": "correct"}, "objective": "75%", "window": "90d", "alert": {"over": "1h"}},
-    {"name": "drift", "sli": "drift_free", "objective": "95%"},
+    {"name": "drift", "sli": "drift_free", "objective": "95%", "window": "7d"},
     {
         "name": "fair",
         "objective": "99%",
@@ -76,7 +76,7 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
     from tests.conftest import platform_document
 
     folder = tmp_path_factory.mktemp("platform")
-    document = platform_document(prometheus={"scrape_interval": "30s", "evaluation_interval": "30s"})
+    document = platform_document(prometheus={"scrape_interval": "1m", "evaluation_interval": "1m"})
     document["models"][0] |= {"drift": DRIFT, "slos": SLOS}
     for server in SERVERS:
         slos = [{"name": "availability", "sli": "availability", "objective": "99.9%", **ONLY_PAGE}]
