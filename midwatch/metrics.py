@@ -392,7 +392,7 @@ SLO_BUDGET_REMAINING = _gauge(
 )
 SLO_PERIOD_BRIDGED = _gauge(
     "slo:period_bridged:ratio",
-    "Events of the period that were counted while nobody scraped, by all its events; absent where no counters are read.",
+    "Events of the period that came while nobody scraped, by all its events; absent where no counters are read.",
     *SLO_LABELS,
 )
 SLO_TIME_TO_EXHAUSTION = _gauge(

@@ -1,9 +1,9 @@
 """Counts of an objective's counters, each count once: across tile edges, gaps of scraping and resets.
 
-`increase` knows only what changed between two samples of its own range. Summed over five-minute ranges it loses what came
-between the last sample of one and the first of the next, and everything that came while nobody scraped. Here the rules
-remember where each counter stood when it was last counted (`slo:counter:value`), and count what came since. That needs
-no fixed step: a rule group that is late, or evaluated more often, counts the same.
+`increase` knows only what changed between two samples of its own range. Summed over five-minute ranges it loses what
+came between the last sample of one and the first of the next, and everything that came while nobody scraped. Here the
+rules remember where each counter stood when it was last counted (`slo:counter:value`), and count what came since. That
+needs no fixed step: a rule group that is late, or evaluated more often, counts the same.
 
 Where Prometheus has them, `increase(… anchored)` (3.8, behind a flag) mends the edges too, but neither gaps nor births.
 """
@@ -52,7 +52,7 @@ _GROWTH = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Counters:
-    """The counters that an objective's expressions over a tile read, and nothing else; `step` is the time of a scrape."""
+    """The counters that an objective's expressions over a tile read; `step` is the time between scrapes in seconds."""
 
     objective: str
     step: float
@@ -83,7 +83,7 @@ class Counters:
         return dict(zip(OWN_LABELS, (self.objective, name), strict=True))
 
     def counted(self, text: str, record: str = INCREASE) -> Expr:
-        """An expression over a tile with its counters' growth by the records instead; a rate is per second of a tile."""
+        """An expression over a tile, in which records stand for its counters' growth; a rate is per second of a tile."""
 
         def read(growth: re.Match[str]) -> str:
             # Of this evaluation: a counter that is gone left its last increase behind.
@@ -121,7 +121,9 @@ def rules(counters: Counters, counted_at: Expr) -> Iterator[Remembering]:
     """What is remembered of each counter, in order; `counted_at` selects the time at which all of them were counted."""
     for name, selectors in counters.by_name.items():
         value = counters.remembered(VALUE, name)
-        before_gap, bridged = (promql.last_over_time(counters.remembered(one, name), 1) for one in (BEFORE_GAP, BRIDGED))
+        before_gap, bridged = (
+            promql.last_over_time(counters.remembered(one, name), 1) for one in (BEFORE_GAP, BRIDGED)
+        )
         made = {
             VALUE: _standing(selectors, counters.step),
             BEFORE_GAP: _before(value, BRIDGE_SECONDS).and_(Expr(f"({value} unless {_before(value, GAP_SECONDS)})")),

@@ -1,4 +1,4 @@
-"""Rule groups of an objective: its counts, and its records with the alerts that read them, in Midwatch's or Sloth's form."""
+"""Rule groups of an objective: its counts, and its records with the alerts on them, in Midwatch's or Sloth's form."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Recording rules of one objective: its events, its burn rates, and what is left of its budget.
 
-The period's budget is computed from event counts, each event once, summed. Averaging ratios instead, as others do, gives
-a quiet night the weight of a busy noon. Windows that decide how quickly somebody is called read the counters themselves:
-what was counted while nobody looked spends the budget and opens tickets, but it pages nobody for what is over. Missing
-errors are no errors; missing traffic is no evidence, and gives no record rather than NaN.
+The period's budget is computed from event counts, each event once, summed. Averaging ratios instead, as others do,
+gives a quiet night the weight of a busy noon. Windows that decide how quickly somebody is called read the counters
+themselves: what was counted while nobody looked spends the budget and opens tickets, but it pages nobody for what is
+over. Missing errors are no errors; missing traffic is no evidence, and gives no record rather than NaN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OF_PERIOD = "_of_period"
 
 
 def counts_of_objective(objective: Objective) -> Iterator[Rule]:
-    """Records that count each event once, in order, for a group that is evaluated once per tile; none without counters."""
+    """Records that count each event once, in order, for a group that is evaluated once per tile."""
     read = objective.counters
     if read is None:
         return
