@@ -83,7 +83,7 @@ class Counters:
         return dict(zip(OWN_LABELS, (self.objective, name), strict=True))
 
     def counted(self, text: str, record: str = INCREASE) -> Expr:
-        """An expression over a tile, in which records stand for its counters' growth; a rate is per second of a tile."""
+        """An expression over a tile, in which records stand for its counters' growth; a rate is that per second."""
 
         def read(growth: re.Match[str]) -> str:
             # Of this evaluation: a counter that is gone left its last increase behind.
