@@ -116,9 +116,9 @@ def _budget(name: str, days: int, series: dict[str, Samples]) -> Figure:
     """By how many points of the budget the rules are off."""
     total, bad = (sum(map(_grown, _of(series, *outcomes))) for outcomes in (("ok", "error"), ("error",)))
     truth = 100 * (1 - bad / total / (1 - OBJECTIVE))
-    tiles = (f"sum_over_time(slo:{one}:increase5m[30d:5m])" for one in ("bad_events", "events"))
-    summed = "1 - " + " / ".join(tiles) + f" / {1 - OBJECTIVE:.4f}"
-    found, before = _asked(series, days * DAY, "slo:error_budget_remaining:ratio", summed)
+    tiles = [f"sum_over_time(slo:{one}:increase5m[30d:5m])" for one in ("bad_events", "events")]
+    found, bad_tiles, all_tiles = _asked(series, days * DAY, "slo:error_budget_remaining:ratio", *tiles)
+    before = 1 - bad_tiles / all_tiles / (1 - OBJECTIVE)
     return Figure(
         name=name,
         target=1,

@@ -256,19 +256,12 @@ def _plain_selector(node: Any) -> Selector | None:
     return next(expressions.selectors(inner), None)
 
 
-_STATE = re.compile(r"status|state|phase|condition|reason|health")
-
-
 def state_restarts_wait(rules: Rules) -> Iterator[Finding]:
     """A state that is a label: another bad state is another series, of which `for` begins again."""
     for entry, tree in rules.written:
-        labels = result_labels.of(tree) or Labels()
-        for selector in expressions.selectors(tree) if entry.for_ else ():
-            for label, operator, value in selector.matchers:
-                is_several = operator in ("!=", "!~") or (operator == "=~" and re.search(r"[|.\[]", value))
-                if is_several and _STATE.search(label) and labels.has(label):
-                    message = f"{about(entry)}`for` begins again whenever {label} of {selector.metric} changes"
-                    yield entry.place, message, f"take the state out of the result, as in max without ({label}) (…)"
+        for selector, label in result_labels.states(tree) if entry.for_ else ():
+            message = f"{about(entry)}`for` begins again whenever {label} of {selector.metric} changes"
+            yield entry.place, message, f"take the state out of the result, as in max without ({label}) (…)"
 
 
 CHECKS: dict[str, RuleCheck] = {

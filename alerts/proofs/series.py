@@ -24,20 +24,23 @@ def instance(selector: Selector, *, more: Sequence[str] = (), unlike: Selector |
 
     Raises NoInstanceError when none is found by trying.
     """
-    labels = dict.fromkeys(more, GROUP)
-    for name in {name for name, _, _ in selector.matchers if name != "__name__"}:
-        labels[name] = _value([Matcher(*one) for one in selector.matchers if one[0] == name])
+    labels = labels_of(selector, more)
     if unlike is not None and _finds(unlike, labels):
         labels = _escaped(selector, unlike, labels)
     return text(selector.metric, labels)
 
 
-def variants(selector: Selector, label: str) -> list[str]:
+def labels_of(selector: Selector, more: Sequence[str] = ()) -> dict[str, str]:
+    """Labels of a series that the selector finds, those in `more` among them. Raises as `instance` does."""
+    labels = dict.fromkeys(more, GROUP)
+    for name in {name for name, _, _ in selector.matchers if name != "__name__"}:
+        labels[name] = _value([Matcher(*one) for one in selector.matchers if one[0] == name])
+    return labels
+
+
+def variants(selector: Selector, label: str, more: Sequence[str] = ()) -> list[str]:
     """Two series that the selector finds and that differ only in a label; fewer when none are found by trying."""
-    labels = {
-        name: _value([Matcher(*one) for one in selector.matchers if one[0] == name])
-        for name in {name for name, _, _ in selector.matchers if name not in ("__name__", label)}
-    }
+    labels = labels_of(selector, more)
     conditions = [Matcher(*one) for one in selector.matchers if one[0] == label]
     patterns = [part for one in conditions for part in one.value.split("|")]
     values = [
