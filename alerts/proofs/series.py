@@ -43,9 +43,9 @@ def variants(selector: Selector, label: str, more: Sequence[str] = ()) -> list[s
     labels = labels_of(selector, more)
     conditions = [Matcher(*one) for one in selector.matchers if one[0] == label]
     patterns = [part for one in conditions for part in one.value.split("|")]
-    values = [
-        value for value in dict.fromkeys([*patterns, "one", "two"]) if all(one.matches(value) for one in conditions)
-    ]
+    sampled = [_sample(one) for one in patterns]
+    tried = [*patterns, *sampled, *(one.replace("0", "1") for one in sampled), "one", "two"]
+    values = [value for value in dict.fromkeys(tried) if all(one.matches(value) for one in conditions)]
     return [text(selector.metric, {**labels, label: value}) for value in values[:2]]
 
 
