@@ -390,6 +390,11 @@ SLO_BUDGET_REMAINING = _gauge(
     "Share of the period's error budget that is left; negative when overspent.",
     *SLO_LABELS,
 )
+SLO_PERIOD_BRIDGED = _gauge(
+    "slo:period_bridged:ratio",
+    "Events of the period that came while nobody scraped, by all its events; absent where no counters are read.",
+    *SLO_LABELS,
+)
 SLO_TIME_TO_EXHAUSTION = _gauge(
     "slo:time_to_exhaustion:seconds",
     "Until the error budget is spent, if the last hour goes on; absent when it would never be.",

@@ -20,8 +20,8 @@ from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
 HISTORY = 3600.0
-COARSE_STEP = 60.0
-"""Between evaluations where an alert takes over an hour to fire anyway."""
+COARSE_STEP = records.TILE_SECONDS
+"""Between evaluations where an alert takes over an hour to fire anyway: its counts are no fresher."""
 EVENTS_PER_STEP = 1000
 
 
@@ -48,8 +48,6 @@ def _tier_within(objective: Objective, tier: BurnAlert) -> float:
         waits += records.TILE_SECONDS
     if objective.slo.kind in ("freshness", "gauge", "fairness"):
         waits += 60.0 * (objective.slo.burn_rate.min_bad_events or objective.sli.least_bad)
-    if ratio * tier.long > HISTORY - 600:
-        waits += 2 * COARSE_STEP
     added = objective.additions(tier.severity).for_
     return ratio * tier.long + waits + (objective.slo.burn_rate.for_ if added is None else added)
 
