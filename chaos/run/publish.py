@@ -18,6 +18,7 @@ from chaos.places.place import Place
 from chaos.run import verdict
 from midwatch import exposition, files, metrics
 from midwatch.metrics import Metric
+from midwatch.spec import load
 
 TIMEOUT = 5.0
 
@@ -95,7 +96,7 @@ def _annotate(place: Place, result: Mapping[str, Any], now: float) -> list[str]:
     if grafana is None:
         return []
     try:
-        token = (place.platform_file.parent / grafana.token_file).read_text().strip()
+        token = (load.base_folder(place.platform_file) / grafana.token_file).read_text().strip()
     except OSError as error:
         return [f"{grafana.token_file}: {error.strerror}"]
     body = {

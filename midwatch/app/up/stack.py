@@ -24,6 +24,7 @@ from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
+from midwatch.spec import load
 from midwatch.spec.model import Platform
 from midwatch.spec.values import describe_duration
 
@@ -71,7 +72,8 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
-        self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
+        self._platform, self._file, self.state = platform, file, state
+        self._base = load.base_folder(file.resolve())
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
