@@ -249,6 +249,39 @@ def verify(
     raise typer.Exit(Exit.PASS if done["verdict"] == "MET" else Exit.FAIL)
 
 
+@app.command()
+def publish(
+    store: Annotated[str, typer.Argument(help="Name of a store of kind files.")],
+    platform: options.PlatformFile,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="File that goes, by its path in the folder; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that what is in a store's folder now is meant: write its manifest, the next generation, and only then remove.
+
+    What the manifest lists and is damaged or gone later is put back; what changes without being published is an alert.
+    """
+    import json
+    from dataclasses import asdict
+
+    from dr import stores
+    from dr.stores.kind import Site
+    from midwatch.spec import load
+
+    promised = _promised(load.load_platform(platform), platform)
+    site = Site(promised=promised, store=_store(promised, store, platform), file=platform)
+    done = stores.kind_of(site.store).publish(site, remove or ())
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
+    counts = ((done.added, "added"), (done.changed, "changed"), (done.removed, "removed"))
+    typer.echo(f"{store}: generation {done.generation}", err=True)
+    for names, how in counts:
+        for name in names:
+            typer.echo(f"{how}: {name}", err=True)
+
+
 def _moment(text: str | None) -> datetime | None:
     from datetime import UTC, datetime
 

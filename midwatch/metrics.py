@@ -354,6 +354,9 @@ DR_SPLIT_BRAIN_SEEN = _gauge(
     "When two servers of the store were last seen to take writes; 0 for never.",
     "store",
 )
+DR_FILES_UNSOUND = _gauge(
+    "dr_files_unsound", "1 while files are not as they were published, or nobody can say whether they are.", "store"
+)
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
 DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")
 DR_BACKUP_SUCCESS = _gauge(

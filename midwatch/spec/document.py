@@ -101,7 +101,7 @@ def _ensure_shallow(file: Path, text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else 0
                 raise InvalidInputError.at(file, f"nested deeper than {MAX_DEPTH} levels", line=line)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

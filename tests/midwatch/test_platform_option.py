@@ -49,6 +49,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
+    ("dr", "publish"): ("x",),
 }
 """What a command needs beside the platform file."""
 

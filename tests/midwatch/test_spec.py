@@ -154,7 +154,19 @@ def test_a_feature_that_is_hidden_and_judged_for_drift_is_refused(
             "values",
         ),
     ],
-    ids=["empty", "two documents", "list", "no yaml", "twice", "deep", "mappings", "lines", "keys", "itself", "alias bomb"],
+    ids=[
+        "empty",
+        "two documents",
+        "list",
+        "no yaml",
+        "twice",
+        "deep",
+        "mappings",
+        "lines",
+        "keys",
+        "itself",
+        "alias bomb",
+    ],
 )
 def test_files_that_are_no_platform_file_are_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
     assert any(said in line for line in broken(tmp_path, text))
