@@ -187,20 +187,26 @@ def report(
     compare: Annotated[
         bool, typer.Option("--compare", help="Put each drill's last run beside the one before it.")
     ] = False,
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of a Prometheus that scrapes dr export: the heads it has seen are compared.")
+    ] = None,
 ) -> None:
     """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
 
-    Exit code 0, or 1 when the evidence is not what was written.
+    The log is checked to the byte, and against its heads in `evidence.anchor_file`; each drill's files by their
+    digests, and its verdict is computed again from its ledgers. Exit code 0, or 1 when any is not what was written.
     """
     import json
 
     from dr import report as reports
     from dr import terminal
-    from midwatch import files
+    from midwatch import anchors, files
     from midwatch.errors import Exit
+    from midwatch.prometheus import Client
 
     _, log = _open(platform, evidence)
-    document = reports.build(log, _moment(since))
+    outside = anchors.scraped(Client(prometheus), log.name) if prometheus else None
+    document = reports.build(log, _moment(since), outside)
     if compare:
         document["compared"] = reports.compare(document)
     if html:

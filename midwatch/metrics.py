@@ -325,6 +325,12 @@ CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
+# Evidence ----------------------------------------------------------------------------------------------------------
+
+EVIDENCE_RECORDS = _gauge(
+    "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"
+)
+
 # Disaster recovery -------------------------------------------------------------------------------------------------
 
 DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
