@@ -78,7 +78,8 @@ def _check_result(file: Path, result: Document) -> Iterator[Problem]:
     try:
         document = json.loads(file.read_bytes())
         place = document.pop("evidence")
-        is_same = document == _sealed(result) and (place["seq"], place["hash"]) == (result["seq"], result["hash"])
+        where = place["seq"], place["hash"]
+        is_same = document == _sealed(result) and where == (result["seq"], result["hash"])
     except FileNotFoundError:
         yield _problem(file, "missing, and the drill left it")
     except OSError as error:
