@@ -94,9 +94,16 @@ class Instance:
         """
         path = passfile or self.folder / PASSFILE
         write_passfile(path, self.password, self.programs)
-        escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-        target = f"{_where(self.port, database)} passfile='{escaped}'"
-        return self.programs.run(name, "--dbname", target, *arguments)
+        environment = {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": SUPERUSER,
+            "PGDATABASE": database,
+            "PGPASSFILE": str(path),
+            "PGSSLMODE": "disable",
+            "PGGSSENCMODE": "disable",
+        }
+        return self.programs.run(name, *arguments, environment=environment)
 
     # Made ------------------------------------------------------------------------------------------------------------
 
@@ -319,11 +326,8 @@ def reap() -> None:
 
 def conninfo(port: int, password: str, database: str) -> str:
     """Connection string of the superuser to a loopback port."""
-    return f"{_where(port, database)} password={password}"
-
-
-def _where(port: int, database: str) -> str:
-    return f"host=127.0.0.1 port={port} dbname={database} sslmode=disable gssencmode=disable user={SUPERUSER}"
+    where = f"host=127.0.0.1 port={port} dbname={database} sslmode=disable gssencmode=disable"
+    return f"{where} user={SUPERUSER} password={password}"
 
 
 def write_passfile(path: Path, password: str, programs: Programs) -> None:
