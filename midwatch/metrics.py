@@ -325,6 +325,12 @@ CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
+# Evidence ----------------------------------------------------------------------------------------------------------
+
+EVIDENCE_RECORDS = _gauge(
+    "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"
+)
+
 # Disaster recovery -------------------------------------------------------------------------------------------------
 
 DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
@@ -353,6 +359,9 @@ DR_SPLIT_BRAIN_SEEN = _gauge(
     "dr_split_brain_last_seen_timestamp_seconds",
     "When two servers of the store were last seen to take writes; 0 for never.",
     "store",
+)
+DR_FILES_UNSOUND = _gauge(
+    "dr_files_unsound", "1 while files are not as they were published, or nobody can say whether they are.", "store"
 )
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
 DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")

@@ -165,7 +165,7 @@ def main() -> None:
     place = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, command = sys.argv[1:place], sys.argv[place + 1 :]
     given = parser.parse_args(options)
-    key = given.key_file.read_bytes().strip() if given.key_file else b""
+    key = evidence.read_key(given.key_file) if given.key_file else b""
     deadline = None if given.seconds is None else time.monotonic() + given.seconds
     watchdog = Watchdog(given.folder, evidence.Log(given.log, key=key), deadline)
     outcome = watchdog.watch(given.of) if given.of else watchdog.run(command, has_rollbacks=given.rollbacks)

@@ -16,7 +16,7 @@ from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import alerting, canary, chaos, dr, partial, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, read_file
-from midwatch.spec.model import Platform
+from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import SystemRules, place_of
 
@@ -340,6 +340,19 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
+        yield from _check_personal(platform, index, model)
+
+
+def _check_personal(platform: Platform, index: int, model: Model) -> Iterator[Finding]:
+    """Features of drift that the exporter hashes or drops: their values can be compared with none of a reference."""
+    personal = platform.exporter.personal
+    how = dict.fromkeys(personal.hash, "hashed") | dict.fromkeys(personal.drop, "dropped")
+    for name in model.drift.features if model.drift else ():
+        column, _, rest = name.partition(":")  # of times there are COLUMN:hour, COLUMN:age and COLUMN:age:OTHER
+        field = next((one for one in (column, rest.partition(":")[2]) if one in how), None)
+        if field is not None:
+            message = f"{field} is {how[field]} by exporter.personal, so its drift cannot be judged"
+            yield ("models", index, "drift", "features", name), message, "remove it from one of the two"
 
 
 _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (

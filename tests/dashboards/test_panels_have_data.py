@@ -83,10 +83,12 @@ def test_no_panel_is_empty_when_everything_is_published(past, page: str) -> None
 
 
 LEFT_OUT = {
-    "dr_archive_flaws",  # alerts read these four, and the posture's page shows what follows from them
+    "dr_archive_flaws",  # alerts read these five, and the posture's page shows what follows from them
     "dr_backup_failing",
+    "dr_files_unsound",
     "dr_last_restore_good",
     "dr_split_brain_last_seen_timestamp_seconds",
+    "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
     "ml_finish_reasons_total",  # only language models have the next four
     "ml_time_per_output_token_seconds",

@@ -40,6 +40,16 @@ class Part:
     name: str
     pid: int
     url: str | None
+    started: int | None = None
+    """When the process started, as `processes.Identity` has it; None when it had ended already."""
+
+    @property
+    def identity(self) -> processes.Identity | None:
+        """The process, None when it has ended, whoever has its number now."""
+        if self.started is None:
+            return None
+        identity = processes.Identity(pid=self.pid, started=self.started)
+        return identity if identity.is_alive else None
 
 
 class LocalPlane(Place):
@@ -53,14 +63,16 @@ class LocalPlane(Place):
             self._document: dict[str, Any] = json.loads(self.inventory.read_text())
         except (OSError, ValueError) as error:
             raise NoPlaneError(f"{state}: no plane runs here; start one with midwatch up --state {state}") from error
-        if processes.identify(self._document["up"]) is None:
+        up = processes.identify(self._document["up"])
+        if up is None or up.started != self._document.get("up_started", up.started):
             raise NoPlaneError(
                 f"{state}: the plane that ran here has ended; start one with midwatch up --state {state}"
             )
         platform_file = Path(self._document["platform"])
         super().__init__(load.load_platform(platform_file), platform_file, state)
         self.parts = {
-            part["name"]: Part(name=part["name"], pid=part["pid"], url=part["url"]) for part in self._document["parts"]
+            part["name"]: Part(name=part["name"], pid=part["pid"], url=part["url"], started=part.get("started"))
+            for part in self._document["parts"]
         }
 
     @cached_property
@@ -106,7 +118,7 @@ class LocalPlane(Place):
         return self.parts[name]
 
     def _alive(self, name: str) -> processes.Identity:
-        identity = processes.identify(self._part(name).pid)
+        identity = self._part(name).identity
         if identity is None:
             raise TargetError(f"{name} does not run")
         return identity

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts import render as alerts
-from midwatch import files, jobs, modules, programs
+from midwatch import files, jobs, modules, processes, programs
 from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
@@ -24,6 +24,7 @@ from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
+from midwatch.spec import load
 from midwatch.spec.model import Platform
 from midwatch.spec.values import describe_duration
 
@@ -71,7 +72,8 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
-        self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
+        self._platform, self._file, self.state = platform, file, state
+        self._base = load.base_folder(file.resolve())
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
@@ -277,6 +279,7 @@ class Stack:
             {
                 "name": part.name,
                 "pid": part.process.pid,
+                "started": _started(part.process.pid),
                 "port": part.port,
                 "url": None if part.port is None else part.url,
                 "log": str(part.log),
@@ -287,6 +290,7 @@ class Stack:
             "platform": str(self._file.resolve()),
             "sink": {"url": self.receiver.url, "file": str(self.receiver.file)},
             "up": os.getpid(),
+            "up_started": _started(os.getpid()),
             "held": str(self.state / HELD),
             "links": str(self.state / LINKS),
             "results": str(self.state / RESULTS),
@@ -294,3 +298,9 @@ class Stack:
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _started(pid: int) -> int | None:
+    """When a process of ours started: its number alone may be another's by the time somebody acts on it."""
+    identity = processes.identify(pid)
+    return identity.started if identity else None
