@@ -39,8 +39,9 @@ def inject(injection: Injection[Any], configuration: Configuration) -> Hit:
     """Inject a fault into the run of this process."""
     try:
         run = current.of_process(configuration)
-        prepared = run.place.prepare(injection)
+        prepared = run.place.prepare(injection, run.hits())
         run.set_mark()
+        run.add_hits(prepared.hits)
         for fault in prepared.faults:
             run.ledger.inject(fault)
     except (MidwatchError, OSError) as error:

@@ -58,7 +58,8 @@ class LoseNode(Injection[spec.LoseNode]):
         if protected := [pod["metadata"]["name"] for pod in pods if cluster.is_protected(pod)]:
             raise TargetError(f"pods {', '.join(protected)} on node {node} are protected by their labels")
         names = sorted(f"{cluster.namespace}/{pod['metadata']['name']}" for pod in pods)
-        return Prepared(faults=[NodeLost(target=node, pods=names)], hit=(node,), candidates=cluster.nodes())
+        parts = (self.model, *cluster.protected_parts_on(node))
+        return cluster.of_nodes(NodeLost(target=node, pods=names), node, parts)
 
     def _node_of_first_replica(self, cluster: Cluster) -> str:
         pods = cluster.pods(cluster.model(self.model))

@@ -62,8 +62,7 @@ class SlowModel(Injection[spec.SlowModel]):
             what=f"resize {pod_name} from {limit} to {LOW} of processor",
             patch_type=kubernetes.STRATEGIC,
         )
-        names = tuple(one["metadata"]["name"] for one in pods)
-        return Prepared(faults=[fault], hit=(pod_name,), candidates=names)
+        return cluster.of_pods([fault], self.model, pods)
 
 
 def _cpu(container: str, limit: str, request: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from chaos import notices
 from chaos.lease import ClusterLease
-from chaos.targets import Prepared
+from chaos.targets import Hit, Prepared
 from midwatch import evidence
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
@@ -93,8 +94,11 @@ class Place(ABC):
         return Home(self.state)
 
     @abstractmethod
-    def prepare(self, injection: Injection) -> Prepared:
-        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit."""
+    def prepare(self, injection: Injection, earlier: Sequence[Hit] = ()) -> Prepared:
+        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit.
+
+        `earlier` is what other actions of the same experiment have hit.
+        """
 
     @property
     @abstractmethod

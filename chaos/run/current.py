@@ -10,14 +10,17 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from chaos import faults, lease
 from chaos.places import known
 from chaos.places.place import Place
 from chaos.run import watchdog
+from chaos.targets import Hit
 from midwatch import files
 from midwatch.errors import MidwatchError
 
@@ -38,6 +41,15 @@ class Run:
         file = self.folder / "mark.json"
         if not file.exists():
             files.replace(file, json.dumps(self.place.notices.mark()).encode())
+
+    def hits(self) -> list[Hit]:
+        """What the actions of this run have hit so far, reverted or not."""
+        file = self.folder / "hits.json"
+        return msgspec.json.decode(file.read_bytes(), type=list[Hit]) if file.exists() else []
+
+    def add_hits(self, hits: Sequence[Hit]) -> None:
+        """Remember what an action is about to hit."""
+        files.replace(self.folder / "hits.json", msgspec.json.encode([*self.hits(), *hits]))
 
     def mark(self) -> dict[str, Any]:
         """What was there before the fault; MidwatchError when no fault was injected."""

@@ -67,7 +67,8 @@ def _prepared(place: Place, experiment: Experiment) -> tuple[list[Prepared], str
         if not provider or provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
             continue
         try:
-            prepared.append(place.prepare(kinds.injection(provider["func"], provider.get("arguments", {}))))
+            injection = kinds.injection(provider["func"], provider.get("arguments", {}))
+            prepared.append(place.prepare(injection, [hit for one in prepared for hit in one.hits]))
         except (MidwatchError, OSError, ValueError, TypeError) as error:
             return prepared, f"targets: {error}"
     return prepared, ""
