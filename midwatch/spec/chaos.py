@@ -214,8 +214,9 @@ def find_problems(platform: Any) -> Any:
             continue
         model = models[experiment.model] if experiment.model else platform.models[0]
         is_known_here = servers or platform.chaos.kubernetes is None  # in a cluster it is a pod or a node
-        if isinstance(experiment, OnModel) and is_known_here and experiment.target not in {None, *servers}:
-            yield (*place, "target"), *unknown(experiment.target, sorted(servers), "server")
+        target = experiment.target if isinstance(experiment, OnModel) else None
+        if is_known_here and target is not None and target not in servers:
+            yield (*place, "target"), *unknown(target, sorted(servers), "server")
         elif isinstance(experiment, DeployBadVersion):
             problem = bad_version_problem(platform, model.name, experiment.target, experiment.bad_version)
             yield from [((*place, "bad_version"), *problem)] if problem else []

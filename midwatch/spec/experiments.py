@@ -63,11 +63,9 @@ class Expect(Strict):
 class Experiment(Strict):
     """What every experiment may say. Only `kind` is needed: the rest follows from the platform file.
 
-    `hits_model` is whether the fault hits a model; the others hit the plane or the machine, and the model shows whether
-    it is felt. `objective` is the kind of the objective whose alert tells of it, where nothing else is expected.
+    `objective` is the kind of the objective whose alert tells of it, where nothing else is expected.
     """
 
-    hits_model: ClassVar[bool] = False
     objective: ClassVar[str | None] = None
 
     kind: str
@@ -133,9 +131,7 @@ def ensure_factors(scale: Mapping[str, float], *, is_default: bool = False) -> N
 
 
 class OnModel(Experiment):
-    """A fault that hits a model."""
-
-    hits_model = True
+    """A fault that hits a model; the others hit the plane or the machine, and the model shows whether it is felt."""
 
     target: Name | None = None
     """The server that is hit; the first of the model without it."""
