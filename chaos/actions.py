@@ -57,7 +57,11 @@ def _action(kind: type[Injection[Any]]) -> Callable[..., Hit]:
     """The action of a kind: its signature, which Chaos Toolkit checks arguments against, has the kind's fields."""
 
     def action(*, configuration: Configuration = None, **arguments: Any) -> Hit:
-        return inject(kind(**arguments), configuration)
+        try:
+            injection = kind.given(arguments)
+        except ValueError as error:
+            raise ActivityFailed(f"{kind.kind()}: {error}") from error
+        return inject(injection, configuration)
 
     action.__name__ = action.__qualname__ = kind.kind()
     action.__doc__ = kind.__doc__

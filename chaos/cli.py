@@ -187,10 +187,10 @@ def verify_log(
 
 def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> Supervisor:
     from chaos import choice
-    from chaos.places.known import open_place
+    from chaos.places.known import open_asked
     from chaos.run.supervisor import Supervisor
 
-    place = open_place(where.value, state, file or options.default_file())
+    place = open_asked(where.value, state, file)
     return Supervisor(place, choice.experiment(name, place), lambda text: typer.echo(text, err=True))
 
 

@@ -184,6 +184,11 @@ def _labels(entry: Entry) -> dict[str, str]:
     return entry.labels | ({"model": name} if name else {})
 
 
+def told_names(platform: Platform) -> set[str]:
+    """Names of the alerts that somebody is told of."""
+    return {entry.name for entry in inventory.entries(platform) if entry.severity in list(Severity)}
+
+
 def model_of(platform: Platform, experiment: Experiment) -> Model:
     """The model that an experiment is about: the one it names, else the platform's only one."""
     by_name = {model.name: model for model in platform.models}

@@ -43,6 +43,11 @@ class LoseNode(Injection[spec.LoseNode]):
             notice=format_duration(experiment.notice),
         )
 
+    def ensure_something(self) -> None:
+        """No notice at all is a loss too."""
+        super().ensure_something()
+        parse_duration(self.notice)
+
     def here(self, plane: LocalPlane) -> Prepared:
         """SIGTERM to the servers, and SIGKILL after the notice."""
         return plane.killed_servers(self.model, self.target, self.replicas, notice=parse_duration(self.notice))

@@ -28,6 +28,7 @@ class SlowModel(Injection[spec.SlowModel]):
     blast_radius = REPLICA
     alert = "ModelLatencyHigh"
     rights = (READ_WORKLOADS, READ_PODS, Right(resources=("pods/resize",), verbs=("patch",)))
+    durations = ("delay",)
 
     model: str
     target: str | None = None

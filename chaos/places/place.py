@@ -24,6 +24,8 @@ WHERE_VARIABLE, STATE_VARIABLE, PLATFORM_VARIABLE = (
     "MIDWATCH_CHAOS_PLATFORM",
 )
 """Environment variables that tell an experiment where it acts."""
+VARIABLES = {"where": WHERE_VARIABLE, "state": STATE_VARIABLE, "platform": PLATFORM_VARIABLE}
+"""The same by the keys of an experiment's configuration."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,14 @@ class Place(ABC):
             STATE_VARIABLE: str(self.state.resolve()),
             PLATFORM_VARIABLE: str(self.platform_file.resolve()),
         }
+
+
+def contradicts(place: Place, key: str, said: str) -> bool:
+    """Whether what an experiment says of `where`, `state` or `platform` is another place than this one."""
+    if key == "where":
+        return said != place.name
+    told = place.state if key == "state" else place.platform_file
+    return Path(said).resolve() != told.resolve()
 
 
 def _key(file: Path) -> bytes:

@@ -18,7 +18,7 @@ import msgspec
 
 from chaos import faults, lease
 from chaos.places import known
-from chaos.places.place import Place
+from chaos.places.place import VARIABLES, Place, contradicts
 from chaos.run import watchdog
 from chaos.targets import Hit
 from midwatch import files
@@ -61,15 +61,21 @@ class Run:
 
 
 def of_process(configuration: Mapping[str, Any] | None) -> Run:
-    """The run of this process; its place is what the experiment's configuration says."""
-    given = configuration or {}
-    platform = given.get("platform")
-    place = known.open_place(
-        str(given.get("where") or "local"),
-        Path(str(given.get("state") or ".")),
-        Path(str(platform)) if platform else None,
-    )
+    """The run of this process; its place is what the command says, and without one the experiment's configuration.
+
+    MidwatchError when the configuration contradicts the command: the lock and the preconditions are those of one place.
+    """
+    given = {key: str(value) for key, value in (configuration or {}).items() if key in VARIABLES and value}
     folder = os.environ.get(watchdog.RUN_VARIABLE)
+    told = {key: os.environ[name] for key, name in VARIABLES.items() if folder and os.environ.get(name)}
+    wanted = {**given, **told}
+    platform = wanted.get("platform")
+    place = known.open_place(
+        wanted.get("where") or "local", Path(wanted.get("state") or "."), Path(platform) if platform else None
+    )
+    for key, said in given.items():
+        if contradicts(place, key, said):
+            raise MidwatchError(f"the experiment names {key} {said}; this run is about {told.get(key, place.name)}")
     if folder is None:
         folder = str(_unwatched(place))
         os.environ[watchdog.RUN_VARIABLE] = folder

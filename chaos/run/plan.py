@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaos import kinds, preconditions
-from chaos.document import Experiment, extension
+from chaos.document import ACTIONS, Experiment, activities, extension
 from chaos.places.place import Place
 from chaos.preconditions import Precondition
 from chaos.targets import Prepared
@@ -62,9 +62,9 @@ def plan(place: Place, experiment: Experiment, asked: dict[str, Precondition]) -
 def _prepared(place: Place, experiment: Experiment) -> tuple[list[Prepared], str]:
     """What the experiment's actions would hit, by the arguments that stand in its file, or why they cannot."""
     prepared: list[Prepared] = []
-    for activity in experiment.get("method", ()):
+    for _, activity in activities(experiment):
         provider = activity.get("provider")
-        if not provider or provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
+        if not provider or provider.get("module") != ACTIONS or provider.get("func") == "revert":
             continue
         try:
             injection = kinds.injection(provider["func"], provider.get("arguments", {}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from midwatch.spec.values import Duration, Ratio, Size
 if TYPE_CHECKING:
     from midwatch.spec.model import Model
 
+RateT = TypeVar("RateT", Decimal | None, float | None)
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -29,7 +30,7 @@ def ensure_something(value: Any) -> Any:
     return value
 
 
-def ensure_rate(value: Decimal | None) -> Decimal | None:
+def ensure_rate(value: RateT) -> RateT:
     """A rate that errors can be held to; ValueError for 0% and 100%, which no test can tell from anything."""
     if value is not None and not 0 < value < 1:
         raise ValueError(f"{value:.0%} is not between 0% and 100% (exclusive)")

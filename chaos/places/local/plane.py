@@ -50,7 +50,8 @@ class LocalPlane(Place):
 
     name = "local"
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, expected: Path | None = None) -> None:
+        """`expected` is the platform file that somebody takes it to run; MidwatchError when it is another."""
         self.inventory = state.resolve() / "plane.json"
         try:
             self._document: dict[str, Any] = json.loads(self.inventory.read_text())
@@ -61,6 +62,8 @@ class LocalPlane(Place):
                 f"{state}: the plane that ran here has ended; start one with midwatch up --state {state}"
             )
         platform_file = Path(self._document["platform"])
+        if expected is not None and expected.resolve() != platform_file.resolve():
+            raise MidwatchError(f"{state}: the plane here runs {platform_file}, not {expected}; leave --file out")
         super().__init__(load.load_platform(platform_file), platform_file, state)
         self.parts = {
             part["name"]: Part(name=part["name"], pid=part["pid"], url=part["url"]) for part in self._document["parts"]
