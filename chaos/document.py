@@ -46,6 +46,7 @@ class Extension(TypedDict, total=False):
     expected_alert: str
     tolerated_errors: float | None
     blinds: bool
+    silences: bool
     longest_seconds: float
     schedule: str | None
 
@@ -67,6 +68,7 @@ Experiment = TypedDict(
         "tags": list[str],
         "configuration": dict[str, Setting],
         "extensions": list[Extension],
+        "runtime": dict[str, dict[str, str]],
         "steady-state-hypothesis": Hypothesis,
         "method": list[Activity],
         "rollbacks": list[Activity],

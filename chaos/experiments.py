@@ -71,10 +71,12 @@ def _document(platform: Platform, experiment: spec.Experiment, expectations: Exp
                 "expected_alert": expected.alert,
                 "tolerated_errors": _tolerated(platform, experiment, is_errors=kind.is_errors),
                 "blinds": kind.blinds,
+                "silences": kind.silences,
                 "longest_seconds": _longest(experiment, expected),
                 "schedule": experiment.schedule,
             }
         ],
+        "runtime": {"rollbacks": {"strategy": "always"}},
         "steady-state-hypothesis": {
             "title": f"{model.name} keeps its objectives",
             "probes": [_steady(model, versions, experiment.recover_within)],

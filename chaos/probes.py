@@ -110,13 +110,19 @@ def resolved(
 
 
 def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Document:
-    """Whether no new page reached anybody for so long."""
+    """Whether no new page that the fault can have caused reached anybody for so long.
+
+    A page of another cause shows nothing: ActivityFailed, because nobody would have noticed one that the fault caused.
+    """
     run = current.of_process(configuration)
     deadline = time.monotonic() + seconds
     while True:
-        pages = sorted({one.labels["alertname"] for one in _since(run) if one.labels.get("severity") == "page"})
-        if pages:
+        paged = [one.labels for one in _since(run) if one.labels.get("severity") == "page"]
+        others = run.of_another_cause(paged)
+        if pages := sorted({one["alertname"] for one in paged if not run.of_another_cause([one])}):
             return {"met": False, "pages": pages}
+        if others:
+            raise ActivityFailed(f"a page of another cause: {', '.join(others)}")
         if time.monotonic() >= deadline:
             return {"met": True, "pages": []}
         time.sleep(POLL_SECONDS)

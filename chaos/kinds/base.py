@@ -50,7 +50,8 @@ class Injection(ABC, Generic[SpecT]):
     """A fault of one kind, as it is asked for.
 
     `does` and `blast_radius` are for people. `alert` tells of it where the platform file expects no other. `is_errors`
-    says that the target's errors are the fault itself, `blinds` that the target cannot be measured meanwhile. `rights`
+    says that the target's errors are the fault itself, `blinds` that the target cannot be measured meanwhile and
+    `silences` that Prometheus itself does not answer, `is_wide` that the plane and every model may feel it. `rights`
     are needed in the namespace, `node_verbs` on nodes, which are in none. `durations` are arguments such as `300ms`.
     """
 
@@ -59,6 +60,8 @@ class Injection(ABC, Generic[SpecT]):
     alert: ClassVar[str]
     is_errors: ClassVar[bool] = False
     blinds: ClassVar[bool] = False
+    silences: ClassVar[bool] = False
+    is_wide: ClassVar[bool] = False
     rights: ClassVar[tuple[Right, ...]] = ()
     node_verbs: ClassVar[tuple[str, ...]] = ()
     durations: ClassVar[tuple[str, ...]] = ()
@@ -120,6 +123,7 @@ class LosePart(Injection[SpecT]):
 
     part: ClassVar[str]
     blast_radius = PLANE
+    is_wide = True
     rights = (PATCH_WORKLOADS,)
 
     @classmethod

@@ -25,6 +25,7 @@ class LoseNode(Injection[spec.LoseNode]):
     blast_radius = "what runs on one node in the namespace"
     alert = "ModelErrorsHigh"
     is_errors = True
+    is_wide = True
     rights = (READ_WORKLOADS, READ_PODS, Right(resources=("pods/eviction",), verbs=("create",)))
     node_verbs = (*READ_NODES, "patch")
 

@@ -60,8 +60,9 @@ class Home:
         return self.folder / "runs"
 
     def open_runs(self) -> list[Path]:
-        """Runs with faults that nobody has reverted."""
-        return sorted({path.parent.parent for path in self.runs.glob("*/faults/*.json")})
+        """Runs with faults that nobody has reverted, or rollbacks that nobody has played."""
+        unreverted = {path.parent.parent for path in self.runs.glob("*/faults/*.json")}
+        return sorted(unreverted | {path.parent for path in self.runs.glob("*/open.json")})
 
 
 class Injection(Protocol):
@@ -101,6 +102,10 @@ class Place(ABC):
 
         `earlier` is what other actions of the same experiment have hit.
         """
+
+    def is_there(self) -> bool:
+        """Whether it still is there; without it nothing more can be learnt."""
+        return True
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ import pytest
 from chaoslib.exceptions import ActivityFailed
 
 from chaos import notices, probes
+from chaos.causes import Causes
 from chaos.run import current
 from midwatch.prometheus import QueryError, Sample
 
@@ -35,8 +36,12 @@ class Prometheus:
         ]
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None) -> None:
-    run = SimpleNamespace(place=place, mark=lambda: mark)
+def asked(
+    monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None, causes: Causes | None = None, before: Any = ()
+) -> None:
+    run = SimpleNamespace(
+        place=place, mark=lambda: mark, of_another_cause=lambda pages: (causes or Causes()).others(pages, before)
+    )
     monkeypatch.setattr(current, "of_process", lambda _configuration: run)
 
 
@@ -93,13 +98,13 @@ def delivery(channel: str, status: str = "firing", name: str = "ModelErrorsHigh"
     return json.dumps({"channel": channel, "delivery": {"alerts": [entry]}}) + "\n"
 
 
-def told(monkeypatch: pytest.MonkeyPatch, file: Path, before: str, after: str) -> None:
+def told(monkeypatch: pytest.MonkeyPatch, file: Path, before: str, after: str, **causes: Any) -> None:
     file.write_text(before)
     sink = notices.Sink(file)
     mark = sink.mark()
     with file.open("a") as opened:
         opened.write(after)
-    asked(monkeypatch, SimpleNamespace(notices=sink), mark)
+    asked(monkeypatch, SimpleNamespace(notices=sink), mark, **causes)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +142,29 @@ def test_a_page_where_none_was_expected_is_named(monkeypatch: pytest.MonkeyPatch
     assert probes.nobody_paged(0.0) == {"met": False, "pages": ["ModelErrorsHigh"]}
     told(monkeypatch, tmp_path / "d.jsonl", "", "")
     assert probes.is_met(probes.nobody_paged(0.0))
+
+
+BEFORE = [{"alertname": "PrometheusCannotNotify", "severity": "page", "instance": "a:1"}]
+
+
+@pytest.mark.parametrize(
+    ("page", "causes"),
+    [
+        (delivery("oncall", name="PrometheusCannotNotify", instance="a:1"), Causes()),
+        (delivery("oncall", name="CheckoutFails"), Causes(alerts=["ExporterDown"], models=["fraud"])),
+        (delivery("oncall", model="other"), Causes(alerts=["ExporterDown"], models=["fraud"])),
+    ],
+    ids=["pending before the fault", "a team's own", "another model's"],
+)
+def test_a_page_of_another_cause_is_no_proof_that_the_fault_was_felt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str, causes: Causes
+) -> None:
+    told(monkeypatch, tmp_path / "d.jsonl", "", page, causes=causes, before=BEFORE)
+    with pytest.raises(ActivityFailed, match="a page of another cause"):
+        probes.nobody_paged(0.0)
+    both = page + delivery("oncall", model="fraud")
+    told(monkeypatch, tmp_path / "d.jsonl", "", both, causes=causes, before=BEFORE)
+    assert probes.nobody_paged(0.0) == {"met": False, "pages": ["ModelErrorsHigh"]}
 
 
 @pytest.mark.parametrize(("severity", "met"), [("page", True), ("ticket", False)])

@@ -15,7 +15,7 @@ from typing import Any
 
 from chaos import notices
 from chaos.faults import Fault
-from chaos.places.local.faults import FilesLimited, Hogs, LinkBad, PartKilled
+from chaos.places.local.faults import FilesLimited, Hogs, LinkBad, PartKilled, is_up
 from chaos.places.place import Injection, Place
 from chaos.targets import Hit, Prepared, TargetError, ensure_allowed
 from midwatch import processes
@@ -36,6 +36,10 @@ class NoPlaneError(MidwatchError):
     """There is no running plane where one was expected."""
 
 
+class OtherPlatformError(MidwatchError):
+    """The plane runs another platform file than somebody takes it to."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """One process of the plane."""
@@ -51,19 +55,19 @@ class LocalPlane(Place):
     name = "local"
 
     def __init__(self, state: Path, expected: Path | None = None) -> None:
-        """`expected` is the platform file that somebody takes it to run; MidwatchError when it is another."""
+        """`expected` is the platform file that somebody takes it to run; OtherPlatformError when it is another."""
         self.inventory = state.resolve() / "plane.json"
         try:
             self._document: dict[str, Any] = json.loads(self.inventory.read_text())
         except (OSError, ValueError) as error:
             raise NoPlaneError(f"{state}: no plane runs here; start one with midwatch up --state {state}") from error
-        if processes.identify(self._document["up"]) is None:
+        platform_file = Path(self._document["platform"])
+        if expected is not None and expected.resolve() != platform_file.resolve():
+            raise OtherPlatformError(f"{state}: the plane here runs {platform_file}, not {expected}; leave --file out")
+        if not is_up(self._document):
             raise NoPlaneError(
                 f"{state}: the plane that ran here has ended; start one with midwatch up --state {state}"
             )
-        platform_file = Path(self._document["platform"])
-        if expected is not None and expected.resolve() != platform_file.resolve():
-            raise MidwatchError(f"{state}: the plane here runs {platform_file}, not {expected}; leave --file out")
         super().__init__(load.load_platform(platform_file), platform_file, state)
         self.parts = {
             part["name"]: Part(name=part["name"], pid=part["pid"], url=part["url"]) for part in self._document["parts"]
@@ -89,6 +93,10 @@ class LocalPlane(Place):
     def results(self) -> Path:
         """The plane publishes what is written there."""
         return Path(self._document["results"])
+
+    def is_there(self) -> bool:
+        """Whether the plane runs."""
+        return is_up(self._document)
 
     def url(self, part: str) -> str:
         """Where a part answers."""
@@ -201,10 +209,12 @@ class LocalPlane(Place):
     def _bad(self, link: str, how: Mapping[str, Any]) -> Fault:
         if "links" not in self.parts:
             raise TargetError("the plane was started without a chaos section, so it has no links to make bad")
+        links = self._alive("links")
         return LinkBad(
             target=link,
             control=self._document["links"],
-            links=self._alive("links").pid,
+            links=links.pid,
+            links_started=links.started,
             document={**how, "id": uuid.uuid4().hex},
         )
 
