@@ -98,7 +98,7 @@ def _contradictions(configuration: Mapping[str, Any], place: Place) -> Iterator[
             if said.get("type") != "env":
                 yield ("configuration", key), "what it names is not known before the run", f"take it from ${variable}"
                 continue
-            said = os.environ.get(str(said.get("key")), said.get("default"))
+            said = {**os.environ, **place.environment()}.get(str(said.get("key")), said.get("default"))
         if said and contradicts(place, key, str(said)):
             told = place.environment()[variable]
             yield ("configuration", key), f"it names {said}; the command is about {told}", f"take it from ${variable}"
@@ -172,8 +172,8 @@ def _of_extension(
 
 def _of_versions(where: tuple[str | int, ...], about: Extension, place: Place) -> Iterator[Found]:
     """Versions that no server has: what is hit would be taken for the control."""
-    servers = [one for one in place.platform.local.servers if one.model in (None, about.get("model"))]
-    versions = {server.version for server in servers if server.version}
+    model, servers = about.get("model"), place.platform.local.servers
+    versions = {one.version for one in servers if one.version and (model is None or one.model in (None, model))}
     for version in about.get("versions", ()) if versions else ():
         if version not in versions:
             yield (*where, "versions"), *base.unknown(version, versions, "version")

@@ -1,4 +1,4 @@
-"""What an experiment may hit: one share for all of its actions, no protected part by any way, one plane, one at a time."""
+"""What an experiment may hit: a share over all actions, nothing that is protected, one plane, one at a time."""
 
 from __future__ import annotations
 
