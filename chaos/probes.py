@@ -13,6 +13,7 @@ from typing import Any
 
 from chaoslib.exceptions import ActivityFailed
 
+from alerts import alerting_rule
 from chaos.notices import NoAnswerError, Notice
 from chaos.run import current
 from midwatch.errors import MidwatchError
@@ -93,7 +94,7 @@ def noticed(
                 return {"alert": alert, "labels": dict(notice.labels), "channels": sorted(notice.channels)}
         return None
 
-    return _waited(reached, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold)
+    return _or_not_known(run, _waited(reached, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold))
 
 
 def resolved(
@@ -106,7 +107,7 @@ def resolved(
         still = [one for one in _since(run) if one.firing and one.is_about(alert, labels or {})]
         return None if still else {"alert": alert}
 
-    return _waited(ended, within, {"alert": alert})
+    return _or_not_known(run, _waited(ended, within, {"alert": alert}))
 
 
 def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Document:
@@ -152,6 +153,18 @@ def deadman_back(within: float, *, configuration: Configuration = None) -> Docum
             return None
 
     return _waited(back, within, {})
+
+
+def _or_not_known(run: current.Run, answer: Document) -> Document:
+    """The answer; ActivityFailed where it is no because alerting itself does not work: the rule is not to blame."""
+    if not answer["met"]:
+        try:
+            firing = {one.labels.get("alertname") for one in run.place.prometheus.query(current.ALERTS)}
+        except QueryError as error:
+            raise ActivityFailed(f"it is not known: {error}") from error
+        if alerting_rule.DEADMAN not in firing:
+            raise ActivityFailed(f"it is not known: {alerting_rule.DEADMAN} does not fire, so that no alert would")
+    return answer
 
 
 def _since(run: current.Run) -> list[Notice]:

@@ -37,10 +37,10 @@ class Prometheus:
 
 
 def asked(
-    monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None, causes: Causes | None = None, before: Any = ()
+    monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None, causes: Causes | None = None, there: Any = ()
 ) -> None:
     run = SimpleNamespace(
-        place=place, mark=lambda: mark, of_another_cause=lambda pages: (causes or Causes()).others(pages, before)
+        place=place, mark=lambda: mark, of_another_cause=lambda pages: (causes or Causes()).others(pages, there)
     )
     monkeypatch.setattr(current, "of_process", lambda _configuration: run)
 
@@ -88,6 +88,16 @@ def test_only_a_clear_yes_is_met(value: Any) -> None:
 # Who was told --------------------------------------------------------------------------------------------------------
 
 
+class Alerting(Prometheus):
+    """Alerts fire there: the deadman's switch at least."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def query(self, expr: str) -> list[Sample]:
+        return [Sample(labels={"alertname": "MidwatchDeadman"}, value=1.0, time=0.0)]
+
+
 def delivery(channel: str, status: str = "firing", name: str = "ModelErrorsHigh", at: str = "t1", **labels: str) -> str:
     entry = {
         "status": status,
@@ -104,7 +114,7 @@ def told(monkeypatch: pytest.MonkeyPatch, file: Path, before: str, after: str, *
     mark = sink.mark()
     with file.open("a") as opened:
         opened.write(after)
-    asked(monkeypatch, SimpleNamespace(notices=sink), mark, **causes)
+    asked(monkeypatch, SimpleNamespace(notices=sink, prometheus=Alerting()), mark, **causes)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +147,16 @@ def test_an_alert_has_to_reach_every_receiver_and_be_resolved(monkeypatch: pytes
     assert probes.is_met(probes.resolved("ModelErrorsHigh", 0.2, {"model": "fraud"}))
 
 
+def test_an_alert_that_could_not_have_come_is_not_one_that_did_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sink = notices.Sink(tmp_path / "d.jsonl")
+    for prometheus in (Prometheus({}), Prometheus({"ALERTS": {"v1": 1.0}})):
+        asked(monkeypatch, SimpleNamespace(notices=sink, prometheus=prometheus), sink.mark())
+        with pytest.raises(ActivityFailed, match="it is not known"):
+            probes.noticed("ModelErrorsHigh", ["oncall"], 0.0)
+
+
 def test_a_page_where_none_was_expected_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told(monkeypatch, tmp_path / "d.jsonl", "", delivery("oncall", model="fraud"))
     assert probes.nobody_paged(0.0) == {"met": False, "pages": ["ModelErrorsHigh"]}
@@ -159,11 +179,11 @@ BEFORE = [{"alertname": "PrometheusCannotNotify", "severity": "page", "instance"
 def test_a_page_of_another_cause_is_no_proof_that_the_fault_was_felt(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str, causes: Causes
 ) -> None:
-    told(monkeypatch, tmp_path / "d.jsonl", "", page, causes=causes, before=BEFORE)
+    told(monkeypatch, tmp_path / "d.jsonl", "", page, causes=causes, there=BEFORE)
     with pytest.raises(ActivityFailed, match="a page of another cause"):
         probes.nobody_paged(0.0)
     both = page + delivery("oncall", model="fraud")
-    told(monkeypatch, tmp_path / "d.jsonl", "", both, causes=causes, before=BEFORE)
+    told(monkeypatch, tmp_path / "d.jsonl", "", both, causes=causes, there=BEFORE)
     assert probes.nobody_paged(0.0) == {"met": False, "pages": ["ModelErrorsHigh"]}
 
 
@@ -181,7 +201,7 @@ def test_in_a_cluster_a_receiver_stands_for_its_channels(
 
     found = [alert(0)]
     monkeypatch.setattr(alertmanager, "_alerts", lambda: found)
-    asked(monkeypatch, SimpleNamespace(notices=alertmanager), alertmanager.mark())
+    asked(monkeypatch, SimpleNamespace(notices=alertmanager, prometheus=Alerting()), alertmanager.mark())
     assert not probes.is_met(probes.noticed("ModelErrorsHigh", ["oncall"], 0.1)), "it was there before"
     found.append(alert(1))
     assert probes.is_met(probes.noticed("ModelErrorsHigh", ["oncall"], 0.1)) is met
