@@ -61,7 +61,7 @@ class LocalPlane(Place):
             self._document: dict[str, Any] = json.loads(self.inventory.read_text())
         except (OSError, ValueError) as error:
             raise NoPlaneError(f"{state}: no plane runs here; start one with midwatch up --state {state}") from error
-        platform_file = Path(self._document["platform"])
+        platform_file = Path(self._document.get("platform", ""))
         if expected is not None and expected.resolve() != platform_file.resolve():
             raise OtherPlatformError(f"{state}: the plane here runs {platform_file}, not {expected}; leave --file out")
         if not is_up(self._document):
