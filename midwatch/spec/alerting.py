@@ -10,7 +10,7 @@ from midwatch.spec import slo as slos
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.channels import lacking
 from midwatch.spec.model import Model, Platform
-from midwatch.spec.slo import Slo
+from midwatch.spec.slo import ServingMetrics, Slo
 from midwatch.spec.values import format_duration
 
 
@@ -193,7 +193,7 @@ def check_expressions(platform: Platform) -> Iterator[Finding]:
     for index, model in enumerate(platform.models):
         for number, slo in enumerate(model.slos):
             written += [(("models", index, "slos", number, *place), text) for place, text in expressions_of(slo)]
-        for name in ("requests", "failures", "duration"):
+        for name in sorted(set(ServingMetrics.model_fields) - {"duration_unit", "version_label"}):
             text = getattr(model.serving_metrics, name, None)
             written += [(("models", index, "serving_metrics", name), text)] if text else []
     for index, file in enumerate(platform.rules):

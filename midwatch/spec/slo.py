@@ -324,9 +324,10 @@ class ServiceSlo(Slo):
 
 
 class ServingMetrics(Strict):
-    """A model server's own metrics, where no profile knows them: PromQL selectors of counters and of a histogram.
+    """A model server's own metrics, where no profile knows them: PromQL selectors of counters and of histograms.
 
-    `duration` is the histogram without its `_bucket`; `duration_unit` how long one unit of its bounds is.
+    `duration` is the histogram without its `_bucket`; `duration_unit` how long one unit of its bounds is. What follows
+    `version_label` is of language models; their histograms are in seconds.
     """
 
     requests: str
@@ -337,6 +338,26 @@ class ServingMetrics(Strict):
     """Selector of the histogram of durations, without `_bucket`."""
     duration_unit: Literal["s", "ms", "us"] = "s"
     """How long one unit of the histogram's bounds is."""
+    version_label: LabelName | None = None
+    """Label that tells the model's versions apart."""
+    first_token: str | None = None
+    """Selector of the histogram of the time to the first token, without `_bucket`."""
+    per_token: str | None = None
+    """Selector of the histogram of the time per token, without `_bucket`."""
+    waiting: str | None = None
+    """Selector of the gauge of requests that wait."""
+    running: str | None = None
+    """Selector of the gauge of requests that are worked on."""
+    cache: str | None = None
+    """Selector of the gauge of the cache in use, from 0 to 1."""
+    cache_queries: str | None = None
+    """Selector of the counter of look-ups in the prefix cache."""
+    cache_hits: str | None = None
+    """Selector of the counter of what was found there."""
+    input_tokens: str | None = None
+    """Selector of the counter of tokens of prompts."""
+    output_tokens: str | None = None
+    """Selector of the counter of tokens of answers."""
 
 
 def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
