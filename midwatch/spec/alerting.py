@@ -145,8 +145,8 @@ def _model_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
     sli = slo.sli
     if kind == "drift_free" and model.drift is None:
         yield ("sli",), "the model's drift is not watched", "add drift to the model"
-    if kind in ("outcome", "fairness") and model.task == "regression":
-        yield ("sli", kind), "a regression has no correct or wrong outcome", "use latency or availability"
+    if kind in ("outcome", "fairness") and model.task != "classification":
+        yield ("sli", kind), f"a {model.task} has no correct or wrong outcome", "use latency or availability"
     if kind in ("availability", "latency"):
         yield from _serving_problems(model, slo)
     if kind == "availability" and slo.alert and model.serving != "midwatch":

@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from midwatch.metrics import Kind
 from midwatch.spec.base import LabelName, Name, Place, Strict
 from midwatch.spec.placeholders import Value
-from midwatch.spec.rules import AlertName, RuleFile, ShippedProof
+from midwatch.spec.rules import AlertName, AlertTuning, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Severity, Sli
 from midwatch.spec.values import (
     Duration,
@@ -525,6 +525,8 @@ class SystemUse(Strict):
     """What differs from the system's defaults; the guide on systems lists them."""
     slos: list[ChosenSlo] = []
     """Objectives of the system that are promised."""
+    alerts: dict[AlertName, AlertTuning] = {}
+    """What differs from the system's alerts of these names."""
 
 
 class SystemRules(RuleFile):
