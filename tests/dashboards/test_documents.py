@@ -48,6 +48,13 @@ def whole(**changes: Any) -> Platform:
     return Platform.model_validate(whole_document(**changes))
 
 
+def with_servers() -> Platform:
+    """The same platform with a language model, whose server counts its requests."""
+    document = whole_document()
+    chat = {"name": "chat", "owner": "ml", "task": "generation", "serving": "vllm"}
+    return Platform.model_validate({**document, "models": [*document["models"], chat]})
+
+
 PAGES = [page.name for page in pages.every_page(PanelFactory(platform=whole()))]
 
 
