@@ -113,6 +113,14 @@ ABSOLUTE_ERROR = _counter(
 )
 SQUARED_ERROR = _counter("ml_squared_error_total", "Sum of squared errors of labelled predictions.", "model", "version")
 ERRORS_OBSERVED = _counter("ml_errors_observed_total", "Labelled predictions of a regression.", "model", "version")
+ERRORS_BOUNDED = _counter(
+    "ml_errors_bounded_total",
+    "Labelled predictions of a regression by a promised bound of the absolute error, and whether within it: yes or no.",
+    "model",
+    "version",
+    "bound",
+    "within",
+)
 SCORED_OUTCOMES = _counter(
     "ml_scored_outcomes_total", "Labelled predictions by score bin (upper edge).", "model", "version", "bin"
 )

@@ -120,6 +120,12 @@ class Model(Strict):
         return self.servers.job or f"model-{self.name}"
 
     @property
+    def error_bounds(self) -> dict[str, float]:
+        """Bounds of absolute errors that its objectives promise, by the value of their label."""
+        slis = [slo.sli.absolute_error for slo in self.slos if not isinstance(slo.sli, str)]
+        return {one.bound: one.within for one in slis if one is not None}
+
+    @property
     def class_names(self) -> frozenset[str]:
         """Label values of the declared classes."""
         return frozenset(str(name).lower() if isinstance(name, bool) else str(name) for name in self.classes)
