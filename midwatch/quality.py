@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from midwatch import metrics, promql
+from midwatch import metrics, promql, signals
 from midwatch.metrics import Metric
 from midwatch.promql import Expr, Matcher, Range
 from midwatch.spec.model import Model
@@ -26,12 +26,36 @@ OTHER_CLASS = "another"
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Events and the good ones among them, an example of a good one, and of what counts as much and is bad."""
+    """Events and the good ones among them, an example of a good one, and of what counts as much and is bad.
+
+    `good_weight` is how often a good event counts, on both sides.
+    """
 
     total: Over
     good: Over
     good_example: Series
     bad_examples: tuple[Series, ...]
+    good_weight: int = 1
+
+    def share(self, window: Range) -> Expr:
+        """Share of good events; 0 where there are none."""
+        return self._good(window) / Expr(f"({self.total(window)})")
+
+    def bound(self, window: Range, *, upper: bool) -> Expr:
+        """Bound of the share's 95% interval.
+
+        Where good events count twice (F1) the share is 2p / (1 + p) of the share p of hits among hits and misses, which
+        is one of events; so are its bounds.
+        """
+        if self.good_weight == 1:
+            return signals.wilson_bound(self.share(window), Expr(f"({self.total(window)})"), upper=upper)
+        hits = Expr(f"({self._good(window) / self.good_weight})")
+        number = Expr(f"({Expr(f'({self.total(window)})') - hits})")
+        bound = Expr(f"({signals.wilson_bound(Expr(f'({hits / number})'), number, upper=upper)})")
+        return bound * 2 / (bound + 1)
+
+    def _good(self, window: Range) -> Expr:
+        return Expr(f"({self.good(window).or_(Expr(f'({self.total(window)})') * 0)})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +133,7 @@ def _f1(model: str, sli: ClassSli, by: Sequence[str]) -> Counted:
         good=lambda window: hits(window) * 2,
         good_example=_pair(model, name, name),
         bad_examples=(_pair(model, OTHER_CLASS, name), _pair(model, name, OTHER_CLASS)),
+        good_weight=2,
     )
 
 

@@ -80,6 +80,23 @@ def test_shares_of_a_confusion_matrix_are_what_the_field_calls_them(promtool) ->
     assert promtool([], series, expected, "1m") == ""
 
 
+def test_the_interval_of_f1_is_that_of_hits_among_hits_and_misses(promtool) -> None:
+    model = Model.model_validate({"name": "m", "owner": "o", "task": "classification"})
+    counted = quality.counted(model, Sli.model_validate({"f1": {"class": "yes"}}))
+    assert counted is not None
+    # Ten minutes hold 600 hits and 600 misses: Wilson's bounds of a half of 1200 are 0.4717 and 0.5283.
+    series = {
+        f'ml_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
+        for (predicted, actual), count in MATRIX.items()
+    }
+    bounds = [(2 * p / (1 + p), upper) for p, upper in ((0.4717, False), (0.5283, True))]
+    expected = [
+        value(f"round(({counted.bound(600.0, upper=upper)}) * 1000)", "15m", "{}", round(bound * 1000))
+        for bound, upper in bounds
+    ]
+    assert promtool([], series, expected, "1m") == ""
+
+
 def test_a_class_that_was_never_predicted_right_has_a_precision_of_none_of_them(promtool, document, load_text) -> None:
     platform = load_text(yaml.safe_dump(document, sort_keys=False))
     precise = next(one for one in objectives.of_platform(platform) if one.slo.name == "precise")

@@ -13,6 +13,8 @@ from midwatch import catalogue, metrics, upstream
 from midwatch.metrics import Kind, Metric
 from tests.dashboards.test_documents import PAGES, whole, with_servers
 
+PROMISED = ["precise", "complete", "both", "quiet", "honest", "labelled", "near", "mean"]
+
 VALUES = {
     "model": ["fraud", "price"],
     "version": ["v1", "v2"],
@@ -21,7 +23,7 @@ VALUES = {
     "outcome": ["ok", "error"],
     "predicted": ["yes", "no"],
     "actual": ["yes", "no"],
-    "slo": ["availability", "latency", "accuracy"],
+    "slo": ["availability", "latency", "accuracy", *PROMISED],
     "method": ["ks", "psi"],
     "severity": ["page", "ticket"],
     "alertstate": ["firing"],
@@ -31,6 +33,8 @@ VALUES = {
     "baseline": ["v1"],
     "canary": ["v2"],
     "bin": ["0.5", "1"],
+    "bound": ["5"],
+    "within": ["yes", "no"],
 }
 """Values of labels that queries name; any other label has one value, its own name."""
 

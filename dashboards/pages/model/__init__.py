@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards import annotation, links, variables
 from dashboards.links import DashboardLink
 from dashboards.page import Page, Section
-from dashboards.pages.model import inputs, language, quality, serving
+from dashboards.pages.model import inputs, language, promised, quality, serving
 from dashboards.panels import PanelFactory
 from midwatch import grafana, traffic
 from midwatch.signals import THIS_MODEL
@@ -15,6 +15,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
     """The one page of a platform."""
     models = factory.platform.models
     languages = any(language.is_language_model(model) for model in models)
+    promises = promised.quality_of(factory)
     names = traffic.of_platform(factory.platform).names
     classes = any(model.task == "classification" for model in models)
     amounts = any(model.task == "regression" for model in models)
@@ -24,6 +25,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
         *([Section(title="Tokens", rows=language.tokens(factory))] if languages else []),
         *([Section(title="Is it right?", rows=quality.classes(factory))] if classes else []),
         *([Section(title="How far off is it?", rows=quality.amounts(factory))] if amounts else []),
+        *([Section(title="Promised quality", rows=promises)] if promises else []),
         Section(title="Labels and predictions", rows=quality.labels(factory, of_classes=classes)),
         *([Section(title="Groups", rows=quality.groups(factory))] if any(model.groups for model in models) else []),
         *([Section(title="Inputs", rows=inputs.drift(factory))] if any(model.drift for model in models) else []),
