@@ -313,8 +313,12 @@ def check(platform: Platform) -> Iterator[Finding]:
             name = name_of(criterion)
             if names.setdefault(name, number) != number:
                 yield at, f"a second criterion {name!r}", "give each its own name"
-            if model.task == "regression" and criterion.needs_classes:
-                yield (*at, "metric"), f"a regression has no {criterion.metric}", "use errors, latency or own counters"
+            if model.task != "classification" and criterion.needs_classes:
+                yield (
+                    (*at, "metric"),
+                    f"a {model.task} has no {criterion.metric}",
+                    "use errors, latency or own counters",
+                )
             if model.canary.source == "servers" and criterion.needs_classes:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
         interval = model.canary.interval or platform.prometheus.scrape_interval

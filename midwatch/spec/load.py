@@ -262,6 +262,7 @@ _PATTERNS = {
     "^[a-zA-Z_:][a-zA-Z0-9_:]*$": "a metric's name; write letters, digits, _ and :, such as x:errors:rate5m",
     "^[A-Za-z][A-Za-z0-9_]*$": "an alert's name; write letters, digits and _, such as CheckoutSlow",
     r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
+    r"^/[^?#\s]*$": "a path; write one that begins with /, without ? and #, such as /metrics",
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
@@ -331,10 +332,10 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
     for index, model in enumerate(platform.models):
         if model.latency_buckets != sorted(set(model.latency_buckets)):
             yield ("models", index, "latency_buckets"), "not in ascending order", "sort them, each once"
-        if model.positive and model.task == "regression":
-            yield ("models", index, "positive"), "a regression has no positive class", "remove it"
-        if model.classes and model.task == "regression":
-            yield ("models", index, "classes"), "a regression has no classes", "remove it"
+        if model.positive and model.task != "classification":
+            yield ("models", index, "positive"), f"a {model.task} has no positive class", "remove it"
+        if model.classes and model.task != "classification":
+            yield ("models", index, "classes"), f"a {model.task} has no classes", "remove it"
         elif model.classes and model.positive and model.positive not in model.class_names:
             yield ("models", index, "positive"), f"{model.positive} is not among classes", "name it there"
         if model.drift and model.drift.quorum > len(model.drift.methods):

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from midwatch.metrics import Kind
 from midwatch.spec.base import LabelName, Name, Place, Strict
-from midwatch.spec.rules import AlertName, RuleFile, ShippedProof
+from midwatch.spec.rules import AlertName, AlertTuning, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Sli
 from midwatch.spec.system_settings import Setting, Text
 from midwatch.spec.values import (
@@ -290,6 +290,8 @@ class SystemUse(Strict):
     """What differs from the system's defaults; the guide on systems lists them."""
     slos: list[ChosenSlo] = []
     """Objectives of the system that are promised."""
+    alerts: dict[AlertName, AlertTuning] = {}
+    """What differs from the system's alerts of these names."""
 
 
 class SystemRules(RuleFile):
