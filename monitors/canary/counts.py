@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,26 @@ class Doubt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Predictions whose labels a criterion counts, by interval: those that have a label, and all of them."""
+
+    baseline: Ints
+    baseline_of: Ints
+    canary: Ints
+    canary_of: Ints
+
+    def since(self, index: int) -> Labelled:
+        """The same without the counts before an interval."""
+        return Labelled(**{one.name: _without(getattr(self, one.name), index) for one in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counted:
     """Counts of one criterion: events by channel, shape (channels, intervals), and requests, shape (intervals).
 
-    A channel is a boundary of a histogram, a class, or the criterion itself.
+    A channel is a boundary of a histogram, a class, or the criterion itself. Counts of an interval speak of predictions
+    that were made `lag` intervals before; `waiting` says what is still to come. `labels` are None where they are not
+    known, or do not matter.
     """
 
     channels: tuple[str, ...]
@@ -32,6 +48,21 @@ class Counted:
     baseline_requests: Ints
     canary_requests: Ints
     doubts: tuple[Doubt, ...] = ()
+    labels: Labelled | None = None
+    lag: int = 0
+    waiting: str = ""
+
+    def since(self, index: int) -> Counted:
+        """The same without the counts of predictions made before an interval."""
+        first = index + self.lag
+        return replace(
+            self,
+            baseline_events=_without(self.baseline_events, first),
+            canary_events=_without(self.canary_events, first),
+            baseline_requests=_without(self.baseline_requests, first),
+            canary_requests=_without(self.canary_requests, first),
+            labels=self.labels and self.labels.since(first),
+        )
 
     def arms(self, channel: int | None = None) -> Arms:
         """Arms of all channels, shape (channels, intervals), or of one, shape (intervals)."""
@@ -83,17 +114,7 @@ class Counts:
 
     def since(self, index: int) -> Counts:
         """The same without the counts of the intervals before one."""
-        cut = {
-            name: replace(
-                one,
-                baseline_events=_without(one.baseline_events, index),
-                canary_events=_without(one.canary_events, index),
-                baseline_requests=_without(one.baseline_requests, index),
-                canary_requests=_without(one.canary_requests, index),
-            )
-            for name, one in self.counted.items()
-        }
-        return replace(self, counted=cut)
+        return replace(self, counted={name: one.since(index) for name, one in self.counted.items()})
 
 
 def _without(counts: Ints, before: int) -> Ints:

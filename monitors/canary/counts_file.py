@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Strict
 from midwatch.spec.canary import Canary
-from monitors.canary.counts import Counted, Counts, Doubt, Samples
+from monitors.canary.counts import Counted, Counts, Doubt, Labelled, Samples
 from monitors.canary.times import moment, parse_moment
 
 FORMAT = "midwatch-canary-counts/1"
@@ -44,6 +44,9 @@ def document(counts: Counts, settings: Canary) -> dict[str, Any]:
                 "baseline_requests": one.baseline_requests.tolist(),
                 "canary_requests": one.canary_requests.tolist(),
                 "doubts": _doubts(one.doubts),
+                "labels": one.labels and {name: row.tolist() for name, row in vars(one.labels).items()},
+                "lag_intervals": one.lag,
+                "waiting": one.waiting,
             }
             for name, one in sorted(counts.counted.items())
         },
@@ -102,6 +105,13 @@ class _Requests(Strict):
         return self
 
 
+class _Labels(Strict):
+    baseline: _Row
+    baseline_of: _Row
+    canary: _Row
+    canary_of: _Row
+
+
 class _Counted(Strict):
     channels: Annotated[list[str], Field(min_length=1)]
     baseline_events: list[_Row]
@@ -109,11 +119,15 @@ class _Counted(Strict):
     baseline_requests: _Row
     canary_requests: _Row
     doubts: list[_Doubt] = Field(default_factory=list)
+    labels: _Labels | None = None
+    lag_intervals: Annotated[int, Field(ge=0)] = 0
+    waiting: str = ""
 
     @model_validator(mode="after")
     def _shapes(self) -> _Counted:
         lengths = {len(row) for row in (*self.baseline_events, *self.canary_events)}
         lengths |= {len(self.baseline_requests), len(self.canary_requests)}
+        lengths |= {len(row) for _, row in self.labels or ()}
         if len(lengths) != 1:
             raise ValueError(f"rows of {', '.join(map(str, sorted(lengths)))} intervals; all need the same")
         if not len(self.channels) == len(self.baseline_events) == len(self.canary_events):
@@ -185,6 +199,9 @@ def _counts(file: Path, document: Mapping[str, Any]) -> tuple[Counts, Canary | N
                 baseline_requests=np.array(one.baseline_requests, dtype=np.int64),
                 canary_requests=np.array(one.canary_requests, dtype=np.int64),
                 doubts=_told(one.doubts),
+                labels=one.labels and Labelled(**{side: np.array(row, dtype=np.int64) for side, row in one.labels}),
+                lag=one.lag_intervals,
+                waiting=one.waiting,
             )
             for name, one in given.criteria.items()
         },

@@ -70,16 +70,24 @@ def _health(criterion: spec.Counted, name: str, data: Counted) -> list[Doubt]:
 def _labels(criterion: spec.Counted, name: str, data: Counted, counts: Counts) -> list[Doubt]:
     """Labels that come later on one arm: what was right may be labelled sooner than what was wrong.
 
-    The labelled shares differ when their ratio is beyond `LABELLED` and chance does not explain it.
+    The labelled shares differ when their ratio is beyond `LABELLED` and chance does not explain it. Where it is not
+    known how many have a label, the labels of a class stand for it: traffic that is split at random has as many of
+    each actual class on both arms, and where a version predicts a class more often the two cannot be told apart.
     """
-    labelled = isinstance(criterion, spec.Accuracy) or (isinstance(criterion, spec.Outcomes) and criterion.of == "all")
-    asked = [int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())]
-    told = [int(data.baseline_requests.sum()), int(data.canary_requests.sum())]
-    if not labelled or not all(asked):
+    labels = data.labels
+    if labels is not None:
+        asked = [int(labels.baseline_of.sum()), int(labels.canary_of.sum())]
+        told = [int(labels.baseline.sum()), int(labels.canary.sum())]
+    else:
+        asked = [int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())]
+        told = [int(data.baseline_requests.sum()), int(data.canary_requests.sum())]
+    if not isinstance(criterion, spec.Accuracy | spec.Outcomes) and labels is None:
+        return []
+    if not all(asked):
         return []
     shares = [labels / requests for labels, requests in zip(told, asked, strict=True)]
     low, high = min(shares), max(shares)
-    if high > MORE_THAN_ALL:
+    if high > MORE_THAN_ALL and labels is None:
         # Labels of predictions from before the start, or of other traffic: their share of this one says nothing.
         return []
     pooled = min(1.0, sum(told) / sum(asked))

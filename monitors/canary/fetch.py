@@ -12,7 +12,7 @@ from midwatch import promql
 from midwatch.prometheus import Line
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
-from monitors.canary import increments, native
+from monitors.canary import increments, native, settled
 from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Counts, Doubt, Samples
 from monitors.canary.expressions import Expressions
@@ -20,7 +20,7 @@ from monitors.canary.increments import Axis
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
 from monitors.canary.series import Querier, Series
-from monitors.canary.tally import TALLIES, Sides
+from monitors.canary.tally import OF_LABELS, SETTLED, TALLIES, Sides, Tally
 from monitors.canary.times import moment
 
 LONGEST_SECONDS = 31 * 86400.0
@@ -33,7 +33,7 @@ TWICE = 2
 """Intervals between scrapes that are made one; a target that is seen less often has gaps, which are a doubt."""
 MANY_SCRAPES = 8
 """Samples of a series from which they tell how often it is scraped."""
-SPLIT = frozenset({"le", "outcome", "predicted", "actual"})
+SPLIT = frozenset({"le", "outcome", "predicted", "actual", "result"})
 """Labels that tell apart the counters of one target."""
 
 
@@ -112,6 +112,8 @@ class _Analysis:
         self._series = Series(querier, expressions, axis)
         self._series.queries += queries
         self._oddities = Oddities()
+        counts_labels = any(isinstance(one, OF_LABELS) for one in expressions.settings.criteria)
+        self._ages = settled.ask(querier, expressions, axis.end, self._series.queries) if counts_labels else None
 
     def counts(self) -> Counts:
         """Counts along the axis."""
@@ -142,7 +144,14 @@ class _Analysis:
         )
 
     def _selectors(self, criterion: spec.Counted) -> list[str]:
-        return TALLIES[type(criterion)].selectors(criterion, self._expressions)
+        return self._tally(criterion).selectors(criterion, self._expressions)
+
+    def _tally(self, criterion: spec.Counted) -> Tally:
+        return (SETTLED if self._is_settled(criterion) else TALLIES)[type(criterion)]
+
+    def _is_settled(self, criterion: spec.Counted) -> bool:
+        """Whether a criterion counts labels of predictions that the exporter settles."""
+        return self._ages is not None and isinstance(criterion, OF_LABELS)
 
     def _ask(self, selectors: Sequence[str]) -> None:
         for selector, lines in self._series.ask(selectors).items():
@@ -166,15 +175,17 @@ class _Analysis:
         if served is not None and isinstance(criterion, spec.Errors) and not served.failures:
             self._oddities.doubt(f"{spec.name_of(criterion)}: the model's server does not count failures", fatal=True)
             return None
-        tally, selectors = TALLIES[type(criterion)], self._selectors(criterion)
+        tally, selectors = self._tally(criterion), self._selectors(criterion)
         first = self._sides(selectors[0])
         instead = tally.instead(criterion, self._expressions)
         if first.is_empty and instead is not None:
             first = replace(self._sides(instead), selector=selectors[0])
-        if first.is_empty:
+        if first.is_empty and not self._is_settled(criterion):
             self._oddities.doubt(f"{spec.name_of(criterion)}: no series match {selectors[0]}")
             return None
         counted = tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        if counted is not None and self._ages is not None and isinstance(criterion, OF_LABELS):
+            return settled.counted(counted, self._ages, self._axis, self._expressions.question.canary)
         if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
             return counted
         return replace(counted, channels=tuple(_in_seconds(channel, served.unit) for channel in counted.channels))

@@ -147,6 +147,8 @@ def _counted(
             reason += f"; {unseen}"
     else:
         verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {criterion.unacceptable_ratio:g} times is not excluded"
+    if verdict is Verdict.INCONCLUSIVE and (waiting := counts.counted[name].waiting):
+        reason = f"{reason}; {waiting}" if evidence.canary_requests else f"{name}: {waiting}"
     return Finding(
         name=name,
         metric=criterion.metric,
