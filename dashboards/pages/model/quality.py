@@ -141,6 +141,9 @@ def amounts(factory: PanelFactory) -> list[Row]:
 def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
     """Labels that came or are late, and what is predicted."""
     coverage = signals.label_coverage(THESE_VERSIONS, "version")
+    maturity = Query(expr=signals.gauge(metrics.LABEL_MATURITY, THIS_MODEL, "model"), legend="settled at")
+    unsettled = Query(expr=signals.total(metrics.UNSETTLED, THESE_VERSIONS, "version"), legend="{{version}} unsettled")
+    ages, young = ([maturity], [unsettled]) if of_classes else ([], [])
     panels = [
         factory.lines(
             "How late do labels come?",
@@ -154,11 +157,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
                 Query(expr=signals.quantile(metrics.LABEL_DELAY, share, THIS_MODEL, window=signals.WINDOW), legend=name)
                 for share, name in ((0.5, "p50"), (0.99, "p99"))
             ),
-            *(
-                [Query(expr=signals.gauge(metrics.LABEL_MATURITY, THIS_MODEL, "model"), legend="settled at")]
-                if of_classes
-                else []
-            ),
+            *ages,
         ),
     ]
     if of_classes:
@@ -224,11 +223,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
                 expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL, "model"),
                 legend="{{model}}",
             ),
-            *(
-                [Query(expr=signals.total(metrics.UNSETTLED, THESE_VERSIONS, "version"), legend="{{version}} unsettled")]
-                if of_classes
-                else []
-            ),
+            *young,
         )
     )
     return [Row(panels=panels)]
