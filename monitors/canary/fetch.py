@@ -231,8 +231,8 @@ def _not_published(served: Profile, criterion: spec.Counted) -> str:
 
 def _per_pod(arm: Increments) -> float:
     """Requests that a pod of an arm answers in an interval."""
-    counted = int(np.count_nonzero(arm.seen)) * max(1, len(arm.lives))
-    return float(arm.total().sum()) / counted if counted else 0.0
+    lived = sum(max(1.0, (last - first) / arm.axis.step) for first, last in arm.lives.values())
+    return float(arm.total().sum()) / lived if lived else 0.0
 
 
 def _as_scraped(axis: Axis, sides: Sequence[Sequence[Line]]) -> Axis:
