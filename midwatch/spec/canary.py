@@ -238,6 +238,10 @@ class Canary(Strict):
     """The label that tells the versions apart."""
     selectors: Selectors | None = None
     """Matchers that tell the versions apart instead."""
+    strata: LabelName | None = None
+    """A label whose values are compared each with its like, where versions get unequal mixes of them."""
+    max_strata: Annotated[int, Field(ge=2, le=50)] = 10
+    """Most values of it; with more the sum is compared."""
     source: Literal["events", "servers"] = "events"
     """Whose counters are compared."""
     interval: Duration | None = None

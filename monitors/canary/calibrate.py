@@ -124,6 +124,7 @@ def _cut(data: Counted, looks: int) -> list[Counted]:
     return [
         replace(
             data,
+            strata={},
             baseline_events=data.baseline_events[:, at : at + looks],
             canary_events=data.canary_events[:, at : at + looks],
             baseline_requests=data.baseline_requests[at : at + looks],

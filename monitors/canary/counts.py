@@ -39,7 +39,7 @@ class Counted:
 
     A channel is a boundary of a histogram, a class, or the criterion itself. Counts of an interval speak of predictions
     that were made `lag` intervals before; `waiting` says what is still to come. `labels` are None where they are not
-    known, or do not matter.
+    known, or do not matter. `strata` are parts by name, with the same channels, that are compared with their like.
     """
 
     channels: tuple[str, ...]
@@ -49,14 +49,18 @@ class Counted:
     canary_requests: Ints
     doubts: tuple[Doubt, ...] = ()
     labels: Labelled | None = None
+    strata: Mapping[str, Counted] = field(default_factory=dict)
     lag: int = 0
     waiting: str = ""
 
     def since(self, index: int) -> Counted:
         """The same without the counts of predictions made before an interval."""
-        first = index + self.lag
+        return self._from(index + self.lag)
+
+    def _from(self, first: int) -> Counted:
         return replace(
             self,
+            strata={name: one._from(first) for name, one in self.strata.items()},
             baseline_events=_without(self.baseline_events, first),
             canary_events=_without(self.canary_events, first),
             baseline_requests=_without(self.baseline_requests, first),
@@ -73,6 +77,7 @@ class Counted:
             canary_events=canary,
             baseline_requests=np.broadcast_to(self.baseline_requests, baseline.shape),
             canary_requests=np.broadcast_to(self.canary_requests, canary.shape),
+            strata=tuple(one.arms(channel) for one in self.strata.values()),
         )
 
 

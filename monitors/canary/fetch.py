@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from midwatch.prometheus import Line
 from midwatch.serving import Profile
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
-from monitors.canary import increments, native, settled
+from monitors.canary import increments, native, settled, strata
 from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Counts, Doubt, Samples
 from monitors.canary.expressions import Expressions
@@ -196,7 +197,10 @@ class _Analysis:
         if first.is_empty and not self._is_settled(criterion):
             self._oddities.doubt(f"{spec.name_of(criterion)}: no series match {selectors[0]}")
             return None
-        counted = tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        sides, settings = [first, *map(self._sides, selectors[1:])], self._expressions.settings
+        counted = tally.counted(criterion, sides, self._oddities)
+        if counted is not None:
+            counted = strata.compared(counted, sides, partial(tally.counted, criterion), settings, self._oddities.notes)
         if counted is not None and self._ages is not None and isinstance(criterion, OF_LABELS):
             return settled.counted(counted, self._ages, self._axis, self._expressions.question.canary)
         if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:

@@ -194,7 +194,9 @@ def _about(evidence: Evidence, name: str, counts: Counts) -> str:
     clustered = ""
     if evidence.dispersion >= dispersion.STATED:
         clustered = f" (events come in clusters, as retries do: evidence divided by {evidence.dispersion:.2g})"
-    return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{clustered}"
+    strata = counts.counted[name].strata
+    within = f" within {len(strata)} strata" if strata else ""
+    return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{within}{clustered}"
 
 
 # The whole -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,8 @@ from monitors.canary.increments import Axis, Increments, Labels, Lives
 from monitors.canary.times import moment
 
 GONE_INTERVALS = 3
+REPLACED_WITHIN = 300.0
+"""Seconds after a pod's end within which another takes its place; one that begins later is a larger fleet."""
 MISSED = 1.5
 """Intervals without a sample after which a pod has ended, if another began then."""
 REPLICA_LABELS = frozenset({"job", "replica", "prometheus", "prometheus_replica", "__replica__"})
@@ -90,10 +91,11 @@ class Oddities:
 def _replaced(lives: Lives, axis: Axis) -> tuple[int, float] | None:
     """How many pods ended after which others began, and when the last of those did; one missed scrape is no end."""
     newest = axis.end - MISSED * axis.step
-    began = max((first for first, _ in lives.values()), default=-math.inf)
+    began = [first for first, _ in lives.values()]
     ended = [last for _, last in lives.values() if axis.start < last < newest]
-    followed = [last for last in ended if began > last - axis.step]
-    return (len(followed), began) if followed else None
+    successors = [[first for first in began if -axis.step < first - last <= REPLACED_WITHIN] for last in ended]
+    followed = [max(one) for one in successors if one]
+    return (len(followed), max(followed)) if followed else None
 
 
 def _duplicates(lines: Sequence[Line]) -> str:
