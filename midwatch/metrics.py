@@ -169,6 +169,69 @@ LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
 
+# Predictions that are as old as their model's labels need: compared at an equal age ---------------------------------
+
+LABEL_MATURITY = _gauge(
+    "ml_label_maturity_seconds",
+    "Age at which a prediction is settled, with its label or without; absent while it is not known.",
+    "model",
+)
+UNSETTLED = _gauge("ml_unsettled_predictions", "Predictions that are too young to be settled.", "model", "version")
+SETTLED = _counter(
+    "ml_settled_predictions_total",
+    "Predictions that were settled, by predicted class and result: right, wrong or unlabelled.",
+    "model",
+    "version",
+    "predicted",
+    "result",
+)
+SETTLED_OUTCOMES = _counter(
+    "ml_settled_outcomes_total",
+    "Settled predictions with a label, by predicted and actual class.",
+    "model",
+    "version",
+    "predicted",
+    "actual",
+)
+SETTLED_GROUP_OUTCOMES = _counter(
+    "ml_settled_group_outcomes_total",
+    "Settled predictions with a label, by group of an attribute, predicted and actual class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
+    "actual",
+)
+SETTLED_SCORED = _counter(
+    "ml_settled_scored_outcomes_total",
+    "Settled predictions with a label and a score, by score bin (upper edge).",
+    "model",
+    "version",
+    "bin",
+)
+SETTLED_POSITIVES = _counter(
+    "ml_settled_scored_positives_total",
+    "Settled predictions whose actual class is positive, by score bin.",
+    "model",
+    "version",
+    "bin",
+)
+SETTLED_SCORE_SUM = _counter(
+    "ml_settled_score_sum_total",
+    "Sum of scores of settled predictions with a label, by score bin.",
+    "model",
+    "version",
+    "bin",
+)
+LATE_LABELS = _counter(
+    "ml_late_labels_total",
+    "Labels that came after their prediction was settled as unlabelled, by what they say: right or wrong.",
+    "model",
+    "version",
+    "result",
+)
+
 # Drift ------------------------------------------------------------------------------------------------------------
 
 DRIFT_STATISTIC = _gauge(

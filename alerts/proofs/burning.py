@@ -133,8 +133,8 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if slo.kind == "outcome":
         labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, test_series.GROUP)
         return {
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
     counted = None if isinstance(slo.sli, str) else quality.counted(objective.model, slo.sli, slo.by)
     if counted is not None:
@@ -302,7 +302,7 @@ def _of_fairness(
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
         extra = dict.fromkeys(objective.slo.by, test_series.GROUP)
-        return test_series.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
+        return test_series.text(metrics.SETTLED_GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
 
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)

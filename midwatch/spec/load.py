@@ -19,6 +19,7 @@ from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import SystemRules, place_of
+from midwatch.spec.values import format_duration
 
 
 def load_platform(path: Path) -> Platform:
@@ -338,6 +339,7 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
             yield ("models", index, "classes"), f"a {model.task} has no classes", "remove it"
         elif model.classes and model.positive and model.positive not in model.class_names:
             yield ("models", index, "positive"), f"{model.positive} is not among classes", "name it there"
+        yield from _check_label_maturity(platform, ("models", index, "label_maturity"), model)
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
@@ -354,6 +356,17 @@ def _check_personal(platform: Platform, index: int, model: Model) -> Iterator[Fi
         if field is not None:
             message = f"{field} is {how[field]} by exporter.personal, so its drift cannot be judged"
             yield ("models", index, "drift", "features", name), message, "remove it from one of the two"
+
+
+def _check_label_maturity(platform: Platform, place: Place, model: Model) -> Iterator[Finding]:
+    retention = platform.exporter.label_retention
+    if model.label_maturity is None:
+        return
+    if model.task == "regression":
+        yield place, "amounts are neither right nor wrong", "remove it from a regression"
+    elif model.label_maturity > retention:
+        message = f"predictions are given up after {format_duration(retention)}, before they are that old"
+        yield place, message, "make exporter.label_retention at least as long"
 
 
 _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (

@@ -94,6 +94,8 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
+    label_maturity: Duration | None = None
+    """Age at which a prediction counts as right, wrong or unlabelled; without it, when 95% of the labels have come."""
     runbook: str | None = None
     """Address of the page for its alerts, instead of `runbooks`."""
     alerts: dict[AlertName, AlertTuning] = {}
