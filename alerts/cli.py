@@ -301,12 +301,12 @@ def prove(
 
 def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
     """Prove alerts with a bar, or with a line for each tenth of them where standard error is no terminal."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from alerts.proofs import prove as proofs
+    from midwatch import tables
 
-    console, total = Console(stderr=True), len(proofs.chosen(platform, names))
+    console, total = tables.make_console(stderr=True), len(proofs.chosen(platform, names))
     done = itertools.count(1)
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
