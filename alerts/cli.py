@@ -219,7 +219,7 @@ def check(
 
     if alertmanager is None and not rule_files:
         platform = platform or options.default_file()
-    live = _live(prometheus) if prometheus else None
+    live = _live(prometheus, platform) if prometheus else None
     report = linter.Report(problems=[], unjudged=[])
     if rule_files:
         report = linter.lint_rules(rule_files, live=live, scrape_interval=_seconds(scrape_interval))
@@ -252,11 +252,14 @@ def _seconds(text: str) -> float:
         raise MidwatchError(f"--scrape-interval: {error}") from error
 
 
-def _live(url: str) -> frozenset[str]:
-    """Names of the metrics that a Prometheus has now."""
+def _live(url: str, platform: Path | None) -> frozenset[str]:
+    """Names of the metrics that a Prometheus has now; the platform's own is asked as the platform file says."""
     from midwatch.prometheus import Client
+    from midwatch.spec import load
 
-    samples = Client(url).query('count by (__name__) ({__name__!=""})')
+    described = load.read(platform).platform if platform else None
+    client = Client.of(described.prometheus, url) if described else Client(url)
+    samples = client.query('count by (__name__) ({__name__!=""})')
     return frozenset(sample.labels["__name__"] for sample in samples)
 
 

@@ -167,7 +167,7 @@ class Service:
     # Metrics -----------------------------------------------------------------------------------------------------
 
     def _expose(self, content_type: str, respond: http_server.Respond) -> None:
-        """Answer with the metrics; who asks while they are written gets those, as writing them costs memory and time."""
+        """Answer with the metrics; who asks while they are written gets those: writing costs memory and time."""
         waiting = self._asked.setdefault(content_type, [])
         waiting.append(respond)
         if len(waiting) == 1:

@@ -25,7 +25,7 @@ _UNBOUNDED = 10_000
 class _Console(Console):
     """A console whose text cannot steer the terminal."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]  # they are passed on
+    def render_str(self, text: str, **options: Any) -> Text:
         """Text of a string, escaped before it is measured."""
         return super().render_str(untrusted_text.escaped(text), **options)
 

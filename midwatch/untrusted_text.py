@@ -48,7 +48,7 @@ class _Guarded:
 def guard() -> Iterator[None]:
     """Escape what is written to standard output and standard error, each where it is a terminal."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Guarded(stream) if stream and stream.isatty() else stream for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_Guarded(stream) if stream and stream.isatty() else stream for stream in before)
     try:
         yield
     finally:

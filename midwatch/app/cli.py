@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         except MidwatchError as error:
             print(str(error), file=sys.stderr)  # noqa: T201 - the one place where errors become lines
             sys.exit(error.exit)
-        except Exception as error:  # noqa: BLE001 - 1 says that something failed its check, and nothing was checked
+        except Exception as error:
             print(_unexpected(error), file=sys.stderr)  # noqa: T201 - see above
             sys.exit(Exit.USAGE)
 

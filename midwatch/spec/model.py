@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from midwatch import metrics
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
@@ -16,6 +17,7 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import RuleFile
 from midwatch.spec.slo import ServingMetrics
@@ -85,8 +87,10 @@ class Model(Strict):
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
-    url: str = "http://127.0.0.1:9090"
-    """Where it answers."""
+    url: PlainUrl = "http://127.0.0.1:9090"
+    """Where it answers; a user or a password in it is refused."""
+    auth: Auth | None = None
+    """Who asks, where it does not answer anybody. Rendered files name the same files."""
     scrape_interval: Duration = 15.0
     """How often targets are scraped."""
     evaluation_interval: Duration = 15.0

@@ -230,7 +230,12 @@ def test_connect_has_one_answer(server: Server) -> None:
 def test_an_upgrade_is_not_done_and_the_request_answered_once(server: Server, method: bytes) -> None:
     body = b"the body" if method == b"POST" else b""
     upgrade = request(
-        b"/events", b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-settings: AAM", method=method, body=body
+        b"/events",
+        b"connection: Upgrade, HTTP2-Settings",
+        b"upgrade: h2c",
+        b"http2-settings: AAM",
+        method=method,
+        body=body,
     )
     answers = exchanged(server, upgrade + request(b"/answer"))
     assert statuses(answers) == [200, 200]
@@ -296,7 +301,9 @@ def test_many_tiny_headers_are_counted_with_what_they_cost(server: Server) -> No
 
 
 def test_trailers_change_no_header(server: Server) -> None:
-    body = b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nauthorization: b\r\n\r\n"
+    body = (
+        b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nauthorization: b\r\n\r\n"
+    )
     assert statuses(exchanged(server, body)) == [200]
     assert b"authorization" not in server.seen[0].headers
 
