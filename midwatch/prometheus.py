@@ -193,7 +193,12 @@ class Client:
             raise UnreachableError(query, f"{self._url}: not asked, as there was no time left")
         try:
             response = self._session.post(
-                f"{self._url}/api/v1/{endpoint}", data=parameters, timeout=timeout, allow_redirects=False, stream=True
+                f"{self._url}/api/v1/{endpoint}",
+                data=parameters,
+                timeout=timeout,
+                allow_redirects=False,
+                stream=True,
+                verify=self._session.verify,  # else REQUESTS_CA_BUNDLE would come before the session's
             )
             with response:
                 content = _content(response)

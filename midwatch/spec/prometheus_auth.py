@@ -1,4 +1,7 @@
-"""The section `prometheus.auth`: who asks Prometheus. Every secret is the path of a file."""
+"""The section `prometheus.auth`: who asks Prometheus. Every secret is the path of a file.
+
+Paths are absolute: Prometheus, Grafana and the jobs of a cluster read the same files, each from a folder of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from midwatch.spec.base import Strict
 
-SecretFile = Annotated[Path, Field(strict=False)]
+
+def _absolute(file: Path) -> Path:
+    if not file.is_absolute():
+        raise ValueError(f"{file} is not an absolute path; several programs read it, each from a folder of its own")
+    return file
+
+
+SecretFile = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 
 _RESERVED = frozenset({"authorization", "host", "content-length", "content-type", "transfer-encoding", "connection"})
 
