@@ -15,7 +15,7 @@ from alerts.objectives.objective import Objective
 from alerts.objectives.tiers import BurnAlert
 from alerts.proofs import series as test_series
 from alerts.proofs.case import Case, Grid
-from midwatch import metrics, serving
+from midwatch import metrics, quality, serving
 from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
@@ -61,6 +61,13 @@ def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Ca
         return _of_freshness(objective, severity, alert, sli.freshness)
     if not isinstance(sli, str) and sli.gauge:
         return _of_gauge(objective, severity, alert, sli.gauge)
+    measured = (
+        None
+        if isinstance(sli, str) or objective.model is None
+        else quality.measured(objective.model, sli, objective.slo.by)
+    )
+    if measured is not None:
+        return _of_measured(objective, severity, alert, measured)
     if not isinstance(sli, str) and sli.fairness:
         return _of_fairness(objective, severity, alert, sli.fairness)
     shares = _shares(objective)
@@ -126,9 +133,15 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if slo.kind == "outcome":
         labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, test_series.GROUP)
         return {
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
+    counted = None if isinstance(slo.sli, str) else quality.counted(objective.model, slo.sli, slo.by)
+    if counted is not None:
+        extra = dict.fromkeys(slo.by, test_series.GROUP)
+        examples: list[tuple[quality.Series, Share]] = [(counted.good_example, (1, 0))]
+        examples += [(bad, (0, 1)) for bad in counted.bad_examples]
+        return {test_series.text(metric.name, {**extra, **labels}): share for (metric, labels), share in examples}
     profile = serving.profile_of(objective.model)
     if not isinstance(slo.sli, str) and slo.sli.latency:
         bound = serving.bucket(profile, slo.sli.latency.threshold)
@@ -258,6 +271,22 @@ def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: Gauge
     ], limit
 
 
+def _of_measured(
+    objective: Objective, severity: Severity, alert: str, measured: quality.Measured
+) -> tuple[list[Case], float]:
+    """Counters that grow so that the value is beyond its limit from the begin, or far within it."""
+    grid = _grid(objective)
+    limit = within(objective, severity) + 900.0
+    steps = int((limit + 600) // grid.scrape)
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
+    at = _whole(limit, grid.evaluation)
+    above, below = (
+        {name: f"0+{growth:.12g}x{steps}" for name, growth in counters.items()}
+        for counters in (measured.above, measured.below)
+    )
+    return [case(series=above, fires_at=[at]), case(series=below, silent_at=[at])], limit
+
+
 def _of_fairness(
     objective: Objective, severity: Severity, alert: str, fairness: FairnessSli
 ) -> tuple[list[Case], float]:
@@ -273,7 +302,7 @@ def _of_fairness(
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
         extra = dict.fromkeys(objective.slo.by, test_series.GROUP)
-        return test_series.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
+        return test_series.text(metrics.SETTLED_GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
 
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)

@@ -83,6 +83,8 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
         slos = [{"name": "availability", "sli": "availability", "objective": "99.9%", **ONLY_PAGE}]
         slos += [] if server["serving"] == "triton" else [LATENCY | ONLY_PAGE]
         document["models"].append({"owner": "ml", "task": "regression", "slos": slos, **server})
+    unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
+    document["models"].append(unpromised)
     objective = {"name": "ok", "service": "shop", "objective": "99.5%", "sli": {"events": EVENTS}}
     (folder / "r.yaml").write_text(yaml.safe_dump({"owner": "ml", "objectives": [objective]}))
     (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["r.yaml"]}, sort_keys=False))
