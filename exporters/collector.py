@@ -85,10 +85,7 @@ def _version_samples(series: Series) -> Iterator[Sample]:
             for outcome_labels, count in by_class(outcomes):
                 where = {**labels, "attribute": attribute, "group": group}
                 yield metrics.GROUP_OUTCOMES, {**where, **outcome_labels}, count
-    if series.observed:
-        yield metrics.ABSOLUTE_ERROR, labels, series.absolute
-        yield metrics.SQUARED_ERROR, labels, series.squared
-        yield metrics.ERRORS_OBSERVED, labels, series.observed
+    yield from _error_samples(series, labels)
     for kind, count in series.tokens.items():
         yield metrics.TOKENS, {**labels, "kind": kind}, count
     for reason, count in series.finish_reasons.items():
@@ -101,6 +98,17 @@ def _version_samples(series: Series) -> Iterator[Sample]:
             yield metrics.SCORED_OUTCOMES, {**labels, "bin": edge}, scored
             yield metrics.SCORED_POSITIVES, {**labels, "bin": edge}, positives
             yield metrics.SCORE_SUM, {**labels, "bin": edge}, total
+
+
+def _error_samples(series: Series, labels: dict[str, str]) -> Iterator[Sample]:
+    """Errors of a regression."""
+    if series.observed:
+        yield metrics.ABSOLUTE_ERROR, labels, series.absolute
+        yield metrics.SQUARED_ERROR, labels, series.squared
+        yield metrics.ERRORS_OBSERVED, labels, series.observed
+    for bound, answers in series.bounded.items():
+        for answer, count in answers.items():
+            yield metrics.ERRORS_BOUNDED, {**labels, "bound": bound, "within": answer}, count
 
 
 def _settled_samples(model: str, version: str, settled: Settled) -> Iterator[Sample]:

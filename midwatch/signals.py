@@ -118,9 +118,12 @@ def accuracy(
 
 
 def accuracy_bound(where: Selection, *by: str, upper: bool) -> Expr:
-    """Bound of the 95% interval of accuracy (Wilson 1927, J. Am. Stat. Assoc. 22, 209-212)."""
-    total = labelled(where, *by)
-    share = accuracy(where, *by)
+    """Bound of the 95% interval of accuracy."""
+    return wilson_bound(accuracy(where, *by), labelled(where, *by), upper=upper)
+
+
+def wilson_bound(share: Expr, total: Expr, *, upper: bool) -> Expr:
+    """Bound of the 95% interval of a share of so many events (Wilson 1927, J. Am. Stat. Assoc. 22, 209-212)."""
     z2 = WILSON_Z**2
     middle = share + _constant(z2 / 2, total)
     spread = promql.sqrt((share * (promql.number(1) - share) + _constant(z2 / 4, total)) / total) * WILSON_Z

@@ -64,6 +64,7 @@ class Series(msgspec.Struct):
     first_token_sum: float = 0.0
     output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
     output_token_sum: float = 0.0
+    bounded: dict[str, dict[str, int]] = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -94,6 +95,7 @@ class Counters:
         self._hashed = frozenset(hashed)
         self.declared = {model.name: model for model in models}
         self._classes = {model.name: model.class_names for model in models if model.classes}
+        self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
         self.folded: Counter[str] = Counter()
@@ -140,6 +142,8 @@ class Counters:
             series.absolute += abs(error)
             series.squared += error * error
             series.observed += 1
+            for bound, most in self._error_bounds.get(entry.model, {}).items():
+                count_pair(series.bounded, bound, "yes" if abs(error) <= most else "no")
             return None
         outcome = self._outcome(model, entry, actual)
         if outcome is not None:

@@ -62,6 +62,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     if reading.problems or reading.platform is None:
         return [*reading.problems, *expectations.check_names(reading)], []
     of_file = list(expectations.check_alerts(reading.platform, reading.document))
+    of_file += alerts.check_tuning(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     warnings += edges.find_warnings(platform, document)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
 from midwatch.spec.values import Duration, Objective, Ratio, format_duration
 
@@ -291,7 +292,7 @@ class Gate(Strict):
 
     listen: str = "127.0.0.1:9600"
     """HOST:PORT where it answers; off loopback it needs a token."""
-    url: str = "http://midwatch-gate.midwatch.svc:9600"
+    url: PlainUrl = "http://midwatch-gate.midwatch.svc:9600"
     """Where the cluster finds it."""
     deadline: Duration = 0.8
     """How long an answer may take; undecided after that."""
@@ -328,8 +329,12 @@ def check(platform: Platform) -> Iterator[Finding]:
             name = name_of(criterion)
             if names.setdefault(name, number) != number:
                 yield at, f"a second criterion {name!r}", "give each its own name"
-            if model.task == "regression" and criterion.needs_classes:
-                yield (*at, "metric"), f"a regression has no {criterion.metric}", "use errors, latency or own counters"
+            if model.task != "classification" and criterion.needs_classes:
+                yield (
+                    (*at, "metric"),
+                    f"a {model.task} has no {criterion.metric}",
+                    "use errors, latency or own counters",
+                )
             if model.canary.source == "servers" and criterion.needs_classes:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
             if model.canary.source == "servers" and (lacking := _not_published(model, criterion)):

@@ -147,7 +147,7 @@ CASES = {
         {"ended": "0+60x40 2400x20", "other votes": "2x60", "other detected": "1x60", "other ended": "0+60x60"},
         {"ModelInputDrift"},
     ),
-    "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData"}),
+    "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData", "ModelTrafficVanished"}),
     "never any traffic": ({"ok": None, "fast": None, "all": None, "right": None, "wrong": None}, {"ModelNoData"}),
     "exporter away": ({"up": "1x20 0x40"}, {"ExporterDown"}),
     "one of two exporters away": ({"up": "1x60", "other up": "1x20 0x40"}, {"ExporterDown"}),

@@ -11,6 +11,7 @@ from dashboards import annotation, reader
 from dashboards.pages import fleet, objectives, resilience
 from midwatch import metrics, promql, signals
 from midwatch.signals import WILSON_Z, Selection
+from midwatch.traffic import Traffic
 
 WINDOW = {"window": "10m", "__rate_interval": "1m", "__interval": "15s", "models": ".*"}
 EVERYTHING: Selection = {"model": "fraud"}
@@ -114,7 +115,7 @@ def test_a_verdict_is_the_number_of_the_one_that_is_1_now(past) -> None:
 
 def test_the_fleet_is_in_the_order_of_its_trouble(past) -> None:
     """A page counts 10, a ticket of the model 1 on each version, drift 1, and the worst budget is spent by 0.75."""
-    assert asked(past, fleet._trouble()) == pytest.approx(
+    assert asked(past, fleet._trouble(Traffic(has_servers=False))) == pytest.approx(
         {("fraud", "v1"): 10 + 1 + 0.75, ("fraud", "v2"): 1 + 1 + 0.75}
     )
 
