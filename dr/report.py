@@ -29,6 +29,8 @@ def build(log: DrillLog, since: datetime | None, outside: Anchored | None = None
     verified = log.verified(outside)
     drills = [result for result in log.results() if since is None or datetime.fromisoformat(result["at"]) >= since]
     return {
+        "platform": log.platform,
+        "owner": log.owner,
         "drills": drills,
         "since": since.isoformat() if since else None,
         "evidence": {
@@ -81,7 +83,8 @@ def render(document: Document, log: DrillLog, title: str) -> str:
     compared = document.get("compared", [])
     chain = figures.chain(document["evidence"])
     template = Path(__file__).with_name("report.html")
-    return html.render(template, title=title, drills=drills, compared=compared, chain=chain, **words)
+    whose = {"platform": document["platform"], "owner": document["owner"]}
+    return html.render(template, **whose, title=title, drills=drills, compared=compared, chain=chain, **words)
 
 
 def _charts(drill: Document, log: DrillLog) -> Document:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dr import figures
@@ -26,7 +27,7 @@ def progress() -> Callable[[str], None]:
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - begun:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+        console.print(f"[dim]{time.monotonic() - begun:6.1f} s[/dim]  {escape(text)}", highlight=False, soft_wrap=True)
 
     return say
 
@@ -36,10 +37,13 @@ def show_result(document: dict[str, Any]) -> None:
     console = tables.make_console()
     colour = _COLOURS[document["verdict"]]
     console.print(
-        f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {document['what']}", soft_wrap=True
+        f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {escape(document['what'])}", soft_wrap=True
+    )
+    console.print(
+        f"platform {document['platform']}, owner {document['owner']}", highlight=False, markup=False, soft_wrap=True
     )
     for reason in document["reasons"]:
-        console.print(f"  {reason}", highlight=False, soft_wrap=True)
+        console.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("RTO", figures.rto(document), f"objective {describe_duration(document['objectives']['rto'])}")
     table.add_row("RPO", figures.rpo(document), f"objective {describe_duration(document['objectives']['rpo'])}")
@@ -58,10 +62,12 @@ def show_result(document: dict[str, Any]) -> None:
     tables.show(phases, console=console)
     for check in document["checks"]:
         detail = f" ({check['detail']})" if check["detail"] else ""
-        console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
-    console.print(figures.in_a_row(document), highlight=False, soft_wrap=True)
+        console.print(
+            f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, markup=False, soft_wrap=True
+        )
+    console.print(figures.in_a_row(document), highlight=False, markup=False, soft_wrap=True)
     for note in document["notes"]:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_status(stores: Sequence[StoreStatus]) -> None:
@@ -101,12 +107,15 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
     tables.show(table, console=console)
     for one in stores:
         for text in (*one.problems, *one.unknown):
-            console.print(f"{one.store}: {text}", highlight=False, soft_wrap=True)
+            console.print(f"{one.store}: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_report(document: dict[str, Any]) -> None:
     """Every drill, and the state of the evidence."""
     console = tables.make_console()
+    console.print(
+        f"platform {document['platform']}, owner {document['owner']}", highlight=False, markup=False, soft_wrap=True
+    )
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
         table.add_column(name)
@@ -121,12 +130,12 @@ def show_report(document: dict[str, Any]) -> None:
             figures.seconds(drill["resolution_seconds"]),
             str(drill["writes"].get("lost", "-")),
             str(drill["seq"]),
-            drill["hash"][:12],
+            drill["hash"],
         )
     tables.show(table, console=console)
     if "compared" in document:
         tables.show(_compared(document["compared"]), console=console)
-    console.print(figures.chain(document["evidence"]), highlight=False, soft_wrap=True)
+    console.print(figures.chain(document["evidence"]), highlight=False, markup=False, soft_wrap=True)
 
 
 def _compared(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -26,6 +26,8 @@ class RanActivity(TypedDict):
 class Result:
     """What a run has shown, and where its evidence is. Times are RFC 3339 in UTC, durations seconds."""
 
+    platform: str
+    owner: str
     experiment: str
     kind: str
     verdict: Verdict

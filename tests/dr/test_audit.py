@@ -96,6 +96,19 @@ def test_a_report_of_untouched_evidence_is_whole(platform: Path) -> None:
     assert document["evidence"]["anchors"] == [str(platform / "elsewhere/heads.jsonl")]
 
 
+def test_a_report_says_whose_it_is_and_cuts_nothing_off(platform: Path) -> None:
+    document = json.loads(report(platform)[0].stdout)
+    about = (document["platform"], document["owner"])
+    assert about == (opened(platform).platform, "ml")
+    shown = midwatch_here("dr", "report", "-f", platform / "platform.yaml", "--html", platform / "page.html")
+    assert f"platform {about[0]}, owner {about[1]}\n" in shown.stdout
+    page = (platform / "page.html").read_text()
+    assert f"Platform {about[0]}, owner {about[1]}" in page
+    for drill in document["drills"]:
+        assert drill["hash"] in shown.stdout
+        assert drill["hash"] in page
+
+
 LEFT = [*sorted(name for name in drill_log.KEPT if not name.endswith(".log")), "result.json"]
 
 
