@@ -132,12 +132,16 @@ class DrillLog:
         return whole
 
     def results(self) -> list[Document]:
-        """Documents of every drill, the oldest first, each with its record's place in the chain."""
-        return [
+        """Documents of every drill, the oldest first, each with its record's place in the chain.
+
+        What is no result of a drill, since somebody has changed it, is left out: `verified` names it.
+        """
+        found = [
             record.data | {"at": record.at, "seq": record.seq, "hash": record.hash}
             for record in evidence.read(self.chain.path)
             if record.kind == ENDED
         ]
+        return [one for one in found if audit.is_result(one)]
 
     def verified(self, outside: anchors.Anchored | None = None) -> evidence.Verified:
         """Whether the log is whole, still has the heads that were kept, and each drill's folder is what it says.

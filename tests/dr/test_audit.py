@@ -141,6 +141,29 @@ def test_a_broken_result_gives_a_line_and_no_traceback(platform: Path, content: 
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"rto_seconds": "x"}, {"writes": 7}, {"phases": [{}]}, {"run": None}, {"verdict": "GOOD"}, {"digests": []}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_record_that_somebody_changed_is_named_and_ends_no_report(platform: Path, changes: dict[str, Any]) -> None:
+    log = opened(platform).chain.path
+    lines = log.read_text().splitlines()
+    document = json.loads(lines[1])
+    document["data"] |= changes
+    lines[1] = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    log.write_text("\n".join(lines) + "\n")
+    done, problems = report(platform)
+    assert (done.returncode, len(json.loads(done.stdout)["drills"])) == (1, 1)
+    assert f"{log}:2: record 1 is not what was written, or the key is another" in problems
+    shown = midwatch_here(
+        "dr", "report", "-f", platform / "platform.yaml", "--html", platform / "page.html", "--compare"
+    )
+    assert (shown.returncode, "Traceback" in shown.stderr) == (1, False)
+    status = midwatch_here("dr", "status", "-f", platform / "platform.yaml")
+    assert "Traceback" not in status.stderr
+
+
 def test_what_was_not_there_or_is_not_there_any_more_is_named(platform: Path) -> None:
     runs = platform / "evidence" / "drills"
     (runs / "r1" / "runner.log").write_text("all went well")
