@@ -101,7 +101,7 @@ def run(
 
     stop_telemetry = telemetry.setup("midwatch-chaos")
     try:
-        supervisor = _supervisor(name, platform, state, where)
+        supervisor = _runnable(name, platform, state, where)
         with telemetry.span("chaos run", experiment=supervisor.name, where=where.value):
             result = supervisor.run().document()
         for problem in publish.ended(supervisor.place, result):
@@ -138,7 +138,6 @@ def stop(
     from chaos.run import stopping
     from midwatch.errors import Exit
 
-    platform = platform or options.default_file()
     stopped = stopping.lift(state, platform, where.value) if lift else stopping.stop(state, platform, where.value)
     if as_json:
         typer.echo(json.dumps(stopped))
@@ -204,10 +203,26 @@ def verify_log(
 # What the commands share -------------------------------------------------------------------------------------------
 
 
+def _runnable(name: str, file: Path | None, state: Path, where: Where) -> Supervisor:
+    """As `_supervisor`; where no plane runs any more, what earlier runs left behind is reverted all the same."""
+    from chaos.places.local.plane import NoPlaneError
+    from chaos.places.place import Home
+    from chaos.run import recovery
+    from midwatch.errors import MidwatchError
+
+    try:
+        return _supervisor(name, file, state, where)
+    except NoPlaneError as error:
+        problems = recovery.recover_without_plane(Home(state), lambda text: typer.echo(text, err=True))
+        if problems:
+            raise MidwatchError(f"{error}; {'; '.join(problems)}") from error
+        raise
+
+
 def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> Supervisor:
     from chaos import choice
-    from chaos.places.known import open_place
+    from chaos.places.known import open_asked
     from chaos.run.supervisor import Supervisor
 
-    place = open_place(where.value, state, file or options.default_file())
+    place = open_asked(where.value, state, file)
     return Supervisor(place, choice.experiment(name, place), lambda text: typer.echo(text, err=True))

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dr import figures
 from midwatch import tables
@@ -23,11 +22,11 @@ _HOLDS = {True: "yes", False: "NO ", None: " ? "}
 
 def progress() -> Callable[[str], None]:
     """A function that says where a drill is, with the seconds since its beginning."""
-    console = Console(stderr=True)
+    console = tables.make_console(stderr=True)
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - begun:6.1f} s[/dim]  {escape(text)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{time.monotonic() - begun:6.1f} s", "dim"), f"  {text}"), soft_wrap=True)
 
     return say
 
@@ -35,15 +34,12 @@ def progress() -> Callable[[str], None]:
 def show_result(document: dict[str, Any]) -> None:
     """A drill's result."""
     console = tables.make_console()
-    colour = _COLOURS[document["verdict"]]
-    console.print(
-        f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {escape(document['what'])}", soft_wrap=True
-    )
-    console.print(
-        f"platform {document['platform']}, owner {document['owner']}", highlight=False, markup=False, soft_wrap=True
-    )
+    verdict = document["verdict"], _COLOURS[document["verdict"]]
+    console.print(Text.assemble(verdict, f"  {document['drill']}: {document['what']}"), soft_wrap=True)
+    whose = f"platform {document['platform']}, owner {document['owner']}"
+    console.print(whose, highlight=False, soft_wrap=True)
     for reason in document["reasons"]:
-        console.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {reason}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("RTO", figures.rto(document), f"objective {describe_duration(document['objectives']['rto'])}")
     table.add_row("RPO", figures.rpo(document), f"objective {describe_duration(document['objectives']['rpo'])}")
@@ -62,12 +58,10 @@ def show_result(document: dict[str, Any]) -> None:
     tables.show(phases, console=console)
     for check in document["checks"]:
         detail = f" ({check['detail']})" if check["detail"] else ""
-        console.print(
-            f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, markup=False, soft_wrap=True
-        )
-    console.print(figures.in_a_row(document), highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{_HOLDS[check['holds']]}  {check['name']}{detail}", highlight=False, soft_wrap=True)
+    console.print(figures.in_a_row(document), highlight=False, soft_wrap=True)
     for note in document["notes"]:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def show_status(stores: Sequence[StoreStatus]) -> None:
@@ -107,15 +101,13 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
     tables.show(table, console=console)
     for one in stores:
         for text in (*one.problems, *one.unknown):
-            console.print(f"{one.store}: {text}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{one.store}: {text}", highlight=False, soft_wrap=True)
 
 
 def show_report(document: dict[str, Any]) -> None:
     """Every drill, and the state of the evidence."""
     console = tables.make_console()
-    console.print(
-        f"platform {document['platform']}, owner {document['owner']}", highlight=False, markup=False, soft_wrap=True
-    )
+    console.print(f"platform {document['platform']}, owner {document['owner']}", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
         table.add_column(name)
@@ -135,7 +127,7 @@ def show_report(document: dict[str, Any]) -> None:
     tables.show(table, console=console)
     if "compared" in document:
         tables.show(_compared(document["compared"]), console=console)
-    console.print(figures.chain(document["evidence"]), highlight=False, markup=False, soft_wrap=True)
+    console.print(figures.chain(document["evidence"]), highlight=False, soft_wrap=True)
 
 
 def _compared(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from chaos import notices
 from chaos.lease import ClusterLease
-from chaos.targets import Prepared
+from chaos.targets import Hit, Prepared
 from midwatch import evidence
 from midwatch.prometheus import Client
 from midwatch.spec import load, model
@@ -22,6 +23,8 @@ WHERE_VARIABLE, STATE_VARIABLE, PLATFORM_VARIABLE = (
     "MIDWATCH_CHAOS_PLATFORM",
 )
 """Environment variables that tell an experiment where it acts."""
+VARIABLES = {"where": WHERE_VARIABLE, "state": STATE_VARIABLE, "platform": PLATFORM_VARIABLE}
+"""The same by the keys of an experiment's configuration."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Home:
         return self.folder / "runs"
 
     def open_runs(self) -> list[Path]:
-        """Runs with faults that nobody has reverted."""
-        return sorted({path.parent.parent for path in self.runs.glob("*/faults/*.json")})
+        """Runs with faults that nobody has reverted, or rollbacks that nobody has played."""
+        unreverted = {path.parent.parent for path in self.runs.glob("*/faults/*.json")}
+        return sorted(unreverted | {path.parent for path in self.runs.glob("*/open.json")})
 
 
 class Injection(Protocol):
@@ -92,8 +96,15 @@ class Place(ABC):
         return Home(self.state)
 
     @abstractmethod
-    def prepare(self, injection: Injection) -> Prepared:
-        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit."""
+    def prepare(self, injection: Injection, earlier: Sequence[Hit] = ()) -> Prepared:
+        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit.
+
+        `earlier` is what other actions of the same experiment have hit.
+        """
+
+    def is_there(self) -> bool:
+        """Whether it still is there; without it nothing more can be learnt."""
+        return True
 
     @property
     @abstractmethod
@@ -142,3 +153,11 @@ class Place(ABC):
             STATE_VARIABLE: str(self.state.resolve()),
             PLATFORM_VARIABLE: str(self.platform_file.resolve()),
         }
+
+
+def contradicts(place: Place, key: str, said: str) -> bool:
+    """Whether what an experiment says of `where`, `state` or `platform` is another place than this one."""
+    if key == "where":
+        return said != place.name
+    told = place.state if key == "state" else place.platform_file
+    return Path(said).resolve() != told.resolve()

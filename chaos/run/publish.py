@@ -6,7 +6,9 @@ else in the state folder (node_exporter's textfile collector can read it there),
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +17,12 @@ from typing import Any
 import urllib3
 
 from chaos import kept
+from chaos.places import place as place_of
+from chaos.places.known import open_place
 from chaos.places.place import Place
 from chaos.run import verdict
 from midwatch import anchors, evidence, exposition, files, metrics
+from midwatch.errors import MidwatchError
 from midwatch.metrics import Metric
 from midwatch.spec import load
 
@@ -28,17 +33,27 @@ Known = dict[str, dict[str, Any]]
 
 def running(place: Place, experiment: str) -> list[str]:
     """Tell that an experiment runs; what could not be told, in words."""
-    known = _known(place)
+    known = _at_rest(_known(place))
     known.setdefault(experiment, {})["running"] = True
     return _publish(place, known)
 
 
+def idle(place: Place) -> list[str]:
+    """Tell that nothing runs, if anything is said to; what could not be told, in words."""
+    known = _known(place)
+    return _publish(place, _at_rest(known)) if any(entry.get("running") for entry in known.values()) else []
+
+
+def _at_rest(known: Known) -> Known:
+    return {name: {**entry, "running": False} for name, entry in known.items()}
+
+
 def ended(place: Place, result: Mapping[str, Any]) -> list[str]:
-    """Tell a run's result; what could not be told, in words."""
-    known, now = _known(place), time.time()
-    entry = known.setdefault(result["experiment"], {})
-    entry |= {"running": False, "verdict": result["verdict"], "clean": not result["problems"]}
+    """Tell a run's result; what could not be told, in words. A run that was refused has shown nothing."""
+    known, now = _at_rest(_known(place)), time.time()
+    entry = known.setdefault(result["experiment"], {"running": False})
     if not result["refused"]:
+        entry |= {"verdict": result["verdict"], "clean": result["clean"]}
         entry |= {"last_run": now, "duration": result["seconds"]}
     if result["verdict"] == verdict.Verdict.HELD.value:
         entry["last_held"] = now
@@ -112,9 +127,22 @@ def _annotate(place: Place, result: Mapping[str, Any], now: float) -> list[str]:
     return _sent("POST", f"{grafana.url.rstrip('/')}/api/annotations", json.dumps(body).encode(), headers)
 
 
+def main() -> None:
+    """Tell that nothing runs at the place that the environment names; for a watchdog whose command is gone."""
+    names = (place_of.WHERE_VARIABLE, place_of.STATE_VARIABLE, place_of.PLATFORM_VARIABLE)
+    where, state, platform = (os.environ[name] for name in names)
+    place = open_place(where, Path(state), Path(platform))
+    with contextlib.suppress(MidwatchError):
+        idle(place)
+
+
 def _sent(method: str, url: str, body: bytes, headers: dict[str, str]) -> list[str]:
     try:
         answer = urllib3.PoolManager().request(method, url, body=body, headers=headers, timeout=TIMEOUT, retries=1)
     except urllib3.exceptions.HTTPError as error:
         return [f"{url}: no answer: {type(error).__name__}"]
     return [] if 200 <= answer.status < 300 else [f"{url}: {answer.status}"]
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chaos import faults
+from chaos import faults, lease
+from chaos.places.place import Home
 from dr import children, stores, temporary
 from dr.drill import facts, judge, judged, ledger, verdict
 from dr.drill.client import Client, ClientConfig, RequestError, Row
@@ -73,10 +74,22 @@ def run(request: Request, say: Say) -> Document:
     platform = load.load_platform(request.platform_file)
     recovery, drill, store = find(platform, request)
     log = DrillLog.of(platform, request.platform_file, request.evidence)
-    with temporary.folder(keep=request.keep, stop=stores.stop_leftovers) as folder, processes.sigterm_as_interrupt():
+    with ExitStack() as stack:
+        lock = _locked(stack, request.state) if request.state else None
+        folder = stack.enter_context(temporary.folder(keep=request.keep, stop=stores.stop_leftovers))
+        stack.enter_context(processes.sigterm_as_interrupt())
         if request.keep:
             say(f"everything is kept in {folder}")
-        return _Drill(request, platform, recovery, drill, store, log, folder, say).run()
+        return _Drill(request, platform, recovery, drill, store, log, folder, say, lock).run()
+
+
+def _locked(stack: ExitStack, state: Path) -> int:
+    """The lock of a running plane, which experiments and drills share; MidwatchError while a fault is open there."""
+    home = Home(state.resolve())
+    lock = stack.enter_context(lease.on_this_machine(home.lock))
+    if left := [folder.name for folder in home.open_runs()]:
+        raise MidwatchError(f"experiment {', '.join(left)} left something open; midwatch chaos stop reverts it")
+    return lock
 
 
 def find(platform: model.Platform, request: Request) -> tuple[spec.DisasterRecovery, spec.Drill, Store]:
@@ -105,9 +118,11 @@ class _Drill:
         log: DrillLog,
         folder: Path,
         say: Say,
+        lock: int | None,
     ) -> None:
         self._request, self._platform, self._recovery = request, platform, recovery
         self._drill, self._store, self._log, self._folder, self._say = drill, store, log, folder, say
+        self._lock = lock
         self._began = datetime.now(UTC)
         self._number = f"{self._began:%Y%m%dT%H%M%SZ}-{drill.name}-{secrets.token_hex(3)}"
         self._home = folder / "run"
@@ -249,7 +264,14 @@ class _Drill:
             words += ["--key-file", str(self._log.key_file)]
         words += ["--", *modules.command("dr.runner.experiment"), str(self._home)]
         with (self._home / "watchdog.log").open("ab") as log:
-            watchdog = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+            watchdog = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=() if self._lock is None else (self._lock,),
+            )
         try:
             self._report_until(watchdog, events)
         finally:

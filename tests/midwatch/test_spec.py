@@ -52,7 +52,7 @@ def test_ten_mistakes_and_more_are_all_named_with_line_and_remedy(tmp_path: Path
         "f:3: owner: unknown key; did you mean owners?",
         "f:5: owners.ml.ticket: 'chat' is not a list",
         "f:7: channels.oncall.webhook: needs exactly one of url and url_file",
-        "f:11: models[0].task: 'classificaton' is not one of classification or regression; did you mean",
+        "f:11: models[0].task: 'classificaton' is not one of classification, regression or generation; did you mean",
         "f:13: models[0].slos[0].objective: 101% is not between 0% and 100%",
         "f:13: models[0].slos[0].sli: 'availabilty' is not one of availability",
         "f:13: models[0].slos[0].window: 30 is not a duration",

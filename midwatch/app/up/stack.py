@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts import render as alerts
+from chaos.places.place import Home
 from midwatch import files, jobs, modules, processes, programs
 from midwatch.app import prometheus
 from midwatch.app.render import write
@@ -81,7 +82,7 @@ class Stack:
         except OSError as error:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
         self.parts = Parts(state / "logs", state / HELD)
-        self.receiver = WebhookReceiver(state / "deliveries.jsonl", state / RESULTS)
+        self.receiver = WebhookReceiver(state / "deliveries.jsonl", state / RESULTS, Home(state).lock)
         self._ports = {name: free_ports()[0] for name in ("prometheus", "alertmanager", "exporter")}
         if any(model.canary for model in platform.models):
             self._ports["gate"] = free_ports()[0]
@@ -93,6 +94,7 @@ class Stack:
         self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
         clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
         self.urls = {name: f"http://{address}" for name, address in clients.items()}
+        self._identity = processes.identify(os.getpid())
         self._stopped = threading.Event()
         self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
@@ -219,7 +221,8 @@ class Stack:
         yield Job(name=jobs.RESULTS, targets=(self.receiver.address,))
         if self.regions.exporter_port is not None:
             yield Job(name=jobs.RECOVERY, targets=(f"127.0.0.1:{self.regions.exporter_port}",))
-        yield from jobs.of_itself(self._address("prometheus"), self._address("alertmanager"))
+        yield from jobs.of_itself(self.urls["prometheus"], self.urls["alertmanager"])
+        yield from jobs.of_models(self._platform)
         yield from jobs.of_systems(self._platform)
 
     def _address(self, name: str) -> str:
@@ -290,7 +293,7 @@ class Stack:
             "platform": str(self._file.resolve()),
             "sink": {"url": self.receiver.url, "file": str(self.receiver.file)},
             "up": os.getpid(),
-            "up_started": _started(os.getpid()),
+            "up_started": self._identity.started if self._identity else 0,
             "held": str(self.state / HELD),
             "links": str(self.state / LINKS),
             "results": str(self.state / RESULTS),
