@@ -95,7 +95,6 @@ def run(
     import json
 
     from chaos import display, report
-    from chaos.run import publish
     from midwatch import telemetry
 
     stop_telemetry = telemetry.setup("midwatch-chaos")
@@ -103,8 +102,6 @@ def run(
         supervisor = _runnable(name, platform, state, where)
         with telemetry.span("chaos run", experiment=supervisor.name, where=where.value):
             result = supervisor.run().document()
-        for problem in publish.ended(supervisor.place, result):
-            typer.echo(f"not told: {problem}", err=True)
     finally:
         stop_telemetry()
     for path in (Path(result["folder"]) / "report.html", *([html] if html else [])):

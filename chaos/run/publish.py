@@ -55,7 +55,11 @@ def ended(place: Place, result: Mapping[str, Any]) -> list[str]:
         entry |= {"last_run": now, "duration": result["seconds"]}
     if result["verdict"] == verdict.Verdict.HELD.value:
         entry["last_held"] = now
-    return _publish(place, known) + _annotate(place, result, now)
+    try:
+        unpublished = _publish(place, known)
+    except MidwatchError as error:
+        unpublished = [str(error)]
+    return unpublished + _annotate(place, result, now)
 
 
 def text(known: Known) -> bytes:

@@ -123,7 +123,10 @@ class Supervisor:
                 self._lease.take()
                 stack.callback(self._give_back)
             self._recover(lock)
-            return self._recorded(stop, lock)
+            result = self._recorded(stop, lock)
+            for problem in publish.ended(self.place, result.document()):
+                self._say(f"not told: {problem}")
+            return result
 
     def _give_back(self) -> None:
         with contextlib.suppress(MidwatchError):

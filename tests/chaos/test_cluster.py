@@ -275,7 +275,7 @@ def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path
     assert len(lasting.kept_faults()) == 2
     said: list[str] = []
     with lease.on_this_machine(tmp_path / "lock") as lock:
-        assert recovery.recover(place, lock, said.append) == []  # type: ignore[arg-type]
+        assert recovery.recover(place, lock, said.append).problems == []  # type: ignore[arg-type]
     found = find(path)
     assert found is not None
     image = found["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -344,7 +344,8 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
     stopped = finished(run_there(plane, config, tmp_path, "stop"))
     assert stopped["problems"] == []
     assert not is_failing()
-    assert finished(running)["stopped"]
+    ended = finished(running)
+    assert ended["stopped"], ended
     refused = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
     assert refused["refused"]
     assert len([reason for reason in refused["reasons"] if "kill switch" in reason]) == 2
