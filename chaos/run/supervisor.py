@@ -90,8 +90,10 @@ class Supervisor:
 
     def plan(self) -> plans.Plan:
         """Targets and preconditions, as they are now; nothing is changed."""
-        asked = {"nothing else open": preconditions.nothing_open(self.place.home), **self._preconditions()}
-        return plans.plan(self.place, self._experiment, asked)
+        asked = {"nothing else open": preconditions.nothing_open(self.place.home)}
+        if self._lease is not None:
+            asked["nothing else open in the cluster"] = preconditions.nothing_open_in_cluster(self._lease)
+        return plans.plan(self.place, self._experiment, asked | self._preconditions())
 
     def _preconditions(self) -> dict[str, Precondition]:
         limits = self.place.chaos.guard

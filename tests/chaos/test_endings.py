@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -361,6 +362,14 @@ def test_a_watchdog_that_is_stopped_is_replaced_at_once(
         outcome = looked.supervisor._outcome(watchdog, "because", lock)
     assert (outcome["stopped"], outcome["problems"]) == ("because", [])
     assert is_clean(paper_plane)
+
+
+def test_a_prometheus_that_is_gone_is_one_error_and_not_a_line_for_each_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(QueryError, match="no answer"):
+        Client("http://127.0.0.1:1", timeout=0.2, retries=1).query("up")
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 def test_a_revert_that_fails_in_an_unknown_way_is_not_clean(tmp_path: Path) -> None:
