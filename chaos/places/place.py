@@ -13,7 +13,6 @@ from chaos import notices
 from chaos.lease import ClusterLease
 from chaos.targets import Hit, Prepared
 from midwatch import evidence
-from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load, model
 from midwatch.spec.chaos import Chaos
@@ -137,9 +136,15 @@ class Place(ABC):
         given = self.chaos.evidence_key_file
         return None if given is None else load.base_folder(self.platform_file) / given
 
+    @property
+    def anchor_file(self) -> Path | None:
+        """The file elsewhere that takes the evidence log's head, if there is one."""
+        given = self.chaos.evidence_anchor_file
+        return None if given is None else load.base_folder(self.platform_file) / given
+
     def log(self) -> evidence.Log:
         """The evidence log; MidwatchError when its key cannot be read."""
-        return evidence.Log(self.home.evidence, key=_key(self.key_file) if self.key_file else b"")
+        return evidence.Log(self.home.evidence, key=evidence.read_key(self.key_file) if self.key_file else b"")
 
     def environment(self) -> dict[str, str]:
         """What tells an experiment of this place."""
@@ -156,15 +161,3 @@ def contradicts(place: Place, key: str, said: str) -> bool:
         return said != place.name
     told = place.state if key == "state" else place.platform_file
     return Path(said).resolve() != told.resolve()
-
-
-def _key(file: Path) -> bytes:
-    try:
-        key = file.read_bytes().strip()
-    except OSError as error:
-        raise MidwatchError(
-            f"{file}: {error.strerror}: the key of the evidence log (chaos.evidence_key_file)"
-        ) from error
-    if not key:
-        raise MidwatchError(f"{file}: the key of the evidence log is empty")
-    return key

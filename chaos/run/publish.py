@@ -16,13 +16,15 @@ from typing import Any
 
 import urllib3
 
+from chaos import kept
 from chaos.places import place as place_of
 from chaos.places.known import open_place
 from chaos.places.place import Place
 from chaos.run import verdict
-from midwatch import exposition, files, metrics
+from midwatch import anchors, evidence, exposition, files, metrics
 from midwatch.errors import MidwatchError
 from midwatch.metrics import Metric
+from midwatch.spec import load
 
 TIMEOUT = 5.0
 
@@ -62,8 +64,8 @@ def ended(place: Place, result: Mapping[str, Any]) -> list[str]:
     return unpublished + _annotate(place, result, now)
 
 
-def text(known: Known) -> bytes:
-    """Prometheus text of what is known of each experiment."""
+def text(known: Known, log: Path | None = None) -> bytes:
+    """Prometheus text of what is known of each experiment, and of the head of the evidence log."""
     single: dict[str, Metric] = {
         "running": metrics.CHAOS_RUNNING,
         "last_run": metrics.CHAOS_LAST_RUN,
@@ -83,6 +85,8 @@ def text(known: Known) -> bytes:
         if "verdict" in entry
         for value in verdict.Verdict
     ]
+    if log is not None:
+        samples += anchors.samples(kept.log_name(log), evidence.head(log))
     families = exposition.families(samples, empty=[*single.values(), metrics.CHAOS_VERDICT])
     return exposition.render(families.values())
 
@@ -101,12 +105,12 @@ def _known(place: Place) -> Known:
 
 def _publish(place: Place, known: Known) -> list[str]:
     files.replace(_file(place), json.dumps(known, indent=1).encode())
-    files.replace(place.results / "chaos.prom", text(known))
+    files.replace(place.results / "chaos.prom", text(known, place.home.evidence))
     gateway = place.platform.chaos.pushgateway if place.platform.chaos else None
     if gateway is None:
         return []
     url = f"{gateway.rstrip('/')}/metrics/job/midwatch-chaos/platform/{place.platform.platform}"
-    return _sent("PUT", url, text(known), {"Content-Type": exposition.CONTENT_TYPE})
+    return _sent("PUT", url, text(known, place.home.evidence), {"Content-Type": exposition.CONTENT_TYPE})
 
 
 def _annotate(place: Place, result: Mapping[str, Any], now: float) -> list[str]:
@@ -114,7 +118,7 @@ def _annotate(place: Place, result: Mapping[str, Any], now: float) -> list[str]:
     if grafana is None:
         return []
     try:
-        token = (place.platform_file.parent / grafana.token_file).read_text().strip()
+        token = (load.base_folder(place.platform_file) / grafana.token_file).read_text().strip()
     except OSError as error:
         return [f"{grafana.token_file}: {error.strerror}"]
     body = {

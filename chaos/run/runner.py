@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--only-rollbacks", action="store_true")
     given = parser.parse_args()
     experiment = json.loads(given.experiment.read_text())
-    key = given.key_file.read_bytes().strip() if given.key_file else b""
+    key = evidence.read_key(given.key_file) if given.key_file else b""
     stop_telemetry = telemetry.setup("midwatch-chaos")
     try:
         if given.only_rollbacks:

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import msgspec
 
-from chaos import expectations, lease, preconditions
+from chaos import expectations, kept, lease, preconditions
 from chaos.causes import Causes
 from chaos.document import ACTIONS, PROBES, Experiment, activities, extension
 from chaos.places.place import Place
@@ -37,8 +37,9 @@ from chaos.run.result import Result, within
 from chaos.run.result import activities as ran_activities
 from chaos.run.sequential import StopCondition
 from chaos.run.traffic import Traffic
-from midwatch import files, modules, processes, telemetry
+from midwatch import anchors, files, modules, processes, telemetry
 from midwatch.errors import MidwatchError
+from midwatch.evidence import Head
 from midwatch.prometheus import QueryError
 
 LOOK_SECONDS = 1.0
@@ -169,7 +170,12 @@ class Supervisor:
                 within=within,
             )
         ended = self._log.append(
-            "run-ended", run=self._run, verdict=judgement.verdict.value, reasons=judgement.reasons, **outcome
+            kept.ENDED,
+            run=self._run,
+            verdict=judgement.verdict.value,
+            reasons=judgement.reasons,
+            digests=kept.digests(self._folder, kept.BEFORE_THE_END),
+            **outcome,
         )
         result = Result(
             experiment=self.name,
@@ -194,8 +200,14 @@ class Supervisor:
             evidence_head={"seq": ended.seq, "hash": ended.hash},
             folder=str(self._folder),
         )
-        files.replace(self._folder / "result.json", json.dumps(result.document(), default=str, indent=1).encode())
+        files.replace(self._folder / kept.RESULT, json.dumps(result.document(), default=str, indent=1).encode())
         return result
+
+    def seal(self) -> None:
+        """Put on record what the run has left, and keep the log's head outside of it; MidwatchError when that fails."""
+        record = kept.seal(self._log, self._run, self._folder)
+        if self.place.anchor_file is not None:
+            anchors.keep(self.place.anchor_file, kept.log_name(self._log.path), Head(seq=record.seq, hash=record.hash))
 
     def _watched(self, file: Path, stop: _Stop, lock: int) -> WatchdogOutcome:
         """Outcome of the watchdog."""

@@ -190,10 +190,10 @@ class Watchdog:
 def _log(path: Path, key_file: Path | None, folder: Path) -> evidence.Log:
     """The evidence log; one of the run's own where the key cannot be read, because reverting must not wait for it."""
     try:
-        return evidence.Log(path, key=key_file.read_bytes().strip() if key_file else b"")
-    except OSError as error:
+        return evidence.Log(path, key=evidence.read_key(key_file) if key_file else b"")
+    except evidence.EvidenceError as error:
         own = folder / "evidence.jsonl"
-        print(f"{key_file}: {error.strerror}; the evidence goes to {own}, without a key", file=sys.stderr)  # noqa: T201
+        print(f"{error}; the evidence goes to {own}, without a key", file=sys.stderr)  # noqa: T201
         return evidence.Log(own)
 
 

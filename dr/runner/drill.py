@@ -6,6 +6,7 @@ import hashlib
 import platform as machine
 import random
 import secrets
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -20,7 +21,7 @@ from typing import Any
 from chaos import faults, lease
 from chaos.places.place import Home
 from dr import children, stores, temporary
-from dr.drill import facts, judge, ledger, verdict
+from dr.drill import facts, judge, judged, ledger, verdict
 from dr.drill.client import Client, ClientConfig, RequestError, Row
 from dr.drill_log import DrillLog
 from dr.runner import experiment, observer
@@ -157,21 +158,21 @@ class _Drill:
         if isinstance(setup, RestoreDrill):
             setup.start()
             with self._logged():
-                judged = setup.restore(self._number, self._objectives, self._say)
-            return self._keep(judged, setup.what, self._versions({}), time.monotonic() - begun)
+                result = setup.restore(self._number, self._objectives, self._say)
+            return self._keep(result, setup.what, self._versions({}), time.monotonic() - begun)
         with ExitStack() as stack:
             stack.callback(setup.stop)
             self._say(f"setting up {self._store.name} ({self._store.kind})")
             setup.start()
             with self._logged():
-                judged, planned = self._observe(setup, stack)
+                result, planned = self._observe(setup, stack)
             versions = self._versions(setup.versions())
-        return self._keep(judged, planned.fault.describe(), versions, time.monotonic() - begun)
+        return self._keep(result, planned.fault.describe(), versions, time.monotonic() - begun)
 
     @contextmanager
     def _logged(self) -> Iterator[None]:
         """That a drill began is in the evidence, however it ends."""
-        self._log.chain.append(
+        self._log.append(
             "drill-started",
             drill=self._drill.name,
             run=self._number,
@@ -189,7 +190,7 @@ class _Drill:
     # The drill itself ------------------------------------------------------------------------------------------------
 
     def _observe(self, setup: DrillSetup, stack: ExitStack) -> tuple[verdict.Result, PlannedFault]:
-        events, seen = self._home / "recoverer.ledger", self._home / "observer.ledger"
+        events, seen = self._home / judged.RECOVERER, self._home / judged.OBSERVER
         command = setup.recoverer(events)
         recorded = setup.events(events)
         events = recorded or events
@@ -213,7 +214,7 @@ class _Drill:
         self._inject(planned, events, seen)
         self._wait_for_service(setup, events)
         children.stop(watcher)
-        return self._judge(setup, planned, events, seen, needs_recoverer=recorded is not None), planned
+        return self._judge(setup, planned, events, needs_recoverer=recorded is not None), planned
 
     def _start_observer(self, setup: DrillSetup, seen: Path) -> subprocess.Popen[bytes]:
         config = observer.Config(
@@ -304,23 +305,26 @@ class _Drill:
     # Judged ----------------------------------------------------------------------------------------------------------
 
     def _judge(
-        self, setup: DrillSetup, planned: PlannedFault, events: Path, seen: Path, *, needs_recoverer: bool
+        self, setup: DrillSetup, planned: PlannedFault, events: Path, *, needs_recoverer: bool
     ) -> verdict.Result:
         self._say("reading everything back")
         rows, unread = _rows(setup.client(), self._number)
-        evidence = verdict.Evidence(
+        facts_of_it = judged.Judged(
             run=self._number,
-            facts=ledger.read_observed(seen),
+            objectives=self._objectives,
             injection=experiment.injection_of(self._home),
-            events=self._since_ready(events),
+            since=self._ready,
             rows=rows,
             checks=[*setup.checks(), *experiment.told_check(self._home), *unread],
             needs_recoverer=needs_recoverer,
             has_model=setup.model is not None,
+            is_warning=planned.warning is not None,
+            warned=experiment.warned_at(self._home) if planned.warning else None,
         )
-        if planned.warning:
-            return judge.judge_warning(evidence, experiment.warned_at(self._home), self._objectives)
-        return judge.judge(evidence, self._objectives)
+        facts_of_it.save(self._home)
+        if events != self._home / judged.RECOVERER and events.exists():
+            shutil.copyfile(events, self._home / judged.RECOVERER)  # of a recoverer that runs on
+        return facts_of_it.judge(self._home)
 
     def _digest(self) -> str:
         """Digest of the configuration: the platform file, whole, as it is checked and with its defaults."""
@@ -338,32 +342,21 @@ class _Drill:
             **others,
         }
 
-    def _keep(self, judged: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
+    def _keep(self, result: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
         document = {
             "run": self._number,
             "drill": self._drill.name,
             "store": self._store.name,
             "fault": self._drill.fault,
             "what": what,
-            "verdict": judged.verdict.value,
-            "reasons": list(judged.reasons),
-            "rto_seconds": judged.rto_seconds,
-            "rto_exceeds": judged.rto_exceeds,
-            "rpo_seconds": judged.rpo_seconds,
-            "rpo_is_bound": judged.rpo_is_bound,
-            "rpo_at_most_seconds": judged.rpo_at_most_seconds,
-            "resolution_seconds": judged.resolution_seconds,
-            "phases": [asdict(phase) for phase in judged.phases],
-            "writes": judged.writes,
-            "checks": [asdict(check) for check in judged.checks],
-            "notes": list(judged.notes),
+            **verdict.document(result),
             "objectives": asdict(self._objectives),
             "seed": self._seed,
             "versions": versions,
             "configuration": self._digest(),
             "started_at": self._began.isoformat(timespec="milliseconds"),
             "duration_seconds": round(seconds, 3),
-            "exit": int(EXITS[judged.verdict]),
+            "exit": int(EXITS[result.verdict]),
         }
         return self._log.keep(document, self._home)
 

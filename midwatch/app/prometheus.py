@@ -13,6 +13,7 @@ from midwatch import jobs, yamlfile
 from midwatch.errors import InvalidInputError
 from midwatch.jobs import Job
 from midwatch.spec.model import Platform
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
@@ -55,17 +56,31 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
         yield "tls_config", {"ca_file": str(job.ca_file)}
     if job.token_file:
         yield "authorization", {"credentials_file": str(job.token_file)}
+    if job.auth:
+        yield from _who_asks(job.auth)
     yield "static_configs", [{"targets": sorted(job.targets)}]
+
+
+def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
+    """What the scrape of Prometheus itself needs. Further headers are for queries: its `/metrics` has no tenants."""
+    if auth.basic:
+        yield "basic_auth", {"username": auth.basic.username, "password_file": str(auth.basic.password_file)}
+    if auth.token_file:
+        yield "authorization", {"credentials_file": str(auth.token_file)}
+    if auth.tls:
+        yield "tls_config", {name: str(value) for name, value in auth.tls if value is not None}
 
 
 # For the operator --------------------------------------------------------------------------------------------------
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
-    """Text of a ScrapeConfig for each system, by its path; InvalidInputError for a file that names no Secret."""
-    return {
-        f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in jobs.of_systems(platform)
-    }
+    """Text of a ScrapeConfig for the servers of each model and for each system, by its path.
+
+    Raises InvalidInputError for a file that names no Secret.
+    """
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 
 def _object(platform: Platform, job: Job) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -157,6 +157,10 @@ class Chaos(Strict):
     """Address of the Pushgateway that takes the results."""
     evidence_key_file: Path | None = Field(default=None, strict=False)
     """File with the key that signs the evidence."""
+    evidence_earlier_key_files: list[Annotated[Path, Field(strict=False)]] = []
+    """Files with keys that signed it before, the oldest first."""
+    evidence_anchor_file: Path | None = Field(default=None, strict=False)
+    """File elsewhere that the newest record's hash is kept in, so that a log that is cut off shows."""
 
 
 PLANE_PARTS = ("alertmanager", "exporter", "exporter-b", "gate", "grafana", "links", "prometheus")

@@ -125,7 +125,7 @@ def web() -> Iterator[SimpleNamespace]:
 def place(tmp_path: Path, url: str) -> Any:
     (tmp_path / "token").write_text("t0ken\n")
     chaos = Chaos(grafana=Grafana(url=url, token_file=Path("token")), pushgateway=url)
-    home = SimpleNamespace(folder=tmp_path)
+    home = SimpleNamespace(folder=tmp_path, evidence=tmp_path / "evidence.jsonl")
     platform = SimpleNamespace(platform="flights", chaos=chaos)
     return SimpleNamespace(home=home, results=tmp_path, platform=platform, platform_file=tmp_path / "platform.yaml")
 

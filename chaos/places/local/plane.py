@@ -47,6 +47,16 @@ class Part:
     name: str
     pid: int
     url: str | None
+    started: int | None = None
+    """When the process started, as `processes.Identity` has it; None when it had ended already."""
+
+    @property
+    def identity(self) -> processes.Identity | None:
+        """The process, None when it has ended, whoever has its number now."""
+        if self.started is None:
+            return None
+        identity = processes.Identity(pid=self.pid, started=self.started)
+        return identity if identity.is_alive else None
 
 
 class LocalPlane(Place):
@@ -70,7 +80,8 @@ class LocalPlane(Place):
             )
         super().__init__(load.load_platform(platform_file), platform_file, state)
         self.parts = {
-            part["name"]: Part(name=part["name"], pid=part["pid"], url=part["url"]) for part in self._document["parts"]
+            part["name"]: Part(name=part["name"], pid=part["pid"], url=part["url"], started=part.get("started"))
+            for part in self._document["parts"]
         }
         self._earlier: tuple[Hit, ...] = ()
 
@@ -122,7 +133,7 @@ class LocalPlane(Place):
         return self.parts[name]
 
     def _alive(self, name: str) -> processes.Identity:
-        identity = processes.identify(self._part(name).pid)
+        identity = self._part(name).identity
         if identity is None:
             raise TargetError(f"{name} does not run")
         return identity

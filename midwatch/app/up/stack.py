@@ -26,6 +26,7 @@ from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
+from midwatch.spec import load
 from midwatch.spec.model import Platform
 from midwatch.spec.values import describe_duration
 
@@ -73,7 +74,8 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
-        self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
+        self._platform, self._file, self.state = platform, file, state
+        self._base = load.base_folder(file.resolve())
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
@@ -227,7 +229,8 @@ class Stack:
         yield Job(name=jobs.RESULTS, targets=(self.receiver.address,))
         if self.regions.exporter_port is not None:
             yield Job(name=jobs.RECOVERY, targets=(f"127.0.0.1:{self.regions.exporter_port}",))
-        yield from jobs.of_itself(self._address("prometheus"), self._address("alertmanager"))
+        yield from jobs.of_itself(self.urls["prometheus"], self.urls["alertmanager"])
+        yield from jobs.of_models(self._platform)
         yield from jobs.of_systems(self._platform)
 
     def _address(self, name: str) -> str:
@@ -287,6 +290,7 @@ class Stack:
             {
                 "name": part.name,
                 "pid": part.process.pid,
+                "started": _started(part.process.pid),
                 "port": part.port,
                 "url": None if part.port is None else part.url,
                 "log": str(part.log),
@@ -305,3 +309,9 @@ class Stack:
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _started(pid: int) -> int | None:
+    """When a process of ours started: its number alone may be another's by the time somebody acts on it."""
+    identity = processes.identify(pid)
+    return identity.started if identity else None
