@@ -27,7 +27,7 @@ import msgspec
 
 from chaos import expectations, kept, lease, preconditions
 from chaos.causes import Causes
-from chaos.document import ACTIONS, PROBES, Experiment, activities, extension
+from chaos.document import ACTIONS, PROBES, ActivityRun, Experiment, Journal, activities, extension
 from chaos.places.place import Place
 from chaos.preconditions import Precondition
 from chaos.run import current, open_run, publish, recovery, verdict, watchdog
@@ -385,11 +385,13 @@ def _signals_stop(stop: _Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _journal(folder: Path) -> dict[str, Any] | None:
+def _journal(folder: Path) -> Journal | None:
     """The journal, with what the rollbacks did that ran in a process of their own."""
-    document: dict[str, Any] | None = _read(folder / "journal.json")
-    rolled_back = _read(folder / "rollbacks.json")
-    return document if document is None or rolled_back is None else {**document, "rollbacks": rolled_back}
+    journal: Journal | None = _read(folder / "journal.json")
+    rolled_back: list[ActivityRun] | None = _read(folder / "rollbacks.json")
+    if journal is not None and rolled_back is not None:
+        journal["rollbacks"] = rolled_back
+    return journal
 
 
 def _read(file: Path) -> Any:

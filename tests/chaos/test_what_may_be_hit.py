@@ -18,6 +18,7 @@ from chaos.places.local.plane import LocalPlane
 from chaos.run import current, open_run, watchdog
 from chaos.targets import Hit, TargetError
 from dr.runner import drill as drills
+from midwatch import processes
 from midwatch.errors import Exit, InvalidInputError, MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load
@@ -112,6 +113,18 @@ def test_cores_and_memory_add_up(paper_plane: PaperPlane, monkeypatch: pytest.Mo
     for one in (cpu, memory):
         assert planned(paper_plane, paper_plane.experiment(one[0]))[1]["problem"] == ""
         assert "at most 50% may be" in planned(paper_plane, paper_plane.experiment(*one))[1]["problem"]
+
+
+def test_a_run_beyond_the_allowed_share_is_refused_and_hits_nothing(
+    paper_plane: PaperPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "adopt_orphans", lambda: None)  # this very process would
+    file = paper_plane.experiment(action("kill_replica", model="fraud", replicas=3))
+    done = midwatch_here("chaos", "run", file, "--state", paper_plane.state, "--json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["refused"], result["verdict"]) == (Exit.INCONCLUSIVE, True, "inconclusive")
+    assert "3 of 4 targets would be hit" in result["reasons"][0]
+    assert all(process.poll() is None for process in paper_plane.parts.values())
 
 
 # Protection ----------------------------------------------------------------------------------------------------------
@@ -218,6 +231,15 @@ def test_a_plan_says_that_something_runs_or_is_left_open(paper_plane: PaperPlane
     assert "left something open" in plan["refusals"][0]
     (left / "001.json").unlink()
     assert planned(paper_plane, file)[0] == Exit.PASS
+
+
+def test_only_one_experiment_runs_at_a_time(paper_plane: PaperPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "adopt_orphans", lambda: None)
+    file = paper_plane.experiment(action("kill_replica", model="fraud"))
+    with lease.on_this_machine(LocalPlane(paper_plane.state).home.lock):
+        second = midwatch_here("chaos", "run", file, "--state", paper_plane.state)
+    assert second.returncode == Exit.INCONCLUSIVE
+    assert "another experiment runs" in second.stderr
 
 
 def test_a_drill_of_the_plane_and_an_experiment_keep_each_other_out(paper_plane: PaperPlane, tmp_path: Path) -> None:
