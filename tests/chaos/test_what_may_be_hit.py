@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ def test_the_share_holds_for_all_actions_of_an_experiment_when_they_run(
     assert paper_plane.parts["server-v3"].poll() is None
     assert list((paper_plane.state / "links").iterdir()) == []
     assert [one.name for one in current.of_process(None).hits()] == ["server-v1", "server-v2"]
+
+
+def test_actions_in_the_background_count_each_other(paper_plane: PaperPlane, in_a_run: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ran = [pool.submit(actions.kill_replica, model="fraud", target=name) for name in ("v1", "v2", "v3", "v4")]
+    assert sum(one.exception() is None for one in ran) == 2
+    assert sum(process.poll() is not None for process in paper_plane.parts.values()) == 2
 
 
 def test_what_earlier_actions_hit_counts_after_its_revert_too(paper_plane: PaperPlane) -> None:
