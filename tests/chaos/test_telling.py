@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chaos import check, experiments, report
+from chaos import check, display, experiments, report
 from chaos.run import publish, verdict
 from midwatch.spec.chaos import Chaos, Grafana
 from midwatch.spec.model import Platform
@@ -126,6 +126,15 @@ def test_the_page_of_a_refused_run_says_that_nothing_was_injected(tmp_path: Path
     refused = result(refused=True, activities=[], seconds_to_clean=None, verdict="inconclusive")
     report.write(tmp_path / "page.html", refused)
     assert "Nothing was injected" in (tmp_path / "page.html").read_text()
+
+
+def test_clean_is_said_to_people_only_when_it_was_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for clean, said in ((True, "clean after 0.020 s"), (False, "NOT seen to be clean")):
+        one = result(clean=clean, problems=[] if clean else ["a fault stays"])
+        display.show_result(one)
+        assert said in capsys.readouterr().out
+        report.write(tmp_path / "page.html", one)
+        assert ("Not seen to be clean" in (tmp_path / "page.html").read_text()) is not clean
 
 
 @pytest.fixture
