@@ -142,6 +142,7 @@ class Service:
                 refused=refused,
                 reply=lambda answer: _answer(respond, answer),
                 loaded=request.query == bodies.FILE_QUERY.encode(),
+                size=len(request.body),
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from exporters.events.class_names import TEXT, class_name, is_class_like
-from exporters.events.inference_log import Generation
+from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
@@ -102,7 +103,7 @@ class Counters:
     def count_request(self, event: Prediction) -> Series:
         """Count a request, its latency and its outcome; the series it belongs to."""
         series = self.versions.get((event.model, event.version)) or self._admit_version(event.model, event.version)
-        if event.duration_seconds is not None:
+        if event.duration_seconds is not None and 0 <= event.duration_seconds <= MAX_SECONDS:
             bucket = bisect_left(series.bounds, event.duration_seconds)
             series.latency[bucket] += 1
             series.latency_sum += event.duration_seconds
@@ -123,35 +124,55 @@ class Counters:
         if name not in model.classes:
             name = self._class(model, name)
         _count(series.predicted, name)
-        if event.score is not None:
+        if event.score is not None and 0 <= event.score <= 1:
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
             series.scored += 1
         return name
 
-    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> None:
-        """Count what turned out to be true of a prediction."""
+    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> bool:
+        """Count what turned out to be true of a prediction; False for a regression's when that is no difference.
+
+        It is none where one of the two is a text, which the model's task may have allowed when it was sent, or where
+        its square is no number.
+        """
         series, model = self.versions[entry.model, entry.version], self.models[entry.model]
-        delay = max(0.0, ts - entry.ts)
-        model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
-        model.delay_sum += delay
-        if is_number(actual) and is_number(entry.predicted) and self._is_regression(entry.model, entry.predicted):
-            error = float(actual) - float(entry.predicted)
-            series.absolute += abs(error)
-            series.squared += error * error
-            series.observed += 1
-            return
+        if self._is_regression(entry.model, entry.predicted):
+            if is_number(actual) and is_number(entry.predicted):
+                return self._count_error(series, model, entry, float(actual), ts)
+            if entry.model in self.declared:
+                return False
+        self._count_delay(model, entry, ts)
         truth = self._class(model, actual if type(actual) is str else class_name(actual))
         predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
         if predicted not in model.classes:
             predicted = self._published_class(entry.model, predicted)
             if truth == predicted == TEXT:
-                return  # whether two texts are the same is not known: neither of them is kept
+                return True  # whether two texts are the same is not known: neither of them is kept
         _count_pair(series.outcomes, predicted, truth)
-        if entry.score is not None:
+        if entry.score is not None and 0 <= entry.score <= 1:
             self._count_calibration(series, entry.score, truth)
         for attribute, group in (entry.groups or {}).items():
             name = self._group(model, attribute, class_name(group))
             _count_pair(series.groups.setdefault(attribute, {}).setdefault(name, {}), predicted, truth)
+        return True
+
+    def _count_error(
+        self, series: Series, model: ModelSeries, entry: WaitingPrediction, actual: float, ts: float
+    ) -> bool:
+        error = actual - float(entry.predicted)
+        if not math.isfinite(series.squared + error * error):
+            return False
+        self._count_delay(model, entry, ts)
+        series.absolute += abs(error)
+        series.squared += error * error
+        series.observed += 1
+        return True
+
+    def _count_delay(self, model: ModelSeries, entry: WaitingPrediction, ts: float) -> None:
+        delay = max(0.0, ts - entry.ts)
+        if math.isfinite(delay):
+            model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
+            model.delay_sum += delay
 
     def _count_calibration(self, series: Series, score: float, truth: str) -> None:
         cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
@@ -162,13 +183,14 @@ class Counters:
     def count_generation(self, series: Series, made: Generation) -> None:
         """Count what an answer of a language model says about its making."""
         for kind, count in made.tokens.items():
-            series.tokens[kind] = series.tokens.get(kind, 0) + count
+            if kind in TOKEN_KINDS and 0 <= count <= MAX_TOKENS:
+                series.tokens[kind] = series.tokens.get(kind, 0) + count
         for reason in made.finish_reasons:
-            _count(series.finish_reasons, reason)
-        if made.first_token_seconds is not None:
+            _count(series.finish_reasons, reason if reason in FINISH_LABELS else metrics.OTHER)
+        if made.first_token_seconds is not None and 0 <= made.first_token_seconds <= MAX_SECONDS:
             series.first_token[bisect_left(metrics.FIRST_TOKEN_BUCKETS, made.first_token_seconds)] += 1
             series.first_token_sum += made.first_token_seconds
-        if made.output_token_seconds is not None:
+        if made.output_token_seconds is not None and 0 <= made.output_token_seconds <= MAX_SECONDS:
             series.output_token[bisect_left(metrics.OUTPUT_TOKEN_BUCKETS, made.output_token_seconds)] += 1
             series.output_token_sum += made.output_token_seconds
 

@@ -13,10 +13,11 @@ from datetime import datetime
 
 import msgspec
 
+from exporters.events import bounds, journal
 from exporters.events.bodies import Refused
-from exporters.events.class_names import is_class_like
+from exporters.events.class_names import TEXT, is_class_like
 from exporters.events.inference_log import Answer as RowAnswer
-from exporters.events.inference_log import Half, RequestHalf, ResponseHalf
+from exporters.events.inference_log import Features, Half, RequestHalf, ResponseHalf
 from exporters.events.lateness import Lateness
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
@@ -31,6 +32,9 @@ MAX_PENDING = 200_000
 
 MAX_GROUP = 10_000
 """Events of one group: applying as many takes about 40 ms, and single requests wait for it."""
+
+BYTES_OF_VALUE = 10
+"""Bytes of a number in the journal, with the head of its name."""
 
 MAX_CLASSES = 10_000
 """Names of classes that are known to be some, so that they are not looked at again."""
@@ -53,7 +57,7 @@ class Answer(msgspec.Struct):
 class Batch:
     """The events of one request with their places in it, and who waits for the answer; `loaded` came from a file.
 
-    `rows` is what applying it costs, in events.
+    `rows` is what applying it costs, in events; `size` is the bytes it takes in the journal, about.
     """
 
     items: Sequence[tuple[int, JournalEvent]]
@@ -61,6 +65,14 @@ class Batch:
     reply: Callable[[Answer], None]
     loaded: bool = False
     rows: int = 0
+    size: int = 0
+    is_answered: bool = False
+
+    def answer(self, answer: Answer) -> None:
+        """Give the reply, unless it has been given."""
+        if not self.is_answered:
+            self.is_answered = True
+            self.reply(answer)
 
 
 def together(count: int, reply: Callable[[Answer], None]) -> Callable[[Answer], None]:
@@ -90,7 +102,7 @@ class Ingest:
     ) -> None:
         self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
         models = tuple(models)
-        self._with_features = frozenset(model.name for model in models if model.drift)
+        self._watched = {model.name: frozenset(model.drift.features) for model in models if model.drift}
         self._lateness = Lateness(settings, models)
         self._class_like: set[str] = set()
         self._pending: list[Batch] = []
@@ -105,7 +117,7 @@ class Ingest:
     def submit(self, batch: Batch) -> None:
         """Queue a batch; its `reply` is called once the events are durable, or at once when there is no room."""
         if self._stopping or self._pending_events + len(batch.items) > MAX_PENDING:
-            batch.reply(Answer(error="stopping" if self._stopping else "too much is pending"))
+            batch.answer(Answer(error="stopping" if self._stopping else "too much is pending"))
             return
         self._check(batch)
         for refused in batch.refused:
@@ -122,7 +134,9 @@ class Ingest:
         for item in batch.items:
             line, event = item
             if type(event) is not Prediction and type(event) is not Label:
-                good.append((line, self._stripped_half(event)))  # type: ignore[arg-type]
+                half = self._stripped_half(event)  # type: ignore[arg-type]
+                batch.size += self._bytes_of(half)
+                good.append((line, half))
                 continue
             # Almost every event passes this comparison; the others are looked at with what their model allows.
             if not (type(event.ts) is float and oldest <= event.ts <= newest and _has_answer(event)):
@@ -132,6 +146,9 @@ class Ingest:
                     batch.refused.append(Refused(line, *reason))
                     continue
             self._strip(event)
+            if found := bounds.problem(event):
+                batch.refused.append(Refused(line, *found))
+                continue
             good.append(item)
         batch.items = good
         batch.rows = batch.rows or len(good)
@@ -141,10 +158,13 @@ class Ingest:
             answer = event.prediction
             if type(answer) is str and answer not in self._class_like:
                 event.prediction = self._published(event.model, answer)
-            if event.features and event.model not in self._with_features:
+            if event.features and event.model not in self._watched:
                 event.features = {}
             if self._privacy:
                 self._privacy.apply(event)
+            for name, value in event.groups.items():
+                if type(value) is str and len(value) > bounds.MAX_GROUP_TEXT:
+                    event.groups[name] = TEXT
         elif type(event) is Label and type(event.label) is str and event.label not in self._class_like:
             event.label = self._published(event.model, event.label)
 
@@ -164,15 +184,30 @@ class Ingest:
     def _stripped_half(self, half: Half) -> Half:
         if isinstance(half, ResponseHalf):
             return self._stripped_response(half)
-        if half.model not in self._with_features:
-            return msgspec.structs.replace(half, rows=[], count=half.size) if half.rows else half
-        return msgspec.structs.replace(half, rows=list(map(self._privacy.fields, half.rows))) if self._privacy else half
+        if not half.rows:
+            return half
+        watched = self._watched.get(half.model)
+        if watched is None or self._bytes_of(half) > bounds.MAX_HALF_BYTES:
+            return msgspec.structs.replace(half, rows=[], count=half.size)
+        rows = [_only(watched, row) for row in half.rows]
+        return msgspec.structs.replace(half, rows=list(map(self._privacy.fields, rows)) if self._privacy else rows)
+
+    def _bytes_of(self, half: Half) -> int:
+        """About as many bytes as the half takes in the journal."""
+        row = 2 * BYTES_OF_VALUE
+        if isinstance(half, RequestHalf):
+            row = sum(len(name.encode()) + BYTES_OF_VALUE for name in self._watched.get(half.model, ()))
+        return half.size * row
 
     def _stripped_response(self, half: ResponseHalf) -> ResponseHalf:
         if not half.answers or not any(type(prediction) is str for prediction, _ in half.answers):
             return half
+        # A regression's answer is no text; that it was one is counted when the halves are joined.
+        is_number = self._is_number_model(half.model)
         answers: list[RowAnswer] = [
-            (self._published(half.model, prediction) if type(prediction) is str else prediction, score)
+            ((TEXT if is_number else self._published(half.model, prediction)), score)
+            if type(prediction) is str
+            else (prediction, score)
             for prediction, score in half.answers
         ]
         return msgspec.structs.replace(half, answers=answers)
@@ -187,7 +222,12 @@ class Ingest:
                     continue
             self._wake.clear()
             while self._pending:
-                await self._commit(self._take())
+                batches = self._take()
+                try:
+                    await self._commit(batches)
+                except Exception:  # one group must not end the exporter
+                    _log.exception("a group of events could not be committed")
+                    self._fail(batches, "an unexpected error; the exporter's log has it")
             if self._stopping:
                 return
             if self._store.state.has_expired(self._clock()):
@@ -200,12 +240,14 @@ class Ingest:
 
     def _take(self) -> list[Batch]:
         taken: list[Batch] = []
-        count = 0
+        count = size = 0
         for batch in self._pending:
-            if taken and (count + batch.rows > MAX_GROUP or batch.loaded != taken[0].loaded):
+            is_full = count + batch.rows > MAX_GROUP or size + batch.size > bounds.MAX_GROUP_BYTES
+            if taken and (is_full or batch.loaded != taken[0].loaded):
                 break
             taken.append(batch)
             count += batch.rows
+            size += batch.size
         self._pending = self._pending[len(taken) :]
         self._pending_events -= sum(len(batch.items) for batch in taken)
         return taken
@@ -223,6 +265,9 @@ class Ingest:
         if admitted or not offered:
             try:
                 frame = self._store.encode(now, admitted, loaded=loaded)
+            except journal.FrameSizeError as error:
+                await self._commit_alone(batches, error)
+                return
             except (OverflowError, ValueError):
                 await self._commit(self._without_unwritable(batches))
                 return
@@ -230,12 +275,23 @@ class Ingest:
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
             except OSError as error:
-                self._fail(batches, error)
+                self._fail(batches, error.strerror or "write error")
                 return
             self._measure(time.perf_counter() - begun)
             self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)
         self.failing = None
         self._answer(batches, verdicts if len(admitted) < len(offered) else None)
+
+    async def _commit_alone(self, batches: list[Batch], error: journal.FrameSizeError) -> None:
+        """Commit batches that are too large together one by one, and refuse one that is too large alone."""
+        if len(batches) > 1:
+            for batch in batches:
+                await self._commit([batch])
+            return
+        (batch,) = batches
+        batch.refused += [Refused(line, Reason.TOO_LARGE, str(error)) for line, _ in batch.items]
+        self.results["event", "malformed", Reason.TOO_LARGE] += len(batch.items)
+        batch.answer(Answer(refused=batch.refused))
 
     def _without_unwritable(self, batches: list[Batch]) -> list[Batch]:
         """Refuse the events that cannot be written, such as one with a number beyond 64 bits."""
@@ -251,13 +307,13 @@ class Ingest:
             batch.items = good
         return batches
 
-    def _fail(self, batches: list[Batch], error: OSError) -> None:
+    def _fail(self, batches: list[Batch], reason: str) -> None:
         if self.failing is None:
-            _log.error("events cannot be made durable: %s", error.strerror)
-        self.failing = error.strerror or "write error"
+            _log.error("events cannot be made durable: %s", reason)
+        self.failing = reason
         for batch in batches:
             self.results["event", "dropped", Reason.NOT_DURABLE] += len(batch.items)
-            batch.reply(Answer(error=f"not durable: {self.failing}"))
+            batch.answer(Answer(error=f"not durable: {self.failing}"))
 
     def _answer(self, batches: list[Batch], verdicts: list[tuple[str, Reason] | None] | None) -> None:
         """Answer every batch; without verdicts all of their events were accepted."""
@@ -269,7 +325,7 @@ class Ingest:
             else:
                 for line, event in batch.items:
                     self._count(answer, line, event, next(remaining))
-            batch.reply(answer)
+            batch.answer(answer)
 
     def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:
         if verdict is None:
@@ -288,6 +344,15 @@ class Ingest:
         counts, total = self.commits
         counts[bisect_left(metrics.COMMIT_BUCKETS, seconds)] += 1
         self.commits = counts, total + seconds
+
+
+def _only(watched: frozenset[str], row: Features) -> Features:
+    """The features of a row that somebody looks at, without texts that are no category."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name in watched and not (type(value) is str and len(value) > bounds.MAX_FEATURE_TEXT)
+    }
 
 
 def _has_answer(event: Event) -> bool:

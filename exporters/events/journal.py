@@ -34,6 +34,10 @@ class JournalError(MidwatchError):
     """The journal cannot be opened or trusted."""
 
 
+class FrameSizeError(ValueError):
+    """A frame would be larger than what a reader takes."""
+
+
 class GapError(MidwatchError):
     """A reader's position is in a segment that is gone; `resume` is where reading can go on."""
 
@@ -62,7 +66,9 @@ class Frame(NamedTuple):
 
 
 def encode(kind: int, time: float, body: bytes) -> bytes:
-    """Bytes of a frame."""
+    """Bytes of a frame; FrameSizeError beyond `MAX_FRAME`, so that nothing is written that cannot be read."""
+    if len(body) > MAX_FRAME:
+        raise FrameSizeError(f"a frame of {len(body)} bytes; at most {MAX_FRAME} are written")
     stamp = struct.pack("<Bd", kind, time)
     return HEADER.pack(len(body), zlib.crc32(body, zlib.crc32(stamp)), kind, time) + body
 

@@ -2,11 +2,12 @@
 
 `admit` says which events of a group may be written to the journal; `apply` takes a written group. Applying the same
 frames in the same order gives the same state, so a restart continues every counter where the last acknowledged event
-left it. Nothing here does input or output.
+left it. Whatever a frame holds is applied: what cannot be used is counted by reason and logged, and ends nothing.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,9 +15,9 @@ import msgspec
 import xxhash
 
 from exporters.events.counters import Counters, ModelSeries, Series, is_number
-from exporters.events.inference_log import Half, Joined, RequestHalf
+from exporters.events.inference_log import Half, Joined, RequestHalf, ResponseHalf
 from exporters.events.lateness import Lateness
-from exporters.events.reasons import Reason
+from exporters.events.reasons import Reason, Unread
 from exporters.events.recent_ids import RecentIds
 from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value
@@ -35,8 +36,10 @@ Two in ten million ids collide once in 400,000 tries. A kind is a prefix, not a 
 seed often equals that of another text under another seed.
 """
 
+_log = logging.getLogger(__name__)
 _digest = xxhash.xxh3_64_intdigest
 _DUPLICATE = ("duplicate", Reason.ID)
+_KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", ResponseHalf: "half"}
 _WAITING_FULL = ("dropped", Reason.WAITING_FULL)
 
 
@@ -68,7 +71,7 @@ class State:
         self.halves = Waiting(WaitingHalf)
         self.recent_ids = RecentIds(self.lateness.horizons())
         self.accepted: Counter[str] = Counter()
-        self.dropped: dict[str, Counter[str]] = {"prediction": Counter(), "label": Counter(), "half": Counter()}
+        self.dropped = _no_drops()
         self.corruptions = 0
         self._has_regressions = any(model.task == "regression" for model in models)
         self._swept = 0.0
@@ -132,18 +135,32 @@ class State:
         keys = make_keys(events) if keys is None else keys
         self._remember(events, keys, loaded=loaded)
         predictions = labels = 0
+        unusable: list[JournalEvent] = []
         for event, (_, value) in zip(events, keys, strict=True):
             kind = type(event)
-            if kind is Prediction:
-                predictions += 1
-                self._predict(time, event, value)  # type: ignore[arg-type]
-            elif kind is Label:
-                labels += 1
-                self._label(time, event, value)  # type: ignore[arg-type]
-            else:
-                self.accepted["half"] += 1
-                self._half(time, event, value)  # type: ignore[arg-type]
+            try:
+                if kind is Prediction:
+                    predictions += 1
+                    self._predict(time, event, value)  # type: ignore[arg-type]
+                elif kind is Label:
+                    labels += 1
+                    self._label(time, event, value)  # type: ignore[arg-type]
+                else:
+                    self.accepted["half"] += 1
+                    self._half(time, event, value)  # type: ignore[arg-type]
+            except Exception as error:  # it is durable: every restart would meet it again
+                if not unusable:
+                    _log.error("an event of the journal cannot be used and is not counted", exc_info=error)
+                unusable.append(event)
         self._count_accepted(predictions, labels)
+        for event in unusable:
+            self.dropped[_KINDS[type(event)]][Reason.UNUSABLE] += 1
+
+    def count_unreadable(self, events: int) -> None:
+        """Count events of a frame that is whole but does not say what an event is."""
+        if events:
+            _log.error("%d events of the journal cannot be read and are not counted", events)
+            self.dropped["event"][Reason.UNREADABLE] += events
 
     def _remember(self, events: Sequence[JournalEvent], keys: Sequence[Key], *, loaded: bool) -> None:
         if loaded or not self.lateness.is_by_model:
@@ -175,7 +192,7 @@ class State:
             label_model = self.counters.known_model(early.model)
             self.counters.models[label_model].labels_waiting -= 1
             if label_model == series.model:
-                self.counters.count_outcome(entry, early.label, early.ts)
+                self._settle(entry, early.label, early.ts)
                 return
             self.dropped["label"][Reason.OTHER_MODEL] += 1
         if value >= self._kept_share:
@@ -200,7 +217,11 @@ class State:
             self.dropped["label"][Reason.OTHER_MODEL] += 1
         else:
             self.counters.models[entry.model].waiting -= 1
-            self.counters.count_outcome(entry, event.label, event.ts)  # type: ignore[arg-type]
+            self._settle(entry, event.label, event.ts)  # type: ignore[arg-type]
+
+    def _settle(self, entry: WaitingPrediction, actual: Value, ts: float) -> None:
+        if not self.counters.count_outcome(entry, actual, ts):
+            self.dropped["label"][Reason.WRONG_TYPE] += 1
 
     def _half(self, time: float, half: Half, value: int) -> None:
         other = self.halves.pop(value)
@@ -212,15 +233,17 @@ class State:
         keys = make_keys(joined.predictions)
         known = self.recent_ids.known([identity for identity, _ in keys])
         series = None
+        unread = joined.unread
         for prediction, (identity, key) in zip(joined.predictions, keys, strict=True):
             if identity not in known:
                 self.recent_ids.extend((identity,), self.lateness.horizon(prediction.model))
                 self.accepted["prediction"] += 1
                 if prediction.prediction is not None and not self._is_fit(prediction.model, prediction.prediction):
                     prediction.prediction = None
+                    unread = unread or [Unread.WRONG_TYPE]
                 series = self._predict(time, prediction, key)
         if series is not None:
-            self.counters.count_unread(series.model, joined.unread)
+            self.counters.count_unread(series.model, unread)
             if joined.generation is not None:
                 self.counters.count_generation(series, joined.generation)
 
@@ -275,9 +298,13 @@ class State:
         totals = msgspec.msgpack.decode(packed, type=Totals)
         self.counters.restore(totals.series, totals.models, totals.folded)
         self.accepted = Counter(totals.accepted)
-        self.dropped = {kind: Counter(counts) for kind, counts in totals.dropped.items()}
+        self.dropped = _no_drops() | {kind: Counter(counts) for kind, counts in totals.dropped.items()}
         self.corruptions = totals.corruptions
         self.predictions.restore(totals.names)
+
+
+def _no_drops() -> dict[str, Counter[str]]:
+    return {kind: Counter() for kind in ("prediction", "label", "half", "event")}
 
 
 def make_keys(events: Sequence[JournalEvent]) -> list[Key]:

@@ -7,9 +7,10 @@ import logging
 import os
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,7 +27,8 @@ UNREAD_LIMIT = 2**30
 """Journal bytes kept for the drift judge when it does not keep up."""
 
 CHUNK = 20_000
-"""Entries encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
+CHUNK_BYTES = 8 * 2**20
+"""Entries and bytes encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
 
 _TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END = 16, 17, 18, 19, 20, 21
 """Kinds of a snapshot's frames."""
@@ -36,11 +38,42 @@ _pack = msgspec.msgpack.Encoder().encode
 _CHUNK = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]])
 _GENERATION = msgspec.msgpack.Decoder(Generation)
 _EVENTS = msgspec.msgpack.Decoder(list[JournalEvent])
+_EVENT: msgspec.msgpack.Decoder[JournalEvent] = msgspec.msgpack.Decoder(JournalEvent)
+_PARTS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class Group(NamedTuple):
+    """Events of a frame, and how many of it are no events that this release knows."""
+
+    events: list[JournalEvent]
+    unreadable: int = 0
+
+
+def read_group(frame: journal.Frame) -> Group:
+    """Events of a frame of the journal; one that cannot be read leaves the others readable."""
+    if frame.kind not in (journal.EVENTS, journal.LOADED):
+        return Group([])
+    try:
+        return Group(_EVENTS.decode(frame.body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _read_one_by_one(frame.body)
+
+
+def _read_one_by_one(body: bytes) -> Group:
+    try:
+        parts = _PARTS.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Group([], 1)
+    events = []
+    for part in parts:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            events.append(_EVENT.decode(part))
+    return Group(events, len(parts) - len(events))
 
 
 def decode_events(frame: journal.Frame) -> list[JournalEvent]:
-    """Events of a frame of the journal."""
-    return list(_EVENTS.decode(frame.body)) if frame.kind in (journal.EVENTS, journal.LOADED) else []
+    """Events of a frame of the journal that can be read."""
+    return read_group(frame).events
 
 
 class Store:
@@ -71,7 +104,9 @@ class Store:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
             else:
-                self.state.apply(frame.time, decode_events(frame), loaded=frame.kind == journal.LOADED)
+                group = read_group(frame)
+                self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
+                self.state.count_unreadable(group.unreadable)
             self._since_snapshot += len(frame.body)
         self.journal.start_segment()
         for _ in range(damaged):
@@ -152,7 +187,7 @@ class Store:
             path = self.directory / f"snapshot-{segment:010d}.log"
             try:
                 self._write_snapshot(path, time, head, generations, parts)
-            except OSError as error:
+            except (OSError, journal.FrameSizeError) as error:
                 path.with_suffix(".partial").unlink(missing_ok=True)
                 _log.warning("no snapshot: %s", error)
                 return
@@ -179,9 +214,9 @@ class Store:
             for generation in generations:
                 file.write(journal.encode(_IDS, time, _pack(generation)))
             for kind, keys, values in parts:
-                for start in range(0, len(keys), CHUNK):
-                    packed = array("Q", keys[start : start + CHUNK]).tobytes()
-                    file.write(journal.encode(kind, time, _pack((packed, values[start : start + CHUNK]))))
+                for start, end in _chunks(values):
+                    packed = array("Q", keys[start:end]).tobytes()
+                    file.write(journal.encode(kind, time, _pack((packed, values[start:end]))))
             file.write(journal.encode(_END, time, b""))
             file.flush()
             os.fsync(file.fileno())
@@ -213,6 +248,18 @@ class Store:
     def _join_snapshot(self) -> None:
         if self._snapshot is not None:
             self._snapshot.join()
+
+
+def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """First and end of parts of at most `CHUNK` records, each of which ends with what makes it `CHUNK_BYTES` large."""
+    start = size = 0
+    for place, record in enumerate(records, 1):
+        size += len(record)
+        if size >= CHUNK_BYTES or place - start == CHUNK:
+            yield start, place
+            start, size = place, 0
+    if start < len(records):
+        yield start, len(records)
 
 
 def read_position(path: Path) -> journal.Position | None:
