@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from exporters.drift import windows
-from exporters.events import journal, store
+from exporters.events import journal, private_files, store
 from midwatch import files, metrics, telemetry
 from midwatch.client.events import Prediction
 from midwatch.spec import load
@@ -195,7 +195,7 @@ class Judge:
 def run(state: Path, platform_file: Path) -> None:
     """Judge for ever."""
     folder = state / "drift"
-    folder.mkdir(exist_ok=True, mode=0o700)
+    private_files.make_inner_folder(folder)
     judge = Judge(load.load_platform(platform_file), load.base_folder(platform_file), folder, _restored(folder))
     _say(judge.samples())
     saved_at = 0.0

@@ -275,7 +275,8 @@ class Ingest:
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
             except OSError as error:
-                self._fail(batches, error.strerror or "write error")
+                self._fail(batches, error.strerror or str(error) or "write error")
+                self._store.mend(now)
                 return
             self._measure(time.perf_counter() - begun)
             self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporters.events import journal
+from exporters.events import journal, private_files
 from exporters.events.recent_ids import Generation
 from exporters.events.state import JournalEvent, Key, State
 from exporters.events.waiting import Waiting
@@ -30,8 +30,11 @@ CHUNK = 20_000
 CHUNK_BYTES = 8 * 2**20
 """Entries and bytes encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
 
-_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END = 16, 17, 18, 19, 20, 21
-"""Kinds of a snapshot's frames."""
+MAGIC = b"midwatch-snapshot 2\n"
+"""How a snapshot begins; earlier releases began one like a segment, and refuse this."""
+
+_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END, _FOLLOWED = 16, 17, 18, 19, 20, 21, 22
+"""Kinds of a snapshot's frames; the last has the link of the segment that follows."""
 
 _log = logging.getLogger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
@@ -89,6 +92,7 @@ class Store:
         self._since_snapshot = 0
         self._snapshot_size = 0
         self._snapshot: threading.Thread | None = None
+        self._follows: journal.Link | None = None
         try:
             self._restore()
         except (OSError, msgspec.MsgspecError) as error:
@@ -99,7 +103,7 @@ class Store:
     def _restore(self) -> None:
         first = self._load_snapshot()
         damaged = 0
-        for frame in self.journal.recover(first):
+        for frame in self.journal.recover(first, self._follows):
             if frame.kind == journal.DAMAGE:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
@@ -116,20 +120,26 @@ class Store:
         """Newest snapshot into the state; returns the first segment it does not contain, or 0 without one."""
         for leftover in self.directory.glob("snapshot-*.partial"):
             leftover.unlink()
-        paths = sorted(self.directory.glob("snapshot-*.log"))
-        if not paths:
+        number = max(journal.snapshots(self.directory), default=0)
+        if not number:
             return 0
+        path = self._snapshot_path(number)
         ended = False
-        for frame in journal.read_file(paths[-1]):
+        for frame in journal.read_file(path, magic=_magic(path)):
             ended = self._load_frame(frame)
         if not ended:
-            raise journal.JournalError(f"{paths[-1]}: damaged; restore the state folder from a backup")
-        self._snapshot_size = paths[-1].stat().st_size
-        return int(paths[-1].stem.removeprefix("snapshot-"))
+            raise journal.JournalError(f"{path}: damaged; restore the state folder from a backup")
+        self._snapshot_size = path.stat().st_size
+        return number
+
+    def _snapshot_path(self, number: int) -> Path:
+        return self.directory / f"snapshot-{number:010d}.log"
 
     def _load_frame(self, frame: journal.Frame) -> bool:
         waiting = {kind: entries.packed for kind, entries in self._waiting()}
-        if frame.kind == _TOTALS:
+        if frame.kind == _FOLLOWED:
+            self._follows = msgspec.msgpack.decode(frame.body, type=journal.Link)
+        elif frame.kind == _TOTALS:
             self.state.restore_totals(frame.body)
         elif frame.kind == _IDS:
             self.state.recent_ids.restore(_GENERATION.decode(frame.body), frame.time)
@@ -151,6 +161,19 @@ class Store:
     def append(self, frame: bytes) -> None:
         """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
         self.journal.append(frame)
+
+    def mend(self, time: float) -> None:
+        """Write everything anew when the journal's file was taken away: the state has all that was acknowledged."""
+        if not self.journal.is_gone:
+            return
+        _log.error("the journal's file was removed or changed: the state is written anew")
+        self._join_snapshot()
+        self.state.corruptions += 1
+        try:
+            self.snapshot(time)
+        except OSError as error:
+            self.state.corruptions -= 1
+            _log.error("the state cannot be written anew: %s", error)
 
     def applied(
         self,
@@ -179,22 +202,23 @@ class Store:
     def snapshot(self, time: float) -> None:
         """Begin a segment and write the state before it, in a thread; the journal it makes needless goes."""
         segment = self.journal.start_segment()
+        link = self.journal.link
         parts = [(kind, list(entries.packed), list(entries.packed.values())) for kind, entries in self._waiting()]
         head, generations = self.state.totals(), self.state.recent_ids.generations()
         self._since_snapshot = 0
 
         def write() -> None:
-            path = self.directory / f"snapshot-{segment:010d}.log"
+            path = self._snapshot_path(segment)
             try:
-                self._write_snapshot(path, time, head, generations, parts)
+                self._write_snapshot(path, time, link, head, generations, parts)
             except (OSError, journal.FrameSizeError) as error:
                 path.with_suffix(".partial").unlink(missing_ok=True)
                 _log.warning("no snapshot: %s", error)
                 return
             self._snapshot_size = path.stat().st_size
-            for older in self.directory.glob("snapshot-*.log"):
-                if older < path:
-                    older.unlink(missing_ok=True)
+            for older in journal.snapshots(self.directory):
+                if older < segment:
+                    self._snapshot_path(older).unlink(missing_ok=True)
             self.journal.drop_before(min(segment, self._unread_segment(segment)))
 
         self._snapshot = threading.Thread(target=write, name="snapshot", daemon=True)
@@ -204,13 +228,16 @@ class Store:
         self,
         path: Path,
         time: float,
+        link: journal.Link,
         head: bytes,
         generations: list[Generation],
         parts: list[tuple[int, list[int], list[bytes]]],
     ) -> None:
         partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            file.write(journal.MAGIC + journal.encode(_TOTALS, time, head))
+        partial.unlink(missing_ok=True)
+        with private_files.creating(partial) as file:
+            file.write(MAGIC + journal.encode(_FOLLOWED, time, _pack(link)))
+            file.write(journal.encode(_TOTALS, time, head))
             for generation in generations:
                 file.write(journal.encode(_IDS, time, _pack(generation)))
             for kind, keys, values in parts:
@@ -221,7 +248,7 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        journal.sync_directory(self.directory)
+        private_files.sync_folder(self.directory)
 
     def _unread_segment(self, newest: int) -> int:
         """First segment the drift judge still has to read; `newest` without one, or when it is too far behind."""
@@ -260,6 +287,12 @@ def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
             start, size = place, 0
     if start < len(records):
         yield start, len(records)
+
+
+def _magic(path: Path) -> bytes:
+    """How a snapshot of this release or an earlier one begins."""
+    with private_files.reading(path) as file:
+        return MAGIC if file.read(len(MAGIC)) == MAGIC else journal.MAGIC
 
 
 def read_position(path: Path) -> journal.Position | None:

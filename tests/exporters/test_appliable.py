@@ -246,7 +246,7 @@ def test_an_event_that_cannot_be_used_is_counted_and_the_rest_of_its_group_too(c
     assert "cannot be used" in caplog.text
 
 
-# Through ingestion -----------------------------------------------------------------------------------------------------
+# Through ingestion ---------------------------------------------------------------------------------------------------
 
 
 def taken(folder: Path, *given_: bytes, models=(), settings: spec.Exporter | None = None) -> list[ingest.Answer]:
