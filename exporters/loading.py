@@ -155,4 +155,4 @@ def state_folder(
             yield lambda body: runner.run(take(body))
         finally:
             runner.run(end())
-            store.close(time.time())
+            store.close(ingest.now())

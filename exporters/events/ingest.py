@@ -13,7 +13,7 @@ from datetime import datetime
 
 import msgspec
 
-from exporters.events import bounds, journal
+from exporters.events import bounds, journal, journal_time
 from exporters.events.bodies import Refused
 from exporters.events.class_names import TEXT, is_class_like
 from exporters.events.inference_log import Answer as RowAnswer
@@ -35,6 +35,9 @@ MAX_GROUP = 10_000
 
 BYTES_OF_VALUE = 10
 """Bytes of a number in the journal, with the head of its name."""
+
+CLOCK_STEP = 1.0
+"""Seconds that the wall clock may go away from the journal's time before that is written down."""
 
 MAX_CLASSES = 10_000
 """Names of classes that are known to be some, so that they are not looked at again."""
@@ -99,6 +102,7 @@ class Ingest:
         models: Iterable[spec.Model],
         privacy: Privacy | None,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = journal_time.since_boot,
     ) -> None:
         self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
         models = tuple(models)
@@ -109,10 +113,15 @@ class Ingest:
         self._pending_events = 0
         self._wake = asyncio.Event()
         self._stopping = False
-        self._last = 0.0
+        self._time = journal_time.JournalTime(store.state.time, store.state.clock, wall=clock, elapsed=elapsed)
+        self._is_clock_kept = False
         self.results: Counter[tuple[str, str, str]] = Counter()
         self.commits = ([0] * (len(metrics.COMMIT_BUCKETS) + 1), 0.0)
         self.failing: str | None = None
+
+    def now(self) -> float:
+        """The journal's time: what waits is as old as this says, whatever the wall clock was set to."""
+        return self._time.now()
 
     def submit(self, batch: Batch) -> None:
         """Queue a batch; its `reply` is called once the events are durable, or at once when there is no room."""
@@ -218,7 +227,7 @@ class Ingest:
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout=1.0)
             except TimeoutError:
-                if not self._store.state.has_expired(self._clock()):
+                if not self._store.state.has_expired(self.now()):
                     continue
             self._wake.clear()
             while self._pending:
@@ -230,7 +239,7 @@ class Ingest:
                     self._fail(batches, "an unexpected error; the exporter's log has it")
             if self._stopping:
                 return
-            if self._store.state.has_expired(self._clock()):
+            if self._store.state.has_expired(self.now()):
                 await self._commit([])
 
     def stop(self) -> None:
@@ -260,7 +269,7 @@ class Ingest:
         if any(verdicts):
             admitted = [event for event, verdict in zip(offered, verdicts, strict=True) if verdict is None]
             keys = [key for key, verdict in zip(keys, verdicts, strict=True) if verdict is None]
-        self._last = now = max(self._last, self._clock())
+        now = self.now()
         loaded = bool(batches) and batches[0].loaded
         if admitted or not offered:
             try:
@@ -273,7 +282,7 @@ class Ingest:
                 return
             begun = time.perf_counter()
             try:
-                await asyncio.get_running_loop().run_in_executor(None, self._store.append, frame)
+                await asyncio.get_running_loop().run_in_executor(None, self._append, frame)
             except OSError as error:
                 self._fail(batches, error.strerror or str(error) or "write error")
                 self._store.mend(now)
@@ -282,6 +291,15 @@ class Ingest:
             self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)
         self.failing = None
         self._answer(batches, verdicts if len(admitted) < len(offered) else None)
+
+    def _append(self, frame: bytes) -> None:
+        """Write a group, and before it what the clocks say when that is news; on a thread, while nothing is applied."""
+        reading = self._time.reading()
+        last = self._store.state.clock
+        if not self._is_clock_kept or last is None or abs(last.wall - last.at - reading.wall + reading.at) > CLOCK_STEP:
+            self._store.set_clock(reading)
+            self._is_clock_kept = True
+        self._store.append(frame)
 
     async def _commit_alone(self, batches: list[Batch], error: journal.FrameSizeError) -> None:
         """Commit batches that are too large together one by one, and refuse one that is too large alone."""

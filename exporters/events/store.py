@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exporters.events import journal, private_files
+from exporters.events.journal_time import Reading
 from exporters.events.recent_ids import Generation
-from exporters.events.state import JournalEvent, Key, State
+from exporters.events.state import JournalEvent, Key, State, rekeyed
 from exporters.events.waiting import Waiting
 from midwatch.spec import model as spec
 
@@ -33,12 +34,14 @@ CHUNK_BYTES = 8 * 2**20
 MAGIC = b"midwatch-snapshot 2\n"
 """How a snapshot begins; earlier releases began one like a segment, and refuse this."""
 
-_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END, _FOLLOWED = 16, 17, 18, 19, 20, 21, 22
-"""Kinds of a snapshot's frames; the last has the link of the segment that follows."""
+_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END, _FOLLOWED, _EARLIER_IDS = range(16, 24)
+"""Kinds of a snapshot's frames. `_FOLLOWED` has the link of the segment that follows; the last has ids of which the
+model is not known."""
 
 _log = logging.getLogger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _CHUNK = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]])
+_READING = msgspec.msgpack.Decoder(Reading)
 _GENERATION = msgspec.msgpack.Decoder(Generation)
 _EVENTS = msgspec.msgpack.Decoder(list[JournalEvent])
 _EVENT: msgspec.msgpack.Decoder[JournalEvent] = msgspec.msgpack.Decoder(JournalEvent)
@@ -107,6 +110,8 @@ class Store:
             if frame.kind == journal.DAMAGE:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
+            elif frame.kind == journal.CLOCK:
+                self.state.clock = _READING.decode(frame.body)
             else:
                 group = read_group(frame)
                 self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
@@ -125,8 +130,10 @@ class Store:
             return 0
         path = self._snapshot_path(number)
         ended = False
-        for frame in journal.read_file(path, magic=_magic(path)):
-            ended = self._load_frame(frame)
+        magic = _magic(path)
+        load = self._load_frame if magic == MAGIC else self._load_earlier_frame
+        for frame in journal.read_file(path, magic=magic):
+            ended = load(frame)
         if not ended:
             raise journal.JournalError(f"{path}: damaged; restore the state folder from a backup")
         self._snapshot_size = path.stat().st_size
@@ -141,12 +148,29 @@ class Store:
             self._follows = msgspec.msgpack.decode(frame.body, type=journal.Link)
         elif frame.kind == _TOTALS:
             self.state.restore_totals(frame.body)
-        elif frame.kind == _IDS:
-            self.state.recent_ids.restore(_GENERATION.decode(frame.body), frame.time)
+        elif frame.kind in (_IDS, _EARLIER_IDS):
+            ids = self.state.recent_ids if frame.kind == _IDS else self.state.earlier_ids
+            ids.restore(_GENERATION.decode(frame.body), frame.time)
         elif frame.kind in waiting:
             keys, values = _CHUNK.decode(frame.body)
             waiting[frame.kind].update(zip(array("Q", keys), values, strict=True))
+        self.state.time = max(self.state.time, frame.time)
         return frame.kind == _END
+
+    def _load_earlier_frame(self, frame: journal.Frame) -> bool:
+        """A frame of an earlier release's snapshot, in which hashes are those of ids without their models."""
+        if frame.kind == _IDS:
+            return self._load_frame(frame._replace(kind=_EARLIER_IDS))
+        if frame.kind not in (_PREDICTIONS, _LABELS):
+            return self._load_frame(frame)
+        keys, values = _CHUNK.decode(frame.body)
+        state = self.state
+        for value, record in zip(array("Q", keys), values, strict=True):
+            if frame.kind == _PREDICTIONS:
+                state.predictions.packed[rekeyed(value, state.predictions.model_of(record))] = record
+            else:
+                state.labels.packed[rekeyed(value, state.labels.model_of(record))] = record
+        return False
 
     def _waiting(self) -> tuple[tuple[int, Waiting[Any]], ...]:
         state = self.state
@@ -161,6 +185,11 @@ class Store:
     def append(self, frame: bytes) -> None:
         """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
         self.journal.append(frame)
+
+    def set_clock(self, reading: Reading) -> None:
+        """Keep what the clocks say, and take it into the state; OSError when it could not be kept."""
+        self.journal.append(journal.encode(journal.CLOCK, reading.at, _pack(reading)))
+        self.state.clock = reading
 
     def mend(self, time: float) -> None:
         """Write everything anew when the journal's file was taken away: the state has all that was acknowledged."""
@@ -204,7 +233,11 @@ class Store:
         segment = self.journal.start_segment()
         link = self.journal.link
         parts = [(kind, list(entries.packed), list(entries.packed.values())) for kind, entries in self._waiting()]
-        head, generations = self.state.totals(), self.state.recent_ids.generations()
+        head = self.state.totals()
+        generations = {
+            _IDS: self.state.recent_ids.generations(),
+            _EARLIER_IDS: [part for part in self.state.earlier_ids.generations() if part.packed],
+        }
         self._since_snapshot = 0
 
         def write() -> None:
@@ -230,7 +263,7 @@ class Store:
         time: float,
         link: journal.Link,
         head: bytes,
-        generations: list[Generation],
+        generations: dict[int, list[Generation]],
         parts: list[tuple[int, list[int], list[bytes]]],
     ) -> None:
         partial = path.with_suffix(".partial")
@@ -238,8 +271,9 @@ class Store:
         with private_files.creating(partial) as file:
             file.write(MAGIC + journal.encode(_FOLLOWED, time, _pack(link)))
             file.write(journal.encode(_TOTALS, time, head))
-            for generation in generations:
-                file.write(journal.encode(_IDS, time, _pack(generation)))
+            for kind, ids in generations.items():
+                for generation in ids:
+                    file.write(journal.encode(kind, time, _pack(generation)))
             for kind, keys, values in parts:
                 for start, end in _chunks(values):
                     packed = array("Q", keys[start:end]).tobytes()
