@@ -23,6 +23,12 @@ from midwatch.spec import model as spec
 HASH = re.compile(r"[0-9a-f]{24}")
 """A personal value that was hashed."""
 
+ANOTHER = "another"
+"""Label value of an actual class that is not the predicted one, where both would be `other`."""
+
+Pairs = dict[str, dict[str, int]]
+"""Outcomes by predicted and actual class."""
+
 TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 """A trace id (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
 
@@ -97,6 +103,8 @@ class Counters:
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
         self.folded: Counter[str] = Counter()
+        self.series = 0
+        """Series that all of it is published as, those of a few gauges aside."""
 
     # Counting ----------------------------------------------------------------------------------------------------
 
@@ -123,8 +131,9 @@ class Counters:
         model = self.models[series.model]
         if name not in model.classes:
             name = self._class(model, name)
-        _count(series.predicted, name)
+        self._count_predicted(series, name)
         if event.score is not None and 0 <= event.score <= 1:
+            self.series += 0 if series.scored else 2
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
             series.scored += 1
         return name
@@ -148,12 +157,12 @@ class Counters:
             predicted = self._published_class(entry.model, predicted)
             if truth == predicted == TEXT:
                 return True  # whether two texts are the same is not known: neither of them is kept
-        _count_pair(series.outcomes, predicted, truth)
+        self._count_pair(series.outcomes, predicted, truth)
         if entry.score is not None and 0 <= entry.score <= 1:
             self._count_calibration(series, entry.score, truth)
         for attribute, group in (entry.groups or {}).items():
             name = self._group(model, attribute, class_name(group))
-            _count_pair(series.groups.setdefault(attribute, {}).setdefault(name, {}), predicted, truth)
+            self._count_group(series.groups.setdefault(attribute, {}), name, predicted, truth)
         return True
 
     def _count_error(
@@ -163,6 +172,7 @@ class Counters:
         if not math.isfinite(series.squared + error * error):
             return False
         self._count_delay(model, entry, ts)
+        self.series += 0 if series.observed else 3
         series.absolute += abs(error)
         series.squared += error * error
         series.observed += 1
@@ -176,6 +186,7 @@ class Counters:
 
     def _count_calibration(self, series: Series, score: float, truth: str) -> None:
         cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
+        self.series += 0 if cell[0] else 3
         cell[0] += 1
         cell[1] += truth == self._positive(series.model)
         cell[2] += score
@@ -184,9 +195,12 @@ class Counters:
         """Count what an answer of a language model says about its making."""
         for kind, count in made.tokens.items():
             if kind in TOKEN_KINDS and 0 <= count <= MAX_TOKENS:
+                self.series += kind not in series.tokens
                 series.tokens[kind] = series.tokens.get(kind, 0) + count
         for reason in made.finish_reasons:
-            _count(series.finish_reasons, reason if reason in FINISH_LABELS else metrics.OTHER)
+            name = reason if reason in FINISH_LABELS else metrics.OTHER
+            self.series += name not in series.finish_reasons
+            _count(series.finish_reasons, name)
         if made.first_token_seconds is not None and 0 <= made.first_token_seconds <= MAX_SECONDS:
             series.first_token[bisect_left(metrics.FIRST_TOKEN_BUCKETS, made.first_token_seconds)] += 1
             series.first_token_sum += made.first_token_seconds
@@ -198,6 +212,26 @@ class Counters:
         """Count an inference of which a payload could not be read."""
         for reason in reasons:
             _count(self.admit_model(model).unread, reason.value)
+
+    def _count_predicted(self, series: Series, name: str) -> None:
+        if name not in series.predicted:
+            if not self._has_room():
+                name = metrics.OTHER
+            self.series += name not in series.predicted
+        _count(series.predicted, name)
+
+    def _count_pair(self, counts: Pairs, predicted: str, actual: str) -> None:
+        """Count an outcome; without room for one more pair, whether it was right is all that is told apart."""
+        if predicted not in counts or actual not in counts[predicted]:
+            if not self._has_room():
+                predicted, actual = metrics.OTHER, metrics.OTHER if predicted == actual else ANOTHER
+            self.series += actual not in counts.get(predicted, ())
+        _count(counts.setdefault(predicted, {}), actual)
+
+    def _count_group(self, groups: dict[str, Pairs], name: str, predicted: str, actual: str) -> None:
+        if name not in groups and not self._has_room():
+            name = metrics.OTHER
+        self._count_pair(groups.setdefault(name, {}), predicted, actual)
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
         declared = self.declared.get(model)
@@ -217,22 +251,33 @@ class Counters:
         """Counts of a model, which begin now if there is room for one more."""
         series = self.models.get(name)
         if series is None:
-            if name not in self.declared and len(self.models) >= self._caps.models:
-                self.folded["model"] += 1
+            if name not in self.declared and self._is_full_of_models():
                 name = metrics.OTHER
-            series = self.models.get(name) or ModelSeries(name, [0] * (len(metrics.DELAY_BUCKETS) + 1))
-            self.models[name] = series
+            series = self.models.get(name)
+            if series is None:
+                series = self.models[name] = ModelSeries(name, [0] * (len(metrics.DELAY_BUCKETS) + 1))
+                self.series += _series_of_model(series)
         return series
+
+    def _is_full_of_models(self) -> bool:
+        """Whether there is no room for one more model, which is counted then."""
+        if len(self.models) < self._caps.models:
+            return not self._has_room()
+        self.folded["model"] += 1
+        return True
 
     def _admit_version(self, model: str, version: str) -> Series:
         parent = self.admit_model(model)
-        name = self._admit(parent.versions, version, self._caps.versions, "version")
+        name = metrics.OTHER
+        if version in parent.versions or self._has_room():
+            name = self._admit(parent.versions, version, self._caps.versions, "version")
         series = self.versions.get((parent.model, name))
         if series is None:
             bounds = self._bounds(parent.model)
             bins = [[0.0, 0.0, 0.0] for _ in range(metrics.CALIBRATION_BINS)]
             series = Series(parent.model, name, bounds, [0] * (len(bounds) + 1), bins)
             self.versions[parent.model, name] = series
+            self.series += _series_of_version(series)
         return series
 
     def _admit(self, known: set[str], value: str, cap: int, label: str) -> str:
@@ -243,6 +288,13 @@ class Counters:
             return metrics.OTHER
         known.add(value)
         return value
+
+    def _has_room(self) -> bool:
+        """Whether one more series may begin; else it is counted that one does not."""
+        if self.series < self._caps.series:
+            return True
+        self.folded["series"] += 1
+        return False
 
     def _class(self, model: ModelSeries, name: str) -> str:
         if name in model.classes:
@@ -293,6 +345,7 @@ class Counters:
         self.folded = Counter(folded)
         for series in versions:
             self._fold_texts(series)
+        self.series = sum(map(_series_of_version, versions)) + sum(map(_series_of_model, models))
         for model in models:
             model.classes = {name for name in model.classes if self._published_class(model.model, name) == name}
             for attribute, names in model.group_values.items():
@@ -332,11 +385,32 @@ def _count(counts: dict[str, int], name: str) -> None:
         counts[name] = 1
 
 
-def _count_pair(counts: dict[str, dict[str, int]], predicted: str, actual: str) -> None:
-    if predicted in counts:
-        _count(counts[predicted], actual)
-    else:
-        counts[predicted] = {actual: 1}
+def _series_of_model(model: ModelSeries) -> int:
+    """Series that a model is published as, over its versions: five counts and the delays of its labels."""
+    return 5 + _series_of_histogram(model.delay) + len(model.unread)
+
+
+def _series_of_version(series: Series) -> int:
+    """Series that a version is published as."""
+    pairs = [series.outcomes, *(pairs for groups in series.groups.values() for pairs in groups.values())]
+    makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
+    return (
+        2
+        + _series_of_histogram(series.latency)
+        + len(series.predicted)
+        + sum(len(actuals) for outcomes in pairs for actuals in outcomes.values())
+        + 3 * sum(cell[0] > 0 for cell in series.bins)
+        + (3 if series.observed else 0)
+        + (2 if series.scored else 0)
+        + len(series.tokens)
+        + len(series.finish_reasons)
+        + sum(map(_series_of_histogram, makings))
+    )
+
+
+def _series_of_histogram(counts: Sequence[int]) -> int:
+    """One a bucket, with the sum and the count."""
+    return len(counts) + 2
 
 
 def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

@@ -128,9 +128,10 @@ class Ingest:
         if self._stopping or self._pending_events + len(batch.items) > MAX_PENDING:
             batch.answer(Answer(error="stopping" if self._stopping else "too much is pending"))
             return
+        is_log = any(isinstance(event, RequestHalf | ResponseHalf) for _, event in batch.items[:1])
         self._check(batch)
         for refused in batch.refused:
-            self.results["event", "malformed", refused.reason] += 1
+            self.results["half" if is_log else "event", "malformed", refused.reason] += 1
         self._pending.append(batch)
         self._pending_events += len(batch.items)
         self._wake.set()
@@ -143,6 +144,9 @@ class Ingest:
         for item in batch.items:
             line, event = item
             if type(event) is not Prediction and type(event) is not Label:
+                if reason := self._half_refusal(event, now):  # type: ignore[arg-type]
+                    batch.refused.append(Refused(line, *reason))
+                    continue
                 half = self._stripped_half(event)  # type: ignore[arg-type]
                 batch.size += self._bytes_of(half)
                 good.append((line, half))
@@ -161,6 +165,11 @@ class Ingest:
             good.append(item)
         batch.items = good
         batch.rows = batch.rows or len(good)
+
+    def _half_refusal(self, half: Half, now: float) -> tuple[Reason, str] | None:
+        """Reason and sentence why a half cannot be taken: it is held to the same times as a prediction."""
+        limit = self._lateness.too_old(half.model)
+        return _moment_refusal(half.ts, now=now, oldest=now - limit, newest=now + self._settings.future)
 
     def _strip(self, event: Event) -> None:
         if type(event) is Prediction:
@@ -393,15 +402,17 @@ def refusal(event: Event, *, now: float, oldest: float, newest: float) -> tuple[
         else:
             ts = ts.timestamp()
         event.ts = ts
+    refused = _moment_refusal(ts, now=now, oldest=oldest if type(event) is Prediction else 0.0, newest=newest)
+    if refused is None and type(event) is Prediction and event.prediction is None and event.outcome == "ok":
+        return Reason.NO_PREDICTION, "outcome is ok, and there is no prediction"
+    return refused
+
+
+def _moment_refusal(ts: float, *, now: float, oldest: float, newest: float) -> tuple[Reason, str] | None:
     if ts > newest:
-        return Reason.IN_FUTURE, f"ts is {ts - now:.0f} s in the future"
-    if type(event) is Prediction:
-        if ts < oldest:
-            return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; at most {now - oldest:.0f} s are taken"
-        if event.prediction is None and event.outcome == "ok":
-            return Reason.NO_PREDICTION, "outcome is ok, and there is no prediction"
-    elif ts < 0:
-        return Reason.TOO_OLD, "ts is before 1970"
+        return Reason.IN_FUTURE, f"ts is {ts - now:.0f} s in the future; at most {newest - now:.0f} s are taken"
+    if ts < oldest:
+        return Reason.TOO_OLD, f"ts is {now - ts:.0f} s ago; at most {now - oldest:.0f} s are taken"
     return None
 
 

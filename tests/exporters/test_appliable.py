@@ -391,3 +391,22 @@ def test_an_error_in_one_group_is_a_503_for_it_and_not_the_end(tmp_path: Path, m
     answers = taken(tmp_path, body_of(id="1"), body_of(id="2"))
     assert "unexpected error" in answers[0].error
     assert answers[1].accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(-3601.0, "too_old"), (301.0, "in_future"), (-3599.0, None), (299.0, None)]
+)
+@pytest.mark.parametrize("kind", [b"request", b"response"])
+def test_an_inference_log_is_held_to_the_times_of_a_prediction(tmp_path: Path, kind, seconds, reason) -> None:
+    kept = store.Store(tmp_path, spec.Exporter())
+    taking = ingest.Ingest(kept, spec.Exporter(), (), None, clock=lambda: NOW)
+    headers = {name: value for name, value in HEADERS.items() if name != b"ce-time"}
+    headers[b"ce-type"] = b"x.inference." + kind
+    body = b'{"instances":[1],"predictions":[1]}'
+    batch = ingest.Batch(
+        items=[(1, half) for half in kserve.decode(headers, body, NOW + seconds)], reply=lambda _: None
+    )
+    taking.submit(batch)
+    assert [str(one.reason) for one in batch.refused] == [reason] * (reason is not None)
+    assert taking.results["half", "malformed", reason] == (reason is not None)
+    kept.journal.close()
