@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,8 @@ class Client:
         from prometheus_api_client import PrometheusConnect
         from urllib3.util.retry import Retry
 
+        # It warns of each attempt that failed; the error that is raised in the end says so once.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         # A wait under 429, 502 to 504 helps; POST is safe to repeat for a query.
         retry = Retry(
             total=self._retries,

@@ -14,6 +14,7 @@ import msgspec
 
 from exporters.events.class_names import TEXT, class_name, is_class_like
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
+from exporters.events.outcomes import Outcome, bin_of, count_pair, score_into
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
@@ -26,8 +27,8 @@ HASH = re.compile(r"[0-9a-f]{24}")
 ANOTHER = "another"
 """Label value of an actual class that is not the predicted one, where both would be `other`."""
 
-Pairs = dict[str, dict[str, int]]
-"""Outcomes by predicted and actual class."""
+VERSION_SERIES = 2 + 3
+"""Series of any version: requests by outcome, predictions that are not settled, labels that came late by result."""
 
 TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 """A trace id (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
@@ -39,6 +40,10 @@ class Exemplar(msgspec.Struct, array_like=True, gc=False):
     trace_id: str
     seconds: float
     ts: float
+
+
+class NoDifferenceError(ValueError):
+    """A regression's prediction and label have no difference that can be counted."""
 
 
 class Series(msgspec.Struct):
@@ -70,6 +75,7 @@ class Series(msgspec.Struct):
     first_token_sum: float = 0.0
     output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
     output_token_sum: float = 0.0
+    bounded: dict[str, dict[str, int]] = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -100,6 +106,7 @@ class Counters:
         self._hashed = frozenset(hashed)
         self.declared = {model.name: model for model in models}
         self._classes = {model.name: model.class_names for model in models if model.classes}
+        self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
         self.folded: Counter[str] = Counter()
@@ -138,45 +145,39 @@ class Counters:
             series.scored += 1
         return name
 
-    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> bool:
-        """Count what turned out to be true of a prediction; False for a regression's when that is no difference.
+    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | None:
+        """Count what turned out to be true of a prediction; None for an amount, and for texts that are not kept.
 
-        It is none where one of the two is a text, which the model's task may have allowed when it was sent, or where
-        its square is no number.
+        Raises NoDifferenceError where a regression's prediction and label have no difference that is a number.
         """
         series, model = self.versions[entry.model, entry.version], self.models[entry.model]
         if self._is_regression(entry.model, entry.predicted):
             if is_number(actual) and is_number(entry.predicted):
-                return self._count_error(series, model, entry, float(actual), ts)
+                self._count_error(series, model, entry, float(actual), ts)
+                return None
             if entry.model in self.declared:
-                return False
+                raise NoDifferenceError(f"{entry.model} is a regression, and one of two values is a text")
         self._count_delay(model, entry, ts)
-        truth = self._class(model, actual if type(actual) is str else class_name(actual))
-        predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
-        if predicted not in model.classes:
-            predicted = self._published_class(entry.model, predicted)
-            if truth == predicted == TEXT:
-                return True  # whether two texts are the same is not known: neither of them is kept
-        self._count_pair(series.outcomes, predicted, truth)
-        if entry.score is not None and 0 <= entry.score <= 1:
-            self._count_calibration(series, entry.score, truth)
-        for attribute, group in (entry.groups or {}).items():
-            name = self._group(model, attribute, class_name(group))
-            self._count_group(series.groups.setdefault(attribute, {}), name, predicted, truth)
-        return True
+        outcome = self._outcome(series, model, entry, actual)
+        if outcome is not None:
+            self._count_class(series, outcome)
+        return outcome
 
     def _count_error(
         self, series: Series, model: ModelSeries, entry: WaitingPrediction, actual: float, ts: float
-    ) -> bool:
+    ) -> None:
         error = actual - float(entry.predicted)
         if not math.isfinite(series.squared + error * error):
-            return False
+            raise NoDifferenceError(f"an error of {error} has no square")
         self._count_delay(model, entry, ts)
         self.series += 0 if series.observed else 3
         series.absolute += abs(error)
         series.squared += error * error
         series.observed += 1
-        return True
+        for bound, most in self._error_bounds.get(entry.model, {}).items():
+            within = "yes" if abs(error) <= most else "no"
+            self.series += within not in series.bounded.get(bound, ())
+            count_pair(series.bounded, bound, within)
 
     def _count_delay(self, model: ModelSeries, entry: WaitingPrediction, ts: float) -> None:
         delay = max(0.0, ts - entry.ts)
@@ -184,12 +185,33 @@ class Counters:
             model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
             model.delay_sum += delay
 
-    def _count_calibration(self, series: Series, score: float, truth: str) -> None:
-        cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
-        self.series += 0 if cell[0] else 3
-        cell[0] += 1
-        cell[1] += truth == self._positive(series.model)
-        cell[2] += score
+    def _outcome(self, series: Series, model: ModelSeries, entry: WaitingPrediction, actual: Value) -> Outcome | None:
+        truth = self._class(model, actual if type(actual) is str else class_name(actual))
+        predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
+        if predicted not in model.classes:
+            predicted = self._published_class(entry.model, predicted)
+            if truth == predicted == TEXT:
+                return None  # whether two texts are the same is not known: neither of them is kept
+        is_positive = truth == self._positive(model.model)
+        predicted, truth = self._told_apart(series, predicted, truth)
+        groups = {
+            attribute: self._told_group(
+                series, attribute, self._group(model, attribute, class_name(group)), predicted, truth
+            )
+            for attribute, group in (entry.groups or {}).items()
+        }
+        score = entry.score if entry.score is not None and 0 <= entry.score <= 1 else None
+        return Outcome(predicted, truth, is_positive, score, groups)
+
+    def _count_class(self, series: Series, outcome: Outcome) -> None:
+        count_pair(series.outcomes, outcome.predicted, outcome.actual)
+        if outcome.score is not None:
+            cell = series.bins[bin_of(outcome.score)]
+            self.series += 0 if cell[0] else 2 * 3
+            score_into(cell, outcome)
+        for attribute, group in outcome.groups.items():
+            named = series.groups.setdefault(attribute, {}).setdefault(group, {})
+            count_pair(named, outcome.predicted, outcome.actual)
 
     def count_generation(self, series: Series, made: Generation) -> None:
         """Count what an answer of a language model says about its making."""
@@ -213,25 +235,92 @@ class Counters:
         for reason in reasons:
             _count(self.admit_model(model).unread, reason.value)
 
+    # Room for series ---------------------------------------------------------------------------------------------
+
     def _count_predicted(self, series: Series, name: str) -> None:
         if name not in series.predicted:
-            if not self._has_room():
+            if name != metrics.OTHER and not self._has_room():
                 name = metrics.OTHER
-            self.series += name not in series.predicted
+            self.series += 0 if name in series.predicted else self._series_of_class(series.model)
         _count(series.predicted, name)
 
-    def _count_pair(self, counts: Pairs, predicted: str, actual: str) -> None:
-        """Count an outcome; without room for one more pair, whether it was right is all that is told apart."""
-        if predicted not in counts or actual not in counts[predicted]:
-            if not self._has_room():
-                predicted, actual = metrics.OTHER, metrics.OTHER if predicted == actual else ANOTHER
-            self.series += actual not in counts.get(predicted, ())
-        _count(counts.setdefault(predicted, {}), actual)
+    def shown_class(self, entry: WaitingPrediction) -> Value:
+        """The class that a prediction is counted under: `other` where there was no room for its own."""
+        predicted = self.versions[entry.model, entry.version].predicted
+        is_shown = type(entry.predicted) is not str or entry.predicted in predicted
+        return entry.predicted if is_shown else metrics.OTHER
 
-    def _count_group(self, groups: dict[str, Pairs], name: str, predicted: str, actual: str) -> None:
-        if name not in groups and not self._has_room():
-            name = metrics.OTHER
-        self._count_pair(groups.setdefault(name, {}), predicted, actual)
+    def _told_apart(self, series: Series, predicted: str, actual: str) -> tuple[str, str]:
+        """Predicted and actual class as they are counted; a wrong prediction stays wrong, and a right one right.
+
+        Without room for one more pair the actual class is `other`; and of a predicted class without a series, or that
+        is `other` itself, whether it was right is all that is told.
+        """
+        if actual in series.outcomes.get(predicted, ()):
+            return predicted, actual
+        is_shown = predicted in series.predicted
+        if is_shown and actual in (predicted, metrics.OTHER):
+            return predicted, actual
+        if self._has_room():
+            self.series += self._series_of_pair(series.model)
+            return predicted, actual
+        if is_shown and predicted != metrics.OTHER:
+            return predicted, metrics.OTHER
+        folded = metrics.OTHER if predicted == actual else ANOTHER
+        is_paid_for = folded == metrics.OTHER and metrics.OTHER in series.predicted
+        if not is_paid_for and folded not in series.outcomes.get(metrics.OTHER, ()):
+            self.series += self._series_of_pair(series.model)
+        return metrics.OTHER, folded
+
+    def _told_group(self, series: Series, attribute: str, group: str, predicted: str, actual: str) -> str:
+        """A group as an outcome of it is counted; `other` without room for one more pair of it."""
+        known = series.groups.get(attribute, {}).get(group, {})
+        if group == metrics.OTHER or actual in known.get(predicted, ()):
+            return group
+        if not self._has_room():
+            return metrics.OTHER
+        self.series += 2
+        return group
+
+    def _series_of_pair(self, model: str) -> int:
+        """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
+        declared = self.declared.get(model)
+        return 2 * (1 + (len(declared.groups) if declared else 0))
+
+    def _series_of_class(self, model: str) -> int:
+        """Series of a predicted class: its count, what is settled of it, and its outcomes as right and as `other`."""
+        return 4 + 2 * self._series_of_pair(model)
+
+    def _series_of_version(self, series: Series) -> int:
+        """Series that a version is published as."""
+        pairs = [
+            (predicted, actual)
+            for predicted, actuals in series.outcomes.items()
+            for actual in actuals
+            if predicted not in series.predicted or actual not in (predicted, metrics.OTHER)
+        ]
+        grouped = [
+            len(actuals)
+            for groups in series.groups.values()
+            for group, outcomes in groups.items()
+            if group != metrics.OTHER
+            for actuals in outcomes.values()
+        ]
+        makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
+        return (
+            VERSION_SERIES
+            + _series_of_histogram(series.latency)
+            + len(series.predicted) * self._series_of_class(series.model)
+            + len(pairs) * self._series_of_pair(series.model)
+            + 2 * sum(grouped)
+            + 6 * sum(cell[0] > 0 for cell in series.bins)
+            + (3 if series.observed else 0)
+            + sum(map(len, series.bounded.values()))
+            + (2 if series.scored else 0)
+            + len(series.tokens)
+            + len(series.finish_reasons)
+            + sum(map(_series_of_histogram, makings))
+        )
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
         declared = self.declared.get(model)
@@ -277,7 +366,7 @@ class Counters:
             bins = [[0.0, 0.0, 0.0] for _ in range(metrics.CALIBRATION_BINS)]
             series = Series(parent.model, name, bounds, [0] * (len(bounds) + 1), bins)
             self.versions[parent.model, name] = series
-            self.series += _series_of_version(series)
+            self.series += self._series_of_version(series)
         return series
 
     def _admit(self, known: set[str], value: str, cap: int, label: str) -> str:
@@ -345,7 +434,7 @@ class Counters:
         self.folded = Counter(folded)
         for series in versions:
             self._fold_texts(series)
-        self.series = sum(map(_series_of_version, versions)) + sum(map(_series_of_model, models))
+        self.series = sum(map(self._series_of_version, versions)) + sum(map(_series_of_model, models))
         for model in models:
             model.classes = {name for name in model.classes if self._published_class(model.model, name) == name}
             for attribute, names in model.group_values.items():
@@ -386,26 +475,8 @@ def _count(counts: dict[str, int], name: str) -> None:
 
 
 def _series_of_model(model: ModelSeries) -> int:
-    """Series that a model is published as, over its versions: five counts and the delays of its labels."""
-    return 5 + _series_of_histogram(model.delay) + len(model.unread)
-
-
-def _series_of_version(series: Series) -> int:
-    """Series that a version is published as."""
-    pairs = [series.outcomes, *(pairs for groups in series.groups.values() for pairs in groups.values())]
-    makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
-    return (
-        2
-        + _series_of_histogram(series.latency)
-        + len(series.predicted)
-        + sum(len(actuals) for outcomes in pairs for actuals in outcomes.values())
-        + 3 * sum(cell[0] > 0 for cell in series.bins)
-        + (3 if series.observed else 0)
-        + (2 if series.scored else 0)
-        + len(series.tokens)
-        + len(series.finish_reasons)
-        + sum(map(_series_of_histogram, makings))
-    )
+    """Series that a model is published as, over its versions: five counts, the delays of its labels, its maturity."""
+    return 6 + _series_of_histogram(model.delay) + len(model.unread)
 
 
 def _series_of_histogram(counts: Sequence[int]) -> int:

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 import msgspec
 import xxhash
 
-from exporters.events.counters import Counters, ModelSeries, Series, is_number
+from exporters.events.counters import Counters, ModelSeries, NoDifferenceError, Series, is_number
 from exporters.events.inference_log import Half, Joined, RequestHalf, ResponseHalf
 from exporters.events.journal_time import Reading
 from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason, Unread
 from exporters.events.recent_ids import RecentIds
+from exporters.events.settling import Progress, Settled, Settling
 from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value
 from midwatch.metrics import OTHER
@@ -48,7 +49,7 @@ _WAITING_FULL = ("dropped", Reason.WAITING_FULL)
 
 
 class Totals(msgspec.Struct):
-    """Everything of the state that is small: a snapshot's head."""
+    """Everything of the state that is small: a snapshot's head; what is published has no `progress`."""
 
     series: list[Series] = []
     models: list[ModelSeries] = []
@@ -58,6 +59,9 @@ class Totals(msgspec.Struct):
     corruptions: int = 0
     names: list[Names] = []
     clock: Reading | None = None
+    settled: list[tuple[str, str, Settled]] = []
+    maturities: dict[str, float] = {}
+    progress: dict[str, Progress] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -79,6 +83,7 @@ class State:
         """Ids without their model, of a snapshot that an earlier release wrote."""
         self.time = 0.0
         self.clock: Reading | None = None
+        self.settling = Settling(settings, models)
         self.accepted: Counter[str] = Counter()
         self.dropped = _no_drops()
         self.corruptions = 0
@@ -226,7 +231,8 @@ class State:
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
             self.counters.models[self.counters.known_model(early.model)].labels_waiting -= 1
-            self._settle(entry, early.label, early.ts)
+            self._predict_settling(entry)
+            self._settle(entry, early.label, early.ts, time)
             return
         if self._is_sampled_out(event.model, value):
             model.sampled_out += 1
@@ -234,6 +240,7 @@ class State:
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
+            self._predict_settling(entry)
             model.waiting += 1
 
     def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
@@ -247,11 +254,19 @@ class State:
             self.labels.put(value, WaitingLabel(time, event.ts, event.model, event.label))  # type: ignore[arg-type]
         else:
             self.counters.models[entry.model].waiting -= 1
-            self._settle(entry, event.label, event.ts)  # type: ignore[arg-type]
+            self._settle(entry, event.label, event.ts, time)  # type: ignore[arg-type]
 
-    def _settle(self, entry: WaitingPrediction, actual: Value, ts: float) -> None:
-        if not self.counters.count_outcome(entry, actual, ts):
+    def _predict_settling(self, entry: WaitingPrediction) -> None:
+        shown = self.counters.shown_class(entry)
+        self.settling.predict(entry if shown == entry.predicted else msgspec.structs.replace(entry, predicted=shown))
+
+    def _settle(self, entry: WaitingPrediction, actual: Value, ts: float, time: float) -> None:
+        try:
+            outcome = self.counters.count_outcome(entry, actual, ts)
+        except NoDifferenceError:
             self.dropped["label"][Reason.WRONG_TYPE] += 1
+        else:
+            self.settling.label(entry, outcome, time)
 
     def _half(self, time: float, half: Half, value: int) -> None:
         other = self.halves.pop(value)
@@ -287,6 +302,7 @@ class State:
         now = self.wall(time)
         self.recent_ids.forget(time, now)
         self.earlier_ids.forget(time, now)
+        self.settling.settle(time, self.counters.models)
         if 0 <= time - self._swept < 1:  # looking for the oldest entry passes over every deleted one
             return
         self._swept = time
@@ -311,12 +327,21 @@ class State:
             (self.labels.oldest(), limit),
             (self.halves.oldest(), time - HALF_SECONDS),
         )
-        return any(received is not None and received < least for received, least in ages)
+        is_old = any(received is not None and received < least for received, least in ages)
+        return is_old or self.settling.is_due(time, self.counters.models)
 
     # Snapshots ---------------------------------------------------------------------------------------------------
 
     def totals(self) -> bytes:
         """The small part of the state, packed."""
+        return self._packed(progress=self.settling.progress, names=self.predictions.names)
+
+    def published(self) -> bytes:
+        """What is published of it, packed."""
+        return self._packed(progress={}, names=[])
+
+    def _packed(self, *, progress: dict[str, Progress], names: list[Names]) -> bytes:
+        settled = [(model, version, one) for (model, version), one in self.settling.versions.items()]
         return _pack(
             Totals(
                 series=list(self.counters.versions.values()),
@@ -325,8 +350,11 @@ class State:
                 folded=dict(self.counters.folded),
                 dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
                 corruptions=self.corruptions,
-                names=self.predictions.names,
+                names=names,
                 clock=self.clock,
+                settled=settled,
+                maturities=self.settling.maturities(),
+                progress=progress,
             )
         )
 
@@ -339,6 +367,7 @@ class State:
         self.corruptions = totals.corruptions
         self.predictions.restore(totals.names)
         self.clock = totals.clock
+        self.settling.restore(totals.settled, totals.progress)
 
 
 def _no_drops() -> dict[str, Counter[str]]:

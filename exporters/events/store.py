@@ -112,7 +112,7 @@ class Store:
                 self.state.corruptions += 1
             elif frame.kind == journal.CLOCK:
                 self.state.clock = _READING.decode(frame.body)
-            else:
+            elif frame.kind in (journal.EVENTS, journal.LOADED):
                 group = read_group(frame)
                 self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
                 self.state.count_unreadable(group.unreadable)
