@@ -3,8 +3,8 @@
 A record is one line of JSON: `seq` (from 0), `at` (RFC 3339, UTC: a label, nothing is computed from it), `pid`, `kind`,
 `data`, `prev` (the hash before) and `hash`. The hash is SHA-256 over the line without it, or HMAC-SHA-256 (RFC 2104)
 with a key: then nobody without the key can forge a chain. Several processes may append; each append holds the file's
-lock. A chain cannot show by itself that its end was cut off: keep the head (`Verified.head`) elsewhere, as reports do,
-and give it to `verify`.
+lock, and what one that failed has written is cut off again. A chain cannot show by itself that its end was cut off:
+keep the head (`Verified.head`) elsewhere, as reports do, and give it to `verify`.
 
 A key is exchanged by a record that the old key signs and that names the next one, followed by one that the next one
 signs (`Log.hand_over`). A log may begin without a key and be handed over to its first.
@@ -21,7 +21,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,6 +102,7 @@ class Log:
 
     def __init__(self, path: Path, *, key: bytes | None = None) -> None:
         self.path, self._key = path, key or b""
+        self._unkept: tuple[int, int] | None = None
 
     def append(self, kind: str, **data: Any) -> Record:
         """Add a record; EvidenceError when it cannot be kept or the log's end is damaged."""
@@ -144,6 +145,9 @@ class Log:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._make_private(descriptor)
+                with suppress(PermissionError):  # a file that may only grow: the next record tells of the torn one
+                    self._take_back(descriptor)
                 yield descriptor
             finally:
                 os.close(descriptor)
@@ -151,6 +155,21 @@ class Log:
                 _sync_folder(self.path.parent)
         except OSError as error:
             raise EvidenceError(f"{self.path}: {error.strerror or error}") from error
+
+    def _make_private(self, descriptor: int) -> None:
+        """Let nobody but the owner read what says who was promised what."""
+        found = os.fstat(descriptor)
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o600)
+
+    def _take_back(self, descriptor: int) -> None:
+        """Cut off what a failed append left: its caller was told that it is not kept, so it must not be in the log."""
+        if self._unkept is None:
+            return
+        good, failed = self._unkept
+        if os.fstat(descriptor).st_size == failed:  # nobody has written after it
+            os.ftruncate(descriptor, good)
+        self._unkept = None
 
     def _before(self, descriptor: int) -> tuple[int, str, bytes]:
         """Number of the next record, what it is chained to, and what a crash left at the end."""
@@ -180,10 +199,17 @@ class Log:
             data = {**data, "torn": hashlib.sha256(torn).hexdigest()}
         record = _sealed(self._key, seq=seq, kind=kind, data=data, prev=prev)
         line = (b"\n" if torn else b"") + _line(record)
-        written = os.write(descriptor, line)
-        if written != len(line):
-            raise EvidenceError(f"{self.path}: only {written} of {len(line)} bytes were written: is the disk full?")
-        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+        try:
+            written = os.write(descriptor, line)
+            if written != len(line):
+                raise EvidenceError(f"{self.path}: only {written} of {len(line)} bytes were written: is the disk full?")
+            os.fsync(descriptor)
+        except (OSError, EvidenceError):
+            self._unkept = size, os.fstat(descriptor).st_size
+            with suppress(OSError):  # the next append tries again
+                self._take_back(descriptor)
+            raise
         return record
 
 

@@ -39,6 +39,9 @@ BYTES_OF_VALUE = 10
 CLOCK_STEP = 1.0
 """Seconds that the wall clock may go away from the journal's time before that is written down."""
 
+MAX_LISTED = 1000
+"""Refused events that an answer lists; of more it has the counts."""
+
 MAX_CLASSES = 10_000
 """Names of classes that are known to be some, so that they are not looked at again."""
 
@@ -47,13 +50,17 @@ _KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", Respons
 
 
 class Answer(msgspec.Struct):
-    """What became of a request's events. `error` means that none of them was kept and all may be sent again."""
+    """What became of a request's events. `error` means that none of them was kept and all may be sent again.
+
+    `unlisted` counts by reason the refused events that `refused` does not list.
+    """
 
     accepted: int = 0
     duplicates: int = 0
     dropped: int = 0
     refused: list[Refused] = []
     error: str | None = None
+    unlisted: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(slots=True, kw_only=True)
@@ -319,7 +326,7 @@ class Ingest:
         (batch,) = batches
         batch.refused += [Refused(line, Reason.TOO_LARGE, str(error)) for line, _ in batch.items]
         self.results["event", "malformed", Reason.TOO_LARGE] += len(batch.items)
-        batch.answer(Answer(refused=batch.refused))
+        _give(batch, Answer(refused=batch.refused))
 
     def _without_unwritable(self, batches: list[Batch]) -> list[Batch]:
         """Refuse the events that cannot be written, such as one with a number beyond 64 bits."""
@@ -353,7 +360,7 @@ class Ingest:
             else:
                 for line, event in batch.items:
                     self._count(answer, line, event, next(remaining))
-            batch.answer(answer)
+            _give(batch, answer)
 
     def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:
         if verdict is None:
@@ -372,6 +379,14 @@ class Ingest:
         counts, total = self.commits
         counts[bisect_left(metrics.COMMIT_BUCKETS, seconds)] += 1
         self.commits = counts, total + seconds
+
+
+def _give(batch: Batch, answer: Answer) -> None:
+    """Answer a batch, with no more refused events than an answer lists."""
+    if len(answer.refused) > MAX_LISTED:
+        answer.unlisted = dict(Counter(refused.reason for refused in answer.refused[MAX_LISTED:]))
+        answer.refused = answer.refused[:MAX_LISTED]
+    batch.answer(answer)
 
 
 def _only(watched: frozenset[str], row: Features) -> Features:

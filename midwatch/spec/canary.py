@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
 from midwatch.spec.values import Duration, Objective, Ratio, format_duration
 
@@ -291,7 +292,7 @@ class Gate(Strict):
 
     listen: str = "127.0.0.1:9600"
     """HOST:PORT where it answers; off loopback it needs a token."""
-    url: str = "http://midwatch-gate.midwatch.svc:9600"
+    url: PlainUrl = "http://midwatch-gate.midwatch.svc:9600"
     """Where the cluster finds it."""
     deadline: Duration = 0.8
     """How long an answer may take; undecided after that."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
-from monitors.drift import direction, joint, methods, quality, seasons
+from monitors.drift import direction, joint, methods, quality
 from monitors.drift.calibration import Inflations
 from monitors.drift.comparison import FeatureMethod, Result
 from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, Integers, NumericGrid, bin_starts, numbers

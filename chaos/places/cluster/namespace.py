@@ -49,7 +49,7 @@ class Cluster(Place):
     @cached_property
     def prometheus(self) -> Client:
         """The platform's Prometheus."""
-        return Client(self.platform.prometheus.url, timeout=self.platform.prometheus.timeout)
+        return Client.of(self.platform.prometheus)
 
     @cached_property
     def alertmanager(self) -> notices.Alertmanager:

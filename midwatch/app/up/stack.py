@@ -221,7 +221,7 @@ class Stack:
         yield Job(name=jobs.RESULTS, targets=(self.receiver.address,))
         if self.regions.exporter_port is not None:
             yield Job(name=jobs.RECOVERY, targets=(f"127.0.0.1:{self.regions.exporter_port}",))
-        yield from jobs.of_itself(self._address("prometheus"), self._address("alertmanager"))
+        yield from jobs.of_itself(self.urls["prometheus"], self.urls["alertmanager"])
         yield from jobs.of_models(self._platform)
         yield from jobs.of_systems(self._platform)
 
