@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain as chained
-from itertools import count, islice
+from itertools import count, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,9 +154,9 @@ def link(directory: Path, number: int) -> Link | None:
         return None
 
 
-def _stop(directory: Path, number: int) -> int | None:
-    """Where a segment ends by what the next one says: what is behind was never acknowledged."""
-    following = link(directory, number + 1)
+def _stop(directory: Path, number: int, later: int) -> int | None:
+    """Where a segment ends by what a later one says: what is behind was never acknowledged."""
+    following = link(directory, later)
     return None if following is None or following.previous != number else following.end
 
 
@@ -175,7 +175,7 @@ def follow(directory: Path, position: Position) -> Iterator[Frame]:
                 raise GapError(Position(later[0], 0))
             position = Position(later[0], 0)
             continue
-        for frame in read(directory, position, _stop(directory, position.segment) if later else None):
+        for frame in read(directory, position, _stop(directory, position.segment, later[0]) if later else None):
             position = frame.end
             if frame.kind not in (LINK, CLOCK):
                 yield frame
@@ -227,6 +227,7 @@ class Journal:
         self._file = -1
         self._checksum = 0
         self._is_torn = False
+        self._is_head_old = False
         self.is_gone = False
         self.end = Position(0, 0)
         self.link = _FIRST
@@ -239,30 +240,38 @@ class Journal:
         `first` is 0 without a snapshot; `follows` is the link of segment `first` as the snapshot knows it. JournalError
         when something that was acknowledged is missing: it would be lost silently.
         """
-        present = [number for number in segments(self.directory) if number >= first]
         head = self._head()
-        self._ensure_whole(first, present, head)
+        present = self._chain(first, head)
         if follows is not None and link(self.directory, first) != follows:
             raise self._missing(f"segment {first} is not the one that the snapshot was followed by")
         has_links = False
-        for number in present:
-            following = link(self.directory, number + 1) if number != present[-1] else None
+        for number, later in zip_longest(present, present[1:]):
+            following = None if later is None else link(self.directory, later)
             has_links = has_links or following is not None or link(self.directory, number) is not None
-            yield from self._recover_segment(number, following, is_last=number == present[-1])
+            yield from self._recover_segment(number, following, is_last=later is None)
         if has_links and head is None:
             _log.error("the file head is missing: whether a last segment is too cannot be told", extra=self._where())
             yield Frame(DAMAGE, 0.0, b"", self.end)
 
-    def _ensure_whole(self, first: int, present: list[int], head: int | None) -> None:
-        if first and (not present or present[0] != first):
-            raise self._missing(f"segment {first}, which follows the snapshot, is missing")
-        if not first and present and present[0] != 1:
-            raise self._missing(f"the snapshot before segment {present[0]} is missing")
-        if present and present != list(range(present[0], present[-1] + 1)):
-            raise self._missing(f"a journal segment is missing among {present}")
+    def _chain(self, first: int, head: int | None) -> list[int]:
+        """Segments from `first` to the newest, by what each says it follows; one that was never used is left out."""
+        present = [number for number in segments(self.directory) if number >= first]
         newest = max(present, default=0)
+        if first and first not in present:
+            raise self._missing(f"segment {first}, which follows the snapshot, is missing")
         if head is not None and head > newest:
             raise self._missing(f"segment {head} was written, and the last that is there is {newest or 'none'}")
+        chain = [newest] if newest else []
+        while chain and chain[-1] != first and (before := self._before(chain[-1])):
+            if before not in present:
+                raise self._missing(f"what segment {chain[-1]} follows is missing: segment {before}, or a snapshot")
+            chain.append(before)
+        return chain[::-1]
+
+    def _before(self, number: int) -> int:
+        """The segment that one follows; an earlier release numbered them without a gap."""
+        follows = link(self.directory, number)
+        return number - 1 if follows is None else follows.previous
 
     def _missing(self, what: str) -> JournalError:
         return JournalError(
@@ -343,7 +352,6 @@ class Journal:
             _write(file, MAGIC + first)
             os.fdatasync(file)
             private_files.sync_folder(self.directory)
-            private_files.replace(self.directory / "head", b"%d\n" % number)
         except OSError:
             os.close(file)
             path.unlink(missing_ok=True)
@@ -353,7 +361,14 @@ class Journal:
         self._file, self.end, self.link = file, Position(number, len(MAGIC) + len(first)), follows
         self._checksum = _extended(0, first)
         self._is_torn = self.is_gone = False
+        self._is_head_old = True
+        with suppress(OSError):  # before anything is acknowledged it is tried again
+            self._write_head()
         return number
+
+    def _write_head(self) -> None:
+        private_files.replace(self.directory / "head", b"%d\n" % self.end.segment)
+        self._is_head_old = False
 
     def _ensure_locked(self) -> None:
         """Have the folder that is there: it is made and locked anew when somebody took it away. OSError if not."""
@@ -376,6 +391,8 @@ class Journal:
         self._ensure_present()
         if self._is_torn:
             self.start_segment()
+        if self._is_head_old:
+            self._write_head()
         try:
             _write(self._file, frame)
             os.fdatasync(self._file)
