@@ -98,8 +98,12 @@ class Store:
         self._follows: journal.Link | None = None
         try:
             self._restore()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            self.journal.close()
             raise journal.JournalError(f"{directory}: the state cannot be read: {error}") from error
+        except journal.JournalError:
+            self.journal.close()
+            raise
 
     # Starting ----------------------------------------------------------------------------------------------------
 
@@ -111,7 +115,7 @@ class Store:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
             elif frame.kind == journal.CLOCK:
-                self.state.clock = _READING.decode(frame.body)
+                self._take_clock(frame.body)
             elif frame.kind in (journal.EVENTS, journal.LOADED):
                 group = read_group(frame)
                 self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
@@ -120,6 +124,12 @@ class Store:
         self.journal.start_segment()
         for _ in range(damaged):
             self.journal.append(journal.encode(journal.DAMAGE, 1.0, b""))
+
+    def _take_clock(self, body: bytes) -> None:
+        try:
+            self.state.clock = _READING.decode(body)
+        except msgspec.MsgspecError:
+            self.state.count_unreadable(1)
 
     def _load_snapshot(self) -> int:
         """Newest snapshot into the state; returns the first segment it does not contain, or 0 without one."""

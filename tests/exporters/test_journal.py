@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporters.events import journal
-from exporters.events.store import Store
+from exporters.events.store import MAGIC, Store
 from midwatch.spec import model as spec
 from tests.exporters.test_state import NOW, VERSION, commit, prediction, value
 
@@ -293,6 +295,41 @@ def test_what_is_set_aside_goes_through_no_link_and_over_no_earlier_file(tmp_pat
     store.close(NOW)
     assert target.read_bytes() == b"somebody else's"
     assert (folder / f"{last.stem}-1.damaged").read_bytes() == b"torn"
+
+
+FUZZ = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+frames = st.lists(st.tuples(st.integers(1, 30), st.binary(max_size=40)), max_size=4)
+beginnings = st.sampled_from([journal.MAGIC, MAGIC, b""]) | st.binary(max_size=20)
+
+
+@FUZZ
+@given(
+    name=st.sampled_from(["journal", "snapshot", "head"]), begins=beginnings, frames=frames, tail=st.binary(max_size=9)
+)
+def test_whatever_stands_in_the_files_they_are_opened_or_refused_in_a_line(
+    tmp_path_factory, name, begins, frames, tail
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    content = begins + b"".join(journal.encode(kind, NOW, body) for kind, body in frames) + tail
+    path = {"journal": segment(folder, 1), "snapshot": folder / "snapshot-0000000001.log", "head": folder / "head"}[
+        name
+    ]
+    path.write_bytes(content)
+    if name == "snapshot":
+        segment(folder, 1).write_bytes(journal.MAGIC)
+    try:
+        store = opened(folder)
+    except journal.JournalError as error:
+        assert str(folder) in str(error)
+        return
+    commit(store, [prediction("a")], NOW + 10)
+    stopped(store)
 
 
 def test_numbers_go_on_from_the_highest_of_segments_snapshots_and_head(snapshotted: Path) -> None:
