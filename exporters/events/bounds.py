@@ -34,7 +34,7 @@ Problem = tuple[Reason, str]
 def problem(event: Event) -> Problem | None:
     """Which limit an event is over, as a reason and a sentence with the limit; None when it can be written."""
     if type(event) is Label:
-        return _number_problem("label", event.label)
+        return _number_problem("label", event.label) if type(event.label) is int else None
     return _prediction_problem(event)  # type: ignore[arg-type]
 
 
@@ -45,11 +45,12 @@ def _prediction_problem(event: Prediction) -> Problem | None:
         return found
     if not event.groups and not event.features:
         return None
-    return (
-        _fields_problem("groups", event.groups, MAX_GROUP_TEXT)
-        or _fields_problem("features", event.features, MAX_FEATURE_TEXT)
-        or _size_problem(event)
-    )
+    if event.groups and (found := _fields_problem("groups", event.groups, MAX_GROUP_TEXT)):
+        return found
+    if event.features and (found := _fields_problem("features", event.features, MAX_FEATURE_TEXT)):
+        return found
+    most = len(event.groups) * (MAX_NAME + MAX_GROUP_TEXT) + len(event.features) * (MAX_NAME + MAX_FEATURE_TEXT)
+    return _size_problem(event) if most > MAX_FIELDS_TEXT else None
 
 
 def _fields_problem(kind: str, fields: Mapping[str, Value | None], longest: int) -> Problem | None:

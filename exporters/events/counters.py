@@ -244,12 +244,6 @@ class Counters:
             self.series += 0 if name in series.predicted else self._series_of_class(series.model)
         _count(series.predicted, name)
 
-    def shown_class(self, entry: WaitingPrediction) -> Value:
-        """The class that a prediction is counted under: `other` where there was no room for its own."""
-        predicted = self.versions[entry.model, entry.version].predicted
-        is_shown = type(entry.predicted) is not str or entry.predicted in predicted
-        return entry.predicted if is_shown else metrics.OTHER
-
     def _told_apart(self, series: Series, predicted: str, actual: str) -> tuple[str, str]:
         """Predicted and actual class as they are counted; a wrong prediction stays wrong, and a right one right.
 

@@ -231,7 +231,7 @@ class State:
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
             self.counters.models[self.counters.known_model(early.model)].labels_waiting -= 1
-            self._predict_settling(entry)
+            self._predict_settling(series, entry)
             self._settle(entry, early.label, early.ts, time)
             return
         if self._is_sampled_out(event.model, value):
@@ -240,7 +240,7 @@ class State:
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
-            self._predict_settling(entry)
+            self._predict_settling(series, entry)
             model.waiting += 1
 
     def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
@@ -256,9 +256,11 @@ class State:
             self.counters.models[entry.model].waiting -= 1
             self._settle(entry, event.label, event.ts, time)  # type: ignore[arg-type]
 
-    def _predict_settling(self, entry: WaitingPrediction) -> None:
-        shown = self.counters.shown_class(entry)
-        self.settling.predict(entry if shown == entry.predicted else msgspec.structs.replace(entry, predicted=shown))
+    def _predict_settling(self, series: Series, entry: WaitingPrediction) -> None:
+        """Let a prediction be settled under the class that it is counted under: `other` without room for its own."""
+        if type(entry.predicted) is str and entry.predicted not in series.predicted:
+            entry = msgspec.structs.replace(entry, predicted=OTHER)
+        self.settling.predict(entry)
 
     def _settle(self, entry: WaitingPrediction, actual: Value, ts: float, time: float) -> None:
         try:
