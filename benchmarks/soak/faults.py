@@ -203,3 +203,15 @@ KINDS: dict[str, Callable[[Scene], None]] = {
     "hostile payloads": _hostile_payloads,
     "scrapes nobody takes": _scrapes,
 }
+
+STARTING = frozenset(
+    {
+        "kill -9",
+        "clean stop",
+        "torn tail after a kill",
+        "kill -9 on a full disk",
+        "restart with a clock ahead",
+        "lock removed, second exporter",
+    }
+)
+"""Kinds for which an exporter has to be started."""
