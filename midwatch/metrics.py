@@ -364,7 +364,10 @@ EXPORTER_UNREAD_PAYLOADS = _counter(
     "reason",
 )
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
-DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
+DRIFT_WORKER_UP = _gauge(
+    "midwatch_drift_worker_up",
+    "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",
+)
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
 # Canary ----------------------------------------------------------------------------------------------------------

@@ -187,6 +187,8 @@ class Caps(Strict):
     """Most classes of a model."""
     groups: Annotated[int, Field(ge=1)] = 50
     """Most groups of an attribute."""
+    series: Annotated[int, Field(ge=1000)] = 50_000
+    """Most series of one exporter, whatever the others multiply to; a scrape of as many takes seconds."""
 
 
 class Exporter(Strict):
