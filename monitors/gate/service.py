@@ -1,7 +1,7 @@
 """The gate's HTTP service: a verdict on a canary for whoever asks before sending it more traffic.
 
 A question it understands is answered with 200 and a verdict in time, whatever becomes of Prometheus, of the disk or of
-the judge: undecided is an answer. It keeps no state but its metrics and the record of its verdicts; the judge is
+the judge: undecided is an answer. `/passed` gives the same answer with a status that decides. It keeps no state but its metrics and the record of its verdicts; the judge is
 `monitors.canary`.
 """
 
@@ -28,6 +28,7 @@ from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import ask, band, document, judge
 from monitors.canary.counts import Counts
+from monitors.canary.findings import Verdict
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
@@ -43,6 +44,12 @@ RECORD_SECONDS = 2.0
 """An answer that is not on the disk by then is given as undecided."""
 
 _JSON = "application/json"
+_STATUSES = {
+    Verdict.PASS.value: HTTPStatus.OK,
+    Verdict.FAIL.value: HTTPStatus.CONFLICT,
+    Verdict.INCONCLUSIVE.value: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""What `/passed` answers, for callers that read the status only; 503 is what they ask again after."""
 _log = logging.getLogger(__name__)
 
 
@@ -188,8 +195,8 @@ class Gate:
             self._ready(respond)
         elif request.path == b"/metrics":
             respond(HTTPStatus.OK, exposition.render(self.published.families()), exposition.CONTENT_TYPE)
-        elif request.path != b"/verdict":
-            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /metrics, /healthz and /readyz")
+        elif request.path not in (b"/verdict", b"/passed"):
+            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /passed, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
             _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "ask by GET or POST")
         else:
@@ -216,6 +223,8 @@ class Gate:
             _log.exception("a question was not answered")
             why = f"the gate failed: {type(error).__name__}"
             answer, counted = {"verdict": "inconclusive", "reason": why, "evidence": {}}, "inconclusive"
+        if request.path == b"/passed":
+            status = _STATUSES.get(counted, status)
         respond(status, json.dumps(answer).encode(), _JSON)
         self.published.count(counted, time.perf_counter() - begun)
 

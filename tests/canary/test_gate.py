@@ -144,6 +144,16 @@ def test_verdicts_of_good_and_bad_canaries_with_metrics_and_a_record(running: Ru
     assert records[3].data["evidence"]["digest"] == good["evidence"]["digest"]
 
 
+def test_who_reads_the_status_only_is_answered_200_for_pass_alone(running: Running) -> None:
+    for canary, status in (("v2", 200), ("v3", 409), ("v9", 503)):
+        asked = {**ASKED, "canary": canary}
+        assert running.ask("POST", "/passed", asked) == (status, running.ask("POST", "/verdict", asked)[1])
+        told = {"name": "fraud", "namespace": "ml", "phase": "Progressing", "checksum": "1", "metadata": asked}
+        assert running.ask("POST", "/passed", told)[0] == status
+    assert running.ask("GET", "/passed?model=fraud")[0] == 400
+    assert running.ask("GET", "/passed?" + "&".join(f"{name}={value}" for name, value in ASKED.items()))[0] == 200
+
+
 def test_concurrent_questions_are_all_answered_and_recorded(running: Running) -> None:
     before = recorded(running.audit)
     with ThreadPoolExecutor(16) as pool:
