@@ -1,8 +1,8 @@
 """The gate's HTTP service: a verdict on a canary for whoever asks before sending it more traffic.
 
 A question it understands is answered with 200 and a verdict in time, whatever becomes of Prometheus, of the disk or of
-the judge: undecided is an answer. `/passed` gives the same answer with a status that decides. It keeps no state but its metrics and the record of its verdicts; the judge is
-`monitors.canary`.
+the judge: undecided is an answer. `/passed` gives the same answer with a status that decides. It keeps no state but its
+metrics and the record of its verdicts; the judge is `monitors.canary`.
 """
 
 from __future__ import annotations
