@@ -55,10 +55,13 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them."""
+    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them.
+
+    `points` may also be an array whose rows are the pairs.
+    """
 
     labels: Mapping[str, str]
-    points: tuple[tuple[float, float], ...]
+    points: Sequence[tuple[float, float]]
     histograms: tuple[tuple[float, Mapping[str, Any]], ...] = ()
 
 
