@@ -8,14 +8,28 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from alerts import tuning
+from alerts.rules import canaries, shipped
 from midwatch import programs
 from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 
 _TIMEOUT_SECONDS = 60
 
 _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
 """promtool wants the file to be there; it is where Prometheus runs, not where rendered files are checked."""
+
+
+def check_tuning(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of what the platform file says of shipped alerts by their names."""
+    return list(tuning.find_problems(platform, document, [*shipped.of_models(), canaries.ALERT]))
+
+
+def ensure_tuning(platform: Platform, document: Document) -> None:
+    """Raise InvalidInputError when the platform file names an alert that is not shipped."""
+    if problems := check_tuning(platform, document):
+        raise InvalidInputError(problems)
 
 
 def check_files(files: Mapping[str, str]) -> list[Problem]:

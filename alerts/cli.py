@@ -230,11 +230,14 @@ def check(
             "ok": not report.problems,
             "findings": [asdict(problem) for problem in report.problems],
             "unjudged_metrics": report.unjudged,
+            "turned_off": [asdict(one) for one in report.turned_off],
         }
         typer.echo(json.dumps(document))
     else:
         for problem in report.problems:
             typer.echo(str(problem))
+        for off in report.turned_off:
+            typer.echo(f"off: {off.alert} of {off.of}: {off.reason}", err=True)
         if report.unjudged:
             names = ", ".join(report.unjudged)
             typer.echo(f"not judged, as no Prometheus was asked (--prometheus): {names}", err=True)

@@ -199,7 +199,7 @@ class Service:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
         judged = self._judge.samples() if self._judge else []
-        return collector.View(self.store.state.totals(), [*self._own(), *judged], (list(counts), seconds))
+        return collector.View(self.store.state.published(), [*self._own(), *judged], (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()

@@ -58,7 +58,23 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
     if platform.disaster_recovery:
         yield Job(name=RECOVERY, targets=(platform.disaster_recovery.listen,))
+    yield from of_models(platform)
     yield from of_systems(platform)
+
+
+def of_models(platform: Platform) -> Iterator[Job]:
+    """A job for each model whose servers' addresses the platform file has."""
+    for model in platform.models:
+        servers = model.servers
+        if servers is not None and servers.targets:
+            yield Job(
+                name=f"model-{model.name}",
+                targets=tuple(servers.targets),
+                path=servers.path,
+                https=servers.https,
+                token_file=servers.token_file,
+                ca_file=servers.ca_file,
+            )
 
 
 def of_systems(platform: Platform) -> Iterator[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,8 @@ class Client:
         """The session of prometheus-api-client, whose own queries drop warnings and partial answers."""
         from midwatch import prometheus_access  # here: only those who ask should pay for the import
 
+        # It warns of each attempt that failed; the error that is raised in the end says so once.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         session = prometheus_access.session(self._url, self._auth, self._retries)
         if self._token:
             session.auth = None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from alerts import inventory
+from alerts import inventory, tuning
 from alerts.lint import foreign, inhibitions, receivers, rules
 from alerts.lint import routes as route_checks
 from alerts.lint.problem import Check, Context, LintProblem, run
 from alerts.routing import amtool, configuration, generate, versions
 from alerts.routing.configuration import Config
+from alerts.tuning import TurnedOff
 from midwatch import metrics, yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
@@ -28,13 +29,18 @@ RENDERED = "alertmanager/alertmanager.yml"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the checks found, and the metrics of others that nothing could be said of."""
+    """What the checks found, metrics of others that nothing could be said of, and the alerts that are off."""
 
     problems: list[LintProblem]
     unjudged: list[str]
+    turned_off: list[TurnedOff] = field(default_factory=list)
 
     def __add__(self, other: Report) -> Report:
-        return Report(problems=[*self.problems, *other.problems], unjudged=sorted({*self.unjudged, *other.unjudged}))
+        return Report(
+            problems=[*self.problems, *other.problems],
+            unjudged=sorted({*self.unjudged, *other.unjudged}),
+            turned_off=[*self.turned_off, *other.turned_off],
+        )
 
 
 def lint(
@@ -112,7 +118,11 @@ def _lint(
         scrape_interval=platform.prometheus.scrape_interval,
         bounds={metrics.REQUEST_DURATION.name: _latency_buckets(platform)},
     )
-    return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
+    return Report(
+        problems=sorted([*rules.run(all_rules), *of_routes]),
+        unjudged=rules.unjudged(all_rules),
+        turned_off=list(tuning.turned_off(platform)),
+    )
 
 
 def _latency_buckets(platform: Platform) -> list[float]:

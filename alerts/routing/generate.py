@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from alerts import alerting_rule
+from alerts import alerting_rule, tuning
 from alerts.objectives import objective as objectives
 from alerts.routing import time_intervals, versions
 from midwatch.spec.model import Platform
@@ -152,3 +152,24 @@ def _inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]
             "target_matchers": [quoted("severity", Severity.TICKET.value), *present, *absent],
             "equal": equal,
         }
+    yield from _outage_inhibitions(platform, named=named)
+
+
+def _outage_inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]:
+    """What an outage of a model brings with it is not told beside it: servers that are gone have no traffic."""
+    working = [model for model in platform.models if model.schedule is None]
+    for source, targets, there in (
+        (
+            "ModelUnreachable",
+            ("ModelNoData", "ModelTrafficVanished", "ServerDown"),
+            [one for one in working if one.job],
+        ),
+        ("ModelTrafficVanished", ("ModelNoData",), working),
+    ):
+        if any(not tuning.is_off(model, source) for model in there):
+            yield {
+                **({"name": f"outage-{source}"} if named else {}),
+                "source_matchers": [quoted("alertname", source), quoted("model", "", "!=")],
+                "target_matchers": [quoted("alertname", "|".join(targets), "=~"), quoted("model", "", "!=")],
+                "equal": ["model"],
+            }

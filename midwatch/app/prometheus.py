@@ -75,10 +75,12 @@ def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
-    """Text of a ScrapeConfig for each system, by its path; InvalidInputError for a file that names no Secret."""
-    return {
-        f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in jobs.of_systems(platform)
-    }
+    """Text of a ScrapeConfig for the servers of each model and for each system, by its path.
+
+    Raises InvalidInputError for a file that names no Secret.
+    """
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 
 def _object(platform: Platform, job: Job) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def render(
     from midwatch.spec import load
 
     platform, document = load.load_with_places(file)
+    check.ensure_tuning(platform, document)
     chaos.ensure_alerts(platform, document)
     rendered = rendered_files(platform, target)
     check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))

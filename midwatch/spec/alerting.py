@@ -10,7 +10,7 @@ from midwatch.spec import slo as slos
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.channels import lacking
 from midwatch.spec.model import Model, Platform
-from midwatch.spec.slo import Slo
+from midwatch.spec.slo import ServingMetrics, Sli, Slo
 from midwatch.spec.values import format_duration
 
 
@@ -145,8 +145,10 @@ def _model_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
     sli = slo.sli
     if kind == "drift_free" and model.drift is None:
         yield ("sli",), "the model's drift is not watched", "add drift to the model"
-    if kind in ("outcome", "fairness") and model.task == "regression":
-        yield ("sli", kind), "a regression has no correct or wrong outcome", "use latency or availability"
+    if kind in ("outcome", "fairness") and model.task != "classification":
+        yield ("sli", kind), f"a {model.task} has no correct or wrong outcome", "use latency or availability"
+    if not isinstance(sli, str):
+        yield from _quality_problems(model, slo, sli)
     if kind in ("availability", "latency"):
         yield from _serving_problems(model, slo)
     if kind == "availability" and slo.alert and model.serving != "midwatch":
@@ -164,6 +166,22 @@ def _model_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
         bounds = ", ".join(f"{bound:g}" for bound in model.latency_buckets)
         message = f"{format_duration(sli.latency.threshold)} is not a bound of the model's latency_buckets"
         yield ("sli", "latency", "threshold"), message, f"choose one of {bounds} (seconds), or add it to them"
+
+
+def _quality_problems(model: Model, slo: Slo, sli: Sli) -> Iterator[tuple[Place, str, str]]:
+    """What an objective of quality asks of the model's answers and of its events."""
+    kind = slo.kind
+    of_class = {name: getattr(sli, name) for name in ("precision", "recall", "f1", "false_positive_rate")}
+    if kind in of_class and model.task != "classification":
+        yield ("sli", kind), f"a {model.task} has no classes", "use absolute_error or mean_absolute_error"
+    elif kind in of_class and model.classes and of_class[kind].label not in model.class_names:
+        yield ("sli", kind, "class"), *unknown(of_class[kind].label, model.class_names, "class of the model")
+    if kind in ("absolute_error", "mean_absolute_error") and model.task != "regression":
+        yield ("sli", kind), f"a {model.task} has no errors in a unit", "use precision, recall or outcome"
+    if kind == "calibration" and model.positive is None:
+        yield ("sli", kind), "needs the model's positive class", "add positive to the model"
+    if kind == "labels" and slo.by:
+        yield ("by",), "labels that never come are counted by model", "leave by out"
 
 
 def _serving_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
@@ -193,7 +211,7 @@ def check_expressions(platform: Platform) -> Iterator[Finding]:
     for index, model in enumerate(platform.models):
         for number, slo in enumerate(model.slos):
             written += [(("models", index, "slos", number, *place), text) for place, text in expressions_of(slo)]
-        for name in ("requests", "failures", "duration"):
+        for name in sorted(set(ServingMetrics.model_fields) - {"duration_unit", "version_label"}):
             text = getattr(model.serving_metrics, name, None)
             written += [(("models", index, "serving_metrics", name), text)] if text else []
     for index, file in enumerate(platform.rules):

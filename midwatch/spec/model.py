@@ -6,9 +6,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from midwatch import metrics
+from midwatch.spec import cron
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
@@ -19,15 +20,46 @@ from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
-from midwatch.spec.rules import RuleFile
+from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
-from midwatch.spec.systems import SystemUse
+from midwatch.spec.systems import File, SystemUse, Target
 from midwatch.spec.values import Duration, Ratio, Size
 
 ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
 """A class of a model as its events name it."""
+
+
+class Servers(Strict):
+    """Where a model's servers are scraped: targets that Midwatch scrapes, or the job of whoever does."""
+
+    targets: list[Target] = []
+    """HOST:PORT of every server; a scrape job `model-NAME` is rendered for them."""
+    job: Annotated[str, Field(min_length=1)] | None = None
+    """The job that scrapes them already, such as one of the cluster's."""
+    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/metrics"
+    """Path of the targets' metrics."""
+    https: bool = False
+    """Whether the targets are asked over HTTPS."""
+    ca_file: File | None = None
+    """File of the certificates that the targets' own are signed with."""
+    token_file: File | None = None
+    """File of the bearer token that the targets want."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Servers:
+        if bool(self.targets) == (self.job is not None):
+            raise ValueError("needs exactly one of targets and job")
+        return self
+
+
+NIGHTLY, NIGHTLY_CRON = "nightly", "0 0 * * *"
+
+
+def _schedule(text: str) -> str:
+    cron.parse(NIGHTLY_CRON if text == NIGHTLY else text).longest_gap()
+    return text
 
 
 class Model(Strict):
@@ -40,8 +72,8 @@ class Model(Strict):
     """Its name in events, labels and file names."""
     owner: Name
     """Who is called for it."""
-    task: Literal["classification", "regression"]
-    """What it answers: a class, or a number."""
+    task: Literal["classification", "regression", "generation"]
+    """What it answers: a class, a number, or text of its own."""
     positive: str | None = None
     """The class that scores are probabilities of."""
     classes: list[ClassName] = []
@@ -52,6 +84,10 @@ class Model(Strict):
     """Its name at the server, where that is another."""
     serving_metrics: ServingMetrics | None = None
     """The server's metrics, for `serving: custom`."""
+    servers: Servers | None = None
+    """Where its servers are scraped, for alerts on those that cannot be."""
+    schedule: Annotated[str, AfterValidator(_schedule)] | None = None
+    """When it works, `nightly` or the five fields of cron in UTC: silence in between is calm. Always without it."""
     latency_buckets: Annotated[list[float], Field(min_length=1)] = list(metrics.LATENCY_BUCKETS)
     """Bounds of the latency histogram, in seconds; a latency objective has one of them as its threshold."""
     groups: list[LabelName] = []
@@ -60,14 +96,38 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
+    label_maturity: Duration | None = None
+    """Age at which a prediction counts as right, wrong or unlabelled; without it, when 95% of the labels have come."""
     runbook: str | None = None
     """Address of the page for its alerts, instead of `runbooks`."""
+    alerts: dict[AlertName, AlertTuning] = {}
+    """What differs from the shipped alerts of these names."""
     slos: list[Slo] = []
     """What is promised of it."""
     drift: Drift | None = None
     """How its inputs are watched."""
     canary: Canary | None = None
     """How a new version is judged."""
+
+    @property
+    def longest_silence(self) -> float | None:
+        """Seconds without a request that its schedule explains; None for a model that always works."""
+        if self.schedule is None:
+            return None
+        return cron.LATE_SHARE * cron.parse(NIGHTLY_CRON if self.schedule == NIGHTLY else self.schedule).longest_gap()
+
+    @property
+    def job(self) -> str | None:
+        """The scrape job of its servers, where the platform file says it."""
+        if self.servers is None:
+            return None
+        return self.servers.job or f"model-{self.name}"
+
+    @property
+    def error_bounds(self) -> dict[str, float]:
+        """Bounds of absolute errors that its objectives promise, by the value of their label."""
+        slis = [slo.sli.absolute_error for slo in self.slos if not isinstance(slo.sli, str)]
+        return {one.bound: one.within for one in slis if one is not None}
 
     @property
     def class_names(self) -> frozenset[str]:

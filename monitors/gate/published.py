@@ -53,7 +53,7 @@ class Published:
         durations = exposition.Histogram(
             metrics.CANARY_GATE_DURATION, {}, metrics.GATE_BUCKETS, self._durations, self._seconds
         )
-        dropped = (metrics.CANARY_GATE_DROPPED, {}, float(self._dropped))
+        dropped: exposition.Sample = (metrics.CANARY_GATE_DROPPED, {}, float(self._dropped))
         return exposition.families([*self._samples(), *answers, dropped], [durations]).values()
 
     def _samples(self) -> Iterable[exposition.Sample]:

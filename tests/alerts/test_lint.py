@@ -333,8 +333,10 @@ def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make
         "features": {"x": "numeric"},
         "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}},
     }
-    document["chaos"] = {"experiments": [{"kind": "kill_replica", "schedule": "0 4 * * 1"}]}
+    document["chaos"] = {"experiments": [{"kind": "kill_replica", "model": "fraud", "schedule": "0 4 * * 1"}]}
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
+    document["models"].append(unpromised)
     entries = list(inventory.entries(make_platform(**document)))
     assert {rule.alert for rule in shipped.written()} <= {entry.name for entry in entries}
     unknown = {

@@ -413,7 +413,8 @@ def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
         assert made.ask("GET", "/metrics", headers={"authorization": "Bearer secret"})[0] == 200
 
 
-def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document) -> None:
+@pytest.mark.parametrize("given", ["platform.yaml", "."], ids=["file", "folder"])
+def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document, given: str) -> None:
     (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef")
     personal = {"drop": ["email"], "hash": ["customer"], "key_file": "key"}
     document = make_document(exporter={"personal": personal})
@@ -421,7 +422,7 @@ def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document) -> 
     document["models"][0]["drift"] = {"reference": "none.npz", "features": {"amount": "numeric"}}
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
     fields = {"email": "mail@example", "customer": "Erika-Mustermann", "amount": 1.0}
-    with exporter(tmp_path / "s", "-f", str(tmp_path / "platform.yaml")) as made:
+    with exporter(tmp_path / "s", "-f", str(tmp_path / given)) as made:
         assert made.events(prediction("p", features=fields, groups={"customer": "Erika-Mustermann"}))[0] == 200
         written = b"".join(path.read_bytes() for path in (tmp_path / "s").glob("*.log"))
     assert b"amount" in written

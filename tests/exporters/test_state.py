@@ -142,6 +142,24 @@ def test_a_regression_sums_its_errors(store: Store) -> None:
     assert value(store.state, "ml_errors_observed_total", **where) == 2
 
 
+def test_errors_are_counted_by_the_bounds_that_are_promised_and_so_they_are_after_a_restart(
+    tmp_path: Path, make_platform
+) -> None:
+    near = {"name": "near", "sli": {"absolute_error": {"within": 2.5}}, "objective": "90%"}
+    price = {"name": "price", "owner": "ml", "task": "regression", "slos": [near]}
+    models = make_platform(models=[price]).models
+    first = Store(tmp_path, spec.Exporter(), models)
+    for name, actual in (("a", 12.5), ("b", 7.4), ("c", 10)):
+        commit(first, [prediction(name, model="price", prediction=10, score=None)])
+        commit(first, [label(name, actual, model="price")])
+    first.journal.close()
+    where = {"model": "price", "version": "v1", "bound": "2.5"}
+    second = Store(tmp_path, spec.Exporter(), models)
+    assert value(second.state, "ml_errors_bounded_total", **where, within="yes") == 2
+    assert value(second.state, "ml_errors_bounded_total", **where, within="no") == 1
+    second.journal.close()
+
+
 def test_what_a_declared_regression_cannot_count_is_refused(tmp_path: Path, make_platform) -> None:
     models = make_platform(models=[{"name": "price", "owner": "ml", "task": "regression"}]).models
     store = Store(tmp_path, spec.Exporter(), models)
