@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +30,7 @@ from midwatch.errors import MidwatchError
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
 from midwatch.spec.canary import Canary
+from monitors.canary import ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
 from monitors.gate import service
@@ -503,3 +505,22 @@ def test_a_record_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     path.chmod(0o644)
     keep(path, "fail")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_open_analysis_is_judged_once_an_interval(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Question] = []
+
+    def asked(_: object, question: Question, settings: Canary, *, interval: float) -> Any:
+        looks.append(question)
+        empty = ask.unanswered(question, interval, "x")
+        begun, one = time.time() - interval, np.ones(1, dtype=np.int64)
+        return dataclasses.replace(empty, start=begun, baseline_requests=one), judge.judge(empty, settings)
+
+    answer = {"verdict": "inconclusive", "reason": "", "evidence": {}}
+    monkeypatch.setattr(service.ask, "ask", asked)
+    monkeypatch.setattr(service.document, "answer", lambda *_: answer)
+    gate_ = in_process()
+    for _ in range(3):
+        assert answered(gate_)[0] == 200
+    answered(gate_, canary="v3")
+    assert len(looks) == 2
