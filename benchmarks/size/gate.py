@@ -25,10 +25,9 @@ import yaml
 from benchmarks.figure import Figure
 from midwatch.ports import free_ports
 from monitors.canary.times import moment
-from tests.canary.arms import Past, prometheus_with
+from tests.canary.arms import START, STEP, Past, prometheus_with
 from tests.conftest import wait_for
 
-STEP, START = 15.0, 1_700_000_000.0
 ROUND_SECONDS = 10.0
 HOUR, DAY = 240, 5760
 """Intervals."""
