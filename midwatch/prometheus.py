@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -227,6 +228,14 @@ class Client:
         if response.status_code != requests.codes.ok:
             raise UnreachableError(query, f"{self._url}: {response.status_code}: {str(document)[:200]}")
         return document
+
+
+def client_at(url: str, file: Path | None) -> Client:
+    """The Prometheus of a URL that a command was given; the platform file's own is asked as its `auth` says."""
+    from midwatch.spec import load  # here: a service that asks has read its platform file already
+
+    described = load.read(file).platform if file else None
+    return Client.of(described.prometheus, url) if described else Client(url)
 
 
 def _content(response: Any) -> bytes | None:
