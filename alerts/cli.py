@@ -257,12 +257,9 @@ def _seconds(text: str) -> float:
 
 def _live(url: str, platform: Path | None) -> frozenset[str]:
     """Names of the metrics that a Prometheus has now; the platform's own is asked as the platform file says."""
-    from midwatch.prometheus import Client
-    from midwatch.spec import load
+    from midwatch.prometheus import client_at
 
-    described = load.read(platform).platform if platform else None
-    client = Client.of(described.prometheus, url) if described else Client(url)
-    samples = client.query('count by (__name__) ({__name__!=""})')
+    samples = client_at(url, platform).query('count by (__name__) ({__name__!=""})')
     return frozenset(sample.labels["__name__"] for sample in samples)
 
 

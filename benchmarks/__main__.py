@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render
+from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render, size
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 from benchmarks.soak import run as soak
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "chaos": chaos.run,
     "dr": dr.run,
     "soak": soak.run,
+    "size": size.run,
 }
 
 

@@ -398,6 +398,10 @@ CANARY_REQUESTS = _gauge("canary_requests", "Requests in the comparison, by arm.
 CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
+CANARY_GATE_DROPPED = _counter(
+    "canary_gate_comparisons_dropped_total",
+    "Comparisons whose last verdict is published no more.",
+)
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 # Evidence ----------------------------------------------------------------------------------------------------------
 
