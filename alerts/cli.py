@@ -188,6 +188,40 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
     tables.show(table)
 
 
+# Messages ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def preview(
+    alert: Annotated[str, typer.Argument(help="Name of an alert; of several the first.")],
+    platform: options.PlatformFile,
+    channel: Annotated[str, typer.Option(help="The channel that it is told through.")],
+    label: Annotated[list[str] | None, typer.Option(help="A label of its series, as version=v2; may repeat.")] = None,
+    value: Annotated[float, typer.Option(help="The value of its series.")] = 0.42,
+    resolved: Annotated[bool, typer.Option("--resolved", help="The message that it is over.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the message that a person gets of an alert, as Alertmanager's own templates fill it in (amtool).
+
+    Exit code 0, or 2 for input that cannot be used, or without amtool.
+    """
+    import json
+
+    from alerts import preview as previews
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    entry = previews.entry_of(loaded, alert)
+    labels = _labels(label or ())
+    fields = previews.message(loaded, entry, channel, labels=labels, value=value, resolved=resolved)
+    if as_json:
+        typer.echo(json.dumps({"alert": entry.title, "channel": channel, "fields": fields}))
+        return
+    typer.echo(f"{entry.title} through {channel} ({loaded.channels[channel].kind})", err=True)
+    for name, text in fields.items():
+        typer.echo(f"{name}:\n{text}\n")
+
+
 # Checks ------------------------------------------------------------------------------------------------------------
 
 

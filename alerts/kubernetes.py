@@ -164,6 +164,8 @@ def _settings(
             token = value["authorization"]["credentials_file"]
             if (secret := _selector(receiver, token, problems)) is not None:
                 named["httpConfig"] = {"authorization": {"type": "Bearer", "credentials": secret}}
+        elif key in ("headers", "details"):
+            named[key] = [{"key": name, "value": text} for name, text in value.items()]
         elif key == "sigv4":
             named["sigv4"] = {camel_case(name): text for name, text in value.items()}
         else:

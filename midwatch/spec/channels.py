@@ -167,6 +167,7 @@ class Opsgenie(Integration):
 class Pagerduty(Integration):
     """PagerDuty: events API v2 by `routing_key_file`, v1 by `service_key_file`."""
 
+    operator_names: ClassVar[dict[str, str]] = {"client_url": "clientURL"}
     routing_key_file: SecretFile | None = None
     """File with the integration key of the events API v2."""
     service_key_file: SecretFile | None = None
