@@ -87,7 +87,9 @@ def notification(
     """What Alertmanager fills templates with (its template.Data), for one alert."""
     texts = entry.rule["annotations"]
     named = {name: f"{name}-1" for text in texts.values() for name in re.findall(r"\$labels\.(\w+)", text)}
-    every = {**named, **entry.labels, **labels}
+    # Alerts of a model are of series with its name, whether or not the rule repeats it.
+    of_model = {"model": entry.origin} if entry.origin in {model.name for model in platform.models} else {}
+    every = {**named, **of_model, **entry.labels, **labels}
     annotations = {name: filled(text, every, value) for name, text in texts.items()}
     status = "resolved" if resolved else "firing"
     alert = {
