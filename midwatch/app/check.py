@@ -49,6 +49,7 @@ def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
     from chaos import expectations
     from dashboards import check as dashboards
     from midwatch import system_check
+    from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
     from monitors.canary import argo_check
@@ -58,6 +59,7 @@ def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
         return [*reading.problems, *expectations.check_names(reading)], []
     of_file = list(expectations.check_alerts(reading.platform, reading.document))
     of_file += alerts.check_tuning(reading.platform, reading.document)
+    of_file += prometheus.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     return of_file, [

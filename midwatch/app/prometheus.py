@@ -10,8 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from midwatch import jobs, yamlfile
-from midwatch.errors import InvalidInputError
+from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 from midwatch.spec.values import format_duration
 
@@ -37,7 +38,7 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [dict(_scrape_config(job)) for job in scraped],
+        "scrape_configs": [*(dict(_scrape_config(job)) for job in scraped), *platform.prometheus.scrapes],
     }
     return yamlfile.dump(document)
 
@@ -56,6 +57,11 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
     if job.token_file:
         yield "authorization", {"credentials_file": str(job.token_file)}
     yield "static_configs", [{"targets": sorted(job.targets)}]
+
+
+def find_problems(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of the platform file's own scrape jobs: two of one name."""
+    return [document.problem(*one) for one in jobs.find_problems(platform)]
 
 
 # For the operator --------------------------------------------------------------------------------------------------

@@ -83,10 +83,13 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
+    from midwatch.app import prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
     platform, document = load.load_with_places(file)
+    if problems := prometheus.find_problems(platform, document):
+        raise InvalidInputError(problems)
     check.ensure_tuning(platform, document)
     chaos.ensure_alerts(platform, document)
     rendered = rendered_files(platform, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -140,6 +140,17 @@ class Model(Strict):
 # The plane ---------------------------------------------------------------------------------------------------------
 
 
+def _scrape_config(written: dict[str, Any]) -> dict[str, Any]:
+    name = written.get("job_name")
+    if not isinstance(name, str) or not name:
+        raise ValueError("has no job_name; write one, as in job_name: node")
+    return written
+
+
+ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
+"""One of Prometheus' scrape_configs. Prometheus has the last word on it: `midwatch check` asks promtool."""
+
+
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
@@ -151,6 +162,8 @@ class Prometheus(Strict):
     """How often rules are evaluated."""
     timeout: Duration = 5.0
     """How long an answer may take."""
+    scrapes: list[ScrapeConfig] = []
+    """Scrape jobs of one's own, as Prometheus reads them, beside those that Midwatch writes."""
 
 
 class Personal(Strict):
