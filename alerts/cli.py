@@ -253,7 +253,7 @@ def check(
 
     if alertmanager is None and not rule_files:
         platform = platform or options.default_file()
-    live = _live(prometheus) if prometheus else None
+    live = _live(prometheus, platform) if prometheus else None
     report = linter.Report(problems=[], unjudged=[])
     if rule_files:
         report = linter.lint_rules(rule_files, live=live, scrape_interval=_seconds(scrape_interval))
@@ -289,11 +289,14 @@ def _seconds(text: str) -> float:
         raise MidwatchError(f"--scrape-interval: {error}") from error
 
 
-def _live(url: str) -> frozenset[str]:
-    """Names of the metrics that a Prometheus has now."""
+def _live(url: str, platform: Path | None) -> frozenset[str]:
+    """Names of the metrics that a Prometheus has now; the platform's own is asked as the platform file says."""
     from midwatch.prometheus import Client
+    from midwatch.spec import load
 
-    samples = Client(url).query('count by (__name__) ({__name__!=""})')
+    described = load.read(platform).platform if platform else None
+    client = Client.of(described.prometheus, url) if described else Client(url)
+    samples = client.query('count by (__name__) ({__name__!=""})')
     return frozenset(sample.labels["__name__"] for sample in samples)
 
 
@@ -338,12 +341,12 @@ def prove(
 
 def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
     """Prove alerts with a bar, or with a line for each tenth of them where standard error is no terminal."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from alerts.proofs import prove as proofs
+    from midwatch import tables
 
-    console, total = Console(stderr=True), len(proofs.chosen(platform, names))
+    console, total = tables.make_console(stderr=True), len(proofs.chosen(platform, names))
     done = itertools.count(1)
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -11,12 +11,13 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, canary, chaos, client, dashboards, dr, exporter, render
+from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "alerts": alerts.run,
+    "budgets": budgets.run,
     "exporter": exporter.run,
     "client": client.run,
     "render": render.run,

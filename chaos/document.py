@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NotRequired, TypedDict
+
+ACTIONS, PROBES = "chaos.actions", "chaos.probes"
+"""Modules of our own actions and probes."""
 
 
 class Provider(TypedDict):
@@ -42,6 +46,7 @@ class Extension(TypedDict, total=False):
     expected_alert: str
     tolerated_errors: float | None
     blinds: bool
+    silences: bool
     longest_seconds: float
     schedule: str | None
 
@@ -63,6 +68,7 @@ Experiment = TypedDict(
         "tags": list[str],
         "configuration": dict[str, Setting],
         "extensions": list[Extension],
+        "runtime": dict[str, dict[str, str]],
         "steady-state-hypothesis": Hypothesis,
         "method": list[Activity],
         "rollbacks": list[Activity],
@@ -76,3 +82,16 @@ def extension(experiment: Experiment) -> Extension:
     """What Midwatch keeps in an experiment; empty for one that was written by hand without it."""
     named = (one for one in experiment.get("extensions", ()) if one.get("name") == "midwatch")
     return next(named, Extension())
+
+
+def activities(experiment: Experiment) -> Iterator[tuple[tuple[str | int, ...], Activity]]:
+    """Every activity with its place in the document, in the order in which they run."""
+    hypothesis: Hypothesis | dict[str, list[Activity]] = experiment.get("steady-state-hypothesis") or {}
+    lists: list[tuple[tuple[str | int, ...], list[Activity]]] = [
+        (("steady-state-hypothesis", "probes"), hypothesis.get("probes") or []),
+        (("method",), experiment.get("method") or []),
+        (("rollbacks",), experiment.get("rollbacks") or []),
+    ]
+    for place, ran in lists:
+        for index, activity in enumerate(ran):
+            yield (*place, index), activity

@@ -14,6 +14,7 @@ from dr.drill.facts import SECOND, Write
 from dr.drill.ledger import LedgerError
 from dr.drill_log import DrillLog
 from midwatch import html
+from midwatch.anchors import Anchored
 
 Document = dict[str, Any]
 
@@ -23,9 +24,9 @@ NAMES = 170.0
 BINS = 180
 
 
-def build(log: DrillLog, since: datetime | None) -> Document:
-    """Every drill since a time, and whether the evidence is whole."""
-    verified = log.verified()
+def build(log: DrillLog, since: datetime | None, outside: Anchored | None = None) -> Document:
+    """Every drill since a time, and whether the evidence is whole, also by heads that were kept outside."""
+    verified = log.verified(outside)
     drills = [result for result in log.results() if since is None or datetime.fromisoformat(result["at"]) >= since]
     return {
         "drills": drills,
@@ -35,6 +36,7 @@ def build(log: DrillLog, since: datetime | None) -> Document:
             "records": verified.records,
             "head": verified.head.hash if verified.head else None,
             "signed": bool(log.key),
+            "anchors": [*([str(log.anchor)] if log.anchor else []), *(["prometheus"] if outside else [])],
             "problems": [str(problem) for problem in verified.problems],
         },
     }

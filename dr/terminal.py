@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dr import figures
 from midwatch import tables
@@ -22,11 +22,11 @@ _HOLDS = {True: "yes", False: "NO ", None: " ? "}
 
 def progress() -> Callable[[str], None]:
     """A function that says where a drill is, with the seconds since its beginning."""
-    console = Console(stderr=True)
+    console = tables.make_console(stderr=True)
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - begun:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{time.monotonic() - begun:6.1f} s", "dim"), f"  {text}"), soft_wrap=True)
 
     return say
 
@@ -34,10 +34,8 @@ def progress() -> Callable[[str], None]:
 def show_result(document: dict[str, Any]) -> None:
     """A drill's result."""
     console = tables.make_console()
-    colour = _COLOURS[document["verdict"]]
-    console.print(
-        f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {document['what']}", soft_wrap=True
-    )
+    verdict = document["verdict"], _COLOURS[document["verdict"]]
+    console.print(Text.assemble(verdict, f"  {document['drill']}: {document['what']}"), soft_wrap=True)
     for reason in document["reasons"]:
         console.print(f"  {reason}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)

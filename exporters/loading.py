@@ -58,6 +58,9 @@ class Summary:
         self.duplicates += answer.duplicates
         self.dropped += answer.dropped
         self.refused += len(answer.refused)
+        for reason, count in (answer.unlisted or {}).items():
+            self.refused += count
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
         for refused in answer.refused:
             self.reasons[refused.reason] = self.reasons.get(refused.reason, 0) + 1
             if len(self.first_refused) < SHOWN:

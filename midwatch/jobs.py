@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from midwatch.spec import system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
+from midwatch.spec.prometheus_auth import Auth
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
@@ -23,7 +25,10 @@ ALERTMANAGER = "alertmanager"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA."""
+    """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA.
+
+    `auth` is what Prometheus itself asks for, instead of those files.
+    """
 
     name: str
     targets: tuple[str, ...]
@@ -33,6 +38,7 @@ class Job:
     token_file: Path | None = None
     ca_file: Path | None = None
     honor_labels: bool = False
+    auth: Auth | None = None
 
 
 def of_platform(platform: Platform) -> list[Job]:
@@ -61,7 +67,7 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield Job(name=EXPORTER, targets=tuple(platform.exporter.targets) or (platform.exporter.listen,))
     if any(model.canary for model in platform.models):
         yield Job(name=GATE, targets=(platform.gate.listen,))
-    yield from of_itself(address(platform.prometheus.url), address(platform.alertmanager.url))
+    yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
     if platform.disaster_recovery:
         yield Job(name=RECOVERY, targets=(platform.disaster_recovery.listen,))
     yield from of_models(platform)
@@ -99,9 +105,15 @@ def of_systems(platform: Platform) -> Iterator[Job]:
         )
 
 
-def of_itself(prometheus: str, alertmanager: str) -> list[Job]:
-    """Jobs that watch the watch: whether rules are evaluated and people can be told."""
-    return [Job(name=PROMETHEUS, targets=(prometheus,)), Job(name=ALERTMANAGER, targets=(alertmanager,))]
+def of_itself(prometheus: str, alertmanager: str, auth: Auth | None = None) -> list[Job]:
+    """Jobs of two addresses that watch the watch: whether rules are evaluated and people can be told."""
+    return [_of_url(PROMETHEUS, prometheus, auth), _of_url(ALERTMANAGER, alertmanager)]
+
+
+def _of_url(name: str, url: str, auth: Auth | None = None) -> Job:
+    parts = urlsplit(url)
+    path = f"{parts.path.rstrip('/')}/metrics"
+    return Job(name=name, targets=(parts.netloc,), path=path, https=parts.scheme == "https", auth=auth)
 
 
 def address(url: str) -> str:

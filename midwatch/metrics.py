@@ -169,6 +169,69 @@ LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
 
+# Predictions that are as old as their model's labels need: compared at an equal age ---------------------------------
+
+LABEL_MATURITY = _gauge(
+    "ml_label_maturity_seconds",
+    "Age at which a prediction is settled, with its label or without; absent while it is not known.",
+    "model",
+)
+UNSETTLED = _gauge("ml_unsettled_predictions", "Predictions that are too young to be settled.", "model", "version")
+SETTLED = _counter(
+    "ml_settled_predictions_total",
+    "Predictions that were settled, by predicted class and result: right, wrong or unlabelled.",
+    "model",
+    "version",
+    "predicted",
+    "result",
+)
+SETTLED_OUTCOMES = _counter(
+    "ml_settled_outcomes_total",
+    "Settled predictions with a label, by predicted and actual class.",
+    "model",
+    "version",
+    "predicted",
+    "actual",
+)
+SETTLED_GROUP_OUTCOMES = _counter(
+    "ml_settled_group_outcomes_total",
+    "Settled predictions with a label, by group of an attribute, predicted and actual class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
+    "actual",
+)
+SETTLED_SCORED = _counter(
+    "ml_settled_scored_outcomes_total",
+    "Settled predictions with a label and a score, by score bin (upper edge).",
+    "model",
+    "version",
+    "bin",
+)
+SETTLED_POSITIVES = _counter(
+    "ml_settled_scored_positives_total",
+    "Settled predictions whose actual class is positive, by score bin.",
+    "model",
+    "version",
+    "bin",
+)
+SETTLED_SCORE_SUM = _counter(
+    "ml_settled_score_sum_total",
+    "Sum of scores of settled predictions with a label, by score bin.",
+    "model",
+    "version",
+    "bin",
+)
+LATE_LABELS = _counter(
+    "ml_late_labels_total",
+    "Labels that came after their prediction was settled as unlabelled, by what they say: right or wrong.",
+    "model",
+    "version",
+    "result",
+)
+
 # Drift ------------------------------------------------------------------------------------------------------------
 
 DRIFT_STATISTIC = _gauge(
@@ -333,6 +396,12 @@ CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
+# Evidence ----------------------------------------------------------------------------------------------------------
+
+EVIDENCE_RECORDS = _gauge(
+    "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"
+)
+
 # Disaster recovery -------------------------------------------------------------------------------------------------
 
 DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
@@ -361,6 +430,9 @@ DR_SPLIT_BRAIN_SEEN = _gauge(
     "dr_split_brain_last_seen_timestamp_seconds",
     "When two servers of the store were last seen to take writes; 0 for never.",
     "store",
+)
+DR_FILES_UNSOUND = _gauge(
+    "dr_files_unsound", "1 while files are not as they were published, or nobody can say whether they are.", "store"
 )
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
 DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")
@@ -396,6 +468,11 @@ SLO_PERIOD_ERROR = _gauge(
 SLO_BUDGET_REMAINING = _gauge(
     "slo:error_budget_remaining:ratio",
     "Share of the period's error budget that is left; negative when overspent.",
+    *SLO_LABELS,
+)
+SLO_PERIOD_BRIDGED = _gauge(
+    "slo:period_bridged:ratio",
+    "Events of the period that came while nobody scraped, by all its events; absent where no counters are read.",
     *SLO_LABELS,
 )
 SLO_TIME_TO_EXHAUSTION = _gauge(

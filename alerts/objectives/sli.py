@@ -180,13 +180,13 @@ def _difference(model: Model, fairness: FairnessSli, by: Sequence[str]) -> Expr:
     keep = tuple(dict.fromkeys((*by, "group")))
 
     def count(**more: str) -> Expr:
-        series = promql.select(metrics.GROUP_OUTCOMES, model=model.name, attribute=fairness.attribute, **more)
+        series = promql.select(metrics.SETTLED_GROUP_OUTCOMES, model=model.name, attribute=fairness.attribute, **more)
         return promql.increase(series, fairness.over)
 
     positive = model.positive or ""
     if fairness.metric == "accuracy_difference":
         where = {"model": model.name, "attribute": fairness.attribute}
-        some = signals.right(where, *keep, metric=metrics.GROUP_OUTCOMES, window=fairness.over, apart=())
+        some = signals.right(where, *keep, metric=metrics.SETTLED_GROUP_OUTCOMES, window=fairness.over, apart=())
         whole = promql.sum_by(count(), *keep)
     elif fairness.metric == "demographic_parity_difference":
         some = promql.sum_by(count(predicted=positive), *keep)

@@ -20,8 +20,8 @@ from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
 HISTORY = 3600.0
-COARSE_STEP = 60.0
-"""Between evaluations where an alert takes over an hour to fire anyway."""
+COARSE_STEP = records.TILE_SECONDS
+"""Between evaluations where an alert takes over an hour to fire anyway: its counts are no fresher."""
 EVENTS_PER_STEP = 1000
 
 
@@ -48,8 +48,6 @@ def _tier_within(objective: Objective, tier: BurnAlert) -> float:
         waits += records.TILE_SECONDS
     if objective.slo.kind in ("freshness", "gauge", "fairness"):
         waits += 60.0 * (objective.slo.burn_rate.min_bad_events or objective.sli.least_bad)
-    if ratio * tier.long > HISTORY - 600:
-        waits += 2 * COARSE_STEP
     added = objective.additions(tier.severity).for_
     return ratio * tier.long + waits + (objective.slo.burn_rate.for_ if added is None else added)
 
@@ -135,8 +133,8 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if slo.kind == "outcome":
         labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, test_series.GROUP)
         return {
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
     counted = None if isinstance(slo.sli, str) else quality.counted(objective.model, slo.sli, slo.by)
     if counted is not None:
@@ -304,7 +302,7 @@ def _of_fairness(
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
         extra = dict.fromkeys(objective.slo.by, test_series.GROUP)
-        return test_series.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
+        return test_series.text(metrics.SETTLED_GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
 
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from alerts import alerting_rule, expressions, inventory
 from alerts.inventory import Entry
-from alerts.proofs import burning, case, search
+from alerts.proofs import burning, case, search, written
 from alerts.proofs.case import Case, Grid
 from alerts.proofs.series import NoInstanceError
 from alerts.routing import configuration, delivery, generate
@@ -77,10 +77,10 @@ def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_am
     receivers = tuple(delivery.receivers(config, entry.labels))
     if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
         return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
+    group = {"name": "proof", "rules": _needed(entry)}
     try:
         cases, within = _cases(platform, entry)
-        group = {"name": "proof", "rules": _needed(entry)}
-        failed, said = case.failures(group, cases)
+        cases, failed, said = _decided(entry, group, cases)
     except (NoInstanceError, search.NotFoundError, case.SlowError) as error:
         return Proved(alert=entry.title, outcome=Outcome.UNPROVEN, reason=str(error), receivers=receivers, file=name)
     return Proved(
@@ -118,12 +118,12 @@ def _needed(entry: Entry) -> list[dict[str, Any]]:
     """The alert, and of its objective's rules those it reads, and those they read, in their order."""
     if entry.group is None:
         return [entry.rule]
-    wanted, kept = _read(entry.rule), [entry.rule]
-    for rule in reversed([one for one in entry.group["rules"] if "record" in one]):
-        if rule["record"] in wanted:
-            wanted |= _read(rule)
-            kept.insert(0, rule)
-    return kept
+    records = [rule for rule in entry.group["rules"] if "record" in rule]
+    wanted, more = set[str](), _read(entry.rule)
+    while more - wanted:
+        wanted |= more
+        more = {name for rule in records if rule["record"] in wanted for name in _read(rule)}
+    return [*(rule for rule in records if rule["record"] in wanted), entry.rule]
 
 
 def _read(rule: Mapping[str, Any]) -> set[str]:
@@ -142,9 +142,23 @@ def _cases(platform: Platform, entry: Entry) -> tuple[list[Case], float]:
     return search.cases(entry.rule, entry.for_, grid)
 
 
+def _decided(entry: Entry, group: Mapping[str, Any], cases: list[Case]) -> tuple[list[Case], set[int], str]:
+    """Cases as they were run, and what does not hold. What was searched for was found by promtool already."""
+    proof = entry.alert.proof if entry.objective is None else None
+    if entry.objective is None and proof is None:
+        return cases, set(), ""
+    failed, said = case.failures(group, cases)
+    if failed and proof is not None and cases[0].evaluation > proof.interval:
+        # A series that begins between two evaluations is seen up to one of them later.
+        cases = [replace(one, evaluation=proof.interval) for one in cases]
+        failed, said = case.failures(group, cases)
+    return cases, failed, said
+
+
 def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
     """Cases of a proof that is written beside the alert."""
-    make = partial(Case, interval=proof.interval, evaluation=proof.interval, alert=entry.name, severity=entry.severity)
+    evaluation = written.evaluation_seconds(proof, entry.rule["expr"])
+    make = partial(Case, interval=proof.interval, evaluation=evaluation, alert=entry.name, severity=entry.severity)
     at = -(-proof.within // proof.interval) * proof.interval
     return [make(series=proof.fires, fires_at=[at]), make(series=proof.silent, silent_at=[at])], proof.within
 

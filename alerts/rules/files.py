@@ -30,7 +30,7 @@ def documents(platform: Platform) -> dict[str, dict[str, Any]]:
         **{f"team-{file.name}.yml": [] for file in platform.rules},
     }
     for objective in objectives.of_platform(platform):
-        groups[objective.file].append(objective_groups.rule_group(objective))
+        groups[objective.file] += objective_groups.rule_groups(objective)
     for model in platform.models:
         groups[f"model-{model.name}.yml"].append(
             {

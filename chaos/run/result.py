@@ -24,7 +24,10 @@ class RanActivity(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run has shown, and where its evidence is. Times are RFC 3339 in UTC, durations seconds."""
+    """What a run has shown, and where its evidence is. Times are RFC 3339 in UTC, durations seconds.
+
+    `clean` is whether it was seen that nothing of it stays.
+    """
 
     experiment: str
     kind: str
@@ -41,6 +44,7 @@ class Result:
     stopped: str
     seconds_to_clean: float | None
     problems: tuple[str, ...]
+    clean: bool
     guards: tuple[preconditions.Decision, ...]
     activities: tuple[RanActivity, ...]
     evidence: str

@@ -13,7 +13,7 @@ from dr.drill_log import DrillLog
 from dr.posture import verification
 from dr.samples import ARCHIVE, Collector, Sample
 from dr.stores.kind import Site
-from midwatch import evidence, metrics
+from midwatch import anchors, evidence, metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 
@@ -89,6 +89,8 @@ class Watch:
     def look(self) -> list[Sample]:
         """Samples of now; a store that does not answer says so."""
         samples = [*objectives(self._recovery), *drills(self._recovery, self._log), *verified(self._log, time.time())]
+        head = anchors.samples(self._log.name, evidence.head(self._log.chain.path))
+        samples += [(metric, dict(labels), value) for metric, labels, value in head]
         for name, collector in sorted(self._collectors.items()):
             try:
                 collected = list(collector.collect(time.monotonic()))

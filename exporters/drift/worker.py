@@ -120,6 +120,7 @@ class Judge:
             alpha=verdict.window_alpha(drift.false_alarms, window.seconds),
             min_samples=drift.min_samples,
             together=None if window.rows is None else (fitted.joint, window.rows.rows),
+            phase=fitted.phase(window.end - drift.window / 2, drift.window),
         )
         _log.info(
             "drift window judged",

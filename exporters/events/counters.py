@@ -13,6 +13,7 @@ import msgspec
 
 from exporters.events.class_names import TEXT, class_name, is_class_like
 from exporters.events.inference_log import Generation
+from exporters.events.outcomes import Outcome, bin_of, count_pair, score_into
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
@@ -130,8 +131,8 @@ class Counters:
             series.scored += 1
         return name
 
-    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> None:
-        """Count what turned out to be true of a prediction."""
+    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | None:
+        """Count what turned out to be true of a prediction; None for an amount, and for texts that are not kept."""
         series, model = self.versions[entry.model, entry.version], self.models[entry.model]
         delay = max(0.0, ts - entry.ts)
         model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
@@ -142,26 +143,33 @@ class Counters:
             series.squared += error * error
             series.observed += 1
             for bound, most in self._error_bounds.get(entry.model, {}).items():
-                _count_pair(series.bounded, bound, "yes" if abs(error) <= most else "no")
-            return
+                count_pair(series.bounded, bound, "yes" if abs(error) <= most else "no")
+            return None
+        outcome = self._outcome(model, entry, actual)
+        if outcome is not None:
+            self._count_class(series, outcome)
+        return outcome
+
+    def _outcome(self, model: ModelSeries, entry: WaitingPrediction, actual: Value) -> Outcome | None:
         truth = self._class(model, actual if type(actual) is str else class_name(actual))
         predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
         if predicted not in model.classes:
             predicted = self._published_class(entry.model, predicted)
             if truth == predicted == TEXT:
-                return  # whether two texts are the same is not known: neither of them is kept
-        _count_pair(series.outcomes, predicted, truth)
-        if entry.score is not None:
-            self._count_calibration(series, entry.score, truth)
-        for attribute, group in (entry.groups or {}).items():
-            name = self._group(model, attribute, class_name(group))
-            _count_pair(series.groups.setdefault(attribute, {}).setdefault(name, {}), predicted, truth)
+                return None  # whether two texts are the same is not known: neither of them is kept
+        groups = {
+            attribute: self._group(model, attribute, class_name(group))
+            for attribute, group in (entry.groups or {}).items()
+        }
+        return Outcome(predicted, truth, truth == self._positive(model.model), entry.score, groups)
 
-    def _count_calibration(self, series: Series, score: float, truth: str) -> None:
-        cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
-        cell[0] += 1
-        cell[1] += truth == self._positive(series.model)
-        cell[2] += score
+    def _count_class(self, series: Series, outcome: Outcome) -> None:
+        count_pair(series.outcomes, outcome.predicted, outcome.actual)
+        if outcome.score is not None:
+            score_into(series.bins[bin_of(outcome.score)], outcome)
+        for attribute, group in outcome.groups.items():
+            named = series.groups.setdefault(attribute, {}).setdefault(group, {})
+            count_pair(named, outcome.predicted, outcome.actual)
 
     def count_generation(self, series: Series, made: Generation) -> None:
         """Count what an answer of a language model says about its making."""
@@ -312,13 +320,6 @@ def _count(counts: dict[str, int], name: str) -> None:
         counts[name] += 1
     else:
         counts[name] = 1
-
-
-def _count_pair(counts: dict[str, dict[str, int]], predicted: str, actual: str) -> None:
-    if predicted in counts:
-        _count(counts[predicted], actual)
-    else:
-        counts[predicted] = {actual: 1}
 
 
 def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

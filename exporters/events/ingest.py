@@ -32,6 +32,9 @@ MAX_PENDING = 200_000
 MAX_GROUP = 10_000
 """Events of one group: applying as many takes about 40 ms, and single requests wait for it."""
 
+MAX_LISTED = 1000
+"""Refused events that an answer lists; of more it has the counts."""
+
 MAX_CLASSES = 10_000
 """Names of classes that are known to be some, so that they are not looked at again."""
 
@@ -40,13 +43,17 @@ _KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", Respons
 
 
 class Answer(msgspec.Struct):
-    """What became of a request's events. `error` means that none of them was kept and all may be sent again."""
+    """What became of a request's events. `error` means that none of them was kept and all may be sent again.
+
+    `unlisted` counts by reason the refused events that `refused` does not list.
+    """
 
     accepted: int = 0
     duplicates: int = 0
     dropped: int = 0
     refused: list[Refused] = []
     error: str | None = None
+    unlisted: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(slots=True, kw_only=True)
@@ -269,6 +276,9 @@ class Ingest:
             else:
                 for line, event in batch.items:
                     self._count(answer, line, event, next(remaining))
+            if len(answer.refused) > MAX_LISTED:
+                answer.unlisted = dict(Counter(refused.reason for refused in answer.refused[MAX_LISTED:]))
+                answer.refused = answer.refused[:MAX_LISTED]
             batch.reply(answer)
 
     def _count(self, answer: Answer, line: int, event: JournalEvent, verdict: tuple[str, Reason] | None) -> None:

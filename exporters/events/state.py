@@ -18,6 +18,7 @@ from exporters.events.inference_log import Half, Joined, RequestHalf
 from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason
 from exporters.events.recent_ids import RecentIds
+from exporters.events.settling import Progress, Settled, Settling
 from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value
 from midwatch.spec import model as spec
@@ -41,7 +42,7 @@ _WAITING_FULL = ("dropped", Reason.WAITING_FULL)
 
 
 class Totals(msgspec.Struct):
-    """Everything of the state that is small: a snapshot's head."""
+    """Everything of the state that is small: a snapshot's head; what is published has no `progress`."""
 
     series: list[Series] = []
     models: list[ModelSeries] = []
@@ -50,6 +51,9 @@ class Totals(msgspec.Struct):
     dropped: dict[str, dict[str, int]] = {}
     corruptions: int = 0
     names: list[Names] = []
+    settled: list[tuple[str, str, Settled]] = []
+    maturities: dict[str, float] = {}
+    progress: dict[str, Progress] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -67,6 +71,7 @@ class State:
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
         self.recent_ids = RecentIds(self.lateness.horizons())
+        self.settling = Settling(settings, models)
         self.accepted: Counter[str] = Counter()
         self.dropped: dict[str, Counter[str]] = {"prediction": Counter(), "label": Counter(), "half": Counter()}
         self.corruptions = 0
@@ -175,7 +180,8 @@ class State:
             label_model = self.counters.known_model(early.model)
             self.counters.models[label_model].labels_waiting -= 1
             if label_model == series.model:
-                self.counters.count_outcome(entry, early.label, early.ts)
+                self.settling.predict(entry)
+                self.settling.label(entry, self.counters.count_outcome(entry, early.label, early.ts), time)
                 return
             self.dropped["label"][Reason.OTHER_MODEL] += 1
         if value >= self._kept_share:
@@ -184,6 +190,7 @@ class State:
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
+            self.settling.predict(entry)
             model.waiting += 1
 
     def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
@@ -200,7 +207,8 @@ class State:
             self.dropped["label"][Reason.OTHER_MODEL] += 1
         else:
             self.counters.models[entry.model].waiting -= 1
-            self.counters.count_outcome(entry, event.label, event.ts)  # type: ignore[arg-type]
+            outcome = self.counters.count_outcome(entry, event.label, event.ts)  # type: ignore[arg-type]
+            self.settling.label(entry, outcome, time)
 
     def _half(self, time: float, half: Half, value: int) -> None:
         other = self.halves.pop(value)
@@ -228,6 +236,7 @@ class State:
 
     def _expire(self, time: float) -> None:
         self.recent_ids.forget(time)
+        self.settling.settle(time, self.counters.models)
         if 0 <= time - self._swept < 1:  # looking for the oldest entry passes over every deleted one
             return
         self._swept = time
@@ -252,12 +261,21 @@ class State:
             (self.labels.oldest(), limit),
             (self.halves.oldest(), time - HALF_SECONDS),
         )
-        return any(received is not None and received < least for received, least in ages)
+        is_old = any(received is not None and received < least for received, least in ages)
+        return is_old or self.settling.is_due(time, self.counters.models)
 
     # Snapshots ---------------------------------------------------------------------------------------------------
 
     def totals(self) -> bytes:
         """The small part of the state, packed."""
+        return self._packed(progress=self.settling.progress, names=self.predictions.names)
+
+    def published(self) -> bytes:
+        """What is published of it, packed."""
+        return self._packed(progress={}, names=[])
+
+    def _packed(self, *, progress: dict[str, Progress], names: list[Names]) -> bytes:
+        settled = [(model, version, one) for (model, version), one in self.settling.versions.items()]
         return _pack(
             Totals(
                 series=list(self.counters.versions.values()),
@@ -266,7 +284,10 @@ class State:
                 folded=dict(self.counters.folded),
                 dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
                 corruptions=self.corruptions,
-                names=self.predictions.names,
+                names=names,
+                settled=settled,
+                maturities=self.settling.maturities(),
+                progress=progress,
             )
         )
 
@@ -278,6 +299,7 @@ class State:
         self.dropped = {kind: Counter(counts) for kind, counts in totals.dropped.items()}
         self.corruptions = totals.corruptions
         self.predictions.restore(totals.names)
+        self.settling.restore(totals.settled, totals.progress)
 
 
 def make_keys(events: Sequence[JournalEvent]) -> list[Key]:

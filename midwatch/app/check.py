@@ -21,28 +21,33 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
     """Check the platform file, then all that is rendered: rules (promtool), routes (amtool), what both would not say,
-    the experiments and the dashboards.
+    the experiments and the dashboards. Warnings say what cannot be seen as it is written.
 
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
+    warnings: list[Problem] = []
     try:
-        of_file, of_rendered = _problems(file)
+        of_file, of_rendered = _problems(file, warnings)
         problems = sorted(of_file) + of_rendered
         code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
     except InvalidInputError as error:
         problems, code = list(error.problems), Exit.USAGE
     if as_json:
-        typer.echo(json.dumps({"ok": not problems, "problems": [asdict(problem) for problem in problems]}))
+        said = {"problems": list(map(asdict, problems)), "warnings": list(map(asdict, warnings))}
+        typer.echo(json.dumps({"ok": not problems, **said}))
     else:
-        for problem in problems:
-            typer.echo(str(problem), err=True)
+        for text in (*problems, *(f"warning: {one}" for one in warnings)):
+            typer.echo(str(text), err=True)
         if not problems:
             typer.echo(f"{file}: no problems", err=True)
     raise typer.Exit(code)
 
 
-def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
-    """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest."""
+def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest.
+
+    What is no problem and yet worth knowing is added to `warnings`.
+    """
     from alerts import check as alerts
     from alerts.lint import linter
     from chaos import check as chaos
@@ -52,7 +57,7 @@ def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
-    from monitors.canary import argo_check
+    from monitors.canary import argo_check, edges
 
     reading = load.read(file)
     if reading.problems or reading.platform is None:
@@ -62,6 +67,7 @@ def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
     of_file += prometheus.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
+    warnings += edges.find_warnings(platform, document)
     return of_file, [
         *alerts.check_files(files),
         *linter.problems(platform, document),

@@ -14,6 +14,7 @@ from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
 from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
@@ -56,12 +57,24 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
         yield "tls_config", {"ca_file": str(job.ca_file)}
     if job.token_file:
         yield "authorization", {"credentials_file": str(job.token_file)}
+    if job.auth:
+        yield from _who_asks(job.auth)
     yield "static_configs", [{"targets": sorted(job.targets)}]
 
 
 def find_problems(platform: Platform, document: Document) -> list[Problem]:
     """Problems of the platform file's own scrape jobs: two of one name."""
     return [document.problem(*one) for one in jobs.find_problems(platform)]
+
+
+def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
+    """What the scrape of Prometheus itself needs. Further headers are for queries: its `/metrics` has no tenants."""
+    if auth.basic:
+        yield "basic_auth", {"username": auth.basic.username, "password_file": str(auth.basic.password_file)}
+    if auth.token_file:
+        yield "authorization", {"credentials_file": str(auth.token_file)}
+    if auth.tls:
+        yield "tls_config", {name: str(value) for name, value in auth.tls if value is not None}
 
 
 # For the operator --------------------------------------------------------------------------------------------------

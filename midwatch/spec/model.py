@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from midwatch import metrics
 from midwatch.spec import cron
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
@@ -17,6 +18,7 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.slo import ServingMetrics
@@ -94,6 +96,8 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
+    label_maturity: Duration | None = None
+    """Age at which a prediction counts as right, wrong or unlabelled; without it, when 95% of the labels have come."""
     runbook: str | None = None
     """Address of the page for its alerts, instead of `runbooks`."""
     alerts: dict[AlertName, AlertTuning] = {}
@@ -154,8 +158,10 @@ ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
-    url: str = "http://127.0.0.1:9090"
-    """Where it answers."""
+    url: PlainUrl = "http://127.0.0.1:9090"
+    """Where it answers; a user or a password in it is refused."""
+    auth: Auth | None = None
+    """Who asks, where it does not answer anybody. Rendered files name the same files."""
     scrape_interval: Duration = 15.0
     """How often targets are scraped."""
     evaluation_interval: Duration = 15.0

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.alertmanager_fields import OLDEST, Version
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.slo import TimeZone
@@ -167,7 +168,7 @@ def parse_version(text: object) -> Version:
 class Alertmanager(Strict):
     """The Alertmanager that notifies, how it groups, and its version: without one, `amtool` is asked."""
 
-    url: str = "http://127.0.0.1:9093"
+    url: PlainUrl = "http://127.0.0.1:9093"
     """Where it answers."""
     version: Annotated[Version, BeforeValidator(parse_version, json_schema_input_type=str)] | None = None
     """Its version; `amtool` is asked without one."""

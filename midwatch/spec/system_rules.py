@@ -21,12 +21,10 @@ from midwatch.spec.model import Platform
 from midwatch.spec.placeholders import Value, filled
 from midwatch.spec.rules import AlertRule, AlertTuning, Proof, ShippedProof
 from midwatch.spec.slo import ServiceSlo, Sli
+from midwatch.spec.system_settings import DurationSetting, NamesSetting, SettingError
 from midwatch.spec.systems import (
     ChosenSlo,
-    DurationSetting,
-    NamesSetting,
     Panel,
-    SettingError,
     SystemAlert,
     SystemAnnotation,
     SystemFile,

@@ -93,7 +93,7 @@ def inflations(bins: Integers, count: int, window: int) -> Inflations:
     missing = [np.stack([table[:, -1], table[:, :-1].sum(axis=1)], axis=1) for table in tables]
     present = [_Blocks(table[:, :-1]) for table in tables]
     within = [
-        _Blocks(blocks.rows, together=window // size)
+        _in_windows(blocks.rows, window // size)
         for blocks, size in zip(present, sizes, strict=True)
         if size <= window // STEP
     ]
@@ -105,6 +105,19 @@ def inflations(bins: Integers, count: int, window: int) -> Inflations:
         distance_within=_inflation(sizes, within, _distance_ratio),
         window=window,
     )
+
+
+def inflations_of(windows: Integers, phases: Integers, size: int) -> Inflations:
+    """Inflations of windows beside the others of their phase, from their rows in each bin; shape (windows, bins)."""
+    blocks = [_Blocks(windows, phases)]
+    bins, distance = (_inflation([size], blocks, ratio) for ratio in (_sum_ratio, _distance_ratio))
+    return Inflations(bins=bins, distance=distance, bins_within=bins, distance_within=distance, window=size)
+
+
+def _in_windows(rows: Integers, together: int) -> _Blocks:
+    """Blocks beside those of their own window, which has so many."""
+    whole = len(rows) // together * together
+    return _Blocks(rows[:whole], np.arange(whole) // together)
 
 
 def _sizes(rows: int, window: int) -> list[int]:
@@ -124,22 +137,22 @@ def _table(bins: Integers, count: int, size: int) -> Integers:
 
 
 class _Blocks:
-    """Rows of blocks in each bin, shape (blocks, bins), and how their shares deviate from those of all.
+    """Rows of blocks in each bin, shape (blocks, bins), and how their shares deviate from those of their group.
 
-    Or from those of so many blocks that are `together` in a window.
+    `groups` has a label of each block; without it all are one group.
     """
 
-    def __init__(self, rows: Integers, together: int | None = None) -> None:
-        whole = len(rows) if together is None else len(rows) // together * together
+    def __init__(self, rows: Integers, groups: Integers | None = None) -> None:
+        labels, group = np.unique(np.zeros(len(rows)) if groups is None else groups, return_inverse=True)
+        of_groups = np.zeros((len(labels), rows.shape[1]))
+        np.add.at(of_groups, group, rows)
         self.rows = rows
-        kept = rows[:whole].reshape(-1, together or max(1, whole), rows.shape[1])
-        self.freedom = kept.shape[0] * (kept.shape[1] - 1)
-        self.size = float(kept.sum(axis=2).mean()) if kept.size else 0.0
-        self.shares = kept.sum(axis=(0, 1)) / max(1, kept.sum())
-        sizes = np.maximum(1, kept.sum(axis=2, keepdims=True))
-        of_groups = kept.sum(axis=1, keepdims=True) / sizes.sum(axis=1, keepdims=True)
-        deviations = (kept - sizes * of_groups) / np.sqrt(sizes)
-        self.deviations: Floats = deviations.reshape(-1, rows.shape[1])
+        self.freedom = len(rows) - len(labels)
+        self.size = float(rows.sum(axis=1).mean()) if rows.size else 0.0
+        self.shares = rows.sum(axis=0) / max(1, rows.sum())
+        sizes = np.maximum(1, rows.sum(axis=1, keepdims=True))
+        expected = of_groups / np.maximum(1, of_groups.sum(axis=1, keepdims=True))
+        self.deviations: Floats = (rows - sizes * expected[group]) / np.sqrt(sizes)
         """In units of one over the root of the block's rows."""
 
     @property

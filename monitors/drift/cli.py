@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midwatch import progress
+from midwatch import options, progress
 from monitors.drift import engines
+
+if TYPE_CHECKING:
+    from monitors.drift.counts import Floats
+    from monitors.drift.reference import Reference
+    from monitors.drift.seasons import Windows
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Drift of a model's inputs: a reference, and verdicts on windows."
 )
+
+PERSONAL = "exporter.personal of the platform file names it"
+"""Why nothing is stored of a column."""
 
 
 @app.command()
@@ -23,38 +31,85 @@ def fit(
         str | None,
         typer.Option(help="Comma-separated columns, of times NAME:hour or NAME:age; else all."),
     ] = None,
-    window_rows: Annotated[int, typer.Option(min=2, help="Rows of the windows it will be compared with.")] = 1000,
+    window_rows: Annotated[
+        int | None, typer.Option(min=2, help="Rows of the windows it will be compared with; 1000 without --time.")
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Column with the times of the rows: compare with the same hour, or day of the week."),
+    ] = None,
+    window: Annotated[str, typer.Option(help="With --time: how long such a window is.")] = "1h",
     engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
+    platform: options.GivenPlatformFile = None,
 ) -> None:
-    """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves."""
+    """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves.
+
+    Nothing is stored of fields that the platform file names in `exporter.personal`.
+    """
     from midwatch.errors import InvalidInputError
     from midwatch.spec.drift import Feature
-    from monitors.drift import fitting, reference_file, times
+    from monitors.drift import fitting, reference_file, seasons, times
 
+    personal = _personal(platform or options.default_file())
     with engines.opened(engine, table) as data:
-        kinds, left_out = data.kinds, data.left_out
+        kinds = {name: kind for name, kind in data.kinds.items() if name not in personal}
+        left_out = dict(data.left_out) | dict.fromkeys(sorted(personal & {*data.kinds, *data.left_out}), PERSONAL)
         if features is not None:
             wanted = [name.strip() for name in features.split(",")]
+            if hidden := [name for name in wanted if not personal.isdisjoint(_columns(name))]:
+                raise InvalidInputError.at(table, f"{', '.join(hidden)}: {PERSONAL}, so nothing of it may be stored")
             kinds |= {name: Feature.NUMERIC for name in wanted if times.column(name) in left_out and times.parse(name)}
             missing = [name for name in wanted if name not in kinds]
             if missing:
                 raise InvalidInputError.at(table, f"no numeric or categorical column {', '.join(missing)}")
-            left_out = {name: "--features does not name it" for name in sorted(kinds) if name not in wanted}
+            unnamed = {name: "--features does not name it" for name in sorted(kinds) if name not in wanted}
+            left_out = {name: why for name, why in left_out.items() if why is PERSONAL} | unnamed
             kinds = {name: kinds[name] for name in wanted}
+        windows = None
+        if time is not None:
+            kinds.pop(time, None)
+            left_out[time] = "windows are cut by it"
+            windows = seasons.by_times(data.times(time), _seconds("--window", window))
         if not kinds:
             raise InvalidInputError.at(table, "no numeric or categorical column")
         with progress.bar("fitting features", len(kinds)) as step:
             fitted = fitting.fit_columns(
-                data.columns(kinds), kinds, window_rows=window_rows, progress=lambda _: step(1), left_out=left_out
+                data.columns(kinds),
+                kinds,
+                window_rows=window_rows or (max(2, windows.size) if windows else 1000),
+                progress=lambda _: step(1),
+                left_out=left_out,
+                windows=windows,
+                time=time or "",
             )
     reference_file.save(fitted, output)
     typer.echo(
         f"{output}: {fitted.rows} rows, {len(fitted.features)} features, {output.stat().st_size} bytes", err=True
     )
+    if windows is not None:
+        typer.echo(_said_of(windows), err=True)
     for name, why in left_out.items():
         typer.echo(f"not compared: {name} ({why})", err=True)
     for name in sorted(set(kinds) - set(fitted.joint.embedding.features)):
         typer.echo(f"left out of methods that look at whole rows: {name} (it changes too slowly)", err=True)
+
+
+def _columns(feature: str) -> list[str]:
+    """Columns of a table that a feature is made of."""
+    from monitors.drift import times
+
+    part = times.parse(feature)
+    return [feature] if part is None else part.columns
+
+
+def _personal(platform_file: Path | None) -> set[str]:
+    """Fields that name a person, by the platform file; none without one."""
+    from midwatch.spec import load
+
+    if platform_file is None:
+        return set()
+    fields = load.load_platform(platform_file).exporter.personal
+    return {*fields.drop, *fields.hash}
 
 
 @app.command()
@@ -64,7 +119,9 @@ def compare(
     methods: Annotated[str, typer.Option(help="Comma-separated methods that vote.")] = "ks,psi",
     quorum: Annotated[int, typer.Option(min=1, help="Votes that make drift.")] = 2,
     false_alarms: Annotated[str, typer.Option(help="Budget, such as '1 per 90d'.")] = "1 per 90d",
-    window: Annotated[str, typer.Option(help="Time between two such windows.")] = "1h",
+    window: Annotated[
+        str | None, typer.Option(help="Time between two such windows; else what `fit` was told, or 1h.")
+    ] = None,
     min_samples: Annotated[int, typer.Option(min=2, help="Rows below which nothing is decided.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
     engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
@@ -74,7 +131,6 @@ def compare(
     import json
 
     from midwatch.errors import Exit, MidwatchError
-    from midwatch.spec.values import parse_duration
     from monitors.drift import document, reference_file, report, times, verdict, view
     from monitors.drift import methods as drift_methods
 
@@ -85,16 +141,18 @@ def compare(
         known = ", ".join(offered)
         raise MidwatchError(f"--methods {methods} --quorum {quorum}: choose among {known}, and a quorum within them")
     fitted = reference_file.load(reference_path)
+    seconds = _seconds("--window", window) if window is not None else fitted.window_seconds or 3600.0
     try:
-        alpha = verdict.window_alpha(false_alarms, parse_duration(window))
+        alpha = verdict.window_alpha(false_alarms, seconds)
     except ValueError as error:
-        raise MidwatchError(f"--false-alarms {false_alarms!r} --window {window!r}: {error}") from error
+        raise MidwatchError(f"--false-alarms {false_alarms!r}: {error}") from error
     with_rows = not set(chosen).isdisjoint(drift_methods.ROW)
     with (
         engines.opened(engine, current, {name: one.kind for name, one in fitted.features.items()}) as data,
         progress.bar("reading values", data.rows * len(fitted.features)) as step,
     ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
+        phase = fitted.phase(*_middle(data.times(fitted.time))) if fitted.time else None
         not_compared = dict(fitted.left_out) | {
             name: "the reference does not have it"
             for name in sorted({*data.kinds, *data.left_out})
@@ -109,7 +167,10 @@ def compare(
         alpha=alpha,
         min_samples=min_samples,
         together=None if scanned.rows is None else (fitted.joint, scanned.rows),
+        phase=phase,
     )
+    if fitted.time:
+        typer.echo(_compared_with(fitted, phase), err=True)
     if html is not None:
         report.write(html, current.name, judgement, fitted.features, scanned.counts)
     if as_json:
@@ -118,3 +179,36 @@ def compare(
         view.show(judgement, fitted.features, scanned.counts, not_compared)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]
     raise typer.Exit(code)
+
+
+def _seconds(option: str, text: str) -> float:
+    from midwatch.errors import MidwatchError
+    from midwatch.spec.values import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise MidwatchError(f"{option} {text!r}: {error}") from error
+
+
+def _middle(times: Floats) -> tuple[float, float]:
+    """Middle of a window's times, and how long it is."""
+    import numpy as np
+
+    first, last = np.nanmin(times), np.nanmax(times)
+    return float((first + last) / 2), float(last - first)
+
+
+def _said_of(windows: Windows) -> str:
+    from monitors.drift.seasons import FEWEST_WINDOWS, Cycle
+
+    said = f"calm windows: {len(windows.phases)} of about {windows.size} rows"
+    if windows.cycle is Cycle.NONE:
+        return f"{said}, all compared alike: no hour or day of the week has {FEWEST_WINDOWS} of them"
+    return f"{said}, compared by the {windows.cycle.value} (UTC)"
+
+
+def _compared_with(fitted: Reference, phase: int | None) -> str:
+    if phase is None:
+        return "compared with the whole reference"
+    return f"compared with windows of {fitted.cycle.value} {phase} (UTC)"

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from midwatch.spec.drift import Feature
-from monitors.drift import calibration, categories, joint
+from monitors.drift import calibration, categories, joint, methods, seasons
 from monitors.drift.columns import Columns, LocalColumns
+from monitors.drift.comparison import FeatureMethod
 from monitors.drift.counts import Counts, Grid, bin_starts
 from monitors.drift.reference import COMPARISONS, FeatureReference, Reference
+from monitors.drift.seasons import Windows
 
 CALM_WINDOWS = 200
 """Windows of the reference that are looked at, evenly spread: more hardly move the largest of their effects."""
@@ -35,21 +37,32 @@ def fit_columns(
     window_rows: int,
     progress: Callable[[str], None] = lambda _: None,
     left_out: Mapping[str, str] | None = None,
+    windows: Windows | None = None,
+    time: str = "",
 ) -> Reference:
     """Reference of a table in time order; `progress` is told each feature that is done, `left_out` is kept.
+
+    Calm windows are `windows`, which a column `time` was cut by, or those of `window_rows`.
 
     Calibration is in time order because real streams are autocorrelated and shuffled windows would be too calm.
     """
     fitted = {}
+    windows = seasons.by_rows(table.rows, window_rows) if windows is None else windows
     for name, kind in sorted(features.items()):
-        fitted[name] = _fit_feature(table, name, kind, window_rows)
+        fitted[name] = _fit_feature(table, name, kind, window_rows, windows)
         progress(name)
     compared = {name: fitted[name] for name in _together(fitted, window_rows) if name in features}
     cells = {name: (fitted[name].grid, fitted[name].counts) for name in features if name in compared}
     worst = max((feature.inflations.distance for feature in compared.values()), key=lambda one: one.of(window_rows))
     together = joint.fit(table, cells, inflation=worst, window_rows=window_rows)
     return Reference(
-        rows=table.rows, window_rows=window_rows, features=fitted, joint=together, left_out=dict(left_out or {})
+        rows=table.rows,
+        window_rows=window_rows,
+        features=fitted,
+        joint=together,
+        left_out=dict(left_out or {}),
+        time=time,
+        window_seconds=windows.seconds,
     )
 
 
@@ -60,7 +73,7 @@ def _together(fitted: Mapping[str, FeatureReference], window_rows: int) -> list[
     return [name for name, worth in inflation.items() if worth <= SLOW * usual]
 
 
-def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int) -> FeatureReference:
+def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int, windows: Windows) -> FeatureReference:
     grid: Grid
     starts: Sequence[int] = ()
     if kind is Feature.CATEGORICAL:
@@ -73,16 +86,25 @@ def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int) -> 
     if not starts:
         size = window_rows
         starts = calibration.window_starts(table.rows, size, CALM_WINDOWS).tolist() if table.rows >= size else ()
-    bins = bin_starts(counts.cells)
-    of_rows = table.bins(name, grid, bins)
-    if kind is Feature.CATEGORICAL and chosen.starts:
+    made = FeatureReference(kind=kind, grid=grid, counts=counts, calm={})
+    bins = bin_starts(made.coarse.counts.cells)
+    of_rows = table.bins(name, made.coarse.grid, bins)
+    found = None
+    if kind is Feature.CATEGORICAL and chosen.starts:  # other rows chose the categories, and would look calmer
         of_rows = np.concatenate([of_rows[start : start + size] for start in chosen.starts])
+    else:
+        found = seasons.fit(of_rows, len(bins), windows, _able(kind))
     inflations = calibration.inflations(of_rows, len(bins), window_rows)
-    fitted = FeatureReference(kind=kind, grid=grid, counts=counts, calm={}, inflations=inflations)
+    fitted = replace(made, inflations=inflations, seasons=found)
     if not starts or not counts.total:
         return fitted
     coarse = fitted.coarse
     return replace(fitted, calm=_calm(coarse, table.windows(name, coarse.grid, starts, size)))
+
+
+def _able(kind: Feature) -> dict[str, FeatureMethod]:
+    """Methods that can compare a feature of a kind."""
+    return {name: method for name, method in methods.FEATURE.items() if kind in method.features}
 
 
 def _calm(fitted: FeatureReference, windows: Sequence[Counts]) -> dict[str, float]:

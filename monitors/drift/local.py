@@ -53,6 +53,12 @@ class LocalTable:
         self._ensure(wanted)
         return columns.LocalColumns(_Lazy(self._column, wanted))
 
+    def times(self, name: str) -> Any:
+        """Of each row in seconds since the epoch, NaN where there is none; InvalidInputError when it is no time."""
+        times.ensure_times(self._schema, name, self._path)
+        with self._readable():
+            return np.concatenate([times.seconds(part.column(0).combine_chunks()) for part in self._parts([name])])
+
     def _column(self, name: str, kind: Feature) -> Any:
         return table.joined([batch for _, batch in self._batches(name, kind)])
 

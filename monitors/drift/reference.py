@@ -17,7 +17,8 @@ from midwatch.spec.drift import Feature
 from monitors.drift import direction, joint, methods, quality
 from monitors.drift.calibration import Inflations
 from monitors.drift.comparison import FeatureMethod, Result
-from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, NumericGrid, numbers
+from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, Integers, NumericGrid, bin_starts, numbers
+from monitors.drift.seasons import Cycle, Seasons
 
 COMPARISONS: Mapping[str, FeatureMethod] = {**methods.FEATURE, **quality.CHECKS}
 """Everything that compares one feature at a time, by its name."""
@@ -37,7 +38,8 @@ class FeatureReference:
     """A feature of the reference.
 
     `calm` is the largest effect by method and check of the reference's own windows that differ from the whole by more
-    than chance; `inflations` say how many rows of the stream are worth one independent row.
+    than chance; `inflations` say how many rows of the stream are worth one independent row. `seasons` are its windows
+    by their phase, where there are enough.
     """
 
     kind: Feature
@@ -45,6 +47,7 @@ class FeatureReference:
     counts: Counts
     calm: Mapping[str, float]
     inflations: Inflations = field(default_factory=Inflations)
+    seasons: Seasons | None = None
 
     def count(self, values: Sequence[Any]) -> Counts:
         """Counts of raw values on this feature's grid."""
@@ -71,6 +74,41 @@ class FeatureReference:
     def compare_within(self, name: str, window: Counts) -> Result:
         """The same where a season is a difference: rows are compared with what they vary by within a window."""
         return COMPARISONS[name].compare(self.counts, window, self._within(name, window.rows))
+
+    def on_bins(self, window: Counts) -> Counts:
+        """A window on the bins that windows of a phase are kept on."""
+        return replace(window, cells=np.add.reduceat(window.cells, self._bin_starts))
+
+    @cached_property
+    def _bin_starts(self) -> Integers:
+        """First cell of each bin: bins are those of the coarse grid, whose edges are some of the finer one's."""
+        starts = bin_starts(self.coarse.counts.cells)
+        if not isinstance(self.grid, NumericGrid) or self.coarse is self:
+            return starts
+        ends = 2 * self.grid.edges.searchsorted(self.coarse.grid.edges)  # type: ignore[union-attr]
+        below = np.append(0, ends[:-1] + 2)  # the first cell below each coarse edge
+        return np.append(np.stack([below, ends + 1], axis=1).ravel(), ends[-1:] + 2)[starts]
+
+    def at_phase(self, phase: int | None) -> FeatureReference | None:
+        """The feature in windows of a phase, on bins; None where the reference has too few of them."""
+        found = self.seasons
+        if found is None or found.cycle is Cycle.NONE or phase is None or not 0 <= phase < len(found.rows):
+            return None
+        if not found.rows[phase].sum():
+            return None
+        if phase not in self._of_phases:
+            self._of_phases[phase] = replace(
+                self,
+                counts=Counts(cells=found.rows[phase]),
+                calm=found.calm,
+                inflations=found.inflations,
+                seasons=None,
+            )
+        return self._of_phases[phase]
+
+    @cached_property
+    def _of_phases(self) -> dict[int, FeatureReference]:
+        return {}
 
     def inflation(self, name: str, rows: int) -> float:
         """How many rows of a window of so many are worth an independent one, for a method or check."""
@@ -144,7 +182,8 @@ class FeatureReference:
 class Reference:
     """Features of a reference by name; `window_rows` is the size of window it was calibrated for.
 
-    `left_out` are columns of its table that are not compared, each with the reason.
+    `left_out` are columns of its table that are not compared, each with the reason. `time` is the column that its
+    windows, of so many `window_seconds`, were cut by.
     """
 
     rows: int
@@ -152,6 +191,20 @@ class Reference:
     features: Mapping[str, FeatureReference]
     joint: joint.Joint
     left_out: Mapping[str, str] = field(default_factory=dict)
+    time: str = ""
+    window_seconds: float = 0.0
+
+    @property
+    def cycle(self) -> Cycle:
+        """What windows of the same phase have in common."""
+        found = (feature.seasons.cycle for feature in self.features.values() if feature.seasons is not None)
+        return next(found, Cycle.NONE)
+
+    def phase(self, middle: float, seconds: float) -> int | None:
+        """Of a window, from the time of its middle; None of one that is longer or shorter than the reference's."""
+        if self.cycle is Cycle.NONE or not self.window_seconds / LONGER <= seconds <= self.window_seconds * LONGER:
+            return None
+        return int(self.cycle.phases(np.array([middle]))[0])
 
 
 def count(reference: Reference, columns: Mapping[str, Any]) -> dict[str, Counts]:

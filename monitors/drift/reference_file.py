@@ -25,8 +25,9 @@ from monitors.drift.calibration import Inflation, Inflations
 from monitors.drift.counts import CategoryGrid, Counts, Grid, NumericGrid
 from monitors.drift.embedding import Embedding
 from monitors.drift.reference import FeatureReference, Reference
+from monitors.drift.seasons import Cycle, Seasons
 
-VERSION = 4
+VERSION = 5
 
 
 def save(reference: Reference, path: Path) -> None:
@@ -34,6 +35,7 @@ def save(reference: Reference, path: Path) -> None:
     arrays: dict[str, Any] = {}
     head: dict[str, Any] = {"version": VERSION, "rows": reference.rows, "window_rows": reference.window_rows}
     head["left_out"] = dict(reference.left_out)
+    head["time"], head["window_seconds"] = reference.time, reference.window_seconds
     head["features"] = {}
     for index, (name, feature) in enumerate(sorted(reference.features.items())):
         entry: dict[str, Any] = {
@@ -44,6 +46,7 @@ def save(reference: Reference, path: Path) -> None:
             "inflations": msgspec.to_builtins(feature.inflations),
         }
         arrays[f"counts{index}"] = feature.counts.cells
+        entry["seasons"] = _season_entry(feature.seasons, arrays, index)
         if isinstance(feature.grid, NumericGrid):
             arrays[f"edges{index}"] = feature.grid.edges
         else:
@@ -87,7 +90,12 @@ def load(path: Path) -> Reference:
         counts = Counts(cells=arrays[f"counts{index}"], missing=entry["missing"], unseen=entry["unseen"])
         inflations = msgspec.convert(entry["inflations"], Inflations)
         features[name] = FeatureReference(
-            kind=kind, grid=grid, counts=counts, calm=entry["calm"], inflations=inflations
+            kind=kind,
+            grid=grid,
+            counts=counts,
+            calm=entry["calm"],
+            inflations=inflations,
+            seasons=_seasons(entry["seasons"], arrays, index),
         )
     together = joint.Joint(
         embedding=Embedding(
@@ -104,6 +112,35 @@ def load(path: Path) -> Reference:
         features=features,
         joint=together,
         left_out=head["left_out"],
+        time=head["time"],
+        window_seconds=head["window_seconds"],
+    )
+
+
+def _season_entry(found: Seasons | None, arrays: dict[str, Any], index: int) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    arrays[f"phases{index}"] = found.rows
+    arrays[f"strayed{index}"] = np.array(list(found.strayed.values()))
+    return {
+        "methods": list(found.strayed),
+        "inflations": msgspec.to_builtins(found.inflations),
+        "calm": dict(found.calm),
+        "freedom": found.freedom,
+        "cycle": found.cycle.value,
+    }
+
+
+def _seasons(entry: dict[str, Any] | None, arrays: Mapping[str, Any], index: int) -> Seasons | None:
+    if entry is None:
+        return None
+    return Seasons(
+        rows=arrays[f"phases{index}"],
+        inflations=msgspec.convert(entry["inflations"], Inflations),
+        calm=entry["calm"],
+        strayed=dict(zip(entry["methods"], arrays[f"strayed{index}"], strict=True)),
+        freedom=entry["freedom"],
+        cycle=Cycle(entry["cycle"]),
     )
 
 

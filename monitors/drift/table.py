@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
 from monitors.drift.columns import Columns
-from monitors.drift.counts import Counts, Integers
+from monitors.drift.counts import Counts, Floats, Integers
 from monitors.drift.embedding import Rows
 from monitors.drift.reference import Reference
 
@@ -48,6 +48,10 @@ class Table(Protocol):
 
     def columns(self, wanted: Mapping[str, Feature]) -> Columns:
         """What fitting needs of these columns."""
+        ...
+
+    def times(self, name: str) -> Floats:
+        """Of each row in seconds since the epoch, NaN where there is none; InvalidInputError when it is no time."""
         ...
 
     def scan(self, reference: Reference, *, with_rows: bool, progress: Progress) -> Scanned:

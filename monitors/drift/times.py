@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from midwatch.errors import InvalidInputError
 
 HOUR, DAY = 3600, 86400
 PARTS = ("hour", "age")
@@ -28,14 +31,14 @@ class Part:
     def values(self, batch: Any, newest: Any) -> Any:
         """As float64, NaN where a time is missing; hours are those of the column's own time zone."""
         if self.what == "hour":
-            return _seconds(batch.column(self.of), local=True) % DAY / HOUR
+            return seconds(batch.column(self.of), local=True) % DAY / HOUR
         if self.until is not None:
-            return (_seconds(batch.column(self.until)) - _seconds(batch.column(self.of))) / DAY
+            return (seconds(batch.column(self.until)) - seconds(batch.column(self.of))) / DAY
         import pyarrow as pa
 
         column = batch.column(self.of)
-        end = _seconds(pa.array([newest], column.type))[0]
-        return (end - _seconds(column)) / DAY
+        end = seconds(pa.array([newest], column.type))[0]
+        return (end - seconds(column)) / DAY
 
 
 def parse(name: str) -> Part | None:
@@ -61,17 +64,33 @@ def _is_time(schema: Any, name: str) -> bool:
     )
 
 
+def ensure_times(schema: Any, name: str, place: Path) -> None:
+    """Raise InvalidInputError where a column is not there, or does not hold times or numbers."""
+    from pyarrow import types
+
+    if name not in schema.names:
+        raise InvalidInputError.at(place, f"no column {name}", remedy="--time names the column with the times of rows")
+    given = schema.field(name).type
+    if not (_is_time(schema, name) or types.is_integer(given) or types.is_floating(given)):
+        raise InvalidInputError.at(place, f"{name} is {given}, not a time", remedy="give times, or seconds since 1970")
+
+
 def column(name: str) -> str:
     """The column that a feature is read from."""
     part = parse(name)
     return part.of if part else name
 
 
-def _seconds(column: Any, *, local: bool = False) -> Any:
-    """Seconds since the epoch as float64; on the clock of the column's time zone where they are `local`."""
+def seconds(column: Any, *, local: bool = False) -> Any:
+    """Seconds since the epoch as float64, NaN where one is missing; a number is taken for that.
+
+    On the clock of the column's time zone where they are `local`.
+    """
     import pyarrow as pa
     from pyarrow import compute, types
 
+    if types.is_integer(column.type) or types.is_floating(column.type):
+        return column.cast("float64", safe=False).to_numpy(zero_copy_only=False)
     if local and types.is_timestamp(column.type) and column.type.tz is not None:
         column = compute.local_timestamp(column)
     zone = column.type.tz if types.is_timestamp(column.type) else None

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from midwatch.spec.values import parse_duration
-from monitors.drift import joint, quality
+from monitors.drift import joint, quality, widespread
 from monitors.drift import methods as drift_methods
 from monitors.drift.comparison import Result
 from monitors.drift.counts import CategoryGrid, Counts
@@ -186,19 +186,31 @@ def judge(
     alpha: float,
     min_samples: int,
     together: tuple[joint.Joint, Rows] | None = None,
+    phase: int | None = None,
 ) -> Judgement:
     """Judge a window from its counts by feature, and its vectors where a method looks at all features together.
 
-    `alpha` is the window's, divided here over everything looked at.
+    `alpha` is the window's, divided here over everything looked at. With a `phase` (see `Reference.phase`) it is
+    compared with the reference's windows of that phase.
     """
     voting = _applicable([method for method in methods if method in COMPARISONS], reference, window)
     whole = [method for method in methods if method in drift_methods.ROW and together]
     checked = _applicable(quality.CHECKS, reference, window)
-    level = alpha / max(1, len(voting) + len(whole) + len(checked))
+    everywhere = [method for method in methods if method in COMPARISONS]
+    level = alpha / max(1, len(voting) + len(whole) + len(checked) + len(everywhere))
+    compared = {name: _at_phase(reference[name], window[name], phase) for name in window}
     findings = [
-        _voting(reference[name], _find(reference[name], name, method, window[name], level), window[name], level, quorum)
+        _voting(feature, _find(feature, name, method, counts, level), counts, level, quorum)
         for method, name in voting
-        if window[name].total and reference[name].counts.total
+        for feature, counts in [compared[name]]
+        if counts.total and feature.counts.total
+    ]
+    told = {finding.feature for finding in findings if finding.votes}
+    rest = {name: counts for name, counts in window.items() if name not in told}
+    findings += [
+        _find_widespread(method, change, level, quorum)
+        for method in everywhere
+        if (change := widespread.compare(method, reference, rest, phase, level)) is not None
     ]
     if together and samples:
         findings += [_find_joint(*together, method, samples, level) for method in whole]
@@ -210,7 +222,7 @@ def judge(
         alpha=level,
         findings=tuple(findings),
         quality=tuple(_find(reference[name], name, check, window[name], level) for check, name in checked if samples),
-        not_judged=tuple(_not_judged(reference, window, findings, methods, level)) if samples else (),
+        not_judged=tuple(_not_judged(compared, findings, methods, level)) if samples else (),
     )
     verdict, reason = _decide(judgement, min_samples)
     return replace(judgement, verdict=verdict, reason=reason)
@@ -226,6 +238,28 @@ def _applicable(
         for feature in sorted(window)
         if reference[feature].kind in COMPARISONS[name].features
     ]
+
+
+def _at_phase(feature: FeatureReference, window: Counts, phase: int | None) -> tuple[FeatureReference, Counts]:
+    """What a feature is compared with, and its counts on the same cells."""
+    found = feature.at_phase(phase)
+    return (feature, window) if found is None else (found, feature.on_bins(window))
+
+
+def _find_widespread(method: str, change: widespread.Change, level: float, quorum: int) -> Finding:
+    result = change.result
+    votes = result.p_value < level and result.effect > change.floor
+    return Finding(
+        feature=widespread.FEATURE,
+        method=method,
+        result=result,
+        floor=change.floor,
+        votes=votes,
+        direction=f"most: {', '.join(change.most)}" if votes else "",
+        smallest=change.smallest,
+        is_blind=change.smallest > COMPARISONS[method].large,
+        is_certain=votes and result.p_value < level**quorum and result.effect > CERTAIN * change.floor,
+    )
 
 
 def _find(feature: FeatureReference, name: str, method: str, counts: Counts, level: float) -> Finding:
@@ -274,25 +308,25 @@ def _find_joint(reference: joint.Joint, rows: Rows, method: str, samples: int, l
 
 
 def _not_judged(
-    reference: Mapping[str, FeatureReference],
-    window: Mapping[str, Counts],
+    compared: Mapping[str, tuple[FeatureReference, Counts]],
     findings: Sequence[Finding],
     methods: Sequence[str],
     level: float,
 ) -> Iterator[NotJudged]:
     """Features that no method votes for, nor would see a large change of."""
     feature_methods = [method for method in methods if method in COMPARISONS]
-    for name in sorted(window):
+    for name, (feature, window) in sorted(compared.items()):
         found = [finding for finding in findings if finding.feature == name]
         if not feature_methods or any(finding.votes or not finding.is_blind for finding in found):
             continue
         if found:
-            yield _blind(reference[name], name, found, window[name].total, level)
-        elif not any(reference[name].kind in COMPARISONS[method].features for method in feature_methods):
-            kind = reference[name].kind.value
-            yield NotJudged(feature=name, why=f"{', '.join(feature_methods)} cannot compare a {kind} feature")
+            yield _blind(feature, name, found, window.total, level)
+        elif not any(feature.kind in COMPARISONS[method].features for method in feature_methods):
+            yield NotJudged(
+                feature=name, why=f"{', '.join(feature_methods)} cannot compare a {feature.kind.value} feature"
+            )
         else:
-            side = "window" if reference[name].counts.total else "reference"
+            side = "window" if feature.counts.total else "reference"
             yield NotJudged(feature=name, why=f"the {side} has no value")
 
 

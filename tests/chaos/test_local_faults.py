@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
     route.parent.mkdir()
     names = ("alertmanager", "exporter", "exporter-b", "prometheus")
     regions = {"folder": str(route.parent), "exporters": {"a": "exporter", "b": "exporter-b", "clients": "http://x:1"}}
+    own = processes.identify(os.getpid())
+    assert own is not None
     inventory = {
         "up": os.getpid(),
         "platform": str(file),
@@ -127,7 +130,7 @@ def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
         "results": "",
         "sink": {"url": "", "file": ""},
         "regions": regions,
-        "parts": [{"name": name, "pid": os.getpid(), "url": f"http://{name}"} for name in names],
+        "parts": [{**asdict(own), "name": name, "url": f"http://{name}"} for name in names],
     }
     (tmp_path / "plane.json").write_text(json.dumps(inventory))
     return tmp_path, route
@@ -143,6 +146,23 @@ def test_of_two_exporters_the_one_is_hit_that_events_go_to(
     prepared = planes.LocalPlane(state).prepare(injection(kind, {}))
     assert (prepared.hit, [fault.target for fault in prepared.faults]) == ((exporter,), [exporter])
     assert exporter in prepared.candidates
+
+
+@pytest.mark.parametrize("started", [1, None], ids=["another process", "not known"])
+@pytest.mark.parametrize("kind", ["lose_exporter", "fill_disk"])
+def test_a_process_that_has_the_number_of_a_part_is_not_hit(
+    two_regions: tuple[Path, Path], kind: str, started: int | None
+) -> None:
+    state, route = two_regions
+    route.write_text(json.dumps({"term": 2, "region": "a"}))
+    document = json.loads((state / "plane.json").read_text())
+    document["parts"] = [part | {"started": started} for part in document["parts"]]
+    (state / "plane.json").write_text(json.dumps(document))
+    with pytest.raises(TargetError, match="exporter does not run"):
+        planes.LocalPlane(state).prepare(injection(kind, {}))
+    (state / "plane.json").write_text(json.dumps(document | {"up_started": 1}))
+    with pytest.raises(planes.NoPlaneError, match="has ended"):
+        planes.LocalPlane(state)
 
 
 def test_without_a_route_nobody_guesses_which_exporter_to_hit(two_regions: tuple[Path, Path]) -> None:

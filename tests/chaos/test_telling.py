@@ -59,6 +59,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "stopped": "",
         "seconds_to_clean": 0.02,
         "problems": [],
+        "clean": True,
         "guards": [{"guard": "g", "allowed": True, "reason": "fine"}],
         "activities": activities,
         "evidence": "/e",
@@ -124,7 +125,7 @@ def web() -> Iterator[SimpleNamespace]:
 def place(tmp_path: Path, url: str) -> Any:
     (tmp_path / "token").write_text("t0ken\n")
     chaos = Chaos(grafana=Grafana(url=url, token_file=Path("token")), pushgateway=url)
-    home = SimpleNamespace(folder=tmp_path)
+    home = SimpleNamespace(folder=tmp_path, evidence=tmp_path / "evidence.jsonl")
     platform = SimpleNamespace(platform="flights", chaos=chaos)
     return SimpleNamespace(home=home, results=tmp_path, platform=platform, platform_file=tmp_path / "platform.yaml")
 
@@ -148,11 +149,14 @@ def test_a_run_is_an_annotation_in_grafana_and_pushed_metrics(tmp_path: Path, we
 
 def test_a_refused_run_counts_as_none_and_keeps_what_was_known(tmp_path: Path, web: SimpleNamespace) -> None:
     there = place(tmp_path, web.url)
-    publish.ended(there, result(verdict="held", reasons=[]))
+    publish.ended(there, result(verdict="deviated", problems=["a fault stays"], clean=False))
+    before = json.loads((tmp_path / "results.json").read_text())["kill-replica"]
     publish.ended(there, result(verdict="inconclusive", refused=True))
     known = json.loads((tmp_path / "results.json").read_text())["kill-replica"]
-    assert known["verdict"] == "inconclusive"
-    assert {"last_run", "last_held"} <= set(known)
+    assert known == before, "a refused run has shown nothing: neither a verdict nor that all is clean"
+    assert (known["verdict"], known["clean"], known["running"]) == ("deviated", False, False)
+    publish.ended(there, result(experiment="never-run", refused=True))
+    assert json.loads((tmp_path / "results.json").read_text())["never-run"] == {"running": False}
 
 
 def test_failing_to_tell_is_said_and_no_failed_experiment(tmp_path: Path, web: SimpleNamespace) -> None:

@@ -23,7 +23,7 @@ def counter(rate: float, *, since: int = 0):
 
 
 def outcome(predicted: str, actual: str, version: str = "v1") -> str:
-    return f'ml_outcomes_total{{model="fraud",version="{version}",predicted="{predicted}",actual="{actual}"}}'
+    return f'ml_settled_outcomes_total{{model="fraud",version="{version}",predicted="{predicted}",actual="{actual}"}}'
 
 
 SERIES = {
@@ -38,6 +38,10 @@ SERIES = {
     outcome("no", "yes"): counter(20),
     outcome("no", "no"): counter(20),
     outcome("yes", "no", "v2"): counter(7),
+    'ml_outcomes_total{model="fraud",version="v1",predicted="yes",actual="no"}': counter(100),
+    'ml_settled_predictions_total{model="fraud",version="v1",predicted="yes",result="right"}': counter(40),
+    'ml_settled_predictions_total{model="fraud",version="v1",predicted="yes",result="wrong"}': counter(20),
+    'ml_settled_predictions_total{model="fraud",version="v1",predicted="no",result="unlabelled"}': counter(20),
     'ml_drift_detected{model="fraud",version="v2"}': lambda _: 1,
     'slo:error_budget_remaining:ratio{model="fraud",slo="availability"}': lambda _: 0.5,
     'slo:error_budget_remaining:ratio{model="fraud",slo="latency"}': lambda _: 0.25,
@@ -93,6 +97,12 @@ def test_predictions_are_shares_of_all_classes(past) -> None:
 def test_label_coverage_is_labels_over_predictions(past) -> None:
     assert asked(past, signals.label_coverage({**EVERYTHING, "version": "v1"}, "version")) == pytest.approx(
         {("v1",): 100 / 120}
+    )
+
+
+def test_settled_predictions_are_shares_of_those_that_were_settled(past) -> None:
+    assert asked(past, signals.settled(EVERYTHING)) == pytest.approx(
+        {("right",): 0.5, ("wrong",): 0.25, ("unlabelled",): 0.25}
     )
 
 

@@ -267,7 +267,7 @@ def test_a_reference_of_another_version_or_schema_is_refused(tmp_path: Path, mon
     monkeypatch.setattr(reference_file, "VERSION", 99)
     reference_file.save(fitted(), path)
     monkeypatch.undo()
-    with pytest.raises(InvalidInputError, match="of version 99; this Midwatch reads 4; fit it again"):
+    with pytest.raises(InvalidInputError, match="of version 99; this Midwatch reads 5; fit it again"):
         reference_file.load(path)
     with pytest.raises(InvalidInputError, match=r"lacks colour \(numeric\), y \(numeric\)"):
         reference.ensure_schema(fitted(), {"x": NUMERIC, "y": NUMERIC, "colour": NUMERIC}, path)

@@ -45,10 +45,12 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "run"): ("x", "--where", "kubernetes"),
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
+    ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
+    ("dr", "publish"): ("x",),
 }
 """What a command needs beside the platform file."""
 

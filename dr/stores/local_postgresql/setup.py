@@ -227,7 +227,7 @@ class LocalSetup(RecoveredSetup):
         region = endpoint.route_of(self._folder)["region"]
         server = self.cluster.server(region)
         try:
-            self.cluster.programs.run("pg_amcheck", "--heapallindexed", server.conninfo(cluster.DATABASE))
+            server.run("pg_amcheck", "--heapallindexed", database=cluster.DATABASE)
         except PostgresError as error:
             return Check(name=name, holds=False, detail=str(error))
         return Check(name=name, holds=True, detail="pg_amcheck --heapallindexed")

@@ -14,7 +14,7 @@ import numpy as np
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
-from monitors.drift import columns, table
+from monitors.drift import columns, table, times
 from monitors.drift.counts import Floats, Integers
 from monitors.drift.reference import Reference
 from monitors.drift.spark.columns import SparkColumns
@@ -77,6 +77,19 @@ class SparkTable:
             columns = self._numbered.select(FILE, ROW, *(f"`{name}`" for name in names))
             collected = columns.mapInArrow(partition, "part binary").collect()
         return [msgspec.msgpack.decode(row.part) for row in collected]
+
+    def times(self, name: str) -> Floats:
+        """See `table.Table`."""
+        times.ensure_times(self._schema, name, self._path)
+
+        def told(batches: Batches) -> Iterator[Any]:
+            for rows, batch in batches:
+                yield [rows.tobytes(), times.seconds(batch.column(name)).tobytes()]
+
+        found = np.full(self.rows, np.nan)
+        for rows, of_rows in self.run([name], told):
+            found[np.frombuffer(rows, np.int64)] = np.frombuffer(of_rows)
+        return found
 
     def _ensure(self, wanted: Mapping[str, Feature]) -> None:
         table.ensure_columns(self.kinds, self._schema.names, wanted, self._path, self._is_empty)
