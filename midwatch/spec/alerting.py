@@ -102,7 +102,7 @@ def _check_deadman(platform: Platform) -> Iterator[Finding]:
         yield (
             place,
             message,
-            "name a webhook of whoever misses a heartbeat, such as healthchecks",
+            "name a webhook of whoever misses a heartbeat, such as healthchecks or midwatch alerts deadman",
         )
 
 

@@ -9,6 +9,7 @@ import queue
 import socketserver
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from alerts import preview
+from alerts import heartbeat, preview
 from alerts.proofs import prove
 from alerts.routing import generate, messages
 from midwatch.errors import InvalidInputError, MidwatchError
@@ -268,3 +269,100 @@ def test_a_deadmans_channel_that_cannot_be_one_is_refused(load_text, name: str, 
 def test_every_integration_with_a_message_of_its_own_is_one_that_people_read(everybody) -> None:
     assert set(messages.MESSAGES) == set(CHANNELS) - {"webhook"}
     assert all(everybody.channels[name].integration.is_person for name in messages.MESSAGES)
+
+
+# Who misses the heartbeat ------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+HEARTBEAT = {"alerts": [{"status": "firing", "labels": {"alertname": "MidwatchDeadman"}}]}
+
+
+def watching(clock: Clock, **changes: Any) -> heartbeat.Watch:
+    labels = {"severity": "page", "owner": "ml"}
+    asked: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "patience": 300.0, "labels": labels}
+    return heartbeat.Watch(heartbeat.Options(**asked, annotations={"summary": "silent"}, **changes), clock)
+
+
+def test_a_heartbeat_that_stops_is_told_again_and_again_until_it_is_back(sinks) -> None:
+    clock = Clock()
+    watch = watching(clock, url=f"{sinks.url}/told")
+    assert watch.take(HEARTBEAT)
+    clock.now += 300
+    watch.look()
+    assert sinks.posts.empty()
+    clock.now += 1
+    watch.look()
+    watch.look()
+    clock.now += heartbeat.REPEAT_SECONDS
+    watch.look()
+    first, again = (sinks.posts.get(timeout=10)[1] for _ in range(2))
+    assert (first["status"], first["labels"]["alertname"]) == ("firing", "MidwatchSilent")
+    assert again["startsAt"] == first["startsAt"]
+    assert watch.take(HEARTBEAT)
+    watch.look()
+    watch.look()
+    assert sinks.posts.get(timeout=10)[1]["status"] == "resolved"
+    assert sinks.posts.empty()
+
+
+def test_a_heartbeat_that_never_came_is_missed_too_and_what_nobody_took_is_told_again(sinks) -> None:
+    clock = Clock()
+    watch = watching(clock, url="http://127.0.0.1:9/nobody")
+    clock.now += 301
+    watch.look()
+    told = watching(clock, url=f"{sinks.url}/told")
+    assert not told.take({"alerts": [{"status": "resolved", "labels": {"alertname": "MidwatchDeadman"}}]})
+    assert not told.take({"alerts": [{"status": "firing", "labels": {"alertname": "ModelNoData"}}, 7]})
+    assert not told.take([])
+    clock.now += 301
+    told.look()
+    assert sinks.posts.get(timeout=10)[1]["status"] == "firing"
+
+
+def test_another_alertmanager_has_the_alert_and_the_service_takes_heartbeats_of_who_may(alertmanager) -> None:
+    clock, stopped, urls = Clock(), threading.Event(), queue.Queue[str]()
+    watch = watching(clock, alertmanager=alertmanager, token=b"secret")
+    running = threading.Thread(target=watch.run, args=(stopped, urls.put))
+    running.start()
+    try:
+        url = urls.get(timeout=10)
+        assert status(url, HEARTBEAT) == 401
+        assert status(url, {"alerts": []}, authorization="Bearer secret") == 400
+        assert status(url, HEARTBEAT, authorization="Bearer secret") == 200
+        assert status(f"{url}/healthz") == 200
+        clock.now += 301
+        assert status(f"{url}/healthz") == 503
+        watch.look()
+    finally:
+        stopped.set()
+        running.join()
+    with urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=10) as answer:
+        (alert,) = json.load(answer)
+    assert (alert["labels"]["alertname"], alert["labels"]["owner"]) == ("MidwatchSilent", "ml")
+
+
+def status(url: str, document: object = None, **headers: str) -> int:
+    body = None if document is None else json.dumps(document).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_the_deadmans_command_says_what_it_needs(tmp_path: Path) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document(), sort_keys=False))
+    assert "give one of --alertmanager and --url-file" in midwatch_here("alerts", "deadman", "-f", file).stderr
+    (tmp_path / "url").write_text("nothing")
+    done = midwatch_here("alerts", "deadman", "-f", file, "--url-file", tmp_path / "url")
+    assert (done.returncode, "holds no address" in done.stderr) == (2, True)
