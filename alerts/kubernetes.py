@@ -39,10 +39,7 @@ def render_objects(platform: Platform) -> dict[str, str]:
 
 
 def _metadata(platform: Platform, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
-    }
+    return platform.prometheus.operator.metadata(name, platform.platform)
 
 
 def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:

@@ -94,10 +94,9 @@ def _object(platform: Platform, job: Job) -> dict[str, Any]:
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "ScrapeConfig",
-        "metadata": {
-            "name": f"midwatch-{platform.platform}-{job.name}",
-            "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
-        },
+        "metadata": platform.prometheus.operator.metadata(
+            f"midwatch-{platform.platform}-{job.name}", platform.platform
+        ),
         "spec": dict(_object_spec(job)),
     }
 

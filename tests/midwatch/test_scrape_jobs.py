@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from alerts import kubernetes
 from midwatch.app import prometheus
 from tests.conftest import midwatch_here
 
@@ -28,3 +29,15 @@ def test_a_scrape_job_without_a_name_or_with_one_of_ours_is_refused(tmp_path: Pa
         assert "prometheus.scrapes[0].job_name: a second job 'midwatch-exporter'" in done.stderr
     file.write_text(yaml.safe_dump(make_document(prometheus={"scrapes": [{"jobname": "x"}]}), sort_keys=False))
     assert "has no job_name" in midwatch_here("check", "-f", file).stderr
+
+
+def test_objects_of_the_operator_carry_the_labels_and_the_namespace_that_it_looks_for(make_platform) -> None:
+    operator = {"namespace": "monitoring", "labels": {"release": "kube-prometheus-stack"}}
+    vllm = {"name": "chat", "owner": "ml", "task": "generation", "serving": "vllm"}
+    made = make_platform(models=[vllm | {"servers": {"targets": ["chat:8000"]}}], prometheus={"operator": operator})
+    objects = {**kubernetes.render_objects(made), **prometheus.render_objects(made)}
+    assert "kubernetes/scrape-model-chat.yaml" in objects
+    for text in objects.values():
+        metadata = yaml.safe_load(text)["metadata"]
+        assert (metadata["namespace"], metadata["labels"]["release"]) == ("monitoring", "kube-prometheus-stack")
+        assert metadata["labels"]["app.kubernetes.io/name"] == "midwatch"
