@@ -95,7 +95,6 @@ def run(
     import json
 
     from chaos import display, kept, report
-    from chaos.run import publish
     from midwatch import telemetry
     from midwatch.errors import MidwatchError
 
@@ -104,8 +103,6 @@ def run(
         supervisor = _runnable(name, platform, state, where)
         with telemetry.span("chaos run", experiment=supervisor.name, where=where.value):
             result = supervisor.run().document()
-        for problem in publish.ended(supervisor.place, result):
-            typer.echo(f"not told: {problem}", err=True)
     finally:
         stop_telemetry()
     for path in (Path(result["folder"]) / kept.REPORT, *([html] if html else [])):
