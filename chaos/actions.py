@@ -10,6 +10,7 @@ would be hit, or the fault was not seen to happen; then nothing stays.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from midwatch.errors import MidwatchError
 Configuration = Mapping[str, Any] | None
 Hit = dict[str, list[str]]
 
+_CHOOSING = threading.Lock()
+"""Actions in the background are threads: each has to count what the others hit."""
 CONFIGURATION = inspect.Parameter("configuration", inspect.Parameter.KEYWORD_ONLY, default=None)
 
 
@@ -47,9 +50,10 @@ def inject(injection: Injection[Any], configuration: Configuration) -> Hit:
         run = current.of_process(configuration)
         if run.place.home.kill_switch.exists():
             raise ActivityFailed(f"the kill switch is set: {run.place.home.kill_switch}")
-        prepared = run.place.prepare(injection, run.hits())
-        run.set_mark()
-        run.add_hits(prepared.hits)
+        with _CHOOSING:
+            prepared = run.place.prepare(injection, run.hits())
+            run.set_mark()
+            run.add_hits(prepared.hits)
         for fault in prepared.faults:
             run.ledger.inject(fault)
     except (MidwatchError, OSError) as error:

@@ -10,9 +10,9 @@ ACTIONS, PROBES = "chaos.actions", "chaos.probes"
 
 
 class Provider(TypedDict):
-    """A Python function, and what it is called with."""
+    """A Python function, and what it is called with; a file of somebody's may have another kind."""
 
-    type: Literal["python"]
+    type: Literal["python", "process", "http"]
     module: str
     func: str
     arguments: dict[str, Any]
@@ -76,6 +76,43 @@ Experiment = TypedDict(
     total=False,
 )
 """An experiment; one that was written by hand may lack parts."""
+
+
+class ActivityRun(TypedDict, total=False):
+    """An activity in a journal: what became of it. One that was interrupted lacks parts."""
+
+    activity: Activity
+    status: str
+    output: Any
+    exception: list[str]
+    duration: float
+    start: str
+    tolerance_met: bool
+
+
+class SteadyState(TypedDict, total=False):
+    """What the hypothesis showed at one time."""
+
+    steady_state_met: bool
+    probes: list[ActivityRun]
+
+
+class SteadyStates(TypedDict, total=False):
+    """What the hypothesis showed before and after the method; None where it was not looked at."""
+
+    before: SteadyState | None
+    after: SteadyState | None
+
+
+class Journal(TypedDict, total=False):
+    """What Chaos Toolkit writes of a run."""
+
+    status: str
+    deviated: bool
+    experiment: Experiment
+    steady_states: SteadyStates
+    run: list[ActivityRun]
+    rollbacks: list[ActivityRun]
 
 
 def extension(experiment: Experiment) -> Extension:

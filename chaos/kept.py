@@ -19,7 +19,7 @@ from midwatch.evidence import Head, Record
 
 ENDED, KEPT = "run-ended", "run-kept"
 RESULT, REPORT, HEAD = "result.json", "report.html", "head.json"
-BEFORE_THE_END = ("experiment.json", "journal.json")
+BEFORE_THE_END = ("experiment.json", "journal.json", "rollbacks.json")
 AFTER_IT = (RESULT, REPORT)
 
 

@@ -141,11 +141,20 @@ class ClusterLease:
         if found is None:
             self._create()
             return
-        spec = found.get("spec", {})
-        holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
-        if holder not in (None, "", self._holder) and renewed and _age(renewed) < spec["leaseDurationSeconds"]:
+        if holder := self._other_holder(found):
             raise LeaseTakenError(f"another experiment runs: lease {LEASE_NAME} is held by {holder}")
         self._put(found, self._holder)
+
+    def other_holder(self) -> str | None:
+        """Who else holds it, and has renewed it lately."""
+        found = self._lease.found()
+        return None if found is None else self._other_holder(found)
+
+    def _other_holder(self, found: kubernetes.Object) -> str | None:
+        spec = found.get("spec", {})
+        holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
+        is_held = holder not in (None, "", self._holder) and renewed and _age(renewed) < spec["leaseDurationSeconds"]
+        return str(holder) if is_held else None
 
     def renew(self) -> None:
         """Say that the holder is still there; LeaseTakenError when it no longer is the holder."""

@@ -101,6 +101,19 @@ def nothing_open(home: Home) -> Precondition:
     return precondition
 
 
+def nothing_open_in_cluster(lasting: lease.ClusterLease) -> Precondition:
+    """Nobody holds the cluster's lease, and it names no fault that may be there."""
+
+    def precondition() -> str:
+        if holder := lasting.other_holder():
+            raise RefusalError(f"another experiment runs: lease {lease.LEASE_NAME} is held by {holder}")
+        if left := lasting.kept_faults():
+            raise RefusalError(f"{len(left)} faults may be left; the next run, or midwatch chaos stop, reverts them")
+        return "nothing runs, and nothing is left"
+
+    return precondition
+
+
 def window(windows: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Precondition:
     """It is a time in which experiments may run (UTC); without windows any time is."""
     parsed = [Window.parse(text) for text in windows]

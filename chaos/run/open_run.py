@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from midwatch import evidence, files
-from midwatch.errors import MidwatchError
 
 
 class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +44,7 @@ def read(folder: Path) -> OpenRun | None:
 
 def log_of(run: OpenRun) -> evidence.Log:
     """The run's evidence log; MidwatchError when its key cannot be read."""
-    try:
-        return evidence.Log(Path(run.log), key=Path(run.key_file).read_bytes().strip() if run.key_file else b"")
-    except OSError as error:
-        raise MidwatchError(f"{run.key_file}: {error.strerror}: the key of the evidence log") from error
+    return evidence.Log(Path(run.log), key=evidence.read_key(Path(run.key_file)) if run.key_file else b"")
 
 
 def close(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import urllib3
 
@@ -28,7 +28,19 @@ from midwatch.spec import load
 
 TIMEOUT = 5.0
 
-Known = dict[str, dict[str, Any]]
+
+class Told(TypedDict, total=False):
+    """What is told of an experiment. Times are seconds since 1970, `duration` is seconds."""
+
+    running: bool
+    verdict: str
+    clean: bool
+    duration: float
+    last_run: float
+    last_held: float
+
+
+Known = dict[str, Told]
 
 
 def running(place: Place, experiment: str) -> list[str]:
@@ -57,7 +69,11 @@ def ended(place: Place, result: Mapping[str, Any]) -> list[str]:
         entry |= {"last_run": now, "duration": result["seconds"]}
     if result["verdict"] == verdict.Verdict.HELD.value:
         entry["last_held"] = now
-    return _publish(place, known) + _annotate(place, result, now)
+    try:
+        unpublished = _publish(place, known)
+    except MidwatchError as error:
+        unpublished = [str(error)]
+    return unpublished + _annotate(place, result, now)
 
 
 def text(known: Known, log: Path | None = None) -> bytes:
@@ -70,7 +86,7 @@ def text(known: Known, log: Path | None = None) -> bytes:
         "clean": metrics.CHAOS_CLEAN,
     }
     samples: list[exposition.Sample] = [
-        (metric, {"experiment": name}, float(entry[key]))
+        (metric, {"experiment": name}, float(cast(Mapping[str, float], entry)[key]))
         for key, metric in single.items()
         for name, entry in sorted(known.items())
         if key in entry

@@ -14,6 +14,9 @@ from chaos import faults, lease
 from chaos.places.place import Home, Place
 from chaos.run import open_run, watchdog
 
+CLEAN_UP_SECONDS = 2 * faults.REVERTED_SECONDS + watchdog.ROLLBACK_SECONDS + 20.0
+"""A watchdog that takes longer than ending a run's tree, reverting its faults and playing its rollbacks hangs."""
+
 
 class WatchdogOutcome(TypedDict, total=False):
     """The watchdog's last line: why the run was stopped, how long cleaning up took, and what stays.
@@ -81,14 +84,27 @@ def clean_up(folder: Path, home: Home, lock: int, key_file: Path | None = None) 
         key_file = Path(run.key_file) if run.key_file else None
     log = Path(run.log) if run else home.evidence
     command = watchdog.command(folder, log, key_file, "--of", str(_nobody()))
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, pass_fds=(lock,))
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            pass_fds=(lock,),
+            timeout=CLEAN_UP_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return _not_clean(f"{folder.name}: it could not be cleaned up within {CLEAN_UP_SECONDS:g} s")
     said = done.stderr.decode(errors="replace").strip()
     try:
         outcome: WatchdogOutcome = json.loads(done.stdout)
     except ValueError:
-        reason = said[-300:] or f"its watchdog ended with {done.returncode}"
-        return {"problems": [f"{folder.name}: {reason}"], "seconds_to_clean": None, "stopped": "", "unwritten": []}
+        return _not_clean(f"{folder.name}: {said[-300:] or f'its watchdog ended with {done.returncode}'}")
     return outcome | {"unwritten": sorted(set(said.splitlines()))}
+
+
+def _not_clean(problem: str) -> WatchdogOutcome:
+    return {"problems": [problem], "seconds_to_clean": None, "stopped": "", "unwritten": []}
 
 
 def _nobody() -> int:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from chaos import preconditions
-from chaos.run.verdict import Journal, Verdict, failure
+from chaos.document import Journal
+from chaos.run.verdict import Verdict, failure
 
 
 class RanActivity(TypedDict):
@@ -29,6 +30,8 @@ class Result:
     `clean` is whether it was seen that nothing of it stays.
     """
 
+    platform: str
+    owner: str
     experiment: str
     kind: str
     verdict: Verdict

@@ -13,20 +13,18 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.rollback import run_rollbacks
 from chaoslib.run import RunEventHandler
 from chaoslib.types import Strategy
 
+from chaos.document import Activity, ActivityRun, Experiment, Journal
 from chaos.run.verdict import failure
 from midwatch import evidence, files, telemetry
 
 ROLLED_BACK = "rollbacks.json"
 """Beside the journal: what the rollbacks did that ran in a process of their own."""
-
-Document = dict[str, Any]
 
 
 class Recorder(RunEventHandler):  # type: ignore[misc] # chaoslib has no types
@@ -35,38 +33,38 @@ class Recorder(RunEventHandler):  # type: ignore[misc] # chaoslib has no types
     def __init__(self, log: evidence.Log, run: str) -> None:
         self._log, self._run, self._spans = log, run, ExitStack()
 
-    def start_activity(self, activity: Document) -> None:
+    def start_activity(self, activity: Activity) -> None:
         """Before an activity."""
         self._spans.enter_context(telemetry.span(f"chaos {activity['type']}", activity=str(activity.get("name"))))
         self._log.append("activity-started", run=self._run, type=activity["type"], name=activity.get("name"))
 
-    def activity_completed(self, activity: Document, run: Document) -> None:
+    def activity_completed(self, activity: Activity, run: ActivityRun) -> None:
         """After an activity."""
         outcome = {"status": run.get("status"), "output": run.get("output")}
         self._log.append("activity-ended", run=self._run, type=activity["type"], name=activity.get("name"), **outcome)
         self._spans.close()
 
-    def start_method(self, _experiment: Document) -> None:
+    def start_method(self, _experiment: Experiment) -> None:
         """Before the first fault."""
         self._log.append("method-started", run=self._run)
 
-    def start_rollbacks(self, _experiment: Document) -> None:
+    def start_rollbacks(self, _experiment: Experiment) -> None:
         """Before the rollbacks."""
         self._log.append("rollbacks-started", run=self._run)
 
 
-def run(experiment: Document, log: evidence.Log, name: str, *, rollbacks: str = "always") -> Document:
+def run(experiment: Experiment, log: evidence.Log, name: str, *, rollbacks: str = "always") -> Journal:
     """Journal of an experiment; `rollbacks` is the toolkit's strategy, always or never."""
     ensure_experiment_is_valid(experiment)
     settings = {"runtime": {"rollbacks": {"strategy": rollbacks}}}
     with telemetry.span(f"chaos {experiment['title']}", run=name):
-        journal: Document = run_experiment(
+        journal: Journal = run_experiment(
             experiment, settings=settings, strategy=Strategy.DEFAULT, event_handlers=[Recorder(log, name)]
         )
     return journal
 
 
-def only_rollbacks(experiment: Document) -> list[Document]:
+def only_rollbacks(experiment: Experiment) -> list[ActivityRun]:
     """Run the rollbacks alone."""
     from concurrent.futures import Future, ThreadPoolExecutor
 

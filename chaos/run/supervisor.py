@@ -27,7 +27,7 @@ import msgspec
 
 from chaos import expectations, kept, lease, preconditions
 from chaos.causes import Causes
-from chaos.document import ACTIONS, PROBES, Experiment, activities, extension
+from chaos.document import ACTIONS, PROBES, ActivityRun, Experiment, Journal, activities, extension
 from chaos.places.place import Place
 from chaos.preconditions import Precondition
 from chaos.run import current, open_run, publish, recovery, verdict, watchdog
@@ -91,8 +91,10 @@ class Supervisor:
 
     def plan(self) -> plans.Plan:
         """Targets and preconditions, as they are now; nothing is changed."""
-        asked = {"nothing else open": preconditions.nothing_open(self.place.home), **self._preconditions()}
-        return plans.plan(self.place, self._experiment, asked)
+        asked = {"nothing else open": preconditions.nothing_open(self.place.home)}
+        if self._lease is not None:
+            asked["nothing else open in the cluster"] = preconditions.nothing_open_in_cluster(self._lease)
+        return plans.plan(self.place, self._experiment, asked | self._preconditions())
 
     def _preconditions(self) -> dict[str, Precondition]:
         limits = self.place.chaos.guard
@@ -124,7 +126,10 @@ class Supervisor:
                 self._lease.take()
                 stack.callback(self._give_back)
             self._recover(lock)
-            return self._recorded(stop, lock)
+            result = self._recorded(stop, lock)
+            for problem in publish.ended(self.place, result.document()):
+                self._say(f"not told: {problem}")
+            return result
 
     def _give_back(self) -> None:
         with contextlib.suppress(MidwatchError):
@@ -173,6 +178,8 @@ class Supervisor:
             **outcome,
         )
         result = Result(
+            platform=self.place.platform.platform,
+            owner=plans.owner_of(self.place.platform, self._experiment),
             experiment=self.name,
             kind=plan.kind,
             verdict=judgement.verdict,
@@ -380,11 +387,13 @@ def _signals_stop(stop: _Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _journal(folder: Path) -> dict[str, Any] | None:
+def _journal(folder: Path) -> Journal | None:
     """The journal, with what the rollbacks did that ran in a process of their own."""
-    document: dict[str, Any] | None = _read(folder / "journal.json")
-    rolled_back = _read(folder / "rollbacks.json")
-    return document if document is None or rolled_back is None else {**document, "rollbacks": rolled_back}
+    journal: Journal | None = _read(folder / "journal.json")
+    rolled_back: list[ActivityRun] | None = _read(folder / "rollbacks.json")
+    if journal is not None and rolled_back is not None:
+        journal["rollbacks"] = rolled_back
+    return journal
 
 
 def _read(file: Path) -> Any:

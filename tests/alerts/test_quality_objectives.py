@@ -66,10 +66,13 @@ SHARES = {
 def test_shares_of_a_confusion_matrix_are_what_the_field_calls_them(promtool) -> None:
     model = Model.model_validate({"name": "m", "owner": "o", "task": "classification", "positive": "yes"})
     series = {
-        f'ml_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
+        f'ml_settled_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
         for (predicted, actual), count in MATRIX.items()
     }
-    series['midwatch_exporter_predictions_expired_total{model="m"}'] = "0+75x20"
+    for result, count in (("right", 240), ("wrong", 60), ("unlabelled", 75)):
+        series[f'ml_settled_predictions_total{{model="m",version="v",predicted="yes",result="{result}"}}'] = (
+            f"0+{count}x20"
+        )
     expected = []
     for sli, share in SHARES.values():
         counted = quality.counted(model, Sli.model_validate(sli))
@@ -86,7 +89,7 @@ def test_the_interval_of_f1_is_that_of_hits_among_hits_and_misses(promtool) -> N
     assert counted is not None
     # Ten minutes hold 600 hits and 600 misses: Wilson's bounds of a half of 1200 are 0.4717 and 0.5283.
     series = {
-        f'ml_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
+        f'ml_settled_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
         for (predicted, actual), count in MATRIX.items()
     }
     bounds = [(2 * p / (1 + p), upper) for p, upper in ((0.4717, False), (0.5283, True))]
@@ -101,7 +104,7 @@ def test_a_class_that_was_never_predicted_right_has_a_precision_of_none_of_them(
     platform = load_text(yaml.safe_dump(document, sort_keys=False))
     precise = next(one for one in objectives.of_platform(platform) if one.slo.name == "precise")
     group = groups.rule_group(precise)
-    series = {'ml_outcomes_total{model="fraud",version="v",predicted="yes",actual="no"}': "0+60x60"}
+    series = {'ml_settled_outcomes_total{model="fraud",version="v",predicted="yes",actual="no"}': "0+60x60"}
     burning = 'slo:burn_rate:ratio1h{model="fraud",slo="precise"} > bool 9.9'
     assert promtool([group], series, [value(burning, "1h", '{model="fraud", owner="ml", slo="precise"}')], "1m") == ""
 
@@ -140,3 +143,16 @@ def test_an_objective_that_its_model_cannot_have_is_refused(load_text, model: di
     with pytest.raises(InvalidInputError) as refused:
         load_text(yaml.safe_dump(document, sort_keys=False))
     assert said in str(refused.value)
+
+
+def test_a_canary_of_a_regression_is_compared_on_the_counters_that_its_objectives_count(load_text) -> None:
+    near = {"name": "near", "sli": {"absolute_error": {"within": 5}}, "objective": "90%"}
+    total, good = 'ml_errors_bounded_total{bound="5"}', 'ml_errors_bounded_total{bound="5", within="yes"}'
+    criterion = {"metric": "counters", "name": "near", "total": total, "good": good}
+    document = platform_document()
+    document["models"] = [{"name": "price", "owner": "ml", "task": "regression", "slos": [near]}]
+    document["models"][0]["canary"] = {"criteria": [criterion]}
+    (model,) = load_text(yaml.safe_dump(document, sort_keys=False)).models
+    counted = quality.counted(model, model.slos[0].sli)
+    assert counted is not None
+    assert total.removesuffix("}") in str(counted.total(300.0)).replace(', model="price"', "")

@@ -28,15 +28,14 @@ class PaperPlane:
         self.file.write_text(yaml.safe_dump(document))
         names = [*PLANE, *(f"server-{server['name']}" for server in document["local"]["servers"])]
         self.parts = {name: subprocess.Popen(["sleep", "600"], start_new_session=True) for name in names}
+        self._started = {name: _started(process.pid) for name, process in self.parts.items()}
         self.says()
 
     def says(self, **changes: Any) -> None:
         """Write down what runs: this very process is the plane."""
-        identity = processes.identify(os.getpid())
-        assert identity is not None
         inventory = {
-            "up": identity.pid,
-            "up_started": identity.started,
+            "up": os.getpid(),
+            "up_started": _started(os.getpid()),
             "platform": str(self.file),
             "held": str(self.state / "held"),
             "links": str(self.state / "links"),
@@ -44,7 +43,8 @@ class PaperPlane:
             "sink": {"url": "", "file": str(self.state / "deliveries.jsonl")},
             "regions": None,
             "parts": [
-                {"name": name, "pid": process.pid, "url": "http://127.0.0.1:9"} for name, process in self.parts.items()
+                {"name": name, "pid": process.pid, "started": self._started[name], "url": "http://127.0.0.1:9"}
+                for name, process in self.parts.items()
             ],
         }
         (self.state / "plane.json").write_text(json.dumps(inventory | changes))
@@ -59,6 +59,12 @@ class PaperPlane:
         path = self.state.parent / "experiment.json"
         path.write_text(json.dumps(document | changes, indent=1))
         return path
+
+
+def _started(pid: int) -> int:
+    identity = processes.identify(pid)
+    assert identity is not None
+    return identity.started
 
 
 def action(func: str, **arguments: Any) -> dict[str, Any]:

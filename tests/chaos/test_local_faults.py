@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from chaos.places.local.faults import Hogs, PartKilled
 from chaos.targets import TargetError
 from midwatch import evidence, processes
 from midwatch.spec.chaos import Chaos, Preconditions, Protected
+from tests.chaos import paper
 from tests.chaos.conftest import SmallPlane
+from tests.chaos.paper import PaperPlane
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "kill_replica": {"model": "fraud", "target": "v2", "replicas": 1},
@@ -89,7 +92,7 @@ def test_a_plane_that_is_not_there_says_what_to_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("kill_replica", {"model": "fraud", "replicas": 2}, "at most 50% may be"),
+        ("kill_replica", {"model": "fraud", "replicas": 3}, "at most 50% may be"),
         ("kill_replica", {"model": "fraud", "target": "v9"}, "no server v9"),
         ("deploy_bad_version", {"model": "fraud", "bad_version": "v9"}, "no server of version v9"),
         ("exhaust_memory", {"model": "fraud", "size": 2**50, "seconds": 1}, "that are free"),
@@ -98,18 +101,24 @@ def test_a_plane_that_is_not_there_says_what_to_start(tmp_path: Path) -> None:
     ids=["share", "server", "version", "memory", "cores"],
 )
 def test_a_target_that_is_none_or_too_much_is_refused(
-    plane: SmallPlane, kind: str, settings: dict[str, Any], message: str
+    paper_plane: PaperPlane, kind: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TargetError, match=message):
-        planes.LocalPlane(plane.state).prepare(injection(kind, settings))
+        planes.LocalPlane(paper_plane.state).prepare(injection(kind, settings))
 
 
-def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
-    target = planes.LocalPlane(plane.state)
+def test_a_protected_part_is_never_hit(paper_plane: PaperPlane) -> None:
+    target = planes.LocalPlane(paper_plane.state)
     limits = Preconditions(protected=Protected(parts=["prometheus"]))
     target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=limits)})
     with pytest.raises(TargetError, match="prometheus may not be hit"):
         target.prepare(injection("lose_prometheus", {}))
+
+
+@pytest.fixture
+def paper_plane(tmp_path: Path) -> Iterator[PaperPlane]:
+    with paper.running(tmp_path) as plane:
+        yield plane
 
 
 @pytest.fixture

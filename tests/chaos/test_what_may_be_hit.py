@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from chaos.places.local.plane import LocalPlane
 from chaos.run import current, open_run, watchdog
 from chaos.targets import Hit, TargetError
 from dr.runner import drill as drills
+from midwatch import processes
 from midwatch.errors import Exit, InvalidInputError, MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load
@@ -76,6 +78,13 @@ def test_the_share_holds_for_all_actions_of_an_experiment_when_they_run(
     assert [one.name for one in current.of_process(None).hits()] == ["server-v1", "server-v2"]
 
 
+def test_actions_in_the_background_count_each_other(paper_plane: PaperPlane, in_a_run: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ran = [pool.submit(actions.kill_replica, model="fraud", target=name) for name in ("v1", "v2", "v3", "v4")]
+    assert sum(one.exception() is None for one in ran) == 2
+    assert sum(process.poll() is not None for process in paper_plane.parts.values()) == 2
+
+
 def test_what_earlier_actions_hit_counts_after_its_revert_too(paper_plane: PaperPlane) -> None:
     earlier = [Hit(name="server-v1"), Hit(name="server-v2")]
     place = LocalPlane(paper_plane.state)
@@ -112,6 +121,18 @@ def test_cores_and_memory_add_up(paper_plane: PaperPlane, monkeypatch: pytest.Mo
     for one in (cpu, memory):
         assert planned(paper_plane, paper_plane.experiment(one[0]))[1]["problem"] == ""
         assert "at most 50% may be" in planned(paper_plane, paper_plane.experiment(*one))[1]["problem"]
+
+
+def test_a_run_beyond_the_allowed_share_is_refused_and_hits_nothing(
+    paper_plane: PaperPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "adopt_orphans", lambda: None)  # this very process would
+    file = paper_plane.experiment(action("kill_replica", model="fraud", replicas=3))
+    done = midwatch_here("chaos", "run", file, "--state", paper_plane.state, "--json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["refused"], result["verdict"]) == (Exit.INCONCLUSIVE, True, "inconclusive")
+    assert "3 of 4 targets would be hit" in result["reasons"][0]
+    assert all(process.poll() is None for process in paper_plane.parts.values())
 
 
 # Protection ----------------------------------------------------------------------------------------------------------
@@ -218,6 +239,15 @@ def test_a_plan_says_that_something_runs_or_is_left_open(paper_plane: PaperPlane
     assert "left something open" in plan["refusals"][0]
     (left / "001.json").unlink()
     assert planned(paper_plane, file)[0] == Exit.PASS
+
+
+def test_only_one_experiment_runs_at_a_time(paper_plane: PaperPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "adopt_orphans", lambda: None)
+    file = paper_plane.experiment(action("kill_replica", model="fraud"))
+    with lease.on_this_machine(LocalPlane(paper_plane.state).home.lock):
+        second = midwatch_here("chaos", "run", file, "--state", paper_plane.state)
+    assert second.returncode == Exit.INCONCLUSIVE
+    assert "another experiment runs" in second.stderr
 
 
 def test_a_drill_of_the_plane_and_an_experiment_keep_each_other_out(paper_plane: PaperPlane, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ class LocalPlane(Place):
         """Whether a part does not run, is kept down, or is behind a bad link."""
         held, bad = Path(self._document["held"]) / part, Path(self._document["links"]) / f"{link}.json"
         known = self.parts.get(part)
-        return known is None or processes.identify(known.pid) is None or held.exists() or (bool(link) and bad.exists())
+        return known is None or known.identity is None or held.exists() or (bool(link) and bad.exists())
 
     def _kill(self, name: str, notice: float = 0.0) -> Fault:
         identity = self._alive(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -149,13 +150,20 @@ class Stack:
         return Traffic(part)
 
     def _mend(self) -> None:
-        """Start what is released again, at once: a view that waits for an answer must not hold it up."""
+        """Start what is released again, at once: a view that waits for an answer must not hold it up.
+
+        What cannot be written, as on a full disk, is tried again: who released the part waits for its number.
+        """
+        is_written = True
         while not self._stopped.wait(MEND_SECONDS):
             try:
-                if self.parts.mend():
-                    self._write_inventory()
+                is_written = not self.parts.mend() and is_written
             except (MidwatchError, OSError):
                 return  # the part stays dead, which ensure_alive tells
+            if not is_written:
+                with contextlib.suppress(MidwatchError):
+                    self._write_inventory()
+                    is_written = True
 
     def stop(self) -> None:
         """Stop everything that was started."""
