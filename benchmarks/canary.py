@@ -44,7 +44,7 @@ LOOKS = int(MINUTES * 60 / STEP)
 LEVEL = math.log(1 / 0.05)
 ERRORS = spec.Errors.model_validate({"metric": "errors"})
 NEVER = 10_000.0
-SEEDS = 90_000
+SEEDS = 70_000
 """Added to every seed: no constant of the judge was chosen on these runs."""
 
 

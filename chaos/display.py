@@ -42,6 +42,7 @@ def show_plan(plan: Plan) -> None:
 def show_result(result: dict[str, Any]) -> None:
     """Print what a run has shown."""
     typer.echo(f"{result['experiment']}: {result['verdict']}, {result['seconds']} s")
+    typer.echo(f"platform {result['platform']}, owner {result['owner']}")
     for reason in result["reasons"]:
         typer.echo(f"  {reason}")
     hit = f"{len(result['hit'])} of {len(result['candidates'])}: {', '.join(result['hit']) or 'nothing'}"

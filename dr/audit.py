@@ -8,8 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import midwatch
 from dr.drill import judged, verdict
@@ -21,6 +24,50 @@ Document = dict[str, Any]
 RESULT = "result.json"
 FIGURES = ("verdict", "rto_seconds", "rto_exceeds", "rpo_seconds", "rpo_is_bound", "writes")
 """What of a verdict has to come out again."""
+
+
+class _Phase(msgspec.Struct, frozen=True):
+    name: str
+    at: float | None
+    seconds: float | None
+
+
+class _Check(msgspec.Struct, frozen=True):
+    name: str
+    holds: bool | None
+    detail: str = ""
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """What every result of a drill has to be, as far as reports read it; earlier releases had less."""
+
+    run: str
+    drill: str
+    store: str
+    verdict: verdict.Verdict
+    at: datetime
+    rto_seconds: float | None = None
+    rto_exceeds: bool = False
+    rpo_seconds: float | None = None
+    rpo_is_bound: bool = False
+    rpo_at_most_seconds: float | None = None
+    resolution_seconds: float | None = None
+    reasons: list[str] = []
+    notes: list[str] = []
+    phases: list[_Phase] = []
+    checks: list[_Check] = []
+    writes: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    versions: dict[str, str] = {}
+
+
+def is_result(document: Document) -> bool:
+    """Whether a record's document is the result of a drill, in its form."""
+    try:
+        msgspec.convert(document, _Result)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def check(runs: Path, results: Iterable[Document], kept: Iterable[str]) -> Iterator[Problem]:

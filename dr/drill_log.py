@@ -38,14 +38,15 @@ Document = dict[str, Any]
 class DrillLog:
     """The evidence folder: `evidence.jsonl`, and `drills/RUN/` with the ledgers and `result.json`.
 
-    `name` is what the log is called where its heads are kept outside: in the file `anchor`, and in Prometheus.
+    Heads of the log are kept outside: in the file `anchor`, and in Prometheus. `platform` and `owner` are whose it is.
     """
 
     folder: Path
     key_file: Path | None
     earlier_key_files: tuple[Path, ...] = ()
     anchor: Path | None = None
-    name: str = "drills"
+    platform: str = ""
+    owner: str = ""
 
     @classmethod
     def of(cls, platform: model.Platform, file: Path, folder: Path | None = None) -> DrillLog:
@@ -62,10 +63,16 @@ class DrillLog:
             key_file=key_file,
             earlier_key_files=tuple(base / one for one in settings.earlier_key_files),
             anchor=base / settings.anchor_file if settings.anchor_file else None,
-            name=f"{platform.platform}/drills",
+            platform=platform.platform,
+            owner=platform.disaster_recovery.owner if platform.disaster_recovery else "",
         )
         _ = log.key  # an empty one is said before a drill begins
         return log
+
+    @property
+    def name(self) -> str:
+        """What the log is called where its heads are kept."""
+        return f"{self.platform}/drills"
 
     @property
     def key(self) -> bytes:
@@ -125,12 +132,16 @@ class DrillLog:
         return whole
 
     def results(self) -> list[Document]:
-        """Documents of every drill, the oldest first, each with its record's place in the chain."""
-        return [
+        """Documents of every drill, the oldest first, each with its record's place in the chain.
+
+        What is no result of a drill, since somebody has changed it, is left out: `verified` names it.
+        """
+        found = [
             record.data | {"at": record.at, "seq": record.seq, "hash": record.hash}
             for record in evidence.read(self.chain.path)
             if record.kind == ENDED
         ]
+        return [one for one in found if audit.is_result(one)]
 
     def verified(self, outside: anchors.Anchored | None = None) -> evidence.Verified:
         """Whether the log is whole, still has the heads that were kept, and each drill's folder is what it says.

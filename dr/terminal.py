@@ -36,6 +36,8 @@ def show_result(document: dict[str, Any]) -> None:
     console = tables.make_console()
     verdict = document["verdict"], _COLOURS[document["verdict"]]
     console.print(Text.assemble(verdict, f"  {document['drill']}: {document['what']}"), soft_wrap=True)
+    whose = f"platform {document['platform']}, owner {document['owner']}"
+    console.print(whose, highlight=False, soft_wrap=True)
     for reason in document["reasons"]:
         console.print(f"  {reason}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -105,6 +107,7 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
 def show_report(document: dict[str, Any]) -> None:
     """Every drill, and the state of the evidence."""
     console = tables.make_console()
+    console.print(f"platform {document['platform']}, owner {document['owner']}", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
         table.add_column(name)
@@ -119,7 +122,7 @@ def show_report(document: dict[str, Any]) -> None:
             figures.seconds(drill["resolution_seconds"]),
             str(drill["writes"].get("lost", "-")),
             str(drill["seq"]),
-            drill["hash"][:12],
+            drill["hash"],
         )
     tables.show(table, console=console)
     if "compared" in document:

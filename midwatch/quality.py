@@ -77,12 +77,12 @@ class Measured:
 
 
 def _pairs(model: str, by: Sequence[str], **classes: str | Matcher) -> Over:
-    """Labelled predictions by predicted and actual class."""
-    return _increase(metrics.OUTCOMES, model, by, **classes)
+    """Labelled predictions by predicted and actual class, settled at an equal age."""
+    return _increase(metrics.SETTLED_OUTCOMES, model, by, **classes)
 
 
 def _pair(model: str, predicted: str, actual: str) -> Series:
-    return metrics.OUTCOMES, {"model": model, "predicted": predicted, "actual": actual}
+    return metrics.SETTLED_OUTCOMES, {"model": model, "predicted": predicted, "actual": actual}
 
 
 def _increase(metric: Metric, model: str, by: Sequence[str], **labels: str | Matcher) -> Over:
@@ -214,8 +214,9 @@ def _mean_error_spread(model: str, by: Sequence[str], least: int) -> Over:
 def _calibration_error(model: str, by: Sequence[str], least: int) -> Over:
     """Expected calibration error (Guo et al. 2017, eq. 3): mean distance of score and truth, by bin of the score."""
     keep = tuple(dict.fromkeys((*by, "bin")))
-    scores, positives = (_increase(metric, model, keep) for metric in (metrics.SCORE_SUM, metrics.SCORED_POSITIVES))
-    outcomes = _increase(metrics.SCORED_OUTCOMES, model, by)
+    sums = (metrics.SETTLED_SCORE_SUM, metrics.SETTLED_POSITIVES)
+    scores, positives = (_increase(metric, model, keep) for metric in sums)
+    outcomes = _increase(metrics.SETTLED_SCORED, model, by)
 
     def error(window: Range) -> Expr:
         distance = promql.call("abs", scores(window).minus(positives(window), on=keep))
@@ -244,12 +245,12 @@ def measured(model: Model, sli: Sli, by: Sequence[str] = (), *, name: str | None
         )
     if sli.calibration is not None:
         limit = sli.calibration
-        scored = {text(metrics.SCORED_OUTCOMES, bin="1.0"): 100.0, text(metrics.SCORE_SUM, bin="1.0"): 100.0}
+        scored = {text(metrics.SETTLED_SCORED, bin="1.0"): 100.0, text(metrics.SETTLED_SCORE_SUM, bin="1.0"): 100.0}
         return Measured(
             value=_calibration_error(of, by, limit.min_events),
             limit=float(limit.at_most),
             window=limit.over,
-            above={**scored, text(metrics.SCORED_POSITIVES, bin="1.0"): 0.0},
-            below={**scored, text(metrics.SCORED_POSITIVES, bin="1.0"): 100.0},
+            above={**scored, text(metrics.SETTLED_POSITIVES, bin="1.0"): 0.0},
+            below={**scored, text(metrics.SETTLED_POSITIVES, bin="1.0"): 100.0},
         )
     return None

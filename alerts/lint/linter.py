@@ -116,17 +116,13 @@ def _lint(
         config=config,
         live=live,
         scrape_interval=platform.prometheus.scrape_interval,
-        bounds={metrics.REQUEST_DURATION.name: _latency_buckets(platform)},
+        bounds={metrics.REQUEST_DURATION.name: platform.latency_bounds},
     )
     return Report(
         problems=sorted([*rules.run(all_rules), *of_routes]),
         unjudged=rules.unjudged(all_rules),
         turned_off=list(tuning.turned_off(platform)),
     )
-
-
-def _latency_buckets(platform: Platform) -> list[float]:
-    return sorted({bound for model in platform.models for bound in model.latency_buckets})
 
 
 def _checks(alertmanager: Path | None) -> dict[str, Check]:

@@ -50,6 +50,14 @@ _GROWTH = re.compile(
 """A counter's growth over a tile."""
 
 
+def interval_seconds(scrape: float) -> float:
+    """How often counters are counted: once per tile, and more often where scrapes are so quick that it is a trial.
+
+    A new platform has no budget before they were counted once.
+    """
+    return min(TILE_SECONDS, max(30.0, 20 * scrape))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counters:
     """The counters that an objective's expressions over a tile read; `step` is the time between scrapes in seconds."""
@@ -82,16 +90,16 @@ class Counters:
         """Labels of what is remembered of a counter."""
         return dict(zip(OWN_LABELS, (self.objective, name), strict=True))
 
-    def counted(self, text: str, record: str = INCREASE) -> Expr:
+    def counted(self, expr: Expr, record: str = INCREASE) -> Expr:
         """An expression over a tile, in which records stand for its counters' growth; a rate is that per second."""
 
         def read(growth: re.Match[str]) -> str:
             # Of this evaluation: a counter that is gone left its last increase behind.
             now = f"last_over_time({self.remembered(record, growth['selector'])}[1s])"
             summed = f"sum without ({', '.join(OWN_LABELS)}) ({now})"
-            return summed if growth["function"] == "increase" else f"{summed} / {TILE_SECONDS:g}"
+            return summed if growth["function"] == "increase" else f"({summed} / {TILE_SECONDS:g})"
 
-        return Expr(_GROWTH.sub(read, text), 6)
+        return Expr(_GROWTH.sub(read, str(expr)), expr.precedence)
 
 
 def counters_of(objective: str, step: float, texts: Mapping[str, str]) -> Counters | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerts.objectives import burn_rates, records, sloth
+from alerts.objectives import burn_rates, counters, records, sloth
 from alerts.objectives.objective import Objective
 from midwatch.spec.values import format_duration
 
@@ -19,7 +19,7 @@ def rule_groups(objective: Objective) -> list[dict[str, Any]]:
         return [{"name": name, "rules": sloth.rules(objective)}]
     group = {"name": name, "rules": [*records.of_objective(objective), *burn_rates.alerts(objective)]}
     counts = list(records.counts_of_objective(objective))
-    interval = format_duration(records.TILE_SECONDS)
+    interval = format_duration(counters.interval_seconds(objective.platform.prometheus.scrape_interval))
     return [*([{"name": f"{name}-counts", "interval": interval, "rules": counts}] if counts else []), group]
 
 

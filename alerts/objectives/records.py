@@ -19,7 +19,7 @@ from midwatch.spec.slo import CALENDAR_DAYS, CalendarPeriod, Severity
 from midwatch.spec.values import format_duration, parse_duration
 
 Rule = dict[str, Any]
-Count = Callable[[str], Expr]
+Count = Callable[[Expr], Expr]
 
 TILE_SECONDS = counters.TILE_SECONDS
 """What is no counter is counted over so long, each time beginning where the one before ends."""
@@ -46,7 +46,7 @@ def counts_of_objective(objective: Objective) -> Iterator[Rule]:
     counted_at = objective.recorded(counters.COUNTED_AT)
     for rule in counters.rules(read, counted_at):
         yield {"record": rule.record, "expr": str(rule.expr), "labels": dict(rule.labels)}
-    total, now = str(objective.sli.total(TILE_SECONDS)), promql.last_over_time(objective.recorded(COUNTED), 1)
+    total, now = objective.sli.total(TILE_SECONDS), promql.last_over_time(objective.recorded(COUNTED), 1)
     bad = _bad(objective, TILE_SECONDS, read.counted, now)
     yield _record(objective, COUNTED, read.counted(total), owner=False)
     yield _record(objective, BAD_COUNTED, bad, owner=False)
@@ -114,15 +114,15 @@ def is_direct(objective: Objective, window: float) -> bool:
     return window < 2 * TILE_SECONDS or (window <= DIRECT_SECONDS and window == min(paging, default=0.0))
 
 
-def _bad(objective: Objective, window: float, count: Count = promql.raw, total: Expr | None = None) -> Expr:
+def _bad(objective: Objective, window: float, count: Count = lambda expr: expr, total: Expr | None = None) -> Expr:
     """Bad events, as `count` reads an expression; where none were ever counted, none of the total."""
     total = total or objective.recorded(EVENTS + format_duration(window))
     by = objective.slo.by
     if objective.sli.bad:
-        return count(str(objective.sli.bad(window))).or_(total * 0, on=by)
+        return count(objective.sli.bad(window)).or_(total * 0, on=by)
     if objective.sli.good is None:
         raise AssertionError("an SLI has good or bad events")
-    good = count(str(objective.sli.good(window))).or_(total * 0, on=by)
+    good = count(objective.sli.good(window)).or_(total * 0, on=by)
     return promql.call("clamp_min", total.minus(Expr(f"({good})"), on=by), 0)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from alerts import expressions, inventory
 from alerts.inventory import Entry
-from alerts.proofs import burning, case, search, written
+from alerts.proofs import burning, case, reality, search, written
 from alerts.proofs.case import Case, Grid
 from alerts.proofs.series import NoInstanceError
 from alerts.routing import configuration, delivery, generate
 from alerts.routing.configuration import Config
-from midwatch import yamlfile
+from midwatch import metrics, yamlfile
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
@@ -81,7 +81,7 @@ def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_am
     try:
         cases, within = _cases(platform, entry)
         cases, failed, said = _decided(entry, group, cases)
-    except (NoInstanceError, search.NotFoundError, case.SlowError) as error:
+    except (NoInstanceError, case.NotFoundError, case.SlowError) as error:
         return Proved(alert=entry.title, outcome=Outcome.UNPROVEN, reason=str(error), receivers=receivers, file=name)
     return Proved(
         alert=entry.title,
@@ -135,11 +135,13 @@ def _cases(platform: Platform, entry: Entry) -> tuple[list[Case], float]:
         return burning.direct_cases(entry.objective, entry.direct, entry.name)
     if entry.objective is not None:
         return burning.cases(entry.objective, Severity(entry.severity), entry.name)
+    bounds = {metrics.REQUEST_DURATION.name: platform.latency_bounds}
     if entry.alert.proof is not None:
+        reality.ensure_exposed(expressions.parse_or_none(entry.rule["expr"]), bounds)
         return _written(entry, entry.alert.proof)
     prometheus = platform.prometheus
     grid = Grid(scrape=prometheus.scrape_interval, evaluation=prometheus.evaluation_interval)
-    return search.cases(entry.rule, entry.for_, grid)
+    return search.cases(entry.rule, entry.for_, grid, bounds)
 
 
 def _decided(entry: Entry, group: Mapping[str, Any], cases: list[Case]) -> tuple[list[Case], set[int], str]:

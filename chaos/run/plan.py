@@ -10,7 +10,7 @@ from chaos.places.place import Place
 from chaos.preconditions import Precondition
 from chaos.targets import Prepared
 from midwatch.errors import MidwatchError
-from midwatch.spec.model import Model
+from midwatch.spec.model import Model, Platform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,12 @@ class Plan:
 def title_of(experiment: Experiment) -> str:
     """An experiment's name, by which it is known."""
     return str(extension(experiment).get("experiment") or experiment.get("title"))
+
+
+def owner_of(platform: Platform, experiment: Experiment) -> str:
+    """Who is called about it: the owner of the model that is hit, else the platform's operator."""
+    owners = {model.name: model.owner for model in platform.models}
+    return owners.get(str(extension(experiment).get("model")), platform.operator)
 
 
 def plan(place: Place, experiment: Experiment, asked: dict[str, Precondition]) -> Plan:

@@ -30,6 +30,8 @@ class Result:
     `clean` is whether it was seen that nothing of it stays.
     """
 
+    platform: str
+    owner: str
     experiment: str
     kind: str
     verdict: Verdict

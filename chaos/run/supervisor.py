@@ -178,6 +178,8 @@ class Supervisor:
             **outcome,
         )
         result = Result(
+            platform=self.place.platform.platform,
+            owner=plans.owner_of(self.place.platform, self._experiment),
             experiment=self.name,
             kind=plan.kind,
             verdict=judgement.verdict,

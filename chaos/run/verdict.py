@@ -13,6 +13,7 @@ from typing import Any
 
 from chaos.document import ActivityRun, Journal, SteadyState
 from midwatch.errors import Exit
+from midwatch.wording import in_words
 
 
 class Verdict(StrEnum):
@@ -125,10 +126,8 @@ def _said(run: ActivityRun) -> str:
     output = run.get("output")
     if isinstance(output, Mapping):
         chosen = {name: value for name, value in output.items() if name in ("short", "pages", "alert", "wanted", "how")}
-        if chosen:
-            return ", ".join(f"{name}: {value}" for name, value in chosen.items())
-    text = str(output)
-    return text if len(text) <= 120 else text[:117] + "..."
+        return in_words(chosen or output)
+    return in_words(output)
 
 
 def _first_failed(state: SteadyState) -> str:

@@ -52,8 +52,8 @@ def drills(recovery: spec.DisasterRecovery, log: DrillLog) -> Iterator[Sample]:
         for verdict in ("met", "breached", "inconclusive"):
             yield metrics.DR_DRILL_VERDICT, {**labels, "verdict": verdict}, float(result["verdict"].lower() == verdict)
         yield metrics.DR_DRILL_LAST_RUN, labels, seconds_of(result["at"])
-        if result["rto_seconds"] is not None:
-            yield metrics.DR_DRILL_RECOVERY, labels, result["rto_seconds"]
+        if (seconds := result.get("rto_seconds")) is not None:
+            yield metrics.DR_DRILL_RECOVERY, labels, seconds
         if (loss := figures.data_loss(result)) is not None:
             yield metrics.DR_DRILL_DATA_LOSS, labels, loss
     for (drill, store), at in sorted(met.items()):

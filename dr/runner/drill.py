@@ -345,6 +345,8 @@ class _Drill:
     def _keep(self, result: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
         document = {
             "run": self._number,
+            "platform": self._platform.platform,
+            "owner": self._recovery.owner,
             "drill": self._drill.name,
             "store": self._store.name,
             "fault": self._drill.fault,

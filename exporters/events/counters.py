@@ -157,10 +157,9 @@ class Counters:
             predicted = self._published_class(entry.model, predicted)
             if truth == predicted == TEXT:
                 return None  # whether two texts are the same is not known: neither of them is kept
-        groups = {
-            attribute: self._group(model, attribute, class_name(group))
-            for attribute, group in (entry.groups or {}).items()
-        }
+        groups = {}
+        if entry.groups:
+            groups = {name: self._group(model, name, class_name(group)) for name, group in entry.groups.items()}
         return Outcome(predicted, truth, truth == self._positive(model.model), entry.score, groups)
 
     def _count_class(self, series: Series, outcome: Outcome) -> None:

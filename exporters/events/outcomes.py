@@ -42,7 +42,10 @@ class Outcomes(msgspec.Struct):
             named = self.groups.setdefault(attribute, {}).setdefault(group, {})
             count_pair(named, outcome.predicted, outcome.actual)
         if outcome.score is not None:
-            score_into(self.bins.setdefault(bin_of(outcome.score), [0.0, 0.0, 0.0]), outcome)
+            place = bin_of(outcome.score)
+            if place not in self.bins:
+                self.bins[place] = [0.0, 0.0, 0.0]
+            score_into(self.bins[place], outcome)
 
     def add(self, more: Outcomes) -> None:
         """Add the counts of others."""
@@ -71,7 +74,9 @@ def score_into(cell: list[float], outcome: Outcome) -> None:
 
 def count_pair(counts: Pairs, predicted: str, actual: str) -> None:
     """Count a predicted and actual class."""
-    actuals = counts.setdefault(predicted, {})
+    actuals = counts.get(predicted)
+    if actuals is None:
+        actuals = counts[predicted] = {}
     actuals[actual] = actuals.get(actual, 0) + 1
 
 

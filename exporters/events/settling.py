@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -38,9 +39,8 @@ SHORTEST = 1.0
 
 
 class Cohort(msgspec.Struct, array_like=True):
-    """Predictions that arrived from `begun` until `ended`: how many by version and class, and labelled in time."""
+    """Predictions of a stretch of time until `ended`: how many by version and class, and labelled in time."""
 
-    begun: float
     ended: float
     predicted: dict[str, dict[str, int]] = {}
     labelled: dict[str, Outcomes] = {}
@@ -59,7 +59,7 @@ class Progress(msgspec.Struct):
     """How far a model is: predictions that arrived before `until` are settled, the others are in cohorts.
 
     `since` is when it was first seen, `looked` when it was last looked at, and `delays` how many labels took up to each
-    of `DELAYS`. `maturity` is None until it is known.
+    of `DELAYS`. `maturity` is None until it is known. `begun` says when each cohort began, `full` when the newest ends.
     """
 
     since: float
@@ -67,25 +67,48 @@ class Progress(msgspec.Struct):
     looked: float
     delays: list[int]
     maturity: float | None = None
+    begun: list[float] = []
     cohorts: list[Cohort] = []
+    full: float = 0.0
+
+    def begin(self, time: float, seconds: float) -> None:
+        """Begin a cohort of so many seconds."""
+        self.begun.append(time)
+        self.cohorts.append(Cohort(time))
+        self.full = time + seconds
+
+    def cohort(self, time: float) -> Cohort:
+        """The cohort of what arrived at a time; the oldest for what seems older, when the clock was set back."""
+        return self.cohorts[max(0, bisect_right(self.begun, time) - 1)]
 
 
 class Settling:
-    """Models' progress, by name; what is settled is in `versions`, by model and version."""
+    """Models' progress, by name, and what is settled of each version."""
 
     def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model]) -> None:
         self._retention = settings.label_retention
         self._stated = {model.name: model.label_maturity for model in models if model.label_maturity}
         self.progress: dict[str, Progress] = {}
-        self.versions: dict[tuple[str, str], Settled] = {}
+        self._versions: dict[tuple[str, str], Settled] = {}
 
     def maturities(self) -> dict[str, float]:
         """Seconds after which predictions are settled, by model; without those that are not known yet."""
         return {name: one.maturity for name, one in self.progress.items() if one.maturity is not None}
 
+    def settled(self) -> list[tuple[str, str, Settled]]:
+        """What was settled, and how many are still too young, by model and version."""
+        waiting: Counter[tuple[str, str]] = Counter(dict.fromkeys(self._versions, 0))
+        for name, progress in self.progress.items():
+            for cohort in progress.cohorts:
+                for version, classes in cohort.predicted.items():
+                    waiting[name, version] += sum(classes.values())
+        for names, count in waiting.items():
+            self._settled(*names).waiting = count
+        return [(model, version, one) for (model, version), one in self._versions.items()]
+
     def restore(self, settled: Sequence[tuple[str, str, Settled]], progress: dict[str, Progress]) -> None:
         """Go on where a snapshot stands."""
-        self.versions = {(model, version): one for model, version, one in settled}
+        self._versions = {(model, version): one for model, version, one in settled}
         self.progress = progress
 
     # Counting --------------------------------------------------------------------------------------------------------
@@ -95,14 +118,19 @@ class Settling:
         if type(entry.predicted) is not str:
             return
         progress = self.progress.get(entry.model) or self._begin(entry.model, entry.received)
-        settled = self.versions.setdefault((entry.model, entry.version), Settled())
-        if entry.received < progress.until:  # the clock was set back by more than predictions wait
-            progress.since = min(progress.since, entry.received)
-            _count(settled.unlabelled, entry.predicted)
+        time = entry.received
+        if time < progress.until:  # the clock was set back by more than predictions wait
+            progress.since = min(progress.since, time)
+            _count(self._settled(entry.model, entry.version).unlabelled, entry.predicted)
             return
-        classes = self._cohort(progress, entry.received).predicted.setdefault(entry.version, {})
+        if time >= progress.full or not progress.cohorts:
+            progress.begin(time, max(SHORTEST, (progress.maturity or self._retention) / COHORTS))
+        cohort = progress.cohorts[-1] if time >= progress.begun[-1] else progress.cohort(time)
+        cohort.ended = max(cohort.ended, time)
+        classes = cohort.predicted.get(entry.version)
+        if classes is None:
+            classes = cohort.predicted[entry.version] = {}
         _count(classes, entry.predicted)
-        settled.waiting += 1
 
     def label(self, entry: WaitingPrediction, outcome: Outcome | None, time: float) -> None:
         """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
@@ -114,11 +142,14 @@ class Settling:
         if outcome is None:
             return
         if entry.received < progress.until or (progress.maturity is not None and delay > progress.maturity):
-            late = self.versions[entry.model, entry.version].late
+            late = self._settled(entry.model, entry.version).late
             _count(late, "right" if outcome.is_right else "wrong")
             return
-        cohort = progress.cohorts[_place(progress, entry.received)]
-        cohort.labelled.setdefault(entry.version, Outcomes()).count(outcome)
+        labelled = progress.cohort(entry.received).labelled
+        outcomes = labelled.get(entry.version)
+        if outcomes is None:
+            outcomes = labelled[entry.version] = Outcomes()
+        outcomes.count(outcome)
 
     def _begin(self, model: str, time: float) -> Progress:
         stated = self._stated.get(model)
@@ -126,14 +157,8 @@ class Settling:
         self.progress[model] = begun
         return begun
 
-    def _cohort(self, progress: Progress, time: float) -> Cohort:
-        """The cohort of what arrives at a time: the newest, a new one, or an older one when the clock was set back."""
-        width = max(SHORTEST, (progress.maturity or self._retention) / COHORTS)
-        if not progress.cohorts or time >= progress.cohorts[-1].begun + width:
-            progress.cohorts.append(Cohort(time, time, {}, {}))
-        cohort = progress.cohorts[_place(progress, time)]
-        cohort.ended = max(cohort.ended, time)
-        return cohort
+    def _settled(self, model: str, version: str) -> Settled:
+        return self._versions.setdefault((model, version), Settled())
 
     # Settling --------------------------------------------------------------------------------------------------------
 
@@ -145,7 +170,7 @@ class Settling:
             progress.looked = time
             self._learn(progress, time, self._known(name, progress, time, models[name].waiting))
             while progress.cohorts and _is_ripe(progress, time, progress.maturity):
-                self._close(name, progress, progress.cohorts.pop(0))
+                self._close(name, progress)
 
     def is_due(self, time: float, models: Mapping[str, ModelSeries]) -> bool:
         """Whether a cohort is old enough now: then an empty group is worth writing."""
@@ -167,17 +192,18 @@ class Settling:
     def _learn(self, progress: Progress, time: float, known: float | None) -> None:
         if known != progress.maturity and progress.cohorts:
             # What arrives from now on is settled apart: cohorts of another maturity may be much longer.
-            progress.cohorts.append(Cohort(time, time, {}, {}))
+            progress.full = time
         progress.maturity = known
         if sum(progress.delays) > MOST_LABELS:
             progress.delays = [count // 2 for count in progress.delays]
 
-    def _close(self, name: str, progress: Progress, cohort: Cohort) -> None:
-        following = progress.cohorts[0].begun if progress.cohorts else math.nextafter(cohort.ended, math.inf)
+    def _close(self, name: str, progress: Progress) -> None:
+        cohort = progress.cohorts.pop(0)
+        del progress.begun[0]
+        following = progress.begun[0] if progress.begun else math.nextafter(cohort.ended, math.inf)
         progress.until = max(progress.until, following)
         for version, classes in cohort.predicted.items():
-            settled = self.versions[name, version]
-            settled.waiting -= sum(classes.values())
+            settled = self._settled(name, version)
             labelled = cohort.labelled.get(version, Outcomes())
             settled.outcomes.add(labelled)
             told = labelled.by_predicted()
@@ -210,11 +236,6 @@ def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | Non
 def _is_ripe(progress: Progress, time: float, known: float | None) -> bool:
     """Whether every prediction of the oldest cohort is older than a maturity."""
     return known is not None and time - progress.cohorts[0].ended > known
-
-
-def _place(progress: Progress, time: float) -> int:
-    """Index of the cohort that a time belongs to."""
-    return max(0, bisect_right(progress.cohorts, time, key=lambda one: one.begun) - 1)
 
 
 def _count(counts: dict[str, int], name: str) -> None:

@@ -275,7 +275,6 @@ class State:
         return self._packed(progress={}, names=[])
 
     def _packed(self, *, progress: dict[str, Progress], names: list[Names]) -> bytes:
-        settled = [(model, version, one) for (model, version), one in self.settling.versions.items()]
         return _pack(
             Totals(
                 series=list(self.counters.versions.values()),
@@ -285,7 +284,7 @@ class State:
                 dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
                 corruptions=self.corruptions,
                 names=names,
-                settled=settled,
+                settled=self.settling.settled(),
                 maturities=self.settling.maturities(),
                 progress=progress,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -66,11 +67,13 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     warnings += edges.find_warnings(platform, document)
-    return of_file, [
-        *alerts.check_files(files),
-        *linter.problems(platform, document),
-        *chaos.check_files(files),
-        *dashboards.check_files(files),
-        *system_check.find_problems(platform, document),
-        *argo_check.check_files(files),
-    ]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
+        of_rendered = [
+            *linter.problems(platform, document),
+            *chaos.check_files(files),
+            *dashboards.check_files(files),
+            *system_check.find_problems(platform, document),
+            *argo_check.check_files(files),
+        ]
+        return of_file, [*by_programs.result(), *of_rendered]

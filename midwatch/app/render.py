@@ -60,7 +60,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import kubernetes
     from alerts import render as alerts
-    from chaos import experiments, manifests
+    from chaos import experiments, manifests, timers
     from dashboards import render as dashboards
     from dr import manifests as recovery
     from midwatch.app import prometheus
@@ -72,6 +72,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             alerts.render_files,
             argo.render_files,
             experiments.render_files,
+            timers.render_files,
             dashboards.render_files,
             recovery.render_files,
         ],

@@ -302,6 +302,11 @@ class Platform(Strict):
         """Owner of the plane itself; without `plane_owner` the first by name."""
         return self.plane_owner or min(self.owners)
 
+    @property
+    def latency_bounds(self) -> list[float]:
+        """Buckets of the models' latency, in seconds."""
+        return sorted({bound for model in self.models for bound in model.latency_buckets})
+
     def owner(self, name: str) -> Owner:
         """An owner with everything it extends filled in; what nobody says stays None."""
         filled, seen = self.owners[name], {name}

@@ -59,6 +59,16 @@ def test_promtool_and_amtool_accept_what_is_rendered(files) -> None:
     assert check.check_files(files) == []
 
 
+def test_a_program_that_takes_long_is_a_problem_and_no_traceback(files, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_program("promtool")
+    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 1e-6)
+    problems = check.check_files(files)
+    assert [problem.message.partition(" within")[0] for problem in problems] == [
+        "promtool did not finish",
+        "amtool did not finish",
+    ]
+
+
 def test_what_promtool_rejects_is_a_problem_with_its_file(files) -> None:
     need_program("promtool")
     files["prometheus/rules/plane.yml"] = files["prometheus/rules/plane.yml"].replace("up{", "up{{")

@@ -11,6 +11,7 @@ import pytest
 from alerts.objectives import counters
 from alerts.objectives import objective as objectives
 from alerts.objectives.groups import rule_group, rule_groups
+from midwatch import promql
 
 STEPS = 480
 """Samples of a counter, each 15 s: two hours."""
@@ -193,7 +194,7 @@ def test_counts_are_a_group_of_their_own_that_is_evaluated_once_per_tile(objecti
 @pytest.mark.parametrize(
     ("text", "record"),
     [
-        ('sum(rate(a_total{code=~"5.."}[5m]))', 'a_total", code=~"5.."}[1s])) / 300)'),
+        ('sum(rate(a_total{code=~"5.."}[5m]))', 'a_total", code=~"5.."}[1s])) / 300))'),
         ("sum(increase(a_total[5m]))", 'a_total"}[1s])))'),
         ('sum by (x) (increase(a_total{b=\'}\', c="\\"]"}[5m]))', 'b=\'}\', c="\\"]"}[1s])))'),
         ("sum(increase(a_total[5m])) - sum(up)", None),
@@ -206,7 +207,7 @@ def test_growth_of_plain_counters_is_read_from_what_is_remembered(text: str, rec
     found = counters.counters_of("s/o", 15.0, {"total": text})
     assert (found is None) == (record is None)
     if found is not None and record is not None:
-        assert str(found.counted(text)).endswith(record)
+        assert str(found.counted(promql.raw(text))).endswith(record)
 
 
 def test_a_counter_is_remembered_once_for_all_that_read_it() -> None:

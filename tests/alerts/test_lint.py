@@ -298,6 +298,34 @@ def test_a_template_may_say_the_labels_that_the_expression_keeps(
     assert ("template-label-removed" not in {one.id for one in problems}) == is_kept
 
 
+QUANTILE = "histogram_quantile(0.9, sum by (le, model) (rate(ml_request_duration_seconds_bucket[5m])))"
+
+
+@pytest.mark.parametrize(
+    ("expr", "is_reached"),
+    [
+        (f"12 < {QUANTILE}", False),
+        (f"{QUANTILE} == 12", False),
+        (f"max({QUANTILE}) > 11", False),
+        (f"{QUANTILE} * 1000 > 20000", False),
+        (f"{QUANTILE} * 1000 > 9000", True),
+        (f"max_over_time({QUANTILE}[1h:]) >= 10", True),
+        (f"{QUANTILE} < 12", True),
+        (f"sum({QUANTILE}) > 12", True),
+    ],
+)
+def test_a_quantile_beyond_the_last_bucket_is_found_in_whatever_form(
+    expr: str, is_reached: bool, make_document, tmp_path: Path
+) -> None:
+    problems = look(platform_with(make_document(), tmp_path, expr=expr)).problems
+    assert ("quantile-beyond-buckets" not in {one.id for one in problems}) == is_reached
+
+
+def test_a_label_is_missed_by_either_name_that_templates_have_for_it(make_document, tmp_path: Path) -> None:
+    file = platform_with(make_document(), tmp_path, expr="sum(x) > 1", summary="{{ .Labels.zone }}")
+    assert "template-label-removed" in {one.id for one in look(file).problems}
+
+
 def test_a_counter_of_others_is_known_by_how_another_rule_reads_it(make_document, tmp_path: Path) -> None:
     file = platform_with(make_document(), tmp_path, expr="jobs_total > 100")
     assert look(file).problems == []

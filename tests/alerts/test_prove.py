@@ -12,6 +12,7 @@ import yaml
 
 from alerts import expressions, inventory
 from alerts.proofs import case, prove, search, series, written
+from alerts.proofs.case import NotFoundError
 from alerts.rules import shipped
 from midwatch.spec import load
 from midwatch.spec.rules import Proof
@@ -136,7 +137,7 @@ def test_simple_expressions_prove_themselves(expr: str, wait: float) -> None:
 @pytest.mark.parametrize("expr", ["a + b + c + d + e > 1000", "vector(0) > 1", "up{"])
 def test_an_expression_that_trying_does_not_decide_is_unproven(expr: str) -> None:
     need_program("promtool")
-    with pytest.raises(search.NotFoundError):
+    with pytest.raises(NotFoundError):
         search.cases({"alert": "A", "expr": expr, "for": "0s", "labels": {"severity": "page"}}, 0.0)
 
 
@@ -242,7 +243,7 @@ def test_a_range_is_proven_only_when_it_holds_two_scrapes(expr: str, scrape: flo
     rule = {"alert": "A", "expr": expr, "for": "60s", "labels": {"severity": "page"}}
     grid = case.Grid(scrape=scrape, evaluation=scrape)
     if not is_proven:
-        with pytest.raises(search.NotFoundError, match="no series that was tried fires it"):
+        with pytest.raises(NotFoundError, match="no series that was tried fires it"):
             search.cases(rule, 60.0, grid)
         return
     (fires, _), _ = search.cases(rule, 60.0, grid)
@@ -257,14 +258,83 @@ def test_what_has_to_hold_for_a_week_is_proven_by_few_evaluations() -> None:
     (fires, calm), within = search.cases(rule, week)
     assert week < within < week * 1.05
     assert within / fires.evaluation < 600
-    assert len(fires.series["idle_total"].split()) < 12_000
+    assert all(len(values.split()) < 12_000 for values in fires.series.values())
     assert calm.silent_at == fires.fires_at
+
+
+IMPOSSIBLE = {
+    "a quantile beyond the last bucket": (
+        "histogram_quantile(0.99, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 10",
+        "no series that was tried fires it",
+    ),
+    "a quantile of a histogram whose buckets nobody knows": (
+        "histogram_quantile(0.99, sum by (le) (rate(wait_seconds_bucket[5m]))) > 1",
+        "the buckets of wait_seconds_bucket are not known",
+    ),
+    "a bucket that is none": (
+        'sum(rate(ml_request_duration_seconds_bucket{le="700"}[5m])) > 1',
+        'ml_request_duration_seconds_bucket has no bucket le="700"',
+    ),
+    "a label that the metric does not have": (
+        'sum(rate(ml_requests_total{status="500"}[5m])) > 1',
+        "ml_requests_total has no label 'status'",
+    ),
+    "a side that has labels of the target": (
+        "sum by (job) (errors) / errors_limit > 0.1",
+        "no series that was tried fires it",
+    ),
+    "two targets where one is matched": ("used_bytes / on (job) free_bytes > 0.1", "two targets are an error"),
+    "a limit of several targets": ("used_bytes > on (job) group_left () limit_bytes", "two targets are an error"),
+    "a label that a match ignores": (
+        'errors_total{code=~"5.."} / ignoring (code) requests_total > 0.1',
+        "two series of errors_total that differ only in code",
+    ),
+    "a state that changes": (
+        'argocd_app_info{health_status!="Healthy"} == 1',
+        "`for` begins again whenever health_status of argocd_app_info changes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_real_series_do_not_fire_is_not_proven(case: str) -> None:
+    need_program("promtool")
+    expr, reason = IMPOSSIBLE[case]
+    rule = {"alert": "A", "expr": expr, "for": "10m", "labels": {"severity": "page"}}
+    with pytest.raises(NotFoundError) as caught:
+        search.cases(rule, 600.0)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "histogram_quantile(0.99, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 9.9",
+        "sum by (job) (used_bytes) / on (job) sum by (job) (free_bytes) > 0.1",
+        'errors_total{code="500"} / ignoring (code) sum without (code) (requests_total) > 0.1',
+        'max without (health_status) (argocd_app_info{health_status!="Healthy"}) == 1',
+        'argocd_app_info{health_status="Degraded"} == 1',
+    ],
+)
+def test_what_real_series_fire_is_proven(expr: str) -> None:
+    need_program("promtool")
+    rule = {"alert": "A", "expr": expr, "for": "10m", "labels": {"severity": "page"}}
+    assert len(search.cases(rule, 600.0)[0]) == 2
+
+
+def test_buckets_of_the_platform_file_are_those_of_the_proof() -> None:
+    need_program("promtool")
+    quantile = "histogram_quantile(0.99, sum by (le) (rate(ml_request_duration_seconds_bucket[5m]))) > 20"
+    rule = {"alert": "A", "expr": quantile, "for": "0s", "labels": {"severity": "page"}}
+    bounds = {"ml_request_duration_seconds": [1.0, 30.0]}
+    (fires, _), _ = search.cases(rule, 0.0, None, bounds)
+    assert [name.partition('le="')[2].partition('"')[0] for name in fires.series] == ["1", "30", "+Inf"]
 
 
 def test_series_that_a_rule_makes_the_same_alert_are_no_proof() -> None:
     need_program("promtool")
     rule = {"alert": "A", "expr": 'ALERTS{severity="info"} == 1', "for": "0s", "labels": {"severity": "ticket"}}
-    with pytest.raises(search.NotFoundError, match="differ only in alertname"):
+    with pytest.raises(NotFoundError, match="differ only in alertname"):
         search.cases(rule, 0.0)
     apart = rule | {"expr": 'max without (alertname, alertstate) (ALERTS{severity="info"}) == 1'}
     assert len(search.cases(apart, 0.0)[0]) == 2

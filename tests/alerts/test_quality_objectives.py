@@ -66,9 +66,10 @@ SHARES = {
 def test_shares_of_a_confusion_matrix_are_what_the_field_calls_them(promtool) -> None:
     model = Model.model_validate({"name": "m", "owner": "o", "task": "classification", "positive": "yes"})
     series = {
-        f'ml_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
+        f'ml_settled_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
         for (predicted, actual), count in MATRIX.items()
     }
+    series |= {name.replace("ml_settled_", "ml_"): grown for name, grown in series.items()}
     series['midwatch_exporter_predictions_expired_total{model="m"}'] = "0+75x20"
     expected = []
     for sli, share in SHARES.values():
@@ -86,7 +87,7 @@ def test_the_interval_of_f1_is_that_of_hits_among_hits_and_misses(promtool) -> N
     assert counted is not None
     # Ten minutes hold 600 hits and 600 misses: Wilson's bounds of a half of 1200 are 0.4717 and 0.5283.
     series = {
-        f'ml_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
+        f'ml_settled_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
         for (predicted, actual), count in MATRIX.items()
     }
     bounds = [(2 * p / (1 + p), upper) for p, upper in ((0.4717, False), (0.5283, True))]
@@ -101,7 +102,7 @@ def test_a_class_that_was_never_predicted_right_has_a_precision_of_none_of_them(
     platform = load_text(yaml.safe_dump(document, sort_keys=False))
     precise = next(one for one in objectives.of_platform(platform) if one.slo.name == "precise")
     group = groups.rule_group(precise)
-    series = {'ml_outcomes_total{model="fraud",version="v",predicted="yes",actual="no"}': "0+60x60"}
+    series = {'ml_settled_outcomes_total{model="fraud",version="v",predicted="yes",actual="no"}': "0+60x60"}
     burning = 'slo:burn_rate:ratio1h{model="fraud",slo="precise"} > bool 9.9'
     assert promtool([group], series, [value(burning, "1h", '{model="fraud", owner="ml", slo="precise"}')], "1m") == ""
 

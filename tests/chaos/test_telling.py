@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from chaos import check, display, experiments, report
-from chaos.run import publish
+from chaos.run import publish, verdict
 from midwatch.spec.chaos import Chaos, Grafana
 from midwatch.spec.model import Platform
 from tests.chaos.conftest import small_document
@@ -44,6 +44,8 @@ def result(**changes: Any) -> dict[str, Any]:
         for index, phase in enumerate(("before", "method", "after"))
     ]
     document: dict[str, Any] = {
+        "platform": "flights",
+        "owner": "ml-serving",
         "experiment": "kill-replica",
         "kind": "kill_replica",
         "verdict": "deviated",
@@ -88,6 +90,36 @@ def test_the_page_of_a_run_is_whole_in_a_browser(tmp_path: Path) -> None:
     assert seen["bars"] == [["good", True], ["good", True], ["bad", True]]
     assert (seen["rows"], seen["wide"]) == (3, False)
     assert seen["reasons"] == ["after it, <script>alert(1)</script>"]
+
+
+def test_a_page_cuts_nothing_off_speaks_no_python_and_says_whose_it_is(tmp_path: Path) -> None:
+    name = "the model answers " + "as it did before the fault, " * 8
+    said = {"met": True, "short": ["availability"], "alert": None, "share": 0.25}
+    activity = {**result()["activities"][0], "name": name, "said": said}
+    report.write(tmp_path / "page.html", result(activities=[activity], expected_alert=""))
+    page = html.unescape((tmp_path / "page.html").read_text())
+    assert name in page
+    assert "met: yes, short: availability, alert: nothing, share: 0.25" in page
+    assert "Platform flights, owner ml-serving." in page
+    assert not re.findall(r"…|None\b|True\b|False\b|\{'", page)
+
+
+def test_why_a_run_deviated_is_said_in_whole_words() -> None:
+    output = {"answer": "x" * 300, "met": False}
+    probe = {"activity": {"name": "p"}, "status": "succeeded", "output": output, "tolerance_met": False}
+    journal: Any = {
+        "status": "failed",
+        "deviated": True,
+        "steady_states": {
+            "before": {"steady_state_met": True, "probes": []},
+            "after": {"steady_state_met": False, "probes": [probe]},
+        },
+        "run": [],
+        "rollbacks": [],
+    }
+    judged = verdict.judge(journal, stopped="", deviation=False, problems=[], within=lambda *_: True)
+    text = " ".join(judged.reasons)
+    assert f"answer: {'x' * 300}, met: no" in text
 
 
 def test_the_page_of_a_refused_run_says_that_nothing_was_injected(tmp_path: Path) -> None:

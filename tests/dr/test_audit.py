@@ -96,6 +96,19 @@ def test_a_report_of_untouched_evidence_is_whole(platform: Path) -> None:
     assert document["evidence"]["anchors"] == [str(platform / "elsewhere/heads.jsonl")]
 
 
+def test_a_report_says_whose_it_is_and_cuts_nothing_off(platform: Path) -> None:
+    document = json.loads(report(platform)[0].stdout)
+    about = (document["platform"], document["owner"])
+    assert about == (opened(platform).platform, "ml")
+    shown = midwatch_here("dr", "report", "-f", platform / "platform.yaml", "--html", platform / "page.html")
+    assert f"platform {about[0]}, owner {about[1]}\n" in shown.stdout
+    page = (platform / "page.html").read_text()
+    assert f"Platform {about[0]}, owner {about[1]}" in page
+    for drill in document["drills"]:
+        assert drill["hash"] in shown.stdout
+        assert drill["hash"] in page
+
+
 LEFT = [*sorted(name for name in drill_log.KEPT if not name.endswith(".log")), "result.json"]
 
 
@@ -126,6 +139,29 @@ def test_a_broken_result_gives_a_line_and_no_traceback(platform: Path, content: 
     shown = midwatch_here("dr", "report", "-f", platform / "platform.yaml", "--html", platform / "page.html")
     assert shown.returncode == 1
     assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rto_seconds": "x"}, {"writes": 7}, {"phases": [{}]}, {"run": None}, {"verdict": "GOOD"}, {"digests": []}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_record_that_somebody_changed_is_named_and_ends_no_report(platform: Path, changes: dict[str, Any]) -> None:
+    log = opened(platform).chain.path
+    lines = log.read_text().splitlines()
+    document = json.loads(lines[1])
+    document["data"] |= changes
+    lines[1] = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    log.write_text("\n".join(lines) + "\n")
+    done, problems = report(platform)
+    assert (done.returncode, len(json.loads(done.stdout)["drills"])) == (1, 1)
+    assert f"{log}:2: record 1 is not what was written, or the key is another" in problems
+    shown = midwatch_here(
+        "dr", "report", "-f", platform / "platform.yaml", "--html", platform / "page.html", "--compare"
+    )
+    assert (shown.returncode, "Traceback" in shown.stderr) == (1, False)
+    status = midwatch_here("dr", "status", "-f", platform / "platform.yaml")
+    assert "Traceback" not in status.stderr
 
 
 def test_what_was_not_there_or_is_not_there_any_more_is_named(platform: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from exporters.events.settling import COHORTS, LEAST_LABELS
 from exporters.events.state import Totals
 from exporters.events.store import Store
+from midwatch.spec import load
 from midwatch.spec import model as spec
 from tests.exporters.test_state import NOW, VERSION, commit, generate, label, prediction, value
 
@@ -113,6 +115,24 @@ def test_what_is_settled_is_the_same_over_restarts_at_any_moment(
     assert sum(float(line.split()[-1]) for line in lines) > 390
     for one in stores:
         one.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"label_maturity": "2d"}, "label_maturity: predictions are given up after 1d, before they are that old"),
+        ({"label_maturity": "1h", "task": "regression"}, "label_maturity: amounts are neither right nor wrong"),
+        ({"label_maturity": "1d"}, ""),
+    ],
+    ids=["longer than they are kept", "amounts", "as long"],
+)
+def test_a_maturity_that_cannot_be_is_named(tmp_path: Path, make_document, changes: dict, told: str) -> None:
+    model = {"name": "fraud", "owner": "ml", "task": "classification", **changes}
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(make_document(models=[model]), sort_keys=False))
+    problems = [str(one) for one in load.read(file).problems]
+    assert bool(problems) == bool(told), problems
+    assert all(told in one for one in problems)
 
 
 # A maturity that is not stated ---------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ class LocalSetup(RecoveredSetup):
         try:
             session.ask(self.cluster.direct(self._primary), "CREATE TABLE midwatch_drill.fence (n int)", timeout=2.0)
         except (NotSentError, RefusedError) as error:
-            return Check(name=name, holds=True, detail=str(error)[:100])
+            return Check(name=name, holds=True, detail=str(error))
         except UnknownError as error:
             return Check(name=name, holds=None, detail=str(error))
         return Check(name=name, holds=False, detail="it acknowledged a write past the endpoint")
