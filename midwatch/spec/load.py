@@ -264,7 +264,6 @@ _PATTERNS = {
     "^[A-Za-z][A-Za-z0-9_]*$": "an alert's name; write letters, digits and _, such as CheckoutSlow",
     r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
     "^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$": "a label of Kubernetes, such as release",
-    r"^[^:\s]+$": "a name; write it without a colon and without spaces",
     r"^/[^?#\s]*$": "a path; write one that begins with /, without ? and #, such as /metrics",
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[^:\s]+$": "a user's name; write it without : and spaces",

@@ -117,7 +117,7 @@ def test_what_only_follows_from_a_mistake_is_not_told(file: Path, make_document,
         ({"prometheus": {"timeout": None}}, "timeout: no value; write a number and a unit, such as 250ms, 15m or 30d"),
         ({"exporter": {"max_waiting": 0}}, "exporter.max_waiting: 0 is not at least 1"),
         ({"platform": "p" * 64}, "is not of at most 63 characters"),
-        ({"grafana": {"url": "localhost"}}, "grafana.url: 'localhost' is not an http or https URL"),
+        ({"grafana": {"url": "localhost"}}, "grafana.url: 'localhost' is not an address; write it with http://"),
         ({"systems": {"vault": {"owner": "ml", "targets": ["x"]}}}, "targets[0]: 'x' is not HOST:PORT; write"),
         ({"systems": {"vault": {"owner": "ml", "targets": []}}}, "systems.vault.targets: empty; write at least 1"),
         (
