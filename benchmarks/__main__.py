@@ -11,9 +11,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render
+from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render, size
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
+from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "alerts": alerts.run,
@@ -27,6 +28,8 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "canary": canary.run,
     "chaos": chaos.run,
     "dr": dr.run,
+    "soak": soak.run,
+    "size": size.run,
 }
 
 

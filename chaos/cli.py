@@ -171,7 +171,7 @@ def verify_log(
     from chaos.places.place import Home
     from midwatch import anchors, evidence
     from midwatch.errors import Exit, InvalidInputError
-    from midwatch.prometheus import Client
+    from midwatch.prometheus import client_at
 
     home = Home(state)
     path = log or home.evidence
@@ -180,7 +180,7 @@ def verify_log(
     *earlier, key = [evidence.read_key(file) for file in key_file or ()] or [b""]
     name = log_name or kept.log_name(path)
     outside = [anchors.kept(anchor_file, name)] if anchor_file else []
-    outside += [anchors.scraped(Client(prometheus), name)] if prometheus else []
+    outside += [anchors.scraped(client_at(prometheus, options.default_file()), name)] if prometheus else []
     anchored = anchors.joined(outside)
     heads = [*evidence.parse_heads(head or []), *anchored.heads, *([] if log else kept.heads(home))]
     verified = evidence.verify(path, key=key, heads=heads, earlier_keys=earlier)

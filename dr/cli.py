@@ -202,10 +202,10 @@ def report(
     from dr import terminal
     from midwatch import anchors, files
     from midwatch.errors import Exit
-    from midwatch.prometheus import Client
+    from midwatch.prometheus import client_at
 
     _, log = _open(platform, evidence)
-    outside = anchors.scraped(Client(prometheus), log.name) if prometheus else None
+    outside = anchors.scraped(client_at(prometheus, platform), log.name) if prometheus else None
     document = reports.build(log, _moment(since), outside)
     if compare:
         document["compared"] = reports.compare(document)

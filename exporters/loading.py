@@ -139,7 +139,8 @@ def state_folder(
                 items, refused = bodies.decode(body)
             except bodies.BodyError as error:
                 return Answer(refused=[Refused(1, Reason.NOT_JSON, str(error))])
-            ingest.submit(Batch(items=items, refused=refused, reply=answered.set_result, loaded=True))
+            reply = answered.set_result
+            ingest.submit(Batch(items=items, refused=refused, reply=reply, loaded=True, size=len(body)))
             answer = await answered
             if answer.error:
                 raise LoadError(f"{folder}: {answer.error}; load the file again, what is kept is known")
@@ -157,4 +158,4 @@ def state_folder(
             yield lambda body: runner.run(take(body))
         finally:
             runner.run(end())
-            store.close(time.time())
+            store.close(ingest.now())

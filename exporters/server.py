@@ -75,7 +75,7 @@ class Service:
                 self._connections.protocol, self._options.host, self._options.port, backlog=4096
             )
         except OSError as error:
-            self.store.close(time.time(), snapshot=lambda: False)
+            self.store.close(self.ingest.now(), snapshot=lambda: False)
             where = f"{self._options.host}:{self._options.port}"
             raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         committer = asyncio.create_task(self.ingest.run())
@@ -94,7 +94,7 @@ class Service:
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
-        self.store.close(time.time())
+        self.store.close(self.ingest.now())
 
     def on_loop(self) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
@@ -148,6 +148,7 @@ class Service:
                 refused=refused,
                 reply=lambda answer: _answer(respond, answer),
                 loaded=request.query == bodies.FILE_QUERY.encode(),
+                size=len(request.body),
             )
         )
 
@@ -205,7 +206,7 @@ class Service:
         oldest = self.store.state.predictions.oldest()
         samples: list[exposition.Sample] = [
             (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
-            (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
+            (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, self.ingest.now() - oldest)),
             (metrics.EXPORTER_HALVES_WAITING, {}, len(self.store.state.halves)),
             (metrics.EXPORTER_JOURNAL_BYTES, {}, self.store.journal.size()),
             (metrics.EXPORTER_SCRAPE_DURATION, {}, self._scrape_seconds),

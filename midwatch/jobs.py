@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from midwatch.spec import system_rules
+from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
 
@@ -43,6 +44,17 @@ class Job:
 def of_platform(platform: Platform) -> list[Job]:
     """Jobs of the platform file, the exporter's and the gate's first, the others by name."""
     return ordered(_jobs(platform))
+
+
+def find_problems(platform: Platform) -> Iterator[Finding]:
+    """Scrape jobs of one's own have names of their own."""
+    taken = {job.name for job in of_platform(platform)}
+    for index, written in enumerate(platform.prometheus.scrapes):
+        name = written["job_name"]
+        if name in taken:
+            place: Place = ("prometheus", "scrapes", index, "job_name")
+            yield place, f"a second job {name!r}", "give each its own name; Midwatch writes jobs of its own"
+        taken.add(name)
 
 
 def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:

@@ -364,7 +364,10 @@ EXPORTER_UNREAD_PAYLOADS = _counter(
     "reason",
 )
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
-DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
+DRIFT_WORKER_UP = _gauge(
+    "midwatch_drift_worker_up",
+    "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",
+)
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
 # Canary ----------------------------------------------------------------------------------------------------------
@@ -394,6 +397,10 @@ CANARY_EFFECT_RATIO = _gauge(
 CANARY_REQUESTS = _gauge("canary_requests", "Requests in the comparison, by arm.", *_COMPARED, "arm")
 CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
+)
+CANARY_GATE_DROPPED = _counter(
+    "canary_gate_comparisons_dropped_total",
+    "Comparisons whose last verdict is published no more.",
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 # Evidence ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,10 +57,13 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them."""
+    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them.
+
+    `points` may also be an array whose rows are the pairs.
+    """
 
     labels: Mapping[str, str]
-    points: tuple[tuple[float, float], ...]
+    points: Sequence[tuple[float, float]]
     histograms: tuple[tuple[float, Mapping[str, Any]], ...] = ()
 
 
@@ -224,6 +228,14 @@ class Client:
         if response.status_code != requests.codes.ok:
             raise UnreachableError(query, f"{self._url}: {response.status_code}: {str(document)[:200]}")
         return document
+
+
+def client_at(url: str, file: Path | None) -> Client:
+    """The Prometheus of a URL that a command was given; the platform file's own is asked as its `auth` says."""
+    from midwatch.spec import load  # here: a service that asks has read its platform file already
+
+    described = load.read(file).platform if file else None
+    return Client.of(described.prometheus, url) if described else Client(url)
 
 
 def _content(response: Any) -> bytes | None:

@@ -75,14 +75,19 @@ class Measured:
 
 # Where the counts come from ----------------------------------------------------------------------------------------
 
+_OUTCOMES = metrics.SETTLED_OUTCOMES
+_SCORED, _POSITIVES = metrics.SETTLED_SCORED, metrics.SETTLED_POSITIVES
+_SCORE_SUM = metrics.SETTLED_SCORE_SUM
+"""Predictions count when they are as old as their labels need, so that labels which come sooner are not favoured."""
+
 
 def _pairs(model: str, by: Sequence[str], **classes: str | Matcher) -> Over:
-    """Labelled predictions by predicted and actual class, settled at an equal age."""
-    return _increase(metrics.SETTLED_OUTCOMES, model, by, **classes)
+    """Labelled predictions by predicted and actual class."""
+    return _increase(_OUTCOMES, model, by, **classes)
 
 
 def _pair(model: str, predicted: str, actual: str) -> Series:
-    return metrics.SETTLED_OUTCOMES, {"model": model, "predicted": predicted, "actual": actual}
+    return _OUTCOMES, {"model": model, "predicted": predicted, "actual": actual}
 
 
 def _increase(metric: Metric, model: str, by: Sequence[str], **labels: str | Matcher) -> Over:
@@ -162,13 +167,20 @@ def _within(model: str, bound: str, by: Sequence[str]) -> Counted:
 
 
 def _arrived(model: Model, by: Sequence[str]) -> Counted:
-    """Predictions are settled when their label comes, or is not waited for any more."""
-    counter = metrics.ERRORS_OBSERVED if model.task == "regression" else metrics.OUTCOMES
-    labelled = _increase(counter, model.name, by)
+    """Classes are settled with a label or without; a number's label is waited for until its retention ends."""
+    if model.task != "regression":
+        arrived = _increase(metrics.SETTLED, model.name, by, result=promql.matches("right|wrong"))
+        return Counted(
+            total=_increase(metrics.SETTLED, model.name, by),
+            good=arrived,
+            good_example=(metrics.SETTLED, {"model": model.name, "result": "right"}),
+            bad_examples=((metrics.SETTLED, {"model": model.name, "result": "unlabelled"}),),
+        )
+    labelled = _increase(metrics.ERRORS_OBSERVED, model.name, by)
     return Counted(
         total=_plus(labelled, _increase(metrics.EXPORTER_PREDICTIONS_EXPIRED, model.name, by)),
         good=labelled,
-        good_example=(counter, {"model": model.name}),
+        good_example=(metrics.ERRORS_OBSERVED, {"model": model.name}),
         bad_examples=((metrics.EXPORTER_PREDICTIONS_EXPIRED, {"model": model.name}),),
     )
 
@@ -214,9 +226,8 @@ def _mean_error_spread(model: str, by: Sequence[str], least: int) -> Over:
 def _calibration_error(model: str, by: Sequence[str], least: int) -> Over:
     """Expected calibration error (Guo et al. 2017, eq. 3): mean distance of score and truth, by bin of the score."""
     keep = tuple(dict.fromkeys((*by, "bin")))
-    sums = (metrics.SETTLED_SCORE_SUM, metrics.SETTLED_POSITIVES)
-    scores, positives = (_increase(metric, model, keep) for metric in sums)
-    outcomes = _increase(metrics.SETTLED_SCORED, model, by)
+    scores, positives = (_increase(metric, model, keep) for metric in (_SCORE_SUM, _POSITIVES))
+    outcomes = _increase(_SCORED, model, by)
 
     def error(window: Range) -> Expr:
         distance = promql.call("abs", scores(window).minus(positives(window), on=keep))
@@ -245,12 +256,12 @@ def measured(model: Model, sli: Sli, by: Sequence[str] = (), *, name: str | None
         )
     if sli.calibration is not None:
         limit = sli.calibration
-        scored = {text(metrics.SETTLED_SCORED, bin="1.0"): 100.0, text(metrics.SETTLED_SCORE_SUM, bin="1.0"): 100.0}
+        scored = {text(_SCORED, bin="1.0"): 100.0, text(_SCORE_SUM, bin="1.0"): 100.0}
         return Measured(
             value=_calibration_error(of, by, limit.min_events),
             limit=float(limit.at_most),
             window=limit.over,
-            above={**scored, text(metrics.SETTLED_POSITIVES, bin="1.0"): 0.0},
-            below={**scored, text(metrics.SETTLED_POSITIVES, bin="1.0"): 100.0},
+            above={**scored, text(_POSITIVES, bin="1.0"): 0.0},
+            below={**scored, text(_POSITIVES, bin="1.0"): 100.0},
         )
     return None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alerts import inventory, tuning
-from alerts.lint import foreign, inhibitions, receivers, rules
+from alerts.lint import foreign, inhibitions, links, receivers, rules
 from alerts.lint import routes as route_checks
-from alerts.lint.problem import Check, Context, LintProblem, run
+from alerts.lint.problem import Check, Context, LintProblem, problems_of, run
 from alerts.routing import amtool, configuration, generate, versions
 from alerts.routing.configuration import Config
 from alerts.tuning import TurnedOff
@@ -60,7 +60,12 @@ def lint(
     if platform_file is None and alertmanager is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
-    return _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+    report = _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+    if platform is None or document is None:
+        return report
+    # Of a platform that runs on this machine alone it is no mistake: `midwatch check` does not ask.
+    of_links = list(problems_of("dashboard-loopback", links.dashboard_loopback(platform), document))
+    return report + Report(problems=of_links, unjudged=[])
 
 
 OF_ANYBODY = {

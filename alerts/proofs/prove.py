@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts import expressions, inventory
+from alerts import alerting_rule, expressions, inventory
 from alerts.inventory import Entry
 from alerts.proofs import burning, case, reality, search, written
 from alerts.proofs.case import Case, Grid
@@ -177,7 +177,7 @@ def _route_problem(
 ) -> str:
     """Why an alert does not reach whom it should, or an empty text."""
     labels = entry.labels
-    wanted = _wanted(labels)
+    wanted = _wanted(platform, labels)
     if list(receivers) != [wanted]:
         return f"it is routed to {', '.join(receivers)}, not to {wanted}"
     if wanted == generate.NOBODY:
@@ -187,10 +187,12 @@ def _route_problem(
     said = with_amtool.get(_key(labels))
     if said is not None and said != wanted:
         return f"amtool routes it to {said}, not to {wanted}"
-    return "" if labels.get("owner") in platform.owners else "nobody owns it"
+    return "" if wanted == generate.DEADMAN or labels.get("owner") in platform.owners else "nobody owns it"
 
 
-def _wanted(labels: Mapping[str, str]) -> str:
+def _wanted(platform: Platform, labels: Mapping[str, str]) -> str:
+    if labels["alertname"] == alerting_rule.DEADMAN:
+        return generate.receiver_of_deadman(platform)
     if labels["severity"] == "none":
         return generate.NOBODY
     return f"{labels['owner']}-{labels['severity']}" if "owner" in labels else "an owner"

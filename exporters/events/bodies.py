@@ -56,8 +56,18 @@ def decode(body: bytes) -> Decoded:
     try:
         decoded = _LINES.decode_lines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _one_by_one((number, line) for number, line in enumerate(io.BytesIO(body), 1) if line.strip())
-    return list(enumerate(decoded, 1)), []
+        return _one_by_one(_lines(body))
+    if body.count(b"\n") + (not body.endswith(b"\n")) == len(decoded):
+        return list(enumerate(decoded, 1)), []
+    numbers = [number for number, _ in _lines(body)]
+    if len(numbers) != len(decoded):  # one event over several lines, or several on one
+        return list(enumerate(decoded, 1)), []
+    return list(zip(numbers, decoded, strict=True)), []
+
+
+def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines that hold something, each with its number among all of them, as the client counts."""
+    return ((number, line) for number, line in enumerate(io.BytesIO(body), 1) if line.strip())
 
 
 def _decode_array(body: bytes) -> Decoded:

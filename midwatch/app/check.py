@@ -55,6 +55,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from chaos import expectations
     from dashboards import check as dashboards
     from midwatch import system_check
+    from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
     from monitors.canary import argo_check, edges
@@ -64,6 +65,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
         return [*reading.problems, *expectations.check_names(reading)], []
     of_file = list(expectations.check_alerts(reading.platform, reading.document))
     of_file += alerts.check_tuning(reading.platform, reading.document)
+    of_file += prometheus.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     warnings += edges.find_warnings(platform, document)

@@ -99,16 +99,18 @@ def rotate(
 
 def _outside(anchor_file: Path | None, prometheus: str | None, log_name: str | None) -> Anchored:
     """Heads that were kept outside of the log; MidwatchError without its name there."""
-    from midwatch import anchors
+    from midwatch import anchors, options
     from midwatch.errors import MidwatchError
-    from midwatch.prometheus import Client
+    from midwatch.prometheus import client_at
 
     if log_name is None:
         if anchor_file or prometheus:
             raise MidwatchError("--anchor-file and --prometheus need --log-name: several logs may be kept there")
         return anchors.Anchored()
     found = [anchors.kept(anchor_file, log_name)] if anchor_file else []
-    return anchors.joined([*found, *([anchors.scraped(Client(prometheus), log_name)] if prometheus else [])])
+    if prometheus:
+        found.append(anchors.scraped(client_at(prometheus, options.default_file()), log_name))
+    return anchors.joined(found)
 
 
 def _read_key(file: Path) -> bytes:

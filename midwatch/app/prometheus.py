@@ -10,8 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from midwatch import jobs, yamlfile
-from midwatch.errors import InvalidInputError
+from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import format_duration
@@ -38,7 +39,7 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [dict(_scrape_config(job)) for job in scraped],
+        "scrape_configs": [*(dict(_scrape_config(job)) for job in scraped), *platform.prometheus.scrapes],
     }
     return yamlfile.dump(document)
 
@@ -59,6 +60,11 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
     if job.auth:
         yield from _who_asks(job.auth)
     yield "static_configs", [{"targets": sorted(job.targets)}]
+
+
+def find_problems(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of the platform file's own scrape jobs: two of one name."""
+    return [document.problem(*one) for one in jobs.find_problems(platform)]
 
 
 def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
@@ -88,10 +94,9 @@ def _object(platform: Platform, job: Job) -> dict[str, Any]:
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "ScrapeConfig",
-        "metadata": {
-            "name": f"midwatch-{platform.platform}-{job.name}",
-            "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
-        },
+        "metadata": platform.prometheus.operator.metadata(
+            f"midwatch-{platform.platform}-{job.name}", platform.platform
+        ),
         "spec": dict(_object_spec(job)),
     }
 

@@ -77,6 +77,7 @@ def check_maintenance(platform: Platform) -> Iterator[Finding]:
 
 def check_channels(platform: Platform) -> Iterator[Finding]:
     """Channels need nothing that the Alertmanager lacks, when its version is stated."""
+    yield from _check_deadman(platform)
     version = platform.alertmanager.version
     for name, channel in platform.channels.items():
         lack = lacking(channel, version) if version else None
@@ -87,6 +88,22 @@ def check_channels(platform: Platform) -> Iterator[Finding]:
                 f"Alertmanager {version[0]}.{version[1]} has no {what}",
                 f"{since[0]}.{since[1]} has it; use another channel until then",
             )
+
+
+def _check_deadman(platform: Platform) -> Iterator[Finding]:
+    name = platform.alertmanager.deadman
+    place: Place = ("alertmanager", "deadman")
+    if name is None:
+        return
+    if name not in platform.channels:
+        yield place, *unknown(name, platform.channels, "channel")
+    elif platform.channels[name].integration.is_person:
+        message = f"{name} would tell people once a minute that all is well"
+        yield (
+            place,
+            message,
+            "name a webhook of whoever misses a heartbeat, such as healthchecks or midwatch alerts deadman",
+        )
 
 
 def check_names(platform: Platform) -> Iterator[Finding]:

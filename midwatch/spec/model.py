@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -144,6 +144,35 @@ class Model(Strict):
 # The plane ---------------------------------------------------------------------------------------------------------
 
 
+def _scrape_config(written: dict[str, Any]) -> dict[str, Any]:
+    name = written.get("job_name")
+    if not isinstance(name, str) or not name:
+        raise ValueError("has no job_name; write one, as in job_name: node")
+    return written
+
+
+ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
+"""One of Prometheus' scrape_configs. Prometheus has the last word on it: `midwatch check` asks promtool."""
+
+
+KubernetesLabel = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+
+
+class Operator(Strict):
+    """The Prometheus operator's objects in a cluster: rules, scrape jobs and the Alertmanager's configuration."""
+
+    namespace: Name | None = None
+    """Their namespace; that of whoever applies them without it."""
+    labels: dict[KubernetesLabel, str] = {}
+    """Labels that the operator's selectors want, such as `release: kube-prometheus-stack`."""
+
+    def metadata(self, name: str, platform_name: str) -> dict[str, Any]:
+        """Metadata of an object."""
+        ours = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform_name}
+        place = {"namespace": self.namespace} if self.namespace else {}
+        return {"name": name, **place, "labels": {**ours, **self.labels}}
+
+
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
@@ -157,6 +186,10 @@ class Prometheus(Strict):
     """How often rules are evaluated."""
     timeout: Duration = 5.0
     """How long an answer may take."""
+    operator: Operator = Operator()
+    """What the operator's objects carry."""
+    scrapes: list[ScrapeConfig] = []
+    """Scrape jobs of one's own, as Prometheus reads them, beside those that Midwatch writes."""
 
 
 class Personal(Strict):
@@ -187,6 +220,8 @@ class Caps(Strict):
     """Most classes of a model."""
     groups: Annotated[int, Field(ge=1)] = 50
     """Most groups of an attribute."""
+    series: Annotated[int, Field(ge=1000)] = 50_000
+    """Most series of one exporter, whatever the others multiply to; a scrape of as many takes seconds."""
 
 
 class Exporter(Strict):

@@ -178,6 +178,8 @@ class Alertmanager(Strict):
     """How long a group's later alerts wait."""
     repeat_interval: Duration = 14400.0
     """How long until an alert that still fires is sent again."""
+    deadman: Name | None = None
+    """The channel of the deadman's switch, a heartbeat a minute: somebody behind it misses it when it stops."""
     kubernetes: Literal["secret", "alertmanagerconfig"] = "secret"
     """The object that its configuration becomes in a cluster."""
 

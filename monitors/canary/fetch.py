@@ -242,7 +242,7 @@ def _per_pod(arm: Increments) -> float:
 def _as_scraped(axis: Axis, sides: Sequence[Sequence[Line]]) -> Axis:
     """The axis with intervals as long as those between the scrapes of the target that is scraped least often."""
     between = [
-        float(np.median(np.diff([at for at, _ in line.points])))
+        float(np.median(np.diff(np.array(line.points, dtype=float)[:, 0])))
         for side in sides
         for line in side
         if len(line.points) > MANY_SCRAPES

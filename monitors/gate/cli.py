@@ -21,7 +21,7 @@ def gate(
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     prometheus: Annotated[str | None, typer.Option(help="URL of Prometheus, if not the platform file's.")] = None,
 ) -> None:
-    """Serve until SIGTERM: GET or POST /verdict (model, baseline, canary, start, end), GET /metrics, /healthz, /readyz.
+    """Serve until SIGTERM: GET or POST /verdict or /passed (model, baseline, canary, start, end), and GET /metrics.
 
     Writes its URL to standard error when it is ready. Exit code 2 when it cannot start as asked.
     """

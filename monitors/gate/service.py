@@ -1,8 +1,8 @@
 """The gate's HTTP service: a verdict on a canary for whoever asks before sending it more traffic.
 
 A question it understands is answered with 200 and a verdict in time, whatever becomes of Prometheus, of the disk or of
-the judge: undecided is an answer. It keeps no state but its metrics and the record of its verdicts; the judge is
-`monitors.canary`.
+the judge: undecided is an answer. `/passed` gives the same answer with a status that decides. It keeps no state but its
+metrics and the record of its verdicts; the judge is `monitors.canary`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,21 +29,32 @@ from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import ask, band, document, judge
 from monitors.canary.counts import Counts
+from monitors.canary.fetch import SETTLE_SECONDS
+from monitors.canary.findings import Verdict
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
 from monitors.gate import parsing
 from monitors.gate.published import Published
+from monitors.gate.remembered import Remembered
 from monitors.gate.verdict_log import Answered, VerdictLog
 
 MAX_BODY = 64 * 1024
 MAX_WAITING = 64
 """Questions that are worked on or wait; one more is answered at once, as undecided."""
 WORKERS = 8
+MAX_STANDING = 1000
+"""Verdicts that are given again until the next interval of their analyses is over."""
 RECORD_SECONDS = 2.0
 """An answer that is not on the disk by then is given as undecided."""
 
 _JSON = "application/json"
+_STATUSES = {
+    Verdict.PASS.value: HTTPStatus.OK,
+    Verdict.FAIL.value: HTTPStatus.CONFLICT,
+    Verdict.INCONCLUSIVE.value: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""What `/passed` answers, for callers that read the status only; 503 is what they ask again after."""
 _log = logging.getLogger(__name__)
 
 
@@ -137,6 +149,8 @@ class Gate:
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="judge")
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: a record follows the one before it
         self._working: dict[Question, _Look] = {}
+        self._remembered = Remembered()
+        self._standing: OrderedDict[Question, tuple[float, Judged]] = OrderedDict()
         self._connections = http_server.Connections(
             self._handle,
             http_server.Limits(max_body=MAX_BODY, max_connections=1000),
@@ -188,8 +202,8 @@ class Gate:
             self._ready(respond)
         elif request.path == b"/metrics":
             respond(HTTPStatus.OK, exposition.render(self.published.families()), exposition.CONTENT_TYPE)
-        elif request.path != b"/verdict":
-            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /metrics, /healthz and /readyz")
+        elif request.path not in (b"/verdict", b"/passed"):
+            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /passed, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
             _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "ask by GET or POST")
         else:
@@ -216,6 +230,8 @@ class Gate:
             _log.exception("a question was not answered")
             why = f"the gate failed: {type(error).__name__}"
             answer, counted = {"verdict": "inconclusive", "reason": why, "evidence": {}}, "inconclusive"
+        if request.path == b"/passed":
+            status = _STATUSES.get(counted, status)
         respond(status, json.dumps(answer).encode(), _JSON)
         self.published.count(counted, time.perf_counter() - begun)
 
@@ -231,6 +247,9 @@ class Gate:
         return answer
 
     async def _judged(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
+        until, judged = self._standing.get(question, (0.0, None))
+        if judged is not None and time.time() < until:
+            return judged
         look = self._working.get(question)
         if look is None:
             if len(self._working) >= MAX_WAITING:
@@ -250,7 +269,8 @@ class Gate:
 
     def _begun(self, question: Question, settings: spec.Canary, interval: float) -> _Look:
         """A look in a worker; who asks the same meanwhile gets the same answer."""
-        watched = _Watched(self._client.until(time.monotonic() + self._options.deadline))
+        client = self._client.until(time.monotonic() + self._options.deadline)
+        watched = _Watched(self._remembered.before(client))
 
         def judged() -> Judged:
             watched.begin()
@@ -264,8 +284,12 @@ class Gate:
 
     def _done(self, question: Question, work: asyncio.Future[Any]) -> None:
         del self._working[question]
-        if not work.cancelled():
-            work.exception()  # seen, also when nobody waits for it any more
+        if work.cancelled() or work.exception() is not None:  # seen, also when nobody waits for it any more
+            return
+        self._standing[question] = _stands_until(work.result()[0]), work.result()
+        self._standing.move_to_end(question)
+        while len(self._standing) > MAX_STANDING:
+            self._standing.popitem(last=False)
 
     async def _kept(self, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer once it is recorded; what cannot be recorded, or not in time, is not decided."""
@@ -285,6 +309,14 @@ class Gate:
             self._failing = str(error)
             return _unrecorded(answer, self._failing)
         return answer
+
+
+def _stands_until(counts: Counts) -> float:
+    """When the next interval is over and its scrapes are there (seconds since the epoch); until then nothing is new."""
+    if not counts.baseline_requests.size:
+        return 0.0
+    over = counts.start + (counts.baseline_requests.size + 1) * counts.interval
+    return min(over + min(counts.interval, SETTLE_SECONDS), time.time() + counts.interval)
 
 
 def _unrecorded(answer: dict[str, Any], why: str) -> dict[str, Any]:

@@ -69,8 +69,10 @@ def test_shares_of_a_confusion_matrix_are_what_the_field_calls_them(promtool) ->
         f'ml_settled_outcomes_total{{model="m",version="v",predicted="{predicted}",actual="{actual}"}}': f"0+{count}x20"
         for (predicted, actual), count in MATRIX.items()
     }
-    series |= {name.replace("ml_settled_", "ml_"): grown for name, grown in series.items()}
-    series['midwatch_exporter_predictions_expired_total{model="m"}'] = "0+75x20"
+    for result, count in (("right", 240), ("wrong", 60), ("unlabelled", 75)):
+        series[f'ml_settled_predictions_total{{model="m",version="v",predicted="yes",result="{result}"}}'] = (
+            f"0+{count}x20"
+        )
     expected = []
     for sli, share in SHARES.values():
         counted = quality.counted(model, Sli.model_validate(sli))
@@ -141,3 +143,16 @@ def test_an_objective_that_its_model_cannot_have_is_refused(load_text, model: di
     with pytest.raises(InvalidInputError) as refused:
         load_text(yaml.safe_dump(document, sort_keys=False))
     assert said in str(refused.value)
+
+
+def test_a_canary_of_a_regression_is_compared_on_the_counters_that_its_objectives_count(load_text) -> None:
+    near = {"name": "near", "sli": {"absolute_error": {"within": 5}}, "objective": "90%"}
+    total, good = 'ml_errors_bounded_total{bound="5"}', 'ml_errors_bounded_total{bound="5", within="yes"}'
+    criterion = {"metric": "counters", "name": "near", "total": total, "good": good}
+    document = platform_document()
+    document["models"] = [{"name": "price", "owner": "ml", "task": "regression", "slos": [near]}]
+    document["models"][0]["canary"] = {"criteria": [criterion]}
+    (model,) = load_text(yaml.safe_dump(document, sort_keys=False)).models
+    counted = quality.counted(model, model.slos[0].sli)
+    assert counted is not None
+    assert total.removesuffix("}") in str(counted.total(300.0)).replace(', model="price"', "")

@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +30,7 @@ from midwatch.errors import MidwatchError
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
 from midwatch.spec.canary import Canary
+from monitors.canary import ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
 from monitors.gate import service
@@ -142,6 +144,16 @@ def test_verdicts_of_good_and_bad_canaries_with_metrics_and_a_record(running: Ru
     assert {record.kind for record in records} == {"verdict"}
     assert records[0].data == {"asked": {**ASKED, "start": START, "end": END}, **good}
     assert records[3].data["evidence"]["digest"] == good["evidence"]["digest"]
+
+
+def test_who_reads_the_status_only_is_answered_200_for_pass_alone(running: Running) -> None:
+    for canary, status in (("v2", 200), ("v3", 409), ("v9", 503)):
+        asked = {**ASKED, "canary": canary}
+        assert running.ask("POST", "/passed", asked) == (status, running.ask("POST", "/verdict", asked)[1])
+        told = {"name": "fraud", "namespace": "ml", "phase": "Progressing", "checksum": "1", "metadata": asked}
+        assert running.ask("POST", "/passed", told)[0] == status
+    assert running.ask("GET", "/passed?model=fraud")[0] == 400
+    assert running.ask("GET", "/passed?" + "&".join(f"{name}={value}" for name, value in ASKED.items()))[0] == 200
 
 
 def test_concurrent_questions_are_all_answered_and_recorded(running: Running) -> None:
@@ -493,3 +505,22 @@ def test_a_record_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     path.chmod(0o644)
     keep(path, "fail")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_open_analysis_is_judged_once_an_interval(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Question] = []
+
+    def asked(_: object, question: Question, settings: Canary, *, interval: float) -> Any:
+        looks.append(question)
+        empty = ask.unanswered(question, interval, "x")
+        begun, one = time.time() - interval, np.ones(1, dtype=np.int64)
+        return dataclasses.replace(empty, start=begun, baseline_requests=one), judge.judge(empty, settings)
+
+    answer = {"verdict": "inconclusive", "reason": "", "evidence": {}}
+    monkeypatch.setattr(service.ask, "ask", asked)
+    monkeypatch.setattr(service.document, "answer", lambda *_: answer)
+    gate_ = in_process()
+    for _ in range(3):
+        assert answered(gate_)[0] == 200
+    answered(gate_, canary="v3")
+    assert len(looks) == 2

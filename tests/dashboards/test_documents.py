@@ -220,10 +220,9 @@ def test_the_fleets_rows_lead_to_their_model_with_version_and_time(documents) ->
 
 
 def test_an_alert_finds_its_dashboard_by_address() -> None:
-    url = grafana.dashboard_url(whole(), grafana.Page.MODEL, model="{{ $labels.model }}", version="v1")
-    assert url == (
-        "http://127.0.0.1:3000/d/midwatch-test-model?from=now-3h&to=now&var-model={{ $labels.model }}&var-version=v1"
-    )
+    url = grafana.dashboard_url(whole(), grafana.Page.MODEL, model="{{ $labels.model }}", version="v1&x")
+    before = "http://127.0.0.1:3000/d/midwatch-test-model?from=now-3h&to=now"
+    assert url == before + "&var-model={{ $labels.model | urlquery }}&var-version=v1%26x"
 
 
 def test_logs_and_traces_are_those_of_the_model_chosen() -> None:

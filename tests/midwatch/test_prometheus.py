@@ -20,12 +20,12 @@ import yaml
 from dashboards import provisioning
 from midwatch import jobs, prometheus
 from midwatch.app import prometheus as rendered
-from midwatch.errors import InvalidInputError, MidwatchError
+from midwatch.errors import Exit, InvalidInputError, MidwatchError
 from midwatch.grafana import DataSource
 from midwatch.spec.model import Platform, Prometheus
 from midwatch.spec.prometheus_auth import Auth
 from monitors.canary import argo
-from tests.conftest import free_port, need_program, platform_document
+from tests.conftest import free_port, midwatch_here, need_program, platform_document
 
 
 def test_samples_lines_and_single_values_of_a_real_prometheus(prometheus_server: str) -> None:
@@ -381,3 +381,36 @@ def test_who_asks_is_rendered_as_files() -> None:
     assert "httpHeaderName1" not in elsewhere["jsonData"]
     job = argo.job_template(found, found.models[0])["spec"]["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]
     assert job["volumes"][0]["projected"]["sources"][1] == {"secret": {"name": argo.PLATFORM_MAP}}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dashboards", "verify", "-f", "FILE", "--prometheus", "URL"),
+        ("alerts", "check", "-f", "FILE", "--prometheus", "URL"),
+        ("canary", "judge", "-f", "FILE", "--model", "fraud", "--baseline", "v1", "--canary", "v2"),
+        ("canary", "calibrate", "-f", "FILE", "--model", "fraud", "--version", "v1"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_every_command_that_asks_says_who_it_is(receiver, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    receiver.statuses = [503]
+    section = {"url": receiver.url, "auth": {"token_file": str(tmp_path / "secret")}}
+    document = platform_document(prometheus=section)
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors", "negligible": "2%"}]}
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    given = {"FILE": str(file), "URL": receiver.url}
+    done = midwatch_here(*(given.get(word, word) for word in command))
+    assert done.returncode in (Exit.USAGE, Exit.INCONCLUSIVE), done.stderr
+    assert {headers["Authorization"] for _, headers, _ in receiver.requests} == {f"Bearer {SECRET}"}
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_prometheus_given_by_its_url_is_asked_as_the_platform_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document(prometheus={"auth": {"token_file": "/run/token"}})))
+    own, other = (prometheus.client_at(url, file) for url in ("http://127.0.0.1:9090/", "http://elsewhere:9090"))
+    assert (own._auth is not None, other._auth) == (True, None)
+    assert prometheus.client_at("http://127.0.0.1:9090", None)._auth is None
