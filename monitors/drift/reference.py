@@ -14,7 +14,7 @@ import numpy as np
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
-from monitors.drift import direction, joint, methods, quality, seasons
+from monitors.drift import direction, joint, methods, quality
 from monitors.drift.calibration import Inflations
 from monitors.drift.comparison import FeatureMethod, Result
 from monitors.drift.counts import COARSE, CategoryGrid, Counts, Grid, Integers, NumericGrid, bin_starts, numbers
@@ -65,11 +65,23 @@ class FeatureReference:
         method, rows = COMPARISONS[name], window.total
         result = method.compare(self.counts, window, self.inflation(name, window.rows))
         calm = self.calm.get(name, 0.0)
-        if method.tail is None or not calm or not self._has_calm(window.rows):
+        if method.tail is None or not self._has_calm(window.rows):
             return result
-        excess = max(0.0, result.effect**method.power - calm**method.power) ** (1 / method.power)
-        beyond = method.tail.p_value(excess, self.counts, rows, self._within(name, rows))
-        return replace(result, p_value=min(1.0, TESTS * min(result.p_value, beyond)))
+        p_value = result.p_value
+        if calm:
+            excess = max(0.0, result.effect**method.power - calm**method.power) ** (1 / method.power)
+            beyond = method.tail.p_value(excess, self.counts, rows, self._within(name, rows))
+            p_value = min(1.0, TESTS * min(p_value, beyond))
+        if self.seasons is not None and self.inflation(name, rows) > 1:  # calm windows are some that there could be
+            spread = self.seasons.spread_p_value(
+                method, name, result.effect, self.counts.total, rows, self._scale(name, rows)
+            )
+            p_value = max(p_value, spread)
+        return replace(result, p_value=p_value)
+
+    def _scale(self, name: str, rows: int) -> float:
+        """Inflation of a window of so many rows over that of a calm one."""
+        return self.inflation(name, rows) / self.inflation(name, self.inflations.window)
 
     def compare_within(self, name: str, window: Counts) -> Result:
         """The same where a season is a difference: rows are compared with what they vary by within a window."""
@@ -102,7 +114,6 @@ class FeatureReference:
                 counts=Counts(cells=found.rows[phase]),
                 calm=found.calm,
                 inflations=found.inflations,
-                seasons=None,
             )
         return self._of_phases[phase]
 
@@ -136,6 +147,9 @@ class FeatureReference:
         if calm:
             excess = method.tail.effect(level, self.counts, rows, self._within(name, rows))
             significant = min(significant, (calm**method.power + excess**method.power) ** (1 / method.power))
+        if self.seasons is not None and self._has_calm(rows) and self.inflation(name, rows) > 1:
+            spread = self.seasons.spread_effect(method, name, level, self.counts.total, rows, self._scale(name, rows))
+            significant = max(significant, spread)
         return max(self.floor(name), significant)
 
     def is_blind(self, name: str, rows: int, level: float) -> bool:

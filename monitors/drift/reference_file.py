@@ -24,6 +24,7 @@ from monitors.drift import joint
 from monitors.drift.calibration import Inflation, Inflations
 from monitors.drift.counts import CategoryGrid, Counts, Grid, NumericGrid
 from monitors.drift.embedding import Embedding
+from monitors.drift.moments import CalmMeans
 from monitors.drift.reference import FeatureReference, Reference
 from monitors.drift.seasons import Cycle, Seasons
 
@@ -53,6 +54,7 @@ def save(reference: Reference, path: Path) -> None:
             entry["categories"], entry["whole"] = list(feature.grid.categories), feature.grid.whole
         head["features"][name] = entry
     arrays["rows"] = reference.joint.rows
+    arrays |= {f"means_{name}": calm.means for name, calm in reference.joint.means.items()}
     head["joint"] = _joint_entry(reference.joint)
     head["checksum"] = _checksum(head, arrays)
     buffer = io.BytesIO()
@@ -105,6 +107,10 @@ def load(path: Path) -> Reference:
         rows=arrays["rows"],
         inflation=msgspec.convert(head["joint"]["inflation"], Inflation),
         calm=head["joint"]["calm"],
+        means={
+            name: CalmMeans(means=arrays[f"means_{name}"], rows=rows) for name, rows in head["joint"]["means"].items()
+        },
+        window_rows=head["window_rows"],
     )
     return Reference(
         rows=head["rows"],
@@ -151,6 +157,7 @@ def _joint_entry(together: joint.Joint) -> dict[str, Any]:
         "categorical": [[name, list(known)] for name, known in together.embedding.categorical.items()],
         "inflation": msgspec.to_builtins(together.inflation),
         "calm": dict(together.calm),
+        "means": {name: calm.rows for name, calm in together.means.items()},
     }
 
 

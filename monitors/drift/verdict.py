@@ -20,6 +20,7 @@ A feature that no method would see a large change of is named as not judged; a w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -37,6 +38,10 @@ CERTAIN = 2.0
 
 MOST_NAMED = 5
 """Features that are not judged and are named in a reason; all of them are in the document."""
+
+
+MOST_EFFECT = {"ks": 1.0, "chi2": 1.0, "isolation_forest": 1.0, "classifier": 0.5}
+"""Largest effect that a method can find, of those that have one."""
 
 
 class Verdict(StrEnum):
@@ -300,11 +305,17 @@ def _find_joint(reference: joint.Joint, rows: Rows, method: str, samples: int, l
         result=result,
         floor=floor,
         votes=votes,
-        direction="together" if votes else "",
+        direction=_together(reference, method, result) if votes else "",
         smallest=reference.smallest(method, len(rows), samples, level),
         is_blind=reference.is_blind(method, len(rows), samples, level),
-        is_certain=votes and reference.inflation.of(samples) == 1,
+        is_certain=votes and (result.by_calm_windows or reference.inflation.of(samples) == 1),
     )
+
+
+def _together(reference: joint.Joint, method: str, result: Result) -> str:
+    """Which features changed together, where the method knows."""
+    about = reference.about(method, result)
+    return f"{' and '.join(about)} together" if about else "together"
 
 
 def _not_judged(
@@ -313,7 +324,11 @@ def _not_judged(
     methods: Sequence[str],
     level: float,
 ) -> Iterator[NotJudged]:
-    """Features that no method votes for, nor would see a large change of."""
+    """Features that no method votes for, nor would see a large change of; whole rows are one of them."""
+    of_rows = [finding for finding in findings if finding.feature == joint.FEATURE]
+    if of_rows and not any(finding.votes or not finding.is_blind for finding in of_rows):
+        best = min(of_rows, key=lambda finding: finding.smallest / drift_methods.ROW[finding.method].large)
+        yield NotJudged(feature=joint.FEATURE, why=_seen(best), method=best.method, smallest=best.smallest)
     feature_methods = [method for method in methods if method in COMPARISONS]
     for name, (feature, window) in sorted(compared.items()):
         found = [finding for finding in findings if finding.feature == name]
@@ -335,7 +350,7 @@ def _blind(feature: FeatureReference, name: str, found: Sequence[Finding], rows:
     best = min(found, key=lambda finding: finding.smallest / COMPARISONS[finding.method].large)
     needed = [feature.rows_needed(finding.method, rows, level) for finding in found]
     enough = min((count for count in needed if count is not None), default=None)
-    seen = f"only {best.method} above {best.smallest:.2g} would be seen"
+    seen = _seen(best)
     if enough is not None:
         why = f"{seen}; it takes about {enough:,} rows"
     elif feature.floor(best.method) >= best.smallest:
@@ -343,6 +358,13 @@ def _blind(feature: FeatureReference, name: str, found: Sequence[Finding], rows:
     else:
         why = f"{seen}, however many rows"
     return NotJudged(feature=name, why=why, method=best.method, smallest=best.smallest, rows=enough)
+
+
+def _seen(best: Finding) -> str:
+    """The smallest change that would have been seen; some effects cannot be as large."""
+    if best.smallest > MOST_EFFECT.get(best.method, math.inf):
+        return f"no {best.method}, however large, would be seen"
+    return f"only {best.method} above {best.smallest:.2g} would be seen"
 
 
 def _decide(judgement: Judgement, min_samples: int) -> tuple[Verdict, str]:
