@@ -44,6 +44,7 @@ def save(reference: Reference, path: Path) -> None:
             "missing": feature.counts.missing,
             "calm": dict(feature.calm),
             "unseen": feature.counts.unseen,
+            "is_label": feature.is_label,
             "inflations": msgspec.to_builtins(feature.inflations),
         }
         arrays[f"counts{index}"] = feature.counts.cells
@@ -98,6 +99,7 @@ def load(path: Path) -> Reference:
             calm=entry["calm"],
             inflations=inflations,
             seasons=_seasons(entry["seasons"], arrays, index),
+            is_label=entry["is_label"],
         )
     together = joint.Joint(
         embedding=Embedding(

@@ -198,6 +198,9 @@ def judge(
     `alpha` is the window's, divided here over everything looked at. With a `phase` (see `Reference.phase`) it is
     compared with the reference's windows of that phase.
     """
+    waiting = {name for name in window if reference[name].waits(window[name])}
+    not_yet = [_waits(name, reference[name], window[name]) for name in sorted(waiting)]
+    window = {name: counts for name, counts in window.items() if name not in waiting}
     voting = _applicable([method for method in methods if method in COMPARISONS], reference, window)
     whole = [method for method in methods if method in drift_methods.ROW and together]
     checked = _applicable(quality.CHECKS, reference, window)
@@ -227,7 +230,7 @@ def judge(
         alpha=level,
         findings=tuple(findings),
         quality=tuple(_find(reference[name], name, check, window[name], level) for check, name in checked if samples),
-        not_judged=tuple(_not_judged(compared, findings, methods, level)) if samples else (),
+        not_judged=(*not_yet, *_not_judged(compared, findings, methods, level)) if samples else (),
     )
     verdict, reason = _decide(judgement, min_samples)
     return replace(judgement, verdict=verdict, reason=reason)
@@ -358,6 +361,14 @@ def _blind(feature: FeatureReference, name: str, found: Sequence[Finding], rows:
     else:
         why = f"{seen}, however many rows"
     return NotJudged(feature=name, why=why, method=best.method, smallest=best.smallest, rows=enough)
+
+
+def _waits(name: str, label: FeatureReference, window: Counts) -> NotJudged:
+    shares = [counts.missing / counts.rows for counts in (window, label.counts)]
+    why = (
+        f"{shares[0]:.1%} of the rows have no label yet, {shares[1]:.1%} in the reference: compare when they have come"
+    )
+    return NotJudged(feature=name, why=why)
 
 
 def _seen(best: Finding) -> str:
