@@ -204,7 +204,7 @@ DRIFT_SMALLEST_SEEN = _gauge(
 )
 DRIFT_ROWS_NEEDED = _gauge(
     "ml_drift_rows_needed",
-    "Rows of a window that could show a large change of a feature that is not judged; +Inf where no number is enough.",
+    "Rows of a window that could show a large change of a feature that is not judged, where a number is enough.",
     "model",
     "version",
     "feature",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import os
 import sys
 import threading
@@ -157,7 +156,8 @@ class Judge:
         for name in {*window.counts, *unjudged}:
             self._set(metrics.DRIFT_JUDGED, {**where, "feature": name}, name not in unjudged)
         for name, one in unjudged.items():
-            self._set(metrics.DRIFT_ROWS_NEEDED, {**where, "feature": name}, one.rows or math.inf)
+            if one.rows is not None:
+                self._set(metrics.DRIFT_ROWS_NEEDED, {**where, "feature": name}, one.rows)
         for finding in judgement.findings:
             labels = {**where, "feature": finding.feature, "method": finding.method}
             self._set(metrics.DRIFT_SMALLEST_SEEN, labels, finding.smallest)

@@ -133,16 +133,18 @@ class Seasons:
         """
         strayed, usual = self._usual(name, scale)
         if not usual > 0:
-            return 1.0
+            return 0.0  # none of them strays at all
         count = parts(strayed)
         return float(fisher.sf(distance(method, effect, n, m) / usual, count, count * self.freedom))
 
     def spread_effect(self, method: FeatureMethod, name: str, p_value: float, n: int, m: int, scale: float) -> float:
         """The inverse."""
         strayed, usual = self._usual(name, scale)
+        if not usual > 0:
+            return 0.0
         count = parts(strayed)
         most = np.array(fisher.isf(p_value, count, count * self.freedom) * usual)
-        return float(effects(method, most, n, m)) if usual > 0 else float("inf")
+        return float(effects(method, most, n, m))
 
     def _usual(self, name: str, scale: float) -> tuple[Floats, float]:
         """Distances of calm windows in units of their mean, and that mean."""

@@ -88,6 +88,8 @@ LEFT_OUT = {
     "dr_last_restore_good",
     "dr_split_brain_last_seen_timestamp_seconds",
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
+    "ml_drift_rows_needed",  # the page says which are not judged; these two say what it would take
+    "ml_drift_smallest_seen_effect",
     "ml_finish_reasons_total",  # only language models have the next four
     "ml_time_per_output_token_seconds",
     "ml_time_to_first_token_seconds",
