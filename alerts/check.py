@@ -8,14 +8,35 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from alerts import tuning
+from alerts.rules import canaries, shipped
 from midwatch import programs
 from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 
 _TIMEOUT_SECONDS = 60
 
 _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
 """promtool wants the file to be there; it is where Prometheus runs, not where rendered files are checked."""
+
+
+_SLOW_REMEDY = "try again when the machine has less to do, or look at it with the program itself"
+
+
+def _slow(program: str) -> str:
+    return f"{program} did not finish within {_TIMEOUT_SECONDS} s: nothing is known of it"
+
+
+def check_tuning(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of what the platform file says of shipped alerts by their names."""
+    return list(tuning.find_problems(platform, document, [*shipped.of_models(), canaries.ALERT]))
+
+
+def ensure_tuning(platform: Platform, document: Document) -> None:
+    """Raise InvalidInputError when the platform file names an alert that is not shipped."""
+    if problems := check_tuning(platform, document):
+        raise InvalidInputError(problems)
 
 
 def check_files(files: Mapping[str, str]) -> list[Problem]:
@@ -41,9 +62,12 @@ def ensure_rules(platform: Platform, files: Mapping[str, str]) -> None:
         for path, text in rules.items():
             (folder / Path(path).name).write_text(text, encoding="utf-8")
         command = ["promtool", "check", "rules", *sorted(Path(path).name for path in rules)]
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise InvalidInputError.at("prometheus/rules", _slow(command[0]), remedy=_SLOW_REMEDY) from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if "SUCCESS" not in line]
         said = " ".join(line for line in lines if line and not line.startswith("Checking"))
@@ -67,9 +91,13 @@ def _run_all(folder: Path) -> Iterator[Problem]:
 
 
 def _run(command: list[str], folder: Path) -> Iterator[Problem]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    file = str(Path(command[-1]).relative_to(folder))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        yield Problem(file=file, message=_slow(command[0]), remedy=_SLOW_REMEDY)
+        return
     if done.returncode:
         text = (done.stderr + done.stdout).replace(f"{folder}/", "")
         lines = [line.strip() for line in text.splitlines() if "FAILED" in line or "error" in line.lower()]
-        file = Path(command[-1]).relative_to(folder)
-        yield Problem(file=str(file), message=f"{command[0]}: {' '.join(lines) or text.strip()}")
+        yield Problem(file=file, message=f"{command[0]}: {' '.join(lines) or text.strip()}")

@@ -188,6 +188,109 @@ def _show_all(answers: Mapping[str, Sequence[Delivery]]) -> None:
     tables.show(table)
 
 
+# Messages ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def preview(
+    alert: Annotated[str, typer.Argument(help="Name of an alert; of several the first.")],
+    platform: options.PlatformFile,
+    channel: Annotated[str, typer.Option(help="The channel that it is told through.")],
+    label: Annotated[list[str] | None, typer.Option(help="A label of its series, as version=v2; may repeat.")] = None,
+    value: Annotated[float, typer.Option(help="The value of its series.")] = 0.42,
+    resolved: Annotated[bool, typer.Option("--resolved", help="The message that it is over.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the message that a person gets of an alert, as Alertmanager's own templates fill it in (amtool).
+
+    Exit code 0, or 2 for input that cannot be used, or without amtool.
+    """
+    import json
+
+    from alerts import preview as previews
+    from midwatch.spec import load
+
+    loaded = load.load_platform(platform)
+    entry = previews.entry_of(loaded, alert)
+    labels = _labels(label or ())
+    fields = previews.message(loaded, entry, channel, labels=labels, value=value, resolved=resolved)
+    if as_json:
+        typer.echo(json.dumps({"alert": entry.title, "channel": channel, "fields": fields}))
+        return
+    typer.echo(f"{entry.title} through {channel} ({loaded.channels[channel].kind})", err=True)
+    for name, text in fields.items():
+        typer.echo(f"{name}:\n{text}\n")
+
+
+# The deadman's switch ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def deadman(
+    platform: options.PlatformFile,
+    alertmanager: Annotated[str | None, typer.Option(help="Another Alertmanager, which is told.")] = None,
+    url_file: Annotated[Path | None, typer.Option(help="File with an address that is told by a POST.")] = None,
+    patience: Annotated[str, typer.Option(help="How long the heartbeat may be missing.")] = "5m",
+    label: Annotated[list[str] | None, typer.Option(help="A label of the alert, as team=sre; may repeat.")] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:9520",
+    token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that is sent here.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
+) -> None:
+    """Take the heartbeat of `alertmanager.deadman`, and tell another Alertmanager, or an address, when it stops.
+
+    Run it elsewhere than what it watches. Serves until SIGTERM; /healthz answers 503 while the heartbeat is missing.
+    Exit code 2 when it cannot start as asked.
+    """
+    import signal
+    import threading
+
+    from alerts import heartbeat
+    from midwatch import http_access
+    from midwatch.spec import load
+
+    if (alertmanager is None) == (url_file is None):
+        raise MidwatchError("give one of --alertmanager and --url-file: who is told")
+    loaded = load.load_platform(platform)
+    host, port = http_access.parse_address(listen)
+    watch = heartbeat.Watch(
+        heartbeat.Options(
+            host=host,
+            port=port,
+            patience=_seconds(patience, "--patience"),
+            labels={"severity": "page", "owner": loaded.operator, "platform": loaded.platform, **_labels(label or ())},
+            annotations=_of_silence(loaded, patience),
+            alertmanager=alertmanager,
+            url=_first_line(url_file) if url_file else None,
+            token=http_access.bearer_token(host, token_file, insecure=insecure),
+        )
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    watch.run(stopped, lambda url: typer.echo(f"ready: {url}", err=True))
+
+
+def _of_silence(platform: Platform, patience: str) -> dict[str, str]:
+    from alerts import alerting_rule
+
+    return {
+        "summary": f"{platform.platform}: alerting has been silent for {patience}",
+        "description": "The heartbeat does not arrive: Prometheus, Alertmanager or the way from them is broken, and "
+        "nobody is told of anything else.",
+        "runbook_url": platform.runbooks.replace("{alert}", alerting_rule.DEADMAN),
+    }
+
+
+def _first_line(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MidwatchError(f"{file}: the address cannot be read: {error}") from error
+    if not text.startswith(("http://", "https://")):
+        raise MidwatchError(f"{file} holds no address that begins with http:// or https://")
+    return text
+
+
 # Checks ------------------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +322,7 @@ def check(
 
     if alertmanager is None and not rule_files:
         platform = platform or options.default_file()
-    live = _live(prometheus) if prometheus else None
+    live = _live(prometheus, platform) if prometheus else None
     report = linter.Report(problems=[], unjudged=[])
     if rule_files:
         report = linter.lint_rules(rule_files, live=live, scrape_interval=_seconds(scrape_interval))
@@ -230,11 +333,14 @@ def check(
             "ok": not report.problems,
             "findings": [asdict(problem) for problem in report.problems],
             "unjudged_metrics": report.unjudged,
+            "turned_off": [asdict(one) for one in report.turned_off],
         }
         typer.echo(json.dumps(document))
     else:
         for problem in report.problems:
             typer.echo(str(problem))
+        for off in report.turned_off:
+            typer.echo(f"off: {off.alert} of {off.of}: {off.reason}", err=True)
         if report.unjudged:
             names = ", ".join(report.unjudged)
             typer.echo(f"not judged, as no Prometheus was asked (--prometheus): {names}", err=True)
@@ -243,20 +349,20 @@ def check(
     raise typer.Exit(Exit.FAIL if report.problems else Exit.PASS)
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str = "--scrape-interval") -> float:
     from midwatch.spec.values import parse_duration
 
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise MidwatchError(f"--scrape-interval: {error}") from error
+        raise MidwatchError(f"{option}: {error}") from error
 
 
-def _live(url: str) -> frozenset[str]:
-    """Names of the metrics that a Prometheus has now."""
-    from midwatch.prometheus import Client
+def _live(url: str, platform: Path | None) -> frozenset[str]:
+    """Names of the metrics that a Prometheus has now; the platform's own is asked as the platform file says."""
+    from midwatch.prometheus import client_at
 
-    samples = Client(url).query('count by (__name__) ({__name__!=""})')
+    samples = client_at(url, platform).query('count by (__name__) ({__name__!=""})')
     return frozenset(sample.labels["__name__"] for sample in samples)
 
 
@@ -301,12 +407,12 @@ def prove(
 
 def _proved(platform: Platform, names: Sequence[str]) -> list[Proved]:
     """Prove alerts with a bar, or with a line for each tenth of them where standard error is no terminal."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from alerts.proofs import prove as proofs
+    from midwatch import tables
 
-    console, total = Console(stderr=True), len(proofs.chosen(platform, names))
+    console, total = tables.make_console(stderr=True), len(proofs.chosen(platform, names))
     done = itertools.count(1)
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

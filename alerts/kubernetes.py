@@ -39,10 +39,7 @@ def render_objects(platform: Platform) -> dict[str, str]:
 
 
 def _metadata(platform: Platform, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
-    }
+    return platform.prometheus.operator.metadata(name, platform.platform)
 
 
 def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
@@ -164,6 +161,8 @@ def _settings(
             token = value["authorization"]["credentials_file"]
             if (secret := _selector(receiver, token, problems)) is not None:
                 named["httpConfig"] = {"authorization": {"type": "Bearer", "credentials": secret}}
+        elif key in ("headers", "details"):
+            named[key] = [{"key": name, "value": text} for name, text in value.items()]
         elif key == "sigv4":
             named["sigv4"] = {camel_case(name): text for name, text in value.items()}
         else:

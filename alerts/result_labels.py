@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from promql_parser import (
 )
 
 from alerts import expressions
+from alerts.expressions import Selector
 
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 _KEEP_THEIR_INPUT = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
@@ -125,3 +128,16 @@ def _of_call(node: Call) -> Labels | None:
 
 def _text(node: Any) -> str:
     return str(getattr(node, "val", "")) if isinstance(node, StringLiteral) else ""
+
+
+_STATE = re.compile(r"status|state|phase|condition|reason|health")
+
+
+def states(tree: Any) -> Iterator[tuple[Selector, str]]:
+    """Selectors that find several values of a state which is a label of the result too: each change is a new series."""
+    labels = of(tree) or Labels()
+    for selector in expressions.selectors(tree):
+        for label, operator, value in selector.matchers:
+            is_several = operator in ("!=", "!~") or (operator == "=~" and re.search(r"[|.\[]", value))
+            if is_several and _STATE.search(label) and labels.has(label):
+                yield selector, label

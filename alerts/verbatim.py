@@ -13,7 +13,7 @@ import yaml
 
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Place
-from midwatch.spec.document import MAX_BYTES, MAX_NODES, Document, path_text
+from midwatch.spec.document import MAX_BYTES, MAX_NODES, Document, compose, path_text
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
@@ -67,12 +67,7 @@ def read(file: Path, text: str | None = None) -> list[Document]:
     if text is None:
         text = _text_of(file)
     try:
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
-        return [_built(file, node) for node in nodes]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        said = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InvalidInputError.at(file, f"not YAML: {said}", line=mark.line + 1 if mark else 0) from error
+        return [_built(file, node) for node in compose(file, text)]
     except RecursionError as error:
         raise InvalidInputError.at(file, "nested too deeply") from error
 

@@ -11,12 +11,14 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, canary, chaos, client, dashboards, dr, exporter, render
+from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render, size
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
+from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "alerts": alerts.run,
+    "budgets": budgets.run,
     "exporter": exporter.run,
     "client": client.run,
     "render": render.run,
@@ -26,6 +28,8 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "canary": canary.run,
     "chaos": chaos.run,
     "dr": dr.run,
+    "soak": soak.run,
+    "size": size.run,
 }
 
 

@@ -31,8 +31,8 @@ from midwatch import prometheus
 from midwatch.ports import free_ports
 from midwatch.spec import canary as spec
 from monitors.canary import ask, criteria, judge, mannwhitney
-from monitors.canary.arms import Arms, Floats
-from monitors.canary.counts import Counted, Counts
+from monitors.canary.arms import Arms, Floats, Ints
+from monitors.canary.counts import Counted, Counts, Labelled
 from monitors.canary.findings import Verdict
 from monitors.canary.question import Question
 from monitors.canary.times import moment
@@ -44,6 +44,8 @@ LOOKS = int(MINUTES * 60 / STEP)
 LEVEL = math.log(1 / 0.05)
 ERRORS = spec.Errors.model_validate({"metric": "errors"})
 NEVER = 10_000.0
+SEEDS = 70_000
+"""Added to every seed: no constant of the judge was chosen on these runs."""
 
 
 def _requests(generator: np.random.Generator, runs: int, rps: float, share: Floats | float) -> tuple[Floats, Floats]:
@@ -65,7 +67,7 @@ def _arms(
 
     The canary is one pod, the baseline the mean of nine.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEEDS + seed)
     baseline, canary = _requests(generator, runs, rps, share)
     # Log-normal with mean 1, so that "no change" means no change on average.
     spread = math.sqrt(math.log1p(pods**2))
@@ -81,7 +83,7 @@ def _arms(
 
 def _bursty(runs: int, *, rps: float, ratio: float = 1.0, seed: int) -> Arms:
     """Arms of equal size whose error rates vary by arm and interval with a coefficient of variation of 1."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEEDS + seed)
     baseline, canary = (generator.poisson(rps * STEP * SHARE, (runs, LOOKS)) for _ in range(2))
     heat = generator.gamma(1.0, 1.0, (2, runs, LOOKS))
     return Arms(
@@ -143,11 +145,16 @@ def _honesty(runs: int) -> list[Figure]:
 
 
 def _at_most(name: str, minutes: Floats, target: float = 5.0) -> Figure:
-    """Share of runs in which a boundary is reached, with its 95% interval (Clopper & Pearson)."""
-    hits, runs = int((minutes < NEVER).sum()), len(minutes)
+    """Share of runs in which a boundary is reached, with its 95% interval."""
+    return _rate(name, int((minutes < NEVER).sum()), len(minutes), target)
+
+
+def _rate(name: str, hits: int, runs: int, target: float) -> Figure:
+    """Share of runs, with its 95% interval (Clopper & Pearson)."""
     low, high = beta.ppf(0.025, hits, runs - hits + 1), beta.ppf(0.975, hits + 1, runs - hits)
     interval = f"95%: {100 * (low if hits else 0.0):.1f} to {100 * (high if hits < runs else 1.0):.1f}"
-    return Figure(name=name, target=target, measured=_percent(minutes), unit="% of runs", better="less", peer=interval)
+    share = 100 * hits / runs
+    return Figure(name=name, target=target, measured=share, unit="% of runs", better="less", peer=interval)
 
 
 def _fleets(runs: int) -> list[Figure]:
@@ -161,13 +168,16 @@ def _fleets(runs: int) -> list[Figure]:
         "10 s at 50%, 500/s": {"rps": 500.0, "seconds": 10.0, "heat": 0.5},
     }
     figures = [
-        _at_most(f"outages seen out of phase, no change failed, {name}", _fails(scraped_out_of_phase(runs=runs, **how)))
+        _at_most(
+            f"outages seen out of phase, no change failed, {name}",
+            _fails(scraped_out_of_phase(runs=runs, seed=SEEDS + 40, **how)),
+        )
         for name, how in phases.items()
     ]
     for tries in (2, 3, 6):
         for rps in (2.0, 50.0, 500.0):
-            calm = with_retries(tries, runs=runs, rps=rps, seed=41)
-            bad = with_retries(tries, runs=runs, rps=rps, ratio=1.5, seed=42)
+            calm = with_retries(tries, runs=runs, rps=rps, seed=SEEDS + 41)
+            bad = with_retries(tries, runs=runs, rps=rps, ratio=1.5, seed=SEEDS + 42)
             name = f"tried {tries} times, {rps:g}/s"
             figures.append(_at_most(f"{name}: no change failed", _fails(calm)))
             figures.append(_at_most(f"{name}: ratio 1.5 passed", _passes(bad)))
@@ -190,40 +200,127 @@ def _late(runs: int) -> list[Figure]:
     return figures
 
 
+DELAYS = {"wrong ones late": (2.0, 30.0), "right ones late": (30.0, 2.0)}
+"""Mean minutes until a right answer is labelled, and until a wrong one is; exponential."""
+MATURITY = {"wrong ones late": 33.0, "right ones late": 85.0}
+"""Minutes until 95% of the labels of a model that is wrong in 15% have come."""
+HOURS = 2
+
+
 def _labels(runs: int) -> list[Figure]:
-    """Verdicts on accuracy in the first minutes, when wrong answers are labelled after 30 minutes and right after 2."""
-    generator = np.random.default_rng(61)
-    settings = spec.Canary.model_validate({"criteria": [{"metric": "accuracy"}]})
-    decided = 0
+    """Verdicts on accuracy, 15% wrong, when labels of one kind come late: of settled predictions, and as they come."""
+    runs = min(runs, 200)
+    figures = []
+    for name, delays in DELAYS.items():
+        said = {ratio: [_accuracy(run, ratio, delays, MATURITY[name]) for run in range(runs)] for ratio in (1.0, 2.0)}
+        early = sum(one is not Verdict.INCONCLUSIVE for both in said.values() for one, _ in both)
+        figures += [
+            _rate(f"{name}: decided before any is old enough", early, 2 * runs, 0),
+            _rate(f"{name}: equal failed", sum(one is Verdict.FAIL for _, one in said[1.0]), runs, 5),
+            _rate(f"{name}: twice as wrong passed", sum(one is Verdict.PASS for _, one in said[2.0]), runs, 5),
+        ]
+        found = 100 * sum(one is Verdict.FAIL for _, one in said[2.0]) / runs
+        figures.append(_figure(f"{name}: twice as wrong failed", 95, found, "% of runs", "more"))
+        others = sum(_as_they_come(run, delays) is not Verdict.INCONCLUSIVE for run in range(runs))
+        figures.append(_rate(f"{name}, somebody else's metrics, canary labelled later: decided", others, runs, 5))
+    return figures
+
+
+def _accuracy(run: int, ratio: float, delays: tuple[float, float], maturity: float) -> tuple[Verdict, Verdict]:
+    """Verdicts just before the first prediction is old enough, and in the end."""
+    generator = np.random.default_rng(SEEDS + 61 + run)
+    lag, looks = int(maturity * 60 / STEP), HOURS * 3600 // int(STEP)
+    rows: dict[str, Any] = {}
+    for arm, rps, wrong in (("baseline", 45.0, 0.15), ("canary", 5.0, 0.15 * ratio)):
+        asked = generator.poisson(rps * STEP, looks)
+        bad = generator.binomial(asked, wrong)
+        in_time = [1 - math.exp(-maturity / delay) for delay in delays]
+        right, bad = generator.binomial(asked - bad, in_time[0]), generator.binomial(bad, in_time[1])
+        rows[arm] = (
+            asked,
+            *(np.concatenate([np.zeros(lag, dtype=int), one[:-lag]]) for one in (right + bad, bad, asked)),
+        )
+    before, after = (
+        _judged({arm: [one[:at] for one in each] for arm, each in rows.items()}, lag) for at in (lag, looks)
+    )
+    return before, after
+
+
+def _judged(rows: dict[str, list[Ints]], lag: int) -> Verdict:
+    """Verdict on the accuracy of requests, labelled, wrong and settled predictions of both arms."""
+    (baseline, told, bad, settled), (canary, its_told, its_bad, its_settled) = rows["baseline"], rows["canary"]
+    counted = Counted(
+        channels=("accuracy",),
+        baseline_events=bad[None],
+        canary_events=its_bad[None],
+        baseline_requests=told,
+        canary_requests=its_told,
+        labels=Labelled(baseline=told, baseline_of=settled, canary=its_told, canary_of=its_settled),
+        lag=lag,
+    )
+    counts = Counts(
+        model="m",
+        baseline="v1",
+        canary="v2",
+        start=START,
+        interval=STEP,
+        baseline_requests=baseline,
+        canary_requests=canary,
+        counted={"accuracy": counted},
+    )
+    return judge.judge(counts, spec.Canary.model_validate({"criteria": [{"metric": "accuracy"}]})).verdict
+
+
+def _as_they_come(run: int, delays: tuple[float, float]) -> Verdict:
+    """An equal canary whose labels take twice as long, after four minutes."""
+    generator = np.random.default_rng(SEEDS + 71 + run)
     looks = 16
-    for _ in range(min(runs, 200)):
-        sides = []
-        for rps, wrong in ((450.0, 0.15), (50.0, 0.3)):
-            asked = generator.poisson(rps * STEP, looks)
-            right = generator.binomial(asked, 1 - wrong)
-            sides.append((asked, np.concatenate([np.zeros(8, dtype=np.int64), right[:-8]])))
-        (baseline, baseline_right), (canary, canary_right) = sides
-        none = np.zeros((1, looks), dtype=np.int64)
-        accuracy = Counted(
-            channels=("accuracy",),
-            baseline_events=none,
-            canary_events=none,
-            baseline_requests=baseline_right,
-            canary_requests=canary_right,
+    rows = {}
+    for arm, rps, wrong, slower in (("baseline", 450.0, 0.15, 1.0), ("canary", 50.0, 0.15, 2.0)):
+        asked = generator.poisson(rps * STEP, looks)
+        age = (looks - np.arange(looks)) * STEP / 60
+        bad = generator.binomial(asked, wrong)
+        right, bad = (
+            generator.binomial(made, 1 - np.exp(-age / (delay * slower)))
+            for made, delay in zip((asked - bad, bad), delays, strict=True)
         )
-        counts = Counts(
-            model="m",
-            baseline="v1",
-            canary="v2",
-            start=START,
-            interval=STEP,
-            baseline_requests=baseline,
-            canary_requests=canary,
-            counted={"accuracy": accuracy},
+        rows[arm] = [asked, right + bad, bad, asked]
+    return _judged(rows, 0)
+
+
+def _mix(runs: int) -> list[Figure]:
+    """Two strata, 1% and 20% of errors, of which the versions get unequal parts (Simpson's paradox)."""
+    figures = []
+    for rps in (50.0, 500.0):
+        calm = _stratified(runs, rps=rps, hard=(0.1, 0.5), ratio=1.0, seed=81)
+        bad = _stratified(runs, rps=rps, hard=(0.5, 0.05), ratio=1.5, seed=82)
+        wide = {"baseline_limit": "60%"}
+        figures += [
+            _at_most(f"canary gets more of the difficult, {rps:g}/s: no change failed", _fails(calm, _margin(**wide))),
+            _at_most(f"canary gets less of the difficult, {rps:g}/s: ratio 1.5 passed", _passes(bad, _margin(**wide))),
+            _median(f"canary gets less of the difficult, {rps:g}/s: ratio 1.5 failed", 70.0 - rps / 10, _fails(bad)),
+        ]
+    return figures
+
+
+def _stratified(runs: int, *, rps: float, hard: tuple[float, float], ratio: float, seed: int) -> Arms:
+    """Arms with strata; `hard` are the baseline's and the canary's part of the difficult traffic."""
+    generator = np.random.default_rng(SEEDS + seed)
+    strata = []
+    for base, parts in ((0.01, (1 - hard[0], 1 - hard[1])), (0.2, hard)):
+        baseline = generator.poisson(rps * STEP * (1 - SHARE) * parts[0], (runs, LOOKS))
+        canary = generator.poisson(rps * STEP * SHARE * parts[1], (runs, LOOKS))
+        strata.append(
+            Arms(
+                baseline_events=generator.binomial(baseline, base),
+                baseline_requests=baseline,
+                canary_events=generator.binomial(canary, base * ratio),
+                canary_requests=canary,
+            )
         )
-        decided += judge.judge(counts, settings).verdict is not Verdict.INCONCLUSIVE
-    share = 100 * decided / min(runs, 200)
-    return [_figure("twice as wrong, wrong labels late: decided after 4 min", 0, share, "% of runs", "less")]
+    names = ("baseline_events", "baseline_requests", "canary_events", "canary_requests")
+    sums = {name: sum(getattr(one, name) for one in strata) for name in names}
+    return Arms(**sums, strata=tuple(strata))
 
 
 def _restarts(runs: int) -> list[Figure]:
@@ -231,9 +328,11 @@ def _restarts(runs: int) -> list[Figure]:
     runs = min(runs, 100)
     decided = sum(_bounced(seed) is not Verdict.INCONCLUSIVE for seed in range(runs))
     passed = sum(_looped(seed) is Verdict.PASS for seed in range(runs))
+    hidden = sum(_looped(seed, by_exporter=True) is Verdict.PASS for seed in range(runs))
     return [
-        _figure("four processes answer in turn: decided", 0, 100 * decided / runs, "% of runs", "less"),
-        _figure("crash loop under new names: passed", 0, 100 * passed / runs, "% of runs", "less"),
+        _rate("four processes answer in turn: decided", decided, runs, 0),
+        _rate("crash loop under new names: passed", passed, runs, 0),
+        _rate("crash loop under new names, requests counted by an exporter: passed", hidden, runs, 0),
     ]
 
 
@@ -244,7 +343,7 @@ def _asked(past: Past) -> Verdict:
 
 
 def _bounced(seed: int) -> Verdict:
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEEDS + seed)
     past = Past(START + LOOKS * STEP + 12)
     for version, workers in (("v1", 4), ("v2", 1)):
         for outcome, rate in (("ok", 10.0), ("error", 0.1)):
@@ -256,8 +355,9 @@ def _bounced(seed: int) -> Verdict:
     return _asked(past)
 
 
-def _looped(seed: int) -> Verdict:
-    generator = np.random.default_rng(seed)
+def _looped(seed: int, *, by_exporter: bool = False) -> Verdict:
+    """A canary whose pods end and begin anew; their errors of the last seconds are seen by nobody."""
+    generator = np.random.default_rng(SEEDS + seed)
     past = Past(START + LOOKS * STEP + 12)
     lives = [("v1", 0, LOOKS)]
     begin = 1
@@ -265,10 +365,16 @@ def _looped(seed: int) -> Verdict:
         end = min(LOOKS, begin + int(generator.integers(4, 20)))
         lives.append(("v2", begin, end))
         begin = end
+    if by_exporter:
+        for number, (version, first, last) in enumerate(lives):
+            points = [(START + at * STEP, 1.0) for at in range(first, last)]
+            past.add("ml_build_info", points, model="m", version=version, instance=f"pod-{number}")
+        lives = [("v1", 0, LOOKS), ("v2", 1, LOOKS)]
     for number, (version, first, last) in enumerate(lives):
         for outcome, rate in (("ok", 600.0 if version == "v1" else 67.0), ("error", 6.0 if version == "v1" else 0.7)):
             rows = generator.poisson(rate, last - first)
-            labels = {"model": "m", "version": version, "outcome": outcome, "instance": f"pod-{number}"}
+            instance = "exporter" if by_exporter else f"pod-{number}"
+            labels = {"model": "m", "version": version, "outcome": outcome, "instance": instance}
             past.grow("ml_requests_total", rows, first=START + first * STEP, **labels)
     return _asked(past)
 
@@ -443,7 +549,7 @@ BUCKETS = np.geomspace(0.001, 10, 14)
 def _past(size: int) -> Past:
     """Two versions at 500/s with ten histograms of fifteen buckets."""
     past = Past(START + size * STEP)
-    generator = np.random.default_rng(31)
+    generator = np.random.default_rng(SEEDS + 31)
     for version, rps in (("v1", 450.0), ("v2", 50.0)):
         requests = generator.poisson(rps * STEP, size)
         labels = {"model": "fraud", "version": version}
@@ -555,6 +661,7 @@ def run(*, smoke: bool) -> Sequence[Figure | Comparison]:
         *_honesty(runs),
         *_fleets(runs),
         *_labels(runs),
+        *_mix(runs),
         *_restarts(runs),
         *_quickness(runs),
         *_late(runs),

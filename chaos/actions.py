@@ -10,6 +10,7 @@ would be hit, or the fault was not seen to happen; then nothing stays.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,14 +24,22 @@ from midwatch.errors import MidwatchError
 Configuration = Mapping[str, Any] | None
 Hit = dict[str, list[str]]
 
+_CHOOSING = threading.Lock()
+"""Actions in the background are threads: each has to count what the others hit."""
 CONFIGURATION = inspect.Parameter("configuration", inspect.Parameter.KEYWORD_ONLY, default=None)
 
 
-def revert(*, configuration: Configuration = None) -> list[str]:
+def revert(*, configuration: Configuration = None) -> list[str]:  # noqa: ARG001 - the toolkit passes it to each
     """Revert every fault of this run and see them gone; ActivityFailed when one stays. Harmless without any."""
-    run = current.of_process(configuration)
-    open_faults = [fault.target for fault in run.ledger.open_faults().values()]
-    if problems := run.ledger.revert_all():
+    ledger = current.ledger_of_process()
+    if ledger is None:
+        return []
+    try:
+        open_faults = [fault.target for fault in ledger.open_faults().values()]
+        problems = ledger.revert_all()
+    except MidwatchError as error:
+        raise ActivityFailed(str(error)) from error
+    if problems:
         raise ActivityFailed("; ".join(problems))
     return open_faults
 
@@ -39,8 +48,12 @@ def inject(injection: Injection[Any], configuration: Configuration) -> Hit:
     """Inject a fault into the run of this process."""
     try:
         run = current.of_process(configuration)
-        prepared = run.place.prepare(injection)
-        run.set_mark()
+        if run.place.home.kill_switch.exists():
+            raise ActivityFailed(f"the kill switch is set: {run.place.home.kill_switch}")
+        with _CHOOSING:
+            prepared = run.place.prepare(injection, run.hits())
+            run.set_mark()
+            run.add_hits(prepared.hits)
         for fault in prepared.faults:
             run.ledger.inject(fault)
     except (MidwatchError, OSError) as error:
@@ -56,7 +69,11 @@ def _action(kind: type[Injection[Any]]) -> Callable[..., Hit]:
     """The action of a kind: its signature, which Chaos Toolkit checks arguments against, has the kind's fields."""
 
     def action(*, configuration: Configuration = None, **arguments: Any) -> Hit:
-        return inject(kind(**arguments), configuration)
+        try:
+            injection = kind.given(arguments)
+        except ValueError as error:
+            raise ActivityFailed(f"{kind.kind()}: {error}") from error
+        return inject(injection, configuration)
 
     action.__name__ = action.__qualname__ = kind.kind()
     action.__doc__ = kind.__doc__

@@ -6,16 +6,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from chaos import check, experiments, kinds
+from chaos import check, experiment_file, experiments, kinds
 from chaos.document import Experiment, extension
 from chaos.places.local.plane import LocalPlane
 from chaos.places.place import Home, Place
 from midwatch import options
-from midwatch.errors import InvalidInputError, MidwatchError
+from midwatch.errors import MidwatchError
 from midwatch.spec import base, load
-from midwatch.spec.document import read_file
 from midwatch.spec.model import Platform
 
 FILES = (".json", ".yaml", ".yml")
@@ -35,27 +34,12 @@ def experiment(name: str, place: Place) -> Experiment:
     os.environ.update(place.environment())  # a file may refer to it
     path = Path(name)
     if path.suffix in FILES:
-        return _loaded(path)
+        return experiment_file.read(path, place)
     known = experiments.documents(load_platform(place.platform_file, place.state))
     if name not in known:
         message, remedy = base.unknown(name, known, "experiment")
         raise MidwatchError(f"{message}; {remedy if known else 'known: none'}")
     return known[name]
-
-
-def _loaded(path: Path) -> Experiment:
-    from chaoslib.exceptions import ChaosException
-    from chaoslib.experiment import ensure_experiment_is_valid
-
-    experiment_document = read_file(path).values
-    try:
-        ensure_experiment_is_valid(experiment_document)
-    except (ChaosException, ValueError, AttributeError, TypeError) as error:
-        raise InvalidInputError.at(path, f"not a Chaos Toolkit experiment: {str(error).splitlines()[0]}") from error
-    if "dry" in experiment_document:
-        # Chaos Toolkit ignores a text here, and the actions really run.
-        raise InvalidInputError.at(path, "dry has no effect", remedy="remove it; midwatch chaos plan changes nothing")
-    return cast(Experiment, experiment_document)
 
 
 def rows(chosen: Platform, state: Path) -> list[dict[str, Any]]:

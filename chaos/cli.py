@@ -94,21 +94,23 @@ def run(
     """
     import json
 
-    from chaos import display, report
-    from chaos.run import publish
+    from chaos import display, kept, report
     from midwatch import telemetry
+    from midwatch.errors import MidwatchError
 
     stop_telemetry = telemetry.setup("midwatch-chaos")
     try:
-        supervisor = _supervisor(name, platform, state, where)
+        supervisor = _runnable(name, platform, state, where)
         with telemetry.span("chaos run", experiment=supervisor.name, where=where.value):
             result = supervisor.run().document()
-        for problem in publish.ended(supervisor.place, result):
-            typer.echo(f"not told: {problem}", err=True)
     finally:
         stop_telemetry()
-    for path in (Path(result["folder"]) / "report.html", *([html] if html else [])):
+    for path in (Path(result["folder"]) / kept.REPORT, *([html] if html else [])):
         report.write(path, result)
+    try:
+        supervisor.seal()
+    except MidwatchError as error:  # a full disk, or an anchor that is away: the run has its verdict all the same
+        typer.echo(f"not kept: {error}", err=True)
     if as_json:
         typer.echo(json.dumps(result, default=str))
     else:
@@ -133,7 +135,6 @@ def stop(
     from chaos.run import stopping
     from midwatch.errors import Exit
 
-    platform = platform or options.default_file()
     stopped = stopping.lift(state, platform, where.value) if lift else stopping.stop(state, platform, where.value)
     if as_json:
         typer.echo(json.dumps(stopped))
@@ -148,29 +149,43 @@ def stop(
 def verify_log(
     state: State = Path("state"),
     log: Annotated[Path | None, typer.Option(help="The log, if it is elsewhere.")] = None,
-    key_file: Annotated[Path | None, typer.Option(help="File with the log's key, if it has one.")] = None,
+    key_file: Annotated[
+        list[Path] | None, typer.Option(help="File with the log's key; may repeat, keys of before first.")
+    ] = None,
     head: Annotated[list[str] | None, typer.Option(help="SEQ:HASH that the log has to hold; may be repeated.")] = None,
+    anchor_file: Annotated[Path | None, typer.Option(help="File in which its heads were kept.")] = None,
+    prometheus: Annotated[str | None, typer.Option(help="URL of a Prometheus that has scraped its heads.")] = None,
+    log_name: Annotated[str | None, typer.Option(help="What the log is called there.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every byte of the evidence log, and that it holds the heads that the runs' results have kept.
+    """Check every byte of the evidence log, that it holds the heads that were kept, and the files of each run.
 
-    Exit code 0 when nothing was changed, 1 when something was, 2 when there is no log.
+    Heads are kept in the runs' results, in `chaos.evidence_anchor_file`, and in Prometheus. Results, journals and
+    reports of the runs have to be what the log says of them. Exit code 0 when nothing was changed, 1 when something
+    was, 2 when there is no log.
     """
     import json
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
-    from chaos import heads as known_heads
+    from chaos import kept
     from chaos.places.place import Home
-    from midwatch import evidence
+    from midwatch import anchors, evidence
     from midwatch.errors import Exit, InvalidInputError
+    from midwatch.prometheus import client_at
 
     home = Home(state)
     path = log or home.evidence
     if not path.is_file():
         raise InvalidInputError.at(path, "there is no evidence log", remedy="give --state or --log")
-    key = _read_key(key_file)
-    heads = [*evidence.parse_heads(head or []), *([] if log else known_heads.kept(home))]
-    verified = evidence.verify(path, key=key, heads=heads)
+    *earlier, key = [evidence.read_key(file) for file in key_file or ()] or [b""]
+    name = log_name or kept.log_name(path)
+    outside = [anchors.kept(anchor_file, name)] if anchor_file else []
+    outside += [anchors.scraped(client_at(prometheus, options.default_file()), name)] if prometheus else []
+    anchored = anchors.joined(outside)
+    heads = [*evidence.parse_heads(head or []), *anchored.heads, *([] if log else kept.heads(home))]
+    verified = evidence.verify(path, key=key, heads=heads, earlier_keys=earlier)
+    found = (*verified.problems, *anchored.problems, *(() if log else kept.check(home)))
+    verified = replace(verified, problems=found)
     if as_json:
         typer.echo(json.dumps(asdict(verified) | {"ok": not verified.problems, "heads_checked": len(heads)}))
     else:
@@ -185,21 +200,26 @@ def verify_log(
 # What the commands share -------------------------------------------------------------------------------------------
 
 
+def _runnable(name: str, file: Path | None, state: Path, where: Where) -> Supervisor:
+    """As `_supervisor`; where no plane runs any more, what earlier runs left behind is reverted all the same."""
+    from chaos.places.local.plane import NoPlaneError
+    from chaos.places.place import Home
+    from chaos.run import recovery
+    from midwatch.errors import MidwatchError
+
+    try:
+        return _supervisor(name, file, state, where)
+    except NoPlaneError as error:
+        problems = recovery.recover_without_plane(Home(state), lambda text: typer.echo(text, err=True))
+        if problems:
+            raise MidwatchError(f"{error}; {'; '.join(problems)}") from error
+        raise
+
+
 def _supervisor(name: str, file: Path | None, state: Path, where: Where) -> Supervisor:
     from chaos import choice
-    from chaos.places.known import open_place
+    from chaos.places.known import open_asked
     from chaos.run.supervisor import Supervisor
 
-    place = open_place(where.value, state, file or options.default_file())
+    place = open_asked(where.value, state, file)
     return Supervisor(place, choice.experiment(name, place), lambda text: typer.echo(text, err=True))
-
-
-def _read_key(path: Path | None) -> bytes:
-    from midwatch.errors import InvalidInputError
-
-    if path is None:
-        return b""
-    try:
-        return path.read_bytes().strip()
-    except OSError as error:
-        raise InvalidInputError.at(path, error.strerror or "cannot be read") from error

@@ -42,6 +42,7 @@ def show_plan(plan: Plan) -> None:
 def show_result(result: dict[str, Any]) -> None:
     """Print what a run has shown."""
     typer.echo(f"{result['experiment']}: {result['verdict']}, {result['seconds']} s")
+    typer.echo(f"platform {result['platform']}, owner {result['owner']}")
     for reason in result["reasons"]:
         typer.echo(f"  {reason}")
     hit = f"{len(result['hit'])} of {len(result['candidates'])}: {', '.join(result['hit']) or 'nothing'}"
@@ -52,5 +53,6 @@ def show_result(result: dict[str, Any]) -> None:
     ]
     if rows:
         show_table(("phase", "activity", "", "took"), rows)
-    if result["seconds_to_clean"] is not None:
-        typer.echo(f"clean after {result['seconds_to_clean']:.3f} s; {result['folder']}/report.html")
+    if not result["refused"]:
+        seen = f"clean after {result['seconds_to_clean']:.3f} s" if result["clean"] else "NOT seen to be clean"
+        typer.echo(f"{seen}; {result['folder']}/report.html")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 from alerts import inventory
 from alerts.inventory import Entry
 from chaos import kinds
+from chaos.causes import Causes
 from chaos.kinds.base import DEADMAN, NONE, SCRAPES
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import base, load, system_rules
@@ -182,6 +183,24 @@ def _model_name(entry: Entry) -> str | None:
 def _labels(entry: Entry) -> dict[str, str]:
     name = _model_name(entry)
     return entry.labels | ({"model": name} if name else {})
+
+
+def causes(platform: Platform, actions: Iterable[tuple[str, str | None]], expected: Iterable[str]) -> Causes:
+    """Which pages actions, by kind and model, can be the cause of, beside the alerts that are `expected`.
+
+    A fault at a model may be felt as anything that is wrong with it; one that is wide by every model and the plane. An
+    alert of a team's own has to be expected.
+    """
+    chosen = [(kinds.table()[kind], model) for kind, model in actions if kind in kinds.table()]
+    is_wide = any(kind.is_wide for kind, _ in chosen)
+    plane = {entry.name for entry in inventory.entries(platform) if is_wide and not entry.place}
+    models = {model.name for model in platform.models} if is_wide else {model for _, model in chosen if model}
+    return Causes(alerts=sorted({*expected, *plane}), models=sorted(models))
+
+
+def told_names(platform: Platform) -> set[str]:
+    """Names of the alerts that somebody is told of."""
+    return {entry.name for entry in inventory.entries(platform) if entry.severity in list(Severity)}
 
 
 def model_of(platform: Platform, experiment: Experiment) -> Model:

@@ -16,6 +16,7 @@ from chaos.expectations import SLACK_SECONDS, Expectations, Expected, model_of
 from chaos.kinds.base import DEADMAN, NONE
 from chaos.places import place
 from midwatch.spec import chaos as spec
+from midwatch.spec.experiments import OnModel
 from midwatch.spec.model import LocalProcess, Model, Platform
 
 FOLDER = "chaos"
@@ -70,10 +71,12 @@ def _document(platform: Platform, experiment: spec.Experiment, expectations: Exp
                 "expected_alert": expected.alert,
                 "tolerated_errors": _tolerated(platform, experiment, is_errors=kind.is_errors),
                 "blinds": kind.blinds,
+                "silences": kind.silences,
                 "longest_seconds": _longest(experiment, expected),
                 "schedule": experiment.schedule,
             }
         ],
+        "runtime": {"rollbacks": {"strategy": "always"}},
         "steady-state-hypothesis": {
             "title": f"{model.name} keeps its objectives",
             "probes": [_steady(model, versions, experiment.recover_within)],
@@ -88,7 +91,7 @@ def _document(platform: Platform, experiment: spec.Experiment, expectations: Exp
     }
 
 
-def _server(platform: Platform, experiment: spec.Experiment, model: Model) -> LocalProcess | None:
+def _server(platform: Platform, experiment: OnModel, model: Model) -> LocalProcess | None:
     """The local server that is hit."""
     servers = [server for server in platform.local.servers if server.model in (None, model.name)]
     named = [server for server in servers if server.name == experiment.target]
@@ -97,7 +100,7 @@ def _server(platform: Platform, experiment: spec.Experiment, model: Model) -> Lo
 
 def _versions(platform: Platform, experiment: spec.Experiment, model: Model) -> list[str]:
     """Versions of the model that a fault of its own hits; the others are the control. Empty is every one."""
-    if not experiment.hits_model:
+    if not isinstance(experiment, OnModel):
         return []
     server = _server(platform, experiment, model)
     return [server.version] if server is not None and server.version else []

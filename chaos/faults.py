@@ -163,8 +163,8 @@ class Ledger:
         def revert(path: Path) -> None:
             try:
                 self.revert(path.stem, read(json.loads(path.read_text())), seconds=seconds)
-            except FaultError as error:
-                problems.append(str(error))
+            except Exception as error:  # whatever it is, the fault was not seen to be gone
+                problems.append(str(error) if isinstance(error, FaultError) else f"{path}: {error!r}")
 
         threads = [threading.Thread(target=revert, args=(path,)) for path in self._files()]
         for thread in threads:

@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from midwatch import kubernetes
+from midwatch import kubernetes, processes
 from midwatch.errors import Exit, MidwatchError
 
 LEASE_NAME = "midwatch-chaos"
 STOP_ANNOTATION = "midwatch.dev/chaos-stop"
 FAULTS_ANNOTATION = "midwatch.dev/chaos-faults"
 """Faults that may be there, as JSON by their numbers: a node that dies with a runner takes its files along."""
+LOOKED_AT_SECONDS = 0.2
+"""Somebody who only looks whether the lock is held has it for a moment."""
 LEASE_SECONDS = 60
 """A holder that has not renewed for so long is gone."""
 
@@ -30,18 +32,50 @@ class LeaseTakenError(MidwatchError):
 
 @contextmanager
 def on_this_machine(file: Path) -> Iterator[int]:
-    """Hold the lock of a file; its descriptor can be passed on, and then the lock is held until that one ends too."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the lock of a file; its descriptor can be passed on, and then the lock is held until that one ends too.
+
+    LeaseTakenError when somebody else holds it, MidwatchError when the file cannot be opened.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise LeaseTakenError(f"another experiment runs: {file} is locked") from error
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise MidwatchError(f"{file}: {error.strerror}: the lock of experiments and drills") from error
     try:
+        if not processes.wait_until(lambda: _has_locked(descriptor, fcntl.LOCK_EX), LOOKED_AT_SECONDS):
+            raise LeaseTakenError(f"another experiment runs, or a drill: {file} is locked")
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def is_held(file: Path) -> bool:
+    """Whether somebody holds the lock of a file."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _has_locked(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def holders(file: Path) -> list[int]:
+    """Processes, but this one, that have the lock's file open: who holds it, and who waits for it to be let go."""
+    try:
+        wanted = file.stat()
+    except OSError:
+        return []
+    return sorted(pid for pid in processes.having_open(wanted.st_dev, wanted.st_ino) if pid != os.getpid())
+
+
+def _has_locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class LeaseObject:
@@ -107,11 +141,20 @@ class ClusterLease:
         if found is None:
             self._create()
             return
-        spec = found.get("spec", {})
-        holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
-        if holder not in (None, "", self._holder) and renewed and _age(renewed) < spec["leaseDurationSeconds"]:
+        if holder := self._other_holder(found):
             raise LeaseTakenError(f"another experiment runs: lease {LEASE_NAME} is held by {holder}")
         self._put(found, self._holder)
+
+    def other_holder(self) -> str | None:
+        """Who else holds it, and has renewed it lately."""
+        found = self._lease.found()
+        return None if found is None else self._other_holder(found)
+
+    def _other_holder(self, found: kubernetes.Object) -> str | None:
+        spec = found.get("spec", {})
+        holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
+        is_held = holder not in (None, "", self._holder) and renewed and _age(renewed) < spec["leaseDurationSeconds"]
+        return str(holder) if is_held else None
 
     def renew(self) -> None:
         """Say that the holder is still there; LeaseTakenError when it no longer is the holder."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from chaos import experiments, kinds
 from chaos.document import extension
-from midwatch import rbac, yamlfile
+from midwatch import pod_volumes, rbac, yamlfile
 from midwatch.rbac import Right
 from midwatch.spec.chaos import Experiment, Kubernetes
 from midwatch.spec.model import Platform
@@ -50,7 +50,7 @@ def objects(platform: Platform) -> list[Object]:
         *_cluster_role(platform, settings, chosen),
         _network_policy(settings),
         *(
-            _cron_job(settings, experiment, extension(documents[experiment.title])["longest_seconds"])
+            _cron_job(platform, settings, experiment, extension(documents[experiment.title])["longest_seconds"])
             for experiment in chaos.experiments
             if experiment.schedule
         ),
@@ -92,7 +92,7 @@ def _network_policy(settings: Kubernetes) -> Object:
     }
 
 
-def _cron_job(settings: Kubernetes, experiment: Experiment, longest: float) -> Object:
+def _cron_job(platform: Platform, settings: Kubernetes, experiment: Experiment, longest: float) -> Object:
     pod: Object = {
         "serviceAccountName": settings.service_account,
         "restartPolicy": "Never",
@@ -106,7 +106,7 @@ def _cron_job(settings: Kubernetes, experiment: Experiment, longest: float) -> O
         },
         "containers": [_container(settings, experiment)],
         "volumes": [
-            {"name": "platform", "configMap": {"name": settings.config_map}},
+            {"name": "platform", **pod_volumes.platform_file(platform, settings.config_map)},
             {"name": "state", **_state(settings)},
         ],
     }

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alerts import alerting_rule
+from chaos import lease
+from chaos.places.place import Home
 from midwatch import metrics, promql
 from midwatch.prometheus import Client
 from midwatch.promql import Expr
@@ -80,6 +82,34 @@ def kill_switch(file: Path) -> Precondition:
         if file.exists():
             raise RefusalError(f"the kill switch is set ({file}): midwatch chaos stop --lift allows experiments again")
         return "not set"
+
+    return precondition
+
+
+def nothing_open(home: Home) -> Precondition:
+    """Nothing runs here, and nothing is left of what ran: neither of experiments nor of drills."""
+
+    def precondition() -> str:
+        if lease.is_held(home.lock):
+            raise RefusalError(f"another experiment runs, or a drill: {home.lock} is locked")
+        if left := [folder.name for folder in home.open_runs()]:
+            raise RefusalError(
+                f"{', '.join(left)} left something open; the next run, or midwatch chaos stop, reverts it"
+            )
+        return "nothing runs, and nothing is left"
+
+    return precondition
+
+
+def nothing_open_in_cluster(lasting: lease.ClusterLease) -> Precondition:
+    """Nobody holds the cluster's lease, and it names no fault that may be there."""
+
+    def precondition() -> str:
+        if holder := lasting.other_holder():
+            raise RefusalError(f"another experiment runs: lease {lease.LEASE_NAME} is held by {holder}")
+        if left := lasting.kept_faults():
+            raise RefusalError(f"{len(left)} faults may be left; the next run, or midwatch chaos stop, reverts them")
+        return "nothing runs, and nothing is left"
 
     return precondition
 

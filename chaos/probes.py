@@ -13,6 +13,7 @@ from typing import Any
 
 from chaoslib.exceptions import ActivityFailed
 
+from alerts import alerting_rule
 from chaos.notices import NoAnswerError, Notice
 from chaos.run import current
 from midwatch.errors import MidwatchError
@@ -93,7 +94,7 @@ def noticed(
                 return {"alert": alert, "labels": dict(notice.labels), "channels": sorted(notice.channels)}
         return None
 
-    return _waited(reached, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold)
+    return _or_not_known(run, _waited(reached, within, {"alert": alert, "wanted": sorted(wanted)}, hold=hold))
 
 
 def resolved(
@@ -106,17 +107,23 @@ def resolved(
         still = [one for one in _since(run) if one.firing and one.is_about(alert, labels or {})]
         return None if still else {"alert": alert}
 
-    return _waited(ended, within, {"alert": alert})
+    return _or_not_known(run, _waited(ended, within, {"alert": alert}))
 
 
 def nobody_paged(seconds: float, *, configuration: Configuration = None) -> Document:
-    """Whether no new page reached anybody for so long."""
+    """Whether no new page that the fault can have caused reached anybody for so long.
+
+    A page of another cause shows nothing: ActivityFailed, because nobody would have noticed one that the fault caused.
+    """
     run = current.of_process(configuration)
     deadline = time.monotonic() + seconds
     while True:
-        pages = sorted({one.labels["alertname"] for one in _since(run) if one.labels.get("severity") == "page"})
-        if pages:
+        paged = [one.labels for one in _since(run) if one.labels.get("severity") == "page"]
+        others = run.of_another_cause(paged)
+        if pages := sorted({one["alertname"] for one in paged if not run.of_another_cause([one])}):
             return {"met": False, "pages": pages}
+        if others:
+            raise ActivityFailed(f"a page of another cause: {', '.join(others)}")
         if time.monotonic() >= deadline:
             return {"met": True, "pages": []}
         time.sleep(POLL_SECONDS)
@@ -146,6 +153,18 @@ def deadman_back(within: float, *, configuration: Configuration = None) -> Docum
             return None
 
     return _waited(back, within, {})
+
+
+def _or_not_known(run: current.Run, answer: Document) -> Document:
+    """The answer; ActivityFailed where it is no because alerting itself does not work: the rule is not to blame."""
+    if not answer["met"]:
+        try:
+            firing = {one.labels.get("alertname") for one in run.place.prometheus.query(current.ALERTS)}
+        except QueryError as error:
+            raise ActivityFailed(f"it is not known: {error}") from error
+        if alerting_rule.DEADMAN not in firing:
+            raise ActivityFailed(f"it is not known: {alerting_rule.DEADMAN} does not fire, so that no alert would")
+    return answer
 
 
 def _since(run: current.Run) -> list[Notice]:

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from midwatch import html
+from midwatch.wording import in_words
 
 WIDTH = 900.0
-NAMES = 330.0
-"""Left of the bars, for the activities' names."""
+NAMES = 110.0
+"""Left of the bars, for the activities' numbers and phases; the table below has their names."""
 
 LABELS = 90.0
 """Right of the bars, for the seconds of the longest."""
-
-LONGEST = 52
-"""Letters of a name beside its bar; the table below has the whole name."""
 
 LEAST_WIDTH = 2.0
 
@@ -34,12 +32,14 @@ def _bars(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     end = WIDTH - LABELS
     scale = (end - NAMES) / max(float(result["seconds"]), 0.001)
     bars = []
-    for activity in result["activities"]:
+    for number, activity in enumerate(result["activities"], 1):
         started = activity["started_at"]
         offset = (datetime.fromisoformat(started) - begun).total_seconds() if started else 0.0
         x = NAMES + min(max(offset * scale, 0.0), end - NAMES - LEAST_WIDTH)
         place = {
-            "name": _shortened(f"{activity['phase']}: {activity['name']}"),
+            "name": f"{number}. {activity['phase']}",
+            "number": number,
+            "words": in_words(activity["said"]),
             "x": x,
             "width": min(max(float(activity["seconds"]) * scale, LEAST_WIDTH), end - x),
             "label": f"at {offset:.1f} s",
@@ -47,7 +47,3 @@ def _bars(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         bars.append({**activity, "activity": activity["name"], **place})
     return bars
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -52,7 +52,7 @@ def verify_elements(
 
     platform = load.load_platform(file)
     settings = platform.prometheus
-    client = Client(prometheus or settings.url, timeout=settings.timeout, token=_token(token_file))
+    client = Client.of(settings, prometheus, token=_token(token_file))
     time_range = verify.TimeRange(end=time.time(), since=_seconds(since), scrape=settings.scrape_interval)
     verifier = verify.Verifier(client, time_range, _values(choose or []))
     documents = render.documents(platform)

@@ -1,16 +1,18 @@
 """Grafana's provisioning: data sources that lead from one to another, the folder, and the provider of dashboards.
 
 Formats: Grafana's documentation, "Provision Grafana", and that of each data source. Addresses are as Grafana sees them.
-Grafana replaces `$NAME` by environment variables in these files: a dollar that is meant stands twice.
+Grafana replaces `$NAME` by environment variables in these files: a dollar that is meant stands twice. `$__file{PATH}`
+it replaces by the file's content (its documentation, "Variable expansion").
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from midwatch import grafana
 from midwatch.grafana import DataSource
-from midwatch.spec.model import Platform
+from midwatch.spec.model import Platform, Prometheus
 from midwatch.spec.values import format_duration
 
 DASHBOARD_LABEL = "grafana_dashboard"
@@ -66,9 +68,47 @@ def datasources(platform: Platform, addresses: dict[DataSource, str] | None = No
                 "url": where[source],
                 "jsonData": settings[source],
             }
+            | (
+                _who_asks(platform.prometheus, where[source], settings[source])
+                if source is DataSource.PROMETHEUS
+                else {}
+            )
             for source in DataSource
         ],
     }
+
+
+def _who_asks(settings: Prometheus, url: str, json_data: dict[str, Any]) -> dict[str, Any]:
+    """How Grafana says who asks: `json_data` with what is no secret, and the secrets as files that Grafana reads.
+
+    A Prometheus at another address than the platform file's gets none of them.
+    """
+    auth = settings.auth
+    if auth is None or url != settings.url:
+        return {}
+    secrets: dict[str, str] = {}
+    found: dict[str, Any] = {}
+    if auth.basic:
+        found = {"basicAuth": True, "basicAuthUser": auth.basic.username}
+        secrets["basicAuthPassword"] = _file(auth.basic.password_file)
+    named = {name: _file(file) for name, file in auth.header_files.items()}
+    if auth.token_file:
+        named["Authorization"] = f"Bearer {_file(auth.token_file)}"
+    for number, (name, value) in enumerate(named.items(), 1):
+        json_data[f"httpHeaderName{number}"], secrets[f"httpHeaderValue{number}"] = name, value
+    if auth.tls:
+        if auth.tls.server_name:
+            json_data["serverName"] = auth.tls.server_name
+        if auth.tls.ca_file:
+            json_data["tlsAuthWithCACert"], secrets["tlsCACert"] = True, _file(auth.tls.ca_file)
+        if auth.tls.cert_file and auth.tls.key_file:
+            json_data["tlsAuth"], secrets["tlsClientCert"] = True, _file(auth.tls.cert_file)
+            secrets["tlsClientKey"] = _file(auth.tls.key_file)
+    return found | ({"secureJsonData": secrets} if secrets else {})
+
+
+def _file(path: Path) -> str:
+    return f"$__file{{{path}}}"
 
 
 def _settings(platform: Platform) -> dict[DataSource, dict[str, Any]]:

@@ -187,20 +187,26 @@ def report(
     compare: Annotated[
         bool, typer.Option("--compare", help="Put each drill's last run beside the one before it.")
     ] = False,
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of a Prometheus that scrapes dr export: the heads it has seen are compared.")
+    ] = None,
 ) -> None:
     """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
 
-    Exit code 0, or 1 when the evidence is not what was written.
+    The log is checked to the byte, and against its heads in `evidence.anchor_file`; each drill's files by their
+    digests, and its verdict is computed again from its ledgers. Exit code 0, or 1 when any is not what was written.
     """
     import json
 
     from dr import report as reports
     from dr import terminal
-    from midwatch import files
+    from midwatch import anchors, files
     from midwatch.errors import Exit
+    from midwatch.prometheus import client_at
 
     _, log = _open(platform, evidence)
-    document = reports.build(log, _moment(since))
+    outside = anchors.scraped(client_at(prometheus, platform), log.name) if prometheus else None
+    document = reports.build(log, _moment(since), outside)
     if compare:
         document["compared"] = reports.compare(document)
     if html:
@@ -247,6 +253,39 @@ def verify(
         for hole in done["holes"]:
             typer.echo(f"BREACHED: {hole}", err=True)
     raise typer.Exit(Exit.PASS if done["verdict"] == "MET" else Exit.FAIL)
+
+
+@app.command()
+def publish(
+    store: Annotated[str, typer.Argument(help="Name of a store of kind files.")],
+    platform: options.PlatformFile,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="File that goes, by its path in the folder; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that what is in a store's folder now is meant: write its manifest, the next generation, and only then remove.
+
+    What the manifest lists and is damaged or gone later is put back; what changes without being published is an alert.
+    """
+    import json
+    from dataclasses import asdict
+
+    from dr import stores
+    from dr.stores.kind import Site
+    from midwatch.spec import load
+
+    promised = _promised(load.load_platform(platform), platform)
+    site = Site(promised=promised, store=_store(promised, store, platform), file=platform)
+    done = stores.kind_of(site.store).publish(site, remove or ())
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
+    counts = ((done.added, "added"), (done.changed, "changed"), (done.removed, "removed"))
+    typer.echo(f"{store}: generation {done.generation}", err=True)
+    for names, how in counts:
+        for name in names:
+            typer.echo(f"{how}: {name}", err=True)
 
 
 def _moment(text: str | None) -> datetime | None:

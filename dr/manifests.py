@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dr import cron, stores
+from dr import stores
 from dr.recoverer.run import lease_name
-from midwatch import rbac, yamlfile
+from midwatch import rbac, systemd, yamlfile
 from midwatch.spec import dr as spec
 from midwatch.spec import model
 from midwatch.spec.stores.base import Store
@@ -40,23 +40,15 @@ def render_files(platform: model.Platform) -> dict[str, str]:
 
 
 def _service(drill: spec.Drill) -> str:
-    return (
-        "[Unit]\n"
-        f"Description=Recovery drill {drill.name} of {drill.store}\n\n"
-        "[Service]\nType=oneshot\nUser=midwatch\n"
-        f"ExecStart=/usr/bin/env midwatch dr run {drill.name} -f /etc/midwatch/platform.yaml "
-        "--evidence /var/lib/midwatch/recovery --json\n"
-        f"TimeoutStopSec={GRACE_SECONDS}\n"
+    command = (
+        f"midwatch dr run {drill.name} -f /etc/midwatch/platform.yaml --evidence /var/lib/midwatch/recovery --json"
     )
+    return systemd.service(f"Recovery drill {drill.name} of {drill.store}", command, grace_seconds=GRACE_SECONDS)
 
 
 def _timer(drill: spec.Drill, schedule: str) -> str:
-    return (
-        "[Unit]\n"
-        f"Description=Schedule of the recovery drill {drill.name}\n\n"
-        f"[Timer]\nOnCalendar={cron.calendar(schedule)}\nRandomizedDelaySec={drill.spread:g}\nPersistent=true\n\n"
-        "[Install]\nWantedBy=timers.target\n"
-    )
+    description = f"Schedule of the recovery drill {drill.name}"
+    return systemd.timer(description, schedule, spread_seconds=drill.spread, catches_up=True)
 
 
 def render_kubernetes(platform: model.Platform) -> dict[str, str]:

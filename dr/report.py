@@ -14,6 +14,7 @@ from dr.drill.facts import SECOND, Write
 from dr.drill.ledger import LedgerError
 from dr.drill_log import DrillLog
 from midwatch import html
+from midwatch.anchors import Anchored
 
 Document = dict[str, Any]
 
@@ -23,11 +24,29 @@ NAMES = 170.0
 BINS = 180
 
 
-def build(log: DrillLog, since: datetime | None) -> Document:
-    """Every drill since a time, and whether the evidence is whole."""
-    verified = log.verified()
-    drills = [result for result in log.results() if since is None or datetime.fromisoformat(result["at"]) >= since]
+ABSENT: Document = {
+    **dict.fromkeys(("rto_seconds", "rpo_seconds", "resolution_seconds")),
+    **dict.fromkeys(("rto_exceeds", "rpo_is_bound"), False),
+    **dict.fromkeys(("reasons", "notes", "phases", "checks"), ()),
+    "writes": {},
+    "digests": {},
+    "versions": {},
+    **dict.fromkeys(("what", "configuration", "started_at"), "not known"),
+    "duration_seconds": 0.0,
+    "objectives": {"rto": 0.0, "rpo": 0.0},
+    "bound": {"met_in_a_row": 0, "breach_probability_at_most": 1.0, "confidence": 0.95},
+}
+"""What a result of an earlier release, or one that somebody has changed, may lack."""
+
+
+def build(log: DrillLog, since: datetime | None, outside: Anchored | None = None) -> Document:
+    """Every drill since a time, and whether the evidence is whole, also by heads that were kept outside."""
+    verified = log.verified(outside)
+    results = [ABSENT | result for result in log.results()]
+    drills = [result for result in results if since is None or datetime.fromisoformat(result["at"]) >= since]
     return {
+        "platform": log.platform,
+        "owner": log.owner,
         "drills": drills,
         "since": since.isoformat() if since else None,
         "evidence": {
@@ -35,6 +54,7 @@ def build(log: DrillLog, since: datetime | None) -> Document:
             "records": verified.records,
             "head": verified.head.hash if verified.head else None,
             "signed": bool(log.key),
+            "anchors": [*([str(log.anchor)] if log.anchor else []), *(["prometheus"] if outside else [])],
             "problems": [str(problem) for problem in verified.problems],
         },
     }
@@ -79,7 +99,8 @@ def render(document: Document, log: DrillLog, title: str) -> str:
     compared = document.get("compared", [])
     chain = figures.chain(document["evidence"])
     template = Path(__file__).with_name("report.html")
-    return html.render(template, title=title, drills=drills, compared=compared, chain=chain, **words)
+    whose = {"platform": document["platform"], "owner": document["owner"]}
+    return html.render(template, **whose, title=title, drills=drills, compared=compared, chain=chain, **words)
 
 
 def _charts(drill: Document, log: DrillLog) -> Document:
@@ -89,7 +110,7 @@ def _charts(drill: Document, log: DrillLog) -> Document:
     try:
         facts = ledger.read_observed(folder / "observer.ledger")
         begun = _begun(folder)
-    except (LedgerError, OSError, ValueError):
+    except (LedgerError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return charts
     times = [fact.answered for fact in facts if isinstance(fact, Write) and fact.is_acknowledged]
     return charts | _curve(times, begun, drill)

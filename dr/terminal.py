@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dr import figures
 from midwatch import tables
@@ -22,11 +22,11 @@ _HOLDS = {True: "yes", False: "NO ", None: " ? "}
 
 def progress() -> Callable[[str], None]:
     """A function that says where a drill is, with the seconds since its beginning."""
-    console = Console(stderr=True)
+    console = tables.make_console(stderr=True)
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - begun:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{time.monotonic() - begun:6.1f} s", "dim"), f"  {text}"), soft_wrap=True)
 
     return say
 
@@ -34,10 +34,10 @@ def progress() -> Callable[[str], None]:
 def show_result(document: dict[str, Any]) -> None:
     """A drill's result."""
     console = tables.make_console()
-    colour = _COLOURS[document["verdict"]]
-    console.print(
-        f"[{colour}]{document['verdict']}[/{colour}]  {document['drill']}: {document['what']}", soft_wrap=True
-    )
+    verdict = document["verdict"], _COLOURS[document["verdict"]]
+    console.print(Text.assemble(verdict, f"  {document['drill']}: {document['what']}"), soft_wrap=True)
+    whose = f"platform {document['platform']}, owner {document['owner']}"
+    console.print(whose, highlight=False, soft_wrap=True)
     for reason in document["reasons"]:
         console.print(f"  {reason}", highlight=False, soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -107,6 +107,7 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
 def show_report(document: dict[str, Any]) -> None:
     """Every drill, and the state of the evidence."""
     console = tables.make_console()
+    console.print(f"platform {document['platform']}, owner {document['owner']}", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("at", "drill", "store", "verdict", "RTO", "RPO", "resolution", "lost", "record", "hash"):
         table.add_column(name)
@@ -121,7 +122,7 @@ def show_report(document: dict[str, Any]) -> None:
             figures.seconds(drill["resolution_seconds"]),
             str(drill["writes"].get("lost", "-")),
             str(drill["seq"]),
-            drill["hash"][:12],
+            drill["hash"],
         )
     tables.show(table, console=console)
     if "compared" in document:

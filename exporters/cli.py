@@ -69,7 +69,7 @@ def serve(
             platform_file=platform_file,
             token_file=token_file,
             insecure=insecure,
-            privacy=privacy.load(settings.personal, platform_file.parent if platform_file else Path()),
+            privacy=privacy.load(settings.personal, load.base_folder(platform_file) if platform_file else Path()),
         )
     )
 
@@ -119,7 +119,7 @@ def load_file(
     opened = event_files.open_file(file, reading)
     if state:
         settings = platform.exporter if platform else model.Exporter()
-        fields = privacy.load(settings.personal, platform_file.parent if platform_file else Path())
+        fields = privacy.load(settings.personal, load.base_folder(platform_file) if platform_file else Path())
         sending = loading.state_folder(state, settings, tuple(platform.models) if platform else (), fields)
     else:
         token = http_access.bearer_token("localhost", token_file, insecure=True)

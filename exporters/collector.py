@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from exporters.events.counters import ModelSeries, Series
+from exporters.events.outcomes import by_class
+from exporters.events.settling import Settled
 from exporters.events.state import Totals
 from midwatch import exposition, metrics
 from midwatch.exposition import Exemplar, Family, Histogram, Sample
@@ -56,6 +58,10 @@ def _samples(totals: Totals) -> Iterator[Sample]:
         yield from _version_samples(series)
     for model in totals.models:
         yield from _model_samples(model)
+    for model_name, version, settled in totals.settled:
+        yield from _settled_samples(model_name, version, settled)
+    for name, seconds in totals.maturities.items():
+        yield metrics.LABEL_MATURITY, {"model": name}, seconds
     for kind, count in totals.accepted.items():
         yield metrics.EXPORTER_EVENTS, {"kind": kind, "result": "accepted", "reason": ""}, count
     for kind, reasons in totals.dropped.items():
@@ -72,17 +78,14 @@ def _version_samples(series: Series) -> Iterator[Sample]:
         yield metrics.REQUESTS, {**labels, "outcome": outcome}, count
     for predicted, count in series.predicted.items():
         yield metrics.PREDICTIONS, {**labels, "predicted": predicted}, count
-    for outcome_labels, count in _pairs(series.outcomes):
+    for outcome_labels, count in by_class(series.outcomes):
         yield metrics.OUTCOMES, {**labels, **outcome_labels}, count
     for attribute, groups in series.groups.items():
         for group, outcomes in groups.items():
-            for outcome_labels, count in _pairs(outcomes):
+            for outcome_labels, count in by_class(outcomes):
                 where = {**labels, "attribute": attribute, "group": group}
                 yield metrics.GROUP_OUTCOMES, {**where, **outcome_labels}, count
-    if series.observed:
-        yield metrics.ABSOLUTE_ERROR, labels, series.absolute
-        yield metrics.SQUARED_ERROR, labels, series.squared
-        yield metrics.ERRORS_OBSERVED, labels, series.observed
+    yield from _error_samples(series, labels)
     for kind, count in series.tokens.items():
         yield metrics.TOKENS, {**labels, "kind": kind}, count
     for reason, count in series.finish_reasons.items():
@@ -97,10 +100,51 @@ def _version_samples(series: Series) -> Iterator[Sample]:
             yield metrics.SCORE_SUM, {**labels, "bin": edge}, total
 
 
-def _pairs(outcomes: dict[str, dict[str, int]]) -> Iterator[tuple[dict[str, str], int]]:
-    for predicted, actuals in outcomes.items():
-        for actual, count in actuals.items():
-            yield {"predicted": predicted, "actual": actual}, count
+def _error_samples(series: Series, labels: dict[str, str]) -> Iterator[Sample]:
+    """Errors of a regression."""
+    if series.observed:
+        yield metrics.ABSOLUTE_ERROR, labels, series.absolute
+        yield metrics.SQUARED_ERROR, labels, series.squared
+        yield metrics.ERRORS_OBSERVED, labels, series.observed
+    for bound, answers in series.bounded.items():
+        for answer, count in answers.items():
+            yield metrics.ERRORS_BOUNDED, {**labels, "bound": bound, "within": answer}, count
+
+
+def _settled_samples(model: str, version: str, settled: Settled) -> Iterator[Sample]:
+    labels = {"model": model, "version": version}
+    yield metrics.UNSETTLED, labels, settled.waiting
+    for predicted, results in _results(settled).items():
+        for result, count in results.items():
+            yield metrics.SETTLED, {**labels, "predicted": predicted, "result": result}, count
+    for result, count in settled.late.items():
+        yield metrics.LATE_LABELS, {**labels, "result": result}, count
+    outcomes = settled.outcomes
+    for outcome_labels, count in by_class(outcomes.pairs):
+        yield metrics.SETTLED_OUTCOMES, {**labels, **outcome_labels}, count
+    for attribute, groups in outcomes.groups.items():
+        for group, pairs in groups.items():
+            for outcome_labels, count in by_class(pairs):
+                where = {**labels, "attribute": attribute, "group": group}
+                yield metrics.SETTLED_GROUP_OUTCOMES, {**where, **outcome_labels}, count
+    for place, (scored, positives, total) in sorted(outcomes.bins.items()):
+        yield metrics.SETTLED_SCORED, {**labels, "bin": _BINS[place]}, scored
+        yield metrics.SETTLED_POSITIVES, {**labels, "bin": _BINS[place]}, positives
+        yield metrics.SETTLED_SCORE_SUM, {**labels, "bin": _BINS[place]}, total
+
+
+def _results(settled: Settled) -> dict[str, dict[str, int]]:
+    """Right, wrong and unlabelled predictions by predicted class."""
+    labelled = settled.outcomes.by_predicted()
+    found = {}
+    for predicted in dict.fromkeys((*settled.unlabelled, *labelled)):
+        right = settled.outcomes.pairs.get(predicted, {}).get(predicted, 0)
+        found[predicted] = {
+            "right": right,
+            "wrong": labelled.get(predicted, 0) - right,
+            "unlabelled": settled.unlabelled.get(predicted, 0),
+        }
+    return found
 
 
 def _model_samples(model: ModelSeries) -> Iterator[Sample]:

@@ -58,6 +58,9 @@ class Summary:
         self.duplicates += answer.duplicates
         self.dropped += answer.dropped
         self.refused += len(answer.refused)
+        for reason, count in (answer.unlisted or {}).items():
+            self.refused += count
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
         for refused in answer.refused:
             self.reasons[refused.reason] = self.reasons.get(refused.reason, 0) + 1
             if len(self.first_refused) < SHOWN:
@@ -136,7 +139,8 @@ def state_folder(
                 items, refused = bodies.decode(body)
             except bodies.BodyError as error:
                 return Answer(refused=[Refused(1, Reason.NOT_JSON, str(error))])
-            ingest.submit(Batch(items=items, refused=refused, reply=answered.set_result, loaded=True))
+            reply = answered.set_result
+            ingest.submit(Batch(items=items, refused=refused, reply=reply, loaded=True, size=len(body)))
             answer = await answered
             if answer.error:
                 raise LoadError(f"{folder}: {answer.error}; load the file again, what is kept is known")
@@ -154,4 +158,4 @@ def state_folder(
             yield lambda body: runner.run(take(body))
         finally:
             runner.run(end())
-            store.close(time.time())
+            store.close(ingest.now())

@@ -48,16 +48,19 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
+        token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
         self._models = kserve.Models.of(options.models)
         self.store = Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
-            self._handle, http_server.Limits(max_body=options.settings.max_body)
+            self._handle, http_server.Limits(max_body=options.settings.max_body), http_access.admission(token)
         )
         self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._models.features else None
         self._scrape_seconds = 0.0
         self._series = 0
+        self._asked: dict[str, list[http_server.Respond]] = {}
+        self._exposing = asyncio.Lock()
+        self._scrapes: set[asyncio.Task[None]] = set()
 
     # Life --------------------------------------------------------------------------------------------------------
 
@@ -72,7 +75,7 @@ class Service:
                 self._connections.protocol, self._options.host, self._options.port, backlog=4096
             )
         except OSError as error:
-            self.store.close(time.time(), snapshot=lambda: False)
+            self.store.close(self.ingest.now(), snapshot=lambda: False)
             where = f"{self._options.host}:{self._options.port}"
             raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         committer = asyncio.create_task(self.ingest.run())
@@ -87,10 +90,11 @@ class Service:
         self.ingest.stop()
         await committer
         self._connections.close()
+        await asyncio.gather(*self._scrapes)
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
-        self.store.close(time.time())
+        self.store.close(self.ingest.now())
 
     def on_loop(self) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
@@ -105,12 +109,10 @@ class Service:
 
     def _handle(self, request: http_server.Request, respond: http_server.Respond) -> None:
         path = request.path
-        if path in (b"/healthz", b"/readyz"):
+        if path in http_access.OPEN:
             self._health(path, respond)
-        elif self._token is not None and not http_access.is_bearer(request.headers, self._token):
-            _error(respond, HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
         elif path == b"/metrics":
-            asyncio.get_running_loop().create_task(self._metrics(request, respond))
+            self._expose(exposition.accepted(request.headers.get(b"accept", b"")), respond)
         elif path not in (b"/events", b"/kserve"):
             _error(respond, HTTPStatus.NOT_FOUND, "there are /events, /kserve, /metrics, /healthz and /readyz")
         elif request.method != b"POST":
@@ -136,12 +138,17 @@ class Service:
         if not items and not refused:
             _error(respond, HTTPStatus.UNPROCESSABLE_ENTITY, "the body holds no event")
             return
+        if len(items) > ingest.MAX_PENDING:
+            why = f"more than {ingest.MAX_PENDING} events; send smaller batches"
+            _error(respond, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+            return
         self.ingest.submit(
             ingest.Batch(
                 items=items,
                 refused=refused,
                 reply=lambda answer: _answer(respond, answer),
                 loaded=request.query == bodies.FILE_QUERY.encode(),
+                size=len(request.body),
             )
         )
 
@@ -160,27 +167,46 @@ class Service:
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
-    async def _metrics(self, request: http_server.Request, respond: http_server.Respond) -> None:
+    def _expose(self, content_type: str, respond: http_server.Respond) -> None:
+        """Answer with the metrics; who asks while they are written gets those: writing costs memory and time."""
+        waiting = self._asked.setdefault(content_type, [])
+        waiting.append(respond)
+        if len(waiting) == 1:
+            task = asyncio.get_running_loop().create_task(self._answer_scrapes(content_type))
+            self._scrapes.add(task)
+            task.add_done_callback(self._scrapes.discard)
+
+    async def _answer_scrapes(self, content_type: str) -> None:
+        status = HTTPStatus.OK
+        try:
+            async with self._exposing:  # the other format waits
+                text = await self._metrics(content_type)
+        except Exception:
+            _log.exception("the metrics cannot be written")
+            status, text = HTTPStatus.INTERNAL_SERVER_ERROR, b"the metrics cannot be written; the log says why\n"
+        for respond in self._asked.pop(content_type):
+            respond(status, text, content_type if status is HTTPStatus.OK else "text/plain")
+
+    async def _metrics(self, content_type: str) -> bytes:
         """Take the view on the loop, where nothing changes meanwhile; write the text in a thread."""
         begun = time.perf_counter()
         view = self.view()
-        content_type = exposition.accepted(request.headers.get(b"accept", b""))
         text = await asyncio.get_running_loop().run_in_executor(None, _exposed, view, content_type)
         self._series = text.count(b"\n") - 2 * text.count(b"# TYPE")
         self._scrape_seconds = time.perf_counter() - begun
-        respond(HTTPStatus.OK, text, content_type)
+        return text
 
     def view(self) -> collector.View:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
         judged = self._judge.samples() if self._judge else []
-        return collector.View(self.store.state.totals(), [*self._own(), *judged], (list(counts), seconds))
+        return collector.View(self.store.state.published(), [*self._own(), *judged], (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()
         samples: list[exposition.Sample] = [
             (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
-            (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, time.time() - oldest)),
+            (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, self.ingest.now() - oldest)),
             (metrics.EXPORTER_HALVES_WAITING, {}, len(self.store.state.halves)),
             (metrics.EXPORTER_JOURNAL_BYTES, {}, self.store.journal.size()),
             (metrics.EXPORTER_SCRAPE_DURATION, {}, self._scrape_seconds),

@@ -3,8 +3,11 @@
 A record is one line of JSON: `seq` (from 0), `at` (RFC 3339, UTC: a label, nothing is computed from it), `pid`, `kind`,
 `data`, `prev` (the hash before) and `hash`. The hash is SHA-256 over the line without it, or HMAC-SHA-256 (RFC 2104)
 with a key: then nobody without the key can forge a chain. Several processes may append; each append holds the file's
-lock. A chain cannot show by itself that its end was cut off: keep the head (`Verified.head`) elsewhere, as reports do,
-and give it to `verify`.
+lock, and what one that failed has written is cut off again. A chain cannot show by itself that its end was cut off:
+keep the head (`Verified.head`) elsewhere, as reports do, and give it to `verify`.
+
+A key is exchanged by a record that the old key signs and that names the next one, followed by one that the next one
+signs (`Log.hand_over`). A log may begin without a key and be handed over to its first.
 
 The verdicts of a gate and the steps of a retraining had formats of their own: a JSON object a line, chained by
 `previous` or not at all. Such lines stay. The first record after them is chained to the SHA-256 of all of them.
@@ -18,7 +21,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +38,9 @@ _EARLIER = {"previous"}, {"episode", "event"}
 """Keys that tell a line of an earlier format: of a gate's verdicts, and of a retraining's steps."""
 
 _CHUNK = 65536
+
+HANDED_OVER, TAKEN = "key-handed-over", "key-taken"
+"""Kinds of records: the last one under a key, which names the next by its fingerprint, and the first under that."""
 
 
 class EvidenceError(MidwatchError):
@@ -75,11 +81,28 @@ class Verified:
     earlier: int = 0
 
 
+def read_key(path: Path) -> bytes:
+    """The key in a file; EvidenceError when it cannot be read or is empty, since that would sign nothing."""
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise EvidenceError(f"{path}: {error.strerror}: the key of the evidence cannot be read") from error
+    if not key:
+        raise EvidenceError(f"{path}: the key of the evidence is empty; make one with: openssl rand -hex 32")
+    return key
+
+
+def fingerprint(key: bytes) -> str:
+    """What names a key and does not tell it; `none` is that of no key."""
+    return hmac.new(key, b"midwatch evidence key", hashlib.sha256).hexdigest()[:32] if key else "none"
+
+
 class Log:
     """Appends to a log. Records are on the disk when `append` or `append_event` returns."""
 
     def __init__(self, path: Path, *, key: bytes | None = None) -> None:
         self.path, self._key = path, key or b""
+        self._unkept: tuple[int, int] | None = None
 
     def append(self, kind: str, **data: Any) -> Record:
         """Add a record; EvidenceError when it cannot be kept or the log's end is damaged."""
@@ -95,6 +118,19 @@ class Log:
         with self._locked() as descriptor:
             return self._append(descriptor, kind, data)
 
+    def hand_over(self, key: bytes) -> Record:
+        """Exchange the key: returns the first record under the next one, which this log goes on with.
+
+        EvidenceError when it is the same key, or none.
+        """
+        if not key or key == self._key:
+            raise EvidenceError(f"{self.path}: the next key is {'the same one' if key else 'empty'}")
+        with self._locked() as descriptor:
+            named = {"from": fingerprint(self._key), "to": fingerprint(key)}
+            self._append(descriptor, HANDED_OVER, named)
+            self._key = key
+            return self._append(descriptor, TAKEN, {"key": fingerprint(key)})
+
     def ensure_appendable(self) -> None:
         """EvidenceError when the log cannot be written, or its end is damaged; creates an empty one."""
         with self._locked() as descriptor:
@@ -109,6 +145,9 @@ class Log:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._make_private(descriptor)
+                with suppress(PermissionError):  # a file that may only grow: the next record tells of the torn one
+                    self._take_back(descriptor)
                 yield descriptor
             finally:
                 os.close(descriptor)
@@ -117,17 +156,42 @@ class Log:
         except OSError as error:
             raise EvidenceError(f"{self.path}: {error.strerror or error}") from error
 
+    def _make_private(self, descriptor: int) -> None:
+        """Let nobody but the owner read what says who was promised what."""
+        found = os.fstat(descriptor)
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o600)
+
+    def _take_back(self, descriptor: int) -> None:
+        """Cut off what a failed append left: its caller was told that it is not kept, so it must not be in the log."""
+        if self._unkept is None:
+            return
+        good, failed = self._unkept
+        if os.fstat(descriptor).st_size == failed:  # nobody has written after it
+            os.ftruncate(descriptor, good)
+        self._unkept = None
+
     def _before(self, descriptor: int) -> tuple[int, str, bytes]:
         """Number of the next record, what it is chained to, and what a crash left at the end."""
         last, torn = _end(descriptor)
         if last is None:
             return 0, GENESIS, torn
         if record := _parsed(last):
+            self._ensure_mine(record)
             return record.seq + 1, record.hash, torn
         lines = os.pread(descriptor, os.fstat(descriptor).st_size, 0).split(b"\n")[:-1]
         if any(map(_parsed, lines)) or not any(map(_earlier, lines)):
             raise EvidenceError(f"{self.path}: its last record is damaged; midwatch evidence verify says more")
         return 0, _digest_of_earlier(lines), torn
+
+    def _ensure_mine(self, last: Record) -> None:
+        """EvidenceError when the log goes on with another key: it would not be whole with either."""
+        is_signed = _is_by(self._key, last)
+        is_handed = last.kind == HANDED_OVER and last.data.get("to") == fingerprint(self._key)
+        if is_handed or (is_signed and last.kind != HANDED_OVER):
+            return
+        advice = "midwatch evidence rotate hands a log over to another key"
+        raise EvidenceError(f"{self.path}: its last record was not written under this key, or was changed; {advice}")
 
     def _append(self, descriptor: int, kind: str, data: dict[str, Any]) -> Record:
         seq, prev, torn = self._before(descriptor)
@@ -135,10 +199,17 @@ class Log:
             data = {**data, "torn": hashlib.sha256(torn).hexdigest()}
         record = _sealed(self._key, seq=seq, kind=kind, data=data, prev=prev)
         line = (b"\n" if torn else b"") + _line(record)
-        written = os.write(descriptor, line)
-        if written != len(line):
-            raise EvidenceError(f"{self.path}: only {written} of {len(line)} bytes were written: is the disk full?")
-        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+        try:
+            written = os.write(descriptor, line)
+            if written != len(line):
+                raise EvidenceError(f"{self.path}: only {written} of {len(line)} bytes were written: is the disk full?")
+            os.fsync(descriptor)
+        except (OSError, EvidenceError):
+            self._unkept = size, os.fstat(descriptor).st_size
+            with suppress(OSError):  # the next append tries again
+                self._take_back(descriptor)
+            raise
         return record
 
 
@@ -164,8 +235,13 @@ def parse_heads(texts: Iterable[str]) -> Iterator[Head]:
         yield Head(seq=int(seq), hash=digest)
 
 
-def verify(path: Path, key: bytes | None = None, *, heads: Iterable[Head] = ()) -> Verified:
-    """Check every byte of a log, and that it still holds the heads that were kept elsewhere."""
+def verify(
+    path: Path, key: bytes | None = None, *, heads: Iterable[Head] = (), earlier_keys: Iterable[bytes] = ()
+) -> Verified:
+    """Check every byte of a log, and that it still holds the heads that were kept elsewhere.
+
+    It has to end under `key`; `earlier_keys` are those that were handed over.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -177,7 +253,7 @@ def verify(path: Path, key: bytes | None = None, *, heads: Iterable[Head] = ()) 
     records: list[Record] = []
     problems = [
         *_check_earlier(path, earlier, is_sealed=count < len(lines)),
-        *_check_lines(path, lines, count, key or b"", records),
+        *_check_lines(path, lines, count, _Keys(key or b"", earlier_keys), records),
     ]
     if tail:
         remedy = "a crash can tear at most the last record, and the next one says so; nothing said so here"
@@ -197,8 +273,40 @@ def verify(path: Path, key: bytes | None = None, *, heads: Iterable[Head] = ()) 
     return Verified(records=kept + len(records), head=last, problems=tuple(problems), earlier=kept)
 
 
-def _check_lines(path: Path, lines: list[bytes], start: int, key: bytes, records: list[Record]) -> Iterator[Problem]:
+class _Keys:
+    """The keys of a log as it is read: which one its next record has to be signed with."""
+
+    def __init__(self, last: bytes, earlier: Iterable[bytes]) -> None:
+        self._last = last
+        self._known = {fingerprint(key): key for key in (b"", *earlier, last)}
+        self._now: bytes | None = None
+
+    def check(self, record: Record) -> str:
+        """What is wrong with a record's signature, empty when nothing is."""
+        if self._now is None:
+            self._now = next((key for key in self._known.values() if _is_by(key, record)), self._last)
+        if not _is_by(self._now, record):
+            return f"record {record.seq} is not what was written, or the key is another"
+        if record.kind != HANDED_OVER:
+            return ""
+        named = str(record.data.get("to"))
+        self._now = self._known.get(named, self._last)
+        return "" if named in self._known else f"record {record.seq} hands over to the key {named}, which was not given"
+
+    def end(self, record: Record) -> str:
+        """What is wrong with the key that the log ends under."""
+        if self._now is None or self._now == self._last:
+            return ""
+        return f"record {record.seq}, the last, was written under another key than the one given, or none"
+
+
+def _is_by(key: bytes, record: Record) -> bool:
+    return hmac.compare_digest(record.hash, _digest(key, _body(record)))
+
+
+def _check_lines(path: Path, lines: list[bytes], start: int, keys: _Keys, records: list[Record]) -> Iterator[Problem]:
     """Check the lines from `start` on, and add what are records to `records`."""
+    number = 0
     torn: tuple[int, bytes] | None = None
     genesis = _digest_of_earlier(lines[:start]) if start else GENESIS
     for number, line in enumerate(lines[start:], start + 1):
@@ -215,13 +323,15 @@ def _check_lines(path: Path, lines: list[bytes], start: int, key: bytes, records
         elif "torn" in record.data:
             yield _problem(path, number, "tells of a torn line that is not there")
         seq, prev = (records[-1].seq + 1, records[-1].hash) if records else (0, genesis)
-        if not hmac.compare_digest(record.hash, _digest(key, _body(record))):
-            yield _problem(path, number, f"record {record.seq} is not what was written, or the key is another")
+        if wrong := keys.check(record):
+            yield _problem(path, number, wrong)
         if (record.seq, record.prev) != (seq, prev):
             yield _problem(path, number, f"record {record.seq} does not follow the one before it")
         records.append(record)
     if torn is not None:
         yield _problem(path, torn[0], "not a record")
+    if records and (wrong := keys.end(records[-1])):
+        yield _problem(path, number, wrong)
 
 
 # Lines of an earlier format ----------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from enum import StrEnum
+from urllib.parse import quote
 
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import RuleFile
@@ -80,7 +82,19 @@ def _digest(text: str) -> str:
 def dashboard_url(platform: Platform, page: str, *, since: str = "now-3h", **variables: str) -> str:
     """Address of a dashboard with its variables filled in; a rule's template such as `{{ $labels.model }}` stays one.
 
-    Values are put in as they are: the labels used as variables are DNS labels or short names.
+    Every value is escaped for the address: here, and that of a label where Prometheus fills it in.
+
+    >>> _in_address("{{ $labels.version }}"), _in_address("a&b")
+    ('{{ $labels.version | urlquery }}', 'a%26b')
     """
-    filled = "".join(f"&var-{name}={value}" for name, value in sorted(variables.items()))
+    filled = "".join(f"&var-{name}={_in_address(value)}" for name, value in sorted(variables.items()))
     return f"{platform.grafana.url}/d/{dashboard_uid(platform.platform, page)}?from={since}&to=now{filled}"
+
+
+_LABEL = re.compile(r"\{\{ (\$labels\.\w+) \}\}")
+
+
+def _in_address(value: str) -> str:
+    if _LABEL.fullmatch(value):
+        return _LABEL.sub(r"{{ \1 | urlquery }}", value)
+    return quote(value, safe="$|{}.*")  # dashboards' own variables stay what they are

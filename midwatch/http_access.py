@@ -1,13 +1,20 @@
-"""Where a service may listen, and who may ask it: an address off loopback needs a bearer token."""
+"""Where a service may listen, and who may ask it: an address off loopback needs a bearer token.
+
+The token is looked at before a body is read: nobody without it can have memory taken.
+"""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+from http import HTTPStatus
 from pathlib import Path
 
 from midwatch.errors import MidwatchError
-from midwatch.http_server import Headers
+from midwatch.http_server import Admit, Head, Headers, Refusal
+
+OPEN = (b"/healthz", b"/readyz")
+"""What anybody may ask: a kubelet has no token. No body is read there."""
 
 
 class ServeError(MidwatchError):
@@ -50,3 +57,17 @@ def is_bearer(headers: Headers, token: bytes) -> bool:
     """Whether a request carries the token; compared in constant time."""
     scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
     return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
+
+
+def admission(token: bytes | None) -> Admit:
+    """Who may send a request: whoever has the token, anybody without one, and for health anybody without a body."""
+
+    def admit(head: Head) -> Refusal | None:
+        if token is None or is_bearer(head.headers, token):
+            return None
+        if head.path not in OPEN:
+            return Refusal(HTTPStatus.UNAUTHORIZED, "a bearer token is needed", "www-authenticate: Bearer\r\n")
+        has_body = b"transfer-encoding" in head.headers or head.headers.get(b"content-length", b"0").strip(b"0")
+        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "no body is read here") if has_body else None
+
+    return admit

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from midwatch.spec import system_rules
+from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
+from midwatch.spec.prometheus_auth import Auth
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
@@ -22,7 +25,10 @@ ALERTMANAGER = "alertmanager"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA."""
+    """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA.
+
+    `auth` is what Prometheus itself asks for, instead of those files.
+    """
 
     name: str
     targets: tuple[str, ...]
@@ -32,11 +38,23 @@ class Job:
     token_file: Path | None = None
     ca_file: Path | None = None
     honor_labels: bool = False
+    auth: Auth | None = None
 
 
 def of_platform(platform: Platform) -> list[Job]:
     """Jobs of the platform file, the exporter's and the gate's first, the others by name."""
     return ordered(_jobs(platform))
+
+
+def find_problems(platform: Platform) -> Iterator[Finding]:
+    """Scrape jobs of one's own have names of their own."""
+    taken = {job.name for job in of_platform(platform)}
+    for index, written in enumerate(platform.prometheus.scrapes):
+        name = written["job_name"]
+        if name in taken:
+            place: Place = ("prometheus", "scrapes", index, "job_name")
+            yield place, f"a second job {name!r}", "give each its own name; Midwatch writes jobs of its own"
+        taken.add(name)
 
 
 def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
@@ -49,10 +67,26 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield Job(name=EXPORTER, targets=tuple(platform.exporter.targets) or (platform.exporter.listen,))
     if any(model.canary for model in platform.models):
         yield Job(name=GATE, targets=(platform.gate.listen,))
-    yield from of_itself(address(platform.prometheus.url), address(platform.alertmanager.url))
+    yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
     if platform.disaster_recovery:
         yield Job(name=RECOVERY, targets=(platform.disaster_recovery.listen,))
+    yield from of_models(platform)
     yield from of_systems(platform)
+
+
+def of_models(platform: Platform) -> Iterator[Job]:
+    """A job for each model whose servers' addresses the platform file has."""
+    for model in platform.models:
+        servers = model.servers
+        if servers is not None and servers.targets:
+            yield Job(
+                name=f"model-{model.name}",
+                targets=tuple(servers.targets),
+                path=servers.path,
+                https=servers.https,
+                token_file=servers.token_file,
+                ca_file=servers.ca_file,
+            )
 
 
 def of_systems(platform: Platform) -> Iterator[Job]:
@@ -71,9 +105,15 @@ def of_systems(platform: Platform) -> Iterator[Job]:
         )
 
 
-def of_itself(prometheus: str, alertmanager: str) -> list[Job]:
-    """Jobs that watch the watch: whether rules are evaluated and people can be told."""
-    return [Job(name=PROMETHEUS, targets=(prometheus,)), Job(name=ALERTMANAGER, targets=(alertmanager,))]
+def of_itself(prometheus: str, alertmanager: str, auth: Auth | None = None) -> list[Job]:
+    """Jobs of two addresses that watch the watch: whether rules are evaluated and people can be told."""
+    return [_of_url(PROMETHEUS, prometheus, auth), _of_url(ALERTMANAGER, alertmanager)]
+
+
+def _of_url(name: str, url: str, auth: Auth | None = None) -> Job:
+    parts = urlsplit(url)
+    path = f"{parts.path.rstrip('/')}/metrics"
+    return Job(name=name, targets=(parts.netloc,), path=path, https=parts.scheme == "https", auth=auth)
 
 
 def address(url: str) -> str:

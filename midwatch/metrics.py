@@ -113,6 +113,14 @@ ABSOLUTE_ERROR = _counter(
 )
 SQUARED_ERROR = _counter("ml_squared_error_total", "Sum of squared errors of labelled predictions.", "model", "version")
 ERRORS_OBSERVED = _counter("ml_errors_observed_total", "Labelled predictions of a regression.", "model", "version")
+ERRORS_BOUNDED = _counter(
+    "ml_errors_bounded_total",
+    "Labelled predictions of a regression by a promised bound of the absolute error, and whether within it: yes or no.",
+    "model",
+    "version",
+    "bound",
+    "within",
+)
 SCORED_OUTCOMES = _counter(
     "ml_scored_outcomes_total", "Labelled predictions by score bin (upper edge).", "model", "version", "bin"
 )
@@ -159,6 +167,69 @@ TIME_PER_OUTPUT_TOKEN = _histogram(
 )
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
+)
+
+# Predictions that are as old as their model's labels need: compared at an equal age ---------------------------------
+
+LABEL_MATURITY = _gauge(
+    "ml_label_maturity_seconds",
+    "Age at which a prediction is settled, with its label or without; absent while it is not known.",
+    "model",
+)
+UNSETTLED = _gauge("ml_unsettled_predictions", "Predictions that are too young to be settled.", "model", "version")
+SETTLED = _counter(
+    "ml_settled_predictions_total",
+    "Predictions that were settled, by predicted class and result: right, wrong or unlabelled.",
+    "model",
+    "version",
+    "predicted",
+    "result",
+)
+SETTLED_OUTCOMES = _counter(
+    "ml_settled_outcomes_total",
+    "Settled predictions with a label, by predicted and actual class.",
+    "model",
+    "version",
+    "predicted",
+    "actual",
+)
+SETTLED_GROUP_OUTCOMES = _counter(
+    "ml_settled_group_outcomes_total",
+    "Settled predictions with a label, by group of an attribute, predicted and actual class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
+    "actual",
+)
+SETTLED_SCORED = _counter(
+    "ml_settled_scored_outcomes_total",
+    "Settled predictions with a label and a score, by score bin (upper edge).",
+    "model",
+    "version",
+    "bin",
+)
+SETTLED_POSITIVES = _counter(
+    "ml_settled_scored_positives_total",
+    "Settled predictions whose actual class is positive, by score bin.",
+    "model",
+    "version",
+    "bin",
+)
+SETTLED_SCORE_SUM = _counter(
+    "ml_settled_score_sum_total",
+    "Sum of scores of settled predictions with a label, by score bin.",
+    "model",
+    "version",
+    "bin",
+)
+LATE_LABELS = _counter(
+    "ml_late_labels_total",
+    "Labels that came after their prediction was settled as unlabelled, by what they say: right or wrong.",
+    "model",
+    "version",
+    "result",
 )
 
 # Drift ------------------------------------------------------------------------------------------------------------
@@ -308,7 +379,10 @@ EXPORTER_UNREAD_PAYLOADS = _counter(
     "reason",
 )
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
-DRIFT_WORKER_UP = _gauge("midwatch_drift_worker_up", "1 while the process that judges drift windows runs.")
+DRIFT_WORKER_UP = _gauge(
+    "midwatch_drift_worker_up",
+    "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",
+)
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
 
 # Canary ----------------------------------------------------------------------------------------------------------
@@ -339,7 +413,17 @@ CANARY_REQUESTS = _gauge("canary_requests", "Requests in the comparison, by arm.
 CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
+CANARY_GATE_DROPPED = _counter(
+    "canary_gate_comparisons_dropped_total",
+    "Comparisons whose last verdict is published no more.",
+)
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
+# Evidence ----------------------------------------------------------------------------------------------------------
+
+EVIDENCE_RECORDS = _gauge(
+    "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"
+)
+
 # Disaster recovery -------------------------------------------------------------------------------------------------
 
 DR_OBJECTIVE = _gauge("dr_objective_seconds", "Recovery objective, by kind: rto or rpo.", "kind")
@@ -368,6 +452,9 @@ DR_SPLIT_BRAIN_SEEN = _gauge(
     "dr_split_brain_last_seen_timestamp_seconds",
     "When two servers of the store were last seen to take writes; 0 for never.",
     "store",
+)
+DR_FILES_UNSOUND = _gauge(
+    "dr_files_unsound", "1 while files are not as they were published, or nobody can say whether they are.", "store"
 )
 DR_BACKUP_SIZE = _gauge("dr_backup_size_bytes", "Size of the newest backup.", "store")
 DR_BACKUP_LARGEST = _gauge("dr_backup_largest_size_bytes", "Size of the largest backup that is kept.", "store")
@@ -405,6 +492,11 @@ SLO_BUDGET_REMAINING = _gauge(
     "Share of the period's error budget that is left; negative when overspent.",
     *SLO_LABELS,
 )
+SLO_PERIOD_BRIDGED = _gauge(
+    "slo:period_bridged:ratio",
+    "Events of the period that came while nobody scraped, by all its events; absent where no counters are read.",
+    *SLO_LABELS,
+)
 SLO_TIME_TO_EXHAUSTION = _gauge(
     "slo:time_to_exhaustion:seconds",
     "Until the error budget is spent, if the last hour goes on; absent when it would never be.",
@@ -418,6 +510,48 @@ SLO_BURN_RATES = {
     )
     for window in BURN_RATE_WINDOWS
 }
+
+# Records of how each model is served, in one form whatever serves it, by the rules of `alerts` ---------------------
+
+_SERVED = ("model", "version", "serving")
+"""`serving` is the platform file's: `midwatch`, `vllm` and the like. Without versions at a server there is no label."""
+
+SERVED_REQUESTS = _gauge(
+    "model:ml_requests:rate",
+    "Requests per second by outcome: ok, error, or unknown where the server does not count failures.",
+    *_SERVED,
+    "outcome",
+)
+SERVED_USUAL_REQUESTS = _gauge(
+    "model:ml_requests:usual_rate",
+    "Requests per second that are usual at this time: the lesser of yesterday's and of a week ago.",
+    "model",
+    "serving",
+)
+SERVED_TIME = _gauge("model:ml_request_duration_seconds_sum:rate", "Seconds spent on requests, per second.", *_SERVED)
+SERVED_TIMED = _gauge(
+    "model:ml_request_duration_seconds_count:rate", "Requests per second whose time is known.", *_SERVED
+)
+SERVED_USUAL_DURATION = _gauge(
+    "model:ml_request_duration_seconds:usual_mean",
+    "Mean time to answer that is usual at this time: yesterday's.",
+    "model",
+    "serving",
+)
+SERVED_DURATION = _gauge(
+    "model:ml_request_duration_seconds_bucket:rate", "Requests per second by time to answer.", *_SERVED, "le"
+)
+SERVED_FIRST_TOKEN = _gauge(
+    "model:ml_time_to_first_token_seconds_bucket:rate", "Answers per second by time to the first token.", *_SERVED, "le"
+)
+SERVED_PER_TOKEN = _gauge(
+    "model:ml_time_per_output_token_seconds_bucket:rate", "Tokens per second by the time each took.", *_SERVED, "le"
+)
+SERVED_TOKENS = _gauge("model:ml_tokens:rate", "Tokens per second by kind: input or output.", *_SERVED, "kind")
+SERVED_WAITING = _gauge("model:ml_requests_waiting:sum", "Requests that wait at the servers.", *_SERVED)
+SERVED_RUNNING = _gauge("model:ml_requests_running:sum", "Requests that servers work on.", *_SERVED)
+SERVED_CACHE = _gauge("model:ml_cache_usage:max", "Share of the fullest server's cache in use.", *_SERVED)
+SERVED_CACHE_HITS = _gauge("model:ml_prefix_cache_hits:ratio", "Share of look-ups found in the prefix cache.", *_SERVED)
 
 # Chaos experiments ------------------------------------------------------------------------------------------------
 

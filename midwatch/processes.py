@@ -83,6 +83,19 @@ def marked(name: str, value: str) -> set[int]:
     return pids
 
 
+def having_open(device: int, inode: int) -> set[int]:
+    """Every process that has a file open, as far as we may look."""
+    found = set()
+    for pid in _all():
+        with contextlib.suppress(OSError):
+            for descriptor in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    status = descriptor.stat()
+                    if (status.st_dev, status.st_ino) == (device, inode):
+                        found.add(pid)
+    return found
+
+
 def _all() -> Iterable[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - four times as quick
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
+import urllib3
 
 from midwatch.errors import MidwatchError
+from midwatch.spec.addresses import checked_url, origin
+from midwatch.spec.model import Prometheus
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import format_duration
 
 RETRIES = 2
-BACKOFF_SECONDS = 0.2
+MAX_ANSWER_BYTES = 256 << 20
+"""Prometheus' own limit of 50 million samples is far more; nobody here asks for a part of this."""
 
 
 class QueryError(MidwatchError):
@@ -48,10 +57,13 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them."""
+    """Labels of a series, and its times and values; those of a native histogram as Prometheus says them.
+
+    `points` may also be an array whose rows are the pairs.
+    """
 
     labels: Mapping[str, str]
-    points: tuple[tuple[float, float], ...]
+    points: Sequence[tuple[float, float]]
     histograms: tuple[tuple[float, Mapping[str, Any]], ...] = ()
 
 
@@ -64,36 +76,66 @@ def _points(values: Sequence[tuple[float, str]]) -> tuple[tuple[float, float], .
 
 
 class Client:
-    """One Prometheus. `timeout` is seconds per attempt; a failed attempt is repeated `retries` times.
+    """One Prometheus. `timeout` is seconds per attempt, however slowly it answers; `retries` more may follow.
 
-    Values may be NaN or infinite, as Prometheus says them.
+    `token` is a bearer token instead of what `auth` says. `deadline` is a moment of the monotonic clock by which every
+    question has ended. Values may be NaN or infinite, as Prometheus says them. Several threads may ask.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0, token: str | None = None, retries: int = RETRIES) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise MidwatchError(f"{url!r} is not an http or https URL")
-        self._url, self._timeout, self._token = url.rstrip("/"), timeout, token
-        self._retries = retries
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 5.0,
+        token: str | None = None,
+        auth: Auth | None = None,
+        retries: int = RETRIES,
+        deadline: float = math.inf,
+    ) -> None:
+        try:
+            self._url, self._retries = checked_url(url).rstrip("/"), retries
+        except ValueError as error:
+            raise MidwatchError(str(error)) from error
+        self._timeout, self._token, self._auth, self._deadline = timeout, token, auth, deadline
+
+    @classmethod
+    def of(
+        cls,
+        settings: Prometheus,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float | None = None,
+        retries: int = RETRIES,
+    ) -> Client:
+        """The platform file's Prometheus; at a `url` of another origin, one that is asked without its secrets."""
+        is_other = url is not None and origin(url) != origin(settings.url)
+        return cls(
+            url or settings.url,
+            timeout=settings.timeout if timeout is None else timeout,
+            token=token,
+            auth=None if is_other else settings.auth,
+            retries=retries,
+        )
+
+    def until(self, deadline: float) -> Client:
+        """The same Prometheus, asked until a moment of the monotonic clock."""
+        client = copy.copy(self)
+        client.__dict__["_session"] = self._session
+        client._deadline = deadline
+        return client
 
     @cached_property
     def _session(self) -> Any:
         """The session of prometheus-api-client, whose own queries drop warnings and partial answers."""
-        import requests  # here: only those who ask should pay for the import
-        from prometheus_api_client import PrometheusConnect
-        from urllib3.util.retry import Retry
+        from midwatch import prometheus_access  # here: only those who ask should pay for the import
 
-        # A wait under 429, 502 to 504 helps; POST is safe to repeat for a query.
-        retry = Retry(
-            total=self._retries,
-            backoff_factor=BACKOFF_SECONDS,
-            status_forcelist=(429, 502, 503, 504),
-            allowed_methods=None,
-            raise_on_status=False,
-        )
-        session = requests.Session()
+        # It warns of each attempt that failed; the error that is raised in the end says so once.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+        session = prometheus_access.session(self._url, self._auth, self._retries)
         if self._token:
+            session.auth = None
             session.headers["Authorization"] = f"Bearer {self._token}"
-        PrometheusConnect(url=self._url, retry=retry, session=session)  # mounts the retries on it
         return session
 
     def prepare(self) -> None:
@@ -153,16 +195,55 @@ class Client:
     def _fetch(self, endpoint: str, query: str, parameters: dict[str, Any]) -> Any:
         import requests
 
+        timeout = min(self._timeout, self._deadline - time.monotonic())
+        if timeout <= 0:
+            raise UnreachableError(query, f"{self._url}: not asked, as there was no time left")
         try:
-            response = self._session.post(f"{self._url}/api/v1/{endpoint}", data=parameters, timeout=self._timeout)
-        except requests.exceptions.RequestException as error:
+            response = self._session.post(
+                f"{self._url}/api/v1/{endpoint}",
+                data=parameters,
+                timeout=timeout,
+                allow_redirects=False,
+                stream=True,
+                verify=self._session.verify,  # else REQUESTS_CA_BUNDLE would come before the session's
+            )
+            with response:
+                content = _content(response)
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(query, f"{self._url}: no answer: {type(error).__name__}") from error
+        if content is None:
+            raise UnreachableError(query, f"{self._url}: an answer of more than {MAX_ANSWER_BYTES} bytes")
+        if response.is_redirect:
+            where = response.headers["location"].partition("?")[0]
+            raise UnreachableError(query, f"{self._url}: {response.status_code} to {where}; is it a login page?")
+        if response.status_code in (401, 403):
+            remedy = "see prometheus.auth of the platform file"
+            raise UnreachableError(query, f"{self._url}: {response.status_code}: it does not let us ask; {remedy}")
         try:
-            document = msgspec.json.decode(response.content)
-        except (ValueError, UnicodeDecodeError) as error:
+            document = msgspec.json.decode(content)
+        except (ValueError, UnicodeDecodeError, RecursionError) as error:
             raise UnreachableError(query, f"{self._url}: {response.status_code} and no JSON") from error
-        if response.status_code in (400, 422):
+        if response.status_code in (400, 422) and isinstance(document, dict):
             raise RejectedError(query, str(document.get("error", document)))
         if response.status_code != requests.codes.ok:
             raise UnreachableError(query, f"{self._url}: {response.status_code}: {str(document)[:200]}")
         return document
+
+
+def client_at(url: str, file: Path | None) -> Client:
+    """The Prometheus of a URL that a command was given; the platform file's own is asked as its `auth` says."""
+    from midwatch.spec import load  # here: a service that asks has read its platform file already
+
+    described = load.read(file).platform if file else None
+    return Client.of(described.prometheus, url) if described else Client(url)
+
+
+def _content(response: Any) -> bytes | None:
+    """The body of an answer, None where it has no end in sight."""
+    parts, size = [], 0
+    for part in response.iter_content(1 << 20):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            return None
+    return b"".join(parts)

@@ -180,11 +180,15 @@ def _over(function: str, series: Expr, window: Range) -> Expr:
     return Expr(f"{function}({series}[{_range(window)}])")
 
 
-def over_time(function: str, series: Expr, window: Range, *, step: Range | None = None) -> Expr:
+def over_time(
+    function: str, series: Expr, window: Range, *, step: Range | None = None, offset: Range | None = None
+) -> Expr:
     """Aggregate a series over a window, `sum_over_time` for one; with a step, an expression evaluated so often.
 
-    Prometheus evaluates it at whole multiples of the step.
+    Prometheus evaluates it at whole multiples of the step. With an offset, the window ended so long ago.
     """
+    if offset is not None:
+        return Expr(f"{function}({series}[{_range(window)}] offset {_range(offset)})")
     if step is None:
         return _over(function, series, window)
     inner = f"({series})" if series.precedence else str(series)

@@ -82,15 +82,17 @@ def buckets(metric: Metric, where: Selection, window: promql.Range = RATE) -> Ex
     return promql.sum_by(promql.rate(series(metric, where, "_bucket"), window), "le")
 
 
-def labelled(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES, window: promql.Range = WINDOW) -> Expr:
-    """Predictions whose label came, over the chosen window."""
+def labelled(
+    where: Selection, *by: str, metric: Metric = metrics.SETTLED_OUTCOMES, window: promql.Range = WINDOW
+) -> Expr:
+    """Predictions whose label came in time, as they were settled over the chosen window."""
     return promql.sum_by(promql.increase(series(metric, where), window), *by)
 
 
 def right(
     where: Selection,
     *by: str,
-    metric: Metric = metrics.OUTCOMES,
+    metric: Metric = metrics.SETTLED_OUTCOMES,
     window: promql.Range = WINDOW,
     apart: tuple[str, ...] = BY_VERSION,
 ) -> Expr:
@@ -107,16 +109,21 @@ def right(
     return promql.sum_by(pairs.and_(diagonal, on=kept), *by)
 
 
-def accuracy(where: Selection, *by: str, metric: Metric = metrics.OUTCOMES, window: promql.Range = WINDOW) -> Expr:
-    """Share of labelled predictions that were right."""
+def accuracy(
+    where: Selection, *by: str, metric: Metric = metrics.SETTLED_OUTCOMES, window: promql.Range = WINDOW
+) -> Expr:
+    """Share of labelled predictions that were right, all of them at an equal age."""
     total = labelled(where, *by, metric=metric, window=window)
     return _share(right(where, *by, metric=metric, window=window).or_(total * 0), total, by)
 
 
 def accuracy_bound(where: Selection, *by: str, upper: bool) -> Expr:
-    """Bound of the 95% interval of accuracy (Wilson 1927, J. Am. Stat. Assoc. 22, 209-212)."""
-    total = labelled(where, *by)
-    share = accuracy(where, *by)
+    """Bound of the 95% interval of accuracy."""
+    return wilson_bound(accuracy(where, *by), labelled(where, *by), upper=upper)
+
+
+def wilson_bound(share: Expr, total: Expr, *, upper: bool) -> Expr:
+    """Bound of the 95% interval of a share of so many events (Wilson 1927, J. Am. Stat. Assoc. 22, 209-212)."""
     z2 = WILSON_Z**2
     middle = share + _constant(z2 / 2, total)
     spread = promql.sqrt((share * (promql.number(1) - share) + _constant(z2 / 4, total)) / total) * WILSON_Z
@@ -145,7 +152,13 @@ def _of_class(where: Selection, side: str, *by: str) -> Expr:
 
 def label_coverage(where: Selection, *by: str) -> Expr:
     """Labels that came over predictions made, in the chosen window: below 1 for labels that are late or never come."""
-    return _share(labelled(where, *by), increase(metrics.PREDICTIONS, where, *by), by)
+    return _share(labelled(where, *by, metric=metrics.OUTCOMES), increase(metrics.PREDICTIONS, where, *by), by)
+
+
+def settled(where: Selection, *by: str) -> Expr:
+    """Share of right, wrong and unlabelled ones among the predictions that were settled in the chosen window."""
+    each = increase(metrics.SETTLED, where, *by, "result")
+    return each.over(increase(metrics.SETTLED, where, *by), on=by, group_left=True)
 
 
 def predictions(where: Selection, *by: str) -> Expr:

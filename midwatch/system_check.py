@@ -20,7 +20,8 @@ from midwatch.spec.base import Place
 from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Platform
 from midwatch.spec.system_rules import FILE, TARGETS, Installed
-from midwatch.spec.systems import NamesSetting, SystemFile, SystemUse, Versioned, texts
+from midwatch.spec.system_settings import NamesSetting
+from midwatch.spec.systems import SystemFile, SystemUse, Versioned, texts
 from midwatch.system_expressions import Said
 
 EXAMPLE = SystemUse(owner="owner", targets=["target:1"])

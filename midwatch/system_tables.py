@@ -12,7 +12,8 @@ from pathlib import Path
 
 from midwatch import files
 from midwatch.spec import system_rules
-from midwatch.spec.systems import BoundedSetting, Setting, SystemFile
+from midwatch.spec.system_settings import BoundedSetting, Setting
+from midwatch.spec.systems import SystemFile
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 

@@ -34,6 +34,10 @@ ALERTS = _metric(
     "slo",
 )
 
+# Of every program that has a client library for Prometheus ---------------------------------------------------------
+
+PROCESS_STARTED = _metric(Kind.GAUGE, "process_start_time_seconds", "When the process began; on Linux, of one process.")
+
 # Prometheus -----------------------------------------------------------------------------------------------------
 
 RULE_DURATION = _metric(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from alerts import inventory
-from alerts.lint import foreign, inhibitions, receivers, rules
+from alerts import inventory, tuning
+from alerts.lint import foreign, inhibitions, links, receivers, rules
 from alerts.lint import routes as route_checks
-from alerts.lint.problem import Check, Context, LintProblem, run
+from alerts.lint.problem import Check, Context, LintProblem, problems_of, run
 from alerts.routing import amtool, configuration, generate, versions
 from alerts.routing.configuration import Config
+from alerts.tuning import TurnedOff
 from midwatch import metrics, yamlfile
 from midwatch.errors import MidwatchError, Problem
 from midwatch.spec import load
@@ -28,13 +29,18 @@ RENDERED = "alertmanager/alertmanager.yml"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the checks found, and the metrics of others that nothing could be said of."""
+    """What the checks found, metrics of others that nothing could be said of, and the alerts that are off."""
 
     problems: list[LintProblem]
     unjudged: list[str]
+    turned_off: list[TurnedOff] = field(default_factory=list)
 
     def __add__(self, other: Report) -> Report:
-        return Report(problems=[*self.problems, *other.problems], unjudged=sorted({*self.unjudged, *other.unjudged}))
+        return Report(
+            problems=[*self.problems, *other.problems],
+            unjudged=sorted({*self.unjudged, *other.unjudged}),
+            turned_off=[*self.turned_off, *other.turned_off],
+        )
 
 
 def lint(
@@ -54,7 +60,12 @@ def lint(
     if platform_file is None and alertmanager is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
-    return _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+    report = _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+    if platform is None or document is None:
+        return report
+    # Of a platform that runs on this machine alone it is no mistake: `midwatch check` does not ask.
+    of_links = list(problems_of("dashboard-loopback", links.dashboard_loopback(platform), document))
+    return report + Report(problems=of_links, unjudged=[])
 
 
 OF_ANYBODY = {
@@ -110,13 +121,13 @@ def _lint(
         config=config,
         live=live,
         scrape_interval=platform.prometheus.scrape_interval,
-        bounds={metrics.REQUEST_DURATION.name: _latency_buckets(platform)},
+        bounds={metrics.REQUEST_DURATION.name: platform.latency_bounds},
     )
-    return Report(problems=sorted([*rules.run(all_rules), *of_routes]), unjudged=rules.unjudged(all_rules))
-
-
-def _latency_buckets(platform: Platform) -> list[float]:
-    return sorted({bound for model in platform.models for bound in model.latency_buckets})
+    return Report(
+        problems=sorted([*rules.run(all_rules), *of_routes]),
+        unjudged=rules.unjudged(all_rules),
+        turned_off=list(tuning.turned_off(platform)),
+    )
 
 
 def _checks(alertmanager: Path | None) -> dict[str, Check]:

@@ -128,20 +128,45 @@ def _compared_with_zero(tree: Any) -> Iterator[str]:
                 yield from (selector.metric for selector in expressions.selectors(node.lhs))
 
 
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+_WITHIN_THEIR_INPUT = frozenset({"max", "min", "avg", "max_over_time", "min_over_time", "avg_over_time"})
+"""Functions and aggregations whose result is never more than the most of what they are given."""
+
+
 def beyond_last_bound(rules: Rules) -> Iterator[Finding]:
     """A quantile compared with more than the histogram's last bound, beyond which it never goes."""
     for entry, tree in rules.written:
         for node in _walk(tree):
-            if not (isinstance(node, BinaryExpr) and str(node.op) in (">", ">=")):
+            if not (isinstance(node, BinaryExpr) and str(node.op) in _MIRRORED):
                 continue
-            quantile, limit = _bare(node.lhs), _bare(node.rhs)
-            if not (isinstance(quantile, Call) and quantile.func.name == "histogram_quantile"):
+            side, limit, operator = _bare(node.lhs), _bare(node.rhs), str(node.op)
+            if isinstance(side, NumberLiteral):
+                side, limit, operator = limit, side, _MIRRORED[operator]
+            if not isinstance(limit, NumberLiteral) or operator not in (">", ">=", "=="):
                 continue
-            for selector in expressions.selectors(quantile) if isinstance(limit, NumberLiteral) else ():
+            for selector, factor in _quantiles(side):
                 last = max(_bounds(rules, selector), default=None)
-                if last is not None and (limit.val > last or (limit.val == last and str(node.op) == ">")):
+                if last is not None and (limit.val > last * factor or (limit.val == last * factor and operator == ">")):
                     message = f"{about(entry)}a quantile of {selector.metric} is at most its last bound, {last:g}"
                     yield entry.place, message, "compare with less, or add buckets"
+
+
+def _quantiles(node: Any, factor: float = 1.0) -> Iterator[tuple[Selector, float]]:
+    """Selectors of the quantile that a side is, and by how much it is multiplied."""
+    node = _bare(node)
+    if isinstance(node, Call) and node.func.name == "histogram_quantile":
+        yield from ((selector, factor) for selector in expressions.selectors(node))
+    elif isinstance(node, BinaryExpr) and str(node.op) in ("*", "/") and isinstance(_bare(node.rhs), NumberLiteral):
+        number = _bare(node.rhs).val
+        if number > 0:
+            yield from _quantiles(node.lhs, factor * number if str(node.op) == "*" else factor / number)
+    elif isinstance(node, AggregateExpr | Call | SubqueryExpr) and _name(node) in _WITHIN_THEIR_INPUT:
+        for child in expressions.children(node):
+            yield from _quantiles(child.expr if isinstance(child, SubqueryExpr) else child, factor)
+
+
+def _name(node: Any) -> str:
+    return node.func.name if isinstance(node, Call) else str(getattr(node, "op", "")).lower()
 
 
 def bound_unknown(rules: Rules) -> Iterator[Finding]:
@@ -173,7 +198,7 @@ def _bounds(rules: Rules, selector: Selector) -> Sequence[float]:
 
 # Labels --------------------------------------------------------------------------------------------------------------
 
-_TEMPLATE_LABEL = re.compile(r"\$labels\.(\w+)|index\s+\$labels\s+\"(\w+)\"")
+_TEMPLATE_LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)|index\s+(?:\$labels|\.Labels)\s+\"(\w+)\"")
 
 
 def template_label_removed(rules: Rules) -> Iterator[Finding]:
@@ -256,19 +281,12 @@ def _plain_selector(node: Any) -> Selector | None:
     return next(expressions.selectors(inner), None)
 
 
-_STATE = re.compile(r"status|state|phase|condition|reason|health")
-
-
 def state_restarts_wait(rules: Rules) -> Iterator[Finding]:
     """A state that is a label: another bad state is another series, of which `for` begins again."""
     for entry, tree in rules.written:
-        labels = result_labels.of(tree) or Labels()
-        for selector in expressions.selectors(tree) if entry.for_ else ():
-            for label, operator, value in selector.matchers:
-                is_several = operator in ("!=", "!~") or (operator == "=~" and re.search(r"[|.\[]", value))
-                if is_several and _STATE.search(label) and labels.has(label):
-                    message = f"{about(entry)}`for` begins again whenever {label} of {selector.metric} changes"
-                    yield entry.place, message, f"take the state out of the result, as in max without ({label}) (…)"
+        for selector, label in result_labels.states(tree) if entry.for_ else ():
+            message = f"{about(entry)}`for` begins again whenever {label} of {selector.metric} changes"
+            yield entry.place, message, f"take the state out of the result, as in max without ({label}) (…)"
 
 
 CHECKS: dict[str, RuleCheck] = {

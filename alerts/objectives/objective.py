@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from alerts.objectives.counters import TILE_SECONDS, Counters, counters_of
 from alerts.objectives.sli import Sli, sli_of
 from alerts.objectives.tiers import BurnAlert, tiers_of
 from midwatch import promql
@@ -77,6 +78,13 @@ class Objective:
     def sli(self) -> Sli:
         """What it counts."""
         return sli_of(self.slo, self.model, self.recorded(VALUE))
+
+    @cached_property
+    def counters(self) -> Counters | None:
+        """The counters that its SLI reads over five minutes; None when it reads anything else."""
+        sides = {"total": self.sli.total, "bad": self.sli.bad, "good": self.sli.good}
+        texts = {side: str(over(TILE_SECONDS)) for side, over in sides.items() if over is not None}
+        return counters_of(f"{self.subject}/{self.slo.name}", self.platform.prometheus.scrape_interval, texts)
 
     @cached_property
     def tiers(self) -> list[BurnAlert]:

@@ -1,17 +1,17 @@
 """Recording rules of one objective: its events, its burn rates, and what is left of its budget.
 
-The period's budget is computed from event counts: five-minute increases, each five minutes once, summed. Averaging
-ratios instead, as others do, gives a quiet night the weight of a busy noon. Windows that decide how quickly somebody is
-called read the counters themselves. Missing errors are no errors; missing traffic is no evidence, and gives no record
-rather than NaN.
+The period's budget is computed from event counts, each event once, summed. Averaging ratios instead, as others do,
+gives a quiet night the weight of a busy noon. Windows that decide how quickly somebody is called read the counters
+themselves: what was counted while nobody looked spends the budget and opens tickets, but it pages nobody for what is
+over. Missing errors are no errors; missing traffic is no evidence, and gives no record rather than NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from alerts.objectives import calendars
+from alerts.objectives import calendars, counters
 from alerts.objectives.objective import IDENTITY, VALUE, Objective
 from midwatch import metrics, promql
 from midwatch.promql import Expr
@@ -19,14 +19,48 @@ from midwatch.spec.slo import CALENDAR_DAYS, CalendarPeriod, Severity
 from midwatch.spec.values import format_duration, parse_duration
 
 Rule = dict[str, Any]
+Count = Callable[[Expr], Expr]
 
-TILE_SECONDS = 300.0
-"""The period is covered by increases over this long, each beginning where the one before ends."""
+TILE_SECONDS = counters.TILE_SECONDS
+"""What is no counter is counted over so long, each time beginning where the one before ends."""
 DIRECT_SECONDS = 3600.0
 """Windows up to this long read the counters, where a tier pages by them."""
+LONG_SECONDS = 7200.0
+"""Windows from here on, and the period, know what was counted while nobody scraped: shorter ones page."""
 
 EVENTS, BAD_EVENTS = "slo:events:increase", "slo:bad_events:increase"
+COUNTED, BAD_COUNTED = "slo:events:counted", "slo:bad_events:counted"
+"""Events since the last evaluation, each once."""
+BRIDGED = "slo:events:bridged"
+"""As many of them as came while nobody scraped."""
 PERIOD_ID = "slo:calendar_period:id"
+OF_PERIOD = "_of_period"
+"""Ends the names of counts that know their calendar period, by a label."""
+
+
+def counts_of_objective(objective: Objective) -> Iterator[Rule]:
+    """Records that count each event once, in order, for a group that is evaluated once per tile."""
+    read = objective.counters
+    if read is None:
+        return
+    counted_at = objective.recorded(counters.COUNTED_AT)
+    for rule in counters.rules(read, counted_at):
+        yield {"record": rule.record, "expr": str(rule.expr), "labels": dict(rule.labels)}
+    total, now = objective.sli.total(TILE_SECONDS), promql.last_over_time(objective.recorded(COUNTED), 1)
+    bad = _bad(objective, TILE_SECONDS, read.counted, now)
+    yield _record(objective, COUNTED, read.counted(total), owner=False)
+    yield _record(objective, BAD_COUNTED, bad, owner=False)
+    yield _record(objective, BRIDGED, read.counted(total, counters.BRIDGED), owner=False)
+    if isinstance(objective.slo.window, CalendarPeriod):
+        for name in (COUNTED, BAD_COUNTED, BRIDGED):
+            yield _record(objective, name + OF_PERIOD, _with_period(objective, name), owner=False)
+    yield _record(objective, counters.COUNTED_AT, promql.call("vector", promql.timestamp_now()), owner=False)
+
+
+def _with_period(objective: Objective, name: str) -> Expr:
+    """Counts of this evaluation with a label for the calendar period they are of."""
+    now = promql.last_over_time(objective.recorded(name), 1)
+    return Expr(f'{now} * on () group_left (period) count_values("period", {objective.recorded(PERIOD_ID)})', 1)
 
 
 def of_objective(objective: Objective) -> Iterator[Rule]:
@@ -60,8 +94,8 @@ def _counts(objective: Objective) -> Iterator[Rule]:
     for window in _counted_windows(objective):
         suffix = format_duration(window)
         direct = is_direct(objective, window)
-        total = objective.sli.total(window) if direct else _summed(objective.recorded(EVENTS + "5m"), window)
-        bad = _bad(objective, window) if direct else _summed(objective.recorded(BAD_EVENTS + "5m"), window)
+        total = objective.sli.total(window) if direct else _summed(objective, EVENTS, window)
+        bad = _bad(objective, window) if direct else _summed(objective, BAD_EVENTS, window)
         yield _record(objective, EVENTS + suffix, total, owner=False)
         yield _record(objective, BAD_EVENTS + suffix, bad, owner=False)
 
@@ -80,21 +114,26 @@ def is_direct(objective: Objective, window: float) -> bool:
     return window < 2 * TILE_SECONDS or (window <= DIRECT_SECONDS and window == min(paging, default=0.0))
 
 
-def _bad(objective: Objective, window: float) -> Expr:
-    """Bad events; where none were ever counted, none of the total."""
-    total = objective.recorded(EVENTS + format_duration(window))
+def _bad(objective: Objective, window: float, count: Count = lambda expr: expr, total: Expr | None = None) -> Expr:
+    """Bad events, as `count` reads an expression; where none were ever counted, none of the total."""
+    total = total or objective.recorded(EVENTS + format_duration(window))
     by = objective.slo.by
     if objective.sli.bad:
-        return objective.sli.bad(window).or_(total * 0, on=by)
+        return count(objective.sli.bad(window)).or_(total * 0, on=by)
     if objective.sli.good is None:
         raise AssertionError("an SLI has good or bad events")
-    good = objective.sli.good(window).or_(total * 0, on=by)
+    good = count(objective.sli.good(window)).or_(total * 0, on=by)
     return promql.call("clamp_min", total.minus(Expr(f"({good})"), on=by), 0)
 
 
-def _summed(series: Expr, window: float) -> Expr:
-    """Sum of five-minute increases over a longer window."""
-    return promql.over_time("sum_over_time", series, window, step=TILE_SECONDS)
+def _summed(objective: Objective, name: str, window: float) -> Expr:
+    """Events of a longer window: what was counted, or five-minute increases where it is not counters that are read."""
+    if objective.counters is None:
+        return promql.over_time("sum_over_time", objective.recorded(name + "5m"), window, step=TILE_SECONDS)
+    return promql.over_time("sum_over_time", objective.recorded(_COUNTED_OF[name]), window)
+
+
+_COUNTED_OF = {EVENTS: COUNTED, BAD_EVENTS: BAD_COUNTED}
 
 
 # Burn rates --------------------------------------------------------------------------------------------------------
@@ -109,11 +148,12 @@ def _burn_rates(objective: Objective) -> Iterator[Rule]:
         suffix = format_duration(window)
         if window in counted:
             total, bad = objective.recorded(EVENTS + suffix), objective.recorded(BAD_EVENTS + suffix)
+        elif window >= LONG_SECONDS:
+            total, bad = (_summed(objective, name, window) for name in (EVENTS, BAD_EVENTS))
         else:
             # Their ratio is all that is asked of these: a finer step only makes them fresher.
-            step = 60.0 if window < 7200 else TILE_SECONDS
             total, bad = (
-                promql.over_time("sum_over_time", objective.recorded(name + "5m"), window, step=step)
+                promql.over_time("sum_over_time", objective.recorded(name + "5m"), window, step=60.0)
                 for name in (EVENTS, BAD_EVENTS)
             )
         yield _record(objective, burn_rate_name(window), bad / Expr(f"({total > 0})") / objective.slo.budget)
@@ -132,8 +172,13 @@ def _budget(objective: Objective) -> Iterator[Rule]:
     period = objective.slo.window
     if isinstance(period, CalendarPeriod):
         yield _record(objective, PERIOD_ID, calendars.period_id(period), owner=False)
-    total, bad = (_of_period(objective, objective.recorded(name + "5m")) for name in (EVENTS, BAD_EVENTS))
+    for name in (EVENTS, BAD_EVENTS):
+        yield _record(objective, _period(name), _of_period(objective, name), owner=False)
+    total, bad = (objective.recorded(_period(name)) for name in (EVENTS, BAD_EVENTS))
     yield _record(objective, metrics.SLO_PERIOD_ERROR.name, bad / Expr(f"({total > 0})"))
+    if objective.counters is not None:
+        bridged = _counts_of_period(objective, BRIDGED).or_(total * 0, on=objective.keys)
+        yield _record(objective, metrics.SLO_PERIOD_BRIDGED.name, Expr(f"({bridged})") / Expr(f"({total > 0})"))
     error, left = (
         objective.recorded(metrics.SLO_PERIOD_ERROR.name),
         objective.recorded(metrics.SLO_BUDGET_REMAINING.name),
@@ -142,13 +187,34 @@ def _budget(objective: Objective) -> Iterator[Rule]:
     yield _record(objective, metrics.SLO_TIME_TO_EXHAUSTION.name, _time_to_exhaustion(objective, left))
 
 
-def _of_period(objective: Objective, series: Expr) -> Expr:
-    """Sum of five-minute increases over the period."""
+def _period(name: str) -> str:
+    """Record of the events of the whole period."""
+    return f"{name.rpartition(':')[0]}:period"
+
+
+def _of_period(objective: Objective, name: str) -> Expr:
+    """Events of the period."""
+    period = objective.slo.window
+    if objective.counters is not None:
+        return _counts_of_period(objective, _COUNTED_OF[name])
+    if isinstance(period, float):
+        return _summed(objective, name, period)
+    series = objective.recorded(name + "5m").and_(Expr(f"({_this_period(objective)})"), on=IDENTITY)
+    return promql.over_time("sum_over_time", series, _longest(period), step=TILE_SECONDS)
+
+
+def _counts_of_period(objective: Objective, name: str) -> Expr:
+    """Sum of counts over the period; of a calendar's, those with its label."""
     period = objective.slo.window
     if isinstance(period, float):
-        return _summed(series, period)
-    longest = (CALENDAR_DAYS[period.calendar] + 2 if period.calendar != "week" else 7) * 86400.0
-    return _summed(series.and_(Expr(f"({_this_period(objective)})"), on=IDENTITY), longest)
+        return promql.over_time("sum_over_time", objective.recorded(name), period)
+    every = promql.over_time("sum_over_time", objective.recorded(name + OF_PERIOD), _longest(period))
+    this = f'count_values by ({", ".join(IDENTITY)}) ("period", {objective.recorded(PERIOD_ID)})'
+    return promql.sum_by(every.and_(Expr(this), on=(*IDENTITY, "period")), *objective.keys)
+
+
+def _longest(period: CalendarPeriod) -> float:
+    return (CALENDAR_DAYS[period.calendar] + 2 if period.calendar != "week" else 7) * 86400.0
 
 
 def _this_period(objective: Objective) -> Expr:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from midwatch import metrics, promql, serving, signals
+from midwatch import metrics, promql, quality, serving, signals
 from midwatch.promql import Expr
+from midwatch.spec import slo as spec
 from midwatch.spec.model import Model
 from midwatch.spec.slo import WINDOW_PLACEHOLDER, EventsSli, FairnessSli, FreshnessSli, RatioSli, Slo
 from midwatch.spec.values import format_duration
@@ -65,7 +66,15 @@ def _of_model(slo: Slo, model: Model, value_of: Expr) -> Sli:
     if slo.sli.fairness:
         beyond = value_of > slo.sli.fairness.limit
         return _slices(_difference(model, slo.sli.fairness, slo.by), beyond, value_of)
-    return _outcomes(model, slo.by)
+    return _outcomes(model, slo.by) if slo.sli.outcome else _quality(model, slo.sli, slo.by, value_of)
+
+
+def _quality(model: Model, sli: spec.Sli, by: Sequence[str], value_of: Expr) -> Sli:
+    if (counted := quality.counted(model, sli, by)) is not None:
+        return Sli(total=counted.total, good=counted.good)
+    if (measured := quality.measured(model, sli, by)) is not None:
+        return _slices(measured.value(measured.window), value_of > measured.limit, value_of)
+    raise AssertionError("the spec gives an SLI exactly one kind")
 
 
 def _increase(selectors: Sequence[str], by: Sequence[str]) -> Over:
@@ -171,13 +180,13 @@ def _difference(model: Model, fairness: FairnessSli, by: Sequence[str]) -> Expr:
     keep = tuple(dict.fromkeys((*by, "group")))
 
     def count(**more: str) -> Expr:
-        series = promql.select(metrics.GROUP_OUTCOMES, model=model.name, attribute=fairness.attribute, **more)
+        series = promql.select(metrics.SETTLED_GROUP_OUTCOMES, model=model.name, attribute=fairness.attribute, **more)
         return promql.increase(series, fairness.over)
 
     positive = model.positive or ""
     if fairness.metric == "accuracy_difference":
         where = {"model": model.name, "attribute": fairness.attribute}
-        some = signals.right(where, *keep, metric=metrics.GROUP_OUTCOMES, window=fairness.over, apart=())
+        some = signals.right(where, *keep, metric=metrics.SETTLED_GROUP_OUTCOMES, window=fairness.over, apart=())
         whole = promql.sum_by(count(), *keep)
     elif fairness.metric == "demographic_parity_difference":
         some = promql.sum_by(count(predicted=positive), *keep)

@@ -15,13 +15,13 @@ from alerts.objectives.objective import Objective
 from alerts.objectives.tiers import BurnAlert
 from alerts.proofs import series as test_series
 from alerts.proofs.case import Case, Grid
-from midwatch import metrics, serving
+from midwatch import metrics, quality, serving
 from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
 
 HISTORY = 3600.0
-COARSE_STEP = 60.0
-"""Between evaluations where an alert takes over an hour to fire anyway."""
+COARSE_STEP = records.TILE_SECONDS
+"""Between evaluations where an alert takes over an hour to fire anyway: its counts are no fresher."""
 EVENTS_PER_STEP = 1000
 
 
@@ -48,8 +48,6 @@ def _tier_within(objective: Objective, tier: BurnAlert) -> float:
         waits += records.TILE_SECONDS
     if objective.slo.kind in ("freshness", "gauge", "fairness"):
         waits += 60.0 * (objective.slo.burn_rate.min_bad_events or objective.sli.least_bad)
-    if ratio * tier.long > HISTORY - 600:
-        waits += 2 * COARSE_STEP
     added = objective.additions(tier.severity).for_
     return ratio * tier.long + waits + (objective.slo.burn_rate.for_ if added is None else added)
 
@@ -63,6 +61,13 @@ def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Ca
         return _of_freshness(objective, severity, alert, sli.freshness)
     if not isinstance(sli, str) and sli.gauge:
         return _of_gauge(objective, severity, alert, sli.gauge)
+    measured = (
+        None
+        if isinstance(sli, str) or objective.model is None
+        else quality.measured(objective.model, sli, objective.slo.by)
+    )
+    if measured is not None:
+        return _of_measured(objective, severity, alert, measured)
     if not isinstance(sli, str) and sli.fairness:
         return _of_fairness(objective, severity, alert, sli.fairness)
     shares = _shares(objective)
@@ -128,9 +133,15 @@ def _shares(objective: Objective) -> dict[str, Share]:
     if slo.kind == "outcome":
         labels = {"model": objective.model.name, "predicted": "a"} | dict.fromkeys(slo.by, test_series.GROUP)
         return {
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
-            test_series.text(metrics.OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "a"}): (1, 0),
+            test_series.text(metrics.SETTLED_OUTCOMES.name, {**labels, "actual": "b"}): (0, 1),
         }
+    counted = None if isinstance(slo.sli, str) else quality.counted(objective.model, slo.sli, slo.by)
+    if counted is not None:
+        extra = dict.fromkeys(slo.by, test_series.GROUP)
+        examples: list[tuple[quality.Series, Share]] = [(counted.good_example, (1, 0))]
+        examples += [(bad, (0, 1)) for bad in counted.bad_examples]
+        return {test_series.text(metric.name, {**extra, **labels}): share for (metric, labels), share in examples}
     profile = serving.profile_of(objective.model)
     if not isinstance(slo.sli, str) and slo.sli.latency:
         bound = serving.bucket(profile, slo.sli.latency.threshold)
@@ -260,6 +271,22 @@ def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: Gauge
     ], limit
 
 
+def _of_measured(
+    objective: Objective, severity: Severity, alert: str, measured: quality.Measured
+) -> tuple[list[Case], float]:
+    """Counters that grow so that the value is beyond its limit from the begin, or far within it."""
+    grid = _grid(objective)
+    limit = within(objective, severity) + 900.0
+    steps = int((limit + 600) // grid.scrape)
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
+    at = _whole(limit, grid.evaluation)
+    above, below = (
+        {name: f"0+{growth:.12g}x{steps}" for name, growth in counters.items()}
+        for counters in (measured.above, measured.below)
+    )
+    return [case(series=above, fires_at=[at]), case(series=below, silent_at=[at])], limit
+
+
 def _of_fairness(
     objective: Objective, severity: Severity, alert: str, fairness: FairnessSli
 ) -> tuple[list[Case], float]:
@@ -275,7 +302,7 @@ def _of_fairness(
     def counter(group: str, predicted: str, actual: str) -> str:
         labels = {"model": model.name, "attribute": fairness.attribute, "group": group, "predicted": predicted}
         extra = dict.fromkeys(objective.slo.by, test_series.GROUP)
-        return test_series.text(metrics.GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
+        return test_series.text(metrics.SETTLED_GROUP_OUTCOMES.name, {**labels, **extra, "actual": actual})
 
     grown = f"0+100x{steps}"
     hit, miss = counter("x", positive, positive), counter("y", negative, positive)

@@ -22,6 +22,10 @@ TIMEOUT_SECONDS = 60
 """One proof takes a second or two; what takes longer is said to be unproven."""
 
 
+class NotFoundError(ValueError):
+    """No series fires the alert as real series would, or none keeps it silent."""
+
+
 class SlowError(Exception):
     """promtool did not finish in time."""
 

@@ -6,20 +6,20 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alerts import expressions, inventory
+from alerts import alerting_rule, expressions, inventory
 from alerts.inventory import Entry
-from alerts.proofs import burning, case, search
+from alerts.proofs import burning, case, reality, search, written
 from alerts.proofs.case import Case, Grid
 from alerts.proofs.series import NoInstanceError
 from alerts.routing import configuration, delivery, generate
 from alerts.routing.configuration import Config
-from midwatch import yamlfile
+from midwatch import metrics, yamlfile
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
@@ -77,11 +77,11 @@ def _proved(platform: Platform, config: Config, entry: Entry, name: str, with_am
     receivers = tuple(delivery.receivers(config, entry.labels))
     if wrong := _route_problem(platform, config, entry, receivers, with_amtool):
         return Proved(alert=entry.title, outcome=Outcome.FAILED, reason=wrong, receivers=receivers, file=name)
+    group = {"name": "proof", "rules": _needed(entry)}
     try:
         cases, within = _cases(platform, entry)
-        group = {"name": "proof", "rules": _needed(entry)}
-        failed, said = case.failures(group, cases)
-    except (NoInstanceError, search.NotFoundError, case.SlowError) as error:
+        cases, failed, said = _decided(entry, group, cases)
+    except (NoInstanceError, case.NotFoundError, case.SlowError) as error:
         return Proved(alert=entry.title, outcome=Outcome.UNPROVEN, reason=str(error), receivers=receivers, file=name)
     return Proved(
         alert=entry.title,
@@ -118,12 +118,12 @@ def _needed(entry: Entry) -> list[dict[str, Any]]:
     """The alert, and of its objective's rules those it reads, and those they read, in their order."""
     if entry.group is None:
         return [entry.rule]
-    wanted, kept = _read(entry.rule), [entry.rule]
-    for rule in reversed([one for one in entry.group["rules"] if "record" in one]):
-        if rule["record"] in wanted:
-            wanted |= _read(rule)
-            kept.insert(0, rule)
-    return kept
+    records = [rule for rule in entry.group["rules"] if "record" in rule]
+    wanted, more = set[str](), _read(entry.rule)
+    while more - wanted:
+        wanted |= more
+        more = {name for rule in records if rule["record"] in wanted for name in _read(rule)}
+    return [*(rule for rule in records if rule["record"] in wanted), entry.rule]
 
 
 def _read(rule: Mapping[str, Any]) -> set[str]:
@@ -135,16 +135,32 @@ def _cases(platform: Platform, entry: Entry) -> tuple[list[Case], float]:
         return burning.direct_cases(entry.objective, entry.direct, entry.name)
     if entry.objective is not None:
         return burning.cases(entry.objective, Severity(entry.severity), entry.name)
+    bounds = {metrics.REQUEST_DURATION.name: platform.latency_bounds}
     if entry.alert.proof is not None:
+        reality.ensure_exposed(expressions.parse_or_none(entry.rule["expr"]), bounds)
         return _written(entry, entry.alert.proof)
     prometheus = platform.prometheus
     grid = Grid(scrape=prometheus.scrape_interval, evaluation=prometheus.evaluation_interval)
-    return search.cases(entry.rule, entry.for_, grid)
+    return search.cases(entry.rule, entry.for_, grid, bounds)
+
+
+def _decided(entry: Entry, group: Mapping[str, Any], cases: list[Case]) -> tuple[list[Case], set[int], str]:
+    """Cases as they were run, and what does not hold. What was searched for was found by promtool already."""
+    proof = entry.alert.proof if entry.objective is None else None
+    if entry.objective is None and proof is None:
+        return cases, set(), ""
+    failed, said = case.failures(group, cases)
+    if failed and proof is not None and cases[0].evaluation > proof.interval:
+        # A series that begins between two evaluations is seen up to one of them later.
+        cases = [replace(one, evaluation=proof.interval) for one in cases]
+        failed, said = case.failures(group, cases)
+    return cases, failed, said
 
 
 def _written(entry: Entry, proof: Proof) -> tuple[list[Case], float]:
     """Cases of a proof that is written beside the alert."""
-    make = partial(Case, interval=proof.interval, evaluation=proof.interval, alert=entry.name, severity=entry.severity)
+    evaluation = written.evaluation_seconds(proof, entry.rule["expr"])
+    make = partial(Case, interval=proof.interval, evaluation=evaluation, alert=entry.name, severity=entry.severity)
     at = -(-proof.within // proof.interval) * proof.interval
     return [make(series=proof.fires, fires_at=[at]), make(series=proof.silent, silent_at=[at])], proof.within
 
@@ -161,7 +177,7 @@ def _route_problem(
 ) -> str:
     """Why an alert does not reach whom it should, or an empty text."""
     labels = entry.labels
-    wanted = _wanted(labels)
+    wanted = _wanted(platform, labels)
     if list(receivers) != [wanted]:
         return f"it is routed to {', '.join(receivers)}, not to {wanted}"
     if wanted == generate.NOBODY:
@@ -171,10 +187,12 @@ def _route_problem(
     said = with_amtool.get(_key(labels))
     if said is not None and said != wanted:
         return f"amtool routes it to {said}, not to {wanted}"
-    return "" if labels.get("owner") in platform.owners else "nobody owns it"
+    return "" if wanted == generate.DEADMAN or labels.get("owner") in platform.owners else "nobody owns it"
 
 
-def _wanted(labels: Mapping[str, str]) -> str:
+def _wanted(platform: Platform, labels: Mapping[str, str]) -> str:
+    if labels["alertname"] == alerting_rule.DEADMAN:
+        return generate.receiver_of_deadman(platform)
     if labels["severity"] == "none":
         return generate.NOBODY
     return f"{labels['owner']}-{labels['severity']}" if "owner" in labels else "an owner"

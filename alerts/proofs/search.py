@@ -17,10 +17,11 @@ from promql_parser import AggregateExpr, BinaryExpr, NumberLiteral, SubqueryExpr
 
 from alerts import expressions, result_labels
 from alerts.expressions import Selector
+from alerts.proofs import reality
 from alerts.proofs import series as test_series
-from alerts.proofs.case import Case, Grid, failures
+from alerts.proofs.case import Case, Grid, NotFoundError, failures
 from alerts.result_labels import Labels
-from midwatch import catalogue
+from midwatch import catalogue, promql
 
 MAX_COMBINATIONS = 512
 MAX_EVALUATIONS = 500
@@ -28,15 +29,16 @@ MAX_EVALUATIONS = 500
 LONGEST_STEP = 120.0
 """Seconds between samples at most: Prometheus takes a series for gone after five minutes."""
 COUNTED = frozenset({"rate", "irate", "increase", "resets", "changes"})
-ABSENT = ""
+Bounds = Mapping[str, Sequence[float]]
+"""Buckets by the name of a histogram."""
 
 
-class NotFoundError(ValueError):
-    """No combination fires the alert, or none keeps it silent."""
-
-
-def cases(rule: Mapping[str, Any], wait: float, grid: Grid | None = None) -> tuple[list[Case], float]:
+def cases(
+    rule: Mapping[str, Any], wait: float, grid: Grid | None = None, bounds: Bounds | None = None
+) -> tuple[list[Case], float]:
     """Two cases and the time within which the first fires; NotFoundError or NoInstanceError when there are none.
+
+    `bounds` are buckets of histograms that the platform file sets.
 
     Samples are half a scrape beside the evaluations, as those of a real Prometheus are somewhere between them.
     """
@@ -47,8 +49,9 @@ def cases(rule: Mapping[str, Any], wait: float, grid: Grid | None = None) -> tup
     grid = _coarser(grid or Grid(), tree, wait)
     limit = wait + _longest(tree) + 4 * grid.longest
     steps = int(limit // grid.scrape) + 8
+    reality.ensure_exposed(tree, bounds or {})
     named = _series(tree)
-    choices = [_behaviours(selector, tree, steps, grid.scrape) for selector in named.values()]
+    choices = [_choices(name, selector, tree, steps, grid.scrape, bounds) for name, selector in named.items()]
     if math.prod(map(len, choices)) > MAX_COMBINATIONS:
         raise NotFoundError(f"{len(named)} series have too many combinations; write a proof")
     make = partial(
@@ -60,10 +63,7 @@ def cases(rule: Mapping[str, Any], wait: float, grid: Grid | None = None) -> tup
     )
     at = _whole(limit, grid.evaluation)
     tried = [
-        make(
-            series={name: values for name, values in zip(named, picked, strict=True) if values != ABSENT},
-            silent_at=[at],
-        )
+        make(series={name: values for one in picked for name, values in one.items()}, silent_at=[at])
         for picked in itertools.product(*choices)
     ]
     group = {"name": "proof", "rules": [rule]}
@@ -72,6 +72,7 @@ def cases(rule: Mapping[str, Any], wait: float, grid: Grid | None = None) -> tup
         raise NotFoundError(f"promtool rejects it: {' '.join(said.split())[:300]}")
     pair = _pair(tried, firing, at)
     _ensure_apart(rule, tree, pair[0])
+    _ensure_real(rule, tree, pair[0], wait)
     return pair, limit
 
 
@@ -119,15 +120,27 @@ def _ensure_apart(rule: Mapping[str, Any], tree: Any, fires: Case) -> None:
     if first is None or rule["labels"].get("severity") == "none":
         return
     replaced = [name for name in ("alertname", *rule["labels"]) if labels.has(name) and _may_differ(first, name)]
-    values = next((values for name, values in fires.series.items() if name.startswith(first.metric)), ABSENT)
-    if not replaced or values == ABSENT:
+    values = next((values for name, values in fires.series.items() if name.startswith(first.metric)), "")
+    if not replaced or not values:
         return
-    twins = dict.fromkeys(test_series.variants(first, replaced[0]), values)
+    twins = dict.fromkeys(test_series.variants(first, replaced[0], _labels(tree, first)), values)
     failed, said = failures({"name": "proof", "rules": [rule]}, [replace(fires, series={**fires.series, **twins})])
     if -1 in failed and "same labelset" in said:
         raise NotFoundError(
             f"series that differ only in {replaced[0]}, which the rule replaces, are an error and no alert"
         )
+
+
+def _ensure_real(rule: Mapping[str, Any], tree: Any, fires: Case, wait: float) -> None:
+    """Raise NotFoundError when a second target, or a state that changes, keeps the alert from firing."""
+    variations = [*reality.second_targets(tree, fires.series)]
+    if wait:
+        variations += reality.changed_states(tree, fires.series, lambda selector: _labels(tree, selector))
+    group = {"name": "proof", "rules": [rule]}
+    for variation in variations:
+        failed, _ = failures(group, [replace(fires, series=variation.series)])
+        if failed and (variation.must_fire or -1 in failed):
+            raise NotFoundError(variation.reason)
 
 
 def _may_differ(selector: Selector, label: str) -> bool:
@@ -151,14 +164,18 @@ def _longest(node: Any) -> float:
 
 
 def _series(tree: Any) -> dict[str, Selector]:
-    """A series for each selector, with the labels that aggregations and joins keep and that the metric has."""
-    kept = sorted(set(_kept(tree)))
+    """A series for each selector, with the labels that it would have: see `_labels`."""
     series: dict[str, Selector] = {}
     for selector in expressions.selectors(tree):
-        exposed = catalogue.find(selector.metric)
-        own = [label for label in kept if exposed is None or label in exposed.labels]
-        series.setdefault(test_series.instance(selector, more=own), selector)
+        series.setdefault(test_series.instance(selector, more=_labels(tree, selector)), selector)
     return series
+
+
+def _labels(tree: Any, selector: Selector) -> list[str]:
+    """Labels that aggregations and joins keep and that the metric has, and those that every scrape gives."""
+    exposed = catalogue.find(selector.metric)
+    kept = [label for label in sorted(set(_kept(tree))) if exposed is None or label in exposed.labels]
+    return [*kept, *(sorted(promql.TARGET_LABELS) if reality.is_scraped(selector.metric) else [])]
 
 
 def _kept(node: Any) -> Iterator[str]:
@@ -178,16 +195,41 @@ def _numbers(node: Any) -> Iterator[float]:
         yield from _numbers(child)
 
 
+def _choices(
+    name: str, selector: Selector, tree: Any, steps: int, step: float, bounds: Bounds | None
+) -> list[dict[str, str]]:
+    """What a selector's series may do, calm first and absent last: of a histogram its buckets, otherwise one series."""
+    if selector.metric.endswith("_bucket") and not any(label == "le" for label, _, _ in selector.matchers):
+        own = reality.bounds_of(selector.metric, bounds or {})
+        return [*_histograms(selector, _labels(tree, selector), own, steps, step), {}]
+    return [*({name: values} for values in _behaviours(selector, tree, steps, step)), {}]
+
+
+def _histograms(
+    selector: Selector, labels: Sequence[str], bounds: Sequence[float], steps: int, step: float
+) -> Iterator[dict[str, str]]:
+    """A thousand events per 15 s, all of them in one bucket: each that the histogram has, and beyond the last bound."""
+    fixed = test_series.labels_of(selector, [label for label in labels if label != "le"])
+    speed = 1000 * step / 15
+    for least in [*bounds, math.inf]:
+        yield {
+            test_series.text(selector.metric, {**fixed, "le": "+Inf" if bound == math.inf else f"{bound:g}"}): _between(
+                speed, speed if bound >= least else 0.0, steps
+            )
+            for bound in [*bounds, math.inf]
+        }
+
+
 def _behaviours(selector: Selector, tree: Any, steps: int, step: float) -> list[str]:
     """Values to try for a series, as promtool reads them, calm ones first. Counters are born at their first value."""
     numbers = sorted(set(_numbers(tree)))
     if COUNTED & set(selector.around):
         speeds = dict.fromkeys([0.0, 1.0, 1000.0, *(2 * abs(number) + 1 for number in numbers)])
-        return [*(_between(speed * step / 15, speed * step / 15, steps) for speed in speeds), ABSENT]
+        return [_between(speed * step / 15, speed * step / 15, steps) for speed in speeds]
     values = dict.fromkeys(
         [0.0, 1.0, *(one for number in numbers for one in (number / 2, 2 * number + 1, -number - 1))]
     )
-    return [*(_between(value, 0.0, steps) for value in values), _between(0.0, step, steps), ABSENT]
+    return [*(_between(value, 0.0, steps) for value in values), _between(0.0, step, steps)]
 
 
 def _between(first: float, slope: float, steps: int) -> str:

@@ -24,25 +24,28 @@ def instance(selector: Selector, *, more: Sequence[str] = (), unlike: Selector |
 
     Raises NoInstanceError when none is found by trying.
     """
-    labels = dict.fromkeys(more, GROUP)
-    for name in {name for name, _, _ in selector.matchers if name != "__name__"}:
-        labels[name] = _value([Matcher(*one) for one in selector.matchers if one[0] == name])
+    labels = labels_of(selector, more)
     if unlike is not None and _finds(unlike, labels):
         labels = _escaped(selector, unlike, labels)
     return text(selector.metric, labels)
 
 
-def variants(selector: Selector, label: str) -> list[str]:
+def labels_of(selector: Selector, more: Sequence[str] = ()) -> dict[str, str]:
+    """Labels of a series that the selector finds, those in `more` among them. Raises as `instance` does."""
+    labels = dict.fromkeys(more, GROUP)
+    for name in {name for name, _, _ in selector.matchers if name != "__name__"}:
+        labels[name] = _value([Matcher(*one) for one in selector.matchers if one[0] == name])
+    return labels
+
+
+def variants(selector: Selector, label: str, more: Sequence[str] = ()) -> list[str]:
     """Two series that the selector finds and that differ only in a label; fewer when none are found by trying."""
-    labels = {
-        name: _value([Matcher(*one) for one in selector.matchers if one[0] == name])
-        for name in {name for name, _, _ in selector.matchers if name not in ("__name__", label)}
-    }
+    labels = labels_of(selector, more)
     conditions = [Matcher(*one) for one in selector.matchers if one[0] == label]
     patterns = [part for one in conditions for part in one.value.split("|")]
-    values = [
-        value for value in dict.fromkeys([*patterns, "one", "two"]) if all(one.matches(value) for one in conditions)
-    ]
+    sampled = [_sample(one) for one in patterns]
+    tried = [*patterns, *sampled, *(one.replace("0", "1") for one in sampled), "one", "two"]
+    values = [value for value in dict.fromkeys(tried) if all(one.matches(value) for one in conditions)]
     return [text(selector.metric, {**labels, label: value}) for value in values[:2]]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from alerts import alerting_rule
+from alerts import alerting_rule, tuning
 from alerts.objectives import objective as objectives
-from alerts.routing import time_intervals, versions
+from alerts.routing import messages, time_intervals, versions
 from midwatch.spec.model import Platform
 from midwatch.spec.routing import Maintenance
 from midwatch.spec.slo import Severity
@@ -16,6 +16,12 @@ from midwatch.spec.values import format_duration
 NOBODY = "nobody"
 """Receiver of what reaches no person: the deadman's switch. It has no integration, on purpose; an outside watcher asks
 Prometheus or Alertmanager whether the switch fires."""
+
+DEADMAN = "deadman"
+"""Receiver of the deadman's switch where a channel is named for it."""
+
+HEARTBEAT = "1m"
+"""How often the deadman's switch is told that alerting works."""
 
 UNROUTED = "unrouted"
 
@@ -36,7 +42,7 @@ def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict
     if sink_url is None:
         versions.ensure_able(platform, version)
     timing = platform.alertmanager
-    routes = [_nobody(), *_nobody_on_purpose(platform), *_owner_routes(platform)]
+    routes = [_deadman(platform), *_nobody_on_purpose(platform), *_owner_routes(platform)]
     used = {name for route in _walk(routes) for key in _INTERVAL_KEYS for name in route.get(key, ())}
     document: dict[str, Any] = {
         "route": {
@@ -71,8 +77,19 @@ def quoted(label: str, value: str, operator: str = "=") -> str:
     return f'{label}{operator}"{escaped}"'
 
 
-def _nobody() -> dict[str, Any]:
-    return {"receiver": NOBODY, "matchers": [quoted("alertname", alerting_rule.DEADMAN), quoted("severity", "none")]}
+def receiver_of_deadman(platform: Platform) -> str:
+    """Who hears of the deadman's switch."""
+    return NOBODY if platform.alertmanager.deadman is None else DEADMAN
+
+
+def _deadman(platform: Platform) -> dict[str, Any]:
+    matchers = [quoted("alertname", alerting_rule.DEADMAN), quoted("severity", "none")]
+    route = {"receiver": receiver_of_deadman(platform), "matchers": matchers}
+    if platform.alertmanager.deadman is None:
+        return route
+    # Nothing waits for a heartbeat, and an hour between two would be an hour without alerting.
+    timing = {"group_wait": "0s", "group_interval": HEARTBEAT, "repeat_interval": HEARTBEAT}
+    return {**route, "group_by": ["alertname"], **timing}
 
 
 def _nobody_on_purpose(platform: Platform) -> Iterator[dict[str, Any]]:
@@ -111,6 +128,8 @@ def _muted(maintenance: Maintenance, active: dict[str, list[str]]) -> dict[str, 
 
 def _receivers(platform: Platform, sink_url: str | None) -> Iterator[dict[str, Any]]:
     yield {"name": NOBODY}
+    if platform.alertmanager.deadman is not None:
+        yield _receiver(DEADMAN, [platform.alertmanager.deadman], platform, sink_url, send_resolved=False)
     for name in sorted(platform.owners):
         owner = platform.owner(name)
         for severity in Severity:
@@ -119,13 +138,16 @@ def _receivers(platform: Platform, sink_url: str | None) -> Iterator[dict[str, A
     yield _receiver(UNROUTED, platform.owner(platform.operator).page or [], platform, sink_url)
 
 
-def _receiver(name: str, channels: Sequence[str], platform: Platform, sink_url: str | None) -> dict[str, Any]:
+def _receiver(
+    name: str, channels: Sequence[str], platform: Platform, sink_url: str | None, *, send_resolved: bool = True
+) -> dict[str, Any]:
     receiver: dict[str, Any] = {"name": name}
     for channel in channels:
         kind, settings = platform.channels[channel].kind, platform.channels[channel].integration.settings()
         if sink_url is not None:
             kind, settings = "webhook", {"url": f"{sink_url}/{channel}"}
-        receiver.setdefault(f"{kind}_configs", []).append({**settings, "send_resolved": True})
+        written = {**settings, **messages.MESSAGES.get(kind, {}), "send_resolved": send_resolved}
+        receiver.setdefault(f"{kind}_configs", []).append(written)
     return receiver
 
 
@@ -152,3 +174,24 @@ def _inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]
             "target_matchers": [quoted("severity", Severity.TICKET.value), *present, *absent],
             "equal": equal,
         }
+    yield from _outage_inhibitions(platform, named=named)
+
+
+def _outage_inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]:
+    """What an outage of a model brings with it is not told beside it: servers that are gone have no traffic."""
+    working = [model for model in platform.models if model.schedule is None]
+    for source, targets, there in (
+        (
+            "ModelUnreachable",
+            ("ModelNoData", "ModelTrafficVanished", "ServerDown"),
+            [one for one in working if one.job],
+        ),
+        ("ModelTrafficVanished", ("ModelNoData",), working),
+    ):
+        if any(not tuning.is_off(model, source) for model in there):
+            yield {
+                **({"name": f"outage-{source}"} if named else {}),
+                "source_matchers": [quoted("alertname", source), quoted("model", "", "!=")],
+                "target_matchers": [quoted("alertname", "|".join(targets), "=~"), quoted("model", "", "!=")],
+                "equal": ["model"],
+            }

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from alerts import alerting_rule
+from alerts import alerting_rule, tuning
 from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, metrics, promql
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 
+ALERT = "CanaryFailed"
 COMPARED = ("model", "baseline", "canary")
 
 
 def of_platform(platform: Platform) -> list[AlertingRule]:
     """One for each model whose canaries are judged."""
-    return [_failed(platform, model) for model in platform.models if model.canary]
+    judged = [model for model in platform.models if model.canary and not tuning.is_off(model, ALERT)]
+    return [tuning.tuned(model, _failed(platform, model)) for model in judged]
 
 
 def _failed(platform: Platform, model: Model) -> AlertingRule:
@@ -22,7 +24,7 @@ def _failed(platform: Platform, model: Model) -> AlertingRule:
     series = f'{metrics.CANARY_VERDICT.name}{{model="{model.name}",baseline="v1",canary="v2",verdict="fail"}}'
     return alerting_rule.build(
         platform,
-        "CanaryFailed",
+        ALERT,
         promql.max_by(verdict, *COMPARED).equals(1),
         0.0,
         model.owner,

@@ -8,7 +8,7 @@ from typing import Any
 from alerts.alerting_rule import AlertingRule
 from alerts.objectives import groups as objective_groups
 from alerts.objectives import objective as objectives
-from alerts.rules import canaries, experiments, models, recovery, shipped, teams
+from alerts.rules import canaries, experiments, models, recovery, served, shipped, teams
 from midwatch.spec.model import Platform
 
 OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
@@ -30,10 +30,16 @@ def documents(platform: Platform) -> dict[str, dict[str, Any]]:
         **{f"team-{file.name}.yml": [] for file in platform.rules},
     }
     for objective in objectives.of_platform(platform):
-        groups[objective.file].append(objective_groups.rule_group(objective))
+        groups[objective.file] += objective_groups.rule_groups(objective)
     for model in platform.models:
         groups[f"model-{model.name}.yml"].append(
-            {"name": f"midwatch-model-{model.name}", "rules": [one.rule for one in models.of_model(platform, model)]}
+            {
+                "name": f"midwatch-model-{model.name}",
+                "rules": [
+                    *served.of_model(platform, model),
+                    *(one.rule for one in models.of_model(platform, model)),
+                ],
+            }
         )
     for team in platform.rules:
         groups[f"team-{team.name}.yml"] += _groups(

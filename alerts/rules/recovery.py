@@ -77,6 +77,8 @@ class _Rules:
             alerts += [self._archive_broken(store), self._backup_failing(store)]
         if store.has_two_servers:
             alerts.append(self._split_brain(store))
+        if store.has_published_files:
+            alerts.append(self._files_changed(store))
         return alerts
 
     def _unknown(self, store: Store) -> AlertingRule:
@@ -232,6 +234,21 @@ class _Rules:
             "What the wrong one acknowledged is on it alone. The recoverer's events say whether it was fenced again.",
             {series: "0+15x40"},
             {series: f"{-SPLIT_BRAIN_SECONDS - 60:g}x40"},
+            store=store.name,
+        )
+
+    def _files_changed(self, store: Store) -> AlertingRule:
+        unsound = promql.max_by(promql.select(metrics.DR_FILES_UNSOUND, store=store.name), "store")
+        series = _series(metrics.DR_FILES_UNSOUND, store=store.name)
+        return self._alert(
+            "StoreFilesChanged",
+            unsound.equals(1),
+            max(self._wait, START_WAIT),
+            Severity.TICKET,
+            f"{store.name}: files are not as they were published, and are not restored",
+            "Damage, or a change that nobody published: no copy is taken until somebody says which.",
+            {series: "1x40"},
+            {series: "0x40"},
             store=store.name,
         )
 

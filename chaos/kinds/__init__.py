@@ -19,10 +19,10 @@ def table() -> dict[str, type[Injection[Any]]]:
 
 
 def injection(name: str, arguments: Mapping[str, Any]) -> Injection[Any]:
-    """An injection of a kind by its name and its fields; ValueError or TypeError when there is no such one."""
+    """An injection of a kind by its name and the arguments of its action; ValueError when there is no such one."""
     if name not in table():
         raise ValueError(f"there is no action {name!r}")
-    return table()[name](**arguments)
+    return table()[name].given(arguments)
 
 
 def _defined_in(module: str) -> type[Injection[Any]]:

@@ -7,9 +7,13 @@ and make the faults.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import msgspec
 
 from alerts.inventory import Entry
 from chaos.places.cluster.namespace import Cluster
@@ -18,6 +22,7 @@ from chaos.targets import Prepared
 from midwatch.rbac import Right
 from midwatch.spec.experiments import Experiment
 from midwatch.spec.model import Model, Platform
+from midwatch.spec.values import parse_duration
 
 DEADMAN = "deadman"
 """Instead of an alert: the deadman's switch falls silent, which an outside watcher notices."""
@@ -45,8 +50,9 @@ class Injection(ABC, Generic[SpecT]):
     """A fault of one kind, as it is asked for.
 
     `does` and `blast_radius` are for people. `alert` tells of it where the platform file expects no other. `is_errors`
-    says that the target's errors are the fault itself, `blinds` that the target cannot be measured meanwhile. `rights`
-    are needed in the namespace, `node_verbs` on nodes, which are in none.
+    says that the target's errors are the fault itself, `blinds` that the target cannot be measured meanwhile and
+    `silences` that Prometheus itself does not answer, `is_wide` that the plane and every model may feel it. `rights`
+    are needed in the namespace, `node_verbs` on nodes, which are in none. `durations` are arguments such as `300ms`.
     """
 
     does: ClassVar[str]
@@ -54,8 +60,11 @@ class Injection(ABC, Generic[SpecT]):
     alert: ClassVar[str]
     is_errors: ClassVar[bool] = False
     blinds: ClassVar[bool] = False
+    silences: ClassVar[bool] = False
+    is_wide: ClassVar[bool] = False
     rights: ClassVar[tuple[Right, ...]] = ()
     node_verbs: ClassVar[tuple[str, ...]] = ()
+    durations: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def kind(cls) -> str:
@@ -82,6 +91,26 @@ class Injection(ABC, Generic[SpecT]):
     def in_cluster(self, cluster: Cluster) -> Prepared:
         """Targets and faults in a cluster's namespace."""
 
+    @classmethod
+    def given(cls, arguments: Mapping[str, Any]) -> Self:
+        """An injection by the arguments of its action; ValueError when they are not, or would do nothing."""
+        if unknown := sorted(set(arguments) - {one.name for one in fields(cls)}):
+            raise ValueError(f"there is no argument {', '.join(unknown)}")
+        try:
+            injection = msgspec.convert(dict(arguments), cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error).replace("Object missing required field", "missing argument")) from error
+        injection.ensure_something()
+        return injection
+
+    def ensure_something(self) -> None:
+        """Raise ValueError when it would do nothing: a number or a duration that is not above 0."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            amount = parse_duration(value) if one.name in self.durations else value
+            if isinstance(amount, int | float) and not 0 < amount < math.inf:
+                raise ValueError(f"{one.name}: {value} means that nothing happens")
+
     def arguments(self) -> dict[str, Any]:
         """Arguments of its action; what is not said is left out."""
         known = {one.name: getattr(self, one.name) for one in fields(self)}
@@ -94,6 +123,7 @@ class LosePart(Injection[SpecT]):
 
     part: ClassVar[str]
     blast_radius = PLANE
+    is_wide = True
     rights = (PATCH_WORKLOADS,)
 
     @classmethod

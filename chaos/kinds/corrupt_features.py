@@ -48,6 +48,10 @@ class CorruptFeatures(Injection[spec.CorruptFeatures]):
             return super().seconds_to_alert(entry, platform, model)
         return 3 * model.drift.window + SCRAPES * platform.prometheus.scrape_interval
 
+    def ensure_something(self) -> None:
+        """A factor that is not 1, and that JSON has."""
+        spec.ensure_factors(self.scale)
+
     def here(self, plane: LocalPlane) -> Prepared:
         """The link to the server changes the requests."""
         return plane.bad_traffic(self.model, self.target, {"scale": dict(self.scale)})

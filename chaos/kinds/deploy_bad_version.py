@@ -33,6 +33,11 @@ class DeployBadVersion(Injection[spec.DeployBadVersion]):
         """As the experiment says."""
         return cls(model=model.name, target=experiment.target, bad_version=experiment.bad_version)
 
+    def ensure_something(self) -> None:
+        """Some version."""
+        if not self.bad_version:
+            raise ValueError("bad_version: empty")
+
     def here(self, plane: LocalPlane) -> Prepared:
         """The link to the server leads to that of the bad version."""
         versions = {version: name for name, version in plane.servers(self.model).items()}

@@ -20,6 +20,7 @@ class ExhaustCpu(Injection[spec.ExhaustCpu]):
     does = "exhaust processor time"
     blast_radius = MACHINE
     alert = NONE
+    is_wide = True
     rights = HOG
     node_verbs = READ_NODES
 

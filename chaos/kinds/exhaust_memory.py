@@ -23,6 +23,7 @@ class ExhaustMemory(Injection[spec.ExhaustMemory]):
     does = "exhaust memory"
     blast_radius = MACHINE
     alert = NONE
+    is_wide = True
     rights = HOG
     node_verbs = READ_NODES
 

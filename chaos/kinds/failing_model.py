@@ -37,6 +37,12 @@ class FailingModel(Injection[spec.FailingModel]):
         """As the experiment says."""
         return cls(model=model.name, target=experiment.target, errors=float(experiment.errors))
 
+    def ensure_something(self) -> None:
+        """A share of the requests is at most all of them."""
+        super().ensure_something()
+        if self.errors > 1:
+            raise ValueError(f"errors: {self.errors:g} is not a share, such as 0.5")
+
     def here(self, plane: LocalPlane) -> Prepared:
         """The link to the server answers in its place."""
         return plane.bad_traffic(self.model, self.target, {"errors": self.errors, "status": 503})

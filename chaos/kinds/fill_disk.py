@@ -26,6 +26,7 @@ class FillDisk(Injection[spec.FillDisk]):
     blast_radius = PLANE
     alert = "ExporterCannotKeepEvents"
     blinds = True
+    is_wide = True
     rights = HOG
     node_verbs = READ_NODES
 

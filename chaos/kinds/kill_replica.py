@@ -47,8 +47,4 @@ class KillReplica(Injection[spec.KillReplica]):
             PodKilled(target=metadata["name"], namespace=cluster.namespace, uid=metadata["uid"])
             for metadata in free[: self.replicas]
         ]
-        return Prepared(
-            faults=faults,
-            hit=tuple(fault.target for fault in faults),
-            candidates=tuple(pod["metadata"]["name"] for pod in pods),
-        )
+        return cluster.of_pods(faults, self.model, pods)

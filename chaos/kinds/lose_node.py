@@ -25,6 +25,7 @@ class LoseNode(Injection[spec.LoseNode]):
     blast_radius = "what runs on one node in the namespace"
     alert = "ModelErrorsHigh"
     is_errors = True
+    is_wide = True
     rights = (READ_WORKLOADS, READ_PODS, Right(resources=("pods/eviction",), verbs=("create",)))
     node_verbs = (*READ_NODES, "patch")
 
@@ -43,6 +44,11 @@ class LoseNode(Injection[spec.LoseNode]):
             notice=format_duration(experiment.notice),
         )
 
+    def ensure_something(self) -> None:
+        """No notice at all is a loss too."""
+        super().ensure_something()
+        parse_duration(self.notice)
+
     def here(self, plane: LocalPlane) -> Prepared:
         """SIGTERM to the servers, and SIGKILL after the notice."""
         return plane.killed_servers(self.model, self.target, self.replicas, notice=parse_duration(self.notice))
@@ -58,7 +64,8 @@ class LoseNode(Injection[spec.LoseNode]):
         if protected := [pod["metadata"]["name"] for pod in pods if cluster.is_protected(pod)]:
             raise TargetError(f"pods {', '.join(protected)} on node {node} are protected by their labels")
         names = sorted(f"{cluster.namespace}/{pod['metadata']['name']}" for pod in pods)
-        return Prepared(faults=[NodeLost(target=node, pods=names)], hit=(node,), candidates=cluster.nodes())
+        parts = (self.model, *cluster.protected_parts_on(node))
+        return cluster.of_nodes(NodeLost(target=node, pods=names), node, parts)
 
     def _node_of_first_replica(self, cluster: Cluster) -> str:
         pods = cluster.pods(cluster.model(self.model))

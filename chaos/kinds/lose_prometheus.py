@@ -16,3 +16,4 @@ class LosePrometheus(LosePart[spec.LosePrometheus]):
     does = "lose Prometheus"
     alert = DEADMAN
     blinds = True
+    silences = True

@@ -23,6 +23,8 @@ class SkewClock(Injection[spec.SkewClock]):
     blast_radius = "the events of the model servers; their answers stay right"
     alert = "ModelNoData"
     blinds = True
+    is_wide = True
+    durations = ("shift",)
 
     shift: str = "10m"
 

@@ -28,6 +28,7 @@ class SlowModel(Injection[spec.SlowModel]):
     blast_radius = REPLICA
     alert = "ModelLatencyHigh"
     rights = (READ_WORKLOADS, READ_PODS, Right(resources=("pods/resize",), verbs=("patch",)))
+    durations = ("delay",)
 
     model: str
     target: str | None = None
@@ -62,8 +63,7 @@ class SlowModel(Injection[spec.SlowModel]):
             what=f"resize {pod_name} from {limit} to {LOW} of processor",
             patch_type=kubernetes.STRATEGIC,
         )
-        names = tuple(one["metadata"]["name"] for one in pods)
-        return Prepared(faults=[fault], hit=(pod_name,), candidates=names)
+        return cluster.of_pods([fault], self.model, pods)
 
 
 def _cpu(container: str, limit: str, request: str) -> dict[str, Any]:

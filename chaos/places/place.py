@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import Any, ClassVar, Protocol
 
 from chaos import notices
 from chaos.lease import ClusterLease
-from chaos.targets import Prepared
+from chaos.targets import Hit, Prepared
 from midwatch import evidence
-from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load, model
 from midwatch.spec.chaos import Chaos
@@ -23,6 +23,8 @@ WHERE_VARIABLE, STATE_VARIABLE, PLATFORM_VARIABLE = (
     "MIDWATCH_CHAOS_PLATFORM",
 )
 """Environment variables that tell an experiment where it acts."""
+VARIABLES = {"where": WHERE_VARIABLE, "state": STATE_VARIABLE, "platform": PLATFORM_VARIABLE}
+"""The same by the keys of an experiment's configuration."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Home:
         return self.folder / "runs"
 
     def open_runs(self) -> list[Path]:
-        """Runs with faults that nobody has reverted."""
-        return sorted({path.parent.parent for path in self.runs.glob("*/faults/*.json")})
+        """Runs with faults that nobody has reverted, or rollbacks that nobody has played."""
+        unreverted = {path.parent.parent for path in self.runs.glob("*/faults/*.json")}
+        return sorted(unreverted | {path.parent for path in self.runs.glob("*/open.json")})
 
 
 class Injection(Protocol):
@@ -93,8 +96,15 @@ class Place(ABC):
         return Home(self.state)
 
     @abstractmethod
-    def prepare(self, injection: Injection) -> Prepared:
-        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit."""
+    def prepare(self, injection: Injection, earlier: Sequence[Hit] = ()) -> Prepared:
+        """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit.
+
+        `earlier` is what other actions of the same experiment have hit.
+        """
+
+    def is_there(self) -> bool:
+        """Whether it still is there; without it nothing more can be learnt."""
+        return True
 
     @property
     @abstractmethod
@@ -126,9 +136,15 @@ class Place(ABC):
         given = self.chaos.evidence_key_file
         return None if given is None else load.base_folder(self.platform_file) / given
 
+    @property
+    def anchor_file(self) -> Path | None:
+        """The file elsewhere that takes the evidence log's head, if there is one."""
+        given = self.chaos.evidence_anchor_file
+        return None if given is None else load.base_folder(self.platform_file) / given
+
     def log(self) -> evidence.Log:
         """The evidence log; MidwatchError when its key cannot be read."""
-        return evidence.Log(self.home.evidence, key=_key(self.key_file) if self.key_file else b"")
+        return evidence.Log(self.home.evidence, key=evidence.read_key(self.key_file) if self.key_file else b"")
 
     def environment(self) -> dict[str, str]:
         """What tells an experiment of this place."""
@@ -139,13 +155,9 @@ class Place(ABC):
         }
 
 
-def _key(file: Path) -> bytes:
-    try:
-        key = file.read_bytes().strip()
-    except OSError as error:
-        raise MidwatchError(
-            f"{file}: {error.strerror}: the key of the evidence log (chaos.evidence_key_file)"
-        ) from error
-    if not key:
-        raise MidwatchError(f"{file}: the key of the evidence log is empty")
-    return key
+def contradicts(place: Place, key: str, said: str) -> bool:
+    """Whether what an experiment says of `where`, `state` or `platform` is another place than this one."""
+    if key == "where":
+        return said != place.name
+    told = place.state if key == "state" else place.platform_file
+    return Path(said).resolve() != told.resolve()

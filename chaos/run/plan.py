@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaos import kinds, preconditions
-from chaos.document import Experiment, extension
+from chaos.document import ACTIONS, Experiment, activities, extension
 from chaos.places.place import Place
 from chaos.preconditions import Precondition
 from chaos.targets import Prepared
 from midwatch.errors import MidwatchError
-from midwatch.spec.model import Model
+from midwatch.spec.model import Model, Platform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,12 @@ def title_of(experiment: Experiment) -> str:
     return str(extension(experiment).get("experiment") or experiment.get("title"))
 
 
+def owner_of(platform: Platform, experiment: Experiment) -> str:
+    """Who is called about it: the owner of the model that is hit, else the platform's operator."""
+    owners = {model.name: model.owner for model in platform.models}
+    return owners.get(str(extension(experiment).get("model")), platform.operator)
+
+
 def plan(place: Place, experiment: Experiment, asked: dict[str, Precondition]) -> Plan:
     """Targets, and what the preconditions that are asked say."""
     about = extension(experiment)
@@ -59,15 +65,32 @@ def plan(place: Place, experiment: Experiment, asked: dict[str, Precondition]) -
     )
 
 
+def kinds_and_models(experiment: Experiment) -> list[tuple[str, str | None]]:
+    """Kind and model of each of the experiment's actions that are ours; the model where one is named."""
+    found = []
+    for _, activity in activities(experiment):
+        provider = activity.get("provider") or {}
+        if provider.get("module") == ACTIONS and provider.get("func") != "revert":
+            found.append((str(provider.get("func")), (provider.get("arguments") or {}).get("model")))
+    return found
+
+
+def model_of(experiment: Experiment) -> str | None:
+    """The model that an experiment says it is about, or that its first action on one hits."""
+    models = [model for _, model in kinds_and_models(experiment) if model]
+    return extension(experiment).get("model") or next(iter(models), None)
+
+
 def _prepared(place: Place, experiment: Experiment) -> tuple[list[Prepared], str]:
     """What the experiment's actions would hit, by the arguments that stand in its file, or why they cannot."""
     prepared: list[Prepared] = []
-    for activity in experiment.get("method", ()):
+    for _, activity in activities(experiment):
         provider = activity.get("provider")
-        if not provider or provider.get("module") != "chaos.actions" or provider.get("func") == "revert":
+        if not provider or provider.get("module") != ACTIONS or provider.get("func") == "revert":
             continue
         try:
-            prepared.append(place.prepare(kinds.injection(provider["func"], provider.get("arguments", {}))))
+            injection = kinds.injection(provider["func"], provider.get("arguments", {}))
+            prepared.append(place.prepare(injection, [hit for one in prepared for hit in one.hits]))
         except (MidwatchError, OSError, ValueError, TypeError) as error:
             return prepared, f"targets: {error}"
     return prepared, ""
@@ -85,5 +108,5 @@ def of_error_budgets(place: Place, experiment: Experiment) -> dict[str, Precondi
 
 
 def _models(place: Place, experiment: Experiment) -> list[Model]:
-    name = extension(experiment).get("model")
+    name = model_of(experiment)
     return [model for model in place.platform.models if name in (None, model.name)]

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from chaos import preconditions
-from chaos.run.verdict import Journal, Verdict, failure
+from chaos.document import Journal
+from chaos.run.verdict import Verdict, failure
 
 
 class RanActivity(TypedDict):
@@ -24,8 +25,13 @@ class RanActivity(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run has shown, and where its evidence is. Times are RFC 3339 in UTC, durations seconds."""
+    """What a run has shown, and where its evidence is. Times are RFC 3339 in UTC, durations seconds.
 
+    `clean` is whether it was seen that nothing of it stays.
+    """
+
+    platform: str
+    owner: str
     experiment: str
     kind: str
     verdict: Verdict
@@ -41,6 +47,7 @@ class Result:
     stopped: str
     seconds_to_clean: float | None
     problems: tuple[str, ...]
+    clean: bool
     guards: tuple[preconditions.Decision, ...]
     activities: tuple[RanActivity, ...]
     evidence: str

@@ -19,29 +19,39 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from chaos import lease, preconditions
-from chaos.document import Experiment, extension
+import msgspec
+
+from chaos import expectations, kept, lease, preconditions
+from chaos.causes import Causes
+from chaos.document import ACTIONS, PROBES, ActivityRun, Experiment, Journal, activities, extension
 from chaos.places.place import Place
 from chaos.preconditions import Precondition
+from chaos.run import current, open_run, publish, recovery, verdict, watchdog
 from chaos.run import plan as plans
-from chaos.run import publish, recovery, verdict, watchdog
 from chaos.run.recovery import WatchdogOutcome
-from chaos.run.result import Result, activities, within
+from chaos.run.result import Result, within
+from chaos.run.result import activities as ran_activities
 from chaos.run.sequential import StopCondition
 from chaos.run.traffic import Traffic
-from midwatch import files, modules, processes, telemetry
+from midwatch import anchors, files, modules, processes, telemetry
 from midwatch.errors import MidwatchError
+from midwatch.evidence import Head
 from midwatch.prometheus import QueryError
 
 LOOK_SECONDS = 1.0
 """Between two looks at preconditions and error rates, which ask Prometheus."""
 SWITCH_SECONDS = 0.05
 """Between two looks at the kill switch, which is a file."""
-CLEAN_SECONDS = 30.0
+CLEAN_SECONDS = 30.0 + watchdog.ROLLBACK_SECONDS
 """How long the watchdog may take to end by itself after a stop; then this process cleans up."""
+LONGEST_SECONDS = 3600.0
+"""How long an experiment may take that does not say so."""
+LATE_SECONDS = 10.0
+"""The watchdog ends an experiment at its time; so long after it nobody waits for the watchdog any more."""
 
 
 @dataclass
@@ -81,7 +91,10 @@ class Supervisor:
 
     def plan(self) -> plans.Plan:
         """Targets and preconditions, as they are now; nothing is changed."""
-        return plans.plan(self.place, self._experiment, self._preconditions())
+        asked = {"nothing else open": preconditions.nothing_open(self.place.home)}
+        if self._lease is not None:
+            asked["nothing else open in the cluster"] = preconditions.nothing_open_in_cluster(self._lease)
+        return plans.plan(self.place, self._experiment, asked | self._preconditions())
 
     def _preconditions(self) -> dict[str, Precondition]:
         limits = self.place.chaos.guard
@@ -113,7 +126,10 @@ class Supervisor:
                 self._lease.take()
                 stack.callback(self._give_back)
             self._recover(lock)
-            return self._recorded(stop, lock)
+            result = self._recorded(stop, lock)
+            for problem in publish.ended(self.place, result.document()):
+                self._say(f"not told: {problem}")
+            return result
 
     def _give_back(self) -> None:
         with contextlib.suppress(MidwatchError):
@@ -124,7 +140,7 @@ class Supervisor:
 
     def _recover(self, lock: int) -> None:
         """Revert what an earlier run left behind; MidwatchError when that is not possible."""
-        if problems := recovery.recover(self.place, lock, self._say):
+        if problems := recovery.recover(self.place, lock, self._say).problems:
             raise MidwatchError(f"an earlier run left a fault behind that cannot be reverted: {'; '.join(problems)}")
 
     def _recorded(self, stop: _Stop, lock: int) -> Result:
@@ -135,7 +151,7 @@ class Supervisor:
         files.replace(file, text)
         self._log.append("run-requested", run=self._run, experiment=self.name, sha256=hashlib.sha256(text).hexdigest())
         self._say("asking the preconditions")
-        plan = self.plan()
+        plan = plans.plan(self.place, self._experiment, self._preconditions())
         self._log.append("guards", run=self._run, decisions=[asdict(one) for one in plan.guards], hit=plan.hit)
         outcome: WatchdogOutcome = {"stopped": "", "problems": [], "seconds_to_clean": None}
         if plan.refusals:
@@ -154,9 +170,16 @@ class Supervisor:
                 within=within,
             )
         ended = self._log.append(
-            "run-ended", run=self._run, verdict=judgement.verdict.value, reasons=judgement.reasons, **outcome
+            kept.ENDED,
+            run=self._run,
+            verdict=judgement.verdict.value,
+            reasons=judgement.reasons,
+            digests=kept.digests(self._folder, kept.BEFORE_THE_END),
+            **outcome,
         )
         result = Result(
+            platform=self.place.platform.platform,
+            owner=plans.owner_of(self.place.platform, self._experiment),
             experiment=self.name,
             kind=plan.kind,
             verdict=judgement.verdict,
@@ -172,18 +195,26 @@ class Supervisor:
             stopped=outcome["stopped"],
             seconds_to_clean=outcome["seconds_to_clean"],
             problems=tuple(outcome["problems"]),
+            clean=outcome["seconds_to_clean"] is not None and not outcome["problems"],
             guards=plan.guards,
-            activities=tuple(activities(journal)),
+            activities=tuple(ran_activities(journal)),
             evidence=str(self.place.home.evidence),
             evidence_head={"seq": ended.seq, "hash": ended.hash},
             folder=str(self._folder),
         )
-        files.replace(self._folder / "result.json", json.dumps(result.document(), default=str, indent=1).encode())
+        files.replace(self._folder / kept.RESULT, json.dumps(result.document(), default=str, indent=1).encode())
         return result
+
+    def seal(self) -> None:
+        """Put on record what the run has left, and keep the log's head outside of it; MidwatchError when that fails."""
+        record = kept.seal(self._log, self._run, self._folder)
+        if self.place.anchor_file is not None:
+            anchors.keep(self.place.anchor_file, kept.log_name(self._log.path), Head(seq=record.seq, hash=record.hash))
 
     def _watched(self, file: Path, stop: _Stop, lock: int) -> WatchdogOutcome:
         """Outcome of the watchdog."""
-        longest = float(self._about.get("longest_seconds") or 3600.0)
+        longest = float(self._about.get("longest_seconds") or LONGEST_SECONDS)
+        self._open(file)
         process = subprocess.Popen(
             self._watchdog_command(file, longest),
             stdin=subprocess.PIPE,
@@ -197,25 +228,64 @@ class Supervisor:
             looking = threading.Thread(target=self._look, args=(stop, process), name="looking", daemon=True)
             looking.start()
             self._say("running")
-            while process.poll() is None and not stop.wait(SWITCH_SECONDS):
-                if self.place.home.kill_switch.exists():
-                    stop.set("the kill switch was set")
+            self._wait(stop, process, time.monotonic() + longest + LATE_SECONDS)
             if process.poll() is None:
                 self._say(f"stopping: {stop.reason}")
             return self._outcome(process, stop.reason, lock)
 
+    def _open(self, file: Path) -> None:
+        """Write down what ends the run when nobody is left who knows of it."""
+        key_file = self.place.key_file
+        files.replace(self._folder / current.CAUSES, msgspec.json.encode(self._causes))
+        run = open_run.OpenRun(
+            log=str(self.place.home.evidence.resolve()),
+            key_file=str(key_file.resolve()) if key_file else None,
+            folder=str(Path.cwd()),
+            environment=self.place.environment(),
+            rollbacks=[*self._runner_command(file), "--only-rollbacks"] if self._has_own_rollbacks() else [],
+            told=modules.command("chaos.run.publish"),
+        )
+        open_run.write(self._folder, run)
+
+    @cached_property
+    def _causes(self) -> Causes:
+        """Which pages the faults can be the cause of."""
+        return expectations.causes(self.place.platform, plans.kinds_and_models(self._experiment), self._expected())
+
+    def _expected(self) -> list[str]:
+        """Alerts that the experiment waits for."""
+        providers = [one.get("provider") or {} for _, one in activities(self._experiment)]
+        asked = [(one.get("arguments") or {}).get("alert") for one in providers if one.get("module") == PROBES]
+        return sorted({str(alert) for alert in [self._about.get("expected_alert"), *asked] if alert})
+
+    def _has_own_rollbacks(self) -> bool:
+        rollbacks = self._experiment.get("rollbacks") or []
+        return any((one.get("provider") or {}).get("module") != ACTIONS for one in rollbacks)
+
+    def _wait(self, stop: _Stop, process: subprocess.Popen[bytes], deadline: float) -> None:
+        """Until the watchdog has ended, or there is a reason to stop it: that it does nothing any more is one."""
+        watchdog_identity = processes.identify(process.pid)
+        while process.poll() is None and not stop.wait(SWITCH_SECONDS):
+            if self.place.home.kill_switch.exists():
+                stop.set("the kill switch was set")
+            elif watchdog_identity and watchdog_identity.is_stopped:
+                stop.set("the watchdog was stopped, so that nobody would have ended the experiment")
+            elif time.monotonic() > deadline:
+                stop.set("it took longer than it may, and its watchdog did not end it")
+
+    def _runner_command(self, file: Path) -> list[str]:
+        runner = modules.command("chaos.run.runner", str(file.resolve()))
+        runner += ["--journal", str(self._folder.resolve() / "journal.json")]
+        key_file = self.place.key_file
+        key = ["--key-file", str(key_file.resolve())] if key_file else []
+        return [*runner, "--log", str(self.place.home.evidence.resolve()), *key]
+
     def _watchdog_command(self, file: Path, longest: float) -> list[str]:
-        log = self.place.home.evidence
-        rollbacks = self._experiment.get("rollbacks", [])
-        own = any(one["provider"].get("module") != "chaos.actions" for one in rollbacks)
-        options = ["--seconds", f"{longest:g}", *(["--rollbacks"] if own else [])]
-        runner = modules.command("chaos.run.runner", str(file), "--journal", str(self._folder / "journal.json"))
-        key = ["--key-file", str(self.place.key_file)] if self.place.key_file else []
-        return [
-            *watchdog.command(self._folder, log, self.place.key_file, *options),
-            "--",
-            *[*runner, "--log", str(log), *key],
-        ]
+        watching = watchdog.command(
+            self._folder, self.place.home.evidence, self.place.key_file, "--seconds", f"{longest:g}"
+        )
+        without = ["--without-rollbacks"] if self._has_own_rollbacks() else []
+        return [*watching, "--", *self._runner_command(file), *without]
 
     def _outcome(self, process: subprocess.Popen[bytes], reason: str, lock: int) -> WatchdogOutcome:
         """Tell the watchdog to stop, if there is a reason, and wait for what it says; do its work if it cannot."""
@@ -224,7 +294,9 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 process.stdin.write(reason.replace("\n", " ").encode() + b"\n")
                 process.stdin.flush()
-        line = _line(process.stdout, CLEAN_SECONDS)
+        identity = processes.identify(process.pid)
+        is_stuck = identity is not None and identity.is_stopped
+        line = b"" if is_stuck else _line(process.stdout, CLEAN_SECONDS)
         if line:
             outcome: WatchdogOutcome = json.loads(line)
             return outcome
@@ -232,7 +304,7 @@ class Supervisor:
         process.wait()
         processes.end_tree(lambda: processes.descendants(os.getpid()))
         return {
-            **recovery.clean_up(self._folder, self.place, lock),
+            **recovery.clean_up(self._folder, self.place.home, lock, self.place.key_file),
             "stopped": reason or "the watchdog was killed",
         }
 
@@ -245,32 +317,53 @@ class Supervisor:
 
     def _look_on(self, stop: _Stop, process: subprocess.Popen[bytes]) -> None:
         condition = self._condition()
-        model = str(self._about.get("model", self.place.platform.models[0].name))
+        model = str(self._about.get("model") or plans.model_of(self._experiment) or self.place.platform.models[0].name)
         traffic = Traffic(self.place.prometheus, model, self._about.get("versions", ()))
-        window, budgets = (
-            preconditions.window(self.place.chaos.guard.windows),
-            plans.of_error_budgets(self.place, self._experiment),
-        )
+        window = preconditions.window(self.place.chaos.guard.windows)
+        asked = [*plans.of_error_budgets(self.place, self._experiment).values(), self._no_other_page]
         seen = time.monotonic()
         while process.poll() is None:
             if self._lease is not None:
                 self._lease.renew()
                 self._is_not_stopped()
             try:
+                self._ensure_place()
                 window()
-                for budget in budgets.values():
-                    budget()
+                for one in asked:
+                    one()
                 condition.observe(*traffic.since())
                 seen = time.monotonic()
             except preconditions.RefusalError as error:
                 stop.set(str(error))
             except (QueryError, preconditions.NoDataError) as error:
-                if not self._about.get("blinds") and time.monotonic() - seen > self.place.chaos.stop.blind_for:
+                if self._may_be_blind(error):
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > self.place.chaos.stop.blind_for:
                     stop.set(f"no data for {self.place.chaos.stop.blind_for:g} s: {error}")
-            if reason := condition.reason() or self._unexpected_page():
+            if reason := condition.reason():
                 stop.set(reason, is_deviation=True)
             if stop.wait(LOOK_SECONDS):
                 return
+
+    def _ensure_place(self) -> None:
+        if not self.place.is_there():
+            raise preconditions.RefusalError("the plane has ended")
+
+    def _may_be_blind(self, error: Exception) -> bool:
+        """Whether the fault itself is why nothing is seen: only while it is there, and only what it takes away."""
+        if not any((self._folder / "faults").glob("*.json")):
+            return False
+        return bool(self._about.get("silences" if isinstance(error, QueryError) else "blinds"))
+
+    def _no_other_page(self) -> str:
+        """No page fires that the fault cannot have caused."""
+        if not self.place.chaos.guard.forbid_pages:
+            return "not asked"
+        firing = self.place.prometheus.query('ALERTS{alertstate="firing", severity="page"}')
+        others = self._causes.others([one.labels for one in firing], current.alerts_before(self._folder))
+        if others:
+            raise preconditions.RefusalError(f"a page of another cause fires: {', '.join(others)}")
+        return "no other page fires"
 
     def _condition(self) -> StopCondition:
         tolerated = float(self.place.chaos.stop.tolerated_errors)
@@ -279,22 +372,6 @@ class Supervisor:
             control_tolerated=tolerated,
             false_stops=float(self.place.chaos.stop.false_stops),
         )
-
-    def _unexpected_page(self) -> str:
-        """A page of another model, which the fault has nothing to do with: empty without one, or without an answer."""
-        if not self.place.chaos.guard.forbid_pages:
-            return ""
-        try:
-            firing = self.place.prometheus.query('ALERTS{alertstate="firing", severity="page"}')
-        except QueryError:
-            return ""
-        model = self._about.get("model")
-        others = {
-            f"{one.labels['alertname']} of {one.labels['model']}"
-            for one in firing
-            if model is not None and one.labels.get("model") not in (None, model)
-        }
-        return f"a page fires elsewhere: {', '.join(sorted(others))}" if others else ""
 
 
 @contextmanager
@@ -310,12 +387,20 @@ def _signals_stop(stop: _Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _journal(folder: Path) -> dict[str, Any] | None:
+def _journal(folder: Path) -> Journal | None:
+    """The journal, with what the rollbacks did that ran in a process of their own."""
+    journal: Journal | None = _read(folder / "journal.json")
+    rolled_back: list[ActivityRun] | None = _read(folder / "rollbacks.json")
+    if journal is not None and rolled_back is not None:
+        journal["rollbacks"] = rolled_back
+    return journal
+
+
+def _read(file: Path) -> Any:
     try:
-        document: dict[str, Any] = json.loads((folder / "journal.json").read_text())
+        return json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return document
 
 
 def _line(stream: IO[bytes], seconds: float) -> bytes:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from chaos.document import ActivityRun, Journal, SteadyState
 from midwatch.errors import Exit
-
-Journal = Mapping[str, Any]
+from midwatch.wording import in_words
 
 
 class Verdict(StrEnum):
@@ -97,7 +97,7 @@ def _unknown(journal: Journal, *, is_stopped: bool) -> Iterator[str]:
         yield "the steady state was not looked at afterwards"
 
 
-def failure(run: Mapping[str, Any]) -> str:
+def failure(run: ActivityRun) -> str:
     """Why an activity did not do what it should, empty when it did.
 
     A process that ends with another code than 0, and an HTTP answer of 400 or more, are failures unless a tolerance
@@ -118,21 +118,19 @@ def failure(run: Mapping[str, Any]) -> str:
     return ""
 
 
-def _name(run: Mapping[str, Any]) -> str:
+def _name(run: ActivityRun) -> str:
     return str(run["activity"].get("name", "activity"))
 
 
-def _said(run: Mapping[str, Any]) -> str:
+def _said(run: ActivityRun) -> str:
     output = run.get("output")
     if isinstance(output, Mapping):
         chosen = {name: value for name, value in output.items() if name in ("short", "pages", "alert", "wanted", "how")}
-        if chosen:
-            return ", ".join(f"{name}: {value}" for name, value in chosen.items())
-    text = str(output)
-    return text if len(text) <= 120 else text[:117] + "..."
+        return in_words(chosen or output)
+    return in_words(output)
 
 
-def _first_failed(state: Mapping[str, Any]) -> str:
+def _first_failed(state: SteadyState) -> str:
     for probe in state.get("probes", ()):
         if not probe.get("tolerance_met"):
             return f"{_name(probe)}: {failure(probe) or _said(probe)}"

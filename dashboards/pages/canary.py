@@ -170,8 +170,8 @@ def _arms(factory: PanelFactory) -> list[Row]:
                 factory.lines(
                     "Is it less right?",
                     Note(
-                        shows="Accuracy of both over the chosen window.",
-                        act="labels come late: compare the same window, and how many labels came.",
+                        shows="Accuracy of both over the chosen window, all predictions settled at an equal age.",
+                        act="labels come late: before label_maturity there is nothing to compare.",
                         runbook=runbooks.ACCURACY,
                     ),
                     "percentunit",

@@ -7,9 +7,10 @@ from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
 from dashboards.panels import Note, PanelFactory
 from dashboards.style import Column, DataLink, State
-from midwatch import grafana, metrics, promql, signals
+from midwatch import grafana, metrics, promql, signals, traffic
 from midwatch.promql import Expr
 from midwatch.signals import BY_VERSION, MANY_MODELS, Selection
+from midwatch.traffic import Traffic
 
 PAGE_WEIGHT = 10.0
 """What a firing page counts in the order of the table, where a ticket, or a whole budget spent, counts 1."""
@@ -18,13 +19,17 @@ DRIFTED = [State(text="● calm", color=style.GOOD, value=0), State(text="▲ dr
 
 def build_pages(factory: PanelFactory) -> list[Page]:
     """The one page of a platform."""
+    names = traffic.of_platform(factory.platform).names
     return [
         Page(
             name=grafana.Page.FLEET,
             title="Fleet",
             order=10,
             description="Every model and version on one page, the worst first.",
-            variables=[variables.many("models", "Models", metrics.REQUESTS, "model"), variables.window()],
+            variables=[
+                variables.many("models", "Models", names, "model"),
+                variables.window(),
+            ],
             annotations=[*annotation.of_models(MANY_MODELS), annotation.experiments(), annotation.drills()],
             sections=[
                 Section(title="Is anything wrong?", rows=[_now(factory), Row(panels=[_worst(factory)], height=12)]),
@@ -35,6 +40,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
 
 
 def _now(factory: PanelFactory) -> Row:
+    asked = traffic.of_platform(factory.platform)
     return Row(
         height=4,
         panels=[
@@ -82,7 +88,7 @@ def _now(factory: PanelFactory) -> Row:
                     runbook=runbooks.NO_DATA,
                 ),
                 "none",
-                Query(expr=promql.count(signals.requests(MANY_MODELS, *BY_VERSION) > 0)),
+                Query(expr=promql.count(asked.requests(MANY_MODELS, *BY_VERSION) > 0)),
             ),
             factory.stat(
                 "Requests",
@@ -92,7 +98,7 @@ def _now(factory: PanelFactory) -> Row:
                     runbook=runbooks.NO_DATA,
                 ),
                 "reqps",
-                Query(expr=signals.requests(MANY_MODELS)),
+                Query(expr=asked.requests(MANY_MODELS)),
             ),
             factory.stat(
                 "Alerts known",
@@ -130,30 +136,28 @@ def _worst(factory: PanelFactory) -> object:
             act="open the first row's model; its page shows since when, in which signal.",
             runbook=runbooks.ERRORS,
         ),
-        _columns(),
+        _columns(traffic.of_platform(factory.platform)),
         worst="Trouble",
         links=[DataLink(column="model", title="Model ${__value.text}", url=links.model_of_row(factory.platform))],
     )
 
 
-def _columns() -> list[Column]:
-    budget = _spread(_worst_budget())
+def _columns(asked: Traffic) -> list[Column]:
+    budget = _spread(asked, _worst_budget())
     return [
         Column(
             name="Trouble",
-            query=Query(expr=_trouble()),
+            query=Query(expr=_trouble(asked)),
             decimals=1,
             steps=[(None, style.GOOD), (1, style.WATCH), (PAGE_WEIGHT, style.BAD)],
         ),
         Column(name="Objectives", query=Query(expr=budget), states=states.BUDGET),
         Column(name="Budget left", query=Query(expr=budget), unit="percentunit", decimals=1),
-        Column(name="Requests", query=Query(expr=_serving()), unit="reqps"),
-        Column(
-            name="Errors", query=Query(expr=signals.errors(MANY_MODELS, *BY_VERSION)), unit="percentunit", decimals=2
-        ),
+        Column(name="Requests", query=Query(expr=_serving(asked)), unit="reqps"),
+        Column(name="Errors", query=Query(expr=asked.errors(MANY_MODELS, *BY_VERSION)), unit="percentunit", decimals=2),
         Column(
             name="p99",
-            query=Query(expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, MANY_MODELS, *BY_VERSION)),
+            query=Query(expr=asked.quantile(0.99, MANY_MODELS, *BY_VERSION)),
             unit="s",
         ),
         Column(
@@ -172,7 +176,7 @@ def _columns() -> list[Column]:
             query=Query(expr=signals.gauge(metrics.DRIFT_VOTES, MANY_MODELS, *BY_VERSION)),
             unit="none",
         ),
-        Column(name="Alerts firing", query=Query(expr=_alerts("page|ticket")), unit="none"),
+        Column(name="Alerts firing", query=Query(expr=_alerts(asked, "page|ticket")), unit="none"),
     ]
 
 
@@ -181,32 +185,33 @@ def _worst_budget() -> Expr:
     return promql.min_by(signals.series(metrics.SLO_BUDGET_REMAINING, MANY_MODELS), "model")
 
 
-def _serving() -> Expr:
-    return signals.requests(MANY_MODELS, *BY_VERSION)
+def _serving(asked: Traffic) -> Expr:
+    return asked.requests(MANY_MODELS, *BY_VERSION)
 
 
-def _spread(by_model: Expr) -> Expr:
+def _spread(asked: Traffic, by_model: Expr) -> Expr:
     """A figure of a model, on each of its versions."""
-    return promql.on_each(_serving(), by_model, "model")
+    return promql.on_each(_serving(asked), by_model, "model")
 
 
-def _alerts(severity: str) -> Expr:
+def _alerts(asked: Traffic, severity: str) -> Expr:
     """Alerts of a version, and those of its model as a whole; 0 without any."""
     these: Selection = {**MANY_MODELS, "severity": promql.matches(severity)}
     own = promql.count_by(signals.firing({**these, "version": promql.not_equal("")}), *BY_VERSION)
     whole = promql.count_by(signals.firing({**these, "version": ""}), "model")
-    none = _serving() * 0
-    return own.and_(_serving(), on=BY_VERSION).or_(none) + _spread(whole).or_(none)
+    none = _serving(asked) * 0
+    return own.and_(_serving(asked), on=BY_VERSION).or_(none) + _spread(asked, whole).or_(none)
 
 
-def _trouble() -> Expr:
-    none = _serving() * 0
-    spent = _spread(promql.number(1) - promql.clamp(_worst_budget(), -1, 1)).or_(none)
+def _trouble(asked: Traffic) -> Expr:
+    none = _serving(asked) * 0
+    spent = _spread(asked, promql.number(1) - promql.clamp(_worst_budget(), -1, 1)).or_(none)
     drifted = signals.gauge(metrics.DRIFT_DETECTED, MANY_MODELS, *BY_VERSION).or_(none)
-    return _alerts("page") * PAGE_WEIGHT + _alerts("ticket") + drifted + spent
+    return _alerts(asked, "page") * PAGE_WEIGHT + _alerts(asked, "ticket") + drifted + spent
 
 
 def _trends(factory: PanelFactory) -> list[Row]:
+    asked = traffic.of_platform(factory.platform)
     return [
         Row(
             panels=[
@@ -218,7 +223,7 @@ def _trends(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.NO_DATA,
                     ),
                     "reqps",
-                    Query(expr=signals.requests(MANY_MODELS, "model"), legend="{{model}}"),
+                    Query(expr=asked.requests(MANY_MODELS, "model"), legend="{{model}}"),
                     stack=True,
                 ),
                 factory.lines(
@@ -229,9 +234,7 @@ def _trends(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.ERRORS,
                     ),
                     "percentunit",
-                    Query(
-                        expr=promql.topk(10, signals.errors(MANY_MODELS, *BY_VERSION)), legend="{{model}} {{version}}"
-                    ),
+                    Query(expr=promql.topk(10, asked.errors(MANY_MODELS, *BY_VERSION)), legend="{{model}} {{version}}"),
                 ),
             ]
         ),
@@ -246,9 +249,7 @@ def _trends(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=promql.topk(
-                            10, signals.quantile(metrics.REQUEST_DURATION, 0.99, MANY_MODELS, *BY_VERSION)
-                        ),
+                        expr=promql.topk(10, asked.quantile(0.99, MANY_MODELS, *BY_VERSION)),
                         legend="{{model}} {{version}}",
                     ),
                 ),

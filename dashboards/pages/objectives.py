@@ -118,7 +118,8 @@ def _left(factory: PanelFactory) -> list[Row]:
                     "Which promise is kept worst?",
                     Note(
                         shows="A row for each objective: what was promised, what was delivered over its period, what "
-                        "is left of its budget, how quickly it goes.",
+                        "is left of its budget, how quickly it goes, and which share of its events came while nobody "
+                        "scraped: they are counted, when they came is not known.",
                         act="below 0 the promise of this period is broken: stop releases, spend time on reliability.",
                         runbook=runbooks.BUDGET,
                     ),
@@ -147,6 +148,12 @@ def _left(factory: PanelFactory) -> list[Row]:
                         Column(name="Burn rate 1h", decimals=2, query=Query(expr=_gauge(metrics.SLO_BURN_RATES["1h"]))),
                         Column(
                             name="Gone in", unit="dtdurations", query=Query(expr=_gauge(metrics.SLO_TIME_TO_EXHAUSTION))
+                        ),
+                        Column(
+                            name="Unseen",
+                            unit="percentunit",
+                            decimals=1,
+                            query=Query(expr=_gauge(metrics.SLO_PERIOD_BRIDGED)),
                         ),
                     ],
                     worst="Spent",

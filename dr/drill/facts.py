@@ -229,6 +229,10 @@ class RebuildOffered(Said, tag="rebuild_offered", frozen=True, kw_only=True):
     """The store has no second server any more, and the recoverer may not or cannot make one; how it is made."""
 
 
+class Doubted(Said, tag="doubted", frozen=True, kw_only=True):
+    """Something changed that may be damage, or somebody's intention: nothing is restored for it."""
+
+
 class LeaseLost(Said, tag="lost", frozen=True, kw_only=True):
     """It does not hold the store's lease any more."""
 
@@ -251,6 +255,7 @@ Recorded = (
     | NotRebuilt
     | SplitBrain
     | RebuildOffered
+    | Doubted
     | LeaseLost
     | Stopped
 )

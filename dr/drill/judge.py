@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Sequence
 
 from dr.drill import losses, times
-from dr.drill.facts import SECOND, Decided, Ended, Fenced, GaveUp, Outcome, Recovered, Refused, Started, Write
+from dr.drill.facts import SECOND, Decided, Doubted, Ended, Fenced, GaveUp, Outcome, Recovered, Refused, Started, Write
 from dr.drill.verdict import Evidence, Findings, Objectives, Phase, Result
 
 MIN_RATE = 10.0
@@ -222,7 +222,7 @@ def _check_recoverer(evidence: Evidence, recovered: int | None, findings: Findin
     if recovered is not None and acted and recovered < _earliest(evidence, acted[0]):
         findings.doubts.append("writes came back before the recoverer had recovered anything")
     for event in evidence.events:
-        if isinstance(event, Refused | GaveUp) and event.at >= f0:
+        if isinstance(event, Refused | GaveUp | Doubted) and event.at >= f0:
             findings.notes.append(f"the recoverer {event.word}: {event.why}")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from dr.drill.client import Row
 from dr.drill.facts import Observed, Prediction, Read, Recorded, Write
@@ -126,6 +128,12 @@ class Result:
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     rpo_at_most_seconds: float | None = None
+
+
+def document(result: Result) -> dict[str, Any]:
+    """A result as JSON has it."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(result)))
+    return found
 
 
 @dataclass

@@ -13,7 +13,7 @@ from dr.drill_log import DrillLog
 from dr.posture import verification
 from dr.samples import ARCHIVE, Collector, Sample
 from dr.stores.kind import Site
-from midwatch import evidence, metrics
+from midwatch import anchors, evidence, metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 
@@ -52,8 +52,8 @@ def drills(recovery: spec.DisasterRecovery, log: DrillLog) -> Iterator[Sample]:
         for verdict in ("met", "breached", "inconclusive"):
             yield metrics.DR_DRILL_VERDICT, {**labels, "verdict": verdict}, float(result["verdict"].lower() == verdict)
         yield metrics.DR_DRILL_LAST_RUN, labels, seconds_of(result["at"])
-        if result["rto_seconds"] is not None:
-            yield metrics.DR_DRILL_RECOVERY, labels, result["rto_seconds"]
+        if (seconds := result.get("rto_seconds")) is not None:
+            yield metrics.DR_DRILL_RECOVERY, labels, seconds
         if (loss := figures.data_loss(result)) is not None:
             yield metrics.DR_DRILL_DATA_LOSS, labels, loss
     for (drill, store), at in sorted(met.items()):
@@ -89,6 +89,8 @@ class Watch:
     def look(self) -> list[Sample]:
         """Samples of now; a store that does not answer says so."""
         samples = [*objectives(self._recovery), *drills(self._recovery, self._log), *verified(self._log, time.time())]
+        head = anchors.samples(self._log.name, evidence.head(self._log.chain.path))
+        samples += [(metric, dict(labels), value) for metric, labels, value in head]
         for name, collector in sorted(self._collectors.items()):
             try:
                 collected = list(collector.collect(time.monotonic()))

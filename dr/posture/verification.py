@@ -30,12 +30,12 @@ def verify(site: Site[Any], log: DrillLog, say: Callable[[str], None]) -> dict[s
     try:
         restored = stores.kind_of(site.store).verify(site, say)
     except (MidwatchError, OSError) as error:
-        log.chain.append(FAILED, store=name, reason=str(error))
+        log.append(FAILED, store=name, reason=str(error))
         raise error if isinstance(error, MidwatchError) else MidwatchError(f"{name}: {error}") from error
     seconds = round(time.monotonic() - begun, 3)
     flaws = [*restored.holes, *restored.unusable]
     verdict = Verdict.BREACHED if flaws else Verdict.MET
     document = {"store": name, **asdict(restored), "seconds": seconds, "verdict": verdict.value}
     document |= {"unusable": list(restored.unusable), "holes": list(restored.holes)}
-    log.chain.append(FAILED if flaws else VERIFIED, **document, **({"reason": "; ".join(flaws)} if flaws else {}))
+    log.append(FAILED if flaws else VERIFIED, **document, **({"reason": "; ".join(flaws)} if flaws else {}))
     return document

@@ -41,7 +41,7 @@ class Recoverer:
         self._stop = threading.Event()
         self._owes_rebuild = False
         self._rivals_due = 0.0
-        self._said_of_rival = ""
+        self._said_of_rival = self._said_of_doubt = ""
         recovery.listener = lambda text: self._say(facts.Progress, how=text)
 
     def stop(self, *_: object) -> None:
@@ -71,6 +71,7 @@ class Recoverer:
                 self._act(health.why)
                 failed = 0
             elif health.good:
+                self._say_doubt(health.doubt)
                 self._when_calm()
             self._stop.wait(max(0.0, self._policy.interval - (time.monotonic() - begun)))
 
@@ -79,6 +80,12 @@ class Recoverer:
             return self._recovery.check()
         except MidwatchError as error:
             return Health(good=False, why=str(error))
+
+    def _say_doubt(self, doubt: str) -> None:
+        """Say it once: it is there at each look until somebody has looked."""
+        if doubt and doubt != self._said_of_doubt:
+            self._say(facts.Doubted, why=doubt)
+        self._said_of_doubt = doubt
 
     def _act(self, why: str) -> None:
         """Recover, step by step; a step that fails is said, and everything is tried again after new checks."""

@@ -17,10 +17,11 @@ class CannotRecoverError(MidwatchError):
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What one check found; `why` says what is wrong."""
+    """What one check found; `why` says what is wrong. `doubt` is for people to look at: nothing is done about it."""
 
     good: bool
     why: str = ""
+    doubt: str = ""
 
 
 class Recovery(ABC):

@@ -6,6 +6,7 @@ import hashlib
 import platform as machine
 import random
 import secrets
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -17,9 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chaos import faults
+from chaos import faults, lease
+from chaos.places.place import Home
 from dr import children, stores, temporary
-from dr.drill import facts, judge, ledger, verdict
+from dr.drill import facts, judge, judged, ledger, verdict
 from dr.drill.client import Client, ClientConfig, RequestError, Row
 from dr.drill_log import DrillLog
 from dr.runner import experiment, observer
@@ -72,10 +74,22 @@ def run(request: Request, say: Say) -> Document:
     platform = load.load_platform(request.platform_file)
     recovery, drill, store = find(platform, request)
     log = DrillLog.of(platform, request.platform_file, request.evidence)
-    with temporary.folder(keep=request.keep, stop=stores.stop_leftovers) as folder, processes.sigterm_as_interrupt():
+    with ExitStack() as stack:
+        lock = _locked(stack, request.state) if request.state else None
+        folder = stack.enter_context(temporary.folder(keep=request.keep, stop=stores.stop_leftovers))
+        stack.enter_context(processes.sigterm_as_interrupt())
         if request.keep:
             say(f"everything is kept in {folder}")
-        return _Drill(request, platform, recovery, drill, store, log, folder, say).run()
+        return _Drill(request, platform, recovery, drill, store, log, folder, say, lock).run()
+
+
+def _locked(stack: ExitStack, state: Path) -> int:
+    """The lock of a running plane, which experiments and drills share; MidwatchError while a fault is open there."""
+    home = Home(state.resolve())
+    lock = stack.enter_context(lease.on_this_machine(home.lock))
+    if left := [folder.name for folder in home.open_runs()]:
+        raise MidwatchError(f"experiment {', '.join(left)} left something open; midwatch chaos stop reverts it")
+    return lock
 
 
 def find(platform: model.Platform, request: Request) -> tuple[spec.DisasterRecovery, spec.Drill, Store]:
@@ -104,9 +118,11 @@ class _Drill:
         log: DrillLog,
         folder: Path,
         say: Say,
+        lock: int | None,
     ) -> None:
         self._request, self._platform, self._recovery = request, platform, recovery
         self._drill, self._store, self._log, self._folder, self._say = drill, store, log, folder, say
+        self._lock = lock
         self._began = datetime.now(UTC)
         self._number = f"{self._began:%Y%m%dT%H%M%SZ}-{drill.name}-{secrets.token_hex(3)}"
         self._home = folder / "run"
@@ -142,21 +158,21 @@ class _Drill:
         if isinstance(setup, RestoreDrill):
             setup.start()
             with self._logged():
-                judged = setup.restore(self._number, self._objectives, self._say)
-            return self._keep(judged, setup.what, self._versions({}), time.monotonic() - begun)
+                result = setup.restore(self._number, self._objectives, self._say)
+            return self._keep(result, setup.what, self._versions({}), time.monotonic() - begun)
         with ExitStack() as stack:
             stack.callback(setup.stop)
             self._say(f"setting up {self._store.name} ({self._store.kind})")
             setup.start()
             with self._logged():
-                judged, planned = self._observe(setup, stack)
+                result, planned = self._observe(setup, stack)
             versions = self._versions(setup.versions())
-        return self._keep(judged, planned.fault.describe(), versions, time.monotonic() - begun)
+        return self._keep(result, planned.fault.describe(), versions, time.monotonic() - begun)
 
     @contextmanager
     def _logged(self) -> Iterator[None]:
         """That a drill began is in the evidence, however it ends."""
-        self._log.chain.append(
+        self._log.append(
             "drill-started",
             drill=self._drill.name,
             run=self._number,
@@ -174,7 +190,7 @@ class _Drill:
     # The drill itself ------------------------------------------------------------------------------------------------
 
     def _observe(self, setup: DrillSetup, stack: ExitStack) -> tuple[verdict.Result, PlannedFault]:
-        events, seen = self._home / "recoverer.ledger", self._home / "observer.ledger"
+        events, seen = self._home / judged.RECOVERER, self._home / judged.OBSERVER
         command = setup.recoverer(events)
         recorded = setup.events(events)
         events = recorded or events
@@ -198,7 +214,7 @@ class _Drill:
         self._inject(planned, events, seen)
         self._wait_for_service(setup, events)
         children.stop(watcher)
-        return self._judge(setup, planned, events, seen, needs_recoverer=recorded is not None), planned
+        return self._judge(setup, planned, events, needs_recoverer=recorded is not None), planned
 
     def _start_observer(self, setup: DrillSetup, seen: Path) -> subprocess.Popen[bytes]:
         config = observer.Config(
@@ -248,7 +264,14 @@ class _Drill:
             words += ["--key-file", str(self._log.key_file)]
         words += ["--", *modules.command("dr.runner.experiment"), str(self._home)]
         with (self._home / "watchdog.log").open("ab") as log:
-            watchdog = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+            watchdog = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=() if self._lock is None else (self._lock,),
+            )
         try:
             self._report_until(watchdog, events)
         finally:
@@ -282,23 +305,26 @@ class _Drill:
     # Judged ----------------------------------------------------------------------------------------------------------
 
     def _judge(
-        self, setup: DrillSetup, planned: PlannedFault, events: Path, seen: Path, *, needs_recoverer: bool
+        self, setup: DrillSetup, planned: PlannedFault, events: Path, *, needs_recoverer: bool
     ) -> verdict.Result:
         self._say("reading everything back")
         rows, unread = _rows(setup.client(), self._number)
-        evidence = verdict.Evidence(
+        facts_of_it = judged.Judged(
             run=self._number,
-            facts=ledger.read_observed(seen),
+            objectives=self._objectives,
             injection=experiment.injection_of(self._home),
-            events=self._since_ready(events),
+            since=self._ready,
             rows=rows,
             checks=[*setup.checks(), *experiment.told_check(self._home), *unread],
             needs_recoverer=needs_recoverer,
             has_model=setup.model is not None,
+            is_warning=planned.warning is not None,
+            warned=experiment.warned_at(self._home) if planned.warning else None,
         )
-        if planned.warning:
-            return judge.judge_warning(evidence, experiment.warned_at(self._home), self._objectives)
-        return judge.judge(evidence, self._objectives)
+        facts_of_it.save(self._home)
+        if events != self._home / judged.RECOVERER and events.exists():
+            shutil.copyfile(events, self._home / judged.RECOVERER)  # of a recoverer that runs on
+        return facts_of_it.judge(self._home)
 
     def _digest(self) -> str:
         """Digest of the configuration: the platform file, whole, as it is checked and with its defaults."""
@@ -316,32 +342,23 @@ class _Drill:
             **others,
         }
 
-    def _keep(self, judged: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
+    def _keep(self, result: verdict.Result, what: str, versions: dict[str, str], seconds: float) -> Document:
         document = {
             "run": self._number,
+            "platform": self._platform.platform,
+            "owner": self._recovery.owner,
             "drill": self._drill.name,
             "store": self._store.name,
             "fault": self._drill.fault,
             "what": what,
-            "verdict": judged.verdict.value,
-            "reasons": list(judged.reasons),
-            "rto_seconds": judged.rto_seconds,
-            "rto_exceeds": judged.rto_exceeds,
-            "rpo_seconds": judged.rpo_seconds,
-            "rpo_is_bound": judged.rpo_is_bound,
-            "rpo_at_most_seconds": judged.rpo_at_most_seconds,
-            "resolution_seconds": judged.resolution_seconds,
-            "phases": [asdict(phase) for phase in judged.phases],
-            "writes": judged.writes,
-            "checks": [asdict(check) for check in judged.checks],
-            "notes": list(judged.notes),
+            **verdict.document(result),
             "objectives": asdict(self._objectives),
             "seed": self._seed,
             "versions": versions,
             "configuration": self._digest(),
             "started_at": self._began.isoformat(timespec="milliseconds"),
             "duration_seconds": round(seconds, 3),
-            "exit": int(EXITS[judged.verdict]),
+            "exit": int(EXITS[result.verdict]),
         }
         return self._log.keep(document, self._home)
 

@@ -70,7 +70,7 @@ class Plan:
     @property
     def evidence(self) -> evidence.Log:
         """The evidence log."""
-        key = Path(self.key_file).read_bytes().strip() if self.key_file else b""
+        key = evidence.read_key(Path(self.key_file)) if self.key_file else b""
         return evidence.Log(Path(self.log), key=key)
 
     def built(self) -> faults.Fault:

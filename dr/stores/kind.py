@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -81,6 +81,16 @@ class Right:
     names: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """What was published, and how it differs from the generation before."""
+
+    generation: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
 class Kind(Generic[S]):
     """A kind of store."""
 
@@ -116,6 +126,10 @@ class Kind(Generic[S]):
         raise MidwatchError(
             f"{site.store.name}: its drills restore a store of kind {self.name}; there is no verification"
         )
+
+    def publish(self, site: Site[S], remove: Sequence[str]) -> Publication:  # noqa: ARG002 - for kinds to override
+        """Say that what is there now is meant, without the files `remove`, which go."""
+        raise MidwatchError(f"{site.store.name}: nothing is published of a store of kind {self.name}")
 
     def rights(self, store: S) -> Iterable[Right]:  # noqa: ARG002 - for kinds to override
         """What its drills need to be allowed in a cluster, beside the recoverer's lease."""

@@ -86,6 +86,11 @@ class Stream:
         self._closed: deque[Pane] = deque(maxlen=drift.panes - 1)
         self._after = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a window of it has not ended."""
+        return bool(self._open)
+
     def take(self, events: Sequence[Prediction]) -> None:
         """Count predictions into the pane of their time; late ones into the oldest that is still open."""
         if self._pane_rows is None:

@@ -1,7 +1,8 @@
 """The drift judge: a process beside the exporter that reads its journal, judges windows, and says what it found.
 
 Ingestion never waits for it. Windows' counts and the place in the journal are written together, so a restart neither
-loses nor counts twice. It ends when the exporter does. Standard output: one JSON line per change, with all its metrics.
+loses nor counts twice. It ends when the exporter does. What it cannot use or judge it passes over, and says so.
+Standard output: JSON lines at each change, with all its metrics.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -20,10 +22,11 @@ from typing import Any
 
 import msgspec
 
-from exporters.drift import windows
-from exporters.events import journal, store
+from exporters.drift import halves, published, windows
+from exporters.events import journal, private_files, store
 from midwatch import files, metrics, telemetry
-from midwatch.client.events import Prediction
+from midwatch.client.events import Label, Prediction
+from midwatch.errors import MidwatchError
 from midwatch.spec import load
 from midwatch.spec import model as spec
 from monitors.drift import reference, reference_file, retraining, verdict
@@ -37,17 +40,8 @@ OLD_WINDOWS = 3
 """A verdict older than so many windows is none, as ModelInputDrift has it: an exporter whose clients have gone to that
 of another region must not go on saying what its last window said."""
 
-_VERDICT = (
-    metrics.DRIFT_DETECTED,
-    metrics.DRIFT_VOTES,
-    metrics.DRIFT_VOTE,
-    metrics.DRIFT_STATISTIC,
-    metrics.DRIFT_P_VALUE,
-    metrics.DRIFT_EFFECT,
-    metrics.DRIFT_JUDGED,
-    metrics.DRIFT_SMALLEST_SEEN,
-    metrics.DRIFT_ROWS_NEEDED,
-)
+FAILING_SECONDS = 600.0
+"""So long after something could not be judged the judge says that it fails: longer than its alert waits."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +57,7 @@ class Saved(msgspec.Struct):
     gauges: list[tuple[str, dict[str, str], float]] = []
     verdicts: list[tuple[str, str, str, int]] = []
     retraining: retraining.Saved = msgspec.field(default_factory=retraining.Saved)
+    halves: list[bytes] = []
 
 
 class Judge:
@@ -76,22 +71,59 @@ class Judge:
             path = base / drift.reference
             self._references[name] = reference_file.load(path)
             reference.ensure_schema(self._references[name], drift.features, path, whole=drift.looks_at_rows)
+        self._caps = platform.exporter.caps
         self.position = journal.Position(saved.segment, saved.offset)
-        self._streams: dict[Key, windows.Stream] = {}
-        for model, version, stream in saved.streams:
-            if model in self._models:
-                self._stream(model, version).restore(stream)
+        self._halves = halves.Halves(saved.halves)
+        self._failed = -math.inf
         self._gauges = {(name, tuple(labels.items())): value for name, labels, value in saved.gauges}
         self._verdicts = {(model, version, name): count for model, version, name, count in saved.verdicts}
+        self._streams: dict[Key, windows.Stream] = {}
+        for model, version, stream in saved.streams:
+            if model in self._models and self._admitted(model, version) == version:
+                self._stream(model, version).restore(stream)
+        self._bound_versions()
+
+    def failed(self, what: str) -> None:
+        """Say that something could not be done, with the error that is being handled, and that the judge fails."""
+        _log.exception("%s", what)
+        self._failed = time.monotonic()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether something could not be judged lately."""
+        return time.monotonic() - self._failed < FAILING_SECONDS
+
+    def read(self, frame: journal.Frame) -> None:
+        """Take the predictions of a frame, also those of inference logs; what cannot be used is passed over."""
+        events: list[Prediction] = []
+        try:
+            for event in store.decode_events(frame):
+                if isinstance(event, Prediction):
+                    events.append(event)
+                elif not isinstance(event, Label) and event.model in self._models:
+                    events += self._halves.take(frame.time, event)
+            self.take(events)
+        except Exception:  # the next start would meet the same frame
+            self.failed("events of the journal could not be counted into drift windows")
+        self.position = frame.end
 
     def take(self, events: list[Prediction]) -> None:
         """Count predictions into the windows of their model and version."""
         groups: dict[Key, list[Prediction]] = defaultdict(list)
         for event in events:
             if event.model in self._models and event.outcome == "ok":
-                groups[event.model, event.version].append(event)
+                key = event.model, self._admitted(event.model, event.version)
+                self._stream(*key)
+                groups[key].append(event)
         for key, members in groups.items():
             self._stream(*key).take(members)
+
+    def _admitted(self, model: str, version: str) -> str:
+        """The version as it is judged: beyond the cap of versions that are looked at together it is `other`."""
+        if (model, version) in self._streams:
+            return version
+        known = sum(name == model for name, _ in self._streams) - ((model, metrics.OTHER) in self._streams)
+        return version if known < self._caps.versions else metrics.OTHER
 
     def _stream(self, model: str, version: str) -> windows.Stream:
         key = (model, version)
@@ -107,9 +139,18 @@ class Judge:
         for (model, version), stream in self._streams.items():
             for window in stream.close(now):
                 with telemetry.span("judge drift window", model=model, version=version, samples=window.samples):
-                    self._judge(model, version, window)
+                    self._judge_safely(model, version, window)
                 ended = True
         return ended
+
+    def _judge_safely(self, model: str, version: str, window: windows.Window) -> None:
+        try:
+            self._judge(model, version, window)
+        except Exception:
+            self.failed(f"the drift window of {model} {version} could not be judged")
+            self._unset({"model": model, "version": version}, published.VERDICT)
+            key = (model, version, verdict.Verdict.INCONCLUSIVE.value)
+            self._verdicts[key] = self._verdicts.get(key, 0) + 1
 
     def _judge(self, model: str, version: str, window: windows.Window) -> None:
         drift, fitted = self._models[model], self._references[model]
@@ -137,7 +178,7 @@ class Judge:
         self._set(metrics.DRIFT_QUORUM, {"model": model}, judgement.needed)
         self._unset(where, (metrics.DRIFT_ROWS_NEEDED, metrics.DRIFT_SMALLEST_SEEN))
         if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
-            self._unset(where, _VERDICT)  # the votes of an earlier window say nothing of this one
+            self._unset(where, published.VERDICT)  # the votes of an earlier window say nothing of this one
         if judgement.samples >= drift.min_samples:
             self._say_what_was_judged(where, window, judgement)
         if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
@@ -179,7 +220,29 @@ class Judge:
             for (name, labels), end in self._gauges.items()
             if name == metrics.DRIFT_WINDOW_END.name and self._is_old(dict(labels)["model"], now - end)
         ]
-        return sum(self._unset(where, (*_VERDICT, metrics.DRIFT_WINDOW_SAMPLES)) for where in old) > 0
+        for where in old:
+            key = (where["model"], where["version"])
+            if key in self._streams and not self._streams[key].is_open:
+                del self._streams[key]  # another version may have its place
+        gone = sum(self._unset(where, (*published.VERDICT, metrics.DRIFT_WINDOW_SAMPLES)) for where in old) > 0
+        return self._bound_versions() or gone
+
+    def _bound_versions(self) -> bool:
+        """Let the versions go whose last window ended longest ago, beyond twice as many as are looked at together."""
+        ends: dict[str, dict[str, float]] = defaultdict(dict)
+        for model, version, _ in self._verdicts:
+            ends[model][version] = 0.0
+        for (name, labels), end in self._gauges.items():
+            if name == metrics.DRIFT_WINDOW_END.name:
+                ends[dict(labels)["model"]][dict(labels)["version"]] = end
+        gone: set[Key] = set()
+        for model, versions in ends.items():
+            idle = sorted((end, version) for version, end in versions.items() if (model, version) not in self._streams)
+            gone.update((model, version) for _, version in idle[: max(0, len(versions) - 2 * self._caps.versions)])
+        if gone:
+            self._verdicts = {key: count for key, count in self._verdicts.items() if key[:2] not in gone}
+            self._gauges = {key: value for key, value in self._gauges.items() if _version_of(key[1]) not in gone}
+        return bool(gone)
 
     def _is_old(self, model: str, age: float) -> bool:
         return model in self._models and age > OLD_WINDOWS * self._models[model].window
@@ -193,6 +256,7 @@ class Judge:
             gauges=[(name, dict(labels), value) for (name, labels), value in self._gauges.items()],
             verdicts=[(*key, count) for key, count in self._verdicts.items()],
             retraining=self.retraining.saved(),
+            halves=self._halves.saved(),
         )
 
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
@@ -202,25 +266,32 @@ class Judge:
             for (model, version, name), count in self._verdicts.items()
         ]
         gauges = [(name, dict(labels), value) for (name, labels), value in self._gauges.items()]
-        return gauges + windows + self.retraining.samples()
+        return published.most_important(gauges + windows + self.retraining.samples(), self._caps.series)
+
+
+def _version_of(labels: tuple[tuple[str, str], ...]) -> Key:
+    named = dict(labels)
+    return named["model"], named.get("version", "")
 
 
 def run(state: Path, platform_file: Path) -> None:
     """Judge for ever."""
     folder = state / "drift"
-    folder.mkdir(exist_ok=True, mode=0o700)
+    private_files.make_inner_folder(folder)
     judge = Judge(load.load_platform(platform_file), load.base_folder(platform_file), folder, _restored(folder))
-    _say(judge.samples())
+    _say(judge)
     saved_at = 0.0
+    was_failing = False
     while True:
         changed = _read(judge, state)
         # A window closes on time only when everything before its end has been read.
         if judge.close(time.time()):
             changed = True
             _save(folder, judge)
-            _say(judge.samples())
-        if judge.retraining.step(time.time(), lambda: _save(folder, judge)):
-            _say(judge.samples())
+            _say(judge)
+        if judge.retraining.step(time.time(), lambda: _save(folder, judge)) or judge.is_failing != was_failing:
+            was_failing = judge.is_failing
+            _say(judge)
         if changed and time.monotonic() - saved_at > SAVE_EVERY:
             _save(folder, judge)
             saved_at = time.monotonic()
@@ -232,11 +303,12 @@ def _read(judge: Judge, state: Path) -> bool:
     begun = judge.position
     try:
         for frame in journal.follow(state, judge.position):
-            judge.take([event for event in store.decode_events(frame) if isinstance(event, Prediction)])
-            judge.position = frame.end
+            judge.read(frame)
     except journal.GapError as gap:
         _log.error("part of the journal was deleted before it was read: drift windows miss events")
         judge.position = gap.resume
+    except OSError:
+        judge.failed("the journal could not be read")
     return judge.position != begun
 
 
@@ -252,13 +324,17 @@ def _restored(folder: Path) -> Saved:
 
 def _save(folder: Path, judge: Judge) -> None:
     """Windows and place in one file, so that they always belong together; the place again for the journal's keeper."""
-    files.replace(folder / "windows.json", msgspec.json.encode(judge.saved()))
     place = {"segment": judge.position.segment, "offset": judge.position.offset}
-    files.replace(folder / "position.json", json.dumps(place).encode())
+    try:
+        files.replace(folder / "windows.json", msgspec.json.encode(judge.saved()))
+        files.replace(folder / "position.json", json.dumps(place).encode())
+    except MidwatchError:
+        judge.failed("drift windows could not be kept")
 
 
-def _say(samples: list[tuple[str, dict[str, str], float]]) -> None:
-    sys.stdout.write(json.dumps({"samples": samples}) + "\n")
+def _say(judge: Judge) -> None:
+    for line in published.lines(judge.samples(), is_failing=judge.is_failing):
+        sys.stdout.buffer.write(line)
     sys.stdout.flush()
 
 

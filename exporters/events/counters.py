@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left
 from collections import Counter
@@ -12,7 +13,8 @@ from typing import Any
 import msgspec
 
 from exporters.events.class_names import TEXT, class_name, is_class_like
-from exporters.events.inference_log import Generation
+from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
+from exporters.events.outcomes import Outcome, bin_of, count_pair, score_into
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
@@ -21,6 +23,12 @@ from midwatch.spec import model as spec
 
 HASH = re.compile(r"[0-9a-f]{24}")
 """A personal value that was hashed."""
+
+ANOTHER = "another"
+"""Label value of an actual class that is not the predicted one, where both would be `other`."""
+
+VERSION_SERIES = 2 + 3
+"""Series of any version: requests by outcome, predictions that are not settled, labels that came late by result."""
 
 TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 """A trace id (W3C Trace Context, 3.2.2.3); anything else is no link to a trace."""
@@ -32,6 +40,10 @@ class Exemplar(msgspec.Struct, array_like=True, gc=False):
     trace_id: str
     seconds: float
     ts: float
+
+
+class NoDifferenceError(ValueError):
+    """A regression's prediction and label have no difference that can be counted."""
 
 
 class Series(msgspec.Struct):
@@ -63,6 +75,7 @@ class Series(msgspec.Struct):
     first_token_sum: float = 0.0
     output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
     output_token_sum: float = 0.0
+    bounded: dict[str, dict[str, int]] = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -93,16 +106,19 @@ class Counters:
         self._hashed = frozenset(hashed)
         self.declared = {model.name: model for model in models}
         self._classes = {model.name: model.class_names for model in models if model.classes}
+        self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
         self.folded: Counter[str] = Counter()
+        self.series = 0
+        """Series that all of it is published as, those of a few gauges aside."""
 
     # Counting ----------------------------------------------------------------------------------------------------
 
     def count_request(self, event: Prediction) -> Series:
         """Count a request, its latency and its outcome; the series it belongs to."""
         series = self.versions.get((event.model, event.version)) or self._admit_version(event.model, event.version)
-        if event.duration_seconds is not None:
+        if event.duration_seconds is not None and 0 <= event.duration_seconds <= MAX_SECONDS:
             bucket = bisect_left(series.bounds, event.duration_seconds)
             series.latency[bucket] += 1
             series.latency_sum += event.duration_seconds
@@ -122,53 +138,97 @@ class Counters:
         model = self.models[series.model]
         if name not in model.classes:
             name = self._class(model, name)
-        _count(series.predicted, name)
-        if event.score is not None:
+        self._count_predicted(series, name)
+        if event.score is not None and 0 <= event.score <= 1:
+            self.series += 0 if series.scored else 2
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
             series.scored += 1
         return name
 
-    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> None:
-        """Count what turned out to be true of a prediction."""
+    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | None:
+        """Count what turned out to be true of a prediction; None for an amount, and for texts that are not kept.
+
+        Raises NoDifferenceError where a regression's prediction and label have no difference that is a number.
+        """
         series, model = self.versions[entry.model, entry.version], self.models[entry.model]
+        if self._is_regression(entry.model, entry.predicted):
+            if is_number(actual) and is_number(entry.predicted):
+                self._count_error(series, model, entry, float(actual), ts)
+                return None
+            if entry.model in self.declared:
+                raise NoDifferenceError(f"{entry.model} is a regression, and one of two values is a text")
+        self._count_delay(model, entry, ts)
+        outcome = self._outcome(series, model, entry, actual)
+        if outcome is not None:
+            self._count_class(series, outcome)
+        return outcome
+
+    def _count_error(
+        self, series: Series, model: ModelSeries, entry: WaitingPrediction, actual: float, ts: float
+    ) -> None:
+        error = actual - float(entry.predicted)
+        if not math.isfinite(series.squared + error * error):
+            raise NoDifferenceError(f"an error of {error} has no square")
+        self._count_delay(model, entry, ts)
+        self.series += 0 if series.observed else 3
+        series.absolute += abs(error)
+        series.squared += error * error
+        series.observed += 1
+        for bound, most in self._error_bounds.get(entry.model, {}).items():
+            within = "yes" if abs(error) <= most else "no"
+            self.series += within not in series.bounded.get(bound, ())
+            count_pair(series.bounded, bound, within)
+
+    def _count_delay(self, model: ModelSeries, entry: WaitingPrediction, ts: float) -> None:
         delay = max(0.0, ts - entry.ts)
-        model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
-        model.delay_sum += delay
-        if is_number(actual) and is_number(entry.predicted) and self._is_regression(entry.model, entry.predicted):
-            error = float(actual) - float(entry.predicted)
-            series.absolute += abs(error)
-            series.squared += error * error
-            series.observed += 1
-            return
+        if math.isfinite(delay):
+            model.delay[bisect_left(metrics.DELAY_BUCKETS, delay)] += 1
+            model.delay_sum += delay
+
+    def _outcome(self, series: Series, model: ModelSeries, entry: WaitingPrediction, actual: Value) -> Outcome | None:
         truth = self._class(model, actual if type(actual) is str else class_name(actual))
         predicted = entry.predicted if type(entry.predicted) is str else class_name(entry.predicted)
         if predicted not in model.classes:
             predicted = self._published_class(entry.model, predicted)
             if truth == predicted == TEXT:
-                return  # whether two texts are the same is not known: neither of them is kept
-        _count_pair(series.outcomes, predicted, truth)
-        if entry.score is not None:
-            self._count_calibration(series, entry.score, truth)
-        for attribute, group in (entry.groups or {}).items():
-            name = self._group(model, attribute, class_name(group))
-            _count_pair(series.groups.setdefault(attribute, {}).setdefault(name, {}), predicted, truth)
+                return None  # whether two texts are the same is not known: neither of them is kept
+        is_positive = truth == self._positive(model.model)
+        predicted, truth = self._told_apart(series, predicted, truth)
+        groups = {}
+        if entry.groups:
+            groups = {
+                attribute: self._told_group(
+                    series, attribute, self._group(model, attribute, class_name(group)), predicted, truth
+                )
+                for attribute, group in entry.groups.items()
+            }
+        score = entry.score if entry.score is not None and 0 <= entry.score <= 1 else None
+        return Outcome(predicted, truth, is_positive, score, groups)
 
-    def _count_calibration(self, series: Series, score: float, truth: str) -> None:
-        cell = series.bins[min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)]
-        cell[0] += 1
-        cell[1] += truth == self._positive(series.model)
-        cell[2] += score
+    def _count_class(self, series: Series, outcome: Outcome) -> None:
+        count_pair(series.outcomes, outcome.predicted, outcome.actual)
+        if outcome.score is not None:
+            cell = series.bins[bin_of(outcome.score)]
+            self.series += 0 if cell[0] else 2 * 3
+            score_into(cell, outcome)
+        for attribute, group in outcome.groups.items():
+            named = series.groups.setdefault(attribute, {}).setdefault(group, {})
+            count_pair(named, outcome.predicted, outcome.actual)
 
     def count_generation(self, series: Series, made: Generation) -> None:
         """Count what an answer of a language model says about its making."""
         for kind, count in made.tokens.items():
-            series.tokens[kind] = series.tokens.get(kind, 0) + count
+            if kind in TOKEN_KINDS and 0 <= count <= MAX_TOKENS:
+                self.series += kind not in series.tokens
+                series.tokens[kind] = series.tokens.get(kind, 0) + count
         for reason in made.finish_reasons:
-            _count(series.finish_reasons, reason)
-        if made.first_token_seconds is not None:
+            name = reason if reason in FINISH_LABELS else metrics.OTHER
+            self.series += name not in series.finish_reasons
+            _count(series.finish_reasons, name)
+        if made.first_token_seconds is not None and 0 <= made.first_token_seconds <= MAX_SECONDS:
             series.first_token[bisect_left(metrics.FIRST_TOKEN_BUCKETS, made.first_token_seconds)] += 1
             series.first_token_sum += made.first_token_seconds
-        if made.output_token_seconds is not None:
+        if made.output_token_seconds is not None and 0 <= made.output_token_seconds <= MAX_SECONDS:
             series.output_token[bisect_left(metrics.OUTPUT_TOKEN_BUCKETS, made.output_token_seconds)] += 1
             series.output_token_sum += made.output_token_seconds
 
@@ -176,6 +236,87 @@ class Counters:
         """Count an inference of which a payload could not be read."""
         for reason in reasons:
             _count(self.admit_model(model).unread, reason.value)
+
+    # Room for series ---------------------------------------------------------------------------------------------
+
+    def _count_predicted(self, series: Series, name: str) -> None:
+        if name not in series.predicted:
+            if name != metrics.OTHER and not self._has_room():
+                name = metrics.OTHER
+            self.series += 0 if name in series.predicted else self._series_of_class(series.model)
+        _count(series.predicted, name)
+
+    def _told_apart(self, series: Series, predicted: str, actual: str) -> tuple[str, str]:
+        """Predicted and actual class as they are counted; a wrong prediction stays wrong, and a right one right.
+
+        Without room for one more pair the actual class is `other`; and of a predicted class without a series, or that
+        is `other` itself, whether it was right is all that is told.
+        """
+        if actual in series.outcomes.get(predicted, ()):
+            return predicted, actual
+        is_shown = predicted in series.predicted
+        if is_shown and actual in (predicted, metrics.OTHER):
+            return predicted, actual
+        if self._has_room():
+            self.series += self._series_of_pair(series.model)
+            return predicted, actual
+        if is_shown and predicted != metrics.OTHER:
+            return predicted, metrics.OTHER
+        folded = metrics.OTHER if predicted == actual else ANOTHER
+        is_paid_for = folded == metrics.OTHER and metrics.OTHER in series.predicted
+        if not is_paid_for and folded not in series.outcomes.get(metrics.OTHER, ()):
+            self.series += self._series_of_pair(series.model)
+        return metrics.OTHER, folded
+
+    def _told_group(self, series: Series, attribute: str, group: str, predicted: str, actual: str) -> str:
+        """A group as an outcome of it is counted; `other` without room for one more pair of it."""
+        known = series.groups.get(attribute, {}).get(group, {})
+        if group == metrics.OTHER or actual in known.get(predicted, ()):
+            return group
+        if not self._has_room():
+            return metrics.OTHER
+        self.series += 2
+        return group
+
+    def _series_of_pair(self, model: str) -> int:
+        """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
+        declared = self.declared.get(model)
+        return 2 * (1 + (len(declared.groups) if declared else 0))
+
+    def _series_of_class(self, model: str) -> int:
+        """Series of a predicted class: its count, what is settled of it, and its outcomes as right and as `other`."""
+        return 4 + 2 * self._series_of_pair(model)
+
+    def _series_of_version(self, series: Series) -> int:
+        """Series that a version is published as."""
+        pairs = [
+            (predicted, actual)
+            for predicted, actuals in series.outcomes.items()
+            for actual in actuals
+            if predicted not in series.predicted or actual not in (predicted, metrics.OTHER)
+        ]
+        grouped = [
+            len(actuals)
+            for groups in series.groups.values()
+            for group, outcomes in groups.items()
+            if group != metrics.OTHER
+            for actuals in outcomes.values()
+        ]
+        makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
+        return (
+            VERSION_SERIES
+            + _series_of_histogram(series.latency)
+            + len(series.predicted) * self._series_of_class(series.model)
+            + len(pairs) * self._series_of_pair(series.model)
+            + 2 * sum(grouped)
+            + 6 * sum(cell[0] > 0 for cell in series.bins)
+            + (3 if series.observed else 0)
+            + sum(map(len, series.bounded.values()))
+            + (2 if series.scored else 0)
+            + len(series.tokens)
+            + len(series.finish_reasons)
+            + sum(map(_series_of_histogram, makings))
+        )
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
         declared = self.declared.get(model)
@@ -195,22 +336,33 @@ class Counters:
         """Counts of a model, which begin now if there is room for one more."""
         series = self.models.get(name)
         if series is None:
-            if name not in self.declared and len(self.models) >= self._caps.models:
-                self.folded["model"] += 1
+            if name not in self.declared and self._is_full_of_models():
                 name = metrics.OTHER
-            series = self.models.get(name) or ModelSeries(name, [0] * (len(metrics.DELAY_BUCKETS) + 1))
-            self.models[name] = series
+            series = self.models.get(name)
+            if series is None:
+                series = self.models[name] = ModelSeries(name, [0] * (len(metrics.DELAY_BUCKETS) + 1))
+                self.series += _series_of_model(series)
         return series
+
+    def _is_full_of_models(self) -> bool:
+        """Whether there is no room for one more model, which is counted then."""
+        if len(self.models) < self._caps.models:
+            return not self._has_room()
+        self.folded["model"] += 1
+        return True
 
     def _admit_version(self, model: str, version: str) -> Series:
         parent = self.admit_model(model)
-        name = self._admit(parent.versions, version, self._caps.versions, "version")
+        name = metrics.OTHER
+        if version in parent.versions or self._has_room():
+            name = self._admit(parent.versions, version, self._caps.versions, "version")
         series = self.versions.get((parent.model, name))
         if series is None:
             bounds = self._bounds(parent.model)
             bins = [[0.0, 0.0, 0.0] for _ in range(metrics.CALIBRATION_BINS)]
             series = Series(parent.model, name, bounds, [0] * (len(bounds) + 1), bins)
             self.versions[parent.model, name] = series
+            self.series += self._series_of_version(series)
         return series
 
     def _admit(self, known: set[str], value: str, cap: int, label: str) -> str:
@@ -221,6 +373,13 @@ class Counters:
             return metrics.OTHER
         known.add(value)
         return value
+
+    def _has_room(self) -> bool:
+        """Whether one more series may begin; else it is counted that one does not."""
+        if self.series < self._caps.series:
+            return True
+        self.folded["series"] += 1
+        return False
 
     def _class(self, model: ModelSeries, name: str) -> str:
         if name in model.classes:
@@ -271,6 +430,7 @@ class Counters:
         self.folded = Counter(folded)
         for series in versions:
             self._fold_texts(series)
+        self.series = sum(map(self._series_of_version, versions)) + sum(map(_series_of_model, models))
         for model in models:
             model.classes = {name for name in model.classes if self._published_class(model.model, name) == name}
             for attribute, names in model.group_values.items():
@@ -310,11 +470,14 @@ def _count(counts: dict[str, int], name: str) -> None:
         counts[name] = 1
 
 
-def _count_pair(counts: dict[str, dict[str, int]], predicted: str, actual: str) -> None:
-    if predicted in counts:
-        _count(counts[predicted], actual)
-    else:
-        counts[predicted] = {actual: 1}
+def _series_of_model(model: ModelSeries) -> int:
+    """Series that a model is published as, over its versions: five counts, the delays of its labels, its maturity."""
+    return 6 + _series_of_histogram(model.delay) + len(model.unread)
+
+
+def _series_of_histogram(counts: Sequence[int]) -> int:
+    """One a bucket, with the sum and the count."""
+    return len(counts) + 2
 
 
 def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

@@ -30,6 +30,13 @@ Answer = tuple[Scalar, float | None]
 MAX_SECONDS = 86_400.0
 """A longer latency is the difference of two clocks."""
 
+MAX_TOKENS = 2**40
+"""A larger count is none."""
+
+TOKEN_KINDS = frozenset({"input", "output"})
+FINISH_LABELS = frozenset({"stop", "length", "tool_calls", "content_filter", "error", "other"})
+"""Label values that an answer of a language model may be counted by."""
+
 
 class MalformedError(ValueError):
     """An event that is not what an inference logger sends; the text says what is wrong with it."""
@@ -186,6 +193,8 @@ class Joined(NamedTuple):
     def of(cls, request: RequestHalf, response: ResponseHalf) -> Self:
         """Join the halves of an inference, or of one part of it."""
         unread = [half.unread for half in (request, response) if half.unread is not None]
+        if not unread and max(_rows(request), _rows(response)) > MAX_ROWS:
+            unread = [Unread.ROWS]
         if not unread and response.answers is not None and _rows(request) != _rows(response):
             if request.first:
                 return cls([], None, [])  # the first part says it
@@ -200,7 +209,7 @@ def _rows(half: Half) -> int:
 def _predictions(request: RequestHalf, response: ResponseHalf, unread: list[Unread]) -> Iterator[Prediction]:
     answers, features = response.answers, request.rows
     if answers is None:
-        answers = [(None, None)] * _rows(request)
+        answers = [(None, None)] * (1 if Unread.ROWS in unread else _rows(request))
     elif unread and (response.unread or response.total or not request.unread):
         answers, features = [(None, None)], []
     is_single = len(answers) == 1 and (bool(unread) or not request.total)
@@ -215,7 +224,7 @@ def _predictions(request: RequestHalf, response: ResponseHalf, unread: list[Unre
             duration_seconds=duration,
             outcome=outcome,
             prediction=prediction,
-            score=score,
+            score=score if score is not None and 0 <= score <= 1 else None,
             features=features[row] if row < len(features) else {},
             trace_id=request.trace_id or response.trace_id,
         )

@@ -10,6 +10,7 @@ class Reason(StrEnum):
 
     ID = "id"
     INVALID = "invalid"
+    TOO_LARGE = "too_large"
     NOT_JSON = "not_json"
     NO_TIME_ZONE = "no_time_zone"
     IN_FUTURE = "in_future"
@@ -21,6 +22,8 @@ class Reason(StrEnum):
     WAITING_FULL = "waiting_full"
     OTHER_HALF_MISSING = "other_half_missing"
     NOT_DURABLE = "not_durable"
+    UNREADABLE = "unreadable"
+    UNUSABLE = "unusable"
 
 
 class Unread(StrEnum):
@@ -36,3 +39,4 @@ class Unread(StrEnum):
     TENSOR = "tensor"
     ROWS = "rows"
     ROWS_DIFFER = "rows_differ"
+    WRONG_TYPE = "wrong_type"

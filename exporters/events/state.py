@@ -2,24 +2,28 @@
 
 `admit` says which events of a group may be written to the journal; `apply` takes a written group. Applying the same
 frames in the same order gives the same state, so a restart continues every counter where the last acknowledged event
-left it. Nothing here does input or output.
+left it. Whatever a frame holds is applied: what cannot be used is counted by reason and logged, and ends nothing.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 import xxhash
 
-from exporters.events.counters import Counters, ModelSeries, Series, is_number
-from exporters.events.inference_log import Half, Joined, RequestHalf
+from exporters.events.counters import Counters, ModelSeries, NoDifferenceError, Series, is_number
+from exporters.events.inference_log import Half, Joined, RequestHalf, ResponseHalf
+from exporters.events.journal_time import Reading
 from exporters.events.lateness import Lateness
-from exporters.events.reasons import Reason
+from exporters.events.reasons import Reason, Unread
 from exporters.events.recent_ids import RecentIds
+from exporters.events.settling import Progress, Settled, Settling
 from exporters.events.waiting import Names, Waiting, WaitingHalf, WaitingLabel, WaitingPrediction, WaitingPredictions
 from midwatch.client.events import Label, Prediction, Value
+from midwatch.metrics import OTHER
 from midwatch.spec import model as spec
 
 HALF_SECONDS = 300.0
@@ -31,17 +35,21 @@ JournalEvent = Prediction | Label | Half
 Key = tuple[int, int]
 """64-bit hashes of an event: of what makes it the same one, and of the id under which its other half waits.
 
+An id belongs to a model: a hash is that of the id, combined with that of the model. So what an earlier release kept
+under the hash of the id alone is put under this one when it is read, and `_earlier` finds what is only remembered.
 Two in ten million ids collide once in 400,000 tries. A kind is a prefix, not a seed: XXH3 of a short text under one
 seed often equals that of another text under another seed.
 """
 
+_log = logging.getLogger(__name__)
 _digest = xxhash.xxh3_64_intdigest
 _DUPLICATE = ("duplicate", Reason.ID)
+_KINDS = {Prediction: "prediction", Label: "label", RequestHalf: "half", ResponseHalf: "half"}
 _WAITING_FULL = ("dropped", Reason.WAITING_FULL)
 
 
 class Totals(msgspec.Struct):
-    """Everything of the state that is small: a snapshot's head."""
+    """Everything of the state that is small: a snapshot's head; what is published has no `progress`."""
 
     series: list[Series] = []
     models: list[ModelSeries] = []
@@ -50,6 +58,10 @@ class Totals(msgspec.Struct):
     dropped: dict[str, dict[str, int]] = {}
     corruptions: int = 0
     names: list[Names] = []
+    clock: Reading | None = None
+    settled: list[tuple[str, str, Settled]] = []
+    maturities: dict[str, float] = {}
+    progress: dict[str, Progress] = {}
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -67,8 +79,13 @@ class State:
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
         self.recent_ids = RecentIds(self.lateness.horizons())
+        self.earlier_ids = RecentIds(self.lateness.horizons())
+        """Ids without their model, of a snapshot that an earlier release wrote."""
+        self.time = 0.0
+        self.clock: Reading | None = None
+        self.settling = Settling(settings, models)
         self.accepted: Counter[str] = Counter()
-        self.dropped: dict[str, Counter[str]] = {"prediction": Counter(), "label": Counter(), "half": Counter()}
+        self.dropped = _no_drops()
         self.corruptions = 0
         self._has_regressions = any(model.task == "regression" for model in models)
         self._swept = 0.0
@@ -83,7 +100,7 @@ class State:
         `keys` are those of the events, where they have been made already.
         """
         keys = make_keys(events) if keys is None else keys
-        taken = self.recent_ids.known([identity for identity, _ in keys])
+        taken = self._taken(events, keys)
         answers: list[tuple[str, Reason] | None] = []
         for event, (identity, value) in zip(events, keys, strict=True):
             if identity in taken:
@@ -101,6 +118,16 @@ class State:
             answers.append(answer)
         return answers
 
+    def _taken(self, events: Sequence[JournalEvent], keys: Sequence[Key]) -> set[int]:
+        """Identities that have been counted."""
+        identities = [identity for identity, _ in keys]
+        taken = self.recent_ids.known(identities)
+        if len(self.earlier_ids):
+            earlier = [_earlier(event, identity) for event, identity in zip(events, identities, strict=True)]
+            known = self.earlier_ids.known(earlier)
+            taken.update(new for new, old in zip(identities, earlier, strict=True) if old in known)
+        return taken
+
     def _unfit_prediction(self, event: Prediction) -> tuple[str, Reason] | None:
         is_fit = event.outcome != "ok" or self._is_fit(event.model, event.prediction)
         return None if is_fit else ("malformed", Reason.WRONG_TYPE)
@@ -108,14 +135,28 @@ class State:
     def _unfit_label(self, label: Label, value: int) -> tuple[str, Reason] | None:
         if self._has_regressions and not self._is_fit(label.model, label.label):
             return "malformed", Reason.WRONG_TYPE
-        if value >= self._kept_share:
+        if self._is_sampled_out(label.model, value):
             return "dropped", Reason.SAMPLED_OUT
-        record = self.predictions.packed.get(value)
-        if record is None:
-            return _WAITING_FULL if len(self.labels) >= self._settings.max_waiting else None
-        if not self.predictions.is_of(record, self.counters.known_model(label.model)):
+        if value in self.predictions.packed or self._folded(label.model, value) in self.predictions.packed:
+            return None
+        if self._is_of_another_model(label.model, value):
             return "malformed", Reason.OTHER_MODEL
-        return None
+        return _WAITING_FULL if len(self.labels) >= self._settings.max_waiting else None
+
+    def _is_sampled_out(self, model: str, value: int) -> bool:
+        """By the hash of the id alone, so that a share is the same one for every model and in every release."""
+        return self._kept_share < 2**64 and rekeyed(value, model) >= self._kept_share
+
+    def _folded(self, model: str, value: int) -> int:
+        """Hash of an id where an earlier release kept it for a model that is counted as `other`."""
+        return rekeyed(rekeyed(value, model), OTHER) if self.counters.known_model(model) == OTHER else value
+
+    def _is_of_another_model(self, model: str, value: int) -> bool:
+        """Whether a label names a model that nobody knows, and its id waits for a label of one that is known."""
+        if model in self.counters.models or model in self.counters.declared:
+            return False
+        identifier = rekeyed(value, model)
+        return any(rekeyed(identifier, other) in self.predictions.packed for other in self.counters.models)
 
     def _is_fit(self, model: str, value: Value | None) -> bool:
         """Whether a value can be the answer of a model: a regression's has to be a number."""
@@ -128,30 +169,47 @@ class State:
         self, time: float, events: Sequence[JournalEvent], *, loaded: bool = False, keys: Sequence[Key] | None = None
     ) -> None:
         """Take a group that was written at `time`; one that was loaded from a file is remembered longer."""
+        self.time = max(self.time, time)
         self._expire(time)
         keys = make_keys(events) if keys is None else keys
         self._remember(events, keys, loaded=loaded)
         predictions = labels = 0
+        unusable: list[JournalEvent] = []
         for event, (_, value) in zip(events, keys, strict=True):
             kind = type(event)
-            if kind is Prediction:
-                predictions += 1
-                self._predict(time, event, value)  # type: ignore[arg-type]
-            elif kind is Label:
-                labels += 1
-                self._label(time, event, value)  # type: ignore[arg-type]
-            else:
-                self.accepted["half"] += 1
-                self._half(time, event, value)  # type: ignore[arg-type]
+            try:
+                if type(event.ts) is not float:
+                    raise TypeError(f"the time of an event is {event.ts!r}, and not seconds")
+                if kind is Prediction:
+                    predictions += 1
+                    self._predict(time, event, value)  # type: ignore[arg-type]
+                elif kind is Label:
+                    labels += 1
+                    self._label(time, event, value)  # type: ignore[arg-type]
+                else:
+                    self.accepted["half"] += 1
+                    self._half(time, event, value)  # type: ignore[arg-type]
+            except Exception as error:  # it is durable: every restart would meet it again
+                if not unusable:
+                    _log.error("an event of the journal cannot be used and is not counted", exc_info=error)
+                unusable.append(event)
         self._count_accepted(predictions, labels)
+        for event in unusable:
+            self.dropped[_KINDS[type(event)]][Reason.UNUSABLE] += 1
+
+    def count_unreadable(self, events: int) -> None:
+        """Count events of a frame that is whole but does not say what an event is."""
+        if events:
+            _log.error("%d events of the journal cannot be read and are not counted", events)
+            self.dropped["event"][Reason.UNREADABLE] += events
 
     def _remember(self, events: Sequence[JournalEvent], keys: Sequence[Key], *, loaded: bool) -> None:
         if loaded or not self.lateness.is_by_model:
             horizon = self.lateness.horizon("", loaded=loaded)
-            self.recent_ids.extend([identity for identity, _ in keys], horizon)
+            self.recent_ids.extend([identity for identity, _ in keys], horizon, _newest(events))
             return
         for event, (identity, _) in zip(events, keys, strict=True):
-            self.recent_ids.extend((identity,), self.lateness.horizon(event.model))
+            self.recent_ids.extend((identity,), self.lateness.horizon(event.model), _newest((event,)))
 
     def _count_accepted(self, predictions: int, labels: int) -> None:
         for kind, count in (("prediction", predictions), ("label", labels)):
@@ -172,18 +230,17 @@ class State:
         groups = self._published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
-            label_model = self.counters.known_model(early.model)
-            self.counters.models[label_model].labels_waiting -= 1
-            if label_model == series.model:
-                self.counters.count_outcome(entry, early.label, early.ts)
-                return
-            self.dropped["label"][Reason.OTHER_MODEL] += 1
-        if value >= self._kept_share:
+            self.counters.models[self.counters.known_model(early.model)].labels_waiting -= 1
+            self._predict_settling(series, entry)
+            self._settle(entry, early.label, early.ts, time)
+            return
+        if self._is_sampled_out(event.model, value):
             model.sampled_out += 1
         elif len(self.predictions) >= self._settings.max_waiting:
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
+            self._predict_settling(series, entry)
             model.waiting += 1
 
     def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
@@ -191,16 +248,27 @@ class State:
         return {name: published(name, groups[name]) for name in model.groups if name in groups}
 
     def _label(self, time: float, event: Label, value: int) -> None:
-        entry = self.predictions.pop(value)
+        entry = self.predictions.pop(value) or self.predictions.pop(self._folded(event.model, value))
         if entry is None:
             self.counters.admit_model(event.model).labels_waiting += 1
             self.labels.put(value, WaitingLabel(time, event.ts, event.model, event.label))  # type: ignore[arg-type]
-        elif entry.model != self.counters.known_model(event.model):  # both came in one group
-            self.predictions.put(value, entry)
-            self.dropped["label"][Reason.OTHER_MODEL] += 1
         else:
             self.counters.models[entry.model].waiting -= 1
-            self.counters.count_outcome(entry, event.label, event.ts)  # type: ignore[arg-type]
+            self._settle(entry, event.label, event.ts, time)  # type: ignore[arg-type]
+
+    def _predict_settling(self, series: Series, entry: WaitingPrediction) -> None:
+        """Let a prediction be settled under the class that it is counted under: `other` without room for its own."""
+        if type(entry.predicted) is str and entry.predicted not in series.predicted:
+            entry = msgspec.structs.replace(entry, predicted=OTHER)
+        self.settling.predict(entry)
+
+    def _settle(self, entry: WaitingPrediction, actual: Value, ts: float, time: float) -> None:
+        try:
+            outcome = self.counters.count_outcome(entry, actual, ts)
+        except NoDifferenceError:
+            self.dropped["label"][Reason.WRONG_TYPE] += 1
+        else:
+            self.settling.label(entry, outcome, time)
 
     def _half(self, time: float, half: Half, value: int) -> None:
         other = self.halves.pop(value)
@@ -210,24 +278,33 @@ class State:
         request, response = (half, other.half) if isinstance(half, RequestHalf) else (other.half, half)
         joined = Joined.of(request, response)  # type: ignore[arg-type]
         keys = make_keys(joined.predictions)
-        known = self.recent_ids.known([identity for identity, _ in keys])
+        known = self._taken(joined.predictions, keys)
         series = None
+        unread = joined.unread
         for prediction, (identity, key) in zip(joined.predictions, keys, strict=True):
             if identity not in known:
-                self.recent_ids.extend((identity,), self.lateness.horizon(prediction.model))
+                self.recent_ids.extend((identity,), self.lateness.horizon(prediction.model), _newest((prediction,)))
                 self.accepted["prediction"] += 1
                 if prediction.prediction is not None and not self._is_fit(prediction.model, prediction.prediction):
                     prediction.prediction = None
+                    unread = unread or [Unread.WRONG_TYPE]
                 series = self._predict(time, prediction, key)
         if series is not None:
-            self.counters.count_unread(series.model, joined.unread)
+            self.counters.count_unread(series.model, unread)
             if joined.generation is not None:
                 self.counters.count_generation(series, joined.generation)
 
     # Retention ---------------------------------------------------------------------------------------------------
 
+    def wall(self, time: float) -> float:
+        """What the wall clock said when it was a moment of the journal's time, by its last reading."""
+        return time if self.clock is None else time - self.clock.at + self.clock.wall
+
     def _expire(self, time: float) -> None:
-        self.recent_ids.forget(time)
+        now = self.wall(time)
+        self.recent_ids.forget(time, now)
+        self.earlier_ids.forget(time, now)
+        self.settling.settle(time, self.counters.models)
         if 0 <= time - self._swept < 1:  # looking for the oldest entry passes over every deleted one
             return
         self._swept = time
@@ -252,12 +329,20 @@ class State:
             (self.labels.oldest(), limit),
             (self.halves.oldest(), time - HALF_SECONDS),
         )
-        return any(received is not None and received < least for received, least in ages)
+        is_old = any(received is not None and received < least for received, least in ages)
+        return is_old or self.settling.is_due(time, self.counters.models)
 
     # Snapshots ---------------------------------------------------------------------------------------------------
 
     def totals(self) -> bytes:
         """The small part of the state, packed."""
+        return self._packed(progress=self.settling.progress, names=self.predictions.names)
+
+    def published(self) -> bytes:
+        """What is published of it, packed."""
+        return self._packed(progress={}, names=[])
+
+    def _packed(self, *, progress: dict[str, Progress], names: list[Names]) -> bytes:
         return _pack(
             Totals(
                 series=list(self.counters.versions.values()),
@@ -266,7 +351,11 @@ class State:
                 folded=dict(self.counters.folded),
                 dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
                 corruptions=self.corruptions,
-                names=self.predictions.names,
+                names=names,
+                clock=self.clock,
+                settled=self.settling.settled(),
+                maturities=self.settling.maturities(),
+                progress=progress,
             )
         )
 
@@ -275,21 +364,48 @@ class State:
         totals = msgspec.msgpack.decode(packed, type=Totals)
         self.counters.restore(totals.series, totals.models, totals.folded)
         self.accepted = Counter(totals.accepted)
-        self.dropped = {kind: Counter(counts) for kind, counts in totals.dropped.items()}
+        self.dropped = _no_drops() | {kind: Counter(counts) for kind, counts in totals.dropped.items()}
         self.corruptions = totals.corruptions
         self.predictions.restore(totals.names)
+        self.clock = totals.clock
+        self.settling.restore(totals.settled, totals.progress)
+
+
+def _no_drops() -> dict[str, Counter[str]]:
+    return {kind: Counter() for kind in ("prediction", "label", "half", "event")}
+
+
+def rekeyed(value: int, model: str) -> int:
+    """Hash of an id of a model, from that of the id alone, or the other way about."""
+    return value ^ _digest(model.encode())
+
+
+def _earlier(event: JournalEvent, identity: int) -> int:
+    """The identity that an earlier release gave an event."""
+    return identity if isinstance(event, Half) else rekeyed(identity, event.model)
+
+
+def _newest(events: Sequence[JournalEvent]) -> float:
+    """The latest time of predictions: as long as one of that time is taken, their ids have to be remembered."""
+    times = [event.ts for event in events if type(event) is not Label and type(event.ts) is float]
+    return max(times, default=0.0)
 
 
 def make_keys(events: Sequence[JournalEvent]) -> list[Key]:
     """Keys of events."""
     made = []
+    models: dict[str, int] = {}
     for event in events:
         kind = type(event)
+        model = models.get(event.model)
+        if model is None:
+            model = models[event.model] = _digest(event.model.encode())
         if kind is Prediction:
-            value = _digest(event.id.encode())
+            value = _digest(event.id.encode()) ^ model
             made.append((value, value))
         elif kind is Label:
-            made.append((_digest(b"\0label\0" + event.id.encode()), _digest(event.id.encode())))
+            identifier = event.id.encode()
+            made.append((_digest(b"\0label\0" + identifier) ^ model, _digest(identifier) ^ model))
         else:
             key = event.key.encode()  # type: ignore[union-attr]
             side = b"\0request\0" if kind is RequestHalf else b"\0response\0"

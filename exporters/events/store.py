@@ -7,15 +7,17 @@ import logging
 import os
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from exporters.events import journal
+from exporters.events import journal, private_files
+from exporters.events.journal_time import Reading
 from exporters.events.recent_ids import Generation
-from exporters.events.state import JournalEvent, Key, State
+from exporters.events.state import JournalEvent, Key, State, rekeyed
 from exporters.events.waiting import Waiting
 from midwatch.spec import model as spec
 
@@ -26,21 +28,58 @@ UNREAD_LIMIT = 2**30
 """Journal bytes kept for the drift judge when it does not keep up."""
 
 CHUNK = 20_000
-"""Entries encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
+CHUNK_BYTES = 8 * 2**20
+"""Entries and bytes encoded at a time by the snapshot's thread, so that it does not hold the interpreter for long."""
 
-_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END = 16, 17, 18, 19, 20, 21
-"""Kinds of a snapshot's frames."""
+MAGIC = b"midwatch-snapshot 2\n"
+"""How a snapshot begins; earlier releases began one like a segment, and refuse this."""
+
+_TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END, _FOLLOWED, _EARLIER_IDS = range(16, 24)
+"""Kinds of a snapshot's frames. `_FOLLOWED` has the link of the segment that follows; the last has ids of which the
+model is not known."""
 
 _log = logging.getLogger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _CHUNK = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]])
+_READING = msgspec.msgpack.Decoder(Reading)
 _GENERATION = msgspec.msgpack.Decoder(Generation)
 _EVENTS = msgspec.msgpack.Decoder(list[JournalEvent])
+_EVENT: msgspec.msgpack.Decoder[JournalEvent] = msgspec.msgpack.Decoder(JournalEvent)
+_PARTS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class Group(NamedTuple):
+    """Events of a frame, and how many of it are no events that this release knows."""
+
+    events: list[JournalEvent]
+    unreadable: int = 0
+
+
+def read_group(frame: journal.Frame) -> Group:
+    """Events of a frame of the journal; one that cannot be read leaves the others readable."""
+    if frame.kind not in (journal.EVENTS, journal.LOADED):
+        return Group([])
+    try:
+        return Group(_EVENTS.decode(frame.body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _read_one_by_one(frame.body)
+
+
+def _read_one_by_one(body: bytes) -> Group:
+    try:
+        parts = _PARTS.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Group([], 1)
+    events = []
+    for part in parts:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            events.append(_EVENT.decode(part))
+    return Group(events, len(parts) - len(events))
 
 
 def decode_events(frame: journal.Frame) -> list[JournalEvent]:
-    """Events of a frame of the journal."""
-    return list(_EVENTS.decode(frame.body)) if frame.kind in (journal.EVENTS, journal.LOADED) else []
+    """Events of a frame of the journal that can be read."""
+    return read_group(frame).events
 
 
 class Store:
@@ -56,52 +95,92 @@ class Store:
         self._since_snapshot = 0
         self._snapshot_size = 0
         self._snapshot: threading.Thread | None = None
+        self._follows: journal.Link | None = None
         try:
             self._restore()
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            self.journal.close()
             raise journal.JournalError(f"{directory}: the state cannot be read: {error}") from error
+        except journal.JournalError:
+            self.journal.close()
+            raise
 
     # Starting ----------------------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
         first = self._load_snapshot()
         damaged = 0
-        for frame in self.journal.recover(first):
+        for frame in self.journal.recover(first, self._follows):
             if frame.kind == journal.DAMAGE:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
-            else:
-                self.state.apply(frame.time, decode_events(frame), loaded=frame.kind == journal.LOADED)
+            elif frame.kind == journal.CLOCK:
+                self._take_clock(frame.body)
+            elif frame.kind in (journal.EVENTS, journal.LOADED):
+                group = read_group(frame)
+                self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
+                self.state.count_unreadable(group.unreadable)
             self._since_snapshot += len(frame.body)
         self.journal.start_segment()
         for _ in range(damaged):
             self.journal.append(journal.encode(journal.DAMAGE, 1.0, b""))
 
+    def _take_clock(self, body: bytes) -> None:
+        try:
+            self.state.clock = _READING.decode(body)
+        except msgspec.MsgspecError:
+            self.state.count_unreadable(1)
+
     def _load_snapshot(self) -> int:
         """Newest snapshot into the state; returns the first segment it does not contain, or 0 without one."""
         for leftover in self.directory.glob("snapshot-*.partial"):
             leftover.unlink()
-        paths = sorted(self.directory.glob("snapshot-*.log"))
-        if not paths:
+        number = max(journal.snapshots(self.directory), default=0)
+        if not number:
             return 0
+        path = self._snapshot_path(number)
         ended = False
-        for frame in journal.read_file(paths[-1]):
-            ended = self._load_frame(frame)
+        magic = _magic(path)
+        load = self._load_frame if magic == MAGIC else self._load_earlier_frame
+        for frame in journal.read_file(path, magic=magic):
+            ended = load(frame)
         if not ended:
-            raise journal.JournalError(f"{paths[-1]}: damaged; restore the state folder from a backup")
-        self._snapshot_size = paths[-1].stat().st_size
-        return int(paths[-1].stem.removeprefix("snapshot-"))
+            raise journal.JournalError(f"{path}: damaged; restore the state folder from a backup")
+        self._snapshot_size = path.stat().st_size
+        return number
+
+    def _snapshot_path(self, number: int) -> Path:
+        return self.directory / f"snapshot-{number:010d}.log"
 
     def _load_frame(self, frame: journal.Frame) -> bool:
         waiting = {kind: entries.packed for kind, entries in self._waiting()}
-        if frame.kind == _TOTALS:
+        if frame.kind == _FOLLOWED:
+            self._follows = msgspec.msgpack.decode(frame.body, type=journal.Link)
+        elif frame.kind == _TOTALS:
             self.state.restore_totals(frame.body)
-        elif frame.kind == _IDS:
-            self.state.recent_ids.restore(_GENERATION.decode(frame.body), frame.time)
+        elif frame.kind in (_IDS, _EARLIER_IDS):
+            ids = self.state.recent_ids if frame.kind == _IDS else self.state.earlier_ids
+            ids.restore(_GENERATION.decode(frame.body), frame.time)
         elif frame.kind in waiting:
             keys, values = _CHUNK.decode(frame.body)
             waiting[frame.kind].update(zip(array("Q", keys), values, strict=True))
+        self.state.time = max(self.state.time, frame.time)
         return frame.kind == _END
+
+    def _load_earlier_frame(self, frame: journal.Frame) -> bool:
+        """A frame of an earlier release's snapshot, in which hashes are those of ids without their models."""
+        if frame.kind == _IDS:
+            return self._load_frame(frame._replace(kind=_EARLIER_IDS))
+        if frame.kind not in (_PREDICTIONS, _LABELS):
+            return self._load_frame(frame)
+        keys, values = _CHUNK.decode(frame.body)
+        state = self.state
+        for value, record in zip(array("Q", keys), values, strict=True):
+            if frame.kind == _PREDICTIONS:
+                state.predictions.packed[rekeyed(value, state.predictions.model_of(record))] = record
+            else:
+                state.labels.packed[rekeyed(value, state.labels.model_of(record))] = record
+        return False
 
     def _waiting(self) -> tuple[tuple[int, Waiting[Any]], ...]:
         state = self.state
@@ -116,6 +195,24 @@ class Store:
     def append(self, frame: bytes) -> None:
         """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
         self.journal.append(frame)
+
+    def set_clock(self, reading: Reading) -> None:
+        """Keep what the clocks say, and take it into the state; OSError when it could not be kept."""
+        self.journal.append(journal.encode(journal.CLOCK, reading.at, _pack(reading)))
+        self.state.clock = reading
+
+    def mend(self, time: float) -> None:
+        """Write everything anew when the journal's file was taken away: the state has all that was acknowledged."""
+        if not self.journal.is_gone:
+            return
+        _log.error("the journal's file was removed or changed: the state is written anew")
+        self._join_snapshot()
+        self.state.corruptions += 1
+        try:
+            self.snapshot(time)
+        except OSError as error:
+            self.state.corruptions -= 1
+            _log.error("the state cannot be written anew: %s", error)
 
     def applied(
         self,
@@ -144,22 +241,27 @@ class Store:
     def snapshot(self, time: float) -> None:
         """Begin a segment and write the state before it, in a thread; the journal it makes needless goes."""
         segment = self.journal.start_segment()
+        link = self.journal.link
         parts = [(kind, list(entries.packed), list(entries.packed.values())) for kind, entries in self._waiting()]
-        head, generations = self.state.totals(), self.state.recent_ids.generations()
+        head = self.state.totals()
+        generations = {
+            _IDS: self.state.recent_ids.generations(),
+            _EARLIER_IDS: [part for part in self.state.earlier_ids.generations() if part.packed],
+        }
         self._since_snapshot = 0
 
         def write() -> None:
-            path = self.directory / f"snapshot-{segment:010d}.log"
+            path = self._snapshot_path(segment)
             try:
-                self._write_snapshot(path, time, head, generations, parts)
-            except OSError as error:
+                self._write_snapshot(path, time, link, head, generations, parts)
+            except (OSError, journal.FrameSizeError) as error:
                 path.with_suffix(".partial").unlink(missing_ok=True)
                 _log.warning("no snapshot: %s", error)
                 return
             self._snapshot_size = path.stat().st_size
-            for older in self.directory.glob("snapshot-*.log"):
-                if older < path:
-                    older.unlink(missing_ok=True)
+            for older in journal.snapshots(self.directory):
+                if older < segment:
+                    self._snapshot_path(older).unlink(missing_ok=True)
             self.journal.drop_before(min(segment, self._unread_segment(segment)))
 
         self._snapshot = threading.Thread(target=write, name="snapshot", daemon=True)
@@ -169,24 +271,28 @@ class Store:
         self,
         path: Path,
         time: float,
+        link: journal.Link,
         head: bytes,
-        generations: list[Generation],
+        generations: dict[int, list[Generation]],
         parts: list[tuple[int, list[int], list[bytes]]],
     ) -> None:
         partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            file.write(journal.MAGIC + journal.encode(_TOTALS, time, head))
-            for generation in generations:
-                file.write(journal.encode(_IDS, time, _pack(generation)))
+        partial.unlink(missing_ok=True)
+        with private_files.creating(partial) as file:
+            file.write(MAGIC + journal.encode(_FOLLOWED, time, _pack(link)))
+            file.write(journal.encode(_TOTALS, time, head))
+            for kind, ids in generations.items():
+                for generation in ids:
+                    file.write(journal.encode(kind, time, _pack(generation)))
             for kind, keys, values in parts:
-                for start in range(0, len(keys), CHUNK):
-                    packed = array("Q", keys[start : start + CHUNK]).tobytes()
-                    file.write(journal.encode(kind, time, _pack((packed, values[start : start + CHUNK]))))
+                for start, end in _chunks(values):
+                    packed = array("Q", keys[start:end]).tobytes()
+                    file.write(journal.encode(kind, time, _pack((packed, values[start:end]))))
             file.write(journal.encode(_END, time, b""))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        journal.sync_directory(self.directory)
+        private_files.sync_folder(self.directory)
 
     def _unread_segment(self, newest: int) -> int:
         """First segment the drift judge still has to read; `newest` without one, or when it is too far behind."""
@@ -213,6 +319,24 @@ class Store:
     def _join_snapshot(self) -> None:
         if self._snapshot is not None:
             self._snapshot.join()
+
+
+def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """First and end of parts of at most `CHUNK` records, each of which ends with what makes it `CHUNK_BYTES` large."""
+    start = size = 0
+    for place, record in enumerate(records, 1):
+        size += len(record)
+        if size >= CHUNK_BYTES or place - start == CHUNK:
+            yield start, place
+            start, size = place, 0
+    if start < len(records):
+        yield start, len(records)
+
+
+def _magic(path: Path) -> bytes:
+    """How a snapshot of this release or an earlier one begins."""
+    with private_files.reading(path) as file:
+        return MAGIC if file.read(len(MAGIC)) == MAGIC else journal.MAGIC
 
 
 def read_position(path: Path) -> journal.Position | None:

@@ -79,6 +79,11 @@ class Waiting(Generic[Entry]):
     def _unpack(self, record: bytes) -> Entry:
         return self._decode(record)
 
+    def model_of(self, record: bytes) -> str:
+        """The model of a record, as it is counted."""
+        model: str = self._unpack(record).model  # type: ignore[attr-defined]
+        return model
+
     def put(self, value: int, entry: Entry) -> None:
         """Let an entry wait under a hash."""
         self.packed[value] = self._pack(entry)
@@ -142,12 +147,12 @@ class WaitingPredictions(Waiting[WaitingPrediction]):
         known_score = None if math.isnan(score) else score
         return WaitingPrediction(received, ts, model, version, predicted, known_score, None)
 
-    def is_of(self, record: bytes, model: str) -> bool:
-        """Whether a record is of a model."""
+    def model_of(self, record: bytes) -> str:
+        """The model of a record, as it is counted."""
         if record[0] != _IS_COMPACT:
-            return self._decode(record).model == model
+            return self._decode(record).model
         number: int = _COMPACT.unpack(record)[4]
-        return self.names[number][0] == model
+        return self.names[number][0]
 
 
 def _received(record: bytes) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -21,49 +22,60 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
     """Check the platform file, then all that is rendered: rules (promtool), routes (amtool), what both would not say,
-    the experiments and the dashboards.
+    the experiments and the dashboards. Warnings say what cannot be seen as it is written.
 
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
+    warnings: list[Problem] = []
     try:
-        of_file, of_rendered = _problems(file)
+        of_file, of_rendered = _problems(file, warnings)
         problems = sorted(of_file) + of_rendered
         code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
     except InvalidInputError as error:
         problems, code = list(error.problems), Exit.USAGE
     if as_json:
-        typer.echo(json.dumps({"ok": not problems, "problems": [asdict(problem) for problem in problems]}))
+        said = {"problems": list(map(asdict, problems)), "warnings": list(map(asdict, warnings))}
+        typer.echo(json.dumps({"ok": not problems, **said}))
     else:
-        for problem in problems:
-            typer.echo(str(problem), err=True)
+        for text in (*problems, *(f"warning: {one}" for one in warnings)):
+            typer.echo(str(text), err=True)
         if not problems:
             typer.echo(f"{file}: no problems", err=True)
     raise typer.Exit(code)
 
 
-def _problems(file: Path) -> tuple[list[Problem], list[Problem]]:
-    """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest."""
+def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest.
+
+    What is no problem and yet worth knowing is added to `warnings`.
+    """
     from alerts import check as alerts
     from alerts.lint import linter
     from chaos import check as chaos
     from chaos import expectations
     from dashboards import check as dashboards
     from midwatch import system_check
+    from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
-    from monitors.canary import argo_check
+    from monitors.canary import argo_check, edges
 
     reading = load.read(file)
     if reading.problems or reading.platform is None:
         return [*reading.problems, *expectations.check_names(reading)], []
     of_file = list(expectations.check_alerts(reading.platform, reading.document))
+    of_file += alerts.check_tuning(reading.platform, reading.document)
+    of_file += prometheus.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
-    return of_file, [
-        *alerts.check_files(files),
-        *linter.problems(platform, document),
-        *chaos.check_files(files),
-        *dashboards.check_files(files),
-        *system_check.find_problems(platform, document),
-        *argo_check.check_files(files),
-    ]
+    warnings += edges.find_warnings(platform, document)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
+        of_rendered = [
+            *linter.problems(platform, document),
+            *chaos.check_files(files),
+            *dashboards.check_files(files),
+            *system_check.find_problems(platform, document),
+            *argo_check.check_files(files),
+        ]
+        return of_file, [*by_programs.result(), *of_rendered]

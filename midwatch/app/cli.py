@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import traceback
 
-from midwatch import modules
-from midwatch.errors import MidwatchError
+from midwatch import modules, untrusted_text
+from midwatch.errors import Exit, MidwatchError
 
 COMMANDS = {
     "init": ("midwatch.app.init", "Write a commented platform.yaml to start from."),
@@ -37,15 +38,32 @@ COMPLETION_VARIABLE = "_MIDWATCH_COMPLETE"
 """Set by the shell when it asks what a word can be completed to."""
 
 
+TRACEBACK_VARIABLE = "MIDWATCH_TRACEBACK"
+"""Set by whoever wants to see where an unexpected error comes from."""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a MidwatchError is printed as its lines and ends with its exit code."""
+    """Run the command line; a MidwatchError is printed as its lines and ends with its exit code, any other with 2."""
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        modules.ensure_not_hidden()
-        _run(given)
-    except MidwatchError as error:
-        print(str(error), file=sys.stderr)  # noqa: T201 - the one place where errors become lines
-        sys.exit(error.exit)
+    with untrusted_text.guard():
+        try:
+            modules.ensure_not_hidden()
+            _run(given)
+        except MidwatchError as error:
+            print(str(error), file=sys.stderr)  # noqa: T201 - the one place where errors become lines
+            sys.exit(error.exit)
+        except Exception as error:
+            print(_unexpected(error), file=sys.stderr)  # noqa: T201 - see above
+            sys.exit(Exit.USAGE)
+
+
+def _unexpected(error: Exception) -> str:
+    """One line for an error that nobody thought of; the traceback where it is asked for."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        return "".join(traceback.format_exception(error)).rstrip()
+    words = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return f"midwatch: unexpected {said}; {TRACEBACK_VARIABLE}=1 shows where; please report it"
 
 
 def _run(given: list[str]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
+
+from midwatch.errors import MidwatchError
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -24,6 +28,16 @@ class Folders(TyperGroup):
     def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002 - typer's signature
         """Names of the commands; none of them is imported."""
         return list(self._table)
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command; typer would end with 1, which is a verdict, where its input or output ends early."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            sys.stdout = io.StringIO()  # what is left is written there at the end
+            raise MidwatchError("standard output was closed before all was written") from error
+        except EOFError as error:
+            raise MidwatchError("standard input ended before it was read") from error
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002 - typer's signature
         """A command, imported now; None when there is none of this name."""

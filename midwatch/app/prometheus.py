@@ -10,9 +10,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from midwatch import jobs, yamlfile
-from midwatch.errors import InvalidInputError
+from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
+from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
@@ -37,7 +39,7 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [dict(_scrape_config(job)) for job in scraped],
+        "scrape_configs": [*(dict(_scrape_config(job)) for job in scraped), *platform.prometheus.scrapes],
     }
     return yamlfile.dump(document)
 
@@ -55,17 +57,36 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
         yield "tls_config", {"ca_file": str(job.ca_file)}
     if job.token_file:
         yield "authorization", {"credentials_file": str(job.token_file)}
+    if job.auth:
+        yield from _who_asks(job.auth)
     yield "static_configs", [{"targets": sorted(job.targets)}]
+
+
+def find_problems(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of the platform file's own scrape jobs: two of one name."""
+    return [document.problem(*one) for one in jobs.find_problems(platform)]
+
+
+def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
+    """What the scrape of Prometheus itself needs. Further headers are for queries: its `/metrics` has no tenants."""
+    if auth.basic:
+        yield "basic_auth", {"username": auth.basic.username, "password_file": str(auth.basic.password_file)}
+    if auth.token_file:
+        yield "authorization", {"credentials_file": str(auth.token_file)}
+    if auth.tls:
+        yield "tls_config", {name: str(value) for name, value in auth.tls if value is not None}
 
 
 # For the operator --------------------------------------------------------------------------------------------------
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
-    """Text of a ScrapeConfig for each system, by its path; InvalidInputError for a file that names no Secret."""
-    return {
-        f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in jobs.of_systems(platform)
-    }
+    """Text of a ScrapeConfig for the servers of each model and for each system, by its path.
+
+    Raises InvalidInputError for a file that names no Secret.
+    """
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 
 def _object(platform: Platform, job: Job) -> dict[str, Any]:
@@ -73,10 +94,9 @@ def _object(platform: Platform, job: Job) -> dict[str, Any]:
     return {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "ScrapeConfig",
-        "metadata": {
-            "name": f"midwatch-{platform.platform}-{job.name}",
-            "labels": {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform},
-        },
+        "metadata": platform.prometheus.operator.metadata(
+            f"midwatch-{platform.platform}-{job.name}", platform.platform
+        ),
         "spec": dict(_object_spec(job)),
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midwatch import files, options
-from midwatch.errors import InvalidInputError, MidwatchError, Problem
+from midwatch.errors import Exit, InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
@@ -29,37 +31,103 @@ class Target(StrEnum):
     KUBERNETES = "kubernetes"
 
 
+class Part(StrEnum):
+    """What can be rendered by itself."""
+
+    RULES = "rules"
+    ROUTES = "routes"
+    DASHBOARDS = "dashboards"
+    SCRAPES = "scrapes"
+    CANARIES = "canaries"
+
+
+_PATHS = {
+    Part.RULES: ("prometheus/rules/", "kubernetes/rules-"),
+    Part.ROUTES: ("alertmanager/", "kubernetes/alertmanager"),
+    Part.DASHBOARDS: ("grafana/", "kubernetes/grafana/"),
+    Part.SCRAPES: ("prometheus/prometheus.yml", "kubernetes/scrape-"),
+    Part.CANARIES: ("argo-rollouts/",),
+}
+"""How the paths of a part's files begin."""
+
+
+def _is_of(path: str, parts: Collection[Part]) -> bool:
+    """Whether a file is of one of the parts; without any, all are."""
+    return not parts or path.startswith(tuple(begin for part in parts for begin in _PATHS[part]))
+
+
+def _parts(text: str | None) -> list[Part]:
+    names = [name.strip() for name in text.split(",")] if text is not None else []
+    for name in names:
+        if name not in list(Part):
+            raise MidwatchError(f"--only: there is no part {name!r}; known: {', '.join(Part)}")
+    return [Part(name) for name in names]
+
+
 @app.command()
 def render(
     file: options.PlatformFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
     target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
+    only: Annotated[
+        str | None, typer.Option(help="Only these parts, as rules,routes; also dashboards, scrapes, canaries.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show how files would change, and write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was written.")] = False,
 ) -> None:
-    """Write what each folder makes of the platform file. The same input gives the same bytes."""
+    """Write what each folder makes of the platform file. The same input gives the same bytes.
+
+    Exit code 0, 2 for input that cannot be used; with --diff 1 when something would change.
+    """
     from alerts import check
     from chaos import check as chaos
+    from midwatch.app import prometheus
     from midwatch.spec import load
 
+    parts = _parts(only)
     platform, document = load.load_with_places(file)
+    if problems := prometheus.find_problems(platform, document):
+        raise InvalidInputError(problems)
+    check.ensure_tuning(platform, document)
     chaos.ensure_alerts(platform, document)
     rendered = rendered_files(platform, target)
     check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
-    changed, removed = write(rendered, output, force=force)
+    if dry_run or diff:
+        _show(rendered, output, compare(rendered, output, parts=parts), diff=diff, as_json=as_json)
+        return
+    changed, removed = write(rendered, output, force=force, parts=parts)
+    names = sorted(name for name in rendered if _is_of(name, parts))
     if as_json:
-        typer.echo(
-            json.dumps({"output": str(output), "files": sorted(rendered), "changed": changed, "removed": removed})
-        )
+        typer.echo(json.dumps({"output": str(output), "files": names, "changed": changed, "removed": removed}))
     else:
-        typer.echo(f"{output}: {len(rendered)} files, {len(changed)} changed, {len(removed)} removed", err=True)
+        typer.echo(f"{output}: {len(names)} files, {len(changed)} changed, {len(removed)} removed", err=True)
+
+
+def _show(rendered: Mapping[str, str], output: Path, found: Changes, *, diff: bool, as_json: bool) -> None:
+    """Show what a render would change; with `diff`, exit code 1 when that is anything."""
+    if as_json:
+        document = {"changed": found.changed, "removed": found.removed, "changed_by_hand": found.foreign}
+        typer.echo(json.dumps({"output": str(output), "files": sorted(found.wanted), **document}))
+    elif diff:
+        for line in differences(rendered, output, found):
+            typer.echo(line)
+    else:
+        for what, names in (("change", found.changed), ("remove", found.removed), ("by hand", found.foreign)):
+            for name in names:
+                typer.echo(f"{what}: {output / name}")
+        count = f"{len(found.changed)} would change, {len(found.removed)} would go"
+        typer.echo(f"{output}: {count}; nothing is written", err=True)
+    if diff and (found.changed or found.removed):
+        raise typer.Exit(Exit.FAIL)
 
 
 def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[str, str]:
     """Text of each file by its path below the output folder; each folder of the house adds its own."""
     from alerts import kubernetes
     from alerts import render as alerts
-    from chaos import experiments, manifests
+    from chaos import experiments, manifests, timers
     from dashboards import render as dashboards
     from dr import manifests as recovery
     from midwatch.app import prometheus
@@ -71,6 +139,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             alerts.render_files,
             argo.render_files,
             experiments.render_files,
+            timers.render_files,
             dashboards.render_files,
             recovery.render_files,
         ],
@@ -89,38 +158,86 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     return dict(sorted(files.items()))
 
 
-def write(rendered: Mapping[str, str], output: Path, *, force: bool = False) -> tuple[list[str], list[str]]:
-    """Put files in place: those that differ, each atomically; those of an earlier render that are gone are removed.
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a render changes in a folder: paths that differ and that go, and those that somebody else wrote or changed.
 
-    Returns the paths that were changed and removed. Raises InvalidInputError, before anything is written, when a file
-    was changed by hand since it was rendered, or stands where nothing was rendered before.
+    `kept` are digests of files of an earlier render that this one is not about.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        before = _manifest(output)
-        present = {name: _digest(output / name) for name in {*rendered, *before}}
-        wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in rendered.items()}
-        foreign = [
+
+    changed: list[str]
+    removed: list[str]
+    foreign: list[str]
+    wanted: dict[str, str]
+    kept: dict[str, str]
+
+
+def compare(rendered: Mapping[str, str], output: Path, *, parts: Collection[Part] = ()) -> Changes:
+    """What writing these files would change in a folder; with `parts`, of the files of those alone."""
+    chosen = {name: text for name, text in rendered.items() if _is_of(name, parts)}
+    earlier = _manifest(output)
+    before = {name: digest for name, digest in earlier.items() if _is_of(name, parts)}
+    present = {name: _digest(output / name) for name in {*chosen, *before}}
+    wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in chosen.items()}
+    return Changes(
+        changed=sorted(name for name in chosen if present[name] != wanted[name]),
+        removed=sorted(name for name in before if name not in chosen and present[name] is not None),
+        foreign=[
             name
             for name, digest in sorted(present.items())
             if digest is not None and digest != before.get(name) and digest != wanted.get(name)
-        ]
-        if foreign and not force:
+        ],
+        wanted=wanted,
+        kept={name: digest for name, digest in earlier.items() if name not in before},
+    )
+
+
+def write(
+    rendered: Mapping[str, str], output: Path, *, force: bool = False, parts: Collection[Part] = ()
+) -> tuple[list[str], list[str]]:
+    """Put files in place: those that differ, each atomically; those of an earlier render that are gone are removed.
+
+    With `parts`, files of other parts stay as they are. Returns the paths that were changed and removed. Raises
+    InvalidInputError, before anything is written, when a file was changed by hand since it was rendered, or stands
+    where nothing was rendered before.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        found = compare(rendered, output, parts=parts)
+        if found.foreign and not force:
             remedy = "move the change to the platform file, or give --force"
             raise InvalidInputError(
-                Problem(file=str(output / name), message="not as it was rendered", remedy=remedy) for name in foreign
+                Problem(file=str(output / name), message="not as it was rendered", remedy=remedy)
+                for name in found.foreign
             )
-        changed = sorted(name for name in rendered if present[name] != wanted[name])
-        removed = sorted(name for name in before if name not in rendered and present[name] is not None)
         # A run that was killed half-way left some files as wanted and some as before: neither looks foreign.
-        for name in changed:
+        for name in found.changed:
             _replace(output / name, rendered[name])
-        for name in removed:
+        for name in found.removed:
             (output / name).unlink()
-        _replace(output / MANIFEST, json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+        manifest = {**found.kept, **found.wanted}
+        _replace(output / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise MidwatchError(f"{error.filename or output}: {error.strerror}") from error
-    return changed, removed
+    return found.changed, found.removed
+
+
+def differences(rendered: Mapping[str, str], output: Path, found: Changes) -> Iterator[str]:
+    """Lines of a unified diff from what is there to what would be written; MidwatchError for what cannot be read."""
+    for name in sorted([*found.changed, *found.removed]):
+        before, after = _text(output / name), rendered.get(name, "") if name in found.changed else ""
+        yield from difflib.unified_diff(
+            before.splitlines(), after.splitlines(), f"{output / name}", f"{name} as rendered", lineterm=""
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise MidwatchError(f"{path}: {error.strerror}") from error
 
 
 def _manifest(output: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from midwatch.spec import slo as slos
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.channels import lacking
 from midwatch.spec.model import Model, Platform
-from midwatch.spec.slo import Slo
+from midwatch.spec.slo import ServingMetrics, Sli, Slo
 from midwatch.spec.values import format_duration
 
 
@@ -77,6 +77,7 @@ def check_maintenance(platform: Platform) -> Iterator[Finding]:
 
 def check_channels(platform: Platform) -> Iterator[Finding]:
     """Channels need nothing that the Alertmanager lacks, when its version is stated."""
+    yield from _check_deadman(platform)
     version = platform.alertmanager.version
     for name, channel in platform.channels.items():
         lack = lacking(channel, version) if version else None
@@ -87,6 +88,22 @@ def check_channels(platform: Platform) -> Iterator[Finding]:
                 f"Alertmanager {version[0]}.{version[1]} has no {what}",
                 f"{since[0]}.{since[1]} has it; use another channel until then",
             )
+
+
+def _check_deadman(platform: Platform) -> Iterator[Finding]:
+    name = platform.alertmanager.deadman
+    place: Place = ("alertmanager", "deadman")
+    if name is None:
+        return
+    if name not in platform.channels:
+        yield place, *unknown(name, platform.channels, "channel")
+    elif platform.channels[name].integration.is_person:
+        message = f"{name} would tell people once a minute that all is well"
+        yield (
+            place,
+            message,
+            "name a webhook of whoever misses a heartbeat, such as healthchecks or midwatch alerts deadman",
+        )
 
 
 def check_names(platform: Platform) -> Iterator[Finding]:
@@ -145,8 +162,10 @@ def _model_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
     sli = slo.sli
     if kind == "drift_free" and model.drift is None:
         yield ("sli",), "the model's drift is not watched", "add drift to the model"
-    if kind in ("outcome", "fairness") and model.task == "regression":
-        yield ("sli", kind), "a regression has no correct or wrong outcome", "use latency or availability"
+    if kind in ("outcome", "fairness") and model.task != "classification":
+        yield ("sli", kind), f"a {model.task} has no correct or wrong outcome", "use latency or availability"
+    if not isinstance(sli, str):
+        yield from _quality_problems(model, slo, sli)
     if kind in ("availability", "latency"):
         yield from _serving_problems(model, slo)
     if kind == "availability" and slo.alert and model.serving != "midwatch":
@@ -164,6 +183,22 @@ def _model_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
         bounds = ", ".join(f"{bound:g}" for bound in model.latency_buckets)
         message = f"{format_duration(sli.latency.threshold)} is not a bound of the model's latency_buckets"
         yield ("sli", "latency", "threshold"), message, f"choose one of {bounds} (seconds), or add it to them"
+
+
+def _quality_problems(model: Model, slo: Slo, sli: Sli) -> Iterator[tuple[Place, str, str]]:
+    """What an objective of quality asks of the model's answers and of its events."""
+    kind = slo.kind
+    of_class = {name: getattr(sli, name) for name in ("precision", "recall", "f1", "false_positive_rate")}
+    if kind in of_class and model.task != "classification":
+        yield ("sli", kind), f"a {model.task} has no classes", "use absolute_error or mean_absolute_error"
+    elif kind in of_class and model.classes and of_class[kind].label not in model.class_names:
+        yield ("sli", kind, "class"), *unknown(of_class[kind].label, model.class_names, "class of the model")
+    if kind in ("absolute_error", "mean_absolute_error") and model.task != "regression":
+        yield ("sli", kind), f"a {model.task} has no errors in a unit", "use precision, recall or outcome"
+    if kind == "calibration" and model.positive is None:
+        yield ("sli", kind), "needs the model's positive class", "add positive to the model"
+    if kind == "labels" and slo.by:
+        yield ("by",), "labels that never come are counted by model", "leave by out"
 
 
 def _serving_problems(model: Model, slo: Slo) -> Iterator[tuple[Place, str, str]]:
@@ -193,7 +228,7 @@ def check_expressions(platform: Platform) -> Iterator[Finding]:
     for index, model in enumerate(platform.models):
         for number, slo in enumerate(model.slos):
             written += [(("models", index, "slos", number, *place), text) for place, text in expressions_of(slo)]
-        for name in ("requests", "failures", "duration"):
+        for name in sorted(set(ServingMetrics.model_fields) - {"duration_unit", "version_label"}):
             text = getattr(model.serving_metrics, name, None)
             written += [(("models", index, "serving_metrics", name), text)] if text else []
     for index, file in enumerate(platform.rules):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
 from midwatch.spec.values import Duration, Objective, Ratio, format_duration
 
 if TYPE_CHECKING:
-    from midwatch.spec.model import Platform
+    from midwatch.spec.model import Model, Platform
 
 Direction = Literal["increase", "decrease", "either"]
 """Which change of the events' share does harm."""
@@ -238,6 +239,10 @@ class Canary(Strict):
     """The label that tells the versions apart."""
     selectors: Selectors | None = None
     """Matchers that tell the versions apart instead."""
+    strata: LabelName | None = None
+    """A label whose values are compared each with its like, where versions get unequal mixes of them."""
+    max_strata: Annotated[int, Field(ge=2, le=50)] = 10
+    """Most values of it; with more the sum is compared."""
     source: Literal["events", "servers"] = "events"
     """Whose counters are compared."""
     interval: Duration | None = None
@@ -287,7 +292,7 @@ class Gate(Strict):
 
     listen: str = "127.0.0.1:9600"
     """HOST:PORT where it answers; off loopback it needs a token."""
-    url: str = "http://midwatch-gate.midwatch.svc:9600"
+    url: PlainUrl = "http://midwatch-gate.midwatch.svc:9600"
     """Where the cluster finds it."""
     deadline: Duration = 0.8
     """How long an answer may take; undecided after that."""
@@ -295,6 +300,17 @@ class Gate(Strict):
     """The secret with the token that clients send."""
     image: str = "midwatch:latest"
     """The container image that it runs."""
+
+
+def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] | None:
+    """What a model's server does not publish of what a criterion compares, and what to do."""
+    own = model.serving_metrics
+    has_latency = model.serving != "triton" and (own is None or own.duration is not None)
+    if isinstance(criterion, Latency) and criterion.histogram is None and not has_latency:
+        return "the model's server publishes no histogram of its latency", "name one in histogram, or remove it"
+    if isinstance(criterion, Errors) and own is not None and own.failures is None:
+        return "serving_metrics has no failures", "add them"
+    return None
 
 
 def check(platform: Platform) -> Iterator[Finding]:
@@ -313,10 +329,16 @@ def check(platform: Platform) -> Iterator[Finding]:
             name = name_of(criterion)
             if names.setdefault(name, number) != number:
                 yield at, f"a second criterion {name!r}", "give each its own name"
-            if model.task == "regression" and criterion.needs_classes:
-                yield (*at, "metric"), f"a regression has no {criterion.metric}", "use errors, latency or own counters"
+            if model.task != "classification" and criterion.needs_classes:
+                yield (
+                    (*at, "metric"),
+                    f"a {model.task} has no {criterion.metric}",
+                    "use errors, latency or own counters",
+                )
             if model.canary.source == "servers" and criterion.needs_classes:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
+            if model.canary.source == "servers" and (lacking := _not_published(model, criterion)):
+                yield (*at, "metric"), *lacking
         interval = model.canary.interval or platform.prometheus.scrape_interval
         if interval < platform.prometheus.scrape_interval:
             message = f"{format_duration(interval)} is shorter than the scrape interval"

@@ -83,12 +83,15 @@ class Discord(Integration):
 class Email(Integration):
     """Mail through a smarthost."""
 
+    operator_names: ClassVar[dict[str, str]] = {"require_tls": "requireTLS"}
     to: str
     """Addresses that it is sent to."""
     from_: str = Field(alias="from")
     """Address that it is sent from."""
     smarthost: str
     """HOST:PORT of the mail server."""
+    require_tls: bool | None = None
+    """Whether the mail server has to offer TLS, which it has to unless it is said."""
     auth_username: str | None = None
     """Name of the account at the mail server."""
     auth_password_file: SecretFile | None = None
@@ -167,6 +170,7 @@ class Opsgenie(Integration):
 class Pagerduty(Integration):
     """PagerDuty: events API v2 by `routing_key_file`, v1 by `service_key_file`."""
 
+    operator_names: ClassVar[dict[str, str]] = {"client_url": "clientURL"}
     routing_key_file: SecretFile | None = None
     """File with the integration key of the events API v2."""
     service_key_file: SecretFile | None = None

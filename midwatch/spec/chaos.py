@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from midwatch.spec.base import Name, Strict, unknown
-from midwatch.spec.experiments import AnyExperiment
+from midwatch.spec.experiments import AnyExperiment, DeployBadVersion, OnModel, ensure_rate, ensure_something
 from midwatch.spec.experiments import Experiment as Experiment  # noqa: PLC0414 - this is where callers look for it
 from midwatch.spec.values import Duration, Ratio
 
 _WINDOW = re.compile(
     r"^(?P<first>mon|tue|wed|thu|fri|sat|sun)(-(?P<last>mon|tue|wed|thu|fri|sat|sun))?\s+"
-    r"(?P<from>([01]\d|2[0-3]):[0-5]\d)-(?P<to>([01]\d|2[0-4]):[0-5]\d)$"
+    r"(?P<from>([01]\d|2[0-3]):[0-5]\d)-(?P<to>([01]\d|2[0-3]):[0-5]\d|24:00)$"
 )
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -70,6 +70,8 @@ class Preconditions(Strict):
     timeout: Duration = 5.0
     """How long each question may take."""
 
+    _something = field_validator("max_share", "timeout")(ensure_something)
+
     @field_validator("windows")
     @classmethod
     def _are_windows(cls, texts: list[str]) -> list[str]:
@@ -87,6 +89,8 @@ class Stop(Strict):
     """Chance of a stop while nothing is wrong."""
     blind_for: Duration = 30.0
     """How long data may be missing before the experiment is stopped."""
+
+    _rates = field_validator("tolerated_errors", "false_stops")(ensure_rate)
 
 
 class Workload(Strict):
@@ -153,6 +157,41 @@ class Chaos(Strict):
     """Address of the Pushgateway that takes the results."""
     evidence_key_file: Path | None = Field(default=None, strict=False)
     """File with the key that signs the evidence."""
+    evidence_earlier_key_files: list[Annotated[Path, Field(strict=False)]] = []
+    """Files with keys that signed it before, the oldest first."""
+    evidence_anchor_file: Path | None = Field(default=None, strict=False)
+    """File elsewhere that the newest record's hash is kept in, so that a log that is cut off shows."""
+
+
+PLANE_PARTS = ("alertmanager", "exporter", "exporter-b", "gate", "grafana", "links", "prometheus")
+"""Parts of the plane by the names that `midwatch up` gives them."""
+
+
+def part_names(platform: Any) -> set[str]:
+    """Names that `protected.parts` may have: parts of the plane, servers, models, and what the cluster's are called."""
+    kubernetes = platform.chaos.kubernetes if platform.chaos else None
+    servers = {f"server-{server.name}" for server in platform.local.servers}
+    elsewhere = {*kubernetes.parts, *kubernetes.models} if kubernetes else set()
+    return {*PLANE_PARTS, *servers, *elsewhere, *(model.name for model in platform.models)}
+
+
+def bad_version_problem(platform: Any, model: str, target: str | None, version: str) -> tuple[str, str] | None:
+    """Why a version cannot be the bad one that takes over, with the remedy; None when it can, or nobody can know.
+
+    In a cluster it is the tag of an image, which the platform file does not list.
+    """
+    servers = [server for server in platform.local.servers if server.model in (None, model)]
+    if not version:
+        return "missing bad_version", "say which version is deployed"
+    if not servers and platform.chaos.kubernetes is not None:
+        return None
+    versions = {server.version for server in servers if server.version}
+    if version not in versions:
+        return unknown(version, versions, f"version of {model}")
+    hit = next((server for server in servers if server.name == target), servers[0])
+    if hit.version == version:
+        return f"server {hit.name}, which it takes over from, is of version {version} itself", "name another version"
+    return None
 
 
 def find_problems(platform: Any) -> Any:
@@ -160,6 +199,10 @@ def find_problems(platform: Any) -> Any:
     if platform.chaos is None:
         return
     models = {model.name: model for model in platform.models}
+    parts = part_names(platform)
+    for index, name in enumerate(platform.chaos.guard.protected.parts):
+        if name not in parts:
+            yield ("chaos", "guard", "protected", "parts", index), *unknown(name, parts, "part")
     servers = {server.name for server in platform.local.servers}
     names: set[str] = set()
     for index, experiment in enumerate(platform.chaos.experiments):
@@ -173,8 +216,12 @@ def find_problems(platform: Any) -> Any:
         if experiment.model is None and len(models) > 1:
             yield place, "missing model", f"there are several: {', '.join(sorted(models))}"
             continue
-        is_known_here = servers or platform.chaos.kubernetes is None  # in a cluster it is a pod or a node
-        if is_known_here and experiment.target is not None and experiment.target not in servers:
-            yield (*place, "target"), *unknown(experiment.target, sorted(servers), "server")
         model = models[experiment.model] if experiment.model else platform.models[0]
+        is_known_here = servers or platform.chaos.kubernetes is None  # in a cluster it is a pod or a node
+        target = experiment.target if isinstance(experiment, OnModel) else None
+        if is_known_here and target is not None and target not in servers:
+            yield (*place, "target"), *unknown(target, sorted(servers), "server")
+        elif isinstance(experiment, DeployBadVersion):
+            problem = bad_version_problem(platform, model.name, experiment.target, experiment.bad_version)
+            yield from [((*place, "bad_version"), *problem)] if problem else []
         yield from experiment.find_problems(place, model)

@@ -15,6 +15,9 @@ MAX_BYTES = 8 * 2**20
 MAX_NODES = 500_000
 """Nodes of a document, aliases followed: a few lines of nested aliases can stand for billions."""
 
+MAX_DEPTH = 100
+"""Collections in each other. A platform file has seven."""
+
 Mark = tuple[str, int]
 
 
@@ -77,13 +80,31 @@ def _text_of(file: Path) -> str:
 def read_documents(file: Path, text: str | None = None) -> list[Document]:
     """Read every document of a file, or of a text that stands for it; InvalidInputError when one is not a mapping."""
     text = _text_of(file) if text is None else text
+    return [_built(file, node) for node in compose(file, text)]
+
+
+def compose(file: Path, text: str) -> list[yaml.Node]:
+    """Nodes of every document of a text; InvalidInputError when it is not YAML, or nested deeper than `MAX_DEPTH`.
+
+    The depth is looked at first, by the parser's events: libyaml composes by recursion in C, which no exception ends.
+    """
     try:
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
+        _ensure_shallow(file, text)
+        return [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
     except yaml.YAMLError as error:
         raise InvalidInputError([_yaml_problem(file, error)]) from error
-    except RecursionError as error:
-        raise InvalidInputError.at(file, "nested too deeply") from error
-    return [_built(file, node) for node in nodes]
+
+
+def _ensure_shallow(file: Path, text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                raise InvalidInputError.at(file, f"nested deeper than {MAX_DEPTH} levels", line=line)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _built(file: Path, node: yaml.Node) -> Document:

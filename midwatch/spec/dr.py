@@ -111,6 +111,10 @@ class Evidence(Strict):
     """The folder it is written to."""
     key_file: Path | None = Field(default=None, strict=False)
     """File with the key that signs it."""
+    earlier_key_files: list[Annotated[Path, Field(strict=False)]] = []
+    """Files with keys that signed it before, the oldest first."""
+    anchor_file: Path | None = Field(default=None, strict=False)
+    """File elsewhere that the newest record's hash is kept in, so that a log that is cut off shows."""
 
 
 class DisasterRecovery(Strict):

@@ -114,7 +114,7 @@ class Drift(Strict):
     """Votes that make drift, of the methods that can look at a feature."""
     false_alarms: Annotated[str, Field(pattern=r"^\d+ per \d+(ms|s|m|h|d|w)$")] = "1 per 90d"
     """False alarms that are accepted."""
-    severity: Severity = Field(default=Severity.PAGE, strict=False)
+    severity: Severity = Field(default=Severity.TICKET, strict=False)
     """Who acts, and when: `page` wakes somebody, `ticket` waits."""
     retrain: Retrain | None = None
     """What drift that holds triggers."""

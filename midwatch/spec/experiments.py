@@ -5,11 +5,12 @@ A kind is a class here and a module of `chaos.kinds`; the union at the end is wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from midwatch.spec.base import Finding, Name, Place, Strict
 from midwatch.spec.cron import Cron
@@ -18,7 +19,22 @@ from midwatch.spec.values import Duration, Ratio, Size
 if TYPE_CHECKING:
     from midwatch.spec.model import Model
 
+RateT = TypeVar("RateT", Decimal | None, float | None)
 Count = Annotated[int, Field(ge=1)]
+
+
+def ensure_something(value: Any) -> Any:
+    """A number above 0, or nothing said; ValueError otherwise, because then nothing would happen."""
+    if value is not None and not value > 0:
+        raise ValueError(f"{value:g} means that nothing happens; write more, or leave it out")
+    return value
+
+
+def ensure_rate(value: RateT) -> RateT:
+    """A rate that errors can be held to; ValueError for 0% and 100%, which no test can tell from anything."""
+    if value is not None and not 0 < value < 1:
+        raise ValueError(f"{value:.0%} is not between 0% and 100% (exclusive)")
+    return value
 
 
 class Expect(Strict):
@@ -34,15 +50,23 @@ class Expect(Strict):
     resolved_within: Duration | None = None
     """How soon it resolves once the fault is gone."""
 
+    _something = field_validator("within", "resolved_within")(ensure_something)
+
+    @model_validator(mode="after")
+    def _has_time(self) -> Expect:
+        if self.alert == "none" and (self.within, self.resolved_within) != (None, None):
+            raise ValueError(
+                "where nobody may be paged there is nothing to wait for; leave within and resolved_within out"
+            )
+        return self
+
 
 class Experiment(Strict):
     """What every experiment may say. Only `kind` is needed: the rest follows from the platform file.
 
-    `hits_model` is whether the fault hits a model; the others hit the plane or the machine, and the model shows whether
-    it is felt. `objective` is the kind of the objective whose alert tells of it, where nothing else is expected.
+    `objective` is the kind of the objective whose alert tells of it, where nothing else is expected.
     """
 
-    hits_model: ClassVar[bool] = False
     objective: ClassVar[str | None] = None
 
     kind: str
@@ -50,8 +74,6 @@ class Experiment(Strict):
     """Its name; the kind without one."""
     model: Name | None = None
     """The model that it is about; the only one without it."""
-    target: Name | None = None
-    """The server that is hit; the first of the model without it."""
     for_: Duration | None = Field(default=None, alias="for")
     """How long the fault lasts."""
     recover_within: Duration = 120.0
@@ -62,6 +84,9 @@ class Experiment(Strict):
     """When it runs by itself, as cron writes it."""
     tolerated_errors: Ratio | None = None
     """Share of errors that is tolerated, where it is not that of `stop`."""
+
+    _something = field_validator("for_", "delay", "errors", "size", "shift", check_fields=False)(ensure_something)
+    _rate = field_validator("tolerated_errors")(ensure_rate)
 
     @property
     def title(self) -> str:
@@ -98,13 +123,22 @@ def _subclasses(kind: type[Experiment]) -> Iterator[type[Experiment]]:
         yield from _subclasses(one)
 
 
-class _OnModel(Experiment):
-    """A fault that hits a model."""
+def ensure_factors(scale: Mapping[str, float], *, is_default: bool = False) -> None:
+    """Factors that change something; ValueError otherwise."""
+    if not is_default and all(factor == 1.0 for factor in scale.values()):
+        raise ValueError("no feature would be changed; name one with a factor, or leave it out")
+    if wrong := sorted(name for name, factor in scale.items() if not math.isfinite(factor)):
+        raise ValueError(f"the factor of {', '.join(wrong)} is no number that JSON has")
 
-    hits_model = True
+
+class OnModel(Experiment):
+    """A fault that hits a model; the others hit the plane or the machine, and the model shows whether it is felt."""
+
+    target: Name | None = None
+    """The server that is hit; the first of the model without it."""
 
 
-class KillReplica(_OnModel):
+class KillReplica(OnModel):
     """Replicas of a model are killed without notice."""
 
     objective = "availability"
@@ -113,7 +147,7 @@ class KillReplica(_OnModel):
     """How many replicas are killed."""
 
 
-class SlowModel(_OnModel):
+class SlowModel(OnModel):
     """Requests to a replica wait; `delay` is by default twice the threshold of the model's latency objective."""
 
     objective = "latency"
@@ -122,7 +156,7 @@ class SlowModel(_OnModel):
     """How long requests wait; twice the latency objective's threshold without it."""
 
 
-class FailingModel(_OnModel):
+class FailingModel(OnModel):
     """A share of the requests to a replica fails."""
 
     objective = "availability"
@@ -131,18 +165,26 @@ class FailingModel(_OnModel):
     """Share of requests that fail."""
 
 
-class CorruptFeatures(_OnModel):
+class CorruptFeatures(OnModel):
     """Features are multiplied by factors, by default every numeric one by 3."""
 
     kind: Literal["corrupt_features"]
     scale: dict[str, float] | None = None
     """Factors by feature; every numeric one by 3 without it."""
 
+    @field_validator("scale")
+    @classmethod
+    def _changes_something(cls, scale: dict[str, float] | None) -> dict[str, float] | None:
+        ensure_factors({} if scale is None else scale, is_default=scale is None)
+        return scale
+
     def find_problems(self, place: Place, model: Model) -> Iterator[Finding]:
         """A model whose drift nobody watches, and factors of features that it does not have."""
         yield from super().find_problems(place, model)
         if model.drift is None:
             yield place, f"{model.name} has no drift section, so nobody would notice", "watch its features for drift"
+        elif self.scale is None and not any(kind.value == "numeric" for kind in model.drift.features.values()):
+            yield place, f"{model.name} has no numeric feature to change", "another kind of experiment fits it better"
         known = set(model.drift.features) if model.drift else set()
         for name in sorted(set(self.scale or ()) - known):
             yield (*place, "scale", name), f"{model.name} has no feature {name!r}", f"known: {', '.join(sorted(known))}"
@@ -166,7 +208,7 @@ class LoseAlertmanager(Experiment):
     kind: Literal["lose_alertmanager"]
 
 
-class CutNetwork(_OnModel):
+class CutNetwork(OnModel):
     """No traffic reaches a replica."""
 
     objective = "availability"
@@ -195,7 +237,7 @@ class ExhaustMemory(Experiment):
     """How much memory is held."""
 
 
-class LoseNode(_OnModel):
+class LoseNode(OnModel):
     """A spot node is taken away, after a notice."""
 
     objective = "availability"
@@ -214,7 +256,7 @@ class SkewClock(Experiment):
     """How far the clocks are ahead."""
 
 
-class DeployBadVersion(_OnModel):
+class DeployBadVersion(OnModel):
     """A version that is known to be bad takes over."""
 
     objective = "latency"

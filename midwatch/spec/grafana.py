@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Strict
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s]*[^\s/]$")]
+Url = Annotated[PlainUrl, Field(pattern=r"^https?://[^\s]*[^\s/]$")]
 """An http or https address without a slash at its end, so that paths can be added."""
 
 

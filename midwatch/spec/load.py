@@ -16,9 +16,10 @@ from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec import alerting, canary, chaos, dr, partial, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, read_file
-from midwatch.spec.model import Platform
+from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import SystemRules, place_of
+from midwatch.spec.values import format_duration
 
 
 def load_platform(path: Path) -> Platform:
@@ -262,6 +263,8 @@ _PATTERNS = {
     "^[a-zA-Z_:][a-zA-Z0-9_:]*$": "a metric's name; write letters, digits, _ and :, such as x:errors:rate5m",
     "^[A-Za-z][A-Za-z0-9_]*$": "an alert's name; write letters, digits and _, such as CheckoutSlow",
     r"^-?[1-9]\d?(:-?[1-9]\d?)?$": "a day of the month, or a range of them; write 1, -1 or 1:7",
+    "^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$": "a label of Kubernetes, such as release",
+    r"^/[^?#\s]*$": "a path; write one that begins with /, without ? and #, such as /metrics",
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
@@ -331,15 +334,40 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
     for index, model in enumerate(platform.models):
         if model.latency_buckets != sorted(set(model.latency_buckets)):
             yield ("models", index, "latency_buckets"), "not in ascending order", "sort them, each once"
-        if model.positive and model.task == "regression":
-            yield ("models", index, "positive"), "a regression has no positive class", "remove it"
-        if model.classes and model.task == "regression":
-            yield ("models", index, "classes"), "a regression has no classes", "remove it"
+        if model.positive and model.task != "classification":
+            yield ("models", index, "positive"), f"a {model.task} has no positive class", "remove it"
+        if model.classes and model.task != "classification":
+            yield ("models", index, "classes"), f"a {model.task} has no classes", "remove it"
         elif model.classes and model.positive and model.positive not in model.class_names:
             yield ("models", index, "positive"), f"{model.positive} is not among classes", "name it there"
+        yield from _check_label_maturity(platform, ("models", index, "label_maturity"), model)
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
+        yield from _check_personal(platform, index, model)
+
+
+def _check_personal(platform: Platform, index: int, model: Model) -> Iterator[Finding]:
+    """Features of drift that the exporter hashes or drops: their values can be compared with none of a reference."""
+    personal = platform.exporter.personal
+    how = dict.fromkeys(personal.hash, "hashed") | dict.fromkeys(personal.drop, "dropped")
+    for name in model.drift.features if model.drift else ():
+        column, _, rest = name.partition(":")  # of times there are COLUMN:hour, COLUMN:age and COLUMN:age:OTHER
+        field = next((one for one in (column, rest.partition(":")[2]) if one in how), None)
+        if field is not None:
+            message = f"{field} is {how[field]} by exporter.personal, so its drift cannot be judged"
+            yield ("models", index, "drift", "features", name), message, "remove it from one of the two"
+
+
+def _check_label_maturity(platform: Platform, place: Place, model: Model) -> Iterator[Finding]:
+    retention = platform.exporter.label_retention
+    if model.label_maturity is None:
+        return
+    if model.task == "regression":
+        yield place, "amounts are neither right nor wrong", "remove it from a regression"
+    elif model.label_maturity > retention:
+        message = f"predictions are given up after {format_duration(retention)}, before they are that old"
+        yield place, message, "make exporter.label_retention at least as long"
 
 
 _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from midwatch import metrics
+from midwatch.spec import cron
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
@@ -16,16 +18,48 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
-from midwatch.spec.rules import RuleFile
+from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
-from midwatch.spec.systems import SystemUse
+from midwatch.spec.systems import File, SystemUse, Target
 from midwatch.spec.values import Duration, Ratio, Size
 
 ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
 """A class of a model as its events name it."""
+
+
+class Servers(Strict):
+    """Where a model's servers are scraped: targets that Midwatch scrapes, or the job of whoever does."""
+
+    targets: list[Target] = []
+    """HOST:PORT of every server; a scrape job `model-NAME` is rendered for them."""
+    job: Annotated[str, Field(min_length=1)] | None = None
+    """The job that scrapes them already, such as one of the cluster's."""
+    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/metrics"
+    """Path of the targets' metrics."""
+    https: bool = False
+    """Whether the targets are asked over HTTPS."""
+    ca_file: File | None = None
+    """File of the certificates that the targets' own are signed with."""
+    token_file: File | None = None
+    """File of the bearer token that the targets want."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Servers:
+        if bool(self.targets) == (self.job is not None):
+            raise ValueError("needs exactly one of targets and job")
+        return self
+
+
+NIGHTLY, NIGHTLY_CRON = "nightly", "0 0 * * *"
+
+
+def _schedule(text: str) -> str:
+    cron.parse(NIGHTLY_CRON if text == NIGHTLY else text).longest_gap()
+    return text
 
 
 class Model(Strict):
@@ -38,8 +72,8 @@ class Model(Strict):
     """Its name in events, labels and file names."""
     owner: Name
     """Who is called for it."""
-    task: Literal["classification", "regression"]
-    """What it answers: a class, or a number."""
+    task: Literal["classification", "regression", "generation"]
+    """What it answers: a class, a number, or text of its own."""
     positive: str | None = None
     """The class that scores are probabilities of."""
     classes: list[ClassName] = []
@@ -50,6 +84,10 @@ class Model(Strict):
     """Its name at the server, where that is another."""
     serving_metrics: ServingMetrics | None = None
     """The server's metrics, for `serving: custom`."""
+    servers: Servers | None = None
+    """Where its servers are scraped, for alerts on those that cannot be."""
+    schedule: Annotated[str, AfterValidator(_schedule)] | None = None
+    """When it works, `nightly` or the five fields of cron in UTC: silence in between is calm. Always without it."""
     latency_buckets: Annotated[list[float], Field(min_length=1)] = list(metrics.LATENCY_BUCKETS)
     """Bounds of the latency histogram, in seconds; a latency objective has one of them as its threshold."""
     groups: list[LabelName] = []
@@ -58,14 +96,38 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
+    label_maturity: Duration | None = None
+    """Age at which a prediction counts as right, wrong or unlabelled; without it, when 95% of the labels have come."""
     runbook: str | None = None
     """Address of the page for its alerts, instead of `runbooks`."""
+    alerts: dict[AlertName, AlertTuning] = {}
+    """What differs from the shipped alerts of these names."""
     slos: list[Slo] = []
     """What is promised of it."""
     drift: Drift | None = None
     """How its inputs are watched."""
     canary: Canary | None = None
     """How a new version is judged."""
+
+    @property
+    def longest_silence(self) -> float | None:
+        """Seconds without a request that its schedule explains; None for a model that always works."""
+        if self.schedule is None:
+            return None
+        return cron.LATE_SHARE * cron.parse(NIGHTLY_CRON if self.schedule == NIGHTLY else self.schedule).longest_gap()
+
+    @property
+    def job(self) -> str | None:
+        """The scrape job of its servers, where the platform file says it."""
+        if self.servers is None:
+            return None
+        return self.servers.job or f"model-{self.name}"
+
+    @property
+    def error_bounds(self) -> dict[str, float]:
+        """Bounds of absolute errors that its objectives promise, by the value of their label."""
+        slis = [slo.sli.absolute_error for slo in self.slos if not isinstance(slo.sli, str)]
+        return {one.bound: one.within for one in slis if one is not None}
 
     @property
     def class_names(self) -> frozenset[str]:
@@ -82,17 +144,52 @@ class Model(Strict):
 # The plane ---------------------------------------------------------------------------------------------------------
 
 
+def _scrape_config(written: dict[str, Any]) -> dict[str, Any]:
+    name = written.get("job_name")
+    if not isinstance(name, str) or not name:
+        raise ValueError("has no job_name; write one, as in job_name: node")
+    return written
+
+
+ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
+"""One of Prometheus' scrape_configs. Prometheus has the last word on it: `midwatch check` asks promtool."""
+
+
+KubernetesLabel = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+
+
+class Operator(Strict):
+    """The Prometheus operator's objects in a cluster: rules, scrape jobs and the Alertmanager's configuration."""
+
+    namespace: Name | None = None
+    """Their namespace; that of whoever applies them without it."""
+    labels: dict[KubernetesLabel, str] = {}
+    """Labels that the operator's selectors want, such as `release: kube-prometheus-stack`."""
+
+    def metadata(self, name: str, platform_name: str) -> dict[str, Any]:
+        """Metadata of an object."""
+        ours = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform_name}
+        place = {"namespace": self.namespace} if self.namespace else {}
+        return {"name": name, **place, "labels": {**ours, **self.labels}}
+
+
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
-    url: str = "http://127.0.0.1:9090"
-    """Where it answers."""
+    url: PlainUrl = "http://127.0.0.1:9090"
+    """Where it answers; a user or a password in it is refused."""
+    auth: Auth | None = None
+    """Who asks, where it does not answer anybody. Rendered files name the same files."""
     scrape_interval: Duration = 15.0
     """How often targets are scraped."""
     evaluation_interval: Duration = 15.0
     """How often rules are evaluated."""
     timeout: Duration = 5.0
     """How long an answer may take."""
+    operator: Operator = Operator()
+    """What the operator's objects carry."""
+    scrapes: list[ScrapeConfig] = []
+    """Scrape jobs of one's own, as Prometheus reads them, beside those that Midwatch writes."""
 
 
 class Personal(Strict):
@@ -123,6 +220,8 @@ class Caps(Strict):
     """Most classes of a model."""
     groups: Annotated[int, Field(ge=1)] = 50
     """Most groups of an attribute."""
+    series: Annotated[int, Field(ge=1000)] = 50_000
+    """Most series of one exporter, whatever the others multiply to; a scrape of as many takes seconds."""
 
 
 class Exporter(Strict):
@@ -237,6 +336,11 @@ class Platform(Strict):
     def operator(self) -> str:
         """Owner of the plane itself; without `plane_owner` the first by name."""
         return self.plane_owner or min(self.owners)
+
+    @property
+    def latency_bounds(self) -> list[float]:
+        """Buckets of the models' latency, in seconds."""
+        return sorted({bound for model in self.models for bound in model.latency_buckets})
 
     def owner(self, name: str) -> Owner:
         """An owner with everything it extends filled in; what nobody says stays None."""

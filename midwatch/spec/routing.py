@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.alertmanager_fields import OLDEST, Version
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.slo import TimeZone
@@ -167,7 +168,7 @@ def parse_version(text: object) -> Version:
 class Alertmanager(Strict):
     """The Alertmanager that notifies, how it groups, and its version: without one, `amtool` is asked."""
 
-    url: str = "http://127.0.0.1:9093"
+    url: PlainUrl = "http://127.0.0.1:9093"
     """Where it answers."""
     version: Annotated[Version, BeforeValidator(parse_version, json_schema_input_type=str)] | None = None
     """Its version; `amtool` is asked without one."""
@@ -177,6 +178,8 @@ class Alertmanager(Strict):
     """How long a group's later alerts wait."""
     repeat_interval: Duration = 14400.0
     """How long until an alert that still fires is sent again."""
+    deadman: Name | None = None
+    """The channel of the deadman's switch, a heartbeat a minute: somebody behind it misses it when it stops."""
     kubernetes: Literal["secret", "alertmanagerconfig"] = "secret"
     """The object that its configuration becomes in a cluster."""
 

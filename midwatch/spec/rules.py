@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from midwatch.spec.base import LabelName, Name, Strict
-from midwatch.spec.slo import ServiceSlo
+from midwatch.spec.slo import ServiceSlo, Severity
 from midwatch.spec.values import Duration
 
 AlertName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -69,6 +70,58 @@ class AlertRule(Strict):
         return self
 
 
+class AlertTuning(Strict):
+    """What differs from a shipped alert: how long it waits, who is called, or that it is off, and why."""
+
+    for_: Duration | None = Field(default=None, alias="for")
+    """How long it must hold before the alert fires."""
+    keep_firing_for: Duration | None = None
+    """How long the alert stays after it last held."""
+    severity: Severity | None = Field(default=None, strict=False)
+    """Who acts: `page` wakes somebody, `ticket` waits."""
+    off_because: Annotated[str, Field(min_length=1)] | None = None
+    """Why there is no such alert; it is left out, and reports show the reason."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _needs_a_reason(cls, written: object) -> object:
+        if written is False or written == "off":
+            raise ValueError("is off without a reason; write {off_because: WHY}")
+        return written
+
+    @model_validator(mode="after")
+    def _says_something(self) -> AlertTuning:
+        if not self.model_fields_set:
+            raise ValueError("says nothing; write for, keep_firing_for, severity or off_because")
+        if self.off_because is not None and len(self.model_fields_set) > 1:
+            raise ValueError("is off: remove what else is written, or off_because")
+        return self
+
+    def wait(self, shipped: float) -> float:
+        """Seconds that the alert waits, where the shipped one waits so many."""
+        return shipped if self.for_ is None else self.for_
+
+    def proof(self, shipped: Proof, wait: float) -> Proof:
+        """The proof of a shipped alert that waits so many seconds, for the alert as it waits now."""
+        longer = self.wait(wait) - wait
+        if not longer:
+            return shipped
+        within = shipped.within + longer
+        steps = math.ceil(within / shipped.interval) + 2
+        fires, silent = (
+            {series: _of_steps(values, steps) for series, values in group.items()}
+            for group in (shipped.fires, shipped.silent)
+        )
+        return shipped.model_copy(update={"within": within, "fires": fires, "silent": silent})
+
+
+def _of_steps(values: str, steps: int) -> str:
+    """Values in promtool's notation that go on for at least so many steps, the last ones as before."""
+    *before, last = values.split()
+    start, times, count = last.partition("x")
+    return " ".join([*before, f"{start}x{max(int(count), steps)}" if times else f"{last}x{steps}"])
+
+
 class RecordRule(Strict):
     """A recording rule."""
 
@@ -112,12 +165,27 @@ class ShippedProof(Strict):
 class ShippedRule(Strict):
     """An alert that is shipped. `<model>` and the like in its texts are filled in for each of what it is `per`.
 
-    `when` is what a model must have.
+    `when` is what a model must have; `alerts.rules.shipped` says what each word means.
     """
 
     alert: AlertName
     per: Literal["platform", "model"]
-    when: list[Literal["midwatch", "drift", "retrain", "scores"]] = []
+    when: list[
+        Literal[
+            "midwatch",
+            "servers",
+            "continuous",
+            "job_known",
+            "job_unknown",
+            "failures_counted",
+            "no_availability",
+            "time_counted",
+            "no_latency",
+            "drift",
+            "retrain",
+            "scores",
+        ]
+    ] = []
     expr: str
     for_: str = Field(default="0s", alias="for")
     keep_firing_for: str | None = None

@@ -147,12 +147,74 @@ class RatioSli(Strict):
     """PromQL of the share that is bad."""
 
 
+class ClassSli(Strict):
+    """One of a model's classes, by its name in events."""
+
+    class_: Annotated[str, Field(min_length=1, max_length=100)] | bool | int = Field(alias="class")
+    """The class."""
+
+    @property
+    def label(self) -> str:
+        """The class as a label's value."""
+        return str(self.class_).lower() if isinstance(self.class_, bool) else str(self.class_)
+
+
+class AbsoluteErrorSli(Strict):
+    """Share of labelled predictions of a regression that are off by no more than a bound."""
+
+    within: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)]
+    """The greatest error that is good, in the unit of what is predicted."""
+
+    @property
+    def bound(self) -> str:
+        """The bound as a label's value."""
+        return f"{self.within:.12g}"
+
+
+class MeanErrorSli(Strict):
+    """Share of minutes in which the mean absolute error of a regression, over the last `over`, is within its limit."""
+
+    at_most: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)]
+    """The greatest mean that is good, in the unit of what is predicted."""
+    over: Duration = DAY
+    """The time whose predictions count."""
+    min_events: Annotated[int, Field(ge=1)] = 100
+    """Fewest labelled predictions that are judged."""
+
+
+class CalibrationSli(Strict):
+    """Share of minutes in which scores are off from what comes true, over the last `over`, by no more than a limit.
+
+    The expected calibration error of ten bins (Guo et al. 2017).
+    """
+
+    at_most: Ratio
+    """The greatest mean distance of score and truth that is good."""
+    over: Duration = DAY
+    """The time whose predictions count."""
+    min_events: Annotated[int, Field(ge=1)] = 500
+    """Fewest labelled predictions with a score that are judged."""
+
+
 class Sli(Strict):
     """What is counted as good: exactly one kind."""
 
     latency: LatencySli | None = None
     outcome: Literal["correct"] | None = None
     """Share of labelled predictions that are correct."""
+    precision: ClassSli | None = None
+    """Share of the predictions of a class that are right."""
+    recall: ClassSli | None = None
+    """Share of what is of a class that was predicted so."""
+    f1: ClassSli | None = None
+    """Harmonic mean of precision and recall of a class."""
+    false_positive_rate: ClassSli | None = None
+    """Of what is not of a class, the share that was not predicted so: at most 1% is an objective of 99%."""
+    absolute_error: AbsoluteErrorSli | None = None
+    mean_absolute_error: MeanErrorSli | None = None
+    calibration: CalibrationSli | None = None
+    labels: Literal["arrived"] | None = None
+    """Share of predictions whose label came before it was waited for no more."""
     freshness: FreshnessSli | None = None
     gauge: GaugeSli | None = None
     fairness: FairnessSli | None = None
@@ -324,9 +386,10 @@ class ServiceSlo(Slo):
 
 
 class ServingMetrics(Strict):
-    """A model server's own metrics, where no profile knows them: PromQL selectors of counters and of a histogram.
+    """A model server's own metrics, where no profile knows them: PromQL selectors of counters and of histograms.
 
-    `duration` is the histogram without its `_bucket`; `duration_unit` how long one unit of its bounds is.
+    `duration` is the histogram without its `_bucket`; `duration_unit` how long one unit of its bounds is. What follows
+    `version_label` is of language models; their histograms are in seconds.
     """
 
     requests: str
@@ -337,6 +400,26 @@ class ServingMetrics(Strict):
     """Selector of the histogram of durations, without `_bucket`."""
     duration_unit: Literal["s", "ms", "us"] = "s"
     """How long one unit of the histogram's bounds is."""
+    version_label: LabelName | None = None
+    """Label that tells the model's versions apart."""
+    first_token: str | None = None
+    """Selector of the histogram of the time to the first token, without `_bucket`."""
+    per_token: str | None = None
+    """Selector of the histogram of the time per token, without `_bucket`."""
+    waiting: str | None = None
+    """Selector of the gauge of requests that wait."""
+    running: str | None = None
+    """Selector of the gauge of requests that are worked on."""
+    cache: str | None = None
+    """Selector of the gauge of the cache in use, from 0 to 1."""
+    cache_queries: str | None = None
+    """Selector of the counter of look-ups in the prefix cache."""
+    cache_hits: str | None = None
+    """Selector of the counter of what was found there."""
+    input_tokens: str | None = None
+    """Selector of the counter of tokens of prompts."""
+    output_tokens: str | None = None
+    """Selector of the counter of tokens of answers."""
 
 
 def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
@@ -373,7 +456,7 @@ def problems_of(slo: Slo, scrape_interval: float) -> Iterator[tuple[tuple[str | 
 def _sloth_problems(slo: Slo) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     if not isinstance(slo.window, float) or slo.window not in (28 * DAY, 30 * DAY):
         yield ("window",), "Sloth has periods of 28d and 30d", "write one of them, or leave compatibility out"
-    if slo.kind in ("freshness", "gauge", "fairness", "drift_free", "outcome"):
+    if slo.kind not in ("availability", "latency", "events", "ratio"):
         yield ("sli",), f"Sloth's form has no {slo.kind}", "leave compatibility out"
     if slo.by:
         yield ("by",), "Sloth's form has no grouping", "leave compatibility out"

@@ -19,14 +19,12 @@ from midwatch.spec import placeholders
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.model import Platform
 from midwatch.spec.placeholders import Value, filled
-from midwatch.spec.rules import AlertRule, Proof, ShippedProof
+from midwatch.spec.rules import AlertRule, AlertTuning, Proof, ShippedProof
 from midwatch.spec.slo import ServiceSlo, Sli
+from midwatch.spec.system_settings import DurationSetting, NamesSetting, SettingError
 from midwatch.spec.systems import (
     ChosenSlo,
-    DurationSetting,
-    NamesSetting,
     Panel,
-    SettingError,
     SystemAlert,
     SystemAnnotation,
     SystemFile,
@@ -116,26 +114,34 @@ class Installed:
             alerts=[
                 self.alert(alert, one)
                 for alert in self.described.alerts
-                if alert.is_in(self.version)
+                if alert.is_in(self.version) and not self._is_off(alert)
                 for one in self.each(alert)
             ],
             objectives=[self.objective(shipped_slo(self.described, chosen.name), chosen) for chosen in self.use.slos],
         )
 
+    def _is_off(self, alert: SystemAlert) -> bool:
+        tuning = self.use.alerts.get(alert.alert)
+        return tuning is not None and tuning.off_because is not None
+
     def alert(self, alert: SystemAlert, each: str | None) -> AlertRule:
         """An alert, for one of what it is per."""
         values: dict[str, Value] = {} if each is None else {"each": each}
+        tuning = self.use.alerts.get(alert.alert) or AlertTuning.model_construct()
+        wait = parse_duration(self.text(alert.for_, values))
         keys: dict[str, Any] = {
             "alert": alert.alert,
             "expr": self.expr(alert.expr, values),
-            "for": self.text(alert.for_, values),
-            "severity": self.text(alert.severity, values),
+            "for": format_duration(tuning.wait(wait)),
+            "severity": tuning.severity or self.text(alert.severity, values),
             "labels": {label: self.text(value, values) for label, value in alert.labels.items()},
             "summary": self.text(alert.summary, values),
             "description": self.text(alert.description, values),
-            "proof": self.proof(alert.proof, values),
+            "proof": tuning.proof(self.proof(alert.proof, values), wait),
         }
-        if alert.keep_firing_for:
+        if tuning.keep_firing_for is not None:
+            keys["keep_firing_for"] = format_duration(tuning.keep_firing_for)
+        elif alert.keep_firing_for:
             keys["keep_firing_for"] = self.text(alert.keep_firing_for, values)
         return AlertRule.model_validate(keys)
 
@@ -211,6 +217,13 @@ def place_of_part(platform: Platform, rules: SystemRules, key: str, number: int)
     return said(rules.system, use, next(alert for alert in described.alerts if alert.alert == name))
 
 
+def _unknown_alerts(use: SystemUse, described: SystemFile) -> Iterator[tuple[Place, str, str]]:
+    names = [alert.alert for alert in described.alerts]
+    for name in use.alerts:
+        if name not in names:
+            yield ("alerts", name), *unknown(name, names, "alert of the system")
+
+
 def _title(part: SystemSlo | SystemAlert | Panel | SystemAnnotation) -> str:
     if isinstance(part, SystemAlert):
         return f"alert {part.alert}"
@@ -225,6 +238,7 @@ def _problems(name: str, use: SystemUse, scrape_interval: float) -> Iterator[tup
         return
     described = system(name)
     yield from _setting_problems(described, use)
+    yield from _unknown_alerts(use, described)
     yield from _window_problems(described, use, scrape_interval)
     if twice := sorted({one for one in use.targets if use.targets.count(one) > 1}):
         yield ("targets",), f"{twice[0]} twice", "write each once"

@@ -10,6 +10,8 @@ Arms that are scraped at different intervals are joined first, so that each inte
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,8 @@ AHEAD = 1.5
 
 def joined(arms: Arms) -> Arms:
     """The arms with each interval that lacks one arm's requests added to the next; what is left over waits."""
+    if arms.strata:
+        return replace(joined(replace(arms, strata=())), strata=tuple(map(joined, arms.strata)))
     if not ((arms.baseline_requests > 0) ^ (arms.canary_requests > 0)).any():
         return arms
     counts = np.stack([arms.baseline_requests, arms.canary_requests, arms.baseline_events, arms.canary_events])

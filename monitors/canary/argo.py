@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from midwatch import yamlfile
+from midwatch import pod_volumes, yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.values import format_duration
 
@@ -75,7 +75,7 @@ def job_template(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "containers": [container],
-        "volumes": [{"name": "platform", "configMap": {"name": PLATFORM_MAP}}],
+        "volumes": [{"name": "platform", **pod_volumes.platform_file(platform, PLATFORM_MAP)}],
     }
     job = {
         "backoffLimit": 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,20 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Arms:
-    """Events and requests of both arms: four arrays of the same shape (..., intervals)."""
+    """Events and requests of both arms: four arrays of the same shape (..., intervals).
+
+    `strata` are parts of the traffic that are compared each with its like; the arrays are their sums.
+    """
 
     baseline_events: Ints
     baseline_requests: Ints
     canary_events: Ints
     canary_requests: Ints
+    strata: tuple[Arms, ...] = ()
+
+    def parts(self) -> tuple[Arms, ...]:
+        """The strata, or the whole where there are none."""
+        return self.strata or (self,)
 
     def swapped(self) -> Arms:
         """The arms with their roles exchanged: a fall on the canary is a rise on the baseline."""
@@ -28,11 +36,13 @@ class Arms:
             baseline_requests=self.canary_requests,
             canary_events=self.baseline_events,
             canary_requests=self.baseline_requests,
+            strata=tuple(one.swapped() for one in self.strata),
         )
 
     def at(self, index: Any) -> Arms:
         """The part of each array at an index."""
-        return Arms(**{one.name: getattr(self, one.name)[index] for one in fields(self)})
+        counts = {one.name: getattr(self, one.name)[index] for one in fields(self) if one.name != "strata"}
+        return replace(self, **counts, strata=tuple(one.at(index) for one in self.strata))
 
     def share(self) -> Floats:
         """Canary's share of the requests by interval; 0 where there were none."""

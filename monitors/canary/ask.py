@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import promql_parser
+
 from midwatch import serving
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.prometheus import QueryError
@@ -10,6 +14,7 @@ from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import fetch, judge
 from monitors.canary.counts import Counts, Doubt
+from monitors.canary.expressions import Expressions
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
@@ -23,6 +28,25 @@ def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Cana
         what = "there is no model" if named is None else "no canary section for model"
         raise InvalidInputError([Problem(file="--model", message=f"{what} {model!r}", remedy=f"known: {known}")])
     return named.canary, named.canary.interval or platform.prometheus.scrape_interval
+
+
+def ensure_two_arms(question: Question, settings: spec.Canary) -> None:
+    """InvalidInputError when both arms are the same series: what is compared with itself is always equal."""
+    baseline, canary = (_series(matchers) for matchers in Expressions(question, settings).matchers())
+    if baseline == canary:
+        message = f"{question.baseline!r} and {question.canary!r} select the same series: {{{', '.join(canary)}}}"
+        raise InvalidInputError(
+            [Problem(file="--canary", message=message, remedy="name two versions, or mend the selectors")]
+        )
+
+
+def _series(matchers: str) -> list[str]:
+    """Matchers as a sorted list, however they were written; as they stand when they are none of PromQL."""
+    try:
+        parsed: Any = promql_parser.parse(f"x{{{matchers}}}")
+    except ValueError:
+        return [matchers]
+    return sorted(f"{one.name} {one.op} {one.value}" for one in parsed.matchers.matchers)
 
 
 def served_by(platform: platform_spec.Platform, model: str) -> Profile | None:

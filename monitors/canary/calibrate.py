@@ -65,9 +65,12 @@ def pods(
 ) -> list[str]:
     """Values of the label `by` that the version's pods had."""
     question = Question(model=model, baseline=version, canary=version, served=served)
-    selector = promql.narrowed(Expressions(question, settings).traffic(), promql.matcher(settings.label, version))
-    expr = f"count by ({by}) (last_over_time({selector}[{format_duration(history)}]))"
-    return sorted({sample.labels[by] for sample in querier.query(expr, at=end) if by in sample.labels})
+    found = set()
+    for counter in Expressions(question, settings).traffic():
+        selector = promql.narrowed(counter, promql.matcher(settings.label, version))
+        expr = f"count by ({by}) (last_over_time({selector}[{format_duration(history)}]))"
+        found |= {sample.labels[by] for sample in querier.query(expr, at=end) if by in sample.labels}
+    return sorted(found)
 
 
 def compare(
@@ -121,6 +124,7 @@ def _cut(data: Counted, looks: int) -> list[Counted]:
     return [
         replace(
             data,
+            strata={},
             baseline_events=data.baseline_events[:, at : at + looks],
             canary_events=data.canary_events[:, at : at + looks],
             baseline_requests=data.baseline_requests[at : at + looks],

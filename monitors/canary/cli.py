@@ -102,7 +102,7 @@ def calibrate(
         raise MidwatchError(
             f"--window {window} is not between the interval, {describe_duration(interval)}, and --history {history}"
         )
-    client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
+    client = Client.of(loaded.prometheus)
     question = _question(model, "others", "pod", None, end)
     of = {"model": model, "version": version, "by": by}
     served = ask.served_by(loaded, model)
@@ -166,7 +166,8 @@ def _asked(
     settings, interval = ask.settings_of(loaded, model)
     settings = _only(settings, metric)
     question = replace(question, served=ask.served_by(loaded, model))
-    client = Client(loaded.prometheus.url, timeout=loaded.prometheus.timeout)
+    ask.ensure_two_arms(question, settings)
+    client = Client.of(loaded.prometheus)
     seconds = _seconds("--wait", wait)
 
     def look() -> tuple[Counts, Judgement]:

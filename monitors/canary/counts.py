@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,26 @@ class Doubt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Predictions whose labels a criterion counts, by interval: those that have a label, and all of them."""
+
+    baseline: Ints
+    baseline_of: Ints
+    canary: Ints
+    canary_of: Ints
+
+    def since(self, index: int) -> Labelled:
+        """The same without the counts before an interval."""
+        return Labelled(**{one.name: _without(getattr(self, one.name), index) for one in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counted:
     """Counts of one criterion: events by channel, shape (channels, intervals), and requests, shape (intervals).
 
-    A channel is a boundary of a histogram, a class, or the criterion itself.
+    A channel is a boundary of a histogram, a class, or the criterion itself. Counts of an interval speak of predictions
+    that were made `lag` intervals before; `waiting` says what is still to come. `labels` are None where they are not
+    known, or do not matter. `strata` are parts by name, with the same channels, that are compared with their like.
     """
 
     channels: tuple[str, ...]
@@ -32,6 +48,25 @@ class Counted:
     baseline_requests: Ints
     canary_requests: Ints
     doubts: tuple[Doubt, ...] = ()
+    labels: Labelled | None = None
+    strata: Mapping[str, Counted] = field(default_factory=dict)
+    lag: int = 0
+    waiting: str = ""
+
+    def since(self, index: int) -> Counted:
+        """The same without the counts of predictions made before an interval."""
+        return self._from(index + self.lag)
+
+    def _from(self, first: int) -> Counted:
+        return replace(
+            self,
+            strata={name: one._from(first) for name, one in self.strata.items()},
+            baseline_events=_without(self.baseline_events, first),
+            canary_events=_without(self.canary_events, first),
+            baseline_requests=_without(self.baseline_requests, first),
+            canary_requests=_without(self.canary_requests, first),
+            labels=self.labels and self.labels.since(first),
+        )
 
     def arms(self, channel: int | None = None) -> Arms:
         """Arms of all channels, shape (channels, intervals), or of one, shape (intervals)."""
@@ -42,6 +77,7 @@ class Counted:
             canary_events=canary,
             baseline_requests=np.broadcast_to(self.baseline_requests, baseline.shape),
             canary_requests=np.broadcast_to(self.canary_requests, canary.shape),
+            strata=tuple(one.arms(channel) for one in self.strata.values()),
         )
 
 
@@ -83,17 +119,7 @@ class Counts:
 
     def since(self, index: int) -> Counts:
         """The same without the counts of the intervals before one."""
-        cut = {
-            name: replace(
-                one,
-                baseline_events=_without(one.baseline_events, index),
-                canary_events=_without(one.canary_events, index),
-                baseline_requests=_without(one.baseline_requests, index),
-                canary_requests=_without(one.canary_requests, index),
-            )
-            for name, one in self.counted.items()
-        }
-        return replace(self, counted=cut)
+        return replace(self, counted={name: one.since(index) for name, one in self.counted.items()})
 
 
 def _without(counts: Ints, before: int) -> Ints:

@@ -19,10 +19,12 @@ from pydantic import Field, ValidationError, model_validator
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Strict
 from midwatch.spec.canary import Canary
-from monitors.canary.counts import Counted, Counts, Doubt, Samples
+from monitors.canary.counts import Counted, Counts, Doubt, Labelled, Samples
 from monitors.canary.times import moment, parse_moment
 
 FORMAT = "midwatch-canary-counts/1"
+_ROWS = ("baseline_events", "canary_events", "baseline_requests", "canary_requests")
+"""Counts by interval of a criterion."""
 MAX_BYTES = 64 * 2**20
 
 
@@ -39,11 +41,12 @@ def document(counts: Counts, settings: Canary) -> dict[str, Any]:
         "criteria": {
             name: {
                 "channels": list(one.channels),
-                "baseline_events": one.baseline_events.tolist(),
-                "canary_events": one.canary_events.tolist(),
-                "baseline_requests": one.baseline_requests.tolist(),
-                "canary_requests": one.canary_requests.tolist(),
+                **_rows(one),
+                "strata": {stratum: _rows(part) for stratum, part in one.strata.items()},
                 "doubts": _doubts(one.doubts),
+                "labels": one.labels and {name: row.tolist() for name, row in vars(one.labels).items()},
+                "lag_intervals": one.lag,
+                "waiting": one.waiting,
             }
             for name, one in sorted(counts.counted.items())
         },
@@ -61,6 +64,10 @@ def document(counts: Counts, settings: Canary) -> dict[str, Any]:
         "queries": list(counts.queries),
         "settings": _plain(settings.model_dump(by_alias=True)),
     }
+
+
+def _rows(counted: Counted) -> dict[str, list[Any]]:
+    return {name: getattr(counted, name).tolist() for name in _ROWS}
 
 
 def digest(said: Mapping[str, Any]) -> str:
@@ -102,21 +109,45 @@ class _Requests(Strict):
         return self
 
 
-class _Counted(Strict):
-    channels: Annotated[list[str], Field(min_length=1)]
+class _Labels(Strict):
+    baseline: _Row
+    baseline_of: _Row
+    canary: _Row
+    canary_of: _Row
+
+
+class _Counts(Strict):
     baseline_events: list[_Row]
     canary_events: list[_Row]
     baseline_requests: _Row
     canary_requests: _Row
+
+    def rows(self) -> list[_Row]:
+        """All of them."""
+        return [*self.baseline_events, *self.canary_events, self.baseline_requests, self.canary_requests]
+
+    def arrays(self) -> dict[str, Any]:
+        """Fields of the counts."""
+        return {name: np.array(getattr(self, name), dtype=np.int64) for name in _ROWS}
+
+
+class _Counted(_Counts):
+    channels: Annotated[list[str], Field(min_length=1)]
+    strata: dict[str, _Counts] = Field(default_factory=dict)
     doubts: list[_Doubt] = Field(default_factory=list)
+    labels: _Labels | None = None
+    lag_intervals: Annotated[int, Field(ge=0)] = 0
+    waiting: str = ""
 
     @model_validator(mode="after")
     def _shapes(self) -> _Counted:
-        lengths = {len(row) for row in (*self.baseline_events, *self.canary_events)}
-        lengths |= {len(self.baseline_requests), len(self.canary_requests)}
+        parts = [self, *self.strata.values()]
+        lengths = {len(row) for part in parts for row in part.rows()}
+        lengths |= {len(row) for _, row in self.labels or ()}
         if len(lengths) != 1:
             raise ValueError(f"rows of {', '.join(map(str, sorted(lengths)))} intervals; all need the same")
-        if not len(self.channels) == len(self.baseline_events) == len(self.canary_events):
+        sizes = {len(rows) for part in parts for rows in (part.baseline_events, part.canary_events)}
+        if sizes != {len(self.channels)}:
             raise ValueError(f"{len(self.channels)} channels need as many rows of events for each arm")
         return self
 
@@ -180,11 +211,15 @@ def _counts(file: Path, document: Mapping[str, Any]) -> tuple[Counts, Canary | N
         counted={
             name: Counted(
                 channels=tuple(one.channels),
-                baseline_events=np.array(one.baseline_events, dtype=np.int64),
-                canary_events=np.array(one.canary_events, dtype=np.int64),
-                baseline_requests=np.array(one.baseline_requests, dtype=np.int64),
-                canary_requests=np.array(one.canary_requests, dtype=np.int64),
+                **one.arrays(),
+                strata={
+                    stratum: Counted(channels=tuple(one.channels), **part.arrays())
+                    for stratum, part in one.strata.items()
+                },
                 doubts=_told(one.doubts),
+                labels=one.labels and Labelled(**{side: np.array(row, dtype=np.int64) for side, row in one.labels}),
+                lag=one.lag_intervals,
+                waiting=one.waiting,
             )
             for name, one in given.criteria.items()
         },

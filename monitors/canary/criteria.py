@@ -150,10 +150,12 @@ def _interval(criterion: spec.Counted, arms: Arms, clustered: float, alpha: floa
 
 def _from(arms: Arms, start: int) -> Arms:
     """The arms since a start, whose first interval has the baseline's events only: the canary's may belong before."""
+    if not start:
+        return arms
     cut = arms.at(slice(start, None))
     events = cut.canary_events.copy()
     events[: int(np.argmax(cut.both())) + 1] = 0
-    return replace(cut, canary_events=events) if start else arms
+    return replace(cut, canary_events=events, strata=tuple(_from(one, start) for one in arms.strata))
 
 
 def against(criterion: spec.Counted, counted: Counted) -> Floats:

@@ -35,6 +35,8 @@ RARE = 0.5
 """Share of intervals without an event from which events are rare, and their clusters show by themselves."""
 MARGIN = 12.0
 """What is added to the dispersion before a pass, divided by the differences to the power of 1.5: after 8, 0.5."""
+SAFE = 0.5
+"""Standard deviations of the estimate by which clusters may be larger before a pass: large ones are few, and early."""
 STATED = 1.5
 """Dispersion from which a verdict says that its evidence was weighed down."""
 
@@ -51,7 +53,7 @@ def at_most(arms: Arms) -> Floats:
     """The same with a margin for what few differences cannot tell: a canary is not passed before they can."""
     excess, told = _excess(arms)
     believed = np.maximum(_beyond(excess, DOUBT * np.sqrt(3 / told)), _from_empty(arms))
-    largest: Floats = (1 + believed) * (1 + MARGIN / told**1.5)
+    largest: Floats = (1 + believed * (1 + SAFE * np.sqrt(3 / told))) * (1 + MARGIN / told**1.5)
     return largest
 
 

@@ -12,7 +12,7 @@ from monitors.canary.findings import Finding
 from monitors.canary.forecast import Forecast
 from monitors.canary.judge import Judgement
 from monitors.canary.mannwhitney import Score
-from monitors.canary.times import moment
+from monitors.canary.times import LATEST, moment
 
 MAX_REASON = 400
 """Letters of the reason that a caller who stores it is given."""
@@ -114,8 +114,8 @@ def to_decide(forecast: Forecast | None, counts: Counts) -> dict[str, Any] | Non
     """The canary's requests that would decide, and when they will have come."""
     if forecast is None:
         return None
-    when = None if forecast.intervals is None else moment(round(counts.end + forecast.intervals * counts.interval))
-    return {"canary_requests": forecast.requests, "at": when}
+    at = math.inf if forecast.intervals is None else counts.end + forecast.intervals * counts.interval
+    return {"canary_requests": forecast.requests, "at": moment(round(at)) if at < LATEST else None}
 
 
 def _last(judgement: Judgement) -> float:

@@ -13,6 +13,8 @@ LABELLED = 0.9
 """Ratio of the arms' labelled shares from which accuracy is compared: what is missing then changes it little."""
 MORE_THAN_ALL = 1.02
 """Labels by request from which they cannot be labels of these requests alone."""
+UNLIKE = 0.1
+"""Share of the canary's requests that may be in strata which the baseline has not."""
 BEYOND_CHANCE = 3.3
 """Standard deviations that equal labelled shares differ by once in a thousand."""
 
@@ -48,6 +50,7 @@ def check_criteria(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doub
         doubts += [Doubt(text=f"{name}: {doubt.text}", fatal=doubt.fatal) for doubt in data.doubts]
         doubts += _health(criterion, name, data)
         doubts += _labels(criterion, name, data, counts)
+        doubts += _unlike(name, data, counts)
         if criterion.equal_baseline and not are_equal(data.arms(0)):
             sizes = f"{int(data.canary_requests.sum())} requests of the canary, {int(data.baseline_requests.sum())}"
             text = f"{name}: equal_baseline needs a baseline of the canary's size; there are {sizes} of the baseline"
@@ -67,19 +70,41 @@ def _health(criterion: spec.Counted, name: str, data: Counted) -> list[Doubt]:
     return [Doubt(text=f"the baseline is unhealthy: {name} {worst:.2%}, its limit is {limit:.2%}", fatal=True)]
 
 
+def _unlike(name: str, data: Counted, counts: Counts) -> list[Doubt]:
+    """Traffic of the canary that the baseline has nothing like: it is not compared."""
+    alone = {
+        stratum: int(part.canary_requests.sum())
+        for stratum, part in data.strata.items()
+        if part.canary_requests.any() and not part.baseline_requests.any()
+    }
+    asked = int(data.canary_requests.sum())
+    if sum(alone.values()) <= UNLIKE * asked:
+        return []
+    share, which = sum(alone.values()) / asked, ", ".join(alone)
+    return [Doubt(text=f"{name}: {share:.0%} of {counts.canary}'s requests have no like on the baseline ({which})")]
+
+
 def _labels(criterion: spec.Counted, name: str, data: Counted, counts: Counts) -> list[Doubt]:
     """Labels that come later on one arm: what was right may be labelled sooner than what was wrong.
 
-    The labelled shares differ when their ratio is beyond `LABELLED` and chance does not explain it.
+    The labelled shares differ when their ratio is beyond `LABELLED` and chance does not explain it. Where it is not
+    known how many have a label, the labels of a class stand for it: traffic that is split at random has as many of
+    each actual class on both arms, and where a version predicts a class more often the two cannot be told apart.
     """
-    labelled = isinstance(criterion, spec.Accuracy) or (isinstance(criterion, spec.Outcomes) and criterion.of == "all")
-    asked = [int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())]
-    told = [int(data.baseline_requests.sum()), int(data.canary_requests.sum())]
-    if not labelled or not all(asked):
+    labels = data.labels
+    if labels is not None:
+        asked = [int(labels.baseline_of.sum()), int(labels.canary_of.sum())]
+        told = [int(labels.baseline.sum()), int(labels.canary.sum())]
+    else:
+        asked = [int(counts.baseline_requests.sum()), int(counts.canary_requests.sum())]
+        told = [int(data.baseline_requests.sum()), int(data.canary_requests.sum())]
+    if not isinstance(criterion, spec.Accuracy | spec.Outcomes) and labels is None:
+        return []
+    if not all(asked):
         return []
     shares = [labels / requests for labels, requests in zip(told, asked, strict=True)]
     low, high = min(shares), max(shares)
-    if high > MORE_THAN_ALL:
+    if high > MORE_THAN_ALL and labels is None:
         # Labels of predictions from before the start, or of other traffic: their share of this one says nothing.
         return []
     pooled = min(1.0, sum(told) / sum(asked))

@@ -31,23 +31,23 @@ class Expressions:
             matchers = matchers.replace("{" + arm + "}", quoted)
         return matchers
 
-    def traffic(self) -> str:
-        """Counter of the arms' requests: Midwatch's own, unless every criterion has counters of its own."""
+    def traffic(self) -> tuple[str, ...]:
+        """Counters of the arms' requests: Midwatch's own, unless every criterion has counters of its own."""
         first = self.settings.criteria[0]
         if all(isinstance(one, spec.Counters) for one in self.settings.criteria) and isinstance(first, spec.Counters):
-            return first.total
+            return (first.total,)
         return self.requests()
 
     def errors(self) -> list[str]:
         """Counters of requests; where failures have a counter of their own, it comes last."""
         served = self.question.served
-        return [self.requests()] if served is None else [*served.requests, *served.failures]
+        return [*self.requests(), *(() if served is None else served.failures)]
 
-    def requests(self) -> str:
-        """The model's requests by outcome."""
+    def requests(self) -> tuple[str, ...]:
+        """The model's requests by outcome; a server may count those that failed apart."""
         if self.question.served is not None:
-            return self.question.served.requests[0]
-        return self.own(metrics.SERVER_REQUESTS if self.settings.source == "servers" else metrics.REQUESTS)
+            return self.question.served.requests
+        return (self.own(metrics.SERVER_REQUESTS if self.settings.source == "servers" else metrics.REQUESTS),)
 
     def durations(self, suffix: str = "") -> str:
         """The model's histogram of latencies; `_bucket` of a classic one."""

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from midwatch import promql
+from midwatch import metrics, promql
 from midwatch.prometheus import Line
+from midwatch.serving import Profile
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
-from monitors.canary import increments, native
+from monitors.canary import increments, native, settled, strata
 from monitors.canary.arms import Ints
 from monitors.canary.counts import Counted, Counts, Doubt, Samples
 from monitors.canary.expressions import Expressions
-from monitors.canary.increments import Axis
+from monitors.canary.increments import Axis, Increments, Lives
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
 from monitors.canary.series import Querier, Series
-from monitors.canary.tally import TALLIES, Sides
+from monitors.canary.tally import OF_LABELS, SETTLED, TALLIES, Sides, Tally
 from monitors.canary.times import moment
 
 LONGEST_SECONDS = 31 * 86400.0
@@ -33,7 +35,7 @@ TWICE = 2
 """Intervals between scrapes that are made one; a target that is seen less often has gaps, which are a doubt."""
 MANY_SCRAPES = 8
 """Samples of a series from which they tell how often it is scraped."""
-SPLIT = frozenset({"le", "outcome", "predicted", "actual"})
+SPLIT = frozenset({"le", "outcome", "predicted", "actual", "result"})
 """Labels that tell apart the counters of one target."""
 
 
@@ -69,12 +71,14 @@ def _first_traffic(
     settings = expressions.settings
     step = max(interval, math.ceil(settings.lookback / 10_000))
     last = math.floor(now / step) * step
-    selector = promql.sum_by(promql.narrowed(expressions.traffic(), expressions.matchers()[1]))
     begin = last - math.floor(settings.lookback / step) * step
-    queries.append(f"{selector} every {step:g} s since {moment(begin)}")
-    lines = querier.query_range(selector, start=begin, end=last, step=step)
-    first = _last_beginning(lines[0].points if lines else (), begin, settings.idle)
-    return None if first is None else first - step
+    firsts = []
+    for counter in expressions.traffic():
+        selector = promql.sum_by(promql.narrowed(counter, expressions.matchers()[1]))
+        queries.append(f"{selector} every {step:g} s since {moment(begin)}")
+        lines = querier.query_range(selector, start=begin, end=last, step=step)
+        firsts.append(_last_beginning(lines[0].points if lines else (), begin, settings.idle))
+    return min((first - step for first in firsts if first is not None), default=None)
 
 
 def _last_beginning(points: Sequence[tuple[float, float]], begin: float, idle: float) -> float | None:
@@ -112,19 +116,30 @@ class _Analysis:
         self._series = Series(querier, expressions, axis)
         self._series.queries += queries
         self._oddities = Oddities()
+        self._lives: list[Lives] = []
+        counts_labels = any(isinstance(one, OF_LABELS) for one in expressions.settings.criteria)
+        self._ages = settled.ask(querier, expressions, axis.end, self._series.queries) if counts_labels else None
 
     def counts(self) -> Counts:
         """Counts along the axis."""
         question, expressions = self._expressions.question, self._expressions
         counted = [one for one in expressions.settings.criteria if not isinstance(one, spec.Gauge)]
-        traffic_selector = expressions.traffic()
-        self._ask([traffic_selector, *(one for each in counted for one in self._selectors(each))])
+        of_traffic = expressions.traffic()
+        build_info = expressions.own(metrics.BUILD_INFO)
+        self._ask([*of_traffic, *(one for each in counted for one in self._selectors(each))])
         self._series.ask_start()
-        self._axis = _as_scraped(self._axis, self._series[traffic_selector].sides())
-        traffic = self._sides(traffic_selector)
+        pods = increments.lives(self._series.ask([build_info])[build_info].canary)
+        self._axis = _as_scraped(self._axis, [side for one in of_traffic for side in self._series[one].sides()])
+        sides = [self._sides(one) for one in of_traffic]
+        traffic = Sides(
+            " and ".join(of_traffic),
+            increments.together([one.baseline for one in sides]),
+            increments.together([one.canary for one in sides]),
+        )
         for name, side in zip((question.baseline, question.canary), traffic, strict=True):
-            self._oddities.check_presence(name, side, self._axis, traffic_selector)
+            self._oddities.check_presence(name, side, self._axis, traffic.selector)
         by_criterion = {spec.name_of(criterion): self._counted(criterion) for criterion in counted}
+        self._oddities.check_pods([pods, *self._lives], self._axis, _per_pod(traffic.canary))
         gauges = {one.name: self._gauge(one) for one in expressions.settings.criteria if isinstance(one, spec.Gauge)}
         return Counts(
             model=question.model,
@@ -142,7 +157,14 @@ class _Analysis:
         )
 
     def _selectors(self, criterion: spec.Counted) -> list[str]:
-        return TALLIES[type(criterion)].selectors(criterion, self._expressions)
+        return self._tally(criterion).selectors(criterion, self._expressions)
+
+    def _tally(self, criterion: spec.Counted) -> Tally:
+        return (SETTLED if self._is_settled(criterion) else TALLIES)[type(criterion)]
+
+    def _is_settled(self, criterion: spec.Counted) -> bool:
+        """Whether a criterion counts labels of predictions that the exporter settles."""
+        return self._ages is not None and isinstance(criterion, OF_LABELS)
 
     def _ask(self, selectors: Sequence[str]) -> None:
         for selector, lines in self._series.ask(selectors).items():
@@ -159,22 +181,28 @@ class _Analysis:
             for side in lines.sides()
         )
         self._oddities.check_counters(baseline, canary)
+        self._lives.append(canary.lives)
         return Sides(selector, baseline, canary)
 
     def _counted(self, criterion: spec.Counted) -> Counted | None:
         served = self._expressions.question.served
-        if served is not None and isinstance(criterion, spec.Errors) and not served.failures:
-            self._oddities.doubt(f"{spec.name_of(criterion)}: the model's server does not count failures", fatal=True)
+        if served is not None and (missing := _not_published(served, criterion)):
+            self._oddities.doubt(f"{spec.name_of(criterion)}: the model's server {missing}", fatal=True)
             return None
-        tally, selectors = TALLIES[type(criterion)], self._selectors(criterion)
+        tally, selectors = self._tally(criterion), self._selectors(criterion)
         first = self._sides(selectors[0])
         instead = tally.instead(criterion, self._expressions)
         if first.is_empty and instead is not None:
             first = replace(self._sides(instead), selector=selectors[0])
-        if first.is_empty:
+        if first.is_empty and not self._is_settled(criterion):
             self._oddities.doubt(f"{spec.name_of(criterion)}: no series match {selectors[0]}")
             return None
-        counted = tally.counted(criterion, [first, *map(self._sides, selectors[1:])], self._oddities)
+        sides, settings = [first, *map(self._sides, selectors[1:])], self._expressions.settings
+        counted = tally.counted(criterion, sides, self._oddities)
+        if counted is not None:
+            counted = strata.compared(counted, sides, partial(tally.counted, criterion), settings, self._oddities.notes)
+        if counted is not None and self._ages is not None and isinstance(criterion, OF_LABELS):
+            return settled.counted(counted, self._ages, self._axis, self._expressions.question.canary)
         if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
             return counted
         return replace(counted, channels=tuple(_in_seconds(channel, served.unit) for channel in counted.channels))
@@ -196,10 +224,25 @@ class _Analysis:
         return Samples(baseline=sides[0], canary=sides[1])
 
 
+def _not_published(served: Profile, criterion: spec.Counted) -> str:
+    """What a criterion needs and a model's server does not publish; empty if nothing."""
+    if isinstance(criterion, spec.Errors) and not served.failures:
+        return "does not count failures"
+    if isinstance(criterion, spec.Latency) and criterion.histogram is None and served.duration is None:
+        return "publishes no histogram of its latency"
+    return ""
+
+
+def _per_pod(arm: Increments) -> float:
+    """Requests that a pod of an arm answers in an interval."""
+    lived = sum(max(1.0, (last - first) / arm.axis.step) for first, last in arm.lives.values())
+    return float(arm.total().sum()) / lived if lived else 0.0
+
+
 def _as_scraped(axis: Axis, sides: Sequence[Sequence[Line]]) -> Axis:
     """The axis with intervals as long as those between the scrapes of the target that is scraped least often."""
     between = [
-        float(np.median(np.diff([at for at, _ in line.points])))
+        float(np.median(np.diff(np.array(line.points, dtype=float)[:, 0])))
         for side in sides
         for line in side
         if len(line.points) > MANY_SCRAPES

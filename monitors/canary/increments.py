@@ -18,6 +18,10 @@ from midwatch.prometheus import Line
 from monitors.canary.arms import Floats, Ints
 
 Labels = tuple[tuple[str, str], ...]
+Lives = dict[Labels, tuple[float, float]]
+"""When the pod with these labels was seen first and last, in seconds since the epoch."""
+POD = ("job", "instance", "pod", "pod_name")
+"""Labels that tell which process a series is of, whatever it counts."""
 WHOLE = 1e-6
 """How far from a whole number a count may be."""
 
@@ -53,8 +57,7 @@ class Increments:
     """Counts by series and interval of one arm, and what was odd on the way.
 
     `by_series` has rows of shape (intervals); `seen` says in which intervals there was a sample at all, `last` when the
-    newest was. `bouncing` are targets whose counters fall and are back at once; `lives` says when each target was seen
-    first and last.
+    newest was. `bouncing` are targets whose counters fall and are back at once; `lives` says when each pod was seen.
     """
 
     axis: Axis
@@ -63,7 +66,7 @@ class Increments:
     last: float = -math.inf
     resets: list[float] = field(default_factory=list)
     bouncing: list[str] = field(default_factory=list)
-    lives: dict[Labels, tuple[float, float]] = field(default_factory=dict)
+    lives: Lives = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,9 +97,35 @@ def count(
     for line in lines:
         own = _labels(line.labels, without=split)
         targets.setdefault(own, []).append(line)
-    for target, members in sorted(targets.items()):
-        _count_target(arm, target, members, before, was_scraping)
+    for _, members in sorted(targets.items()):
+        _count_target(arm, members, before, was_scraping)
+    arm.lives = lives(lines)
     return arm
+
+
+def lives(lines: Iterable[Line]) -> Lives:
+    """When each pod was seen first and last."""
+    seen: Lives = {}
+    for line in lines:
+        times = [at for at, _ in (*line.points, *line.histograms)]
+        pod = _labels({name: line.labels[name] for name in POD if name in line.labels} or line.labels)
+        if times:
+            times += seen.get(pod, ())
+            seen[pod] = (min(times), max(times))
+    return seen
+
+
+def together(arms: Sequence[Increments]) -> Increments:
+    """Several counters of one arm as one, such as those of success and of failure."""
+    whole = Increments(axis=arms[0].axis)
+    for arm in arms:
+        whole.by_series |= arm.by_series
+        whole.seen |= arm.seen
+        whole.last = max(whole.last, arm.last)
+        for pod, life in arm.lives.items():
+            times = (*life, *whole.lives.get(pod, ()))
+            whole.lives[pod] = (min(times), max(times))
+    return whole
 
 
 def labels_of(line: Line) -> Labels:
@@ -110,7 +139,6 @@ def _labels(labels: Mapping[str, str], *, without: Iterable[str] = ()) -> Labels
 
 def _count_target(
     arm: Increments,
-    target: Labels,
     lines: Sequence[Line],
     before: Mapping[Labels, float],
     was_scraping: Callable[[float], bool],
@@ -133,7 +161,6 @@ def _count_target(
     intervals = arm.axis.index(times[inside])
     arm.resets += [float(time) for time in times[inside & was_reset]]
     arm.last = max(arm.last, float(times[-1]))
-    arm.lives[target] = (float(times[0]), float(times[-1]))
     if inside.any() and (text := _bounced(values[:, inside], was_reset[inside])):
         arm.bouncing.append(f"{_shown(lines[0])} {text}")
     arm.seen[intervals] = True

@@ -147,6 +147,8 @@ def _counted(
             reason += f"; {unseen}"
     else:
         verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {criterion.unacceptable_ratio:g} times is not excluded"
+    if verdict is Verdict.INCONCLUSIVE and (waiting := counts.counted[name].waiting):
+        reason = f"{reason}; {waiting}" if evidence.canary_requests else f"{name}: {waiting}"
     return Finding(
         name=name,
         metric=criterion.metric,
@@ -192,7 +194,9 @@ def _about(evidence: Evidence, name: str, counts: Counts) -> str:
     clustered = ""
     if evidence.dispersion >= dispersion.STATED:
         clustered = f" (events come in clusters, as retries do: evidence divided by {evidence.dispersion:.2g})"
-    return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{clustered}"
+    strata = counts.counted[name].strata
+    within = f" within {len(strata)} strata" if strata else ""
+    return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{within}{clustered}"
 
 
 # The whole -----------------------------------------------------------------------------------------------------------

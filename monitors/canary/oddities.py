@@ -10,10 +10,14 @@ import numpy as np
 from midwatch.prometheus import Line
 from monitors.canary import increments
 from monitors.canary.counts import Doubt
-from monitors.canary.increments import Axis, Increments, Labels
+from monitors.canary.increments import Axis, Increments, Labels, Lives
 from monitors.canary.times import moment
 
 GONE_INTERVALS = 3
+REPLACED_WITHIN = 300.0
+"""Seconds after a pod's end within which another takes its place; one that begins later is a larger fleet."""
+MISSED = 1.5
+"""Intervals without a sample after which a pod has ended, if another began then."""
 REPLICA_LABELS = frozenset({"job", "replica", "prometheus", "prometheus_replica", "__replica__"})
 """Labels by which the same target, scraped twice, differs."""
 
@@ -55,14 +59,22 @@ class Oddities:
             self.doubt(
                 f"the canary was restarted at {when}, and what it did just before is not known; begin a new analysis"
             )
-        if (replaced := _replaced(canary)) is not None:
-            count, newest = replaced
-            self.doubt(
-                f"{count} of the canary's pods ended and others began, the last at {moment(newest)}: a crash loop, or "
-                "a rollout in between; what a pod did just before its end is not known"
-            )
         if baseline.resets and not baseline.bouncing:
             self.notes.append(f"{len(baseline.resets)} counter resets on the baseline, each counted on from 0")
+
+    def check_pods(self, lives: Sequence[Lives], axis: Axis, requests: float) -> None:
+        """Pods of the canary that ended while others of the same version began, as any of its series show them.
+
+        `requests` is what a pod answers in an interval: as many may have ended with it, unseen.
+        """
+        replaced = max((found for one in lives if (found := _replaced(one, axis))), default=None)
+        if replaced is not None:
+            count, newest = replaced
+            unseen = f"up to about {count * requests:,.0f} requests" if requests else "requests"
+            self.doubt(
+                f"{count} of the canary's pods ended and others began, the last at {moment(newest)}: a crash loop, or "
+                f"a rollout in between; {unseen} that ended with a pod, after its last scrape, are not counted"
+            )
 
     def check_presence(self, name: str, traffic: Increments, axis: Axis, selector: str) -> None:
         """A version without series, or that has vanished, or was hardly scraped."""
@@ -76,13 +88,14 @@ class Oddities:
             self.doubt(f"{name} has samples in only {seen.size} of {axis.size - seen[0]} intervals")
 
 
-def _replaced(arm: Increments) -> tuple[int, float] | None:
-    """How many of an arm's targets ended after which others began, and when the last of those did."""
-    newest = arm.axis.end - GONE_INTERVALS * arm.axis.step
-    began = sorted(first for first, _ in arm.lives.values())
-    ended = [last for _, last in arm.lives.values() if arm.axis.start < last < newest]
-    followed = [last for last in ended if began[-1] > last - arm.axis.step]
-    return (len(followed), began[-1]) if followed else None
+def _replaced(lives: Lives, axis: Axis) -> tuple[int, float] | None:
+    """How many pods ended after which others began, and when the last of those did; one missed scrape is no end."""
+    newest = axis.end - MISSED * axis.step
+    began = [first for first, _ in lives.values()]
+    ended = [last for _, last in lives.values() if axis.start < last < newest]
+    successors = [[first for first in began if -axis.step < first - last <= REPLACED_WITHIN] for last in ended]
+    followed = [max(one) for one in successors if one]
+    return (len(followed), max(followed)) if followed else None
 
 
 def _duplicates(lines: Sequence[Line]) -> str:

@@ -45,8 +45,7 @@ def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> F
     It begins anew at later starts, and holds at any phase of the arms' scrapes.
     """
     joined = alignment.joined(arms)
-    seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
-    paths = seen.since_each_start()
+    paths = _since_each_start(joined, ratio)
     since_start = _mean_over_alternatives(next(paths), dispersion)
     begins = starts.starts(joined.canary_events.shape[-1])[1:]
     later = (
@@ -62,8 +61,15 @@ def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> F
     It is that of the swapped arms against the inverse ratio, since the start only: what is well now was not always.
     """
     joined = alignment.joined(arms.swapped())
-    seen = _Seen.of(joined, -math.log(ratio), np.log(STEPS / ratio))
-    return _mean_over_alternatives(seen.since_start(), dispersion)
+    paths = [_Seen.of(part, -math.log(ratio), np.log(STEPS / ratio)).since_start() for part in joined.parts()]
+    return _mean_over_alternatives(np.sum(paths, axis=0), dispersion)
+
+
+def _since_each_start(joined: Arms, ratio: float) -> Iterator[Floats]:
+    """Log likelihood ratios above a ratio since each start; those of strata add up."""
+    parts = [_Seen.of(part, math.log(ratio), np.log(ratio * STEPS)).since_each_start() for part in joined.parts()]
+    for paths in zip(*parts, strict=True):
+        yield np.sum(paths, axis=0)
 
 
 def _mean_over_alternatives(paths: Floats, dispersion: Floats | float) -> Floats:
@@ -133,6 +139,10 @@ class _Seen:
 
 def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
     """Log likelihood ratios so far, shape (alternatives, ..., intervals); null and alternatives are log ratios."""
+    return np.asarray(np.sum([_components(part, null, alternatives) for part in arms.parts()], axis=0))
+
+
+def _components(arms: Arms, null: float, alternatives: Floats) -> Floats:
     share = arms.share()
     canary, both = arms.told()
     at_null = np.log1p(share * np.expm1(null))
@@ -169,8 +179,10 @@ def always_valid(arms: Arms, alpha: float, dispersion: float = 1.0) -> Interval:
     For one channel, shape (intervals,). Each bound is the null at which the one-sided test reaches 2/`alpha` now, so a
     test at `alpha` / 2 fails a canary only if the interval excludes what is tolerated.
     """
-    canary, both = (counts.astype(float) for counts in arms.told())
-    share = arms.share()
+    canary, both = (
+        np.concatenate(one).astype(float) for one in zip(*(part.told() for part in arms.parts()), strict=True)
+    )
+    share = np.concatenate([part.share() for part in arms.parts()])
     if not both.sum():
         return Interval(ratio=None, low=None, high=None)
     peak = _bisect(lambda d: float(canary.sum() - both @ (share * math.exp(d) / (1 + share * math.expm1(d)))))
@@ -181,22 +193,28 @@ def always_valid(arms: Arms, alpha: float, dispersion: float = 1.0) -> Interval:
 
 def _lower_bound(arms: Arms, alpha: float, dispersion: float) -> float:
     """Largest log ratio that the newest look refutes at a level, -`WIDEST` if there is none."""
-    joined = alignment.joined(arms)
-    present = joined.both()
-    arms = joined.at(present)
-    if arms.canary_events.size < 2:
+    known = [one for part in alignment.joined(arms).parts() if (one := _known(part)) is not None]
+    if not known:
         return -WIDEST
-    last = alignment.last_present(np.ones(arms.canary_events.shape, dtype=np.bool_))
-    canary = arms.canary_events.astype(float)
-    canary[-1] = alignment.believed(arms.canary_events, arms.canary_requests, last)[-1]
-    both, share, weights = canary + arms.baseline_events, arms.share(), np.log(WEIGHTS / WEIGHTS.sum())
-    steps = np.log(STEPS)
+    canary, both, share = (np.concatenate(one) for one in zip(*known, strict=True))
+    steps, weights = np.log(STEPS), np.log(WEIGHTS / WEIGHTS.sum())
 
     def above_level(null: float) -> float:
         losses = (np.log1p(share * np.expm1(null)) - np.log1p(share * np.expm1(null + steps)[:, None])) @ both
         return float(starts.log_sum((canary.sum() * steps + losses) / dispersion + weights)) + math.log(alpha)
 
     return -WIDEST if above_level(-WIDEST) <= 0 else _bisect(above_level)
+
+
+def _known(joined: Arms) -> tuple[Floats, Floats, Floats] | None:
+    """The canary's events, both arms' and the canary's share by interval, as the newest look believes them."""
+    arms = joined.at(joined.both())
+    if arms.canary_events.size < 2:
+        return None
+    last = alignment.last_present(np.ones(arms.canary_events.shape, dtype=np.bool_))
+    canary = arms.canary_events.astype(float)
+    canary[-1] = alignment.believed(arms.canary_events, arms.canary_requests, last)[-1]
+    return canary, canary + arms.baseline_events, arms.share()
 
 
 def _bounded(d: float) -> float | None:
@@ -216,10 +234,9 @@ def _bisect(falling: Callable[[float], float], *, low: float = -WIDEST, high: fl
 def deciding_start(arms: Arms, ratio: float, dispersion: Floats | float) -> int:
     """The start since which the newest look has most evidence; for one channel."""
     joined = alignment.joined(arms)
-    seen = _Seen.of(joined, math.log(ratio), np.log(ratio * STEPS))
     begins = starts.starts(joined.canary_events.shape[-1])
     now = [
         _best_alternative(path, dispersion)[-1] + starts.log_weight(start)
-        for start, path in zip(begins, seen.since_each_start(), strict=True)
+        for start, path in zip(begins, _since_each_start(joined, ratio), strict=True)
     ]
     return begins[int(np.argmax(now))]

@@ -5,16 +5,18 @@ A rate is extrapolated, and a count must be a count.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from midwatch import promql
 from midwatch.prometheus import Line, Sample
 from midwatch.spec.values import format_duration
 from monitors.canary import increments
+from monitors.canary.arms import Floats
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Axis, Labels
 
@@ -57,7 +59,7 @@ class Series:
     def __init__(self, querier: Querier, expressions: Expressions, axis: Axis) -> None:
         self._querier, self._expressions, self._axis = querier, expressions, axis
         self._lines: dict[str, ArmLines] = {}
-        self._times: list[float] = []
+        self._times: Floats = np.empty(0)
         self.queries: list[str] = []
 
     def ask(self, selectors: Sequence[str]) -> dict[str, ArmLines]:
@@ -78,18 +80,18 @@ class Series:
     def ask_start(self) -> None:
         """Ask where the counters stood at the axis' start, and remember when there were samples."""
         sides = [side for lines in self._lines.values() for side in lines.sides()]
-        self._times = sorted({at for side in sides for line in side for at, _ in (*line.points, *line.histograms)})
+        self._times = np.unique(np.concatenate([np.empty(0), *(_times(line) for side in sides for line in side)]))
         for lines in self._lines.values():
             for matchers, side in zip(self._expressions.matchers(), lines.sides(), strict=True):
                 lines.known |= self._values_at_start(matchers, side)
 
     def was_scraping(self, at: float) -> bool:
         """Whether there are samples more than one interval, and less than three, before a time."""
-        index = bisect_left(self._times, at - 3 * self._axis.step)
-        return index < len(self._times) and self._times[index] <= at - self._axis.step
+        index = int(np.searchsorted(self._times, at - 3 * self._axis.step))
+        return index < self._times.size and bool(self._times[index] <= at - self._axis.step)
 
     def _values_at_start(self, matchers: str, lines: Sequence[Line]) -> dict[Labels, float]:
-        late = [line for line in lines if line.points and line.points[0][0] > self._axis.start]
+        late = [line for line in lines if len(line.points) and line.points[0][0] > self._axis.start]
         if not late:
             return {}
         name = late[0].labels["__name__"]
@@ -128,8 +130,14 @@ def _joined(lines: Sequence[Line]) -> Line:
     """One series from the answers of several stretches of time."""
     if len(lines) == 1:
         return lines[0]
-    points = {at: value for line in lines for at, value in line.points}
+    points = np.concatenate([np.array(line.points, dtype=float).reshape(-1, 2) for line in lines])
+    _, places = np.unique(points[:, 0], return_index=True)
+    rows: Any = points[places]
     histograms = {at: value for line in lines for at, value in line.histograms}
-    return Line(
-        labels=lines[0].labels, points=tuple(sorted(points.items())), histograms=tuple(sorted(histograms.items()))
-    )
+    return Line(labels=lines[0].labels, points=rows, histograms=tuple(sorted(histograms.items())))
+
+
+def _times(line: Line) -> Floats:
+    """When a series has samples."""
+    scraped = np.array(line.points, dtype=float).reshape(-1, 2)[:, 0]
+    return np.concatenate([scraped, [at for at, _ in line.histograms]])

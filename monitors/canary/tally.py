@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from midwatch import metrics
 from midwatch.spec import canary as spec
 from monitors.canary.arms import Ints
-from monitors.canary.counts import Counted, Doubt
+from monitors.canary.counts import Counted, Doubt, Labelled
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Increments, Labels
 from monitors.canary.oddities import Oddities
@@ -84,7 +84,18 @@ def _errors(criterion: spec.Errors, sides: Sequence[Sides], _: Oddities) -> Coun
 
 
 def _accuracy(criterion: spec.Accuracy, sides: Sequence[Sides], _: Oddities) -> Counted:
-    return _counted(spec.name_of(criterion), sides[0], lambda labels: labels["predicted"] != labels["actual"])
+    made = _counted(spec.name_of(criterion), sides[0], lambda labels: labels["predicted"] != labels["actual"])
+    return replace(made, labels=_labels(sides))
+
+
+def _labels(sides: Sequence[Sides], keep: Keep = lambda _: True) -> Labelled | None:
+    """Labelled predictions among all: as they were settled, else outcomes among predictions where those are counted."""
+    outcomes, predictions = sides
+    if predictions.is_empty:
+        return None
+    told = [arm.total(keep) for arm in outcomes]
+    asked = [arm.total(keep) for arm in predictions]
+    return Labelled(baseline=told[0], baseline_of=asked[0], canary=told[1], canary_of=asked[1])
 
 
 def _outcomes(criterion: spec.Outcomes, sides: Sequence[Sides], _: Oddities) -> Counted:
@@ -96,7 +107,19 @@ def _outcomes(criterion: spec.Outcomes, sides: Sequence[Sides], _: Oddities) -> 
     def is_request(labels: Mapping[str, str]) -> bool:
         return criterion.of == "all" or labels[criterion.of] == shared
 
-    return _counted(criterion.name, sides[0], is_event, is_request)
+    def is_asked(labels: Mapping[str, str]) -> bool:
+        return criterion.of != "predicted" or labels["predicted"] == criterion.predicted
+
+    made = _counted(criterion.name, sides[0], is_event, is_request)
+    return replace(made, labels=_labels(sides, is_asked))
+
+
+def _settled(_: spec.Counted, of: Expressions) -> list[str]:
+    return [of.own(metrics.SETTLED_OUTCOMES), of.own(metrics.SETTLED)]
+
+
+def _as_they_come(_: spec.Counted, of: Expressions) -> list[str]:
+    return [of.own(metrics.OUTCOMES), of.own(metrics.PREDICTIONS)]
 
 
 # Predictions: a channel for each class -------------------------------------------------------------------------------
@@ -202,11 +225,20 @@ def _counters(criterion: spec.Counters, sides: Sequence[Sides], _: Oddities) -> 
 TALLIES: Mapping[type[spec.Counted], Tally] = {
     spec.Errors: Tally(selectors=lambda _, of: of.errors(), counted=_errors),
     spec.Latency: Tally(selectors=_buckets, counted=_latency, instead=_native),
-    spec.Accuracy: Tally(selectors=lambda _, of: [of.own(metrics.OUTCOMES)], counted=_accuracy),
+    spec.Accuracy: Tally(selectors=_as_they_come, counted=_accuracy),
     spec.Predictions: Tally(selectors=lambda _, of: [of.own(metrics.PREDICTIONS)], counted=_predictions),
-    spec.Outcomes: Tally(selectors=lambda _, of: [of.own(metrics.OUTCOMES)], counted=_outcomes),
+    spec.Outcomes: Tally(selectors=_as_they_come, counted=_outcomes),
     spec.Counters: Tally(
         selectors=lambda criterion, _: [criterion.total, criterion.events or criterion.good], counted=_counters
     ),
 }
 """Each kind of criterion that is made from counts."""
+
+SETTLED: Mapping[type[spec.Counted], Tally] = {
+    spec.Accuracy: Tally(selectors=_settled, counted=_accuracy),
+    spec.Outcomes: Tally(selectors=_settled, counted=_outcomes),
+}
+"""Those that count labels, where predictions are settled at an equal age."""
+
+OF_LABELS = (spec.Accuracy, spec.Outcomes)
+"""Criteria that count labels."""

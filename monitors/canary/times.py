@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+EARLIEST, LATEST = 0.0, datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""Times that are told and understood: what is before 1970 or after the year 9998 is no time of an analysis."""
+
 
 def moment(seconds: float) -> str:
     """RFC 3339 in UTC, to the millisecond where there is one.
@@ -18,7 +21,17 @@ def moment(seconds: float) -> str:
 
 
 def parse_moment(text: str) -> float:
-    """Seconds since the epoch of RFC 3339 text with a time zone, or of a number; ValueError otherwise."""
+    """Seconds since the epoch of RFC 3339 text with a time zone, or of a number; ValueError otherwise.
+
+    It is between EARLIEST and LATEST, so that it can be told and computed with.
+    """
+    seconds = _seconds(text)
+    if not EARLIEST <= seconds < LATEST:
+        raise ValueError(f"{text!r} is not between the years 1970 and 9999")
+    return seconds
+
+
+def _seconds(text: str) -> float:
     try:
         number = float(text)
     except ValueError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midwatch import progress
+from midwatch import options, progress
 from monitors.drift import engines
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Drift of a model's inputs: a reference, and verdicts on windows."
 )
+
+PERSONAL = "exporter.personal of the platform file names it"
+"""Why nothing is stored of a column."""
 
 
 @app.command()
@@ -40,21 +43,30 @@ def fit(
         str | None, typer.Option(help="Comma-separated columns of labels, which come later than their rows.")
     ] = None,
     engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
+    platform: options.GivenPlatformFile = None,
 ) -> None:
-    """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves."""
+    """Fit a reference: per feature the distribution, and how far calm windows of it stray by themselves.
+
+    Nothing is stored of fields that the platform file names in `exporter.personal`.
+    """
     from midwatch.errors import InvalidInputError
     from midwatch.spec.drift import Feature
     from monitors.drift import fitting, reference_file, seasons, times
 
+    personal = _personal(platform or options.default_file())
     with engines.opened(engine, table) as data:
-        kinds, left_out = data.kinds, data.left_out
+        kinds = {name: kind for name, kind in data.kinds.items() if name not in personal}
+        left_out = dict(data.left_out) | dict.fromkeys(sorted(personal & {*data.kinds, *data.left_out}), PERSONAL)
         if features is not None:
             wanted = [name.strip() for name in features.split(",")]
+            if hidden := [name for name in wanted if not personal.isdisjoint(_columns(name))]:
+                raise InvalidInputError.at(table, f"{', '.join(hidden)}: {PERSONAL}, so nothing of it may be stored")
             kinds |= {name: Feature.NUMERIC for name in wanted if times.column(name) in left_out and times.parse(name)}
             missing = [name for name in wanted if name not in kinds]
             if missing:
                 raise InvalidInputError.at(table, f"no numeric or categorical column {', '.join(missing)}")
-            left_out = {name: "--features does not name it" for name in sorted(kinds) if name not in wanted}
+            unnamed = {name: "--features does not name it" for name in sorted(kinds) if name not in wanted}
+            left_out = {name: why for name, why in left_out.items() if why is PERSONAL} | unnamed
             kinds = {name: kinds[name] for name in wanted}
         windows = None
         if time is not None:
@@ -88,6 +100,24 @@ def fit(
         typer.echo(f"not compared: {name} ({why})", err=True)
     for name in sorted(set(kinds) - set(late) - set(fitted.joint.embedding.features)):
         typer.echo(f"left out of methods that look at whole rows: {name} (it changes too slowly)", err=True)
+
+
+def _columns(feature: str) -> list[str]:
+    """Columns of a table that a feature is made of."""
+    from monitors.drift import times
+
+    part = times.parse(feature)
+    return [feature] if part is None else part.columns
+
+
+def _personal(platform_file: Path | None) -> set[str]:
+    """Fields that name a person, by the platform file; none without one."""
+    from midwatch.spec import load
+
+    if platform_file is None:
+        return set()
+    fields = load.load_platform(platform_file).exporter.personal
+    return {*fields.drop, *fields.hash}
 
 
 @app.command()

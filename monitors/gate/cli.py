@@ -21,7 +21,7 @@ def gate(
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     prometheus: Annotated[str | None, typer.Option(help="URL of Prometheus, if not the platform file's.")] = None,
 ) -> None:
-    """Serve until SIGTERM: GET or POST /verdict (model, baseline, canary, start, end), GET /metrics, /healthz, /readyz.
+    """Serve until SIGTERM: GET or POST /verdict or /passed (model, baseline, canary, start, end), and GET /metrics.
 
     Writes its URL to standard error when it is ready. Exit code 2 when it cannot start as asked.
     """
@@ -36,13 +36,19 @@ def gate(
 
     sys.setswitchinterval(0.001)  # judges in threads must not hold the answers of others up
     loaded = load.load_platform(platform)
-    if prometheus is not None:
-        loaded = loaded.model_copy(update={"prometheus": loaded.prometheus.model_copy(update={"url": prometheus})})
     host, port = http_access.parse_address(listen or loaded.gate.listen)
     token = http_access.bearer_token(host, token_file, insecure=insecure)
     stop_telemetry = telemetry.setup("midwatch-gate")
     running = service.Gate(
-        service.Options(host=host, port=port, platform=loaded, audit=audit, deadline=loaded.gate.deadline, token=token)
+        service.Options(
+            host=host,
+            port=port,
+            platform=loaded,
+            audit=audit,
+            prometheus=prometheus,
+            deadline=loaded.gate.deadline,
+            token=token,
+        )
     )
     uvloop.run(running.run(lambda url: logging.getLogger("exporters").info("ready", extra={"url": url})))
     stop_telemetry()

@@ -58,4 +58,10 @@ def _fields(request: http_server.Request) -> dict[str, Any]:
         raise QuestionError(f"not readable: {error}") from error
     if not isinstance(document, dict):
         raise QuestionError("the body is not a JSON object")
-    return document
+    return _of_flagger(document)
+
+
+def _of_flagger(document: dict[str, Any]) -> dict[str, Any]:
+    """The question in a webhook of Flagger (its CanaryWebhookPayload), which tells of the rollout around `metadata`."""
+    metadata = document.get("metadata")
+    return metadata if isinstance(metadata, dict) and {"phase", "namespace"} <= document.keys() else document

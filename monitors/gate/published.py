@@ -11,8 +11,8 @@ from monitors.canary.document import e_value
 from monitors.canary.findings import Verdict
 from monitors.canary.judge import Judgement
 
-MAX_COMPARISONS = 200
-"""Comparisons whose last verdict is published; the oldest goes first."""
+MAX_COMPARISONS = 1000
+"""Comparisons whose last verdict is published, of some twenty series each; the oldest goes first, and is counted."""
 
 Key = tuple[str, str, str]
 """Model, baseline, canary."""
@@ -26,6 +26,7 @@ class Published:
         self._answers: Counter[str] = Counter({verdict.value: 0 for verdict in Verdict})
         self._durations = [0] * (len(metrics.GATE_BUCKETS) + 1)
         self._seconds = 0.0
+        self._dropped = 0
 
     def publish(self, counts: Counts, judgement: Judgement, verdict: str) -> None:
         """Take a verdict for the next scrape."""
@@ -34,6 +35,7 @@ class Published:
         self._last.move_to_end(key)
         while len(self._last) > MAX_COMPARISONS:
             self._last.popitem(last=False)
+            self._dropped += 1
 
     def count(self, verdict: str, seconds: float) -> None:
         """Count an answer and its time."""
@@ -51,7 +53,8 @@ class Published:
         durations = exposition.Histogram(
             metrics.CANARY_GATE_DURATION, {}, metrics.GATE_BUCKETS, self._durations, self._seconds
         )
-        return exposition.families([*self._samples(), *answers], [durations]).values()
+        dropped: exposition.Sample = (metrics.CANARY_GATE_DROPPED, {}, float(self._dropped))
+        return exposition.families([*self._samples(), *answers, dropped], [durations]).values()
 
     def _samples(self) -> Iterable[exposition.Sample]:
         for (model, baseline, canary), (counts, judgement, verdict) in self._last.items():

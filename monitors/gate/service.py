@@ -1,7 +1,8 @@
 """The gate's HTTP service: a verdict on a canary for whoever asks before sending it more traffic.
 
-A question it understands is answered with 200 and a verdict in time, whatever becomes of Prometheus: undecided is an
-answer. It keeps no state but its metrics and the record of its verdicts; the judge is `monitors.canary`.
+A question it understands is answered with 200 and a verdict in time, whatever becomes of Prometheus, of the disk or of
+the judge: undecided is an answer. `/passed` gives the same answer with a status that decides. It keeps no state but its
+metrics and the record of its verdicts; the judge is `monitors.canary`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import asyncio
 import json
 import logging
 import signal
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,25 +22,39 @@ from pathlib import Path
 from typing import Any
 
 from midwatch import exposition, http_access, http_server
-from midwatch.errors import InvalidInputError
+from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.evidence import EvidenceError
-from midwatch.prometheus import Client
+from midwatch.prometheus import Client, Line, Sample
 from midwatch.spec import canary as spec
 from midwatch.spec import model as platform_spec
 from monitors.canary import ask, band, document, judge
 from monitors.canary.counts import Counts
+from monitors.canary.fetch import SETTLE_SECONDS
+from monitors.canary.findings import Verdict
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
+from monitors.canary.series import Querier
 from monitors.gate import parsing
 from monitors.gate.published import Published
-from monitors.gate.verdict_log import VerdictLog
+from monitors.gate.remembered import Remembered
+from monitors.gate.verdict_log import Answered, VerdictLog
 
 MAX_BODY = 64 * 1024
 MAX_WAITING = 64
 """Questions that are worked on or wait; one more is answered at once, as undecided."""
 WORKERS = 8
+MAX_STANDING = 1000
+"""Verdicts that are given again until the next interval of their analyses is over."""
+RECORD_SECONDS = 2.0
+"""An answer that is not on the disk by then is given as undecided."""
 
 _JSON = "application/json"
+_STATUSES = {
+    Verdict.PASS.value: HTTPStatus.OK,
+    Verdict.FAIL.value: HTTPStatus.CONFLICT,
+    Verdict.INCONCLUSIVE.value: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""What `/passed` answers, for callers that read the status only; 503 is what they ask again after."""
 _log = logging.getLogger(__name__)
 
 
@@ -45,14 +62,76 @@ Judged = tuple[Counts, Judgement, dict[str, Any]]
 """Counts, judgement, and the answer that is made of them."""
 
 
+class _Watched:
+    """A Prometheus, and what a look at it waits for: its reason, when it is not done in time."""
+
+    def __init__(self, querier: Querier) -> None:
+        self._querier, self._lock = querier, threading.Lock()
+        self._has_begun, self._open, self._asked = False, 0, 0
+
+    def begin(self) -> None:
+        """A worker has taken it up."""
+        self._has_begun = True
+
+    @property
+    def stage(self) -> str:
+        """What it waits for now."""
+        if not self._has_begun:
+            return f"all {WORKERS} workers of the gate are busy"
+        if self._open:
+            return "Prometheus has not answered"
+        return f"Prometheus has answered {self._asked} times, and the gate was still computing"
+
+    def _counted(self, more: int) -> None:
+        with self._lock:
+            self._open += more
+            self._asked += more < 0
+
+    def query(self, expr: object, *, at: float | None = None) -> list[Sample]:
+        """Instant query."""
+        self._counted(1)
+        try:
+            return self._querier.query(expr, at=at)
+        finally:
+            self._counted(-1)
+
+    def query_range(self, expr: object, *, start: float, end: float, step: float) -> list[Line]:
+        """Range query."""
+        self._counted(1)
+        try:
+            return self._querier.query_range(expr, start=start, end=end, step=step)
+        finally:
+            self._counted(-1)
+
+    def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
+        """Samples as they were scraped."""
+        self._counted(1)
+        try:
+            return self._querier.samples(selector, start=start, end=end)
+        finally:
+            self._counted(-1)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A look that goes on, and what it waits for."""
+
+    work: asyncio.Future[Judged]
+    watched: _Watched
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to serve. `deadline` is seconds until a question is answered, decided or not."""
+    """How to serve. `deadline` is seconds until a question is answered, decided or not.
+
+    `prometheus` is the URL of another one than the platform file's.
+    """
 
     host: str
     port: int
     platform: platform_spec.Platform
     audit: Path
+    prometheus: str | None = None
     deadline: float = 0.8
     token: bytes | None = None
 
@@ -64,13 +143,18 @@ class Gate:
         self._options = options
         self._verdicts = VerdictLog(options.audit)
         self._failing = ""
-        url, timeout = options.platform.prometheus.url, min(options.deadline, options.platform.prometheus.timeout)
-        self._client = Client(url, timeout=timeout, retries=0)
+        asked = options.platform.prometheus
+        timeout = min(options.deadline, asked.timeout)
+        self._client = Client.of(asked, options.prometheus, timeout=timeout, retries=0)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="judge")
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: a record follows the one before it
-        self._working: dict[Question, asyncio.Future[Judged]] = {}
+        self._working: dict[Question, _Look] = {}
+        self._remembered = Remembered()
+        self._standing: OrderedDict[Question, tuple[float, Judged]] = OrderedDict()
         self._connections = http_server.Connections(
-            self._handle, http_server.Limits(max_body=MAX_BODY, max_connections=1000)
+            self._handle,
+            http_server.Limits(max_body=MAX_BODY, max_connections=1000),
+            http_access.admission(options.token),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self.published = Published()
@@ -116,12 +200,10 @@ class Gate:
             respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
         elif request.path == b"/readyz":
             self._ready(respond)
-        elif self._options.token is not None and not http_access.is_bearer(request.headers, self._options.token):
-            _error(respond, HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
         elif request.path == b"/metrics":
             respond(HTTPStatus.OK, exposition.render(self.published.families()), exposition.CONTENT_TYPE)
-        elif request.path != b"/verdict":
-            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /metrics, /healthz and /readyz")
+        elif request.path not in (b"/verdict", b"/passed"):
+            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /passed, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
             _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "ask by GET or POST")
         else:
@@ -136,57 +218,109 @@ class Gate:
             respond(HTTPStatus.OK, b'{"status":"ready"}', _JSON)
 
     async def _verdict(self, request: http_server.Request, respond: http_server.Respond) -> None:
+        """Answer a question; what nobody thought of holds the rollout, and does not leave it waiting."""
         begun = time.perf_counter()
+        status, answer = HTTPStatus.OK, dict[str, Any]()
         try:
-            question = parsing.parse(request)
-            settings, interval = ask.settings_of(self._options.platform, question.model)
-            question = replace(question, served=ask.served_by(self._options.platform, question.model))
+            answer = await self._answered(request)
+            counted = str(answer["verdict"])
         except (parsing.QuestionError, InvalidInputError) as error:
-            self.published.count("refused", time.perf_counter() - begun)
-            _error(respond, HTTPStatus.BAD_REQUEST, str(error))
-            return
+            status, answer, counted = HTTPStatus.BAD_REQUEST, {"error": str(error)}, "refused"
+        except Exception as error:
+            _log.exception("a question was not answered")
+            why = f"the gate failed: {type(error).__name__}"
+            answer, counted = {"verdict": "inconclusive", "reason": why, "evidence": {}}, "inconclusive"
+        if request.path == b"/passed":
+            status = _STATUSES.get(counted, status)
+        respond(status, json.dumps(answer).encode(), _JSON)
+        self.published.count(counted, time.perf_counter() - begun)
+
+    async def _answered(self, request: http_server.Request) -> dict[str, Any]:
+        """The recorded answer to a question; QuestionError or InvalidInputError when it is none."""
+        question = parsing.parse(request)
+        settings, interval = ask.settings_of(self._options.platform, question.model)
+        question = replace(question, served=ask.served_by(self._options.platform, question.model))
+        ask.ensure_two_arms(question, settings)
         counts, judgement, answer = await self._judged(question, settings, interval)
-        answer = await asyncio.get_running_loop().run_in_executor(self._recorder, self._recorded, question, answer)
+        answer = await self._kept(question, answer)
         self.published.publish(counts, judgement, answer["verdict"])
-        respond(HTTPStatus.OK, json.dumps(answer).encode(), _JSON)
-        self.published.count(answer["verdict"], time.perf_counter() - begun)
+        return answer
 
     async def _judged(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
-        work = self._working.get(question)
-        if work is None:
+        until, judged = self._standing.get(question, (0.0, None))
+        if judged is not None and time.time() < until:
+            return judged
+        look = self._working.get(question)
+        if look is None:
             if len(self._working) >= MAX_WAITING:
                 why = f"the gate is busy with {len(self._working)} questions"
                 return _undecided(question, settings, interval, why)
-            work = asyncio.get_running_loop().run_in_executor(self._workers, self._judge, question, settings, interval)
-            self._working[question] = work  # who asks the same meanwhile gets the same answer
-            work.add_done_callback(lambda done: self._done(question, done))
+            look = self._begun(question, settings, interval)
         try:
-            return await asyncio.wait_for(asyncio.shield(work), self._options.deadline)
+            return await asyncio.wait_for(asyncio.shield(look.work), self._options.deadline)
         except TimeoutError:
-            why = f"Prometheus has not answered within {self._options.deadline:g} s"
+            why = f"{look.watched.stage} within {self._options.deadline:g} s"
             return _undecided(question, settings, interval, why)
-        except Exception as error:  # a bug in the judge must hold the rollout, not abort it
+        except MidwatchError as error:
+            return _undecided(question, settings, interval, str(error))
+        except Exception as error:
             _log.exception("judging failed")
             return _undecided(question, settings, interval, f"the judge failed: {type(error).__name__}")
 
-    def _judge(self, question: Question, settings: spec.Canary, interval: float) -> Judged:
-        counts, judgement = ask.ask(self._client, question, settings, interval=interval)
-        return counts, judgement, document.answer(counts, settings, judgement)
+    def _begun(self, question: Question, settings: spec.Canary, interval: float) -> _Look:
+        """A look in a worker; who asks the same meanwhile gets the same answer."""
+        client = self._client.until(time.monotonic() + self._options.deadline)
+        watched = _Watched(self._remembered.before(client))
+
+        def judged() -> Judged:
+            watched.begin()
+            counts, judgement = ask.ask(watched, question, settings, interval=interval)
+            return counts, judgement, document.answer(counts, settings, judgement)
+
+        work = asyncio.get_running_loop().run_in_executor(self._workers, judged)
+        self._working[question] = look = _Look(work, watched)
+        work.add_done_callback(lambda done: self._done(question, done))
+        return look
 
     def _done(self, question: Question, work: asyncio.Future[Any]) -> None:
         del self._working[question]
-        if not work.cancelled():
-            work.exception()  # seen, also when nobody waits for it any more
+        if work.cancelled() or work.exception() is not None:  # seen, also when nobody waits for it any more
+            return
+        self._standing[question] = _stands_until(work.result()[0]), work.result()
+        self._standing.move_to_end(question)
+        while len(self._standing) > MAX_STANDING:
+            self._standing.popitem(last=False)
 
-    def _recorded(self, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer once it is recorded; what cannot be recorded is not decided."""
+    async def _kept(self, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer once it is recorded; what cannot be recorded, or not in time, is not decided."""
+        answered = Answered()
+        work = asyncio.get_running_loop().run_in_executor(self._recorder, self._recorded, question, answer, answered)
+        done, _ = await asyncio.wait({work}, timeout=RECORD_SECONDS)
+        if done or not answered.settle("late"):
+            return await work
+        self._failing = f"not on the disk within {RECORD_SECONDS:g} s"
+        return _unrecorded(answer, self._failing)
+
+    def _recorded(self, question: Question, answer: dict[str, Any], answered: Answered) -> dict[str, Any]:
         try:
-            self._verdicts.append(question, answer)
+            self._verdicts.append(question, answer, answered)
             self._failing = ""
         except EvidenceError as error:
             self._failing = str(error)
-            return {**answer, "verdict": "inconclusive", "reason": f"the verdict cannot be recorded: {error}"}
+            return _unrecorded(answer, self._failing)
         return answer
+
+
+def _stands_until(counts: Counts) -> float:
+    """When the next interval is over and its scrapes are there (seconds since the epoch); until then nothing is new."""
+    if not counts.baseline_requests.size:
+        return 0.0
+    over = counts.start + (counts.baseline_requests.size + 1) * counts.interval
+    return min(over + min(counts.interval, SETTLE_SECONDS), time.time() + counts.interval)
+
+
+def _unrecorded(answer: dict[str, Any], why: str) -> dict[str, Any]:
+    return {**answer, "verdict": "inconclusive", "reason": f"the verdict cannot be recorded: {why}"}
 
 
 def _undecided(question: Question, settings: spec.Canary, interval: float, why: str) -> Judged:

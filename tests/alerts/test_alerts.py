@@ -59,6 +59,16 @@ def test_promtool_and_amtool_accept_what_is_rendered(files) -> None:
     assert check.check_files(files) == []
 
 
+def test_a_program_that_takes_long_is_a_problem_and_no_traceback(files, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_program("promtool")
+    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 1e-6)
+    problems = check.check_files(files)
+    assert [problem.message.partition(" within")[0] for problem in problems] == [
+        "promtool did not finish",
+        "amtool did not finish",
+    ]
+
+
 def test_what_promtool_rejects_is_a_problem_with_its_file(files) -> None:
     need_program("promtool")
     files["prometheus/rules/plane.yml"] = files["prometheus/rules/plane.yml"].replace("up{", "up{{")
@@ -93,9 +103,9 @@ COUNTERS = {
     "error": 'ml_requests_total{model="fraud",version="v1",outcome="error"}',
     "fast": 'ml_request_duration_seconds_bucket{model="fraud",version="v1",le="0.25"}',
     "all": 'ml_request_duration_seconds_count{model="fraud",version="v1"}',
-    "right": 'ml_outcomes_total{model="fraud",version="v1",predicted="a",actual="a"}',
-    "right too": 'ml_outcomes_total{model="fraud",version="v1",predicted="b",actual="b"}',
-    "wrong": 'ml_outcomes_total{model="fraud",version="v1",predicted="a",actual="b"}',
+    "right": 'ml_settled_outcomes_total{model="fraud",version="v1",predicted="a",actual="a"}',
+    "right too": 'ml_settled_outcomes_total{model="fraud",version="v1",predicted="b",actual="b"}',
+    "wrong": 'ml_settled_outcomes_total{model="fraud",version="v1",predicted="a",actual="b"}',
     "votes": 'ml_drift_votes{model="fraud",version="v1"}',
     "detected": 'ml_drift_detected{model="fraud",version="v1"}',
     "ended": 'ml_drift_window_end_timestamp_seconds{model="fraud",version="v1"}',
@@ -147,7 +157,7 @@ CASES = {
         {"ended": "0+60x40 2400x20", "other votes": "2x60", "other detected": "1x60", "other ended": "0+60x60"},
         {"ModelInputDrift"},
     ),
-    "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData"}),
+    "no traffic": ({"ok": "0+100x30 3000x30", "fast": None, "all": None}, {"ModelNoData", "ModelTrafficVanished"}),
     "never any traffic": ({"ok": None, "fast": None, "all": None, "right": None, "wrong": None}, {"ModelNoData"}),
     "exporter away": ({"up": "1x20 0x40"}, {"ExporterDown"}),
     "one of two exporters away": ({"up": "1x60", "other up": "1x20 0x40"}, {"ExporterDown"}),

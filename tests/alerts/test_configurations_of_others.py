@@ -342,3 +342,8 @@ def test_what_an_anchor_repeats_is_said_once(tmp_path: Path) -> None:
         f"webhook_configs: [{{url: 'http://x/', http_config: {client}}}, {{url: 'http://y/', http_config: *c}}]"
     )
     assert findings(text, tmp_path) == ["secret-in-clear"]
+
+
+def test_what_is_nested_too_deeply_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"a\.yml:2: nested deeper than 100 levels"):
+        verbatim.read(tmp_path / "a.yml", "route:\n  " + "[" * 100_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,32 @@ def platform_with(document: dict, folder: Path, **changes: Any) -> Path:
 
 
 def look(file: Path, live: set[str] | None = None) -> linter.Report:
-    return linter.lint(file, None, None, live=live, secrets=False)
+    """What is found in rules and routes; the small platforms here have their dashboards on loopback."""
+    report = linter.lint(file, None, None, live=live, secrets=False)
+    return replace(report, problems=[one for one in report.problems if one.id != "dashboard-loopback"])
+
+
+@pytest.mark.parametrize(
+    ("url", "is_found"),
+    [
+        ("http://127.0.0.1:3000", True),
+        ("http://localhost:3000", True),
+        ("http://[::1]:3000", True),
+        ("https://grafana.example", False),
+    ],
+    ids=["address", "name", "version 6", "elsewhere"],
+)
+def test_links_to_dashboards_on_loopback_are_found_where_people_get_them(
+    make_document, tmp_path: Path, url: str, is_found: bool
+) -> None:
+    file = tmp_path / "platform.yaml"
+    document = make_document(grafana={"url": url})
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    found = [one for one in linter.lint(file, None, None, live=None, secrets=False).problems if "loopback" in one.id]
+    assert len(found) == is_found
+    document["channels"] = {name: {"webhook": {"url": "http://x/y"}} for name in document["channels"]}
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    assert linter.lint(file, None, None, live=None, secrets=False).problems == []
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -296,6 +322,34 @@ def test_a_template_may_say_the_labels_that_the_expression_keeps(
 ) -> None:
     problems = look(platform_with(make_document(), tmp_path, expr=expr, summary=f"{{{{ $labels.{label} }}}}")).problems
     assert ("template-label-removed" not in {one.id for one in problems}) == is_kept
+
+
+QUANTILE = "histogram_quantile(0.9, sum by (le, model) (rate(ml_request_duration_seconds_bucket[5m])))"
+
+
+@pytest.mark.parametrize(
+    ("expr", "is_reached"),
+    [
+        (f"12 < {QUANTILE}", False),
+        (f"{QUANTILE} == 12", False),
+        (f"max({QUANTILE}) > 11", False),
+        (f"{QUANTILE} * 1000 > 20000", False),
+        (f"{QUANTILE} * 1000 > 9000", True),
+        (f"max_over_time({QUANTILE}[1h:]) >= 10", True),
+        (f"{QUANTILE} < 12", True),
+        (f"sum({QUANTILE}) > 12", True),
+    ],
+)
+def test_a_quantile_beyond_the_last_bucket_is_found_in_whatever_form(
+    expr: str, is_reached: bool, make_document, tmp_path: Path
+) -> None:
+    problems = look(platform_with(make_document(), tmp_path, expr=expr)).problems
+    assert ("quantile-beyond-buckets" not in {one.id for one in problems}) == is_reached
+
+
+def test_a_label_is_missed_by_either_name_that_templates_have_for_it(make_document, tmp_path: Path) -> None:
+    file = platform_with(make_document(), tmp_path, expr="sum(x) > 1", summary="{{ .Labels.zone }}")
+    assert "template-label-removed" in {one.id for one in look(file).problems}
 
 
 def test_a_counter_of_others_is_known_by_how_another_rule_reads_it(make_document, tmp_path: Path) -> None:
@@ -333,8 +387,10 @@ def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make
         "features": {"x": "numeric"},
         "retrain": {"webhook": {"url_file": "/u", "secret_file": "/s"}},
     }
-    document["chaos"] = {"experiments": [{"kind": "kill_replica", "schedule": "0 4 * * 1"}]}
+    document["chaos"] = {"experiments": [{"kind": "kill_replica", "model": "fraud", "schedule": "0 4 * * 1"}]}
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
+    document["models"].append(unpromised)
     entries = list(inventory.entries(make_platform(**document)))
     assert {rule.alert for rule in shipped.written()} <= {entry.name for entry in entries}
     unknown = {

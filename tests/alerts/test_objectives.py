@@ -256,8 +256,7 @@ def test_a_calendar_period_has_one_id_and_the_next_another(zone: str, calendar: 
 def test_a_calendar_period_begins_anew(target, promtool) -> None:
     """promtool begins on Thursday 1970-01-01: everything fails until Monday, and little after."""
     group = rule_group(target(window={"calendar": "week", "time_zone": "UTC"}))
-    wanted = ("slo:events:increase5m", "slo:bad_events:increase5m", "slo:calendar_period:id", "slo:period_error:ratio")
-    group["rules"] = [rule for rule in group["rules"] if rule.get("record") in wanted]
+    group["rules"] = [rule for rule in group["rules"] if re.search("count|period", rule.get("record", ""))]
     series = {OK: "0+0x2880 0+100x120", BAD: "0+100x2879 287900x120"}
     expected = [
         present(near("slo:period_error:ratio", 1.0, 0.001), "95h"),

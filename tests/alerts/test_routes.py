@@ -231,7 +231,10 @@ def test_alertmanagerconfig_takes_secrets_of_the_operators_folder_and_refuses_ot
 
     found = spec("/etc/alertmanager/secrets/pd/key")
     (page,) = (one for one in found["receivers"] if one["name"] == "ml-page")
-    assert page["pagerdutyConfigs"] == [{"routingKey": {"name": "pd", "key": "key"}, "sendResolved": True}]
+    (pagerduty,) = page["pagerdutyConfigs"]
+    assert (pagerduty["routingKey"], pagerduty["sendResolved"]) == ({"name": "pd", "key": "key"}, True)
+    assert pagerduty["clientURL"] == "{{ (index .Alerts 0).Annotations.dashboard_url }}"
+    assert {"key": "owner", "value": "{{ .CommonLabels.owner }}"} in pagerduty["details"]
     assert found["route"]["routes"][1]["matchers"][0] == {"name": "owner", "matchType": "=", "value": "ml"}
     assert found["inhibitRules"][0]["equal"] == ["model", "slo"]
     with pytest.raises(InvalidInputError, match="names no Kubernetes Secret"):

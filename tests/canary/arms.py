@@ -169,12 +169,20 @@ class Past:
         text = str(expr)
         if text == "time()":
             return [Sample(labels={}, value=self.now, time=self.now)]
+        if (whole := re.fullmatch(r"(sum|max|count)\((.*)\)", text)) is not None:
+            return self._aggregated(*whole.groups(), at or 0)
         selector = text.rpartition("last_over_time(")[2].partition("[")[0]
         return [
             Sample(labels=labels, value=before[-1][1], time=at or 0)
             for labels, points in self._matching(selector)
             if (before := [point for point in points if (at or 0) - 86400 <= point[0] <= (at or 0)])
         ]
+
+    def _aggregated(self, function: str, selector: str, at: float) -> list[Sample]:
+        near = [[value for time, value in points if at - 300 < time <= at] for _, points in self._matching(selector)]
+        values = [found[-1] for found in near if found]
+        made = {"sum": sum, "max": max, "count": len}[function](values) if values else None
+        return [] if made is None else [Sample(labels={}, value=float(made), time=at)]
 
     def query_range(self, expr: object, *, start: float, end: float, step: float) -> list[Line]:
         selector = str(expr).partition("(")[2].removesuffix(")")

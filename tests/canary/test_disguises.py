@@ -102,6 +102,36 @@ def test_a_crash_loop_under_new_names_never_passes() -> None:
     assert "pods ended and others began" in said.reason
 
 
+def test_a_pod_that_just_ended_is_seen_once_another_has_begun() -> None:
+    said = judged(with_pods([(1, SIZE - 2), (SIZE - 2, SIZE)]))
+    assert (said.verdict, "1 of the canary's pods ended" in said.reason) == ("inconclusive", True), said.reason
+    assert "up to about 10" in said.reason, said.reason
+
+
+def test_a_crash_loop_is_seen_also_where_the_requests_are_counted_by_an_exporter() -> None:
+    past = Past(END + 12)
+    for seed, version in enumerate(("v1", "v2")):
+        grown(past, version, seed=seed)
+    assert judged(past).verdict == "pass"
+    for number, first in enumerate(range(1, SIZE, 12)):
+        points = [(START + (first + index) * STEP, 1.0) for index in range(11)]
+        past.add("ml_build_info", points, model="fraud", version="v2", instance=f"pod-{number}:1")
+    said = judged(past)
+    assert (said.verdict, "pods ended and others began" in said.reason) == ("inconclusive", True), said.reason
+
+
+def test_a_new_kind_of_answer_after_a_pod_was_taken_away_is_no_new_pod() -> None:
+    past = Past(END + 12)
+    grown(past, "v1")
+    for pod, last in (("a:1", 60), ("b:1", SIZE)):
+        rows = np.random.default_rng(3).poisson(100, last)
+        past.grow("ml_requests_total", rows, model="fraud", version="v2", outcome="ok", instance=pod)
+    late = np.random.default_rng(4).poisson(1, SIZE - 70)
+    labels = {"model": "fraud", "version": "v2", "outcome": "error", "reason": "new", "instance": "b:1"}
+    past.grow("ml_requests_total", late, first=START + 70 * STEP, **labels)
+    assert "pods ended" not in judged(past).reason
+
+
 def test_pods_that_are_added_are_no_crash_loop() -> None:
     said = judged(with_pods([(1, SIZE), (40, SIZE), (80, SIZE)]))
     assert said.verdict == "pass", said.reason

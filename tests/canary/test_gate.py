@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
+import errno
 import http.client
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from midwatch import evidence
 from midwatch.app import cli
+from midwatch.errors import MidwatchError
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
+from midwatch.spec.canary import Canary
+from monitors.canary import ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
+from monitors.gate import service
 from monitors.gate.parsing import parse
 from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import END, START, calm
-from tests.conftest import free_port, need_program, platform_document, wait_for
+from tests.conftest import free_port, midwatch_here, need_program, platform_document, wait_for
 
 ASKED = {"model": "fraud", "baseline": "v1", "canary": "v2", "start": moment(START), "end": moment(END)}
 
@@ -135,6 +144,16 @@ def test_verdicts_of_good_and_bad_canaries_with_metrics_and_a_record(running: Ru
     assert {record.kind for record in records} == {"verdict"}
     assert records[0].data == {"asked": {**ASKED, "start": START, "end": END}, **good}
     assert records[3].data["evidence"]["digest"] == good["evidence"]["digest"]
+
+
+def test_who_reads_the_status_only_is_answered_200_for_pass_alone(running: Running) -> None:
+    for canary, status in (("v2", 200), ("v3", 409), ("v9", 503)):
+        asked = {**ASKED, "canary": canary}
+        assert running.ask("POST", "/passed", asked) == (status, running.ask("POST", "/verdict", asked)[1])
+        told = {"name": "fraud", "namespace": "ml", "phase": "Progressing", "checksum": "1", "metadata": asked}
+        assert running.ask("POST", "/passed", told)[0] == status
+    assert running.ask("GET", "/passed?model=fraud")[0] == 400
+    assert running.ask("GET", "/passed?" + "&".join(f"{name}={value}" for name, value in ASKED.items()))[0] == 200
 
 
 def test_concurrent_questions_are_all_answered_and_recorded(running: Running) -> None:
@@ -317,3 +336,191 @@ def test_what_cannot_be_recorded_is_undecided_and_the_record_stays_whole(tmp_pat
 def test_a_query_is_decoded() -> None:
     request = Request(method=b"GET", path=b"/verdict", query=b"model=a%20b&baseline=1&canary=2", headers={}, body=b"")
     assert parse(request).model == "a b"
+
+
+# Whatever is asked, and whatever happens ---------------------------------------------------------------------------
+
+ABSURD = [
+    "1e15",
+    "9" * 40,
+    "-1",
+    "1e308",
+    "inf",
+    "nan",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "9999-12-31T23:59:59Z",
+    "1969-12-31T23:59:59Z",
+]
+
+
+@pytest.mark.parametrize("field", ["start", "end"])
+def test_an_absurd_time_is_refused_with_words(running: Running, field: str) -> None:
+    for text in ABSURD:
+        status, answer = running.verdict(**{field: text})
+        assert (status, "time" in answer["error"] or "years" in answer["error"]) == (400, True)
+    for text in ("0", "253370764799", "9998-12-31T23:59:59Z"):  # far, and told
+        assert running.ask("POST", "/verdict", {**ASKED, "start": text, "end": ""})[0] == 200
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, make_platform: Any) -> Iterator[Callable[..., service.Gate]]:
+    """Gates that are asked without a socket, each with a record of its own name."""
+    made: list[service.Gate] = []
+
+    def make(audit: str = "audit.jsonl", **canary: Any) -> service.Gate:
+        found = make_platform(prometheus={"url": "http://127.0.0.1:1"})
+        settings = Canary.model_validate({"criteria": [{"metric": "errors", "negligible": "2%"}], **canary})
+        given = found.model_copy(update={"models": [found.models[0].model_copy(update={"canary": settings})]})
+        options = service.Options(host="127.0.0.1", port=0, platform=given, audit=tmp_path / audit)
+        made.append(service.Gate(options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one._workers.shutdown()
+        one._recorder.shutdown()
+        one._verdicts.close()
+
+
+def answered(gate_: service.Gate, **changes: Any) -> tuple[int, dict[str, Any]]:
+    """What the gate answers to one question."""
+    answers: list[tuple[int, dict[str, Any]]] = []
+    body = json.dumps({**ASKED, **changes}).encode()
+    request = Request(method=b"POST", path=b"/verdict", headers={}, body=body)
+    asyncio.run(gate_._verdict(request, lambda status, content, _: answers.append((status, json.loads(content)))))
+    (answer,) = answers
+    return answer
+
+
+@pytest.mark.parametrize("broken", ["ask.ask", "ask.settings_of", "parsing.parse", "document.answer"])
+def test_every_exception_is_an_undecided_answer(
+    in_process: Callable[..., service.Gate], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OverflowError("a bug")
+
+    monkeypatch.setattr(f"monitors.gate.service.{broken}", fails)
+    status, answer = answered(in_process())
+    assert (status, answer["verdict"]) == (200, "inconclusive")
+    assert "OverflowError" in answer["reason"]
+
+
+def test_the_same_series_as_both_arms_is_refused(in_process: Callable[..., service.Gate]) -> None:
+    same = {"baseline": 'track="live", version="{baseline}"', "canary": 'version = "{canary}",track="live"'}
+    gate_ = in_process(selectors=same)
+    assert answered(gate_)[0] == 200
+    assert answered(gate_, canary="v1")[0] == 400
+    fixed = {"baseline": 'track=~"a", job="j"', "canary": 'job="j", track=~"a"'}
+    status, answer = answered(in_process("other.jsonl", selectors=fixed))
+    assert (status, "select the same series" in answer["error"]) == (400, True)
+
+
+def test_what_a_late_answer_waited_for_is_told(in_process: Callable[..., service.Gate]) -> None:
+    release, asked = Event(), Event()
+
+    class Slow:
+        def query(self, *_: object, **__: object) -> list[Any]:
+            asked.set()
+            release.wait(20)
+            raise MidwatchError("let go")
+
+        def until(self, _: float) -> Slow:
+            return self
+
+    gate_ = in_process()
+    gate_._client = Slow()  # type: ignore[assignment]
+    gate_._options = dataclasses.replace(gate_._options, deadline=0.05)
+    try:
+        assert "Prometheus has not answered within 0.05 s" in answered(gate_)[1]["reason"]
+        for _ in range(service.WORKERS - 1):
+            gate_._workers.submit(release.wait, 20)
+        assert f"all {service.WORKERS} workers of the gate are busy" in answered(gate_, canary="v3")[1]["reason"]
+    finally:
+        release.set()
+
+
+def test_an_answer_that_took_too_long_to_record_is_withdrawn(
+    tmp_path: Path, in_process: Callable[..., service.Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, gate_ = Event(), in_process()
+    append = evidence.Log.append
+
+    def slow(log: evidence.Log, kind: str, **data: Any) -> evidence.Record:
+        record = append(log, kind, **data)
+        assert kind != "verdict" or release.wait(20)
+        return record
+
+    monkeypatch.setattr(evidence.Log, "append", slow)
+    monkeypatch.setattr(service, "RECORD_SECONDS", 0.05)
+    monkeypatch.setattr(service.ask, "ask", lambda *_, **__: (_ for _ in ()).throw(MidwatchError("no answer")))
+    status, answer = answered(gate_)
+    assert (status, "cannot be recorded: not on the disk" in answer["reason"]) == (200, True)
+    release.set()
+    gate_._recorder.shutdown()
+    kept, withdrawn = evidence.read(tmp_path / "audit.jsonl")
+    assert (kept.kind, withdrawn.kind, withdrawn.data) == (
+        "verdict",
+        "withdrawn",
+        {"of": kept.seq, "verdict": "inconclusive"},
+    )
+
+
+@pytest.mark.parametrize("fault", ["write", "part", "fsync"])
+def test_after_a_full_disk_the_record_has_what_was_answered_and_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    log, write = VerdictLog(path), os.write
+    log.append(QUESTION, {"verdict": "pass"})
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(evidence.os, "write", lambda file, data: write(file, data[: len(data) // 2]))
+        if fault != "part":
+            context.setattr(evidence.os, fault, full)
+        if fault == "fsync":
+            context.setattr(evidence.os, "write", write)
+        for _ in range(3):
+            with pytest.raises(EvidenceError):
+                log.append(QUESTION, {"verdict": "lost"})
+    log.append(QUESTION, {"verdict": "fail"})
+    log.close()
+    records = evidence.read(path)
+    assert [one.data.get("verdict", one.data) for one in records] == ["pass", {"answers": 3}, "fail"]
+    assert b"lost" not in path.read_bytes()
+    done = midwatch_here("evidence", "verify", tmp_path)
+    assert (done.returncode, "3 records" in done.stdout) == (0, True)
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {
+        "audit.jsonl": 0o600,
+        "audit.jsonl.lock": 0o600,
+    }
+
+
+def test_a_record_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    keep(path, "pass")
+    path.chmod(0o644)
+    keep(path, "fail")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_open_analysis_is_judged_once_an_interval(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Question] = []
+
+    def asked(_: object, question: Question, settings: Canary, *, interval: float) -> Any:
+        looks.append(question)
+        empty = ask.unanswered(question, interval, "x")
+        begun, one = time.time() - interval, np.ones(1, dtype=np.int64)
+        return dataclasses.replace(empty, start=begun, baseline_requests=one), judge.judge(empty, settings)
+
+    answer = {"verdict": "inconclusive", "reason": "", "evidence": {}}
+    monkeypatch.setattr(service.ask, "ask", asked)
+    monkeypatch.setattr(service.document, "answer", lambda *_: answer)
+    gate_ = in_process()
+    for _ in range(3):
+        assert answered(gate_)[0] == 200
+    answered(gate_, canary="v3")
+    assert len(looks) == 2

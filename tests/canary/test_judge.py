@@ -140,8 +140,7 @@ def test_bursty_errors_are_compared_with_a_baseline_of_equal_size() -> None:
     equal = {"metric": "errors", "equal_baseline": True, "unacceptable_ratio": 3}
 
     def one(arms: Any) -> Counts:
-        cut = {name: getattr(arms, name)[0] for name in arms.__dataclass_fields__}
-        return counts(type(arms)(**cut))
+        return counts(arms.at(0))
 
     assert judge.judge(one(bursty(ratio_=1.0, runs=1)), settings(equal)).verdict == "pass"
     assert judge.judge(one(bursty(ratio_=5.0, runs=1)), settings(equal)).verdict == "fail"

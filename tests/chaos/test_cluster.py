@@ -22,7 +22,7 @@ from chaos.places.cluster.faults import find
 from chaos.places.cluster.namespace import Cluster
 from chaos.places.place import Home
 from chaos.run import recovery
-from chaos.targets import TargetError, UnsupportedError
+from chaos.targets import Hit, TargetError, UnsupportedError
 from midwatch import evidence, kubernetes
 from midwatch.spec.model import Drift, Platform
 from tests.chaos import cluster
@@ -188,6 +188,57 @@ def test_a_protected_pod_node_workload_or_namespace_is_never_hit(api: Path) -> N
         cluster_of(protected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "protected"),
+    [("kill_replica", "fraud"), ("slow_model", "fraud"), ("lose_node", "exporter"), ("fill_disk", "exporter")],
+)
+def test_protection_follows_the_part_in_a_cluster_too(api: Path, kind: str, protected: str) -> None:
+    target = cluster_of(cluster_platform(protected={"parts": [protected]}))
+    settings = dict(SETTINGS[kind])
+    if kind == "lose_node":
+        settings["target"] = pods("exporter")[0]["spec"]["nodeName"]
+    with pytest.raises(TargetError, match=f"{protected} may not be hit"):
+        target.prepare(injection(kind, settings))
+
+
+def test_in_a_cluster_replaced_pods_count_and_what_is_down_already(api: Path) -> None:
+    target = cluster_of(cluster_platform())
+    one = injection("kill_replica", {"model": "fraud"})
+    replaced = [Hit(name=f"replaced-{number}", pool="pods of fraud") for number in range(2)]
+    target.prepare(one, replaced[:1])
+    with pytest.raises(TargetError, match="replaced-0, replaced-1 are hit by earlier actions"):
+        target.prepare(one, replaced)
+    *_, third, last = sorted(pod["metadata"]["name"] for pod in pods("fraud"))
+    status = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    for name in (third, last):
+        kubernetes.request("PATCH", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/status", body=status)
+    node = "/api/v1/nodes/node-b"
+    kubernetes.request("PATCH", node, body={"spec": {"unschedulable": True}})
+    try:
+        with pytest.raises(TargetError, match=f"{third}, {last} are hit by earlier actions or down already"):
+            target.prepare(one)
+        with pytest.raises(TargetError, match="node-b are hit by earlier actions or down already"):
+            target.prepare(injection("lose_node", {"model": "fraud", "target": "node-a"}))
+    finally:
+        kubernetes.request("PATCH", node, body={"spec": {"unschedulable": None}})
+        for name in (third, last):
+            kubernetes.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}")
+        cluster.wait_until(lambda: not {third, last} & {pod["metadata"]["name"] for pod in pods("fraud")})
+
+
+def test_a_plan_says_that_a_cluster_is_not_free(api: Path) -> None:
+    mine, other = lease.ClusterLease(NAMESPACE, "mine"), lease.ClusterLease(NAMESPACE, "other")
+    free = preconditions.nothing_open_in_cluster(mine)
+    assert preconditions.decide("free", free, 10.0).allowed
+    other.take()
+    assert "is held by other" in preconditions.decide("free", free, 10.0).reason
+    other.give_back()
+    other.keep_fault("001", {})
+    assert "1 faults may be left" in preconditions.decide("free", free, 10.0).reason
+    other.forget_faults()
+    assert preconditions.decide("free", free, 10.0).allowed
+
+
 def test_a_pod_that_was_replaced_since_it_was_chosen_is_not_killed(api: Path, ledger: faults.Ledger) -> None:
     (fault, *_) = cluster_of(cluster_platform()).prepare(injection("kill_replica", {"model": "fraud"})).faults
     other = type(fault)(**{**vars(fault), "uid": "another"})
@@ -275,7 +326,7 @@ def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path
     assert len(lasting.kept_faults()) == 2
     said: list[str] = []
     with lease.on_this_machine(tmp_path / "lock") as lock:
-        assert recovery.recover(place, lock, said.append) == []  # type: ignore[arg-type]
+        assert recovery.recover(place, lock, said.append).problems == []  # type: ignore[arg-type]
     found = find(path)
     assert found is not None
     image = found["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -344,7 +395,8 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
     stopped = finished(run_there(plane, config, tmp_path, "stop"))
     assert stopped["problems"] == []
     assert not is_failing()
-    assert finished(running)["stopped"]
+    ended = finished(running)
+    assert ended["stopped"], ended
     refused = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
     assert refused["refused"]
     assert len([reason for reason in refused["reasons"] if "kill switch" in reason]) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from chaos.places.local.faults import Hogs, PartKilled
 from chaos.targets import TargetError
 from midwatch import evidence, processes
 from midwatch.spec.chaos import Chaos, Preconditions, Protected
+from tests.chaos import paper
 from tests.chaos.conftest import SmallPlane
+from tests.chaos.paper import PaperPlane
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "kill_replica": {"model": "fraud", "target": "v2", "replicas": 1},
@@ -88,7 +92,7 @@ def test_a_plane_that_is_not_there_says_what_to_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("kill_replica", {"model": "fraud", "replicas": 2}, "at most 50% may be"),
+        ("kill_replica", {"model": "fraud", "replicas": 3}, "at most 50% may be"),
         ("kill_replica", {"model": "fraud", "target": "v9"}, "no server v9"),
         ("deploy_bad_version", {"model": "fraud", "bad_version": "v9"}, "no server of version v9"),
         ("exhaust_memory", {"model": "fraud", "size": 2**50, "seconds": 1}, "that are free"),
@@ -97,18 +101,24 @@ def test_a_plane_that_is_not_there_says_what_to_start(tmp_path: Path) -> None:
     ids=["share", "server", "version", "memory", "cores"],
 )
 def test_a_target_that_is_none_or_too_much_is_refused(
-    plane: SmallPlane, kind: str, settings: dict[str, Any], message: str
+    paper_plane: PaperPlane, kind: str, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TargetError, match=message):
-        planes.LocalPlane(plane.state).prepare(injection(kind, settings))
+        planes.LocalPlane(paper_plane.state).prepare(injection(kind, settings))
 
 
-def test_a_protected_part_is_never_hit(plane: SmallPlane) -> None:
-    target = planes.LocalPlane(plane.state)
+def test_a_protected_part_is_never_hit(paper_plane: PaperPlane) -> None:
+    target = planes.LocalPlane(paper_plane.state)
     limits = Preconditions(protected=Protected(parts=["prometheus"]))
     target.platform = target.platform.model_copy(update={"chaos": Chaos(guard=limits)})
     with pytest.raises(TargetError, match="prometheus may not be hit"):
         target.prepare(injection("lose_prometheus", {}))
+
+
+@pytest.fixture
+def paper_plane(tmp_path: Path) -> Iterator[PaperPlane]:
+    with paper.running(tmp_path) as plane:
+        yield plane
 
 
 @pytest.fixture
@@ -119,6 +129,8 @@ def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
     route.parent.mkdir()
     names = ("alertmanager", "exporter", "exporter-b", "prometheus")
     regions = {"folder": str(route.parent), "exporters": {"a": "exporter", "b": "exporter-b", "clients": "http://x:1"}}
+    own = processes.identify(os.getpid())
+    assert own is not None
     inventory = {
         "up": os.getpid(),
         "platform": str(file),
@@ -127,7 +139,7 @@ def two_regions(tmp_path: Path, make_document: Any) -> tuple[Path, Path]:
         "results": "",
         "sink": {"url": "", "file": ""},
         "regions": regions,
-        "parts": [{"name": name, "pid": os.getpid(), "url": f"http://{name}"} for name in names],
+        "parts": [{**asdict(own), "name": name, "url": f"http://{name}"} for name in names],
     }
     (tmp_path / "plane.json").write_text(json.dumps(inventory))
     return tmp_path, route
@@ -143,6 +155,23 @@ def test_of_two_exporters_the_one_is_hit_that_events_go_to(
     prepared = planes.LocalPlane(state).prepare(injection(kind, {}))
     assert (prepared.hit, [fault.target for fault in prepared.faults]) == ((exporter,), [exporter])
     assert exporter in prepared.candidates
+
+
+@pytest.mark.parametrize("started", [1, None], ids=["another process", "not known"])
+@pytest.mark.parametrize("kind", ["lose_exporter", "fill_disk"])
+def test_a_process_that_has_the_number_of_a_part_is_not_hit(
+    two_regions: tuple[Path, Path], kind: str, started: int | None
+) -> None:
+    state, route = two_regions
+    route.write_text(json.dumps({"term": 2, "region": "a"}))
+    document = json.loads((state / "plane.json").read_text())
+    document["parts"] = [part | {"started": started} for part in document["parts"]]
+    (state / "plane.json").write_text(json.dumps(document))
+    with pytest.raises(TargetError, match="exporter does not run"):
+        planes.LocalPlane(state).prepare(injection(kind, {}))
+    (state / "plane.json").write_text(json.dumps(document | {"up_started": 1}))
+    with pytest.raises(planes.NoPlaneError, match="has ended"):
+        planes.LocalPlane(state)
 
 
 def test_without_a_route_nobody_guesses_which_exporter_to_hit(two_regions: tuple[Path, Path]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from chaoslib.exceptions import ActivityFailed
 
 from chaos import notices, probes
+from chaos.causes import Causes
 from chaos.run import current
 from midwatch.prometheus import QueryError, Sample
 
@@ -35,8 +36,12 @@ class Prometheus:
         ]
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None) -> None:
-    run = SimpleNamespace(place=place, mark=lambda: mark)
+def asked(
+    monkeypatch: pytest.MonkeyPatch, place: Any, mark: Any = None, causes: Causes | None = None, there: Any = ()
+) -> None:
+    run = SimpleNamespace(
+        place=place, mark=lambda: mark, of_another_cause=lambda pages: (causes or Causes()).others(pages, there)
+    )
     monkeypatch.setattr(current, "of_process", lambda _configuration: run)
 
 
@@ -83,6 +88,16 @@ def test_only_a_clear_yes_is_met(value: Any) -> None:
 # Who was told --------------------------------------------------------------------------------------------------------
 
 
+class Alerting(Prometheus):
+    """Alerts fire there: the deadman's switch at least."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def query(self, expr: str) -> list[Sample]:
+        return [Sample(labels={"alertname": "MidwatchDeadman"}, value=1.0, time=0.0)]
+
+
 def delivery(channel: str, status: str = "firing", name: str = "ModelErrorsHigh", at: str = "t1", **labels: str) -> str:
     entry = {
         "status": status,
@@ -93,13 +108,13 @@ def delivery(channel: str, status: str = "firing", name: str = "ModelErrorsHigh"
     return json.dumps({"channel": channel, "delivery": {"alerts": [entry]}}) + "\n"
 
 
-def told(monkeypatch: pytest.MonkeyPatch, file: Path, before: str, after: str) -> None:
+def told(monkeypatch: pytest.MonkeyPatch, file: Path, before: str, after: str, **causes: Any) -> None:
     file.write_text(before)
     sink = notices.Sink(file)
     mark = sink.mark()
     with file.open("a") as opened:
         opened.write(after)
-    asked(monkeypatch, SimpleNamespace(notices=sink), mark)
+    asked(monkeypatch, SimpleNamespace(notices=sink, prometheus=Alerting()), mark, **causes)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +147,44 @@ def test_an_alert_has_to_reach_every_receiver_and_be_resolved(monkeypatch: pytes
     assert probes.is_met(probes.resolved("ModelErrorsHigh", 0.2, {"model": "fraud"}))
 
 
+def test_an_alert_that_could_not_have_come_is_not_one_that_did_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sink = notices.Sink(tmp_path / "d.jsonl")
+    for prometheus in (Prometheus({}), Prometheus({"ALERTS": {"v1": 1.0}})):
+        asked(monkeypatch, SimpleNamespace(notices=sink, prometheus=prometheus), sink.mark())
+        with pytest.raises(ActivityFailed, match="it is not known"):
+            probes.noticed("ModelErrorsHigh", ["oncall"], 0.0)
+
+
 def test_a_page_where_none_was_expected_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told(monkeypatch, tmp_path / "d.jsonl", "", delivery("oncall", model="fraud"))
     assert probes.nobody_paged(0.0) == {"met": False, "pages": ["ModelErrorsHigh"]}
     told(monkeypatch, tmp_path / "d.jsonl", "", "")
     assert probes.is_met(probes.nobody_paged(0.0))
+
+
+BEFORE = [{"alertname": "PrometheusCannotNotify", "severity": "page", "instance": "a:1"}]
+
+
+@pytest.mark.parametrize(
+    ("page", "causes"),
+    [
+        (delivery("oncall", name="PrometheusCannotNotify", instance="a:1"), Causes()),
+        (delivery("oncall", name="CheckoutFails"), Causes(alerts=["ExporterDown"], models=["fraud"])),
+        (delivery("oncall", model="other"), Causes(alerts=["ExporterDown"], models=["fraud"])),
+    ],
+    ids=["pending before the fault", "a team's own", "another model's"],
+)
+def test_a_page_of_another_cause_is_no_proof_that_the_fault_was_felt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str, causes: Causes
+) -> None:
+    told(monkeypatch, tmp_path / "d.jsonl", "", page, causes=causes, there=BEFORE)
+    with pytest.raises(ActivityFailed, match="a page of another cause"):
+        probes.nobody_paged(0.0)
+    both = page + delivery("oncall", model="fraud")
+    told(monkeypatch, tmp_path / "d.jsonl", "", both, causes=causes, there=BEFORE)
+    assert probes.nobody_paged(0.0) == {"met": False, "pages": ["ModelErrorsHigh"]}
 
 
 @pytest.mark.parametrize(("severity", "met"), [("page", True), ("ticket", False)])
@@ -153,7 +201,7 @@ def test_in_a_cluster_a_receiver_stands_for_its_channels(
 
     found = [alert(0)]
     monkeypatch.setattr(alertmanager, "_alerts", lambda: found)
-    asked(monkeypatch, SimpleNamespace(notices=alertmanager), alertmanager.mark())
+    asked(monkeypatch, SimpleNamespace(notices=alertmanager, prometheus=Alerting()), alertmanager.mark())
     assert not probes.is_met(probes.noticed("ModelErrorsHigh", ["oncall"], 0.1)), "it was there before"
     found.append(alert(1))
     assert probes.is_met(probes.noticed("ModelErrorsHigh", ["oncall"], 0.1)) is met

@@ -184,3 +184,17 @@ def test_what_is_wrong_is_named_with_its_line(load_text: Any, make_document: Any
 
 def test_nothing_is_rendered_for_a_platform_without_experiments(make_platform: Any) -> None:
     assert not any("chaos" in path for target in Target for path in rendered_files(make_platform(), target))
+
+
+def test_every_scheduled_experiment_has_a_timer_and_an_alert_when_it_is_missed(flights: Platform) -> None:
+    assert flights.chaos is not None
+    scheduled = {one.title for one in flights.chaos.experiments if one.schedule}
+    files = rendered_files(flights)
+    units = {Path(name).stem.removeprefix("midwatch-chaos-") for name in files if "systemd/midwatch-chaos-" in name}
+    assert units == scheduled != set()
+    service = files["systemd/midwatch-chaos-kill-replica.service"]
+    assert "ExecStart=/usr/bin/env midwatch chaos run kill-replica --state /var/lib/midwatch --json\n" in service
+    assert "OnCalendar=Mon *-*-* 10:00:00 UTC\nPersistent=false\n" in files["systemd/midwatch-chaos-kill-replica.timer"]
+    rules = [rule for group in yaml.safe_load(files["prometheus/rules/chaos.yml"])["groups"] for rule in group["rules"]]
+    overdue = {rule["labels"]["experiment"] for rule in rules if rule["alert"] == "ChaosExperimentOverdue"}
+    assert overdue == scheduled

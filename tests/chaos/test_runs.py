@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from chaos import lease
 from chaos.kinds import injection
 from chaos.places.local.plane import LocalPlane
 from chaos.run import current
@@ -144,14 +143,6 @@ def test_kill_9_of_anyone_leaves_no_fault(plane: SmallPlane, who: str) -> None:
         assert process.returncode == 3
 
 
-def test_only_one_experiment_runs_at_a_time(plane: SmallPlane) -> None:
-    with lease.on_this_machine(plane.state / "chaos" / "lock"):
-        second = plane.start("run", "slow-model")
-        _, errors = second.communicate(timeout=30)
-    assert second.returncode == 3
-    assert "another experiment runs" in errors
-
-
 def test_a_fault_that_an_earlier_run_left_is_reverted_before_the_next_one(plane: SmallPlane) -> None:
     """Everybody was killed at once: the next command finds the fault in the ledger."""
     place = LocalPlane(plane.state)
@@ -231,14 +222,6 @@ def test_the_actions_work_under_plain_chaos_run_and_are_watched_there_too(plane:
     assert processes.wait_until(lambda: not plane.orphans(), 5)
 
 
-def test_an_action_beyond_the_allowed_share_or_at_something_protected_is_refused(plane: SmallPlane) -> None:
-    method = [python("action", "kill_replica", model="fraud", replicas=2)]
-    file = plane.write_experiment("both", method=method, configuration=CONFIGURATION)
-    code, result = plane.chaos("run", file)
-    assert (code, result["refused"]) == (3, True)
-    assert "2 of 2 targets would be hit" in result["reasons"][0]
-
-
 def test_the_experiments_own_rollbacks_run_when_the_runner_had_to_be_killed(plane: SmallPlane) -> None:
     stubborn = {
         "type": "action",
@@ -265,7 +248,7 @@ def test_the_experiments_own_rollbacks_run_when_the_runner_had_to_be_killed(plan
     assert mark.exists()
 
 
-def test_time_is_not_measured_by_a_clock_that_can_be_set(plane: SmallPlane) -> None:
+def test_time_is_not_measured_by_a_clock_that_can_be_set() -> None:
     """Times of waiting come from the monotonic clock: a label of a record is never computed with."""
     source = "".join(path.read_text() for path in Path("chaos").rglob("*.py") if path.name not in ("publish.py",))
     assert "time.time() -" not in source

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from chaos import check, experiments, report
-from chaos.run import publish
+from chaos import check, display, experiments, report
+from chaos.run import publish, verdict
 from midwatch.spec.chaos import Chaos, Grafana
 from midwatch.spec.model import Platform
 from tests.chaos.conftest import small_document
@@ -44,6 +44,8 @@ def result(**changes: Any) -> dict[str, Any]:
         for index, phase in enumerate(("before", "method", "after"))
     ]
     document: dict[str, Any] = {
+        "platform": "flights",
+        "owner": "ml-serving",
         "experiment": "kill-replica",
         "kind": "kill_replica",
         "verdict": "deviated",
@@ -59,6 +61,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "stopped": "",
         "seconds_to_clean": 0.02,
         "problems": [],
+        "clean": True,
         "guards": [{"guard": "g", "allowed": True, "reason": "fine"}],
         "activities": activities,
         "evidence": "/e",
@@ -89,10 +92,49 @@ def test_the_page_of_a_run_is_whole_in_a_browser(tmp_path: Path) -> None:
     assert seen["reasons"] == ["after it, <script>alert(1)</script>"]
 
 
+def test_a_page_cuts_nothing_off_speaks_no_python_and_says_whose_it_is(tmp_path: Path) -> None:
+    name = "the model answers " + "as it did before the fault, " * 8
+    said = {"met": True, "short": ["availability"], "alert": None, "share": 0.25}
+    activity = {**result()["activities"][0], "name": name, "said": said}
+    report.write(tmp_path / "page.html", result(activities=[activity], expected_alert=""))
+    page = html.unescape((tmp_path / "page.html").read_text())
+    assert name in page
+    assert "met: yes, short: availability, alert: nothing, share: 0.25" in page
+    assert "Platform flights, owner ml-serving." in page
+    assert not re.findall(r"…|None\b|True\b|False\b|\{'", page)
+
+
+def test_why_a_run_deviated_is_said_in_whole_words() -> None:
+    output = {"answer": "x" * 300, "met": False}
+    probe = {"activity": {"name": "p"}, "status": "succeeded", "output": output, "tolerance_met": False}
+    journal: Any = {
+        "status": "failed",
+        "deviated": True,
+        "steady_states": {
+            "before": {"steady_state_met": True, "probes": []},
+            "after": {"steady_state_met": False, "probes": [probe]},
+        },
+        "run": [],
+        "rollbacks": [],
+    }
+    judged = verdict.judge(journal, stopped="", deviation=False, problems=[], within=lambda *_: True)
+    text = " ".join(judged.reasons)
+    assert f"answer: {'x' * 300}, met: no" in text
+
+
 def test_the_page_of_a_refused_run_says_that_nothing_was_injected(tmp_path: Path) -> None:
     refused = result(refused=True, activities=[], seconds_to_clean=None, verdict="inconclusive")
     report.write(tmp_path / "page.html", refused)
     assert "Nothing was injected" in (tmp_path / "page.html").read_text()
+
+
+def test_clean_is_said_to_people_only_when_it_was_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for clean, said in ((True, "clean after 0.020 s"), (False, "NOT seen to be clean")):
+        one = result(clean=clean, problems=[] if clean else ["a fault stays"])
+        display.show_result(one)
+        assert said in capsys.readouterr().out
+        report.write(tmp_path / "page.html", one)
+        assert ("Not seen to be clean" in (tmp_path / "page.html").read_text()) is not clean
 
 
 @pytest.fixture
@@ -124,7 +166,7 @@ def web() -> Iterator[SimpleNamespace]:
 def place(tmp_path: Path, url: str) -> Any:
     (tmp_path / "token").write_text("t0ken\n")
     chaos = Chaos(grafana=Grafana(url=url, token_file=Path("token")), pushgateway=url)
-    home = SimpleNamespace(folder=tmp_path)
+    home = SimpleNamespace(folder=tmp_path, evidence=tmp_path / "evidence.jsonl")
     platform = SimpleNamespace(platform="flights", chaos=chaos)
     return SimpleNamespace(home=home, results=tmp_path, platform=platform, platform_file=tmp_path / "platform.yaml")
 
@@ -148,11 +190,14 @@ def test_a_run_is_an_annotation_in_grafana_and_pushed_metrics(tmp_path: Path, we
 
 def test_a_refused_run_counts_as_none_and_keeps_what_was_known(tmp_path: Path, web: SimpleNamespace) -> None:
     there = place(tmp_path, web.url)
-    publish.ended(there, result(verdict="held", reasons=[]))
+    publish.ended(there, result(verdict="deviated", problems=["a fault stays"], clean=False))
+    before = json.loads((tmp_path / "results.json").read_text())["kill-replica"]
     publish.ended(there, result(verdict="inconclusive", refused=True))
     known = json.loads((tmp_path / "results.json").read_text())["kill-replica"]
-    assert known["verdict"] == "inconclusive"
-    assert {"last_run", "last_held"} <= set(known)
+    assert known == before, "a refused run has shown nothing: neither a verdict nor that all is clean"
+    assert (known["verdict"], known["clean"], known["running"]) == ("deviated", False, False)
+    publish.ended(there, result(experiment="never-run", refused=True))
+    assert json.loads((tmp_path / "results.json").read_text())["never-run"] == {"running": False}
 
 
 def test_failing_to_tell_is_said_and_no_failed_experiment(tmp_path: Path, web: SimpleNamespace) -> None:

@@ -17,7 +17,8 @@ from chaoslib.hypothesis import within_tolerance
 from chaos.run import verdict
 from chaos.run.verdict import Verdict
 from midwatch import evidence, processes
-from midwatch.app import cli
+from tests.chaos import paper
+from tests.conftest import midwatch_here
 
 MODULE = "tests.chaos.toy"
 
@@ -169,16 +170,12 @@ def test_each_experiment_has_a_process_of_its_own() -> None:
     [({"dry": "actions"}, "dry has no effect"), (hypothesis(python("is_true", "probe", tolerance=0.5)), "tolerance")],
     ids=["dry as text", "a bare float as tolerance"],
 )
-def test_a_file_that_would_not_do_what_it_says_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], message: str, plane: Any
-) -> None:
-    document = {"version": "1.0.0", "title": "t", "description": "d", "method": [python("touch")], **change}
-    file = tmp_path / "e.json"
-    file.write_text(json.dumps(document))
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["chaos", "plan", str(file), "--state", str(plane.state)])
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+def test_a_file_that_would_not_do_what_it_says_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with paper.running(tmp_path) as plane:
+        file = plane.experiment(python("touch"), **change)
+        done = midwatch_here("chaos", "plan", file, "--state", plane.state)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 # A precondition that raises fails closed:             test_preconditions.py

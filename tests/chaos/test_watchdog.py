@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -130,10 +129,9 @@ def test_whoever_goes_the_fault_is_reverted(watched: Watched, who: str) -> None:
 
 
 def test_a_runner_that_ignores_every_signal_is_killed(watch: Callable[..., Watched]) -> None:
-    rest = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 10, 12, 15)]; time.sleep(60)"
-    one = watch(rest)
-    one.wait_until_injected()
-    time.sleep(0.2)
+    rest = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 10, 12, 15)]; (folder / 'deaf').touch()"
+    one = watch(f"{rest}; time.sleep(60)")
+    assert processes.wait_until((one.folder / "deaf").exists, 20)
     one.stdin.write(b"stop\n")
     one.stdin.flush()
     assert one.outcome()["problems"] == []
@@ -141,7 +139,7 @@ def test_a_runner_that_ignores_every_signal_is_killed(watch: Callable[..., Watch
 
 
 def test_a_run_that_takes_longer_than_it_may_is_stopped(watch: Callable[..., Watched]) -> None:
-    one = watch("time.sleep(60)", "--seconds", "2")
+    one = watch("time.sleep(60)", "--seconds", "0.5")
     outcome = one.outcome()
     assert "longer" in outcome["stopped"]
     assert one.left() == set()

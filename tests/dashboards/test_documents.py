@@ -48,6 +48,33 @@ def whole(**changes: Any) -> Platform:
     return Platform.model_validate(whole_document(**changes))
 
 
+def with_servers() -> Platform:
+    """The same platform with a language model, whose server counts its requests, and every promise of quality."""
+    document = whole_document()
+    fraud, price = document["models"]
+    chat = {"name": "chat", "owner": "ml", "task": "generation", "serving": "vllm"}
+    yes = {"class": "yes"}
+    promised = {
+        "precise": {"precision": yes},
+        "complete": {"recall": yes},
+        "both": {"f1": yes},
+        "quiet": {"false_positive_rate": yes},
+        "honest": {"calibration": {"at_most": "10%", "min_events": 1}},
+        "labelled": {"labels": "arrived"},
+    }
+    amounts = {
+        "near": {"absolute_error": {"within": 5}},
+        "mean": {"mean_absolute_error": {"at_most": 2, "min_events": 1}},
+    }
+    fraud = fraud | {"slos": [*fraud["slos"], *(_slo(name, sli) for name, sli in promised.items())]}
+    price = price | {"slos": [*price["slos"], *(_slo(name, sli) for name, sli in amounts.items())]}
+    return Platform.model_validate({**document, "models": [fraud, price, chat]})
+
+
+def _slo(name: str, sli: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "sli": sli, "objective": "90%"}
+
+
 PAGES = [page.name for page in pages.every_page(PanelFactory(platform=whole()))]
 
 
@@ -193,10 +220,9 @@ def test_the_fleets_rows_lead_to_their_model_with_version_and_time(documents) ->
 
 
 def test_an_alert_finds_its_dashboard_by_address() -> None:
-    url = grafana.dashboard_url(whole(), grafana.Page.MODEL, model="{{ $labels.model }}", version="v1")
-    assert url == (
-        "http://127.0.0.1:3000/d/midwatch-test-model?from=now-3h&to=now&var-model={{ $labels.model }}&var-version=v1"
-    )
+    url = grafana.dashboard_url(whole(), grafana.Page.MODEL, model="{{ $labels.model }}", version="v1&x")
+    before = "http://127.0.0.1:3000/d/midwatch-test-model?from=now-3h&to=now"
+    assert url == before + "&var-model={{ $labels.model | urlquery }}&var-version=v1%26x"
 
 
 def test_logs_and_traces_are_those_of_the_model_chosen() -> None:

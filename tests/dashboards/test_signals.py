@@ -11,6 +11,7 @@ from dashboards import annotation, reader
 from dashboards.pages import fleet, objectives, resilience
 from midwatch import metrics, promql, signals
 from midwatch.signals import WILSON_Z, Selection
+from midwatch.traffic import Traffic
 
 WINDOW = {"window": "10m", "__rate_interval": "1m", "__interval": "15s", "models": ".*"}
 EVERYTHING: Selection = {"model": "fraud"}
@@ -22,7 +23,7 @@ def counter(rate: float, *, since: int = 0):
 
 
 def outcome(predicted: str, actual: str, version: str = "v1") -> str:
-    return f'ml_outcomes_total{{model="fraud",version="{version}",predicted="{predicted}",actual="{actual}"}}'
+    return f'ml_settled_outcomes_total{{model="fraud",version="{version}",predicted="{predicted}",actual="{actual}"}}'
 
 
 SERIES = {
@@ -37,6 +38,10 @@ SERIES = {
     outcome("no", "yes"): counter(20),
     outcome("no", "no"): counter(20),
     outcome("yes", "no", "v2"): counter(7),
+    'ml_outcomes_total{model="fraud",version="v1",predicted="yes",actual="no"}': counter(100),
+    'ml_settled_predictions_total{model="fraud",version="v1",predicted="yes",result="right"}': counter(40),
+    'ml_settled_predictions_total{model="fraud",version="v1",predicted="yes",result="wrong"}': counter(20),
+    'ml_settled_predictions_total{model="fraud",version="v1",predicted="no",result="unlabelled"}': counter(20),
     'ml_drift_detected{model="fraud",version="v2"}': lambda _: 1,
     'slo:error_budget_remaining:ratio{model="fraud",slo="availability"}': lambda _: 0.5,
     'slo:error_budget_remaining:ratio{model="fraud",slo="latency"}': lambda _: 0.25,
@@ -95,6 +100,12 @@ def test_label_coverage_is_labels_over_predictions(past) -> None:
     )
 
 
+def test_settled_predictions_are_shares_of_those_that_were_settled(past) -> None:
+    assert asked(past, signals.settled(EVERYTHING)) == pytest.approx(
+        {("right",): 0.5, ("wrong",): 0.25, ("unlabelled",): 0.25}
+    )
+
+
 def test_a_verdict_is_the_number_of_the_one_that_is_1_now(past) -> None:
     codes = {"pass": 1.0, "inconclusive": 2.0, "fail": 3.0}
     expr = signals.verdict(metrics.CANARY_VERDICT, codes, EVERYTHING, "canary")
@@ -104,7 +115,7 @@ def test_a_verdict_is_the_number_of_the_one_that_is_1_now(past) -> None:
 
 def test_the_fleet_is_in_the_order_of_its_trouble(past) -> None:
     """A page counts 10, a ticket of the model 1 on each version, drift 1, and the worst budget is spent by 0.75."""
-    assert asked(past, fleet._trouble()) == pytest.approx(
+    assert asked(past, fleet._trouble(Traffic(has_servers=False))) == pytest.approx(
         {("fraud", "v1"): 10 + 1 + 0.75, ("fraud", "v2"): 1 + 1 + 0.75}
     )
 

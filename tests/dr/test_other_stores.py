@@ -15,8 +15,8 @@ from dr import report
 from dr.drill import ledger
 from dr.drill.facts import Outcome, Write
 from dr.drill_log import DrillLog
-from dr.stores.files import copies, faults, recovery, setup
-from tests.conftest import need_program, platform_document
+from dr.stores.files import copies, faults, published, recovery
+from tests.conftest import midwatch_here, need_program, platform_document
 
 DR = [sys.executable, "-P", "-m", "midwatch", "dr"]
 
@@ -37,7 +37,7 @@ def filled(folder: Path) -> Path:
     (folder / "v1").mkdir(parents=True)
     for name in ("v1/model.bin", "v1/reference.npz", "dashboard.json"):
         (folder / name).write_bytes(name.encode() * 1000)
-    (folder / setup.MARKER).touch()
+    (folder / published.MARKER).touch()
     return folder
 
 
@@ -50,6 +50,9 @@ def test_a_folder_that_is_lost_comes_back_as_it_was(tmp_path: Path) -> None:
     models = filled(tmp_path / "models")
     settings = {"source": "models", "backup": "copies", "interval": "1s"}
     file = written(tmp_path, {"files": settings}, "lose_files")
+    refused = midwatch_here("dr", "run", "d", "-f", file)
+    assert (refused.returncode, "it never was" in refused.stderr) == (2, True)
+    published.publish(models)
     command = [*DR, "run", "d", "-f", str(file), "--json", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     document = json.loads(done.stdout)
@@ -63,15 +66,17 @@ def test_a_folder_that_is_lost_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_file_that_is_damaged_is_seen_replaced_and_never_copied(models: Path, tmp_path: Path) -> None:
     store = recovery.FolderRecovery(source=models, backup=tmp_path / "copies", interval=0.0, keep=3)
+    published.publish(models)
     assert [store.check().good, store.check().good] == [True, True]
     fault = faults.DamageFile(target=str(models), file="v1/model.bin")
     fault.inject()
     assert fault.is_effective()
-    with pytest.raises(copies.DamageError, match="a file is written once"):
+    with pytest.raises(copies.DamageError, match="not what its manifest says"):
         copies.take(models, tmp_path / "copies", now=0.0, keep=3)
     assert store.check().why == "v1/model.bin is damaged"
+    assert store.plan() == "put back v1/model.bin"
     assert "moved to models.damaged-2" in store.fence(2)
-    assert store.recover().startswith("copy-")
+    assert store.recover().startswith("v1/model.bin of copy-")
     store.reroute(2)
     assert store.check().good
     assert (models / "v1/model.bin").read_bytes() == b"v1/model.bin" * 1000

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -21,13 +22,14 @@ from dr.drill_log import DrillLog
 from dr.postgres import session
 from dr.posture import gauges, verification
 from dr.stores.kind import DrillSite, Site
-from dr.stores.local_postgresql import archive, backup, cluster, endpoint, instance, programs
+from dr.stores.local_postgresql import archive, backup, cluster, endpoint, faults, instance, programs
+from dr.stores.local_postgresql import verification as restoring
 from dr.stores.local_postgresql.collector import LocalCollector
 from dr.stores.local_postgresql.programs import PostgresError
 from dr.stores.local_postgresql.recovery import ClusterRecovery
 from dr.stores.local_postgresql.running import RunningSetup
 from dr.stores.setup import NotReadyError
-from midwatch import evidence, metrics
+from midwatch import evidence, metrics, processes
 from midwatch.errors import MissingProgramError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
@@ -249,6 +251,58 @@ def test_a_drill_does_not_begin_while_the_standby_is_far_behind_or_gone(start_cl
     wait_until(lambda: session.ask(store.direct("a"), "SELECT count(*) FROM pg_stat_replication") == [("0",)])
     with pytest.raises(NotReadyError, match="no standby streams"):
         setup.prepare(1.0)
+
+
+@pytest.mark.parametrize("started", [1, None], ids=["another process", "not known"])
+def test_a_drill_kills_no_process_that_only_has_the_number_of_a_part(
+    open_folder: Path, tmp_path: Path, started: int | None
+) -> None:
+    need_postgresql()
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        part = {"name": "server-x", "pid": bystander.pid, "started": started, "url": None}
+        regions = {"store": "s", "folder": str(tmp_path), "exporters": None, "region_a": ["server-x"], "models": {}}
+        inventory = {"regions": regions, "parts": [part], "held": str(tmp_path), "sink": {"file": ""}}
+        (tmp_path / "plane.json").write_text(json.dumps(inventory))
+        drill = {"name": "d", "store": "s", "fault": "lose_region"}
+        stores = [{"name": "s", "local_postgresql": {}}]
+        promised = spec.DisasterRecovery.model_validate({"owner": "ml", "stores": stores, "drills": [drill]})
+        site = DrillSite(
+            promised=promised,
+            store=promised.store("s"),
+            file=tmp_path / "platform.yaml",
+            drill=promised.drills[0],
+            randomness=Random(0),
+            state=tmp_path,
+        )
+        with pytest.raises(NotReadyError, match=r"is not what plane\.json says"):
+            RunningSetup(site, tmp_path).fault()
+        stranger = processes.Identity(pid=bystander.pid, started=1)
+        store = cluster.create(open_folder / "store", cluster.Settings(store="s"))
+        store.server("a").folder.mkdir()
+        faults.LoseRegion(target="a", folder=str(store.folder), victims=(stranger,)).inject()
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def test_no_program_has_a_password_among_its_arguments(start_cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    for name in ("run", "Popen"):
+        start = getattr(subprocess, name)
+
+        def noted(words: list[str], *more: object, start: Any = start, **options: Any) -> Any:
+            told.extend(map(str, words))
+            return start(words, *more, **options)
+
+        monkeypatch.setattr(subprocess, name, noted)
+    store = start_cluster()
+    restoring.verify(store, lambda _: None)
+    assert {Path(word).name for word in told} >= {"pg_basebackup", "pg_amcheck", "postgres"}
+    assert not [word for word in told if store.password in word]
+    settings = (store.server("b").data / "postgresql.auto.conf").read_text()
+    assert "passfile" in settings
+    assert store.password not in settings
+    files = [path for path in store.folder.rglob("passfile") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
 def test_a_folder_closed_to_the_servers_user_is_named(tmp_path: Path) -> None:

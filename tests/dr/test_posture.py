@@ -131,7 +131,8 @@ def test_the_status_says_what_a_restore_would_lack(log: DrillLog) -> None:
 
 def test_every_recovery_alert_fires_when_it_should_and_has_a_runbook(tmp_path: Path) -> None:
     need_program("promtool")
-    made_for = platform(disaster_recovery=recovery_section(), prometheus={"scrape_interval": "15s"})
+    stores = [*recovery_section()["stores"], {"name": "models", "files": {"source": "a", "backup": "b"}}]
+    made_for = platform(disaster_recovery=recovery_section(stores=stores), prometheus={"scrape_interval": "15s"})
     made = list({one.name: one for one in rule_files.OF_PLATFORM["recovery.yml"](made_for)}.values())
     rules = {"groups": [{"name": "g", "rules": [one.rule for one in made]}]}
     (tmp_path / "rules.yml").write_text(json.dumps(rules))

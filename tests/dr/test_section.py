@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dr import cron, manifests
+from dr import manifests
 from dr.stores.local_postgresql import programs
 from midwatch.app.up import regions
-from midwatch.errors import InvalidInputError, MidwatchError, MissingProgramError
+from midwatch.errors import InvalidInputError, MissingProgramError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
 from tests.conftest import platform
@@ -85,8 +85,6 @@ def test_every_scheduled_drill_has_a_timer_and_a_cron_job_with_a_random_phase() 
     assert "- --spread\n" in text
     assert "- 30m\n" in text
     assert "claimName: kept" in text
-    with pytest.raises(MidwatchError, match="not both"):
-        cron.calendar("0 4 1 * 1")
 
 
 def test_without_postgresql_the_plane_runs_with_one_region_and_says_so(

@@ -14,7 +14,7 @@ from pyarrow import csv, feather, parquet
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
-from monitors.drift import times
+from monitors.drift import reference_file, times
 from monitors.drift.local import LocalTable
 from tests.conftest import midwatch_here
 
@@ -173,3 +173,21 @@ def test_files_that_differ_in_what_a_column_is_are_named_with_it(tmp_path: Path)
     folder = parts(tmp_path / "t", pa.array([1.0]), pa.array(["a"]))
     with pytest.raises(InvalidInputError, match=r"x is double in part-0\.parquet and string in part-1\.parquet"):
         LocalTable(folder)
+
+
+def test_a_reference_holds_nothing_of_a_field_that_names_a_person(tmp_path: Path, make_document) -> None:
+    personal = {"drop": ["colour"], "hash": ["n", "day"], "key_file": "key"}
+    (tmp_path / "platform.yaml").write_text(json.dumps(make_document(exporter={"personal": personal})))
+    parquet.write_table(customers(1, 2000), tmp_path / "t.parquet")
+    fit = ("fit", tmp_path / "t.parquet", "-o", tmp_path / "r.npz", "-f", tmp_path / "platform.yaml")
+    done = drift(*fit)
+    assert done.returncode == 0, done.stderr
+    fitted = reference_file.load(tmp_path / "r.npz")
+    assert {*fitted.features} == {"count", "postcode", "flag"}
+    assert set(fitted.left_out) >= {"colour", "n", "day"}
+    assert "not compared: colour (exporter.personal of the platform file names it)" in done.stderr
+    for features in ("colour", "count,day:hour", "at:age:day"):
+        done = drift(*fit, "--features", features)
+        assert (done.returncode, "nothing of it may be stored" in done.stderr) == (2, True), features
+    assert drift(*fit, "--features", "count").returncode == 0
+    assert set(reference_file.load(tmp_path / "r.npz").left_out) >= {"colour", "n", "day", "postcode"}

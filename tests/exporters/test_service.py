@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import json
@@ -20,7 +21,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midwatch import modules
+from exporters import server
+from exporters.events import bodies
+from midwatch import http_server, modules
+from midwatch.spec import model
 
 BASE = {"model": "fraud", "version": "v1"}
 
@@ -409,7 +413,8 @@ def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
         assert made.ask("GET", "/metrics", headers={"authorization": "Bearer secret"})[0] == 200
 
 
-def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document) -> None:
+@pytest.mark.parametrize("given", ["platform.yaml", "."], ids=["file", "folder"])
+def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document, given: str) -> None:
     (tmp_path / "key").write_text("0123456789abcdef0123456789abcdef")
     personal = {"drop": ["email"], "hash": ["customer"], "key_file": "key"}
     document = make_document(exporter={"personal": personal})
@@ -417,9 +422,62 @@ def test_personal_fields_never_reach_the_disk(tmp_path: Path, make_document) -> 
     document["models"][0]["drift"] = {"reference": "none.npz", "features": {"amount": "numeric"}}
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
     fields = {"email": "mail@example", "customer": "Erika-Mustermann", "amount": 1.0}
-    with exporter(tmp_path / "s", "-f", str(tmp_path / "platform.yaml")) as made:
+    with exporter(tmp_path / "s", "-f", str(tmp_path / given)) as made:
         assert made.events(prediction("p", features=fields, groups={"customer": "Erika-Mustermann"}))[0] == 200
         written = b"".join(path.read_bytes() for path in (tmp_path / "s").glob("*.log"))
     assert b"amount" in written
     assert b"mail@example" not in written
     assert b"Mustermann" not in written
+
+
+@pytest.mark.parametrize("body", [b"x\n" * 2**23, b"[" + b"0," * 2**22 + b"0]"], ids=["lines", "array"])
+def test_a_large_body_that_holds_no_event_has_a_short_answer(running: Running, body: bytes) -> None:
+    status, answer = running.ask("POST", "/events", body)
+    assert (status, len(answer) < 1000) == (422, True)
+    assert "more than 1000 faults, so nothing of the body was kept; the first, at 1:" in json.loads(answer)["error"]
+
+
+def test_an_answer_lists_a_thousand_refused_events_and_counts_the_rest(running: Running) -> None:
+    old = [prediction(f"old {number}", ts=1000.0) for number in range(1500)]
+    status, answer = running.events(prediction("new"), *old)
+    assert (status, answer["accepted"], len(answer["refused"])) == (422, 1, 1000)
+    assert answer["unlisted"] == {"too_old": 500}
+    assert "unlisted" not in running.events(prediction("newer"))[1]
+
+
+def test_elements_of_an_array_are_read_one_by_one_as_they_are_written() -> None:
+    good, bad = json.dumps(prediction('a"],[')), '{"x": [1e999, -0, {"y": "]"}]}'
+    items, refused = bodies.decode(f" [ {bad} ,{good},\n 7, {good} ] ".encode())
+    assert [number for number, _ in items] == [2, 4]
+    assert [one.line for one in refused] == [1, 3]
+    for broken in (b"[7,]", b"[7", b"[7 7]", b"[7],", b"[,]", b"[7, \xff]", b"[" * 100_000):
+        with pytest.raises(bodies.BodyError):
+            bodies.decode(broken)
+
+
+def test_metrics_are_never_written_twice_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[str] = []
+    written: list[str] = []
+
+    def exposed(_view: object, content_type: str) -> bytes:
+        at_once.append(content_type)
+        assert len(at_once) == 1
+        written.append(at_once.pop())
+        return content_type.encode()
+
+    monkeypatch.setattr(server, "_exposed", exposed)
+    options = server.Options(host="127.0.0.1", port=0, state=tmp_path / "s", settings=model.Exporter())
+    answers: list[tuple[int, bytes]] = []
+
+    async def ask() -> None:
+        service = server.Service(options)
+        for accept in [b"text/plain"] * 50 + [b"application/openmetrics-text; version=1.0.0"] * 50:
+            request = http_server.Request(method=b"GET", path=b"/metrics", headers={b"accept": accept}, body=b"")
+            service._handle(request, lambda status, content, _type: answers.append((status, content)))
+        await asyncio.gather(*service._scrapes)
+        service.store.close(time.time())
+
+    asyncio.run(ask())
+    assert len(answers) == 100
+    assert {status for status, _ in answers} == {200}
+    assert len(written) == len(set(written)) == 2

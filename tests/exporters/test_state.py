@@ -101,14 +101,22 @@ def test_the_same_event_again_is_a_duplicate_also_within_a_group_and_after_the_j
     assert value(store.state, "ml_requests_total", **VERSION, outcome="ok") == 1
 
 
-def test_a_label_of_another_model_is_refused_or_dropped_and_the_prediction_waits_on(store: Store) -> None:
+def test_a_label_of_a_model_that_nobody_knows_is_refused_and_the_prediction_waits_on(store: Store) -> None:
     commit(store, [prediction("a")])
     assert commit(store, [label("a", model="other-model")]) == [("malformed", "other_model")]
-    commit(store, [prediction("b"), label("b", model="other-model")])
-    assert value(store.state, "midwatch_exporter_predictions_waiting", model="fraud") == 2
-    assert (
-        value(store.state, "midwatch_exporter_events_total", kind="label", result="dropped", reason="other_model") == 1
-    )
+    assert value(store.state, "midwatch_exporter_predictions_waiting", model="fraud") == 1
+
+
+def test_an_id_belongs_to_a_model(store: Store) -> None:
+    both = [prediction("a"), prediction("a", model="chained", prediction="b")]
+    assert commit(store, both) == [None, None]
+    assert commit(store, both) == [("duplicate", "id")] * 2
+    assert commit(store, [label("a", model="chained"), label("b", model="chained")]) == [None, None]
+    assert commit(store, [prediction("b", model="chained"), prediction("b"), label("a"), label("a")])[:3] == [None] * 3
+    for model, predicted in (("fraud", "fraud"), ("chained", "b"), ("chained", "fraud")):
+        where = {"model": model, "version": "v1", "predicted": predicted, "actual": "fraud"}
+        assert value(store.state, "ml_outcomes_total", **where) == 1
+    assert value(store.state, "midwatch_exporter_predictions_waiting", model="fraud") == 1
 
 
 def test_an_error_is_a_request_that_waits_for_no_label(store: Store) -> None:
@@ -140,6 +148,24 @@ def test_a_regression_sums_its_errors(store: Store) -> None:
     assert value(store.state, "ml_absolute_error_total", **where) == 4
     assert value(store.state, "ml_squared_error_total", **where) == 10
     assert value(store.state, "ml_errors_observed_total", **where) == 2
+
+
+def test_errors_are_counted_by_the_bounds_that_are_promised_and_so_they_are_after_a_restart(
+    tmp_path: Path, make_platform
+) -> None:
+    near = {"name": "near", "sli": {"absolute_error": {"within": 2.5}}, "objective": "90%"}
+    price = {"name": "price", "owner": "ml", "task": "regression", "slos": [near]}
+    models = make_platform(models=[price]).models
+    first = Store(tmp_path, spec.Exporter(), models)
+    for name, actual in (("a", 12.5), ("b", 7.4), ("c", 10)):
+        commit(first, [prediction(name, model="price", prediction=10, score=None)])
+        commit(first, [label(name, actual, model="price")])
+    first.journal.close()
+    where = {"model": "price", "version": "v1", "bound": "2.5"}
+    second = Store(tmp_path, spec.Exporter(), models)
+    assert value(second.state, "ml_errors_bounded_total", **where, within="yes") == 2
+    assert value(second.state, "ml_errors_bounded_total", **where, within="no") == 1
+    second.journal.close()
 
 
 def test_what_a_declared_regression_cannot_count_is_refused(tmp_path: Path, make_platform) -> None:
@@ -327,8 +353,7 @@ def test_what_waits_is_the_same_after_a_restart_however_it_is_packed(tmp_path: P
     commit(again, [prediction("later", version="v3")])
     again.close(NOW, snapshot=lambda: False)
     third = Store(tmp_path, spec.Exporter(), models)
-    assert commit(third, [label("scored", model="price")]) == [("malformed", "other_model")]
-    assert commit(third, [label("number", 5.0)]) == [("malformed", "other_model")]
+    assert commit(third, [label("scored", model="unknown")]) == [("malformed", "other_model")]
     labels = [label(name) for name in ("scored", "plain", "grouped", "later")] + [label("number", 5.0, model="price")]
     assert commit(third, labels) == [None] * 5
     for version in ("v2", "v3"):
@@ -455,3 +480,24 @@ def test_the_state_that_release_0_1_0_wrote_is_opened_and_goes_on(tmp_path: Path
     commit(store, [label("k1", "true"), prediction("early", prediction="true")])
     assert value(store.state, "ml_outcomes_total", **VERSION, predicted="true", actual="true") == 3
     store.journal.close()
+
+
+def test_a_state_whose_ids_belonged_to_no_model_and_whose_segments_have_no_links_is_opened_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "state"
+    shutil.copytree(Path(__file__).parent / "state-without-links", folder)
+    store = Store(folder, spec.Exporter())
+    assert value(store.state, "ml_requests_total", **VERSION, outcome="ok") == 4
+    retried = [prediction(name) for name in ("a", "b", "c", "k1")] + [label("a", "true"), label("early", "true")]
+    assert commit(store, retried) == [("duplicate", "id")] * 6
+    assert commit(store, [prediction("c", model="chained")]) == [None]
+    late = [label("num", 5.0, model="price"), label("c", "true"), label("k1", "true"), prediction("early")]
+    assert commit(store, late) == [None] * 4
+    assert value(store.state, "ml_absolute_error_total", model="price", version="v1") == 0.5
+    assert value(store.state, "ml_outcomes_total", **VERSION, predicted="true", actual="true") == 4
+    assert value(store.state, "ml_outcomes_total", **VERSION, predicted="fraud", actual="true") == 1
+    store.close(NOW)
+    again = Store(folder, spec.Exporter())
+    assert commit(again, [*retried, late[1], prediction("early")]) == [("duplicate", "id")] * 8
+    again.journal.close()

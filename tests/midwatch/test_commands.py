@@ -17,7 +17,7 @@ import yaml
 
 from midwatch.app import cli, render
 from midwatch.errors import InvalidInputError
-from tests.conftest import need_program
+from tests.conftest import midwatch_here, need_program
 
 GUIDE = Path(__file__).parents[2] / "docs/commands.md"
 
@@ -115,6 +115,37 @@ def test_files_of_an_earlier_render_go_and_those_changed_by_hand_stay(tmp_path: 
     assert (tmp_path / "a.yml").read_text() == "by hand"
     render.write({"a.yml": "3", "new.yml": "4"}, tmp_path, force=True)
     assert (tmp_path / "new.yml").read_text() == "4"
+
+
+def test_a_dry_run_and_a_diff_say_what_would_change_and_write_nothing(platform_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words = ("render", "-f", platform_file, "-o", output)
+    planned = midwatch_here(*words, "--dry-run")
+    assert (planned.returncode, f"change: {output}/alertmanager/alertmanager.yml" in planned.stdout) == (0, True)
+    assert not output.exists()
+    assert midwatch_here(*words).returncode == 0
+    assert midwatch_here(*words, "--diff").returncode == 0
+    platform_file.write_text(platform_file.read_text().replace("routing-key", "routing-key-of-old"))
+    (output / "prometheus/rules/plane.yml").write_text("by hand")
+    shown = midwatch_here(*words, "--diff")
+    assert shown.returncode == 1
+    assert "-by hand" in shown.stdout.splitlines()
+    planned = midwatch_here(*words, "--dry-run", "--json")
+    assert json.loads(planned.stdout)["changed_by_hand"] == ["prometheus/rules/plane.yml"]
+    assert (output / "prometheus/rules/plane.yml").read_text() == "by hand"
+
+
+def test_only_the_parts_that_are_asked_for_are_written_or_removed(tmp_path: Path) -> None:
+    every = {"prometheus/rules/a.yml": "1", "prometheus/rules/b.yml": "1", "alertmanager/alertmanager.yml": "1"}
+    render.write(every, tmp_path)
+    (tmp_path / "alertmanager/alertmanager.yml").write_text("by hand")
+    now = {"prometheus/rules/a.yml": "2", "alertmanager/alertmanager.yml": "2"}
+    rules = (["prometheus/rules/a.yml"], ["prometheus/rules/b.yml"])
+    assert render.write(now, tmp_path, parts=[render.Part.RULES]) == rules
+    assert (tmp_path / "alertmanager/alertmanager.yml").read_text() == "by hand"
+    with pytest.raises(InvalidInputError, match="not as it was rendered"):
+        render.write(now, tmp_path)
+    assert "no part 'rotes'" in midwatch_here("render", "-f", "x", "--only", "rules,rotes").stderr
 
 
 def test_a_render_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Path, monkeypatch) -> None:

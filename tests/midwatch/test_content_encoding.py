@@ -50,6 +50,19 @@ def test_what_a_coding_holds_is_read_whole(body: bytes, header: bytes) -> None:
         (zlib.compress(LINE) + b"junk", b"deflate"),
         (b"", b"deflate"),
     ],
+    ids=[  # what gzip makes has the time in it, and two workers that collect must name a test alike
+        "cut by a byte",
+        "cut in its data",
+        "a later member cut",
+        "flushed without an end",
+        "followed by junk",
+        "wrong checksum",
+        "no gzip",
+        "empty gzip",
+        "zlib cut",
+        "zlib with junk",
+        "empty deflate",
+    ],
 )
 def test_a_broken_stream_is_refused_whole(body: bytes, header: bytes) -> None:
     with pytest.raises(content_encoding.EncodingError):

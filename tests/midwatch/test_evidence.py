@@ -216,3 +216,71 @@ def test_a_tagged_struct_is_a_record_of_its_kind(tmp_path: Path) -> None:
     assert (record.kind, record.data) == ("started", {"at": "2026-01-02T00:00:00Z", "names": ["a", "b"]})
     assert msgspec.convert(record.data | {"type": record.kind}, Started) == event
     assert evidence.verify(log.path).problems == ()
+
+
+# Keys ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_signs_over_to_the_next_key_and_the_log_is_verified_with_all(tmp_path: Path) -> None:
+    log = written(tmp_path / "e.jsonl", 2, key=b"first")
+    assert log.hand_over(b"second").kind == evidence.TAKEN
+    log.append("by the second")
+    third = evidence.Log(log.path, key=b"second")
+    third.hand_over(b"third")
+    third.append("by the third")
+    keys = (b"first", b"second", b"third")
+    assert evidence.verify(log.path, b"third", earlier_keys=keys[:2]).problems == ()
+    assert evidence.verify(log.path, b"third", earlier_keys=[b"second", b"first"]).problems == ()
+    for missing in keys[:2]:
+        left = [key for key in keys if key != missing]
+        assert evidence.verify(log.path, left[-1], earlier_keys=left[:-1]).problems, missing
+    (problem,) = evidence.verify(log.path, b"second", earlier_keys=[b"third", b"first"]).problems
+    assert "under another key" in problem.message
+    content = log.path.read_bytes()
+    for place in range(0, len(content), 7):
+        (tmp_path / "changed").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert evidence.verify(tmp_path / "changed", b"third", earlier_keys=keys[:2]).problems, place
+
+
+def test_the_old_key_cannot_write_on_once_it_has_handed_over(tmp_path: Path) -> None:
+    log = written(tmp_path / "e.jsonl", 2, key=b"first")
+    evidence.Log(log.path, key=b"first").hand_over(b"second")
+    with pytest.raises(evidence.EvidenceError, match="midwatch evidence rotate"):
+        log.append("late")
+    with pytest.raises(evidence.EvidenceError, match="midwatch evidence rotate"):
+        evidence.Log(log.path).ensure_appendable()
+    evidence.Log(log.path, key=b"second").append("well")
+    for key in (b"", b"second"):
+        with pytest.raises(evidence.EvidenceError, match="the next key is"):
+            evidence.Log(log.path, key=b"second").hand_over(key)
+
+
+def test_a_key_that_is_not_the_logs_is_refused_before_it_is_broken(tmp_path: Path) -> None:
+    log = written(tmp_path / "e.jsonl", 1, key=b"first")
+    before = log.path.read_bytes()
+    for key in (b"", b"other"):
+        with pytest.raises(evidence.EvidenceError, match="not written under this key"):
+            evidence.Log(log.path, key=key).append("step")
+    assert log.path.read_bytes() == before
+
+
+def test_a_log_without_a_key_is_handed_over_to_its_first_and_cannot_go_back(tmp_path: Path) -> None:
+    log = written(tmp_path / "e.jsonl", 2)
+    log.hand_over(b"key")
+    assert evidence.verify(log.path, b"key").problems == ()
+    assert evidence.verify(log.path).problems
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    log.path.write_bytes(b"".join(lines[:-1]))  # what nobody has signed is not signed by who handed over
+    evidence.Log(log.path, key=b"key").append("taken up after a crash")
+    assert evidence.verify(log.path, b"key").problems == ()
+    log.path.write_bytes(b"".join(lines[:2]))
+    (problem,) = evidence.verify(log.path, b"key").problems
+    assert "under another key than the one given, or none" in problem.message
+
+
+@pytest.mark.parametrize("content", [None, "", "\n \n"], ids=["none", "empty", "blank"])
+def test_a_key_file_without_a_key_is_an_error(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+    with pytest.raises(evidence.EvidenceError, match="key of the evidence"):
+        evidence.read_key(tmp_path / "key")

@@ -47,6 +47,6 @@ def test_what_is_written_in_the_schema_is_said_in_words() -> None:
         "| `sample` | share | `100%` | Share of predictions that are kept for labels. |",
         "| `max_body` | size | `16MiB` | Largest request. |",
         "| `owners` | `NAME:` section | required | Who is called. |",
-        "| `severity` | `page`, `ticket` | `page` | Who acts, and when:",
+        "| `severity` | `page`, `ticket` | `ticket` | Who acts, and when:",
     ):
         assert row in tables

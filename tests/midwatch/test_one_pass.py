@@ -54,7 +54,8 @@ def test_what_took_three_passes_is_told_in_one(file: Path) -> None:
         "owners.ml.page[0]: there is no channel 'oncal'; did you mean oncall?",
         "exporter.label_retention: 24 is not a duration; write a number and a unit, such as 250ms, 15m or 30d",
         "models[0].owner: there is no owner 'mk'; known: ml",
-        "models[0].task: 'classificaton' is not one of classification or regression; did you mean classification?",
+        "models[0].task: 'classificaton' is not one of classification, regression or generation; "
+        "did you mean classification?",
         "models[0].slos[0].objctive: unknown key; did you mean objective?",
         "models[0].slos[0].objective: missing; add objective",
         "models[1].positive: a regression has no positive class; remove it",

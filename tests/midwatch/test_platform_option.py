@@ -37,6 +37,8 @@ TAKERS = {words: command for words, command in commands() if takes_file(command)
 
 ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("alerts", "route"): ("alertname=X",),
+    ("alerts", "deadman"): ("--alertmanager", "http://127.0.0.1:9"),
+    ("alerts", "preview"): ("ModelNoData", "--channel", "oncall"),
     ("canary", "judge"): ("--model", "fraud", "--baseline", "v1", "--canary", "v2"),
     ("canary", "calibrate"): ("--model", "fraud", "--version", "v1"),
     ("chaos", "list"): (),
@@ -44,10 +46,12 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "run"): ("x", "--where", "kubernetes"),
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
+    ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
+    ("dr", "publish"): ("x",),
 }
 """What a command needs beside the platform file."""
 

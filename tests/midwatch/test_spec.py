@@ -52,7 +52,7 @@ def test_ten_mistakes_and_more_are_all_named_with_line_and_remedy(tmp_path: Path
         "f:3: owner: unknown key; did you mean owners?",
         "f:5: owners.ml.ticket: 'chat' is not a list",
         "f:7: channels.oncall.webhook: needs exactly one of url and url_file",
-        "f:11: models[0].task: 'classificaton' is not one of classification or regression; did you mean",
+        "f:11: models[0].task: 'classificaton' is not one of classification, regression or generation; did you mean",
         "f:13: models[0].slos[0].objective: 101% is not between 0% and 100%",
         "f:13: models[0].slos[0].sli: 'availabilty' is not one of availability",
         "f:13: models[0].slos[0].window: 30 is not a duration",
@@ -123,6 +123,18 @@ def test_names_and_values_that_lead_nowhere_are_named(tmp_path: Path, make_docum
     assert said in found[0]
 
 
+@pytest.mark.parametrize("how", ["hash", "drop"])
+@pytest.mark.parametrize("feature", ["customer", "customer:hour", "seen:age:customer"])
+def test_a_feature_that_is_hidden_and_judged_for_drift_is_refused(
+    tmp_path: Path, make_document, how: str, feature: str
+) -> None:
+    document = make_document(exporter={"personal": {how: ["customer"], "key_file": "key"}})
+    document["models"][0]["drift"] = {"reference": "r", "features": {feature: "numeric", "amount": "numeric"}}
+    (found,) = broken(tmp_path, yaml.safe_dump(document, sort_keys=False))
+    assert "customer is" in found
+    assert f"models[0].drift.features.{feature}: " in found
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -131,14 +143,30 @@ def test_names_and_values_that_lead_nowhere_are_named(tmp_path: Path, make_docum
         ("- 1\n", "not a mapping"),
         ("a: [1\n", "not YAML"),
         ("platform: x\nplatform: y\n", "written twice, first on line 1"),
-        ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("a: " + "[" * 5000 + "]" * 5000, "f:1: nested deeper than 100 levels"),
+        ("a: " + "{b: " * 100_000 + "1" + "}" * 100_000, "f:1: nested deeper than 100 levels"),
+        ("b: 1\na:\n  " + "- " * 100_000 + "1\n", "f:3: nested deeper than 100 levels"),
+        ("? " * 50_000 + "a", "f:1: nested deeper than 100 levels"),
+        ("a: &a [*a]\n", "nested too deeply"),
         (
             "a: &a [1,1,1,1,1,1,1,1,1]\n"
             + "".join(f"b{i}: &b{i} [{', '.join(['*' + ('a' if i == 0 else f'b{i - 1}')] * 9)}]\n" for i in range(9)),
             "values",
         ),
     ],
-    ids=["empty", "two documents", "list", "no yaml", "twice", "deep", "alias bomb"],
+    ids=[
+        "empty",
+        "two documents",
+        "list",
+        "no yaml",
+        "twice",
+        "deep",
+        "mappings",
+        "lines",
+        "keys",
+        "itself",
+        "alias bomb",
+    ],
 )
 def test_files_that_are_no_platform_file_are_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
     assert any(said in line for line in broken(tmp_path, text))

@@ -10,7 +10,7 @@ import yaml
 
 from midwatch.spec import load, system_rules
 from midwatch.spec.model import Platform
-from midwatch.spec.systems import NamesSetting
+from midwatch.spec.system_settings import NamesSetting
 from tests.conftest import platform_document
 
 FOLDERS = Path("midwatch/systems")

@@ -16,7 +16,8 @@ from midwatch.app import prometheus
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load, system_rules
 from midwatch.spec.system_rules import Installed
-from midwatch.spec.systems import BoundedSetting, SystemFile, SystemUse
+from midwatch.spec.system_settings import BoundedSetting
+from midwatch.spec.systems import SystemFile, SystemUse
 from tests.conftest import need_program, platform_document
 from tests.systems.conftest import NAMES, section
 from tests.systems.test_faults_in_a_folder import GOOD

@@ -24,24 +24,33 @@ SCRIPT = [sys.executable, "-P", "-m", "midwatch"]
 TRAP = "raise SystemExit('a file of the user was run in place of ours')\n"
 
 
+def with_file(folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text(TRAP)
+
+
+def with_folder(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    for file in ("__init__.py", "__main__.py"):
+        (folder / name / file).write_text(TRAP)
+
+
 def with_files(folder: Path) -> None:
     for name in modules.PACKAGES:
-        (folder / f"{name}.py").write_text(TRAP)
+        with_file(folder, name)
 
 
 def with_folders(folder: Path) -> None:
     for name in modules.PACKAGES:
-        (folder / name).mkdir()
-        for file in ("__init__.py", "__main__.py"):
-            (folder / name / file).write_text(TRAP)
+        with_folder(folder, name)
 
 
-@pytest.fixture(params=[with_files, with_folders], ids=["files", "folders"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A user's working folder that has something of each of our names, and a platform file."""
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's working folder that has a file or a folder of each of our names, and a platform file."""
     working = tmp_path / "working"
     working.mkdir()
-    request.param(working)
+    for number, name in enumerate(modules.PACKAGES):
+        (with_folder if number % 2 else with_file)(working, name)
     (working / "platform.yaml").write_text(yaml.safe_dump(document()))
     return working
 
@@ -72,11 +81,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def test_check_and_render_in_a_folder_with_our_names_run_ours(folder: Path) -> None:
+@pytest.mark.parametrize("make", [with_files, with_folders], ids=["files", "folders"])
+def test_check_and_render_in_a_folder_with_our_names_run_ours(tmp_path: Path, make: Callable[[Path], None]) -> None:
     need_program("promtool")
     need_program("amtool")
+    make(tmp_path)
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document()))
     for words in (("check",), ("render", "-o", "out")):
-        done = run(folder, *words)
+        done = run(tmp_path, *words)
         assert done.returncode == 0, done.stderr
 
 

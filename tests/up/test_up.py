@@ -184,7 +184,7 @@ def test_what_cannot_start_says_so_in_a_line(small: Path) -> None:
 
 
 def test_the_receiver_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path) -> None:
-    receiver = webhook_receiver.WebhookReceiver(tmp_path / "deliveries.jsonl", tmp_path)
+    receiver = webhook_receiver.WebhookReceiver(tmp_path / "deliveries.jsonl", tmp_path, tmp_path / "lock")
     alert = {
         "status": "firing",
         "labels": {"alertname": "A", "severity": "page", "owner": "ml"},

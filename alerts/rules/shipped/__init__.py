@@ -1,15 +1,18 @@
-"""The shipped alerting rules: the YAML files of this folder, filled in for a platform and its models."""
+"""The shipped alerting rules: the YAML files of this folder, filled in for a platform and its models.
+
+What the platform file says of an alert by its name (`alerts` of a model) is said last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from alerts import alerting_rule
+from alerts import alerting_rule, tuning
 from alerts.alerting_rule import AlertingRule
-from midwatch import grafana, jobs, yamlfile
+from midwatch import grafana, jobs, serving, yamlfile
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
 from midwatch.spec.values import format_duration, parse_duration
@@ -25,6 +28,11 @@ def written() -> tuple[ShippedRule, ...]:
     paths = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     documents = [yamlfile.load(file.read_text(encoding="utf-8")) for file in paths]
     return tuple(rule for document in documents for rule in ShippedFile.model_validate(document).alerts)
+
+
+def of_models() -> list[str]:
+    """Names of the alerts on models."""
+    return sorted({rule.alert for rule in written() if rule.per == "model"})
 
 
 def of_platform(platform: Platform) -> list[AlertingRule]:
@@ -48,33 +56,59 @@ def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
     """Alerts on a model."""
     texts = dict(_model_texts(platform, model))
     return [
-        _filled(
-            platform,
-            rule,
-            texts,
-            owner=model.owner,
-            runbook=model.runbook,
-            page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL,
-            model=model.name,
+        tuning.tuned(
+            model,
+            _filled(
+                platform,
+                rule,
+                texts,
+                owner=model.owner,
+                runbook=model.runbook,
+                page=grafana.Page.DRIFT if "drift" in rule.when else grafana.Page.MODEL,
+                model=model.name,
+            ),
         )
         for rule in written()
-        if rule.per == "model" and all(_has(model, what) for what in rule.when)
+        if rule.per == "model" and all(HAS[what](model) for what in rule.when) and not tuning.is_off(model, rule.alert)
     ]
 
 
-def _has(model: Model, what: str) -> bool:
-    if what == "midwatch":
-        return model.serving == "midwatch"
-    if what == "scores":
-        return model.positive is not None
-    return model.drift is not None and (what == "drift" or model.drift.retrain is not None)
+HAS: dict[str, Callable[[Model], bool]] = {
+    "midwatch": lambda model: model.serving == "midwatch",
+    "servers": lambda model: model.serving != "midwatch",
+    "continuous": lambda model: model.schedule is None,
+    "job_known": lambda model: model.job is not None,
+    "job_unknown": lambda model: model.job is None and model.serving != "midwatch",
+    "failures_counted": lambda model: bool(serving.profile_of(model).failures),
+    "no_availability": lambda model: all(slo.kind != "availability" for slo in model.slos),
+    "time_counted": lambda model: serving.profile_of(model).time_spent is not None,
+    "no_latency": lambda model: all(slo.kind != "latency" for slo in model.slos),
+    "drift": lambda model: model.drift is not None,
+    "retrain": lambda model: model.drift is not None and model.drift.retrain is not None,
+    "scores": lambda model: model.positive is not None,
+}
+"""What a rule's `when` asks of a model. An objective pages by its budget; alerts without a promise are for others."""
 
 
 def _model_texts(platform: Platform, model: Model) -> Iterator[tuple[str, str]]:
-    silence = max(NO_DATA_FOR, 8 * platform.prometheus.scrape_interval)
+    intervals = platform.prometheus
+    silence = max(NO_DATA_FOR, 8 * intervals.scrape_interval)
+    patience = max(NO_DATA_FOR, 8 * intervals.scrape_interval)
+    scheduled = model.longest_silence
+    seen = max(60.0, 4 * intervals.evaluation_interval)
     yield "model", model.name
-    yield "silence", format_duration(silence)
-    yield "silence_proof", format_duration(2 * silence + 60)
+    yield "silence", format_duration(scheduled or silence)
+    yield "silence_wait", format_duration(silence)
+    yield "silence_proof", format_duration((scheduled or silence) + silence + 60)
+    yield "silence_steps", f"{int(((scheduled or silence) + silence + 60) // 15 + 10)}"
+    yield "unseen", format_duration(scheduled or seen)
+    yield "unseen_proof", format_duration((scheduled or seen) + silence + 60)
+    yield "unseen_steps", f"{int(((scheduled or seen) + silence + 60) // 15 + 10)}"
+    yield "server_job", model.job or ""
+    yield "requests", serving.profile_of(model).requests[0]
+    yield "server_patience", format_duration(patience)
+    yield "server_proof", format_duration(patience + 60)
+    yield "server_steps", f"{int(patience // 15) + 10}"
     if model.drift:
         window = model.drift.window
         unjudged = max(1800.0, 6 * window)

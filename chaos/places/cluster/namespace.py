@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from chaos import lease, notices
 from chaos.faults import Fault
 from chaos.places.cluster.faults import Created, Scaled, find
 from chaos.places.place import Injection, Place
-from chaos.targets import Prepared, TargetError, ensure_allowed
+from chaos.targets import Hit, Prepared, TargetError, ensure_allowed
 from midwatch import kubernetes
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
@@ -49,7 +49,7 @@ class Cluster(Place):
     @cached_property
     def prometheus(self) -> Client:
         """The platform's Prometheus."""
-        return Client(self.platform.prometheus.url, timeout=self.platform.prometheus.timeout)
+        return Client.of(self.platform.prometheus)
 
     @cached_property
     def alertmanager(self) -> notices.Alertmanager:
@@ -70,11 +70,11 @@ class Cluster(Place):
         """The namespace's lease."""
         return lease.ClusterLease(self.namespace, holder)
 
-    def prepare(self, injection: Injection) -> Prepared:
+    def prepare(self, injection: Injection, earlier: Sequence[Hit] = ()) -> Prepared:
         """Choose targets for a fault; TargetError when there is none, it is protected, or too many would be hit."""
         self._ensure_namespace_unprotected()
         prepared = injection.in_cluster(self)
-        ensure_allowed(prepared, self.chaos.guard)
+        ensure_allowed(prepared, self.chaos.guard, earlier)
         return prepared
 
     def _ensure_namespace_unprotected(self) -> None:
@@ -125,10 +125,36 @@ class Cluster(Place):
             key=lambda pod: str(pod["metadata"]["name"]),
         )
 
-    def nodes(self) -> tuple[str, ...]:
-        """Names of the cluster's nodes."""
+    def of_nodes(self, fault: Fault, node: str, parts: tuple[str, ...]) -> Prepared:
+        """A fault at a node of the cluster's; `parts` are what runs there and is hit with it."""
         nodes = kubernetes.request("GET", "/api/v1/nodes")["items"]
-        return tuple(sorted(node["metadata"]["name"] for node in nodes))
+        names = sorted(one["metadata"]["name"] for one in nodes)
+        down = sorted(one["metadata"]["name"] for one in nodes if _is_down(one))
+        return Prepared(faults=[fault], hit=(node,), candidates=tuple(names), down=tuple(down), parts=parts)
+
+    def of_pods(self, faults: Sequence[Fault], model: str, pods: Sequence[kubernetes.Object]) -> Prepared:
+        """Faults at some of a model's pods. Those that the workload should have beside them are down."""
+        _, described = self.workload(self.model(model))
+        missing = max(0, int(described["spec"].get("replicas", 1)) - len(pods))
+        absent = [f"{model} without a pod {index + 1}" for index in range(missing)]
+        down = [str(pod["metadata"]["name"]) for pod in pods if _is_down(pod)]
+        return Prepared(
+            faults=faults,
+            hit=tuple(fault.target for fault in faults),
+            candidates=(*(str(pod["metadata"]["name"]) for pod in pods), *absent),
+            down=(*down, *absent),
+            parts=(model,),
+            pool=f"pods of {model}",
+        )
+
+    def protected_parts_on(self, node: str) -> list[str]:
+        """Parts that are protected and have a pod on a node."""
+        known = {*self.settings.parts, *self.settings.models}
+        return [name for name in self.chaos.guard.protected.parts if name in known and node in self._nodes_of(name)]
+
+    def _nodes_of(self, name: str) -> set[str]:
+        workload = self.settings.parts.get(name) or self.settings.models[name]
+        return {str(pod["spec"].get("nodeName")) for pod in self.pods(workload)}
 
     # What kinds are made of ----------------------------------------------------------------------------------------
 
@@ -147,19 +173,26 @@ class Cluster(Place):
             back={"spec": {"replicas": replicas}},
             what=f"scale {name} from {replicas} to 0",
         )
-        return Prepared(faults=[fault], hit=(part,), candidates=PARTS)
+        return Prepared(faults=[fault], hit=(part,), candidates=PARTS, down=tuple(filter(self._is_scaled_away, PARTS)))
+
+    def _is_scaled_away(self, part: str) -> bool:
+        """Whether the workload of a part has no replica already."""
+        known = self.settings.parts.get(part)
+        return known is not None and self.workload(known)[1]["spec"].get("replicas", 1) == 0
 
     def hog_at_model(
         self, model: str, takes: str, limits: Mapping[str, str], seconds: float, size: int = 0
     ) -> Prepared:
         """A pod beside a model takes what others need."""
-        return self._hog(self.model(model), takes, limits, seconds, size)
+        return self._hog(self.model(model), model, takes, limits, seconds, size)
 
     def hog_at_part(self, part: str, takes: str, limits: Mapping[str, str], seconds: float, size: int = 0) -> Prepared:
         """A pod beside a part of the plane takes what others need."""
-        return self._hog(_known(self.settings.parts, part, "parts"), takes, limits, seconds, size)
+        return self._hog(_known(self.settings.parts, part, "parts"), part, takes, limits, seconds, size)
 
-    def _hog(self, workload: Workload, takes: str, limits: Mapping[str, str], seconds: float, size: int) -> Prepared:
+    def _hog(
+        self, workload: Workload, beside: str, takes: str, limits: Mapping[str, str], seconds: float, size: int
+    ) -> Prepared:
         """A pod, on the node of the workload's first pod, that ends by itself at the latest."""
         pods = [pod for pod in self.pods(workload) if pod["spec"].get("nodeName")]
         if not pods:
@@ -173,7 +206,7 @@ class Cluster(Place):
             manifest=self._hog_pod(name, node, words, limits, int(seconds)),
             what=f"run pod {name} that takes {takes} on node {node} for at most {int(seconds)} s",
         )
-        return Prepared(faults=[fault], hit=(node,), candidates=self.nodes())
+        return self.of_nodes(fault, node, (beside,))
 
     def _hog_pod(
         self, name: str, node: str, words: list[str], limits: Mapping[str, str], seconds: int
@@ -202,6 +235,13 @@ class Cluster(Place):
                 "containers": [container],
             },
         }
+
+
+def _is_down(found: kubernetes.Object) -> bool:
+    """Whether a pod or a node says that it is not ready, or a node takes no pods."""
+    conditions = found.get("status", {}).get("conditions") or ()
+    ready = [one.get("status") for one in conditions if one.get("type") == "Ready"]
+    return bool(found.get("spec", {}).get("unschedulable")) or any(status != "True" for status in ready)
 
 
 def _known(workloads: Mapping[str, Workload], name: str, where: str) -> Workload:

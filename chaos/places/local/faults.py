@@ -53,17 +53,20 @@ class PartKilled(Fault):
         return not processes.Identity(pid=self.pid, started=self.started).is_alive
 
     def revert(self) -> None:
-        """Release it."""
+        """Release it; where the plane is gone, nobody starts it again, and nothing may hold it in the next one."""
         held = Path(self.held) / self.target
+        released = held.with_name(f"{self.target}.released")
         with contextlib.suppress(FileNotFoundError):
-            held.rename(held.with_name(f"{self.target}.released"))
+            held.rename(released)
+        if not is_up(_document(Path(self.inventory))):
+            released.unlink(missing_ok=True)
 
     def is_reverted(self) -> bool:
         """Whether it runs again, or the plane itself is gone."""
         held = Path(self.held) / self.target
         document = _document(Path(self.inventory))
-        if processes.identify(document.get("up", 0)) is None:
-            return True
+        if not is_up(document):
+            return not held.exists()
         if held.exists() or held.with_name(f"{self.target}.released").exists():
             return False
         pids = [part["pid"] for part in document["parts"] if part["name"] == self.target]
@@ -82,6 +85,7 @@ class LinkBad(Fault):
     control: str
     links: int
     document: Mapping[str, Any]
+    links_started: int = 0
 
     def inject(self) -> None:
         """Write the control file."""
@@ -101,7 +105,7 @@ class LinkBad(Fault):
         if (Path(self.control) / f"{self.target}.json").exists():
             return False
         seen = _document(Path(self.control) / f"{self.target}.seen")
-        return seen.get("id") != self.document["id"] or processes.identify(self.links) is None
+        return seen.get("id") != self.document["id"] or not _is_process(self.links, self.links_started)
 
     def describe(self) -> str:
         """What it does."""
@@ -204,6 +208,17 @@ def _resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
+
+
+def is_up(inventory: Mapping[str, Any]) -> bool:
+    """Whether the plane of a `plane.json` runs."""
+    return _is_process(inventory.get("up", 0), inventory.get("up_started", 0))
+
+
+def _is_process(pid: int, started: int) -> bool:
+    """Whether a process is there that was started then (clock ticks after boot), at any time where that is 0."""
+    found = processes.identify(pid)
+    return found is not None and started in (0, found.started)
 
 
 def _document(path: Path) -> dict[str, Any]:

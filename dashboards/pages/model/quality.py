@@ -13,7 +13,7 @@ from midwatch.signals import THESE_VERSIONS, THIS_MODEL
 
 def classes(factory: PanelFactory) -> list[Row]:
     """Whether classes are predicted right, and how sure that is."""
-    scored = metrics.SCORED_OUTCOMES
+    scored = metrics.SETTLED_SCORED
     expected = signals.ratio(metrics.EXPECTED_CORRECT, metrics.EXPECTED_OBSERVED, THESE_VERSIONS, "version")
     return [
         Row(
@@ -93,8 +93,8 @@ def classes(factory: PanelFactory) -> list[Row]:
                     ),
                     "percentunit",
                     {
-                        "said": Query(expr=signals.ratio(metrics.SCORE_SUM, scored, THESE_VERSIONS, "bin")),
-                        "happened": Query(expr=signals.ratio(metrics.SCORED_POSITIVES, scored, THESE_VERSIONS, "bin")),
+                        "said": Query(expr=signals.ratio(metrics.SETTLED_SCORE_SUM, scored, THESE_VERSIONS, "bin")),
+                        "happened": Query(expr=signals.ratio(metrics.SETTLED_POSITIVES, scored, THESE_VERSIONS, "bin")),
                     },
                     by="bin",
                 ),
@@ -141,11 +141,14 @@ def amounts(factory: PanelFactory) -> list[Row]:
 def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
     """Labels that came or are late, and what is predicted."""
     coverage = signals.label_coverage(THESE_VERSIONS, "version")
+    maturity = Query(expr=signals.gauge(metrics.LABEL_MATURITY, THIS_MODEL, "model"), legend="settled at")
+    unsettled = Query(expr=signals.total(metrics.UNSETTLED, THESE_VERSIONS, "version"), legend="{{version}} unsettled")
+    ages, young = ([maturity], [unsettled]) if of_classes else ([], [])
     panels = [
         factory.lines(
             "How late do labels come?",
             Note(
-                shows="Time from a prediction to its label: median and 99th percentile.",
+                shows="Time from a prediction to its label, and the age at which predictions are settled.",
                 act="quality is that old; above the exporter's label_retention labels are lost.",
                 runbook=runbooks.LABELS,
             ),
@@ -154,10 +157,36 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
                 Query(expr=signals.quantile(metrics.LABEL_DELAY, share, THIS_MODEL, window=signals.WINDOW), legend=name)
                 for share, name in ((0.5, "p50"), (0.99, "p99"))
             ),
+            *ages,
         ),
     ]
     if of_classes:
         panels += [
+            factory.lines(
+                "What became of its predictions?",
+                Note(
+                    shows="Right, wrong and unlabelled ones of those that were settled in the window.",
+                    act="more unlabelled ones: quality speaks of fewer; late labels (below) say what is missed.",
+                    runbook=runbooks.LABELS,
+                ),
+                "percentunit",
+                Query(expr=signals.settled(THESE_VERSIONS), legend="{{result}}"),
+                stack=True,
+                maximum=1,
+            ),
+            factory.lines(
+                "Which labels come too late?",
+                Note(
+                    shows="Labels of predictions that were settled without one, in the window.",
+                    act="many, or mostly wrong ones: make label_maturity longer.",
+                    runbook=runbooks.LABELS,
+                ),
+                "short",
+                Query(
+                    expr=signals.increase(metrics.LATE_LABELS, THESE_VERSIONS, "version", "result"),
+                    legend="{{version}} {{result}}",
+                ),
+            ),
             factory.lines(
                 "How many labels came?",
                 Note(
@@ -185,7 +214,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
         factory.lines(
             "How many predictions wait for a label?",
             Note(
-                shows="Predictions the exporter keeps for a label to come.",
+                shows="Predictions the exporter keeps for a label, and those that are too young to be settled.",
                 act="growing without end: labels do not arrive, or carry other ids.",
                 runbook=runbooks.LABELS,
             ),
@@ -194,6 +223,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
                 expr=signals.total(metrics.EXPORTER_PREDICTIONS_WAITING, THIS_MODEL, "model"),
                 legend="{{model}}",
             ),
+            *young,
         )
     )
     return [Row(panels=panels)]
@@ -202,7 +232,7 @@ def labels(factory: PanelFactory, *, of_classes: bool) -> list[Row]:
 def groups(factory: PanelFactory) -> list[Row]:
     """Accuracy by group."""
     by = ("attribute", "group")
-    metric = metrics.GROUP_OUTCOMES
+    metric = metrics.SETTLED_GROUP_OUTCOMES
     return [
         Row(
             panels=[

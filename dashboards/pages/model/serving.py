@@ -8,13 +8,14 @@ from dashboards.page import Row
 from dashboards.pages.model import promises
 from dashboards.panels import Note, PanelFactory
 from dashboards.style import Column
-from midwatch import metrics, promql, signals
+from midwatch import metrics, promql, signals, traffic
 from midwatch.signals import THESE_VERSIONS
 
 
 def golden(factory: PanelFactory) -> list[Row]:
     """Traffic, errors, latency and load, of each version."""
     available = promises.objective(factory.platform, "availability")
+    asked = traffic.of_platform(factory.platform)
     return [
         Row(
             panels=[
@@ -26,7 +27,7 @@ def golden(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.NO_DATA,
                     ),
                     "reqps",
-                    Query(expr=signals.requests(THESE_VERSIONS, "version"), legend="{{version}}"),
+                    Query(expr=asked.requests(THESE_VERSIONS, "version"), legend="{{version}}"),
                     stack=True,
                 ),
                 factory.lines(
@@ -37,7 +38,7 @@ def golden(factory: PanelFactory) -> list[Row]:
                         runbook=runbooks.ERRORS,
                     ),
                     "percentunit",
-                    Query(expr=signals.errors(THESE_VERSIONS, "version"), legend="{{version}}"),
+                    Query(expr=asked.errors(THESE_VERSIONS, "version"), legend="{{version}}"),
                     *promises.dashed(None if available is None else promql.number(1) - available),
                 ),
                 factory.lines(
@@ -49,7 +50,7 @@ def golden(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.quantile(metrics.REQUEST_DURATION, 0.99, THESE_VERSIONS, "version"),
+                        expr=asked.quantile(0.99, THESE_VERSIONS, "version"),
                         legend="{{version}}",
                     ),
                     *promises.dashed(promises.latency_threshold(factory.platform)),
@@ -63,7 +64,7 @@ def golden(factory: PanelFactory) -> list[Row]:
                     ),
                     "none",
                     Query(
-                        expr=signals.total(metrics.SERVER_IN_FLIGHT, THESE_VERSIONS, "version"),
+                        expr=asked.in_flight(THESE_VERSIONS, "version"),
                         legend="{{version}}",
                     ),
                 ),
@@ -74,6 +75,9 @@ def golden(factory: PanelFactory) -> list[Row]:
 
 def latency(factory: PanelFactory) -> list[Row]:
     """Where requests spend their time."""
+    asked = traffic.of_platform(factory.platform)
+    # A server without a histogram still says how much time it spent.
+    mean = [Query(expr=asked.mean(THESE_VERSIONS), legend="mean")] if asked.has_servers else []
     return [
         Row(
             height=9,
@@ -88,7 +92,7 @@ def latency(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     Query(
-                        expr=signals.buckets(metrics.REQUEST_DURATION, THESE_VERSIONS),
+                        expr=asked.buckets(THESE_VERSIONS),
                         legend="{{le}}",
                         format="heatmap",
                         exemplars=True,
@@ -104,9 +108,10 @@ def latency(factory: PanelFactory) -> list[Row]:
                     ),
                     "s",
                     *(
-                        Query(expr=signals.quantile(metrics.REQUEST_DURATION, share, THESE_VERSIONS), legend=name)
+                        Query(expr=asked.quantile(share, THESE_VERSIONS), legend=name)
                         for share, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))
                     ),
+                    *mean,
                 ),
             ],
         )

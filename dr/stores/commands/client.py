@@ -60,7 +60,7 @@ class CommandsClient:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NotSentError(f"{self._read[0]}: {error}") from error
         if done.returncode:
-            raise NotSentError(f"{self._read[0]} ended with code {done.returncode}: {done.stderr.strip()[:100]}")
+            raise NotSentError(f"{self._read[0]} ended with code {done.returncode}: {done.stderr.strip()}")
         counted: Counter[tuple[int, str]] = Counter()
         for line in done.stdout.splitlines():
             row = json.loads(line) if line.startswith("{") else {}

@@ -50,7 +50,7 @@ class CommandsSetup(RecoveredSetup):
             said = run(self._commands.integrity)
         except CommandError as error:
             return [Check(name="integrity", holds=False, detail=str(error))]
-        return [Check(name="integrity", holds=True, detail=said[:200])]
+        return [Check(name="integrity", holds=True, detail=said)]
 
     def stop(self) -> None:
         """Nothing was started."""

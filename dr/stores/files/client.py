@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from dr.drill.client import NotSentError, Row, UnknownError, checksum
-from dr.stores.files.recovery import DRILL, content_of
+from dr.stores.files.published import DRILL
+from dr.stores.files.recovery import content_of
 
 
 class FilesClient:

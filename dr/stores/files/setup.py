@@ -6,13 +6,12 @@ import shutil
 
 from dr.drill.client import ClientConfig
 from dr.drill.verdict import Check
-from dr.stores.files import copies, faults, recovery
+from dr.stores.files import copies, faults, published, recovery
+from dr.stores.files.condition import Watch
+from dr.stores.files.published import DRILL, MARKER
 from dr.stores.kind import DrillSite
 from dr.stores.setup import NotReadyError, PlannedFault, RecoveredSetup
 from midwatch.spec.stores.files import Fault, FilesStore
-
-MARKER = ".midwatch-drills-allowed"
-"""A file in the folder that says that drills may hurt it. Nobody has one in production by mistake."""
 
 
 class FolderSetup(RecoveredSetup):
@@ -35,6 +34,11 @@ class FolderSetup(RecoveredSetup):
                 f"{self._source} does not allow drills: is it production? If it may be lost, put the file {MARKER} "
                 "in it"
             )
+        condition = Watch(self._source).look(next(iter(copies.newest_first(self._backup)), None))
+        if condition.published is None or not condition.is_sound:
+            why = condition.doubt or next((f"{name} is {how}" for name, how in condition.wrong.items()), "")
+            advice = "midwatch dr publish says what is meant; without, nobody can tell damage from a change"
+            raise NotReadyError(f"{self._source} is not as it was published ({why or 'it never was'}): {advice}")
         self._content = recovery.content_of(self._source)
 
     def client(self) -> ClientConfig:
@@ -49,14 +53,11 @@ class FolderSetup(RecoveredSetup):
         """Gone, or damaged."""
         if self._fault is Fault.LOSE_FILES:
             return PlannedFault(fault=faults.LoseFolder(target=str(self._source)), fails_over=False)
-        files = sorted(
-            path
-            for path in self._source.rglob("*")
-            if path.is_file() and recovery.DRILL not in path.parts and path.name != MARKER
-        )
-        if not files:
-            raise NotReadyError(f"{self._source} has no file that could be damaged")
-        name = str(self._randomness.choice(files).relative_to(self._source))
+        now = published.read(self._source)
+        names = sorted(now.files) if now else []
+        if not names:
+            raise NotReadyError(f"{self._source} has no published file that could be damaged")
+        name = self._randomness.choice(names)
         damage = faults.DamageFile(target=str(self._source), file=name)
         return PlannedFault(fault=damage, silences=False, spoils=True, fails_over=False)
 
@@ -74,4 +75,4 @@ class FolderSetup(RecoveredSetup):
 
     def stop(self) -> None:
         """Nothing was started; the drill's own files are removed."""
-        shutil.rmtree(self._source / recovery.DRILL, ignore_errors=True)
+        shutil.rmtree(self._source / DRILL, ignore_errors=True)

@@ -51,10 +51,10 @@ def take(source: Instance, backups: Path) -> Backup:
     partial = backups / f".{final.name}.partial"
     for left in (partial, tablespaces_of(final)):
         shutil.rmtree(left, ignore_errors=True)
-    words = ["--dbname", source.conninfo(), "--pgdata", str(partial), "--checkpoint", "fast", "--wal-method", "none"]
+    words = ["--pgdata", str(partial), "--checkpoint", "fast", "--wal-method", "none"]
     words += ["--manifest-checksums", "SHA256", "--no-sync"]
     try:
-        source.programs.run("pg_basebackup", *words, *tablespaces.mapping(source, tablespaces_of(final)))
+        source.run("pg_basebackup", *words, *tablespaces.mapping(source, tablespaces_of(final)))
     except MidwatchError as error:
         files.replace(backups / FAILED, json.dumps({"at": time.time(), "why": str(error)}).encode())
         raise

@@ -228,10 +228,8 @@ def seed_standby(cluster: Cluster, *, source: str, target: str) -> None:
     cluster.configure(standby)
     if standby.data.exists():
         raise PostgresError(f"{standby.data} is not empty; a standby is made from nothing")
-    standby.programs.run(
+    primary.run(
         "pg_basebackup",
-        "--dbname",
-        primary.conninfo(),
         "--pgdata",
         standby.data,
         "--checkpoint",
@@ -243,6 +241,7 @@ def seed_standby(cluster: Cluster, *, source: str, target: str) -> None:
         slot,
         "--no-sync",
         *tablespaces.mapping(primary, tablespaces.free(standby.folder)),
+        passfile=standby.folder / instance.PASSFILE,  # the standby goes on by it
     )
     standby.skip_first_sync()
     standby.start()

@@ -5,7 +5,6 @@ The recoverer is told of none of them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ from dr.postgres import session
 from dr.stores.local_postgresql import archive, backup, cluster, recovery
 from dr.stores.local_postgresql.cluster import Cluster
 from dr.stores.local_postgresql.instance import DOWN, Instance
+from midwatch import processes
 
 PROBE_SECONDS = 0.3
 
@@ -93,9 +93,9 @@ class LosePrimaryDisk(KillPrimary):
 
 @dataclass(frozen=True, kw_only=True)
 class LoseRegion(KillPrimary):
-    """Everything of a region is killed and stays down: the store, and the processes `pids` of models and exporter."""
+    """Everything of a region is killed and stays down: the store, and `victims`, its models and its exporter."""
 
-    pids: tuple[int, ...] = ()
+    victims: tuple[processes.Identity, ...] = ()
     held: tuple[str, ...] = ()
 
     def inject(self) -> None:
@@ -103,14 +103,14 @@ class LoseRegion(KillPrimary):
         self._down.touch()
         for path in self.held:
             Path(path).touch()
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for victim in self.victims:
+            if victim.is_alive:
+                processes.send(victim.pid, signal.SIGKILL)
         self.server.kill()
 
     def is_effective(self) -> bool:
         """All of it is gone."""
-        return super().is_effective() and not any(_runs(pid) for pid in self.pids)
+        return super().is_effective() and not any(victim.is_alive for victim in self.victims)
 
     def revert(self) -> None:
         """Let the region come back."""
@@ -129,7 +129,7 @@ class LoseRegion(KillPrimary):
 
     def describe(self) -> str:
         """In a line."""
-        others = f" and {len(self.pids)} processes of models and exporters" if self.pids else ""
+        others = f" and {len(self.victims)} processes of models and exporters" if self.victims else ""
         return f"the whole region: kill -9 of the store{others}, nothing comes back"
 
 
@@ -251,10 +251,6 @@ class Switchover(ClusterFault):
     def describe(self) -> str:
         """In a line."""
         return f"planned switchover to region {self.to}"
-
-
-def _runs(pid: int) -> bool:
-    return _state(pid) not in ("", "Z", "X")
 
 
 def _state(pid: int) -> str:

@@ -56,6 +56,9 @@ SETTINGS = {
 a server says is read, so that it has to be in English."""
 
 
+PASSFILE = "passfile"
+"""Beside the data directory: the password, as libpq reads it. A standby finds its primary's there."""
+
 _CHILDREN: list[subprocess.Popen[bytes]] = []
 """Servers that this process has started. Whoever is still there ends with it."""
 
@@ -83,6 +86,24 @@ class Instance:
     def conninfo(self, database: str = "postgres") -> str:
         """Connection string of the superuser, straight to this server."""
         return conninfo(self.port, self.password, database)
+
+    def run(self, name: str, *arguments: str | Path, database: str = "postgres", passfile: Path | None = None) -> str:
+        """Standard output of a client program that connects to this server; PostgresError when it fails.
+
+        It finds the password in a file, here or at `passfile`: everybody sees the arguments of a process.
+        """
+        path = passfile or self.folder / PASSFILE
+        write_passfile(path, self.password, self.programs)
+        environment = {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": SUPERUSER,
+            "PGDATABASE": database,
+            "PGPASSFILE": str(path),
+            "PGSSLMODE": "disable",
+            "PGGSSENCMODE": "disable",
+        }
+        return self.programs.run(name, *arguments, environment=environment)
 
     # Made ------------------------------------------------------------------------------------------------------------
 
@@ -307,6 +328,15 @@ def conninfo(port: int, password: str, database: str) -> str:
     """Connection string of the superuser to a loopback port."""
     where = f"host=127.0.0.1 port={port} dbname={database} sslmode=disable gssencmode=disable"
     return f"{where} user={SUPERUSER} password={password}"
+
+
+def write_passfile(path: Path, password: str, programs: Programs) -> None:
+    """Write a file that libpq takes the superuser's password from: for the servers' user alone (PGPASSFILE)."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    path.write_text(f"127.0.0.1:*:*:{SUPERUSER}:{escaped}\n")
+    programs.give(path)
 
 
 def version_of(data: Path) -> int:

@@ -17,6 +17,7 @@ from dr.stores.kind import DrillSite
 from dr.stores.local_postgresql import cluster, endpoint, faults, takeover
 from dr.stores.local_postgresql.setup import LocalSetup
 from dr.stores.setup import ModelRequest, NotReadyError, PlannedFault
+from midwatch import processes
 from midwatch.spec.stores.local_postgresql import Fault, LocalPostgresqlStore
 
 
@@ -69,11 +70,12 @@ class RunningSetup(LocalSetup):
     def fault(self) -> PlannedFault:
         """Everything of region a; `midwatch up` is told that it is down on purpose, and brings it back afterwards."""
         names = self._regions["region_a"]
-        parts = {part["name"]: part["pid"] for part in self._up["parts"]}
+        parts = {part["name"]: (part["pid"], part.get("started")) for part in self._up["parts"]}
+        lost = [processes.Identity(pid=pid, started=started or 0) for pid, started in map(parts.__getitem__, names)]
+        if not all(one.is_alive for one in lost):
+            raise NotReadyError("what runs in region a is not what plane.json says; start midwatch up anew")
         held = [str(Path(self._up["held"]) / name) for name in names]
-        fault = faults.LoseRegion(
-            target="a", folder=str(self._folder), pids=tuple(parts[name] for name in names), held=tuple(held)
-        )
+        fault = faults.LoseRegion(target="a", folder=str(self._folder), victims=tuple(lost), held=tuple(held))
         if self._takeover:
             self._takeover.mark()
         return PlannedFault(fault=fault, old=str(self.cluster.ports["a"]), sink=self._up["sink"]["file"])

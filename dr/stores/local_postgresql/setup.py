@@ -209,7 +209,7 @@ class LocalSetup(RecoveredSetup):
         try:
             session.ask(self.cluster.direct(self._primary), "CREATE TABLE midwatch_drill.fence (n int)", timeout=2.0)
         except (NotSentError, RefusedError) as error:
-            return Check(name=name, holds=True, detail=str(error)[:100])
+            return Check(name=name, holds=True, detail=str(error))
         except UnknownError as error:
             return Check(name=name, holds=None, detail=str(error))
         return Check(name=name, holds=False, detail="it acknowledged a write past the endpoint")
@@ -227,7 +227,7 @@ class LocalSetup(RecoveredSetup):
         region = endpoint.route_of(self._folder)["region"]
         server = self.cluster.server(region)
         try:
-            self.cluster.programs.run("pg_amcheck", "--heapallindexed", server.conninfo(cluster.DATABASE))
+            server.run("pg_amcheck", "--heapallindexed", database=cluster.DATABASE)
         except PostgresError as error:
             return Check(name=name, holds=False, detail=str(error))
         return Check(name=name, holds=True, detail="pg_amcheck --heapallindexed")

@@ -40,7 +40,7 @@ def verify(source: cluster.Cluster, say: replay.Say) -> Restored:
 
 def _looked_at(target: Instance, finished: float) -> tuple[float, str]:
     database = target.conninfo(cluster.DATABASE)
-    target.programs.run("pg_amcheck", "--heapallindexed", database)
+    target.run("pg_amcheck", "--heapallindexed", database=cluster.DATABASE)
     ((content, replayed),) = session.ask(
         database,
         f"SELECT ({cluster.CONTENT}), extract(epoch FROM pg_last_xact_replay_timestamp())",  # noqa: S608 - ours

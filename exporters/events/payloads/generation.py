@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from exporters.events.inference_log import Generation
+from exporters.events.inference_log import MAX_SECONDS, MAX_TOKENS, Generation
 from exporters.events.payloads.document import number
-
-MAX_TOKENS = 2**40
-"""A larger count is none."""
-
-MAX_SECONDS = 86_400.0
 
 FINISH_REASONS = {
     "stop": "stop",

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from midwatch import tables
 from midwatch.app.up.canaries import Answer
 from midwatch.app.up.queries import Figures
 from midwatch.app.up.webhook_receiver import Alert
@@ -37,7 +37,7 @@ class LiveView:
     """Shows what is going on, on standard error; standard output stays free for the result."""
 
     def __init__(self, platform: str, urls: dict[str, str]) -> None:
-        self._console = Console(stderr=True)
+        self._console = tables.make_console(stderr=True)
         self._platform, self._urls = platform, urls
         self._live: Live | None = None
         self._said = 0.0
@@ -57,15 +57,15 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """One line."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
         """Say what goes on and how long it has taken; on a terminal with a clock that runs, else before and after."""
         begun = time.monotonic()
         if self._live:
-            clock = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            clock.add_task(escape(what), total=None)
+            clock = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+            clock.add_task(what, total=None)
             self._live.update(clock)
         else:
             self.note(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from alerts import render as alerts
-from midwatch import files, jobs, modules, programs
+from chaos.places.place import Home
+from midwatch import files, jobs, modules, processes, programs
 from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
@@ -24,6 +26,7 @@ from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
+from midwatch.spec import load
 from midwatch.spec.model import Platform
 from midwatch.spec.values import describe_duration
 
@@ -71,7 +74,8 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
-        self._platform, self._file, self._base, self.state = platform, file, file.resolve().parent, state
+        self._platform, self._file, self.state = platform, file, state
+        self._base = load.base_folder(file.resolve())
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
@@ -79,7 +83,7 @@ class Stack:
         except OSError as error:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
         self.parts = Parts(state / "logs", state / HELD)
-        self.receiver = WebhookReceiver(state / "deliveries.jsonl", state / RESULTS)
+        self.receiver = WebhookReceiver(state / "deliveries.jsonl", state / RESULTS, Home(state).lock)
         self._ports = {name: free_ports()[0] for name in ("prometheus", "alertmanager", "exporter")}
         if any(model.canary for model in platform.models):
             self._ports["gate"] = free_ports()[0]
@@ -91,6 +95,7 @@ class Stack:
         self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
         clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
         self.urls = {name: f"http://{address}" for name, address in clients.items()}
+        self._identity = processes.identify(os.getpid())
         self._stopped = threading.Event()
         self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
@@ -145,13 +150,20 @@ class Stack:
         return Traffic(part)
 
     def _mend(self) -> None:
-        """Start what is released again, at once: a view that waits for an answer must not hold it up."""
+        """Start what is released again, at once: a view that waits for an answer must not hold it up.
+
+        What cannot be written, as on a full disk, is tried again: who released the part waits for its number.
+        """
+        is_written = True
         while not self._stopped.wait(MEND_SECONDS):
             try:
-                if self.parts.mend():
-                    self._write_inventory()
+                is_written = not self.parts.mend() and is_written
             except (MidwatchError, OSError):
                 return  # the part stays dead, which ensure_alive tells
+            if not is_written:
+                with contextlib.suppress(MidwatchError):
+                    self._write_inventory()
+                    is_written = True
 
     def stop(self) -> None:
         """Stop everything that was started."""
@@ -217,7 +229,8 @@ class Stack:
         yield Job(name=jobs.RESULTS, targets=(self.receiver.address,))
         if self.regions.exporter_port is not None:
             yield Job(name=jobs.RECOVERY, targets=(f"127.0.0.1:{self.regions.exporter_port}",))
-        yield from jobs.of_itself(self._address("prometheus"), self._address("alertmanager"))
+        yield from jobs.of_itself(self.urls["prometheus"], self.urls["alertmanager"])
+        yield from jobs.of_models(self._platform)
         yield from jobs.of_systems(self._platform)
 
     def _address(self, name: str) -> str:
@@ -277,6 +290,7 @@ class Stack:
             {
                 "name": part.name,
                 "pid": part.process.pid,
+                "started": _started(part.process.pid),
                 "port": part.port,
                 "url": None if part.port is None else part.url,
                 "log": str(part.log),
@@ -287,6 +301,7 @@ class Stack:
             "platform": str(self._file.resolve()),
             "sink": {"url": self.receiver.url, "file": str(self.receiver.file)},
             "up": os.getpid(),
+            "up_started": self._identity.started if self._identity else 0,
             "held": str(self.state / HELD),
             "links": str(self.state / LINKS),
             "results": str(self.state / RESULTS),
@@ -294,3 +309,9 @@ class Stack:
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _started(pid: int) -> int | None:
+    """When a process of ours started: its number alone may be another's by the time somebody acts on it."""
+    identity = processes.identify(pid)
+    return identity.started if identity else None

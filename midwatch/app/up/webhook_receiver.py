@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from midwatch import exposition
+from chaos import lease
+from midwatch import exposition, metrics
 
 MAX_BODY = 4 * 2**20
 
@@ -34,11 +36,18 @@ class Alert:
     resolved_at: str | None
 
 
-class WebhookReceiver:
-    """An HTTP server on a free loopback port; deliveries are JSON lines in `file`, results `*.prom` in a folder."""
+_RUNNING = re.compile(rb"^(%s\{[^\n]*\}) \S+$" % metrics.CHAOS_RUNNING.name.encode(), re.MULTILINE)
+"""Lines that say whether an experiment runs."""
 
-    def __init__(self, file: Path, results: Path) -> None:
-        self.file, self._results = file, results
+
+class WebhookReceiver:
+    """An HTTP server on a free loopback port; deliveries are JSON lines in `file`, results `*.prom` in a folder.
+
+    `lock` is held while an experiment runs: whoever was killed could not tell that it no longer does.
+    """
+
+    def __init__(self, file: Path, results: Path, lock: Path) -> None:
+        self.file, self._results, self._chaos_lock = file, results, lock
         self._lock = threading.Lock()
         self._alerts: dict[tuple[str, str, str], Alert] = {}
         self.deliveries = 0
@@ -63,7 +72,7 @@ class WebhookReceiver:
                 if self.path != "/metrics":
                     self.send_error(404)
                     return
-                body = b"".join(path.read_bytes() for path in sorted(receiver._results.glob("*.prom")))
+                body = receiver.results()
                 self.send_response(200)
                 self.send_header("content-type", exposition.CONTENT_TYPE)
                 self.send_header("content-length", str(len(body)))
@@ -93,6 +102,11 @@ class WebhookReceiver:
         """Every alert delivered so far, as it was told last, in the order of firing."""
         with self._lock:
             return sorted(self._alerts.values(), key=lambda alert: (alert.fired_at, alert.name, alert.version))
+
+    def results(self) -> bytes:
+        """Prometheus text of all results, as they are now."""
+        body = b"".join(path.read_bytes() for path in sorted(self._results.glob("*.prom")))
+        return body if lease.is_held(self._chaos_lock) else _RUNNING.sub(rb"\1 0.0", body)
 
     def _take(self, channel: str, document: dict[str, Any]) -> None:
         line = json.dumps({"channel": channel, "delivery": document})

@@ -75,6 +75,11 @@ class Store(Documented):
         """Whether it is published when two of its servers take writes."""
         return False
 
+    @property
+    def has_published_files(self) -> bool:
+        """Whether it is published when its files are not as they should be."""
+        return False
+
     # What does not fit together.
 
     def find_problems(self, place: Place, rpo: float) -> Iterator[Finding]:  # noqa: ARG002 - for kinds to override

@@ -1,4 +1,4 @@
-"""Stores of kind `files`: folders of files that are written once."""
+"""Stores of kind `files`: folders of files that are published."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ class FilesStore(Store):
 
     @property
     def is_restored_to_verify(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def has_published_files(self) -> bool:
         """Always."""
         return True
 

@@ -1,0 +1,41 @@
+"""How often the rules of a written proof are evaluated: as seldom as misses nothing of what its series do.
+
+A proof of an alert that waits for a week has 40,000 evaluations at 15 s, of which all but a few see what the one before
+saw. Its series are given as stretches (`1x20 _x20`): two evaluations in each stretch, and two in each range of the
+expression, see every change that a finer grid sees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alerts import expressions
+from midwatch.spec.rules import Proof
+
+MANY_EVALUATIONS = 500
+"""Below so many evaluations promtool takes no longer than it takes to start."""
+_REPEATED = re.compile(r"x(\d+)$")
+
+
+def evaluation_seconds(proof: Proof, expr: str) -> float:
+    """Seconds between evaluations: a divisor of the stated time, so that the last one is at its end."""
+    samples = -(-proof.within // proof.interval)
+    most = min([samples / MANY_EVALUATIONS, *(seconds / 2 / proof.interval for seconds in _lengths(proof, expr))])
+    return proof.interval * next(step for step in range(max(1, int(most)), 0, -1) if not samples % step)
+
+
+def _lengths(proof: Proof, expr: str) -> Iterator[float]:
+    """Seconds of every stretch of the series, but for the last of each, and of every range of the expression."""
+    for values in (*proof.fires.values(), *proof.silent.values()):
+        for stretch in values.split()[:-1]:
+            repeated = _REPEATED.search(stretch)
+            yield (int(repeated[1]) if repeated else 1) * proof.interval
+    tree = expressions.parse_or_none(expr)
+    if tree is None:
+        return
+    for selector in expressions.selectors(tree):
+        if selector.range_seconds:
+            yield selector.range_seconds
+    for length, step in expressions.subqueries(tree):
+        yield step or length

@@ -1,0 +1,93 @@
+"""What labels say of predictions, as counts that add up: by class, by group and by score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from midwatch import metrics
+
+Pairs = dict[str, dict[str, int]]
+"""Counts by predicted and actual class."""
+
+
+class Outcome(msgspec.Struct, gc=False):
+    """A labelled prediction under the names that are published; `groups` by attribute."""
+
+    predicted: str
+    actual: str
+    is_positive: bool
+    score: float | None
+    groups: dict[str, str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the label says what was predicted."""
+        return self.predicted == self.actual
+
+
+class Outcomes(msgspec.Struct):
+    """Counts of labelled predictions; `bins` by score bin: [labelled, positive, sum of scores]."""
+
+    pairs: Pairs = {}
+    groups: dict[str, dict[str, Pairs]] = {}
+    bins: dict[int, list[float]] = {}
+
+    def count(self, outcome: Outcome) -> None:
+        """Count one."""
+        count_pair(self.pairs, outcome.predicted, outcome.actual)
+        for attribute, group in outcome.groups.items():
+            named = self.groups.setdefault(attribute, {}).setdefault(group, {})
+            count_pair(named, outcome.predicted, outcome.actual)
+        if outcome.score is not None:
+            place = bin_of(outcome.score)
+            if place not in self.bins:
+                self.bins[place] = [0.0, 0.0, 0.0]
+            score_into(self.bins[place], outcome)
+
+    def add(self, more: Outcomes) -> None:
+        """Add the counts of others."""
+        self.pairs = _sum(self.pairs, more.pairs)
+        self.groups = _sum(self.groups, more.groups)
+        for place, cell in more.bins.items():
+            mine = self.bins.get(place, [0.0, 0.0, 0.0])
+            self.bins[place] = [one + other for one, other in zip(mine, cell, strict=True)]
+
+    def by_predicted(self) -> dict[str, int]:
+        """How many of each predicted class are labelled."""
+        return {predicted: sum(actuals.values()) for predicted, actuals in self.pairs.items()}
+
+
+def bin_of(score: float) -> int:
+    """Score bin, from 0."""
+    return min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)
+
+
+def score_into(cell: list[float], outcome: Outcome) -> None:
+    """Count a scored outcome in the cell of its bin."""
+    cell[0] += 1
+    cell[1] += outcome.is_positive
+    cell[2] += outcome.score or 0.0
+
+
+def count_pair(counts: Pairs, predicted: str, actual: str) -> None:
+    """Count a predicted and actual class."""
+    actuals = counts.get(predicted)
+    if actuals is None:
+        actuals = counts[predicted] = {}
+    actuals[actual] = actuals.get(actual, 0) + 1
+
+
+def by_class(pairs: Pairs) -> Iterator[tuple[dict[str, str], int]]:
+    """Counts with their labels."""
+    for predicted, actuals in pairs.items():
+        for actual, count in actuals.items():
+            yield {"predicted": predicted, "actual": actual}, count
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if not isinstance(one, dict):
+        return one + other
+    return one | {name: _sum(one[name], count) if name in one else count for name, count in other.items()}

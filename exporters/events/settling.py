@@ -1,0 +1,242 @@
+"""Predictions of equal age: each is settled once, when it is as old as the labels of its model need, and not before.
+
+Wrong answers are often labelled later than right ones, or sooner: what has come by now speaks of different predictions
+than what is still to come. So predictions are kept in cohorts, those that arrived in the same stretch of time. A label
+counts for its cohort when it arrives while the prediction is at most as old as the model's maturity; when the whole
+cohort is older, its counts are settled, with what has no label as unlabelled. Labels that come later are counted by
+themselves.
+
+Age is measured from arrival to arrival, by the journal's times, so that a replay settles the same. A maturity that the
+platform file does not state is a quantile of the measured delays (`maturity`).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from exporters.events.counters import ModelSeries
+from exporters.events.outcomes import Outcome, Outcomes
+from exporters.events.waiting import WaitingPrediction
+from midwatch.spec import model as spec
+
+QUANTILE = 0.95
+"""Of the measured delays of labels: the maturity of a model whose platform file states none."""
+LEAST_LABELS = 100
+"""Labels whose delays tell a quantile."""
+MOST_LABELS = 1_000_000
+"""Labels from which all counts of delays are halved, so that a change of the delays is learned."""
+DELAYS = tuple(0.25 * 2 ** (step / 4) for step in range(96))
+"""Seconds, up to 40 days: delays are told to a fifth."""
+COHORTS = 32
+"""Cohorts within a maturity: a prediction is settled at most so small a part of it late."""
+SHORTEST = 1.0
+"""Seconds of a cohort, at least, and between two looks at what is old enough."""
+
+
+class Cohort(msgspec.Struct, array_like=True):
+    """Predictions of a stretch of time until `ended`: how many by version and class, and labelled in time."""
+
+    ended: float
+    predicted: dict[str, dict[str, int]] = {}
+    labelled: dict[str, Outcomes] = {}
+
+
+class Settled(msgspec.Struct):
+    """What was settled of a version: unlabelled by predicted class, and outcomes; and labels that came later."""
+
+    unlabelled: dict[str, int] = {}
+    outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
+    late: dict[str, int] = {}
+    waiting: int = 0
+
+
+class Progress(msgspec.Struct):
+    """How far a model is: predictions that arrived before `until` are settled, the others are in cohorts.
+
+    `since` is when it was first seen, `looked` when it was last looked at, and `delays` how many labels took up to each
+    of `DELAYS`. `maturity` is None until it is known. `begun` says when each cohort began, `full` when the newest ends.
+    """
+
+    since: float
+    until: float
+    looked: float
+    delays: list[int]
+    maturity: float | None = None
+    begun: list[float] = []
+    cohorts: list[Cohort] = []
+    full: float = 0.0
+
+    def begin(self, time: float, seconds: float) -> None:
+        """Begin a cohort of so many seconds."""
+        self.begun.append(time)
+        self.cohorts.append(Cohort(time))
+        self.full = time + seconds
+
+    def cohort(self, time: float) -> Cohort:
+        """The cohort of what arrived at a time; the oldest for what seems older, when the clock was set back."""
+        return self.cohorts[max(0, bisect_right(self.begun, time) - 1)]
+
+
+class Settling:
+    """Models' progress, by name, and what is settled of each version."""
+
+    def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model]) -> None:
+        self._retention = settings.label_retention
+        self._stated = {model.name: model.label_maturity for model in models if model.label_maturity}
+        self.progress: dict[str, Progress] = {}
+        self._versions: dict[tuple[str, str], Settled] = {}
+
+    def maturities(self) -> dict[str, float]:
+        """Seconds after which predictions are settled, by model; without those that are not known yet."""
+        return {name: one.maturity for name, one in self.progress.items() if one.maturity is not None}
+
+    def settled(self) -> list[tuple[str, str, Settled]]:
+        """What was settled, and how many are still too young, by model and version."""
+        waiting: Counter[tuple[str, str]] = Counter(dict.fromkeys(self._versions, 0))
+        for name, progress in self.progress.items():
+            for cohort in progress.cohorts:
+                for version, classes in cohort.predicted.items():
+                    waiting[name, version] += sum(classes.values())
+        for names, count in waiting.items():
+            self._settled(*names).waiting = count
+        return [(model, version, one) for (model, version), one in self._versions.items()]
+
+    def restore(self, settled: Sequence[tuple[str, str, Settled]], progress: dict[str, Progress]) -> None:
+        """Go on where a snapshot stands."""
+        self._versions = {(model, version): one for model, version, one in settled}
+        self.progress = progress
+
+    # Counting --------------------------------------------------------------------------------------------------------
+
+    def predict(self, entry: WaitingPrediction) -> None:
+        """Let a prediction of a class wait until it is old enough; amounts are not settled."""
+        if type(entry.predicted) is not str:
+            return
+        progress = self.progress.get(entry.model) or self._begin(entry.model, entry.received)
+        time = entry.received
+        if time < progress.until:  # the clock was set back by more than predictions wait
+            progress.since = min(progress.since, time)
+            _count(self._settled(entry.model, entry.version).unlabelled, entry.predicted)
+            return
+        if time >= progress.full or not progress.cohorts:
+            progress.begin(time, max(SHORTEST, (progress.maturity or self._retention) / COHORTS))
+        cohort = progress.cohorts[-1] if time >= progress.begun[-1] else progress.cohort(time)
+        cohort.ended = max(cohort.ended, time)
+        classes = cohort.predicted.get(entry.version)
+        if classes is None:
+            classes = cohort.predicted[entry.version] = {}
+        _count(classes, entry.predicted)
+
+    def label(self, entry: WaitingPrediction, outcome: Outcome | None, time: float) -> None:
+        """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
+        progress = self.progress.get(entry.model)
+        if progress is None or type(entry.predicted) is not str or entry.received < progress.since:
+            return
+        delay = max(0.0, time - entry.received)
+        progress.delays[bisect_left(DELAYS, delay)] += 1
+        if outcome is None:
+            return
+        if entry.received < progress.until or (progress.maturity is not None and delay > progress.maturity):
+            late = self._settled(entry.model, entry.version).late
+            _count(late, "right" if outcome.is_right else "wrong")
+            return
+        labelled = progress.cohort(entry.received).labelled
+        outcomes = labelled.get(entry.version)
+        if outcomes is None:
+            outcomes = labelled[entry.version] = Outcomes()
+        outcomes.count(outcome)
+
+    def _begin(self, model: str, time: float) -> Progress:
+        stated = self._stated.get(model)
+        begun = Progress(since=time, until=time, looked=time, delays=[0] * (len(DELAYS) + 1), maturity=stated)
+        self.progress[model] = begun
+        return begun
+
+    def _settled(self, model: str, version: str) -> Settled:
+        return self._versions.setdefault((model, version), Settled())
+
+    # Settling --------------------------------------------------------------------------------------------------------
+
+    def settle(self, time: float, models: Mapping[str, ModelSeries]) -> None:
+        """Settle the cohorts that are old enough at a time; `models` say how many predictions wait for a label."""
+        for name, progress in self.progress.items():
+            if 0 <= time - progress.looked < SHORTEST:
+                continue
+            progress.looked = time
+            self._learn(progress, time, self._known(name, progress, time, models[name].waiting))
+            while progress.cohorts and _is_ripe(progress, time, progress.maturity):
+                self._close(name, progress)
+
+    def is_due(self, time: float, models: Mapping[str, ModelSeries]) -> bool:
+        """Whether a cohort is old enough now: then an empty group is worth writing."""
+        return any(
+            progress.cohorts
+            and time - progress.looked >= SHORTEST
+            and _is_ripe(progress, time, self._known(name, progress, time, models[name].waiting))
+            for name, progress in self.progress.items()
+        )
+
+    def _known(self, name: str, progress: Progress, time: float, waiting: int) -> float | None:
+        """A model's maturity as it is known at a time."""
+        if (stated := self._stated.get(name)) is not None:
+            return stated
+        is_complete = time - progress.since >= self._retention
+        learned = maturity(progress.delays, 0 if is_complete else waiting, self._retention)
+        return progress.maturity if learned is None else learned
+
+    def _learn(self, progress: Progress, time: float, known: float | None) -> None:
+        if known != progress.maturity and progress.cohorts:
+            # What arrives from now on is settled apart: cohorts of another maturity may be much longer.
+            progress.full = time
+        progress.maturity = known
+        if sum(progress.delays) > MOST_LABELS:
+            progress.delays = [count // 2 for count in progress.delays]
+
+    def _close(self, name: str, progress: Progress) -> None:
+        cohort = progress.cohorts.pop(0)
+        del progress.begun[0]
+        following = progress.begun[0] if progress.begun else math.nextafter(cohort.ended, math.inf)
+        progress.until = max(progress.until, following)
+        for version, classes in cohort.predicted.items():
+            settled = self._settled(name, version)
+            labelled = cohort.labelled.get(version, Outcomes())
+            settled.outcomes.add(labelled)
+            told = labelled.by_predicted()
+            for predicted, count in classes.items():
+                missing = max(0, count - told.get(predicted, 0))
+                settled.unlabelled[predicted] = settled.unlabelled.get(predicted, 0) + missing
+
+
+def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | None:
+    """Seconds within which `QUANTILE` of the labels come, None while that cannot be told; at most `longest`.
+
+    A prediction that waits may be labelled later than all others: counting it so, the quantile is not too small when
+    only the quick labels have come.
+
+    >>> maturity([0, 0, 0, 0, 190], waiting=10, longest=3600.0)
+    0.5
+    >>> maturity([0, 0, 0, 0, 190], waiting=11, longest=3600.0)
+    """
+    labels = sum(delays)
+    if labels < LEAST_LABELS:
+        return None
+    reached = 0
+    for bound, count in zip(DELAYS, delays, strict=False):
+        reached += count
+        if reached >= QUANTILE * (labels + waiting):
+            return min(bound, longest)
+    return longest if not waiting else None
+
+
+def _is_ripe(progress: Progress, time: float, known: float | None) -> bool:
+    """Whether every prediction of the oldest cohort is older than a maturity."""
+    return known is not None and time - progress.cohorts[0].ended > known
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
