@@ -20,7 +20,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -214,10 +214,17 @@ class Log:
 
 
 def read(path: Path) -> list[Record]:
-    """Records of a log in their order; lines that are none are left out (`verify` names them)."""
-    if not path.exists():
+    """Records of a log in their order; lines that are none are left out (`verify` names them), and no log has none.
+
+    EvidenceError when it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    return [record for line in path.read_bytes().split(b"\n") if (record := _parsed(line)) is not None]
+    except OSError as error:
+        raise EvidenceError(f"{path}: the evidence cannot be read: {error.strerror}") from error
+    return [record for line in content.split(b"\n") if (record := _parsed(line)) is not None]
 
 
 def head(path: Path) -> Head | None:
@@ -246,7 +253,7 @@ def verify(
         content = path.read_bytes()
     except OSError as error:
         problem = Problem(file=str(path), message=error.strerror or "cannot be read", remedy="give the log's path")
-        return Verified(records=0, head=None, problems=(problem,))
+        return Verified(records=0, head=None, problems=(problem, *_check_heads(path, heads, {})))
     *lines, tail = content.split(b"\n")
     count = _count_earlier(lines)
     earlier = lines[:count]
@@ -260,17 +267,18 @@ def verify(
         problems.append(
             Problem(file=str(path), line=len(lines) + 1, message="the last line is not a whole record", remedy=remedy)
         )
-    known = {record.seq: record.hash for record in records}
-    problems += [
-        Problem(
-            file=str(path), message=f"record {head.seq} with hash {head.hash[:12]}… is not in it: cut off or replaced"
-        )
-        for head in heads
-        if known.get(head.seq) != head.hash
-    ]
+    problems += _check_heads(path, heads, {record.seq: record.hash for record in records})
     last = Head(seq=records[-1].seq, hash=records[-1].hash) if records else None
     kept = sum(_earlier(line) is not None for line in earlier)
     return Verified(records=kept + len(records), head=last, problems=tuple(problems), earlier=kept)
+
+
+def _check_heads(path: Path, heads: Iterable[Head], known: Mapping[int, str]) -> Iterator[Problem]:
+    """Heads that were kept elsewhere and that the log does not have, by the hashes of its records."""
+    for head in heads:
+        if known.get(head.seq) != head.hash:
+            message = f"record {head.seq} with hash {head.hash[:12]}… is not in it: cut off or replaced"
+            yield Problem(file=str(path), message=message)
 
 
 class _Keys:
@@ -341,7 +349,7 @@ def _earlier(line: bytes) -> dict[str, Any] | None:
     """The document of a line of an earlier format, None for anything else."""
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     is_earlier = isinstance(document, dict) and any(names <= document.keys() for names in _EARLIER)
     return document if is_earlier else None
@@ -408,10 +416,12 @@ def _parsed(line: bytes) -> Record | None:
     try:
         document = json.loads(line)
         record = Record(**document)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     right = (
         isinstance(record.seq, int)
+        and isinstance(record.at, str)
+        and isinstance(record.kind, str)
         and isinstance(record.data, dict)
         and isinstance(record.prev, str)
         and isinstance(record.hash, str)

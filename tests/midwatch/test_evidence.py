@@ -107,6 +107,16 @@ def test_a_damaged_end_is_not_written_on(tmp_path: Path) -> None:
         log.append("more")
 
 
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"data":' + b"[" * 100_000])
+def test_a_line_that_is_nested_too_deep_is_a_finding(tmp_path: Path, line: bytes) -> None:
+    log = evidence.Log(tmp_path / "log")
+    log.append("a")
+    log.path.write_bytes(log.path.read_bytes() + line + b"\n")
+    (problem,) = evidence.verify(log.path).problems
+    assert (problem.line, problem.message) == (2, "not a record")
+    assert len(evidence.read(log.path)) == 1
+
+
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path, source = tmp_path / "e.jsonl", random.Random(3)
     acknowledged = 0
