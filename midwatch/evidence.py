@@ -7,7 +7,8 @@ lock, and what one that failed has written is cut off again. A chain cannot show
 keep the head (`Verified.head`) elsewhere, as reports do, and give it to `verify`.
 
 A key is exchanged by a record that the old key signs and that names the next one, followed by one that the next one
-signs (`Log.hand_over`). A log may begin without a key and be handed over to its first.
+signs (`Log.hand_over`). A log may begin without a key and be handed over to its first. The next key has to take it at
+once: a record that names it can be written by whoever has the key before, or without one, and proves nothing.
 
 The verdicts of a gate and the steps of a retraining had formats of their own: a JSON object a line, chained by
 `previous` or not at all. Such lines stay. The first record after them is chained to the SHA-256 of all of them.
@@ -121,15 +122,22 @@ class Log:
     def hand_over(self, key: bytes) -> Record:
         """Exchange the key: returns the first record under the next one, which this log goes on with.
 
-        EvidenceError when it is the same key, or none.
+        What a crash has interrupted is finished. EvidenceError when it is the same key, or none.
         """
         if not key or key == self._key:
             raise EvidenceError(f"{self.path}: the next key is {'the same one' if key else 'empty'}")
         with self._locked() as descriptor:
-            named = {"from": fingerprint(self._key), "to": fingerprint(key)}
-            self._append(descriptor, HANDED_OVER, named)
+            if not self._has_handed_to(key, descriptor):
+                named = {"from": fingerprint(self._key), "to": fingerprint(key)}
+                self._append(descriptor, HANDED_OVER, named)
             self._key = key
             return self._append(descriptor, TAKEN, {"key": fingerprint(key)})
+
+    def _has_handed_to(self, key: bytes, descriptor: int) -> bool:
+        """Whether the last record, by today's key, names the next one: then only that one's record is missing."""
+        last = _parsed(_end(descriptor)[0] or b"")
+        is_handed = last is not None and last.kind == HANDED_OVER and _is_by(self._key, last)
+        return last is not None and is_handed and last.data.get("to") == fingerprint(key)
 
     def ensure_appendable(self) -> None:
         """EvidenceError when the log cannot be written, or its end is damaged; creates an empty one."""
@@ -171,30 +179,33 @@ class Log:
             os.ftruncate(descriptor, good)
         self._unkept = None
 
-    def _before(self, descriptor: int) -> tuple[int, str, bytes]:
+    def _before(self, descriptor: int, kind: str = "") -> tuple[int, str, bytes]:
         """Number of the next record, what it is chained to, and what a crash left at the end."""
         last, torn = _end(descriptor)
         if last is None:
             return 0, GENESIS, torn
         if record := _parsed(last):
-            self._ensure_mine(record)
+            self._ensure_mine(record, kind)
             return record.seq + 1, record.hash, torn
         lines = os.pread(descriptor, os.fstat(descriptor).st_size, 0).split(b"\n")[:-1]
         if any(map(_parsed, lines)) or not any(map(_earlier, lines)):
             raise EvidenceError(f"{self.path}: its last record is damaged; midwatch evidence verify says more")
         return 0, _digest_of_earlier(lines), torn
 
-    def _ensure_mine(self, last: Record) -> None:
-        """EvidenceError when the log goes on with another key: it would not be whole with either."""
-        is_signed = _is_by(self._key, last)
-        is_handed = last.kind == HANDED_OVER and last.data.get("to") == fingerprint(self._key)
-        if is_handed or (is_signed and last.kind != HANDED_OVER):
-            return
-        advice = "midwatch evidence rotate hands a log over to another key"
-        raise EvidenceError(f"{self.path}: its last record was not written under this key, or was changed; {advice}")
+    def _ensure_mine(self, last: Record, kind: str) -> None:
+        """EvidenceError when the log goes on with another key, or is handed over: it would not be whole."""
+        if last.kind == HANDED_OVER:
+            if kind != TAKEN:
+                remedy = "midwatch evidence rotate, with both keys, finishes it"
+                raise EvidenceError(f"{self.path}: its last record hands over to a key that has not taken it; {remedy}")
+        elif not _is_by(self._key, last):
+            advice = "midwatch evidence rotate hands a log over to another key"
+            raise EvidenceError(
+                f"{self.path}: its last record was not written under this key, or was changed; {advice}"
+            )
 
     def _append(self, descriptor: int, kind: str, data: dict[str, Any]) -> Record:
-        seq, prev, torn = self._before(descriptor)
+        seq, prev, torn = self._before(descriptor, kind)
         if torn:
             data = {**data, "torn": hashlib.sha256(torn).hexdigest()}
         record = _sealed(self._key, seq=seq, kind=kind, data=data, prev=prev)
@@ -288,6 +299,7 @@ class _Keys:
         self._last = last
         self._known = {fingerprint(key): key for key in (b"", *earlier, last)}
         self._now: bytes | None = None
+        self._is_handed = False
 
     def check(self, record: Record) -> str:
         """What is wrong with a record's signature, empty when nothing is."""
@@ -295,6 +307,9 @@ class _Keys:
             self._now = next((key for key in self._known.values() if _is_by(key, record)), self._last)
         if not _is_by(self._now, record):
             return f"record {record.seq} is not what was written, or the key is another"
+        was_handed, self._is_handed = self._is_handed, record.kind == HANDED_OVER
+        if was_handed and record.kind != TAKEN:
+            return f"record {record.seq} does not take over the key that the one before it names"
         if record.kind != HANDED_OVER:
             return ""
         named = str(record.data.get("to"))
@@ -303,6 +318,8 @@ class _Keys:
 
     def end(self, record: Record) -> str:
         """What is wrong with the key that the log ends under."""
+        if self._is_handed:
+            return f"record {record.seq}, the last, hands over to a key that has not taken it: it proves nothing"
         if self._now is None or self._now == self._last:
             return ""
         return f"record {record.seq}, the last, was written under another key than the one given, or none"
