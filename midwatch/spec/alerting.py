@@ -52,6 +52,10 @@ def check_owned(platform: Platform) -> Iterator[Finding]:
     named: list[tuple[Place, str | None]] = [
         (("models", index, "owner"), model.owner) for index, model in enumerate(platform.models)
     ]
+    if platform.plane_owner is None and len(platform.owners) > 1:
+        # The first by name would be another as soon as somebody adds an owner.
+        remedy = f"name who is called for Midwatch itself: one of {', '.join(sorted(platform.owners))}"
+        yield ("plane_owner",), "missing where there are several owners", remedy
     named.append((("plane_owner",), platform.plane_owner))
     for index, file in enumerate(platform.rules):
         named.append((("rules", index, "owner"), file.owner))
