@@ -74,6 +74,8 @@ def check_maintenance(platform: Platform) -> Iterator[Finding]:
     for index, one in enumerate(platform.maintenance):
         if one.interval is not None and one.interval not in platform.time_intervals:
             yield ("maintenance", index, "interval"), *unknown(one.interval, platform.time_intervals, "time interval")
+        if (owner := one.labels.get("owner")) is not None and owner not in platform.owners:
+            yield ("maintenance", index, "labels", "owner"), *unknown(owner, platform.owners, "owner")
         if one.name in seen or one.name in platform.time_intervals:
             yield ("maintenance", index, "name"), f"a second {one.name!r}", "give each its own name"
         seen.add(one.name)

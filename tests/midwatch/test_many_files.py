@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import os
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import pytest
 import yaml
 
 from midwatch import platform_files
-from midwatch.errors import InvalidInputError
+from midwatch.app import merged
+from midwatch.errors import InvalidInputError, MidwatchError
 from midwatch.spec import load
 from tests.conftest import midwatch_here, platform_document
 
@@ -303,3 +305,58 @@ def test_a_packed_file_is_read_and_a_broken_one_is_told(write: Write) -> None:
     for broken in (packed[:-12], packed[:2] + b"odd", packed[:40] + b"odd" + packed[43:]):
         (folder / "base.yaml").write_bytes(broken)
         assert "cannot be unpacked" in problems(folder / "base.yaml")[0]
+
+
+# For a cluster ---------------------------------------------------------------------------------------------------
+
+CLUSTER = {"kubernetes": {"namespace": "ml"}}
+EXPERIMENT = {"kind": "lose_exporter", "for": "10s"}
+MAINTENANCE = {"name": "move", "from": "2027-01-01T22:00:00+01:00", "to": "2027-01-02T03:30:00Z"}
+
+
+def test_the_merged_file_says_what_all_files_say(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SITE", "there")
+    write(
+        base=platform_document(
+            rule_files=["rules/*.yaml"], maintenance=[{**MAINTENANCE, "labels": {"model": "fraud"}}]
+        ),
+        site="platform: !env SITE\nmaintenance:\n- {name: late, from: 2027-02-01T22:00:00+01:00, to: "
+        "2027-02-02 03:30:00Z, labels: {model: fraud}}\n"
+        "local: {servers: [{name: a, command: ['yes', '1.10', '0123']}]}\n",
+        rules__r={"owner": "ml", "records": [{"record": "x:y:sum", "expr": "sum(y) # why\n  > 1"}]},
+    )
+    platform, document = load.load_with_places(over("p/base.yaml", "p/site.yaml"))
+    (tmp_path / "merged.yaml").write_text(merged.text_of(document))
+    again = load.load_platform(tmp_path / "merged.yaml")
+    assert again == platform.model_copy(update={"rule_files": []})
+    assert (again.platform, len(again.maintenance), again.rules[0].name) == ("there", 2, "r")
+
+
+def test_a_cluster_gets_one_file_where_its_pods_look_packed_when_it_is_long(write: Write, tmp_path: Path) -> None:
+    base = platform_document(chaos={"experiments": [EXPERIMENT], **CLUSTER})
+    base["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    write(base=base, more={"platform": "there"})
+    files = ("-f", "p/base.yaml", "-f", "p/more.yaml")
+    done = midwatch_here("render", *files, "-o", "out", "--target", "kubernetes")
+    assert done.returncode == 0, done.stderr
+    names = ["platform-file-midwatch-platform.yaml", "platform-file-ml.midwatch-platform.yaml"]
+    assert sorted(path.name for path in Path("out/kubernetes").glob("platform-file*")) == names
+    (plain,) = (yaml.safe_load(Path("out/kubernetes", name).read_text()) for name in names[1:])
+    assert plain["metadata"]["namespace"] == "ml"
+    assert yaml.safe_load(plain["data"]["platform.yaml"])["platform"] == "there"
+
+
+def test_a_long_platform_file_is_packed_and_read_as_it_is(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merged, "PLAIN_BYTES", 100)
+    base = platform_document(chaos={"experiments": [EXPERIMENT], **CLUSTER})
+    platform, document = load.load_with_places(write(base=base) / "base.yaml")
+    (text,) = merged.render_objects(platform, document).values()
+    packed = base64.b64decode(yaml.safe_load(text)["binaryData"]["platform.yaml"])
+    (tmp_path / "platform.yaml").write_bytes(packed)
+    assert load.load_platform(tmp_path / "platform.yaml") == platform
+    assert (text,) == tuple(merged.render_objects(platform, document).values())
+    monkeypatch.setattr(merged, "MAX_BYTES", 100)
+    with pytest.raises(MidwatchError, match=r"bytes packed; a ConfigMap holds 100"):
+        merged.render_objects(platform, document)
