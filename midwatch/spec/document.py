@@ -79,14 +79,15 @@ def read_file(file: Path, *, environment: Mapping[str, str] | None = None) -> Do
 
     With an environment, `!env NAME` stands for the value of a variable.
     """
-    documents = [_built(file, node, environment) for node in compose(file, _text_of(file))]
+    documents = [_built(file, node, environment) for node in compose(file, text_of(file))]
     if len(documents) != 1:
         message = "the file is empty" if not documents else f"the file has {len(documents)} documents"
         raise InvalidInputError.at(file, message, remedy="write one document per file")
     return documents[0]
 
 
-def _text_of(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """Text of a file, gunzipped where it is packed; InvalidInputError when it cannot be read, or is too large."""
     try:
         raw = _unpacked(file.read_bytes())
         if len(raw) > MAX_BYTES:
@@ -111,7 +112,7 @@ def _unpacked(raw: bytes) -> bytes:
 
 def read_documents(file: Path, text: str | None = None) -> list[Document]:
     """Read every document of a file, or of a text that stands for it; InvalidInputError when one is not a mapping."""
-    text = _text_of(file) if text is None else text
+    text = text_of(file) if text is None else text
     return [_built(file, node) for node in compose(file, text)]
 
 
@@ -125,6 +126,15 @@ def compose(file: Path, text: str) -> list[yaml.Node]:
         return [node for node in yaml.compose_all(text, Loader=yaml.CSafeLoader) if node is not None]
     except yaml.YAMLError as error:
         raise InvalidInputError([_yaml_problem(file, error)]) from error
+
+
+def ensure_mapping(file: Path, text: str) -> None:
+    """Raise InvalidInputError unless a text is one mapping, or empty."""
+    nodes = compose(file, text)
+    if len(nodes) > 1:
+        raise InvalidInputError.at(file, f"the file has {len(nodes)} documents", remedy="write one document per file")
+    if not all(isinstance(node, yaml.MappingNode) for node in nodes):
+        raise InvalidInputError.at(file, "not a mapping of keys to values")
 
 
 def _ensure_shallow(file: Path, text: str) -> None:

@@ -19,7 +19,7 @@ from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
 from midwatch.spec import alerting, canary, chaos, dr, merging, partial, system_rules, teams
 from midwatch.spec.base import Finding, Place
-from midwatch.spec.document import Document, Team, read_file
+from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import SystemRules, place_of
@@ -62,6 +62,8 @@ def read(path: Path) -> Reading:
     """A platform file as far as it can be read; InvalidInputError only when there is no such file."""
     document = _read(path)
     _add_rule_files(document, base_folder(path))
+    for section in ("prometheus", "alertmanager"):
+        _read_base(document, base_folder(path), section)
     document.problems += teams.problems_of(document)
     try:
         platform = system_rules.expanded(Platform.model_validate(document.values))
@@ -174,6 +176,21 @@ def _add_rule_files(document: Document, folder: Path) -> None:
             place = ("rules", len(rules))
             document.marks |= {(*place, *inner): mark for inner, mark in read.marks.items()}
             rules.append({"name": re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-"), **read.values})
+
+
+def _read_base(document: Document, folder: Path, name: str) -> None:
+    """Put the text of the existing configuration that the `base` of a section names in its place."""
+    section = document.values.get(name)
+    written = section.get("base") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(written, str):
+        return
+    file = Path(str(document.at((name, "base"))[0])) if "\n" in written else folder / written
+    try:
+        section["base"] = text = written if "\n" in written else text_of(file) + "\n"
+        ensure_mapping(file, text)
+    except InvalidInputError as error:
+        document.problems += [document.problem((name, "base"), str(problem)) for problem in error.problems]
+        section.pop("base")
 
 
 # What pydantic says, in plain words ----------------------------------------------------------------------------------

@@ -188,6 +188,9 @@ class Prometheus(Strict):
     """How long an answer may take."""
     operator: Operator = Operator()
     """What the operator's objects carry."""
+    base: str | None = None
+    """An existing `prometheus.yml` that our jobs and rules are [added to](alerts.md#beside-what-exists): its path, or
+    its text."""
     scrapes: list[ScrapeConfig] = []
     """Scrape jobs of one's own, as Prometheus reads them, beside those that Midwatch writes."""
 
