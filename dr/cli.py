@@ -63,6 +63,8 @@ def run(
         delay = parse_duration(spread) if spread else 0.0
     except ValueError as error:
         raise MidwatchError(f"--limit or --spread: {error}") from error
+    if seconds == 0:
+        raise MidwatchError(f"--limit {limit}: no recovery would be waited for; write a time, such as 2m")
     time.sleep(random.uniform(0.0, delay))  # noqa: S311 - a phase, not a secret
     request = drills.Request(
         platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
@@ -153,6 +155,7 @@ def status(
     """Say how every store stands against its objectives.
 
     Exit code 0 when every drill is met and recent and nothing lags, 1 with findings, 3 when something is not known.
+    Evidence that is not what was written is a finding: what stands here was read from it.
     """
     import json
     from dataclasses import asdict
@@ -165,15 +168,16 @@ def status(
     promised, log = _open(platform, evidence)
     collectors = gauges.collectors(promised, platform, _clusters(cluster))
     stores = statuses.judge(promised, log, gauges.Watch(promised, log, collectors).look())
+    spoiled = [str(problem) for problem in log.verified().problems]
     code = Exit.PASS
-    if any(one.problems for one in stores):
+    if spoiled or any(one.problems for one in stores):
         code = Exit.FAIL
     elif any(one.unknown for one in stores):
         code = Exit.INCONCLUSIVE
     if as_json:
-        typer.echo(json.dumps({"stores": [asdict(one) for one in stores], "exit": int(code)}))
+        typer.echo(json.dumps({"stores": [asdict(one) for one in stores], "evidence": spoiled, "exit": int(code)}))
     else:
-        terminal.show_status(stores)
+        terminal.show_status(stores, spoiled)
     raise typer.Exit(code)
 
 
@@ -194,7 +198,8 @@ def report(
     """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
 
     The log is checked to the byte, and against its heads in `evidence.anchor_file`; each drill's files by their
-    digests, and its verdict is computed again from its ledgers. Exit code 0, or 1 when any is not what was written.
+    digests, and its verdict is computed again from its ledgers. Exit code 0, 1 when any is not what was written, 3
+    when there is no record: nothing is proven by it.
     """
     import json
 
@@ -215,7 +220,9 @@ def report(
         typer.echo(json.dumps(document))
     else:
         terminal.show_report(document)
-    raise typer.Exit(Exit.FAIL if document["evidence"]["problems"] else Exit.PASS)
+    if document["evidence"]["problems"]:
+        raise typer.Exit(Exit.FAIL)
+    raise typer.Exit(Exit.PASS if document["evidence"]["records"] else Exit.INCONCLUSIVE)
 
 
 @app.command()
@@ -228,19 +235,24 @@ def verify(
 ) -> None:
     """Restore the newest backup of a store into an empty target, check it, and keep how new the point is.
 
-    Exit code 0; 1 when nothing could be restored, only an older backup than the newest, or not all of the archive.
+    Exit code 0; 1 when nothing could be restored, only an older backup than the newest, or not all of the archive; 2,
+    and nothing is on record, when the store cannot be looked at.
     """
     import json
 
     from dr import terminal
     from dr.posture import verification
-    from dr.stores.kind import Site
+    from dr.stores.kind import NothingToVerifyError, Site
     from midwatch.errors import Exit, MidwatchError
 
     promised, log = _open(platform, evidence)
+    if cluster is not None and not cluster.is_dir():
+        raise MidwatchError(f"--cluster {cluster}: there is no such folder")
     site = Site(promised=promised, store=_store(promised, store, platform), file=platform, folder=cluster)
     try:
         done = verification.verify(site, log, terminal.progress())
+    except NothingToVerifyError:
+        raise
     except MidwatchError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.FAIL) from error
