@@ -34,6 +34,7 @@ from monitors.drift.moments import CalmMeans
 
 LARGE = 0.75
 """What two deviations of a single feature come to, as of the other methods; of many features they come to less."""
+
 FLOOR = 0.01
 """Discrepancy (not squared, between 0 and 1.42) that counts: 0.1 deviations in 5 of 20 features give about 0.03."""
 
