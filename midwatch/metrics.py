@@ -265,6 +265,21 @@ DRIFT_JUDGED = _gauge(
     "version",
     "feature",
 )
+DRIFT_SMALLEST_SEEN = _gauge(
+    "ml_drift_smallest_seen_effect",
+    "Least effect that a drift method would have seen of a feature in the last window at the stated budget.",
+    "model",
+    "version",
+    "feature",
+    "method",
+)
+DRIFT_ROWS_NEEDED = _gauge(
+    "ml_drift_rows_needed",
+    "Rows of a window that could show a large change of a feature that is not judged, where a number is enough.",
+    "model",
+    "version",
+    "feature",
+)
 DRIFT_QUORUM = _gauge("ml_drift_quorum", "Votes that make a verdict of drift.", "model")
 DRIFT_WINDOWS = _counter("ml_drift_windows_total", "Windows judged, by verdict.", "model", "version", "verdict")
 DRIFT_WINDOW_SAMPLES = _gauge("ml_drift_window_samples", "Predictions in the last judged window.", "model", "version")

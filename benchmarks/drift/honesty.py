@@ -32,13 +32,13 @@ LIVE_ROWS = 2000
 
 def run(*, smoke: bool) -> list[Figure | Comparison]:
     """The figures of false alarms, then the tables."""
-    sizes = (500,) if smoke else (500, 5_000, 50_000)
+    sizes = {500: 10} if smoke else {500: 200, 5_000: 200, 50_000: 50}
     alarms = [
-        _false_alarms(name, make, size, 10 if smoke else 1000)
+        _false_alarms(name, make, size, windows)
         for name, make in (("independent", streams.independent), ("autocorrelated", streams.autocorrelated))
-        for size in sizes
+        for size, windows in sizes.items()
     ]
-    return [*alarms, kinds.run(smoke=smoke), _power(2 if smoke else 20, smoke=smoke), _months(smoke=smoke)]
+    return [*alarms, kinds.run(smoke=smoke), _power(2 if smoke else 10, smoke=smoke), _months(smoke=smoke)]
 
 
 # Calm streams ------------------------------------------------------------------------------------------------------
@@ -60,6 +60,7 @@ def _false_alarms(name: str, make: Callable[[np.random.Generator, int], Any], si
         measured=alarms,
         unit="windows",
         better="less",
+        peer="95% interval {:.1%} to {:.1%}".format(*kinds.interval(alarms, windows)),
     )
 
 
@@ -113,7 +114,7 @@ def _power(runs: int, *, smoke: bool) -> Comparison:
         print(f"measuring: {name}", file=sys.stderr)
         votes = [_votes([_judged(fitted, window) for window in run]) for run in of_runs]
         seen = (*METHODS, "kind", "any", "verdict")
-        shares = [f"{sum(method in said for said in votes) / runs:.0%}" for method in seen]
+        shares = [_rate(sum(method in said for said in votes), runs) for method in seen]
         rows.append([name, *shares, *(f"{found[name]:.0%}" for found in peers.values())])
     return Comparison(
         title=f"Detected, of {runs} windows of {ROWS:,} rows each (gradual: within ten windows); budget 1 per 90d "
@@ -121,6 +122,11 @@ def _power(runs: int, *, smoke: bool) -> Comparison:
         columns=["change", *METHODS, "own kind", "quorum 1", f"quorum {QUORUM}", *peers],
         rows=rows,
     )
+
+
+def _rate(count: int, of: int) -> str:
+    """With its 95% interval."""
+    return "{:.0%} ({:.0%} to {:.0%})".format(count / of, *kinds.interval(count, of))
 
 
 def _windows(name: str, generator: np.random.Generator, runs: int) -> Iterator[list[streams.Columns]]:

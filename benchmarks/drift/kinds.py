@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from scipy.signal import lfilter
-from scipy.stats import beta
+from scipy.stats import beta, ks_2samp
 
 from benchmarks.drift import streams
 from benchmarks.figure import Comparison
 from midwatch.spec.drift import Feature
-from monitors.drift import fitting, reference, verdict
+from monitors.drift import fitting, reference, seasons, verdict
+from monitors.drift.columns import LocalColumns
 from monitors.drift.methods import classifier
 
 ALL = ["ks", "psi", "chi2", "mmd", "isolation_forest", "classifier"]
@@ -27,7 +28,7 @@ def run(*, smoke: bool) -> Comparison:
     """Windows that are called drift, with the 95% interval of Clopper and Pearson (1934)."""
     rows = []
     for name, right, drifted, windows in _rows(1 if smoke else 20):
-        low, high = _interval(drifted, windows)
+        low, high = interval(drifted, windows)
         print(f"  {name}: {drifted} of {windows}; right: {right}", file=sys.stderr)
         rows.append([name, right, f"{drifted} of {windows}", f"{low:.0%} to {high:.0%}"])
     return Comparison(
@@ -37,7 +38,8 @@ def run(*, smoke: bool) -> Comparison:
     )
 
 
-def _interval(count: int, of: int) -> tuple[float, float]:
+def interval(count: int, of: int) -> tuple[float, float]:
+    """Of a rate, at 95% (Clopper and Pearson 1934)."""
     low = beta.ppf(0.025, count, of - count + 1) if count else 0.0
     high = beta.ppf(0.975, count + 1, of - count) if count < of else 1.0
     return float(low), float(high)
@@ -48,10 +50,12 @@ def _rows(runs: int) -> Iterator[Row]:
         yield _ids(values, runs)
     yield from _rare(runs)
     yield _night_and_day(10 * runs)
+    yield from _same_hours(runs)
     yield from _days(8 if runs > 1 else 1)
     yield from _slow_among_others(runs)
     for correlation in (0.3, 0.5):
         yield _dependence(correlation, runs)
+    yield from _dependence_in_runs(runs)
     yield from _topics(max(1, runs // 4))
 
 
@@ -62,6 +66,7 @@ def _drifts(
     *,
     live: int | None = None,
     seconds: float = 3600.0,
+    phase: int | None = None,
 ) -> bool:
     size = len(next(iter(columns.values())))
     rows = None
@@ -77,6 +82,7 @@ def _drifts(
         alpha=verdict.window_alpha("1 per 90d", seconds),
         min_samples=500,
         together=None if rows is None else (fitted.joint, rows),
+        phase=phase,
     )
     return said.verdict is verdict.Verdict.DRIFT
 
@@ -146,6 +152,23 @@ def _night_and_day(windows: int) -> Row:
     return "calm hours of a daily cycle", "none", drifted, windows
 
 
+def _same_hours(runs: int) -> Iterator[Row]:
+    """Three hours of a daily cycle beside the same hours of other days: calm ones, and all features moved by 0.4."""
+    generator = np.random.default_rng(9)
+    before = _cycle(generator, 28, 4, cycle=1.0)
+    times = 3600.0 / HOUR * np.arange(before.shape[1])
+    windows = seasons.by_times(times, 3 * 3600.0)
+    table = LocalColumns(streams_of(before))
+    fitted = fitting.fit_columns(table, _kinds(streams_of(before)), window_rows=3 * HOUR, windows=windows)
+    for name, right, shift in (("calm hours", "none", 0.0), ("hours moved by 0.4", "all", 0.4)):
+        after = np.split(_cycle(generator, 3, 4, cycle=1.0) + shift, 24, axis=1)[: 24 if runs > 1 else 1]
+        phases = (3 * (place % 8) + 1 for place in range(len(after)))
+        drifted = sum(
+            _drifts(fitted, streams_of(one), PER_MARGIN, phase=phase) for one, phase in zip(after, phases, strict=True)
+        )
+        yield f"{name}, beside the same hours", right, drifted, len(after)
+
+
 def streams_of(values: Any) -> dict[str, Any]:
     """Columns by name."""
     return {f"x{index}": column for index, column in enumerate(values)}
@@ -161,6 +184,22 @@ def _days(days: int) -> Iterator[Row]:
         after = _cycle(generator, days, 11, cycle=1.0) + shift * deviation
         parts = np.split(after, days, axis=1)
         yield name, right, sum(_drifts(fitted, streams_of(day), PER_MARGIN, seconds=86400.0) for day in parts), days
+        yield f"{name}: KS beyond 1.5 times the worst calm day, twice", right, sum(_beyond(before, parts)), days
+
+
+def _beyond(before: dict[str, Any], days: list[Any]) -> list[bool]:
+    """The rule that is compared with: in two features KS is above 1.5 times that of the worst day of the reference."""
+
+    def distance(name: str, values: Any) -> float:
+        return float(ks_2samp(before[name], values, method="asymp").statistic)
+
+    size = 24 * HOUR
+    worst = {
+        name: max(distance(name, values[start : start + size]) for start in range(0, len(values), size))
+        for name, values in before.items()
+    }
+    named = [streams_of(day) for day in days]
+    return [sum(distance(name, day[name]) > 1.5 * worst[name] for name in before) >= 2 for day in named]
 
 
 def _slow_among_others(runs: int) -> Iterator[Row]:
@@ -193,6 +232,20 @@ def _dependence(correlation: float, runs: int) -> Row:
 
     drifted = sum(_drifts(fitted, table(), ALL, live=2000) for _ in range(runs))
     return f"correlation 0 to {correlation}, equal margins", "all", drifted, runs
+
+
+def _dependence_in_runs(runs: int) -> Iterator[Row]:
+    """The same in rows each close to the one before, worth a ninth of independent ones."""
+    generator = np.random.default_rng(10)
+    before = streams_of(streams.autocorrelated(generator, 100_000))
+    fitted = fitting.fit(before, _kinds(before), window_rows=5000)
+    for correlation, right in ((0.0, "none"), (0.3, "all"), (0.5, "all")):
+        drifted = 0
+        for _ in range(runs):
+            one = streams_of(streams.autocorrelated(generator, 5000))
+            one["x5"] = correlation * one["x4"] + np.sqrt(1 - correlation**2) * one["x5"]
+            drifted += _drifts(fitted, one, ALL, live=2000)
+        yield f"correlation 0 to {correlation:g}, autocorrelated", right, drifted, runs
 
 
 TOPICS, DIMENSIONS = 20, 384

@@ -23,6 +23,8 @@ DETAIL = (
     metrics.DRIFT_P_VALUE,
     metrics.DRIFT_EFFECT,
     metrics.DRIFT_JUDGED,
+    metrics.DRIFT_SMALLEST_SEEN,
+    metrics.DRIFT_ROWS_NEEDED,
 )
 """What is said of each feature of a window."""
 

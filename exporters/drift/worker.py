@@ -176,12 +176,11 @@ class Judge:
         self._set(metrics.DRIFT_WINDOW_SAMPLES, where, judgement.samples)
         self._set(metrics.DRIFT_WINDOW_END, where, window.end)
         self._set(metrics.DRIFT_QUORUM, {"model": model}, judgement.needed)
-        unjudged = {one.feature for one in judgement.not_judged}
+        self._unset(where, (metrics.DRIFT_ROWS_NEEDED, metrics.DRIFT_SMALLEST_SEEN))
         if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
             self._unset(where, published.VERDICT)  # the votes of an earlier window say nothing of this one
         if judgement.samples >= drift.min_samples:
-            for name in window.counts:
-                self._set(metrics.DRIFT_JUDGED, {**where, "feature": name}, name not in unjudged)
+            self._say_what_was_judged(where, window, judgement)
         if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
             return
         self._set(metrics.DRIFT_VOTES, where, judgement.votes)
@@ -192,6 +191,17 @@ class Judge:
             self._set(metrics.DRIFT_STATISTIC, labels, finding.result.statistic)
             self._set(metrics.DRIFT_P_VALUE, labels, finding.result.p_value)
             self._set(metrics.DRIFT_EFFECT, labels, finding.result.effect)
+
+    def _say_what_was_judged(self, where: dict[str, str], window: windows.Window, judgement: verdict.Judgement) -> None:
+        unjudged = {one.feature: one for one in judgement.not_judged}
+        for name in {*window.counts, *unjudged}:
+            self._set(metrics.DRIFT_JUDGED, {**where, "feature": name}, name not in unjudged)
+        for name, one in unjudged.items():
+            if one.rows is not None:
+                self._set(metrics.DRIFT_ROWS_NEEDED, {**where, "feature": name}, one.rows)
+        for finding in judgement.findings:
+            labels = {**where, "feature": finding.feature, "method": finding.method}
+            self._set(metrics.DRIFT_SMALLEST_SEEN, labels, finding.smallest)
 
     def _set(self, metric: metrics.Metric, labels: dict[str, str], value: float) -> None:
         self._gauges[metric.name, tuple(labels.items())] = float(value)

@@ -39,6 +39,9 @@ def fit(
         typer.Option(help="Column with the times of the rows: compare with the same hour, or day of the week."),
     ] = None,
     window: Annotated[str, typer.Option(help="With --time: how long such a window is.")] = "1h",
+    labels: Annotated[
+        str | None, typer.Option(help="Comma-separated columns of labels, which come later than their rows.")
+    ] = None,
     engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
     platform: options.GivenPlatformFile = None,
 ) -> None:
@@ -70,6 +73,10 @@ def fit(
             kinds.pop(time, None)
             left_out[time] = "windows are cut by it"
             windows = seasons.by_times(data.times(time), _seconds("--window", window))
+        late = [name.strip() for name in labels.split(",")] if labels else []
+        unknown = [name for name in late if name not in kinds]
+        if unknown:
+            raise InvalidInputError.at(table, f"--labels: no column {', '.join(unknown)} is compared")
         if not kinds:
             raise InvalidInputError.at(table, "no numeric or categorical column")
         with progress.bar("fitting features", len(kinds)) as step:
@@ -81,6 +88,7 @@ def fit(
                 left_out=left_out,
                 windows=windows,
                 time=time or "",
+                labels=late,
             )
     reference_file.save(fitted, output)
     typer.echo(
@@ -90,7 +98,7 @@ def fit(
         typer.echo(_said_of(windows), err=True)
     for name, why in left_out.items():
         typer.echo(f"not compared: {name} ({why})", err=True)
-    for name in sorted(set(kinds) - set(fitted.joint.embedding.features)):
+    for name in sorted(set(kinds) - set(late) - set(fitted.joint.embedding.features)):
         typer.echo(f"left out of methods that look at whole rows: {name} (it changes too slowly)", err=True)
 
 
@@ -152,7 +160,7 @@ def compare(
         progress.bar("reading values", data.rows * len(fitted.features)) as step,
     ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
-        phase = fitted.phase(*_middle(data.times(fitted.time))) if fitted.time else None
+        phase = fitted.phase(*_middle(data.times(fitted.time), fitted.time, current)) if fitted.time else None
         not_compared = dict(fitted.left_out) | {
             name: "the reference does not have it"
             for name in sorted({*data.kinds, *data.left_out})
@@ -191,11 +199,17 @@ def _seconds(option: str, text: str) -> float:
         raise MidwatchError(f"{option} {text!r}: {error}") from error
 
 
-def _middle(times: Floats) -> tuple[float, float]:
-    """Middle of a window's times, and how long it is."""
+def _middle(times: Floats, column: str, place: Path) -> tuple[float, float]:
+    """Middle of a window's times, and how long it is; InvalidInputError when no row has one."""
     import numpy as np
 
-    first, last = np.nanmin(times), np.nanmax(times)
+    from midwatch.errors import InvalidInputError
+
+    known = times[np.isfinite(times)]
+    if not known.size:
+        said = f"no row has a time in {column}, by which the reference compares windows"
+        raise InvalidInputError.at(place, said, remedy="give the rows their times, or fit a reference without --time")
+    first, last = known.min(), known.max()
     return float((first + last) / 2), float(last - first)
 
 

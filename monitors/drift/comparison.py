@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from midwatch.spec.drift import Feature
 from monitors.drift.counts import Counts
 from monitors.drift.embedding import Rows
+from monitors.drift.moments import CalmMeans
 
 SMALLEST_P = 1e-300
 """A p-value is never exactly 0: no finite sample excludes chance, and logarithms of it are taken."""
@@ -17,13 +18,19 @@ SMALLEST_P = 1e-300
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Statistic, p-value in (0, 1], effect size (0 is none), and the sizes of reference and window."""
+    """Statistic, p-value in (0, 1], effect size (0 is none), and the sizes of reference and window.
+
+    `by_calm_windows`: the p-value is that of what calm windows differ by, not of rows taken for so many independent
+    ones. `term` is the place of what differs most, where a method knows one.
+    """
 
     statistic: float
     p_value: float
     effect: float
     reference_size: int
     window_size: int
+    by_calm_windows: bool = False
+    term: int | None = None
 
 
 def clipped(p_value: float) -> float:
@@ -65,8 +72,13 @@ class FeatureMethod:
 class Preparation(Protocol):
     """Takes the rows of the reference, shape (n, d), in: what it returns compares windows, shape (m, d), with them."""
 
-    def __call__(self, reference: Rows, *, inflation: float, seed: int) -> Callable[[Rows], Result]:
-        """`inflation` is how many rows are worth an independent one; chance comes from `seed` alone."""
+    def __call__(
+        self, reference: Rows, *, inflation: float, seed: int, calm: CalmMeans | None = None
+    ) -> Callable[[Rows], Result]:
+        """`inflation` is how many rows are worth an independent one; chance comes from `seed` alone.
+
+        `calm` are the means over calm windows, of a method that has terms.
+        """
         ...
 
 
@@ -76,10 +88,13 @@ class RowMethod:
 
     What the reference alone decides is done once, by `prepare`, and serves every window. `smallest` is the least effect
     that is significant: of the rows of reference and window, the inflation, and a level. A method that would not see
-    `large` cannot judge.
+    `large` cannot judge. `terms` gives, from the reference's rows, what turns rows into terms, shape (n, t), whose
+    means over calm windows the method is told; `axes` gives, of so many axes, those that a term is made of.
     """
 
     floor: float
     prepare: Preparation
     smallest: Callable[[int, int, float, float], float] | None = None
     large: float = math.inf
+    terms: Callable[[Rows], Callable[[Rows], Rows]] | None = None
+    axes: Callable[[int, int], Sequence[int]] | None = None

@@ -60,6 +60,11 @@ class Embedding:
         """Length of a row's vector."""
         return len(self.numeric) + sum(map(len, self.categorical.values()))
 
+    @property
+    def axes(self) -> list[str]:
+        """Feature of each axis of a row's vector."""
+        return [*self.numeric, *(name for name, known in self.categorical.items() for _ in known)]
+
     def rows(self, columns: Mapping[str, Any]) -> Rows:
         """Vectors of the rows of columns; shape (n, width)."""
         rows = np.empty((len(next(iter(columns.values()))), self.width), np.float32)

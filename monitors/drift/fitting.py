@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,17 +39,20 @@ def fit_columns(
     left_out: Mapping[str, str] | None = None,
     windows: Windows | None = None,
     time: str = "",
+    labels: Collection[str] = (),
 ) -> Reference:
     """Reference of a table in time order; `progress` is told each feature that is done, `left_out` is kept.
 
-    Calm windows are `windows`, which a column `time` was cut by, or those of `window_rows`.
+    Calm windows are `windows`, which a column `time` was cut by, or those of `window_rows`. `labels` are features whose
+    values come later than their rows.
 
     Calibration is in time order because real streams are autocorrelated and shuffled windows would be too calm.
     """
     fitted = {}
     windows = seasons.by_rows(table.rows, window_rows) if windows is None else windows
     for name, kind in sorted(features.items()):
-        fitted[name] = _fit_feature(table, name, kind, window_rows, windows)
+        made = _fit_feature(table, name, kind, window_rows, windows)
+        fitted[name] = replace(made, is_label=name in labels)
         progress(name)
     compared = {name: fitted[name] for name in _together(fitted, window_rows) if name in features}
     cells = {name: (fitted[name].grid, fitted[name].counts) for name in features if name in compared}
@@ -67,10 +70,14 @@ def fit_columns(
 
 
 def _together(fitted: Mapping[str, FeatureReference], window_rows: int) -> list[str]:
-    """Features that the methods of whole rows look at: one that is slow beside the others would blind them to all."""
+    """Features that the methods of whole rows look at: one that is slow beside the others would blind them to all.
+
+    Nor labels, which rows have or have not by their age.
+    """
     inflation = {name: feature.inflations.distance.of(window_rows) for name, feature in fitted.items()}
     usual = max(1.0, statistics.median_low(inflation.values()))
-    return [name for name, worth in inflation.items() if worth <= SLOW * usual]
+    inputs = [name for name in inflation if not fitted[name].is_label] or list(inflation)
+    return [name for name in inputs if inflation[name] <= SLOW * usual]
 
 
 def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int, windows: Windows) -> FeatureReference:

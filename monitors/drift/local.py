@@ -14,8 +14,9 @@ import numpy as np
 
 from midwatch.errors import InvalidInputError
 from midwatch.spec.drift import Feature
-from monitors.drift import columns, table, textfiles, times
-from monitors.drift.counts import Counts
+from monitors.drift import columns, table, textfiles
+from monitors.drift import times as row_times
+from monitors.drift.counts import Counts, Floats
 from monitors.drift.reference import Reference
 
 
@@ -29,7 +30,7 @@ class LocalTable:
     def __init__(self, path: Path, known: Mapping[str, Feature] | None = None) -> None:
         self._path = path
         with self._readable():
-            self._data = _opened(path, {times.column(name): kind for name, kind in (known or {}).items()})
+            self._data = _opened(path, {row_times.column(name): kind for name, kind in (known or {}).items()})
             self.rows = self._data.count_rows()
             self._schema = _common_schema(self._data, path)
         if not self.rows:
@@ -53,17 +54,17 @@ class LocalTable:
         self._ensure(wanted)
         return columns.LocalColumns(_Lazy(self._column, wanted))
 
-    def times(self, name: str) -> Any:
+    def times(self, name: str) -> Floats:
         """Of each row in seconds since the epoch, NaN where there is none; InvalidInputError when it is no time."""
-        times.ensure_times(self._schema, name, self._path)
+        row_times.ensure_times(self._schema, name, self._path)
         with self._readable():
-            return np.concatenate([times.seconds(part.column(0).combine_chunks()) for part in self._parts([name])])
+            return np.concatenate([row_times.seconds(part.column(0).combine_chunks()) for part in self._parts([name])])
 
     def _column(self, name: str, kind: Feature) -> Any:
         return table.joined([batch for _, batch in self._batches(name, kind)])
 
     def _ensure(self, wanted: Mapping[str, Feature]) -> None:
-        made = {name: kind for name, kind in wanted.items() if times.is_part(name, self._schema)}
+        made = {name: kind for name, kind in wanted.items() if row_times.is_part(name, self._schema)}
         table.ensure_columns({**self.kinds, **made}, self._schema.names, wanted, self._path, self._is_empty)
 
     def _is_empty(self, name: str) -> bool:
@@ -104,7 +105,7 @@ class LocalTable:
     def _batches(self, name: str, kind: Feature) -> Iterator[tuple[int, Any]]:
         """Parts of a column in order, each with the number of its first row."""
         start = 0
-        part_of = times.parse(name) if times.is_part(name, self._schema) else None
+        part_of = row_times.parse(name) if row_times.is_part(name, self._schema) else None
         with self._readable():
             for part in self._parts(part_of.columns if part_of else [name]):
                 for batch in part.to_batches(max_chunksize=table.BATCH):
@@ -115,7 +116,7 @@ class LocalTable:
                             yield start, table.values(batch.column(0), kind)
                         start += batch.num_rows
 
-    def _newest_of(self, part_of: times.Part) -> Any:
+    def _newest_of(self, part_of: row_times.Part) -> Any:
         """The newest time of a column, where ages are told from that."""
         from pyarrow import compute
 

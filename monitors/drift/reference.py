@@ -26,6 +26,9 @@ COMPARISONS: Mapping[str, FeatureMethod] = {**methods.FEATURE, **quality.CHECKS}
 TESTS = 2
 """Against the whole, and against the furthest of its windows: both are looked at, so each has half of the level."""
 
+ENOUGH = 16
+"""Calm windows, beyond the first, of which half as much again as independent rows vary by would hardly stay unseen."""
+
 LONGER = 2.0
 """Rows of a window, as a multiple of the reference's, up to which it strays as those do."""
 
@@ -39,7 +42,7 @@ class FeatureReference:
 
     `calm` is the largest effect by method and check of the reference's own windows that differ from the whole by more
     than chance; `inflations` say how many rows of the stream are worth one independent row. `seasons` are its windows
-    by their phase, where there are enough.
+    by their phase, where there are enough. `is_label`: its values come later than their rows.
     """
 
     kind: Feature
@@ -48,6 +51,13 @@ class FeatureReference:
     calm: Mapping[str, float]
     inflations: Inflations = field(default_factory=Inflations)
     seasons: Seasons | None = None
+    is_label: bool = False
+
+    def waits(self, window: Counts) -> bool:
+        """Whether a label is missing in more rows than in the reference: early ones are no sample of all."""
+        if not self.is_label or not window.rows or not self.counts.rows:
+            return False
+        return window.missing / window.rows > self.counts.missing / self.counts.rows + quality.FLOOR
 
     def count(self, values: Sequence[Any]) -> Counts:
         """Counts of raw values on this feature's grid."""
@@ -65,11 +75,28 @@ class FeatureReference:
         method, rows = COMPARISONS[name], window.total
         result = method.compare(self.counts, window, self.inflation(name, window.rows))
         calm = self.calm.get(name, 0.0)
-        if method.tail is None or not calm or not self._has_calm(window.rows):
+        if method.tail is None or not self._has_calm(window.rows):
             return result
-        excess = max(0.0, result.effect**method.power - calm**method.power) ** (1 / method.power)
-        beyond = method.tail.p_value(excess, self.counts, rows, self._within(name, rows))
-        return replace(result, p_value=min(1.0, TESTS * min(result.p_value, beyond)))
+        p_value = result.p_value
+        if calm:
+            excess = max(0.0, result.effect**method.power - calm**method.power) ** (1 / method.power)
+            beyond = method.tail.p_value(excess, self.counts, rows, self._within(name, rows))
+            p_value = min(1.0, TESTS * min(p_value, beyond))
+        if self.seasons is not None and self._may_stray(name, rows):
+            spread = self.seasons.spread_p_value(
+                method, name, result.effect, self.counts.total, rows, self._scale(name, rows)
+            )
+            p_value = max(p_value, spread)
+        return replace(result, p_value=p_value)
+
+    def _may_stray(self, name: str, rows: int) -> bool:
+        """Whether windows differ by more than independent rows do, or are too few to say that they do not."""
+        few = self.seasons is not None and self.seasons.freedom < ENOUGH
+        return few or self.inflation(name, rows) > 1
+
+    def _scale(self, name: str, rows: int) -> float:
+        """Inflation of a window of so many rows over that of a calm one."""
+        return self.inflation(name, rows) / self.inflation(name, self.inflations.window)
 
     def compare_within(self, name: str, window: Counts) -> Result:
         """The same where a season is a difference: rows are compared with what they vary by within a window."""
@@ -102,7 +129,6 @@ class FeatureReference:
                 counts=Counts(cells=found.rows[phase]),
                 calm=found.calm,
                 inflations=found.inflations,
-                seasons=None,
             )
         return self._of_phases[phase]
 
@@ -136,6 +162,9 @@ class FeatureReference:
         if calm:
             excess = method.tail.effect(level, self.counts, rows, self._within(name, rows))
             significant = min(significant, (calm**method.power + excess**method.power) ** (1 / method.power))
+        if self.seasons is not None and self._has_calm(rows) and self._may_stray(name, rows):
+            spread = self.seasons.spread_effect(method, name, level, self.counts.total, rows, self._scale(name, rows))
+            significant = max(significant, spread)
         return max(self.floor(name), significant)
 
     def is_blind(self, name: str, rows: int, level: float) -> bool:

@@ -24,6 +24,7 @@ from monitors.drift import joint
 from monitors.drift.calibration import Inflation, Inflations
 from monitors.drift.counts import CategoryGrid, Counts, Grid, NumericGrid
 from monitors.drift.embedding import Embedding
+from monitors.drift.moments import CalmMeans
 from monitors.drift.reference import FeatureReference, Reference
 from monitors.drift.seasons import Cycle, Seasons
 
@@ -43,6 +44,7 @@ def save(reference: Reference, path: Path) -> None:
             "missing": feature.counts.missing,
             "calm": dict(feature.calm),
             "unseen": feature.counts.unseen,
+            "is_label": feature.is_label,
             "inflations": msgspec.to_builtins(feature.inflations),
         }
         arrays[f"counts{index}"] = feature.counts.cells
@@ -53,6 +55,7 @@ def save(reference: Reference, path: Path) -> None:
             entry["categories"], entry["whole"] = list(feature.grid.categories), feature.grid.whole
         head["features"][name] = entry
     arrays["rows"] = reference.joint.rows
+    arrays |= {f"means_{name}": calm.means for name, calm in reference.joint.means.items()}
     head["joint"] = _joint_entry(reference.joint)
     head["checksum"] = _checksum(head, arrays)
     buffer = io.BytesIO()
@@ -96,6 +99,7 @@ def load(path: Path) -> Reference:
             calm=entry["calm"],
             inflations=inflations,
             seasons=_seasons(entry["seasons"], arrays, index),
+            is_label=entry["is_label"],
         )
     together = joint.Joint(
         embedding=Embedding(
@@ -105,6 +109,10 @@ def load(path: Path) -> Reference:
         rows=arrays["rows"],
         inflation=msgspec.convert(head["joint"]["inflation"], Inflation),
         calm=head["joint"]["calm"],
+        means={
+            name: CalmMeans(means=arrays[f"means_{name}"], rows=rows) for name, rows in head["joint"]["means"].items()
+        },
+        window_rows=head["window_rows"],
     )
     return Reference(
         rows=head["rows"],
@@ -151,6 +159,7 @@ def _joint_entry(together: joint.Joint) -> dict[str, Any]:
         "categorical": [[name, list(known)] for name, known in together.embedding.categorical.items()],
         "inflation": msgspec.to_builtins(together.inflation),
         "calm": dict(together.calm),
+        "means": {name: calm.rows for name, calm in together.means.items()},
     }
 
 

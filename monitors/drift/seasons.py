@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from scipy.stats import f as fisher
 
 from monitors.drift import calibration
 from monitors.drift.calibration import Inflations
@@ -23,6 +24,9 @@ FEWEST_WINDOWS = 8
 
 MOST_WINDOWS = 200
 """Windows whose deviations are kept, evenly spread."""
+
+CONFIDENCE = 1.645
+"""Of the upper bound of what calm windows' distances vary by, in standard errors: 95%."""
 
 HOUR, DAY, WEEK = 3600.0, 86400.0, 604800.0
 FIRST_WEEKDAY = 3
@@ -88,7 +92,7 @@ def by_times(times: Floats, seconds: float) -> Windows:
     whole = present[1:-1]
     places = np.searchsorted(whole, numbers).clip(0, max(0, len(whole) - 1))
     of_rows = np.where(whole[places] == numbers, places, -1) if len(whole) else np.full(len(times), -1)
-    middles = (whole + 0.5) * seconds
+    middles: Floats = np.asarray((whole + 0.5) * seconds, dtype=np.float64)
     cycle = _cycle(middles, seconds)
     size = int(np.median(counted[1:-1])) if len(whole) else 1
     return Windows(
@@ -120,6 +124,33 @@ class Seasons:
     strayed: Mapping[str, Floats]
     freedom: int
     cycle: Cycle
+
+    def spread_p_value(self, method: FeatureMethod, name: str, effect: float, n: int, m: int, scale: float) -> float:
+        """How likely a window of m rows strays so far from n, by what calm windows differ by; of all kinds of season.
+
+        Their mean square is an estimate, so the tail is that of F (Satterthwaite, as in `widespread`). `scale` is the
+        inflation of m rows over that of a calm window.
+        """
+        strayed, usual = self._usual(name, scale)
+        if not usual > 0:
+            return 0.0  # none of them strays at all
+        count = parts(strayed)
+        return float(fisher.sf(distance(method, effect, n, m) / usual, count, count * self.freedom))
+
+    def spread_effect(self, method: FeatureMethod, name: str, p_value: float, n: int, m: int, scale: float) -> float:
+        """The inverse."""
+        strayed, usual = self._usual(name, scale)
+        if not usual > 0:
+            return 0.0
+        count = parts(strayed)
+        most = np.array(fisher.isf(p_value, count, count * self.freedom) * usual)
+        return float(effects(method, most, n, m))
+
+    def _usual(self, name: str, scale: float) -> tuple[Floats, float]:
+        """Distances of calm windows in units of their mean, and that mean."""
+        found = self.strayed[name]
+        mean = float(np.nanmean(found))
+        return (found / mean if mean > 0 else found), mean * scale
 
 
 def fit(bins: Integers, count: int, windows: Windows, methods: Mapping[str, FeatureMethod]) -> Seasons | None:
@@ -168,3 +199,14 @@ def distance(method: FeatureMethod, effect: float, n: int, m: int, *, is_part: b
 def effects(method: FeatureMethod, distances: Floats, n: int, m: int) -> Floats:
     """Effects of m rows from n that such squared distances are."""
     return np.asarray((distances * (1 / m + 1 / n)) ** (0.5 / method.power), dtype=np.float64)
+
+
+def parts(sums: Floats) -> float:
+    """Independent parts that a sum of squares is worth, at least one, from those of calm windows, whose mean is one.
+
+    Fewer make longer tails, so the upper bound of what the sums vary by is taken.
+    """
+    told = sums[~np.isnan(sums)]
+    found = 2 / max(float(np.var(told, ddof=1)), 1e-12)
+    error = np.sqrt((2 + 12 / max(1.0, found)) / len(told))  # of a variance of chi-squared variables, relative
+    return float(max(1.0, found / (1 + CONFIDENCE * error)))

@@ -20,6 +20,7 @@ A feature that no method would see a large change of is named as not judged; a w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -37,6 +38,10 @@ CERTAIN = 2.0
 
 MOST_NAMED = 5
 """Features that are not judged and are named in a reason; all of them are in the document."""
+
+
+MOST_EFFECT = {"ks": 1.0, "chi2": 1.0, "isolation_forest": 1.0, "classifier": 0.5}
+"""Largest effect that a method can find, of those that have one."""
 
 
 class Verdict(StrEnum):
@@ -193,6 +198,9 @@ def judge(
     `alpha` is the window's, divided here over everything looked at. With a `phase` (see `Reference.phase`) it is
     compared with the reference's windows of that phase.
     """
+    waiting = {name for name in window if reference[name].waits(window[name])}
+    not_yet = [_waits(name, reference[name], window[name]) for name in sorted(waiting)]
+    window = {name: counts for name, counts in window.items() if name not in waiting}
     voting = _applicable([method for method in methods if method in COMPARISONS], reference, window)
     whole = [method for method in methods if method in drift_methods.ROW and together]
     checked = _applicable(quality.CHECKS, reference, window)
@@ -222,7 +230,7 @@ def judge(
         alpha=level,
         findings=tuple(findings),
         quality=tuple(_find(reference[name], name, check, window[name], level) for check, name in checked if samples),
-        not_judged=tuple(_not_judged(compared, findings, methods, level)) if samples else (),
+        not_judged=(*not_yet, *_not_judged(compared, findings, methods, level)) if samples else (),
     )
     verdict, reason = _decide(judgement, min_samples)
     return replace(judgement, verdict=verdict, reason=reason)
@@ -300,11 +308,17 @@ def _find_joint(reference: joint.Joint, rows: Rows, method: str, samples: int, l
         result=result,
         floor=floor,
         votes=votes,
-        direction="together" if votes else "",
+        direction=_together(reference, method, result) if votes else "",
         smallest=reference.smallest(method, len(rows), samples, level),
         is_blind=reference.is_blind(method, len(rows), samples, level),
-        is_certain=votes and reference.inflation.of(samples) == 1,
+        is_certain=votes and (result.by_calm_windows or reference.inflation.of(samples) == 1),
     )
+
+
+def _together(reference: joint.Joint, method: str, result: Result) -> str:
+    """Which features changed together, where the method knows."""
+    about = reference.about(method, result)
+    return f"{' and '.join(about)} together" if about else "together"
 
 
 def _not_judged(
@@ -313,7 +327,11 @@ def _not_judged(
     methods: Sequence[str],
     level: float,
 ) -> Iterator[NotJudged]:
-    """Features that no method votes for, nor would see a large change of."""
+    """Features that no method votes for, nor would see a large change of; whole rows are one of them."""
+    of_rows = [finding for finding in findings if finding.feature == joint.FEATURE]
+    if of_rows and not any(finding.votes or not finding.is_blind for finding in of_rows):
+        best = min(of_rows, key=lambda finding: finding.smallest / drift_methods.ROW[finding.method].large)
+        yield NotJudged(feature=joint.FEATURE, why=_seen(best), method=best.method, smallest=best.smallest)
     feature_methods = [method for method in methods if method in COMPARISONS]
     for name, (feature, window) in sorted(compared.items()):
         found = [finding for finding in findings if finding.feature == name]
@@ -335,7 +353,7 @@ def _blind(feature: FeatureReference, name: str, found: Sequence[Finding], rows:
     best = min(found, key=lambda finding: finding.smallest / COMPARISONS[finding.method].large)
     needed = [feature.rows_needed(finding.method, rows, level) for finding in found]
     enough = min((count for count in needed if count is not None), default=None)
-    seen = f"only {best.method} above {best.smallest:.2g} would be seen"
+    seen = _seen(best)
     if enough is not None:
         why = f"{seen}; it takes about {enough:,} rows"
     elif feature.floor(best.method) >= best.smallest:
@@ -343,6 +361,21 @@ def _blind(feature: FeatureReference, name: str, found: Sequence[Finding], rows:
     else:
         why = f"{seen}, however many rows"
     return NotJudged(feature=name, why=why, method=best.method, smallest=best.smallest, rows=enough)
+
+
+def _waits(name: str, label: FeatureReference, window: Counts) -> NotJudged:
+    shares = [counts.missing / counts.rows for counts in (window, label.counts)]
+    why = (
+        f"{shares[0]:.1%} of the rows have no label yet, {shares[1]:.1%} in the reference: compare when they have come"
+    )
+    return NotJudged(feature=name, why=why)
+
+
+def _seen(best: Finding) -> str:
+    """The smallest change that would have been seen; some effects cannot be as large."""
+    if best.smallest > MOST_EFFECT.get(best.method, math.inf):
+        return f"no {best.method}, however large, would be seen"
+    return f"only {best.method} above {best.smallest:.2g} would be seen"
 
 
 def _decide(judgement: Judgement, min_samples: int) -> tuple[Verdict, str]:

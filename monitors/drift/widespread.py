@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import f as fisher
-from scipy.stats import norm
 
 from monitors.drift import seasons
 from monitors.drift.comparison import FeatureMethod, Result, clipped
@@ -24,9 +23,6 @@ from monitors.drift.reference import COMPARISONS, FeatureReference
 
 FEATURE = "many features"
 """What a finding of it is about."""
-
-CONFIDENCE = norm.isf(0.05)
-"""Of the upper bound of what the sum of calm windows varies by, in standard errors."""
 
 NAMED = 3
 """Features that are named: those that strayed most."""
@@ -69,7 +65,7 @@ def compare(
         return None
     sums = np.nanmean([one.calm for one in found.values()], axis=0)
     freedom = min(one.freedom for one in found.values())
-    parts = _parts(sums[~np.isnan(sums)])
+    parts = seasons.parts(sums)
     now = float(np.mean([one.now for one in found.values()])) * (freedom - 2) / freedom
     usual = fisher.isf(level, parts, parts * freedom) * freedom / (freedom - 2)
     effect = float(np.mean([one.effect for one in found.values()]))
@@ -116,11 +112,3 @@ def _strayed(
 
 def _has(kept: seasons.Seasons, phase: int | None) -> bool:
     return phase is not None and 0 <= phase < len(kept.rows) and bool(kept.rows[phase].sum())
-
-
-def _parts(sums: Floats) -> float:
-    """Independent parts that such a sum is worth, at least one: fewer make longer tails."""
-    variance = float(np.var(sums, ddof=1))
-    parts = 2 / max(variance, 1e-12)
-    error = np.sqrt((2 + 12 / max(1.0, parts)) / len(sums))  # of a variance of chi-squared variables, relative
-    return float(max(1.0, parts / (1 + CONFIDENCE * error)))

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from midwatch.spec.drift import Feature
-from monitors.drift import calibration, fitting, reference, verdict
+from monitors.drift import calibration, fitting, moments, reference, verdict
 from monitors.drift.counts import CategoryGrid, Counts
 from monitors.drift.methods import chi2, classifier
 
@@ -164,7 +165,7 @@ def test_a_window_of_which_nothing_could_be_judged_is_inconclusive() -> None:
     columns = {"load": hours(1, 24 * 14)["load"]}
     said = judged(fitted(columns, window_rows=5 * HOUR), {"load": hours(2, 5)["load"]}, ["ks", "psi"])
     assert said.verdict is INCONCLUSIVE
-    assert said.reason.startswith("nothing could be judged; not judged: load (only ")
+    assert said.reason.startswith("nothing could be judged; not judged: load (no ks, however large, would be seen")
 
 
 def test_a_feature_that_none_of_the_methods_can_compare_is_named() -> None:
@@ -247,3 +248,52 @@ def test_few_rows_of_a_new_sort_are_seen_among_many_dimensions() -> None:
 def test_a_grid_knows_whether_it_is_the_whole() -> None:
     assert CategoryGrid.fit(["a", "b"]).whole
     assert not CategoryGrid.fit([str(one) for one in range(2000)]).whole
+
+
+def runs(seed: int, rows: int, correlation: float) -> dict[str, Any]:
+    """Rows each close to the one before: worth a ninth of independent ones."""
+    values = lfilter([0.6], [1.0, -0.8], np.random.default_rng(seed).normal(size=(12, rows + 100)), axis=1)[:, 100:]
+    values[1] = correlation * values[0] + np.sqrt(1 - correlation**2) * values[1]
+    return {f"x{index}": column for index, column in enumerate(values)}
+
+
+def test_a_correlation_is_seen_in_rows_that_come_in_runs() -> None:
+    made = fitted(runs(1, 40_000, 0.0), window_rows=4000)
+    seen = {
+        correlation: [judged(made, runs(seed, 4000, correlation), ["ks", "psi", "classifier"]) for seed in seeds]
+        for correlation, seeds in ((0.0, range(2, 5)), (0.3, range(10, 12)), (0.5, range(15, 17)))
+    }
+    assert {said.verdict for said in seen[0.0]} == {STABLE}
+    assert {said.verdict for said in seen[0.3] + seen[0.5]} == {DRIFT}
+    assert all("x0 and x1 together" in said.reason for said in seen[0.3] + seen[0.5])
+
+
+def test_the_mean_of_a_rare_thing_is_not_taken_for_a_normal_one() -> None:
+    generator = np.random.default_rng(1)
+    before = (generator.random((4000, 10)) < 0.001).astype(np.float32)
+    windows = [(generator.random((1000, 10)) < 0.001).astype(np.float32) for _ in range(60)]
+    p_values = [found.p_value for window in windows if (found := moments.compare(before, window, None))]
+    assert min(p_values) > 1e-4
+
+
+def test_a_mean_that_strays_among_calm_windows_strays_no_further() -> None:
+    generator = np.random.default_rng(2)
+
+    def window() -> np.ndarray:
+        return (generator.normal(size=(500, 8)) + 0.2 * generator.normal(size=8)).astype(np.float32)
+
+    calm = [window() for _ in range(20)]
+    means = moments.CalmMeans(means=np.array([one.mean(axis=0) for one in calm]), rows=500)
+    before = np.concatenate(calm)
+    p_values = [moments.compare(before, window(), means).p_value for _ in range(200)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.1
+    assert moments.compare(before, window() + np.float32(2), means).p_value < 1e-6
+
+
+def test_methods_of_whole_rows_that_would_see_nothing_are_named() -> None:
+    slow = {f"x{index}": hours(index, 24 * 14)["load"] for index in range(3)}
+    made = fitted(slow, window_rows=2 * HOUR)
+    window = {f"x{index}": hours(index + 10, 2)["load"] for index in range(3)}
+    said = judged(made, window, ["isolation_forest"], quorum=1)
+    assert said.verdict is INCONCLUSIVE
+    assert [one.feature for one in said.not_judged] == ["all features"]

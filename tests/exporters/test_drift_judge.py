@@ -358,6 +358,8 @@ def test_a_feature_that_could_not_be_judged_is_said_to_be_so(platform_file: Path
     assert judge.close(START + 11.5)
     assert value(judge, "ml_drift_windows_total", verdict="inconclusive") == 1
     assert value(judge, "ml_drift_judged", feature="x") == 0
+    assert value(judge, "ml_drift_smallest_seen_effect", feature="x", method="ks") > 0.68
+    assert value(judge, "ml_drift_rows_needed", feature="x") > 200
     judge.take(predictions(START + 10, 10))
     judge.close(START + 21.5)
     assert value(judge, "ml_drift_judged", feature="x") is None, "too few samples say nothing of what could be judged"
@@ -368,3 +370,5 @@ def test_a_feature_that_was_judged_is_said_to_be_so(platform_file: Path) -> None
     judge.take(predictions(START, 200))
     judge.close(START + 11.5)
     assert value(judge, "ml_drift_judged", feature="x") == 1
+    assert 0 < value(judge, "ml_drift_smallest_seen_effect", feature="x", method="ks") < 0.68
+    assert value(judge, "ml_drift_rows_needed", feature="x") is None

@@ -8,8 +8,9 @@ adaptation by wavelet shrinkage. Biometrika 81(3), 425-455), which a single corr
 
 They learn on half of the rows. On the other half two things are asked of each: the area under the ROC curve, whose null
 distribution is Mann and Whitney's (1947), and how many of the window's rows are beyond nearly all of the reference's
-(Fisher's exact test), because few rows of a new sort hardly move an area. The smallest p-value counts, times the number
-of questions.
+(Fisher's exact test), because few rows of a new sort hardly move an area. The last question needs no learning: does the
+mean of one term differ by more than those of calm windows do (monitors.drift.moments)? It is the one that sees a
+correlation in rows that come in runs. The smallest p-value counts, times the number of questions.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import hypergeom, norm, rankdata
 
+from monitors.drift import moments
 from monitors.drift.comparison import Result, RowMethod, clipped
 from monitors.drift.embedding import Rows
+from monitors.drift.moments import CalmMeans
 
 FLOOR = 0.02
 """Area under the curve beyond a half: 0.1 deviations in 5 of 20 features give about 0.04."""
@@ -36,8 +39,8 @@ LARGE = 0.42
 BEYOND = 0.005
 """Share of the reference's rows that score as high as those of a new sort do."""
 
-QUESTIONS = 4
-"""Two classifiers, and two questions of each."""
+QUESTIONS = 5
+"""Two classifiers, and two questions of each; and whether one term differs."""
 
 MOST_FEATURES = 40
 """With more, only the features and their squares are used: the products would outnumber the rows."""
@@ -50,19 +53,42 @@ MOST_ROWS = 20_000
 """Rows of a side that are looked at, evenly spread: the other side has no more, and it decides what can be told."""
 
 
-def prepare(reference: Rows, *, inflation: float = 1.0, seed: int = 0) -> Callable[[Rows], Result]:
+def prepare(
+    reference: Rows, *, inflation: float = 1.0, seed: int = 0, calm: CalmMeans | None = None
+) -> Callable[[Rows], Result]:
     """Nothing is decided by the reference alone."""
-    return partial(compare, reference, inflation=inflation, seed=seed)
+    return partial(compare, reference, inflation=inflation, seed=seed, calm=calm)
 
 
-def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0) -> Result:
+def terms(reference: Rows) -> Callable[[Rows], Rows]:
+    """What turns rows into terms; see `comparison.RowMethod`."""
+    return _expansion(_looked_at(reference)[::2])
+
+
+def axes(width: int, term: int) -> list[int]:
+    """Axes that a term is made of, of so many; none of the one that is made of all."""
+    if term < width:
+        return [term]
+    if width > MOST_FEATURES:
+        return [term - width] if term < 2 * width else []
+    first, second = np.triu_indices(width)
+    return [int(first[term - width]), int(second[term - width])]
+
+
+def _looked_at(rows: Rows) -> Rows:
+    return rows[:: -(-len(rows) // MOST_ROWS) or 1]
+
+
+def compare(
+    reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int = 0, calm: CalmMeans | None = None
+) -> Result:
     """Area under the curve on held-out rows, of the classifier that tells them best. Shapes (n, d) and (m, d).
 
     The effect is what the area has beyond 0.5, or twice the share of the window's rows that hardly a reference row is
     like, where that is more.
     """
     del seed  # every second row is held out: nothing is drawn
-    reference, window = (rows[:: -(-len(rows) // MOST_ROWS) or 1] for rows in (reference, window))
+    reference, window = _looked_at(reference), _looked_at(window)
     sides = reference[::2], window[::2], reference[1::2], window[1::2]
     if min(map(len, sides)) < 2:
         return Result(statistic=0.5, p_value=1.0, effect=0.0, reference_size=len(reference), window_size=len(window))
@@ -74,6 +100,9 @@ def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int 
         direction = _discriminant(learnt[:, terms], other[:, terms])
         before, now = (side[:, terms] @ direction for side in held_out)
         answers += _asked(before, now, inflation)
+    answers += _of_one_term(
+        np.concatenate([learnt, held_out[0]]), np.concatenate([other, held_out[1]]), inflation, calm
+    )
     best = min(answers, key=lambda answer: answer.p_value)
     return Result(
         statistic=best.area,
@@ -81,16 +110,19 @@ def compare(reference: Rows, window: Rows, *, inflation: float = 1.0, seed: int 
         effect=best.effect,
         reference_size=len(reference),
         window_size=len(window),
+        by_calm_windows=best.term is not None,
+        term=best.term,
     )
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """P-value and effect of a question, and the area under the curve beside it."""
+    """P-value and effect of a question, and the area under the curve beside it; the term that it is about."""
 
     p_value: float
     effect: float
     area: float
+    term: int | None = None
 
 
 def _asked(before: Scores, now: Scores, inflation: float) -> list[_Answer]:
@@ -107,6 +139,14 @@ def _asked(before: Scores, now: Scores, inflation: float) -> list[_Answer]:
     tail = hypergeom.sf(counts[1] - 1, sum(sizes), sum(counts), sizes[1])
     share = max(0.0, float((now > limit).mean()) - BEYOND)
     return [by_area, _Answer(float(tail), 2 * share, area)]
+
+
+def _of_one_term(before: Rows, now: Rows, inflation: float, calm: CalmMeans | None) -> list[_Answer]:
+    """Whether the mean of one differs; not asked where rows come in runs and it is not known what that does."""
+    if calm is None and inflation > 1:
+        return []
+    most = moments.compare(before, now, calm)
+    return [] if most is None else [_Answer(most.p_value, most.area, 0.5 + most.area, most.term)]
 
 
 def _telling(one: Rows, other: Rows) -> Any:
@@ -154,4 +194,4 @@ def smallest(n: int, m: int, inflation: float, level: float) -> float:
     return float(norm.isf(level / QUESTIONS) * deviation)
 
 
-METHOD = RowMethod(floor=FLOOR, prepare=prepare, smallest=smallest, large=LARGE)
+METHOD = RowMethod(floor=FLOOR, prepare=prepare, smallest=smallest, large=LARGE, terms=terms, axes=axes)

@@ -20,6 +20,7 @@ from monitors.drift.comparison import Result, RowMethod
 from monitors.drift.counts import Counts, Floats, NumericGrid
 from monitors.drift.embedding import Rows
 from monitors.drift.methods import ks
+from monitors.drift.moments import CalmMeans
 
 FLOOR = 0.02
 """Distance of the path lengths' distributions that counts, as for a feature."""
@@ -43,8 +44,11 @@ class Forest:
     before: Counts
 
 
-def prepare(reference: Rows, *, inflation: float = 1.0, seed: int = 0) -> Callable[[Rows], Result]:
+def prepare(
+    reference: Rows, *, inflation: float = 1.0, seed: int = 0, calm: CalmMeans | None = None
+) -> Callable[[Rows], Result]:
     """The forest is grown once, on the reference."""
+    del calm  # it has no terms
     if len(reference) < 2:
         return partial(_no_evidence, len(reference))
     return partial(_compared, _grown(reference, seed), inflation)

@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from monitors.drift.comparison import Result, RowMethod, clipped
 from monitors.drift.embedding import Rows
+from monitors.drift.moments import CalmMeans
 
 FLOOR = 0.01
 """Discrepancy (not squared, between 0 and 1.42) that counts: 0.1 deviations in 5 of 20 features give about 0.03."""
@@ -50,8 +51,11 @@ MEDIAN_ROWS = 500
 """Rows that the median distance is taken over."""
 
 
-def prepare(reference: Rows, *, inflation: float = 1.0, seed: int = 0) -> Callable[[Rows], Result]:
+def prepare(
+    reference: Rows, *, inflation: float = 1.0, seed: int = 0, calm: CalmMeans | None = None
+) -> Callable[[Rows], Result]:
     """Nothing is decided by the reference alone."""
+    del calm  # it has no terms
     return partial(compare, reference, inflation=inflation, seed=seed)
 
 
