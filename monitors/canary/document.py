@@ -22,7 +22,7 @@ def document(counts: Counts, settings: Canary, judgement: Judgement) -> dict[str
     """Everything: the verdict, its evidence, and the counts that give it again."""
     inputs = counts_file.document(counts, settings)
     return {
-        "verdict": judgement.verdict.value,
+        "verdict": judgement.word(judgement.verdict),
         "reason": judgement.reason,
         "two_sided": judgement.two_sided,
         "model": counts.model,
@@ -80,7 +80,7 @@ def _finding(finding: Finding, counts: Counts, judgement: Judgement) -> dict[str
     entry: dict[str, Any] = {
         "name": finding.name,
         "metric": finding.metric,
-        "verdict": finding.verdict.value,
+        "verdict": judgement.word(finding.verdict),
         "reason": finding.reason,
         "to_decide": to_decide(finding.needs, counts),
     }

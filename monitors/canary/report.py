@@ -16,7 +16,7 @@ from monitors.canary import band
 from monitors.canary import document as documents
 from monitors.canary.arms import Floats, Ints
 from monitors.canary.counts import Counted, Counts
-from monitors.canary.findings import Finding, Verdict
+from monitors.canary.findings import Finding
 from monitors.canary.judge import Judgement
 from monitors.canary.times import moment
 
@@ -39,8 +39,7 @@ def write(path: Path, counts: Counts, settings: spec.Canary, judgement: Judgemen
     """Write the page; MidwatchError when it cannot be written."""
     document = documents.document(counts, settings, judgement)
     charts = _charts(counts, settings, judgement)
-    words = {verdict.value: judgement.word(verdict) for verdict in Verdict}
-    html.write(path, TEMPLATE, document=document, charts=charts, rows=document["criteria"], words=words)
+    html.write(path, TEMPLATE, document=document, charts=charts, rows=document["criteria"])
 
 
 def _charts(counts: Counts, settings: spec.Canary, judgement: Judgement) -> list[dict[str, Any]]:

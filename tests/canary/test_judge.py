@@ -169,6 +169,10 @@ def test_the_page_of_two_versions_that_differ_says_so_and_shows_no_red_fail(tmp_
     assert midwatch("canary", "judge", "--counts", file, "--two-sided", "--html", page) == 1
     assert 'id="verdict" class="different">different<' in page.read_text()
     assert '<td class="fail">' not in page.read_text()
+    capsys.readouterr()
+    assert midwatch("canary", "judge", "--counts", file, "--two-sided", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert {document["verdict"], *(one["verdict"] for one in document["criteria"])} <= {"different", "equivalent"}
 
 
 # Documents -----------------------------------------------------------------------------------------------------------
