@@ -100,9 +100,7 @@ def compare(
         direction = _discriminant(learnt[:, terms], other[:, terms])
         before, now = (side[:, terms] @ direction for side in held_out)
         answers += _asked(before, now, inflation)
-    answers += _of_one_term(
-        np.concatenate([learnt, held_out[0]]), np.concatenate([other, held_out[1]]), inflation, calm, reference.shape[1]
-    )
+    answers += _of_one_term(held_out[0], np.concatenate([other, held_out[1]]), inflation, calm, reference.shape[1])
     best = min(answers, key=lambda answer: answer.p_value)
     return Result(
         statistic=best.area,
