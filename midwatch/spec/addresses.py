@@ -16,13 +16,13 @@ def checked_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError("the address is not an http or https URL") from error
+        raise ValueError("it is not an address; write one with http:// or https://") from error
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"the address of {host} holds a user or a password; secrets come from files, not from a URL")
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise ValueError(f"the address of {host} has a query or a fragment; leave it out, paths are added to it")
     if parts.scheme not in _PORTS or not host or port == 0 or any(letter <= " " for letter in url):
-        raise ValueError(f"{url!r} is not an http or https URL")
+        raise ValueError(f"{url!r} is not an address; write it with http:// or https://")
     return url
 
 

@@ -266,6 +266,7 @@ _PATTERNS = {
     "^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$": "a label of Kubernetes, such as release",
     r"^/[^?#\s]*$": "a path; write one that begins with /, without ? and #, such as /metrics",
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
+    r"^[^:\s]+$": "a user's name; write it without : and spaces",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
 }

@@ -40,7 +40,7 @@ def test_a_fault_that_is_borne_and_noticed_has_held(plane: SmallPlane, name: str
     assert result["hit"] == planned["hit"], "what was planned is what was hit"
     kinds = [one.kind for one in plane.records(result["run"])]
     assert kinds[:2] == ["run-requested", "guards"]
-    assert kinds[-2:] == ["clean", "run-ended"]
+    assert kinds[-3:] == ["clean", "run-ended", "run-kept"]
     said = {one["name"]: one["said"] for one in result["activities"]}
     actions = [one["said"] for one in result["activities"] if one["phase"] == "method" and one["type"] == "action"]
     assert actions[0]["hit"] == planned["hit"]
@@ -95,7 +95,7 @@ def test_the_results_are_metrics_a_trace_and_evidence_that_can_be_checked(plane:
 
 @pytest.mark.parametrize("how", ["sigterm", "switch"])
 def test_a_stop_reverts_the_fault_before_the_command_ends(plane: SmallPlane, how: str) -> None:
-    process = plane.started("kill-replica")
+    process = plane.started("lasting")
     if how == "switch":
         code, stopped = plane.chaos("stop")
         assert (code, stopped["problems"]) == (0, [])

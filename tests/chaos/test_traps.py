@@ -120,7 +120,7 @@ def test_a_probe_of_the_method_is_held_to_its_tolerance(tmp_path: Path) -> None:
     said, journal = judged(tmp_path, method=[python("touch"), NO], **hypothesis(YES))
     assert (journal["status"], journal["deviated"]) == ("completed", False), "what Chaos Toolkit says"
     assert said.verdict is Verdict.DEVIATED
-    assert said.reasons == ("is_false: no (False)",)
+    assert said.reasons == ("is_false: no (no)",)
 
 
 def test_a_method_without_an_action_has_shown_nothing(tmp_path: Path) -> None:

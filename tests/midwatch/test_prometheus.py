@@ -121,7 +121,7 @@ def test_no_answer_in_time_is_unreachable(answering) -> None:
 def test_nobody_there_is_unreachable_and_other_schemes_are_refused() -> None:
     with pytest.raises(prometheus.UnreachableError):
         prometheus.Client("http://127.0.0.1:9", timeout=0.5).query("up")
-    with pytest.raises(MidwatchError, match="not an http"):
+    with pytest.raises(MidwatchError, match="not an address"):
         prometheus.Client("file:///etc/passwd")
 
 
