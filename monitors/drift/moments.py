@@ -66,9 +66,9 @@ def compare(reference: Rows, window: Rows, calm: CalmMeans | None, features: int
         return None
     before, now, variance = reference[:, varied], window[:, varied], variances[varied]
     n, m = len(before), len(now)
-    between, freedom = np.zeros(len(varied)), MOST_FREEDOM
+    between, freedom, looked_at = np.zeros(len(varied)), MOST_FREEDOM, m
     if calm is not None:
-        freedom = MOST_FREEDOM
+        looked_at = min(m, calm.rows)  # of rows in runs, more of the same window say less than more windows do
         for sort in (varied < features, varied >= features):
             if sort.any():
                 between[sort], of_sort = _between(calm.means[:, varied[sort]], variance[sort] / calm.rows)
@@ -76,7 +76,7 @@ def compare(reference: Rows, window: Rows, calm: CalmMeans | None, features: int
         between *= calm.longer * (1 + 1 / len(calm.means))
     centre = before.mean(axis=0, dtype=np.float64)
     gap = now.mean(axis=0, dtype=np.float64) - centre
-    spread = variance / m + variance / n + between
+    spread = variance / looked_at + variance / n + between
     distance = np.abs(gap) / np.sqrt(spread)
     skewness = ((before - centre) ** 3).mean(axis=0) / variance**1.5 * np.sign(gap)
     distance -= skewness.clip(0) * (distance**2 - 1).clip(0) / (6 * np.sqrt(variance / spread))
