@@ -299,6 +299,14 @@ def test_more_rows_of_one_run_say_no_more_than_those_that_calm_windows_were_look
     assert np.mean(np.array(p_values) < 0.05) < 0.1
 
 
+@pytest.mark.parametrize("days", [19, 38])
+def test_calm_windows_are_of_all_hours_however_many_days_a_reference_has(days: int) -> None:
+    starts = calibration.window_starts(24 * HOUR * days, HOUR, 20)
+    assert len(starts) == 20
+    assert len({start // HOUR % 24 for start in starts.tolist()}) > 8
+    assert (np.diff(starts) >= HOUR).all()
+
+
 def test_methods_of_whole_rows_that_would_see_nothing_are_named() -> None:
     slow = {f"x{index}": hours(index, 24 * 14)["load"] for index in range(3)}
     made = fitted(slow, window_rows=2 * HOUR)
