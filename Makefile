@@ -10,7 +10,7 @@ demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about tw
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
 
 test: $(READY) test-programs lint ## everything CI checks
-	$(BIN)/pytest --numprocesses 2 --dist loadscope $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadscope $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from alerts import tuning
+from alerts.routing import existing
 from alerts.rules import canaries, shipped
 from midwatch import programs
 from midwatch.errors import InvalidInputError, Problem
@@ -29,8 +30,9 @@ def _slow(program: str) -> str:
 
 
 def check_tuning(platform: Platform, document: Document) -> list[Problem]:
-    """Problems of what the platform file says of shipped alerts by their names."""
-    return list(tuning.find_problems(platform, document, [*shipped.of_models(), canaries.ALERT]))
+    """Problems of what the platform file says of shipped alerts by their names, and of an existing Alertmanager's."""
+    of_base = [document.problem(*one) for one in existing.find_problems(platform)]
+    return [*tuning.find_problems(platform, document, [*shipped.of_models(), canaries.ALERT]), *of_base]
 
 
 def ensure_tuning(platform: Platform, document: Document) -> None:

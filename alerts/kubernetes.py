@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from alerts.routing import generate
+from alerts.routing import existing, generate
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError, Problem
@@ -49,12 +49,11 @@ def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
 
 
 def _secret(platform: Platform) -> dict[str, Any]:
-    text = yamlfile.dump(generate.alertmanager_config(platform))
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": _metadata(platform, f"midwatch-{platform.platform}-alertmanager"),
-        "stringData": {"alertmanager.yaml": text},
+        "stringData": {"alertmanager.yaml": existing.text(platform)},
     }
 
 

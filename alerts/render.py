@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.routing import generate
+from alerts.routing import existing
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
 from midwatch.spec.model import Platform
@@ -13,7 +13,7 @@ def render_files(platform: Platform, *, sink_url: str | None = None) -> dict[str
 
     With `sink_url` every receiver delivers there instead: nobody is paged from a demonstration.
     """
-    files = {"alertmanager/alertmanager.yml": yamlfile.dump(generate.alertmanager_config(platform, sink_url))}
+    files = {"alertmanager/alertmanager.yml": existing.text(platform, sink_url)}
     for name, document in rule_files.documents(platform).items():
         files[f"prometheus/rules/{name}"] = yamlfile.dump(document)
     return dict(sorted(files.items()))

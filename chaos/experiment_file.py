@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -28,6 +28,17 @@ from midwatch.spec.experiments import ensure_rate
 
 WAITS = {"noticed": "within", "resolved": "within", "deadman_silent": "within", "nobody_paged": "seconds"}
 """Arguments of our probes that are seconds to wait for what has to happen."""
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """An objective that a probe is told to look at."""
+
+    name: str
+    good: str
+    total: str
+    objective: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    versions: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
+
 
 Found = tuple[tuple[str | int, ...], str, str]
 """A problem: its place in the file, what is wrong, what to do."""
@@ -82,6 +93,7 @@ def _problems(experiment: dict[str, Any], place: Place) -> Iterator[Found]:
             yield from _of_action((*where, "provider", "arguments"), str(provider.get("func")), arguments, place)
         elif provider.get("module") == PROBES:
             yield from _of_probe((*where, "provider", "arguments"), str(provider.get("func")), arguments, known)
+            yield from _of_receivers((*where, "provider", "arguments"), arguments, place)
     for index, one in enumerate(experiment.get("extensions") or ()):
         if isinstance(one, Mapping) and one.get("name") == "midwatch":
             yield from _of_extension(("extensions", index), one, place, known, models)
@@ -135,11 +147,35 @@ def _of_probe(
     """What a probe asks for that it cannot be told, or that holds whatever happens."""
     if "alert" in arguments and arguments["alert"] not in known:
         yield (*where, "alert"), *base.unknown(str(arguments["alert"]), known, "alert")
-    if "objectives" in arguments and not arguments["objectives"]:
-        yield (*where, "objectives"), "there is no objective to keep", "name one, or leave the probe out"
+    if "objectives" in arguments:
+        yield from _of_objectives((*where, "objectives"), arguments["objectives"])
     wait = WAITS.get(name, "")
     if wait in arguments and not _is_positive(arguments[wait]):
         yield (*where, wait), f"{arguments[wait]} is no time to wait", "write seconds, more than 0"
+
+
+def _of_objectives(where: tuple[str | int, ...], objectives: object) -> Iterator[Found]:
+    if not objectives:
+        yield where, "there is no objective to keep", "name one, or leave the probe out"
+        return
+    try:
+        msgspec.convert(objectives, list[Objective])
+    except msgspec.ValidationError as error:
+        yield where, str(error), ""
+
+
+def _of_receivers(where: tuple[str | int, ...], arguments: Mapping[str, Any], place: Place) -> Iterator[Found]:
+    """Whom an alert has to reach, and which model it has to be about."""
+    channels, labels = arguments.get("channels", [None]), arguments.get("labels")
+    if not isinstance(channels, list) or not channels:
+        yield (*where, "channels"), "no channel is named: nobody would have to be told", "name those of its owner"
+        return
+    for name in channels if "channels" in arguments else ():
+        if name not in place.platform.channels:
+            yield (*where, "channels"), *base.unknown(str(name), place.platform.channels, "channel")
+    model, models = labels.get("model") if isinstance(labels, Mapping) else None, place.platform.models
+    if model is not None and model not in (names := [one.name for one in models]):
+        yield (*where, "labels", "model"), *base.unknown(str(model), names, "model")
 
 
 # What is said of it ------------------------------------------------------------------------------------------------
@@ -153,6 +189,8 @@ def _of_extension(
     except msgspec.ValidationError as error:
         yield where, f"the extension midwatch: {error}", ""
         return
+    for key in sorted(given.keys() - Extension.__annotations__.keys()):
+        yield (*where, key), *base.unknown(key, Extension.__annotations__, "setting")
     names = {model.name for model in place.platform.models}
     model, alert, kind = about.get("model"), about.get("expected_alert"), about.get("kind")
     if model is not None and model not in names:

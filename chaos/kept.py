@@ -56,8 +56,9 @@ def check(home: Home) -> Iterator[Problem]:
     for record in evidence.read(home.evidence):
         run = record.data.get("run")
         if isinstance(run, str) and record.kind in (ENDED, KEPT):
-            said.setdefault(run, {}).update(record.data.get("digests") or {})
-            verdicts |= {run: str(record.data["verdict"])} if record.kind == ENDED else {}
+            digests = record.data.get("digests")
+            said.setdefault(run, {}).update(digests if isinstance(digests, dict) else {})
+            verdicts |= {run: str(record.data.get("verdict"))} if record.kind == ENDED else {}
     for run, wanted in sorted(said.items()):
         yield from _check_files(home.runs / Path(run).name, wanted)
     for path in sorted(home.runs.glob(f"*/{RESULT}")):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -38,6 +38,17 @@ class _Check(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class _Objectives(msgspec.Struct, frozen=True):
+    rto: float
+    rpo: float
+
+
+class _Bound(msgspec.Struct, frozen=True):
+    met_in_a_row: int
+    breach_probability_at_most: float
+    confidence: float
+
+
 class _Result(msgspec.Struct, frozen=True):
     """What every result of a drill has to be, as far as reports read it; earlier releases had less."""
 
@@ -45,7 +56,7 @@ class _Result(msgspec.Struct, frozen=True):
     drill: str
     store: str
     verdict: verdict.Verdict
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     rto_seconds: float | None = None
     rto_exceeds: bool = False
     rpo_seconds: float | None = None
@@ -59,6 +70,14 @@ class _Result(msgspec.Struct, frozen=True):
     writes: dict[str, int] = {}
     digests: dict[str, str] = {}
     versions: dict[str, str] = {}
+    what: str = ""
+    configuration: str = ""
+    started_at: str = ""
+    platform: str = ""
+    owner: str = ""
+    duration_seconds: float = 0.0
+    objectives: _Objectives | None = None
+    bound: _Bound | None = None
 
 
 def is_result(document: Document) -> bool:

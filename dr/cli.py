@@ -153,6 +153,7 @@ def status(
     """Say how every store stands against its objectives.
 
     Exit code 0 when every drill is met and recent and nothing lags, 1 with findings, 3 when something is not known.
+    Evidence that is not what was written is a finding: what stands here was read from it.
     """
     import json
     from dataclasses import asdict
@@ -165,15 +166,16 @@ def status(
     promised, log = _open(platform, evidence)
     collectors = gauges.collectors(promised, platform, _clusters(cluster))
     stores = statuses.judge(promised, log, gauges.Watch(promised, log, collectors).look())
+    spoiled = [str(problem) for problem in log.verified().problems]
     code = Exit.PASS
-    if any(one.problems for one in stores):
+    if spoiled or any(one.problems for one in stores):
         code = Exit.FAIL
     elif any(one.unknown for one in stores):
         code = Exit.INCONCLUSIVE
     if as_json:
-        typer.echo(json.dumps({"stores": [asdict(one) for one in stores], "exit": int(code)}))
+        typer.echo(json.dumps({"stores": [asdict(one) for one in stores], "evidence": spoiled, "exit": int(code)}))
     else:
-        terminal.show_status(stores)
+        terminal.show_status(stores, spoiled)
     raise typer.Exit(code)
 
 
@@ -194,7 +196,8 @@ def report(
     """List every drill with its verdict, figures and evidence, and say whether the evidence is whole.
 
     The log is checked to the byte, and against its heads in `evidence.anchor_file`; each drill's files by their
-    digests, and its verdict is computed again from its ledgers. Exit code 0, or 1 when any is not what was written.
+    digests, and its verdict is computed again from its ledgers. Exit code 0, 1 when any is not what was written, 3
+    when there is no record: nothing is proven by it.
     """
     import json
 
@@ -215,7 +218,9 @@ def report(
         typer.echo(json.dumps(document))
     else:
         terminal.show_report(document)
-    raise typer.Exit(Exit.FAIL if document["evidence"]["problems"] else Exit.PASS)
+    if document["evidence"]["problems"]:
+        raise typer.Exit(Exit.FAIL)
+    raise typer.Exit(Exit.PASS if document["evidence"]["records"] else Exit.INCONCLUSIVE)
 
 
 @app.command()

@@ -148,15 +148,21 @@ class DrillLog:
 
         `outside` are heads from elsewhere than the anchor file, which is always asked where there is one.
         """
-        kept = [anchors.kept(self.anchor, self.name)] if self.anchor and evidence.head(self.chain.path) else []
-        anchored = anchors.joined([*kept, *([outside] if outside else [])])
+        anchored = anchors.joined([self._anchored(), *([outside] if outside else [])])
         heads = [*anchored.heads, *self._heads_of_results()]
+        found = (*anchored.problems, *audit.check(self.runs, self.results(), KEPT))
         if not heads and not self.chain.path.exists():
-            return evidence.Verified(records=0, head=None, problems=anchored.problems)
+            return evidence.Verified(records=0, head=None, problems=found)
         earlier = [evidence.read_key(file) for file in self.earlier_key_files]
         verified = evidence.verify(self.chain.path, key=self.key, heads=heads, earlier_keys=earlier)
-        found = audit.check(self.runs, self.results(), KEPT)
-        return replace(verified, problems=(*verified.problems, *anchored.problems, *found))
+        return replace(verified, problems=(*verified.problems, *found))
+
+    def _anchored(self) -> anchors.Anchored:
+        """Heads in the anchor file, also of a log that is gone; before the first drill nothing has to be there."""
+        if self.anchor is None:
+            return anchors.Anchored()
+        found = anchors.kept(self.anchor, self.name)
+        return found if found.heads or evidence.head(self.chain.path) else anchors.Anchored()
 
     def _heads_of_results(self) -> list[evidence.Head]:
         """Heads that the results beside the ledgers have; a result that is none is a finding of `audit`."""

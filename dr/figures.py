@@ -54,5 +54,6 @@ def in_a_row(document: Document) -> str:
 def chain(evidence: Document) -> str:
     """One sentence on the evidence."""
     kind = "signed (HMAC-SHA-256) and hash-chained" if evidence["signed"] else "hash-chained (SHA-256), not signed"
-    state = "; ".join(evidence["problems"]) or f"whole, its head is {evidence['head']}"
+    whole = f"whole, its head is {evidence['head']}" if evidence["records"] else "nothing is proven by it"
+    state = "; ".join(evidence["problems"]) or whole
     return f"{evidence['records']} records, {kind}: {state}"

@@ -64,8 +64,8 @@ def show_result(document: dict[str, Any]) -> None:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
-def show_status(stores: Sequence[StoreStatus]) -> None:
-    """The posture of every store."""
+def show_status(stores: Sequence[StoreStatus], spoiled: Sequence[str] = ()) -> None:
+    """The posture of every store, and what is wrong with the evidence that it was read from."""
     console = tables.make_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (
@@ -102,6 +102,9 @@ def show_status(stores: Sequence[StoreStatus]) -> None:
     for one in stores:
         for text in (*one.problems, *one.unknown):
             console.print(f"{one.store}: {text}", highlight=False, soft_wrap=True)
+    if spoiled:
+        text = f"the evidence is not what was written: {spoiled[0]}; midwatch dr report lists all {len(spoiled)}"
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def show_report(document: dict[str, Any]) -> None:

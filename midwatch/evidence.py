@@ -7,7 +7,8 @@ lock, and what one that failed has written is cut off again. A chain cannot show
 keep the head (`Verified.head`) elsewhere, as reports do, and give it to `verify`.
 
 A key is exchanged by a record that the old key signs and that names the next one, followed by one that the next one
-signs (`Log.hand_over`). A log may begin without a key and be handed over to its first.
+signs (`Log.hand_over`). A log may begin without a key and be handed over to its first. The next key has to take it at
+once: a record that names it can be written by whoever has the key before, or without one, and proves nothing.
 
 The verdicts of a gate and the steps of a retraining had formats of their own: a JSON object a line, chained by
 `previous` or not at all. Such lines stay. The first record after them is chained to the SHA-256 of all of them.
@@ -20,7 +21,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -121,15 +122,22 @@ class Log:
     def hand_over(self, key: bytes) -> Record:
         """Exchange the key: returns the first record under the next one, which this log goes on with.
 
-        EvidenceError when it is the same key, or none.
+        What a crash has interrupted is finished. EvidenceError when it is the same key, or none.
         """
         if not key or key == self._key:
             raise EvidenceError(f"{self.path}: the next key is {'the same one' if key else 'empty'}")
         with self._locked() as descriptor:
-            named = {"from": fingerprint(self._key), "to": fingerprint(key)}
-            self._append(descriptor, HANDED_OVER, named)
+            if not self._has_handed_to(key, descriptor):
+                named = {"from": fingerprint(self._key), "to": fingerprint(key)}
+                self._append(descriptor, HANDED_OVER, named)
             self._key = key
             return self._append(descriptor, TAKEN, {"key": fingerprint(key)})
+
+    def _has_handed_to(self, key: bytes, descriptor: int) -> bool:
+        """Whether the last record, by today's key, names the next one: then only that one's record is missing."""
+        last = _parsed(_end(descriptor)[0] or b"")
+        is_handed = last is not None and last.kind == HANDED_OVER and _is_by(self._key, last)
+        return last is not None and is_handed and last.data.get("to") == fingerprint(key)
 
     def ensure_appendable(self) -> None:
         """EvidenceError when the log cannot be written, or its end is damaged; creates an empty one."""
@@ -171,30 +179,33 @@ class Log:
             os.ftruncate(descriptor, good)
         self._unkept = None
 
-    def _before(self, descriptor: int) -> tuple[int, str, bytes]:
+    def _before(self, descriptor: int, kind: str = "") -> tuple[int, str, bytes]:
         """Number of the next record, what it is chained to, and what a crash left at the end."""
         last, torn = _end(descriptor)
         if last is None:
             return 0, GENESIS, torn
         if record := _parsed(last):
-            self._ensure_mine(record)
+            self._ensure_mine(record, kind)
             return record.seq + 1, record.hash, torn
         lines = os.pread(descriptor, os.fstat(descriptor).st_size, 0).split(b"\n")[:-1]
         if any(map(_parsed, lines)) or not any(map(_earlier, lines)):
             raise EvidenceError(f"{self.path}: its last record is damaged; midwatch evidence verify says more")
         return 0, _digest_of_earlier(lines), torn
 
-    def _ensure_mine(self, last: Record) -> None:
-        """EvidenceError when the log goes on with another key: it would not be whole with either."""
-        is_signed = _is_by(self._key, last)
-        is_handed = last.kind == HANDED_OVER and last.data.get("to") == fingerprint(self._key)
-        if is_handed or (is_signed and last.kind != HANDED_OVER):
-            return
-        advice = "midwatch evidence rotate hands a log over to another key"
-        raise EvidenceError(f"{self.path}: its last record was not written under this key, or was changed; {advice}")
+    def _ensure_mine(self, last: Record, kind: str) -> None:
+        """EvidenceError when the log goes on with another key, or is handed over: it would not be whole."""
+        if last.kind == HANDED_OVER:
+            if kind != TAKEN:
+                remedy = "midwatch evidence rotate, with both keys, finishes it"
+                raise EvidenceError(f"{self.path}: its last record hands over to a key that has not taken it; {remedy}")
+        elif not _is_by(self._key, last):
+            advice = "midwatch evidence rotate hands a log over to another key"
+            raise EvidenceError(
+                f"{self.path}: its last record was not written under this key, or was changed; {advice}"
+            )
 
     def _append(self, descriptor: int, kind: str, data: dict[str, Any]) -> Record:
-        seq, prev, torn = self._before(descriptor)
+        seq, prev, torn = self._before(descriptor, kind)
         if torn:
             data = {**data, "torn": hashlib.sha256(torn).hexdigest()}
         record = _sealed(self._key, seq=seq, kind=kind, data=data, prev=prev)
@@ -214,10 +225,17 @@ class Log:
 
 
 def read(path: Path) -> list[Record]:
-    """Records of a log in their order; lines that are none are left out (`verify` names them)."""
-    if not path.exists():
+    """Records of a log in their order; lines that are none are left out (`verify` names them), and no log has none.
+
+    EvidenceError when it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    return [record for line in path.read_bytes().split(b"\n") if (record := _parsed(line)) is not None]
+    except OSError as error:
+        raise EvidenceError(f"{path}: the evidence cannot be read: {error.strerror}") from error
+    return [record for line in content.split(b"\n") if (record := _parsed(line)) is not None]
 
 
 def head(path: Path) -> Head | None:
@@ -246,7 +264,7 @@ def verify(
         content = path.read_bytes()
     except OSError as error:
         problem = Problem(file=str(path), message=error.strerror or "cannot be read", remedy="give the log's path")
-        return Verified(records=0, head=None, problems=(problem,))
+        return Verified(records=0, head=None, problems=(problem, *_check_heads(path, heads, {})))
     *lines, tail = content.split(b"\n")
     count = _count_earlier(lines)
     earlier = lines[:count]
@@ -260,17 +278,18 @@ def verify(
         problems.append(
             Problem(file=str(path), line=len(lines) + 1, message="the last line is not a whole record", remedy=remedy)
         )
-    known = {record.seq: record.hash for record in records}
-    problems += [
-        Problem(
-            file=str(path), message=f"record {head.seq} with hash {head.hash[:12]}… is not in it: cut off or replaced"
-        )
-        for head in heads
-        if known.get(head.seq) != head.hash
-    ]
+    problems += _check_heads(path, heads, {record.seq: record.hash for record in records})
     last = Head(seq=records[-1].seq, hash=records[-1].hash) if records else None
     kept = sum(_earlier(line) is not None for line in earlier)
     return Verified(records=kept + len(records), head=last, problems=tuple(problems), earlier=kept)
+
+
+def _check_heads(path: Path, heads: Iterable[Head], known: Mapping[int, str]) -> Iterator[Problem]:
+    """Heads that were kept elsewhere and that the log does not have, by the hashes of its records."""
+    for head in heads:
+        if known.get(head.seq) != head.hash:
+            message = f"record {head.seq} with hash {head.hash[:12]}… is not in it: cut off or replaced"
+            yield Problem(file=str(path), message=message)
 
 
 class _Keys:
@@ -280,6 +299,7 @@ class _Keys:
         self._last = last
         self._known = {fingerprint(key): key for key in (b"", *earlier, last)}
         self._now: bytes | None = None
+        self._is_handed = False
 
     def check(self, record: Record) -> str:
         """What is wrong with a record's signature, empty when nothing is."""
@@ -287,6 +307,9 @@ class _Keys:
             self._now = next((key for key in self._known.values() if _is_by(key, record)), self._last)
         if not _is_by(self._now, record):
             return f"record {record.seq} is not what was written, or the key is another"
+        was_handed, self._is_handed = self._is_handed, record.kind == HANDED_OVER
+        if was_handed and record.kind != TAKEN:
+            return f"record {record.seq} does not take over the key that the one before it names"
         if record.kind != HANDED_OVER:
             return ""
         named = str(record.data.get("to"))
@@ -295,6 +318,8 @@ class _Keys:
 
     def end(self, record: Record) -> str:
         """What is wrong with the key that the log ends under."""
+        if self._is_handed:
+            return f"record {record.seq}, the last, hands over to a key that has not taken it: it proves nothing"
         if self._now is None or self._now == self._last:
             return ""
         return f"record {record.seq}, the last, was written under another key than the one given, or none"
@@ -341,7 +366,7 @@ def _earlier(line: bytes) -> dict[str, Any] | None:
     """The document of a line of an earlier format, None for anything else."""
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     is_earlier = isinstance(document, dict) and any(names <= document.keys() for names in _EARLIER)
     return document if is_earlier else None
@@ -408,10 +433,12 @@ def _parsed(line: bytes) -> Record | None:
     try:
         document = json.loads(line)
         record = Record(**document)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     right = (
         isinstance(record.seq, int)
+        and isinstance(record.at, str)
+        and isinstance(record.kind, str)
         and isinstance(record.data, dict)
         and isinstance(record.prev, str)
         and isinstance(record.hash, str)

@@ -8,15 +8,21 @@ from typing import Annotated
 
 import typer
 
+from midwatch import platform_files
+
 FILE_VARIABLE = "MIDWATCH_FILE"
 DEFAULT_FILE = Path("platform.yaml")
 
 
-def _named(text: str) -> Path:
-    """The path that was given; an empty one comes from a variable that is not set, and would mean this folder."""
-    if not text:
+def _named(given: str | Path | list[str]) -> Path:
+    """The path that was given, or all of them as one.
+
+    An empty one comes from a variable that is not set, and would mean this folder.
+    """
+    names = given if isinstance(given, list) else [str(given)]
+    if not all(names):
         raise typer.BadParameter("the name is empty; is a variable not set?")
-    return Path(text)
+    return platform_files.path_of(names)
 
 
 PlatformFile = Annotated[
@@ -29,7 +35,7 @@ PlatformFile = Annotated[
         metavar="PATH",
         default_factory=lambda: DEFAULT_FILE,
         show_default=str(DEFAULT_FILE),
-        help="Platform file, or a folder of them.",
+        help="Platform file, or a folder of them; a further one is laid over it, key by key.",
     ),
 ]
 """For a command that always needs the platform file."""
@@ -50,5 +56,5 @@ GivenPlatformFile = Annotated[
 def default_file() -> Path | None:
     """The platform file of a command that was given none: that of the variable, else the one in this folder."""
     if named := os.environ.get(FILE_VARIABLE):
-        return Path(named)
+        return platform_files.path_of([named])
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None

@@ -29,8 +29,9 @@ settings.load_profile("midwatch")
 
 COMPUTING = ("alerts", "drift", "midwatch", "systems")
 """Folders whose tests compute and wait for nothing: they fill the time that others spend waiting for programs."""
-LANES = (("up", "dashboards", "chaos", "canary", "exporters"), (*COMPUTING, "dr"))
-"""Folders in the order in which a worker runs them: two workers, and never two planes of `midwatch up` at once."""
+LANES = (("up", "chaos"), ("dr",), (*COMPUTING, "dashboards", "canary", "exporters"))
+"""Folders in the order in which a worker runs them: three workers for two cores, because the first two mostly wait for
+programs; and never two planes of `midwatch up` at once."""
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "java": "default-jre-headless",
@@ -49,8 +50,9 @@ def folder_of(nodeid: str) -> str:
 
 
 def lane_of(nodeid: str) -> int:
-    """Number of the worker that runs a test; a folder that is in no lane belongs to the first."""
-    return int(folder_of(nodeid) in LANES[1])
+    """Number of the worker that runs a test; a folder that is in no lane belongs to the last."""
+    folder = folder_of(nodeid)
+    return next((number for number, lane in enumerate(LANES) if folder in lane), len(LANES) - 1)
 
 
 def place_of(nodeid: str) -> tuple[int, int]:
@@ -69,7 +71,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two workers: while one waits for programs the other one computes."""
+    """A worker a lane: while some wait for programs another one computes."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByLane(LoadScopeScheduling):

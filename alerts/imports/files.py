@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from alerts import verbatim
@@ -22,6 +24,8 @@ from midwatch.spec.slo import ServiceSlo
 
 MODELS: dict[str, type[BaseModel]] = {"alerts": AlertRule, "records": RecordRule, "objectives": ServiceSlo}
 """Lists of a rule file, and what their entries are."""
+
+_COMMENT = re.compile(r"#.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +81,8 @@ def translate(
     log.problems += _twice(file, [entry for _, entry in lists["objectives"]])
     if log.problems:
         raise InvalidInputError(log.problems)
-    source = file.read_text(encoding="utf-8-sig").splitlines()
-    comments = {
-        (key, index): _comments_above(source, reader)
-        for key, entries in lists.items()
-        for index, (reader, _) in enumerate(entries)
-    }
+    places = {(key, index): reader for key, entries in lists.items() for index, (reader, _) in enumerate(entries)}
+    comments = _comments_of(file.read_text(encoding="utf-8-sig"), places)
     document = {key: [entry for _, entry in entries] for key, entries in lists.items() if entries}
     return Imported(
         document={"owner": owner, **document}, comments=comments, dropped=tuple(log.dropped), notes=tuple(log.notes)
@@ -124,13 +124,14 @@ def _check(reader: Reader, key: str, entry: dict[str, Any]) -> None:
         parsed = MODELS[key].model_validate(entry)
     except ValidationError as error:
         for one in (one for one in error.errors() if one["type"] != "literal_error"):
-            reader.refuse((), f"{what}: {'.'.join(str(part) for part in one['loc'])}: {one['msg']}")
+            where = ".".join(str(part) for part in one["loc"] if "[" not in str(part))
+            reader.refuse((), f"cannot be translated: {what}: {where}: {one['msg'].removeprefix('Value error, ')}")
         return
     if isinstance(parsed, ServiceSlo):
         for place, message, remedy in slos.problems_of(parsed, 15.0):
-            reader.refuse((), f"{what}: {'.'.join(map(str, place))}: {message}; {remedy}")
+            reader.refuse((), f"cannot be translated: {what}: {'.'.join(map(str, place))}: {message}; {remedy}")
         for place, message in _not_promql(parsed):
-            reader.refuse((), f"{what}: {'.'.join(place)}: {message}")
+            reader.refuse((), f"cannot be translated: {what}: {'.'.join(place)}: {message}")
 
 
 def _not_promql(slo: ServiceSlo) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -147,11 +148,29 @@ def _twice(file: Path, objectives: Sequence[dict[str, Any]]) -> Iterator[Problem
             yield Problem(file=str(file), message=message, remedy="give each its own name")
 
 
-def _comments_above(source: Sequence[str], reader: Reader) -> list[str]:
-    """Lines of comment directly above an entry."""
-    line = reader.document.at(reader.place)[1] - 1
-    above: list[str] = []
-    while line > 0 and source[line - 1].lstrip().startswith("#"):
-        line -= 1
-        above.insert(0, source[line].strip())
-    return above
+def _comments_of(text: str, places: Mapping[tuple[str, int], Reader]) -> dict[tuple[str, int], list[str]]:
+    """Every comment of a file, by the entry that it is above of or inside of; what is after the last is the last's."""
+    spans = sorted((*_lines_of(reader), entry) for entry, reader in places.items())
+    comments: dict[tuple[str, int], list[str]] = {}
+    for line, comment in _comments(text):
+        entry = next((entry for _, last, entry in spans if line <= last), spans[-1][2])
+        comments.setdefault(entry, []).append(comment)
+    return comments
+
+
+def _lines_of(reader: Reader) -> tuple[int, int]:
+    """First and last line that have something of a mapping."""
+    depth = len(reader.place)
+    lines = [mark[1] for place, mark in reader.document.marks.items() if place[:depth] == reader.place]
+    return min(lines), max(lines)
+
+
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    """Comments and their lines: what stands between the tokens of YAML but is no space."""
+    end = 0
+    for token in yaml.scan(text, Loader=yaml.CSafeLoader):
+        for match in _COMMENT.finditer(text, end, token.start_mark.index):
+            yield text.count("\n", 0, match.start()) + 1, match[0].rstrip()
+        end = max(end, token.end_mark.index)
+    for match in _COMMENT.finditer(text, end):
+        yield text.count("\n", 0, match.start()) + 1, match[0].rstrip()

@@ -33,7 +33,9 @@ def objectives(reader: Reader, others: Others, owner: str) -> list[dict[str, Any
     kind = reader.take("kind")
     if kind in ("SLI", "AlertPolicy", "AlertCondition", "Service", "DataSource"):
         _finish_metadata(reader.inner("metadata"))
-        reader.take("spec")  # read where an SLO refers to it; a service and a data source say nothing that rules need
+        reader.take("spec")  # of the first three it is read where an SLO refers to it
+        if kind in ("Service", "DataSource") and (inside := reader.inner("spec")) is not None:
+            _beside(inside, str(kind))
         reader.finish()
         return []
     if kind != "SLO":
@@ -63,12 +65,27 @@ def objectives(reader: Reader, others: Others, owner: str) -> list[dict[str, Any
         }
         for index, row in enumerate(rows)
     ]
+    if indicator is not None:
+        indicator.unsaid("description")
+        indicator.finish()
     if not rows:
         spec.refuse((), "objectives is missing")
     spec.untranslatable("labels", "labels of objectives stand in the rule file")
     reader.finish()
     spec.finish()
     return slos
+
+
+def _beside(spec: Reader, kind: str) -> None:
+    """A service, or a data source: the one there is is Prometheus."""
+    spec.unsaid("description")
+    if kind == "DataSource":
+        source = spec.text("type", "Prometheus")
+        if source.lower() != "prometheus":
+            spec.refuse(("type",), f"cannot be translated: {source}")
+        spec.note((), "is not written: queries go to the Prometheus that has the rules")
+        spec.take("connectionDetails")
+    spec.finish()
 
 
 # What describes it -------------------------------------------------------------------------------------------------
@@ -233,6 +250,7 @@ def _objective(row: Reader, indicator: Reader | None, method: str, annotations: 
     if own is not None:
         _finish_metadata(own.inner("metadata"))
         indicator = own.inner("spec") or own
+        indicator.unsaid("description")
     ratio = row.inner("ratioMetrics")  # v1alpha has it in the objective
     source = ratio or (indicator.inner("ratioMetric") if indicator else None)
     if source is not None and method == "Occurrences":
@@ -244,6 +262,8 @@ def _objective(row: Reader, indicator: Reader | None, method: str, annotations: 
         objective["sli"] = {"gauge": _threshold(row, threshold, method)}
     else:
         row.refuse((), f"cannot be translated: neither events counted nor a threshold ({method})")
+    if own is not None and indicator is not None:
+        indicator.finish()
     row.finish()
     return objective
 
@@ -331,6 +351,8 @@ def _threshold(row: Reader, reader: Reader, method: str) -> dict[str, Any]:
     operator, value = row.text("op"), row.number("value")
     if operator not in OPERATORS:
         row.refuse(("op",), f"{operator!r} is not one of {', '.join(OPERATORS)}")
+    if operator in ("lt", "gt"):
+        row.note(("op",), f"{operator} is {OPERATORS[operator]}: the limit itself is good")
     return {"value": _source(reader), OPERATORS.get(operator, "at_most"): float(value or 0)}
 
 
@@ -350,7 +372,9 @@ def _burn_rates(spec: Reader, others: Others, window: Any) -> dict[str, Any]:
     waits: set[str] = set()
     for index, given in enumerate(policies):
         name = given.get("alertPolicyRef") if isinstance(given, dict) else given
-        policy = others.get(("AlertPolicy", str(name)))
+        is_inline = isinstance(given, dict) and name is None and "spec" in given
+        here = Reader(spec.document, (*spec.place, "alertPolicies", index), spec.log) if is_inline else None
+        policy = here or others.get(("AlertPolicy", str(name)))
         if policy is None:
             spec.refuse(("alertPolicies", index), f"there is no AlertPolicy {name!r} in the file")
             continue
@@ -363,24 +387,34 @@ def _burn_rates(spec: Reader, others: Others, window: Any) -> dict[str, Any]:
 
 
 def _policy(policy: Reader, others: Others, period: float, tiers: dict[str, Any], waits: set[str]) -> None:
-    policy.take("description")
+    policy.unsaid("description")
     policy.untranslatable("notificationTargets", "routes come from owners")
-    for key in ("alertWhenNoData", "alertWhenResolved", "alertWhenBreaching"):
-        policy.take(key)
+    if policy.flag("alertWhenNoData"):
+        policy.drop(("alertWhenNoData",), "write an alert with absent() in the rule file")
+    if policy.flag("alertWhenResolved") is not None:
+        policy.note(("alertWhenResolved",), "whether it is told that an alert is over is a channel's send_resolved")
+    is_quiet = policy.flag("alertWhenBreaching") is False
+    if is_quiet:
+        policy.drop(("alertWhenBreaching",), "a policy of burn rates that does not alert on them")
     for given in policy.items("conditions"):
         name = given.take("conditionRef")
         condition = others.get(("AlertCondition", str(name))) if name else given
         inside = condition.inner("spec") if condition is not None else None
+        if condition is given:
+            for key in ("apiVersion", "kind"):
+                given.take(key)
+            _finish_metadata(given.inner("metadata"))
+        given.finish()
         if inside is None:
-            given.refuse((), f"there is no AlertCondition {name!r} in the file")
-            continue
-        _condition(inside, period, tiers, waits)
+            given.refuse((), f"there is no AlertCondition {name!r} in the file" if name else "spec is missing")
+        elif not is_quiet:
+            _condition(inside, period, tiers, waits)
     policy.finish()
 
 
 def _condition(reader: Reader, period: float, tiers: dict[str, Any], waits: set[str]) -> None:
     severity = reader.text("severity")
-    reader.take("description")
+    reader.unsaid("description")
     condition = reader.inner("condition")
     if condition is None:
         reader.refuse((), "condition is missing")

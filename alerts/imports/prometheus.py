@@ -33,8 +33,10 @@ def rules(reader: Reader, defaults: Defaults) -> Iterator[tuple[str, Reader, dic
     """Rules of a document: the list of a rule file they belong to, where they stand, and what they say."""
     source = reader
     if reader.take("groups") is None:
-        for key in ("apiVersion", "kind", "metadata"):
+        for key in ("apiVersion", "kind"):
             reader.take(key)
+        if (metadata := reader.inner("metadata")) is not None and metadata.take("labels"):
+            metadata.note(("labels",), "is not written: prometheus.operator.labels of the platform file are put there")
         spec = reader.inner("spec")
         if spec is None:
             reader.refuse((), "spec is missing")
@@ -46,6 +48,8 @@ def rules(reader: Reader, defaults: Defaults) -> Iterator[tuple[str, Reader, dic
         for rule in group.items("rules"):
             if rule.take("record") is not None:
                 yield "records", rule, _record(rule, labels)
+            elif rule.take("alert") is None:
+                rule.refuse((), "neither an alert nor a record")
             else:
                 yield "alerts", rule, _alert(rule, labels, defaults)
         for key in ("interval", "limit", "query_offset", "partial_response_strategy"):

@@ -49,16 +49,16 @@ class Reader:
 
     def refuse(self, where: Place, reason: str) -> None:
         """Say that something cannot be translated, and why."""
-        self.log.problems.append(self.document.problem((*self.place, *where), reason))
+        _add(self.log.problems, self.document.problem((*self.place, *where), reason))
 
     def drop(self, where: Place, reason: str) -> None:
         """Leave something out if that is wanted, else refuse it."""
         known = self.log.dropped if self.log.is_lossy else self.log.problems
-        known.append(self.document.problem((*self.place, *where), f"cannot be translated: {reason}"))
+        _add(known, self.document.problem((*self.place, *where), f"cannot be translated: {reason}"))
 
     def note(self, where: Place, what: str) -> None:
         """Say what is written otherwise than it was."""
-        self.log.notes.append(self.document.problem((*self.place, *where), what))
+        _add(self.log.notes, self.document.problem((*self.place, *where), what))
 
     # Values --------------------------------------------------------------------------------------------------------
 
@@ -168,19 +168,33 @@ class Reader:
         if items is not None and not isinstance(items, list):
             self.refuse((key,), "is not a list")
             return
-        for index in range(len(items or [])):
-            yield Reader(self.document, (*self.place, key, index), self.log)
+        for index, item in enumerate(items or []):
+            if isinstance(item, dict):
+                yield Reader(self.document, (*self.place, key, index), self.log)
+            else:
+                self.refuse((key, index), "is not a mapping")
 
     def untranslatable(self, key: str, reason: str) -> None:
         """Refuse a key, if it is there and says anything, or leave it out."""
         if self.take(key) not in (None, "", [], {}):
             self.drop((key,), reason)
 
+    def unsaid(self, key: str) -> None:
+        """Say that a text is not written anywhere: what it describes is no entry of a rule file."""
+        if self.take(key):
+            self.note((key,), "is not written: a rule file describes objectives and alerts")
+
     def finish(self) -> None:
         """Refuse every key that was not taken, or leave it out."""
         for key in self._values:
             if key not in self._taken:
                 self.drop((key,), "Midwatch does not know this key")
+
+
+def _add(known: list[Problem], one: Problem) -> None:
+    """Add a problem once: an object that several refer to is read for each of them."""
+    if one not in known:
+        known.append(one)
 
 
 def name_of(text: str) -> str:

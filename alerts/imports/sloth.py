@@ -32,7 +32,11 @@ def objectives(reader: Reader, owner: str) -> list[tuple[Reader, dict[str, Any]]
         reader.finish()
         return translated
     reader.take("apiVersion")
-    reader.take("kind")
+    kind = reader.take("kind")
+    if kind != "PrometheusServiceLevel":
+        remedy = "write burn_rate in its objectives" if kind == "AlertWindows" else "only PrometheusServiceLevel is"
+        reader.refuse(("kind",), f"cannot be translated: {kind}; {remedy}")
+        return []
     reader.take("metadata")  # the object's own; Sloth does not put it on rules
     spec = reader.inner("spec")
     if spec is None:

@@ -7,9 +7,8 @@ from typing import Any
 
 from alerts import alerting_rule, tuning
 from alerts.objectives import objective as objectives
-from alerts.routing import messages, time_intervals, versions
+from alerts.routing import messages, mutes, time_intervals, versions
 from midwatch.spec.model import Platform
-from midwatch.spec.routing import Maintenance
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
 
@@ -104,23 +103,22 @@ def _owner_routes(platform: Platform) -> Iterator[dict[str, Any]]:
         for severity in Severity:
             hours = getattr(owner, f"{severity.value}_hours")
             active = {"active_time_intervals": [hours]} if hours else {}
+            taken = {"owner": name, "severity": severity.value}
             route: dict[str, Any] = {
                 "receiver": f"{name}-{severity.value}",
-                "matchers": [quoted("owner", name), quoted("severity", severity.value)],
+                "matchers": [quoted(label, value) for label, value in taken.items()],
                 **active,
             }
-            if muted := [_muted(one, active) for one in platform.maintenance]:
-                route["routes"] = muted
+            # A muted route still matches, so that no other takes its alerts. Children inherit the receiver, and not
+            # the intervals.
+            for labels, intervals in mutes.by_labels(platform.maintenance, taken):
+                muted = {**active, "mute_time_intervals": intervals}
+                if labels:
+                    matchers = [quoted(label, value) for label, value in sorted(labels)]
+                    route.setdefault("routes", []).append({"matchers": matchers, **muted})
+                else:
+                    route |= muted
             yield route
-
-
-def _muted(maintenance: Maintenance, active: dict[str, list[str]]) -> dict[str, Any]:
-    """A route of the alerts under maintenance. A muted route still matches, so that no other takes them.
-
-    Children inherit the receiver, and not the intervals.
-    """
-    matchers = [quoted(label, value) for label, value in sorted(maintenance.labels.items())]
-    return {"matchers": matchers, **active, "mute_time_intervals": [maintenance.interval or maintenance.name]}
 
 
 # Receivers ---------------------------------------------------------------------------------------------------------

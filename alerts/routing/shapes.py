@@ -20,6 +20,7 @@ from midwatch.spec.base import Finding, Place
 _DURATION = re.compile(r"(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?")
 _SECONDS = {"y": 31536000.0, "w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _GO_DURATION = re.compile(r"[-+]?(0|((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+)")
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*")
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
@@ -51,7 +52,9 @@ def _address(value: str) -> str:
 
 
 def _any_address(value: str) -> str:
-    return f"{value!r} is not an address" if value.startswith(":") else ""
+    """Whether Go's net/url reads a text, which may be a path: a colon in its first part ends a scheme, if it is one."""
+    scheme, colon, _ = value.partition("/")[0].partition(":")
+    return f"{value!r} is not an address" if colon and not _SCHEME.fullmatch(scheme) else ""
 
 
 def _webhook_address(value: str) -> str:
@@ -118,6 +121,9 @@ _SCALARS: dict[str, Callable[[str], str]] = {
 MAY_BE_EMPTY = frozenset({"interval", "time_range", "inhibition"})
 """Mappings of a list that may be nothing; of others Alertmanager panics."""
 
+MAY_BE_TEXT = frozenset({"jira_text"})
+"""Mappings that may be a single text instead."""
+
 NESTED_DETAILS: Version = (0, 31)
 """First Alertmanager whose details for PagerDuty may be lists and mappings."""
 
@@ -180,6 +186,8 @@ def _value(value: Any, shape: str, place: Place, version: Version) -> Iterator[F
         yield from _list(value, shape[1:-1], place, version)
     elif shape.startswith("{"):
         yield from _map(value, shape[1:-1], place, version)
+    elif shape in MAY_BE_TEXT and isinstance(value, str):
+        return
     elif shape in STRUCTS:
         yield from _struct(value, shape, place, version)
     elif not isinstance(value, str):

@@ -65,10 +65,12 @@ def verified(log: DrillLog, now: float) -> Iterator[Sample]:
     points: dict[str, float] = {}
     good: dict[str, bool] = {}
     for record in evidence.read(log.chain.path):
-        if record.kind in (verification.VERIFIED, verification.FAILED):
-            good[record.data["store"]] = record.kind == verification.VERIFIED
-        if record.kind == verification.VERIFIED:
-            points[record.data["store"]] = max(points.get(record.data["store"], 0.0), record.data["point"])
+        if record.kind not in (verification.VERIFIED, verification.FAILED):
+            continue
+        store, point = str(record.data.get("store")), record.data.get("point")
+        good[store] = record.kind == verification.VERIFIED and isinstance(point, float | int)
+        if good[store] and isinstance(point, float | int):
+            points[store] = max(points.get(store, 0.0), point)
     for store, point in sorted(points.items()):
         yield metrics.DR_RESTORABLE_AGE, {"store": store, "region": ARCHIVE}, max(0.0, now - point)
     for store, is_good in sorted(good.items()):

@@ -64,9 +64,9 @@ def _store(
             unknown.append(f"drill {drill.name} was never run")
             continue
         if runs[-1]["verdict"] == "BREACHED":
-            problems.append(f"drill {drill.name} was breached: {'; '.join(runs[-1]['reasons'])}")
+            problems.append(f"drill {drill.name} was breached: {'; '.join(runs[-1].get('reasons', ()))}")
         elif runs[-1]["verdict"] == "INCONCLUSIVE":
-            unknown.append(f"drill {drill.name} was inconclusive: {'; '.join(runs[-1]['reasons'])}")
+            unknown.append(f"drill {drill.name} was inconclusive: {'; '.join(runs[-1].get('reasons', ()))}")
         if (age := now - gauges.seconds_of(runs[-1]["at"])) > drill.result_age:
             problems.append(f"drill {drill.name} is overdue: last run {describe_duration(age)} ago")
     lag = _most(samples, metrics.DR_REPLICATION_LAG, store.name, primary_only=True)
@@ -90,9 +90,9 @@ def _store(
         last_drill=last["drill"] if last else None,
         verdict=last["verdict"] if last else None,
         drill_age=now - gauges.seconds_of(last["at"]) if last else None,
-        rto_seconds=last["rto_seconds"] if last else None,
+        rto_seconds=last.get("rto_seconds") if last else None,
         rpo_seconds=figures.data_loss(last) if last else None,
-        worst_rto_seconds=_worst(result["rto_seconds"] for result in mine),
+        worst_rto_seconds=_worst(result.get("rto_seconds") for result in mine),
         worst_rpo_seconds=_worst(figures.data_loss(result) for result in mine),
         lag_seconds=lag,
         restorable_age_seconds=_most(samples, metrics.DR_RESTORABLE_AGE, store.name),

@@ -169,7 +169,7 @@ class Settling:
                 continue
             progress.looked = time
             self._learn(progress, time, self._known(name, progress, time, models[name].waiting))
-            while progress.cohorts and _is_ripe(progress, time, progress.maturity):
+            while progress.cohorts and self._is_ripe(progress, time, progress.maturity):
                 self._close(name, progress)
 
     def is_due(self, time: float, models: Mapping[str, ModelSeries]) -> bool:
@@ -177,7 +177,7 @@ class Settling:
         return any(
             progress.cohorts
             and time - progress.looked >= SHORTEST
-            and _is_ripe(progress, time, self._known(name, progress, time, models[name].waiting))
+            and self._is_ripe(progress, time, self._known(name, progress, time, models[name].waiting))
             for name, progress in self.progress.items()
         )
 
@@ -188,6 +188,10 @@ class Settling:
         is_complete = time - progress.since >= self._retention
         learned = maturity(progress.delays, 0 if is_complete else waiting, self._retention)
         return progress.maturity if learned is None else learned
+
+    def _is_ripe(self, progress: Progress, time: float, known: float | None) -> bool:
+        """Whether every prediction of the oldest cohort is older than a maturity, or than any label is waited for."""
+        return time - progress.cohorts[0].ended > (self._retention if known is None else known)
 
     def _learn(self, progress: Progress, time: float, known: float | None) -> None:
         if known != progress.maturity and progress.cohorts:
@@ -231,11 +235,6 @@ def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | Non
         if reached >= QUANTILE * (labels + waiting):
             return min(bound, longest)
     return longest if not waiting else None
-
-
-def _is_ripe(progress: Progress, time: float, known: float | None) -> bool:
-    """Whether every prediction of the oldest cohort is older than a maturity."""
-    return known is not None and time - progress.cohorts[0].ended > known
 
 
 def _count(counts: dict[str, int], name: str) -> None:

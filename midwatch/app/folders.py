@@ -45,21 +45,17 @@ class Folders(TyperGroup):
             return None
         app = import_module(self._table[cmd_name][0]).app
         for info in app.registered_commands:
-            info.cls = OneFileCommand
+            info.cls = OverlayCommand
         return typer.main.get_command(app)
 
 
-class OneFileCommand(TyperCommand):
-    """A command that refuses a second platform file; typer would drop the first in silence."""
+class OverlayCommand(TyperCommand):
+    """A command that takes every platform file it is given; typer would drop all but the last in silence."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse as typer does, after the check."""
-        if not ctx.resilient_parsing:
-            self._ensure_one_file(ctx, args)
-        return super().parse_args(ctx, args)
-
-    def _ensure_one_file(self, ctx: Context, args: list[str]) -> None:
-        given = self.make_parser(ctx).parse_args(list(args))[2]
-        times = sum("--file" in parameter.opts for parameter in given)
-        if times > 1:
-            ctx.fail(f"--file is given {times} times; give it once, and name a folder to have its files merged.")
+    def make_parser(self, ctx: Context) -> Any:
+        """The parser, which keeps all values of `--file`."""
+        parser = super().make_parser(ctx)
+        for option in {**parser._long_opt, **parser._short_opt}.values():
+            if "--file" in option.obj.opts:
+                option.action = "append"
+        return parser

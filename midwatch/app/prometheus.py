@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from midwatch import jobs, yamlfile
+from midwatch.app import prometheus_base
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
 from midwatch.spec.document import Document
@@ -26,7 +27,9 @@ SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 def render_files(platform: Platform) -> dict[str, str]:
     """Text of `prometheus.yml` by its path below the output folder."""
     alertmanager = jobs.address(platform.alertmanager.url)
-    return {"prometheus/prometheus.yml": render(platform, jobs.of_platform(platform), alertmanager)}
+    text = render(platform, jobs.of_platform(platform), alertmanager)
+    existing = platform.prometheus.base
+    return {"prometheus/prometheus.yml": text if existing is None else prometheus_base.merged(existing, text)}
 
 
 def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str:
@@ -63,8 +66,9 @@ def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
 
 
 def find_problems(platform: Platform, document: Document) -> list[Problem]:
-    """Problems of the platform file's own scrape jobs: two of one name."""
-    return [document.problem(*one) for one in jobs.find_problems(platform)]
+    """Problems of the platform file's own scrape jobs and of its existing file: names and intervals."""
+    found = [*jobs.find_problems(platform), *prometheus_base.find_problems(platform)]
+    return [document.problem(*one) for one in found]
 
 
 def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:

@@ -83,7 +83,7 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
-    from midwatch.app import prometheus
+    from midwatch.app import merged, prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
@@ -94,6 +94,8 @@ def render(
     chaos.ensure_alerts(platform, document)
     rendered = rendered_files(platform, target)
     check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
+    if target is Target.KUBERNETES:
+        rendered |= merged.render_objects(platform, document)
     if dry_run or diff:
         _show(rendered, output, compare(rendered, output, parts=parts), diff=diff, as_json=as_json)
         return

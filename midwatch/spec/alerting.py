@@ -52,6 +52,10 @@ def check_owned(platform: Platform) -> Iterator[Finding]:
     named: list[tuple[Place, str | None]] = [
         (("models", index, "owner"), model.owner) for index, model in enumerate(platform.models)
     ]
+    if platform.plane_owner is None and len(platform.owners) > 1:
+        # The first by name would be another as soon as somebody adds an owner.
+        remedy = f"name who is called for Midwatch itself: one of {', '.join(sorted(platform.owners))}"
+        yield ("plane_owner",), "missing where there are several owners", remedy
     named.append((("plane_owner",), platform.plane_owner))
     for index, file in enumerate(platform.rules):
         named.append((("rules", index, "owner"), file.owner))
@@ -70,6 +74,8 @@ def check_maintenance(platform: Platform) -> Iterator[Finding]:
     for index, one in enumerate(platform.maintenance):
         if one.interval is not None and one.interval not in platform.time_intervals:
             yield ("maintenance", index, "interval"), *unknown(one.interval, platform.time_intervals, "time interval")
+        if (owner := one.labels.get("owner")) is not None and owner not in platform.owners:
+            yield ("maintenance", index, "labels", "owner"), *unknown(owner, platform.owners, "owner")
         if one.name in seen or one.name in platform.time_intervals:
             yield ("maintenance", index, "name"), f"a second {one.name!r}", "give each its own name"
         seen.add(one.name)

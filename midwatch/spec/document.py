@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,20 +22,35 @@ MAX_NODES = 500_000
 MAX_DEPTH = 100
 """Collections in each other. A platform file has seven."""
 
+ENVIRONMENT_TAG = "!env"
+"""Tag of a scalar that names a variable whose value stands there."""
+
+_GZIP = b"\x1f\x8b"
+"""How a packed file begins."""
+
 Mark = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """Whose a file is, and the line that says so."""
+
+    name: str
+    line: int
 
 
 @dataclass
 class Document:
     """Values of one or more files, with the file and line of every place in them.
 
-    It is not whole when one of the files could not be read.
+    It is not whole when one of the files could not be read. `teams` are the teams of those files that name one.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     marks: dict[Place, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     is_whole: bool = True
+    teams: dict[str, Team] = field(default_factory=dict)
 
     def at(self, place: Place) -> Mark:
         """File and line of a place, or of the nearest one around it."""
@@ -55,21 +74,27 @@ class Document:
         return Problem(file=file, line=line, path=path_text(place), message=message, remedy=remedy)
 
 
-def read_file(file: Path) -> Document:
-    """Read a file of one document; InvalidInputError when it is not one."""
-    documents = read_documents(file, _text_of(file))
+def read_file(file: Path, *, environment: Mapping[str, str] | None = None) -> Document:
+    """Read a file of one document; InvalidInputError when it is not one.
+
+    With an environment, `!env NAME` stands for the value of a variable.
+    """
+    documents = [_built(file, node, environment) for node in compose(file, text_of(file))]
     if len(documents) != 1:
         message = "the file is empty" if not documents else f"the file has {len(documents)} documents"
         raise InvalidInputError.at(file, message, remedy="write one document per file")
     return documents[0]
 
 
-def _text_of(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """Text of a file, gunzipped where it is packed; InvalidInputError when it cannot be read, or is too large."""
     try:
-        raw = file.read_bytes()
+        raw = _unpacked(file.read_bytes())
         if len(raw) > MAX_BYTES:
-            raise InvalidInputError.at(file, f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read")
+            raise InvalidInputError.at(file, f"the file has over {MAX_BYTES} bytes; no more are read")
         return raw.decode("utf-8")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidInputError.at(file, f"cannot be unpacked: {error}") from error
     except OSError as error:
         raise InvalidInputError.at(file, error.strerror or "cannot be read") from error
     except UnicodeDecodeError as error:
@@ -77,9 +102,17 @@ def _text_of(file: Path) -> str:
         raise InvalidInputError.at(file, "not UTF-8 text", line=line, remedy="save the file as UTF-8") from error
 
 
+def _unpacked(raw: bytes) -> bytes:
+    """Content of a file, gunzipped where it is packed; little more than `MAX_BYTES` of it."""
+    if not raw.startswith(_GZIP):
+        return raw
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+        return packed.read(MAX_BYTES + 1)
+
+
 def read_documents(file: Path, text: str | None = None) -> list[Document]:
     """Read every document of a file, or of a text that stands for it; InvalidInputError when one is not a mapping."""
-    text = _text_of(file) if text is None else text
+    text = text_of(file) if text is None else text
     return [_built(file, node) for node in compose(file, text)]
 
 
@@ -95,6 +128,15 @@ def compose(file: Path, text: str) -> list[yaml.Node]:
         raise InvalidInputError([_yaml_problem(file, error)]) from error
 
 
+def ensure_mapping(file: Path, text: str) -> None:
+    """Raise InvalidInputError unless a text is one mapping, or empty."""
+    nodes = compose(file, text)
+    if len(nodes) > 1:
+        raise InvalidInputError.at(file, f"the file has {len(nodes)} documents", remedy="write one document per file")
+    if not all(isinstance(node, yaml.MappingNode) for node in nodes):
+        raise InvalidInputError.at(file, "not a mapping of keys to values")
+
+
 def _ensure_shallow(file: Path, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
@@ -107,12 +149,12 @@ def _ensure_shallow(file: Path, text: str) -> None:
             depth -= 1
 
 
-def _built(file: Path, node: yaml.Node) -> Document:
+def _built(file: Path, node: yaml.Node, environment: Mapping[str, str] | None = None) -> Document:
     document = Document(marks={(): (str(file), 1)})
     if not isinstance(node, yaml.MappingNode):
         raise InvalidInputError.at(file, "not a mapping of keys to values", line=node.start_mark.line + 1)
     try:
-        document.values = _Builder(str(file), document).build(node, ())
+        document.values = _Builder(str(file), document, environment).build(node, ())
     except RecursionError as error:
         raise InvalidInputError.at(file, "nested too deeply") from error
     return document
@@ -127,8 +169,8 @@ def _yaml_problem(file: Path, error: yaml.YAMLError) -> Problem:
 class _Builder:
     """Turns nodes into plain values, noting where each stands."""
 
-    def __init__(self, file: str, document: Document) -> None:
-        self._file, self._document, self._count = file, document, 0
+    def __init__(self, file: str, document: Document, environment: Mapping[str, str] | None) -> None:
+        self._file, self._document, self._count, self._environment = file, document, 0, environment
         self._scalars = yaml.SafeLoader("")
 
     def build(self, node: yaml.Node, place: Place) -> Any:
@@ -140,11 +182,23 @@ class _Builder:
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
+        if self._environment is not None and node.tag == ENVIRONMENT_TAG:
+            node = self._of_environment(node.value, node, place)
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             self._document.problems.append(self._document.problem(place, f"{node.value!r} cannot be read: {error}"))
             return None
+
+    def _of_environment(self, variable: str, node: yaml.Node, place: Place) -> yaml.Node:
+        """The scalar that a variable has, read as if it were written there; an unset one is a problem."""
+        value = (self._environment or {}).get(variable)
+        if value is None:
+            message = f"the variable {variable!r} is not set"
+            self._document.problems.append(self._document.problem(place, message, "set it, or write the value"))
+            value = ""
+        tag = self._scalars.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]
+        return yaml.ScalarNode(tag, value, node.start_mark, node.end_mark)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         values: dict[str, Any] = {}

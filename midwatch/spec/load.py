@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from midwatch import platform_files
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import alerting, canary, chaos, dr, partial, system_rules
+from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
+from midwatch.spec import alerting, canary, chaos, dr, merging, partial, system_rules, teams
 from midwatch.spec.base import Finding, Place
-from midwatch.spec.document import Document, read_file
+from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.partial import is_inside, real_place
 from midwatch.spec.systems import SystemRules, place_of
@@ -23,7 +27,7 @@ from midwatch.spec.values import format_duration
 
 
 def load_platform(path: Path) -> Platform:
-    """Read a platform file, or a folder of them merged by kind (lists are joined, maps united).
+    """Read a platform file, a folder of them merged by kind (lists are joined, maps united), or overlays over these.
 
     Raises InvalidInputError with every problem of form, of values, and of names that lead nowhere.
     """
@@ -58,6 +62,9 @@ def read(path: Path) -> Reading:
     """A platform file as far as it can be read; InvalidInputError only when there is no such file."""
     document = _read(path)
     _add_rule_files(document, base_folder(path))
+    for section in ("prometheus", "alertmanager"):
+        _read_base(document, base_folder(path), section)
+    document.problems += teams.problems_of(document)
     try:
         platform = system_rules.expanded(Platform.model_validate(document.values))
     except ValidationError as error:
@@ -83,52 +90,65 @@ def _partly(document: Document, errors: list[ErrorDetails]) -> Reading:
     return Reading(document=document, platform=platform, problems=problems, removed=sound.texts)
 
 
-def base_folder(path: Path) -> Path:
-    """Folder that relative paths in a platform file start from."""
-    return path if path.is_dir() else path.parent
-
-
 # Files --------------------------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> Document:
-    if not path.exists():
-        raise InvalidInputError.at(path, "there is no such file", remedy="midwatch init writes one to start from")
-    files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
-    if not files:
-        raise InvalidInputError.at(path, "the folder has no .yaml file")
-    merged = Document()
+    """Everything that a path stands for, as one document: overlays are laid over the first, in their order."""
+    folder = platform_files.base_folder(path)
+    return functools.reduce(merging.lay_over, [_side_by_side(one, folder) for one in platform_files.layers(path)])
+
+
+def _side_by_side(layer: Path, folder: Path) -> Document:
+    """A file, or those of a folder merged, without what else is there."""
+    files = platform_files.files_of(layer)
+    merged, read, unread = Document(), dict[Path, Document](), dict[Path, InvalidInputError]()
     for file in files:
         try:
-            _merge(merged, read_file(file))
+            read[file] = read_file(file, environment=os.environ)
         except InvalidInputError as error:
-            merged.problems += error.problems
+            unread[file] = error
+    others = _other_files(read, folder) if layer.is_dir() else set()
+    for file, document in read.items():
+        if file.resolve() not in others:
+            _take_team(document, file)
+            merging.add(merged, document)
+    for file, unreadable in unread.items():
+        if file.resolve() not in others:
+            merged.problems += unreadable.problems
             merged.is_whole = False
     merged.marks.setdefault((), (str(files[0]), 1))
     return merged
 
 
-def _merge(into: Document, other: Document) -> None:
-    into.problems += other.problems
-    shifts: dict[Place, int] = {}
-    for key, value in other.values.items():
-        present = into.values.get(key)
-        if key not in into.values:
-            into.values[key] = value
-        elif isinstance(present, list) and isinstance(value, list):
-            shifts[(key,)] = len(present)
-            into.values[key] = present + value
-        elif isinstance(present, dict) and isinstance(value, dict):
-            for name in present.keys() & value.keys():
-                into.problems.append(_twice(into, other, (key, name)))
-            into.values[key] = present | value
-        elif present != value:
-            into.problems.append(_twice(into, other, (key,)))
-    for place, mark in other.marks.items():
-        shift = shifts.get(place[:1], 0)
-        if len(place) > 1 and shift and isinstance(place[1], int):
-            place = (place[0], place[1] + shift, *place[2:])  # noqa: PLW2901 - the place in the joined list
-        into.marks.setdefault(place, mark)
+def _other_files(read: Mapping[Path, Document], folder: Path) -> set[Path]:
+    """Files of a folder that are no part of the platform file: rule files that it names, objects for a cluster."""
+    rule_files = {found.resolve() for document in read.values() for found in _rule_files(document.values, folder)}
+    objects = {file.resolve() for file, document in read.items() if _is_object(document.values)}
+    return rule_files | objects
+
+
+def _is_object(values: dict[str, Any]) -> bool:
+    return "kind" in values and not str(values.get("apiVersion", "midwatch/")).startswith("midwatch/")
+
+
+def _rule_files(values: dict[str, Any], folder: Path) -> Iterator[Path]:
+    patterns = values.get("rule_files")
+    for pattern in patterns if isinstance(patterns, list) else ():
+        if isinstance(pattern, str):
+            yield from _matching(folder, pattern)
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Files that a pattern of rule files names."""
+    return [Path(pattern)] if Path(pattern).is_absolute() else sorted(folder.glob(pattern))
+
+
+def _take_team(document: Document, file: Path) -> None:
+    """Note whose file it is: the key is of each file by itself, and not of the whole."""
+    if isinstance(document.values.get("team"), str):
+        name, line = document.values.pop("team"), document.at(("team",))[1]
+        document.teams[str(file)] = Team(name=name, line=line)
 
 
 def _add_rule_files(document: Document, folder: Path) -> None:
@@ -140,7 +160,7 @@ def _add_rule_files(document: Document, folder: Path) -> None:
     if not isinstance(rules, list):
         return
     for index, pattern in enumerate(patterns):
-        found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+        found = _matching(folder, pattern)
         if not found:
             place: Place = ("rule_files", index)
             document.problems.append(document.problem(place, f"no file matches {pattern!r}", "remove it, or add one"))
@@ -151,14 +171,26 @@ def _add_rule_files(document: Document, folder: Path) -> None:
                 document.problems += error.problems
                 continue
             document.problems += read.problems
+            if team := document.teams.get(document.at(("rule_files", index))[0]):
+                document.teams[str(file)] = team
             place = ("rules", len(rules))
             document.marks |= {(*place, *inner): mark for inner, mark in read.marks.items()}
             rules.append({"name": re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-"), **read.values})
 
 
-def _twice(first: Document, second: Document, place: Place) -> Problem:
-    file, line = first.at(place)
-    return second.problem(place, f"also written in {file}:{line}", "keep one")
+def _read_base(document: Document, folder: Path, name: str) -> None:
+    """Put the text of the existing configuration that the `base` of a section names in its place."""
+    section = document.values.get(name)
+    written = section.get("base") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(written, str):
+        return
+    file = Path(str(document.at((name, "base"))[0])) if "\n" in written else folder / written
+    try:
+        section["base"] = text = written if "\n" in written else text_of(file) + "\n"
+        ensure_mapping(file, text)
+    except InvalidInputError as error:
+        document.problems += [document.problem((name, "base"), str(problem)) for problem in error.problems]
+        section.pop("base")
 
 
 # What pydantic says, in plain words ----------------------------------------------------------------------------------

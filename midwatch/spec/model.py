@@ -188,6 +188,9 @@ class Prometheus(Strict):
     """How long an answer may take."""
     operator: Operator = Operator()
     """What the operator's objects carry."""
+    base: str | None = None
+    """An existing `prometheus.yml` that our jobs and rules are [added to](alerts.md#beside-what-exists): its path, or
+    its text."""
     scrapes: list[ScrapeConfig] = []
     """Scrape jobs of one's own, as Prometheus reads them, beside those that Midwatch writes."""
 
@@ -288,6 +291,15 @@ class Local(Strict):
     """Versions that the gate is asked about."""
 
 
+class Team(Strict):
+    """What a team's files may name beside the owners and channels that are called as the team, or `TEAM-…`."""
+
+    owners: list[Name] = []
+    """Further owners."""
+    channels: list[Name] = []
+    """Further channels."""
+
+
 class Platform(Strict):
     """The whole platform file."""
 
@@ -307,10 +319,14 @@ class Platform(Strict):
     """What takes events."""
     gate: Gate = Gate()
     """What judges canaries."""
+    team: Name | None = None
+    """Whose this file is, of several in a folder: it may name [that team's](#many-teams) owners and channels alone."""
+    teams: dict[Name, Team] = {}
+    """The teams, once there are any: a file of another one is refused."""
     owners: Annotated[dict[Name, Owner], Field(min_length=1)]
     """Who is called."""
     plane_owner: Name | None = None
-    """Whose the alerts of the plane itself are; the first owner by name without it."""
+    """Whose the alerts of the plane itself are; where there are several owners, it has to be said."""
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
     """How owners are reached: one integration each."""
     time_intervals: dict[Name, TimeInterval] = {}
@@ -334,7 +350,7 @@ class Platform(Strict):
 
     @property
     def operator(self) -> str:
-        """Owner of the plane itself; without `plane_owner` the first by name."""
+        """Owner of the plane itself; without `plane_owner` there is one only."""
         return self.plane_owner or min(self.owners)
 
     @property

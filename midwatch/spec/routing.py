@@ -172,6 +172,9 @@ class Alertmanager(Strict):
     """Where it answers."""
     version: Annotated[Version, BeforeValidator(parse_version, json_schema_input_type=str)] | None = None
     """Its version; `amtool` is asked without one."""
+    base: str | None = None
+    """An existing `alertmanager.yml` that our routes are [written into](alerts.md#beside-what-exists): its path, or its
+    text."""
     group_wait: Duration = 10.0
     """How long the first alert of a group waits for others."""
     group_interval: Duration = 60.0

@@ -175,6 +175,7 @@ class ShippedRule(Strict):
             "midwatch",
             "servers",
             "continuous",
+            "servers_or_schedule",
             "job_known",
             "job_unknown",
             "failures_counted",

@@ -165,7 +165,7 @@ class _File(Strict):
     baseline: str
     canary: str
     start: str
-    interval_seconds: Annotated[float, Field(gt=0)]
+    interval_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     requests: _Requests
     criteria: dict[str, _Counted] = Field(default_factory=dict)
     gauges: dict[str, _Samples] = Field(default_factory=dict)
@@ -176,7 +176,12 @@ class _File(Strict):
 
     @model_validator(mode="after")
     def _one_time_axis(self) -> _File:
-        parse_moment(self.start)
+        start = parse_moment(self.start)
+        try:
+            parse_moment(str(start + self.interval_seconds * len(self.requests.canary)))
+        except ValueError as error:
+            intervals = f"{len(self.requests.canary)} intervals of {self.interval_seconds:g} s"
+            raise ValueError(f"{intervals} from {self.start} end after the year 9998") from error
         wrong = [name for name, one in self.criteria.items() if len(one.baseline_requests) != len(self.requests.canary)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: not as many intervals as requests has, {len(self.requests.canary)}")

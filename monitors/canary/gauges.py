@@ -13,19 +13,23 @@ from monitors.canary.findings import Finding, Verdict
 from monitors.canary.mannwhitney import Classified
 from monitors.canary.times import moment
 
+IMMENSE = 1e150
+"""Magnitude beyond which squares of samples are no numbers any more; infinite ones, such as of a division by 0, too."""
+
 
 def judge(
     gauges: Sequence[spec.Gauge], counts: Counts, settings: spec.Score
 ) -> tuple[list[Finding], mannwhitney.Score | None]:
     """Findings of the gauges, and the score of all of them, None until every window is over."""
     classified = {one.name: _classified(one, counts) for one in gauges}
-    score = _score(classified, gauges, settings)
+    able = [one for one in gauges if (samples := counts.gauges.get(one.name)) is None or not _immense(samples)]
+    score = _score(classified, able, settings)
     return [_finding(one, counts, classified[one.name], score, settings) for one in gauges], score
 
 
 def _classified(criterion: spec.Gauge, counts: Counts) -> Classified | None:
     samples = counts.gauges.get(criterion.name)
-    if samples is None or not samples.complete:
+    if samples is None or not samples.complete or _immense(samples):
         return None
     rule = mannwhitney.Rule(
         tolerance=criterion.tolerance,
@@ -40,6 +44,18 @@ def _classified(criterion: spec.Gauge, counts: Counts) -> Classified | None:
         is_critical=criterion.critical,
     )
     return mannwhitney.classify(samples.baseline, samples.canary, rule)
+
+
+def _immense(samples: Samples) -> str:
+    """What is said of samples that cannot be subtracted from each other; empty when all can."""
+    found = {
+        arm: sum(abs(value) > IMMENSE for value in side)
+        for arm, side in (("baseline", samples.baseline), ("canary", samples.canary))
+    }
+    told = [f"{count} of the {arm}'s samples" for arm, count in found.items() if count]
+    if not told:
+        return ""
+    return f"{' and '.join(told)} are infinite, or beyond {IMMENSE:g}, and cannot be compared; see why the gauge is so"
 
 
 def _score(
@@ -63,6 +79,8 @@ def _finding(
     verdict, reason = Verdict.INCONCLUSIVE, "no samples"
     if samples is not None and not samples.complete:
         reason = f"judged once, when its window is over at {moment(counts.start + criterion.window)}"
+    elif samples is not None and (immense := _immense(samples)):
+        reason = f"{criterion.name}: {immense}"
     elif classified is not None and samples is not None:
         reason = f"{classified.label.value}: {classified.reason}"
         few = _too_few(criterion, samples)
@@ -106,12 +124,13 @@ def _too_few(criterion: spec.Gauge, samples: Samples) -> _TooFew:
     Missing ones that count as 0 are samples of the test, yet a canary that is not seen is not known to be well.
     """
     said = {}
+    expected = max(len(samples.baseline), len(samples.canary))
     for arm, side in (("baseline", samples.baseline), ("canary", samples.canary)):
         present = sum(not math.isnan(value) for value in side)
         if not present:
             said[arm] = "without samples nothing is known"
-        elif present < float(criterion.min_samples) * len(side):
-            said[arm] = f"the {arm} has {present} of {len(side)} samples, {criterion.min_samples:.0%} are needed"
+        elif present < float(criterion.min_samples) * expected:
+            said[arm] = f"the {arm} has {present} of {expected} samples, {criterion.min_samples:.0%} are needed"
     sizes = [
         len(side) if criterion.nan == "replace" else sum(not math.isnan(value) for value in side)
         for side in (samples.baseline, samples.canary)

@@ -50,8 +50,9 @@ class Oddities:
                 self.doubt(text)
             for text in arm.bouncing[:1]:
                 self.doubt(
-                    f"{text}, and is back soon: that is no restart, but several processes that answer in turn. "
-                    "Set PROMETHEUS_MULTIPROC_DIR so that each answer has the counts of all (multiprocess mode)",
+                    f"{text}, and is back soon: several processes answer in turn (set PROMETHEUS_MULTIPROC_DIR so that "
+                    "each answer has the counts of all: multiprocess mode), or it restarts again and again (a crash "
+                    "loop: look at the restarts of the pod)",
                     fatal=True,
                 )
         if canary.resets and not canary.bouncing:

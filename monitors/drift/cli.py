@@ -160,7 +160,7 @@ def compare(
         progress.bar("reading values", data.rows * len(fitted.features)) as step,
     ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
-        phase = fitted.phase(*_middle(data.times(fitted.time))) if fitted.time else None
+        phase = fitted.phase(*_middle(data.times(fitted.time), fitted.time, current)) if fitted.time else None
         not_compared = dict(fitted.left_out) | {
             name: "the reference does not have it"
             for name in sorted({*data.kinds, *data.left_out})
@@ -199,11 +199,17 @@ def _seconds(option: str, text: str) -> float:
         raise MidwatchError(f"{option} {text!r}: {error}") from error
 
 
-def _middle(times: Floats) -> tuple[float, float]:
-    """Middle of a window's times, and how long it is."""
+def _middle(times: Floats, column: str, place: Path) -> tuple[float, float]:
+    """Middle of a window's times, and how long it is; InvalidInputError when no row has one."""
     import numpy as np
 
-    first, last = np.nanmin(times), np.nanmax(times)
+    from midwatch.errors import InvalidInputError
+
+    known = times[np.isfinite(times)]
+    if not known.size:
+        said = f"no row has a time in {column}, by which the reference compares windows"
+        raise InvalidInputError.at(place, said, remedy="give the rows their times, or fit a reference without --time")
+    first, last = known.min(), known.max()
     return float((first + last) / 2), float(last - first)
 
 

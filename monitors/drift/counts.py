@@ -160,7 +160,17 @@ class CategoryGrid:
 
     @cached_property
     def _index(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.categories)}
+        """Cell of each category.
+
+        A text file does not tell a flag from the words true and false, nor how a flag is spelt: where those are all
+        that is known, they are found in any of the usual spellings.
+        """
+        index = {name: place for place, name in enumerate(self.categories)}
+        flags = {name.lower(): place for name, place in index.items()}
+        if len(flags) < len(index) or not flags.keys() <= {"true", "false"}:
+            return index
+        spelt = {write(name): place for name, place in flags.items() for write in (str.lower, str.upper, str.title)}
+        return spelt | index
 
     @classmethod
     def fit(cls, values: Sequence[Any]) -> CategoryGrid:

@@ -102,6 +102,10 @@ REFUSED = {
         "at once",
     ),
     "a quoted number": (of_receiver("telegram_configs: [{bot_token: a, chat_id: '1'}]"), "not a whole number"),
+    "a proxy that is no address": (
+        of_receiver("webhook_configs: [{url: 'http://x/', http_config: {proxy_url: '8:00'}}]"),
+        "not an address",
+    ),
     "an unknown integration": (of_receiver("pigeon_configs: [{}]"), "unknown key"),
 }
 
@@ -190,7 +194,111 @@ def test_a_slack_app_is_not_a_webhook(text: str, reason: str) -> None:
     assert all(reason in one for one in said)
 
 
+OF_LATER_VERSIONS = {
+    "a webhook that answers in threads": (
+        of_receiver("slack_configs: [{channel: a, api_url: 'https://hooks/x', post_updates_to_thread: true}]"),
+        "cannot update",
+    ),
+    "a webhook of global that updates": (
+        of_receiver("slack_configs: [{channel: a, update_message: true}]") + "global: {slack_api_url: 'https://h/x'}\n",
+        "cannot update",
+    ),
+    "a webhook's file that updates": (
+        of_receiver("slack_configs: [{channel: a, api_url_file: x, update_message: true}]"),
+        "cannot update",
+    ),
+    "threads by a date that is none": (
+        of_receiver("email_configs: [{to: a, from: a, smarthost: 'm:25', threading: {enabled: true}}]"),
+        "none or daily",
+    ),
+    "threads beside their header": (
+        of_receiver(
+            "email_configs: [{to: a, from: a, smarthost: 'm:25', headers: {references: x},"
+            " threading: {enabled: true, thread_by_date: none}}]"
+        ),
+        "sets the header references",
+    ),
+    "a kind of Jira": (
+        of_receiver("jira_configs: [{api_url: 'http://x/', project: a, issue_type: b, api_type: saas}]"),
+        "not auto, cloud or datacenter",
+    ),
+    "a summary of Jira with a key that is none": (
+        of_receiver("jira_configs: [{api_url: 'http://x/', project: a, issue_type: b, summary: {text: c}}]"),
+        "unknown key",
+    ),
+    "a field of Mattermost without value": (
+        of_receiver("mattermost_configs: [{webhook_url: 'http://x/', attachments: [{fields: [{title: a}]}]}]"),
+        "missing value",
+    ),
+    "a key of Rocket.Chat as it is elsewhere": (
+        of_receiver("rocketchat_configs: [{token: a, token_id: b, actions: [{image_url: c}]}]"),
+        "did you mean imageurl",
+    ),
+    "a token beside an authorization": (
+        of_receiver(
+            "incidentio_configs: [{url: 'http://x/', alert_source_token: a,"
+            " http_config: {authorization: {credentials: b}}}]"
+        ),
+        "at once",
+    ),
+    "tracing without endpoint": (of_top("tracing: {client_type: http}"), "missing endpoint"),
+    "tracing with a key that is none": (of_top("tracing: {endpoint: a, sampling: 1}"), "unknown key"),
+    "events to nowhere": (of_top("event_recorder: {file_outputs: [{name: a}]}"), "missing path"),
+    "events without a name": (of_top("event_recorder: {file_outputs: [{path: a}]}"), "missing name"),
+    "another name of a receiver": ("route: {receiver: d}\nreceivers: [{name: d, labels: {name: e}}]\n", "is its name"),
+    "no proxy beside none": (
+        of_receiver("webhook_configs: [{url: 'http://x/', http_config: {no_proxy: a}}]"),
+        "without proxy_url",
+    ),
+    "two proxies": (
+        of_receiver(
+            "webhook_configs: [{url: 'http://x/', http_config: {proxy_url: 'http://p', proxy_from_environment: true}}]"
+        ),
+        "at once",
+    ),
+    "a header of the client's own": (
+        of_receiver("webhook_configs: [{url: 'http://x/', http_config: {http_headers: {Host: {values: [a]}}}}]"),
+        "sets itself",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), OF_LATER_VERSIONS.values(), ids=OF_LATER_VERSIONS)
+def test_what_the_newest_alertmanager_refuses_is_refused(text: str, reason: str) -> None:
+    said = refusals(text, NEWEST)
+    assert any(reason in one for one in said), said
+
+
+CLIENT = "webhook_configs: [{url: 'http://x/', http_config: {oauth2: {client_id: a, token_url: 'http://t/'}}}]"
+
+
+@pytest.mark.parametrize(
+    ("version", "is_taken"), [((0, 25), False), ((0, 27), False), ((0, 28), True), ((0, 33), True), ((0, 34), False)]
+)
+def test_a_client_without_a_secret_is_taken_by_the_versions_that_take_it(
+    version: tuple[int, int], is_taken: bool
+) -> None:
+    assert (refusals(of_receiver(CLIENT), version) == []) == is_taken
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "rocketchat_configs: [{token: a, token_id: b, message_text: c}]",
+        "telegram_configs: [{bot_token: a, chat_id: 1, timeout: 5s}]",
+        "sns_configs: [{topic_arn: a, sigv4: {service_name: b, session_name: c, tags: {d: e}}}]",
+        "jira_configs: [{api_url: 'http://x/', project: a, issue_type: b, summary: c, description: {template: d}}]",
+    ],
+)
+def test_what_the_newest_alertmanager_takes_is_taken(settings: str) -> None:
+    assert refusals(of_receiver(settings), NEWEST) == []
+
+
 NEWER = {
+    "pushover_configs: [{user_key: a, token: b, ttl: 5s}]": (0, 27),
+    "incidentio_configs: [{url: 'http://x/', alert_source_token: a, metadata: {b: c}}]": (0, 35),
+    "mattermost_configs: [{webhook_url: 'http://x/', title: a}]": (0, 32),
+    "rocketchat_configs: [{token: a, token_id: b, message_text: c}]": (0, 35),
     "webhook_configs: [{url: 'http://x/', timeout: 5s}]": (0, 28),
     "pagerduty_configs: [{routing_key: x, timeout: 5s}]": (0, 30),
     "slack_configs: [{api_url: 'http://x/', message_text: x}]": (0, 31),

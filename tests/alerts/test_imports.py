@@ -427,6 +427,32 @@ def test_rule_files_of_prometheus_are_translated_with_their_comments(tmp_path: P
     assert [one.message for one in imported.notes if "exported_severity" in one.message]
 
 
+def test_no_comment_of_a_file_is_lost(tmp_path: Path) -> None:
+    text = """# The file.
+groups:
+# The group.
+- name: g
+  rules:
+  - alert: Full   # trailing, for Åse
+    # Why this much.
+    expr: "free{a='#'} < 0.1"
+    labels: {severity: page}
+    annotations: {summary: "# is no comment", runbook: "https://r"}
+  # Of the record.
+  - record: a:b
+    expr: |
+      sum(up)  # of PromQL
+    # Inside of it.
+    labels: {c: d}
+# The end.
+"""
+    (tmp_path / "in.yaml").write_text(text)
+    lines = files.translate(tmp_path / "in.yaml", "ml").text().splitlines()
+    alert, record = lines.index("- alert: Full"), lines.index("- record: 'a:b'")
+    assert lines[alert - 4 : alert] == ["# The file.", "# The group.", "# trailing, for Åse", "# Why this much."]
+    assert lines[record - 3 : record] == ["# Of the record.", "# Inside of it.", "# The end."]
+
+
 def test_an_operators_object_is_a_rule_file_too(tmp_path: Path) -> None:
     inside = RULES.replace("\n", "\n  ").replace("critical", "warning")
     text = f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {{name: x}}\nspec:\n  {inside}"
@@ -439,3 +465,74 @@ def test_a_severity_that_is_not_known_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.yaml").write_text(RULES.replace("critical", "sometimes"))
     with pytest.raises(InvalidInputError, match="severity 'sometimes' is not one of page, critical"):
         files.translate(tmp_path / "in.yaml", "ml", runbook="https://w")
+
+
+POLICY = """
+---
+apiVersion: openslo/v1
+kind: DataSource
+metadata: {name: there}
+spec: {type: Prometheus, connectionDetails: {url: "http://p"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("spec:\n  ratioMetric:", "spec:\n  surprise: 5\n  ratioMetric:", "surprise: cannot be translated"),
+        ("spec: {conditions:", "spec: {alertWhenNoData: true, conditions:", r"alertWhenNoData: cannot .* absent\(\)"),
+        ("spec: {conditions:", "spec: {alertWhenBreaching: false, conditions:", "alertWhenBreaching: cannot"),
+        ("spec: {type: Prometheus, conn", "spec: {type: Datadog, conn", "spec.type: cannot be translated: Datadog"),
+        ("[{conditionRef: burn}]", "[{conditionRef: burn, weight: 2}]", "weight: cannot be translated"),
+    ],
+)
+def test_what_stands_beside_an_slo_is_not_dropped(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    text = OPENSLO + POLICY
+    assert old in text
+    (tmp_path / "in.yaml").write_text(text)
+    files.translate(tmp_path / "in.yaml", "ml")
+    (tmp_path / "in.yaml").write_text(text.replace(old, new))
+    with pytest.raises(InvalidInputError, match=reason):
+        files.translate(tmp_path / "in.yaml", "ml")
+
+
+def test_what_is_written_nowhere_is_said(tmp_path: Path) -> None:
+    text = OPENSLO.replace(
+        "spec: {conditions:", "spec: {description: Wakes them., alertWhenResolved: true, conditions:"
+    )
+    (tmp_path / "in.yaml").write_text(text + POLICY)
+    said = "\n".join(map(str, files.translate(tmp_path / "in.yaml", "ml").notes))
+    for words in ("description: is not written", "send_resolved", "queries go to the Prometheus"):
+        assert words in said
+
+
+def test_a_policy_may_stand_inside_an_slo(tmp_path: Path) -> None:
+    inline = "alertPolicies: [{kind: AlertPolicy, metadata: {name: x}, spec: {conditions: [{conditionRef: burn}]}}]"
+    (tmp_path / "in.yaml").write_text(OPENSLO)
+    before = files.translate(tmp_path / "in.yaml", "ml").document
+    (tmp_path / "in.yaml").write_text(OPENSLO.replace("alertPolicies: [fast]", inline))
+    assert files.translate(tmp_path / "in.yaml", "ml").document == before
+
+
+def test_an_object_of_sloth_that_is_no_service_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text("apiVersion: sloth.slok.dev/v1\nkind: AlertWindows\nspec: {sloPeriod: 7d}\n")
+    with pytest.raises(InvalidInputError, match="AlertWindows; write burn_rate") as refused:
+        files.translate(tmp_path / "in.yaml", "ml")
+    assert len(refused.value.problems) == 1
+
+
+def test_what_midwatch_refuses_of_a_translation_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text(SLOTH.replace("sum(rate(http_requests_total[{{ .window }}]))", "x[{{.window}}]"))
+    with pytest.raises(InvalidInputError) as refused:
+        files.translate(tmp_path / "in.yaml", "ml")
+    said = str(refused.value)
+    assert "in.yaml:6: slos[0]: cannot be translated" in said
+    assert "function-after" not in said
+    assert "Value error" not in said
+
+
+def test_a_rule_that_is_none_is_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text("groups: [{name: g, rules: [5, {expr: up}]}]\n")
+    with pytest.raises(InvalidInputError) as refused:
+        files.translate(tmp_path / "in.yaml", "ml")
+    assert [one.message for one in refused.value.problems] == ["is not a mapping", "neither an alert nor a record"]

@@ -321,6 +321,7 @@ def test_the_yaml_of_the_detailed_guide_is_a_platform_that_checks(make_document,
     document["models"].append({"name": "own", "owner": "ml", "task": "regression", **yaml.safe_load(serving)})
     document |= yaml.safe_load(hours)
     document["owners"]["ml"] = document["owners"]["ml-serving"]
+    document["plane_owner"] = "ml"
     platform = load_text(yaml.safe_dump(document))
     assert platform.rules[0].alerts[0].proof is not None
     assert len(platform.maintenance) == 2

@@ -189,16 +189,20 @@ def test_bounds_of_a_histogram_in_milliseconds_are_recorded_in_seconds(load_text
     assert found == ""
 
 
-def test_a_nightly_model_is_calm_by_day_and_silent_too_long_after_a_missed_night(load_text, tmp_path: Path) -> None:
-    platform = load_text(HEAD + model_text("triton") + "    schedule: nightly\n")
+@pytest.mark.parametrize("kind", ["triton", "midwatch"])
+def test_a_nightly_model_is_calm_by_day_and_silent_too_long_after_a_missed_night(
+    load_text, tmp_path: Path, kind: str
+) -> None:
+    platform = load_text(HEAD + model_text(kind) + "    schedule: nightly\n")
     (model,) = platform.models
     (night,) = [Exposition(model)]
-    names = {entry.name for entry in inventory.entries(platform) if entry.origin == "triton"}
+    names = {entry.name for entry in inventory.entries(platform) if entry.origin == kind}
     assert "ModelNoData" in names
+    assert "finding" not in midwatch_here("check", "-f", str(tmp_path / "platform.yaml")).stdout
     assert names.isdisjoint({"ModelTrafficVanished", "ModelUnreachable", "ServerDown"})
     # An hour of work, a day without any, and the night after it is missed: a day and a quarter is too long.
     worked = {"up": "1x30", "fine": "0+120x30", "failed": "0x30", "spent": "0+24x30", "answered": "0+120x30"}
-    missed = case([night], {"1500m": {}, "1900m": {"triton": {"ModelNoData"}}}, **worked)
+    missed = case([night], {"1500m": {}, "1900m": {kind: {"ModelNoData"}}}, **worked)
     assert run_promtool(platform, [missed], tmp_path) == ""
 
 

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from alerts import kubernetes, render
+from alerts.lint import linter
 from alerts.routing import configuration, delivery, generate
 from midwatch import yamlfile
 from midwatch.errors import InvalidInputError
+from midwatch.spec import load
 from midwatch.spec.channels import INTEGRATIONS
 from tests.conftest import need_program
 
@@ -165,6 +167,57 @@ def test_maintenance_mutes_its_labels_from_begin_to_end_over_the_year(
     page = {"alertname": "A", "owner": "ml", "severity": "page", "model": "fraud"}
     assert told(config, at, **page) == [("ml-page", awake)]
     assert told(config, at, **page | {"model": "else"}) == [("ml-page", True)]
+
+
+MANY = {
+    "owners": {name: {"page": ["oncall"], "ticket": ["chat"]} for name in ("ml", "other")},
+    "plane_owner": "ml",
+    "maintenance": [
+        {"name": "team", "from": "2027-01-01T00:00:00Z", "to": "2027-01-02T00:00:00Z", "labels": {"owner": "ml"}},
+        {"name": "pages", "from": "2027-01-03T00:00:00Z", "to": "2027-01-04T00:00:00Z", "labels": {"severity": "page"}},
+        {
+            "name": "others-tickets",
+            "from": "2027-01-05T00:00:00Z",
+            "to": "2027-01-06T00:00:00Z",
+            "labels": {"owner": "other", "severity": "ticket"},
+        },
+        {
+            "name": "alert",
+            "from": "2027-01-07T00:00:00Z",
+            "to": "2027-01-08T00:00:00Z",
+            "labels": {"alertname": "ModelNoData"},
+        },
+        {"name": "model", "from": "2027-01-09T00:00:00Z", "to": "2027-01-10T00:00:00Z", "labels": {"model": "fraud"}},
+    ],
+}
+DAYS = {"team": 1, "pages": 3, "others-tickets": 5, "alert": 7, "model": 9}
+
+
+@pytest.mark.parametrize("alert", ["ModelNoData", "ModelErrorBudgetBurn"])
+@pytest.mark.parametrize("model", ["fraud", "else"])
+@pytest.mark.parametrize("severity", ["page", "ticket"])
+@pytest.mark.parametrize("owner", ["ml", "other"])
+def test_an_alert_under_several_maintenances_is_muted_by_each(
+    make_platform, alert: str, model: str, severity: str, owner: str
+) -> None:
+    platform = make_platform(**MANY)
+    config = configuration.parse(yamlfile.dump(generate.alertmanager_config(platform)), "a.yml")
+    labels = {"alertname": alert, "model": model, "severity": severity, "owner": owner}
+    muted = {one.name for one in platform.maintenance if one.labels.items() <= labels.items()}
+    for name, day in DAYS.items():
+        assert told(config, f"2027-01-0{day}T12:00:00Z", **labels) == [(f"{owner}-{severity}", name not in muted)]
+
+
+def test_check_has_no_complaint_of_routes_we_wrote_ourselves(make_document, tmp_path: Path) -> None:
+    document = make_document(**MANY, alertmanager={"version": "0.28"})
+    for model in document["models"]:
+        model.pop("slos")
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    assert linter.problems(*load.load_with_places(tmp_path / "platform.yaml")) == []
+    document["maintenance"][0]["labels"]["owner"] = "m"
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(InvalidInputError, match=r"labels.owner: there is no owner 'm'; did you mean ml"):
+        load.load_platform(tmp_path / "platform.yaml")
 
 
 @pytest.mark.parametrize(

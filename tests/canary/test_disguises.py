@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -57,6 +58,7 @@ def test_an_arm_that_several_processes_answer_for_is_undecided_and_names_multipr
     said = judged(past)
     assert said.verdict == "inconclusive"
     assert "PROMETHEUS_MULTIPROC_DIR" in said.reason
+    assert "crash loop" in said.reason
     assert "was restarted" not in said.reason
 
 
@@ -185,11 +187,25 @@ NAN = float("nan")
         ([1.0, 2.0], [1000.0, 1.0], "inconclusive", "too few for"),
         ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0], "inconclusive", "too few for"),
         ([10.0, 11.0, *[NAN] * 28], [*range(10, 40)], "inconclusive", "2 of 30 samples, 50% are needed"),
+        ([1.0] * 30, [2.0] * 6, "inconclusive", "the canary has 6 of 30 samples"),
+        ([math.inf] * 30, [1.0] * 30, "inconclusive", "30 of the baseline's samples are infinite"),
+        ([1.0] * 30, [1.0] * 29 + [1e300], "inconclusive", "1 of the canary's samples are infinite, or beyond 1e+150"),
         ([1.0] * 10, [100.0] * 7 + [1.0] * 3, "inconclusive", "size is not known"),
         ([1.0, 2.0, 3.0, 2.0, 1.0, 3.0], [1.0, 3.0, 2.0, 2.0, 1.0, 3.0], "pass", "equal"),
         ([1.0, 2.0, 3.0, 2.0, 1.0, 3.0], [11.0, 12.0, 13.0, 12.0, 11.0, 13.0], "fail", "High"),
     ],
-    ids=["one sample", "two", "four", "mostly missing", "a certain shift of unknown size", "equal", "worse"],
+    ids=[
+        "one sample",
+        "two",
+        "four",
+        "mostly missing",
+        "shorter",
+        "infinite",
+        "immense",
+        "a certain shift of unknown size",
+        "equal",
+        "worse",
+    ],
 )
 def test_too_little_of_a_gauge_is_undecided(baseline: list, canary: list, verdict: str, told: str) -> None:
     found = gauge(baseline, canary)
@@ -200,6 +216,14 @@ def test_a_clean_baseline_can_fail_a_canary_where_missing_samples_count_as_zero(
     assert gauge([NAN] * 12, [3.0, 4.0, 5.0] * 4, nan="replace").verdict == "fail"
     assert gauge([NAN] * 12, [NAN] * 12, nan="replace").verdict == "inconclusive"
     assert gauge([0.0] * 12, [NAN] * 12, nan="replace").verdict == "inconclusive"
+
+
+def test_a_gauge_that_cannot_be_compared_does_not_hide_another_that_fails() -> None:
+    section = settings(*({"metric": "gauge", "name": name, "series": name} for name in ("odd", "worse")))
+    odd = Samples(baseline=(math.inf,) * 6, canary=(1.0,) * 6)
+    worse = Samples(baseline=(1.0, 2.0, 3.0, 2.0, 1.0, 3.0), canary=(11.0, 12.0, 13.0, 12.0, 11.0, 13.0))
+    given = counts(simulated(), counted={}, gauges={"odd": odd, "worse": worse})
+    assert judge.judge(given, section).verdict == "fail"
 
 
 def test_an_effect_on_a_baseline_of_zero_is_critical_whatever_the_score() -> None:

@@ -215,13 +215,27 @@ def test_a_verdict_is_given_again_from_its_own_document(saved: Path, tmp_path: P
         ({"start": "yesterday"}, "'yesterday' is not a time"),
         ({"start": "2026-01-01T00:00:00"}, "has no time zone"),
         ({"interval_seconds": 0}, "interval_seconds"),
+        ({"interval_seconds": math.inf}, "interval_seconds"),
+        ({"interval_seconds": 1e300}, "end after the year 9998"),
         ({"format": "other/9"}, "format"),
         ({"surprise": 1}, "surprise"),
         ({"requests": {"baseline": [-1], "canary": [1]}}, "requests.baseline.0"),
         ({"requests": {"baseline": [math.nan], "canary": [1]}}, "requests.baseline.0"),
         ({"requests": {"baseline": [5], "canary": [5]}}, "not as many intervals as requests has"),
     ],
-    ids=["lengths", "time", "zone", "interval", "format", "unknown key", "negative", "nan", "criteria's length"],
+    ids=[
+        "lengths",
+        "time",
+        "zone",
+        "interval",
+        "endless",
+        "late",
+        "format",
+        "unknown key",
+        "negative",
+        "nan",
+        "length",
+    ],
 )
 def test_a_broken_file_of_counts_is_named_with_its_place(saved: Path, change: dict, told: str, capsys: Any) -> None:
     saved.write_text(json.dumps({**json.loads(saved.read_text()), **change}))

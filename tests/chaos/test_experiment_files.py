@@ -76,6 +76,7 @@ def test_an_action_that_leads_nowhere_or_does_nothing_is_refused(
         ({"longest_seconds": "long"}, "Expected `float`, got `str`"),
         ({"longest_seconds": -1}, "-1.0 is no time"),
         ({"blinds": "yes"}, "Expected `bool`, got `str`"),
+        ({"tolerated_erors": 0.5}, "there is no setting 'tolerated_erors'; did you mean tolerated_errors?"),
     ],
     ids=str,
 )
@@ -95,15 +96,25 @@ def test_another_model_than_the_one_that_is_hit_is_not_watched_instead(tmp_path:
     assert "it names other, whose budget and errors are watched; the actions are on fraud" in said
 
 
+KEPT = {"name": "availability", "good": "up", "total": "vector(1)", "objective": 0.9}
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (probe("noticed", alert="ModelErorsHigh", channels=[], within=5), "there is no alert 'ModelErorsHigh'"),
+        (probe("noticed", alert="ModelErorsHigh", channels=["chat"], within=5), "there is no alert 'ModelErorsHigh'"),
         (probe("noticed", alert="ExporterDown", channels=[], within=0), "0 is no time to wait"),
         (probe("nobody_paged", seconds=0), "0 is no time to wait"),
+        (probe("noticed", alert="ExporterDown", channels=[], within=5), "nobody would have to be told"),
+        (probe("noticed", alert="ExporterDown", channels="chat", within=5), "nobody would have to be told"),
+        (probe("noticed", alert="ExporterDown", channels=["nobody"], within=5), "there is no channel 'nobody'"),
+        (probe("resolved", alert="ExporterDown", within=5, labels={"model": "frau"}), "there is no model 'frau'"),
         (probe("keeps_objectives", objectives=[]), "there is no objective to keep"),
+        (probe("keeps_objectives", objectives="all"), "Expected `array`, got `str`"),
+        (probe("keeps_objectives", objectives=[KEPT | {"objective": 0}]), "Expected `float` > 0.0"),
+        (probe("keeps_objectives", objectives=[KEPT | {"versions": []}]), "Expected `array` of length >= 1"),
+        (probe("keeps_objectives", objectives=[{"name": "a"}]), "missing required field `good`"),
     ],
-    ids=["unknown alert", "no time", "nobody for no time", "no objective"],
 )
 def test_a_probe_that_holds_whatever_happens_is_refused(
     one_plane: PaperPlane, asked: dict[str, Any], message: str

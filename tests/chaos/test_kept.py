@@ -76,6 +76,18 @@ def test_a_broken_file_is_a_finding_and_no_traceback(home: Home, name: str, cont
     assert (code, len(problems) > 0) == (1, True)
 
 
+@pytest.mark.parametrize("changes", [{"digests": "x"}, {"digests": [1]}, {"verdict": None}, {"run": RUNS}], ids=str)
+def test_a_record_that_somebody_changed_is_a_finding_and_no_traceback(home: Home, changes: dict[str, object]) -> None:
+    lines = home.evidence.read_text().splitlines()
+    document = json.loads(lines[0])
+    document["data"] = {name: value for name, value in (document["data"] | changes).items() if value is not None}
+    lines[0] = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    home.evidence.write_text("\n".join(lines) + "\n")
+    code, problems = verified(home)
+    assert code == 1
+    assert "evidence.jsonl: record 0 is not what was written, or the key is another" in problems
+
+
 def test_a_verdict_and_a_run_that_the_log_does_not_have_are_named(home: Home) -> None:
     run = home.runs / RUNS[1]
     result = json.loads((run / kept.RESULT).read_text())

@@ -143,7 +143,20 @@ def test_a_broken_result_gives_a_line_and_no_traceback(platform: Path, content: 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rto_seconds": "x"}, {"writes": 7}, {"phases": [{}]}, {"run": None}, {"verdict": "GOOD"}, {"digests": []}],
+    [
+        {"rto_seconds": "x"},
+        {"writes": 7},
+        {"phases": [{}]},
+        {"run": None},
+        {"verdict": "GOOD"},
+        {"digests": []},
+        {"bound": "x"},
+        {"objectives": None, "bound": {}},
+        {"objectives": {"rto": "soon"}},
+        {"what": [], "owner": {}},
+        {"duration_seconds": "x"},
+        {"configuration": 5},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_record_that_somebody_changed_is_named_and_ends_no_report(platform: Path, changes: dict[str, Any]) -> None:
@@ -162,6 +175,30 @@ def test_a_record_that_somebody_changed_is_named_and_ends_no_report(platform: Pa
     assert (shown.returncode, "Traceback" in shown.stderr) == (1, False)
     status = midwatch_here("dr", "status", "-f", platform / "platform.yaml")
     assert "Traceback" not in status.stderr
+
+
+def test_a_restore_that_somebody_changed_in_the_log_ends_no_look(platform: Path) -> None:
+    log = opened(platform)
+    for data in ({}, {"store": [], "point": 1.0}, {"store": "archive", "point": "x"}, {"store": "archive"}):
+        log.chain.append("restore-verified", **data)
+    recovery = load.load_platform(platform / "platform.yaml").disaster_recovery
+    assert recovery is not None
+    page = exporter.render(gauges.Watch(recovery, log, {}).look()).decode()
+    assert 'dr_last_restore_good{store="archive"} 0.0' in page
+    assert 'dr_newest_restorable_age_seconds{region="archive",store="archive"}' not in page
+
+
+def test_a_status_stands_on_no_evidence_that_somebody_changed(platform: Path) -> None:
+    """A verdict that was made better in the log must not be a pass."""
+    command = ("dr", "status", "-f", platform / "platform.yaml")
+    assert "not what was written" not in midwatch_here(*command).stdout
+    log = opened(platform).chain.path
+    log.write_text(log.read_text().replace('"rto_seconds":', '"rto_was":'))
+    done = midwatch_here(*command)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "the evidence is not what was written: " in done.stdout
+    document = json.loads(midwatch_here(*command, "--json").stdout)
+    assert any("is not what was written, or the key is another" in one for one in document["evidence"])
 
 
 def test_what_was_not_there_or_is_not_there_any_more_is_named(platform: Path) -> None:
@@ -219,6 +256,50 @@ def test_a_log_that_was_cut_together_with_its_folder_lacks_the_head_in_the_ancho
     assert done.returncode == 1
     assert all("is not in it: cut off or replaced" in one for one in problems)
     assert len(problems) == 2  # of its begin and of its end
+
+
+def spoil_log(folder: Path, how: str) -> None:
+    """Take the log away, with nothing beside it that tells of it."""
+    shutil.rmtree(folder / "evidence")
+    if how != "removed":
+        (folder / "evidence").mkdir()
+        (folder / "evidence" / "evidence.jsonl").write_text("" if how == "emptied" else "rubbish\n")
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "rubbish"])
+def test_a_log_that_is_gone_with_everything_beside_it_lacks_the_heads_in_the_anchor_file(
+    platform: Path, how: str
+) -> None:
+    spoil_log(platform, how)
+    done, problems = report(platform)
+    assert done.returncode == 1
+    assert sum("is not in it: cut off or replaced" in one for one in problems) == 4
+
+
+def test_ledgers_that_no_log_tells_of_are_named_although_the_results_are_gone(platform: Path) -> None:
+    (platform / "elsewhere" / "heads.jsonl").unlink()
+    (platform / "evidence" / "evidence.jsonl").unlink()
+    for run in RUNS:
+        (platform / "evidence" / "drills" / run / "result.json").unlink()
+    done, problems = report(platform)
+    assert (done.returncode, len(problems)) == (1, 2)
+
+
+def test_no_record_proves_nothing(platform: Path) -> None:
+    (platform / "elsewhere" / "heads.jsonl").unlink()
+    shutil.rmtree(platform / "evidence")
+    done = midwatch_here("dr", "report", "-f", platform / "platform.yaml")
+    assert (done.returncode, "whole" in done.stdout) == (3, False)
+    assert "0 records, signed (HMAC-SHA-256) and hash-chained: nothing is proven by it" in done.stdout
+
+
+def test_a_log_that_cannot_be_read_gives_a_line(platform: Path) -> None:
+    log = opened(platform).chain.path
+    log.unlink()
+    log.mkdir()
+    for command in ("report", "status"):
+        done = midwatch_here("dr", command, "-f", platform / "platform.yaml")
+        assert (done.returncode, done.stderr) == (2, f"{log}: the evidence cannot be read: Is a directory\n")
 
 
 @pytest.mark.parametrize(

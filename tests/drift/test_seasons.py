@@ -138,6 +138,17 @@ def test_the_command_compares_with_the_hour_that_the_rows_are_of(tmp_path: Path)
         assert f"compared with windows of hour of the day {first_hour % 24}" in done.stderr
 
 
+def test_a_window_without_any_time_cannot_be_compared_by_the_hour(tmp_path: Path) -> None:
+    made, window = tmp_path / "r.npz", tmp_path / "now.parquet"
+    table = write(tmp_path / "before.parquet", hours(1, 24 * 14))
+    assert midwatch_here("drift", "fit", table, "--time", "ts", "-o", made).returncode == 0
+    rows = pq.read_table(table).slice(0, 500)
+    none = pa.nulls(500, rows.schema.field("ts").type)
+    pq.write_table(rows.set_column(rows.schema.get_field_index("ts"), "ts", none), window)
+    done = midwatch_here("drift", "compare", "--reference", made, "--current", window)
+    assert (done.returncode, "no row has a time in ts" in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.parametrize(("column", "said"), [("missing", "no column missing"), ("text", "text is string, not a time")])
 def test_a_column_that_is_no_time_is_bad_input(tmp_path: Path, column: str, said: str) -> None:
     table = tmp_path / "t.parquet"

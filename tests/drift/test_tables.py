@@ -74,6 +74,22 @@ def test_the_same_rows_give_the_same_verdict_in_every_format(
     assert all(one == said[".parquet"] for one in said.values())
 
 
+@pytest.mark.parametrize(("yes", "no"), [("true", "false"), ("True", "False"), ("TRUE", "FALSE")])
+def test_the_words_true_and_false_are_the_same_rows_in_every_format(tmp_path: Path, yes: str, no: str) -> None:
+    def answers(seed: int, rows: int) -> pa.Table:
+        is_yes = np.random.default_rng(seed).random(rows) < 0.3
+        return pa.table({"n": np.arange(rows, dtype=float) % 7, "answer": np.where(is_yes, yes, no).tolist()})
+
+    for fitted in (".parquet", ".csv"):
+        WRITERS[fitted](answers(1, 3000), tmp_path / f"before{fitted}")
+        made = tmp_path / "r.npz"
+        assert drift("fit", tmp_path / f"before{fitted}", "-o", made).returncode == 0
+        for ending, write in WRITERS.items():
+            write(answers(2, 1000), tmp_path / f"now{ending}")
+            done = drift("compare", "--reference", made, "--current", tmp_path / f"now{ending}")
+            assert done.returncode == 0, (fitted, ending, done.stdout)
+
+
 def test_an_empty_field_of_a_text_is_missing_and_a_quoted_one_is_not(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('n,colour\n1,red\n2,\n3,""\n,blue\n')
     columns = LocalTable(tmp_path / "t.csv").columns({"colour": CATEGORICAL, "n": NUMERIC}).take(np.arange(4))

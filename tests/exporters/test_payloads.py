@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exporters.events import payloads
+from exporters.events.inference_log import UnreadableError
 
 LIMIT = 2**20
 
@@ -256,3 +257,14 @@ def test_tritons_counts_of_tokens_are_read_from_its_outputs() -> None:
 def test_an_output_as_large_as_an_image_has_no_class() -> None:
     output = {"name": "mask", "datatype": "FP32", "shape": [1, 1024, 1024], "data": []}
     assert response({"outputs": [output]}).answers == [(None, None)]
+
+
+@pytest.mark.parametrize("part", [{}, {"data": []}, {"data": [0.5, 0.5]}])
+def test_an_output_that_nobody_looks_into_has_no_more_rows_than_were_sent(part: dict[str, object]) -> None:
+    output = {"name": "mask", "datatype": "FP32", "shape": [200_000, 1024, 1024], **part}
+    with pytest.raises(UnreadableError) as raised:
+        response({"outputs": [output]})
+    assert raised.value.reason == "tensor"
+    assert (
+        response({"outputs": [{**output, "shape": [2, 1024, 1024], "data": [0.5, 0.5]}]}).answers == [(None, None)] * 2
+    )

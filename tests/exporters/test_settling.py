@@ -187,6 +187,18 @@ def test_where_many_labels_never_come_it_is_known_once_predictions_are_given_up(
     store.journal.close()
 
 
+def test_predictions_of_a_model_that_nobody_labels_are_settled_once_they_are_given_up(tmp_path: Path) -> None:
+    store = Store(tmp_path, spec.Exporter(label_retention=3600.0), models())
+    for hour in range(20):
+        commit(store, [prediction(f"never-{hour}")], NOW + 1800 * hour)
+    assert not store.state.has_expired(NOW + 1800 * 19)
+    assert learned(store) is None
+    assert settled(store) == (0, 0, 17)
+    assert value(store.state, "ml_unsettled_predictions", **VERSION) == 3
+    assert len(store.state.settling.progress["fraud"].cohorts) == 3
+    store.journal.close()
+
+
 def test_a_clock_that_is_set_back_settles_each_prediction_once(store: Store) -> None:
     commit(store, [prediction("a")], NOW)
     commit(store, [prediction("b")], NOW + BEYOND)

@@ -107,6 +107,16 @@ def test_a_damaged_end_is_not_written_on(tmp_path: Path) -> None:
         log.append("more")
 
 
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"data":' + b"[" * 100_000])
+def test_a_line_that_is_nested_too_deep_is_a_finding(tmp_path: Path, line: bytes) -> None:
+    log = evidence.Log(tmp_path / "log")
+    log.append("a")
+    log.path.write_bytes(log.path.read_bytes() + line + b"\n")
+    (problem,) = evidence.verify(log.path).problems
+    assert (problem.line, problem.message) == (2, "not a record")
+    assert len(evidence.read(log.path)) == 1
+
+
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path, source = tmp_path / "e.jsonl", random.Random(3)
     acknowledged = 0
@@ -270,12 +280,33 @@ def test_a_log_without_a_key_is_handed_over_to_its_first_and_cannot_go_back(tmp_
     assert evidence.verify(log.path, b"key").problems == ()
     assert evidence.verify(log.path).problems
     lines = log.path.read_bytes().splitlines(keepends=True)
-    log.path.write_bytes(b"".join(lines[:-1]))  # what nobody has signed is not signed by who handed over
-    evidence.Log(log.path, key=b"key").append("taken up after a crash")
+    log.path.write_bytes(b"".join(lines[:-1]))  # a crash: what nobody has signed is not signed by who handed over
+    with pytest.raises(evidence.EvidenceError, match="midwatch evidence rotate, with both keys, finishes it"):
+        evidence.Log(log.path, key=b"key").append("step")
+    assert evidence.Log(log.path).hand_over(b"key").seq == 3
     assert evidence.verify(log.path, b"key").problems == ()
     log.path.write_bytes(b"".join(lines[:2]))
     (problem,) = evidence.verify(log.path, b"key").problems
     assert "under another key than the one given, or none" in problem.message
+
+
+@pytest.mark.parametrize("known", [b"", b"first"], ids=["no key", "the key of before"])
+def test_who_has_not_the_key_of_today_cannot_write_a_log_anew_that_hands_over_to_it(
+    tmp_path: Path, known: bytes
+) -> None:
+    """The fingerprint of the key stands in the log, for all to read."""
+    written(tmp_path / "e.jsonl", 2, key=b"first").hand_over(b"second")
+    named = {"from": evidence.fingerprint(known), "to": evidence.fingerprint(b"second")}
+    forged = written(tmp_path / "forged.jsonl", 2, key=known)
+    forged.append(evidence.HANDED_OVER, **named)
+    (problem,) = evidence.verify(forged.path, b"second", earlier_keys=[b"first"]).problems
+    assert (problem.line, "has not taken it" in problem.message) == (3, True)
+    for key in (b"second", known):
+        with pytest.raises(evidence.EvidenceError, match="has not taken it"):
+            evidence.Log(forged.path, key=key).append("step")
+    if not known:
+        with pytest.raises(evidence.EvidenceError, match="has not taken it"):
+            evidence.Log(forged.path, key=b"first").hand_over(b"second")
 
 
 @pytest.mark.parametrize("content", [None, "", "\n \n"], ids=["none", "empty", "blank"])

@@ -1,7 +1,8 @@
-"""`-f` of every command that takes it: what stands for it, and that none of two is dropped."""
+"""`-f` of every command that takes it: what stands for it, and that none of several is dropped."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import typer.main
 import yaml
 
-from midwatch import options
+from midwatch import options, platform_files
 from midwatch.app import cli
 from midwatch.errors import MidwatchError
 from midwatch.spec import load
@@ -98,10 +99,16 @@ def test_the_variable_names_the_platform_file(
 
 
 @pytest.mark.parametrize("words", TAKERS, ids=" ".join)
-def test_two_platform_files_are_refused_and_none_is_dropped(words: tuple[str, ...], asked: list[Path]) -> None:
+def test_of_two_platform_files_none_is_dropped(words: tuple[str, ...], asked: list[Path], tmp_path: Path) -> None:
     done = midwatch_here(*words, *ARGUMENTS.get(words, ()), "-f", "a.yaml", "--file", "b.yaml")
-    assert (done.returncode, asked) == (2, [])
-    assert "--file is given 2 times" in done.stderr
+    assert (done.returncode, done.stderr.strip()) == (2, SPOKEN)
+    assert asked == [Path(os.pathsep.join((str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"))))]
+
+
+def test_the_variable_names_overlays_as_path_does(asked: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(options.FILE_VARIABLE, os.pathsep.join(("a.yaml", "b.yaml")))
+    assert midwatch_here("check").returncode == 2
+    assert [[one.name for one in platform_files.layers(path)] for path in asked] == [["a.yaml", "b.yaml"]]
 
 
 def test_an_alertmanager_configuration_alone_needs_no_platform_file(asked: list[Path], tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_every_key_of_a_systems_section_is_in_the_guide() -> None:
 def test_the_section_of_the_guide_loads(tmp_path: Path) -> None:
     document = platform_document(**yaml.safe_load(block(GUIDE)))
     document["owners"]["ml-platform"] = document["owners"]["ml"]
+    document["plane_owner"] = "ml-platform"
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
     assert [rules.name for rules in load.load_platform(tmp_path / "platform.yaml").rules] == ["argo-cd", "vault"]
 

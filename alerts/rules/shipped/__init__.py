@@ -76,6 +76,7 @@ def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
 HAS: dict[str, Callable[[Model], bool]] = {
     "midwatch": lambda model: model.serving == "midwatch",
     "servers": lambda model: model.serving != "midwatch",
+    "servers_or_schedule": lambda model: model.serving != "midwatch" or model.schedule is not None,
     "continuous": lambda model: model.schedule is None,
     "job_known": lambda model: model.job is not None,
     "job_unknown": lambda model: model.job is None and model.serving != "midwatch",

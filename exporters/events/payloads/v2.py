@@ -12,9 +12,17 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from exporters.events.class_names import TEXT
-from exporters.events.inference_log import Answer, Features, RequestPayload, ResponsePayload, ensure_rows
+from exporters.events.inference_log import (
+    Answer,
+    Features,
+    RequestPayload,
+    ResponsePayload,
+    UnreadableError,
+    ensure_rows,
+)
 from exporters.events.payloads import generation
 from exporters.events.payloads.answers import answer_of, combined, fill
+from exporters.events.reasons import Unread
 from exporters.events.tensors import Tensor, values_of, with_binary
 
 GENERATED_OUTPUTS = frozenset({"text_output", "generated_text", "output_text", "OUTPUT_TEXT", "OUTPUT_0_TEXT"})
@@ -56,6 +64,7 @@ def tensor_response(
         if tensor.rows != count:
             continue
         if math.prod(tensor.shape[1:]) > MAX_WIDTH:
+            _ensure_sent(tensor, chunk)
             columns.append([(None, None)] * count)
             continue
         rows = _row_values(tensor, chunk)
@@ -66,6 +75,13 @@ def tensor_response(
             by_name[tensor.name] = rows
     made = generation.of_outputs(by_name)
     return ResponsePayload(combined(columns), None if version in (None, "") else str(version), made)
+
+
+def _ensure_sent(tensor: Tensor, chunk: bytes) -> None:
+    """UnreadableError when a tensor that is not looked into claims more rows than anything was sent for."""
+    sent = len(chunk) if tensor.data is None else len(tensor.data)
+    if tensor.rows > max(1, sent):
+        raise UnreadableError(Unread.TENSOR, f"a tensor of shape {tensor.shape} has {sent} elements or bytes")
 
 
 def _row_values(tensor: Tensor, chunk: bytes) -> list[Any]:
