@@ -6,6 +6,8 @@ see what was written, so that is what is read here; whoever wants a truth value 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ _FALSE = frozenset({"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off"
 _LOOKALIKES = frozenset({"yes", "no", "true", "false", "on", "off", "null", "~"})
 """Scalars that YAML 1.1 takes for no text, so that one that is a text was tagged as such."""
 _MERGE = "<<"
+_COMMENT = re.compile(r"#.*")
 
 
 class Text(str):
@@ -70,6 +73,17 @@ def read(file: Path, text: str | None = None) -> list[Document]:
         return [_built(file, node) for node in compose(file, text)]
     except RecursionError as error:
         raise InvalidInputError.at(file, "nested too deeply") from error
+
+
+def comments(text: str) -> Iterator[tuple[int, str]]:
+    """Comments and their lines: what stands between the tokens of YAML but is no space."""
+    end = 0
+    for token in yaml.scan(text, Loader=yaml.CSafeLoader):
+        for match in _COMMENT.finditer(text, end, token.start_mark.index):
+            yield text.count("\n", 0, match.start()) + 1, match[0].rstrip()
+        end = max(end, token.end_mark.index)
+    for match in _COMMENT.finditer(text, end):
+        yield text.count("\n", 0, match.start()) + 1, match[0].rstrip()
 
 
 def _text_of(file: Path) -> str:

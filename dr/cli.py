@@ -63,6 +63,8 @@ def run(
         delay = parse_duration(spread) if spread else 0.0
     except ValueError as error:
         raise MidwatchError(f"--limit or --spread: {error}") from error
+    if seconds == 0:
+        raise MidwatchError(f"--limit {limit}: no recovery would be waited for; write a time, such as 2m")
     time.sleep(random.uniform(0.0, delay))  # noqa: S311 - a phase, not a secret
     request = drills.Request(
         platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
@@ -233,19 +235,24 @@ def verify(
 ) -> None:
     """Restore the newest backup of a store into an empty target, check it, and keep how new the point is.
 
-    Exit code 0; 1 when nothing could be restored, only an older backup than the newest, or not all of the archive.
+    Exit code 0; 1 when nothing could be restored, only an older backup than the newest, or not all of the archive; 2,
+    and nothing is on record, when the store cannot be looked at.
     """
     import json
 
     from dr import terminal
     from dr.posture import verification
-    from dr.stores.kind import Site
+    from dr.stores.kind import NothingToVerifyError, Site
     from midwatch.errors import Exit, MidwatchError
 
     promised, log = _open(platform, evidence)
+    if cluster is not None and not cluster.is_dir():
+        raise MidwatchError(f"--cluster {cluster}: there is no such folder")
     site = Site(promised=promised, store=_store(promised, store, platform), file=platform, folder=cluster)
     try:
         done = verification.verify(site, log, terminal.progress())
+    except NothingToVerifyError:
+        raise
     except MidwatchError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.FAIL) from error

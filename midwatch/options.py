@@ -15,14 +15,8 @@ DEFAULT_FILE = Path("platform.yaml")
 
 
 def _named(given: str | Path | list[str]) -> Path:
-    """The path that was given, or all of them as one.
-
-    An empty one comes from a variable that is not set, and would mean this folder.
-    """
-    names = given if isinstance(given, list) else [str(given)]
-    if not all(names):
-        raise typer.BadParameter("the name is empty; is a variable not set?")
-    return platform_files.path_of(names)
+    """The path that was given, or all of them as one; MidwatchError for an empty one."""
+    return platform_files.path_of(given if isinstance(given, list) else [str(given)])
 
 
 PlatformFile = Annotated[

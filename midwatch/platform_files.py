@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from midwatch.errors import InvalidInputError
+from midwatch.errors import InvalidInputError, MidwatchError
 
 ENDINGS = (".yaml", ".yml")
 RENDERED = ".midwatch-manifest.json"
@@ -18,9 +18,12 @@ STATE = "plane.json"
 def path_of(given: Iterable[str]) -> Path:
     """One path for several, joined as in PATH, so that it can be handed on as one word.
 
-    Several are made absolute, for whoever reads them in another folder.
+    Several are made absolute, for whoever reads them in another folder. Raises MidwatchError for an empty name: it
+    comes from a variable that is not set, and would mean this folder.
     """
     names = [part for text in given for part in _split(text)]
+    if not all(names):
+        raise MidwatchError("the name of a platform file is empty; is a variable not set?")
     return Path(os.pathsep.join(map(os.path.abspath, names))) if len(names) > 1 else Path(*names)
 
 
@@ -48,7 +51,7 @@ def files_of(layer: Path) -> list[Path]:
 
 def _split(text: str) -> list[str]:
     """Names in a text; a file whose own name has the separator is one."""
-    return [text] if Path(text).exists() else text.split(os.pathsep)
+    return [text] if text and Path(text).exists() else text.split(os.pathsep)
 
 
 def _near(path: Path) -> Path:

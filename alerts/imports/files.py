@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from alerts import verbatim
@@ -24,8 +22,6 @@ from midwatch.spec.slo import ServiceSlo
 
 MODELS: dict[str, type[BaseModel]] = {"alerts": AlertRule, "records": RecordRule, "objectives": ServiceSlo}
 """Lists of a rule file, and what their entries are."""
-
-_COMMENT = re.compile(r"#.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +148,7 @@ def _comments_of(text: str, places: Mapping[tuple[str, int], Reader]) -> dict[tu
     """Every comment of a file, by the entry that it is above of or inside of; what is after the last is the last's."""
     spans = sorted((*_lines_of(reader), entry) for entry, reader in places.items())
     comments: dict[tuple[str, int], list[str]] = {}
-    for line, comment in _comments(text):
+    for line, comment in verbatim.comments(text):
         entry = next((entry for _, last, entry in spans if line <= last), spans[-1][2])
         comments.setdefault(entry, []).append(comment)
     return comments
@@ -163,14 +159,3 @@ def _lines_of(reader: Reader) -> tuple[int, int]:
     depth = len(reader.place)
     lines = [mark[1] for place, mark in reader.document.marks.items() if place[:depth] == reader.place]
     return min(lines), max(lines)
-
-
-def _comments(text: str) -> Iterator[tuple[int, str]]:
-    """Comments and their lines: what stands between the tokens of YAML but is no space."""
-    end = 0
-    for token in yaml.scan(text, Loader=yaml.CSafeLoader):
-        for match in _COMMENT.finditer(text, end, token.start_mark.index):
-            yield text.count("\n", 0, match.start()) + 1, match[0].rstrip()
-        end = max(end, token.end_mark.index)
-    for match in _COMMENT.finditer(text, end):
-        yield text.count("\n", 0, match.start()) + 1, match[0].rstrip()

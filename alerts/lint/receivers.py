@@ -10,7 +10,7 @@ from typing import Any
 from alerts.lint.problem import Check, Context
 from alerts.routing import configuration, shapes, versions
 from alerts.routing.versions import text as version_text
-from midwatch.spec.alertmanager_fields import secrets_of
+from midwatch.spec.alertmanager_fields import STRUCTS, Version, secrets_of
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.channels import INTEGRATIONS, Integration
 
@@ -86,7 +86,19 @@ def secret_in_clear(context: Context) -> Iterator[Finding]:
     """A secret that is written where everybody reads it."""
     for place, key, value in _walk(context.config.document.values):
         if isinstance(value, str) and value and _is_secret(place, key):
-            yield place, "a secret in clear", f"write it to a file, and name that in {key}_file or the like"
+            yield place, "a secret in clear", _instead(place, key, context.version)
+
+
+def _instead(place: Place, key: str, version: Version) -> str:
+    """Where a secret belongs: in a file, if this Alertmanager reads one there."""
+    integration = _integration_of(place)
+    named = "global" if place[0] == "global" else integration.name() if integration else ""
+    structs = (STRUCTS[name] for name in (named, *STRUCTS) if name and key in STRUCTS[name])
+    field = next(structs, {}).get(f"{key}_file")
+    if field is None or field.since > version:
+        has = f"Alertmanager {version_text(field.since)} reads a file; until then " if field else ""
+        return f"{has}let nobody but Alertmanager read the configuration"
+    return f"write it to a file, and name that in {key}_file"
 
 
 def _is_secret(place: Place, key: str) -> bool:

@@ -7,6 +7,7 @@ expression, see every change that a finer grid sees.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -19,10 +20,19 @@ _REPEATED = re.compile(r"x(\d+)$")
 
 
 def evaluation_seconds(proof: Proof, expr: str) -> float:
-    """Seconds between evaluations: a divisor of the stated time, so that the last one is at its end."""
-    samples = -(-proof.within // proof.interval)
+    """Seconds between evaluations: a part of the stated time, so that the last one is at its end.
+
+    Whole steps of the samples, or of milliseconds where few such steps divide the time.
+    """
+    samples = int(-(-proof.within // proof.interval))
     most = min([samples / MANY_EVALUATIONS, *(seconds / 2 / proof.interval for seconds in _lengths(proof, expr))])
-    return proof.interval * next(step for step in range(max(1, int(most)), 0, -1) if not samples % step)
+    step = next(step for step in range(max(1, int(most)), 0, -1) if not samples % step)
+    if 2 * step > int(most):
+        return proof.interval * step
+    milliseconds = round(samples * proof.interval * 1000)
+    fewest = math.ceil(samples / max(1.0, most))
+    evaluations = next((number for number in range(fewest, samples) if not milliseconds % number), samples)
+    return milliseconds / evaluations / 1000
 
 
 def _lengths(proof: Proof, expr: str) -> Iterator[float]:

@@ -14,7 +14,7 @@ from typing import Any
 from dr import stores
 from dr.drill.verdict import Verdict
 from dr.drill_log import DrillLog
-from dr.stores.kind import Site
+from dr.stores.kind import NothingToVerifyError, Site
 from midwatch.errors import MidwatchError
 
 VERIFIED, FAILED = "restore-verified", "restore-failed"
@@ -24,11 +24,14 @@ VERIFIED, FAILED = "restore-verified", "restore-failed"
 def verify(site: Site[Any], log: DrillLog, say: Callable[[str], None]) -> dict[str, Any]:
     """Restore the newest good backup of a store and keep what came of it; MidwatchError when none can be restored.
 
+    NothingToVerifyError, and no record, when the store cannot be looked at from here.
     It is BREACHED when only an older backup can be used, or something behind the backup cannot.
     """
     name, begun = site.store.name, time.monotonic()
     try:
         restored = stores.kind_of(site.store).verify(site, say)
+    except NothingToVerifyError:
+        raise
     except (MidwatchError, OSError) as error:
         log.append(FAILED, store=name, reason=str(error))
         raise error if isinstance(error, MidwatchError) else MidwatchError(f"{name}: {error}") from error

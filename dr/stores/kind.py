@@ -20,6 +20,10 @@ from midwatch.spec.stores.base import Store
 S = TypeVar("S", bound=Store)
 
 
+class NothingToVerifyError(MidwatchError):
+    """Nothing could be looked at: that says nothing of a backup, and is not on record."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site(Generic[S]):
     """A store of a platform file. `folder` is where a local store runs, or is put by a drill; None for all others."""
@@ -43,7 +47,7 @@ class Site(Generic[S]):
     def own_folder(self) -> Path:
         """The folder; MidwatchError without one."""
         if self.folder is None:
-            raise MidwatchError(f"{self.store.name} is a local store: say with --cluster where it runs")
+            raise NothingToVerifyError(f"{self.store.name} is a local store: say with --cluster where it runs")
         return self.folder
 
 
@@ -123,7 +127,7 @@ class Kind(Generic[S]):
 
         `say` is told how far it is.
         """
-        raise MidwatchError(
+        raise NothingToVerifyError(
             f"{site.store.name}: its drills restore a store of kind {self.name}; there is no verification"
         )
 

@@ -58,7 +58,7 @@ class GapError(MidwatchError):
 
     def __init__(self, resume: Position) -> None:
         self.resume = resume
-        super().__init__(f"the journal before segment {resume.segment} is gone")
+        super().__init__(f"the journal's segment that was read last is gone; segment {resume.segment} is there")
 
 
 class Position(NamedTuple):
@@ -163,16 +163,17 @@ def _stop(directory: Path, number: int, later: int) -> int | None:
 def follow(directory: Path, position: Position) -> Iterator[Frame]:
     """Frames of events that are there now from a position on, over segments; call again with the last one's `end`.
 
-    A segment whose successor exists is complete. Raises GapError when the position's segment is gone.
+    A segment whose successor exists is complete. Raises GapError when the position's segment is gone, or is one of
+    another journal, whose numbers went further.
     """
     while True:
         present = segments(directory)
         later = [number for number in present if number > position.segment]
         if position.segment not in present:
-            if not later:
+            if not present:
                 return
             if position.segment:
-                raise GapError(Position(later[0], 0))
+                raise GapError(Position((later or present)[0], 0))
             position = Position(later[0], 0)
             continue
         for frame in read(directory, position, _stop(directory, position.segment, later[0]) if later else None):

@@ -344,7 +344,7 @@ def read_position(path: Path) -> journal.Position | None:
     try:
         document = json.loads(path.read_text())
         return journal.Position(int(document["segment"]), int(document["offset"]))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

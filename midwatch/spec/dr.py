@@ -14,7 +14,7 @@ from midwatch.spec.base import Finding, Name, Place, Strict
 from midwatch.spec.cron import LATE_SHARE, Cron
 from midwatch.spec.stores import AnyStore
 from midwatch.spec.stores.base import Store
-from midwatch.spec.values import Duration, format_duration
+from midwatch.spec.values import Duration, SomeDuration, format_duration
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
@@ -51,13 +51,13 @@ class Drill(Strict):
     """When it runs by itself, as cron writes it."""
     spread: Duration = 3600.0
     """Time over which scheduled starts are spread."""
-    max_age: Duration | None = None
+    max_age: SomeDuration | None = None
     """How old its newest result may be."""
     writes_per_second: Annotated[float, Field(ge=10)] = 200.0
     """Writes per second while it runs."""
     warmup: Duration = 3.0
     """How long writes flow before the fault."""
-    limit: Duration | None = None
+    limit: SomeDuration | None = None
     """How long a recovery is waited for."""
 
     @property
@@ -76,11 +76,11 @@ class Recoverer(Strict):
     With `rebuild` it makes a lost server a standby again after a failover, where it can; without, it says how.
     """
 
-    interval: Duration = 0.1
+    interval: SomeDuration = 0.1
     """Time between two checks."""
     failures: Annotated[int, Field(ge=1)] = 3
     """Failed checks in a row before it acts."""
-    timeout: Duration = 0.5
+    timeout: SomeDuration = 0.5
     """How long a check may take."""
     rebuild: bool = True
     """Whether a lost server is made a standby again after a failover."""
@@ -122,7 +122,7 @@ class DisasterRecovery(Strict):
 
     owner: Name
     """Who is called."""
-    rto: Duration = 900.0
+    rto: SomeDuration = 900.0
     """Longest time until a store can be used again."""
     rpo: Duration = 300.0
     """Most that may be lost, as time."""
@@ -132,7 +132,7 @@ class DisasterRecovery(Strict):
     """Where results are kept."""
     listen: str = "127.0.0.1:9501"
     """HOST:PORT where the recovery exporter serves `/metrics`."""
-    verify_every: Duration = 86400.0
+    verify_every: SomeDuration = 86400.0
     """How often backups are restored to verify them."""
     model: Probe | None = None
     """The model that drills ask in both regions."""

@@ -30,7 +30,7 @@ def add(into: Document, other: Document) -> None:
     into.is_whole = into.is_whole and other.is_whole
     into.teams |= other.teams
     for place, mark in other.marks.items():
-        into.marks.setdefault(_moved(place, beside.shifts), mark)
+        into.marks.setdefault(_moved(place, beside.shifts) if beside.shifts else place, mark)
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _SECONDS = {
     "ms": Decimal("0.001"),
@@ -132,7 +132,17 @@ DURATION_PATTERN = f"^{_DURATION.pattern}$"
 PERCENTAGE_PATTERN = r"^\d+(\.\d+)? ?%$"
 SIZE_PATTERN = f"^{_SIZE.pattern}$"
 
+
+def _ensure_some_duration(seconds: float) -> float:
+    """The seconds; ValueError for none."""
+    if seconds <= 0:
+        raise ValueError("0s is no time; write more, such as 1s")
+    return seconds
+
+
 Duration = Annotated[float, _unless(float, parse_duration, DURATION_PATTERN)]
+SomeDuration = Annotated[Duration, AfterValidator(_ensure_some_duration)]
+"""A duration that cannot be none: something is done so often, or waited for so long."""
 Ratio = Annotated[Decimal, _unless(Decimal, parse_percentage, PERCENTAGE_PATTERN)]
 Objective = Annotated[Decimal, _unless(Decimal, parse_objective, PERCENTAGE_PATTERN)]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=Annotated[str, Field(pattern=SIZE_PATTERN)])]

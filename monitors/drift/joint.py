@@ -81,10 +81,6 @@ class Joint:
         significant = smallest(len(self.rows), rows, inflation, level) if smallest and rows else 0.0
         return max(self.floor(method), significant)
 
-    def is_blind(self, method: str, rows: int, samples: int, level: float) -> bool:
-        """Whether a method would not even see what anybody calls a large change."""
-        return self.smallest(method, rows, samples, level) > methods.ROW[method].large
-
     def floor(self, method: str) -> float:
         """Effect that a vote needs: the method's own floor, or what the reference's own windows reach."""
         return max(methods.ROW[method].floor, self.calm.get(method, 0.0))

@@ -38,6 +38,11 @@ def compare(odd_rows: OddRows, reference: Counts, window: Counts, inflation: flo
     )
 
 
+def _out_of_range(counts: Counts) -> int:
+    """Below the lowest edge or above the highest; without an edge there is one cell, and no range."""
+    return int(counts.cells[0] + counts.cells[-1]) if len(counts.cells) > 1 else 0
+
+
 def _check(odd_rows: OddRows, *features: Feature) -> FeatureMethod:
     return FeatureMethod(features=frozenset(features), floor=FLOOR, compare=partial(compare, odd_rows))
 
@@ -48,7 +53,7 @@ OF_MISSING = ("missing", "wrong_type")
 CHECKS: Mapping[str, FeatureMethod] = {
     "missing": _check(lambda counts: counts.missing, Feature.NUMERIC, Feature.CATEGORICAL),
     "wrong_type": _check(lambda counts: counts.wrong_type, Feature.NUMERIC),
-    "out_of_range": _check(lambda counts: int(counts.cells[0] + counts.cells[-1]), Feature.NUMERIC),
+    "out_of_range": _check(_out_of_range, Feature.NUMERIC),
     "new_category": _check(lambda counts: int(counts.cells[-1]) + counts.unseen, Feature.CATEGORICAL),
 }
 """Each by its name, with the signature of a method: it sees to every feature that can have such rows."""

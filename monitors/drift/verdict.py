@@ -302,6 +302,9 @@ def _way(feature: FeatureReference, method: str, counts: Counts, result: Result)
 def _find_joint(reference: joint.Joint, rows: Rows, method: str, samples: int, level: float) -> Finding:
     result, floor = reference.compare(method, rows, samples), reference.floor(method)
     votes = result.p_value < level and result.effect > floor
+    # Not every method can say beforehand what it would see; a large effect without a vote says that it did not.
+    unseen = 0.0 if votes else result.effect
+    smallest = max(unseen, reference.smallest(method, len(rows), samples, level))
     return Finding(
         feature=joint.FEATURE,
         method=method,
@@ -309,8 +312,8 @@ def _find_joint(reference: joint.Joint, rows: Rows, method: str, samples: int, l
         floor=floor,
         votes=votes,
         direction=_together(reference, method, result) if votes else "",
-        smallest=reference.smallest(method, len(rows), samples, level),
-        is_blind=reference.is_blind(method, len(rows), samples, level),
+        smallest=smallest,
+        is_blind=smallest > drift_methods.ROW[method].large,
         is_certain=votes and (result.by_calm_windows or reference.inflation.of(samples) == 1),
     )
 

@@ -455,3 +455,23 @@ def test_what_an_anchor_repeats_is_said_once(tmp_path: Path) -> None:
 def test_what_is_nested_too_deeply_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"a\.yml:2: nested deeper than 100 levels"):
         verbatim.read(tmp_path / "a.yml", "route:\n  " + "[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [
+        ("0.25", "Alertmanager 0.26 reads a file; until then"),
+        ("0.26", "write it to a file, and name that in token_file"),
+    ],
+)
+def test_a_secret_is_sent_to_a_file_only_where_that_version_reads_one(
+    tmp_path: Path, version: str, remedy: str
+) -> None:
+    file = tmp_path / "a.yml"
+    file.write_text(
+        of_receiver("pushover_configs: [{user_key_file: /u, token: t}]")
+        if version == "0.26"
+        else of_receiver("pushover_configs: [{user_key: u, token: t}]")
+    )
+    found = linter.lint(None, file, version, live=None, secrets=False).problems
+    assert any(one.remedy.startswith(remedy) for one in found if one.id == "secret-in-clear"), found

@@ -206,6 +206,14 @@ def test_a_nightly_model_is_calm_by_day_and_silent_too_long_after_a_missed_night
     assert run_promtool(platform, [missed], tmp_path) == ""
 
 
+@pytest.mark.parametrize("kind", ["kserve", "midwatch"])
+def test_silence_of_a_model_that_works_once_a_month_is_proven(load_text, kind: str) -> None:
+    need_program("promtool")
+    platform = load_text(HEAD + model_text(kind) + '    schedule: "0 3 1 * *"\n')
+    (proved,) = prove.prove(platform, ["ModelNoData"])
+    assert (proved.outcome, proved.reason) == (prove.Outcome.PROVEN, "")
+
+
 # Tuning ------------------------------------------------------------------------------------------------------------
 
 

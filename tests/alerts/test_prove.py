@@ -225,6 +225,12 @@ def test_a_range_of_the_expression_is_looked_at_twice() -> None:
     assert written.evaluation_seconds(proof, "changes(a[2m]) > 0") == 60.0
 
 
+def test_a_stated_time_that_few_numbers_divide_is_looked_at_as_seldom_as_another() -> None:
+    # 50,023 samples are a prime number of them: none but a sample's own step divides it evenly.
+    proof = Proof(fires={"a": "1x50100"}, silent={"a": "0x50100"}, within=50_023 * 15.0)
+    assert 750.0 < written.evaluation_seconds(proof, "a > 0") <= 50_023 * 15 / 500
+
+
 # What a real Prometheus does -----------------------------------------------------------------------------------------
 
 

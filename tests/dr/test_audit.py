@@ -285,6 +285,23 @@ def test_ledgers_that_no_log_tells_of_are_named_although_the_results_are_gone(pl
     assert (done.returncode, len(problems)) == (1, 2)
 
 
+@pytest.mark.parametrize("where", [(), ("--cluster", "gone")], ids=["not said", "no folder"])
+def test_a_restore_of_a_store_that_nobody_can_look_at_is_an_error_of_usage_and_not_on_record(
+    platform: Path, where: tuple[str, ...]
+) -> None:
+    """A record of it would page somebody: the backups may be well."""
+    log = opened(platform).chain.path
+    before = log.read_bytes()
+    done = midwatch_here("dr", "verify", "archive", "-f", platform / "platform.yaml", *where)
+    assert (done.returncode, "--cluster" in done.stderr) == (2, True)
+    assert log.read_bytes() == before
+
+
+def test_a_drill_waits_for_a_recovery(platform: Path) -> None:
+    done = midwatch_here("dr", "run", "lose-primary", "-f", platform / "platform.yaml", "--limit", "0s")
+    assert (done.returncode, "no recovery would be waited for" in done.stderr) == (2, True)
+
+
 def test_no_record_proves_nothing(platform: Path) -> None:
     (platform / "elsewhere" / "heads.jsonl").unlink()
     shutil.rmtree(platform / "evidence")

@@ -63,6 +63,26 @@ def test_a_drill_that_cannot_be_is_said_with_its_line(write_platform, drill: dic
     assert "platform.yaml:" in text
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rto": "0s"},
+        {"verify_every": "0s"},
+        {"guard": {"interval": "0s"}},
+        {"guard": {"timeout": "0ms"}},
+        {"drills": [{"name": "d", "store": "store", "fault": "kill_primary", "limit": "0s"}]},
+        {"drills": [{"name": "d", "store": "store", "fault": "kill_primary", "max_age": "0s"}]},
+        {"stores": [{"name": "a", "local_postgresql": {"standby": False, "archive_interval": "0s"}}], "drills": []},
+        {"stores": [{"name": "a", "files": {"source": "a", "backup": "b", "interval": "0s"}}], "drills": []},
+    ],
+    ids=str,
+)
+def test_a_time_that_is_none_is_refused(write_platform, changes: dict[str, Any]) -> None:
+    """No archive at all, and a restore or a look without a pause, are what they would mean."""
+    (problem,) = problems(write_platform, **changes)
+    assert "0s is no time; write more, such as 1s" in problem
+
+
 def test_a_store_is_of_one_kind_and_its_owner_is_known(write_platform) -> None:
     text = " ".join(problems(write_platform, stores=[{"name": "x"}], drills=[]))
     assert "needs exactly one of cloudnative_pg, commands, files, local_postgresql" in text

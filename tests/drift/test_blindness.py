@@ -43,6 +43,20 @@ def judged(made: reference.Reference, columns: dict[str, Any], methods: list[str
     )
 
 
+def test_a_large_effect_on_whole_rows_that_gets_no_vote_is_not_judged() -> None:
+    levels = np.random.default_rng(3).normal(size=200)
+    made = fitted({"load": levels.repeat(300)}, window_rows=1000)
+    said = judged(made, {"load": np.full(1000, levels.max())}, ["mmd"], quorum=1)
+    assert (said.verdict, said.not_judged[0].feature) == (INCONCLUSIVE, "all features"), said.reason
+
+
+def test_values_of_a_column_that_the_reference_has_none_of_are_not_out_of_range_twice() -> None:
+    made = fitted({"empty": np.full(4000, np.nan), "n": np.arange(4000) % 7.0})
+    said = judged(made, {"empty": np.ones(2000), "n": np.arange(2000) % 7.0}, ["ks"])
+    assert [one.result.statistic for one in said.quality if one.method == "out_of_range"] == [0.0, 0.0]
+    assert [one.feature for one in said.not_judged] == ["empty"]
+
+
 # The quorum of a feature -------------------------------------------------------------------------------------------
 
 

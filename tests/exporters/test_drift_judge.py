@@ -15,7 +15,7 @@ import yaml
 
 from exporters.drift import windows, worker
 from exporters.events import journal
-from exporters.events.store import Store
+from exporters.events.store import Store, read_position
 from midwatch.client import events
 from midwatch.errors import InvalidInputError
 from midwatch.spec import drift as drift_spec
@@ -124,6 +124,26 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing(platform_file: Path
     through.close(START + 100)
     restarted.close(START + 100)
     assert restarted.samples() == through.samples()
+
+
+def test_a_journal_that_was_begun_anew_is_judged_though_the_judges_place_is_further(
+    platform_file: Path, tmp_path: Path
+) -> None:
+    platform = load.load_platform(platform_file)
+    write(tmp_path / "s", platform, predictions(START, 300))
+    judge = judge_of(platform_file)
+    judge.position = journal.Position(99, 5)
+    for _ in range(2):
+        worker._read(judge, tmp_path / "s")
+    judge.close(START + 100)
+    assert judge.position.segment < 99
+    assert value(judge, "ml_drift_window_samples") == 300
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"segment": 1e400, "offset": 5}', '{"segment": null, "offset": 5}', "x"])
+def test_a_place_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "position.json").write_text(text)
+    assert read_position(tmp_path / "position.json") is None
 
 
 def test_features_that_are_missing_or_of_another_type_count_as_missing(platform_file: Path) -> None:

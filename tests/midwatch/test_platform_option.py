@@ -130,4 +130,8 @@ def test_an_empty_name_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     for words in (("check",), ("alerts", "check")):
         done = midwatch_here(*words, "-f", "")
-        assert (done.returncode, "the name is" in done.stderr) == (2, True)
+        assert (done.returncode, "is empty; is a variable" in done.stderr) == (2, True)
+    monkeypatch.setenv(options.FILE_VARIABLE, f"a.yaml{os.pathsep}")
+    for words in (("check",), ("alerts", "check")):
+        done = midwatch_here(*words)
+        assert (done.returncode, "is empty; is a variable" in done.stderr) == (2, True)

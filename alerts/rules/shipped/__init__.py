@@ -5,6 +5,7 @@ What the platform file says of an alert by its name (`alerts` of a model) is sai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
@@ -73,6 +74,9 @@ def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
     ]
 
 
+SAMPLES_OF_PROOF = 4000
+"""Samples in one range of a proof; promtool loads no more than 10,000."""
+
 HAS: dict[str, Callable[[Model], bool]] = {
     "midwatch": lambda model: model.serving == "midwatch",
     "servers": lambda model: model.serving != "midwatch",
@@ -100,11 +104,13 @@ def _model_texts(platform: Platform, model: Model) -> Iterator[tuple[str, str]]:
     yield "model", model.name
     yield "silence", format_duration(scheduled or silence)
     yield "silence_wait", format_duration(silence)
-    yield "silence_proof", format_duration((scheduled or silence) + silence + 60)
-    yield "silence_steps", f"{int(((scheduled or silence) + silence + 60) // 15 + 10)}"
+    yield "silence_proof", format_duration(2 * silence + 60)
+    yield "silence_steps", f"{int((2 * silence + 60) // 15 + 10)}"
     yield "unseen", format_duration(scheduled or seen)
     yield "unseen_proof", format_duration((scheduled or seen) + silence + 60)
-    yield "unseen_steps", f"{int(((scheduled or seen) + silence + 60) // 15 + 10)}"
+    interval = 15 * math.ceil((scheduled or seen) / 15 / SAMPLES_OF_PROOF)
+    yield "unseen_interval", format_duration(interval)
+    yield "unseen_steps", f"{int(((scheduled or seen) + silence + 60) // interval + 10)}"
     yield "server_job", model.job or ""
     yield "requests", serving.profile_of(model).requests[0]
     yield "server_patience", format_duration(patience)
@@ -169,8 +175,8 @@ def _proof(proof: ShippedProof, texts: Mapping[str, str]) -> Proof:
         {filled(series, texts): filled(values, texts) for series, values in group.items()}
         for group in (proof.fires, proof.silent)
     )
-    within = parse_duration(filled(proof.within, texts))
-    return Proof(fires=fires, silent=silent, within=within, interval=parse_duration(proof.interval))
+    within, interval = (parse_duration(filled(text, texts)) for text in (proof.within, proof.interval))
+    return Proof(fires=fires, silent=silent, within=within, interval=interval)
 
 
 def filled(text: str, texts: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.stores.base import Documented, Store, check_interval
-from midwatch.spec.values import Duration
+from midwatch.spec.values import SomeDuration
 
 
 class Fault(StrEnum):
@@ -28,7 +28,7 @@ class Files(Documented):
     """The folder."""
     backup: Path = Field(strict=False)
     """Folder of the copies."""
-    interval: Duration = 300.0
+    interval: SomeDuration = 300.0
     """Time between two copies."""
     keep: Annotated[int, Field(ge=2)] = 10
     """Copies that are kept; what did not change takes no more space."""

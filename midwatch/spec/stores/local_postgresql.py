@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.stores.base import Documented, Store
-from midwatch.spec.values import Duration, format_duration
+from midwatch.spec.values import Duration, SomeDuration, format_duration
 
 
 class Fault(StrEnum):
@@ -44,7 +44,7 @@ class LocalPostgresql(Documented):
     """A second server in region b follows the primary; without one a recovery restores backup and archive."""
     synchronous: bool = False
     """Commits wait for the standby, so that a failover loses nothing."""
-    archive_interval: Duration = 60.0
+    archive_interval: SomeDuration = 60.0
     """WAL is archived so often at the latest; with `upload_time` it bounds what a restore loses."""
     upload_time: Duration = 10.0
     """What an archived segment may take to be safe."""

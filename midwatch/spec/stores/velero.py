@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from midwatch.spec.base import Finding, Name, Place
 from midwatch.spec.stores.base import Documented, Store, check_interval
-from midwatch.spec.values import Duration
+from midwatch.spec.values import SomeDuration
 
 
 class Fault(StrEnum):
@@ -28,7 +28,7 @@ class Velero(Documented):
     """Name of Velero's Schedule."""
     velero_namespace: Name = "velero"
     """Namespace of Velero's own resources."""
-    interval: Duration = 3600.0
+    interval: SomeDuration = 3600.0
     """Time between two backups of the schedule."""
 
 
