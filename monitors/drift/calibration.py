@@ -41,6 +41,8 @@ CONFIDENCE = 0.05
 TAIL = 1e-5
 """Tail probability at which a weighted sum of chi-squared variables is put in place of one: that of a usual budget."""
 
+SEED = 0
+
 BY_CHANCE = 0.05
 """Probability that chance alone gives a reference without seasons a floor from its windows."""
 
@@ -208,9 +210,20 @@ def _sum_ratio(blocks: _Blocks) -> float:
 
 
 def window_starts(rows: int, window_rows: int, most: int) -> Integers:
-    """First rows of at most so many windows that lie evenly over the reference; it holds one at least."""
-    last = rows - window_rows
-    return np.unique(np.linspace(0, last, min(most, last // window_rows + 1)).astype(int))
+    """First rows of at most so many windows that lie all over the reference; it holds one at least."""
+    whole = rows // window_rows
+    if whole <= most:
+        return np.unique(np.linspace(0, rows - window_rows, whole).astype(int))
+    return window_rows * spread(whole, most)
+
+
+def spread(count: int, most: int) -> Integers:
+    """Places of at most so many things of `count`: one anywhere in each of equal parts.
+
+    Places at equal distances could all be of one hour of the day, and calm hours would seem to differ by nothing.
+    """
+    edges = np.linspace(0, count, min(most, count) + 1).astype(int)
+    return np.random.default_rng(SEED).integers(edges[:-1], edges[1:])
 
 
 def calm_floor(results: Sequence[Result], windows: int) -> float:

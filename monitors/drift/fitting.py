@@ -18,7 +18,7 @@ from monitors.drift.reference import COMPARISONS, FeatureReference, Reference
 from monitors.drift.seasons import Windows
 
 CALM_WINDOWS = 200
-"""Windows of the reference that are looked at, evenly spread: more hardly move the largest of their effects."""
+"""Windows of the reference that are looked at, from all over it: more hardly move the largest of their effects."""
 
 
 SLOW = 4.0
@@ -86,7 +86,8 @@ def _fit_feature(table: Columns, name: str, kind: Feature, window_rows: int, win
     if kind is Feature.CATEGORICAL:
         chosen = categories.fit(table, name, window_rows)
         grid, counts, size = chosen.grid, chosen.counts, chosen.size
-        starts = chosen.starts[:: -(-len(chosen.starts) // CALM_WINDOWS) or 1]  # windows that chose nothing
+        counted = calibration.spread(len(chosen.starts), CALM_WINDOWS)  # of windows that chose nothing
+        starts = [chosen.starts[place] for place in counted]
     else:
         grid = table.grid(name)
         counts = table.counts(name, grid)

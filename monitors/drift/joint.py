@@ -109,7 +109,7 @@ def fit(
 
 
 def _calm_windows(rows: int, window_rows: int) -> list[Integers]:
-    """Rows of windows that are evenly spread over the reference; none when it has hardly one."""
+    """Rows of windows from all over the reference; none when it has hardly one."""
     if rows < 2 * window_rows:
         return []
     starts = calibration.window_starts(rows, window_rows, CALM_WINDOWS)

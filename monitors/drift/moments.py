@@ -55,23 +55,31 @@ class Differing:
         return float(norm.cdf(self.distance / np.sqrt(2)) - 0.5)
 
 
-def compare(reference: Rows, window: Rows, calm: CalmMeans | None) -> Differing | None:
-    """Terms of shapes (n, t) and (m, t); None where no term varies. Without calm windows rows are independent."""
+def compare(reference: Rows, window: Rows, calm: CalmMeans | None, features: int = 0) -> Differing | None:
+    """Terms of shapes (n, t) and (m, t); None where no term varies. Without calm windows rows are independent.
+
+    The first so many terms are features, which runs move more than their products: each sort is moderated by itself.
+    """
     variances = reference.var(axis=0, dtype=np.float64)
     varied = np.flatnonzero(variances > 1e-12)
     if not len(varied) or min(len(reference), len(window)) < 2:
         return None
     before, now, variance = reference[:, varied], window[:, varied], variances[varied]
     n, m = len(before), len(now)
-    between, freedom = np.zeros(len(varied)), MOST_FREEDOM
+    between, freedom, looked_at = np.zeros(len(varied)), MOST_FREEDOM, m
     if calm is not None:
-        between, freedom = _between(calm.means[:, varied], variance / calm.rows)
+        looked_at = min(m, calm.rows)  # of rows in runs, more of the same window say less than more windows do
+        for sort in (varied < features, varied >= features):
+            if sort.any():
+                between[sort], of_sort = _between(calm.means[:, varied[sort]], variance[sort] / calm.rows)
+                freedom = min(freedom, of_sort)
         between *= calm.longer * (1 + 1 / len(calm.means))
     centre = before.mean(axis=0, dtype=np.float64)
     gap = now.mean(axis=0, dtype=np.float64) - centre
-    distance = np.abs(gap) / np.sqrt(variance / m + variance / n + between)
+    spread = variance / looked_at + variance / n + between
+    distance = np.abs(gap) / np.sqrt(spread)
     skewness = ((before - centre) ** 3).mean(axis=0) / variance**1.5 * np.sign(gap)
-    distance -= skewness.clip(0) * (distance**2 - 1).clip(0) / (6 * np.sqrt(min(n, m)))
+    distance -= skewness.clip(0) * (distance**2 - 1).clip(0) / (6 * np.sqrt(variance / spread))
     most = int(distance.argmax())
     p_value = 2 * len(varied) * float(student.sf(distance[most], freedom))
     return Differing(

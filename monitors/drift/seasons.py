@@ -23,7 +23,7 @@ FEWEST_WINDOWS = 8
 """Of each phase; as many as a variance is taken from anywhere else."""
 
 MOST_WINDOWS = 200
-"""Windows whose deviations are kept, evenly spread."""
+"""Windows whose deviations are kept, from all over the reference."""
 
 CONFIDENCE = 1.645
 """Of the upper bound of what calm windows' distances vary by, in standard errors: 95%."""
@@ -166,7 +166,7 @@ def fit(bins: Integers, count: int, windows: Windows, methods: Mapping[str, Feat
     rows = np.zeros((int(windows.phases.max()) + 1, count), dtype=np.int64)
     np.add.at(rows, windows.phases, table)
     inflations = calibration.inflations_of(table[told], phases, windows.size)
-    chosen = np.unique(np.linspace(0, len(table) - 1, min(MOST_WINDOWS, len(table))).astype(int))
+    chosen = calibration.spread(len(table), MOST_WINDOWS)
     strayed, calm = {}, {}
     for name, method in methods.items():
         found = np.full(len(chosen), np.nan)

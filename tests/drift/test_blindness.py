@@ -304,6 +304,23 @@ def test_a_mean_that_strays_among_calm_windows_strays_no_further() -> None:
     assert moments.compare(before, window() + np.float32(2), means).p_value < 1e-6
 
 
+def test_more_rows_of_one_run_say_no_more_than_those_that_calm_windows_were_looked_at() -> None:
+    whole = np.stack(list(runs(3, 140 * 2000, 0.0).values()), axis=1).reshape(140, 2000, 12).astype(np.float32)
+    calm, after = whole[:20], whole[20:]
+    means = moments.CalmMeans(means=calm[:, ::20].mean(axis=1), rows=100)
+    before = np.concatenate(calm)[::8]
+    p_values = [moments.compare(before, window[::2], means, features=12).p_value for window in after]
+    assert np.mean(np.array(p_values) < 0.05) < 0.1
+
+
+@pytest.mark.parametrize("days", [19, 38])
+def test_calm_windows_are_of_all_hours_however_many_days_a_reference_has(days: int) -> None:
+    starts = calibration.window_starts(24 * HOUR * days, HOUR, 20)
+    assert len(starts) == 20
+    assert len({start // HOUR % 24 for start in starts.tolist()}) > 8
+    assert (np.diff(starts) >= HOUR).all()
+
+
 def test_methods_of_whole_rows_that_would_see_nothing_are_named() -> None:
     slow = {f"x{index}": hours(index, 24 * 14)["load"] for index in range(3)}
     made = fitted(slow, window_rows=2 * HOUR)

@@ -100,9 +100,7 @@ def compare(
         direction = _discriminant(learnt[:, terms], other[:, terms])
         before, now = (side[:, terms] @ direction for side in held_out)
         answers += _asked(before, now, inflation)
-    answers += _of_one_term(
-        np.concatenate([learnt, held_out[0]]), np.concatenate([other, held_out[1]]), inflation, calm
-    )
+    answers += _of_one_term(held_out[0], np.concatenate([other, held_out[1]]), inflation, calm, reference.shape[1])
     best = min(answers, key=lambda answer: answer.p_value)
     return Result(
         statistic=best.area,
@@ -141,11 +139,11 @@ def _asked(before: Scores, now: Scores, inflation: float) -> list[_Answer]:
     return [by_area, _Answer(float(tail), 2 * share, area)]
 
 
-def _of_one_term(before: Rows, now: Rows, inflation: float, calm: CalmMeans | None) -> list[_Answer]:
+def _of_one_term(before: Rows, now: Rows, inflation: float, calm: CalmMeans | None, features: int) -> list[_Answer]:
     """Whether the mean of one differs; not asked where rows come in runs and it is not known what that does."""
     if calm is None and inflation > 1:
         return []
-    most = moments.compare(before, now, calm)
+    most = moments.compare(before, now, calm, features)
     return [] if most is None else [_Answer(most.p_value, most.area, 0.5 + most.area, most.term)]
 
 
