@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -91,11 +92,13 @@ class SmallPlane:
         return {pid for run in runs for pid in processes.marked(watchdog.RUN_VARIABLE, str(run))}
 
     def settle(self) -> None:
-        """Until no page fires and traffic is answered."""
+        """Until no page fires, traffic is answered, and an exporter that was restarted is there again."""
         client = Client(self.part("prometheus")["url"])
         deadline = time.monotonic() + 150  # on an idle machine it is a second or two
 
         def settled() -> bool:
+            if not is_ready(self.part("exporter")["url"]):
+                return False
             try:
                 pages = client.query('ALERTS{alertstate="firing", severity="page"}')
                 deadman = client.query('ALERTS{alertname="MidwatchDeadman", alertstate="firing"}')
@@ -115,6 +118,14 @@ class SmallPlane:
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps(document))
         return str(path)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def small_document() -> dict[str, Any]:
