@@ -126,6 +126,8 @@ def test_a_drill_in_such_a_folder_runs_ours(folder: Path) -> None:
     (folder / "models").mkdir()
     (folder / "models" / "model.bin").write_bytes(b"1")
     (folder / "models" / ".midwatch-drills-allowed").touch()
+    published = run(folder, "dr", "publish", "models")
+    assert published.returncode == 0, published.stderr
     done = run(folder, "dr", "run", "lose", "--json", "--seed", "1")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "MET"
