@@ -396,7 +396,7 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
     assert stopped["problems"] == []
     assert not is_failing()
     ended = finished(running)
-    assert ended["stopped"], ended
+    assert ended["stopped"], json.dumps(ended)
     refused = finished(run_there(plane, config, tmp_path, "run", "kill-replica"))
     assert refused["refused"]
     assert len([reason for reason in refused["reasons"] if "kill switch" in reason]) == 2
