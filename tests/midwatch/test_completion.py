@@ -59,7 +59,12 @@ def test_bash_itself_completes_with_the_script_that_is_shown(tmp_path: Path) -> 
 def shown(bash: str, folder: Path) -> str:
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "SHELL": bash}
     done = subprocess.run(
-        [bash, "-c", "midwatch --show-completion"], env=environment, capture_output=True, text=True, check=True
+        # `exit` keeps bash from becoming the command: its parent has to be a shell, which a background job has not.
+        [bash, "-c", "midwatch --show-completion; exit $?"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout
 
