@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from midwatch.errors import InvalidInputError, Problem
+from midwatch.errors import InvalidInputError
 from midwatch.spec.base import Place
-from midwatch.spec.document import MAX_BYTES, MAX_NODES, Document, compose, path_text
+from midwatch.spec.document import MAX_BYTES, Builder, Document, compose
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
@@ -106,34 +106,15 @@ def _built(file: Path, node: yaml.Node) -> Document:
     if not isinstance(node, yaml.MappingNode):
         raise InvalidInputError.at(file, "not a mapping of keys to values", line=node.start_mark.line + 1)
     document = Document(marks={(): (str(file), 1)})
-    document.values = _Builder(str(file), document).mapping(node, ())
+    document.values = _Texts(str(file), document).mapping(node, ())
     return document
 
 
-class _Builder:
-    """Turns nodes into texts, lists and mappings, noting where each stands."""
+class _Texts(Builder):
+    """Texts as they are written, lists and mappings."""
 
-    def __init__(self, file: str, document: Document) -> None:
-        self._file, self._document, self._count = file, document, 0
-
-    def _wrong(self, node: yaml.Node, place: Place, message: str, remedy: str = "") -> None:
-        line = node.start_mark.line + 1
-        self._document.problems.append(
-            Problem(file=self._file, line=line, path=path_text(place), message=message, remedy=remedy)
-        )
-
-    def build(self, node: yaml.Node, place: Place) -> Any:
-        """Value of a node."""
-        self._count += 1
-        if self._count > MAX_NODES:
-            raise InvalidInputError.at(self._file, f"over {MAX_NODES} values", remedy="write fewer aliases")
-        self._document.marks[place] = (self._file, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, place)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
-        if not isinstance(node, yaml.ScalarNode):
-            raise TypeError(f"not a node of YAML: {node!r}")
+    def scalar(self, node: yaml.ScalarNode, place: Place) -> Any:  # noqa: ARG002 - every text can be read
+        """The text, None for what is null."""
         is_tagged = node.tag.endswith(":str") and node.value.lower() in _LOOKALIKES
         is_plain = not node.style and not is_tagged
         if is_plain and node.value in _NULLS:
@@ -146,7 +127,7 @@ class _Builder:
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                self._wrong(key_node, place, "a key that is not a text")
+                self.wrong(key_node, place, "a key that is not a text")
                 continue
             key = str(key_node.value)
             if key == _MERGE and not key_node.style:
@@ -154,7 +135,7 @@ class _Builder:
                 continue
             inside, line = (*place, key), key_node.start_mark.line + 1
             if key in first:
-                self._wrong(key_node, inside, f"written twice, first on line {first[key]}", "keep one")
+                self.wrong(key_node, inside, f"written twice, first on line {first[key]}", "keep one")
                 continue
             first[key] = line
             values[key] = self.build(value_node, inside)
@@ -170,5 +151,5 @@ class _Builder:
             for one in reversed(node.value):
                 values |= self.mapping(one, place)
         else:
-            self._wrong(node, (*place, _MERGE), "a merge key takes a mapping, or a list of them")
+            self.wrong(node, (*place, _MERGE), "a merge key takes a mapping, or a list of them")
         return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +155,7 @@ def _built(file: Path, node: yaml.Node, environment: Mapping[str, str] | None = 
     if not isinstance(node, yaml.MappingNode):
         raise InvalidInputError.at(file, "not a mapping of keys to values", line=node.start_mark.line + 1)
     try:
-        document.values = _Builder(str(file), document, environment).build(node, ())
+        document.values = _Values(str(file), document, environment).build(node, ())
     except RecursionError as error:
         raise InvalidInputError.at(file, "nested too deeply") from error
     return document
@@ -166,22 +167,52 @@ def _yaml_problem(file: Path, error: yaml.YAMLError) -> Problem:
     return Problem(file=str(file), line=mark.line + 1 if mark else 0, message=f"not YAML: {text}")
 
 
-class _Builder:
-    """Turns nodes into plain values, noting where each stands."""
+class Builder(ABC):
+    """Turns nodes into values, noting where each stands; what a scalar and a mapping become, a subclass says."""
 
-    def __init__(self, file: str, document: Document, environment: Mapping[str, str] | None) -> None:
-        self._file, self._document, self._count, self._environment = file, document, 0, environment
-        self._scalars = yaml.SafeLoader("")
+    def __init__(self, file: str, document: Document) -> None:
+        self._file, self._document, self._count = file, document, 0
 
     def build(self, node: yaml.Node, place: Place) -> Any:
+        """Value of a node; InvalidInputError for more than MAX_NODES of them."""
         self._count += 1
         if self._count > MAX_NODES:
             raise InvalidInputError.at(self._file, f"over {MAX_NODES} values", remedy="write fewer aliases")
         self._document.marks[place] = (self._file, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, place)
+            return self.mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode):
+            raise TypeError(f"not a node of YAML: {node!r}")
+        return self.scalar(node, place)
+
+    @abstractmethod
+    def scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+        """Value of a scalar."""
+
+    @abstractmethod
+    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        """Values of a mapping."""
+
+    def wrong(self, node: yaml.Node, place: Place, message: str, remedy: str = "") -> None:
+        """Say what is wrong with a node."""
+        line = node.start_mark.line + 1
+        self._document.problems.append(
+            Problem(file=self._file, line=line, path=path_text(place), message=message, remedy=remedy)
+        )
+
+
+class _Values(Builder):
+    """Plain values, as YAML 1.1 has them."""
+
+    def __init__(self, file: str, document: Document, environment: Mapping[str, str] | None) -> None:
+        super().__init__(file, document)
+        self._environment = environment
+        self._scalars = yaml.SafeLoader("")
+
+    def scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+        """Value of a scalar, or of the variable that it names."""
         if self._environment is not None and node.tag == ENVIRONMENT_TAG:
             node = self._of_environment(node.value, node, place)
         try:
@@ -190,7 +221,7 @@ class _Builder:
             self._document.problems.append(self._document.problem(place, f"{node.value!r} cannot be read: {error}"))
             return None
 
-    def _of_environment(self, variable: str, node: yaml.Node, place: Place) -> yaml.Node:
+    def _of_environment(self, variable: str, node: yaml.ScalarNode, place: Place) -> yaml.ScalarNode:
         """The scalar that a variable has, read as if it were written there; an unset one is a problem."""
         value = (self._environment or {}).get(variable)
         if value is None:
@@ -200,26 +231,17 @@ class _Builder:
         tag = self._scalars.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]
         return yaml.ScalarNode(tag, value, node.start_mark, node.end_mark)
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        """Values of a mapping; a key that is written twice is a problem."""
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             inside = (*place, key)
-            line = key_node.start_mark.line + 1
             if key in values:
-                first = self._document.at(inside)[1]
-                self._document.problems.append(
-                    Problem(
-                        file=self._file,
-                        line=line,
-                        path=path_text(inside),
-                        message=f"written twice, first on line {first}",
-                        remedy="keep one",
-                    )
-                )
+                self.wrong(key_node, inside, f"written twice, first on line {self._document.at(inside)[1]}", "keep one")
                 continue
             values[key] = self.build(value_node, inside)
-            self._document.marks[inside] = (self._file, line)
+            self._document.marks[inside] = (self._file, key_node.start_mark.line + 1)
         return values
 
 
