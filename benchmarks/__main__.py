@@ -11,7 +11,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, budgets, canary, chaos, client, dashboards, dr, exporter, render, size
+from benchmarks import alerts, budgets, chaos, client, dashboards, dr, exporter, render, size
+from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 from benchmarks.soak import run as soak

@@ -1,0 +1,1 @@
+"""Canary verdicts beside the rules in use: honesty by simulation, and speed."""
