@@ -6,6 +6,7 @@ else of Midwatch but a model server's instruments knows prometheus_client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -111,12 +112,20 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
     return "".join([*lines, "# EOF\n"] if is_open else lines).encode()
 
 
+_BARE_COUNTER = re.compile(r"^# TYPE (\S+) counter\s*$", re.MULTILINE)
+
+
 def parse(text: str) -> list[Family]:
-    """Families of an exposition in version 0.0.4; ValueError for what is none."""
+    """Families of an exposition in version 0.0.4, samples by the names they have there; ValueError for what is none."""
     try:
-        return list(text_string_to_metric_families(text))
+        families = list(text_string_to_metric_families(text))
     except (KeyError, IndexError) as error:
         raise ValueError(f"not an exposition: {error!r}") from error
+    bare = {name for name in _BARE_COUNTER.findall(text) if not name.endswith("_total")}
+    for family in families:
+        if family.type == "counter" and family.name in bare:  # the client adds `_total` to what has none
+            family.samples = [sample._replace(name=sample.name.removesuffix("_total")) for sample in family.samples]
+    return families
 
 
 def render_as_parsed(families: Iterable[Family]) -> str:
