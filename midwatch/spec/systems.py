@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from midwatch.metrics import Kind
 from midwatch.spec.base import LabelName, Name, Place, Strict
-from midwatch.spec.rules import AlertName, AlertTuning, RuleFile, ShippedProof
+from midwatch.spec.rules import AlertName, AlertTuning, RecordRule, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Sli
 from midwatch.spec.system_settings import Setting, Text
 from midwatch.spec.values import (
@@ -226,6 +226,13 @@ class SystemAlert(Versioned):
     summary: Text
     description: Text
     proof: ShippedProof
+
+
+class SystemAlerts(Strict):
+    """Alerts and records that are shipped for every system."""
+
+    records: list[RecordRule]
+    alerts: list[SystemAlert]
 
 
 class PanelQuery(Strict):
