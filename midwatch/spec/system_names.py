@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from midwatch.spec.system_dialect import PARTS, Dialect
@@ -50,11 +51,22 @@ def _series(metric: SystemMetric, name: str) -> list[str]:
     )
 
 
-def versions_of(described: SystemFile, exposed: set[str], versions: list[Version]) -> list[Version]:
-    """Versions whose names explain best what is exposed: fewest that they lack, then most that they have."""
-    fits = {version: of(described, version) for version in versions}
+def versions_of(described: SystemFile, exposed: set[str], versions: Sequence[Version]) -> list[Version]:
+    """Versions whose names explain best what is exposed: fewest that they lack, then most that their rules read."""
     scores = {
-        version: (-len(exposed & set(names.foreign)), len(exposed & set(names.own))) for version, names in fits.items()
+        version: (-len(exposed & set(of(described, version).foreign)), len(exposed & _read_in(described, version)))
+        for version in versions
     }
     best = max(scores.values())
     return [version for version in versions if scores[version] == best]
+
+
+def _read_in(described: SystemFile, version: Version) -> set[str]:
+    """Names that a version's rules would read, of all metrics."""
+    return {
+        series
+        for newest, metric in described.metrics.items()
+        if metric.is_in(version)
+        for name in metric.names_in(newest, version)
+        for series in _series(metric, name)
+    }
