@@ -406,9 +406,17 @@ def place_of(rules: RuleFile, index: int) -> Place:
     return ("systems", rules.system) if isinstance(rules, SystemRules) else ("rules", index)
 
 
+_WATCHED_ANYWAY = frozenset({"prometheus", "alertmanager"})
+"""Systems whose names are those of jobs of the plane's own: of the Prometheus and the Alertmanager that it works with."""
+
+
 def job_name(system: str) -> str:
-    """Name of a system as a DNS label: of its scrape job, its rule file, its service."""
-    return system.replace("_", "-")
+    """Name of a system as a DNS label: of its scrape job, its rule file, its service.
+
+    >>> job_name("cert_manager"), job_name("prometheus")
+    ('cert-manager', 'prometheus-servers')
+    """
+    return f"{system}-servers" if system in _WATCHED_ANYWAY else system.replace("_", "-")
 
 
 def texts(value: Any) -> Iterator[str]:
