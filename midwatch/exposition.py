@@ -27,7 +27,9 @@ __all__ = [
     "Histogram",
     "Sample",
     "accepted",
+    "escaped_help",
     "families",
+    "label_text",
     "parse",
     "render",
     "render_as_parsed",
@@ -102,7 +104,7 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
     lines: list[str] = []
     for family in families:
         name = family.name + "_total" if family.type == "counter" and not is_open else family.name
-        documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        documentation = escaped_help(family.documentation)
         lines += (f"# HELP {name} {documentation}\n", f"# TYPE {name} {family.type}\n")
         lines += [
             f"{sample.name}{_labels(tuple(sample.labels.items()))} {_number(sample.value)}"
@@ -135,7 +137,7 @@ def render_as_parsed(families: Iterable[Family]) -> str:
         samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
         is_total = family.type == "counter" and any(sample.name.endswith("_total") for sample in samples)
         name, kind = f"{family.name}_total" if is_total else family.name, family.type.replace("unknown", "untyped")
-        documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        documentation = escaped_help(family.documentation)
         lines += (f"# HELP {name} {documentation}\n", f"# TYPE {name} {kind}\n")
         lines += [
             f"{sample.name}{_labels(tuple(sample.labels.items()))} {_number(sample.value)}\n" for sample in samples
@@ -168,7 +170,7 @@ def text(
 
 def _head(metric: Metric, is_open: bool) -> list[str]:
     name = metric.family if is_open else metric.name
-    documentation = metric.help.replace("\\", r"\\").replace("\n", r"\n")
+    documentation = escaped_help(metric.help)
     return [f"# HELP {name} {documentation}\n", f"# TYPE {name} {metric.kind}\n"]
 
 
@@ -215,6 +217,16 @@ def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
     if not pairs:
         return ""
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(pairs)) + "}"
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """Labels in braces as an exposition has them; nothing without any."""
+    return _labels(tuple(labels.items()))
+
+
+def escaped_help(text: str) -> str:
+    """A help text as an exposition has it."""
+    return text.replace("\\", r"\\").replace("\n", r"\n")
 
 
 def _escaped(value: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from midwatch.metrics import Kind
 from midwatch.spec.base import LabelName, Name, Place, Strict
-from midwatch.spec.rules import AlertName, AlertTuning, RuleFile, ShippedProof
+from midwatch.spec.rules import AlertName, AlertTuning, RecordRule, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Sli
 from midwatch.spec.system_settings import Setting, Text
 from midwatch.spec.values import (
@@ -228,6 +228,13 @@ class SystemAlert(Versioned):
     proof: ShippedProof
 
 
+class SystemAlerts(Strict):
+    """Alerts and records that are shipped for every system."""
+
+    records: list[RecordRule]
+    alerts: list[SystemAlert]
+
+
 class PanelQuery(Strict):
     """A query of a panel, and the name of its series or of its column."""
 
@@ -399,9 +406,17 @@ def place_of(rules: RuleFile, index: int) -> Place:
     return ("systems", rules.system) if isinstance(rules, SystemRules) else ("rules", index)
 
 
+_WATCHED_ANYWAY = frozenset({"prometheus", "alertmanager"})
+"""Systems whose names are those of jobs of the plane's own: of the Prometheus and the Alertmanager that it works with."""
+
+
 def job_name(system: str) -> str:
-    """Name of a system as a DNS label: of its scrape job, its rule file, its service."""
-    return system.replace("_", "-")
+    """Name of a system as a DNS label: of its scrape job, its rule file, its service.
+
+    >>> job_name("cert_manager"), job_name("prometheus")
+    ('cert-manager', 'prometheus-servers')
+    """
+    return f"{system}-servers" if system in _WATCHED_ANYWAY else system.replace("_", "-")
 
 
 def texts(value: Any) -> Iterator[str]:
