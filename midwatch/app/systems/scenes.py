@@ -221,13 +221,15 @@ def _values(operator: str, text: str) -> list[str]:
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """Texts that a pattern of plain alternatives finds; what is no plain letter becomes one."""
-    inside = re.sub(r"^\(\?:|^\(|\)$|^\^|\$$", "", pattern)
-    plain = [
-        re.sub(r"\\(.)", r"\1", re.sub(r"\[\^?(.)[^\]]*\][*+?]?|(?<!\\)\.[*+?]?", _letter, one))
-        for one in inside.split("|")
-    ]
+    """Texts that a pattern may find: its alternatives without what is optional, and a letter for what is any."""
+    needed = re.sub(r"\([^()]*\)[?*]|(?<!\\)[\w/-]\?", "", pattern)
+    inside = re.sub(r"^\(\?:|^\(|\)$|^\^|\$$", "", needed)
+    plain = [_ESCAPED.sub(r"\1", _ANY.sub(_letter, one)) for one in inside.split("|")]
     return [*plain, "a", "a1", "5xx", "500", "v1"]
+
+
+_ANY = re.compile(r"\[\^?(.)[^\]]*\][*+?]?|(?<!\\)\.[*+?]?")
+_ESCAPED = re.compile(r"\\(.)")
 
 
 def _letter(match: re.Match[str]) -> str:
