@@ -11,7 +11,7 @@ from midwatch.spec.system_dialect import PARTS
 from midwatch.spec.systems import SystemFile, SystemMetric
 
 OF_A_TARGET = frozenset({"namespace", "pod", "service", "container", "node", "endpoint", "instance", "job"})
-"""Labels that the targets of a ServiceMonitor or PodMonitor have: without honor_labels a program's become `exported_…`."""
+"""Labels that the targets of a ServiceMonitor have: without honor_labels the program's own are `exported_…`."""
 
 
 @dataclass(frozen=True, kw_only=True)
