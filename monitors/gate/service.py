@@ -31,6 +31,7 @@ from monitors.canary import ask, band, document, judge
 from monitors.canary.counts import Counts
 from monitors.canary.fetch import SETTLE_SECONDS
 from monitors.canary.findings import Verdict
+from monitors.canary.finished import Finished, Store
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
@@ -150,6 +151,7 @@ class Gate:
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: a record follows the one before it
         self._working: dict[Question, _Look] = {}
         self._remembered = Remembered()
+        self._finished = Store()
         self._standing: OrderedDict[Question, tuple[float, Judged]] = OrderedDict()
         self._connections = http_server.Connections(
             self._handle,
@@ -274,7 +276,8 @@ class Gate:
 
         def judged() -> Judged:
             watched.begin()
-            counts, judgement = ask.ask(watched, question, settings, interval=interval)
+            analysis = Finished(self._finished, (replace(question, end=None),))
+            counts, judgement = ask.ask(watched, question, settings, interval=interval, finished=analysis)
             return counts, judgement, document.answer(counts, settings, judgement)
 
         work = asyncio.get_running_loop().run_in_executor(self._workers, judged)
