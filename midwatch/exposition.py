@@ -35,6 +35,7 @@ __all__ = [
     "sample_text",
     "samples",
     "table_text",
+    "text",
 ]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -166,6 +167,19 @@ def table_text(table: Table) -> Iterator[str]:
     for labels, last, values in rows(table):
         before, after = _around(tuple(labels.items()), last)
         yield "".join([f"{name}{before}{_escaped(value)}{after} {_number(count)}\n" for value, count in values.items()])
+
+
+def text(samples: Iterable[Sample], histograms: Iterable[Histogram] = ()) -> bytes:
+    """What `render` writes of `families`, without making the families: they have an object for each sample."""
+    by_name: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_name.setdefault(sample[0].name, []).append(sample)
+    parts = [head(some[0][0]) + sample_text(some) for some in by_name.values()]
+    series: dict[str, list[Histogram]] = {}
+    for histogram in histograms:
+        series.setdefault(histogram.metric.name, []).append(histogram)
+    parts += [head(some[0].metric) + "".join(map(histogram_text, some)) for some in series.values()]
+    return "".join(parts).encode()
 
 
 def sample_text(samples: Iterable[Sample]) -> str:

@@ -203,7 +203,7 @@ class Gate:
         elif request.path == b"/readyz":
             self._ready(respond)
         elif request.path == b"/metrics":
-            respond(HTTPStatus.OK, exposition.render(self.published.families()), exposition.CONTENT_TYPE)
+            respond(HTTPStatus.OK, self.published.text(), exposition.CONTENT_TYPE)
         elif request.path not in (b"/verdict", b"/passed"):
             _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /passed, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
@@ -291,7 +291,14 @@ class Gate:
             return
         self._standing[question] = _stands_until(work.result()[0]), work.result()
         self._standing.move_to_end(question)
-        while len(self._standing) > MAX_STANDING:
+        self._forget_old(time.time())
+
+    def _forget_old(self, now: float) -> None:
+        """Forget verdicts that stand no longer: the counts of a day are two megabytes."""
+        while self._standing:
+            until, _ = next(iter(self._standing.values()))
+            if until >= now and len(self._standing) <= MAX_STANDING:
+                return
             self._standing.popitem(last=False)
 
     async def _kept(self, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
