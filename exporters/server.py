@@ -24,7 +24,7 @@ from exporters.incremental import IncrementalText
 from midwatch import content_encoding, exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
 
-SLICE_SECONDS = 0.002
+SLICE_SECONDS = 0.001
 """What a scrape takes of the loop at a time."""
 
 _JSON = "application/json"
