@@ -553,3 +553,15 @@ def test_a_scrape_that_fails_is_answered_and_the_next_one_is_written(
     asyncio.run(ask())
     assert [status for status, _, _ in answers] == [500, 200]
     assert b"midwatch_exporter_series" in gzip.decompress(answers[1][1])
+
+
+@pytest.mark.parametrize("asked", ["gzip", "gzip;q=0", ""])
+def test_metrics_are_compressed_for_who_takes_gzip(running: Running, asked: str) -> None:
+    connection = http.client.HTTPConnection(running.host, running.port, timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept-Encoding": asked} if asked else {})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    assert answer.headers.get("content-encoding") == ("gzip" if asked == "gzip" else None)
+    text = gzip.decompress(body) if asked == "gzip" else body
+    assert b"# TYPE midwatch_exporter_series gauge\n" in text
