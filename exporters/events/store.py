@@ -96,6 +96,8 @@ class Store:
         self._snapshot_size = 0
         self._snapshot: threading.Thread | None = None
         self._follows: journal.Link | None = None
+        self.skipped_bytes = 0
+        """Bytes of the journal that were deleted before the drift judge had read them, since the process began."""
         try:
             self._restore()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -300,7 +302,9 @@ class Store:
         if position is None:
             return newest
         if backlog(self.directory, position) > UNREAD_LIMIT:
-            _log.error("the drift judge is too far behind: journal it has not read is deleted")
+            unread = backlog(self.directory, position, newest)
+            self.skipped_bytes += unread
+            _log.error("the drift judge is too far behind: %d bytes of journal it has not read are deleted", unread)
             return newest
         return position.segment
 
@@ -348,11 +352,11 @@ def read_position(path: Path) -> journal.Position | None:
         return None
 
 
-def backlog(directory: Path, position: journal.Position) -> int:
-    """Journal bytes after a position."""
+def backlog(directory: Path, position: journal.Position, before: int | None = None) -> int:
+    """Journal bytes after a position, up to the segment `before`."""
     total = 0
     for number in journal.segments(directory):
-        if number >= position.segment:
+        if number >= position.segment and (before is None or number < before):
             size = journal.segment_path(directory, number).stat().st_size
             total += size - (position.offset if number == position.segment else 0)
     return total
