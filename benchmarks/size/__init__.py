@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figure import Figure
-from benchmarks.size import gate, judge
+from benchmarks.size import gate, judge, restart
 
-PARTS = (gate.run, judge.run)
+PARTS = (gate.run, judge.run, restart.run)
 
 
 def run(*, smoke: bool) -> Sequence[Figure]:

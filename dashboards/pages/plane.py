@@ -215,7 +215,7 @@ def _events(factory: PanelFactory) -> Row:
             factory.lines(
                 "Is the judge of drift awake?",
                 Note(
-                    shows="1 while the process that judges windows runs; how often it was restarted; how far it is behind.",
+                    shows="1 while the process that judges windows runs, its restarts, and how far it is behind.",
                     act="away: drift is not looked at; the exporter starts it again and keeps the events.",
                     runbook=runbooks.JUDGE,
                 ),
