@@ -365,8 +365,8 @@ def _live(url: str, platform: Path | None) -> tuple[frozenset[str], frozenset[tu
 
     The platform's own Prometheus is asked as the platform file says.
     """
-    from alerts.lint.traps.label_of_target import OF_A_TARGET
     from midwatch.prometheus import client_at
+    from midwatch.system_facts import OF_A_TARGET
 
     client = client_at(url, platform)
     names = client.query('count by (__name__) ({__name__!=""})')

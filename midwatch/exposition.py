@@ -26,13 +26,21 @@ __all__ = [
     "Family",
     "Histogram",
     "Sample",
+    "Table",
     "accepted",
+    "end",
     "escaped_help",
     "families",
+    "head",
+    "histogram_text",
     "label_text",
     "parse",
     "render",
     "render_as_parsed",
+    "rows",
+    "sample_text",
+    "samples",
+    "table_text",
     "text",
 ]
 
@@ -104,7 +112,7 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
     lines: list[str] = []
     for family in families:
         name = family.name + "_total" if family.type == "counter" and not is_open else family.name
-        documentation = escaped_help(family.documentation)
+        documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
         lines += (f"# HELP {name} {documentation}\n", f"# TYPE {name} {family.type}\n")
         lines += [
             f"{sample.name}{_labels(tuple(sample.labels.items()))} {_number(sample.value)}"
@@ -113,6 +121,151 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
         ]
     return "".join([*lines, "# EOF\n"] if is_open else lines).encode()
 
+
+# Text without families ---------------------------------------------------------------------------------------------
+
+
+class Table(NamedTuple):
+    """Counters or gauges of one metric: `labels` have all of them, and `counts` is nested by the values of `names`.
+
+    Without `names`, `counts` is the one value.
+    """
+
+    metric: Metric
+    labels: Mapping[str, str]
+    names: tuple[str, ...]
+    counts: Any
+
+
+Row = tuple[Mapping[str, str], str, Mapping[str, float]]
+"""Labels that some samples of a table have in common, the label that tells them apart, and values by that label's."""
+
+
+def rows(table: Table) -> Iterator[Row]:
+    """Rows of a table with names. Between two of them the table may change: it is read as it is then."""
+    return _rows(table.labels, table.names, table.counts)
+
+
+def _rows(labels: Mapping[str, str], names: Sequence[str], counts: Mapping[str, Any]) -> Iterator[Row]:
+    if len(names) == 1:
+        yield labels, names[0], counts
+        return
+    for value, inner in list(counts.items()):
+        yield from _rows({**labels, names[0]: value}, names[1:], inner)
+
+
+def samples(table: Table) -> Iterator[Sample]:
+    """Samples of a table."""
+    if not table.names:
+        yield table.metric, table.labels, table.counts
+        return
+    for labels, name, values in rows(table):
+        for value, count in values.items():
+            yield table.metric, {**labels, name: value}, count
+
+
+def table_text(table: Table) -> Iterator[str]:
+    """Lines of a table, some at a time; between two of them the table may change."""
+    name = table.metric.name
+    if not table.names:
+        yield f"{name}{_labels(tuple(table.labels.items()))} {_number(table.counts)}\n"
+        return
+    for labels, last, values in rows(table):
+        before, after = _around(tuple(labels.items()), last)
+        yield "".join([f"{name}{before}{_escaped(value)}{after} {_number(count)}\n" for value, count in values.items()])
+
+
+def text(samples: Iterable[Sample], histograms: Iterable[Histogram] = ()) -> bytes:
+    """What `render` writes of `families`, without making the families: they have an object for each sample."""
+    by_name: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_name.setdefault(sample[0].name, []).append(sample)
+    parts = [head(some[0][0]) + sample_text(some) for some in by_name.values()]
+    series: dict[str, list[Histogram]] = {}
+    for histogram in histograms:
+        series.setdefault(histogram.metric.name, []).append(histogram)
+    parts += [head(some[0].metric) + "".join(map(histogram_text, some)) for some in series.values()]
+    return "".join(parts).encode()
+
+
+def sample_text(samples: Iterable[Sample]) -> str:
+    """Lines of samples."""
+    return "".join(
+        [f"{metric.name}{_labels(tuple(labels.items()))} {_number(value)}\n" for metric, labels, value in samples]
+    )
+
+
+def head(metric: Metric, content_type: str = CONTENT_TYPE) -> str:
+    """What stands before the lines of a metric."""
+    name = metric.family if content_type == OPEN_METRICS else metric.name
+    documentation = metric.help.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {name} {documentation}\n# TYPE {name} {metric.kind}\n"
+
+
+def histogram_text(series: Histogram, content_type: str = CONTENT_TYPE) -> str:
+    """Lines of a histogram's series: buckets, count and sum."""
+    return "".join(_histogram_lines(series, content_type == OPEN_METRICS))
+
+
+def _histogram_lines(series: Histogram, is_open: bool) -> Iterator[str]:
+    name, pairs = series.metric.name, tuple(series.labels.items())
+    before, after = _around(pairs, "le")
+    running = 0
+    for place, (bound, count) in enumerate(zip(_bounds(tuple(series.bounds)), series.counts, strict=True)):
+        running += count
+        exemplar = series.exemplars.get(place) if is_open else None
+        shown = _exemplar(exemplar) if exemplar else ""
+        yield f"{name}_bucket{before}{bound}{after} {_number(running)}{shown}\n"
+    labels = _labels(pairs)
+    yield f"{name}_count{labels} {_number(running)}\n"
+    yield f"{name}_sum{labels} {_number(series.total)}\n"
+
+
+def end(content_type: str) -> str:
+    """What stands at the end of a text."""
+    return "# EOF\n" if content_type == OPEN_METRICS else ""
+
+
+@lru_cache(maxsize=1000)
+def _bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return (*(str(float(bound)) for bound in bounds), "+Inf")
+
+
+def _around(pairs: tuple[tuple[str, str], ...], last: str) -> tuple[str, str]:
+    """What stands before and after the value of a label that the others do not have."""
+    written = [(name, f'{name}="{_escaped(value)}"') for name, value in sorted(pairs)]
+    before = "".join(f"{label}," for name, label in written if name < last)
+    after = "".join(f",{label}" for name, label in written if name > last)
+    return f'{{{before}{last}="', f'"{after}}}'
+
+
+def accepted(accept: bytes) -> str:
+    """Content type for a request's Accept header: OpenMetrics where it is listed, as Prometheus lists it first."""
+    return OPEN_METRICS if b"application/openmetrics-text" in accept else CONTENT_TYPE
+
+
+def _exemplar(exemplar: Exemplar) -> str:
+    return f" # {_labels(tuple(exemplar.labels.items()))} {_number(exemplar.value)} {exemplar.timestamp}"
+
+
+def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
+    if not pairs:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(pairs)) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    if type(value) is int and -1_000_000 < value < 1_000_000:
+        return f"{value}.0"
+    written: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return written
+
+
+# What others wrote -------------------------------------------------------------------------------------------------
 
 _BARE_COUNTER = re.compile(r"^# TYPE (\S+) counter\s*$", re.MULTILINE)
 
@@ -137,86 +290,9 @@ def render_as_parsed(families: Iterable[Family]) -> str:
         samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
         is_total = family.type == "counter" and any(sample.name.endswith("_total") for sample in samples)
         name, kind = f"{family.name}_total" if is_total else family.name, family.type.replace("unknown", "untyped")
-        documentation = escaped_help(family.documentation)
-        lines += (f"# HELP {name} {documentation}\n", f"# TYPE {name} {kind}\n")
-        lines += [
-            f"{sample.name}{_labels(tuple(sample.labels.items()))} {_number(sample.value)}\n" for sample in samples
-        ]
+        lines += (f"# HELP {name} {escaped_help(family.documentation)}\n", f"# TYPE {name} {kind}\n")
+        lines += [f"{sample.name}{label_text(sample.labels)} {_number(sample.value)}\n" for sample in samples]
     return "".join(lines)
-
-
-def text(
-    samples: Iterable[Sample], histograms: Iterable[Histogram], order: Iterable[str], content_type: str = CONTENT_TYPE
-) -> bytes:
-    """What `render` writes of `families`, in a given order of their metrics, without making the families.
-
-    Families have an object for each sample, and ten thousand of them cost more than their text.
-    """
-    is_open = content_type == OPEN_METRICS
-    lines: dict[str, list[str]] = {}
-    for metric, labels, value in samples:
-        written = lines.get(metric.name)
-        if written is None:
-            written = lines[metric.name] = _head(metric, is_open)
-        written.append(f"{metric.name}{_labels(tuple(labels.items()))} {_number(value)}\n")
-    for series in histograms:
-        written = lines.get(series.metric.name)
-        if written is None:
-            written = lines[series.metric.name] = _head(series.metric, is_open)
-        written += _histogram_lines(series, is_open)
-    parts = [line for name in order for line in lines.get(name, ())]
-    return "".join([*parts, "# EOF\n"] if is_open else parts).encode()
-
-
-def _head(metric: Metric, is_open: bool) -> list[str]:
-    name = metric.family if is_open else metric.name
-    documentation = escaped_help(metric.help)
-    return [f"# HELP {name} {documentation}\n", f"# TYPE {name} {metric.kind}\n"]
-
-
-def _histogram_lines(series: Histogram, is_open: bool) -> Iterator[str]:
-    """Buckets, count and sum of a series; what its labels look like is made once for all buckets."""
-    name, pairs = series.metric.name, tuple(series.labels.items())
-    before, after = _around_bound(pairs)
-    running = 0
-    for place, (bound, count) in enumerate(zip(_bounds(tuple(series.bounds)), series.counts, strict=True)):
-        running += count
-        exemplar = series.exemplars.get(place) if is_open else None
-        shown = _exemplar(exemplar) if exemplar else ""
-        yield f"{name}_bucket{before}{bound}{after} {_number(running)}{shown}\n"
-    labels = _labels(pairs)
-    yield f"{name}_count{labels} {_number(running)}\n"
-    yield f"{name}_sum{labels} {_number(series.total)}\n"
-
-
-@lru_cache(maxsize=1000)
-def _bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
-    return (*(str(float(bound)) for bound in bounds), "+Inf")
-
-
-@lru_cache(maxsize=20_000)
-def _around_bound(pairs: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-    """What stands before and after a bucket's bound."""
-    written = [(name, f'{name}="{_escaped(value)}"') for name, value in sorted(pairs)]
-    before = "".join(f"{label}," for name, label in written if name < "le")
-    after = "".join(f",{label}" for name, label in written if name > "le")
-    return f'{{{before}le="', f'"{after}}}'
-
-
-def accepted(accept: bytes) -> str:
-    """Content type for a request's Accept header: OpenMetrics where it is listed, as Prometheus lists it first."""
-    return OPEN_METRICS if b"application/openmetrics-text" in accept else CONTENT_TYPE
-
-
-def _exemplar(exemplar: Exemplar) -> str:
-    return f" # {_labels(tuple(exemplar.labels.items()))} {_number(exemplar.value)} {exemplar.timestamp}"
-
-
-@lru_cache(maxsize=200_000)
-def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
-    if not pairs:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(pairs)) + "}"
 
 
 def label_text(labels: Mapping[str, str]) -> str:
@@ -227,14 +303,3 @@ def label_text(labels: Mapping[str, str]) -> str:
 def escaped_help(text: str) -> str:
     """A help text as an exposition has it."""
     return text.replace("\\", r"\\").replace("\n", r"\n")
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _number(value: float) -> str:
-    if type(value) is int and -1_000_000 < value < 1_000_000:
-        return f"{value}.0"
-    written: str = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return written

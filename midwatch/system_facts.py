@@ -10,6 +10,9 @@ from midwatch.spec import system_rules
 from midwatch.spec.system_dialect import PARTS
 from midwatch.spec.systems import SystemFile, SystemMetric
 
+OF_A_TARGET = frozenset({"namespace", "pod", "service", "container", "node", "endpoint", "instance", "job"})
+"""Labels that the targets of a ServiceMonitor have: without honor_labels the program's own are `exported_…`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:

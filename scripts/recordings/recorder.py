@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,18 @@ def cached() -> Path:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port that nothing listens on; below 32768, as Tekton reads it as a signed number of 16 bits."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_768):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            if port not in _taken:
+                _taken.add(port)
+                return port
+    raise RecordingError("no port below 32768 is free")
+
+
+_taken: set[int] = set()
+"""Ports that were given out: the program that gets one does not listen on it at once."""
 
 
 @contextmanager

@@ -98,6 +98,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
             " or (queue_failures_total unless queue_failures_total offset 5m) > 0",
         ),
         ("sum by (topic) (rate(queue_failures_total[5m])) != 0", "sum(increase(queue_failures_total[5m])) > 5"),
+        ("rate(queue_failures_total[5m]) > 0.003", "rate(queue_failures_total[5m]) > 0.05"),
         ("changes(queue_failures_total[5m]) >= 0.5", "rate(queue_failures_total[5m]) / rate(x_total[5m]) > 0.1"),
     ],
     "state-restarts-for": [

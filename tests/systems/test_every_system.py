@@ -103,6 +103,23 @@ def test_every_alert_is_proven(name: str, platform_with: Any) -> None:
     assert {receiver for one in proved for receiver in one.receivers} <= {"ml-page", "ml-ticket"}
 
 
+def test_every_form_that_an_older_version_has_is_proven(name: str, platform_with: Any) -> None:
+    need_program("promtool")
+    described = system_rules.system(name)
+    (newest,) = platform_with(**{name: section(name, slos=None)}).rules
+    proven = {(rule.expr, str(rule.proof)) for rule in newest.alerts}
+    for version in system_check.versions(described):
+        platform = platform_with(**{name: section(name, slos=None, version=system_rules.version_text(version))})
+        (rules,) = platform.rules
+        other = [rule for rule in rules.alerts if (rule.expr, str(rule.proof)) not in proven]
+        proven |= {(rule.expr, str(rule.proof)) for rule in other}
+        names = sorted({rule.alert for rule in other if rule.alert not in OF_EVERY_SYSTEM})
+        proved = (
+            [one for one in prove.prove(platform, names) if one.alert.split()[-1] == job_name(name)] if names else []
+        )
+        assert {one.alert: one.reason for one in proved if one.outcome is not Outcome.PROVEN} == {}, version
+
+
 def test_promtool_takes_the_rules_of_every_version(name: str, platform_with: Any) -> None:
     need_program("promtool")
     described = system_rules.system(name)

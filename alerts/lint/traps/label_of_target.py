@@ -15,8 +15,6 @@ from midwatch.spec.base import Finding
 
 ID = "label-of-target"
 
-OF_A_TARGET = frozenset({"namespace", "pod", "service", "container", "node", "endpoint", "instance", "job"})
-"""Labels that a ServiceMonitor's or PodMonitor's targets have."""
 _PREFIX = "exported_"
 
 
@@ -41,7 +39,7 @@ def find(rules: Rules) -> Iterator[Finding]:
 
 def _used(selector: Selector, grouped: set[str]) -> set[str]:
     names = {label for label, _, _ in selector.matchers} | grouped
-    return {name for name in names if name.removeprefix(_PREFIX) in OF_A_TARGET}
+    return {name for name in names if name.removeprefix(_PREFIX) in system_facts.OF_A_TARGET}
 
 
 def _wrong(rules: Rules, metric: str, label: str, own: str) -> str:

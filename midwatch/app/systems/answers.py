@@ -11,13 +11,10 @@ from enum import StrEnum
 
 from midwatch import system_check
 from midwatch.prometheus import Client
-from midwatch.promql import TARGET_LABELS
 from midwatch.spec import system_names
 from midwatch.spec.system_names import Names
 from midwatch.spec.system_rules import Installed, version_text
-
-OF_A_TARGET = ("namespace", "pod", "service", "container", "node", "endpoint", *sorted(TARGET_LABELS))
-"""Labels that the targets of somebody's own scrape may have."""
+from midwatch.system_facts import OF_A_TARGET
 
 
 class State(StrEnum):
@@ -77,7 +74,7 @@ def ask(client: Client, system: Installed) -> Seen:
 
 def _exported(client: Client, system: Installed, every: str) -> Iterable[str]:
     own = {label for metric in system.described.metrics.values() for label in metric.labels_in(system.version)}
-    for label in (one for one in OF_A_TARGET if one in own):
+    for label in sorted(OF_A_TARGET & own):
         if client.query(f'count({{job="{system.job}", __name__=~"{every}", exported_{label}!=""}})'):
             yield label
 
