@@ -400,7 +400,7 @@ def place_of(rules: RuleFile, index: int) -> Place:
 
 
 _WATCHED_ANYWAY = frozenset({"prometheus", "alertmanager"})
-"""Systems whose names are those of jobs of the plane's own: of the Prometheus and the Alertmanager that it works with."""
+"""Systems that are called like jobs of the plane's own: of the Prometheus and the Alertmanager that it works with."""
 
 
 def job_name(system: str) -> str:
