@@ -59,7 +59,11 @@ class Service:
         self._connections = http_server.Connections(
             self._handle, http_server.Limits(max_body=options.settings.max_body), http_access.admission(token)
         )
-        self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._models.features else None
+        self._judge = (
+            supervisor.Supervisor(options.state, options.platform_file, now=self.ingest.now)
+            if self._models.features
+            else None
+        )
         self._scrape_seconds = 0.0
         self._series = 0
         self._asked: dict[str, list[tuple[http_server.Respond, bool]]] = {}
@@ -225,7 +229,8 @@ class Service:
     def view(self) -> collector.View:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
-        judged = self._judge.samples() if self._judge else []
+        skipped: exposition.Sample = (metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes)
+        judged = [skipped, *self._judge.samples()] if self._judge else []
         return collector.View(self.store.state.published(), [*self._own(), *judged], (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
