@@ -6,12 +6,14 @@ else of Midwatch but a model server's instruments knows prometheus_client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
@@ -30,7 +32,9 @@ __all__ = [
     "families",
     "head",
     "histogram_text",
+    "parse",
     "render",
+    "render_as_parsed",
     "rows",
     "sample_text",
     "samples",
@@ -114,6 +118,37 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
             for sample in family.samples
         ]
     return "".join([*lines, "# EOF\n"] if is_open else lines).encode()
+
+
+_BARE_COUNTER = re.compile(r"^# TYPE (\S+) counter\s*$", re.MULTILINE)
+
+
+def parse(text: str) -> list[Family]:
+    """Families of an exposition in version 0.0.4, samples by the names they have there; ValueError for what is none."""
+    try:
+        families = list(text_string_to_metric_families(text))
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"not an exposition: {error!r}") from error
+    bare = {name for name in _BARE_COUNTER.findall(text) if not name.endswith("_total")}
+    for family in families:
+        if family.type == "counter" and family.name in bare:  # the client adds `_total` to what has none
+            family.samples = [sample._replace(name=sample.name.removesuffix("_total")) for sample in family.samples]
+    return families
+
+
+def render_as_parsed(families: Iterable[Family]) -> str:
+    """Version 0.0.4 of families that were parsed: each sample under the name that it had."""
+    lines: list[str] = []
+    for family in families:
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        is_total = family.type == "counter" and any(sample.name.endswith("_total") for sample in samples)
+        name, kind = f"{family.name}_total" if is_total else family.name, family.type.replace("unknown", "untyped")
+        documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        lines += (f"# HELP {name} {documentation}\n", f"# TYPE {name} {kind}\n")
+        lines += [
+            f"{sample.name}{_labels(tuple(sample.labels.items()))} {_number(sample.value)}\n" for sample in samples
+        ]
+    return "".join(lines)
 
 
 # Text without families ---------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     of_file += capacity.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
-    warnings += edges.find_warnings(platform, document)
+    warnings += [*edges.find_warnings(platform, document), *system_check.find_warnings(platform, document)]
     warnings += capacity.find_warnings(platform, document)
     with ThreadPoolExecutor(max_workers=1) as pool:
         by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
