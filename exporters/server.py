@@ -203,7 +203,7 @@ class Service:
     async def _write_metrics(self, content_type: str) -> None:
         """Write the text on the loop, where nothing changes meanwhile, a slice at a time: events come in between."""
         totals, (counts, seconds) = self.store.state.live(), self.ingest.commits
-        samples = [*self._own(), *(self._judge.samples() if self._judge else ())]
+        samples = [*self._own(), *self._judged()]
         tables, histograms = collector.tables(totals), collector.histograms(totals, (list(counts), seconds))
         pause = time.perf_counter() + SLICE_SECONDS
         for _ in self._text.write(tables, histograms, samples, content_type):
@@ -229,9 +229,13 @@ class Service:
     def view(self) -> collector.View:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
-        skipped: exposition.Sample = (metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes)
-        judged = [skipped, *self._judge.samples()] if self._judge else []
-        return collector.View(self.store.state.published(), [*self._own(), *judged], (list(counts), seconds))
+        samples = [*self._own(), *self._judged()]
+        return collector.View(self.store.state.published(), samples, (list(counts), seconds))
+
+    def _judged(self) -> list[exposition.Sample]:
+        if self._judge is None:
+            return []
+        return [(metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes), *self._judge.samples()]
 
     def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()
