@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.canary.arms import Arms, Floats, Ints
+from monitors.canary.running import ALONE, Running
 
 LONGEST_GAP = 3
 """Intervals without requests of an arm that are joined with the next, as between its scrapes; longer is a pause."""
@@ -56,10 +57,10 @@ def before(values: Floats, last: Ints) -> Floats:
     return taken
 
 
-def believed(events: Ints, requests: Ints, last: Ints) -> Floats:
+def believed(events: Ints, requests: Ints, last: Ints, running: Running = ALONE) -> Floats:
     """Events of the newest present interval that count already: no more than its arm has shown on average before."""
-    events_before = before(np.cumsum(events, axis=-1).astype(float), last)
-    requests_before = before(np.cumsum(requests, axis=-1).astype(float), last)
+    events_before = before(running.sum("events", events).astype(float), last)
+    requests_before = before(running.sum("requests", requests).astype(float), last)
     newest = np.take_along_axis(events, np.maximum(last, 0), axis=-1)
     asked = np.take_along_axis(requests, np.maximum(last, 0), axis=-1)
     mean = np.divide(events_before, requests_before, out=np.zeros(events.shape), where=requests_before > 0)

@@ -23,6 +23,7 @@ from scipy.stats import binom
 
 from monitors.canary.arms import Arms, Floats, Ints
 from monitors.canary.ratio import Interval
+from monitors.canary.running import ALONE, Running
 
 LARGEST = 100.0
 """Ratios beyond this, or below its inverse, are reported as unbounded."""
@@ -35,14 +36,14 @@ _REACH = 8.0
 """Standard deviations of the thinned count that are looked at; what lies beyond has a probability below 1e-14."""
 
 
-def log_e_above(arms: Arms, ratio: float) -> Floats:
+def log_e_above(arms: Arms, ratio: float, running: Running = ALONE) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary"."""
-    return _mixture(arms, arms.canary_requests.astype(float) * ratio, +1)
+    return _mixture(arms, arms.canary_requests.astype(float) * ratio, +1, running)
 
 
-def log_e_below(arms: Arms, ratio: float) -> Floats:
+def log_e_below(arms: Arms, ratio: float, running: Running = ALONE) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary"."""
-    return _mixture(arms, arms.canary_requests.astype(float) * ratio, -1)
+    return _mixture(arms, arms.canary_requests.astype(float) * ratio, -1, running)
 
 
 def always_valid(arms: Arms, alpha: float) -> Interval:
@@ -77,7 +78,7 @@ def are_equal(arms: Arms) -> bool:
     return baseline > 0 and SIZES[0] <= canary / baseline <= SIZES[1]
 
 
-def _mixture(arms: Arms, expected: Floats, sign: int) -> Floats:
+def _mixture(arms: Arms, expected: Floats, sign: int, running: Running) -> Floats:
     """`expected` is how many events the canary has under the null where the baseline has as many as requests."""
     both = (arms.baseline_requests > 0) & (arms.canary_requests > 0)
     ones = np.ones(expected.shape)
@@ -88,20 +89,25 @@ def _mixture(arms: Arms, expected: Floats, sign: int) -> Floats:
     other = np.where(canary_thinned, arms.baseline_events, arms.canary_events)
     keep = np.where(canary_thinned, keep_canary, keep_baseline)
     kept, probability = _thinned(thinned, keep)
-    difference = np.where(canary_thinned, sign, -sign)[..., None] * (kept - other[..., None])
+    difference = np.where(canary_thinned, sign, -sign) * (kept - other)
     paths = []
-    for bet in BETS:
-        factor = (probability * 2 * expit(bet * difference)).sum(axis=-1)
-        paths.append(np.cumsum(np.where(both, np.log(factor), 0.0), axis=-1))
+    for place, bet in enumerate(BETS):
+        factor = (probability * 2 * expit(bet * difference)).sum(axis=0)
+        with np.errstate(divide="ignore"):  # a bet may lose all that it has
+            paths.append(running.sum(place, np.where(both, np.log(factor), 0.0)))
     mixed: Floats = logsumexp(np.stack(paths), axis=0) - np.log(len(BETS))
     return mixed
 
 
 def _thinned(events: Ints, keep: Floats) -> tuple[Ints, Floats]:
-    """Counts that may be left of the events, and their probabilities (summing to 1 over the last axis)."""
+    """Counts that may be left of the events along the first axis, and their probabilities, which sum to 1.
+
+    How far other intervals reach does not matter to one: there, the probability is 0.
+    """
     spread = _REACH * np.sqrt(events * keep * (1 - keep)) + 1
     first = np.maximum(0, np.floor(events * keep - spread)).astype(np.int64)
     last = np.minimum(events, np.ceil(events * keep + spread).astype(np.int64))
-    kept = first[..., None] + np.arange(int((last - first).max(initial=0)) + 1)
-    probability = np.asarray(binom.pmf(kept, events[..., None], keep[..., None]))
-    return kept, probability / probability.sum(axis=-1, keepdims=True)
+    reach = np.arange(int((last - first).max(initial=0)) + 1)
+    kept = first + reach.reshape(-1, *[1] * first.ndim)
+    probability = np.where(kept <= last, binom.pmf(kept, events, keep), 0.0)
+    return kept, probability / probability.sum(axis=0)

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from midwatch.spec import canary as spec
-from monitors.canary import alignment, band, bursts, dispersion, ratio, share, starts
-from monitors.canary.arms import Arms, Floats
+from monitors.canary import alignment, band, bursts, ratio, share, starts
+from monitors.canary.arms import Arms, Floats, Ints
 from monitors.canary.counts import Counted
-from monitors.canary.finished import NOTHING, Finished
-from monitors.canary.forecast import Forecast, forecast_fail, forecast_pass
+from monitors.canary.dispersion import Dispersion
+from monitors.canary.finished import NOTHING, Finished, Look
+from monitors.canary.forecast import Forecast, forecast_fail, forecast_pass, pass_so_far
 from monitors.canary.ratio import Interval
+from monitors.canary.running import ALONE, Running
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,32 +74,41 @@ def weigh(
     finished: Finished = NOTHING,
 ) -> Evidence:
     """Evidence of a criterion from its counts, and from what is kept of earlier looks."""
-    sides = _sides(criterion, counted, two_sided=two_sided)
-    fail_by_channel = _fail_by_channel(criterion, sides, finished)
-    passes = [log_pass(arms, criterion, finished.of("pass", side)) for side, arms in enumerate(sides)]
+    look = finished.begin(counted)
+    running, ways = look.running, _ways(criterion, two_sided=two_sided)
+    told = [_Told.of(_turned(look.arms, way), criterion, running.of(way)) for way in ways]
+    fails = _mean(np.stack([one.fail for one in told]))
+    against, at = _largest(fails, running)
     # Each channel and direction has to exclude harm at some look; the latest to do so gives the criterion's pass.
-    pass_by_channel = np.minimum.reduce([np.maximum.accumulate(one, axis=-1) for one in passes])
-    index = _deciding(fail_by_channel, pass_by_channel, math.log(1 / false_alarm))
-    clustered = dispersion.estimate(alignment.joined(counted.arms()))[..., -1]
-    against = fail_by_channel[index]
+    passes = np.minimum.reduce([one.passed for one in told])
+    clustered = _clustered(look, ways, told)
+    log_fail, log_pass = look.end(_mean(fails), passes.min(axis=0))
+    sides = [_turned(counted.arms(), way) for way in ways]
+    level = math.log(1 / false_alarm)
+    index = _deciding(against, passes[:, -1], level)
     measured = _measured(
         criterion,
         [_channel(one, index) for one in sides],
         float(clustered[index]),
         false_alarm / len(counted.channels),
-        until=int(against.argmax()) if against.max(initial=-math.inf) >= math.log(1 / false_alarm) else None,
+        until=int(at[index]) if against[index] >= level else None,
     )
     arms = counted.arms(index).at(slice(measured.since, None))
     return Evidence(
-        log_fail=_mean(fail_by_channel),
-        log_pass=pass_by_channel.min(axis=0),
+        log_fail=log_fail,
+        log_pass=log_pass,
         channel=counted.channels[index],
         interval=measured.interval,
         baseline_events=int(arms.baseline_events.sum()),
         baseline_requests=int(arms.baseline_requests.sum()),
         canary_events=int(arms.canary_events.sum()),
         canary_requests=int(arms.canary_requests.sum()),
-        towards_pass=_latest([forecast_pass(one, criterion, false_pass, clustered) for one in sides]),
+        towards_pass=_latest(
+            [
+                forecast_pass(one, criterion, false_pass, clustered, side.so_far)
+                for one, side in zip(sides, told, strict=True)
+            ]
+        ),
         towards_fail=_soonest(
             [forecast_fail(_channel(one, index), criterion, false_alarm, clustered[index]) for one in sides]
         ),
@@ -106,6 +117,48 @@ def weigh(
         since=measured.since,
         is_excluded=measured.is_excluded,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a look's arms, turned so that an increase does harm, say of each channel.
+
+    `fail` is the log e-process against the canary, and `passed` the largest one for it so far, by interval. `so_far` is
+    what the newest look says of a pass, by alternative.
+    """
+
+    fail: Floats
+    passed: Floats
+    dispersion: Dispersion
+    so_far: Floats
+
+    @classmethod
+    def of(cls, arms: Arms, criterion: spec.Counted, running: Running) -> _Told:
+        """Of arms that are turned so that an increase does harm."""
+        clusters = Dispersion.of(alignment.joined(arms), running.of("dispersion"))
+        passed = log_pass(arms, criterion, clusters, running.of("pass"))
+        return cls(
+            fail=log_fail(arms, criterion, clusters, running.of("fail")),
+            passed=running.largest("passed", passed),
+            dispersion=clusters,
+            so_far=pass_so_far(arms, criterion, running.of("so far")),
+        )
+
+
+def _clustered(look: Look, ways: list[bool], told: list[_Told]) -> Floats:
+    """The newest dispersion by channel, of the arms as they are."""
+    as_they_are = dict(zip(ways, told, strict=True)).get(False)
+    if as_they_are is not None:
+        return as_they_are.dispersion.estimate()[..., -1]
+    return Dispersion.of(alignment.joined(look.arms), look.running.of("dispersion")).estimate()[..., -1]
+
+
+def _largest(fails: Floats, running: Running) -> tuple[Floats, Ints]:
+    """The largest log e-value of each channel so far, and the first interval that has it."""
+    largest = running.largest("against", fails)
+    earlier = np.concatenate([np.full((*fails.shape[:-1], 1), -math.inf), largest[..., :-1]], axis=-1)
+    places = np.where(fails > earlier, running.offset + np.arange(fails.shape[-1]), 0)
+    return largest[..., -1], running.largest("at", places)[..., -1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +220,18 @@ def _from(arms: Arms, start: int) -> Arms:
 
 def against(criterion: spec.Counted, counted: Counted) -> Floats:
     """Log e-process by interval against "every channel is acceptable"."""
-    return _mean(_fail_by_channel(criterion, _sides(criterion, counted, two_sided=False)))
+    ways = _ways(criterion, two_sided=False)
+    return _mean(_mean(np.stack([log_fail(_turned(counted.arms(), way), criterion) for way in ways])))
 
 
-def _sides(criterion: spec.Counted, counted: Counted, *, two_sided: bool) -> list[Arms]:
-    """The arms, turned so that an increase does harm; both ways where either change does."""
+def _ways(criterion: spec.Counted, *, two_sided: bool) -> list[bool]:
+    """Whether the arms are swapped so that an increase does harm; both ways where either change does."""
     direction = "either" if two_sided else criterion.harm
-    ways = {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
-    return [counted.arms().swapped() if swap else counted.arms() for swap in ways]
+    return {"increase": [False], "decrease": [True], "either": [False, True]}[direction]
 
 
-def _fail_by_channel(criterion: spec.Counted, sides: list[Arms], finished: Finished = NOTHING) -> Floats:
-    return _mean(np.stack([log_fail(arms, criterion, finished.of(side)) for side, arms in enumerate(sides)]))
+def _turned(arms: Arms, is_swapped: bool) -> Arms:
+    return arms.swapped() if is_swapped else arms
 
 
 def _mean(logs: Floats) -> Floats:
@@ -187,42 +240,44 @@ def _mean(logs: Floats) -> Floats:
     return mean
 
 
-def log_fail(arms: Arms, criterion: spec.Counted, finished: Finished = NOTHING) -> Floats:
+def log_fail(
+    arms: Arms, criterion: spec.Counted, clusters: Dispersion | None = None, running: Running = ALONE
+) -> Floats:
     """Log e-process by channel against "acceptable", for events whose increase does harm."""
     if criterion.equal_baseline:
-        return bursts.log_e_above(arms, criterion.tolerated_ratio)
+        return bursts.log_e_above(arms, criterion.tolerated_ratio, running)
     arms = alignment.joined(arms)
-    clustered = dispersion.estimate(arms)
-    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio, clustered, finished.of("ratio"))
+    clustered = (clusters or Dispersion.of(arms)).estimate()
+    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio, clustered, running.of("ratio"))
     if not criterion.negligible:
         return by_ratio
     limit = float(criterion.negligible)
-    return np.minimum(by_ratio, share.log_e_above(arms, limit, clustered, finished.of("share")))
+    return np.minimum(by_ratio, share.log_e_above(arms, limit, clustered, running.of("share")))
 
 
-def log_pass(arms: Arms, criterion: spec.Counted, finished: Finished = NOTHING) -> Floats:
+def log_pass(
+    arms: Arms, criterion: spec.Counted, clusters: Dispersion | None = None, running: Running = ALONE
+) -> Floats:
     """Log e-process by channel against "unacceptable", for events whose increase does harm.
 
     Bursty events cannot be called negligible from a quiet stretch, so there the ratio alone decides.
     """
     if criterion.equal_baseline:
-        return bursts.log_e_below(arms, criterion.unacceptable_ratio)
+        return bursts.log_e_below(arms, criterion.unacceptable_ratio, running)
     arms = alignment.joined(arms)
-    clustered = dispersion.at_most(arms)
-    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio, clustered, finished)
+    clustered = (clusters or Dispersion.of(arms)).at_most()
+    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio, clustered, running.of("ratio"))
     if not criterion.negligible:
         return by_ratio
     limit = float(criterion.negligible)
-    by_share = share.log_e_below(arms.canary_events, arms.canary_requests, limit, clustered)
+    by_share = share.log_e_below(arms.canary_events, arms.canary_requests, limit, clustered, running.of("share"))
     mixed: Floats = np.logaddexp(by_ratio, by_share) - math.log(2)
     return mixed
 
 
 def _deciding(fails: Floats, passes: Floats, level: float) -> int:
-    against = fails.max(axis=-1, initial=-math.inf)
-    if against.max() > min(level, 1.0):
-        return int(against.argmax())
-    return int(passes.max(axis=-1, initial=-math.inf).argmin())
+    """The channel that decides, by the largest log e-values of each so far."""
+    return int(fails.argmax()) if fails.max() > min(level, 1.0) else int(passes.argmin())
 
 
 def _channel(arms: Arms, index: int) -> Arms:

@@ -11,6 +11,7 @@ strikes both arms within an interval of each other is shared and says nothing of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from monitors.canary import alignment
 from monitors.canary.arms import Arms, Floats, Ints
+from monitors.canary.running import ALONE, Running
 
 PRIOR = 4.0
 """Differences that a dispersion of 1 is believed for: the first few intervals cannot tell it from chance."""
@@ -41,20 +43,42 @@ STATED = 1.5
 """Dispersion from which a verdict says that its evidence was weighed down."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dispersion:
+    """What tells the dispersion at each look, shape (..., intervals), of arms that are joined.
+
+    `excess` is what differences between intervals tell beyond 1, `told` how many they are, `empty` what empty
+    intervals tell of rare events.
+    """
+
+    excess: Floats
+    told: Floats
+    empty: Floats
+
+    @classmethod
+    def of(cls, arms: Arms, running: Running = ALONE) -> Dispersion:
+        """Of both arms together."""
+        excess, told = _excess(arms, running)
+        return cls(excess=excess, told=told, empty=_from_empty(arms, running.of("empty")))
+
+    def estimate(self) -> Floats:
+        """Dispersion as each look knows it, at least 1."""
+        chance = DOUBT * np.sqrt(3 / self.told)
+        believed = _beyond(self.excess, chance) * (1 + EARLY / self.told**1.5)
+        estimated: Floats = 1 + np.maximum(believed, _beyond(self.empty, DOUBT))
+        return estimated
+
+    def at_most(self) -> Floats:
+        """The same with a margin for what few differences cannot tell: a canary is not passed before they can."""
+        spread = np.sqrt(3 / self.told)
+        believed = np.maximum(_beyond(self.excess, DOUBT * spread), self.empty)
+        largest: Floats = (1 + believed * (1 + SAFE * spread)) * (1 + MARGIN / self.told**1.5)
+        return largest
+
+
 def estimate(arms: Arms) -> Floats:
     """Dispersion as each look knows it, shape (..., intervals), at least 1; of arms that are joined."""
-    excess, told = _excess(arms)
-    believed = _beyond(excess, DOUBT * np.sqrt(3 / told)) * (1 + EARLY / told**1.5)
-    estimated: Floats = 1 + np.maximum(believed, _beyond(_from_empty(arms), DOUBT))
-    return estimated
-
-
-def at_most(arms: Arms) -> Floats:
-    """The same with a margin for what few differences cannot tell: a canary is not passed before they can."""
-    excess, told = _excess(arms)
-    believed = np.maximum(_beyond(excess, DOUBT * np.sqrt(3 / told)), _from_empty(arms))
-    largest: Floats = (1 + believed * (1 + SAFE * np.sqrt(3 / told))) * (1 + MARGIN / told**1.5)
-    return largest
+    return Dispersion.of(arms).estimate()
 
 
 def _beyond(excess: Floats, chance: Floats | float) -> Floats:
@@ -62,14 +86,14 @@ def _beyond(excess: Floats, chance: Floats | float) -> Floats:
     return _divided(excess**2, excess + chance)
 
 
-def _excess(arms: Arms) -> tuple[Floats, Floats]:
+def _excess(arms: Arms, running: Running) -> tuple[Floats, Floats]:
     """Estimated dispersion beyond 1, and how many differences tell it."""
-    differences, told = _sums(arms)
+    differences, told = _sums(arms, running.of("differences"))
     own = (differences + PRIOR) / (told + PRIOR)
-    return np.maximum(0.0, np.minimum(own, _between(arms)) - 1), np.maximum(told, 1.0)
+    return np.maximum(0.0, np.minimum(own, _between(arms, running.of("between"))) - 1), np.maximum(told, 1.0)
 
 
-def _between(arms: Arms) -> Floats:
+def _between(arms: Arms, running: Running) -> Floats:
     """Upper bound of the dispersion between the arms, given the events of both: what they share leaves no trace in it.
 
     Pearson's statistic of the canary's events, for the ratio so far, and two standard deviations; few events of the
@@ -77,77 +101,85 @@ def _between(arms: Arms) -> Floats:
     """
     canary, both = arms.told()
     share, present = arms.share(), arms.both()
-    sums = [np.cumsum(np.where(present, one, 0), axis=-1) for one in (canary, both - canary, arms.canary_requests)]
-    requests = np.cumsum(np.where(present, arms.baseline_requests, 0), axis=-1)
-    ratio = _divided(sums[0] * requests, np.maximum(sums[1], 1) * sums[2])
+    counts = (canary, both - canary, arms.canary_requests, arms.baseline_requests)
+    sums = [running.sum(place, np.where(present, one, 0)) for place, one in enumerate(counts)]
+    ratio = _divided(sums[0] * sums[3], np.maximum(sums[1], 1) * sums[2])
     expected = _divided(share * ratio, 1 - share + share * ratio)
     variance = both * expected * (1 - expected)
-    squared = np.cumsum(_divided((canary - both * expected) ** 2, variance), axis=-1)
-    told = np.cumsum(variance > 0, axis=-1)
-    often = _mean_events(canary, present)
+    squared = running.sum("squared", _divided((canary - both * expected) ** 2, variance))
+    told = running.sum("told", variance > 0)
+    often = _mean_events(canary, present, running.of("often"))
     effective = np.maximum(told * _divided(often, often + 1), 1e-9)
     upper: Floats = np.where(told > 0, (squared + PRIOR) / (told + PRIOR) * (1 + 2 * np.sqrt(2 / effective)), np.inf)
     return upper
 
 
-def _from_empty(arms: Arms) -> Floats:
+def _from_empty(arms: Arms, running: Running) -> Floats:
     """The same of rare events, told by the empty intervals: clusters leave more of them; 0 where they are few."""
     present = arms.both()
-    intervals = np.cumsum(present, axis=-1)
+    intervals = running.sum("intervals", present)
     found = np.zeros(present.shape)
-    for events in (arms.baseline_events, arms.canary_events):
-        empty = _divided(np.cumsum(present & (events == 0), axis=-1), intervals)
+    for side, events in enumerate((arms.baseline_events, arms.canary_events)):
+        empty = _divided(running.sum(("empty", side), present & (events == 0)), intervals)
         told = (empty >= RARE) & (empty < 1)
         clusters = -np.log(np.where(told, empty, 0.5))
-        mean = _divided(np.cumsum(np.where(present, events, 0), axis=-1), intervals)
+        mean = _divided(running.sum(("events", side), np.where(present, events, 0)), intervals)
         found = np.maximum(found, np.where(told, mean / clusters - 1, 0.0))
     return found
 
 
-def _sums(arms: Arms) -> tuple[Floats, Floats]:
+def _sums(arms: Arms, running: Running) -> tuple[Floats, Floats]:
     """Differences so far, in units of independent events', and how many they are."""
     present = arms.both()
     earlier = np.roll(alignment.last_present(present), 1, axis=-1)
     earlier[..., 0] = -1
     sides = [(arms.baseline_events, arms.baseline_requests), (arms.canary_events, arms.canary_requests)]
-    outages = [_has_outage(events, requests) for events, requests in sides]
+    outages = [_has_outage(*counts, running.of("outages", side)) for side, counts in enumerate(sides)]
     kept = ~(outages[0] & outages[1])
     pairs = present & kept & (earlier >= 0) & np.take_along_axis(kept, np.maximum(earlier, 0), axis=-1)
     total, told = np.zeros(kept.shape), np.zeros(kept.shape)
-    weights = [_divided(often, often + 1) for often in (_mean_events(events, present & kept) for events, _ in sides)]
-    for (events, requests), weight in zip(sides, weights, strict=True):
-        largest = np.maximum(*weights)
+    often = [_mean_events(events, present & kept, running.of("often", side)) for side, (events, _) in enumerate(sides)]
+    weights = [_divided(one, one + 1) for one in often]
+    counted, largest = running.sum("pairs", pairs), np.maximum(*weights)
+    for side, ((events, requests), weight) in enumerate(zip(sides, weights, strict=True)):
         relative = np.where(largest > 0, _divided(weight, largest), 1.0)
-        total += relative * _differences(events, requests, earlier, pairs, kept)
-        told += relative * np.cumsum(pairs, axis=-1)
+        total += relative * _differences(events, requests, earlier, pairs, kept, running.of(side))
+        told += relative * counted
     return total, told
 
 
-def _mean_events(events: Ints, kept: NDArray[np.bool_]) -> Floats:
+def _mean_events(events: Ints, kept: NDArray[np.bool_], running: Running) -> Floats:
     """Mean events of an interval so far: clusters are told by an arm that has some."""
-    return _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(kept, axis=-1))
+    return _divided(running.sum("events", np.where(kept, events, 0)), running.sum("kept", kept))
 
 
 def _differences(
-    events: Ints, requests: Ints, earlier: Ints, pairs: NDArray[np.bool_], kept: NDArray[np.bool_]
+    events: Ints,
+    requests: Ints,
+    earlier: Ints,
+    pairs: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    running: Running,
 ) -> Floats:
     """Sum so far of an arm's squared differences in units of those of independent events."""
     share = _divided(events, requests)
-    mean = _divided(np.cumsum(np.where(kept, events, 0), axis=-1), np.cumsum(np.where(kept, requests, 0), axis=-1))
+    mean = _divided(
+        running.sum("events", np.where(kept, events, 0)), running.sum("requests", np.where(kept, requests, 0))
+    )
     index = np.maximum(earlier, 0)
     parts = _divided(np.ones(requests.shape), requests)
     squared = _divided(
         (share - np.take_along_axis(share, index, axis=-1)) ** 2, parts + np.take_along_axis(parts, index, axis=-1)
     )
     variance = mean * (1 - mean)
-    summed = np.cumsum(np.where(pairs, np.minimum(squared, LARGEST_DIFFERENCE * variance), 0.0), axis=-1)
+    summed = running.sum("squared", np.where(pairs, np.minimum(squared, LARGEST_DIFFERENCE * variance), 0.0))
     return _divided(summed, variance)
 
 
-def _has_outage(events: Ints, requests: Ints) -> NDArray[np.bool_]:
+def _has_outage(events: Ints, requests: Ints, running: Running) -> NDArray[np.bool_]:
     """Whether an arm has an outage in an interval or one beside it."""
-    mean = _divided(np.cumsum(events, axis=-1), np.cumsum(requests, axis=-1))
-    here = (_divided(events, requests) > OUTAGE * mean) & (events >= MANY)
+    mean = _divided(running.sum("events", events), running.sum("requests", requests))
+    here = running.as_it_was("here", (_divided(events, requests) > OUTAGE * mean) & (events >= MANY))
     return here | _shifted(here, 1) | _shifted(here, -1)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from midwatch.spec import canary as spec
 from monitors.canary import ratio, share
 from monitors.canary.arms import Arms, Floats
+from monitors.canary.running import ALONE, Running
 
 RECENT = 20
 """Intervals that tell the present traffic."""
@@ -27,48 +28,64 @@ class Forecast:
     intervals: float | None
 
 
-def forecast_pass(arms: Arms, criterion: spec.Counted, alpha: float, dispersion: Floats) -> Forecast | None:
-    """Until a pass of every channel, should the canary be just as good as the baseline; None when it cannot be told."""
-    if criterion.equal_baseline or not arms.canary_requests.sum() or not arms.baseline_requests.sum():
+def pass_so_far(arms: Arms, criterion: spec.Counted, running: Running = ALONE) -> Floats:
+    """Log likelihood ratios of a pass at the newest look, shape (alternatives, channels)."""
+    if criterion.equal_baseline:
+        return np.zeros((len(ratio.STEPS), *arms.canary_events.shape[:-1]))
+    null, alternatives = _of_pass(criterion)
+    return ratio.components(arms, null, alternatives, running)[..., -1]
+
+
+def _of_pass(criterion: spec.Counted) -> tuple[float, Floats]:
+    return math.log(criterion.unacceptable_ratio), np.log(criterion.unacceptable_ratio / ratio.STEPS)
+
+
+def forecast_pass(
+    arms: Arms, criterion: spec.Counted, alpha: float, dispersion: Floats, so_far: Floats
+) -> Forecast | None:
+    """Until a pass of every channel, should the canary be just as good as the baseline; None when it cannot be told.
+
+    `so_far` is what the newest look says of it.
+    """
+    if criterion.equal_baseline or not arms.canary_requests.any() or not arms.baseline_requests.any():
         return None
     total = (arms.baseline_requests + arms.canary_requests).sum(axis=-1)
     often = (arms.baseline_events + arms.canary_events).sum(axis=-1) / total
-    needed = _until(
-        arms,
-        math.log(criterion.unacceptable_ratio),
-        np.log(criterion.unacceptable_ratio / ratio.STEPS),
-        often,
-        often,
-        math.log(2 / alpha),
-        dispersion,
-    )
+    target = math.log(2 / alpha)
+    needed = _until(arms, *_of_pass(criterion), (often, often), target, dispersion, so_far)
     if criterion.negligible:
-        needed = np.minimum(
-            needed, _until_rare(arms, float(criterion.negligible), often, math.log(2 / alpha), dispersion)
-        )
+        needed = np.minimum(needed, _until_rare(arms, float(criterion.negligible), often, target, dispersion))
     return _forecast(arms, float(needed.max()))
 
 
 def forecast_fail(arms: Arms, criterion: spec.Counted, alpha: float, dispersion: Floats) -> Forecast | None:
     """Until one channel fails, should its events stay as frequent as they are; None when they would not fail it."""
-    if criterion.equal_baseline or not arms.canary_requests.sum() or not arms.baseline_requests.sum():
+    if criterion.equal_baseline or not arms.canary_requests.any() or not arms.baseline_requests.any():
         return None
     baseline = arms.baseline_events.sum() / arms.baseline_requests.sum()
     canary = arms.canary_events.sum() / arms.canary_requests.sum()
     null = math.log(criterion.tolerated_ratio)
-    needed = _until(
-        arms, null, null + np.log(ratio.STEPS), np.asarray(baseline), np.asarray(canary), -math.log(alpha), dispersion
-    )
-    return _forecast(arms, float(needed))
+    alternatives = null + np.log(ratio.STEPS)
+    so_far = ratio.components(arms, null, alternatives)[..., -1]
+    shares = np.asarray(baseline), np.asarray(canary)
+    return _forecast(arms, float(_until(arms, null, alternatives, shares, -math.log(alpha), dispersion, so_far)))
 
 
 def _until(
-    arms: Arms, null: float, alternatives: Floats, baseline: Floats, canary: Floats, target: float, dispersion: Floats
+    arms: Arms,
+    null: float,
+    alternatives: Floats,
+    shares: tuple[Floats, Floats],
+    target: float,
+    dispersion: Floats,
+    so_far: Floats,
 ) -> Floats:
-    """Canary's requests until a mixture over alternatives reaches a target; infinite if it does not grow."""
+    """Canary's requests until a mixture over alternatives reaches a target; infinite if it does not grow.
+
+    `shares` are those of events, on the baseline and on the canary, that are to come.
+    """
     weights = np.log(ratio.WEIGHTS / ratio.WEIGHTS.sum())
-    now = ratio.components(arms, null, alternatives)[..., -1] / dispersion
-    part = _recent(arms)
+    now, part, (baseline, canary) = so_far / dispersion, _recent(arms), shares
     growths = []
     for d in alternatives:
         both = canary + baseline * (1 - part) / part

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.canary import alignment, starts
-from monitors.canary.arms import Arms, Floats
-from monitors.canary.finished import NOTHING, Finished
+from monitors.canary.arms import Arms, Floats, Ints
+from monitors.canary.running import ALONE, Running
 
 STEPS = np.array([1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.65, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0])
 WEIGHTS = np.array([0.2, 0.3, 0.6, 1.0, 1.2, 1.2, 0.8, 0.8, 1.0, 1.0, 1.5, 4.0, 6.0, 4.0, 1.0, 0.4, 0.2])
@@ -40,47 +40,46 @@ WIDEST = 12.0
 """Log ratios beyond this are reported as unbounded."""
 
 
-def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0, finished: Finished = NOTHING) -> Floats:
+def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0, running: Running = ALONE) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary".
 
     It begins anew at later starts, and holds at any phase of the arms' scrapes.
     """
-    joined = alignment.joined(arms)
-
-    def since(interval: int) -> Floats:
-        paths = _since_each_start(joined, ratio, interval)
-        since_start = _mean_over_alternatives(next(paths), starts.from_start(dispersion, interval))
-        begins = starts.starts(joined.canary_events.shape[-1])[1:]
-        later = (
-            np.where(path[0] == 0, 0.0, _best_alternative(path, starts.from_start(dispersion, max(start, interval))))
-            for start, path in zip(begins, paths, strict=True)
-        )
-        return starts.mixed(chain([since_start], later), interval)
-
-    return finished.of(ratio).extended(joined, since)
+    paths = _since_each_start(alignment.joined(arms), ratio, running)
+    since_start = _mean_over_alternatives(next(paths)[1], dispersion)
+    later = (
+        np.where(path[0] == 0, 0.0, _best_alternative(path, starts.from_start(dispersion, place)))
+        for place, path in paths
+    )
+    return starts.mixed(chain([since_start], later), running.offset)
 
 
-def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0, finished: Finished = NOTHING) -> Floats:
+def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0, running: Running = ALONE) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary".
 
     It is that of the swapped arms against the inverse ratio, since the start only: what is well now was not always.
     """
-    joined = alignment.joined(arms.swapped())
-
-    def since(interval: int) -> Floats:
-        seen = [_Seen.of(part, -math.log(ratio), np.log(STEPS / ratio)) for part in joined.parts()]
-        paths = np.sum([one.since_start(interval) for one in seen], axis=0)
-        return _mean_over_alternatives(paths, starts.from_start(dispersion, interval))
-
-    return finished.of(ratio).extended(joined, since)
+    seen = _seen(alignment.joined(arms.swapped()), -math.log(ratio), np.log(STEPS / ratio), running)
+    return _mean_over_alternatives(np.sum([one.since_start() for one in seen], axis=0), dispersion)
 
 
-def _since_each_start(joined: Arms, ratio: float, interval: int = 0) -> Iterator[Floats]:
-    """Log likelihood ratios above a ratio since each start, from an interval on; those of strata add up."""
-    seen = [_Seen.of(part, math.log(ratio), np.log(ratio * STEPS)) for part in joined.parts()]
-    parts = [one.since_each_start(interval) for one in seen]
-    for paths in zip(*parts, strict=True):
-        yield np.sum(paths, axis=0)
+def _seen(joined: Arms, null: float, alternatives: Floats, running: Running) -> list[_Seen]:
+    """Sums of each part of the arms."""
+    parts = enumerate(joined.parts())
+    return [_Seen.of(part, null, alternatives, running.of("part", place)) for place, part in parts]
+
+
+def _since_each_start(
+    joined: Arms, ratio: float, running: Running = ALONE, since: int = 0
+) -> Iterator[tuple[int, Floats]]:
+    """Log likelihood ratios above a ratio since each start, from a place of the arms on, `since` or a later one.
+
+    Those of strata add up.
+    """
+    seen = _seen(joined, math.log(ratio), np.log(ratio * STEPS), running)
+    for parts in zip(*(one.since_each_start(since) for one in seen), strict=True):
+        place = parts[0][0]
+        yield place, np.sum([path for _, path in parts], axis=0)
 
 
 def _mean_over_alternatives(paths: Floats, dispersion: Floats | float) -> Floats:
@@ -111,58 +110,83 @@ class _Seen:
     known: Floats
     losses: Floats
     present: NDArray[np.bool_]
+    running: Running
 
     @classmethod
-    def of(cls, arms: Arms, null: float, alternatives: Floats) -> _Seen:
+    def of(cls, arms: Arms, null: float, alternatives: Floats, running: Running = ALONE) -> _Seen:
         """For a null and alternatives above it, as log ratios."""
         share, present = arms.share(), arms.both()
         canary = np.where(present, arms.canary_events, 0)
         baseline = np.where(present, arms.baseline_events, 0)
         last = alignment.last_present(present)
-        believed = alignment.believed(canary, np.where(present, arms.canary_requests, 0), last)
+        believed = alignment.believed(canary, np.where(present, arms.canary_requests, 0), last, running)
         at_null = np.log1p(share * np.expm1(null))
         gains, known, losses = [], [], []
-        for d in alternatives:
+        for place, d in enumerate(alternatives):
             loss = at_null - np.log1p(share * np.expm1(d))
             gain = d - null + loss
-            gains.append(np.cumsum(canary * gain, axis=-1))
+            gains.append(running.sum(("gains", place), canary * gain))
             newest = believed * np.take_along_axis(gain, np.maximum(last, 0), axis=-1)
             known.append(alignment.before(gains[-1], last) + newest)
-            losses.append(np.cumsum(baseline * loss, axis=-1))
-        return cls(gains=np.stack(gains), known=np.stack(known), losses=np.stack(losses), present=present)
+            losses.append(running.sum(("losses", place), baseline * loss))
+        return cls(
+            gains=np.stack(gains), known=np.stack(known), losses=np.stack(losses), present=present, running=running
+        )
 
-    def since_start(self, interval: int = 0) -> Floats:
-        """Log likelihood ratios at each look, from an interval on."""
-        return self.known[..., interval:] + self.losses[..., interval:]
+    def since_start(self) -> Floats:
+        """Log likelihood ratios at each look."""
+        path: Floats = self.known + self.losses
+        return path
 
-    def since_each_start(self, interval: int = 0) -> Iterator[Floats]:
-        """The same since each start, from there on; 0 until its first interval is over, where the baseline counts.
+    def since_each_start(self, since: int = 0) -> Iterator[tuple[int, Floats]]:
+        """The same since each start, with the place from which on it is told: at least `since`.
 
-        What is before an interval is left out.
+        It is 0 until the start's first interval is over, where the baseline counts.
         """
-        yield self.since_start(interval)
-        intervals = self.present.shape[-1]
-        for start in starts.starts(intervals)[1:]:
-            # The first interval with both arms from the start on gives its losses, but not yet its gains.
-            first = start + np.argmax(self.present[..., start:], axis=-1)
+        whole, offset = self.since_start(), self.running.offset
+        yield since, whole[..., since:]
+        places = np.arange(whole.shape[-1])
+        for start in starts.starts(offset + places.size)[1:]:
+            first, before = self._before(start)
+            place = max(since, start - offset)
+            path = whole[..., place:] - before
+            yield place, np.where(places[place:] > first[..., None], path, 0.0)
+
+    def _before(self, start: int) -> tuple[Ints, Floats]:
+        """Where the first interval with both arms from a start on is, and the sums that do not count since then.
+
+        That interval gives its losses, but not yet its gains.
+        """
+        known, place = self.running.value(("start", start)), start - self.running.offset
+        if known is not None:
+            first: Ints = np.full(self.present.shape[:-1], -1)
+            before: Floats = known
+        else:
+            first = place + np.argmax(self.present[..., place:], axis=-1)
             index = np.broadcast_to(first, self.gains.shape[:-1])[..., None]
-            before = np.take_along_axis(self.gains, index, axis=-1) + self.losses[..., start - 1 : start]
-            low = max(start, interval)
-            path = self.known[..., low:] + self.losses[..., low:] - before
-            yield np.where(np.arange(low, intervals) > first[..., None], path, 0.0)
+            before = np.take_along_axis(self.gains, index, axis=-1) + self.losses[..., place - 1 : place]
+        if self.running.is_over(start):
+            self.running.keep(("start", start), before)
+        return first, before
 
 
-def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
+def components(arms: Arms, null: float, alternatives: Floats, running: Running = ALONE) -> Floats:
     """Log likelihood ratios so far, shape (alternatives, ..., intervals); null and alternatives are log ratios."""
-    return np.asarray(np.sum([_components(part, null, alternatives) for part in arms.parts()], axis=0))
+    parts = enumerate(arms.parts())
+    return np.asarray(
+        np.sum([_components(part, null, alternatives, running.of(place)) for place, part in parts], axis=0)
+    )
 
 
-def _components(arms: Arms, null: float, alternatives: Floats) -> Floats:
+def _components(arms: Arms, null: float, alternatives: Floats, running: Running) -> Floats:
     share = arms.share()
     canary, both = arms.told()
     at_null = np.log1p(share * np.expm1(null))
     return np.stack(
-        [np.cumsum(canary * (d - null) - both * (np.log1p(share * np.expm1(d)) - at_null), -1) for d in alternatives]
+        [
+            running.sum(place, canary * (d - null) - both * (np.log1p(share * np.expm1(d)) - at_null))
+            for place, d in enumerate(alternatives)
+        ]
     )
 
 
@@ -253,6 +277,6 @@ def deciding_start(arms: Arms, ratio: float, dispersion: Floats | float) -> int:
     begins = starts.starts(newest + 1)
     now = [
         _best_alternative(path, starts.from_start(dispersion, newest))[-1] + starts.log_weight(start)
-        for start, path in zip(begins, _since_each_start(joined, ratio, newest), strict=True)
+        for start, (_, path) in zip(begins, _since_each_start(joined, ratio, since=newest), strict=True)
     ]
     return begins[int(np.argmax(now))]

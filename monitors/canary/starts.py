@@ -28,36 +28,44 @@ def starts(intervals: int) -> list[int]:
     [0, 8, 16, 24]
     """
     found = [0]
-    while (following := found[-1] + max(EVERY, found[-1] // 10)) < intervals:
+    while (following := _following(found[-1])) < intervals:
         found.append(following)
     return found
+
+
+def _following(start: int) -> int:
+    """The start after one."""
+    return start + max(EVERY, start // 10)
 
 
 def log_weight(start: int) -> float:
     """Log of the weight of a start; all together sum to 1."""
     if start == 0:
         return math.log(FROM_THE_BEGINNING)
-    following = start + max(EVERY, start // 10)
-    part = (SPREAD + EVERY) * (1 / (SPREAD + start) - 1 / (SPREAD + following))
+    part = (SPREAD + EVERY) * (1 / (SPREAD + start) - 1 / (SPREAD + _following(start)))
     return math.log((1 - FROM_THE_BEGINNING) * part)
+
+
+def _log_weight_after(start: int) -> float:
+    """Log of the weight of all starts after one, together: what is added up to it telescopes."""
+    return math.log((1 - FROM_THE_BEGINNING) * (SPREAD + EVERY) / (SPREAD + _following(start)))
 
 
 def mixed(paths: Iterable[Floats], since: int = 0) -> Floats:
     """Log of the mixture of log e-processes, one by start, from an interval on, shape (..., intervals since then).
 
-    Each path begins at that interval, or at its start where that is later.
+    Each path begins at that interval, or at its start where that is later. The starts that are still to come at an
+    interval count there as one: so it does not matter to an interval how many follow.
     """
     paths = iter(paths)
-    first = next(paths)
-    begins = starts(since + first.shape[-1])
-    to_come = 1 - math.fsum(math.exp(log_weight(start)) for start in begins)
-    total: Floats = np.logaddexp(log_weight(0) + first, math.log(max(to_come, 1e-300)))
-    for start, path in zip(begins[1:], paths, strict=True):
-        weight = log_weight(start)
+    total: Floats = log_weight(0) + next(paths)
+    to_come = np.full(total.shape[-1], _log_weight_after(0))
+    for start, path in zip(starts(since + to_come.size)[1:], paths, strict=True):
         place = max(0, start - since)
-        total[..., :place] = np.logaddexp(total[..., :place], weight)
-        total[..., place:] = np.logaddexp(total[..., place:], weight + path)
-    return total
+        total[..., place:] = np.logaddexp(total[..., place:], log_weight(start) + path)
+        to_come[place:] = _log_weight_after(start)
+    mixture: Floats = np.logaddexp(total, to_come)
+    return mixture
 
 
 def from_start(values: Floats | float, start: int) -> Floats | float:

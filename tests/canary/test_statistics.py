@@ -200,7 +200,7 @@ def test_a_symmetric_difference_has_expectation_one() -> None:
 
 def test_thinning_is_averaged_exactly() -> None:
     kept, chance = bursts._thinned(np.array([[40, 4000]]), np.array([[0.6, 0.9]]))
-    mean = (kept * chance).sum(axis=-1)
+    mean = (kept * chance).sum(axis=0)
     assert mean == pytest.approx(np.array([[24.0, 3600.0]]))
     assert ((kept - mean[..., None]) ** 2 * chance).sum(axis=-1) == pytest.approx(np.array([[9.6, 360.0]]), rel=1e-6)
 
