@@ -202,7 +202,7 @@ def test_thinning_is_averaged_exactly() -> None:
     kept, chance = bursts._thinned(np.array([[40, 4000]]), np.array([[0.6, 0.9]]))
     mean = (kept * chance).sum(axis=0)
     assert mean == pytest.approx(np.array([[24.0, 3600.0]]))
-    assert ((kept - mean[..., None]) ** 2 * chance).sum(axis=-1) == pytest.approx(np.array([[9.6, 360.0]]), rel=1e-6)
+    assert ((kept - mean) ** 2 * chance).sum(axis=0) == pytest.approx(np.array([[9.6, 360.0]]), rel=1e-6)
 
 
 # Bands -------------------------------------------------------------------------------------------------------------
