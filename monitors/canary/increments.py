@@ -192,13 +192,16 @@ def _previous(
     was_scraping: Callable[[float], bool],
 ) -> Floats:
     """The value that each sample is compared with: the last one before it, 0 for a series that was born then."""
+    is_there = ~np.isnan(values)
     previous = np.full(values.shape, math.nan)
     for row, line in enumerate(lines):
-        present = np.flatnonzero(~np.isnan(values[row]))
-        if not present.size:
-            continue
-        previous[row, present[1:]] = values[row, present[:-1]]
-        first = present[0]
+        if is_there[row].all():
+            previous[row, 1:], first = values[row, :-1], 0
+        else:
+            present = np.flatnonzero(is_there[row])
+            if not present.size:
+                continue
+            previous[row, present[1:]], first = values[row, present[:-1]], present[0]
         known = before.get(labels_of(line))
         if known is not None and times[first] > start:
             previous[row, first] = known

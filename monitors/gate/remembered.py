@@ -1,17 +1,20 @@
 """Samples that the gate has asked for before: a look at an analysis asks for what is new since the last look.
 
-What is older than MARGIN_SECONDS does not change any more. A sample takes 16 bytes; the analyses that were not asked
-about for longest are forgotten first, and asked for whole when they come back.
+What is older than MARGIN_SECONDS does not change any more. A sample of a counter takes some 5 bytes; the analyses that
+were not asked about for longest are forgotten first, and asked for whole when they come back.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from midwatch.prometheus import Line, Sample
 from monitors.canary.arms import Floats
@@ -20,31 +23,62 @@ from monitors.canary.series import Querier
 
 MARGIN_SECONDS = 60.0
 """The newest samples are asked for again: a scrape's may come late, by as much as its timeout."""
-MAX_SAMPLES = 10_000_000
-"""Samples that are remembered: of 50 analyses over a day of 32 series, or of 1,300 over an hour."""
+MAX_BYTES = 256 * 2**20
+"""Of samples that are remembered: of 300 analyses over a day of 32 series, or of 7,000 over an hour."""
 
 Key = tuple[str, float]
 """Selector, and the time from which its samples are asked for."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Packed:
+    """Samples of a series. Those of one target are scraped together: they share the array of their times."""
+
+    times: Floats
+    values: NDArray[Any]
+
+    def points(self) -> Floats:
+        """Rows of a time and a value."""
+        return np.column_stack([self.times, self.values])
+
+
+@dataclass(frozen=True)
 class _Stretch:
     """Samples of a selector's series until a time."""
 
     until: float
-    points: dict[Labels, Floats]
+    series: Mapping[Labels, _Packed]
 
-    @property
-    def size(self) -> int:
-        """Number of samples."""
-        return sum(map(len, self.points.values()))
+    @classmethod
+    def of(cls, until: float, points: Mapping[Labels, Floats]) -> _Stretch:
+        """The samples, to the last bit: what counts in small whole numbers is held as such."""
+        times: dict[bytes, Floats] = {}
+        series = {}
+        for labels, found in points.items():
+            own = found[:, 0].copy()
+            series[labels] = _Packed(times.setdefault(own.tobytes(), own), _narrow(found[:, 1]))
+        return cls(until, series)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Memory that the samples take."""
+        times = {id(one.times): one.times.nbytes for one in self.series.values()}
+        return sum(times.values()) + sum(one.values.nbytes for one in self.series.values())
+
+
+def _narrow(values: Floats) -> NDArray[Any]:
+    """The same values in half the memory, where they are whole and below 2**32."""
+    if not ((values >= 0) & (values < 2**32)).all():
+        return values.copy()
+    narrow = values.astype(np.uint32)
+    return narrow if bool((narrow == values).all()) else values.copy()
 
 
 class Remembered:
     """What was asked for; several threads may ask."""
 
-    def __init__(self, max_samples: int = MAX_SAMPLES) -> None:
-        self._max, self._size = max_samples, 0
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max, self._size = max_bytes, 0
         self._stretches: OrderedDict[Key, _Stretch] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -62,12 +96,12 @@ class Remembered:
     def keep(self, key: Key, stretch: _Stretch) -> None:
         """Remember it instead of what was known."""
         with self._lock:
-            self._size += stretch.size - (self._stretches[key].size if key in self._stretches else 0)
+            self._size += stretch.nbytes - (self._stretches[key].nbytes if key in self._stretches else 0)
             self._stretches[key] = stretch
             self._stretches.move_to_end(key)
             while self._size > self._max and self._stretches:
                 _, oldest = self._stretches.popitem(last=False)
-                self._size -= oldest.size
+                self._size -= oldest.nbytes
 
 
 class _Remembering:
@@ -89,7 +123,8 @@ class _Remembering:
         key = str(selector), start
         known = self._remembered.take(key)
         if known is not None and known.until >= end:
-            return [_line(labels, points[points[:, 0] <= end]) for labels, points in known.points.items()]
+            earlier = {labels: packed.points() for labels, packed in known.series.items()}
+            return [_line(labels, points[points[:, 0] <= end]) for labels, points in earlier.items()]
         since = start if known is None else max(start, known.until - MARGIN_SECONDS)
         new = self._querier.samples(selector, start=since, end=end)
         if any(line.histograms for line in new):
@@ -98,11 +133,11 @@ class _Remembering:
         if known is not None:
             # Prometheus 3 leaves the sample at `since` out, and Prometheus 2 does not: it is taken from what is known.
             points = {labels: found[found[:, 0] > since] for labels, found in points.items()}
-            for labels, earlier in known.points.items():
-                old = earlier[earlier[:, 0] <= since]
+            for labels, packed in known.series.items():
+                old = packed.points()[: int(np.searchsorted(packed.times, since, side="right"))]
                 points[labels] = np.concatenate([old, points[labels]]) if labels in points else old
         points = {labels: found for labels, found in points.items() if len(found)}
-        self._remembered.keep(key, _Stretch(end, points))
+        self._remembered.keep(key, _Stretch.of(end, points))
         return [_line(labels, found) for labels, found in points.items()]
 
 

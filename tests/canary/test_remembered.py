@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from midwatch.spec.canary import Canary
 from monitors.canary import counts_file, fetch
 from monitors.canary.ask import unanswered
 from monitors.canary.question import Question
-from monitors.gate import service
+from monitors.gate import remembered, service
 from monitors.gate.remembered import MARGIN_SECONDS, Remembered
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import START, calm
@@ -71,10 +72,32 @@ def test_no_sample_is_lost_or_doubled_where_two_looks_meet(prometheus: Asked) ->
 
 def test_what_was_not_asked_about_for_longest_is_forgotten_first() -> None:
     prometheus = Asked()
-    before = Remembered(max_samples=250).before(prometheus)
+    before = Remembered(max_bytes=250 * (8 + 4)).before(prometheus)
     for selector in ("x", "y", "x", "z", "x", "y"):
         before.samples(selector, start=0.0, end=99.0)
     assert len(prometheus.asked) == 4  # y was forgotten for z
+
+
+AWKWARD = [0.0, -0.0, 1.5, math.nan, math.inf, -math.inf, 2.0**32 - 1, 2.0**32, 2.0**53, -1.0]
+
+
+@pytest.mark.parametrize("values", [[1.0, 7.0], *([1.0, one] for one in AWKWARD)], ids=str)
+def test_samples_are_remembered_to_the_last_bit(values: list[float]) -> None:
+    prometheus = Asked()
+    points = tuple(zip((1.0, 2.0), values, strict=True))
+    prometheus.samples = lambda *_, **__: [Line(labels={"a": "b"}, points=points)]  # type: ignore[method-assign]
+    before = Remembered().before(prometheus)
+    before.samples("x", start=0.0, end=100.0)
+    prometheus.samples = lambda *_, **__: []  # type: ignore[method-assign]
+    (line,) = before.samples("x", start=0.0, end=100.0)
+    np.testing.assert_array_equal(np.array(line.points), np.array(points))
+
+
+def test_a_sample_of_a_counter_takes_about_five_bytes() -> None:
+    times = np.arange(0.0, 15000.0, 15.0)
+    points = {(("le", str(bucket)),): np.column_stack([times, 7 * times]) for bucket in range(16)}
+    stretch = remembered._Stretch.of(15000.0, points)
+    assert stretch.nbytes <= 5 * 16 * times.size
 
 
 def test_a_late_sample_and_a_new_series_are_taken_over() -> None:
