@@ -29,6 +29,9 @@ from tests.canary.arms import START, STEP, Past, prometheus_with
 from tests.conftest import wait_for
 
 ROUND_SECONDS = 10.0
+CANARIES = 200
+"""That a gate answers on one core."""
+MOST_LOOKS = 20
 HOUR, DAY = 240, 5760
 """Intervals."""
 BOUNDS = np.geomspace(0.001, 10, 14)
@@ -102,46 +105,64 @@ def _past(size: int) -> Past:
 
 @dataclass(frozen=True)
 class _Asked:
+    """Seconds to each answer, whether it was a verdict, and processor seconds of a look.
+
+    `first_cpu` are those until an analysis has its first verdict, which took `first_looks` looks at most.
+    """
+
     took: list[float]
     answered: list[bool]
+    first_cpu: float
+    first_looks: int
     cpu: float
 
 
 def _rounds(gate: _Gate, canaries: int, intervals: int, rounds: int, at_once: int) -> _Asked:
-    """Ask about each canary in each round; the first round, which reads the whole past, is not measured."""
+    """Ask about each canary until it has a verdict, which reads the whole past, and then in each round."""
     starts = [START + 0.01 * number for number in range(canaries)]
-    before, found = gate.cpu(), list[tuple[float, bool]]()
+    begun, end, found = gate.cpu(), START + intervals * STEP, list[tuple[float, bool]]()
     with ThreadPoolExecutor(at_once) as pool:
-        for number in range(rounds + 1):
-            end = START + intervals * STEP + number * ROUND_SECONDS
-            asked = list(pool.map(lambda start, end=end: gate.ask(start, end), starts))
-            if number == 0:
-                before = gate.cpu()
-            else:
-                found += asked
+        looks = list(pool.map(lambda start: _until_verdict(gate, start, end), starts))
+        before = gate.cpu()
+        for number in range(1, rounds + 1):
+            now = end + number * ROUND_SECONDS
+            found += pool.map(lambda start, now=now: gate.ask(start, now), starts)
     took, answered = zip(*found, strict=True)
-    return _Asked(list(took), list(answered), (gate.cpu() - before) / len(found))
+    cpu = (gate.cpu() - before) / len(found)
+    return _Asked(list(took), list(answered), (before - begun) / canaries, max(looks), cpu)
+
+
+def _until_verdict(gate: _Gate, start: float, end: float) -> int:
+    """How many looks it takes until there is a verdict."""
+    return next((look for look in range(1, MOST_LOOKS) if gate.ask(start, end)[1]), MOST_LOOKS)
 
 
 def run(*, smoke: bool) -> Sequence[Figure]:
-    """Figures of 200 canaries of an hour, and of one of a day."""
-    canaries, rounds, day = (3, 1, HOUR) if smoke else (200, 3, DAY - 20)
+    """Figures of 200 canaries of an hour, and of some of a day, each asked about as often."""
+    canaries, rounds, day, of_a_day = (3, 1, HOUR, 1) if smoke else (200, 3, DAY - 20, 8)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name, prometheus_with(_past(day + 10), Path(name)) as url:
         with _gate(url, Path(name), "800ms") as gate:
             # One at a time: what a core is asked for when the questions come spread over the ten seconds.
             hour = _rounds(gate, canaries, HOUR - 20, rounds, at_once=1)
-        with _gate(url, Path(name), "20s") as gate:
-            longer = _rounds(gate, 1, day, 2, at_once=1)
-    cores = hour.cpu * canaries / ROUND_SECONDS
+        with _gate(url, Path(name), "800ms") as gate:
+            longer = _rounds(gate, of_a_day, day, rounds, at_once=1)
+    cores, cores_of_a_day = (one.cpu * CANARIES / ROUND_SECONDS for one in (hour, longer))
     late = hour.answered.count(False)
     p99 = float(np.quantile(hour.took, 0.99))
-    figures.append(_figure(f"gate: {canaries} canaries of an hour every 10 s", 1, cores, "cores", "less"))
+    figures.append(_figure(f"gate: {CANARIES} canaries of an hour every 10 s", 1, cores, "cores", "less"))
     figures.append(
         _figure(f"gate: of these {len(hour.took)} looks without a verdict in time", 0, late, "looks", "less")
     )
     figures.append(_figure("gate: an answer among these, p99", 0.8, p99, "s", "less"))
-    figures.append(_figure("gate: CPU of a look at an analysis of 24 h", 0.8, longer.cpu, "s", "less"))
+    late, p99 = longer.answered.count(False), float(np.quantile(longer.took, 0.99))
+    figures.append(_figure(f"gate: {CANARIES} canaries of 24 h every 10 s", 1, cores_of_a_day, "cores", "less"))
+    figures.append(
+        _figure(f"gate: of {len(longer.took)} looks at 24 h without a verdict in time", 0, late, "looks", "less")
+    )
+    figures.append(_figure("gate: an answer among looks at 24 h, p99", 0.8, p99, "s", "less"))
+    figures.append(_figure("gate: CPU until the first verdict at 24 h", 0.8, longer.first_cpu, "s", "less"))
+    figures.append(_figure("gate: looks until the first verdict at 24 h", 1, longer.first_looks, "looks", "less"))
     return figures
 
 

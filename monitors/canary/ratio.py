@@ -25,6 +25,7 @@ from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from monitors.canary import alignment, starts
 from monitors.canary.arms import Arms, Floats, Ints
@@ -224,7 +225,7 @@ def always_valid(arms: Arms, alpha: float, dispersion: float = 1.0) -> Interval:
     share = np.concatenate([part.share() for part in arms.parts()])
     if not both.sum():
         return Interval(ratio=None, low=None, high=None)
-    peak = _bisect(lambda d: float(canary.sum() - both @ (share * math.exp(d) / (1 + share * math.expm1(d)))))
+    peak = _crossing(lambda d: float(canary.sum() - both @ (share * math.exp(d) / (1 + share * math.expm1(d)))))
     low = _lower_bound(arms, alpha / 2, dispersion)
     high = -_lower_bound(arms.swapped(), alpha / 2, dispersion)
     return Interval(ratio=_bounded(peak), low=_bounded(min(low, peak)), high=_bounded(max(high, peak)))
@@ -242,7 +243,7 @@ def _lower_bound(arms: Arms, alpha: float, dispersion: float) -> float:
         losses = (np.log1p(share * np.expm1(null)) - np.log1p(share * np.expm1(null + steps)[:, None])) @ both
         return float(starts.log_sum((canary.sum() * steps + losses) / dispersion + weights)) + math.log(alpha)
 
-    return -WIDEST if above_level(-WIDEST) <= 0 else _bisect(above_level)
+    return -WIDEST if above_level(-WIDEST) <= 0 else _crossing(above_level)
 
 
 def _known(joined: Arms) -> tuple[Floats, Floats, Floats] | None:
@@ -262,9 +263,25 @@ def _bounded(d: float) -> float | None:
     return 0.0 if d <= -WIDEST + 1e-6 else math.exp(d)
 
 
-def _bisect(falling: Callable[[float], float], *, low: float = -WIDEST, high: float = WIDEST) -> float:
+def _crossing(falling: Callable[[float], float]) -> float:
+    """What `_bisect` finds, for half of the work: the last of its halves is guessed, and looked at."""
+    cell = 2 * WIDEST / 2**HALVINGS
+    if falling(-WIDEST) > 0 >= falling(WIDEST):
+        guess = float(brentq(falling, -WIDEST, WIDEST, xtol=cell / 100, maxiter=HALVINGS, disp=False))
+        low = -WIDEST + cell * math.floor((guess + WIDEST) / cell)
+        if falling(low) > 0 >= falling(low + cell):
+            return low + cell / 2
+    return _bisect(falling)
+
+
+HALVINGS = 28
+"""Of the log ratios up to `WIDEST`, until what is left is less than 1e-7."""
+
+
+def _bisect(falling: Callable[[float], float]) -> float:
     """Where a falling function crosses 0, to 1e-7."""
-    while high - low > 1e-7:
+    low, high = -WIDEST, WIDEST
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if falling(middle) > 0 else (low, middle)
     return (low + high) / 2

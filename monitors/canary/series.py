@@ -80,7 +80,9 @@ class Series:
     def ask_start(self) -> None:
         """Ask where the counters stood at the axis' start, and remember when there were samples."""
         sides = [side for lines in self._lines.values() for side in lines.sides()]
-        self._times = np.unique(np.concatenate([np.empty(0), *(_times(line) for side in sides for line in side)]))
+        # Counters of one target are scraped together: there are fewer times than series.
+        times = {found.tobytes(): found for side in sides for line in side for found in (_times(line),)}
+        self._times = np.unique(np.concatenate([np.empty(0), *times.values()]))
         for lines in self._lines.values():
             for matchers, side in zip(self._expressions.matchers(), lines.sides(), strict=True):
                 lines.known |= self._values_at_start(matchers, side)
@@ -131,8 +133,9 @@ def _joined(lines: Sequence[Line]) -> Line:
     if len(lines) == 1:
         return lines[0]
     points = np.concatenate([np.array(line.points, dtype=float).reshape(-1, 2) for line in lines])
-    _, places = np.unique(points[:, 0], return_index=True)
-    rows: Any = points[places]
+    if not (np.diff(points[:, 0]) > 0).all():
+        points = points[np.unique(points[:, 0], return_index=True)[1]]
+    rows: Any = points
     histograms = {at: value for line in lines for at, value in line.histograms}
     return Line(labels=lines[0].labels, points=rows, histograms=tuple(sorted(histograms.items())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,6 +204,17 @@ def test_thinning_is_averaged_exactly() -> None:
     mean = (kept * chance).sum(axis=0)
     assert mean == pytest.approx(np.array([[24.0, 3600.0]]))
     assert ((kept - mean) ** 2 * chance).sum(axis=0) == pytest.approx(np.array([[9.6, 360.0]]), rel=1e-6)
+
+
+@pytest.mark.parametrize("root", [-13.0, -12.0, -3.3, -1e-9, 0.0, 1e-9, 0.7, 11.9999, 12.0, 13.0])
+@pytest.mark.parametrize(
+    "shape", [lambda d: -d, lambda d: -math.sinh(d), lambda d: -math.atan(50 * d), lambda d: -(d**3)]
+)
+def test_a_crossing_is_what_bisection_finds(root: float, shape: Any) -> None:
+    def falling(d: float) -> float:
+        return float(shape(d - root))
+
+    assert ratio._crossing(falling) == ratio._bisect(falling)
 
 
 # Bands -------------------------------------------------------------------------------------------------------------
