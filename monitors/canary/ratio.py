@@ -265,7 +265,7 @@ def _bounded(d: float) -> float | None:
 
 def _crossing(falling: Callable[[float], float]) -> float:
     """What `_bisect` finds, for half of the work: the last of its halves is guessed, and looked at."""
-    cell = 2 * WIDEST / 2**HALVINGS
+    cell = math.ldexp(2 * WIDEST, -HALVINGS)
     if falling(-WIDEST) > 0 >= falling(WIDEST):
         guess = float(brentq(falling, -WIDEST, WIDEST, xtol=cell / 100, maxiter=HALVINGS, disp=False))
         low = -WIDEST + cell * math.floor((guess + WIDEST) / cell)
