@@ -85,7 +85,7 @@ def gate(folder: Path, document: dict[str, Any], *options: str, limit: int | Non
         command = [need_program("prlimit"), f"--fsize={limit}", *command]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(f"http://127.0.0.1:{port}/healthz")
+        wait_for(f"http://127.0.0.1:{port}/healthz", 60)
         yield Running(port, folder)
     finally:
         process.terminate()
