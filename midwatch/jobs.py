@@ -46,6 +46,11 @@ def of_platform(platform: Platform) -> list[Job]:
     return ordered(_jobs(platform))
 
 
+def exporter_targets(platform: Platform) -> tuple[str, ...]:
+    """HOST:PORT of every exporter that is scraped."""
+    return tuple(platform.exporter.targets) or (platform.exporter.listen,)
+
+
 def find_problems(platform: Platform) -> Iterator[Finding]:
     """Scrape jobs of one's own have names of their own."""
     taken = {job.name for job in of_platform(platform)}
@@ -64,7 +69,7 @@ def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
 
 
 def _jobs(platform: Platform) -> Iterator[Job]:
-    yield Job(name=EXPORTER, targets=tuple(platform.exporter.targets) or (platform.exporter.listen,))
+    yield Job(name=EXPORTER, targets=exporter_targets(platform))
     if any(model.canary for model in platform.models):
         yield Job(name=GATE, targets=(platform.gate.listen,))
     yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)

@@ -83,9 +83,13 @@ class _Rules:
 
     def _unknown(self, store: Store) -> AlertingRule:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
+        unknown = chosen.equals(0)
+        if store.is_always_looked_at:
+            # That the exporter itself is gone is an alert of its own.
+            unknown = unknown.or_(promql.absent(chosen).and_(promql.scraped(job=jobs.RECOVERY).equals(1), on=()))
         return self._alert(
             "RecoveryStoreUnknown",
-            chosen.equals(0),
+            unknown,
             self._wait,
             Severity.TICKET,
             f"{store.name} does not answer the recovery exporter",
