@@ -135,6 +135,10 @@ class Kind(Generic[S]):
         """Say that what is there now is meant, without the files `remove`, which go."""
         raise MidwatchError(f"{site.store.name}: nothing is published of a store of kind {self.name}")
 
+    def looking_rights(self, store: S) -> Iterable[Right]:  # noqa: ARG002 - for kinds to override
+        """What the recovery exporter needs to be allowed in a cluster to look at it."""
+        return ()
+
     def rights(self, store: S) -> Iterable[Right]:  # noqa: ARG002 - for kinds to override
         """What its drills need to be allowed in a cluster, beside the recoverer's lease."""
         return ()

@@ -411,7 +411,11 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
 
 def apply(objects: list[dict[str, Any]]) -> None:
     """Create the rendered objects, validated by the API server, or replace roles that are there."""
-    plurals = {"NetworkPolicy": "networkpolicies"}
+    plurals = {
+        "NetworkPolicy": "networkpolicies",
+        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    }
     for one in objects:
         root = f"/apis/{one['apiVersion']}" if "/" in one["apiVersion"] else f"/api/{one['apiVersion']}"
         namespace = one["metadata"].get("namespace")

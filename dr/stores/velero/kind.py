@@ -46,6 +46,10 @@ class VeleroKind(Kind[VeleroStore]):
         """At the backups."""
         return VeleroCollector(site.store.name, site.store.velero)
 
+    def looking_rights(self, store: VeleroStore) -> Iterator[Right]:
+        """To see the backups."""
+        yield Right(namespace=store.velero.velero_namespace, group="velero.io", resource="backups", verbs=("list",))
+
     def rights(self, store: VeleroStore) -> Iterator[Right]:
         """To restore, and to see that the other namespace is allowed and empty."""
         velero, target = store.velero.velero_namespace, store.velero.restore_namespace
