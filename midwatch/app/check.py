@@ -6,12 +6,16 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from midwatch import options
 from midwatch.errors import Exit, InvalidInputError, Problem
+
+if TYPE_CHECKING:
+    from midwatch.spec.document import Document
+    from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Check the platform file and everything rendered from it.", add_completion=False)
 
@@ -19,16 +23,21 @@ app = typer.Typer(help="Check the platform file and everything rendered from it.
 @app.command()
 def check(
     file: options.PlatformFile,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Ask the kubeconfig's cluster what it would do with the objects.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
     """Check the platform file, then all that is rendered: rules (promtool), routes (amtool), what both would not say,
     the experiments and the dashboards. Warnings say what cannot be seen as it is written.
 
+    With --cluster also whether an object would overwrite another's, lacks its kind, or is not taken by Alertmanager.
+
     Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
     """
     warnings: list[Problem] = []
     try:
-        of_file, of_rendered = _problems(file, warnings)
+        of_file, of_rendered = _problems(file, warnings, with_cluster=cluster)
         problems = sorted(of_file) + of_rendered
         code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
     except InvalidInputError as error:
@@ -44,7 +53,7 @@ def check(
     raise typer.Exit(code)
 
 
-def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[Problem]]:
+def _problems(file: Path, warnings: list[Problem], *, with_cluster: bool) -> tuple[list[Problem], list[Problem]]:
     """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest.
 
     What is no problem and yet worth knowing is added to `warnings`.
@@ -78,4 +87,24 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
             *system_check.find_problems(platform, document),
             *argo_check.check_files(files),
         ]
+        of_rendered += _of_objects(platform, document, with_cluster=with_cluster)
         return of_file, [*by_programs.result(), *of_rendered]
+
+
+def _of_objects(platform: Platform, document: Document, *, with_cluster: bool) -> list[Problem]:
+    """Problems of the objects for a cluster.
+
+    What they cannot say is told by --target kubernetes, and is no problem of whoever renders files; it is one here when
+    the cluster is asked.
+    """
+    from midwatch.app import cluster_check, merged, objects
+    from midwatch.app.render import Target, rendered_files
+
+    try:
+        rendered = rendered_files(platform, Target.KUBERNETES) | merged.render_objects(platform, document)
+    except InvalidInputError:
+        if with_cluster:
+            raise
+        return []
+    found = objects.of_files(rendered)
+    return [*objects.find_problems(found), *(cluster_check.find_problems(platform, found) if with_cluster else ())]

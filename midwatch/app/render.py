@@ -82,7 +82,7 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
-    from midwatch.app import merged, prometheus
+    from midwatch.app import merged, objects, prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
@@ -95,6 +95,8 @@ def render(
     check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
     if target is Target.KUBERNETES:
         rendered |= merged.render_objects(platform, document)
+        if problems := list(objects.find_problems(objects.of_files(rendered))):
+            raise InvalidInputError(problems)
     if dry_run or diff:
         _show(rendered, output, compare(rendered, output, target, parts=parts), diff=diff, as_json=as_json)
         return
