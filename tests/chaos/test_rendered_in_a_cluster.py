@@ -1,4 +1,4 @@
-"""What is rendered for a cluster, at a real API server: it is taken, its pods are restricted, and it says whose it is."""
+"""What is rendered for a cluster, at a real API server: it is taken, its pods are restricted, it says whose it is."""
 
 from __future__ import annotations
 
