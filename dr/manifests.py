@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chaos.lease import LEASE_NAME
 from dr import stores
 from dr.recoverer.run import lease_name
 from dr.stores.kind import Right
-from midwatch import object_names, pod_security, rbac, systemd, yamlfile
+from midwatch import admission, object_names, pod_security, rbac, systemd, yamlfile
 from midwatch.spec import dr as spec
 from midwatch.spec import model
 from midwatch.spec.stores.base import Store
@@ -70,6 +71,7 @@ def objects(platform: model.Platform) -> list[Object]:
     recovered = [store for store in recovery.stores if store.has_cluster_lease]
     drilled = [store for store in recovery.stores if store.name in {drill.store for drill in drills}]
     found = accounts.of(settings.service_account, _drill_rights(platform, settings, drilled))
+    found += _restrictions(platform, settings, drilled)
     found += [_cron_job(platform, recovery, settings, drill) for drill in drills]
     if looked_at := list(_looking_rights(recovery.stores)):
         found += accounts.of(settings.exporter_account, looked_at)
@@ -103,7 +105,25 @@ def _drill_rights(
     leases = [lease_name(platform.platform, one.name) for one in drilled if one.has_cluster_lease]
     if leases:
         found += [(settings.namespace, rule) for rule in _lease_rules(leases, DRILL_VERBS)]
+    found += _experiments_lease(platform) if drilled else []
     return found + [_rule(right) for store in drilled for right in stores.kind_of(store).rights(store)]
+
+
+def _restrictions(platform: model.Platform, settings: spec.Kubernetes, drilled: list[Store]) -> list[Object]:
+    """What the drills' account is refused although its rights let it; nothing where they say it all."""
+    demands = admission.any_of(one for store in drilled for one in stores.kind_of(store).demands(store))
+    if not demands:
+        return []
+    account, namespace = settings.service_account, settings.namespace
+    name = object_names.of_account_in_cluster(account, platform.platform, namespace)
+    metadata = {"name": name, "labels": {**LABELS, object_names.PART_OF: platform.platform}}
+    return admission.policy(metadata, account, namespace, demands)
+
+
+def _experiments_lease(platform: model.Platform) -> list[tuple[str, Object]]:
+    """The lease that experiments and drills share, in the experiments' namespace."""
+    chaos = platform.chaos.kubernetes if platform.chaos else None
+    return [] if chaos is None else [(chaos.namespace, rule) for rule in _lease_rules([LEASE_NAME], RECOVERER_VERBS)]
 
 
 def _looking_rights(of_stores: Iterable[Store]) -> Iterator[tuple[str, Object]]:
@@ -186,7 +206,7 @@ def _cron_job(
     claim = settings.evidence_claim
     volume = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
     words = ["midwatch", "dr", "run", drill.name, "-f", "/etc/midwatch/platform.yaml"]
-    words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--json"]
+    words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--in-cluster", "--json"]
     pod = _pod(settings, _container(settings, "drill", words), volume) | {"restartPolicy": "Never"}
     job = {
         "backoffLimit": 0,

@@ -7,8 +7,8 @@ A ValidatingAdmissionPolicy holds for the requests of one account and is answere
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 API = "admissionregistration.k8s.io/v1"
@@ -33,8 +33,18 @@ class Demand:
         return {"expression": f"!({about}) || ({self.expression})", "message": self.message}
 
 
+def any_of(demands: Iterable[Demand]) -> list[Demand]:
+    """Demands of which those about the same requests are one: it holds when either does."""
+    joined: dict[tuple[str, tuple[str, ...], str], Demand] = {}
+    for one in demands:
+        about = (one.group, one.resources, one.operation)
+        known = joined.get(about)
+        joined[about] = one if known is None else replace(known, expression=f"{known.expression} || {one.expression}")
+    return list(joined.values())
+
+
 def policy(
-    metadata: Object, account: str, namespace: str, demands: Sequence[Demand], variables: dict[str, str]
+    metadata: Object, account: str, namespace: str, demands: Sequence[Demand], variables: Mapping[str, str] = {}
 ) -> list[Object]:
     """A policy for a service account of a namespace, and its binding; `variables` name parts of its expressions."""
     user = f"system:serviceaccount:{namespace}:{account}"
@@ -48,9 +58,10 @@ def policy(
             ]
         },
         "matchConditions": [{"name": "account", "expression": f"request.userInfo.username == '{user}'"}],
-        "variables": [{"name": name, "expression": text} for name, text in variables.items()],
         "validations": [one.validation for one in demands],
     }
+    if variables:
+        spec["variables"] = [{"name": name, "expression": text} for name, text in variables.items()]
     binding = {"policyName": metadata["name"], "validationActions": ["Deny"]}
     kind = "ValidatingAdmissionPolicy"
     return [

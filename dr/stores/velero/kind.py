@@ -11,6 +11,7 @@ from dr.stores.setup import RestoreDrill
 from dr.stores.velero import restore
 from dr.stores.velero.restore import VeleroDrill
 from midwatch import metrics
+from midwatch.admission import Demand
 from midwatch.spec.stores.velero import Velero, VeleroStore
 
 
@@ -63,3 +64,21 @@ class VeleroKind(Kind[VeleroStore]):
             ("apps", "statefulsets"),
         ):
             yield Right(namespace=target, group=group, resource=resource, verbs=("list",))
+
+    def demands(self, store: VeleroStore) -> Iterator[Demand]:
+        """A restore goes from its namespace to the drills', and runs nothing: Velero itself may restore anywhere."""
+        source, target = store.velero.namespace, store.velero.restore_namespace
+        spec = [
+            f"object.spec.?includedNamespaces.orValue([]) == ['{source}']",
+            f"object.spec.?namespaceMapping.orValue({{}}) == {{'{source}': '{target}'}}",
+            "!object.spec.?includeClusterResources.orValue(false)",
+            "!has(object.spec.hooks)",
+            "!has(object.spec.resourceModifier)",
+        ]
+        yield Demand(
+            group="velero.io",
+            resources=("restores",),
+            operation="CREATE",
+            expression=" && ".join(spec),
+            message="drills restore the namespaces of the platform file, each into the one for its drills",
+        )
