@@ -24,11 +24,12 @@ from chaos.places.place import Home
 from chaos.run import recovery
 from chaos.targets import Hit, TargetError, UnsupportedError
 from midwatch import evidence, kubernetes
+from midwatch.spec import chaos as spec
 from midwatch.spec.model import Drift, Platform
 from tests.chaos import cluster
 from tests.chaos.cluster import NAMESPACE
 from tests.chaos.conftest import SmallPlane, small_document
-from tests.conftest import platform
+from tests.conftest import platform, platform_document
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "kill_replica": {"model": "fraud", "replicas": 2},
@@ -630,6 +631,20 @@ def test_what_the_platform_file_does_not_name_is_not_written(restricted: Path, w
     ):
         kubernetes.request(method, path, body=body, query={"dryRun": "All"} if body is not None else None)
     assert (refused.value.status, "is forbidden" in str(refused.value)) == (403, True)
+
+
+def test_an_experiment_has_no_right_on_its_own_guards_file_and_no_drills_account() -> None:
+    document = platform_document()
+    workload = {"deployment": "fraud", "feature_config": "midwatch-platform"}
+    here = {"namespace": NAMESPACE, "models": {"fraud": workload}, "service_account": "midwatch-recovery"}
+    document["chaos"] = {"experiments": [{"kind": "kill_replica"}], "kubernetes": here}
+    document["disaster_recovery"] = {
+        "owner": "ml",
+        "kubernetes": {"namespace": NAMESPACE},
+        "stores": [{"name": "a", "files": {"source": "a", "backup": "b"}}],
+    }
+    found = {".".join(map(str, place)) for place, _, _ in spec.find_problems(Platform.model_validate(document))}
+    assert found == {"chaos.kubernetes.models.fraud.feature_config", "chaos.kubernetes.service_account"}
 
 
 def test_what_one_experiment_may_another_may_not(api: Path) -> None:
