@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from alerts import needed_jobs
 from alerts.routing import existing, generate
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
@@ -45,7 +46,8 @@ def _metadata(platform: Platform, name: str) -> dict[str, Any]:
 def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
     name = f"midwatch-{platform.platform}-{file.removesuffix('.yml')}"
     kind = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
-    return yamlfile.dump({**kind, "metadata": _metadata(platform, name), "spec": document})
+    metadata = {**_metadata(platform, name), **needed_jobs.metadata_of(document)}
+    return yamlfile.dump({**kind, "metadata": metadata, "spec": document})
 
 
 def _secret(platform: Platform) -> dict[str, Any]:

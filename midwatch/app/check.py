@@ -19,18 +19,29 @@ app = typer.Typer(help="Check the platform file and everything rendered from it.
 @app.command()
 def check(
     file: options.PlatformFile,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Also the cluster's AnalysisTemplates and Rollouts.")
+    ] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Also whether Prometheus has the jobs that rules name.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
     """Check the platform file, then all that is rendered: rules (promtool), routes (amtool), what both would not say,
     the experiments and the dashboards. Warnings say what cannot be seen as it is written.
 
-    Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
+    Exit code 0 without problems, 1 when rendered files or what runs are wrong, 2 when the platform file is, or a
+    program is missing, 3 when what runs does not answer.
     """
     warnings: list[Problem] = []
     try:
         of_file, of_rendered = _problems(file, warnings)
         problems = sorted(of_file) + of_rendered
         code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
+        if not of_file and (cluster or prometheus):
+            live, unanswered = _live_problems(file, warnings, cluster=cluster, prometheus=prometheus)
+            problems += [*live, *unanswered]
+            code = max(code, Exit.FAIL if live else Exit.PASS) or (Exit.INCONCLUSIVE if unanswered else Exit.PASS)
     except InvalidInputError as error:
         problems, code = list(error.problems), Exit.USAGE
     if as_json:
@@ -42,6 +53,29 @@ def check(
         if not problems:
             typer.echo(f"{file}: no problems", err=True)
     raise typer.Exit(code)
+
+
+def _live_problems(
+    file: Path, warnings: list[Problem], *, cluster: bool, prometheus: bool
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems of what runs, and what could not be asked."""
+    from midwatch import kubernetes
+    from midwatch.app import live
+    from midwatch.prometheus import QueryError
+    from midwatch.spec import load
+
+    problems: list[Problem] = []
+    unanswered: list[Problem] = []
+    platform = load.load_platform(file)
+    try:
+        problems += live.prometheus_problems(platform) if prometheus else ()
+    except QueryError as error:
+        unanswered.append(Problem(file=platform.prometheus.url, message=f"its jobs are not known: {error}"))
+    try:
+        problems += live.cluster_problems(platform, warnings) if cluster else ()
+    except (kubernetes.UnreachableError, kubernetes.RefusedError) as error:
+        unanswered.append(Problem(file="cluster", message=f"its analyses are not known: {error}"))
+    return problems, unanswered
 
 
 def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[Problem]]:

@@ -42,6 +42,12 @@ def render_files(platform: spec.Platform) -> dict[str, str]:
     return files
 
 
+def templates(platform: spec.Platform) -> list[dict[str, Any]]:
+    """Every template that asks the gate."""
+    models = [model for model in platform.models if model.canary]
+    return [cluster_template(platform), *(template(platform, model) for model in models)] if models else []
+
+
 def template(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
     """AnalysisTemplate of one model, that asks the gate."""
     args = [{"name": "model", "value": model.name}, *_args(platform)]
