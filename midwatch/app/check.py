@@ -22,6 +22,9 @@ def check(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Also the cluster's AnalysisTemplates and Rollouts.")
     ] = False,
+    manifests: Annotated[
+        Path | None, typer.Option(help="Also the AnalysisTemplates and Rollouts in this file or folder.")
+    ] = None,
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Also whether Prometheus has the jobs that rules name.")
     ] = False,
@@ -38,8 +41,10 @@ def check(
         of_file, of_rendered = _problems(file, warnings)
         problems = sorted(of_file) + of_rendered
         code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
-        if not of_file and (cluster or prometheus):
-            live, unanswered = _live_problems(file, warnings, cluster=cluster, prometheus=prometheus)
+        if not of_file and (cluster or prometheus or manifests):
+            live, unanswered = _live_problems(
+                file, warnings, cluster=cluster, manifests=manifests, prometheus=prometheus
+            )
             problems += [*live, *unanswered]
             code = max(code, Exit.FAIL if live else Exit.PASS) or (Exit.INCONCLUSIVE if unanswered else Exit.PASS)
     except InvalidInputError as error:
@@ -56,9 +61,9 @@ def check(
 
 
 def _live_problems(
-    file: Path, warnings: list[Problem], *, cluster: bool, prometheus: bool
+    file: Path, warnings: list[Problem], *, cluster: bool, prometheus: bool, manifests: Path | None = None
 ) -> tuple[list[Problem], list[Problem]]:
-    """Problems of what runs, and what could not be asked."""
+    """Problems of what runs or is to run, and what could not be asked."""
     from midwatch import kubernetes
     from midwatch.app import live
     from midwatch.prometheus import QueryError
@@ -67,6 +72,7 @@ def _live_problems(
     problems: list[Problem] = []
     unanswered: list[Problem] = []
     platform = load.load_platform(file)
+    problems += live.manifest_problems(platform, manifests, warnings) if manifests else ()
     try:
         problems += live.prometheus_problems(platform) if prometheus else ()
     except QueryError as error:

@@ -1,8 +1,12 @@
-"""What `midwatch check` asks of what runs: the jobs of Prometheus, and the analyses and Rollouts of a cluster."""
+"""What `midwatch check` looks at beside its own files: what Prometheus scrapes, and the analyses of a cluster.
+
+Manifests that are not applied yet are looked at as the cluster's objects are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from alerts import needed_jobs
 from alerts.rules import files as rule_files
@@ -10,7 +14,7 @@ from midwatch import kubernetes
 from midwatch.errors import Problem
 from midwatch.prometheus import Client
 from midwatch.spec.model import Platform
-from monitors.canary import argo_cluster
+from monitors.canary import argo_cluster, argo_manifests
 
 GROUP = "/apis/argoproj.io/v1alpha1"
 
@@ -34,6 +38,13 @@ def cluster_problems(platform: Platform, warnings: list[Problem]) -> Iterator[Pr
     found = argo_cluster.Found(
         templates=[*_objects("AnalysisTemplate"), *_objects("ClusterAnalysisTemplate")], rollouts=_objects("Rollout")
     )
+    warnings += argo_cluster.find_warnings(platform, found)
+    return argo_cluster.find_problems(platform, found)
+
+
+def manifest_problems(platform: Platform, place: Path, warnings: list[Problem]) -> Iterator[Problem]:
+    """What analyses in a file or folder would do with a canary; InvalidInputError when they cannot be read."""
+    found = argo_manifests.read(platform, place)
     warnings += argo_cluster.find_warnings(platform, found)
     return argo_cluster.find_problems(platform, found)
 

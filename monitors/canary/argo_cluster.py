@@ -16,21 +16,27 @@ from midwatch.spec.model import Platform
 from monitors.canary import argo, argo_check
 
 Object = Mapping[str, Any]
-Key = tuple[str, str]
-"""Namespace, empty for those of the cluster, and name."""
+"""An object of Kubernetes; `source` says which file it is from, where it is from one."""
+Key = tuple[str, str, str]
+"""Kind, namespace, and name."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The objects of a cluster, of all namespaces."""
+    """The objects of a cluster, of all namespaces, or those of files."""
 
     templates: Sequence[Object]
     rollouts: Sequence[Object]
 
     @cached_property
-    def by_key(self) -> dict[Key, Object]:
-        """Templates by namespace and name."""
-        return {_key(one): one for one in self.templates}
+    def _by_key(self) -> dict[Key, Object]:
+        return {(one["kind"], *_place(one)): one for one in self.templates}
+
+    def template(self, named: Object, namespace: str) -> Object | None:
+        """The template that an analysis names; one without a namespace is for whichever it is applied to."""
+        kind = "ClusterAnalysisTemplate" if named.get("clusterScope") else "AnalysisTemplate"
+        name = named.get("templateName", "")
+        return self._by_key.get((kind, namespace, name)) or self._by_key.get((kind, "", name))
 
 
 def find_problems(platform: Platform, found: Found) -> Iterator[Problem]:
@@ -62,12 +68,13 @@ def find_warnings(platform: Platform, found: Found) -> Iterator[Problem]:
             )
 
 
-def _key(template: Object) -> Key:
-    return template["metadata"].get("namespace", ""), template["metadata"]["name"]
+def _place(found: Object) -> tuple[str, str]:
+    return found["metadata"].get("namespace", ""), found["metadata"]["name"]
 
 
 def _said(found: Object) -> str:
-    return f"{found['kind']} {'/'.join(filter(None, _key(found)))}"
+    source = f"{found['source']}: " if "source" in found else ""
+    return f"{source}{found['kind']} {'/'.join(filter(None, _place(found)))}"
 
 
 def _as_written(template: Object) -> dict[str, Any]:
@@ -110,8 +117,7 @@ def _rollout_problems(
     said = Problem(file=_said(rollout), path=path, message="")
     templates = []
     for named in written.get("templates") or ():
-        scope = "" if named.get("clusterScope") else rollout["metadata"].get("namespace", "")
-        template = found.by_key.get((scope, named.get("templateName", "")))
+        template = found.template(named, rollout["metadata"].get("namespace", ""))
         if template is not None and _asks_gate(platform, template):
             templates.append(template)
         elif template is None and named.get("templateName", "").startswith("midwatch-canary"):
