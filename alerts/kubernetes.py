@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from alerts import needed_jobs
 from alerts.routing import existing, generate
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
@@ -52,7 +53,8 @@ def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
     name = f"midwatch-{platform.platform}-{file.removesuffix('.yml')}"
     kind = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
     told_apart = document if platform.alertmanager.kubernetes == "secret" else _labelled(platform, document)
-    return yamlfile.dump({**kind, "metadata": _metadata(platform, name), "spec": told_apart})
+    metadata = {**_metadata(platform, name), **needed_jobs.metadata_of(document)}
+    return yamlfile.dump({**kind, "metadata": metadata, "spec": told_apart})
 
 
 def _labelled(platform: Platform, document: Mapping[str, Any]) -> dict[str, Any]:

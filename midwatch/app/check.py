@@ -24,7 +24,13 @@ app = typer.Typer(help="Check the platform file and everything rendered from it.
 def check(
     file: options.PlatformFile,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Ask the kubeconfig's cluster what it would do with the objects.")
+        bool, typer.Option("--cluster", help="Also what the cluster has, and what it would do with the objects.")
+    ] = False,
+    manifests: Annotated[
+        Path | None, typer.Option(help="Also the AnalysisTemplates and Rollouts in this file or folder.")
+    ] = None,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Also whether Prometheus has the jobs that rules name.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document of the problems.")] = False,
 ) -> None:
@@ -33,13 +39,20 @@ def check(
 
     With --cluster also whether an object would overwrite another's, lacks its kind, or is not taken by Alertmanager.
 
-    Exit code 0 without problems, 1 when rendered files are wrong, 2 when the platform file is, or a program is missing.
+    Exit code 0 without problems, 1 when rendered files or what runs are wrong, 2 when the platform file is, or a
+    program is missing, 3 when what runs does not answer.
     """
     warnings: list[Problem] = []
     try:
-        of_file, of_rendered = _problems(file, warnings, with_cluster=cluster)
+        of_file, of_rendered = _problems(file, warnings)
         problems = sorted(of_file) + of_rendered
         code = Exit.USAGE if of_file else Exit.FAIL if of_rendered else Exit.PASS
+        if not of_file and (cluster or prometheus or manifests):
+            live, unanswered = _live_problems(
+                file, warnings, cluster=cluster, manifests=manifests, prometheus=prometheus
+            )
+            problems += [*live, *unanswered]
+            code = max(code, Exit.FAIL if live else Exit.PASS) or (Exit.INCONCLUSIVE if unanswered else Exit.PASS)
     except InvalidInputError as error:
         problems, code = list(error.problems), Exit.USAGE
     if as_json:
@@ -53,7 +66,40 @@ def check(
     raise typer.Exit(code)
 
 
-def _problems(file: Path, warnings: list[Problem], *, with_cluster: bool) -> tuple[list[Problem], list[Problem]]:
+def _live_problems(
+    file: Path, warnings: list[Problem], *, cluster: bool, prometheus: bool, manifests: Path | None = None
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems of what runs or is to run, and what could not be asked."""
+    from midwatch import kubernetes
+    from midwatch.app import live
+    from midwatch.prometheus import QueryError
+    from midwatch.spec import load
+
+    problems: list[Problem] = []
+    unanswered: list[Problem] = []
+    platform, document = load.load_with_places(file)
+    problems += live.manifest_problems(platform, manifests, warnings) if manifests else ()
+    try:
+        problems += live.prometheus_problems(platform) if prometheus else ()
+    except QueryError as error:
+        unanswered.append(Problem(file=platform.prometheus.url, message=f"its jobs are not known: {error}"))
+    try:
+        problems += _in_the_cluster(platform, document, warnings) if cluster else ()
+    except (kubernetes.UnreachableError, kubernetes.RefusedError) as error:
+        unanswered.append(Problem(file="cluster", message=f"what it has is not known: {error}"))
+    return problems, unanswered
+
+
+def _in_the_cluster(platform: Platform, document: Document, warnings: list[Problem]) -> list[Problem]:
+    """What the cluster would do with the objects, and what its own analyses would do with a canary."""
+    from midwatch.app import cluster_check, live, objects
+    from midwatch.app.render import rendered_objects
+
+    rendered = objects.of_files(rendered_objects(platform, document))
+    return [*cluster_check.find_problems(platform, rendered), *live.cluster_problems(platform, warnings)]
+
+
+def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[Problem]]:
     """Problems of the platform file, and of what is rendered from the experiments that are right and all the rest.
 
     What is no problem and yet worth knowing is added to `warnings`.
@@ -63,7 +109,7 @@ def _problems(file: Path, warnings: list[Problem], *, with_cluster: bool) -> tup
     from chaos import check as chaos
     from chaos import expectations
     from dashboards import check as dashboards
-    from midwatch import system_check
+    from midwatch import jobs, system_check
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
@@ -78,6 +124,7 @@ def _problems(file: Path, warnings: list[Problem], *, with_cluster: bool) -> tup
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     warnings += edges.find_warnings(platform, document)
+    warnings += [document.problem(*one) for one in jobs.find_warnings(platform)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
         of_rendered = [
@@ -87,24 +134,16 @@ def _problems(file: Path, warnings: list[Problem], *, with_cluster: bool) -> tup
             *system_check.find_problems(platform, document),
             *argo_check.check_files(files),
         ]
-        of_rendered += _of_objects(platform, document, with_cluster=with_cluster)
+        of_rendered += _of_objects(platform, document)
         return of_file, [*by_programs.result(), *of_rendered]
 
 
-def _of_objects(platform: Platform, document: Document, *, with_cluster: bool) -> list[Problem]:
-    """Problems of the objects for a cluster.
-
-    What they cannot say is told by --target kubernetes, and is no problem of whoever renders files; it is one here when
-    the cluster is asked.
-    """
-    from midwatch.app import cluster_check, merged, objects
-    from midwatch.app.render import Target, rendered_files
+def _of_objects(platform: Platform, document: Document) -> list[Problem]:
+    """Problems of the objects for a cluster. What they cannot say is no problem of whoever renders files."""
+    from midwatch.app import objects
+    from midwatch.app.render import rendered_objects
 
     try:
-        rendered = rendered_files(platform, Target.KUBERNETES) | merged.render_objects(platform, document)
+        return list(objects.find_problems(objects.of_files(rendered_objects(platform, document))))
     except InvalidInputError:
-        if with_cluster:
-            raise
         return []
-    found = objects.of_files(rendered)
-    return [*objects.find_problems(found), *(cluster_check.find_problems(platform, found) if with_cluster else ())]

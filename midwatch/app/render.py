@@ -18,6 +18,7 @@ from midwatch.app import manifest
 from midwatch.errors import Exit, InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
+    from midwatch.spec.document import Document
     from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Write everything that is made from the platform file.", add_completion=False)
@@ -82,7 +83,7 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
-    from midwatch.app import merged, objects, prometheus
+    from midwatch.app import objects, prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
@@ -91,10 +92,10 @@ def render(
         raise InvalidInputError(problems)
     check.ensure_tuning(platform, document)
     chaos.ensure_alerts(platform, document)
-    rendered = rendered_files(platform, target)
-    check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
-    if target is Target.KUBERNETES:
-        rendered |= merged.render_objects(platform, document)
+    rendered = rendered_files(platform)
+    check.ensure_rules(platform, rendered)
+    if target is not Target.FILES:
+        rendered = rendered_objects(platform, document, target)
         if problems := list(objects.find_problems(objects.of_files(rendered))):
             raise InvalidInputError(problems)
     if dry_run or diff:
@@ -124,6 +125,13 @@ def _show(rendered: Mapping[str, str], output: Path, found: Changes, *, diff: bo
         typer.echo(f"{output}: {count}; nothing is written", err=True)
     if diff and (found.changed or found.removed):
         raise typer.Exit(Exit.FAIL)
+
+
+def rendered_objects(platform: Platform, document: Document, target: Target = Target.KUBERNETES) -> dict[str, str]:
+    """Text of each file for a cluster."""
+    from midwatch.app import merged
+
+    return rendered_files(platform, target) | merged.render_objects(platform, document)
 
 
 def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[str, str]:

@@ -21,6 +21,7 @@ from midwatch.spec.grafana import Grafana
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
+from midwatch.spec.scraped import Scraped
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
@@ -227,13 +228,11 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; a scrape of as many takes seconds."""
 
 
-class Exporter(Strict):
+class Exporter(Scraped):
     """The service that takes prediction and label events."""
 
     listen: str = "127.0.0.1:9500"
     """HOST:PORT where it takes events and serves `/metrics`; off loopback it needs a token."""
-    targets: list[str] = []
-    """HOST:PORT of every exporter that Prometheus scrapes; `listen` without any."""
     label_retention: Duration = 86400.0
     """How long a prediction waits for its label."""
     remember: Duration = 3600.0

@@ -42,9 +42,13 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
     patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
     texts = {
         "exporter_job": jobs.EXPORTER,
-        "exporters": EACH.join(jobs.exporter_targets(platform)),
-        "exporters_missing": missing(jobs.EXPORTER, len(jobs.exporter_targets(platform))),
+        "exporters": EACH.join(jobs.service_targets(platform, jobs.EXPORTER)),
+        "exporters_missing": str(
+            promql.missing_targets(jobs.EXPORTER, len(jobs.service_targets(platform, jobs.EXPORTER)))
+        ),
         "gate_job": jobs.GATE,
+        "gates": EACH.join(jobs.service_targets(platform, jobs.GATE)),
+        "gates_missing": str(promql.missing_targets(jobs.GATE, len(jobs.service_targets(platform, jobs.GATE)))),
         "judges_missing": _judges_missing(platform),
         "scrape_wait": format_duration(scrape_wait),
         "scrape_wait_proof": format_duration(scrape_wait + 60),
@@ -59,17 +63,6 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         rule for rule in written() if rule.per == "platform" and all(PLATFORM_HAS[what](platform) for what in rule.when)
     ]
     return [_filled(platform, rule, texts, owner=platform.operator, page=grafana.Page.PLANE) for rule in rules]
-
-
-def missing(job: str, targets: int) -> str:
-    """PromQL of fewer scraped targets of a job than there should be; with so many unknown (0), of none at all.
-
-    Targets that Prometheus discovers leave nothing behind when they go, not even an `up` that is 0. Which of them is
-    missing their addresses do not tell: a pod that is replaced has another.
-    """
-    up = promql.scraped(job=job)
-    fewer = [promql.count(up) < targets] if targets > 1 else []
-    return " or ".join(map(str, [promql.absent(up), *fewer]))
 
 
 def _judges_missing(platform: Platform) -> str:
@@ -146,7 +139,7 @@ def _model_texts(platform: Platform, model: Model) -> Iterator[tuple[str, str]]:
     yield "server_job", model.job or ""
     targets = model.servers.targets if model.servers else []
     yield "servers", EACH.join(targets or ["a:1"])
-    yield "servers_missing", missing(model.job or "", len(targets))
+    yield "servers_missing", str(promql.missing_targets(model.job or "", len(targets)))
     yield "requests", serving.profile_of(model).requests[0]
     yield "server_patience", format_duration(patience)
     yield "server_proof", format_duration(patience + 60)
