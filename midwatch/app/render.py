@@ -17,6 +17,7 @@ from midwatch import files, options
 from midwatch.errors import Exit, InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
+    from midwatch.spec.document import Document
     from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Write everything that is made from the platform file.", add_completion=False)
@@ -25,10 +26,11 @@ MANIFEST = ".midwatch-manifest.json"
 
 
 class Target(StrEnum):
-    """Who reads what is rendered: programs that load files, or a cluster's operators."""
+    """Who reads what is rendered: programs that load files, a cluster's operators, or Helm for them."""
 
     FILES = "files"
     KUBERNETES = "kubernetes"
+    HELM = "helm"
 
 
 class Part(StrEnum):
@@ -68,7 +70,9 @@ def _parts(text: str | None) -> list[Part]:
 def render(
     file: options.PlatformFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
-    target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
+    target: Annotated[
+        Target, typer.Option(help="Files for the programs, objects for the cluster, or values of the Helm chart.")
+    ] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
     only: Annotated[
         str | None, typer.Option(help="Only these parts, as rules,routes; also dashboards, scrapes, canaries.")
@@ -83,19 +87,21 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
-    from midwatch.app import merged, prometheus
+    from midwatch.app import prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
+    if parts and target is Target.HELM:
+        raise MidwatchError("--only: the chart's values are one file; switch parts off in the chart, by its `parts`")
     platform, document = load.load_with_places(file)
     if problems := prometheus.find_problems(platform, document):
         raise InvalidInputError(problems)
     check.ensure_tuning(platform, document)
     chaos.ensure_alerts(platform, document)
-    rendered = rendered_files(platform, target)
-    check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
-    if target is Target.KUBERNETES:
-        rendered |= merged.render_objects(platform, document)
+    rendered = rendered_files(platform)
+    check.ensure_rules(platform, rendered)
+    if target is not Target.FILES:
+        rendered = rendered_objects(platform, document, target)
     if dry_run or diff:
         _show(rendered, output, compare(rendered, output, parts=parts), diff=diff, as_json=as_json)
         return
@@ -123,6 +129,17 @@ def _show(rendered: Mapping[str, str], output: Path, found: Changes, *, diff: bo
         typer.echo(f"{output}: {count}; nothing is written", err=True)
     if diff and (found.changed or found.removed):
         raise typer.Exit(Exit.FAIL)
+
+
+def rendered_objects(platform: Platform, document: Document, target: Target = Target.KUBERNETES) -> dict[str, str]:
+    """Text of each file for a cluster: the objects, with what makes them a base of Kustomize, or Helm's values."""
+    from midwatch.app import helm, kustomize, merged
+    from midwatch.app.workloads import render as workloads
+
+    objects = rendered_files(platform, Target.KUBERNETES)
+    objects |= merged.render_objects(platform, document)
+    objects |= workloads.render_objects(platform, merged.text_of(document))
+    return helm.render_values(objects) if target is Target.HELM else objects | kustomize.render_base(objects)
 
 
 def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[str, str]:
