@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from midwatch.spec.base import Finding, Name, Strict
+from midwatch.spec.base import Finding, Name, Place, Strict
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Platform
@@ -120,10 +120,22 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
         return
     yield from _find_references(platform, platform.kubernetes)
     yield from _find_gate(platform, platform.kubernetes)
+    for place, file in _secret_files(platform):
+        if not _is_mounted(platform.kubernetes, file):
+            yield place, f"no pod has {file}", "name its folder and Secret in kubernetes.secrets"
+
+
+def _secret_files(platform: Platform) -> Iterator[tuple[Place, Path]]:
+    """Files with secrets that exporter and gate read, by where they are named."""
     key = platform.exporter.personal.key_file
-    if key is not None and not _is_mounted(platform.kubernetes, key):
-        place = ("exporter", "personal", "key_file")
-        yield place, f"no pod has {key}", "name its folder and Secret in kubernetes.secrets"
+    if key is not None:
+        yield ("exporter", "personal", "key_file"), key
+    for index, model in enumerate(platform.models):
+        webhook = model.drift.retrain.webhook if model.drift and model.drift.retrain else None
+        if webhook is not None:
+            place = ("models", index, "drift", "retrain", "webhook")
+            yield (*place, "url_file"), webhook.url_file
+            yield (*place, "secret_file"), webhook.secret_file
 
 
 def _find_references(platform: Platform, settings: Kubernetes) -> Iterator[Finding]:
@@ -146,7 +158,7 @@ def _find_references(platform: Platform, settings: Kubernetes) -> Iterator[Findi
 
 
 def _find_gate(platform: Platform, settings: Kubernetes) -> Iterator[Finding]:
-    """Argo Rollouts asks at `gate.url`: where that is a Service of the cluster, it has to be the one that is rendered."""
+    """Argo Rollouts asks at `gate.url`: where that is a Service of the cluster, it has to be the one of the gate."""
     if not any(model.canary for model in platform.models):
         return
     parts, listen = urlsplit(platform.gate.url), platform.gate.listen.rpartition(":")[2]

@@ -18,15 +18,9 @@ def policies(place: Place) -> list[Object]:
     """Default deny for the pods of the platform in its namespace, and for each part what it needs."""
     platform = place.platform
     prometheus = sorted({_port_of_url(platform.prometheus.url), PROMETHEUS})
-    triggers = [model.drift.retrain for model in platform.models if model.drift and model.drift.retrain]
-    webhooks = {_port_of_url(one.webhook.url) for one in triggers if one.webhook}
-    api = API_SERVER if any(one.pipeline_run for one in triggers) else ()
-    found = [
-        _deny(place),
-        _allow(place, "exporter", port_of(platform.exporter.listen), sorted({*webhooks, *api})),
-    ]
+    found = [_deny(place), _allow(place, "exporter", port_of(platform.exporter.listen), _reached_by_exporter(place))]
     if any(model.canary for model in platform.models):
-        found.append(_allow(place, "gate", port_of(platform.gate.listen), prometheus))
+        found.append(_allow(place, "gate", port_of(platform.gate.listen), [_dns(), {"ports": _tcp(prometheus)}]))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
@@ -39,7 +33,15 @@ def _deny(place: Place) -> Object:
     return _policy(place, "midwatch-deny", "plane", {"podSelector": {"matchLabels": labels}})
 
 
-def _allow(place: Place, component: str, port: int, reached: list[int]) -> Object:
+def _reached_by_exporter(place: Place) -> list[Object]:
+    """Nobody, but for what drift triggers: the API server, or a webhook whose address only a Secret has."""
+    triggers = [model.drift.retrain for model in place.platform.models if model.drift and model.drift.retrain]
+    if any(one.webhook for one in triggers):
+        return [{}]
+    return [_dns(), {"ports": _tcp(list(API_SERVER))}] if triggers else []
+
+
+def _allow(place: Place, component: str, port: int, egress: list[Object]) -> Object:
     senders: Object = {"namespaceSelector": {"matchLabels": dict(place.settings.clients)}}
     rule: Object = {"ports": _tcp([port])}
     if place.settings.clients:
@@ -47,9 +49,6 @@ def _allow(place: Place, component: str, port: int, reached: list[int]) -> Objec
         operator = place.platform.prometheus.operator.namespace or place.settings.namespace
         watcher = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator}}}
         rule["from"] = [senders, watcher]
-    egress: list[Object] = []
-    if reached:
-        egress = [_dns(), {"ports": _tcp(reached)}]
     spec = {"podSelector": {"matchLabels": place.labels(component)}, "ingress": [rule], "egress": egress}
     return _policy(place, f"midwatch-{component}", component, spec)
 
