@@ -34,7 +34,7 @@ test-programs:
 	@scripts/programs prometheus prometheus-alertmanager postgresql redis-server chromium default-jre-headless openssl || true
 	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; else echo 'go is not installed: no tests against Kubernetes' >&2; fi
 
-kube-assets: ## kube-apiserver and etcd for the tests of the Kubernetes mode, built once (Go)
+kube-assets: ## kube-apiserver, etcd and the controllers for the tests of the Kubernetes mode, built once (Go)
 	@scripts/kube-assets
 
 $(READY): pyproject.toml constraints.txt

@@ -1,0 +1,263 @@
+"""The rendered template and the real controller of Argo Rollouts: what each answer of the gate makes of an analysis.
+
+All analyses run at once, in one controller and one API server. The controller waits ten seconds after an error; the
+rest is shortened by the platform file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from midwatch import kubernetes
+from midwatch.spec.model import Platform
+from monitors.canary import argo
+from monitors.canary.times import moment
+from tests.canary.arms import Past, prometheus_with
+from tests.canary.test_fetch import END, START, calm
+from tests.canary.test_gate import document_of, gate
+from tests.chaos import cluster
+from tests.conftest import free_port, platform_document
+
+TOKEN = "s3cret"
+RUNS = f"/apis/argoproj.io/v1alpha1/namespaces/{cluster.NAMESPACE}/analysisruns"
+SECONDS = 150.0
+"""More than the longest analysis takes, which is one whose gate hangs: 65 s."""
+
+NO_GATE = {
+    "html": (200, b"<!doctype html><title>Sign in</title>"),
+    "empty": (200, b""),
+    "no-content": (204, b""),
+    "null": (200, b"null"),
+    "array": (200, b'[{"verdict": "pass"}]'),
+    "json-text": (200, b'"pass"'),
+    "text": (200, b"pass"),
+    "verdict-of-the-other-api": (200, b'{"verdict": "pass", "reason": "", "evidence": {}}'),
+    "data-null": (200, b'{"status": "success", "data": null}'),
+    "401": (401, b'{"error": "a bearer token is needed"}'),
+    "404": (404, b'{"error": "not here"}'),
+    "503": (503, b'{"error": "too many connections"}'),
+    "redirect": (302, b""),
+}
+"""Answers of what stands in the gate's place, by the path that is asked."""
+AWAY = "away"
+"""A gate that cannot be reached for the first two questions."""
+LOST = "lost"
+"""A gate that answers once."""
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """What answers in place of the gate, or before it."""
+
+    gate: str
+    asked: Counter[str] = Counter()
+
+    def do_GET(self) -> None:
+        self._answer(200, NO_GATE["html"][1])  # where the redirect leads
+
+    def do_POST(self) -> None:
+        row = self.path.split("/")[1]
+        self.asked[row] += 1
+        if (row == AWAY and self.asked[row] > 2) or (row == LOST and self.asked[row] == 1):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            request = urllib.request.Request(f"{self.gate}/api/v1/query", body, dict(self.headers))
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                self._answer(answer.status, answer.read())
+        elif row in NO_GATE:
+            self._answer(*NO_GATE[row])
+        else:
+            self.close_connection = True
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        if status == 302:
+            self.send_header("location", "/login")
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def strangers(gate_url: str) -> Iterator[str]:
+    handler = type("Handler", (Stranger,), {"gate": gate_url})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[str]:
+    """A server that takes connections and says nothing, as a process that is stopped does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def past_until_now(now: float) -> tuple[Past, float]:
+    """Two good versions and a bad one, v3, whose past goes on beyond this test; and when they began."""
+    good, bad = calm(), calm(canary_errors=0.06)
+    later = now + 300 - END
+    found = Past(now)
+    for past, version, name in ((good, "v1", "v1"), (good, "v2", "v2"), (bad, "v2", "v3")):
+        for key, points in past.series.items():
+            if dict(key)["version"] == version:
+                labels = tuple(sorted({**dict(key), "version": name}.items()))
+                found.series[labels] = [(at + later, value) for at, value in points]
+    return found, START + later
+
+
+def platform_at(url: str) -> Platform:
+    """The platform whose gate is there; its clients ask for a short time."""
+    document = document_of(platform_document, "http://127.0.0.1:1")
+    document["gate"] = {"url": url, "token_secret": {"name": "gate"}, "patience": "30s"}
+    document["models"][0]["canary"]["limit"] = "30s"
+    return Platform.model_validate(document)
+
+
+def begin(row: str, url: str, **arguments: str) -> None:
+    """Create an AnalysisRun as a Rollout does: the template's metrics, and its arguments with those of the step."""
+    platform = platform_at(url)
+    template = argo.cluster_template(platform)
+    given = {"model": "fraud", "baseline": "v1", "canary": "v2", **arguments}
+    args = [{**one, "value": given[one["name"]]} if one["name"] in given else one for one in template["spec"]["args"]]
+    metadata = {"name": row}
+    kind = {"apiVersion": template["apiVersion"], "kind": "AnalysisRun"}
+    cluster.create(RUNS, {**kind, "metadata": metadata, "spec": {"metrics": template["spec"]["metrics"], "args": args}})
+
+
+def begin_all(folder: Path, stack: ExitStack) -> None:
+    """An analysis for each row."""
+    past, start = past_until_now(time.time())
+    prometheus = stack.enter_context(prometheus_with(past, folder))
+    (folder / "token").write_text(TOKEN)
+    gates = {}
+    for name, url in (("gate", prometheus), ("blind", "http://127.0.0.1:1")):
+        (folder / name).mkdir()
+        document = document_of(platform_document, url)
+        running = stack.enter_context(gate(folder / name, document, "--token-file", str(folder / "token")))
+        gates[name] = f"http://127.0.0.1:{running.port}"
+    stranger = stack.enter_context(strangers(gates["gate"]))
+    since = {"start": moment(start)}
+    begin("good", gates["gate"], **since)
+    begin("bad", gates["gate"], canary="v3", **since)
+    begin("no-traffic", gates["gate"], canary="v9", **since)
+    begin("prometheus-gone", gates["blind"], **since)
+    begin("unknown-model", gates["gate"], model="fruad", **since)
+    begin("same-arms", gates["gate"], canary="v1", **since)
+    begin("a-prometheus", prometheus, **since)
+    begin("refuses", "http://127.0.0.1:1", **since)
+    begin("hangs", stack.enter_context(hanging()), **since)
+    for row in (*NO_GATE, AWAY):
+        begin(row, f"{stranger}/{row}", **since)
+    begin(LOST, f"{stranger}/{LOST}", canary="v9", **since)
+
+
+@contextlib.contextmanager
+def controller_of_rollouts(folder: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    program = cluster.controller("rollouts-controller")
+    cluster.define(program.parent / "crds")
+    command = [str(program), f"--kubeconfig={config}", "--leader-elect=false", "--controllers=analysis"]
+    command += [f"--metricsport={free_port()}", f"--healthzPort={free_port()}", f"--namespace={cluster.NAMESPACE}"]
+    with (folder / "controller.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
+    """Status of each analysis once all have ended."""
+    cluster.controller("rollouts-controller")
+    folder = tmp_path_factory.mktemp("rollouts")
+    with ExitStack() as stack:
+        stack.enter_context(cluster.running(folder))
+        stack.enter_context(cluster.connected(config := folder / f"{cluster.ADMIN}.kubeconfig"))
+        cluster.create("/api/v1/namespaces", {"metadata": {"name": cluster.NAMESPACE}})
+        secret = {"metadata": {"name": "gate"}, "stringData": {"token": TOKEN}}
+        cluster.create(f"/api/v1/namespaces/{cluster.NAMESPACE}/secrets", secret)
+        controller = stack.enter_context(controller_of_rollouts(folder, config))
+        begin_all(folder, stack)
+        deadline = time.monotonic() + SECONDS
+        while True:
+            statuses = {
+                one["metadata"]["name"]: one.get("status", {}) for one in kubernetes.request("GET", RUNS)["items"]
+            }
+            if all("completedAt" in status for status in statuses.values()):
+                break
+            assert controller.poll() is None, (folder / "controller.log").read_text()[-3000:]
+            assert time.monotonic() < deadline, statuses
+            time.sleep(0.5)
+        yield statuses
+
+
+@pytest.mark.parametrize(
+    ("row", "phase", "measurements"),
+    [
+        ("good", "Successful", {"successful": 1}),
+        ("bad", "Failed", {"failed": 1}),
+        ("no-traffic", "Inconclusive", {"inconclusive": 2}),
+        ("prometheus-gone", "Inconclusive", {"inconclusive": 2}),
+        ("a-prometheus", "Inconclusive", {"inconclusive": 2}),
+        ("unknown-model", "Error", {"error": 3}),
+        ("same-arms", "Error", {"error": 3}),
+        ("refuses", "Error", {"error": 3}),
+        ("hangs", "Error", {"error": 3}),
+        *((row, "Error", {"error": 3}) for row in NO_GATE),
+        (AWAY, "Successful", {"successful": 1, "error": 2}),
+        (LOST, "Error", {"inconclusive": 1, "error": 3}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_only_the_gates_own_pass_passes_a_canary(
+    ended: dict[str, dict[str, Any]], row: str, phase: str, measurements: dict[str, int]
+) -> None:
+    (metric,) = ended[row]["metricResults"]
+    counted = {name: metric[name] for name in ("successful", "failed", "inconclusive", "error") if metric.get(name)}
+    assert (ended[row]["phase"], counted) == (phase, measurements), metric
+
+
+def test_the_run_says_why(ended: dict[str, dict[str, Any]]) -> None:
+    def last(row: str) -> dict[str, Any]:
+        return ended[row]["metricResults"][0]["measurements"][-1]
+
+    assert "there is no model 'fruad'" in last("unknown-model")["message"]
+    assert "'v1' is both baseline and canary" in last("same-arms")["message"]
+    assert "errors" in last("bad")["metadata"]["warnings"]
+    assert "no answer" in last("prometheus-gone")["metadata"]["warnings"]
+    assert "401" in last("401")["message"]
+
+
+@pytest.mark.parametrize("deadline", ["100ms", "800ms", "5s", "30s"])
+def test_a_gate_that_hangs_ends_an_analysis_within_five_minutes(deadline: str) -> None:
+    document = document_of(platform_document, "http://127.0.0.1:1")
+    document["gate"] = {"deadline": deadline}
+    metric = argo.cluster_template(Platform.model_validate(document))["spec"]["metrics"][0]
+    tries = metric["consecutiveErrorLimit"] + 1
+    first = 2 * 15.0
+    assert metric["initialDelay"] == "30s"
+    waited = first + tries * metric["provider"]["prometheus"]["timeout"] + (tries - 1) * argo.RETRY_SECONDS
+    assert 120 < waited <= 300  # it may be away for a while, and does not hold a rollout for long
