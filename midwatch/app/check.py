@@ -54,7 +54,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from chaos import check as chaos
     from chaos import expectations
     from dashboards import check as dashboards
-    from midwatch import system_check
+    from midwatch import jobs, system_check
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
@@ -69,6 +69,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     warnings += edges.find_warnings(platform, document)
+    warnings += [document.problem(*one) for one in jobs.find_warnings(platform)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
         of_rendered = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from midwatch import jobs, yamlfile
 from midwatch.app import prometheus_base
@@ -26,14 +27,13 @@ SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 
 def render_files(platform: Platform) -> dict[str, str]:
     """Text of `prometheus.yml` by its path below the output folder."""
-    alertmanager = jobs.address(platform.alertmanager.url)
-    text = render(platform, jobs.of_platform(platform), alertmanager)
+    text = render(platform, jobs.of_platform(platform), platform.alertmanager.url)
     existing = platform.prometheus.base
     return {"prometheus/prometheus.yml": text if existing is None else prometheus_base.merged(existing, text)}
 
 
 def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str:
-    """Text of `prometheus.yml` for these jobs and an Alertmanager at HOST:PORT."""
+    """Text of `prometheus.yml` for these jobs and the Alertmanager at a URL."""
     document: dict[str, Any] = {
         "global": {
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
@@ -41,10 +41,19 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
             "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "alerting": {"alertmanagers": [dict(_alertmanager(alertmanager))]},
         "scrape_configs": [*(dict(_scrape_config(job)) for job in scraped), *platform.prometheus.scrapes],
     }
     return yamlfile.dump(document)
+
+
+def _alertmanager(url: str) -> Iterator[tuple[str, Any]]:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        yield "scheme", "https"
+    if prefix := parts.path.rstrip("/"):
+        yield "path_prefix", prefix
+    yield "static_configs", [{"targets": [parts.netloc]}]
 
 
 def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
@@ -85,12 +94,46 @@ def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
-    """Text of a ScrapeConfig for the servers of each model and for each system, by its path.
+    """Text of a ScrapeConfig for the servers of each model, for each system and each service of our own, by its path.
 
-    Raises InvalidInputError for a file that names no Secret.
+    Services that stand behind a Service of the cluster have a ServiceMonitor instead; those that listen on loopback
+    alone have nothing. Raises InvalidInputError for a file that names no Secret.
     """
     scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
-    return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
+    monitors: dict[str, str] = {}
+    if platform.prometheus.operator.service_monitors:
+        for job in jobs.of_services(platform):
+            monitors[f"kubernetes/service-monitor-{job.name}.yaml"] = yamlfile.dump(_service_monitor(platform, job))
+    else:
+        found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
+        scraped += [job for job in jobs.of_services(platform) if job.name in found]
+    objects = {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
+    return dict(sorted((objects | monitors).items()))
+
+
+def _service_monitor(platform: Platform, job: Job) -> dict[str, Any]:
+    """Every pod behind the Services that carry our labels, under the name that the rules know the job by."""
+    component = job.name.removeprefix("midwatch-")
+    endpoint: dict[str, Any] = {
+        "port": "metrics",
+        "path": job.path,
+        "relabelings": [{"targetLabel": "job", "replacement": job.name}],
+    }
+    if job.token_file:
+        endpoint["authorization"] = {"type": "Bearer", "credentials": _secret(job, PurePosixPath(job.token_file))}
+    labels = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": platform.prometheus.operator.metadata(
+            f"midwatch-{platform.platform}-{component}", platform.platform
+        ),
+        "spec": {
+            "selector": {"matchLabels": {**labels, "app.kubernetes.io/component": component}},
+            "namespaceSelector": {"any": True},
+            "endpoints": [endpoint],
+        },
+    }
 
 
 def _object(platform: Platform, job: Job) -> dict[str, Any]:

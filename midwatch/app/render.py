@@ -47,7 +47,7 @@ _PATHS = {
     Part.RULES: ("prometheus/rules/", "kubernetes/rules-"),
     Part.ROUTES: ("alertmanager/", "kubernetes/alertmanager"),
     Part.DASHBOARDS: ("grafana/", "kubernetes/grafana/"),
-    Part.SCRAPES: ("prometheus/prometheus.yml", "kubernetes/scrape-"),
+    Part.SCRAPES: ("prometheus/prometheus.yml", "kubernetes/scrape-", "kubernetes/service-monitor-"),
     Part.CANARIES: ("argo-rollouts/",),
 }
 """How the paths of a part's files begin."""

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
+from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration, Objective, Ratio, SomeDuration, format_duration
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ RECORD_SECONDS = 2.0
 """A verdict that the gate has not recorded by then is answered as undecided."""
 
 
-class Gate(Strict):
+class Gate(Scraped):
     """The HTTP service that Argo Rollouts asks: where it listens, where the cluster finds it, how it is reached."""
 
     listen: str = "127.0.0.1:9600"

@@ -22,6 +22,7 @@ from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
+from midwatch.spec.scraped import Scraped
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
@@ -163,6 +164,9 @@ class Operator(Strict):
     """Their namespace; that of whoever applies them without it."""
     labels: dict[KubernetesLabel, str] = {}
     """Labels that the operator's selectors want, such as `release: kube-prometheus-stack`."""
+    service_monitors: bool = False
+    """Whether Midwatch's own services are found by ServiceMonitors: at the port `metrics` of Services with the labels
+    `app.kubernetes.io/name: midwatch`, `…/part-of` the platform and `…/component` exporter, gate or recovery."""
 
     def metadata(self, name: str, platform_name: str) -> dict[str, Any]:
         """Metadata of an object."""
@@ -225,13 +229,11 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; a scrape of as many takes seconds."""
 
 
-class Exporter(Strict):
+class Exporter(Scraped):
     """The service that takes prediction and label events."""
 
     listen: str = "127.0.0.1:9500"
     """HOST:PORT where it takes events and serves `/metrics`; off loopback it needs a token."""
-    targets: list[str] = []
-    """HOST:PORT of every exporter that Prometheus scrapes; `listen` without any."""
     label_retention: Duration = 86400.0
     """How long a prediction waits for its label."""
     remember: Duration = 3600.0

@@ -138,6 +138,7 @@ class Options:
     prometheus: str | None = None
     deadline: float = 0.8
     token: bytes | None = None
+    metrics_token: bytes | None = None
 
 
 class Gate:
@@ -158,7 +159,7 @@ class Gate:
         self._connections = http_server.Connections(
             self._handle,
             http_server.Limits(max_body=MAX_BODY, max_connections=1000),
-            http_access.admission(options.token),
+            http_access.admission(options.token, options.metrics_token),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self.published = Published()

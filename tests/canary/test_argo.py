@@ -63,14 +63,14 @@ def outcome(metric: dict[str, Any], verdicts: list[str]) -> str:
 
 
 def test_undecided_is_never_a_success(make_document: Any) -> None:
-    web = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud.yaml"]["spec"]["metrics"][0]
-    count = web["count"]
-    assert outcome(web, ["inconclusive"] * count) == "Inconclusive"
-    assert outcome(web, ["inconclusive"] * (count - 1)) == "Running"
-    assert outcome(web, ["inconclusive"] * 9 + ["pass"]) == "Successful"
-    assert outcome(web, ["inconclusive"] * 9 + ["fail"]) == "Failed"
-    del web["consecutiveSuccessLimit"]  # the trap that the check is there for
-    assert outcome(web, ["inconclusive"] * count) == "Successful"
+    asked = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud.yaml"]["spec"]["metrics"][0]
+    count = asked["count"]
+    assert outcome(asked, ["inconclusive"] * count) == "Inconclusive"
+    assert outcome(asked, ["inconclusive"] * (count - 1)) == "Running"
+    assert outcome(asked, ["inconclusive"] * 9 + ["pass"]) == "Successful"
+    assert outcome(asked, ["inconclusive"] * 9 + ["fail"]) == "Failed"
+    del asked["consecutiveSuccessLimit"]  # the trap that the check is there for
+    assert outcome(asked, ["inconclusive"] * count) == "Successful"
 
 
 def test_the_job_asks_until_it_is_decided_and_has_no_third_answer(make_document: Any) -> None:
@@ -123,6 +123,12 @@ def test_the_steps_are_inline_and_the_arms_are_pods_or_versions(make_document: A
         ({"provider": {"web": {"jsonPath": "{$}"}}}, "'url' is a required property"),
         ({"provider": {"web": {"url": "x", "jsonBody": {}, "body": "y", "method": "GET"}}}, "needs method POST"),
         ({"provider": {"web": {"url": "{{args.elsewhere}}"}}}, "elsewhere is used and not declared"),
+        ({"provider": {"web": {"url": "x", "jsonPath": "{.verdict}"}}}, "only web metrics decide"),
+        ({"provider": {"web": {"url": "x", "jsonPath": "{$}"}}}, "the body `null` ends the controller"),
+        ({"provider": {"web": {"url": "x"}}}, "the body `null` ends the controller"),
+        ({"successCondition": "result[0] >= 0"}, "others can take undecided for decided"),
+        ({"failureCondition": "result[0] < -1"}, "others can take undecided for decided"),
+        ({"provider": {"prometheus": {"query": "x", "adress": "y"}}}, "adress"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -136,6 +142,44 @@ def test_a_template_that_is_wrong_is_found(make_document: Any, change: dict[str,
             metric[name] = value
     assert told in " ".join(problem.message for problem in argo_check.check_template("t.yaml", broken))
     assert list(argo_check.check_template("t.yaml", good)) == []
+
+
+def test_a_web_metric_is_believed_only_where_another_decides_too(make_document: Any) -> None:
+    template = documents(platform_of(make_document))["argo-rollouts/analysis-template-fraud.yaml"]
+    asked = template["spec"]["metrics"][0]
+    web = {**asked, "name": "web", "provider": {"web": {"url": "http://gate/passed", "jsonPath": "{.verdict}"}}}
+    template["spec"]["metrics"] = [web, asked]
+
+    def told() -> bool:
+        found = argo_check.check_template("t.yaml", template)
+        return any("only web metrics decide" in problem.message for problem in found)
+
+    assert not told()
+    template["spec"]["dryRun"] = [{"metricName": "can.*"}]  # what is run dry decides nothing
+    assert told()
+    template["spec"]["dryRun"] = [{"metricName": "web"}]
+    assert not told()
+
+
+def test_steps_of_a_rollout_that_the_platform_file_names_are_an_object(make_document: Any) -> None:
+    document = make_document()
+    named = {"name": "fraud-model", "namespace": "ml", "weights": [5, 50]}
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}], "rollout": named}
+    files = rendered_files(Platform.model_validate(document))
+    assert "argo-rollouts/rollout-steps-fraud.txt" not in files
+    rollout = yaml.safe_load(files["argo-rollouts/rollout-steps-fraud.yaml"])
+    assert (rollout["kind"], rollout["metadata"]) == ("Rollout", {"name": "fraud-model", "namespace": "ml"})
+    steps = rollout["spec"]["strategy"]["canary"]["steps"]
+    assert [step["setWeight"] for step in steps if "setWeight" in step] == [5, 50]
+    args = {one["name"]: one["valueFrom"] for one in steps[1]["analysis"]["args"]}
+    assert args == {"baseline": {"podTemplateHashValue": "Stable"}, "canary": {"podTemplateHashValue": "Latest"}}
+    fields = {"baseline": "metadata.annotations['stable']", "canary": "spec.template.metadata.labels['version']"}
+    document["models"][0]["canary"]["rollout"] = {"name": "fraud-model", **fields}
+    files = rendered_files(Platform.model_validate(document))
+    steps = yaml.safe_load(files["argo-rollouts/rollout-steps-fraud.yaml"])["spec"]["strategy"]["canary"]["steps"]
+    args = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in steps[1]["analysis"]["args"]}
+    assert args == fields
+    assert len(steps) == 6
 
 
 def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> None:
@@ -160,6 +204,14 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
         ({"criteria": [{"metric": "accuracy"}], "source": "servers"}, "servers publish no accuracy"),
         ({"criteria": [{"metric": "errors"}], "interval": "1s"}, "is shorter than the scrape interval"),
         ({"criteria": [{"metric": "errors"}], "score": {"pass": 50, "marginal": 80}}, "marginal 80 is above pass 50"),
+        ({"criteria": [{"metric": "errors"}], "rollout": {"name": "r", "weights": [30, 10]}}, "do not increase"),
+        (
+            {
+                "criteria": [{"metric": "errors"}],
+                "rollout": {"name": "r", "baseline": "status.x", "canary": "status.x"},
+            },
+            "status.x would be both baseline and canary",
+        ),
     ],
     ids=[
         "metric",
@@ -173,6 +225,8 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
         "source",
         "interval",
         "score",
+        "weights",
+        "arms",
     ],
 )
 def test_a_canary_section_that_is_wrong_is_named_with_its_line(

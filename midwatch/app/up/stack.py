@@ -213,7 +213,7 @@ class Stack:
         self.parts.start("links", command, folder=self.state)
 
     def _write_config(self) -> None:
-        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self._address("alertmanager"))
+        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self.urls["alertmanager"])
         rendered = alerts.render_files(self._platform, sink_url=self.receiver.url)
         write(rendered | {"prometheus/prometheus.yml": scraped}, self.state / "config", force=True)
 
