@@ -1,8 +1,8 @@
 """Removes from the environment that it runs in what no command of Midwatch uses: the image is a fifth smaller for it.
 
 Tests, headers and sources of libraries, pip itself, the asynchronous client of Kubernetes, and the parts of Arrow that
-are imported by name alone: Flight is RPC, Substrait plans of queries, ORC a format, S3, GCS and HDFS places of files. It
-is run while the image is built, and never elsewhere.
+are imported by name alone: Flight is RPC, Substrait plans of queries, ORC a format, S3, GCS and HDFS places of files.
+It is run while the image is built, and never elsewhere.
 """
 
 from __future__ import annotations

@@ -100,13 +100,15 @@ def render_objects(platform: Platform) -> dict[str, str]:
     alone have nothing. Raises InvalidInputError for a file that names no Secret.
     """
     scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    # The plane's workloads bring ServiceMonitors of their own.
+    own = [] if platform.kubernetes is not None else list(jobs.of_services(platform))
     monitors: dict[str, str] = {}
     if platform.prometheus.operator.service_monitors:
-        for job in jobs.of_services(platform):
+        for job in own:
             monitors[f"kubernetes/service-monitor-{job.name}.yaml"] = yamlfile.dump(_service_monitor(platform, job))
     else:
         found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
-        scraped += [job for job in jobs.of_services(platform) if job.name in found]
+        scraped += [job for job in own if job.name in found]
     objects = {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
     return dict(sorted((objects | monitors).items()))
 

@@ -92,6 +92,8 @@ class Kubernetes(Strict):
     """Secrets that the image is pulled with."""
     token_secret: Name = "midwatch-token"  # noqa: S105 - the name of a Secret
     """Secret whose key `token` clients of exporter and gate send; in the namespace, made by whoever installs."""
+    metrics_secret: Name = "midwatch-metrics"  # noqa: S105 - the name of a Secret
+    """Secret whose key `token` Prometheus sends to `/metrics` alone; in the namespaces of the plane and of drills."""
     secrets: dict[Name, MountPath] = {}
     """Further Secrets of the namespace, and the folder where exporter and gate find their keys as files."""
     references: Name | None = None

@@ -7,11 +7,13 @@ file system is read-only.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from midwatch import pod_volumes
+from midwatch.spec.canary import SecretKey
 from midwatch.spec.kubernetes import Kubernetes, Resources, Stateful
 from midwatch.spec.model import Platform
 from monitors.canary import argo
@@ -22,6 +24,9 @@ CONFIGURATION = PurePosixPath("/etc/midwatch")
 FILE = str(CONFIGURATION / "platform.yaml")
 STATE = "/var/lib/midwatch"
 TOKEN_FOLDER = "/run/secrets/midwatch-token"  # noqa: S105 - the folder of one
+METRICS_FOLDER = "/run/secrets/midwatch-metrics"
+KEY = "token"
+"""Key of a token in its Secret, and so the name of its file."""
 USER = 65532
 """User and group of all processes: nobody's, as images without a shell have it."""
 CHECKSUM = "midwatch.dev/configuration"
@@ -64,7 +69,7 @@ class Container:
     port: int
     ready: str
     resources: Resources
-    mounts: tuple[Object, ...] = ()
+    secrets: Sequence[Mounted]
 
 
 def container(place: Place, wanted: Container) -> Object:
@@ -94,7 +99,7 @@ def container(place: Place, wanted: Container) -> Object:
             {"name": "platform", "mountPath": str(CONFIGURATION), "readOnly": True},
             {"name": "state", "mountPath": STATE},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an empty volume of the pod
-            *wanted.mounts,
+            *(one.as_mount() for one in wanted.secrets),
         ],
     }
 
@@ -118,7 +123,6 @@ class Pod:
     account: str
     asks_api: bool = False
     grace_seconds: int = 30
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 def template(place: Place, wanted: Pod) -> Object:
@@ -173,15 +177,38 @@ def configuration(place: Place) -> Object:
     return {"name": "platform", "projected": {"sources": [*sources, brought]}}
 
 
-def secrets(place: Place, token_secret: str, token_key: str) -> tuple[list[Object], tuple[Object, ...]]:
-    """Volumes of the token that clients send and of further Secrets, and where they are mounted."""
-    items = [{"key": token_key, "path": "token"}]
-    volumes: list[Object] = [{"name": "token", "secret": {"secretName": token_secret, "items": items}}]
-    mounts = [{"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True}]
-    for number, (name, folder) in enumerate(sorted(place.settings.secrets.items())):
-        volumes.append({"name": f"secret-{number}", "secret": {"secretName": name}})
-        mounts.append({"name": f"secret-{number}", "mountPath": folder, "readOnly": True})
-    return volumes, tuple(mounts)
+@dataclass(frozen=True, kw_only=True)
+class Mounted:
+    """A Secret of the namespace that a container finds as files in a folder; with `key`, that one alone as `token`."""
+
+    volume: str
+    secret: str
+    folder: str
+    key: str | None = None
+
+    def as_volume(self) -> Object:
+        """The pod's volume."""
+        items = {"items": [{"key": self.key, "path": KEY}]} if self.key else {}
+        return {"name": self.volume, "secret": {"secretName": self.secret, **items}}
+
+    def as_mount(self) -> Object:
+        """The container's mount."""
+        return {"name": self.volume, "mountPath": self.folder, "readOnly": True}
+
+
+def metrics_token(place: Place) -> Mounted:
+    """The token that Prometheus sends."""
+    return Mounted(volume="metrics", secret=place.settings.metrics_secret, folder=METRICS_FOLDER, key=KEY)
+
+
+def secrets(place: Place, token: SecretKey) -> list[Mounted]:
+    """The token that clients send, Prometheus' token, and further Secrets of the platform file."""
+    further = enumerate(sorted(place.settings.secrets.items()))
+    return [
+        Mounted(volume="token", secret=token.name, folder=TOKEN_FOLDER, key=token.key),
+        metrics_token(place),
+        *(Mounted(volume=f"secret-{number}", secret=name, folder=folder) for number, (name, folder) in further),
+    ]
 
 
 def claim(place: Place, kept: Stateful, component: str) -> Object:

@@ -7,37 +7,36 @@ job that they do.
 from __future__ import annotations
 
 from midwatch import jobs
+from midwatch.app.workloads import pods
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import JOB
-from midwatch.spec.canary import SecretKey
 
 
 def monitors(place: Place) -> list[Object]:
     """A ServiceMonitor for each part that is scraped."""
-    token = SecretKey(name=place.settings.token_secret)
-    found = [_monitor(place, jobs.EXPORTER, "exporter", token)]
+    found = [_monitor(place, jobs.EXPORTER, "exporter")]
     if any(model.canary for model in place.platform.models):
-        found.append(_monitor(place, jobs.GATE, "gate", place.platform.gate.token_secret or token))
+        found.append(_monitor(place, jobs.GATE, "gate"))
     recovery = place.platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
-        found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", None, recovery.kubernetes.namespace))
+        found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))
     return found
 
 
-def _monitor(place: Place, job: str, component: str, token: SecretKey | None, namespace: str = "") -> Object:
+def _monitor(place: Place, job: str, component: str, namespace: str = "") -> Object:
     """It stands beside the Service: the operator reads the token's Secret from its namespace."""
     metadata = place.metadata(job, component, namespace)
     metadata["labels"] |= place.platform.prometheus.operator.labels
-    endpoint: Object = {"port": "http", "path": "/metrics"}
-    if token is not None:
-        endpoint["authorization"] = {"type": "Bearer", "credentials": {"name": token.name, "key": token.key}}
+    credentials = {"name": place.settings.metrics_secret, "key": pods.KEY}
+    endpoint = {
+        "port": "http",
+        "path": "/metrics",
+        "authorization": {"type": "Bearer", "credentials": credentials},
+    }
+    labels = {JOB: job, "app.kubernetes.io/part-of": place.platform.platform}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "ServiceMonitor",
         "metadata": metadata,
-        "spec": {
-            "jobLabel": JOB,
-            "selector": {"matchLabels": {JOB: job}},
-            "endpoints": [endpoint],
-        },
+        "spec": {"jobLabel": JOB, "selector": {"matchLabels": labels}, "endpoints": [endpoint]},
     }

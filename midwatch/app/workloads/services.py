@@ -9,13 +9,15 @@ from midwatch.http_access import parse_address
 from midwatch.spec import dr as recovery_spec
 from midwatch.spec.canary import SecretKey
 from midwatch.spec.drift import PipelineRun
-from midwatch.spec.kubernetes import Resources, Stateful
+from midwatch.spec.kubernetes import Stateful
 
 JOB = "midwatch.dev/job"
 """Label of a Service with the name of its scrape job."""
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
 RECOVERY = "midwatch-recovery-exporter"
+_METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
+_TOKENS = ("--token-file", f"{pods.TOKEN_FOLDER}/{pods.KEY}", *_METRICS_TOKEN)
 
 
 def port_of(listen: str) -> int:
@@ -26,21 +28,21 @@ def port_of(listen: str) -> int:
 def exporter(place: Place) -> list[Object]:
     """Exporters, each with the volume of its journal, and the right to run the pipelines that drift triggers."""
     settings, listen = place.settings.exporter, port_of(place.platform.exporter.listen)
-    volumes, mounts = pods.secrets(place, place.settings.token_secret, "token")
+    secrets = pods.secrets(place, SecretKey(name=place.settings.token_secret))
     words = ("exporter", "serve", "-f", pods.FILE, "--listen", f"0.0.0.0:{listen}", "--state", f"{pods.STATE}/exporter")
     wanted = Container(
         name="exporter",
-        words=(*words, "--token-file", f"{pods.TOKEN_FOLDER}/token"),
+        words=(*words, *_TOKENS),
         port=listen,
         ready="/readyz",
         resources=settings.resources,
-        mounts=mounts,
+        secrets=secrets,
     )
     runs = list(_pipeline_runs(place))
     pod = Pod(
         component="exporter",
         container=pods.container(place, wanted),
-        volumes=[pods.configuration(place), *volumes],
+        volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
         account=EXPORTER,
         asks_api=bool(runs),
         grace_seconds=60,
@@ -74,20 +76,20 @@ def gate(place: Place) -> list[Object]:
     """The gate, with the volume of its evidence. One: two would each keep a log that lacks the other's verdicts."""
     settings, listen = place.settings.gate, port_of(place.platform.gate.listen)
     token = place.platform.gate.token_secret or SecretKey(name=place.settings.token_secret)
-    volumes, mounts = pods.secrets(place, token.name, token.key)
+    secrets = pods.secrets(place, token)
     words = ("canary", "gate", "-f", pods.FILE, "--listen", f"0.0.0.0:{listen}")
     wanted = Container(
         name="gate",
-        words=(*words, "--audit", f"{pods.STATE}/gate/audit.jsonl", "--token-file", f"{pods.TOKEN_FOLDER}/token"),
+        words=(*words, "--audit", f"{pods.STATE}/gate/audit.jsonl", *_TOKENS),
         port=listen,
         ready="/readyz",
         resources=settings.resources,
-        mounts=mounts,
+        secrets=secrets,
     )
     pod = Pod(
         component="gate",
         container=pods.container(place, wanted),
-        volumes=[pods.configuration(place), *volumes],
+        volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
         account=GATE,
     )
     return [
@@ -100,17 +102,30 @@ def gate(place: Place) -> list[Object]:
 
 def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> list[Object]:
     """The recovery exporter, beside the drills: it reads the evidence that they leave, and asks their stores."""
-    port, wants = port_of(listen), place.settings.recovery
-    words = ("dr", "export", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", "--evidence", pods.STATE)
+    port = port_of(listen)
+    words = ("dr", "export", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", "--evidence", pods.STATE, *_METRICS_TOKEN)
     name = settings.config_map
     beside = [{"configMap": {"name": name}}, {"secret": {"name": name, "optional": True}}]
     kept: Object = {"emptyDir": {}}
     if settings.evidence_claim:
         kept = {"persistentVolumeClaim": {"claimName": settings.evidence_claim}}
+    token = pods.metrics_token(place)
+    wanted = Container(
+        name="recovery-exporter",
+        words=words,
+        port=port,
+        ready="/healthz",
+        resources=place.settings.recovery,
+        secrets=[token],
+    )
     pod = Pod(
         component="recovery-exporter",
-        container=pods.container(place, _recovery_container(words, port, wants)),
-        volumes=[{"name": "platform", "projected": {"sources": beside}}, {"name": "state", **kept}],
+        container=pods.container(place, wanted),
+        volumes=[
+            {"name": "platform", "projected": {"sources": beside}},
+            {"name": "state", **kept},
+            token.as_volume(),
+        ],
         account=settings.service_account,
         asks_api=True,
     )
@@ -128,10 +143,6 @@ def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> l
         },
         _scraped(_service(place, RECOVERY, pod.component, port, settings.namespace), jobs.RECOVERY),
     ]
-
-
-def _recovery_container(words: tuple[str, ...], port: int, wants: Resources) -> Container:
-    return Container(name="recovery-exporter", words=words, port=port, ready="/healthz", resources=wants)
 
 
 # Objects -------------------------------------------------------------------------------------------------------------
