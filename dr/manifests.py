@@ -73,8 +73,7 @@ def objects(platform: model.Platform) -> list[Object]:
     found = accounts.of(settings.service_account, _drill_rights(platform, settings, drilled))
     found += _restrictions(platform, settings, drilled)
     found += [_cron_job(platform, recovery, settings, drill) for drill in drills]
-    if looked_at := list(_looking_rights(recovery.stores)):
-        found += accounts.of(settings.exporter_account, looked_at)
+    found += accounts.of(settings.exporter_account, list(_looking_rights(recovery.stores)))
     if recovered:
         leases = [lease_name(platform.platform, store.name) for store in recovered]
         rules = [(settings.namespace, rule) for rule in _lease_rules(leases, RECOVERER_VERBS)]

@@ -144,6 +144,9 @@ def _of_objects(platform: Platform, document: Document) -> list[Problem]:
     from midwatch.app.render import rendered_objects
 
     try:
-        return list(objects.find_problems(objects.of_files(rendered_objects(platform, document))))
+        rendered_objects(platform, document)
+    except objects.NameTakenError as error:
+        return list(error.problems)
     except InvalidInputError:
         return []
+    return []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midwatch import object_names, yamlfile
-from midwatch.errors import Problem
+from midwatch.errors import InvalidInputError, Problem
 
 FOLDERS = ("kubernetes/", "argo-rollouts/")
 """Where objects are, of what is rendered for a cluster."""
@@ -19,6 +19,10 @@ LONGEST = {"CronJob": object_names.CRON_JOB, "Deployment": object_names.LABEL, "
 """Longest names by kind; 253 characters of others (Kubernetes, "Object Names and IDs")."""
 SUBDOMAIN = 253
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+class NameTakenError(InvalidInputError):
+    """Two objects have one name, or a name is none."""
 
 
 @dataclass(frozen=True, order=True)
@@ -73,3 +77,9 @@ def find_problems(objects: list[Object]) -> Iterator[Problem]:
         if len(which.name) > longest or not _SUBDOMAIN.fullmatch(which.name):
             message = f"{which}: no name of at most {longest} small letters, digits and dashes"
             yield Problem(file=one.file, path="metadata.name", message=message)
+
+
+def ensure_apart(objects: list[Object]) -> None:
+    """Raise NameTakenError for the problems of `find_problems`."""
+    if problems := list(find_problems(objects)):
+        raise NameTakenError(problems)

@@ -100,7 +100,8 @@ def render_objects(platform: Platform) -> dict[str, str]:
     Secret.
     """
     found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
-    own = [job for job in jobs.of_services(platform) if job.name in found]
+    # The plane's workloads bring ServiceMonitors of their own.
+    own = [job for job in jobs.of_services(platform) if job.name in found and platform.kubernetes is None]
     scraped = [*jobs.of_models(platform), *jobs.of_systems(platform), *own]
     return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 

@@ -25,10 +25,11 @@ app = typer.Typer(help="Write everything that is made from the platform file.", 
 
 
 class Target(StrEnum):
-    """Who reads what is rendered: programs that load files, or a cluster's operators."""
+    """Who reads what is rendered: programs that load files, a cluster's operators, or Helm for them."""
 
     FILES = "files"
     KUBERNETES = "kubernetes"
+    HELM = "helm"
 
 
 class Part(StrEnum):
@@ -68,7 +69,9 @@ def _parts(text: str | None) -> list[Part]:
 def render(
     file: options.PlatformFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
-    target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
+    target: Annotated[
+        Target, typer.Option(help="Files for the programs, objects for the cluster, or values of the Helm chart.")
+    ] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
     only: Annotated[
         str | None, typer.Option(help="Only these parts, as rules,routes; also dashboards, scrapes, canaries.")
@@ -83,10 +86,12 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
-    from midwatch.app import objects, prometheus
+    from midwatch.app import prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
+    if parts and target is Target.HELM:
+        raise MidwatchError("--only: the chart's values are one file; switch parts off in the chart, by its `parts`")
     platform, document = load.load_with_places(file)
     if problems := prometheus.find_problems(platform, document):
         raise InvalidInputError(problems)
@@ -96,8 +101,6 @@ def render(
     check.ensure_rules(platform, rendered)
     if target is not Target.FILES:
         rendered = rendered_objects(platform, document, target)
-        if problems := list(objects.find_problems(objects.of_files(rendered))):
-            raise InvalidInputError(problems)
     if dry_run or diff:
         _show(rendered, output, compare(rendered, output, target, parts=parts), diff=diff, as_json=as_json)
         return
@@ -128,10 +131,18 @@ def _show(rendered: Mapping[str, str], output: Path, found: Changes, *, diff: bo
 
 
 def rendered_objects(platform: Platform, document: Document, target: Target = Target.KUBERNETES) -> dict[str, str]:
-    """Text of each file for a cluster."""
-    from midwatch.app import merged
+    """Text of each file for a cluster: the objects, with what makes them a base of Kustomize, or Helm's values.
 
-    return rendered_files(platform, target) | merged.render_objects(platform, document)
+    Raises NameTakenError when two objects have one name.
+    """
+    from midwatch.app import helm, kustomize, merged, objects
+    from midwatch.app.workloads import render as workloads
+
+    rendered = rendered_files(platform, Target.KUBERNETES)
+    rendered |= merged.render_objects(platform, document)
+    rendered |= workloads.render_objects(platform, merged.text_of(document))
+    objects.ensure_apart(objects.of_files(rendered))
+    return helm.render_values(rendered) if target is Target.HELM else rendered | kustomize.render_base(rendered)
 
 
 def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[str, str]:

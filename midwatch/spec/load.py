@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from midwatch import platform_files
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
-from midwatch.spec import alerting, canary, chaos, dr, merging, partial, system_rules, teams
+from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
@@ -409,5 +409,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     canary.check,
     chaos.find_problems,
     dr.find_problems,
+    kubernetes.find_problems,
     system_rules.find_problems,
 )

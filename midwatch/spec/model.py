@@ -18,6 +18,7 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
@@ -154,9 +155,6 @@ def _scrape_config(written: dict[str, Any]) -> dict[str, Any]:
 
 ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
 """One of Prometheus' scrape_configs. Prometheus has the last word on it: `midwatch check` asks promtool."""
-
-
-KubernetesLabel = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 
 
 class Operator(Strict):
@@ -342,6 +340,8 @@ class Platform(Strict):
     """The models, and what is promised of them."""
     disaster_recovery: DisasterRecovery | None = None
     """What must survive, and the [drills](recovery.md) that prove it."""
+    kubernetes: Kubernetes | None = None
+    """Where the plane runs in a cluster; without it, its own workloads are not rendered."""
     local: Local = Local()
     """What `midwatch up` starts."""
     chaos: Chaos | None = None

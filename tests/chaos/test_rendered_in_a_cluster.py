@@ -16,16 +16,18 @@ from alerts import kubernetes as alerts
 from chaos.kinds import injection
 from chaos.places.cluster.namespace import Cluster
 from midwatch import kubernetes, object_names
-from midwatch.app import cluster_check, merged, objects
-from midwatch.app.render import Target, rendered_files
+from midwatch.app import cluster_check, objects
+from midwatch.app.render import rendered_objects
 from midwatch.spec import load, model
 from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
+from monitors.drift import trigger
 from tests.chaos import cluster
 from tests.chaos.cluster import NAMESPACE
 from tests.conftest import midwatch_here, need_program, platform_document
 
-RESTRICTED = "restricted"
+RESTRICTED, PLANE, TRAINING = "restricted", "midwatch", "training"
+EXPORTER = "exporter-token"
 MONITORING, ARGO = "monitoring.coreos.com", "argoproj.io"
 KINDS = [
     (MONITORING, "v1", "PrometheusRule", "Namespaced"),
@@ -36,6 +38,7 @@ KINDS = [
     (ARGO, "v1alpha1", "AnalysisTemplate", "Namespaced"),
     (ARGO, "v1alpha1", "ClusterAnalysisTemplate", "Cluster"),
     (ARGO, "v1alpha1", "Rollout", "Namespaced"),
+    ("tekton.dev", "v1", "PipelineRun", "Namespaced"),
 ]
 """What operators define, without their schemas: their own programs try these elsewhere."""
 
@@ -67,8 +70,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Kubeconfig of an API server, as its admin, with the kinds of the operators and the platform's namespaces."""
     folder = tmp_path_factory.mktemp("cluster")
     admin = folder / f"{cluster.ADMIN}.kubeconfig"
-    with cluster.running(folder), cluster.connected(admin):
-        for name in (NAMESPACE, "data", "velero", "restored"):
+    with cluster.running(folder, {EXPORTER: (PLANE, "midwatch-exporter")}), cluster.connected(admin):
+        for name in (NAMESPACE, PLANE, TRAINING, "data", "velero", "restored"):
             cluster.create("/api/v1/namespaces", {"metadata": {"name": name}})
         label = {"pod-security.kubernetes.io/enforce": RESTRICTED, "pod-security.kubernetes.io/warn": RESTRICTED}
         cluster.create("/api/v1/namespaces", {"metadata": {"name": RESTRICTED, "labels": label}})
@@ -107,7 +110,11 @@ def document(**changes: Any) -> dict[str, Any]:
         **changes,
     )
     whole["models"][0]["canary"] = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
-    return whole
+    run = {"namespace": TRAINING, "pipeline": "train", "service_account": "trainer"}
+    drift = {"reference": "r.npz", "features": {"x": "numeric"}, "retrain": {"pipeline_run": run}}
+    whole["models"][0]["drift"] = drift
+    plane = {"namespace": PLANE, "references": "references"}
+    return {**whole, "kubernetes": plane, **changes}
 
 
 def read(folder: Path, **changes: Any) -> tuple[Platform, Document]:
@@ -117,7 +124,7 @@ def read(folder: Path, **changes: Any) -> tuple[Platform, Document]:
 
 
 def rendered(platform: Platform, text: Document) -> list[objects.Object]:
-    return objects.of_files(rendered_files(platform, Target.KUBERNETES) | merged.render_objects(platform, text))
+    return objects.of_files(rendered_objects(platform, text))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +148,10 @@ def pod_templates(value: Any, kind: str = "") -> Iterator[tuple[str, dict[str, A
 
 def refusal(pod: dict[str, Any]) -> str:
     """Why the API server does not take a pod in a namespace that is restricted; an empty text when it does."""
-    body = {"metadata": {"generateName": "tried-"}, "spec": pod}
+    mounted = {one["name"] for container in pod["containers"] for one in container.get("volumeMounts", ())}
+    claimed = mounted - {one["name"] for one in pod.get("volumes", ())}  # a StatefulSet's controller adds them
+    volumes = [*pod.get("volumes", ()), *({"name": name, "emptyDir": {}} for name in sorted(claimed))]
+    body = {"metadata": {"generateName": "tried-"}, "spec": {**pod, "volumes": volumes}}
     try:
         kubernetes.request("POST", f"/api/v1/namespaces/{RESTRICTED}/pods", query={"dryRun": "All"}, body=body)
     except kubernetes.RefusedError as error:
@@ -173,9 +183,67 @@ def test_every_pod_that_is_rendered_passes_pod_security_restricted(
     templates = [found for one in whole[1] for found in pod_templates(one.document)]
     templates += pod_templates(hog(), "Pod")
     kinds = {kind for kind, _ in templates}
-    assert kinds >= {"CronJob", "Deployment", "AnalysisTemplate"}
+    assert kinds >= {"CronJob", "Deployment", "AnalysisTemplate", "StatefulSet"}
     assert {json.dumps(pod): said for _, pod in templates if (said := refusal(pod))} == {}
     assert "violates PodSecurity" in refusal({"containers": [{"name": "x", "image": "x"}]}), "else nothing was tried"
+
+
+# The exporter --------------------------------------------------------------------------------------------------------
+
+
+RUNS = f"/apis/tekton.dev/v1/namespaces/{TRAINING}/pipelineruns"
+OTHER_RUNS: dict[str, dict[str, Any]] = {
+    "another pipeline": {"pipelineRef": {"name": "other"}},
+    "a pipeline from elsewhere": {"pipelineRef": {"name": "train", "resolver": "git"}},
+    "a pipeline of its own": {"pipelineSpec": {"tasks": []}},
+    "another account": {"taskRunTemplate": {"serviceAccountName": "admin"}},
+    "no account": {"taskRunTemplate": {}},
+    "another account for a task": {"taskRunSpecs": [{"pipelineTaskName": "a", "serviceAccountName": "admin"}]},
+    "a Secret": {"workspaces": [{"name": "a", "secret": {"secretName": "token"}}]},
+    "a pod of its own": {"taskRunTemplate": {"serviceAccountName": "trainer", "podTemplate": {"hostNetwork": True}}},
+}
+
+
+def test_the_exporter_starts_the_pipelines_of_the_platform_file_and_nothing_else(
+    api: Path, whole: tuple[Platform, list[objects.Object]]
+) -> None:
+    platform, found = whole
+    made = [
+        put(one) for one in found if one.identity.name in ("midwatch-exporter.test", "midwatch-exporter.test.midwatch")
+    ]
+    assert platform.models[0].drift is not None and platform.models[0].drift.retrain is not None
+    run = platform.models[0].drift.retrain.pipeline_run
+    assert run is not None
+    sent = trigger.manifest(run, {"model": "fraud", "episode": "e1", "reason": "drift"})
+
+    def tried(**changes: Any) -> str:
+        body = {**sent, "spec": sent["spec"] | changes}
+        try:
+            kubernetes.request("POST", RUNS, query={"dryRun": "All"}, body=body)
+        except kubernetes.RefusedError as error:
+            return str(error)
+        return ""
+
+    try:
+        with cluster.connected(api.parent / f"{EXPORTER}.kubeconfig"):
+            cluster.wait_until(lambda: "the exporter starts the pipelines" in tried(pipelineRef={"name": "other"}))
+            assert tried() == ""
+            passed = [what for what, changes in OTHER_RUNS.items() if "the exporter starts" not in tried(**changes)]
+            assert passed == []
+            for method, path in (
+                ("GET", RUNS),
+                ("DELETE", f"{RUNS}/x"),
+                ("GET", f"/api/v1/namespaces/{PLANE}/secrets"),
+                ("GET", f"/api/v1/namespaces/{TRAINING}/secrets"),
+                ("POST", f"/api/v1/namespaces/{TRAINING}/pods"),
+                ("POST", RUNS.replace(TRAINING, PLANE)),
+            ):
+                with pytest.raises(kubernetes.RefusedError, match="403"):
+                    kubernetes.request(method, path, body=None if method != "POST" else {"metadata": {"name": "x"}})
+    finally:
+        for path in made:
+            kubernetes.request("DELETE", path)
+    assert len(made) == 4
 
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -222,8 +290,11 @@ def test_an_object_of_another_is_not_overwritten_in_silence(
     assert all(f"{taken.identity} is there already, and {said}" in one for one in problems)
 
 
-def test_of_two_platforms_in_one_namespace_only_what_the_file_names_is_shared(tmp_path: Path) -> None:
-    mine, other = ({one.identity for one in rendered(*read(tmp_path, platform=name))} for name in ("shop", "shop-b"))
+def test_of_two_platforms_beside_each_other_only_what_the_file_names_is_shared(tmp_path: Path) -> None:
+    mine, other = (
+        {one.identity for one in rendered(*read(tmp_path, platform=name, kubernetes=None))}
+        for name in ("shop", "shop-b")
+    )
     shared = {(one.kind, one.name) for one in mine & other}
     assert shared == {
         ("AnalysisTemplate", "midwatch-canary-fraud"),
@@ -240,7 +311,7 @@ LONG = "a-name-that-is-as-long-as-the-file-lets-it-be-and-then"
 
 
 def test_names_that_are_cut_stay_apart_and_fit(api: Path, tmp_path: Path) -> None:
-    changed = document(platform=LONG)
+    changed = document(platform=LONG, kubernetes=None)
     chosen = [{"kind": "kill_replica", "name": f"{LONG}-{number}", "schedule": "0 4 * * 1"} for number in (1, 2)]
     changed["chaos"]["experiments"] = chosen
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(changed))

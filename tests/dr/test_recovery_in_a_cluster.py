@@ -435,7 +435,7 @@ def test_the_api_server_takes_all_that_is_rendered(api: Path, applied: Callable[
 
 
 def test_what_needs_no_rights_has_none_and_what_has_no_lease_there_has_no_recoverer() -> None:
-    assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob"]
+    assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob", "ServiceAccount"]
     assert "Deployment" not in {one["kind"] for one in rendered("namespace", "database", "artefacts")}
 
 
