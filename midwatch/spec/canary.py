@@ -357,6 +357,10 @@ def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] 
     return None
 
 
+JOB = "-job"
+"""How the name of a template ends that runs the judge, after the model's."""
+
+
 def check(platform: Platform) -> Iterator[Finding]:
     """What no single section can see."""
     judged = {model.name for model in platform.models if model.canary}
@@ -367,6 +371,9 @@ def check(platform: Platform) -> Iterator[Finding]:
         if model.canary is None:
             continue
         place = ("models", index, "canary")
+        if model.name.removesuffix(JOB) in judged - {model.name}:
+            message = f"its template would be called as the one that runs a job for {model.name.removesuffix(JOB)}"
+            yield ("models", index, "name"), message, f"choose a name that does not end with {JOB}"
         names: dict[str, int] = {}
         for number, criterion in enumerate(model.canary.criteria):
             at = (*place, "criteria", number)

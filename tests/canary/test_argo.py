@@ -13,6 +13,7 @@ import yaml
 from midwatch.app import cli, live
 from midwatch.app.render import Target, rendered_files
 from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec import canary as canary_spec
 from midwatch.spec.model import Platform
 from monitors.canary import argo, argo_check
 
@@ -340,3 +341,14 @@ def test_a_manifest_that_is_not_formed_as_its_kind_is_named(make_document: Any, 
     file.write_text(yaml.safe_dump({**kind, "spec": spec}))
     with pytest.raises(InvalidInputError, match=f"{file}:1: spec"):
         live.manifest_problems(platform_of(make_document), file, [])
+
+
+def test_a_model_whose_template_would_be_called_as_another_models_job_is_refused(make_document) -> None:
+    document = make_document()
+    canary = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
+    first = {**document["models"][0], "canary": canary}
+    second = {"name": "fraud-job", "owner": "ml", "task": "regression", "canary": canary}
+    built = Platform.model_validate({**document, "models": [first, second]})
+    assert [place for place, _, _ in canary_spec.check(built)] == [("models", 1, "name")]
+    alone = Platform.model_validate({**document, "models": [{**second, "name": "other-job"}, first]})
+    assert list(canary_spec.check(alone)) == []
