@@ -44,6 +44,9 @@ def run(
     state: Annotated[
         Path | None, typer.Option(help="State folder of a running midwatch up, to lose a region of it.")
     ] = None,
+    in_cluster: Annotated[
+        bool, typer.Option("--in-cluster", help="Take the lease of the cluster's experiments: one of both at a time.")
+    ] = False,
 ) -> None:
     """Run a drill and say whether the objectives were met.
 
@@ -67,7 +70,14 @@ def run(
         raise MidwatchError(f"--limit {limit}: no recovery would be waited for; write a time, such as 2m")
     time.sleep(random.uniform(0.0, delay))  # noqa: S311 - a phase, not a secret
     request = drills.Request(
-        platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
+        platform_file=platform,
+        drill=drill,
+        evidence=evidence,
+        keep=keep,
+        seed=seed,
+        limit=seconds,
+        state=state,
+        in_cluster=in_cluster,
     )
     document = drills.run(request, terminal.progress())
     if html:

@@ -88,6 +88,11 @@ def of_services(platform: Platform) -> Iterator[Job]:
         yield Job(name=name, targets=_targets(service), token_file=service.metrics_token_file)
 
 
+def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
+    """HOST:PORT of every target of a service of Midwatch's own, by the name of its job; none where it does not run."""
+    return next((job.targets for job in of_services(platform) if job.name == name), ())
+
+
 def _targets(service: Scraped) -> tuple[str, ...]:
     return tuple(service.targets) or (service.listen,)
 

@@ -96,46 +96,14 @@ def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
 def render_objects(platform: Platform) -> dict[str, str]:
     """Text of a ScrapeConfig for the servers of each model, for each system and each service of our own, by its path.
 
-    Services that stand behind a Service of the cluster have a ServiceMonitor instead; those that listen on loopback
-    alone have nothing. Raises InvalidInputError for a file that names no Secret.
+    Services of our own that are found on loopback alone have none. Raises InvalidInputError for a file that names no
+    Secret.
     """
-    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
     # The plane's workloads bring ServiceMonitors of their own.
-    own = [] if platform.kubernetes is not None else list(jobs.of_services(platform))
-    monitors: dict[str, str] = {}
-    if platform.prometheus.operator.service_monitors:
-        for job in own:
-            monitors[f"kubernetes/service-monitor-{job.name}.yaml"] = yamlfile.dump(_service_monitor(platform, job))
-    else:
-        found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
-        scraped += [job for job in own if job.name in found]
-    objects = {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
-    return dict(sorted((objects | monitors).items()))
-
-
-def _service_monitor(platform: Platform, job: Job) -> dict[str, Any]:
-    """Every pod behind the Services that carry our labels, under the name that the rules know the job by."""
-    component = job.name.removeprefix("midwatch-")
-    endpoint: dict[str, Any] = {
-        "port": "metrics",
-        "path": job.path,
-        "relabelings": [{"targetLabel": "job", "replacement": job.name}],
-    }
-    if job.token_file:
-        endpoint["authorization"] = {"type": "Bearer", "credentials": _secret(job, PurePosixPath(job.token_file))}
-    labels = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": platform.platform}
-    return {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "ServiceMonitor",
-        "metadata": platform.prometheus.operator.metadata(
-            f"midwatch-{platform.platform}-{component}", platform.platform
-        ),
-        "spec": {
-            "selector": {"matchLabels": {**labels, "app.kubernetes.io/component": component}},
-            "namespaceSelector": {"any": True},
-            "endpoints": [endpoint],
-        },
-    }
+    own = [job for job in jobs.of_services(platform) if job.name in found and platform.kubernetes is None]
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform), *own]
+    return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 
 def _object(platform: Platform, job: Job) -> dict[str, Any]:

@@ -333,8 +333,8 @@ class Gate(Scraped):
     deadline: Duration = 0.8
     """How long an answer may take; undecided after that."""
     patience: SomeDuration = 240.0
-    """How long a gate that does not answer is asked again before the analysis ends as an error, which aborts a
-    rollout; with one that hangs. One that refuses connections is given up in two thirds of it or less."""
+    """How long a gate that hangs is asked again before the analysis ends as an error, which aborts a rollout; one that
+    answers with an error, or not at all, is given up somewhat sooner."""
     token_secret: SecretKey | None = None
     """The secret with the token that clients send."""
     image: str = "midwatch:latest"

@@ -104,6 +104,16 @@ class Kubernetes(chaos.Kubernetes):
     service_account: Name = "midwatch-recovery"
     """The service account of the jobs."""
 
+    @property
+    def exporter_account(self) -> str:
+        """Service account of the recovery exporter, which only looks."""
+        return f"{self.service_account}-exporter"
+
+    @property
+    def recoverer_account(self) -> str:
+        """Service account of the recoverers."""
+        return f"{self.service_account}-guard"
+
 
 class Evidence(Strict):
     """Where drills leave what they have shown, and the key that signs it."""

@@ -164,9 +164,6 @@ class Operator(Strict):
     """Their namespace; that of whoever applies them without it."""
     labels: dict[KubernetesLabel, str] = {}
     """Labels that the operator's selectors want, such as `release: kube-prometheus-stack`."""
-    service_monitors: bool = False
-    """Whether Midwatch's own services are found by ServiceMonitors: at the port `metrics` of Services with the labels
-    `app.kubernetes.io/name: midwatch`, `…/part-of` the platform and `…/component` exporter, gate or recovery."""
 
     def metadata(self, name: str, platform_name: str) -> dict[str, Any]:
         """Metadata of an object."""

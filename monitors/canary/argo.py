@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from midwatch import pod_volumes, yamlfile
+from midwatch import object_names, pod_security, pod_volumes, yamlfile
 from midwatch.spec import model as spec
 from midwatch.spec.canary import Canary
 from midwatch.spec.values import format_duration
@@ -34,12 +34,26 @@ def render_files(platform: spec.Platform) -> dict[str, str]:
     models = [model for model in platform.models if model.canary]
     if not models:
         return {}
-    files = {f"{FOLDER}/cluster-analysis-template.yaml": yamlfile.dump_blocks(cluster_template(platform))}
+    objects = {"cluster-analysis-template": cluster_template(platform)}
     for model in models:
-        files[f"{FOLDER}/analysis-template-{model.name}.yaml"] = yamlfile.dump_blocks(template(platform, model))
-        files[f"{FOLDER}/analysis-template-{model.name}-job.yaml"] = yamlfile.dump_blocks(job_template(platform, model))
+        objects[f"analysis-template-{model.name}"] = template(platform, model)
+        objects[f"analysis-template-{model.name}-job"] = job_template(platform, model)
+    files = {f"{FOLDER}/{name}.yaml": yamlfile.dump_blocks(_of(platform, one)) for name, one in objects.items()}
+    for model in models:
         files |= rollout_steps(model)
     return files
+
+
+def _of(platform: spec.Platform, written: dict[str, Any]) -> dict[str, Any]:
+    """An object that says whose it is."""
+    written["metadata"]["labels"][object_names.PART_OF] = platform.platform
+    return written
+
+
+def templates(platform: spec.Platform) -> list[dict[str, Any]]:
+    """Every template that asks the gate."""
+    models = [model for model in platform.models if model.canary]
+    return [cluster_template(platform), *(template(platform, model) for model in models)] if models else []
 
 
 def template(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
@@ -52,7 +66,9 @@ def cluster_template(platform: spec.Platform) -> dict[str, Any]:
     """ClusterAnalysisTemplate for every model: which one is an argument."""
     longest = max((model for model in platform.models if model.canary), key=_limit)
     args = [{"name": "model"}, *_args(platform)]
-    return _object("ClusterAnalysisTemplate", "midwatch-canary", args, [_metric(platform, longest)])
+    return _object(
+        "ClusterAnalysisTemplate", f"midwatch-canary-{platform.platform}", args, [_metric(platform, longest)]
+    )
 
 
 def job_template(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
@@ -69,17 +85,13 @@ def job_template(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
         "image": platform.gate.image,
         "command": command,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": pod_security.of_container(),
         "volumeMounts": [{"name": "platform", "mountPath": "/etc/midwatch", "readOnly": True}],
     }
     pod = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
+        "securityContext": pod_security.of_pod(),
         "containers": [container],
         "volumes": [{"name": "platform", **pod_volumes.platform_file(platform, PLATFORM_MAP)}],
     }

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from midwatch.app import cli
+from midwatch.app import cli, live
 from midwatch.app.render import Target, rendered_files
+from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.model import Platform
 from monitors.canary import argo, argo_check
 
@@ -251,3 +252,91 @@ def test_prometheus_scrapes_the_gate_where_there_is_a_canary(make_document: Any,
 
     assert jobs(platform_of(make_document))["midwatch-gate"] == ["127.0.0.1:9600"]
     assert "midwatch-gate" not in jobs(make_platform())
+
+
+# Templates and Rollouts of others ----------------------------------------------------------------------------------
+
+
+def written(platform: Platform) -> dict[str, Any]:
+    """Manifests of a repository, by what is wrong with them."""
+    web = {"url": f"{platform.gate.url}/verdict", "jsonPath": "{.verdict}"}
+    limits = {"count": 3, "interval": "9s", "consecutiveSuccessLimit": 1, "failureLimit": 0}
+    conditions = {"successCondition": 'result == "pass"', "failureCondition": 'result == "fail"'}
+    metric = {"name": "m", **limits, **conditions, "provider": {"web": web}}
+    others = {"name": "m", "provider": {"web": {"url": "http://other/"}}}
+    datadog = {"name": "d", "provider": {"datadog": {"query": "x"}}}
+    arms = [{"name": "baseline", "value": "v1"}, {"name": "canary", "value": "v2"}]
+    latest = [{"name": one["name"], "valueFrom": {"podTemplateHashValue": "Latest"}} for one in arms]
+    named = {"templates": [{"templateName": argo.templates(platform)[1]["metadata"]["name"]}]}
+
+    def template(name: str, *metrics: Any) -> dict[str, Any]:
+        return {"kind": "AnalysisTemplate", "metadata": {"name": name}, "spec": {"metrics": list(metrics)}}
+
+    def rollout(name: str, analysis: dict[str, Any], key: str = "steps") -> dict[str, Any]:
+        canary = {"steps": [{"setWeight": 1}, {"analysis": analysis}]} if key == "steps" else {key: analysis}
+        place = {"name": name, "namespace": "ml"}
+        return {"kind": "Rollout", "metadata": place, "spec": {"strategy": {"canary": canary}}}
+
+    return {
+        "fooled": template("fooled", metric),
+        "of others": template("others", others),
+        "beside another": template("both", others, datadog),
+        "good": rollout("good", {**named, "args": arms}),
+        "background": rollout("background", {**named, "args": arms}, "analysis"),
+        "same": rollout("same", {**named, "args": [arms[0], {"name": "canary", "value": "v1"}]}),
+        "unknown": rollout("unknown", {**named, "args": [*arms, {"name": "model", "value": "fruad"}]}),
+        "hash": rollout("hash", {**named, "args": latest}),
+        "none": rollout("none", {"templates": [{"templateName": "midwatch-canary-x"}]}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "told"),
+    [
+        ("fooled", "AnalysisTemplate fooled: spec.metrics: only web metrics decide"),
+        ("of others", None),
+        ("beside another", None),
+        ("good", None),
+        ("background", "counts as successful"),
+        ("same", "baseline and canary are both 'v1'"),
+        ("unknown", "the gate knows no model 'fruad'"),
+        ("hash", "baseline and canary are both Latest"),
+        ("none", "there is no template midwatch-canary-x"),
+    ],
+)
+def test_manifests_of_others_are_searched_before_they_are_applied(
+    make_document: Any, tmp_path: Path, one: str, told: str | None
+) -> None:
+    platform = platform_of(make_document)
+    manifest = {"apiVersion": "argoproj.io/v1alpha1", **written(platform)[one]}
+    unrelated = {"apiVersion": "v1", "kind": "ConfigMap", "data": {}}
+    file = tmp_path / "manifests" / "all.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump_all([unrelated, manifest]))
+    warnings: list[Problem] = []
+    problems = list(map(str, live.manifest_problems(platform, file.parent, warnings)))
+    assert len(problems) == (told is not None), problems
+    assert told is None or (told in problems[0] and problems[0].startswith(f"{file}:")), problems
+    assert len(warnings) == (one == "of others")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        [],
+        {"metrics": {}},
+        {"metrics": [{"name": "x"}]},
+        {"metrics": [{"name": "x", "provider": []}]},
+        {"metrics": [{"name": "x", "provider": {"web": "u"}}]},
+        {"args": [{}]},
+        {"dryRun": [{"metricName": 1}]},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_not_formed_as_its_kind_is_named(make_document: Any, tmp_path: Path, spec: Any) -> None:
+    file = tmp_path / "template.yaml"
+    kind = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "t"}}
+    file.write_text(yaml.safe_dump({**kind, "spec": spec}))
+    with pytest.raises(InvalidInputError, match=f"{file}:1: spec"):
+        live.manifest_problems(platform_of(make_document), file, [])

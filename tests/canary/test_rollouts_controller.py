@@ -20,8 +20,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import yaml
 
 from midwatch import kubernetes
+from midwatch.app import live
+from midwatch.errors import Problem
 from midwatch.spec.model import Platform
 from monitors.canary import argo
 from monitors.canary.times import moment
@@ -261,3 +264,127 @@ def test_a_gate_that_hangs_ends_an_analysis_within_five_minutes(deadline: str) -
     assert metric["initialDelay"] == "30s"
     waited = first + tries * metric["provider"]["prometheus"]["timeout"] + (tries - 1) * argo.RETRY_SECONDS
     assert 120 < waited <= 300  # it may be away for a while, and does not hold a rollout for long
+
+
+# Templates and Rollouts in the cluster -----------------------------------------------------------------------------
+
+GROUP = f"/apis/argoproj.io/v1alpha1/namespaces/{cluster.NAMESPACE}"
+STRICT = {"fieldValidation": "Strict"}
+
+
+def document_in_cluster() -> dict[str, Any]:
+    document = document_of(platform_document, "http://127.0.0.1:1")
+    document["models"][0]["canary"]["rollout"] = {"name": "fraud", "namespace": cluster.NAMESPACE}
+    return document
+
+
+def of_the_web(name: str, url: str) -> dict[str, Any]:
+    """A template that a login page passes, as Midwatch wrote them once."""
+    web = {"url": url, "jsonPath": "{.verdict}"}
+    metric = {
+        "name": "canary",
+        "interval": "10s",
+        "count": 3,
+        "successCondition": 'result == "pass"',
+        "failureCondition": 'result == "fail"',
+        "consecutiveSuccessLimit": 1,
+        "failureLimit": 0,
+        "provider": {"web": web},
+    }
+    kind = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate"}
+    return {**kind, "metadata": {"name": name}, "spec": {"metrics": [metric]}}
+
+
+def rollout(name: str, template: str, **args: str) -> dict[str, Any]:
+    labels = {"app": name}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "m", "image": "registry.invalid/m:1"}]}}
+    given = [{"name": key, "value": value} for key, value in args.items()]
+    analysis = {"analysis": {"templates": [{"templateName": template}], "args": given}}
+    strategy = {"canary": {"steps": [{"setWeight": 10}, analysis]}} if template else {"canary": {}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": pod, "strategy": strategy}
+    kind = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout"}
+    return {**kind, "metadata": {"name": name}, "spec": spec}
+
+
+def post(path: str, document: dict[str, Any]) -> None:
+    kubernetes.request("POST", path, body=document, query=STRICT)
+
+
+@pytest.fixture
+def templates(ended: dict[str, dict[str, Any]]) -> Iterator[Platform]:
+    """The platform, whose templates are applied."""
+    assert ended
+    platform = Platform.model_validate(document_in_cluster())
+    paths = {"AnalysisTemplate": f"{GROUP}/analysistemplates"}
+    paths["ClusterAnalysisTemplate"] = "/apis/argoproj.io/v1alpha1/clusteranalysistemplates"
+    applied = argo.templates(platform)
+    for one in applied:
+        post(paths[one["kind"]], one)
+    yield platform
+    for one in applied:
+        kubernetes.request("DELETE", f"{paths[one['kind']]}/{one['metadata']['name']}")
+
+
+def told(platform: Platform) -> tuple[list[str], list[str]]:
+    warnings: list[Problem] = []
+    return sorted(map(str, live.cluster_problems(platform, warnings))), sorted(map(str, warnings))
+
+
+def test_what_is_applied_as_it_is_rendered_has_no_problems(templates: Platform) -> None:
+    assert told(templates) == ([], [])
+
+
+def test_a_cluster_is_searched_for_templates_that_can_be_fooled_and_questions_that_are_refused(
+    templates: Platform,
+) -> None:
+    name = argo.templates(templates)[1]["metadata"]["name"]
+    arms = {"baseline": "v1", "canary": "v2"}
+    changed = argo.templates(templates)[0]
+    changed["spec"]["metrics"][0]["interval"] = "99s"
+    path = f"/apis/argoproj.io/v1alpha1/clusteranalysistemplates/{changed['metadata']['name']}"
+    kubernetes.request("PATCH", path, body={"spec": changed["spec"]})
+    objects = {
+        "analysistemplates": [of_the_web("old", f"{templates.gate.url}/verdict"), of_the_web("other", "http://other/")],
+        "rollouts": [
+            rollout("good", name, **arms),
+            rollout("stranger", "other"),
+            rollout("unknown", name, model="fruad", **arms),
+            rollout("same", name, baseline="v1", canary="v1"),
+            rollout("short", name, baseline="v1"),
+            rollout("nothing", "midwatch-canary-gone", **arms),
+        ],
+    }
+    for kind, documents in objects.items():
+        for one in documents:
+            post(f"{GROUP}/{kind}", one)
+    problems, warnings = told(templates)
+    text = "\n".join(problems)
+    assert "AnalysisTemplate ml/old: spec.metrics: only web metrics decide" in text
+    assert "ClusterAnalysisTemplate midwatch-canary" in text and "not what is rendered" in text
+    assert "Rollout ml/unknown: spec.strategy.canary.steps[1].analysis: the gate knows no model 'fruad'" in text
+    assert "Rollout ml/same: spec.strategy.canary.steps[1].analysis: baseline and canary are both 'v1'" in text
+    assert "Rollout ml/short: spec.strategy.canary.steps[1].analysis: the argument canary has no value" in text
+    assert "Rollout ml/nothing: spec.strategy.canary.steps[1].analysis: there is no template" in text
+    assert (len(problems), "ml/good" in text, "ml/stranger" in text) == (6, False, False), text
+    assert ["AnalysisTemplate ml/other" in one for one in warnings] == [True]
+    for kind, documents in objects.items():
+        for one in documents:
+            kubernetes.request("DELETE", f"{GROUP}/{kind}/{one['metadata']['name']}")
+
+
+def test_rendered_steps_are_applied_once_and_stay_when_the_owner_releases(ended: dict[str, dict[str, Any]]) -> None:
+    assert ended
+    files = argo.render_files(Platform.model_validate(document_in_cluster()))
+    (text,) = (text for path, text in files.items() if "rollout-steps" in path)
+    post(f"{GROUP}/rollouts", rollout("fraud", ""))
+    path = f"{GROUP}/rollouts/fraud"
+    apply = {"fieldManager": "midwatch", **STRICT}
+    kubernetes.request("PATCH", path, query=apply, body=yaml.safe_load(text), patch="application/apply-patch+yaml")
+    containers = [{"name": "m", "image": "registry.invalid/m:2"}]
+    released = {"spec": {"template": {"spec": {"containers": containers}}}}
+    kubernetes.request("PATCH", path, query={"fieldManager": "owner"}, body=released)
+    spec = kubernetes.request("GET", path)["spec"]
+    assert spec["template"]["spec"]["containers"] == containers
+    steps = spec["strategy"]["canary"]["steps"]
+    assert [step["setWeight"] for step in steps if "setWeight" in step] == [10, 30, 60]
+    kubernetes.request("DELETE", path)

@@ -93,21 +93,6 @@ def test_in_a_cluster_our_services_are_scraped_with_their_token_where_they_are_r
     assert not any("exporter" in path or "recovery" in path for path in objects)
 
 
-def test_service_monitors_find_our_services_by_labels_and_give_them_the_names_that_rules_know(make_document) -> None:
-    document = with_services(make_document)
-    document["exporter"] = SECRET
-    document["prometheus"] = {"operator": {"service_monitors": True}}
-    objects = prometheus.render_objects(Platform.model_validate(document))
-    assert [path for path in objects if "midwatch" in path] == [
-        f"kubernetes/service-monitor-midwatch-{name}.yaml" for name in ("exporter", "gate", "recovery")
-    ]
-    monitor = yaml.safe_load(objects["kubernetes/service-monitor-midwatch-exporter.yaml"])["spec"]
-    assert monitor["selector"]["matchLabels"]["app.kubernetes.io/component"] == "exporter"
-    (endpoint,) = monitor["endpoints"]
-    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "midwatch-exporter"}]
-    assert endpoint["authorization"]["credentials"] == {"name": "midwatch-metrics", "key": "token"}
-
-
 @pytest.mark.parametrize(
     ("url", "wanted"),
     [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from midwatch import jobs, rbac
-from midwatch.app.workloads import pods
+from midwatch import jobs, object_names, rbac
+from midwatch.app.workloads import pods, triggers
 from midwatch.app.workloads.pods import Container, Object, Place, Pod
 from midwatch.http_access import parse_address
 from midwatch.spec import dr as recovery_spec
@@ -50,6 +50,7 @@ def exporter(place: Place) -> list[Object]:
     return [
         rbac.service_account(place.metadata(EXPORTER, "exporter")),
         *_trigger_rights(place, runs),
+        *triggers.restrictions(place, EXPORTER, runs),
         *_stateful_set(place, EXPORTER, pod, settings, settings.replicas),
         _budget(place, EXPORTER, "exporter"),
         _scraped(_service(place, EXPORTER, "exporter", listen), jobs.EXPORTER),
@@ -66,7 +67,7 @@ def _trigger_rights(place: Place, runs: list[PipelineRun]) -> list[Object]:
     found: list[Object] = []
     rules = [rbac.rule("tekton.dev", "pipelineruns", ["create"])]
     for namespace in sorted({run.namespace for run in runs}):
-        name = f"{EXPORTER}-{place.platform.platform}"
+        name = object_names.of_account(EXPORTER, place.platform.platform)
         metadata = place.metadata(name, "exporter", namespace)
         found += rbac.role(metadata, rules, EXPORTER, place.settings.namespace)
     return found
@@ -126,7 +127,7 @@ def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> l
             {"name": "state", **kept},
             token.as_volume(),
         ],
-        account=settings.service_account,
+        account=settings.exporter_account,
         asks_api=True,
     )
     return [
