@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint peers programs test-programs kube-assets clean
+.PHONY: demo test bench lint peers programs test-programs kube-assets image clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
@@ -36,6 +36,9 @@ test-programs:
 
 kube-assets: ## kube-apiserver, etcd and the controllers for the tests of the Kubernetes mode, built once (Go)
 	@scripts/kube-assets
+
+image: $(READY) ## the image, built and tried; BASE=, BUILD_BASE=, IMAGE=, ASSEMBLE=1: see scripts/image
+	@PYTHON=$(BIN)/python scripts/image
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'

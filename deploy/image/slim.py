@@ -1,7 +1,7 @@
 """Removes from the environment that it runs in what no command of Midwatch uses: the image is a fifth smaller for it.
 
 Tests, headers and sources of libraries, pip itself, the asynchronous client of Kubernetes, and the parts of Arrow that
-are imported by name alone: Flight is RPC, Substrait plans of queries, ORC a format, S3, GCS and HDFS places of files.
+are imported by name alone: Flight is RPC, ORC a format, S3, GCS and HDFS places of files (all of it links Substrait).
 It is run while the image is built, and never elsewhere.
 """
 
@@ -18,7 +18,6 @@ KEPT = ("midwatch", "alerts", "chaos", "dashboards", "dr", "exporters", "monitor
 """Our own packages are left whole."""
 FILES = (
     "pyarrow/*flight*",
-    "pyarrow/*substrait*",
     "pyarrow/*s3*",
     "pyarrow/_gcsfs*",
     "pyarrow/_hdfs*",

@@ -152,7 +152,7 @@ def test_an_existing_config_map_stands_in_for_the_platform_file(changed: Callabl
         (volume,) = [one for one in template_of["spec"]["volumes"] if one["name"] == "platform"]
         assert volume["projected"]["sources"][0]["configMap"]["name"] == "ours"
         assert template_of["metadata"]["annotations"]["midwatch.dev/configuration"] == "7"
-    exporter = [one for one in pod(found, "midwatch-exporter")["spec"]["volumes"] if one["name"] == "platform"][0]
+    exporter = next(one for one in pod(found, "midwatch-exporter")["spec"]["volumes"] if one["name"] == "platform")
     assert exporter["projected"]["sources"][1]["configMap"]["name"] == "midwatch-references"
 
 
@@ -179,7 +179,7 @@ def test_a_part_can_be_left_out(changed: Callable[..., Objects], expected: Objec
 
 def test_every_file_that_is_rendered_is_of_a_part(values: Path) -> None:
     rendered = yaml.safe_load(values.read_text())["rendered"]
-    off = {name: False for name in yaml.safe_load((CHART / "values.yaml").read_text())["parts"]}
+    off = dict.fromkeys(yaml.safe_load((CHART / "values.yaml").read_text())["parts"], False)
     parts = ",".join(f"parts.{name}=false" for name in off)
     assert rendered
     assert not objects(template(values, "--set", parts))

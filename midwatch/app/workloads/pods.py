@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from midwatch import pod_volumes
+from midwatch import pod_security, pod_volumes
 from midwatch.spec.canary import SecretKey
 from midwatch.spec.kubernetes import Kubernetes, Resources, Stateful
 from midwatch.spec.model import Platform
@@ -27,8 +27,6 @@ TOKEN_FOLDER = "/run/secrets/midwatch-token"  # noqa: S105 - the folder of one
 METRICS_FOLDER = "/run/secrets/midwatch-metrics"
 KEY = "token"
 """Key of a token in its Secret, and so the name of its file."""
-USER = 65532
-"""User and group of all processes: nobody's, as images without a shell have it."""
 CHECKSUM = "midwatch.dev/configuration"
 """Annotation of a pod with the digest of what it reads when it starts: a change of it restarts the pod."""
 
@@ -90,11 +88,7 @@ def container(place: Place, wanted: Container) -> Object:
             "requests": {"cpu": resources.cpu, "memory": resources.memory},
             "limits": {"memory": resources.memory_limit},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": pod_security.of_container(),
         "volumeMounts": [
             {"name": "platform", "mountPath": str(CONFIGURATION), "readOnly": True},
             {"name": "state", "mountPath": STATE},
@@ -134,14 +128,8 @@ def template(place: Place, wanted: Pod) -> Object:
         "automountServiceAccountToken": wanted.asks_api,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": wanted.grace_seconds,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        # A large journal is not given to its user again at each start.
+        "securityContext": {**pod_security.of_pod(), "fsGroupChangePolicy": "OnRootMismatch"},
         "affinity": _apart(place.labels(wanted.component)),
         "containers": [wanted.container],
         "volumes": [*wanted.volumes, {"name": "tmp", "emptyDir": {}}],
