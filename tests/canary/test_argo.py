@@ -32,7 +32,7 @@ def documents(platform: Platform, target: Target = Target.KUBERNETES) -> dict[st
     }
 
 
-@pytest.mark.parametrize("target", list(Target))
+@pytest.mark.parametrize("target", [Target.FILES, Target.KUBERNETES])
 @pytest.mark.parametrize("gate", [{}, {"token_secret": {"name": "gate-token"}}], ids=["open", "token"])
 def test_every_template_is_what_the_cluster_takes(make_document: Any, target: Target, gate: dict[str, Any]) -> None:
     platform = platform_of(make_document, gate=gate)
