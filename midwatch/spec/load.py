@@ -301,6 +301,7 @@ _PATTERNS = {
     r"^[^:\s]+$": "a user's name; write it without : and spaces",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
+    canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
 }
 """What the patterns of texts stand for, in words."""
 

@@ -65,7 +65,7 @@ def define(crds: Path) -> None:
 
 def _is_served(name: str) -> bool:
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
-    conditions = kubernetes.request("GET", path).get("status", {}).get("conditions", ())
+    conditions = kubernetes.request("GET", path).get("status", {}).get("conditions") or ()
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
