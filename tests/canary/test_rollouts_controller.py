@@ -40,7 +40,7 @@ DEADLINE = "3s"
 GROUP = f"/apis/argoproj.io/v1alpha1/namespaces/{cluster.NAMESPACE}"
 STRICT = {"fieldValidation": "Strict"}
 RUNS = f"{GROUP}/analysisruns"
-SECONDS = 150.0
+SECONDS = 300.0
 """More than the longest analysis takes, which is one whose gate hangs: 58 s."""
 
 NO_GATE = {
