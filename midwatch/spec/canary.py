@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 Direction = Literal["increase", "decrease", "either"]
 """Which change of the events' share does harm."""
 
-FieldPath = Annotated[str, Field(pattern=r"^(metadata|spec|status)\.[^{}\s]+$")]
-"""A field of a Kubernetes object, as Argo Rollouts reads it."""
+_KEYED = r"metadata\.(name|namespace|uid|(annotations|labels)\['[A-Za-z0-9./_-]+'\])"
+_PLAIN = r"(spec|status)(\.[A-Za-z0-9_-]+|\[[0-9]+\])+"
+FIELD_PATTERN = f"^({_KEYED}|{_PLAIN})$"
+FieldPath = Annotated[str, Field(pattern=FIELD_PATTERN)]
+"""A field of a Rollout as the controller reads it: keys in brackets below `metadata`, and none with a dot elsewhere
+(fieldpath.ExtractFieldPathAsString of Kubernetes; extractValueFromRollout in utils/analysis/factory.go of v1.8)."""
 
 Series = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$")]
 """A counter or gauge, with matchers of its own or none, such as `orders_total{kind="late"}`."""

@@ -175,7 +175,7 @@ def test_steps_of_a_rollout_that_the_platform_file_names_are_an_object(make_docu
     assert [step["setWeight"] for step in steps if "setWeight" in step] == [5, 50]
     args = {one["name"]: one["valueFrom"] for one in steps[1]["analysis"]["args"]}
     assert args == {"baseline": {"podTemplateHashValue": "Stable"}, "canary": {"podTemplateHashValue": "Latest"}}
-    fields = {"baseline": "metadata.annotations['stable']", "canary": "spec.template.metadata.labels['version']"}
+    fields = {"baseline": "metadata.annotations['stable']", "canary": "spec.template.metadata.labels.version"}
     document["models"][0]["canary"]["rollout"] = {"name": "fraud-model", **fields}
     files = rendered_files(Platform.model_validate(document))
     steps = yaml.safe_load(files["argo-rollouts/rollout-steps-fraud.yaml"])["spec"]["strategy"]["canary"]["steps"]
@@ -214,6 +214,10 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
             },
             "status.x would be both baseline and canary",
         ),
+        (
+            {"criteria": [{"metric": "errors"}], "rollout": {"name": "r", "canary": "spec.labels['version']"}},
+            "rollout.canary: \"spec.labels['version']\" is not a field of a Rollout",
+        ),
     ],
     ids=[
         "metric",
@@ -229,6 +233,7 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
         "score",
         "weights",
         "arms",
+        "field",
     ],
 )
 def test_a_canary_section_that_is_wrong_is_named_with_its_line(
