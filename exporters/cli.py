@@ -30,6 +30,7 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
     state: Annotated[Path, typer.Option(help="Folder of the journal.")] = Path("state/exporter"),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
+    metrics_token_file: options.MetricsTokenFile = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     otlp_endpoint: Annotated[
         str | None,
@@ -68,6 +69,7 @@ def serve(
             models=platform.models if platform else (),
             platform_file=platform_file,
             token_file=token_file,
+            metrics_token_file=metrics_token_file,
             insecure=insecure,
             privacy=privacy.load(settings.personal, load.base_folder(platform_file) if platform_file else Path()),
         )

@@ -43,6 +43,7 @@ class Options:
     models: Sequence[spec.Model] = ()
     platform_file: Path | None = None
     token_file: Path | None = None
+    metrics_token_file: Path | None = None
     insecure: bool = False
     privacy: Privacy | None = None
 
@@ -53,11 +54,14 @@ class Service:
     def __init__(self, options: Options) -> None:
         self._options = options
         token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
+        metrics_token = http_access.read_token(options.metrics_token_file) if options.metrics_token_file else None
         self._models = kserve.Models.of(options.models)
         self.store = Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
-            self._handle, http_server.Limits(max_body=options.settings.max_body), http_access.admission(token)
+            self._handle,
+            http_server.Limits(max_body=options.settings.max_body),
+            http_access.admission(token, metrics_token),
         )
         self._judge = (
             supervisor.Supervisor(options.state, options.platform_file, now=self.ingest.now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from midwatch import jobs, scrape_size, yamlfile
 from midwatch.app import prometheus_base
@@ -26,14 +27,13 @@ SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 
 def render_files(platform: Platform) -> dict[str, str]:
     """Text of `prometheus.yml` by its path below the output folder."""
-    alertmanager = jobs.address(platform.alertmanager.url)
-    text = render(platform, jobs.of_platform(platform), alertmanager)
+    text = render(platform, jobs.of_platform(platform), platform.alertmanager.url)
     existing = platform.prometheus.base
     return {"prometheus/prometheus.yml": text if existing is None else prometheus_base.merged(existing, text)}
 
 
 def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str:
-    """Text of `prometheus.yml` for these jobs and an Alertmanager at HOST:PORT."""
+    """Text of `prometheus.yml` for these jobs and the Alertmanager at a URL."""
     document: dict[str, Any] = {
         "global": {
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
@@ -41,13 +41,22 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
             "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "alerting": {"alertmanagers": [dict(_alertmanager(alertmanager))]},
         "scrape_configs": [
             *(dict(_scrape_config(job, _usual_timeout(platform))) for job in scraped),
             *platform.prometheus.scrapes,
         ],
     }
     return yamlfile.dump(document)
+
+
+def _alertmanager(url: str) -> Iterator[tuple[str, Any]]:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        yield "scheme", "https"
+    if prefix := parts.path.rstrip("/"):
+        yield "path_prefix", prefix
+    yield "static_configs", [{"targets": [parts.netloc]}]
 
 
 def _usual_timeout(platform: Platform) -> float:
@@ -94,11 +103,15 @@ def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
-    """Text of a ScrapeConfig for the servers of each model and for each system, by its path.
+    """Text of a ScrapeConfig for the servers of each model, for each system and each service of our own, by its path.
 
-    Raises InvalidInputError for a file that names no Secret.
+    Services of our own that are found on loopback alone have none. Raises InvalidInputError for a file that names no
+    Secret.
     """
-    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
+    # The plane's workloads bring ServiceMonitors of their own.
+    own = [job for job in jobs.of_services(platform) if job.name in found and platform.kubernetes is None]
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform), *own]
     return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from midwatch import platform_files
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
-from midwatch.spec import alerting, canary, chaos, dr, merging, partial, system_rules, teams
+from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
@@ -301,6 +301,9 @@ _PATTERNS = {
     r"^[^:\s]+$": "a user's name; write it without : and spaces",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
+    r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
+    r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",
+    canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
 }
 """What the patterns of texts stand for, in words."""
 
@@ -409,5 +412,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     canary.check,
     chaos.find_problems,
     dr.find_problems,
+    kubernetes.find_problems,
     system_rules.find_problems,
 )

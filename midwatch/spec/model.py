@@ -18,9 +18,11 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
+from midwatch.spec.scraped import Scraped
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
@@ -158,9 +160,6 @@ ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
 """One of Prometheus' scrape_configs. Prometheus has the last word on it: `midwatch check` asks promtool."""
 
 
-KubernetesLabel = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-
-
 class Operator(Strict):
     """The Prometheus operator's objects in a cluster: rules, scrape jobs and the Alertmanager's configuration."""
 
@@ -230,13 +229,11 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; the drift judge has as many beside them."""
 
 
-class Exporter(Strict):
+class Exporter(Scraped):
     """The service that takes prediction and label events."""
 
     listen: str = "127.0.0.1:9500"
     """HOST:PORT where it takes events and serves `/metrics`; off loopback it needs a token."""
-    targets: list[str] = []
-    """HOST:PORT of every exporter that Prometheus scrapes; `listen` without any."""
     label_retention: Duration = 86400.0
     """How long a prediction waits for its label."""
     remember: Duration = 3600.0
@@ -348,6 +345,8 @@ class Platform(Strict):
     """The models, and what is promised of them."""
     disaster_recovery: DisasterRecovery | None = None
     """What must survive, and the [drills](recovery.md) that prove it."""
+    kubernetes: Kubernetes | None = None
+    """Where the plane runs in a cluster; without it, its own workloads are not rendered."""
     local: Local = Local()
     """What `midwatch up` starts."""
     chaos: Chaos | None = None

@@ -170,7 +170,7 @@ def test_a_real_prometheus_can_answer_every_panel(name: str, platform_with: Any,
 def test_a_scrape_job_has_its_targets(name: str, platform_with: Any) -> None:
     platform = platform_with(**{name: section(name, https=True, token_file="/run/secrets/t", ca_file="/etc/ca.pem")})
     (job,) = [one for one in jobs.of_platform(platform) if one.name == job_name(name)]
-    text = prometheus.render(platform, [job], "127.0.0.1:9093")
+    text = prometheus.render(platform, [job], "http://127.0.0.1:9093")
     (config,) = yaml.safe_load(text)["scrape_configs"]
     scrape = system_rules.system(name).scrape
     assert config["metrics_path"] == scrape.path

@@ -213,9 +213,16 @@ class Stack:
         self.parts.start("links", command, folder=self.state)
 
     def _write_config(self) -> None:
-        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self._address("alertmanager"))
-        rendered = alerts.render_files(self._platform, sink_url=self.receiver.url)
+        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self.urls["alertmanager"])
+        rendered = alerts.render_files(self._as_it_runs(), sink_url=self.receiver.url)
         write(rendered | {"prometheus/prometheus.yml": scraped}, self.state / "config", force=True)
+
+    def _as_it_runs(self) -> Platform:
+        """The platform with the exporters of this machine: rules judge by them whether one is missing."""
+        here = list(map(self._address, self.regions.exporters))
+        return self._platform.model_copy(
+            update={"exporter": self._platform.exporter.model_copy(update={"targets": here})}
+        )
 
     def _jobs(self) -> Iterator[Job]:
         """Jobs of what runs here, at the ports that were free."""
