@@ -43,6 +43,7 @@ def serve(
     """
     import asyncio
     import sys
+    import time
 
     import uvloop
 
@@ -74,7 +75,12 @@ def serve(
     )
 
     async def run() -> None:
-        stop_push = otlp.start_pusher(service.on_loop(), target, otlp_interval) if target else None
+        identity = service.store.identity
+        sources = [
+            otlp.Source(collector=service.on_loop(service.kept_view), since=identity.since),
+            otlp.Source(collector=service.on_loop(service.own_view), since=time.time()),
+        ]
+        stop_push = otlp.start_pusher(sources, identity.instance, target, otlp_interval) if target else None
         await service.run(_say_ready)
         if stop_push:
             await asyncio.to_thread(stop_push)  # the last push takes a view on this loop

@@ -17,11 +17,14 @@ _BINS = [f"{(bin_ + 1) / metrics.CALIBRATION_BINS:g}" for bin_ in range(metrics.
 
 
 class View(msgspec.Struct):
-    """What one scrape sees: packed totals of the state, counts by histogram of the process, and single samples."""
+    """What one scrape sees: packed totals of the state, single samples, and the commits' histogram of the process.
 
-    totals: bytes
+    A part of it has no `totals`, or no `commits`.
+    """
+
+    totals: bytes | None
     samples: list[Sample]
-    commits: tuple[list[int], float]
+    commits: tuple[list[int], float] | None
 
 
 class StateCollector:
@@ -41,16 +44,22 @@ class StateCollector:
 
 def families(view: View) -> list[Family]:
     """Families of a view, in the catalogue's order; families without a sample are left out."""
-    totals = msgspec.msgpack.decode(view.totals, type=Totals)
-    made = exposition.families([*_samples(totals), *view.samples], _histograms(totals, view))
+    made = exposition.families(*_parts(view))
     return [made[name] for name in metrics.CATALOGUE if name in made]
 
 
 def exposed(view: View, content_type: str = exposition.CONTENT_TYPE) -> bytes:
     """Text of a view's families."""
+    return exposition.text(*_parts(view), metrics.CATALOGUE, content_type)
+
+
+def _parts(view: View) -> tuple[list[Sample], list[Histogram]]:
+    """Samples and histograms of a view."""
+    samples, histograms = view.samples, [] if view.commits is None else [_commits(*view.commits)]
+    if view.totals is None:
+        return samples, histograms
     totals = msgspec.msgpack.decode(view.totals, type=Totals)
-    samples = [*_samples(totals), *view.samples]
-    return exposition.text(samples, _histograms(totals, view), metrics.CATALOGUE, content_type)
+    return [*_samples(totals), *samples], [*_histograms(totals), *histograms]
 
 
 def _samples(totals: Totals) -> Iterator[Sample]:
@@ -158,7 +167,7 @@ def _model_samples(model: ModelSeries) -> Iterator[Sample]:
         yield metrics.EXPORTER_UNREAD_PAYLOADS, {**labels, "reason": reason}, count
 
 
-def _histograms(totals: Totals, view: View) -> Iterator[Histogram]:
+def _histograms(totals: Totals) -> Iterator[Histogram]:
     for series in totals.series:
         labels = {"model": series.model, "version": series.version}
         exemplars = {
@@ -175,5 +184,7 @@ def _histograms(totals: Totals, view: View) -> Iterator[Histogram]:
     for model in totals.models:
         labels = {"model": model.model}
         yield Histogram(metrics.LABEL_DELAY, labels, metrics.DELAY_BUCKETS, model.delay, model.delay_sum)
-    counts, seconds = view.commits
-    yield Histogram(metrics.EXPORTER_COMMIT_DURATION, {}, metrics.COMMIT_BUCKETS, counts, seconds)
+
+
+def _commits(counts: list[int], seconds: float) -> Histogram:
+    return Histogram(metrics.EXPORTER_COMMIT_DURATION, {}, metrics.COMMIT_BUCKETS, counts, seconds)

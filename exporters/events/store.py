@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporters.events import journal, private_files
+from exporters.events import identity, journal, private_files
 from exporters.events.journal_time import Reading
 from exporters.events.recent_ids import Generation
 from exporters.events.state import JournalEvent, Key, State, rekeyed
@@ -97,6 +97,7 @@ class Store:
         self._snapshot: threading.Thread | None = None
         self._follows: journal.Link | None = None
         try:
+            self.identity = identity.of_folder(directory)
             self._restore()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self.journal.close()
