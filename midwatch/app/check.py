@@ -54,7 +54,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from chaos import check as chaos
     from chaos import expectations
     from dashboards import check as dashboards
-    from midwatch import system_check
+    from midwatch import program_versions, system_check
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
@@ -69,6 +69,8 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
     warnings += edges.find_warnings(platform, document)
+    mismatches = program_versions.of_tools(platform)
+    warnings += program_versions.warnings(mismatches, document)
     with ThreadPoolExecutor(max_workers=1) as pool:
         by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
         of_rendered = [
@@ -78,4 +80,4 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
             *system_check.find_problems(platform, document),
             *argo_check.check_files(files),
         ]
-        return of_file, [*by_programs.result(), *of_rendered]
+        return of_file, list(program_versions.explained([*by_programs.result(), *of_rendered], mismatches))

@@ -13,12 +13,27 @@ from midwatch import jobs, yamlfile
 from midwatch.app import prometheus_base
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
+from midwatch.programs import Version
 from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
+
+AS_IN_TWO: dict[Version, dict[str, Any]] = {
+    (3, 0): {
+        "fallback_scrape_protocol": "PrometheusText0.0.4",
+        "metric_name_validation_scheme": "legacy",
+        "always_scrape_classic_histograms": True,
+    },
+    (3, 4): {"metric_name_escaping_scheme": "underscores"},
+}
+"""What has Prometheus 3 scrape as 2 does, by the version that first reads it (docs/configuration/configuration.md).
+
+An answer without a content type is read, names come with `_` for what is not a letter or a digit, and histograms that
+are native too keep the buckets that our expressions read.
+"""
 
 SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 """Where the operator mounts the Secrets of a Prometheus object's `secrets`: below it, SECRET/KEY."""
@@ -42,13 +57,19 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [*(dict(_scrape_config(job)) for job in scraped), *platform.prometheus.scrapes],
+        "scrape_configs": [
+            *(dict(_scrape_config(job, platform.prometheus.version)) for job in scraped),
+            *platform.prometheus.scrapes,
+        ],
     }
     return yamlfile.dump(document)
 
 
-def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
+def _scrape_config(job: Job, version: Version | None) -> Iterator[tuple[str, Any]]:
     yield "job_name", job.name
+    for since, settings in AS_IN_TWO.items():
+        if version is not None and version >= since:
+            yield from settings.items()
     yield "metrics_path", job.path
     if job.params:
         yield "params", {name: list(values) for name, values in job.params}
