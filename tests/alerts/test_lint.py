@@ -510,7 +510,7 @@ def test_what_is_no_rule_file_is_refused_with_its_line(text: str, reason: str, t
 
 @pytest.mark.parametrize("expr", LABELS_MISSING)
 def test_labels_that_sides_are_matched_by_and_do_not_have_are_found(make_document, tmp_path: Path, expr: str) -> None:
-    found = [one for one in look(platform_with(make_document(), tmp_path, expr=expr)).problems]
+    found = look(platform_with(make_document(), tmp_path, expr=expr)).problems
     assert [one.message.partition(": ")[2] for one in found if one.id == "match-label-missing"] == [
         LABELS_MISSING[expr]
     ]
