@@ -41,6 +41,12 @@ def target(make_platform, make_document) -> Any:
     return make
 
 
+@pytest.mark.parametrize(("scrape", "short"), [(15, 60), (30, 60), (60, 120), (900, 720)])
+def test_a_short_window_holds_two_scrapes_wherever_they_fall(scrape: int, short: int) -> None:
+    quickest = next(tiers.tiers_of(slo(window="1d"), scrape=scrape))
+    assert (quickest.short, quickest.long) == (short, 720)
+
+
 @pytest.mark.parametrize(
     ("window", "expected"),
     [

@@ -1,7 +1,7 @@
 """`midwatch upgrade check`, and the releases that it knows: what each had, and what it left on a disk.
 
-MIDWATCH_REFRESH=1 writes what the release that is being made has. What it leaves on a disk stands in tests/releases: its
-folder is made once for each release, by the same, and is not made again.
+MIDWATCH_REFRESH=1 writes what the release that is being made has. What it leaves on a disk stands in tests/releases;
+that folder is made once for each release, by the same, and is not made again.
 """
 
 from __future__ import annotations
