@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from midwatch import jobs, yamlfile
 from midwatch.app import prometheus_base
@@ -21,18 +21,29 @@ from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
 
-AS_IN_TWO: dict[Version, dict[str, Any]] = {
-    (3, 0): {
-        "fallback_scrape_protocol": "PrometheusText0.0.4",
-        "metric_name_validation_scheme": "legacy",
-        "always_scrape_classic_histograms": True,
-    },
-    (3, 4): {"metric_name_escaping_scheme": "underscores"},
-}
-"""What has Prometheus 3 scrape as 2 does, by the version that first reads it (docs/configuration/configuration.md).
 
-An answer without a content type is read, names come with `_` for what is not a letter or a digit, and histograms that
-are native too keep the buckets that our expressions read.
+class Setting(NamedTuple):
+    """A setting of a scrape job: the first Prometheus that reads it, and how a file and an object say it."""
+
+    since: Version
+    in_file: tuple[str, Any]
+    in_object: tuple[str, Any]
+
+
+AS_IN_TWO = (
+    Setting(
+        (3, 0),
+        ("fallback_scrape_protocol", "PrometheusText0.0.4"),
+        ("fallbackScrapeProtocol", "PrometheusText0.0.4"),
+    ),
+    Setting((3, 0), ("always_scrape_classic_histograms", True), ("scrapeClassicHistograms", True)),
+    Setting((3, 0), ("metric_name_validation_scheme", "legacy"), ("nameValidationScheme", "Legacy")),
+    Setting((3, 4), ("metric_name_escaping_scheme", "underscores"), ("nameEscapingScheme", "Underscores")),
+)
+"""What has Prometheus 3 scrape as 2 does (docs/configuration/configuration.md, scrapeconfig_types.go of the operator).
+
+An answer without a content type is read, histograms that are native too keep the buckets that our expressions read, and
+names come with `_` for what is not a letter or a digit.
 """
 
 SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
@@ -67,9 +78,7 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
 
 def _scrape_config(job: Job, version: Version | None) -> Iterator[tuple[str, Any]]:
     yield "job_name", job.name
-    for since, settings in AS_IN_TWO.items():
-        if version is not None and version >= since:
-            yield from settings.items()
+    yield from (one.in_file for one in AS_IN_TWO if version is not None and version >= one.since)
     yield "metrics_path", job.path
     if job.params:
         yield "params", {name: list(values) for name, values in job.params}
@@ -122,12 +131,13 @@ def _object(platform: Platform, job: Job) -> dict[str, Any]:
         "metadata": platform.prometheus.operator.metadata(
             f"midwatch-{platform.platform}-{job.name}", platform.platform
         ),
-        "spec": dict(_object_spec(job)),
+        "spec": dict(_object_spec(job, platform.prometheus.version)),
     }
 
 
-def _object_spec(job: Job) -> Iterator[tuple[str, Any]]:
+def _object_spec(job: Job, version: Version | None) -> Iterator[tuple[str, Any]]:
     yield "jobName", job.name
+    yield from (one.in_object for one in AS_IN_TWO if version is not None and version >= one.since)
     yield "metricsPath", job.path
     yield "staticConfigs", [{"targets": sorted(job.targets)}]
     if job.params:

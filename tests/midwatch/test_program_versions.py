@@ -127,3 +127,18 @@ def test_scrape_jobs_for_prometheus_3_read_what_2_reads(make_platform) -> None:
     assert not any(added & job.keys() for job in [*jobs(), *jobs(version="2.55")])
     own = {"job_name": "own", "static_configs": []}
     assert own in jobs(version="3.4", scrapes=[own]), "jobs of one's own stay as they are written"
+
+
+def test_objects_of_the_operator_say_the_same_in_its_words(make_platform, make_document) -> None:
+    (model,) = make_document()["models"]
+    served = model | {"servers": {"targets": ["m:1"]}}
+
+    def spec(**settings: object) -> dict[str, object]:
+        (text,) = prometheus.render_objects(make_platform(prometheus=settings, models=[served])).values()
+        return yaml.safe_load(text)["spec"]
+
+    plain = spec()
+    added = {"fallbackScrapeProtocol": "PrometheusText0.0.4", "scrapeClassicHistograms": True}
+    added |= {"nameValidationScheme": "Legacy", "nameEscapingScheme": "Underscores"}
+    assert spec(version="3.4") == plain | added
+    assert spec(version="2.55") == plain
