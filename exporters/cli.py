@@ -58,6 +58,8 @@ def serve(
     stop_telemetry = telemetry.setup("midwatch-exporter")
     platform_file = platform_file or options.default_file()
     platform = load.load_platform(platform_file) if platform_file else None
+    if target and platform:
+        otlp.warn_of_scrape(target, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(

@@ -77,6 +77,16 @@ class Target:
         return cls(url=urlunsplit(parts._replace(path=path)), protocol="http/protobuf")
 
 
+def warn_of_scrape(target: Target, prometheus: str) -> None:
+    """Warn when metrics are pushed into the Prometheus of the platform file, whose rendered jobs scrape them too."""
+    if urlsplit(target.url).netloc == urlsplit(prometheus).netloc:
+        _log.warning(
+            "metrics are pushed into a Prometheus that scrapes them by its rendered jobs: every request counts twice "
+            "where it does both",
+            extra={"endpoint": target.url},
+        )
+
+
 def start_pusher(
     sources: Sequence[Source], instance: str, target: Target, interval_seconds: float
 ) -> Callable[[], None]:
