@@ -34,6 +34,7 @@ def of_folder(directory: Path) -> Identity:
     """
     path = directory / FILE
     try:
+        private_files.close_to_others(path)
         with private_files.reading(path) as file:
             return msgspec.json.decode(file.read(), type=Identity)
     except FileNotFoundError:
