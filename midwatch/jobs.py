@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from midwatch import scrape_size
 from midwatch.spec import system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
@@ -27,7 +28,8 @@ ALERTMANAGER = "alertmanager"
 class Job:
     """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA.
 
-    `auth` is what Prometheus itself asks for, instead of those files.
+    `auth` is what Prometheus itself asks for, instead of those files. `timeout` is
+    seconds that a scrape may take, where the usual ones may be too few.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Job:
     ca_file: Path | None = None
     honor_labels: bool = False
     auth: Auth | None = None
+    timeout: float | None = None
 
 
 def of_platform(platform: Platform) -> list[Job]:
@@ -64,7 +67,8 @@ def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
 
 
 def _jobs(platform: Platform) -> Iterator[Job]:
-    yield Job(name=EXPORTER, targets=tuple(platform.exporter.targets) or (platform.exporter.listen,))
+    exporters = tuple(platform.exporter.targets) or (platform.exporter.listen,)
+    yield Job(name=EXPORTER, targets=exporters, timeout=scrape_size.timeout(platform))
     if any(model.canary for model in platform.models):
         yield Job(name=GATE, targets=(platform.gate.listen,))
     yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)

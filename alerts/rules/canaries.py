@@ -1,4 +1,4 @@
-"""The alert on a canary that the gate failed: its rollout is held or aborted, and somebody has to look why."""
+"""Alerts on canaries: one that the gate failed, and verdicts of the gate that cannot be seen any more."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 
 ALERT = "CanaryFailed"
+DROPPED = "CanaryVerdictsDropped"
 COMPARED = ("model", "baseline", "canary")
 
 
 def of_platform(platform: Platform) -> list[AlertingRule]:
-    """One for each model whose canaries are judged."""
-    judged = [model for model in platform.models if model.canary and not tuning.is_off(model, ALERT)]
-    return [tuning.tuned(model, _failed(platform, model)) for model in judged]
+    """One for each model whose canaries are judged, and one on the gate."""
+    judged = [model for model in platform.models if model.canary]
+    failed = [tuning.tuned(model, _failed(platform, model)) for model in judged if not tuning.is_off(model, ALERT)]
+    return [*failed, *([_dropped(platform)] if judged else [])]
 
 
 def _failed(platform: Platform, model: Model) -> AlertingRule:
@@ -36,5 +38,23 @@ def _failed(platform: Platform, model: Model) -> AlertingRule:
         model=model.name,
         proof=Proof.model_validate(
             {"fires": {series: "1x20"}, "silent": {series: "0x20"}, "within": 60.0, "interval": 15.0}
+        ),
+    )
+
+
+def _dropped(platform: Platform) -> AlertingRule:
+    series = f'{metrics.CANARY_GATE_DROPPED.name}{{instance="a:1"}}'
+    return alerting_rule.build(
+        platform,
+        DROPPED,
+        promql.increase(promql.select(metrics.CANARY_GATE_DROPPED), "1h") > 0,
+        0.0,
+        platform.operator,
+        Severity.TICKET,
+        "Gate {{ $labels.instance }} has more comparisons than it publishes",
+        "The oldest verdicts are not in canary_verdict any more, and cannot fire CanaryFailed. Answers are as ever.",
+        page=grafana.Page.CANARY,
+        proof=Proof.model_validate(
+            {"fires": {series: "0 1x20"}, "silent": {series: "1x20"}, "within": 120.0, "interval": 15.0}
         ),
     )

@@ -54,6 +54,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from chaos import check as chaos
     from chaos import expectations
     from dashboards import check as dashboards
+    from exporters import capacity
     from midwatch import program_versions, system_check
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
@@ -66,9 +67,11 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     of_file = list(expectations.check_alerts(reading.platform, reading.document))
     of_file += alerts.check_tuning(reading.platform, reading.document)
     of_file += prometheus.find_problems(reading.platform, reading.document)
+    of_file += capacity.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
-    warnings += edges.find_warnings(platform, document)
+    warnings += [*edges.find_warnings(platform, document), *system_check.find_warnings(platform, document)]
+    warnings += capacity.find_warnings(platform, document)
     mismatches = program_versions.of_tools(platform)
     warnings += program_versions.warnings(mismatches, document)
     with ThreadPoolExecutor(max_workers=1) as pool:

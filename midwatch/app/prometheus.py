@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from midwatch import jobs, yamlfile
+from midwatch import jobs, scrape_size, yamlfile
 from midwatch.app import prometheus_base
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
@@ -63,22 +63,29 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
     document: dict[str, Any] = {
         "global": {
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
-            "scrape_timeout": format_duration(min(10.0, platform.prometheus.scrape_interval)),
+            "scrape_timeout": format_duration(_usual_timeout(platform)),
             "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
-            *(dict(_scrape_config(job, platform.prometheus.version)) for job in scraped),
+            *(dict(_scrape_config(job, platform)) for job in scraped),
             *platform.prometheus.scrapes,
         ],
     }
     return yamlfile.dump(document)
 
 
-def _scrape_config(job: Job, version: Version | None) -> Iterator[tuple[str, Any]]:
+def _usual_timeout(platform: Platform) -> float:
+    return min(scrape_size.USUAL_TIMEOUT, platform.prometheus.scrape_interval)
+
+
+def _scrape_config(job: Job, platform: Platform) -> Iterator[tuple[str, Any]]:
     yield "job_name", job.name
+    version = platform.prometheus.version
     yield from (one.in_file for one in AS_IN_TWO if version is not None and version >= one.since)
+    if job.timeout is not None and job.timeout != _usual_timeout(platform):
+        yield "scrape_timeout", format_duration(job.timeout)
     yield "metrics_path", job.path
     if job.params:
         yield "params", {name: list(values) for name, values in job.params}
