@@ -29,9 +29,11 @@ __all__ = [
     "Table",
     "accepted",
     "end",
+    "escaped_help",
     "families",
     "head",
     "histogram_text",
+    "label_text",
     "parse",
     "render",
     "render_as_parsed",
@@ -118,37 +120,6 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
             for sample in family.samples
         ]
     return "".join([*lines, "# EOF\n"] if is_open else lines).encode()
-
-
-_BARE_COUNTER = re.compile(r"^# TYPE (\S+) counter\s*$", re.MULTILINE)
-
-
-def parse(text: str) -> list[Family]:
-    """Families of an exposition in version 0.0.4, samples by the names they have there; ValueError for what is none."""
-    try:
-        families = list(text_string_to_metric_families(text))
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"not an exposition: {error!r}") from error
-    bare = {name for name in _BARE_COUNTER.findall(text) if not name.endswith("_total")}
-    for family in families:
-        if family.type == "counter" and family.name in bare:  # the client adds `_total` to what has none
-            family.samples = [sample._replace(name=sample.name.removesuffix("_total")) for sample in family.samples]
-    return families
-
-
-def render_as_parsed(families: Iterable[Family]) -> str:
-    """Version 0.0.4 of families that were parsed: each sample under the name that it had."""
-    lines: list[str] = []
-    for family in families:
-        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-        is_total = family.type == "counter" and any(sample.name.endswith("_total") for sample in samples)
-        name, kind = f"{family.name}_total" if is_total else family.name, family.type.replace("unknown", "untyped")
-        documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
-        lines += (f"# HELP {name} {documentation}\n", f"# TYPE {name} {kind}\n")
-        lines += [
-            f"{sample.name}{_labels(tuple(sample.labels.items()))} {_number(sample.value)}\n" for sample in samples
-        ]
-    return "".join(lines)
 
 
 # Text without families ---------------------------------------------------------------------------------------------
@@ -292,3 +263,43 @@ def _number(value: float) -> str:
         return f"{value}.0"
     written: str = floatToGoString(value)  # type: ignore[no-untyped-call]
     return written
+
+
+# What others wrote -------------------------------------------------------------------------------------------------
+
+_BARE_COUNTER = re.compile(r"^# TYPE (\S+) counter\s*$", re.MULTILINE)
+
+
+def parse(text: str) -> list[Family]:
+    """Families of an exposition in version 0.0.4, samples by the names they have there; ValueError for what is none."""
+    try:
+        families = list(text_string_to_metric_families(text))
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"not an exposition: {error!r}") from error
+    bare = {name for name in _BARE_COUNTER.findall(text) if not name.endswith("_total")}
+    for family in families:
+        if family.type == "counter" and family.name in bare:  # the client adds `_total` to what has none
+            family.samples = [sample._replace(name=sample.name.removesuffix("_total")) for sample in family.samples]
+    return families
+
+
+def render_as_parsed(families: Iterable[Family]) -> str:
+    """Version 0.0.4 of families that were parsed: each sample under the name that it had."""
+    lines: list[str] = []
+    for family in families:
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        is_total = family.type == "counter" and any(sample.name.endswith("_total") for sample in samples)
+        name, kind = f"{family.name}_total" if is_total else family.name, family.type.replace("unknown", "untyped")
+        lines += (f"# HELP {name} {escaped_help(family.documentation)}\n", f"# TYPE {name} {kind}\n")
+        lines += [f"{sample.name}{label_text(sample.labels)} {_number(sample.value)}\n" for sample in samples]
+    return "".join(lines)
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """Labels in braces as an exposition has them; nothing without any."""
+    return _labels(tuple(labels.items()))
+
+
+def escaped_help(text: str) -> str:
+    """A help text as an exposition has it."""
+    return text.replace("\\", r"\\").replace("\n", r"\n")

@@ -499,6 +499,12 @@ SLO_LABELS = ("model", "slo", "owner", "version")
 BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 """Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
 
+SYSTEM_OWN_METRICS = _gauge(
+    "system:own_metrics:count", "Names that a system exposes of those that its stated version has.", "system"
+)
+SYSTEM_FOREIGN_METRICS = _gauge(
+    "system:foreign_metrics:count", "Names that a system exposes and that only other versions of it have.", "system"
+)
 SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
 SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
 SLO_PERIOD_ERROR = _gauge(

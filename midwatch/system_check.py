@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from midwatch import promql, system_expressions, system_recordings
 from midwatch.errors import InvalidInputError, MidwatchError, Problem
-from midwatch.spec import placeholders, system_rules
+from midwatch.spec import placeholders, system_dialect, system_rules
 from midwatch.spec.base import Place
 from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Platform
@@ -84,6 +84,7 @@ def check_folder(folder: Path) -> list[Problem]:
         (
             *_settings(described),
             *_clashes(described),
+            *_callers(described),
             *_runbooks(described, folder),
             *_recordings(described, folder),
             *of_versions(folder.name, described),
@@ -169,6 +170,14 @@ def _clashes(described: SystemFile) -> Iterator[Said]:
         for label in sorted(promql.TARGET_LABELS & set(metric.labels)):
             message = f"the target has the label {label}, too: this one is kept as exported_{label}"
             yield ("metrics", name), message, "write scrape: {honor_labels: true}"
+
+
+def _callers(described: SystemFile) -> Iterator[Said]:
+    """A guard that lets all pass while it is down, where no alert reads what its callers count."""
+    read = {name for alert in described.alerts for name in system_dialect.words(alert.expr)}
+    if described.counted_by and not read & set(described.counted_by):
+        message = "no alert reads what counts requests that pass while this is down"
+        yield ("counted_by",), message, f"alert on {described.counted_by[0]}"
 
 
 def _runbooks(described: SystemFile, folder: Path) -> Iterator[Said]:

@@ -6,11 +6,11 @@ same before it did anything: from the two, the births of its counters can be tol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from midwatch import exposition
 from midwatch.errors import MidwatchError
@@ -21,8 +21,6 @@ from midwatch.spec.systems import SystemFile, SystemMetric, parse_version
 
 FOLDER = "recordings"
 IDLE = "-idle"
-OF_THE_RUNTIME = re.compile(r"(go|process|python|promhttp|net_conntrack)_")
-"""Families that every program of a language has: of no use to know, and most of what is exposed."""
 
 _KINDS = {
     Kind.COUNTER: {"counter"},
@@ -108,35 +106,38 @@ def _of_family(
 
 
 def _births(described: SystemFile, recordings: Sequence[Recording]) -> Iterator[tuple[Place, str, str]]:
-    """Counters that are there at 0 before their first event, and those that are not."""
+    """Counters that are there at 0 before their first event, and those of which a series comes with it."""
     busy = {one.version: one.families() for one in recordings if not one.is_idle}
     for idle in (one for one in recordings if one.is_idle and one.version in busy):
         before, after = idle.families(), busy[idle.version]
         for newest, metric in described.metrics.items():
-            if metric.kind is not Kind.COUNTER:
-                continue
-            for name in sorted(metric.names_exposed(newest, idle.version) & set(after)):
-                born = _is_born_at_one(before.get(name), after[name])
+            names = metric.names_exposed(newest, idle.version) if metric.kind is Kind.COUNTER else set()
+            for name in sorted(names & set(before) & set(after)):
+                born = _is_born_at_one(before[name], after[name])
                 if born is not None and born != metric.born_at_one:
-                    told = "appears with its first event" if born else "is there at 0 before its first event"
-                    yield (
-                        ("metrics", newest),
-                        f"{FOLDER}/{idle.file}: {name} {told}",
-                        f"write born_at_one: {str(born).lower()}",
-                    )
+                    told = "has series that appear with their first event" if born else "is there at 0 before any event"
+                    message = f"{FOLDER}/{idle.file}: {name} {told}"
+                    yield ("metrics", newest), message, f"write born_at_one: {str(born).lower()}"
 
 
-def _is_born_at_one(before: Family | None, after: Family) -> bool | None:
-    """Whether series of a counter appear with their first event; None where nothing tells."""
-    told = {tuple(sorted(sample.labels.items())): sample.value for sample in (before.samples if before else ())}
-    if any(value == 0 for value in told.values()):
-        return False
-    appeared = [sample for sample in after.samples if tuple(sorted(sample.labels.items())) not in told]
-    return True if any(sample.value > 0 for sample in appeared) else None
+def _is_born_at_one(before: Family, after: Family) -> bool | None:
+    """Whether series of a counter appear with their first event; None where nothing tells.
+
+    Of a family without a series before, nothing does: what it counts may not have been there.
+    """
+    told = {_key(sample): sample.value for sample in before.samples}
+    if any(sample.value > 0 for sample in after.samples if _key(sample) not in told):
+        return True
+    return False if any(value == 0 for value in told.values()) else None
 
 
-def written(text: str, about: str) -> str:
-    """A recording as it is kept: what it is, and every family but the runtime's and those without a series."""
-    families = [family for family in exposition.parse(text) if family.samples and not OF_THE_RUNTIME.match(family.name)]
+def _key(sample: Any) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return sample.name, tuple(sorted(sample.labels.items()))
+
+
+def written(text: str, about: str, described: SystemFile) -> str:
+    """A recording as it is kept: what it is, and the families that the folder knows by any name."""
+    known = {name for newest, metric in described.metrics.items() for name in metric.every_name(newest)}
+    families = [one for one in exposition.parse(text) if one.samples and _queried(one) in known]
     head = "".join(f"# {line}\n" for line in about.splitlines())
     return head + exposition.render_as_parsed(sorted(families, key=lambda family: str(family.name)))

@@ -46,6 +46,11 @@ def tokens(expr: str) -> list[Token]:
     return found
 
 
+def words(expr: str) -> set[str]:
+    """Every name, label and function in an expression."""
+    return {token.text for token in tokens(expr) if token.is_word}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
     """How a version of a system, as it is scraped, says what its folder says; `exported` labels are renamed."""

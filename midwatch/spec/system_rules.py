@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
 from midwatch import yamlfile
-from midwatch.spec import placeholders
+from midwatch.spec import placeholders, system_names
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.model import Platform
 from midwatch.spec.placeholders import Value, filled
@@ -27,6 +27,7 @@ from midwatch.spec.systems import (
     ChosenSlo,
     Panel,
     SystemAlert,
+    SystemAlerts,
     SystemAnnotation,
     SystemFile,
     SystemRules,
@@ -62,6 +63,13 @@ def system(name: str) -> SystemFile:
     """What a shipped system's folder says."""
     text = folder(name).joinpath(FILE).read_text(encoding="utf-8")
     return SystemFile.model_validate(yamlfile.load(text))
+
+
+@cache
+def every_system() -> SystemAlerts:
+    """Alerts and records that every system gets beside its own."""
+    text = (files("midwatch") / "systems" / "every.yaml").read_text(encoding="utf-8")
+    return SystemAlerts.model_validate(yamlfile.load(text))
 
 
 # A system as the platform has it -----------------------------------------------------------------------------------
@@ -134,10 +142,17 @@ class Installed:
             owner=self.use.owner,
             labels={"system": self.name},
             alerts=[
-                self.alert(alert, one)
-                for alert in self.described.alerts
-                if alert.is_in(self.version) and not self._is_off(alert)
-                for one in self.each(alert)
+                *(
+                    self.alert(alert, one)
+                    for alert in self.described.alerts
+                    if alert.is_in(self.version) and not self._is_off(alert)
+                    for one in self.each(alert)
+                ),
+                *(self.alert(alert, None, self._names) for alert in self._of_every_system()),
+            ],
+            records=[
+                record.model_copy(update={"expr": self.expr(record.expr, self._names), "labels": {"system": self.name}})
+                for record in every_system().records
             ],
             objectives=[
                 self.objective(shipped_slo(self.described, chosen.name, self.version), chosen)
@@ -145,13 +160,32 @@ class Installed:
             ],
         )
 
+    @cached_property
+    def _names(self) -> dict[str, Value]:
+        """What alerts on the system's metrics themselves are filled in with."""
+        names = system_names.of(self.described, self.version)
+        asked = {"own": names.own, "foreign": names.foreign, "lasting": names.lasting}
+        return {
+            "title": self.described.title,
+            "version": version_text(self.version),
+            **{key: "|".join(those) for key, those in asked.items()},
+            **{f"one_{key}": those[0] for key, those in asked.items() if those},
+        }
+
+    def _of_every_system(self) -> Iterator[SystemAlert]:
+        """Alerts on whether its metrics are those that its rules read, where there are names to ask for."""
+        for alert in every_system().alerts:
+            asked = {name for text in texts(alert.proof) for name in placeholders.names(text)}
+            if asked <= {*self._names, *self.values} and not self._is_off(alert):
+                yield alert
+
     def _is_off(self, alert: SystemAlert) -> bool:
         tuning = self.use.alerts.get(alert.alert)
         return tuning is not None and tuning.off_because is not None
 
-    def alert(self, alert: SystemAlert, each: str | None) -> AlertRule:
-        """An alert, for one of what it is per."""
-        values: dict[str, Value] = {} if each is None else {"each": each}
+    def alert(self, alert: SystemAlert, each: str | None, more: Mapping[str, Value] = {}) -> AlertRule:
+        """An alert, for one of what it is per; `more` are values beside the settings."""
+        values: dict[str, Value] = {**more} if each is None else {**more, "each": each}
         tuning = self.use.alerts.get(alert.alert) or AlertTuning.model_construct()
         wait = parse_duration(self.text(alert.for_, values))
         keys: dict[str, Any] = {
@@ -243,12 +277,13 @@ def place_of_part(platform: Platform, rules: SystemRules, key: str, number: int)
         return ("systems", rules.system, "slos", number), f"objective {chosen.name}"
     name = rules.alerts[number].alert
     version = use.version or described.versions.read
-    named = (alert for alert in described.alerts if alert.alert == name and alert.is_in(version))
+    every = (*described.alerts, *every_system().alerts)
+    named = (alert for alert in every if alert.alert == name and alert.is_in(version))
     return said(rules.system, use, next(named))
 
 
 def _unknown_alerts(use: SystemUse, described: SystemFile) -> Iterator[tuple[Place, str, str]]:
-    names = [alert.alert for alert in described.alerts]
+    names = [alert.alert for alert in (*described.alerts, *every_system().alerts)]
     for name in use.alerts:
         if name not in names:
             yield ("alerts", name), *unknown(name, names, "alert of the system")

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from midwatch.metrics import Kind
 from midwatch.spec.base import LabelName, Name, Place, Strict
-from midwatch.spec.rules import AlertName, AlertTuning, RuleFile, ShippedProof
+from midwatch.spec.rules import AlertName, AlertTuning, RecordRule, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Sli
 from midwatch.spec.system_settings import Setting, Text
 from midwatch.spec.values import (
@@ -228,6 +228,13 @@ class SystemAlert(Versioned):
     proof: ShippedProof
 
 
+class SystemAlerts(Strict):
+    """Alerts and records that are shipped for every system."""
+
+    records: list[RecordRule]
+    alerts: list[SystemAlert]
+
+
 class PanelQuery(Strict):
     """A query of a panel, and the name of its series or of its column."""
 
@@ -400,7 +407,7 @@ def place_of(rules: RuleFile, index: int) -> Place:
 
 
 _WATCHED_ANYWAY = frozenset({"prometheus", "alertmanager"})
-"""Systems that are called like jobs of the plane's own: of the Prometheus and the Alertmanager that it works with."""
+"""Systems whose names are those of jobs of the plane's own: of the Prometheus and Alertmanager it works with."""
 
 
 def job_name(system: str) -> str:

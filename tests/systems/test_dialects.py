@@ -134,6 +134,11 @@ def test_what_a_stated_version_does_not_have_is_said(write_platform: Any) -> Non
     assert "panel 'How long does a sync take?' is left out: it needs 3.1 or newer, and this is 2.14" in done.stderr
 
 
+def test_rules_and_pages_with_renamed_labels_have_no_problem(write_platform: Any) -> None:
+    done = midwatch_here("check", "-f", write_platform(argo_cd=section("argo_cd", exported_labels=["namespace"])))
+    assert (done.returncode, done.stderr.count("no problems")) == (0, 1)
+
+
 def test_the_page_says_it_too(platform_with: Any) -> None:
     platform = platform_with(argo_cd=section("argo_cd", version="2.14"))
     uid = grafana.dashboard_uid("test", grafana.system_page("argo_cd"))

@@ -180,6 +180,10 @@ BROKEN = {
         lambda one: one["metrics"]["queue_depth"].update(off_by_default=True),
         "say in switch_on how it is switched on",
     ),
+    "a guard whose callers nobody asks": (
+        lambda one: one.update(counted_by=["caller_unreachable_total"]),
+        "no alert reads what counts requests that pass while this is down",
+    ),
     "not PromQL": (expr("sum(queue_depth"), "not PromQL"),
     "a name of names that is no setting": (alert(per="topics"), "topics is no setting of names"),
     "a second alert of one name": (lambda one: one["alerts"].append(one["alerts"][0]), "a second alert 'QueueLong'"),

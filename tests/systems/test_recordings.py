@@ -12,6 +12,7 @@ import yaml
 
 from midwatch import system_check, system_recordings
 from midwatch.spec import system_rules
+from midwatch.spec.systems import SystemFile
 from tests.systems.conftest import NAMES
 from tests.systems.test_faults_in_a_folder import GOOD
 
@@ -76,20 +77,29 @@ def test_what_was_recorded_otherwise_is_found(what: str, tmp_path: Path) -> None
 def test_a_counter_that_was_there_at_0_is_not_born_at_one(tmp_path: Path) -> None:
     idle = BUSY.replace('queue_failures_total{topic="a"} 1.0', 'queue_failures_total{topic="a"} 0.0')
     assert found(tmp_path / "queue", {"3.0.prom": BUSY, "3.0-idle.prom": idle}) == [
-        "recordings/3.0-idle.prom: queue_failures_total is there at 0 before its first event"
+        "recordings/3.0-idle.prom: queue_failures_total is there at 0 before any event"
     ]
 
 
-def test_a_counter_that_appeared_with_its_event_is(tmp_path: Path) -> None:
+def test_a_counter_of_which_a_series_appeared_is(tmp_path: Path) -> None:
+    busy = BUSY.replace("# HELP queue_wait", 'queue_failures_total{topic="b"} 1.0\n# HELP queue_wait')
+
+    def change(described: dict[str, Any]) -> None:
+        described["metrics"]["queue_failures_total"]["born_at_one"] = False
+
+    assert found(tmp_path / "one", {"3.0.prom": busy, "3.0-idle.prom": BUSY}) == []
+    assert found(tmp_path / "two", {"3.0.prom": busy, "3.0-idle.prom": BUSY}, change) == [
+        "recordings/3.0-idle.prom: queue_failures_total has series that appear with their first event"
+    ]
+
+
+def test_a_counter_of_what_was_not_there_before_tells_nothing(tmp_path: Path) -> None:
     idle = BUSY.replace('queue_failures_total{topic="a"} 1.0\n', "")
 
     def change(described: dict[str, Any]) -> None:
         described["metrics"]["queue_failures_total"]["born_at_one"] = False
 
-    assert found(tmp_path / "one", {"3.0.prom": BUSY, "3.0-idle.prom": idle}) == []
-    assert found(tmp_path / "two", {"3.0.prom": BUSY, "3.0-idle.prom": idle}, change) == [
-        "recordings/3.0-idle.prom: queue_failures_total appears with its first event"
-    ]
+    assert found(tmp_path / "queue", {"3.0.prom": BUSY, "3.0-idle.prom": idle}, change) == []
 
 
 @pytest.mark.parametrize(("name", "text"), [("new.prom", BUSY), ("3.0.prom", "queue_depth{ 3\n")])
@@ -100,9 +110,10 @@ def test_a_recording_that_is_none_is_one_problem(name: str, text: str, tmp_path:
 
 def test_what_is_kept_of_a_recording_reads_as_the_same() -> None:
     text = "# TYPE go_goroutines gauge\ngo_goroutines 7\n# TYPE empty_total counter\n" + BUSY
-    kept = system_recordings.written(text, "queue 3.0\nby hand")
+    described = SystemFile.model_validate(GOOD)
+    kept = system_recordings.written(text, "queue 3.0\nby hand", described)
     assert kept.startswith("# queue 3.0\n# by hand\n")
-    again = system_recordings.written(kept, "queue 3.0\nby hand")
+    again = system_recordings.written(kept, "queue 3.0\nby hand", described)
     assert again == kept
     assert "go_goroutines" not in kept
     assert "empty_total" not in kept
