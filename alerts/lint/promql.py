@@ -159,7 +159,7 @@ def match_label_missing(rules: Rules) -> Iterator[Finding]:
     `or` is left out: what it adds is often a fixed number without labels.
     """
     for entry, tree in rules.written:
-        for node in _walk(tree):
+        for node in expressions.walk(tree):
             if not isinstance(node, BinaryExpr) or str(node.op) == "or":
                 continue
             for words, side, label in _missing(node):
