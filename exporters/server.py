@@ -109,12 +109,12 @@ class Service:
         await asyncio.gather(*helpers, return_exceptions=True)
         self.store.close(self.ingest.now())
 
-    def on_loop(self) -> collector.StateCollector:
+    def on_loop(self, look: Callable[[], collector.View]) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
         loop = asyncio.get_running_loop()
 
         async def view() -> collector.View:
-            return self.view()
+            return look()
 
         return collector.StateCollector(lambda: asyncio.run_coroutine_threadsafe(view(), loop).result(5.0))
 
@@ -207,7 +207,7 @@ class Service:
     async def _write_metrics(self, content_type: str) -> None:
         """Write the text on the loop, where nothing changes meanwhile, a slice at a time: events come in between."""
         totals, (counts, seconds) = self.store.state.live(), self.ingest.commits
-        samples = [*self._own(), *self._judged()]
+        samples = [*self._own(), *(self._judge.samples() if self._judge else ())]
         tables, histograms = collector.tables(totals), collector.histograms(totals, (list(counts), seconds))
         pause = time.perf_counter() + SLICE_SECONDS
         for _ in self._text.write(tables, histograms, samples, content_type):
@@ -232,14 +232,17 @@ class Service:
 
     def view(self) -> collector.View:
         """What a scrape sees now."""
-        counts, seconds = self.ingest.commits
-        samples = [*self._own(), *self._judged()]
-        return collector.View(self.store.state.published(), samples, (list(counts), seconds))
+        kept, own = self.kept_view(), self.own_view()
+        return collector.View(kept.totals, [*own.samples, *kept.samples], own.commits)
 
-    def _judged(self) -> list[exposition.Sample]:
-        if self._judge is None:
-            return []
-        return [(metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes), *self._judge.samples()]
+    def kept_view(self) -> collector.View:
+        """The part of it that goes on after a restart."""
+        return collector.View(self.store.state.published(), self._judge.samples() if self._judge else [], None)
+
+    def own_view(self) -> collector.View:
+        """The part of it that this process began."""
+        counts, seconds = self.ingest.commits
+        return collector.View(None, self._own(), (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()
@@ -252,6 +255,8 @@ class Service:
             (metrics.EXPORTER_SERIES, {}, self._series),
             (metrics.EXPORTER_CONNECTIONS, {}, len(self._connections.open)),
         ]
+        if self._judge:
+            samples.append((metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes))
         for (kind, result, reason), count in self.ingest.results.items():
             samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
         return samples
