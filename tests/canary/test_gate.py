@@ -31,11 +31,12 @@ from midwatch.errors import MidwatchError
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
 from midwatch.spec.canary import Canary
-from monitors.canary import ask, judge
+from monitors.canary import argo_query, ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
-from monitors.gate import service
+from monitors.gate import prometheus_api, service
 from monitors.gate.parsing import parse
+from monitors.gate.refusals import QuestionError
 from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import END, START, calm
@@ -443,6 +444,17 @@ def test_a_query_of_prometheus_is_answered_by_one_number_with_its_reason(in_proc
         "0",
     )
     assert "no answer" in answer["warnings"][0]
+
+
+def test_the_rendered_query_asks_what_its_arguments_are() -> None:
+    given = {"model": "fraud", "baseline": 'v"1', "canary": "v\\2 {x=~'y'}", "start": ""}
+    query = argo_query.query(given)
+    for name, value in given.items():
+        query = query.replace(f"{{{{args.{name}}}}}", value)
+    assert prometheus_api.fields_of({"query": query}) == given
+    broken = query.replace("fraud", "fraud`,canary=`v1")
+    with pytest.raises(QuestionError, match="each label once"):
+        prometheus_api.fields_of({"query": broken})
 
 
 @pytest.mark.parametrize(
