@@ -384,6 +384,23 @@ DRIFT_WORKER_UP = _gauge(
     "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",
 )
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
+DRIFT_WORKER_BEHIND = _gauge(
+    "midwatch_drift_worker_behind_seconds",
+    "Age of the oldest events that the drift process has yet to read, or how long windows wait to be judged if longer.",
+)
+DRIFT_WORKER_RESTARTS = _counter(
+    "midwatch_drift_worker_restarts_total", "How often the drift process ended, or was stopped, and was started again."
+)
+DRIFT_SKIPPED_BYTES = _counter(
+    "midwatch_drift_skipped_bytes_total", "Journal bytes that were deleted before the drift process had read them."
+)
+DRIFT_LOST_ROWS = _counter(
+    "midwatch_drift_lost_rows_total",
+    "Rows of inference logs that drift was not judged by: too many waited for their other half.",
+)
+DRIFT_LEFT_OUT = _gauge(
+    "midwatch_drift_left_out_samples", "Samples of drift that are not published: they are beyond exporter.caps.series."
+)
 
 # Canary ----------------------------------------------------------------------------------------------------------
 

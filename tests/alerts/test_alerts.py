@@ -61,8 +61,10 @@ def test_promtool_and_amtool_accept_what_is_rendered(files) -> None:
 
 def test_a_program_that_takes_long_is_a_problem_and_no_traceback(files, monkeypatch: pytest.MonkeyPatch) -> None:
     need_program("promtool")
-    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 1e-6)
+    asked: list[int] = []
+    monkeypatch.setattr(check, "_timeout", lambda count: asked.append(count) or 1e-6)
     problems = check.check_files(files)
+    assert asked == [len(files)], "the time that a program has grows with what it reads"
     assert [problem.message.partition(" within")[0] for problem in problems] == [
         "promtool did not finish",
         "amtool did not finish",
@@ -117,6 +119,10 @@ COUNTERS = {
     "up": 'up{job="midwatch-exporter",instance="e"}',
     "other up": 'up{job="midwatch-exporter",instance="other"}',
     "judge": 'midwatch_drift_worker_up{instance="e"}',
+    "restarts": 'midwatch_drift_worker_restarts_total{instance="e"}',
+    "behind": 'midwatch_drift_worker_behind_seconds{instance="e"}',
+    "skipped": 'midwatch_drift_skipped_bytes_total{instance="e"}',
+    "lost": 'midwatch_drift_lost_rows_total{instance="e"}',
     "kept": 'midwatch_exporter_events_total{kind="event",result="dropped",reason="not_durable"}',
     "damage": "midwatch_exporter_journal_corruptions_total",
 }
@@ -128,6 +134,10 @@ HEALTHY = {
     "wrong": "0+10x60",
     "up": "1x60",
     "judge": "1x60",
+    "restarts": "0x60",
+    "behind": "0x60",
+    "skipped": "0x60",
+    "lost": "0x60",
     "votes": "0x60",
     "detected": "0x60",
     "ended": "0+60x60",
@@ -164,6 +174,12 @@ CASES = {
     "exporter away": ({"up": "1x20 0x40"}, {"ExporterDown"}),
     "one of two exporters away": ({"up": "1x60", "other up": "1x20 0x40"}, {"ExporterDown"}),
     "judge away": ({"judge": "0x60"}, {"DriftJudgeDown"}),
+    "a judge that ends every few minutes": ({"restarts": "0x20 1x8 2x8 3x8 4x16"}, {"DriftJudgeDown"}),
+    "a judge that ended once": ({"restarts": "0x20 1x40"}, set()),
+    "a judge that is behind": ({"behind": "0+60x60"}, {"DriftJudgeBehind"}),
+    "a judge that was behind for a moment": ({"behind": "0x50 400x4 2x6"}, set()),
+    "a judge that skipped what it had not read": ({"skipped": "0x40 1000x20"}, {"DriftJudgeSkips"}),
+    "a judge without room for inferences": ({"lost": "0x40 5x20"}, {"DriftJudgeSkips"}),
     "full disk": ({"kept": "0x55 100x5"}, {"ExporterCannotKeepEvents"}),
     "damage": ({"damage": "0x50 1x10"}, {"ExporterJournalDamaged"}),
 }
