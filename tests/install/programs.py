@@ -20,7 +20,7 @@ NAMESPACE = "midwatch"
 Object = dict[str, Any]
 
 
-def helm(*words: object) -> subprocess.CompletedProcess[str]:
+def helm_program() -> str:
     """Helm: that of PATH, or what `make kube-assets` built."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     built = sorted(cache.glob("midwatch/kube-assets/helm-*/helm"))
@@ -30,7 +30,11 @@ def helm(*words: object) -> subprocess.CompletedProcess[str]:
         if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") and shutil.which("go"):
             pytest.fail(message)
         pytest.skip(message)
-    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
+    return program
+
+
+def helm(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm_program(), *map(str, words)], capture_output=True, text=True, check=False)
 
 
 def template(values: Path, *words: object) -> str:
