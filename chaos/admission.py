@@ -21,6 +21,15 @@ APPS, NETWORKING, COORDINATION = "apps", "networking.k8s.io", "coordination.k8s.
 
 _REPOSITORY = "{0}.image.find('^.*/') + {0}.image.find('[^/]*$').find('^[^:@]+')"
 """CEL of a container's image without tag and digest."""
+_KEPT_IN_WORKLOADS = (
+    "paused",
+    "replicas",
+    "selector",
+    "serviceName",
+    "strategy",
+    "updateStrategy",
+    "volumeClaimTemplates",
+)
 _KEPT_IN_PODS = (
     "automountServiceAccountToken",
     "hostIPC",
@@ -85,7 +94,8 @@ def _of_workloads() -> Iterator[Demand]:
     same += ["c.name == before.name", f"{_REPOSITORY.format('c')} == {_REPOSITORY.format('before')}"]
     workload = [
         "object.metadata.?labels == oldObject.metadata.?labels",
-        "object.spec.selector == oldObject.spec.selector",
+        *(f"object.spec.?{name} == oldObject.spec.?{name}" for name in _KEPT_IN_WORKLOADS),
+        "object.spec.template.metadata.?labels == oldObject.spec.template.metadata.?labels",
         *(f"variables.pod.?{name} == variables.podBefore.?{name}" for name in _KEPT_IN_PODS),
         "variables.pod.containers.size() == variables.podBefore.containers.size()",
         f"variables.pod.containers.all(c, variables.podBefore.containers.exists(before, {' && '.join(same)}))",

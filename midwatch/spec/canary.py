@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 Direction = Literal["increase", "decrease", "either"]
 """Which change of the events' share does harm."""
 
-FieldPath = Annotated[str, Field(pattern=r"^(metadata|spec|status)\.[^{}\s]+$")]
-"""A field of a Kubernetes object, as Argo Rollouts reads it."""
+_KEYED = r"metadata\.(name|namespace|uid|(annotations|labels)\['[A-Za-z0-9./_-]+'\])"
+_PLAIN = r"(spec|status)(\.[A-Za-z0-9_-]+|\[[0-9]+\])+"
+FIELD_PATTERN = f"^({_KEYED}|{_PLAIN})$"
+FieldPath = Annotated[str, Field(pattern=FIELD_PATTERN)]
+"""A field of a Rollout as the controller reads it: keys in brackets below `metadata`, and none with a dot elsewhere
+(fieldpath.ExtractFieldPathAsString of Kubernetes; extractValueFromRollout in utils/analysis/factory.go of v1.8)."""
 
 Series = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$")]
 """A counter or gauge, with matchers of its own or none, such as `orders_total{kind="late"}`."""
@@ -357,6 +361,10 @@ def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] 
     return None
 
 
+JOB = "-job"
+"""How the name of a template ends that runs the judge, after the model's."""
+
+
 def check(platform: Platform) -> Iterator[Finding]:
     """What no single section can see."""
     judged = {model.name for model in platform.models if model.canary}
@@ -367,6 +375,9 @@ def check(platform: Platform) -> Iterator[Finding]:
         if model.canary is None:
             continue
         place = ("models", index, "canary")
+        if model.name.removesuffix(JOB) in judged - {model.name}:
+            message = f"its template would be called as the one that runs a job for {model.name.removesuffix(JOB)}"
+            yield ("models", index, "name"), message, f"choose a name that does not end with {JOB}"
         names: dict[str, int] = {}
         for number, criterion in enumerate(model.canary.criteria):
             at = (*place, "criteria", number)

@@ -13,6 +13,7 @@ import yaml
 from midwatch.app import cli, live
 from midwatch.app.render import Target, rendered_files
 from midwatch.errors import InvalidInputError, Problem
+from midwatch.spec import canary as canary_spec
 from midwatch.spec.model import Platform
 from monitors.canary import argo, argo_check
 
@@ -31,7 +32,7 @@ def documents(platform: Platform, target: Target = Target.KUBERNETES) -> dict[st
     }
 
 
-@pytest.mark.parametrize("target", list(Target))
+@pytest.mark.parametrize("target", [Target.FILES, Target.KUBERNETES])
 @pytest.mark.parametrize("gate", [{}, {"token_secret": {"name": "gate-token"}}], ids=["open", "token"])
 def test_every_template_is_what_the_cluster_takes(make_document: Any, target: Target, gate: dict[str, Any]) -> None:
     platform = platform_of(make_document, gate=gate)
@@ -174,7 +175,7 @@ def test_steps_of_a_rollout_that_the_platform_file_names_are_an_object(make_docu
     assert [step["setWeight"] for step in steps if "setWeight" in step] == [5, 50]
     args = {one["name"]: one["valueFrom"] for one in steps[1]["analysis"]["args"]}
     assert args == {"baseline": {"podTemplateHashValue": "Stable"}, "canary": {"podTemplateHashValue": "Latest"}}
-    fields = {"baseline": "metadata.annotations['stable']", "canary": "spec.template.metadata.labels['version']"}
+    fields = {"baseline": "metadata.annotations['stable']", "canary": "spec.template.metadata.labels.version"}
     document["models"][0]["canary"]["rollout"] = {"name": "fraud-model", **fields}
     files = rendered_files(Platform.model_validate(document))
     steps = yaml.safe_load(files["argo-rollouts/rollout-steps-fraud.yaml"])["spec"]["strategy"]["canary"]["steps"]
@@ -213,6 +214,10 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
             },
             "status.x would be both baseline and canary",
         ),
+        (
+            {"criteria": [{"metric": "errors"}], "rollout": {"name": "r", "canary": "spec.labels['version']"}},
+            "rollout.canary: \"spec.labels['version']\" is not a field of a Rollout",
+        ),
     ],
     ids=[
         "metric",
@@ -228,6 +233,7 @@ def test_metrics_and_arguments_need_names_of_their_own(make_document: Any) -> No
         "score",
         "weights",
         "arms",
+        "field",
     ],
 )
 def test_a_canary_section_that_is_wrong_is_named_with_its_line(
@@ -340,3 +346,14 @@ def test_a_manifest_that_is_not_formed_as_its_kind_is_named(make_document: Any, 
     file.write_text(yaml.safe_dump({**kind, "spec": spec}))
     with pytest.raises(InvalidInputError, match=f"{file}:1: spec"):
         live.manifest_problems(platform_of(make_document), file, [])
+
+
+def test_a_model_whose_template_would_be_called_as_another_models_job_is_refused(make_document) -> None:
+    document = make_document()
+    canary = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
+    first = {**document["models"][0], "canary": canary}
+    second = {"name": "fraud-job", "owner": "ml", "task": "regression", "canary": canary}
+    built = Platform.model_validate({**document, "models": [first, second]})
+    assert [place for place, _, _ in canary_spec.check(built)] == [("models", 1, "name")]
+    alone = Platform.model_validate({**document, "models": [{**second, "name": "other-job"}, first]})
+    assert list(canary_spec.check(alone)) == []

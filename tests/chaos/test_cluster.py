@@ -519,6 +519,13 @@ NOT_AN_INJECTION: dict[str, tuple[str, str, dict[str, Any], str]] = {
         template(containers=[{"name": "second", "image": "registry.invalid/model:1.0"}]),
         "nothing else of it",
     ),
+    "a workload without replicas": ("PATCH", "fraud", {"spec": {"replicas": 0}}, "nothing else of it"),
+    "pods that another Service selects": (
+        "PATCH",
+        "fraud",
+        {"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}},
+        "nothing else of it",
+    ),
     "a workload that is not protected any more": (
         "PATCH",
         "fraud",

@@ -65,7 +65,7 @@ def test_what_does_not_answer_is_said_and_is_no_pass(tmp_path: Path, make_docume
         problems, unanswered = check._live_problems(file, [], cluster=True, prometheus=True)
     assert problems == []
     assert ["its jobs are not known" in str(one) for one in unanswered] == [True, False]
-    assert "its analyses are not known" in str(unanswered[1])
+    assert "what it has is not known" in str(unanswered[1])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from midwatch import http_access
 from midwatch.app import prometheus
 from midwatch.http_server import Head
 from midwatch.spec.model import Platform
-from tests.conftest import free_port, need_program, platform_document, wait_for
+from tests.conftest import free_port, midwatch_here, need_program, platform_document, wait_for
 
 CLIENTS, SCRAPES = b"of-clients", b"of-prometheus"
 
@@ -141,3 +141,24 @@ def test_a_token_for_metrics_admits_to_metrics_alone(
     headers = {} if given is None else {b"authorization": b"Bearer " + given}
     refusal = http_access.admission(token, metrics_token)(Head(method=b"GET", path=path, headers=headers))
     assert (refusal is None) is admitted
+
+
+def test_the_recovery_exporter_listens_off_loopback_with_a_token_alone(tmp_path: Path) -> None:
+    stores = [{"name": "models", "files": {"source": "models", "backup": "copies"}}]
+    document = platform_document(disaster_recovery={"owner": "ml", "stores": stores})
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    words = (
+        "dr",
+        "export",
+        "-f",
+        tmp_path / "platform.yaml",
+        "--evidence",
+        tmp_path / "evidence",
+        "--listen",
+        "0.0.0.0:0",
+    )
+    done = midwatch_here(*words)
+    assert (done.returncode, "give --metrics-token-file, or --insecure" in done.stderr) == (2, True), done.stderr
+    (tmp_path / "empty").write_text("")
+    done = midwatch_here(*words, "--metrics-token-file", tmp_path / "empty")
+    assert (done.returncode, "is empty; put a token in it" in done.stderr) == (2, True), done.stderr
