@@ -37,6 +37,13 @@ def helm(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([helm_program(), *map(str, words)], capture_output=True, text=True, check=False)
 
 
+def kubectl(*words: object) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed: no Kustomize, and no objects applied as people do")
+    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
+
+
 def template(values: Path, *words: object) -> str:
     """What the chart makes of these values; further words are options of `helm template`."""
     done = helm("template", "midwatch", CHART, "--namespace", NAMESPACE, "-f", values, *words)

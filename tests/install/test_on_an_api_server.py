@@ -24,7 +24,18 @@ from midwatch import kubernetes
 from midwatch.errors import MidwatchError
 from tests.chaos import cluster
 from tests.conftest import free_port
-from tests.install.programs import CHART, NAMESPACE, ROOT, Object, helm, helm_program, objects, template, whole_document
+from tests.install.programs import (
+    CHART,
+    NAMESPACE,
+    ROOT,
+    Object,
+    helm,
+    helm_program,
+    kubectl,
+    objects,
+    template,
+    whole_document,
+)
 
 PROMETHEUS = "main"
 pytestmark = pytest.mark.timeout(600)  # real programs, beside others on a busy machine
@@ -35,6 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of an API server that knows the operators' objects; requests go there as its admin."""
     controllers = [cluster.controller(program) for program in ("rollouts-controller", "prometheus-operator")]
     helm_program()
+    kubectl("version", "--client")
     folder = tmp_path_factory.mktemp("install")
     with cluster.running(folder), cluster.connected(folder / f"{cluster.ADMIN}.kubeconfig"):
         for controller in controllers:
@@ -141,9 +153,8 @@ def test_every_object_is_taken_without_a_warning(server: Path, installed: str, v
     assert "W1" not in installed, installed
     manifest = server / "chart.yaml"
     manifest.write_text(template(values))
-    applied = ["kubectl", "--kubeconfig", str(config(server)), "apply", "--server-side", "--dry-run=server"]
-    options = ["--validate=strict", "--force-conflicts", "--warnings-as-errors"]
-    done = subprocess.run([*applied, *options, "-f", manifest], capture_output=True, text=True, check=False)
+    options = ["--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "--warnings-as-errors"]
+    done = kubectl("apply", *options, "-f", manifest)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     assert done.stdout.count("\n") == len(objects(template(values)))
@@ -242,22 +253,21 @@ def test_an_upgrade_of_the_same_changes_nothing_and_one_of_another_file_restarts
     assert all(number == before[name] + 1 for name, number in generations().items())
 
 
-def left(server: Path, expected: dict[Any, Object]) -> list[str]:
+def left(expected: dict[Any, Object]) -> list[str]:
     """Objects of the cluster that have the kinds and names of ours."""
-    command = ["kubectl", "--kubeconfig", str(config(server)), "get", "--ignore-not-found", "-o", "name", "-A"]
     kinds = ",".join(sorted({kind for kind, _, _ in expected}))
-    found = subprocess.run([*command, kinds], capture_output=True, text=True, check=True).stdout.split()
+    found = kubectl("get", "--ignore-not-found", "-o", "name", "-A", kinds).stdout.split()
     names = {name for _, _, name in expected}
     return [one for one in found if one.rpartition("/")[2] in names]
 
 
 def test_what_was_installed_is_removed_without_rest_and_installed_without_helm(
-    server: Path, site: Path, installed: str, expected: dict[Any, Object]
+    site: Path, installed: str, expected: dict[Any, Object]
 ) -> None:
-    assert len(left(server, expected)) == len(expected)
+    assert len(left(expected)) == len(expected)
     follow(site, *said("Changing and removing it"))
-    assert not left(server, expected)
+    assert not left(expected)
     follow(site, *said("Without Helm"))
-    assert len(left(server, expected)) == len(expected)
+    assert len(left(expected)) == len(expected)
     follow(site, "kubectl delete -k build")
-    assert not left(server, expected)
+    assert not left(expected)
