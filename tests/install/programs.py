@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from midwatch.app.workloads import render as render_workloads
+from midwatch.spec.model import Platform
 from tests.conftest import midwatch_here, platform_document
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +107,7 @@ def render(document: Object, folder: Path, target: str = "kubernetes") -> Path:
     return folder / target
 
 
-def rendered(document: Object, folder: Path) -> dict[tuple[str, str, str], Object]:
-    """The objects that are rendered of a platform file."""
-    return objects(*(path.read_text() for path in sorted(render(document, folder).rglob("*.yaml"))))
+def workloads(document: Object) -> dict[tuple[str, str, str], Object]:
+    """The plane's own workloads of a platform file."""
+    text = yaml.safe_dump(document, sort_keys=False)
+    return objects(*render_workloads.render_objects(Platform.model_validate(document), text).values())
