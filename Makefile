@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint peers programs test-programs kube-assets image clean
+.PHONY: demo test bench lint peers programs test-programs kube-assets image recordings clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
@@ -39,6 +39,12 @@ kube-assets: ## kube-apiserver, etcd and the controllers for the tests of the Ku
 
 image: $(READY) ## the image, built and tried; BASE=, BUILD_BASE=, IMAGE=, ASSEMBLE=1: see scripts/image
 	@PYTHON=$(BIN)/python scripts/image
+
+recordings: $(READY) programs ## nightly: what real programs expose, beside what their systems' folders say
+	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; scripts/system-programs >/dev/null || true; fi
+	@test -x .recorded/bin/python || { $(PYTHON) -m venv .recorded && \
+	  .recorded/bin/python -m pip install --quiet --disable-pip-version-check mlflow prometheus-flask-exporter feast; }
+	@MIDWATCH_RECORDED_PYTHON=$(CURDIR)/.recorded/bin/python $(BIN)/python -m scripts.recordings --check $(SYSTEMS)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'

@@ -17,6 +17,7 @@ from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 
 _TIMEOUT_SECONDS = 60
+"""Of a program, and a second more for each file: promtool reads a thousand in half a minute of a core of its own."""
 
 _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
 """promtool wants the file to be there; it is where Prometheus runs, not where rendered files are checked."""
@@ -25,8 +26,12 @@ _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
 _SLOW_REMEDY = "try again when the machine has less to do, or look at it with the program itself"
 
 
-def _slow(program: str) -> str:
-    return f"{program} did not finish within {_TIMEOUT_SECONDS} s: nothing is known of it"
+def _timeout(files: int) -> int:
+    return _TIMEOUT_SECONDS + files
+
+
+def _slow(program: str, timeout: int) -> str:
+    return f"{program} did not finish within {timeout} s: nothing is known of it"
 
 
 def check_tuning(platform: Platform, document: Document) -> list[Problem]:
@@ -50,7 +55,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
-        return list(_run_all(folder))
+        return list(_run_all(folder, _timeout(len(files))))
 
 
 def ensure_rules(platform: Platform, files: Mapping[str, str]) -> None:
@@ -64,12 +69,11 @@ def ensure_rules(platform: Platform, files: Mapping[str, str]) -> None:
         for path, text in rules.items():
             (folder / Path(path).name).write_text(text, encoding="utf-8")
         command = ["promtool", "check", "rules", *sorted(Path(path).name for path in rules)]
+        timeout = _timeout(len(rules))
         try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-            )
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
-            raise InvalidInputError.at("prometheus/rules", _slow(command[0]), remedy=_SLOW_REMEDY) from error
+            raise InvalidInputError.at("prometheus/rules", _slow(command[0], timeout), remedy=_SLOW_REMEDY) from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if "SUCCESS" not in line]
         said = " ".join(line for line in lines if line and not line.startswith("Checking"))
@@ -85,19 +89,19 @@ def _written(platform: Platform) -> Iterator[str]:
             yield f"model-{model.name}.yml"
 
 
-def _run_all(folder: Path) -> Iterator[Problem]:
+def _run_all(folder: Path, timeout: int) -> Iterator[Problem]:
     prometheus, alertmanager = folder / "prometheus/prometheus.yml", folder / "alertmanager/alertmanager.yml"
     prometheus.write_text(_SECRET.sub(r"\1/dev/null", prometheus.read_text(encoding="utf-8")), encoding="utf-8")
-    yield from _run(["promtool", "check", "config", str(prometheus)], folder)
-    yield from _run(["amtool", "check-config", str(alertmanager)], folder)
+    yield from _run(["promtool", "check", "config", str(prometheus)], folder, timeout)
+    yield from _run(["amtool", "check-config", str(alertmanager)], folder, timeout)
 
 
-def _run(command: list[str], folder: Path) -> Iterator[Problem]:
+def _run(command: list[str], folder: Path, timeout: int) -> Iterator[Problem]:
     file = str(Path(command[-1]).relative_to(folder))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        yield Problem(file=file, message=_slow(command[0]), remedy=_SLOW_REMEDY)
+        yield Problem(file=file, message=_slow(command[0], timeout), remedy=_SLOW_REMEDY)
         return
     if done.returncode:
         text = (done.stderr + done.stdout).replace(f"{folder}/", "")

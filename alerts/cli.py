@@ -306,7 +306,8 @@ def check(
     ] = None,
     secrets: Annotated[bool, typer.Option("--secrets", help="The files of secrets have to be here.")] = False,
     rule_files: Annotated[
-        list[Path] | None, typer.Option("--rules", help="Any rule file of Prometheus; may repeat.")
+        list[Path] | None,
+        typer.Option("--rules", help="Any rule file of Prometheus, or promtool's tests of one; may repeat."),
     ] = None,
     scrape_interval: Annotated[str, typer.Option(help="How often the metrics of --rules are scraped.")] = "15s",
     as_json: AsJson = False,
@@ -322,12 +323,13 @@ def check(
 
     if alertmanager is None and not rule_files:
         platform = platform or options.default_file()
-    live = _live(prometheus, platform) if prometheus else None
+    live, exported = _live(prometheus, platform) if prometheus else (None, None)
     report = linter.Report(problems=[], unjudged=[])
     if rule_files:
-        report = linter.lint_rules(rule_files, live=live, scrape_interval=_seconds(scrape_interval))
+        interval = _seconds(scrape_interval)
+        report = linter.lint_rules(rule_files, live=live, exported=exported, scrape_interval=interval)
     if platform or alertmanager or not rule_files:
-        report += linter.lint(platform, alertmanager, version, live=live, secrets=secrets)
+        report += linter.lint(platform, alertmanager, version, live=live, exported=exported, secrets=secrets)
     if as_json:
         document = {
             "ok": not report.problems,
@@ -358,12 +360,22 @@ def _seconds(text: str, option: str = "--scrape-interval") -> float:
         raise MidwatchError(f"{option}: {error}") from error
 
 
-def _live(url: str, platform: Path | None) -> frozenset[str]:
-    """Names of the metrics that a Prometheus has now; the platform's own is asked as the platform file says."""
-    from midwatch.prometheus import client_at
+def _live(url: str, platform: Path | None) -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
+    """Names of the metrics that a Prometheus has now, and which labels of which it keeps as `exported_…`.
 
-    samples = client_at(url, platform).query('count by (__name__) ({__name__!=""})')
-    return frozenset(sample.labels["__name__"] for sample in samples)
+    The platform's own Prometheus is asked as the platform file says.
+    """
+    from midwatch.prometheus import client_at
+    from midwatch.system_facts import OF_A_TARGET
+
+    client = client_at(url, platform)
+    names = client.query('count by (__name__) ({__name__!=""})')
+    exported = [
+        (sample.labels["__name__"], label)
+        for label in sorted(OF_A_TARGET)
+        for sample in client.query(f'count by (__name__) ({{__name__!="", exported_{label}!=""}})')
+    ]
+    return frozenset(sample.labels["__name__"] for sample in names), frozenset(exported)
 
 
 # Proofs ------------------------------------------------------------------------------------------------------------

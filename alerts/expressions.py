@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import promql_parser
-from promql_parser import AggregateExpr, Call, MatrixSelector, SubqueryExpr, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, ParenExpr, SubqueryExpr, VectorSelector
 
 from midwatch import promql_syntax
 
@@ -71,3 +71,40 @@ def subqueries(node: Any) -> Iterator[tuple[float, float]]:
         yield node.range.total_seconds() if node.range else 0.0, node.step.total_seconds() if node.step else 0.0
     for child in children(node):
         yield from subqueries(child)
+
+
+def placed(node: Any) -> Iterator[tuple[Selector, tuple[Any, ...]]]:
+    """Every selector with the nodes around it, from the outermost in."""
+    return zip(selectors(node), _around(node, ()), strict=True)
+
+
+def _around(node: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    if isinstance(node, VectorSelector):
+        yield around
+        return
+    for child in children(node):
+        yield from _around(child, (*around, node))
+
+
+def calls(around: tuple[Any, ...], *names: str) -> bool:
+    """Whether one of the functions is among the nodes around."""
+    return any(isinstance(node, Call) and node.func.name in names for node in around)
+
+
+def combines(around: tuple[Any, ...], *operators: str) -> bool:
+    """Whether one of the operators is among the nodes around."""
+    return any(isinstance(node, BinaryExpr) and str(node.op) in operators for node in around)
+
+
+def walk(node: Any) -> Iterator[Any]:
+    """A node and every node below it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def bare(node: Any) -> Any:
+    """A node without the parentheses around it."""
+    while isinstance(node, ParenExpr):
+        node = node.expr
+    return node

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from promql_parser import VectorSelector
+
 from dashboards import reader, schema
 from dashboards.reader import Document
 from midwatch import catalogue, programs, yamlfile
@@ -112,14 +114,23 @@ def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
     except ValueError as error:
         yield Problem(file=path, path=place, message=f"does not parse: {error}: {expr}")
         return
-    for one in selectors:
-        exposed = catalogue.find(one.name or "")
+    for name, labels in ((name, _labels(one)) for one in selectors for name in _metrics(one)):
+        exposed = catalogue.find(name)
         if exposed is None:
-            yield Problem(file=path, path=place, message=f"{one.name} is in no catalogue of metrics")
-            continue
-        unknown = {matcher.name for matcher in one.matchers.matchers} - exposed.labels
-        if unknown:
-            yield Problem(file=path, path=place, message=f"{one.name} has no label {', '.join(sorted(unknown))}")
+            yield Problem(file=path, path=place, message=f"{name} is in no catalogue of metrics")
+        elif unknown := labels - exposed.labels:
+            yield Problem(file=path, path=place, message=f"{name} has no label {', '.join(sorted(unknown))}")
+
+
+def _metrics(selector: VectorSelector) -> list[str]:
+    """The metric that a selector asks for, or each of several spellings."""
+    spelled = [matcher.value for matcher in selector.matchers.matchers if matcher.name == "__name__"]
+    return [selector.name] if selector.name else spelled[0].split("|") if spelled else [""]
+
+
+def _labels(selector: VectorSelector) -> set[str]:
+    """Labels that a selector asks for, each as its program says it: a scrape may have put `exported_` before it."""
+    return {matcher.name.removeprefix("exported_") for matcher in selector.matchers.matchers} - {"__name__"}
 
 
 def _promtool(documents: Mapping[str, Document]) -> list[Problem]:

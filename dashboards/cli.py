@@ -38,6 +38,7 @@ def verify_elements(
     choose: Annotated[list[str] | None, typer.Option("--var", help="NAME=VALUE of a variable, instead of all.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with Prometheus' bearer token.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Empty panels and variables fail too.")] = False,
+    systems: Annotated[bool, typer.Option("--systems", help="Only the pages of the platform's systems.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every panel's, variable's and annotation's query against a live Prometheus.
@@ -46,7 +47,7 @@ def verify_elements(
     when Prometheus does not answer or no panel has any data: then nothing was verified.
     """
     from dashboards import reader, render, verify, view
-    from midwatch import progress
+    from midwatch import grafana, progress
     from midwatch.prometheus import Client, UnreachableError
     from midwatch.spec import load
 
@@ -55,7 +56,8 @@ def verify_elements(
     client = Client.of(settings, prometheus, token=_token(token_file))
     time_range = verify.TimeRange(end=time.time(), since=_seconds(since), scrape=settings.scrape_interval)
     verifier = verify.Verifier(client, time_range, _values(choose or []))
-    documents = render.documents(platform)
+    of_systems = {grafana.dashboard_uid(platform.platform, grafana.system_page(name)) for name in platform.systems}
+    documents = [one for one in render.documents(platform) if not systems or one["uid"] in of_systems]
     verifications: list[verify.Verification] = []
     try:
         client.query("vector(1)")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from exporters.events.counters import ModelSeries, Series
-from exporters.events.outcomes import by_class
 from exporters.events.settling import Settled
 from exporters.events.state import Totals
+from exporters.incremental import IncrementalText
 from midwatch import exposition, metrics
-from midwatch.exposition import Exemplar, Family, Histogram, Sample
+from midwatch.exposition import Exemplar, Family, Histogram, Sample, Table
+from midwatch.metrics import Metric
 
 _BINS = [f"{(bin_ + 1) / metrics.CALIBRATION_BINS:g}" for bin_ in range(metrics.CALIBRATION_BINS)]
 
@@ -42,95 +43,79 @@ class StateCollector:
 def families(view: View) -> list[Family]:
     """Families of a view, in the catalogue's order; families without a sample are left out."""
     totals = msgspec.msgpack.decode(view.totals, type=Totals)
-    made = exposition.families([*_samples(totals), *view.samples], _histograms(totals, view))
+    counted = [sample for table in tables(totals) for sample in exposition.samples(table)]
+    made = exposition.families([*counted, *view.samples], histograms(totals, view.commits))
     return [made[name] for name in metrics.CATALOGUE if name in made]
 
 
 def exposed(view: View, content_type: str = exposition.CONTENT_TYPE) -> bytes:
     """Text of a view's families."""
     totals = msgspec.msgpack.decode(view.totals, type=Totals)
-    samples = [*_samples(totals), *view.samples]
-    return exposition.text(samples, _histograms(totals, view), metrics.CATALOGUE, content_type)
+    text = IncrementalText()
+    for _ in text.write(tables(totals), histograms(totals, view.commits), view.samples, content_type):
+        pass
+    return b"".join(text.pieces(content_type))
 
 
-def _samples(totals: Totals) -> Iterator[Sample]:
+def tables(totals: Totals) -> Iterator[Table]:
+    """What is counted, one table for each metric of each version and model; one without a sample is empty."""
     for series in totals.series:
-        yield from _version_samples(series)
+        yield from _version_tables(series)
     for model in totals.models:
-        yield from _model_samples(model)
+        yield from _model_tables(model)
     for model_name, version, settled in totals.settled:
-        yield from _settled_samples(model_name, version, settled)
-    for name, seconds in totals.maturities.items():
-        yield metrics.LABEL_MATURITY, {"model": name}, seconds
-    for kind, count in totals.accepted.items():
-        yield metrics.EXPORTER_EVENTS, {"kind": kind, "result": "accepted", "reason": ""}, count
-    for kind, reasons in totals.dropped.items():
-        for reason, count in reasons.items():
-            yield metrics.EXPORTER_EVENTS, {"kind": kind, "result": "dropped", "reason": reason}, count
-    for label, count in totals.folded.items():
-        yield metrics.EXPORTER_FOLDED, {"label": label}, count
-    yield metrics.EXPORTER_JOURNAL_CORRUPTIONS, {}, totals.corruptions
+        yield from _settled_tables(model_name, version, settled)
+    yield Table(metrics.LABEL_MATURITY, {}, ("model",), totals.maturities)
+    yield Table(metrics.EXPORTER_EVENTS, {"result": "accepted", "reason": ""}, ("kind",), totals.accepted)
+    yield Table(metrics.EXPORTER_EVENTS, {"result": "dropped"}, ("kind", "reason"), totals.dropped)
+    yield Table(metrics.EXPORTER_FOLDED, {}, ("label",), totals.folded)
+    yield Table(metrics.EXPORTER_JOURNAL_CORRUPTIONS, {}, (), totals.corruptions)
 
 
-def _version_samples(series: Series) -> Iterator[Sample]:
+_PAIR = ("predicted", "actual")
+_GROUPED = ("attribute", "group", *_PAIR)
+
+
+def _version_tables(series: Series) -> Iterator[Table]:
     labels = {"model": series.model, "version": series.version}
-    for outcome, count in (("ok", series.ok), ("error", series.errors)):
-        yield metrics.REQUESTS, {**labels, "outcome": outcome}, count
-    for predicted, count in series.predicted.items():
-        yield metrics.PREDICTIONS, {**labels, "predicted": predicted}, count
-    for outcome_labels, count in by_class(series.outcomes):
-        yield metrics.OUTCOMES, {**labels, **outcome_labels}, count
-    for attribute, groups in series.groups.items():
-        for group, outcomes in groups.items():
-            for outcome_labels, count in by_class(outcomes):
-                where = {**labels, "attribute": attribute, "group": group}
-                yield metrics.GROUP_OUTCOMES, {**where, **outcome_labels}, count
-    yield from _error_samples(series, labels)
-    for kind, count in series.tokens.items():
-        yield metrics.TOKENS, {**labels, "kind": kind}, count
-    for reason, count in series.finish_reasons.items():
-        yield metrics.FINISH_REASONS, {**labels, "reason": reason}, count
-    if series.scored:
-        yield metrics.EXPECTED_CORRECT, labels, series.expected
-        yield metrics.EXPECTED_OBSERVED, labels, series.scored
-    for edge, (scored, positives, total) in zip(_BINS, series.bins, strict=True):
-        if scored:
-            yield metrics.SCORED_OUTCOMES, {**labels, "bin": edge}, scored
-            yield metrics.SCORED_POSITIVES, {**labels, "bin": edge}, positives
-            yield metrics.SCORE_SUM, {**labels, "bin": edge}, total
-
-
-def _error_samples(series: Series, labels: dict[str, str]) -> Iterator[Sample]:
-    """Errors of a regression."""
+    yield Table(metrics.REQUESTS, labels, ("outcome",), {"ok": series.ok, "error": series.errors})
+    yield Table(metrics.PREDICTIONS, labels, ("predicted",), series.predicted)
+    yield Table(metrics.OUTCOMES, labels, _PAIR, series.outcomes)
+    yield Table(metrics.GROUP_OUTCOMES, labels, _GROUPED, series.groups)
     if series.observed:
-        yield metrics.ABSOLUTE_ERROR, labels, series.absolute
-        yield metrics.SQUARED_ERROR, labels, series.squared
-        yield metrics.ERRORS_OBSERVED, labels, series.observed
-    for bound, answers in series.bounded.items():
-        for answer, count in answers.items():
-            yield metrics.ERRORS_BOUNDED, {**labels, "bound": bound, "within": answer}, count
+        yield Table(metrics.ABSOLUTE_ERROR, labels, (), series.absolute)
+        yield Table(metrics.SQUARED_ERROR, labels, (), series.squared)
+        yield Table(metrics.ERRORS_OBSERVED, labels, (), series.observed)
+    yield Table(metrics.ERRORS_BOUNDED, labels, ("bound", "within"), series.bounded)
+    yield Table(metrics.TOKENS, labels, ("kind",), series.tokens)
+    yield Table(metrics.FINISH_REASONS, labels, ("reason",), series.finish_reasons)
+    if series.scored:
+        yield Table(metrics.EXPECTED_CORRECT, labels, (), series.expected)
+        yield Table(metrics.EXPECTED_OBSERVED, labels, (), series.scored)
+    cells = {edge: cell for edge, cell in zip(_BINS, series.bins, strict=True) if cell[0]}
+    named = (metrics.SCORED_OUTCOMES, metrics.SCORED_POSITIVES, metrics.SCORE_SUM)
+    yield from _bin_tables(named, labels, cells)
 
 
-def _settled_samples(model: str, version: str, settled: Settled) -> Iterator[Sample]:
+def _bin_tables(
+    named: tuple[Metric, Metric, Metric], labels: dict[str, str], cells: dict[str, list[float]]
+) -> Iterator[Table]:
+    """Labelled, positive and sum of the scores, by bin."""
+    for place, metric in enumerate(named):
+        yield Table(metric, labels, ("bin",), {edge: cell[place] for edge, cell in cells.items()})
+
+
+def _settled_tables(model: str, version: str, settled: Settled) -> Iterator[Table]:
     labels = {"model": model, "version": version}
-    yield metrics.UNSETTLED, labels, settled.waiting
-    for predicted, results in _results(settled).items():
-        for result, count in results.items():
-            yield metrics.SETTLED, {**labels, "predicted": predicted, "result": result}, count
-    for result, count in settled.late.items():
-        yield metrics.LATE_LABELS, {**labels, "result": result}, count
+    yield Table(metrics.UNSETTLED, labels, (), settled.waiting)
+    yield Table(metrics.SETTLED, labels, ("predicted", "result"), _results(settled))
+    yield Table(metrics.LATE_LABELS, labels, ("result",), settled.late)
     outcomes = settled.outcomes
-    for outcome_labels, count in by_class(outcomes.pairs):
-        yield metrics.SETTLED_OUTCOMES, {**labels, **outcome_labels}, count
-    for attribute, groups in outcomes.groups.items():
-        for group, pairs in groups.items():
-            for outcome_labels, count in by_class(pairs):
-                where = {**labels, "attribute": attribute, "group": group}
-                yield metrics.SETTLED_GROUP_OUTCOMES, {**where, **outcome_labels}, count
-    for place, (scored, positives, total) in sorted(outcomes.bins.items()):
-        yield metrics.SETTLED_SCORED, {**labels, "bin": _BINS[place]}, scored
-        yield metrics.SETTLED_POSITIVES, {**labels, "bin": _BINS[place]}, positives
-        yield metrics.SETTLED_SCORE_SUM, {**labels, "bin": _BINS[place]}, total
+    yield Table(metrics.SETTLED_OUTCOMES, labels, _PAIR, outcomes.pairs)
+    yield Table(metrics.SETTLED_GROUP_OUTCOMES, labels, _GROUPED, outcomes.groups)
+    cells = {_BINS[place]: cell for place, cell in sorted(outcomes.bins.items())}
+    named = (metrics.SETTLED_SCORED, metrics.SETTLED_POSITIVES, metrics.SETTLED_SCORE_SUM)
+    yield from _bin_tables(named, labels, cells)
 
 
 def _results(settled: Settled) -> dict[str, dict[str, int]]:
@@ -147,18 +132,18 @@ def _results(settled: Settled) -> dict[str, dict[str, int]]:
     return found
 
 
-def _model_samples(model: ModelSeries) -> Iterator[Sample]:
+def _model_tables(model: ModelSeries) -> Iterator[Table]:
     labels = {"model": model.model}
-    yield metrics.EXPORTER_PREDICTIONS_WAITING, labels, model.waiting
-    yield metrics.EXPORTER_LABELS_WAITING, labels, model.labels_waiting
-    yield metrics.EXPORTER_PREDICTIONS_EXPIRED, labels, model.expired
-    yield metrics.EXPORTER_LABELS_ORPHANED, labels, model.orphaned
-    yield metrics.EXPORTER_SAMPLED_OUT, labels, model.sampled_out
-    for reason, count in model.unread.items():
-        yield metrics.EXPORTER_UNREAD_PAYLOADS, {**labels, "reason": reason}, count
+    yield Table(metrics.EXPORTER_PREDICTIONS_WAITING, labels, (), model.waiting)
+    yield Table(metrics.EXPORTER_LABELS_WAITING, labels, (), model.labels_waiting)
+    yield Table(metrics.EXPORTER_PREDICTIONS_EXPIRED, labels, (), model.expired)
+    yield Table(metrics.EXPORTER_LABELS_ORPHANED, labels, (), model.orphaned)
+    yield Table(metrics.EXPORTER_SAMPLED_OUT, labels, (), model.sampled_out)
+    yield Table(metrics.EXPORTER_UNREAD_PAYLOADS, labels, ("reason",), model.unread)
 
 
-def _histograms(totals: Totals, view: View) -> Iterator[Histogram]:
+def histograms(totals: Totals, commits: tuple[list[int], float]) -> Iterator[Histogram]:
+    """Latencies of versions, delays of models' labels, and `commits`: counts by bucket, and seconds."""
     for series in totals.series:
         labels = {"model": series.model, "version": series.version}
         exemplars = {
@@ -175,5 +160,5 @@ def _histograms(totals: Totals, view: View) -> Iterator[Histogram]:
     for model in totals.models:
         labels = {"model": model.model}
         yield Histogram(metrics.LABEL_DELAY, labels, metrics.DELAY_BUCKETS, model.delay, model.delay_sum)
-    counts, seconds = view.commits
+    counts, seconds = commits
     yield Histogram(metrics.EXPORTER_COMMIT_DURATION, {}, metrics.COMMIT_BUCKETS, counts, seconds)

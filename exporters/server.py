@@ -20,8 +20,12 @@ from exporters.events import bodies, inference_log, ingest, kserve
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
 from exporters.events.store import Store
-from midwatch import exposition, http_access, http_server, metrics
+from exporters.incremental import IncrementalText
+from midwatch import content_encoding, exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
+
+SLICE_SECONDS = 0.001
+"""What a scrape takes of the loop at a time."""
 
 _JSON = "application/json"
 _log = logging.getLogger(__name__)
@@ -59,10 +63,15 @@ class Service:
             http_server.Limits(max_body=options.settings.max_body),
             http_access.admission(token, metrics_token),
         )
-        self._judge = supervisor.Supervisor(options.state, options.platform_file) if self._models.features else None
+        self._judge = (
+            supervisor.Supervisor(options.state, options.platform_file, now=self.ingest.now)
+            if self._models.features
+            else None
+        )
         self._scrape_seconds = 0.0
         self._series = 0
-        self._asked: dict[str, list[http_server.Respond]] = {}
+        self._asked: dict[str, list[tuple[http_server.Respond, bool]]] = {}
+        self._text = IncrementalText()
         self._exposing = asyncio.Lock()
         self._scrapes: set[asyncio.Task[None]] = set()
 
@@ -116,7 +125,7 @@ class Service:
         if path in http_access.OPEN:
             self._health(path, respond)
         elif path == b"/metrics":
-            self._expose(exposition.accepted(request.headers.get(b"accept", b"")), respond)
+            self._expose(request.headers, respond)
         elif path not in (b"/events", b"/kserve"):
             _error(respond, HTTPStatus.NOT_FOUND, "there are /events, /kserve, /metrics, /healthz and /readyz")
         elif request.method != b"POST":
@@ -171,39 +180,61 @@ class Service:
 
     # Metrics -----------------------------------------------------------------------------------------------------
 
-    def _expose(self, content_type: str, respond: http_server.Respond) -> None:
+    def _expose(self, headers: http_server.Headers, respond: http_server.Respond) -> None:
         """Answer with the metrics; who asks while they are written gets those: writing costs memory and time."""
+        content_type = exposition.accepted(headers.get(b"accept", b""))
+        is_writing = content_type in self._asked
         waiting = self._asked.setdefault(content_type, [])
-        waiting.append(respond)
-        if len(waiting) == 1:
+        waiting.append((respond, content_encoding.is_gzip_accepted(headers.get(b"accept-encoding", b""))))
+        if not is_writing:
             task = asyncio.get_running_loop().create_task(self._answer_scrapes(content_type))
             self._scrapes.add(task)
             task.add_done_callback(self._scrapes.discard)
 
     async def _answer_scrapes(self, content_type: str) -> None:
-        status = HTTPStatus.OK
         try:
             async with self._exposing:  # the other format waits
-                text = await self._metrics(content_type)
+                begun = time.perf_counter()
+                await self._write_metrics(content_type)
+                await self._give_metrics(content_type)
+                self._scrape_seconds = time.perf_counter() - begun
         except Exception:
             _log.exception("the metrics cannot be written")
-            status, text = HTTPStatus.INTERNAL_SERVER_ERROR, b"the metrics cannot be written; the log says why\n"
-        for respond in self._asked.pop(content_type):
-            respond(status, text, content_type if status is HTTPStatus.OK else "text/plain")
+            for respond, _ in self._asked.pop(content_type, ()):
+                why = b"the metrics cannot be written; the log says why\n"
+                respond(HTTPStatus.INTERNAL_SERVER_ERROR, why, "text/plain")
 
-    async def _metrics(self, content_type: str) -> bytes:
-        """Take the view on the loop, where nothing changes meanwhile; write the text in a thread."""
-        begun = time.perf_counter()
-        view = self.view()
-        text = await asyncio.get_running_loop().run_in_executor(None, _exposed, view, content_type)
-        self._series = text.count(b"\n") - 2 * text.count(b"# TYPE")
-        self._scrape_seconds = time.perf_counter() - begun
-        return text
+    async def _write_metrics(self, content_type: str) -> None:
+        """Write the text on the loop, where nothing changes meanwhile, a slice at a time: events come in between."""
+        totals, (counts, seconds) = self.store.state.live(), self.ingest.commits
+        samples = [*self._own(), *(self._judge.samples() if self._judge else ())]
+        tables, histograms = collector.tables(totals), collector.histograms(totals, (list(counts), seconds))
+        pause = time.perf_counter() + SLICE_SECONDS
+        for _ in self._text.write(tables, histograms, samples, content_type):
+            if time.perf_counter() > pause:
+                await asyncio.sleep(0)
+                pause = time.perf_counter() + SLICE_SECONDS
+        self._series = self._text.series
+
+    async def _give_metrics(self, content_type: str) -> None:
+        """Answer all who have asked by now; joining and compressing leave the loop to others."""
+        pieces = self._text.pieces(content_type)
+        waiting = self._asked[content_type]
+        while waiting:
+            is_compressed = waiting[0][1]
+            make = content_encoding.gzipped if is_compressed else b"".join
+            body = await asyncio.get_running_loop().run_in_executor(None, make, pieces)
+            headers = "content-encoding: gzip\r\n" if is_compressed else ""
+            for respond in [respond for respond, wanted in waiting if wanted is is_compressed]:
+                respond(HTTPStatus.OK, body, content_type, headers=headers)
+            waiting[:] = [asked for asked in waiting if asked[1] is not is_compressed]
+        del self._asked[content_type]
 
     def view(self) -> collector.View:
         """What a scrape sees now."""
         counts, seconds = self.ingest.commits
-        judged = self._judge.samples() if self._judge else []
+        skipped: exposition.Sample = (metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes)
+        judged = [skipped, *self._judge.samples()] if self._judge else []
         return collector.View(self.store.state.published(), [*self._own(), *judged], (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
@@ -220,10 +251,6 @@ class Service:
         for (kind, result, reason), count in self.ingest.results.items():
             samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
         return samples
-
-
-def _exposed(view: collector.View, content_type: str) -> bytes:
-    return collector.exposed(view, content_type)
 
 
 def _answer(respond: http_server.Respond, answer: ingest.Answer) -> None:

@@ -62,13 +62,14 @@ def _metrics() -> Iterator[Metric]:
 
 
 def of_system(name: str) -> Iterator[Metric]:
-    """Metrics of a system's folder, under every name that a version has for them."""
+    """Metrics of a system's folder, under every name that a version has for them, with the labels of all versions."""
     for newest, metric in system_rules.system(name).metrics.items():
-        for known in (newest, *(former.name for former in metric.was)):
+        former = {one.name for each in metric.labels_was.values() for one in each}
+        for known in sorted(metric.every_name(newest)):
             yield Metric(
                 name=known,
                 kind=metric.kind,
                 help=metric.help,
-                labels=tuple(metric.labels),
+                labels=(*metric.labels, *sorted(former)),
                 buckets=tuple(metric.buckets),
             )

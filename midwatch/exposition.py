@@ -6,12 +6,14 @@ else of Midwatch but a model server's instruments knows prometheus_client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
@@ -24,9 +26,21 @@ __all__ = [
     "Family",
     "Histogram",
     "Sample",
+    "Table",
     "accepted",
+    "end",
+    "escaped_help",
     "families",
+    "head",
+    "histogram_text",
+    "label_text",
+    "parse",
     "render",
+    "render_as_parsed",
+    "rows",
+    "sample_text",
+    "samples",
+    "table_text",
     "text",
 ]
 
@@ -108,39 +122,94 @@ def render(families: Iterable[Family], content_type: str = CONTENT_TYPE) -> byte
     return "".join([*lines, "# EOF\n"] if is_open else lines).encode()
 
 
-def text(
-    samples: Iterable[Sample], histograms: Iterable[Histogram], order: Iterable[str], content_type: str = CONTENT_TYPE
-) -> bytes:
-    """What `render` writes of `families`, in a given order of their metrics, without making the families.
+# Text without families ---------------------------------------------------------------------------------------------
 
-    Families have an object for each sample, and ten thousand of them cost more than their text.
+
+class Table(NamedTuple):
+    """Counters or gauges of one metric: `labels` have all of them, and `counts` is nested by the values of `names`.
+
+    Without `names`, `counts` is the one value.
     """
-    is_open = content_type == OPEN_METRICS
-    lines: dict[str, list[str]] = {}
-    for metric, labels, value in samples:
-        written = lines.get(metric.name)
-        if written is None:
-            written = lines[metric.name] = _head(metric, is_open)
-        written.append(f"{metric.name}{_labels(tuple(labels.items()))} {_number(value)}\n")
-    for series in histograms:
-        written = lines.get(series.metric.name)
-        if written is None:
-            written = lines[series.metric.name] = _head(series.metric, is_open)
-        written += _histogram_lines(series, is_open)
-    parts = [line for name in order for line in lines.get(name, ())]
-    return "".join([*parts, "# EOF\n"] if is_open else parts).encode()
+
+    metric: Metric
+    labels: Mapping[str, str]
+    names: tuple[str, ...]
+    counts: Any
 
 
-def _head(metric: Metric, is_open: bool) -> list[str]:
-    name = metric.family if is_open else metric.name
+Row = tuple[Mapping[str, str], str, Mapping[str, float]]
+"""Labels that some samples of a table have in common, the label that tells them apart, and values by that label's."""
+
+
+def rows(table: Table) -> Iterator[Row]:
+    """Rows of a table with names. Between two of them the table may change: it is read as it is then."""
+    return _rows(table.labels, table.names, table.counts)
+
+
+def _rows(labels: Mapping[str, str], names: Sequence[str], counts: Mapping[str, Any]) -> Iterator[Row]:
+    if len(names) == 1:
+        yield labels, names[0], counts
+        return
+    for value, inner in list(counts.items()):
+        yield from _rows({**labels, names[0]: value}, names[1:], inner)
+
+
+def samples(table: Table) -> Iterator[Sample]:
+    """Samples of a table."""
+    if not table.names:
+        yield table.metric, table.labels, table.counts
+        return
+    for labels, name, values in rows(table):
+        for value, count in values.items():
+            yield table.metric, {**labels, name: value}, count
+
+
+def table_text(table: Table) -> Iterator[str]:
+    """Lines of a table, some at a time; between two of them the table may change."""
+    name = table.metric.name
+    if not table.names:
+        yield f"{name}{_labels(tuple(table.labels.items()))} {_number(table.counts)}\n"
+        return
+    for labels, last, values in rows(table):
+        before, after = _around(tuple(labels.items()), last)
+        yield "".join([f"{name}{before}{_escaped(value)}{after} {_number(count)}\n" for value, count in values.items()])
+
+
+def text(samples: Iterable[Sample], histograms: Iterable[Histogram] = ()) -> bytes:
+    """What `render` writes of `families`, without making the families: they have an object for each sample."""
+    by_name: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_name.setdefault(sample[0].name, []).append(sample)
+    parts = [head(some[0][0]) + sample_text(some) for some in by_name.values()]
+    series: dict[str, list[Histogram]] = {}
+    for histogram in histograms:
+        series.setdefault(histogram.metric.name, []).append(histogram)
+    parts += [head(some[0].metric) + "".join(map(histogram_text, some)) for some in series.values()]
+    return "".join(parts).encode()
+
+
+def sample_text(samples: Iterable[Sample]) -> str:
+    """Lines of samples."""
+    return "".join(
+        [f"{metric.name}{_labels(tuple(labels.items()))} {_number(value)}\n" for metric, labels, value in samples]
+    )
+
+
+def head(metric: Metric, content_type: str = CONTENT_TYPE) -> str:
+    """What stands before the lines of a metric."""
+    name = metric.family if content_type == OPEN_METRICS else metric.name
     documentation = metric.help.replace("\\", r"\\").replace("\n", r"\n")
-    return [f"# HELP {name} {documentation}\n", f"# TYPE {name} {metric.kind}\n"]
+    return f"# HELP {name} {documentation}\n# TYPE {name} {metric.kind}\n"
+
+
+def histogram_text(series: Histogram, content_type: str = CONTENT_TYPE) -> str:
+    """Lines of a histogram's series: buckets, count and sum."""
+    return "".join(_histogram_lines(series, content_type == OPEN_METRICS))
 
 
 def _histogram_lines(series: Histogram, is_open: bool) -> Iterator[str]:
-    """Buckets, count and sum of a series; what its labels look like is made once for all buckets."""
     name, pairs = series.metric.name, tuple(series.labels.items())
-    before, after = _around_bound(pairs)
+    before, after = _around(pairs, "le")
     running = 0
     for place, (bound, count) in enumerate(zip(_bounds(tuple(series.bounds)), series.counts, strict=True)):
         running += count
@@ -152,18 +221,22 @@ def _histogram_lines(series: Histogram, is_open: bool) -> Iterator[str]:
     yield f"{name}_sum{labels} {_number(series.total)}\n"
 
 
+def end(content_type: str) -> str:
+    """What stands at the end of a text."""
+    return "# EOF\n" if content_type == OPEN_METRICS else ""
+
+
 @lru_cache(maxsize=1000)
 def _bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
     return (*(str(float(bound)) for bound in bounds), "+Inf")
 
 
-@lru_cache(maxsize=20_000)
-def _around_bound(pairs: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-    """What stands before and after a bucket's bound."""
+def _around(pairs: tuple[tuple[str, str], ...], last: str) -> tuple[str, str]:
+    """What stands before and after the value of a label that the others do not have."""
     written = [(name, f'{name}="{_escaped(value)}"') for name, value in sorted(pairs)]
-    before = "".join(f"{label}," for name, label in written if name < "le")
-    after = "".join(f",{label}" for name, label in written if name > "le")
-    return f'{{{before}le="', f'"{after}}}'
+    before = "".join(f"{label}," for name, label in written if name < last)
+    after = "".join(f",{label}" for name, label in written if name > last)
+    return f'{{{before}{last}="', f'"{after}}}'
 
 
 def accepted(accept: bytes) -> str:
@@ -175,7 +248,6 @@ def _exemplar(exemplar: Exemplar) -> str:
     return f" # {_labels(tuple(exemplar.labels.items()))} {_number(exemplar.value)} {exemplar.timestamp}"
 
 
-@lru_cache(maxsize=200_000)
 def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
     if not pairs:
         return ""
@@ -191,3 +263,43 @@ def _number(value: float) -> str:
         return f"{value}.0"
     written: str = floatToGoString(value)  # type: ignore[no-untyped-call]
     return written
+
+
+# What others wrote -------------------------------------------------------------------------------------------------
+
+_BARE_COUNTER = re.compile(r"^# TYPE (\S+) counter\s*$", re.MULTILINE)
+
+
+def parse(text: str) -> list[Family]:
+    """Families of an exposition in version 0.0.4, samples by the names they have there; ValueError for what is none."""
+    try:
+        families = list(text_string_to_metric_families(text))
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"not an exposition: {error!r}") from error
+    bare = {name for name in _BARE_COUNTER.findall(text) if not name.endswith("_total")}
+    for family in families:
+        if family.type == "counter" and family.name in bare:  # the client adds `_total` to what has none
+            family.samples = [sample._replace(name=sample.name.removesuffix("_total")) for sample in family.samples]
+    return families
+
+
+def render_as_parsed(families: Iterable[Family]) -> str:
+    """Version 0.0.4 of families that were parsed: each sample under the name that it had."""
+    lines: list[str] = []
+    for family in families:
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        is_total = family.type == "counter" and any(sample.name.endswith("_total") for sample in samples)
+        name, kind = f"{family.name}_total" if is_total else family.name, family.type.replace("unknown", "untyped")
+        lines += (f"# HELP {name} {escaped_help(family.documentation)}\n", f"# TYPE {name} {kind}\n")
+        lines += [f"{sample.name}{label_text(sample.labels)} {_number(sample.value)}\n" for sample in samples]
+    return "".join(lines)
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """Labels in braces as an exposition has them; nothing without any."""
+    return _labels(tuple(labels.items()))
+
+
+def escaped_help(text: str) -> str:
+    """A help text as an exposition has it."""
+    return text.replace("\\", r"\\").replace("\n", r"\n")

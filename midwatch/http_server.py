@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Protocol
 
 import httptools
 
@@ -37,8 +38,14 @@ SMALL = 16 * 1024
 """A request of this size is read even when requests have used up their memory: single events are never refused."""
 
 Headers = Mapping[bytes, bytes]
-Respond = Callable[[int, bytes, str], None]
-"""Status, body and content type of an answer; called once, now or later, on the loop's thread."""
+
+
+class Respond(Protocol):
+    """Takes the answer to a request; called once, now or later, on the loop's thread."""
+
+    def __call__(self, status: int, content: bytes, content_type: str, /, *, headers: str = "") -> None:
+        """Status, body and content type; `headers` are further lines, each with its end."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -365,8 +372,8 @@ class Connection(asyncio.Protocol):
         self._url, self._size, self._quiet = b"", 0, 0
         request = Request(method=head.method, path=head.path, query=head.query, headers=head.headers, body=body)
 
-        def respond(status: int, content: bytes, content_type: str) -> None:
-            self._answer(slot, status, content, content_type)
+        def respond(status: int, content: bytes, content_type: str, /, *, headers: str = "") -> None:
+            self._answer(slot, status, content, content_type, headers)
 
         try:
             self._connections.handler(request, respond)
@@ -394,16 +401,16 @@ class Connection(asyncio.Protocol):
 
     # Answers -----------------------------------------------------------------------------------------------------
 
-    def _answer(self, slot: _Slot, status: int, content: bytes, content_type: str) -> None:
+    def _answer(self, slot: _Slot, status: int, content: bytes, content_type: str, headers: str) -> None:
         """Put an answer into its place; the request it answers is no longer held."""
         self._connections.held -= slot.held
         slot.held = 0
         if self._transport.is_closing():
             return
         if self._connections.untaken > self._connections.limits.max_untaken:
-            status, content_type = HTTPStatus.SERVICE_UNAVAILABLE, _JSON
+            status, content_type, headers = HTTPStatus.SERVICE_UNAVAILABLE, _JSON, ""
             content = _error("too many answers are not taken by those who asked; ask again")
-        head = _head(status, len(content), content_type, slot.keep_alive)
+        head = _head(status, len(content), content_type, slot.keep_alive, headers)
         slot.answer = head, b"" if slot.is_head else content
         self._connections.untaken += slot.size
         was_full = self._is_full()

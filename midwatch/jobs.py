@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from midwatch import scrape_size
 from midwatch.spec import addresses, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
@@ -29,7 +30,8 @@ EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; n
 class Job:
     """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA.
 
-    `auth` is what Prometheus itself asks for, instead of those files.
+    `auth` is what Prometheus itself asks for, instead of those files. `timeout` is
+    seconds that a scrape may take, where the usual ones may be too few.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Job:
     ca_file: Path | None = None
     honor_labels: bool = False
     auth: Auth | None = None
+    timeout: float | None = None
 
 
 def of_platform(platform: Platform) -> list[Job]:
@@ -85,7 +88,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
 def of_services(platform: Platform) -> Iterator[Job]:
     """A job for each service of Midwatch's own."""
     for name, _, service in services(platform):
-        yield Job(name=name, targets=_targets(service), token_file=service.metrics_token_file)
+        timeout = scrape_size.timeout(platform) if name == EXPORTER else None
+        yield Job(name=name, targets=_targets(service), token_file=service.metrics_token_file, timeout=timeout)
 
 
 def service_targets(platform: Platform, name: str) -> tuple[str, ...]:

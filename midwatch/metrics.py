@@ -384,6 +384,23 @@ DRIFT_WORKER_UP = _gauge(
     "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",
 )
 DRIFT_WORKER_BACKLOG = _gauge("midwatch_drift_worker_backlog_bytes", "Journal bytes the drift process has yet to read.")
+DRIFT_WORKER_BEHIND = _gauge(
+    "midwatch_drift_worker_behind_seconds",
+    "Age of the oldest events that the drift process has yet to read, or how long windows wait to be judged if longer.",
+)
+DRIFT_WORKER_RESTARTS = _counter(
+    "midwatch_drift_worker_restarts_total", "How often the drift process ended, or was stopped, and was started again."
+)
+DRIFT_SKIPPED_BYTES = _counter(
+    "midwatch_drift_skipped_bytes_total", "Journal bytes that were deleted before the drift process had read them."
+)
+DRIFT_LOST_ROWS = _counter(
+    "midwatch_drift_lost_rows_total",
+    "Rows of inference logs that drift was not judged by: too many waited for their other half.",
+)
+DRIFT_LEFT_OUT = _gauge(
+    "midwatch_drift_left_out_samples", "Samples of drift that are not published: they are beyond exporter.caps.series."
+)
 
 # Canary ----------------------------------------------------------------------------------------------------------
 
@@ -487,6 +504,12 @@ SLO_LABELS = ("model", "slo", "owner", "version")
 BURN_RATE_WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 """Windows of the standard burn rates (SRE Workbook, chapter 5); every objective has those its period is longer than."""
 
+SYSTEM_OWN_METRICS = _gauge(
+    "system:own_metrics:count", "Names that a system exposes of those that its stated version has.", "system"
+)
+SYSTEM_FOREIGN_METRICS = _gauge(
+    "system:foreign_metrics:count", "Names that a system exposes and that only other versions of it have.", "system"
+)
 SLO_OBJECTIVE = _gauge("slo:objective:ratio", "Share of good events that is promised.", *SLO_LABELS)
 SLO_LATENCY_THRESHOLD = _gauge("slo:latency_threshold:seconds", "Time a good request takes at most.", *SLO_LABELS)
 SLO_PERIOD_ERROR = _gauge(

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from midwatch import system_expressions
-from midwatch.errors import InvalidInputError, Problem
-from midwatch.spec import placeholders, system_rules
+from midwatch import promql, system_expressions, system_recordings
+from midwatch.errors import InvalidInputError, MidwatchError, Problem
+from midwatch.spec import placeholders, system_dialect, system_rules
 from midwatch.spec.base import Place
 from midwatch.spec.document import Document, read_file
 from midwatch.spec.model import Platform
@@ -51,6 +51,26 @@ def _as_installed(system: Installed, place: Place, message: str, remedy: str) ->
     return where, f"{title}: {message}", remedy
 
 
+def find_warnings(platform: Platform, document: Document) -> list[Problem]:
+    """What the stated version of a system does not have, so that it is left out."""
+    return [
+        document.problem(
+            ("systems", one.name, "version"),
+            f"{title} is left out: {_range(part)}, and this is {system_rules.version_text(one.version)}",
+            "nothing else says what it would have said; see the system's page of docs/systems.md",
+        )
+        for one in system_rules.installed(platform)
+        if one.use.version is not None
+        for title, part in one.left_out()
+    ]
+
+
+def _range(part: Versioned) -> str:
+    since = f"it needs {system_rules.version_text(part.since)} or newer" if part.since else ""
+    until = f"it ended with {system_rules.version_text(part.until)}" if part.until else ""
+    return " and ".join(text for text in (since, until) if text)
+
+
 def check_folder(folder: Path) -> list[Problem]:
     """Problems of a system's folder, each with file and line."""
     try:
@@ -61,7 +81,14 @@ def check_folder(folder: Path) -> list[Problem]:
     except ValidationError as error:
         return [_form(document, dict(one)) for one in error.errors(include_url=False)]
     problems = dict.fromkeys(
-        (*_settings(described), *_runbooks(described, folder), *_of_versions(folder.name, described))
+        (
+            *_settings(described),
+            *_clashes(described),
+            *_callers(described),
+            *_runbooks(described, folder),
+            *_recordings(described, folder),
+            *of_versions(folder.name, described),
+        )
     )
     return [*document.problems, *(document.problem(*one) for one in problems)]
 
@@ -78,7 +105,16 @@ def _form(document: Document, error: dict[str, Any]) -> Problem:
     return document.problem(tuple(place), missing, "see docs/contributing/systems.md")
 
 
-def _of_versions(name: str, described: SystemFile) -> Iterator[Said]:
+def _recordings(described: SystemFile, folder: Path) -> Iterator[Said]:
+    try:
+        recordings = system_recordings.load(folder)
+    except MidwatchError as error:
+        yield ("metrics",), str(error), ""
+        return
+    yield from system_recordings.find_problems(described, recordings)
+
+
+def of_versions(name: str, described: SystemFile) -> Iterator[Said]:
     """Problems in every version in which something changes."""
     for version in versions(described):
         use = EXAMPLE.model_copy(update={"version": version})
@@ -89,11 +125,10 @@ def versions(described: SystemFile) -> list[tuple[int, ...]]:
     """The oldest version that is described, the newest that was read, and those between them that change something."""
     oldest, read = described.versions.oldest, described.versions.read
     changes = {oldest, read}
-    ranged: list[Versioned] = [*described.metrics.values(), *_versioned(described)]
-    for one in ranged:
+    for one in _versioned(described):
         changes |= {version for version in (one.since, one.until) if version is not None}
     for metric in described.metrics.values():
-        changes |= {*metric.labels_since.values(), *(former.until for former in metric.was)}
+        changes |= metric.changes()
     return sorted(version for version in changes if oldest <= version <= read)
 
 
@@ -125,6 +160,24 @@ def _settings(described: SystemFile) -> Iterator[Said]:
         is_names = alert.per is not None and isinstance(described.settings.get(alert.per), NamesSetting)
         if alert.per not in (None, TARGETS) and not is_names:
             yield ("alerts", number, "per"), f"{alert.per} is no setting of names", "write targets, or such a setting"
+
+
+def _clashes(described: SystemFile) -> Iterator[Said]:
+    """Labels that the target has as well: Prometheus keeps the system's own as `exported_…`."""
+    if described.scrape.honor_labels:
+        return
+    for name, metric in described.metrics.items():
+        for label in sorted(promql.TARGET_LABELS & set(metric.labels)):
+            message = f"the target has the label {label}, too: this one is kept as exported_{label}"
+            yield ("metrics", name), message, "write scrape: {honor_labels: true}"
+
+
+def _callers(described: SystemFile) -> Iterator[Said]:
+    """A guard that lets all pass while it is down, where no alert reads what its callers count."""
+    read = {name for alert in described.alerts for name in system_dialect.words(alert.expr)}
+    if described.counted_by and not read & set(described.counted_by):
+        message = "no alert reads what counts requests that pass while this is down"
+        yield ("counted_by",), message, f"alert on {described.counted_by[0]}"
 
 
 def _runbooks(described: SystemFile, folder: Path) -> Iterator[Said]:

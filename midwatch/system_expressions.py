@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ import re2
 from promql_parser import AggregateExpr, BinaryExpr, Call, NumberLiteral, VectorSelector
 
 from midwatch import promql, promql_syntax, upstream
-from midwatch.metrics import Kind
 from midwatch.spec.base import Place
 from midwatch.spec.placeholders import PlaceholderError
 from midwatch.spec.slo import WINDOW_PLACEHOLDER
+from midwatch.spec.system_dialect import PARTS
 from midwatch.spec.system_rules import Installed, version_text
 from midwatch.spec.systems import SystemAlert, SystemFile, SystemMetric, texts
 
@@ -28,7 +28,6 @@ GRAFANA = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "1h"}
 
 _OF_TARGETS = {metric.name: metric for metric in (upstream.UP, upstream.SCRAPE_DURATION, upstream.SCRAPE_SAMPLES)}
 """What Prometheus itself writes of each target."""
-_PARTS = {Kind.HISTOGRAM: ("_bucket", "_sum", "_count"), Kind.SUMMARY: ("", "_sum", "_count")}
 _BOUNDS = {"_bucket": "le", "": "quantile"}
 _COMPARISONS = frozenset({">", ">=", "<", "<=", "==", "!="})
 
@@ -38,7 +37,10 @@ Said = tuple[Place, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A selector, the nodes around it from the outermost in, and the metric it reads a part of."""
+    """A selector, the nodes around it from the outermost in, and the metric it reads a part of.
+
+    `buckets` and `states` are those of the version, `labels` all that the series have.
+    """
 
     node: Any
     around: tuple[Any, ...]
@@ -46,6 +48,8 @@ class _Read:
     name: str = ""
     suffix: str = ""
     labels: frozenset[str] = field(default=frozenset())
+    buckets: Sequence[float] = ()
+    states: Sequence[str] = ()
 
 
 def problems(system: Installed, described: SystemFile) -> Iterator[Said]:
@@ -62,7 +66,8 @@ def problems(system: Installed, described: SystemFile) -> Iterator[Said]:
             read, wrong = _read(system, described, node, around)
             yield from ((place, message, remedy) for message, remedy in wrong)
             reads += [read] if read else []
-        wrongs = (*_unreachable(tree, reads), *_births(reads), *(_of_alert(alert, reads) if alert else ()))
+        of_all = (*_unreachable(tree, reads), *_births(reads), *_groupings(tree, reads))
+        wrongs = (*of_all, *(_of_alert(alert, reads) if alert else ()))
         yield from ((place, message, remedy) for message, remedy in wrongs)
     for number, alert in enumerate(described.alerts):
         if alert.is_in(system.version):
@@ -104,49 +109,73 @@ def _selectors(node: Any, around: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[
 def _exposed(system: Installed, described: SystemFile) -> dict[str, tuple[str, SystemMetric, str]]:
     """The newest name, metric and suffix of every name that the version has."""
     return {
-        metric.name_in(newest, system.version) + suffix: (newest, metric, suffix)
+        name + suffix: (newest, metric, suffix)
         for newest, metric in described.metrics.items()
         if metric.is_in(system.version)
-        for suffix in _PARTS.get(metric.kind, ("",))
+        for name in metric.names_in(newest, system.version)
+        for suffix in PARTS.get(metric.kind, ("",))
     }
+
+
+def _name(node: Any) -> str:
+    """A selector's metric; of several spellings the first."""
+    if node.name:
+        return str(node.name)
+    named = (one.value for one in node.matchers.matchers if one.name == "__name__")
+    return next(named, "").partition("|")[0]
 
 
 def _read(
     system: Installed, described: SystemFile, node: Any, around: tuple[Any, ...], *, every_spelling: bool = True
 ) -> tuple[_Read | None, list[tuple[str, str]]]:
     """What a selector reads, and what is wrong with its name and its labels."""
-    name = node.name or ""
+    name = _name(node)
     exposed = _exposed(system, described)
     if name in _OF_TARGETS:
         read = _Read(node=node, around=around, name=name, labels=promql.TARGET_LABELS)
     elif name in exposed:
         newest, metric, suffix = exposed[name]
-        bound = {_BOUNDS[suffix]} if metric.kind in _PARTS and suffix in _BOUNDS else set()
-        labels = frozenset({*metric.labels_in(system.version), *promql.TARGET_LABELS, *bound})
-        read = _Read(node=node, around=around, metric=metric, name=newest, suffix=suffix, labels=labels)
+        bound = {_BOUNDS[suffix]} if metric.kind in PARTS and suffix in _BOUNDS else set()
+        own = {
+            f"exported_{one}" if one in system.use.exported_labels else one for one in metric.labels_in(system.version)
+        }
+        read = _Read(
+            node=node,
+            around=around,
+            metric=metric,
+            name=newest,
+            suffix=suffix,
+            labels=frozenset({*own, *promql.TARGET_LABELS, *bound}),
+            buckets=metric.buckets_in(system.version),
+            states=[system.dialect.label(metric, label) for label in metric.states],
+        )
     else:
         return None, [_no_metric(system, described, name, [*exposed, *_OF_TARGETS])]
     wrong = []
     for matcher in node.matchers.matchers:
+        if matcher.name == "__name__":
+            continue
         if matcher.name not in read.labels:
             wrong.append((f"{name} has no label {matcher.name!r}", f"it has {', '.join(sorted(read.labels))}"))
-        elif matcher.name == "le" and read.metric and not _is_bound(matcher, read.metric, every_spelling):
-            bounds = ", ".join(f"{bound:g}" for bound in read.metric.buckets)
+        elif matcher.name == "le" and read.metric and not _is_bound(matcher, read.buckets, every_spelling):
+            bounds = ", ".join(f"{bound:g}" for bound in read.buckets)
             wrong.append((f"{name} has no bound {matcher.value}", f"its bounds are {bounds}"))
     return read, wrong
 
 
 def _no_metric(system: Installed, described: SystemFile, name: str, known: list[str]) -> tuple[str, str]:
-    if any(name.startswith(newest) for newest in described.metrics):
+    if any(
+        name.startswith(known) for newest, metric in described.metrics.items() for known in metric.every_name(newest)
+    ):
         message = f"version {version_text(system.version)} has no metric {name!r}"
         return message, "give what reads it the version range of the metric"
     close = difflib.get_close_matches(name, known, 1)
     return f"there is no metric {name!r}", f"did you mean {close[0]}?" if close else "add it to metrics"
 
 
-def _is_bound(matcher: Any, metric: SystemMetric, every_spelling: bool) -> bool:
+def _is_bound(matcher: Any, buckets: Sequence[float], every_spelling: bool) -> bool:
     """Whether a matcher of `le` finds a bound: as `1` and as `1.0`, since only Prometheus 3 writes all the same way."""
-    spellings = [{f"{bound:g}", str(float(bound))} for bound in metric.buckets] + [{"+Inf"}]
+    spellings = [{f"{bound:g}", str(float(bound))} for bound in buckets] + [{"+Inf"}]
     pattern = matcher.value if "Re" in str(matcher.op) else re.escape(matcher.value)
     enough = all if every_spelling else any
     return any(enough(re2.fullmatch(pattern, one) for one in both) for both in spellings)
@@ -166,10 +195,10 @@ def _unreachable(node: Any, reads: list[_Read]) -> Iterator[tuple[str, str]]:
 
 
 def _beyond(side: Any, threshold: float, reads: list[_Read]) -> Iterator[tuple[str, str]]:
-    inside = {(node.name or "") for node, around in _selectors(side, ()) if _calls(around, "histogram_quantile")}
+    inside = {_name(node) for node, around in _selectors(side, ()) if _calls(around, "histogram_quantile")}
     for read in reads:
-        last = read.metric.buckets[-1] if read.metric and read.metric.buckets else None
-        if last is not None and read.node.name in inside and threshold >= last:
+        last = read.buckets[-1] if read.buckets else None
+        if last is not None and _name(read.node) in inside and threshold >= last:
             message = f"a quantile of {read.name} is at most {last:g}, its last bound, and never beyond {threshold:g}"
             yield message, "compare the share beyond a bound instead"
             return
@@ -198,6 +227,26 @@ def _divides(node: Any) -> bool:
     return isinstance(node, BinaryExpr) and str(node.op) == "/"
 
 
+def _groupings(node: Any, reads: list[_Read]) -> Iterator[tuple[str, str]]:
+    """Labels that an aggregation keeps and none of the metrics inside has: everything becomes one series."""
+    made = {label for read in reads for label in read.labels}
+    if isinstance(node, AggregateExpr) and node.modifier is not None and str(node.modifier.type).endswith("By"):
+        inside = {_name(one) for one, _ in _selectors(node, ())}
+        known = {label for read in reads if _name(read.node) in inside for label in read.labels}
+        if not any(isinstance(one, Call) and one.func.name.startswith("label_") for one in _walk(node)):
+            for label in sorted(set(node.modifier.labels) - known):
+                message = f"nothing inside has the label {label!r}, by which it is aggregated"
+                yield message, f"the metrics have {', '.join(sorted(known or made))}"
+    for child in promql_syntax.children(node):
+        yield from _groupings(child, reads)
+
+
+def _walk(node: Any) -> Iterator[Any]:
+    yield node
+    for child in promql_syntax.children(node):
+        yield from _walk(child)
+
+
 def _of_alert(alert: SystemAlert, reads: list[_Read]) -> Iterator[tuple[str, str]]:
     """Waits that a change of state begins anew, and ages that stand still with their publisher."""
     names = {read.name for read in reads}
@@ -205,13 +254,42 @@ def _of_alert(alert: SystemAlert, reads: list[_Read]) -> Iterator[tuple[str, str
         metric = read.metric
         if metric is None:
             continue
-        kept = [label for label in metric.states if alert.for_ != "0s" and not _is_summed_away(label, read.around)]
+        kept = [label for label in read.states if alert.for_ != "0s" and not _is_summed_away(label, read.around)]
         if kept:
             message = f"{kept[0]} of {read.name} is a state: each change of it begins `for` anew"
             yield message, "aggregate it away, with sum by (...) of the other labels"
+        yield from _of_time(read)
+        if metric.vanishes and not _asks_for_absence(read.around):
+            message = f"{read.name} has no series when what it says is at its worst"
+            yield message, "ask for the good value, with absent(…) or on the right of unless"
         if metric.is_age and "up" not in names:
             message = f"{read.name} is an age, and stands still when its publisher does"
             yield message, "read up of the same target, too"
+
+
+def _of_time(read: _Read) -> Iterator[tuple[str, str]]:
+    """A time that is 0 for never, in a difference without a look at that."""
+    subtracts = any(isinstance(node, BinaryExpr) and str(node.op) == "-" for node in read.around)
+    if read.metric is not None and read.metric.zero_is_never and subtracts and not _is_compared_with_zero(read.around):
+        message = f"{read.name} is 0 until it first happened, which is over fifty years ago"
+        yield message, f"write ({read.name} > 0), and an alert on 0"
+
+
+def _is_compared_with_zero(around: tuple[Any, ...]) -> bool:
+    return any(
+        isinstance(node, BinaryExpr)
+        and str(node.op) in (">", "!=")
+        and isinstance(node.rhs, NumberLiteral)
+        and node.rhs.val == 0
+        and not any(isinstance(inner, BinaryExpr) and str(inner.op) == "-" for inner in around[place + 1 :])
+        for place, node in enumerate(around)
+    )
+
+
+def _asks_for_absence(around: tuple[Any, ...]) -> bool:
+    return _calls(around, "absent", "absent_over_time") or any(
+        isinstance(node, BinaryExpr) and str(node.op) == "unless" for node in around
+    )
 
 
 def _is_summed_away(label: str, around: tuple[Any, ...]) -> bool:
@@ -241,7 +319,7 @@ def _proof(system: Installed, described: SystemFile, number: int, alert: SystemA
 
 def _series(system: Installed, described: SystemFile, text: str) -> Iterator[tuple[str, str]]:
     try:
-        node = promql_parser.parse(system.expr(text, {"each": "each"}))
+        node = promql_parser.parse(system.series(text, {"each": "each"}))
     except (PlaceholderError, ValueError) as error:
         yield f"not a series: {' '.join(str(error).split())}", 'write NAME{label="value"}'
         return

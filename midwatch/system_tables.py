@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from midwatch import files
+from midwatch import files, system_recordings
 from midwatch.spec import system_rules
 from midwatch.spec.system_settings import BoundedSetting, Setting
-from midwatch.spec.systems import SystemFile
+from midwatch.spec.systems import SystemFile, Versioned
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
@@ -21,7 +21,7 @@ BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 def tables() -> str:
     """Every table, under its heading."""
     systems = {name: system_rules.system(name) for name in system_rules.shipped()}
-    parts = [_table("system", "title", "question", "from version", rows=list(_overview(systems)))]
+    parts = [_table("system", "title", "question", "from version", "recorded", rows=list(_overview(systems)))]
     for name, described in systems.items():
         parts.append(f"### {described.title} (`{name}`)")
         parts.append(_table("setting", "default", "why", "at least", "at most", rows=list(_settings(described))))
@@ -34,7 +34,15 @@ def tables() -> str:
 def _overview(systems: dict[str, SystemFile]) -> Iterator[tuple[str, ...]]:
     for name, described in systems.items():
         oldest = system_rules.version_text(described.versions.oldest)
-        yield f"[`{name}`](../midwatch/systems/{name})", described.title, described.question, oldest
+        recorded = _recorded(name)
+        yield f"[`{name}`](../midwatch/systems/{name})", described.title, described.question, oldest, recorded
+
+
+def _recorded(name: str) -> str:
+    """Versions of the real program whose exposition is kept, or that there is none."""
+    found = system_recordings.load(system_rules.folder(name))
+    versions = sorted({recording.version for recording in found})
+    return ", ".join(map(system_rules.version_text, versions)) or "read, not run"
 
 
 def _settings(described: SystemFile) -> Iterator[tuple[str, ...]]:
@@ -59,7 +67,13 @@ def _objectives(described: SystemFile) -> Iterator[tuple[str, ...]]:
 def _alerts(described: SystemFile, name: str) -> Iterator[tuple[str, ...]]:
     for alert in described.alerts:
         link = f"[`{alert.alert}`](../midwatch/systems/{name}/runbooks/{alert.alert}.md)"
-        yield link, _plain(alert.severity), _plain(alert.for_), _plain(alert.summary)
+        yield f"{link}{_range(alert)}", _plain(alert.severity), _plain(alert.for_), _plain(alert.summary)
+
+
+def _range(part: Versioned) -> str:
+    """Versions that have it, where not all have."""
+    since = f" from {system_rules.version_text(part.since)}" if part.since else ""
+    return f"{since} until {system_rules.version_text(part.until)}" if part.until else since
 
 
 def _plain(text: str) -> str:

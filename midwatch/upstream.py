@@ -66,7 +66,11 @@ HEAD_SERIES = _metric(Kind.GAUGE, "prometheus_tsdb_head_series", "Series in memo
 
 DELIVERIES = _metric(Kind.COUNTER, "alertmanager_notifications_total", "Attempts to notify.", "integration")
 DELIVERIES_FAILED = _metric(
-    Kind.COUNTER, "alertmanager_notifications_failed_total", "Attempts that failed.", "integration"
+    Kind.COUNTER,
+    "alertmanager_notifications_failed_total",
+    "Attempts that failed; with a reason since 0.26.",
+    "integration",
+    "reason",
 )
 DELIVERY_DURATION = _metric(
     Kind.HISTOGRAM, "alertmanager_notification_latency_seconds", "Time to notify.", "integration"

@@ -20,24 +20,55 @@ from midwatch.spec.values import format_duration
 Written = tuple[Place, dict[str, Any]]
 
 
-def load(file: Path, *, live: frozenset[str] | None, scrape_interval: float) -> list[Rules]:
-    """Rules of each document of a file; InvalidInputError for what is no rule file, or no PromQL."""
+def load(
+    file: Path, *, live: frozenset[str] | None, exported: frozenset[tuple[str, str]] | None, scrape_interval: float
+) -> list[Rules]:
+    """Rules or promtool's tests of each document of a file; InvalidInputError for what is neither, or no PromQL.
+
+    `live` and `exported` are what a Prometheus has, if one was asked: names, and labels kept as `exported_…`.
+    """
     documents = verbatim.read(file)
     problems = [problem for document in documents for problem in document.problems]
     if not documents:
         raise InvalidInputError.at(file, "the file is empty")
     every = []
     for document in documents:
-        rules = list(_rules(document, problems))
+        tests = list(_test_series(document))
+        rules = [] if tests else list(_rules(document, problems))
         problems += [document.problem(place, said) for place, rule in rules if (said := _wrong(rule))]
         entries = [_entry(file, place, rule) for place, rule in rules if "alert" in rule]
         groups = [{"rules": [rule for _, rule in rules]}]
         every.append(
-            Rules(document=document, alerts=entries, groups=groups, live=live, scrape_interval=scrape_interval)
+            Rules(
+                document=document,
+                alerts=entries,
+                groups=groups,
+                live=live,
+                scrape_interval=scrape_interval,
+                exported=exported,
+                is_foreign=True,
+                test_series=tests,
+            )
         )
     if problems:
         raise InvalidInputError(problems)
     return every
+
+
+def _test_series(document: Document) -> Iterator[tuple[Place, str]]:
+    """Series of a file of promtool's tests, with their places."""
+    for place, test in _mappings(document.values, ("tests",)):
+        for inside, series in _mappings(test, (*place, "input_series")):
+            if isinstance(series.get("series"), str):
+                yield (*inside, "series"), series["series"]
+
+
+def _mappings(values: dict[str, Any], place: Place) -> Iterator[Written]:
+    """Mappings of a list, with their places; the last part of `place` is the list's key."""
+    listed = values.get(str(place[-1]))
+    for index, one in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(one, dict):
+            yield (*place, index), one
 
 
 def _rules(document: Document, problems: list[Problem]) -> Iterator[Written]:

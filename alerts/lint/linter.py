@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def lint(
     version: str | None,
     *,
     live: Collection[str] | None,
+    exported: Collection[tuple[str, str]] | None = None,
     secrets: bool,
 ) -> Report:
     """Check a platform, a configuration, or a configuration with a platform's alerts.
@@ -60,7 +61,7 @@ def lint(
     if platform_file is None and alertmanager is None:
         raise MidwatchError("give a platform file with -f, or an Alertmanager configuration with --alertmanager")
     platform, document = load.load_with_places(platform_file) if platform_file else (None, None)
-    report = _lint(platform, document, alertmanager, version, live=live, secrets=secrets)
+    report = _lint(platform, document, alertmanager, version, live=live, exported=exported, secrets=secrets)
     if platform is None or document is None:
         return report
     # Of a platform that runs on this machine alone it is no mistake: `midwatch check` does not ask.
@@ -76,9 +77,19 @@ OF_ANYBODY = {
 """Checks of rules that know nothing of Midwatch."""
 
 
-def lint_rules(files: Sequence[Path], *, live: frozenset[str] | None, scrape_interval: float = 15.0) -> Report:
+def lint_rules(
+    files: Sequence[Path],
+    *,
+    live: frozenset[str] | None,
+    exported: frozenset[tuple[str, str]] | None = None,
+    scrape_interval: float = 15.0,
+) -> Report:
     """Check anybody's rule files; InvalidInputError for what Prometheus would not load."""
-    every = [one for file in files for one in foreign.load(file, live=live, scrape_interval=scrape_interval)]
+    every = [
+        one
+        for file in files
+        for one in foreign.load(file, live=live, exported=exported, scrape_interval=scrape_interval)
+    ]
     return Report(
         problems=[problem for one in every for problem in rules.run(one, OF_ANYBODY)],
         unjudged=sorted({name for one in every for name in rules.unjudged(one)}),
@@ -97,6 +108,7 @@ def _lint(
     version: str | None,
     *,
     live: Collection[str] | None,
+    exported: Collection[tuple[str, str]] | None = None,
     secrets: bool,
 ) -> Report:
     config, wanted = _config(platform, alertmanager, version)
@@ -122,12 +134,22 @@ def _lint(
         live=live,
         scrape_interval=platform.prometheus.scrape_interval,
         bounds={metrics.REQUEST_DURATION.name: platform.latency_bounds},
+        versions={name: use.version for name, use in platform.systems.items() if use.version is not None},
+        exported=exported,
+        test_series=[(entry.place, series) for entry in entries for series in _proof_series(entry)],
     )
     return Report(
         problems=sorted([*rules.run(all_rules), *of_routes]),
         unjudged=rules.unjudged(all_rules),
         turned_off=list(tuning.turned_off(platform)),
     )
+
+
+def _proof_series(entry: inventory.Entry) -> Iterator[str]:
+    """Series of a proof that a team wrote."""
+    proof = entry.alert.proof
+    if proof is not None and entry.place[:1] == ("rules",):
+        yield from (*proof.fires, *proof.silent)
 
 
 def _checks(alertmanager: Path | None) -> dict[str, Check]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, NumberLiteral, SubqueryExpr, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, SubqueryExpr, VectorSelector
 
 from alerts import expressions, result_labels
 from alerts.expressions import Selector
@@ -20,19 +20,6 @@ TWO_SAMPLES = RATES | {"delta", "idelta", "deriv", "changes", "resets", "predict
 """Functions that give nothing for a single sample."""
 COMPARISONS = frozenset({">", "<", ">=", "<=", "==", "!="})
 ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "^"})
-
-
-def _walk(node: Any) -> Iterator[Any]:
-    yield node
-    for child in expressions.children(node):
-        yield from _walk(child)
-
-
-def _bare(node: Any) -> Any:
-    """A node without the parentheses around it."""
-    while type(node).__name__ == "ParenExpr":
-        node = node.expr
-    return node
 
 
 def range_below_scrapes(rules: Rules) -> Iterator[Finding]:
@@ -52,7 +39,7 @@ def range_below_scrapes(rules: Rules) -> Iterator[Finding]:
 def rate_over_sum(rules: Rules) -> Iterator[Finding]:
     """A rate over a sum of counters: when one of them restarts, the sum falls, and the rate shows a burst."""
     for entry, tree in rules.written:
-        for node in _walk(tree):
+        for node in expressions.walk(tree):
             if isinstance(node, Call) and node.func.name in (*RATES, "resets") and _is_aggregated(rules, node.args[0]):
                 message = (
                     f"{about(entry)}{node.func.name} over an aggregation: a counter that restarts looks like a burst"
@@ -67,10 +54,10 @@ def _is_aggregated(rules: Rules, argument: Any) -> bool:
         inner = expressions.parse_or_none(str(record["expr"])) if record else None
     else:
         inner = argument.expr if isinstance(argument, SubqueryExpr) else None
-    inner = _bare(inner)
+    inner = expressions.bare(inner)
     if not isinstance(inner, AggregateExpr):
         return False
-    return not any(isinstance(node, Call) and node.func.name in TWO_SAMPLES for node in _walk(inner))
+    return not any(isinstance(node, Call) and node.func.name in TWO_SAMPLES for node in expressions.walk(inner))
 
 
 def delta_of_counter(rules: Rules) -> Iterator[Finding]:
@@ -88,92 +75,11 @@ def _is_named_counter(name: str) -> bool:
     return catalogue.find(name) is None and name.endswith("_total")
 
 
-def or_beside_arithmetic(rules: Rules) -> Iterator[Finding]:
-    """`or` binds weaker than arithmetic: `a + b or vector(0)` is 0 as soon as one of the two is missing."""
-    for entry, tree in rules.written:
-        for node in _walk(tree):
-            if not isinstance(node, BinaryExpr) or str(node.op) != "or":
-                continue
-            sides = (node.lhs, node.rhs)
-            adds = any(isinstance(side, BinaryExpr) and str(side.op) in ("+", "-") for side in sides)
-            fills = any(isinstance(one, Call) and one.func.name == "vector" for side in sides for one in _walk(side))
-            if adds and fills:
-                message = f"{about(entry)}`or vector(…)` stands for the whole sum, not for the part beside it"
-                yield entry.place, message, "write parentheses, as in (a or vector(0)) + (b or vector(0))"
-
-
-def timestamp_zero(rules: Rules) -> Iterator[Finding]:
-    """An age of a time that is 0 until it first happened: it is over fifty years at once."""
-    for entry, tree in rules.written:
-        guarded = set(_compared_with_zero(tree))
-        for node in _walk(tree):
-            if not (isinstance(node, BinaryExpr) and str(node.op) == "-" and _is_now(node.lhs)):
-                continue
-            for selector in expressions.selectors(node.rhs):
-                is_time = re.search(r"time|_at$|last_", selector.metric) and "timestamp" not in selector.around
-                if is_time and catalogue.find(selector.metric) is None and selector.metric not in guarded:
-                    message = f"{about(entry)}{selector.metric} may be 0 until it first happened, over fifty years ago"
-                    yield entry.place, message, f"write time() - ({selector.metric} > 0), and an alert on its absence"
-
-
-def _is_now(node: Any) -> bool:
-    return isinstance(_bare(node), Call) and _bare(node).func.name == "time"
-
-
-def _compared_with_zero(tree: Any) -> Iterator[str]:
-    for node in _walk(tree):
-        if isinstance(node, BinaryExpr) and str(node.op) in (">", "!="):
-            number = _bare(node.rhs)
-            if isinstance(number, NumberLiteral) and number.val == 0:
-                yield from (selector.metric for selector in expressions.selectors(node.lhs))
-
-
-_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
-_WITHIN_THEIR_INPUT = frozenset({"max", "min", "avg", "max_over_time", "min_over_time", "avg_over_time"})
-"""Functions and aggregations whose result is never more than the most of what they are given."""
-
-
-def beyond_last_bound(rules: Rules) -> Iterator[Finding]:
-    """A quantile compared with more than the histogram's last bound, beyond which it never goes."""
-    for entry, tree in rules.written:
-        for node in _walk(tree):
-            if not (isinstance(node, BinaryExpr) and str(node.op) in _MIRRORED):
-                continue
-            side, limit, operator = _bare(node.lhs), _bare(node.rhs), str(node.op)
-            if isinstance(side, NumberLiteral):
-                side, limit, operator = limit, side, _MIRRORED[operator]
-            if not isinstance(limit, NumberLiteral) or operator not in (">", ">=", "=="):
-                continue
-            for selector, factor in _quantiles(side):
-                last = max(_bounds(rules, selector), default=None)
-                if last is not None and (limit.val > last * factor or (limit.val == last * factor and operator == ">")):
-                    message = f"{about(entry)}a quantile of {selector.metric} is at most its last bound, {last:g}"
-                    yield entry.place, message, "compare with less, or add buckets"
-
-
-def _quantiles(node: Any, factor: float = 1.0) -> Iterator[tuple[Selector, float]]:
-    """Selectors of the quantile that a side is, and by how much it is multiplied."""
-    node = _bare(node)
-    if isinstance(node, Call) and node.func.name == "histogram_quantile":
-        yield from ((selector, factor) for selector in expressions.selectors(node))
-    elif isinstance(node, BinaryExpr) and str(node.op) in ("*", "/") and isinstance(_bare(node.rhs), NumberLiteral):
-        number = _bare(node.rhs).val
-        if number > 0:
-            yield from _quantiles(node.lhs, factor * number if str(node.op) == "*" else factor / number)
-    elif isinstance(node, AggregateExpr | Call | SubqueryExpr) and _name(node) in _WITHIN_THEIR_INPUT:
-        for child in expressions.children(node):
-            yield from _quantiles(child.expr if isinstance(child, SubqueryExpr) else child, factor)
-
-
-def _name(node: Any) -> str:
-    return node.func.name if isinstance(node, Call) else str(getattr(node, "op", "")).lower()
-
-
 def bound_unknown(rules: Rules) -> Iterator[Finding]:
     """A bucket that the histogram does not have."""
     for entry, tree in rules.written:
         for selector in expressions.selectors(tree):
-            bounds = _bounds(rules, selector)
+            bounds = rules.bounds_of(selector.metric)
             for label, operator, value in selector.matchers:
                 if label == "le" and operator == "=" and bounds and not _is_bound(value, bounds):
                     known = ", ".join(f"{bound:g}" for bound in bounds)
@@ -185,15 +91,6 @@ def _is_bound(text: str, bounds: Sequence[float]) -> bool:
         return text == "+Inf" or float(text) in bounds
     except ValueError:
         return False
-
-
-def _bounds(rules: Rules, selector: Selector) -> Sequence[float]:
-    """Buckets of a histogram, where they are known."""
-    if not selector.metric.endswith("_bucket"):
-        return ()
-    exposed = catalogue.find(selector.metric)
-    own = rules.bounds.get(selector.metric.removesuffix("_bucket"))
-    return own or (exposed.metric.buckets if exposed else ())
 
 
 # Labels --------------------------------------------------------------------------------------------------------------
@@ -243,7 +140,7 @@ def _is_pinned(selector: Selector) -> bool:
 def sides_unmatched(rules: Rules) -> Iterator[Finding]:
     """Two sides with different labels: no series of one matches any of the other."""
     for entry, tree in rules.written:
-        for node in _walk(tree):
+        for node in expressions.walk(tree):
             if not isinstance(node, BinaryExpr) or str(node.op) == "or":
                 continue
             left, right = result_labels.of(node.lhs), result_labels.of(node.rhs)
@@ -259,7 +156,7 @@ def sides_unmatched(rules: Rules) -> Iterator[Finding]:
 def ratio_of_itself(rules: Rules) -> Iterator[Finding]:
     """A ratio of a metric's series to the same metric's: each is divided by itself, which is 1."""
     for entry, tree in rules.written:
-        for node in _walk(tree):
+        for node in expressions.walk(tree):
             if not (isinstance(node, BinaryExpr) and str(node.op) == "/") or _is_matched(node):
                 continue
             part, whole = _plain_selector(node.lhs), _plain_selector(node.rhs)
@@ -274,33 +171,21 @@ def _is_matched(node: BinaryExpr) -> bool:
 
 def _plain_selector(node: Any) -> Selector | None:
     """The selector of a side that is nothing but one, or its rate."""
-    node = _bare(node)
-    inner = _bare(node.args[0]) if isinstance(node, Call) and node.func.name in RATES else node
+    node = expressions.bare(node)
+    inner = expressions.bare(node.args[0]) if isinstance(node, Call) and node.func.name in RATES else node
     if not isinstance(inner, VectorSelector | MatrixSelector):
         return None
     return next(expressions.selectors(inner), None)
-
-
-def state_restarts_wait(rules: Rules) -> Iterator[Finding]:
-    """A state that is a label: another bad state is another series, of which `for` begins again."""
-    for entry, tree in rules.written:
-        for selector, label in result_labels.states(tree) if entry.for_ else ():
-            message = f"{about(entry)}`for` begins again whenever {label} of {selector.metric} changes"
-            yield entry.place, message, f"take the state out of the result, as in max without ({label}) (…)"
 
 
 CHECKS: dict[str, RuleCheck] = {
     "range-below-scrapes": range_below_scrapes,
     "rate-over-sum": rate_over_sum,
     "delta-of-counter": delta_of_counter,
-    "or-beside-arithmetic": or_beside_arithmetic,
-    "timestamp-zero": timestamp_zero,
-    "quantile-beyond-buckets": beyond_last_bound,
     "bucket-unknown": bound_unknown,
     "template-label-removed": template_label_removed,
     "label-overwritten": label_overwritten,
     "sides-unmatched": sides_unmatched,
     "ratio-of-itself": ratio_of_itself,
-    "state-restarts-for": state_restarts_wait,
 }
 """Checks of expressions by id."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
 from alerts import expressions
-from alerts.lint import promql
+from alerts.lint import promql, traps
 from alerts.lint.problem import LintProblem, problems_of, unique
 from alerts.lint.ruleset import RuleCheck, about
 from alerts.lint.ruleset import Rules as Rules  # noqa: PLC0414 - known under this module too
@@ -171,4 +171,5 @@ CHECKS: dict[str, RuleCheck] = {
     "alert-unrouted": alert_unrouted,
     "record-unused": record_unused,
     **promql.CHECKS,
+    **traps.CHECKS,
 }

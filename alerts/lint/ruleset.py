@@ -11,8 +11,8 @@ from alerts import expressions
 from alerts.expressions import Selector
 from alerts.inventory import Entry
 from alerts.routing.configuration import Config
-from midwatch import catalogue
-from midwatch.spec.base import Finding
+from midwatch import catalogue, system_facts
+from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document
 
 RATES = frozenset({"rate", "irate", "increase"})
@@ -24,7 +24,9 @@ _PARTS = ("_bucket", *(f"_{unit}_{part}" for unit in ("seconds", "bytes", "milli
 class Rules:
     """Rules to look at. `live` are the metrics that a Prometheus has, if one was asked; `document` says where.
 
-    `bounds` are the buckets of histograms that the platform file sets, by metric.
+    `bounds` are the buckets of histograms that the platform file sets, by metric, and `versions` those of systems.
+    `exported` are metrics and labels that the Prometheus keeps as `exported_…`. Of rules of others (`is_foreign`)
+    nothing else is known. `test_series` are those of promtool's tests and of proofs.
     """
 
     document: Document
@@ -34,6 +36,10 @@ class Rules:
     live: Collection[str] | None = None
     scrape_interval: float = 15.0
     bounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    versions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    exported: Collection[tuple[str, str]] | None = None
+    is_foreign: bool = False
+    test_series: Sequence[tuple[Place, str]] = ()
 
     @cached_property
     def records(self) -> dict[str, Mapping[str, Any]]:
@@ -59,6 +65,31 @@ class Rules:
     def read(self) -> list[tuple[Entry, list[Selector]]]:
         """Selectors of every alert that somebody wrote."""
         return [(entry, list(expressions.selectors(tree))) for entry, tree in self.written]
+
+    @cached_property
+    def judged_here(self) -> list[tuple[Entry, Any]]:
+        """What is written, but for rules of shipped systems: those are judged in the system's folder."""
+        return [(entry, tree) for entry, tree in self.written if entry.place[:1] != ("systems",)]
+
+    @cached_property
+    def missed(self) -> set[str]:
+        """Metrics whose absence is an alert."""
+        return {
+            selector.metric
+            for _, tree in self.written
+            for selector, around in expressions.placed(tree)
+            if expressions.calls(around, "absent", "absent_over_time")
+        }
+
+    def bounds_of(self, name: str) -> Sequence[float]:
+        """Buckets of a histogram's series, of all versions of its program, where they are known."""
+        if not name.endswith("_bucket"):
+            return ()
+        own = self.bounds.get(name.removesuffix("_bucket"))
+        if own:
+            return own
+        fact, exposed = system_facts.find(name), catalogue.find(name)
+        return sorted(fact.bounds) if fact else exposed.metric.buckets if exposed else ()
 
     @cached_property
     def _rated(self) -> frozenset[str]:

@@ -42,11 +42,16 @@ def variants(selector: Selector, label: str, more: Sequence[str] = ()) -> list[s
     """Two series that the selector finds and that differ only in a label; fewer when none are found by trying."""
     labels = labels_of(selector, more)
     conditions = [Matcher(*one) for one in selector.matchers if one[0] == label]
-    patterns = [part for one in conditions for part in one.value.split("|")]
-    sampled = [_sample(one) for one in patterns]
-    tried = [*patterns, *sampled, *(one.replace("0", "1") for one in sampled), "one", "two"]
+    said = _said(selector, label)
+    tried = [*said, *(one.replace("0", "1") for one in said), "one", "two"]
     values = [value for value in dict.fromkeys(tried) if all(one.matches(value) for one in conditions)]
     return [text(selector.metric, {**labels, label: value}) for value in values[:2]]
+
+
+def _said(selector: Selector, label: str) -> list[str]:
+    """Values that the matchers of a label name: each alternative, as it is written and as a text that it finds."""
+    patterns = [part for name, _, value in selector.matchers if name == label for part in value.split("|")]
+    return [*patterns, *map(_sample, patterns)]
 
 
 def text(metric: str, labels: Mapping[str, str]) -> str:
@@ -66,7 +71,7 @@ def _finds(selector: Selector, labels: Mapping[str, str]) -> bool:
 def _escaped(selector: Selector, unlike: Selector, labels: dict[str, str]) -> dict[str, str]:
     """Labels with one value changed so that only the first selector finds them."""
     for name, _, _ in unlike.matchers:
-        for value in ("ok", "200", "stop", "no", GROUP, ""):
+        for value in ("ok", "200", "stop", "no", GROUP, "", *_said(selector, name), *_said(unlike, name)):
             changed = labels | {name: value}
             if _finds(selector, changed) and not _finds(unlike, changed):
                 return changed

@@ -1,4 +1,4 @@
-"""Alerts on a canary that the gate failed, and on questions that the gate cannot judge.
+"""Alerts on canaries: failed ones, questions that the gate cannot judge, verdicts that cannot be seen any more.
 
 A failed canary's rollout is held or aborted, and somebody has to look why. One whose question is wrong is aborted too.
 """
@@ -16,14 +16,15 @@ ALERT = "CanaryFailed"
 REFUSED = "CanaryQuestionRefused"
 REFUSED_WINDOW = 600.0
 """Seconds that the alert looks back: a rollout asks every ten, and gives up after some minutes."""
+DROPPED = "CanaryVerdictsDropped"
 COMPARED = ("model", "baseline", "canary")
 
 
 def of_platform(platform: Platform) -> list[AlertingRule]:
-    """One for each model whose canaries are judged, and one for the gate's questions."""
+    """One for each model whose canaries are judged, and two on the gate."""
     judged = [model for model in platform.models if model.canary]
     failed = [tuning.tuned(model, _failed(platform, model)) for model in judged if not tuning.is_off(model, ALERT)]
-    return [*failed, *([_refused(platform)] if judged else [])]
+    return [*failed, *([_refused(platform), _dropped(platform)] if judged else [])]
 
 
 def _refused(platform: Platform) -> AlertingRule:
@@ -62,5 +63,23 @@ def _failed(platform: Platform, model: Model) -> AlertingRule:
         model=model.name,
         proof=Proof.model_validate(
             {"fires": {series: "1x20"}, "silent": {series: "0x20"}, "within": 60.0, "interval": 15.0}
+        ),
+    )
+
+
+def _dropped(platform: Platform) -> AlertingRule:
+    series = f'{metrics.CANARY_GATE_DROPPED.name}{{instance="a:1"}}'
+    return alerting_rule.build(
+        platform,
+        DROPPED,
+        promql.increase(promql.select(metrics.CANARY_GATE_DROPPED), "1h") > 0,
+        0.0,
+        platform.operator,
+        Severity.TICKET,
+        "Gate {{ $labels.instance }} has more comparisons than it publishes",
+        "The oldest verdicts are not in canary_verdict any more, and cannot fire CanaryFailed. Answers are as ever.",
+        page=grafana.Page.CANARY,
+        proof=Proof.model_validate(
+            {"fires": {series: "0 1x20"}, "silent": {series: "1x20"}, "within": 120.0, "interval": 15.0}
         ),
     )

@@ -26,7 +26,7 @@ from monitors.drift import fitting, methods, reference, verdict
 from monitors.drift.comparison import Result
 from monitors.drift.counts import COARSE, NumericGrid
 from monitors.drift.methods import classifier, isolation_forest, ks, mmd, psi
-from monitors.drift.sample import Sample
+from monitors.drift.sample import Sample, hashes
 
 FEATURES = 20
 PEERS = Path(".peers")
@@ -148,7 +148,7 @@ def _streaming(before: Any, now: Any) -> Figure:
             found = {name: counters[name](part[name]) for name in names}
             counts = {name: counts[name] + found[name] for name in names} if counts else found
             sample = sample.taking(
-                ids[start : start + 10_000],
+                np.fromiter(hashes(ids[start : start + 10_000]), np.uint64),
                 fitted.joint.embedding,
                 lambda places, part=part: {name: values[places] for name, values in part.items()},
             )

@@ -215,13 +215,27 @@ def _events(factory: PanelFactory) -> Row:
             factory.lines(
                 "Is the judge of drift awake?",
                 Note(
-                    shows="1 while the process that judges windows runs, and what it has yet to read.",
+                    shows="1 while the process that judges windows runs, its restarts, and how far it is behind.",
                     act="away: drift is not looked at; the exporter starts it again and keeps the events.",
                     runbook=runbooks.JUDGE,
                 ),
                 "short",
                 Query(expr=promql.select(metrics.DRIFT_WORKER_UP), legend="{{instance}} runs"),
+                Query(expr=promql.select(metrics.DRIFT_WORKER_RESTARTS), legend="{{instance}} restarts"),
+                Query(expr=promql.select(metrics.DRIFT_WORKER_BEHIND), legend="{{instance}} behind (seconds)"),
                 Query(expr=promql.select(metrics.DRIFT_WORKER_BACKLOG), legend="{{instance}} backlog (bytes)"),
+            ),
+            factory.lines(
+                "What is drift not judged by, or not shown of?",
+                Note(
+                    shows="Journal deleted unread, rows of inference logs without room, samples beyond caps.series.",
+                    act="the first two: windows of that time were judged from the rest. The last: raise caps.series.",
+                    runbook=runbooks.SKIPS,
+                ),
+                "short",
+                Query(expr=promql.select(metrics.DRIFT_SKIPPED_BYTES), legend="{{instance}} skipped (bytes)"),
+                Query(expr=promql.select(metrics.DRIFT_LOST_ROWS), legend="{{instance}} lost (rows)"),
+                Query(expr=promql.select(metrics.DRIFT_LEFT_OUT), legend="{{instance}} left out (samples)"),
             ),
         ]
     )

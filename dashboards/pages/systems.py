@@ -38,7 +38,7 @@ def _page(factory: PanelFactory, system: Installed) -> Page:
         name=grafana.system_page(system.name),
         title=described.title,
         order=ORDER,
-        description=f"{described.question} Owner: {system.use.owner}.",
+        description=" ".join([f"{described.question} Owner: {system.use.owner}.", *_left_out(system)]),
         variables=[],
         annotations=[_annotation(system, one) for one in described.annotations if one.is_in(system.version)],
         sections=[
@@ -46,6 +46,12 @@ def _page(factory: PanelFactory, system: Installed) -> Page:
             for title, inside in groupby(panels, lambda panel: panel.section)
         ],
     )
+
+
+def _left_out(system: Installed) -> Iterator[str]:
+    """What the version that the platform file states does not have."""
+    if system.use.version is not None and (titles := [title for title, _ in system.left_out()]):
+        yield f"Version {system_rules.version_text(system.version)} has no {', '.join(titles)}."
 
 
 def _rows(panels: Sequence[Panel]) -> Iterator[Row]:
@@ -59,13 +65,13 @@ def _annotation(system: Installed, annotation: SystemAnnotation) -> Annotation:
         name=annotation.name,
         color=_COLORS[annotation.color],
         expr=Expr(system.expr(annotation.expr)),
-        text=annotation.text,
-        tags=tuple(annotation.tags),
+        text=system.legend(annotation.text, annotation.expr),
+        tags=system.tags(annotation.tags, annotation.expr),
     )
 
 
 def _query(system: Installed, query: PanelQuery) -> Query:
-    return Query(expr=Expr(system.expr(query.expr)), legend=query.legend)
+    return Query(expr=Expr(system.expr(query.expr)), legend=system.legend(query.legend, query.expr))
 
 
 def _lines(factory: PanelFactory, system: Installed, panel: LinesPanel) -> Panel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -18,9 +19,10 @@ _HALF: msgspec.msgpack.Decoder[tuple[float, Half]] = msgspec.msgpack.Decoder(tup
 
 
 class Halves:
-    """Halves that wait for the other one, oldest first; the oldest go where there are too many."""
+    """Halves that wait for the other one, oldest first; the oldest go where there are too many: `lost_rows` of them."""
 
-    def __init__(self, saved: list[bytes]) -> None:
+    def __init__(self, saved: Iterable[bytes]) -> None:
+        self.lost_rows = 0
         self._waiting: OrderedDict[str, tuple[float, Half]] = OrderedDict()
         self._rows = 0
         for packed in saved:
@@ -44,11 +46,13 @@ class Halves:
         self._waiting[half.key] = time, half
         self._rows += half.size
         while self._rows > MAX_ROWS and len(self._waiting) > 1:
-            self._drop_oldest()
+            self.lost_rows += self._drop_oldest()
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self) -> int:
+        """Let the oldest go; its rows."""
         _, (_, half) = self._waiting.popitem(last=False)
         self._rows -= half.size
+        return half.size
 
     def saved(self) -> list[bytes]:
         """Everything to keep."""

@@ -1,56 +1,190 @@
-"""What the judge tells the exporter: its samples, in lines that are never too long for whoever reads them."""
+"""What the judge tells the exporter: what is published of a model or a version, when it has changed, in short lines.
+
+No line grows with the number of models, versions and features: what is said of one version is said in as many parts as
+it takes, and takes effect when the last has come.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from midwatch import metrics
 
-Said = tuple[str, dict[str, str], float]
-"""A sample: name of the metric, labels, value."""
+Group = tuple[dict[str, str], dict[str, float]]
+"""Labels, and the values of the metrics that have those."""
 
-MOST_SAMPLES = 2000
-"""Samples of one line: about a megabyte, and eight where every label is as long as it may be."""
+Subject = tuple[str, str, str]
+"""What something is said about: `verdict`, `record`, `model` or `retraining`; the model; the version or nothing."""
+
+MAX_PART = 64 * 1024
+"""Bytes of a line, but for a group that is larger by itself: reading as many takes the exporter about a millisecond."""
 
 MAX_LINE = 16 * 2**20
-"""Bytes that a reader takes as one line."""
+"""Bytes that a reader takes as one line: a group has the names of one model, version and feature."""
 
-DETAIL = (
-    metrics.DRIFT_VOTE,
-    metrics.DRIFT_STATISTIC,
-    metrics.DRIFT_P_VALUE,
-    metrics.DRIFT_EFFECT,
-    metrics.DRIFT_JUDGED,
-    metrics.DRIFT_SMALLEST_SEEN,
-    metrics.DRIFT_ROWS_NEEDED,
+VERDICT = frozenset(
+    metric.name
+    for metric in (
+        metrics.DRIFT_DETECTED,
+        metrics.DRIFT_VOTES,
+        metrics.DRIFT_VOTE,
+        metrics.DRIFT_STATISTIC,
+        metrics.DRIFT_P_VALUE,
+        metrics.DRIFT_EFFECT,
+        metrics.DRIFT_JUDGED,
+        metrics.DRIFT_SMALLEST_SEEN,
+        metrics.DRIFT_ROWS_NEEDED,
+    )
 )
-"""What is said of each feature of a window."""
+"""Names of what is said of a window, and is nothing once the window is old."""
 
-VERDICT = (metrics.DRIFT_DETECTED, metrics.DRIFT_VOTES, *DETAIL)
-"""What is said of a window, and is nothing once the window is old."""
+_encode = msgspec.json.Encoder().encode
 
 
-class Line(msgspec.Struct):
-    """A part of what is said; `more` follows in the next line. `is_failing`: something could not be judged lately."""
+class Part(msgspec.Struct, tag="part"):
+    """A part of what is published of a subject, in place of what was; `more` follows in the next line."""
 
-    samples: list[Said]
+    subject: Subject
+    groups: list[Group]
     more: bool = False
-    is_failing: bool = False
 
 
-def lines(samples: Sequence[Said], *, is_failing: bool) -> Iterator[bytes]:
-    """Everything there is to say, line by line."""
-    starts = range(0, max(1, len(samples)), MOST_SAMPLES)
-    for start in starts:
-        part = list(samples[start : start + MOST_SAMPLES])
-        yield msgspec.json.encode(Line(part, more=start != starts[-1], is_failing=is_failing)) + b"\n"
+class Status(msgspec.Struct, tag="status", kw_only=True):
+    """How far the judge is: its place in the journal, and the seconds since no ended window waited to be judged.
+
+    When a process says it first, it has said everything before. `is_failing`: something could not be done lately.
+    `left_out` samples are beyond the cap of series; `lost_rows` of inference logs had no room to wait for their
+    other half.
+    """
+
+    segment: int
+    offset: int
+    waiting_seconds: float
+    is_failing: bool
+    left_out: int
+    lost_rows: int
 
 
-def most_important(samples: Sequence[Said], most: int) -> list[Said]:
-    """As many samples as may be published: verdicts come before what is said of each feature."""
-    if len(samples) <= most:
-        return list(samples)
-    details = {metric.name for metric in DETAIL}
-    return sorted(samples, key=lambda sample: sample[0] in details)[:most]
+Line = Part | Status
+
+
+def line(said: Status) -> bytes:
+    """A line that says how far the judge is."""
+    return _encode(said) + b"\n"
+
+
+class Entry(msgspec.Struct):
+    """What is published of a subject. `details`, which come after all verdicts, are groups encoded as JSON."""
+
+    subject: Subject
+    head: list[Group]
+    details: list[bytes] = []
+    size: int = 0
+    detail_size: int = 0
+
+    @classmethod
+    def of(cls, subject: Subject, head: Sequence[Group], details: Sequence[Group] = ()) -> Entry:
+        """From groups; sizes are numbers of samples."""
+        return cls(subject, list(head), [_encode(group) for group in details], _samples(head), _samples(details))
+
+    def lines(self) -> Iterator[bytes]:
+        """Everything there is to say."""
+        part: list[bytes] = []
+        size = 0
+        for group in (*map(_encode, self.head), *self.details):
+            if part and size + len(group) > MAX_PART:
+                yield self._line(part, more=True)
+                part, size = [], 0
+            part.append(group)
+            size += len(group)
+        yield self._line(part, more=False)
+
+    def _line(self, groups: list[bytes], *, more: bool) -> bytes:
+        raw: Any = list(map(msgspec.Raw, groups))
+        return _encode(Part(self.subject, raw, more)) + b"\n"
+
+
+def _samples(groups: Sequence[Group]) -> int:
+    return sum(len(values) for _, values in groups)
+
+
+class Board:
+    """What is published, at most `most` samples: of more, the details of those that were put there first go.
+
+    `left_out` counts the samples without room.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._entries: dict[Subject, Entry] = {}
+        self._detailed: dict[Subject, None] = {}
+        self._left_out: dict[Subject, int] = {}
+        self._changed: dict[Subject, None] = {}
+        self._size = 0
+
+    def __contains__(self, subject: Subject) -> bool:
+        return subject in self._entries
+
+    @property
+    def left_out(self) -> int:
+        """Samples that have no room."""
+        return sum(self._left_out.values())
+
+    def put(self, entry: Entry) -> None:
+        """Publish something in place of what was said of its subject."""
+        known = self._entries.get(entry.subject)
+        if known is not None and (known.head, known.details) == (entry.head, entry.details):
+            return
+        self.remove(entry.subject)
+        self._changed[entry.subject] = None
+        while self._size + entry.size > self._most and self._detailed:
+            self._drop_details(next(iter(self._detailed)))
+        if self._size + entry.size > self._most:
+            self._left_out[entry.subject] = entry.size + entry.detail_size
+            return
+        self._entries[entry.subject] = entry
+        self._size += entry.size
+        if self._size + entry.detail_size > self._most:
+            self._left_out[entry.subject] = entry.detail_size
+            entry.details, entry.detail_size = [], 0
+        elif entry.details:
+            self._size += entry.detail_size
+            self._detailed[entry.subject] = None
+
+    def _drop_details(self, subject: Subject) -> None:
+        entry = self._entries[subject]
+        self._left_out[subject] = entry.detail_size
+        self._size -= entry.detail_size
+        entry.details, entry.detail_size = [], 0
+        del self._detailed[subject]
+        self._changed[subject] = None
+
+    def remove(self, subject: Subject) -> None:
+        """Publish nothing of a subject any more."""
+        self._left_out.pop(subject, None)
+        entry = self._entries.pop(subject, None)
+        if entry is not None:
+            self._size -= entry.size + entry.detail_size
+            self._detailed.pop(subject, None)
+            self._changed[subject] = None
+
+    def changes(self) -> Iterator[bytes]:
+        """Lines that say what has changed since they were asked for last."""
+        changed, self._changed = self._changed, {}
+        for subject in changed:
+            yield from self._entries.get(subject, Entry(subject, [])).lines()
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything to keep, and to put back in this order."""
+        return iter(self._entries.values())
+
+    def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Name of the metric, labels and value of everything that is published."""
+        for entry in self._entries.values():
+            details = [msgspec.json.decode(group, type=Group) for group in entry.details]
+            for labels, values in (*entry.head, *details):
+                for name, value in values.items():
+                    yield name, labels, value

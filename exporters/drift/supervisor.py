@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from exporters.drift import published
-from exporters.events import store
+from exporters.drift.published import Subject
+from exporters.events import journal, store
 from midwatch import metrics, modules
 from midwatch.exposition import Sample
 
@@ -23,29 +25,48 @@ SETTLED = 30.0
 started again, looks as if it ran."""
 
 SILENCE = 60.0
-"""Seconds without a judge until its last verdicts are taken back: what nobody looks at is not stable."""
+"""Seconds without a judge until its last verdicts are taken back: what nobody looks at is not stable. One that says
+nothing for so long is not up."""
 
-_VERDICT = frozenset(metric.name for metric in published.VERDICT)
+STUCK = 300.0
+"""Seconds after which a judge that says nothing is ended and started again: it says how far it is each two seconds,
+between windows, and reads all references before it says anything."""
+
 _LINE = msgspec.json.Decoder(published.Line)
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The judge of one exporter's journal."""
+    """The judge of one exporter's journal; `now` is the journal's time."""
 
-    def __init__(self, state: Path, platform_file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state: Path,
+        platform_file: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._state, self._platform_file = state, platform_file
-        self._clock = clock
-        self._last: list[Sample] = []
+        self._clock, self._now = clock, now
+        self._samples: dict[Subject, list[Sample]] = {}
+        self._fresh: set[Subject] = set()
+        self._coming: list[Sample] = []
+        self._status: published.Status | None = None
+        self._lost_rows = 0
+        self._restarts = -1
         self._begun: float | None = None
         self._ended: float | None = clock()
-        self._has_said = self._is_failing = self._has_ended_early = False
+        self._heard = clock()
+        self._has_ended_early = False
+
+    # Running -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run the judge, and run it again when it ends, until this is cancelled."""
         pause = PAUSE[0]
         while True:
             begun = self._clock()
+            self._restarts += 1
             try:
                 await self._run_once()
             except Exception:  # whatever it was, drift has to be looked at
@@ -63,48 +84,91 @@ class Supervisor:
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=published.MAX_LINE
         )
         try:
-            self._begun, self._ended, self._has_said = self._clock(), None, False
+            self._begin()
             await self._listen(process)
             _log.error("the drift judge ended with code %s", await process.wait())
         finally:
-            self._begun, self._ended = None, self._clock()
+            self._end()
             if process.returncode is None:
-                process.terminate()
+                process.kill()  # it may be stuck, and has nothing to finish: what it kept is whole
                 await process.wait()
+
+    def _begin(self) -> None:
+        self._begun = self._heard = self._clock()
+        self._ended = self._status = None
+        self._fresh, self._coming = set(), []
+
+    def _end(self) -> None:
+        self._lost_rows += self._status.lost_rows if self._status else 0
+        self._begun, self._status, self._ended = None, None, self._clock()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         stdout = process.stdout
-        said: list[Sample] = []
-        while stdout is not None and (text := await stdout.readline()):
+        while stdout is not None and (text := await asyncio.wait_for(stdout.readline(), STUCK)):
+            self._heard = self._clock()
             try:
-                line = _LINE.decode(text)
-                said += [(metrics.CATALOGUE[name], labels, value) for name, labels, value in line.samples]
+                self._take(_LINE.decode(text))
             except (msgspec.MsgspecError, KeyError) as error:
                 _log.error("the drift judge said something unreadable: %s", error)
-                continue
-            if not line.more:
-                self._last, said = said, []
-                self._has_said, self._is_failing = True, line.is_failing
+
+    def _take(self, line: published.Line) -> None:
+        if isinstance(line, published.Status):
+            self._take_status(line)
+            return
+        for labels, values in line.groups:
+            self._coming += [(metrics.CATALOGUE[name], labels, value) for name, value in values.items()]
+        if not line.more:
+            self._samples[line.subject], self._coming = self._coming, []
+            self._fresh.add(line.subject)
+            if not self._samples[line.subject]:
+                del self._samples[line.subject]
+
+    def _take_status(self, status: published.Status) -> None:
+        if self._status is None:  # all that a judge before said, and this one did not, is no more
+            self._samples = {subject: said for subject, said in self._samples.items() if subject in self._fresh}
+        self._status = status
+        self._fresh.clear()
+
+    # What is published -------------------------------------------------------------------------------------------
 
     @property
     def is_up(self) -> bool:
         """Whether the judge runs, judges everything, and does not end again and again."""
-        if self._begun is None or not self._has_said or self._is_failing:
+        if self._begun is None or self._status is None or self._status.is_failing:
+            return False
+        if self._clock() - self._heard > SILENCE:
             return False
         return not self._has_ended_early or self._clock() - self._begun >= SETTLED
 
     def _take_back(self) -> None:
         """Forget the verdicts of a judge that has been away for long."""
-        if self._ended is not None and self._clock() - self._ended > SILENCE:
-            self._last = [sample for sample in self._last if sample[0].name not in _VERDICT]
+        if self._ended is None or self._clock() - self._ended <= SILENCE:
+            return
+        for subject in [subject for subject in self._samples if subject[0] == "verdict"]:
+            del self._samples[subject]
+
+    def _position(self) -> journal.Position | None:
+        """How far the judge has read; without one, how far the last one had when it kept its windows."""
+        if self._status is not None:
+            return journal.Position(self._status.segment, self._status.offset)
+        return store.read_position(self._state / "drift" / "position.json")
+
+    def _behind(self, position: journal.Position) -> float:
+        unread = journal.next_time(self._state, position)
+        waiting = self._status.waiting_seconds if self._status else 0.0
+        return max(waiting, 0.0 if unread is None else self._now() - unread)
 
     def samples(self) -> list[Sample]:
         """What the judge said last, whether it runs, and what it has yet to read."""
         self._take_back()
-        position = store.read_position(self._state / "drift" / "position.json")
-        backlog = store.backlog(self._state, position) if position else 0
+        position = self._position() or journal.Position(0, 0)
+        lost_rows = self._status.lost_rows if self._status else 0
         return [
             (metrics.DRIFT_WORKER_UP, {}, int(self.is_up)),
-            (metrics.DRIFT_WORKER_BACKLOG, {}, backlog),
-            *self._last,
+            (metrics.DRIFT_WORKER_RESTARTS, {}, max(0, self._restarts)),
+            (metrics.DRIFT_WORKER_BACKLOG, {}, store.backlog(self._state, position)),
+            (metrics.DRIFT_WORKER_BEHIND, {}, self._behind(position)),
+            (metrics.DRIFT_LOST_ROWS, {}, self._lost_rows + lost_rows),
+            (metrics.DRIFT_LEFT_OUT, {}, self._status.left_out if self._status else 0),
+            *chain.from_iterable(self._samples.values()),
         ]

@@ -7,40 +7,40 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from midwatch.client.events import Prediction, Value
+from exporters.drift.rows import PackedRows, SavedRows, Schema, Tally
+from midwatch.client.events import Prediction
 from midwatch.spec import drift as spec
-from monitors.drift.counts import Counts, numbers
-from monitors.drift.embedding import Embedding
-from monitors.drift.reference import FeatureReference
+from monitors.drift.counts import Counts
 from monitors.drift.sample import Sample
 
 GRACE = 1.0
 """Seconds after its end that a pane waits for events on their way."""
 
+BATCH = 500
+"""Rows of a pane that are counted together: as many take the memory of half of the cells that they are counted in."""
+
+NARROW = 2**31 - 1
+"""Rows of a pane whose cells have room in 32 bits, which take half of the memory."""
+
 
 @dataclass(kw_only=True)
 class Pane:
-    """Counts of a part of a window, from `start` (seconds since the epoch) on, and some of its rows."""
+    """A part of a window, from `start` (seconds since the epoch) on: rows that are packed, counts of the others.
+
+    `newest` is the latest time of its rows, `rows` a sample of them.
+    """
 
     start: float
+    packed: PackedRows
+    tally: Tally
     samples: int = 0
-    counts: dict[str, Counts] = field(default_factory=dict)
+    newest: float = 0.0
     rows: Sample | None = None
-
-    def add(self, other: Pane) -> None:
-        """Take another pane's counts and rows in."""
-        self.samples += other.samples
-        if other.rows is not None:
-            self.rows = other.rows if self.rows is None else self.rows + other.rows
-        for name, counts in other.counts.items():
-            self.counts[name] = self.counts[name] + counts if name in self.counts else counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,30 +55,32 @@ class Window:
 
 
 class SavedPane(msgspec.Struct):
-    """A pane as it is stored: by feature the cells, how many were missing, how many of another type; keys and rows."""
+    """A pane as it is stored: bytes of its cells (none: all rows are packed), and of its sample keys and rows."""
 
     start: float
     samples: int
-    counts: dict[str, tuple[list[int], int, int]]
+    newest: float
+    cells: bytes
+    missing: list[int]
+    wrong: list[int]
+    packed: SavedRows
     rows: tuple[bytes, bytes] | None = None
 
 
 class SavedStream(msgspec.Struct):
-    """Everything a stream needs to go on after a restart."""
+    """Everything a stream needs to go on after a restart; `reference` is the digest of what its cells are those of."""
 
+    reference: str
     after: float
-    open: list[SavedPane]
-    closed: list[SavedPane]
+    open: list[SavedPane] = []
+    closed: list[SavedPane] = []
 
 
 class Stream:
-    """Windows of one version, as the platform file asks for them; with an embedding they hold a sample of rows."""
+    """Windows of one version, as the platform file asks for them; where the schema embeds rows they hold a sample."""
 
-    def __init__(
-        self, drift: spec.Drift, features: Mapping[str, FeatureReference], embedding: Embedding | None = None
-    ) -> None:
-        self._embedding = embedding
-        self._features = {name: features[name].coarse for name in drift.features}
+    def __init__(self, drift: spec.Drift, schema: Schema, reference: str = "") -> None:
+        self._schema, self._reference = schema, reference
         self._pane_seconds = drift.window / drift.panes
         self._pane_rows = None if drift.rows is None else max(1, drift.rows // drift.panes)
         self._window_seconds = drift.window
@@ -90,6 +92,15 @@ class Stream:
     def is_open(self) -> bool:
         """Whether a window of it has not ended."""
         return bool(self._open)
+
+    @property
+    def due(self) -> float:
+        """When the next of its windows can be judged; infinite while nothing is counted."""
+        return min(map(self._due, self._open), default=float("inf"))
+
+    def _due(self, pane: Pane) -> float:
+        end = pane.start + self._pane_seconds + GRACE
+        return min(end, pane.newest) if self._is_full(pane) else end
 
     def take(self, events: Sequence[Prediction]) -> None:
         """Count predictions into the pane of their time; late ones into the oldest that is still open."""
@@ -112,33 +123,37 @@ class Stream:
         for pane in self._open:
             if pane.start == start:
                 return pane
-        self._open.append(Pane(start=start))
-        return self._open[-1]
+        return self._begin(start)
 
     def _room(self, now: float) -> Pane:
         """The pane of a count that is not full yet."""
         if not self._open or self._is_full(self._open[-1]):
-            self._open.append(Pane(start=now))
+            return self._begin(now)
+        return self._open[-1]
+
+    def _begin(self, start: float) -> Pane:
+        self._open.append(Pane(start=start, packed=self._schema.packed(), tally=self._schema.tally()))
         return self._open[-1]
 
     def _is_full(self, pane: Pane) -> bool:
         return self._pane_rows is not None and pane.samples >= self._pane_rows
 
     def _count(self, pane: Pane, events: Sequence[Prediction]) -> None:
-        counts = {
-            name: feature.count([_value(event, name) for event in events]) for name, feature in self._features.items()
-        }
-        pane.add(Pane(start=pane.start, samples=len(events), counts=counts))
-        if self._embedding:
-            held = pane.rows or Sample.empty(self._embedding.width)
-            pane.rows = held.taking([event.id for event in events], self._embedding, partial(self._columns, events))
+        pane.samples += len(events)
+        pane.newest = max(pane.newest, *(event.ts for event in events))  # type: ignore[assignment]
+        self._schema.pack(events, pane.packed)
+        if pane.packed.rows >= BATCH:
+            self._unpack(pane)
 
-    def _columns(self, events: Sequence[Prediction], places: Sequence[int]) -> dict[str, Any]:
-        columns: dict[str, Any] = {}
-        for name, feature in self._features.items():
-            values = [_value(events[place], name) for place in places]
-            columns[name] = numbers(values)[0] if feature.kind is spec.Feature.NUMERIC else values
-        return columns
+    def _unpack(self, pane: Pane) -> None:
+        """Count what is packed."""
+        if not pane.packed.rows:
+            return
+        if pane.samples > NARROW and pane.tally.cells is not None:
+            pane.tally.cells = pane.tally.cells.astype(np.int64)
+        pane.rows = self._schema.sampled(pane.packed, pane.rows)
+        self._schema.count(pane.packed, pane.tally, np.int32)
+        pane.packed = self._schema.packed()
 
     def close(self, now: float) -> Iterator[Window]:
         """Windows that ended by `now`, in order: a pane ends when its time is over or its rows are full."""
@@ -148,58 +163,65 @@ class Stream:
             yield self._window(pane, now)
 
     def _window(self, pane: Pane, now: float) -> Window:
+        if self._schema.embedding is not None:
+            self._unpack(pane)
         end = min(now, pane.start + self._pane_seconds)
-        whole = Pane(start=pane.start)
+        whole, samples, rows = self._schema.tally(), 0, None
         for part in (*self._closed, pane):
             if part.start > end - self._window_seconds - self._pane_seconds / 2:
-                whole.add(part)
+                whole.add(part.tally)
+                self._schema.count(part.packed, whole)
+                samples += part.samples
+                if part.rows is not None:
+                    rows = part.rows if rows is None else rows + part.rows
         self._closed.append(pane)
         self._after = max(self._after, pane.start + self._pane_seconds) if self._pane_rows is None else 0.0
-        return Window(end=end, seconds=end - pane.start, samples=whole.samples, counts=whole.counts, rows=whole.rows)
+        counts = self._schema.by_feature(whole)
+        return Window(end=end, seconds=end - pane.start, samples=samples, counts=counts, rows=rows)
 
     def saved(self) -> SavedStream:
         """Everything to keep."""
         return SavedStream(
-            after=self._after,
-            open=[_saved(pane) for pane in self._open],
-            closed=[_saved(pane) for pane in self._closed],
+            self._reference, self._after, [_saved(pane) for pane in self._open], [_saved(pane) for pane in self._closed]
         )
 
     def restore(self, saved: SavedStream) -> None:
-        """Go on where another process stopped; panes on other cells (the reference was fitted anew) are left behind."""
+        """Go on where a process before has stopped; what was counted on another reference's cells is left."""
+        if saved.reference != self._reference:
+            return
         self._after = saved.after
-        self._open = [pane for pane in map(_restored, saved.open) if self._fits(pane)]
-        self._closed.extend(pane for pane in map(_restored, saved.closed) if self._fits(pane))
-
-    def _fits(self, pane: Pane) -> bool:
-        sizes = {name: len(feature.counts.cells) for name, feature in self._features.items()}
-        width = self._embedding.width if self._embedding else None
-        same_rows = (None if pane.rows is None else pane.rows.rows.shape[1]) == width
-        return same_rows and {name: len(counts.cells) for name, counts in pane.counts.items()} == sizes
-
-
-def _value(event: Prediction, name: str) -> Value | None:
-    """A feature; or the prediction, or its score, by those names where no feature has them."""
-    if name in event.features:
-        return event.features[name]
-    if name == "prediction":
-        return event.prediction
-    return event.score if name == "score" else None
+        self._open = [_restored(pane, self._schema.cells) for pane in saved.open]
+        self._closed.extend(_restored(pane, self._schema.cells) for pane in saved.closed)
 
 
 def _saved(pane: Pane) -> SavedPane:
-    counts = {name: (part.cells.tolist(), part.missing, part.wrong_type) for name, part in pane.counts.items()}
-    rows = None if pane.rows is None else (pane.rows.keys.tobytes(), pane.rows.rows.tobytes())
-    return SavedPane(start=pane.start, samples=pane.samples, counts=counts, rows=rows)
+    return SavedPane(
+        start=pane.start,
+        samples=pane.samples,
+        newest=pane.newest,
+        cells=b"" if pane.tally.cells is None else pane.tally.cells.tobytes(),
+        missing=pane.tally.missing,
+        wrong=pane.tally.wrong,
+        packed=pane.packed.saved(),
+        rows=None if pane.rows is None else (pane.rows.keys.tobytes(), pane.rows.rows.tobytes()),
+    )
 
 
-def _restored(saved: SavedPane) -> Pane:
-    counts = {
-        name: Counts(cells=np.array(cells, dtype=np.int64), missing=missing, wrong_type=wrong)
-        for name, (cells, missing, wrong) in saved.counts.items()
-    }
+def _restored(saved: SavedPane, cells: int) -> Pane:
+    tally = Tally(len(saved.missing))
+    tally.missing, tally.wrong = saved.missing, saved.wrong
+    if saved.cells:
+        is_narrow = len(saved.cells) == 4 * cells
+        tally.cells = np.array(np.frombuffer(saved.cells, np.int32 if is_narrow else np.int64))
     rows = None
     if saved.rows is not None:
         keys = np.frombuffer(saved.rows[0], np.uint64)
         rows = Sample(keys, np.frombuffer(saved.rows[1], np.float32).reshape(len(keys), -1))
-    return Pane(start=saved.start, samples=saved.samples, counts=counts, rows=rows)
+    return Pane(
+        start=saved.start,
+        samples=saved.samples,
+        newest=saved.newest,
+        packed=PackedRows.restored(saved.packed),
+        tally=tally,
+        rows=rows,
+    )

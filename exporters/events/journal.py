@@ -161,7 +161,7 @@ def _stop(directory: Path, number: int, later: int) -> int | None:
 
 
 def follow(directory: Path, position: Position) -> Iterator[Frame]:
-    """Frames of events that are there now from a position on, over segments; call again with the last one's `end`.
+    """Frames that are there now from a position on, over segments, but links; call again with the last one's `end`.
 
     A segment whose successor exists is complete. Raises GapError when the position's segment is gone, or is one of
     another journal, whose numbers went further.
@@ -178,11 +178,38 @@ def follow(directory: Path, position: Position) -> Iterator[Frame]:
             continue
         for frame in read(directory, position, _stop(directory, position.segment, later[0]) if later else None):
             position = frame.end
-            if frame.kind not in (LINK, CLOCK):
+            if frame.kind != LINK:
                 yield frame
         if not later:
             return
         position = Position(later[0], 0)
+
+
+def next_time(directory: Path, position: Position) -> float | None:
+    """When the first group of events after a position was written; None when there is none.
+
+    Only headers are read, as far as they go.
+    """
+    for number in segments(directory):
+        if number >= position.segment:
+            offset = position.offset if number == position.segment else 0
+            for kind, time in _headers(segment_path(directory, number), max(offset, len(MAGIC))):
+                if kind in (EVENTS, LOADED):
+                    return time
+    return None
+
+
+def _headers(path: Path, offset: int) -> Iterator[tuple[int, float]]:
+    """Kind and time of each frame of a file from a place on."""
+    try:
+        with private_files.reading(path) as file:
+            file.seek(offset)
+            while len(header := file.read(HEADER.size)) == HEADER.size:
+                length, _, kind, time = HEADER.unpack(header)
+                yield kind, time
+                file.seek(length, os.SEEK_CUR)
+    except FileNotFoundError:
+        return
 
 
 def lock(directory: Path) -> tuple[int, int]:

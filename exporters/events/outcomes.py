@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -78,13 +77,6 @@ def count_pair(counts: Pairs, predicted: str, actual: str) -> None:
     if actuals is None:
         actuals = counts[predicted] = {}
     actuals[actual] = actuals.get(actual, 0) + 1
-
-
-def by_class(pairs: Pairs) -> Iterator[tuple[dict[str, str], int]]:
-    """Counts with their labels."""
-    for predicted, actuals in pairs.items():
-        for actual, count in actuals.items():
-            yield {"predicted": predicted, "actual": actual}, count
 
 
 def _sum(one: Any, other: Any) -> Any:

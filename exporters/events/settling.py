@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -97,19 +96,18 @@ class Settling:
 
     def settled(self) -> list[tuple[str, str, Settled]]:
         """What was settled, and how many are still too young, by model and version."""
-        waiting: Counter[tuple[str, str]] = Counter(dict.fromkeys(self._versions, 0))
-        for name, progress in self.progress.items():
-            for cohort in progress.cohorts:
-                for version, classes in cohort.predicted.items():
-                    waiting[name, version] += sum(classes.values())
-        for names, count in waiting.items():
-            self._settled(*names).waiting = count
         return [(model, version, one) for (model, version), one in self._versions.items()]
 
     def restore(self, settled: Sequence[tuple[str, str, Settled]], progress: dict[str, Progress]) -> None:
         """Go on where a snapshot stands."""
         self._versions = {(model, version): one for model, version, one in settled}
         self.progress = progress
+        for one in self._versions.values():
+            one.waiting = 0
+        for name, model_progress in progress.items():
+            for cohort in model_progress.cohorts:
+                for version, classes in cohort.predicted.items():
+                    self._settled(name, version).waiting += sum(classes.values())
 
     # Counting --------------------------------------------------------------------------------------------------------
 
@@ -131,6 +129,7 @@ class Settling:
         if classes is None:
             classes = cohort.predicted[entry.version] = {}
         _count(classes, entry.predicted)
+        self._settled(entry.model, entry.version).waiting += 1
 
     def label(self, entry: WaitingPrediction, outcome: Outcome | None, time: float) -> None:
         """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
@@ -158,7 +157,11 @@ class Settling:
         return begun
 
     def _settled(self, model: str, version: str) -> Settled:
-        return self._versions.setdefault((model, version), Settled())
+        names = model, version
+        known = self._versions.get(names)
+        if known is None:
+            known = self._versions[names] = Settled()
+        return known
 
     # Settling --------------------------------------------------------------------------------------------------------
 
@@ -208,6 +211,7 @@ class Settling:
         progress.until = max(progress.until, following)
         for version, classes in cohort.predicted.items():
             settled = self._settled(name, version)
+            settled.waiting -= sum(classes.values())
             labelled = cohort.labelled.get(version, Outcomes())
             settled.outcomes.add(labelled)
             told = labelled.by_predicted()

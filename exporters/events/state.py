@@ -336,27 +336,29 @@ class State:
 
     def totals(self) -> bytes:
         """The small part of the state, packed."""
-        return self._packed(progress=self.settling.progress, names=self.predictions.names)
+        return _pack(self._totals(progress=self.settling.progress, names=self.predictions.names))
 
     def published(self) -> bytes:
         """What is published of it, packed."""
-        return self._packed(progress={}, names=[])
+        return _pack(self.live())
 
-    def _packed(self, *, progress: dict[str, Progress], names: list[Names]) -> bytes:
-        return _pack(
-            Totals(
-                series=list(self.counters.versions.values()),
-                models=list(self.counters.models.values()),
-                accepted=dict(self.accepted),
-                folded=dict(self.counters.folded),
-                dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
-                corruptions=self.corruptions,
-                names=names,
-                clock=self.clock,
-                settled=self.settling.settled(),
-                maturities=self.settling.maturities(),
-                progress=progress,
-            )
+    def live(self) -> Totals:
+        """What is published of it as it is: the next group changes what is counted in it."""
+        return self._totals(progress={}, names=[])
+
+    def _totals(self, *, progress: dict[str, Progress], names: list[Names]) -> Totals:
+        return Totals(
+            series=list(self.counters.versions.values()),
+            models=list(self.counters.models.values()),
+            accepted=dict(self.accepted),
+            folded=dict(self.counters.folded),
+            dropped={kind: dict(counts) for kind, counts in self.dropped.items()},
+            corruptions=self.corruptions,
+            names=names,
+            clock=self.clock,
+            settled=self.settling.settled(),
+            maturities=self.settling.maturities(),
+            progress=progress,
         )
 
     def restore_totals(self, packed: bytes) -> None:

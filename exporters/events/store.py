@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,13 @@ from exporters.events.waiting import Waiting
 from midwatch.spec import model as spec
 
 SNAPSHOT_EVERY = 64 * 2**20
-"""Journal bytes between snapshots, at least: replaying as many takes about two seconds."""
+"""Journal bytes between snapshots, at the least, unless there are many events in them."""
+
+SNAPSHOT_EVENTS = 250_000
+"""Events between snapshots, at the most: replaying as many takes about 1.5 seconds."""
+
+SNAPSHOT_SHARE = 4
+"""A fourth of what waits comes before the next snapshot, if that is more: writing takes longer the more waits."""
 
 UNREAD_LIMIT = 2**30
 """Journal bytes kept for the drift judge when it does not keep up."""
@@ -92,12 +99,15 @@ class Store:
         self.directory = directory
         self.journal = journal.Journal(directory)
         self.state = State(settings, models)
-        self._since_snapshot = 0
+        self._since_snapshot = self._events_since_snapshot = 0
         self._snapshot_size = 0
         self._snapshot: threading.Thread | None = None
         self._follows: journal.Link | None = None
+        self.skipped_bytes = 0
+        """Bytes of the journal that were deleted before the drift judge had read them, since the process began."""
         try:
-            self._restore()
+            with _without_collection():
+                self._restore()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self.journal.close()
             raise journal.JournalError(f"{directory}: the state cannot be read: {error}") from error
@@ -120,6 +130,7 @@ class Store:
                 group = read_group(frame)
                 self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
                 self.state.count_unreadable(group.unreadable)
+                self._events_since_snapshot += len(group.events)
             self._since_snapshot += len(frame.body)
         self.journal.start_segment()
         for _ in range(damaged):
@@ -193,7 +204,11 @@ class Store:
         return journal.encode(journal.LOADED if loaded else journal.EVENTS, time, _pack(events))
 
     def append(self, frame: bytes) -> None:
-        """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept."""
+        """Make a group durable (blocks); OSError when it could not be, and then nothing of it is kept.
+
+        Before it a snapshot is begun when enough has been written: nothing is applied meanwhile, and nobody waits.
+        """
+        self._snapshot_when_due()
         self.journal.append(frame)
 
     def set_clock(self, reading: Reading) -> None:
@@ -223,15 +238,21 @@ class Store:
         loaded: bool = False,
         keys: Sequence[Key] | None = None,
     ) -> None:
-        """Take a durable group into the state, and snapshot when enough has been written."""
+        """Take a durable group into the state."""
         self.state.apply(time, events, loaded=loaded, keys=keys)
         self._since_snapshot += frame_size
-        if self._since_snapshot > max(SNAPSHOT_EVERY, self._snapshot_size) and not self.is_snapshotting:
-            try:
-                self.snapshot(time)
-            except OSError as error:
-                _log.warning("no snapshot: %s", error)
-                self._since_snapshot = 0
+        self._events_since_snapshot += len(events)
+
+    def _snapshot_when_due(self) -> None:
+        is_long = self._since_snapshot > max(SNAPSHOT_EVERY, self._snapshot_size)
+        most = max(SNAPSHOT_EVENTS, len(self.state.predictions) // SNAPSHOT_SHARE)
+        if not (is_long or self._events_since_snapshot > most) or self.is_snapshotting:
+            return
+        try:
+            self.snapshot(self.state.time)
+        except OSError as error:
+            _log.warning("no snapshot: %s", error)
+            self._since_snapshot = self._events_since_snapshot = 0
 
     @property
     def is_snapshotting(self) -> bool:
@@ -248,7 +269,7 @@ class Store:
             _IDS: self.state.recent_ids.generations(),
             _EARLIER_IDS: [part for part in self.state.earlier_ids.generations() if part.packed],
         }
-        self._since_snapshot = 0
+        self._since_snapshot = self._events_since_snapshot = 0
 
         def write() -> None:
             path = self._snapshot_path(segment)
@@ -300,7 +321,9 @@ class Store:
         if position is None:
             return newest
         if backlog(self.directory, position) > UNREAD_LIMIT:
-            _log.error("the drift judge is too far behind: journal it has not read is deleted")
+            unread = backlog(self.directory, position, newest)
+            self.skipped_bytes += unread
+            _log.error("the drift judge is too far behind: %d bytes of journal it has not read are deleted", unread)
             return newest
         return position.segment
 
@@ -319,6 +342,18 @@ class Store:
     def _join_snapshot(self) -> None:
         if self._snapshot is not None:
             self._snapshot.join()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Millions of objects that make no cycles are not looked at again and again for some."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
@@ -348,11 +383,11 @@ def read_position(path: Path) -> journal.Position | None:
         return None
 
 
-def backlog(directory: Path, position: journal.Position) -> int:
-    """Journal bytes after a position."""
+def backlog(directory: Path, position: journal.Position, before: int | None = None) -> int:
+    """Journal bytes after a position, up to the segment `before`."""
     total = 0
     for number in journal.segments(directory):
-        if number >= position.segment:
+        if number >= position.segment and (before is None or number < before):
             size = journal.segment_path(directory, number).stat().st_size
             total += size - (position.offset if number == position.segment else 0)
     return total

@@ -109,6 +109,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from chaos import check as chaos
     from chaos import expectations
     from dashboards import check as dashboards
+    from exporters import capacity
     from midwatch import jobs, system_check
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
@@ -121,9 +122,11 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     of_file = list(expectations.check_alerts(reading.platform, reading.document))
     of_file += alerts.check_tuning(reading.platform, reading.document)
     of_file += prometheus.find_problems(reading.platform, reading.document)
+    of_file += capacity.find_problems(reading.platform, reading.document)
     platform, document = expectations.without_unknown(reading.platform), reading.document
     files = rendered_files(platform)
-    warnings += edges.find_warnings(platform, document)
+    warnings += [*edges.find_warnings(platform, document), *system_check.find_warnings(platform, document)]
+    warnings += capacity.find_warnings(platform, document)
     warnings += [document.problem(*one) for one in jobs.find_warnings(platform)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from midwatch import jobs, yamlfile
+from midwatch import jobs, scrape_size, yamlfile
 from midwatch.app import prometheus_base
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
@@ -37,12 +37,15 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
     document: dict[str, Any] = {
         "global": {
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
-            "scrape_timeout": format_duration(min(10.0, platform.prometheus.scrape_interval)),
+            "scrape_timeout": format_duration(_usual_timeout(platform)),
             "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
         "alerting": {"alertmanagers": [dict(_alertmanager(alertmanager))]},
-        "scrape_configs": [*(dict(_scrape_config(job)) for job in scraped), *platform.prometheus.scrapes],
+        "scrape_configs": [
+            *(dict(_scrape_config(job, _usual_timeout(platform))) for job in scraped),
+            *platform.prometheus.scrapes,
+        ],
     }
     return yamlfile.dump(document)
 
@@ -56,8 +59,14 @@ def _alertmanager(url: str) -> Iterator[tuple[str, Any]]:
     yield "static_configs", [{"targets": [parts.netloc]}]
 
 
-def _scrape_config(job: Job) -> Iterator[tuple[str, Any]]:
+def _usual_timeout(platform: Platform) -> float:
+    return min(scrape_size.USUAL_TIMEOUT, platform.prometheus.scrape_interval)
+
+
+def _scrape_config(job: Job, usual_timeout: float) -> Iterator[tuple[str, Any]]:
     yield "job_name", job.name
+    if job.timeout is not None and job.timeout != usual_timeout:
+        yield "scrape_timeout", format_duration(job.timeout)
     yield "metrics_path", job.path
     if job.params:
         yield "params", {name: list(values) for name, values in job.params}

@@ -98,6 +98,9 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    """Predictions a second over its busiest day; `midwatch check` [computes](exporter.md#what-the-limits-hold) with
+    it."""
     label_maturity: Duration | None = None
     """Age at which a prediction counts as right, wrong or unlabelled; without it, when 95% of the labels have come."""
     runbook: str | None = None
@@ -223,7 +226,7 @@ class Caps(Strict):
     groups: Annotated[int, Field(ge=1)] = 50
     """Most groups of an attribute."""
     series: Annotated[int, Field(ge=1000)] = 50_000
-    """Most series of one exporter, whatever the others multiply to; a scrape of as many takes seconds."""
+    """Most series of one exporter, whatever the others multiply to; the drift judge has as many beside them."""
 
 
 class Exporter(Scraped):
@@ -243,6 +246,8 @@ class Exporter(Scraped):
     """Share of predictions that are kept for labels."""
     max_waiting: Annotated[int, Field(ge=1)] = 2_000_000
     """Most predictions that wait for labels."""
+    volume: Size | None = None
+    """Size of the volume of its state; `midwatch check` [computes](exporter.md#what-the-limits-hold) with it."""
     max_body: Size = 16 * 2**20
     """Largest request."""
     caps: Caps = Caps()

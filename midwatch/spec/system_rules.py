@@ -7,31 +7,34 @@ rule files needs to know nothing of systems.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
 from midwatch import yamlfile
-from midwatch.spec import placeholders
+from midwatch.spec import placeholders, system_names
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.model import Platform
 from midwatch.spec.placeholders import Value, filled
 from midwatch.spec.rules import AlertRule, AlertTuning, Proof, ShippedProof
 from midwatch.spec.slo import ServiceSlo, Sli
+from midwatch.spec.system_dialect import Dialect
 from midwatch.spec.system_settings import DurationSetting, NamesSetting, SettingError
 from midwatch.spec.systems import (
     ChosenSlo,
     Panel,
     SystemAlert,
+    SystemAlerts,
     SystemAnnotation,
     SystemFile,
     SystemRules,
     SystemSlo,
     SystemUse,
     Version,
+    Versioned,
     job_name,
     texts,
 )
@@ -62,6 +65,13 @@ def system(name: str) -> SystemFile:
     return SystemFile.model_validate(yamlfile.load(text))
 
 
+@cache
+def every_system() -> SystemAlerts:
+    """Alerts and records that every system gets beside its own."""
+    text = (files("midwatch") / "systems" / "every.yaml").read_text(encoding="utf-8")
+    return SystemAlerts.model_validate(yamlfile.load(text))
+
+
 # A system as the platform has it -----------------------------------------------------------------------------------
 
 
@@ -72,6 +82,7 @@ class Installed:
         self.name, self.use, self.described = name, use, described
         self.job = job_name(name)
         self.version: tuple[int, ...] = use.version or described.versions.read
+        self.dialect = Dialect(described=described, version=self.version, exported=frozenset(use.exported_labels))
         self.values: dict[str, Value] = {
             "job": self.job,
             "scrape_wait": timedelta(seconds=4 * scrape_interval),  # one scrape that fails is noise
@@ -82,12 +93,31 @@ class Installed:
         }
 
     def expr(self, text: str, values: Mapping[str, Value] = {}) -> str:
-        """An expression with everything filled in, each metric by the name that the version has for it."""
-        expr = " ".join(filled(text, {**self.values, **values}, quoted=True).split())
-        for newest, metric in self.described.metrics.items():
-            if (name := metric.name_in(newest, self.version)) != newest:
-                expr = re.sub(rf"(?<![\w:]){re.escape(newest)}(?=(_bucket|_sum|_count)?(?![\w:]))", name, expr)
-        return expr
+        """An expression with everything filled in, in the words of the version."""
+        return self.dialect.expr(self._newest(text, values))
+
+    def series(self, text: str, values: Mapping[str, Value] = {}) -> str:
+        """A series of a proof with everything filled in, in the words of the version."""
+        return self.dialect.series(self._newest(text, values))
+
+    def _newest(self, text: str, values: Mapping[str, Value] = {}) -> str:
+        return " ".join(filled(text, {**self.values, **values}, quoted=True).split())
+
+    def legend(self, text: str, expr: str) -> str:
+        """A legend or an annotation's text, which names labels of an expression's result."""
+        return self.dialect.legend(text, self._newest(expr))
+
+    def tags(self, tags: Iterable[str], expr: str) -> tuple[str, ...]:
+        """Labels of an expression's result, as the version calls them."""
+        names = self.dialect.labels_of(self._newest(expr))
+        return tuple(names.get(tag, tag) for tag in tags)
+
+    def left_out(self) -> Iterator[tuple[str, Versioned]]:
+        """What is not there in this version, nor in another form: what it is, and its range."""
+        for group in (self.described.slos, self.described.alerts, self.described.panels, self.described.annotations):
+            parts: list[SystemSlo] | list[SystemAlert] | list[Panel] | list[SystemAnnotation] = group
+            there = {_title(part) for part in parts if part.is_in(self.version)}
+            yield from ((title, part) for part in parts if (title := _title(part)) not in there)
 
     def text(self, text: str, values: Mapping[str, Value] = {}) -> str:
         """A text with everything filled in."""
@@ -112,21 +142,50 @@ class Installed:
             owner=self.use.owner,
             labels={"system": self.name},
             alerts=[
-                self.alert(alert, one)
-                for alert in self.described.alerts
-                if alert.is_in(self.version) and not self._is_off(alert)
-                for one in self.each(alert)
+                *(
+                    self.alert(alert, one)
+                    for alert in self.described.alerts
+                    if alert.is_in(self.version) and not self._is_off(alert)
+                    for one in self.each(alert)
+                ),
+                *(self.alert(alert, None, self._names) for alert in self._of_every_system()),
             ],
-            objectives=[self.objective(shipped_slo(self.described, chosen.name), chosen) for chosen in self.use.slos],
+            records=[
+                record.model_copy(update={"expr": self.expr(record.expr, self._names), "labels": {"system": self.name}})
+                for record in every_system().records
+            ],
+            objectives=[
+                self.objective(shipped_slo(self.described, chosen.name, self.version), chosen)
+                for chosen in self.use.slos
+            ],
         )
+
+    @cached_property
+    def _names(self) -> dict[str, Value]:
+        """What alerts on the system's metrics themselves are filled in with."""
+        names = system_names.of(self.described, self.version)
+        asked = {"own": names.own, "foreign": names.foreign, "lasting": names.lasting}
+        return {
+            "title": self.described.title,
+            "version": version_text(self.version),
+            **{key: "|".join(those) for key, those in asked.items()},
+            **{f"one_{key}": those[0] for key, those in asked.items() if those},
+        }
+
+    def _of_every_system(self) -> Iterator[SystemAlert]:
+        """Alerts on whether its metrics are those that its rules read, where there are names to ask for."""
+        for alert in every_system().alerts:
+            asked = {name for text in texts(alert.proof) for name in placeholders.names(text)}
+            if asked <= {*self._names, *self.values} and not self._is_off(alert):
+                yield alert
 
     def _is_off(self, alert: SystemAlert) -> bool:
         tuning = self.use.alerts.get(alert.alert)
         return tuning is not None and tuning.off_because is not None
 
-    def alert(self, alert: SystemAlert, each: str | None) -> AlertRule:
-        """An alert, for one of what it is per."""
-        values: dict[str, Value] = {} if each is None else {"each": each}
+    def alert(self, alert: SystemAlert, each: str | None, more: Mapping[str, Value] = {}) -> AlertRule:
+        """An alert, for one of what it is per; `more` are values beside the settings."""
+        values: dict[str, Value] = {**more} if each is None else {**more, "each": each}
         tuning = self.use.alerts.get(alert.alert) or AlertTuning.model_construct()
         wait = parse_duration(self.text(alert.for_, values))
         keys: dict[str, Any] = {
@@ -134,9 +193,9 @@ class Installed:
             "expr": self.expr(alert.expr, values),
             "for": format_duration(tuning.wait(wait)),
             "severity": tuning.severity or self.text(alert.severity, values),
-            "labels": {label: self.text(value, values) for label, value in alert.labels.items()},
-            "summary": self.text(alert.summary, values),
-            "description": self.text(alert.description, values),
+            "labels": {label: self._template(value, alert, values) for label, value in alert.labels.items()},
+            "summary": self._template(alert.summary, alert, values),
+            "description": self._template(alert.description, alert, values),
             "proof": tuning.proof(self.proof(alert.proof, values), wait),
         }
         if tuning.keep_firing_for is not None:
@@ -145,10 +204,13 @@ class Installed:
             keys["keep_firing_for"] = self.text(alert.keep_firing_for, values)
         return AlertRule.model_validate(keys)
 
+    def _template(self, text: str, alert: SystemAlert, values: Mapping[str, Value]) -> str:
+        return self.dialect.template(self.text(text, values), self._newest(alert.expr, values))
+
     def proof(self, proof: ShippedProof, values: Mapping[str, Value]) -> Proof:
         """A proof with everything filled in."""
         fires, silent = (
-            {self.expr(series, values): self.text(samples, values) for series, samples in group.items()}
+            {self.series(series, values): self.text(samples, values) for series, samples in group.items()}
             for group in (proof.fires, proof.silent)
         )
         within, interval = (parse_duration(self.text(text, values)) for text in (proof.within, proof.interval))
@@ -212,13 +274,16 @@ def place_of_part(platform: Platform, rules: SystemRules, key: str, number: int)
     described, use = system(rules.system), platform.systems[rules.system]
     if key == "objectives":
         chosen = rules.objectives[number]
-        return ("systems", rules.system, "slos", number), _title(shipped_slo(described, chosen.name))
+        return ("systems", rules.system, "slos", number), f"objective {chosen.name}"
     name = rules.alerts[number].alert
-    return said(rules.system, use, next(alert for alert in described.alerts if alert.alert == name))
+    version = use.version or described.versions.read
+    every = (*described.alerts, *every_system().alerts)
+    named = (alert for alert in every if alert.alert == name and alert.is_in(version))
+    return said(rules.system, use, next(named))
 
 
 def _unknown_alerts(use: SystemUse, described: SystemFile) -> Iterator[tuple[Place, str, str]]:
-    names = [alert.alert for alert in described.alerts]
+    names = [alert.alert for alert in (*described.alerts, *every_system().alerts)]
     for name in use.alerts:
         if name not in names:
             yield ("alerts", name), *unknown(name, names, "alert of the system")
@@ -292,22 +357,23 @@ def _window_problems(described: SystemFile, use: SystemUse, scrape_interval: flo
 
 
 def _slo_problems(described: SystemFile, use: SystemUse) -> Iterator[tuple[Place, str, str]]:
-    known = {slo.name: slo for slo in described.slos}
+    known = {slo.name for slo in described.slos}
+    measured = {slo.name for slo in described.slos if slo.is_in(use.version or described.versions.read)}
     seen: set[str] = set()
     for number, chosen in enumerate(use.slos):
         place: Place = ("slos", number, "name")
         if chosen.name not in known:
             yield place, *unknown(chosen.name, known, "objective of this system")
-        elif not known[chosen.name].is_in(use.version or described.versions.read):
+        elif chosen.name not in measured:
             yield place, f"{chosen.name} cannot be measured in this version", "remove it"
         if chosen.name in seen:
             yield place, f"a second objective {chosen.name!r}", "write each once"
         seen.add(chosen.name)
 
 
-def shipped_slo(described: SystemFile, name: str) -> SystemSlo:
-    """A system's objective by its name."""
-    return next(slo for slo in described.slos if slo.name == name)
+def shipped_slo(described: SystemFile, name: str, version: Version) -> SystemSlo:
+    """A system's objective by its name, as a version can measure it."""
+    return next(slo for slo in described.slos if slo.name == name and slo.is_in(version))
 
 
 def version_text(version: Version) -> str:

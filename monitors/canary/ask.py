@@ -15,6 +15,7 @@ from midwatch.spec import model as platform_spec
 from monitors.canary import fetch, judge
 from monitors.canary.counts import Counts, Doubt
 from monitors.canary.expressions import Expressions
+from monitors.canary.finished import NOTHING, Finished
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
@@ -58,14 +59,20 @@ def served_by(platform: platform_spec.Platform, model: str) -> Profile | None:
 
 
 def ask(
-    querier: Querier, question: Question, settings: spec.Canary, *, interval: float, two_sided: bool = False
+    querier: Querier,
+    question: Question,
+    settings: spec.Canary,
+    *,
+    interval: float,
+    two_sided: bool = False,
+    finished: Finished = NOTHING,
 ) -> tuple[Counts, Judgement]:
-    """Counts and judgement of a question."""
+    """Counts and judgement of a question; `finished` has what earlier looks at the same analysis computed."""
     try:
         counts = fetch.fetch(querier, question, settings, interval=interval)
     except QueryError as error:
         counts = unanswered(question, interval, str(error))
-    return counts, judge.judge(counts, settings, two_sided=two_sided)
+    return counts, judge.judge(counts, settings, two_sided=two_sided, finished=finished)
 
 
 def unanswered(question: Question, interval: float, why: str) -> Counts:

@@ -18,6 +18,7 @@ from midwatch.spec import canary as spec
 from monitors.canary import alignment, band, bursts, dispersion, ratio, share, starts
 from monitors.canary.arms import Arms, Floats
 from monitors.canary.counts import Counted
+from monitors.canary.finished import NOTHING, Finished
 from monitors.canary.forecast import Forecast, forecast_fail, forecast_pass
 from monitors.canary.ratio import Interval
 
@@ -62,12 +63,18 @@ class Evidence:
 
 
 def weigh(
-    criterion: spec.Counted, counted: Counted, *, false_alarm: float, false_pass: float, two_sided: bool = False
+    criterion: spec.Counted,
+    counted: Counted,
+    *,
+    false_alarm: float,
+    false_pass: float,
+    two_sided: bool = False,
+    finished: Finished = NOTHING,
 ) -> Evidence:
-    """Evidence of a criterion from its counts."""
+    """Evidence of a criterion from its counts, and from what is kept of earlier looks."""
     sides = _sides(criterion, counted, two_sided=two_sided)
-    fail_by_channel = _fail_by_channel(criterion, sides)
-    passes = [log_pass(arms, criterion) for arms in sides]
+    fail_by_channel = _fail_by_channel(criterion, sides, finished)
+    passes = [log_pass(arms, criterion, finished.of("pass", side)) for side, arms in enumerate(sides)]
     # Each channel and direction has to exclude harm at some look; the latest to do so gives the criterion's pass.
     pass_by_channel = np.minimum.reduce([np.maximum.accumulate(one, axis=-1) for one in passes])
     index = _deciding(fail_by_channel, pass_by_channel, math.log(1 / false_alarm))
@@ -170,8 +177,8 @@ def _sides(criterion: spec.Counted, counted: Counted, *, two_sided: bool) -> lis
     return [counted.arms().swapped() if swap else counted.arms() for swap in ways]
 
 
-def _fail_by_channel(criterion: spec.Counted, sides: list[Arms]) -> Floats:
-    return _mean(np.stack([log_fail(arms, criterion) for arms in sides]))
+def _fail_by_channel(criterion: spec.Counted, sides: list[Arms], finished: Finished = NOTHING) -> Floats:
+    return _mean(np.stack([log_fail(arms, criterion, finished.of(side)) for side, arms in enumerate(sides)]))
 
 
 def _mean(logs: Floats) -> Floats:
@@ -180,20 +187,20 @@ def _mean(logs: Floats) -> Floats:
     return mean
 
 
-def log_fail(arms: Arms, criterion: spec.Counted) -> Floats:
+def log_fail(arms: Arms, criterion: spec.Counted, finished: Finished = NOTHING) -> Floats:
     """Log e-process by channel against "acceptable", for events whose increase does harm."""
     if criterion.equal_baseline:
         return bursts.log_e_above(arms, criterion.tolerated_ratio)
     arms = alignment.joined(arms)
     clustered = dispersion.estimate(arms)
-    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio, clustered)
+    by_ratio = ratio.log_e_above(arms, criterion.tolerated_ratio, clustered, finished.of("ratio"))
     if not criterion.negligible:
         return by_ratio
     limit = float(criterion.negligible)
-    return np.minimum(by_ratio, share.log_e_above(arms.canary_events, arms.canary_requests, limit, clustered))
+    return np.minimum(by_ratio, share.log_e_above(arms, limit, clustered, finished.of("share")))
 
 
-def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
+def log_pass(arms: Arms, criterion: spec.Counted, finished: Finished = NOTHING) -> Floats:
     """Log e-process by channel against "unacceptable", for events whose increase does harm.
 
     Bursty events cannot be called negligible from a quiet stretch, so there the ratio alone decides.
@@ -202,7 +209,7 @@ def log_pass(arms: Arms, criterion: spec.Counted) -> Floats:
         return bursts.log_e_below(arms, criterion.unacceptable_ratio)
     arms = alignment.joined(arms)
     clustered = dispersion.at_most(arms)
-    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio, clustered)
+    by_ratio = ratio.log_e_below(arms, criterion.unacceptable_ratio, clustered, finished)
     if not criterion.negligible:
         return by_ratio
     limit = float(criterion.negligible)

@@ -107,12 +107,16 @@ def lives(lines: Iterable[Line]) -> Lives:
     """When each pod was seen first and last."""
     seen: Lives = {}
     for line in lines:
-        times = [at for at, _ in (*line.points, *line.histograms)]
         pod = _labels({name: line.labels[name] for name in POD if name in line.labels} or line.labels)
+        times = [*_edges(line.points), *_edges(line.histograms), *seen.get(pod, ())]
         if times:
-            times += seen.get(pod, ())
             seen[pod] = (min(times), max(times))
     return seen
+
+
+def _edges(samples: Sequence[tuple[float, object]]) -> list[float]:
+    """Times of the first and the last sample: samples are in order."""
+    return [float(samples[place][0]) for place in (0, -1)] if len(samples) else []
 
 
 def together(arms: Sequence[Increments]) -> Increments:

@@ -22,6 +22,7 @@ from monitors.canary.arms import Floats
 from monitors.canary.counts import Counts, Doubt
 from monitors.canary.criteria import Evidence
 from monitors.canary.findings import Finding, Verdict
+from monitors.canary.finished import NOTHING, Finished
 from monitors.canary.forecast import Forecast
 from monitors.canary.times import moment
 
@@ -49,22 +50,24 @@ class Judgement:
         return {Verdict.FAIL: "different", Verdict.PASS: "equivalent"}.get(verdict, verdict.value)
 
 
-def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> Judgement:
+def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False, finished: Finished = NOTHING) -> Judgement:
     """Judge a canary by its counts; `two_sided` compares two versions without a regression in mind.
+
+    `finished` keeps what was computed of the intervals that are over, for the next look at the same analysis.
 
     A `warm_up` of the settings is set aside. Without one a version that is bad from the start fails at once, but not
     for good: when only its first two minutes were worse, what came since is judged.
     """
     if settings.warm_up:
         until = warmup.end(counts, settings.warm_up)
-        warm = _judge(counts.since(until), settings, two_sided=two_sided)
+        warm = _judge(counts.since(until), settings, two_sided=two_sided, finished=finished)
         aside = f"the first {format_duration(settings.warm_up)} of the canary's traffic are set aside as its warm-up"
         return replace(warm, reason=f"{warm.reason}; {aside}")
-    said = _judge(counts, settings, two_sided=two_sided)
+    said = _judge(counts, settings, two_sided=two_sided, finished=finished)
     usual = warmup.usual_end(counts) if said.verdict is Verdict.FAIL and settings.warm_up is None else None
     if usual is None:
         return said
-    later = _judge(counts.since(usual), settings, two_sided=two_sided)
+    later = _judge(counts.since(usual), settings, two_sided=two_sided, finished=finished.of("later"))
     if later.verdict is Verdict.FAIL or later.log_fail[-1] >= 0:
         # What came since speaks against the canary too, if not loudly enough by itself.
         return said
@@ -72,12 +75,19 @@ def judge(counts: Counts, settings: spec.Canary, *, two_sided: bool = False) -> 
     return replace(later, reason=f"{later.reason}; {only}")
 
 
-def _judge(counts: Counts, settings: spec.Canary, *, two_sided: bool) -> Judgement:
+def _judge(counts: Counts, settings: spec.Canary, *, two_sided: bool, finished: Finished) -> Judgement:
     alpha, beta = float(settings.false_alarm), float(settings.false_pass)
     fail_level, pass_level = math.log(1 / alpha), math.log(1 / beta)
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
     weighed = {
-        spec.name_of(one): criteria.weigh(one, data, false_alarm=alpha, false_pass=beta, two_sided=two_sided)
+        spec.name_of(one): criteria.weigh(
+            one,
+            data,
+            false_alarm=alpha,
+            false_pass=beta,
+            two_sided=two_sided,
+            finished=finished.of(spec.name_of(one)),
+        )
         for one in counted
         if (data := counts.counted.get(spec.name_of(one))) is not None and data.baseline_requests.size
     }

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from monitors.canary import alignment, starts
 from monitors.canary.arms import Arms, Floats
+from monitors.canary.finished import NOTHING, Finished
 
 STEPS = np.array([1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.65, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0])
 WEIGHTS = np.array([0.2, 0.3, 0.6, 1.0, 1.2, 1.2, 0.8, 0.8, 1.0, 1.0, 1.5, 4.0, 6.0, 4.0, 1.0, 0.4, 0.2])
@@ -39,35 +40,45 @@ WIDEST = 12.0
 """Log ratios beyond this are reported as unbounded."""
 
 
-def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
+def log_e_above(arms: Arms, ratio: float, dispersion: Floats | float = 1.0, finished: Finished = NOTHING) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at most `ratio` times as frequent on the canary".
 
     It begins anew at later starts, and holds at any phase of the arms' scrapes.
     """
     joined = alignment.joined(arms)
-    paths = _since_each_start(joined, ratio)
-    since_start = _mean_over_alternatives(next(paths), dispersion)
-    begins = starts.starts(joined.canary_events.shape[-1])[1:]
-    later = (
-        np.where(path[0] == 0, 0.0, _best_alternative(path, starts.from_start(dispersion, start)))
-        for start, path in zip(begins, paths, strict=True)
-    )
-    return starts.mixed(chain([since_start], later))
+
+    def since(interval: int) -> Floats:
+        paths = _since_each_start(joined, ratio, interval)
+        since_start = _mean_over_alternatives(next(paths), starts.from_start(dispersion, interval))
+        begins = starts.starts(joined.canary_events.shape[-1])[1:]
+        later = (
+            np.where(path[0] == 0, 0.0, _best_alternative(path, starts.from_start(dispersion, max(start, interval))))
+            for start, path in zip(begins, paths, strict=True)
+        )
+        return starts.mixed(chain([since_start], later), interval)
+
+    return finished.of(ratio).extended(joined, since)
 
 
-def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0) -> Floats:
+def log_e_below(arms: Arms, ratio: float, dispersion: Floats | float = 1.0, finished: Finished = NOTHING) -> Floats:
     """Log e-process, shape (..., intervals), against "events are at least `ratio` times as frequent on the canary".
 
     It is that of the swapped arms against the inverse ratio, since the start only: what is well now was not always.
     """
     joined = alignment.joined(arms.swapped())
-    paths = [_Seen.of(part, -math.log(ratio), np.log(STEPS / ratio)).since_start() for part in joined.parts()]
-    return _mean_over_alternatives(np.sum(paths, axis=0), dispersion)
+
+    def since(interval: int) -> Floats:
+        seen = [_Seen.of(part, -math.log(ratio), np.log(STEPS / ratio)) for part in joined.parts()]
+        paths = np.sum([one.since_start(interval) for one in seen], axis=0)
+        return _mean_over_alternatives(paths, starts.from_start(dispersion, interval))
+
+    return finished.of(ratio).extended(joined, since)
 
 
-def _since_each_start(joined: Arms, ratio: float) -> Iterator[Floats]:
-    """Log likelihood ratios above a ratio since each start; those of strata add up."""
-    parts = [_Seen.of(part, math.log(ratio), np.log(ratio * STEPS)).since_each_start() for part in joined.parts()]
+def _since_each_start(joined: Arms, ratio: float, interval: int = 0) -> Iterator[Floats]:
+    """Log likelihood ratios above a ratio since each start, from an interval on; those of strata add up."""
+    seen = [_Seen.of(part, math.log(ratio), np.log(ratio * STEPS)) for part in joined.parts()]
+    parts = [one.since_each_start(interval) for one in seen]
     for paths in zip(*parts, strict=True):
         yield np.sum(paths, axis=0)
 
@@ -120,21 +131,25 @@ class _Seen:
             losses.append(np.cumsum(baseline * loss, axis=-1))
         return cls(gains=np.stack(gains), known=np.stack(known), losses=np.stack(losses), present=present)
 
-    def since_start(self) -> Floats:
-        """Log likelihood ratios at each look."""
-        return self.known + self.losses
+    def since_start(self, interval: int = 0) -> Floats:
+        """Log likelihood ratios at each look, from an interval on."""
+        return self.known[..., interval:] + self.losses[..., interval:]
 
-    def since_each_start(self) -> Iterator[Floats]:
-        """The same since each start, from there on; 0 until its first interval is over, where the baseline counts."""
-        yield self.since_start()
+    def since_each_start(self, interval: int = 0) -> Iterator[Floats]:
+        """The same since each start, from there on; 0 until its first interval is over, where the baseline counts.
+
+        What is before an interval is left out.
+        """
+        yield self.since_start(interval)
         intervals = self.present.shape[-1]
         for start in starts.starts(intervals)[1:]:
             # The first interval with both arms from the start on gives its losses, but not yet its gains.
             first = start + np.argmax(self.present[..., start:], axis=-1)
             index = np.broadcast_to(first, self.gains.shape[:-1])[..., None]
             before = np.take_along_axis(self.gains, index, axis=-1) + self.losses[..., start - 1 : start]
-            path = self.known[..., start:] + self.losses[..., start:] - before
-            yield np.where(np.arange(start, intervals) > first[..., None], path, 0.0)
+            low = max(start, interval)
+            path = self.known[..., low:] + self.losses[..., low:] - before
+            yield np.where(np.arange(low, intervals) > first[..., None], path, 0.0)
 
 
 def components(arms: Arms, null: float, alternatives: Floats) -> Floats:
@@ -234,9 +249,10 @@ def _bisect(falling: Callable[[float], float], *, low: float = -WIDEST, high: fl
 def deciding_start(arms: Arms, ratio: float, dispersion: Floats | float) -> int:
     """The start since which the newest look has most evidence; for one channel."""
     joined = alignment.joined(arms)
-    begins = starts.starts(joined.canary_events.shape[-1])
+    newest = joined.canary_events.shape[-1] - 1
+    begins = starts.starts(newest + 1)
     now = [
-        _best_alternative(path, dispersion)[-1] + starts.log_weight(start)
-        for start, path in zip(begins, _since_each_start(joined, ratio), strict=True)
+        _best_alternative(path, starts.from_start(dispersion, newest))[-1] + starts.log_weight(start)
+        for start, path in zip(begins, _since_each_start(joined, ratio, newest), strict=True)
     ]
     return begins[int(np.argmax(now))]

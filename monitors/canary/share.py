@@ -11,21 +11,30 @@ import math
 import numpy as np
 
 from monitors.canary import starts
-from monitors.canary.arms import Floats, Ints
+from monitors.canary.arms import Arms, Floats, Ints
+from monitors.canary.finished import NOTHING, Finished
 
 STEPS = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0])
 BELOW = np.array([0.6, 0.3, 0.1, 0.02])
 """Alternatives, as multiples of the limit."""
 
 
-def log_e_above(events: Ints, requests: Ints, limit: float, dispersion: Floats | float = 1.0) -> Floats:
-    """Log e-process, shape (..., intervals), against "the share is at most `limit`"; it begins anew at later starts."""
-    paths = _paths(events, requests, limit, np.minimum(limit * STEPS, (1 + limit) / 2))
-    by_start = [_mean(paths, dispersion)]
-    for start in starts.starts(events.shape[-1])[1:]:
-        since = paths[..., start:] - paths[..., start - 1 : start]
-        by_start.append((since / starts.from_start(dispersion, start)).max(axis=0) - np.log(len(paths)))
-    return starts.mixed(by_start)
+def log_e_above(arms: Arms, limit: float, dispersion: Floats | float = 1.0, finished: Finished = NOTHING) -> Floats:
+    """Log e-process, shape (..., intervals), against "the canary's share is at most `limit`".
+
+    It begins anew at later starts.
+    """
+    paths = _paths(arms.canary_events, arms.canary_requests, limit, np.minimum(limit * STEPS, (1 + limit) / 2))
+
+    def since(interval: int) -> Floats:
+        by_start = [_mean(paths[..., interval:], starts.from_start(dispersion, interval))]
+        for start in starts.starts(paths.shape[-1])[1:]:
+            low = max(start, interval)
+            path = paths[..., low:] - paths[..., start - 1 : start]
+            by_start.append((path / starts.from_start(dispersion, low)).max(axis=0) - np.log(len(paths)))
+        return starts.mixed(by_start, interval)
+
+    return finished.of(limit).extended(arms, since)
 
 
 def log_e_below(events: Ints, requests: Ints, limit: float, dispersion: Floats | float = 1.0) -> Floats:

@@ -42,18 +42,21 @@ def log_weight(start: int) -> float:
     return math.log((1 - FROM_THE_BEGINNING) * part)
 
 
-def mixed(paths: Iterable[Floats]) -> Floats:
-    """Log of the mixture of log e-processes, one by start, shape (..., intervals); a later one from its start on."""
+def mixed(paths: Iterable[Floats], since: int = 0) -> Floats:
+    """Log of the mixture of log e-processes, one by start, from an interval on, shape (..., intervals since then).
+
+    Each path begins at that interval, or at its start where that is later.
+    """
     paths = iter(paths)
     first = next(paths)
-    intervals = first.shape[-1]
-    begins = starts(intervals)
+    begins = starts(since + first.shape[-1])
     to_come = 1 - math.fsum(math.exp(log_weight(start)) for start in begins)
     total: Floats = np.logaddexp(log_weight(0) + first, math.log(max(to_come, 1e-300)))
     for start, path in zip(begins[1:], paths, strict=True):
         weight = log_weight(start)
-        total[..., :start] = np.logaddexp(total[..., :start], weight)
-        total[..., start:] = np.logaddexp(total[..., start:], weight + path)
+        place = max(0, start - since)
+        total[..., :place] = np.logaddexp(total[..., :place], weight)
+        total[..., place:] = np.logaddexp(total[..., place:], weight + path)
     return total
 
 

@@ -69,6 +69,7 @@ class Episodes:
     def __init__(self, saved: Saved) -> None:
         self._episodes = saved.episodes
         self._triggered = saved.triggered
+        self._holding = {(one.model, one.version): one for one in self._episodes if one.ended is None}
 
     def observe(
         self, model: str, version: str, judgement: Judgement, *, end: float, after: int | None, cooldown: float
@@ -87,6 +88,7 @@ class Episodes:
         if episode.calm < CALM:
             return []
         episode.ended = end
+        del self._holding[model, version]
         if episode.trigger is Trigger.PENDING:
             episode.trigger = Trigger.WITHDRAWN
             self._triggered.pop(model, None)
@@ -106,6 +108,7 @@ class Episodes:
         if episode is None:
             episode = Episode(model, version, began=end)
             self._episodes.append(episode)
+            self._holding[model, version] = episode
             changes.append(("began", episode))
         episode.windows += 1
         episode.calm = 0
@@ -120,7 +123,7 @@ class Episodes:
 
     def holding(self, model: str, version: str) -> Episode | None:
         """The episode of a version that has not ended."""
-        return next((one for one in self if (one.model, one.version) == (model, version) and one.ended is None), None)
+        return self._holding.get((model, version))
 
     def forget(self) -> None:
         """Drop ended episodes whose trigger needs nothing more."""

@@ -223,6 +223,11 @@ class Reference:
     time: str = ""
     window_seconds: float = 0.0
 
+    def coarse(self, *, with_rows: bool) -> Reference:
+        """The same for windows that are kept open for long, and without the rows that only some methods look at."""
+        together = self.joint if with_rows else replace(self.joint, rows=self.joint.rows[:0].copy(), means={})
+        return replace(self, features={name: one.coarse for name, one in self.features.items()}, joint=together)
+
     @property
     def cycle(self) -> Cycle:
         """What windows of the same phase have in common."""

@@ -82,9 +82,10 @@ class Retraining:
             self._note(change, episode, reason=episode.reason, windows=episode.windows)
             if change == "began":
                 self._began[model, version] += 1
-            if change == "ended" and episode.trigger is Trigger.WITHDRAWN:
-                self._settle(episode, Trigger.WITHDRAWN, "drift ended before it could be sent")
-        self._episodes.forget()
+            if change == "ended":
+                if episode.trigger is Trigger.WITHDRAWN:
+                    self._settle(episode, Trigger.WITHDRAWN, "drift ended before it could be sent")
+                self._episodes.forget()
 
     def step(self, now: float, store: Callable[[], None]) -> bool:
         """Take outcomes in and begin the attempts that are due, once `store` has kept both; whether one was."""
@@ -146,16 +147,24 @@ class Retraining:
         self._steps.append(step, **about)
         _log.info("drift episode: %s", step, extra={"event": step, **about})
 
-    def samples(self) -> list[tuple[str, dict[str, str], float]]:
-        """Every metric to publish; results that never happened are 0, so that the first one is an increase."""
-        holding = {(one.model, one.version) for one in self._episodes if one.ended is None}
+    def forget(self, model: str, version: str) -> None:
+        """Publish nothing more of a version, unless an episode of it holds."""
+        if self._episodes.holding(model, version) is None:
+            self._began.pop((model, version), None)
+
+    def samples(self, key: tuple[str, str] | None = None) -> list[tuple[str, dict[str, str], float]]:
+        """Metrics to publish: of a model's version (and of the model), or all.
+
+        Results that never happened are 0, so that the first one is an increase.
+        """
         samples: list[tuple[str, dict[str, str], float]] = []
-        for (model, version), count in self._began.items():
+        for model, version in self._began if key is None else self._began.keys() & {key}:
             where = {"model": model, "version": version}
-            samples.append((metrics.DRIFT_EPISODES.name, where, float(count)))
-            samples.append((metrics.DRIFT_EPISODE.name, where, float((model, version) in holding)))
-        for model, drift in self._models.items():
-            for result in RESULTS if drift.retrain else ():
+            holds = self._episodes.holding(model, version) is not None
+            samples.append((metrics.DRIFT_EPISODES.name, where, float(self._began[model, version])))
+            samples.append((metrics.DRIFT_EPISODE.name, where, float(holds)))
+        for model in self._models if key is None else self._models.keys() & {key[0]}:
+            for result in RESULTS if self._models[model].retrain else ():
                 labels = {"model": model, "result": result.value}
                 samples.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
         return samples

@@ -6,7 +6,7 @@ the ids alone, not on their order or on which part took them, and an id that com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +39,15 @@ class Sample:
         rows = np.concatenate([self.rows, other.rows])
         return Sample(keys[:SIZE], rows[first[:SIZE]])
 
-    def taking(
-        self, ids: Sequence[str], embedding: Embedding, columns: Callable[[Sequence[int]], Mapping[str, Any]]
-    ) -> Sample:
-        """With the rows of these ids; `columns` gives the values of those at some places, and is asked for few."""
-        hashes = np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in ids], np.uint64)
-        keys, places = np.unique(hashes, return_index=True)
+    def taking(self, ids: Keys, embedding: Embedding, columns: Callable[[Sequence[int]], Mapping[str, Any]]) -> Sample:
+        """With the rows of these hashed ids; `columns` gives the values of those at few places."""
+        keys, places = np.unique(ids, return_index=True)
         enough = SIZE if len(self.keys) < SIZE else min(SIZE, int(np.searchsorted(keys, self.keys[-1])))
         if not len(keys[:enough]):
             return self
         return self + Sample(keys[:enough], embedding.rows(columns(places[:enough].tolist())))
+
+
+def hashes(ids: Iterable[str]) -> Iterator[int]:
+    """Hash of each id."""
+    return (xxhash.xxh3_64_intdigest(name.encode()) for name in ids)

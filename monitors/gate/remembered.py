@@ -96,8 +96,10 @@ class _Remembering:
             return new if since == start else self._querier.samples(selector, start=start, end=end)
         points = {labels_of(line): np.array(line.points, dtype=float).reshape(-1, 2) for line in new}
         if known is not None:
+            # Prometheus 3 leaves the sample at `since` out, and Prometheus 2 does not: it is taken from what is known.
+            points = {labels: found[found[:, 0] > since] for labels, found in points.items()}
             for labels, earlier in known.points.items():
-                old = earlier[earlier[:, 0] < since]
+                old = earlier[earlier[:, 0] <= since]
                 points[labels] = np.concatenate([old, points[labels]]) if labels in points else old
         points = {labels: found for labels, found in points.items() if len(found)}
         self._remembered.keep(key, _Stretch(end, points))

@@ -31,6 +31,7 @@ from monitors.canary import ask, band, document, judge
 from monitors.canary.counts import Counts
 from monitors.canary.fetch import SETTLE_SECONDS
 from monitors.canary.findings import Verdict
+from monitors.canary.finished import Finished, Store
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
@@ -155,6 +156,7 @@ class Gate:
         self._recorder = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: a record follows the one before it
         self._working: dict[Question, _Look] = {}
         self._remembered = Remembered()
+        self._finished = Store()
         self._standing: OrderedDict[Question, tuple[float, Judged]] = OrderedDict()
         self._connections = http_server.Connections(
             self._handle,
@@ -206,7 +208,7 @@ class Gate:
         elif request.path == b"/readyz":
             self._ready(respond)
         elif request.path == b"/metrics":
-            respond(HTTPStatus.OK, exposition.render(self.published.families()), exposition.CONTENT_TYPE)
+            respond(HTTPStatus.OK, self.published.text(), exposition.CONTENT_TYPE)
         elif request.path not in QUESTIONS:
             _error(respond, HTTPStatus.NOT_FOUND, f"there are {_PATHS}, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
@@ -296,7 +298,8 @@ class Gate:
 
         def judged() -> Judged:
             watched.begin()
-            counts, judgement = ask.ask(watched, question, settings, interval=interval)
+            analysis = Finished(self._finished, (replace(question, end=None),))
+            counts, judgement = ask.ask(watched, question, settings, interval=interval, finished=analysis)
             return counts, judgement, document.answer(counts, settings, judgement)
 
         work = asyncio.get_running_loop().run_in_executor(self._workers, judged)
@@ -310,7 +313,14 @@ class Gate:
             return
         self._standing[question] = _stands_until(work.result()[0]), work.result()
         self._standing.move_to_end(question)
-        while len(self._standing) > MAX_STANDING:
+        self._forget_old(time.time())
+
+    def _forget_old(self, now: float) -> None:
+        """Forget verdicts that stand no longer: the counts of a day are two megabytes."""
+        while self._standing:
+            until, _ = next(iter(self._standing.values()))
+            if until >= now and len(self._standing) <= MAX_STANDING:
+                return
             self._standing.popitem(last=False)
 
     async def _kept(self, question: Question, answer: dict[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,10 @@ def test_promtool_and_amtool_accept_what_is_rendered(files) -> None:
 
 def test_a_program_that_takes_long_is_a_problem_and_no_traceback(files, monkeypatch: pytest.MonkeyPatch) -> None:
     need_program("promtool")
-    monkeypatch.setattr(check, "_TIMEOUT_SECONDS", 1e-6)
+    asked: list[int] = []
+    monkeypatch.setattr(check, "_timeout", lambda count: asked.append(count) or 1e-6)
     problems = check.check_files(files)
+    assert asked == [len(files)], "the time that a program has grows with what it reads"
     assert [problem.message.partition(" within")[0] for problem in problems] == [
         "promtool did not finish",
         "amtool did not finish",
@@ -121,6 +123,10 @@ COUNTERS = {
     "gate": 'up{job="midwatch-gate",instance="g"}',
     "prometheus": "prometheus_config_last_reload_successful",
     "alertmanager": "alertmanager_config_last_reload_successful",
+    "restarts": 'midwatch_drift_worker_restarts_total{instance="e"}',
+    "behind": 'midwatch_drift_worker_behind_seconds{instance="e"}',
+    "skipped": 'midwatch_drift_skipped_bytes_total{instance="e"}',
+    "lost": 'midwatch_drift_lost_rows_total{instance="e"}',
     "kept": 'midwatch_exporter_events_total{kind="event",result="dropped",reason="not_durable"}',
     "damage": "midwatch_exporter_journal_corruptions_total",
 }
@@ -135,6 +141,10 @@ HEALTHY = {
     "gate": "1x60",
     "prometheus": "1x60",
     "alertmanager": "1x60",
+    "restarts": "0x60",
+    "behind": "0x60",
+    "skipped": "0x60",
+    "lost": "0x60",
     "votes": "0x60",
     "detected": "0x60",
     "ended": "0+60x60",
@@ -175,6 +185,12 @@ CASES = {
         {"ExporterDown"},
     ),
     "judge away": ({"judge": "0x60"}, {"DriftJudgeDown"}),
+    "a judge that ends every few minutes": ({"restarts": "0x20 1x8 2x8 3x8 4x16"}, {"DriftJudgeDown"}),
+    "a judge that ended once": ({"restarts": "0x20 1x40"}, set()),
+    "a judge that is behind": ({"behind": "0+60x60"}, {"DriftJudgeBehind"}),
+    "a judge that was behind for a moment": ({"behind": "0x50 400x4 2x6"}, set()),
+    "a judge that skipped what it had not read": ({"skipped": "0x40 1000x20"}, {"DriftJudgeSkips"}),
+    "a judge without room for inferences": ({"lost": "0x40 5x20"}, {"DriftJudgeSkips"}),
     "full disk": ({"kept": "0x55 100x5"}, {"ExporterCannotKeepEvents"}),
     "damage": ({"damage": "0x50 1x10"}, {"ExporterJournalDamaged"}),
 }

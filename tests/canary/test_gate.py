@@ -34,7 +34,7 @@ from midwatch.spec.canary import Canary
 from monitors.canary import ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
-from monitors.gate import service
+from monitors.gate import published, service
 from monitors.gate.parsing import parse
 from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
@@ -579,7 +579,7 @@ def test_a_record_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
 def test_an_open_analysis_is_judged_once_an_interval(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Question] = []
 
-    def asked(_: object, question: Question, settings: Canary, *, interval: float) -> Any:
+    def asked(_: object, question: Question, settings: Canary, *, interval: float, finished: object) -> Any:
         looks.append(question)
         empty = ask.unanswered(question, interval, "x")
         begun, one = time.time() - interval, np.ones(1, dtype=np.int64)
@@ -593,3 +593,37 @@ def test_an_open_analysis_is_judged_once_an_interval(in_process: Any, monkeypatc
         assert answered(gate_)[0] == 200
     answered(gate_, canary="v3")
     assert len(looks) == 2
+
+
+def verdict_of(canary: str) -> tuple[Any, Any]:
+    counts = dataclasses.replace(ask.unanswered(QUESTION, 15.0, "x"), canary=canary)
+    return counts, judge.judge(counts, Canary.model_validate({"criteria": [{"metric": "errors"}]}))
+
+
+def test_the_gate_publishes_what_the_client_library_would_write_and_says_what_it_publishes_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(published, "MAX_COMPARISONS", 2)
+    shown = published.Published()
+    for canary in ("v1", 'v"2', "v3"):
+        shown.publish(*verdict_of(canary), "inconclusive")
+        shown.count("inconclusive", 0.3)
+    text = shown.text().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {sample.labels["canary"] for sample in families["canary_verdict"].samples} == {'v"2', "v3"}
+    assert "canary_gate_comparisons_dropped_total 1.0" in text
+    assert "against" in caplog.text and "v1" in caplog.text
+    assert families["canary_gate_duration_seconds"].type == "histogram"
+
+
+def test_verdicts_that_stand_no_longer_are_not_kept(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate_ = in_process()
+    monkeypatch.setattr(service, "_stands_until", lambda _counts: time.time() - 1)
+    work: Any = type(
+        "Done", (), {"cancelled": lambda _: False, "exception": lambda _: None, "result": lambda _: (1,)}
+    )()
+    for number in range(5):
+        question = dataclasses.replace(QUESTION, end=END + number)
+        gate_._working[question] = None
+        gate_._done(question, work)
+    assert not gate_._standing

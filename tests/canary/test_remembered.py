@@ -53,6 +53,22 @@ def test_a_look_asks_for_what_is_new_and_the_newest_again() -> None:
     assert prometheus.asked[3:] == [(0.0, 10.0), (1.0, 10.0)]
 
 
+class LeftOpen(Asked):
+    """The same as Prometheus 3 answers: without a sample at the very beginning of a range."""
+
+    def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
+        (line,) = super().samples(selector, start=start, end=end)
+        return [Line(labels=line.labels, points=tuple(point for point in line.points if point[0] > start))]
+
+
+@pytest.mark.parametrize("prometheus", [Asked(), LeftOpen()], ids=["Prometheus 2", "Prometheus 3"])
+def test_no_sample_is_lost_or_doubled_where_two_looks_meet(prometheus: Asked) -> None:
+    before = Remembered().before(prometheus)
+    for end in (300.0, 320.0, 500.0, 515.0):
+        found = times(before.samples("x", start=0.0, end=end))
+        assert found == [float(at) for at in range(int(found[0]), int(end) + 1)]
+
+
 def test_what_was_not_asked_about_for_longest_is_forgotten_first() -> None:
     prometheus = Asked()
     before = Remembered(max_samples=250).before(prometheus)

@@ -154,7 +154,7 @@ def test_without_events_nothing_is_known_of_the_ratio_and_with_events_on_one_arm
 def test_a_share_is_called_rare_or_not_with_the_stated_error() -> None:
     at_limit = simulated(base=0.002, runs=RUNS)
     events, requests = at_limit.canary_events, at_limit.canary_requests
-    assert share_of(share.log_e_above(events, requests, 0.002)) <= 0.05
+    assert share_of(share.log_e_above(at_limit, 0.002)) <= 0.05
     assert share_of(share.log_e_below(events, requests, 0.002)) <= 0.05
     none = simulated(base=0.0, runs=3)
     assert share_of(share.log_e_below(none.canary_events, none.canary_requests, 0.001)) == 1.0

@@ -77,7 +77,8 @@ def sampled(names: list[str]) -> sample.Sample:
     def of(places):
         return {name: column[[int(names[place][1:]) for place in places]] for name, column in columns.items()}
 
-    return sample.Sample.empty(5).taking(names, embedding, of)
+    hashed = np.fromiter(sample.hashes(names), np.uint64)
+    return sample.Sample.empty(5).taking(hashed, embedding, of)
 
 
 def test_samples_of_parts_add_up_to_that_of_the_whole() -> None:

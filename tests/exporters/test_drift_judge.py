@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import yaml
 
-from exporters.drift import windows, worker
+from exporters.drift import state, windows, worker
+from exporters.drift.judge import Judge
+from exporters.drift.rows import Schema
 from exporters.events import journal
 from exporters.events.store import Store, read_position
 from midwatch.client import events
 from midwatch.errors import InvalidInputError
 from midwatch.spec import drift as drift_spec
 from midwatch.spec import load, model
-from monitors.drift import fitting, reference_file
+from monitors.drift import counts, fitting, reference, reference_file, sample
 from tests.exporters.test_service import exporter
 
 START = 1_700_000_000.0
@@ -61,15 +64,24 @@ def write(state: Path, platform: model.Platform, *groups: list[events.Prediction
     store.close(START, snapshot=lambda: False)
 
 
-def judge_of(platform_file: Path, saved: worker.Saved | None = None) -> worker.Judge:
-    return worker.Judge(
-        load.load_platform(platform_file), platform_file.parent, platform_file.parent, saved or worker.Saved()
-    )
+def judge_of(platform_file: Path, saved: state.Saved | None = None) -> Judge:
+    platform, base = load.load_platform(platform_file), platform_file.parent
+    return Judge(platform, base, base, worker.watched(platform, base), saved or state.Saved())
 
 
-def value(judge: worker.Judge, name: str, **labels: str) -> float | None:
+def through_a_file(judge: Judge, folder: Path) -> state.Saved:
+    """What a judge keeps, as its next process reads it."""
+    state.write(folder / "windows.log", judge.saved())
+    return state.read(folder / "windows.log")
+
+
+def read_all(judge: Judge, folder: Path) -> None:
+    worker.Worker(folder, judge, io.BytesIO())._read(math.inf)
+
+
+def value(judge: Judge, name: str, **labels: str) -> float | None:
     wanted = {"model": "fraud", "version": "v1"} | labels
-    return next((number for found, where, number in judge.samples() if found == name and where == wanted), None)
+    return next((number for found, where, number in judge.board.samples() if found == name and where == wanted), None)
 
 
 def test_windows_are_judged_when_they_have_ended(platform_file: Path) -> None:
@@ -95,17 +107,17 @@ def test_a_window_with_too_little_takes_the_last_votes_away(platform_file: Path)
     assert value(judge, "ml_drift_windows_total", verdict="inconclusive") == 1
 
 
-def test_an_old_verdict_is_taken_back_and_a_judge_that_starts_again_does_not_repeat_it(platform_file: Path) -> None:
+def test_an_old_verdict_is_taken_back_and_a_judge_that_starts_again_does_not_repeat_it(platform_file, tmp_path) -> None:
     judge = judge_of(platform_file)
     judge.take(predictions(START, 200, shift=3))
     assert judge.close(START + 11.5)
     assert not judge.close(START + 40)
     assert value(judge, "ml_drift_detected") == 1
-    restarted = judge_of(platform_file, judge.saved())
+    restarted = judge_of(platform_file, through_a_file(judge, tmp_path))
     for one in (judge, restarted):
         assert one.close(START + 40.5)
         assert not one.close(START + 41)
-        left = {name for name, where, _ in one.samples() if "version" in where and "episode" not in name}
+        left = {name for name, where, _ in one.board.samples() if "version" in where and "episode" not in name}
         assert left == {"ml_drift_window_end_timestamp_seconds", "ml_drift_windows_total"}
 
 
@@ -114,16 +126,16 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing(platform_file: Path
     group = predictions(START, 300)
     write(tmp_path / "s", platform, group[:100], group[100:])
     through = judge_of(platform_file)
-    worker._read(through, tmp_path / "s")
+    read_all(through, tmp_path / "s")
     halfway = judge_of(platform_file)
     halfway.take(group[:100])
     halfway.position = next(journal.follow(tmp_path / "s", journal.Position(0, 0))).end
-    restarted = judge_of(platform_file, halfway.saved())
-    worker._read(restarted, tmp_path / "s")
+    restarted = judge_of(platform_file, through_a_file(halfway, tmp_path))
+    read_all(restarted, tmp_path / "s")
     assert restarted.position == through.position
     through.close(START + 100)
     restarted.close(START + 100)
-    assert restarted.samples() == through.samples()
+    assert list(restarted.board.samples()) == list(through.board.samples())
 
 
 def test_a_journal_that_was_begun_anew_is_judged_though_the_judges_place_is_further(
@@ -134,7 +146,7 @@ def test_a_journal_that_was_begun_anew_is_judged_though_the_judges_place_is_furt
     judge = judge_of(platform_file)
     judge.position = journal.Position(99, 5)
     for _ in range(2):
-        worker._read(judge, tmp_path / "s")
+        read_all(judge, tmp_path / "s")
     judge.close(START + 100)
     assert judge.position.segment < 99
     assert value(judge, "ml_drift_window_samples") == 300
@@ -174,8 +186,8 @@ def test_the_process_speaks_in_lines_and_survives_kill_9(platform_file: Path, tm
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         windows, deadline = None, time.monotonic() + 20
         while windows != expected and time.monotonic() < deadline:
-            samples = json.loads(process.stdout.readline())["samples"]
-            windows = sum(number for name, _, number in samples if name == "ml_drift_windows_total")
+            groups = json.loads(process.stdout.readline()).get("groups", [])
+            windows = sum(values.get("ml_drift_windows_total", 0.0) for _, values in groups) or windows
         process.kill()
         process.communicate()
         assert windows == expected
@@ -220,7 +232,7 @@ def stream_of(tmp_path: Path, **settings: object) -> windows.Stream:
     columns = {"x": np.random.default_rng(1).normal(size=5000)}
     made = fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200)
     drift = model.Drift(reference=Path("r"), features={"x": drift_spec.Feature.NUMERIC}, **settings)
-    return windows.Stream(drift, made.features)
+    return windows.Stream(drift, Schema({"x": made.features["x"].coarse}))
 
 
 def test_a_sliding_window_is_the_sum_of_its_panes(tmp_path: Path) -> None:
@@ -259,21 +271,22 @@ def test_a_stream_goes_on_after_a_restart_unless_the_reference_is_another(tmp_pa
     one, again = (stream_of(tmp_path, window=30.0, panes=3) for _ in range(2))
     one.take(predictions(START, 100) + predictions(START + 10, 100))
     list(one.close(START + 11.5))
-    again.restore(msgspec.json.decode(msgspec.json.encode(one.saved()), type=windows.SavedStream))
+    again.restore(one.saved())
     first, second = (next(stream.close(START + 100)) for stream in (one, again))
     assert (first.samples, first.end) == (second.samples, second.end) == (200, START + 20)
     assert (first.counts["x"].cells == second.counts["x"].cells).all()
     saved = one.saved()
-    saved.closed[0].counts["x"] = ([1, 2, 3], 0, 0)
-    again.restore(saved)
-    assert again.saved().open == []
+    saved.reference = "another"
+    anew = stream_of(tmp_path, window=30.0, panes=3)
+    anew.restore(saved)
+    assert anew.saved().open == []
 
 
 def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
     columns = {"prediction": ["a", "b"] * 500, "score": np.linspace(0, 1, 1000)}
     kinds = {"prediction": drift_spec.Feature.CATEGORICAL, "score": drift_spec.Feature.NUMERIC}
     made = fitting.fit(columns, kinds, window_rows=100)
-    stream = windows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), made.features)
+    stream = windows.Stream(model.Drift(reference=Path("r"), features=kinds, window=10.0), Schema(made.features))
     events_ = predictions(START, 100)
     for event in events_:
         event.score = 0.99
@@ -317,7 +330,7 @@ def test_methods_that_look_at_rows_vote_live_and_after_a_restart(rows_platform_f
     judge.close(START + 11.5)
     assert value(judge, "ml_drift_votes") == 0
     judge.take(dependent(START + 10, 0.9))
-    again = msgspec.json.decode(msgspec.json.encode(judge.saved()), type=worker.Saved)
+    again = through_a_file(judge, rows_platform_file.parent)
     for one in (judge, judge_of(rows_platform_file, again)):
         one.close(START + 21.5)
         assert value(one, "ml_drift_votes") == 2
@@ -357,9 +370,9 @@ def test_one_trigger_per_episode_however_often_the_process_is_killed(platform_fi
         deadline = time.monotonic() + 20
         sent = 0.0
         while not sent and time.monotonic() < deadline:
-            samples = json.loads(process.stdout.readline())["samples"]
-            triggers = [sample for sample in samples if sample[0] == "midwatch_retrain_triggers_total"]
-            sent = sum(number for _, labels, number in triggers if labels["result"] == "sent")
+            groups = json.loads(process.stdout.readline()).get("groups", [])
+            for where, values in groups:
+                sent += values.get("midwatch_retrain_triggers_total", 0.0) if where.get("result") == "sent" else 0.0
         process.kill()
         process.communicate()
         assert sent == 1
@@ -392,3 +405,98 @@ def test_a_feature_that_was_judged_is_said_to_be_so(platform_file: Path) -> None
     assert value(judge, "ml_drift_judged", feature="x") == 1
     assert 0 < value(judge, "ml_drift_smallest_seen_effect", feature="x", method="ks") < 0.68
     assert value(judge, "ml_drift_rows_needed", feature="x") is None
+
+
+def raw(generator: np.random.Generator, count: int) -> list[dict[str, events.Value | None]]:
+    """Features as clients send them: numbers of all kinds, missing ones, texts where numbers are wanted, flags."""
+    numbers = [0.5, -1, 3, True, None, "12", float("inf"), float("nan"), 2**60]
+    rows = []
+    for index in range(count):
+        row = {name: float(value) for name, value in zip("xy", generator.normal(size=2), strict=True)}
+        row["k"] = ["UA", "AA", "ZZ", None, 7, True][index % 6]
+        if index % 3 == 0:
+            row["x"] = numbers[index // 3 % len(numbers)]
+        if index % 5 == 0:
+            del row["y"]
+        rows.append(row)
+    return rows
+
+
+def test_rows_that_are_packed_count_as_each_value_by_itself_however_they_come() -> None:
+    """So statistics of KS, PSI and every other method are those of the same rows before they were packed."""
+    generator = np.random.default_rng(5)
+    columns = {
+        "x": generator.normal(size=4000),
+        "y": generator.normal(size=4000).round(1),
+        "k": generator.choice(["UA", "AA", "7", "True"], 4000).tolist(),
+        "score": generator.uniform(size=4000),
+    }
+    kinds = {name: drift_spec.Feature.CATEGORICAL if name == "k" else drift_spec.Feature.NUMERIC for name in columns}
+    made = fitting.fit(columns, kinds, window_rows=400)
+    coarse = {name: feature.coarse for name, feature in made.features.items()}
+    drift = model.Drift(reference=Path("r"), features=kinds, window=10.0)
+    group = predictions(START, 1700)
+    for event, row in zip(group, raw(generator, len(group)), strict=True):
+        event.features, event.score = row, row.get("y") and 0.25
+    stream = windows.Stream(drift, Schema(coarse, made.joint.embedding))
+    for start, end in [(0, 1), (1, 400), (400, 1650), (1650, 1700)]:
+        stream.take(group[start:end])
+        again = windows.Stream(drift, Schema(coarse, made.joint.embedding))
+        again.restore(stream.saved())
+        stream = again
+    (window,) = stream.close(START + 100)
+    values = {name: [event.features.get(name) for event in group] for name in "xyk"}
+    values["score"] = [event.score for event in group]
+    for name, feature in coarse.items():
+        wanted, found = feature.count(values[name]), window.counts[name]
+        assert found.cells.tolist() == wanted.cells.tolist(), name
+        assert (found.missing, found.wrong_type) == (wanted.missing, wanted.wrong_type), name
+        for method in reference.COMPARISONS:
+            if feature.kind in reference.COMPARISONS[method].features:
+                assert feature.compare(method, found) == feature.compare(method, wanted)
+    numeric = {name: counts.numbers(values[name])[0] for name in ("x", "y", "score")}
+    held = sample.Sample.empty(made.joint.embedding.width).taking(
+        np.fromiter(sample.hashes(event.id for event in group), np.uint64),
+        made.joint.embedding,
+        lambda places: {
+            name: numeric[name][places] if name in numeric else [values[name][place] for place in places]
+            for name in values
+        },
+    )
+    assert (window.rows.keys == held.keys).all()
+    assert (window.rows.rows == held.rows).all()
+
+
+def test_windows_that_the_release_before_kept_are_gone_on_with(platform_file: Path, tmp_path: Path) -> None:
+    models = worker.watched(load.load_platform(platform_file), platform_file.parent)
+    group = predictions(START, 200)
+    feature = models["fraud"].reference.features["x"]
+    counted = feature.count([event.features["x"] for event in group])
+    pane = {"start": START, "samples": 200, "counts": {"x": [counted.cells.tolist(), 0, 0]}, "rows": None}
+    other = {"start": START, "samples": 5, "counts": {"x": [[1, 2, 3], 0, 0]}, "rows": None}
+    where = {"model": "fraud", "version": "v1"}
+    kept = {
+        "segment": 3,
+        "offset": 99,
+        "streams": [["fraud", "v1", {"after": START, "open": [pane, other], "closed": []}]],
+        "gauges": [
+            ["ml_drift_window_end_timestamp_seconds", where, START - 1],
+            ["ml_drift_window_samples", where, 77.0],
+            ["ml_drift_votes", where, 2.0],
+            ["ml_drift_effect", {**where, "feature": "x", "method": "ks"}, 0.5],
+        ],
+        "verdicts": [["fraud", "v1", "drift", 4]],
+        "retraining": {},
+        "halves": [],
+    }
+    (tmp_path / "windows.json").write_text(json.dumps(kept))
+    judge = judge_of(platform_file, worker.restored(tmp_path, models))
+    assert judge.position == journal.Position(3, 99)
+    assert value(judge, "ml_drift_votes") == 2
+    assert value(judge, "ml_drift_effect", feature="x", method="ks") == 0.5
+    assert value(judge, "ml_drift_windows_total", verdict="drift") == 4
+    judge.close(START + 11.5)
+    assert value(judge, "ml_drift_window_samples") == 200
+    assert value(judge, "ml_drift_windows_total", verdict="stable") == 1
+    assert worker.Keeper(tmp_path, judge).keep()
+    assert not (tmp_path / "windows.json").exists(), "the next process reads what this one keeps"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from exporters.drift import halves, published, supervisor, worker
+from exporters.drift import halves, published, references, state, supervisor, worker
+from exporters.drift.judge import Judge
+from exporters.drift.published import Board, Entry
 from exporters.events import inference_log, ingest, journal, kserve, store
+from exporters.events.journal_time import Reading
 from midwatch import metrics
 from midwatch.client import events
 from midwatch.spec import drift as drift_spec
@@ -46,9 +52,15 @@ def platform_file(tmp_path: Path, make_document, reference: Path) -> Path:
     return file
 
 
-def judge_of(platform_file: Path, saved: worker.Saved | None = None) -> worker.Judge:
-    platform = load.load_platform(platform_file)
-    return worker.Judge(platform, platform_file.parent, platform_file.parent, saved or worker.Saved())
+def judge_of(platform_file: Path, saved: state.Saved | None = None) -> Judge:
+    platform, base = load.load_platform(platform_file), platform_file.parent
+    return Judge(platform, base, base, worker.watched(platform, base), saved or state.Saved())
+
+
+def through_a_file(judge: Judge, folder: Path) -> state.Saved:
+    """What a judge keeps, as its next process reads it."""
+    state.write(folder / "windows.log", judge.saved())
+    return state.read(folder / "windows.log")
 
 
 def prediction(version: str, at: float, x: float = 0.0) -> events.Prediction:
@@ -61,12 +73,8 @@ def many(versions: int, at: float = START) -> list[events.Prediction]:
     return [prediction(f"v{number}", at) for number in range(versions)]
 
 
-def total(judge: worker.Judge, name: str) -> float:
-    return sum(number for found, _, number in judge.samples() if found == name)
-
-
-def said(judge: worker.Judge) -> list[bytes]:
-    return list(published.lines(judge.samples(), is_failing=judge.is_failing))
+def total(judge: Judge, name: str) -> float:
+    return sum(number for found, _, number in judge.board.samples() if found == name)
 
 
 def test_thousands_of_versions_in_a_window_are_judged_as_the_first_few_and_the_others_together(platform_file) -> None:
@@ -75,13 +83,12 @@ def test_thousands_of_versions_in_a_window_are_judged_as_the_first_few_and_the_o
     assert judge.close(START + 12)
     samples = {
         dict(labels)["version"]: number
-        for name, labels, number in judge.samples()
+        for name, labels, number in judge.board.samples()
         if name == metrics.DRIFT_WINDOW_SAMPLES.name
     }
     assert samples == {"v0": 1, "v1": 1, "v2": 1, "v3": 1, "other": 4996}
-    assert max(map(len, said(judge))) < published.MAX_LINE
-    again = judge_of(platform_file, msgspec.json.decode(msgspec.json.encode(judge.saved()), type=worker.Saved))
-    assert again.samples() == judge.samples()
+    again = judge_of(platform_file, through_a_file(judge, platform_file.parent))
+    assert sorted(map(str, again.board.samples())) == sorted(map(str, judge.board.samples()))
 
 
 def test_a_judge_that_was_stopped_with_thousands_of_versions_starts_again(platform_file: Path) -> None:
@@ -89,16 +96,15 @@ def test_a_judge_that_was_stopped_with_thousands_of_versions_starts_again(platfo
     one = judge_of(platform_file)
     one.take(many(1))
     one.close(START + 12)
-    saved = one.saved()
+    saved = through_a_file(one, platform_file.parent)
     (_, _, stream), *_ = saved.streams
-    (end,) = [gauge for gauge in saved.gauges if gauge[0] == metrics.DRIFT_WINDOW_END.name]
+    ((_, _, end, _, _),) = saved.head.records
     saved.streams = [("fraud", f"v{number}", stream) for number in range(5000)]
-    saved.gauges = [(end[0], {"model": "fraud", "version": f"v{number}"}, end[2] + number) for number in range(5000)]
-    saved.verdicts = [("fraud", f"v{number}", "stable", 1) for number in range(5000)]
+    saved.head.records = [("fraud", f"v{number}", end + number, 1.0, {"stable": 1}) for number in range(5000)]
     again = judge_of(platform_file, saved)
     again.take([prediction("v1", START + 20)])
-    assert len(again.saved().streams) <= CAPS["versions"] + 1
-    assert len(again.samples()) < 100
+    assert len(list(again.saved().streams)) <= CAPS["versions"] + 1
+    assert len(list(again.board.samples())) < 100
 
 
 def test_a_version_that_no_events_come_of_any_more_gives_its_place_to_a_new_one(platform_file: Path) -> None:
@@ -108,21 +114,172 @@ def test_a_version_that_no_events_come_of_any_more_gives_its_place_to_a_new_one(
         judge.close(at)
         judge.take([prediction(f"g{generation}-{number}", at) for number in range(CAPS["versions"])])
         judge.close(at + 12)
-    latest = {where["version"] for name, where, _ in judge.samples() if name == metrics.DRIFT_WINDOW_SAMPLES.name}
+    latest = {where["version"] for name, where, _ in judge.board.samples() if name == metrics.DRIFT_WINDOW_SAMPLES.name}
     assert latest == {f"g11-{number}" for number in range(CAPS["versions"])}
-    ends = [where for name, where, _ in judge.samples() if name == metrics.DRIFT_WINDOW_END.name]
+    ends = [where for name, where, _ in judge.board.samples() if name == metrics.DRIFT_WINDOW_END.name]
     assert len(ends) <= 3 * CAPS["versions"], "of 48"
 
 
+def lines_of(out: io.BytesIO) -> list[published.Line]:
+    return [msgspec.json.decode(line, type=published.Line) for line in out.getvalue().splitlines()]
+
+
+def verdict_of(version: str, features: int, value: float = 1.0) -> Entry:
+    where = {"model": "m", "version": version}
+    details = [({**where, "feature": f"f{number}"}, {metrics.DRIFT_EFFECT.name: value}) for number in range(features)]
+    return Entry.of(("verdict", "m", version), [(where, {metrics.DRIFT_DETECTED.name: 1.0})], details)
+
+
 def test_no_more_is_published_than_the_cap_of_series_and_verdicts_come_first() -> None:
-    details = [(metrics.DRIFT_EFFECT.name, {"feature": str(number)}, 1.0) for number in range(5000)]
-    verdicts = [(metrics.DRIFT_DETECTED.name, {"version": str(number)}, 1.0) for number in range(10)]
-    kept = published.most_important([*details, *verdicts], 1000)
-    assert len(kept) == 1000
-    assert kept[:10] == verdicts
-    lines = [msgspec.json.decode(line, type=published.Line) for line in published.lines(details, is_failing=True)]
-    assert [line.more for line in lines] == [True, True, False]
-    assert [sample for line in lines for sample in line.samples] == details
+    board = Board(1000)
+    for number in range(10):
+        board.put(verdict_of(f"v{number}", features=300))
+    samples = [name for name, _, _ in board.samples()]
+    assert len(samples) <= 1000
+    assert samples.count(metrics.DRIFT_DETECTED.name) == 10
+    assert len(samples) + board.left_out == 10 * 301
+    for number in range(8):
+        board.remove(("verdict", "m", f"v{number}"))
+    for number in range(8, 10):
+        board.put(verdict_of(f"v{number}", features=300, value=2.0))
+    assert (len(list(board.samples())), board.left_out) == (602, 0)
+
+
+def test_only_what_has_changed_is_said_and_no_line_grows_with_the_number_of_versions() -> None:
+    board = Board(10**6)
+    for number in range(300):
+        board.put(verdict_of(f"v{number}", features=30))
+    everything = list(board.changes())
+    assert max(map(len, everything)) == max(map(len, verdict_of("v299", features=30).lines()))
+    assert list(board.changes()) == []
+    board.put(verdict_of("v7", features=30))
+    assert list(board.changes()) == [], "the same again"
+    board.put(verdict_of("v7", features=30, value=2.0))
+    board.remove(("verdict", "m", "v8"))
+    changed = [msgspec.json.decode(line, type=published.Line) for line in board.changes()]
+    assert [(part.subject[2], len(part.groups)) for part in changed] == [("v7", 31), ("v8", 0)]
+
+
+# A journal that never ends --------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, platform_file: Path, *groups: list[events.Prediction]) -> None:
+    """Groups in a journal, each written when its last prediction was made."""
+    platform = load.load_platform(platform_file)
+    kept = store.Store(folder, platform.exporter, platform.models)
+    for group in groups:
+        kept.append(kept.encode(group[-1].ts, group))
+    kept.close(START, snapshot=lambda: False)
+
+
+def test_verdicts_come_while_there_is_always_more_to_read(platform_file, tmp_path, monkeypatch) -> None:
+    values = np.random.default_rng(1).normal(size=200).tolist()
+    groups = [[prediction("v1", START + at, x) for x in values] for at in range(0, 60, 2)]
+    write(tmp_path / "s", platform_file, *groups)
+    monkeypatch.setattr(worker, "TURN", 0.0)  # a frame, and a window
+    monkeypatch.setattr(worker, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(worker, "KEEP_SHARE", math.inf)
+    out = io.BytesIO()
+    working = worker.started(tmp_path / "s", platform_file, out)
+    for _ in range(16):
+        assert working.step(), "it has not come to the end"
+    counts = [
+        sum(values.get(metrics.DRIFT_WINDOWS.name, 0.0) for _, values in line.groups)
+        for line in lines_of(out)
+        if isinstance(line, published.Part) and line.subject[0] == "record"
+    ]
+    assert counts == [1.0, 2.0], "windows that ended by 30 s, but for the one that waits for what is on its way"
+    kept = state.read(tmp_path / "s" / "drift" / "windows.log")
+    assert [record[4] for record in kept.head.records] == [{"stable": 2}]
+    again = worker.started(tmp_path / "s", platform_file, io.BytesIO())
+    while again.step():
+        pass
+    ((_, _, _, samples, all_counts),) = state.read(tmp_path / "s" / "drift" / "windows.log").head.records
+    assert (sum(all_counts.values()), samples) == (6, 1000.0), "each prediction is in one window"
+
+
+def test_verdicts_are_not_said_before_they_are_kept(platform_file: Path, tmp_path: Path, monkeypatch) -> None:
+    write(tmp_path / "s", platform_file, [prediction("v1", START, 0.1)] * 200)
+    out = io.BytesIO()
+    working = worker.started(tmp_path / "s", platform_file, out)
+    monkeypatch.setattr(worker.Keeper, "is_due", lambda *_, **__: False)
+    working.step()
+    assert not [line for line in lines_of(out) if isinstance(line, published.Part)]
+    assert not (tmp_path / "s" / "drift" / "windows.log").exists()
+
+
+def test_a_large_state_is_written_more_rarely_but_by_time_and_by_what_was_read(platform_file, tmp_path) -> None:
+    clock = Clock()
+    keeper = worker.Keeper(tmp_path, judge_of(platform_file), clock)
+    keeper._bytes, keeper._seconds = 20 * worker.KEEP_BYTES, 0.1
+
+    def due_after(seconds: float, *, has_verdicts: bool) -> bool:
+        clock.now = 1000.0 + seconds
+        return keeper.is_due(has_verdicts=has_verdicts)
+
+    assert [due_after(at, has_verdicts=True) for at in (1.9, 2.1)] == [False, True]
+    assert [due_after(at, has_verdicts=False) for at in (19.0, 20.5)] == [False, True]
+    keeper._bytes *= 1000
+    assert [due_after(at, has_verdicts=False) for at in (29.0, 30.5)] == [False, True]
+    keeper.frames = worker.KEEP_FRAMES + 1
+    assert due_after(0.1, has_verdicts=False)
+
+
+def test_windows_end_by_the_wall_clock_of_when_their_predictions_were_written(platform_file: Path, tmp_path) -> None:
+    judge = judge_of(platform_file)
+    reading = Reading(at=START + 500, wall=START, since_boot=1.0, boot="b")
+    frames = [
+        journal.Frame(journal.CLOCK, START + 500, msgspec.msgpack.encode(reading), journal.Position(1, 10)),
+        journal.Frame(
+            journal.EVENTS, START + 502, msgspec.msgpack.encode([prediction("v1", START)]), journal.Position(1, 20)
+        ),
+    ]
+    for frame in frames:
+        judge.read(frame)
+    assert judge.read_until == START + 2
+    assert judge_of(platform_file, through_a_file(judge, tmp_path))._wall_offset == -500
+
+
+def test_a_state_that_is_not_whole_is_not_used(platform_file: Path, tmp_path: Path, caplog) -> None:
+    judge = judge_of(platform_file)
+    judge.take(many(3))
+    path = tmp_path / "windows.log"
+    state.write(path, judge.saved())
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(state.DamagedError):
+        state.read(path)
+    assert list(worker.restored(tmp_path, {}).streams) == []
+    assert "begin anew" in caplog.text
+
+
+# References -----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_references_are_read_once_and_shared(tmp_path: Path, reference: Path, monkeypatch) -> None:
+    paths = [tmp_path / f"{number}.npz" for number in range(3)]
+    for path in paths:
+        path.write_bytes(reference.read_bytes())
+    read: list[Path] = []
+    real = reference_file.load
+    monkeypatch.setattr(reference_file, "load", lambda path: read.append(path) or real(path))
+    drift = drift_spec.Drift(reference="r.npz", features={"x": "numeric"})
+    found = references.References()
+    watched = [found.watched(drift, path) for path in paths]
+    assert read == paths[:1]
+    assert all(one.schema is watched[0].schema and one.reference is watched[0].reference for one in watched)
+
+
+def test_windows_are_not_continued_on_the_cells_of_another_reference_of_as_many(platform_file, tmp_path) -> None:
+    judge = judge_of(platform_file)
+    judge.take([prediction("v1", START, x) for x in np.random.default_rng(1).normal(size=200).tolist()])
+    saved = through_a_file(judge, tmp_path)
+    columns = {"x": np.random.default_rng(2).normal(5, 1, size=5000)}
+    made = fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200)
+    text = platform_file.read_text().replace(str(load.load_platform(platform_file).models[0].drift.reference), "n.npz")
+    platform_file.write_text(text)
+    reference_file.save(made, platform_file.parent / "n.npz")
+    again = judge_of(platform_file, saved)
+    assert not again.close(START + 100), "no window, rather than one of cells that mean something else"
 
 
 # Inference logs ------------------------------------------------------------------------------------------------------
@@ -164,12 +321,12 @@ def test_predictions_of_inference_logs_are_judged_also_over_a_restart(platform_f
     for number, frame in enumerate(frames):
         judge.read(frame)
         if number == len(frames) // 2 - 1:
-            assert not judge.saved().streams, "all responses, and no request"
-            judge = judge_of(platform_file, msgspec.json.decode(msgspec.json.encode(judge.saved()), type=worker.Saved))
+            assert not list(judge.saved().streams), "all responses, and no request"
+            judge = judge_of(platform_file, through_a_file(judge, tmp_path))
     judge.close(START + 12)
     assert total(judge, metrics.DRIFT_WINDOW_SAMPLES.name) == 200
     assert total(judge, metrics.DRIFT_DETECTED.name) == detected
-    assert judge.saved().halves == []
+    assert list(judge.saved().halves) == []
 
 
 def half(identifier: str, rows: int = 1) -> inference_log.RequestHalf:
@@ -183,6 +340,7 @@ def test_halves_whose_other_half_does_not_come_are_bounded_and_go_after_a_while(
     for number in range(30):
         assert waiting.take(START, half(str(number), rows=3)) == []
     assert len(waiting.saved()) == 3
+    assert waiting.lost_rows == 27 * 3
     waiting.take(START + 1000, half("late"))
     assert len(waiting.saved()) == 1
     assert len(halves.Halves(waiting.saved()).saved()) == 1
@@ -202,7 +360,9 @@ def test_an_event_that_cannot_be_counted_is_passed_over_and_said(platform_file: 
     assert judge.position == frame.end
     assert judge.is_failing
     assert "could not be counted" in caplog.text
-    assert msgspec.json.decode(said(judge)[-1], type=published.Line).is_failing
+    out = io.BytesIO()
+    worker.Worker(tmp_path, judge, out)
+    assert lines_of(out)[-1].is_failing
 
 
 def test_a_window_that_cannot_be_judged_has_no_verdict_and_the_next_is_judged(platform_file, monkeypatch) -> None:
@@ -215,15 +375,15 @@ def test_a_window_that_cannot_be_judged_has_no_verdict_and_the_next_is_judged(pl
         patched.setattr(verdict, "judge", lambda *_, **__: 1 / 0)
         judge.close(START + 21.5)
     assert total(judge, metrics.DRIFT_DETECTED.name) == 0
-    assert not [one for one in judge.samples() if one[0] == metrics.DRIFT_DETECTED.name]
+    assert not [one for one in judge.board.samples() if one[0] == metrics.DRIFT_DETECTED.name]
     assert judge.is_failing
     judge.close(START + 31.5)
-    assert [number for name, _, number in judge.samples() if name == metrics.DRIFT_DETECTED.name] == [0]
+    assert [number for name, _, number in judge.board.samples() if name == metrics.DRIFT_DETECTED.name] == [0]
 
 
 def test_windows_that_cannot_be_kept_do_not_end_the_judge(platform_file: Path, tmp_path: Path, caplog) -> None:
     judge = judge_of(platform_file)
-    worker._save(tmp_path / "a folder that is not there", judge)
+    assert not worker.Keeper(tmp_path / "a folder that is not there", judge).keep()
     assert judge.is_failing
     assert "could not be kept" in caplog.text
 
@@ -258,17 +418,36 @@ def values(one: supervisor.Supervisor) -> dict[str, float]:
     return {metric.name: number for metric, _, number in one.samples()}
 
 
+WHERE = {"model": "m", "version": "v"}
 SAYS = [
-    (metrics.DRIFT_DETECTED.name, {"model": "m", "version": "v"}, 0.0),
-    (metrics.DRIFT_WINDOWS.name, {"model": "m", "version": "v", "verdict": "stable"}, 3.0),
+    Entry.of(("verdict", "m", "v"), [(WHERE, {metrics.DRIFT_DETECTED.name: 0.0})]),
+    Entry.of(("record", "m", "v"), [({**WHERE, "verdict": "stable"}, {metrics.DRIFT_WINDOWS.name: 3.0})]),
 ]
+
+
+def status(*, is_failing: bool = False, segment: int = 0, waiting_seconds: float = 0.0, lost_rows: int = 0) -> bytes:
+    return published.line(
+        published.Status(
+            segment=segment,
+            offset=0,
+            waiting_seconds=waiting_seconds,
+            is_failing=is_failing,
+            left_out=0,
+            lost_rows=lost_rows,
+        )
+    )
+
+
+def says(entries: list[Entry], *, is_failing: bool = False) -> list[bytes]:
+    """What a judge says that begins."""
+    return [*(line for entry in entries for line in entry.lines()), status(is_failing=is_failing)]
 
 
 def ran(one: supervisor.Supervisor, clock: Clock, seconds: float, *lines: bytes) -> None:
     """One run of the judge, which says something, and ends."""
 
     async def once() -> None:
-        one._begun, one._ended, one._has_said = clock(), None, False
+        one._begin()
         reader = asyncio.StreamReader()
         for line in lines:
             reader.feed_data(line)
@@ -277,7 +456,7 @@ def ran(one: supervisor.Supervisor, clock: Clock, seconds: float, *lines: bytes)
         seen.append(one.is_up)
         clock.now += seconds
         seen.append(one.is_up)
-        one._begun, one._ended = None, clock()
+        one._end()
 
     async def until_pause(_: float) -> None:
         raise asyncio.CancelledError
@@ -293,7 +472,7 @@ def ran(one: supervisor.Supervisor, clock: Clock, seconds: float, *lines: bytes)
 
 def test_a_judge_that_ends_again_and_again_is_not_up_until_it_has_run_for_a_while(tmp_path: Path) -> None:
     one, clock = supervised(tmp_path)
-    lines = list(published.lines(SAYS, is_failing=False))
+    lines = says(SAYS)
     ran(one, clock, 1.0, *lines)
     assert one.seen == [True, True]
     for _ in range(3):
@@ -309,13 +488,13 @@ def test_a_judge_that_says_nothing_or_that_it_fails_is_not_up(tmp_path: Path) ->
     one, clock = supervised(tmp_path)
     ran(one, clock, 100.0)
     assert one.seen == [False, False]
-    ran(one, clock, 100.0, *published.lines(SAYS, is_failing=True))
+    ran(one, clock, 100.0, *says(SAYS, is_failing=True))
     assert one.seen == [False, False]
 
 
 def test_verdicts_of_a_judge_that_is_away_are_taken_back_and_counts_stay(tmp_path: Path) -> None:
     one, clock = supervised(tmp_path)
-    ran(one, clock, 40.0, *published.lines(SAYS, is_failing=False))
+    ran(one, clock, 40.0, *says(SAYS))
     clock.now += 30
     assert values(one)[metrics.DRIFT_DETECTED.name] == 0
     assert values(one)[metrics.DRIFT_WORKER_UP.name] == 0
@@ -343,6 +522,77 @@ def test_an_error_of_following_the_judge_is_not_the_last_run(tmp_path: Path, mon
 
 def test_much_that_is_said_comes_through_line_by_line(tmp_path: Path) -> None:
     one, _ = supervised(tmp_path)
-    many_samples = [(metrics.DRIFT_EFFECT.name, {"feature": "f" * 200, "n": str(n)}, 1.0) for n in range(4500)]
-    listened(one, *published.lines(many_samples, is_failing=False), b"rubbish\n")
-    assert len(one.samples()) == 4502
+    groups = [({"feature": "f" * 200, "n": str(number)}, {metrics.DRIFT_EFFECT.name: 1.0}) for number in range(4500)]
+    lines = says([Entry.of(("verdict", "m", "v"), [], groups)])
+    assert max(map(len, lines)) < 2 * published.MAX_PART
+    listened(one, *lines[:5])
+    assert metrics.DRIFT_EFFECT.name not in values(one), "the last part has not come"
+    listened(one, *lines[5:], b"rubbish\n")
+    assert sum(metric is metrics.DRIFT_EFFECT for metric, _, _ in one.samples()) == 4500
+
+
+def test_what_a_new_judge_does_not_say_is_no_more(tmp_path: Path) -> None:
+    one, clock = supervised(tmp_path)
+    ran(one, clock, 40.0, *says(SAYS))
+    ran(one, clock, 40.0, *says(SAYS[1:]))
+    assert metrics.DRIFT_DETECTED.name not in values(one)
+    assert values(one)[metrics.DRIFT_WINDOWS.name] == 3
+    listened(one, *says(SAYS)[:1], *says([Entry(("record", "m", "v"), [])]))
+    assert values(one)[metrics.DRIFT_DETECTED.name] == 0
+    assert metrics.DRIFT_WINDOWS.name not in values(one)
+
+
+def test_restarts_of_the_judge_and_rows_that_its_processes_lost_are_counted(tmp_path: Path) -> None:
+    one, clock = supervised(tmp_path)
+    assert values(one)[metrics.DRIFT_WORKER_RESTARTS.name] == 0
+    for _ in range(3):
+        ran(one, clock, 40.0, *says(SAYS), status(lost_rows=5))
+    assert values(one)[metrics.DRIFT_WORKER_RESTARTS.name] == 2
+    assert values(one)[metrics.DRIFT_LOST_ROWS.name] == 15
+
+
+def test_a_judge_that_says_nothing_any_more_is_not_up_and_is_ended(tmp_path: Path, monkeypatch) -> None:
+    one, clock = supervised(tmp_path)
+    ran(one, clock, 59.0, *says(SAYS))
+    assert one.seen == [True, True]
+    ran(one, clock, 61.0, *says(SAYS))
+    assert one.seen == [True, False]
+    monkeypatch.setattr(supervisor, "STUCK", 0.01)
+
+    async def silent() -> None:
+        await one._listen(SimpleNamespace(stdout=asyncio.StreamReader()))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(silent())
+
+
+def test_how_far_the_judge_is_behind_is_the_age_of_what_it_has_not_read(platform_file: Path, tmp_path: Path) -> None:
+    groups = [[prediction("v1", START + at)] for at in (0, 20, 50)]
+    write(tmp_path / "s", platform_file, *groups)
+    frames = [frame for frame in journal.follow(tmp_path / "s", journal.Position(0, 0)) if frame.kind == journal.EVENTS]
+    one = supervisor.Supervisor(tmp_path / "s", None, Clock(), now=lambda: START + 60)
+    assert values(one)[metrics.DRIFT_WORKER_BEHIND.name] == 60, "a judge that has never run"
+    for frame, seconds in zip(frames, (40, 10, 0), strict=True):
+        one._begin()
+        one._take(published.Status(**STATUS | frame.end._asdict()))
+        assert values(one)[metrics.DRIFT_WORKER_BEHIND.name] == seconds
+    one._take(published.Status(**STATUS | frames[-1].end._asdict() | {"waiting_seconds": 7.0}))
+    assert values(one)[metrics.DRIFT_WORKER_BEHIND.name] == 7, "all is read, and windows wait"
+
+
+STATUS = {"waiting_seconds": 0.0, "is_failing": False, "left_out": 0, "lost_rows": 0}
+
+
+def test_journal_that_is_deleted_unread_is_counted(platform_file: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "UNREAD_LIMIT", 100)
+    platform = load.load_platform(platform_file)
+    kept = store.Store(tmp_path / "s", platform.exporter, platform.models)
+    place = kept.journal.end
+    (tmp_path / "s" / "drift").mkdir()
+    (tmp_path / "s" / "drift" / "position.json").write_text(json.dumps(place._asdict()))
+    frame = kept.encode(START, many(20))
+    kept.append(frame)
+    kept.applied(START, many(20), len(frame))
+    kept.snapshot(START)
+    kept.close(START)
+    assert kept.skipped_bytes >= len(frame) > 100

@@ -23,10 +23,13 @@ import yaml
 
 from exporters import server
 from exporters.events import bodies
-from midwatch import http_server, modules
+from exporters.incremental import IncrementalText
+from midwatch import content_encoding, http_server, modules
+from midwatch.client import events as events_of
 from midwatch.spec import model
 
 BASE = {"model": "fraud", "version": "v1"}
+NOW = 1_700_000_000.0
 
 
 class Running:
@@ -459,25 +462,106 @@ def test_metrics_are_never_written_twice_at_once(tmp_path: Path, monkeypatch: py
     at_once: list[str] = []
     written: list[str] = []
 
-    def exposed(_view: object, content_type: str) -> bytes:
-        at_once.append(content_type)
+    def write(_self: object, *what: object) -> Iterator[None]:
+        at_once.append(str(what[-1]))
         assert len(at_once) == 1
+        yield
         written.append(at_once.pop())
-        return content_type.encode()
 
-    monkeypatch.setattr(server, "_exposed", exposed)
-    options = server.Options(host="127.0.0.1", port=0, state=tmp_path / "s", settings=model.Exporter())
-    answers: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(IncrementalText, "write", write)
+    monkeypatch.setattr(IncrementalText, "pieces", lambda _self, content_type: [content_type.encode()])
+    monkeypatch.setattr(server, "SLICE_SECONDS", 0.0)
+    answers: list[tuple[int, bytes, str]] = []
 
     async def ask() -> None:
-        service = server.Service(options)
+        service = server.Service(options_of(tmp_path))
         for accept in [b"text/plain"] * 50 + [b"application/openmetrics-text; version=1.0.0"] * 50:
-            request = http_server.Request(method=b"GET", path=b"/metrics", headers={b"accept": accept}, body=b"")
-            service._handle(request, lambda status, content, _type: answers.append((status, content)))
+            for coding in (b"gzip", b""):
+                scrape(service, answers, {b"accept": accept, b"accept-encoding": coding})
         await asyncio.gather(*service._scrapes)
         service.store.close(time.time())
 
     asyncio.run(ask())
-    assert len(answers) == 100
-    assert {status for status, _ in answers} == {200}
+    assert len(answers) == 200
+    assert {status for status, _, _ in answers} == {200}
     assert len(written) == len(set(written)) == 2
+    assert {gzip.decompress(body) for _, body, headers in answers if "gzip" in headers} == {
+        body for _, body, headers in answers if not headers
+    }
+
+
+def asked_about(name: str, predicted: str) -> events_of.Prediction:
+    return events_of.Prediction(id=name, model=name, version="v", ts=NOW, prediction=predicted)
+
+
+def options_of(folder: Path) -> server.Options:
+    return server.Options(host="127.0.0.1", port=0, state=folder / "s", settings=model.Exporter())
+
+
+def scrape(
+    service: server.Service, answers: list[tuple[int, bytes, str]], headers: dict[bytes, bytes] | None = None
+) -> None:
+    def respond(status: int, content: bytes, _type: str, /, *, headers: str = "") -> None:
+        answers.append((status, content, headers))
+
+    service._handle(http_server.Request(method=b"GET", path=b"/metrics", headers=headers or {}, body=b""), respond)
+
+
+def test_events_come_between_the_slices_of_a_scrape_and_who_asks_meanwhile_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SLICE_SECONDS", 0.0)
+    answers: list[tuple[int, bytes, str]] = []
+
+    async def ask() -> int:
+        service = server.Service(options_of(tmp_path))
+        state = service.store.state
+        state.apply(NOW, [asked_about("m0", "a")])
+        scrape(service, answers)
+        turns = 0
+        while not answers:
+            turns += 1
+            state.apply(NOW, [asked_about(f"m{turns}", f"class {turns}")])
+            if turns < 5:
+                scrape(service, answers)
+            await asyncio.sleep(0)
+        await asyncio.gather(*service._scrapes)
+        service.store.close(time.time())
+        return turns
+
+    assert asyncio.run(ask()) > 20
+    assert [status for status, _, _ in answers] == [200] * 5
+    assert len({body for _, body, _ in answers}) == 1
+    assert answers[0][1].endswith(b"\n")
+
+
+def test_a_scrape_that_fails_is_answered_and_the_next_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[tuple[int, bytes, str]] = []
+
+    async def ask() -> None:
+        service = server.Service(options_of(tmp_path))
+        with monkeypatch.context() as patched:
+            patched.setattr(content_encoding, "gzipped", lambda _pieces: 1 / 0)
+            scrape(service, answers, {b"accept-encoding": b"gzip"})
+            await asyncio.gather(*service._scrapes)
+        scrape(service, answers, {b"accept-encoding": b"gzip"})
+        await asyncio.gather(*service._scrapes)
+        service.store.close(time.time())
+
+    asyncio.run(ask())
+    assert [status for status, _, _ in answers] == [500, 200]
+    assert b"midwatch_exporter_series" in gzip.decompress(answers[1][1])
+
+
+@pytest.mark.parametrize("asked", ["gzip", "gzip;q=0", ""])
+def test_metrics_are_compressed_for_who_takes_gzip(running: Running, asked: str) -> None:
+    connection = http.client.HTTPConnection(running.host, running.port, timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept-Encoding": asked} if asked else {})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    assert answer.headers.get("content-encoding") == ("gzip" if asked == "gzip" else None)
+    text = gzip.decompress(body) if asked == "gzip" else body
+    assert b"# TYPE midwatch_exporter_series gauge\n" in text

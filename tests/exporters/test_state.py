@@ -17,6 +17,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from exporters import collector
 from exporters.events import inference_log, ingest, journal
+from exporters.events import store as store_module
 from exporters.events.state import State, Totals
 from exporters.events.store import Store
 from midwatch import exposition, metrics
@@ -501,3 +502,45 @@ def test_a_state_whose_ids_belonged_to_no_model_and_whose_segments_have_no_links
     again = Store(folder, spec.Exporter())
     assert commit(again, [*retried, late[1], prediction("early")]) == [("duplicate", "id")] * 8
     again.journal.close()
+
+
+@pytest.mark.parametrize(("waiting", "most"), [(0, 50), (400, 100)], ids=["few wait", "many wait"])
+def test_a_restart_replays_no_more_events_than_a_snapshot_waits_for(
+    tmp_path: Path, make_platform, monkeypatch, waiting: int, most: int
+) -> None:
+    monkeypatch.setattr(store_module, "SNAPSHOT_EVENTS", 50)
+    store = Store(tmp_path, spec.Exporter(), make_platform().models)
+    commit(store, [prediction() for _ in range(waiting)])
+    for _ in range(60):
+        together = [prediction() for _ in range(10)]
+        commit(store, [*together, *(label(event.id) for event in together)])
+        store._join_snapshot()
+    store.journal.close()
+    applied = []
+    real = State.apply
+
+    def apply(self: State, time: float, kept: list, **more: object) -> None:
+        applied.append(kept)
+        real(self, time, kept, **more)
+
+    monkeypatch.setattr(State, "apply", apply)
+    again = Store(tmp_path, spec.Exporter(), make_platform().models)
+    again.journal.close()
+    assert sum(map(len, applied)) <= most + 20
+    assert again.state.totals() == store.state.totals()
+
+
+def test_a_snapshot_is_begun_where_nobody_waits_for_it(tmp_path: Path, make_platform, monkeypatch) -> None:
+    """On the committer's thread, before a group is written: beginning one waits for the disk several times."""
+    monkeypatch.setattr(store_module, "SNAPSHOT_EVENTS", 5)
+    store = Store(tmp_path, spec.Exporter(), make_platform().models)
+    began = []
+    monkeypatch.setattr(store, "snapshot", lambda time: began.append((time, len(store.state.predictions))))
+    kept = [prediction() for _ in range(10)]
+    frame = store.encode(NOW, kept)
+    store.append(frame)
+    store.applied(NOW, kept, len(frame))
+    assert began == []
+    store.append(store.encode(NOW + 1, [prediction()]))
+    assert began == [(NOW, 10)], "everything before the group, and nothing of it"
+    store.journal.close()

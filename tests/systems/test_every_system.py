@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -18,11 +19,21 @@ from midwatch.app.render import Target, rendered_files
 from midwatch.metrics import Kind
 from midwatch.prometheus import Client
 from midwatch.spec import system_rules
-from midwatch.spec.systems import SystemRules, job_name
+from midwatch.spec.systems import SystemRules, Versioned, job_name
 from tests.conftest import midwatch_here, need_program
 from tests.systems.conftest import FOLDERS, NAMES, section
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+OF_EVERY_SYSTEM = {alert.alert for alert in system_rules.every_system().alerts}
+
+Part = TypeVar("Part", bound=Versioned)
+
+
+def there(name: str, parts: Sequence[Part]) -> list[Part]:
+    """Those that the newest version has."""
+    return [part for part in parts if part.is_in(system_rules.system(name).versions.read)]
 
 
 def test_the_folder_has_no_problem(name: str) -> None:
@@ -31,7 +42,7 @@ def test_the_folder_has_no_problem(name: str) -> None:
 
 def test_the_folder_holds_data_only(name: str) -> None:
     kinds = {path.suffix for path in (FOLDERS / name).rglob("*") if path.is_file()}
-    assert kinds == {".yaml", ".md"}
+    assert kinds <= {".yaml", ".md", ".prom"}
 
 
 def test_the_installed_package_finds_it(name: str) -> None:
@@ -54,8 +65,10 @@ def test_it_expands_to_a_rule_file_of_its_owner(name: str, platform_with: Any) -
     (rules,) = platform_with(**{name: section(name)}).rules
     assert isinstance(rules, SystemRules)
     assert (rules.name, rules.owner) == (job_name(name), "ml")
-    assert {rule.alert for rule in rules.alerts} == {one.alert for one in system_rules.system(name).alerts}
-    assert {slo.name for slo in rules.objectives} == {one.name for one in system_rules.system(name).slos}
+    described = system_rules.system(name)
+    own = {one.alert for one in there(name, described.alerts)}
+    assert own <= {rule.alert for rule in rules.alerts} <= own | OF_EVERY_SYSTEM
+    assert {slo.name for slo in rules.objectives} == {one.name for one in there(name, described.slos)}
 
 
 def test_nothing_is_left_to_fill_in(name: str, platform_with: Any) -> None:
@@ -74,7 +87,8 @@ def test_alerts_link_to_the_systems_page_and_to_their_runbook(name: str, platfor
             annotations = entry.rule["annotations"]
             assert f"/d/{uid}?" in annotations["dashboard_url"]
             assert annotations["runbook_url"].endswith(f"/{entry.name}")
-            assert (FOLDERS / name / "runbooks" / f"{entry.name}.md").is_file()
+            inside = FOLDERS if entry.name in OF_EVERY_SYSTEM else FOLDERS / name
+            assert (inside / "runbooks" / f"{entry.name}.md").is_file()
 
 
 def test_every_alert_is_proven(name: str, platform_with: Any) -> None:
@@ -84,9 +98,26 @@ def test_every_alert_is_proven(name: str, platform_with: Any) -> None:
     titles = {entry.title for entry in own}
     names = sorted({entry.name for entry in own})
     proved = [one for one in prove.prove(platform, names) if one.alert in titles]
-    assert len(proved) >= len(system_rules.system(name).alerts)
+    assert len(proved) >= len(there(name, system_rules.system(name).alerts))
     assert {one.alert: one.reason for one in proved if one.outcome is not Outcome.PROVEN} == {}
     assert {receiver for one in proved for receiver in one.receivers} <= {"ml-page", "ml-ticket"}
+
+
+def test_every_form_that_an_older_version_has_is_proven(name: str, platform_with: Any) -> None:
+    need_program("promtool")
+    described = system_rules.system(name)
+    (newest,) = platform_with(**{name: section(name, slos=None)}).rules
+    proven = {(rule.expr, str(rule.proof)) for rule in newest.alerts}
+    for version in system_check.versions(described):
+        platform = platform_with(**{name: section(name, slos=None, version=system_rules.version_text(version))})
+        (rules,) = platform.rules
+        other = [rule for rule in rules.alerts if (rule.expr, str(rule.proof)) not in proven]
+        proven |= {(rule.expr, str(rule.proof)) for rule in other}
+        names = sorted({rule.alert for rule in other if rule.alert not in OF_EVERY_SYSTEM})
+        proved = (
+            [one for one in prove.prove(platform, names) if one.alert.split()[-1] == job_name(name)] if names else []
+        )
+        assert {one.alert: one.reason for one in proved if one.outcome is not Outcome.PROVEN} == {}, version
 
 
 def test_promtool_takes_the_rules_of_every_version(name: str, platform_with: Any) -> None:
@@ -113,14 +144,15 @@ def test_every_panel_of_the_page_has_a_unit_a_note_and_a_runbook(name: str, plat
     described = system_rules.system(name)
     assert document["description"].startswith(described.question)
     panels = [panel for panel in document["panels"] if panel["type"] != "row"]
-    assert {panel["title"] for panel in panels} == {panel.title for panel in described.panels}
+    assert {panel["title"] for panel in panels} == {panel.title for panel in there(name, described.panels)}
     for panel in panels:
         text = str(panel["fieldConfig"])
         assert "'unit'" in text
         assert "**When it is bad:**" in panel["description"]
         assert panel["links"]
     assert reader.unknown_variables(document) == {}
-    assert {one["name"] for one in document["annotations"]["list"]} >= {one.name for one in described.annotations}
+    annotations = {one.name for one in there(name, described.annotations)}
+    assert {one["name"] for one in document["annotations"]["list"]} >= annotations
 
 
 def test_a_real_prometheus_can_answer_every_panel(name: str, platform_with: Any, prometheus_server: str) -> None:
@@ -130,7 +162,7 @@ def test_a_real_prometheus_can_answer_every_panel(name: str, platform_with: Any,
     verifier = verify.Verifier(Client(prometheus_server), verify.TimeRange(end=time.time(), since=600.0, scrape=15.0))
     answers = list(verifier.verify(document))
     assert {one.title for one in answers if one.kind == "panel"} == {
-        one.title for one in system_rules.system(name).panels
+        one.title for one in there(name, system_rules.system(name).panels)
     }
     assert [one.reason for one in answers if one.status is verify.Status.ERROR] == []
 

@@ -21,6 +21,13 @@ GOOD: dict[str, Any] = {
         "queue_age_seconds": {"kind": "gauge", "help": "Age.", "labels": ["topic"], "is_age": True},
         "queue_failures_total": {"kind": "counter", "help": "Failed.", "labels": ["topic"], "born_at_one": True},
         "queue_wait_seconds": {"kind": "histogram", "help": "Wait.", "labels": ["topic"], "buckets": [1, 5, 10]},
+        "queue_cleaned_timestamp_seconds": {
+            "kind": "gauge",
+            "help": "When.",
+            "labels": ["topic"],
+            "zero_is_never": True,
+        },
+        "queue_open": {"kind": "gauge", "help": "Open.", "labels": ["topic"], "vanishes": True},
         "queue_workers": {
             "kind": "gauge",
             "help": "Workers.",
@@ -148,6 +155,34 @@ BROKEN = {
     "a label before its version": (
         expr('sum(queue_workers{zone="a"}) < 1'),
         "queue_consumers has no label 'zone'",
+    ),
+    "a time that is 0 for never": (
+        expr("time() - max by (topic) (queue_cleaned_timestamp_seconds) > 60"),
+        "queue_cleaned_timestamp_seconds is 0 until it first happened",
+    ),
+    "a value that vanishes at its worst": (
+        expr("min by (topic) (queue_open) < 1"),
+        "queue_open has no series when what it says is at its worst",
+    ),
+    "a label to aggregate by that nothing has": (
+        expr("sum by (subject) (queue_depth) > 1"),
+        "nothing inside has the label 'subject', by which it is aggregated",
+    ),
+    "a label that the target has too": (
+        lambda one: one["metrics"]["queue_depth"].update(labels=["topic", "state", "instance"]),
+        "the target has the label instance, too: this one is kept as exported_instance",
+    ),
+    "two forms whose ranges meet": (
+        lambda one: one["alerts"].append({**one["alerts"][0], "since": "2.0"}),
+        "a second alert 'QueueLong'",
+    ),
+    "a metric that is off by default": (
+        lambda one: one["metrics"]["queue_depth"].update(off_by_default=True),
+        "say in switch_on how it is switched on",
+    ),
+    "a guard whose callers nobody asks": (
+        lambda one: one.update(counted_by=["caller_unreachable_total"]),
+        "no alert reads what counts requests that pass while this is down",
     ),
     "not PromQL": (expr("sum(queue_depth"), "not PromQL"),
     "a name of names that is no setting": (alert(per="topics"), "topics is no setting of names"),

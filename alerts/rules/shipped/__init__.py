@@ -13,7 +13,7 @@ from typing import Any
 
 from alerts import alerting_rule, tuning
 from alerts.alerting_rule import AlertingRule
-from midwatch import grafana, jobs, metrics, promql, serving, yamlfile
+from midwatch import grafana, jobs, metrics, promql, scrape_size, serving, yamlfile
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
 from midwatch.spec.values import format_duration, parse_duration
@@ -40,6 +40,7 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
     """Alerts on the plane and its servers."""
     scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
     patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
+    durable, timeout = max(60.0, 4 * scrape_wait), scrape_size.timeout(platform)
     texts = {
         "exporter_job": jobs.EXPORTER,
         "exporters": EACH.join(jobs.service_targets(platform, jobs.EXPORTER)),
@@ -56,7 +57,12 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         "patience": format_duration(patience),
         "patience_proof": format_duration(patience + 60),
         "patience_steps": f"{int(patience // 15) + 10}",
-        "durable_window": format_duration(max(60.0, 4 * scrape_wait)),
+        "durable_window": format_duration(durable),
+        "scrape_timeout": format_duration(timeout),
+        "scrape_timeout_seconds": promql_seconds(timeout),
+        "scrape_limit": promql_seconds(scrape_size.NEAR * timeout),
+        "scrape_proof": format_duration(durable + 420),
+        "scrape_steps": f"{int(durable // 15) + 40}",
         "waiting_limit": f"{platform.exporter.max_waiting * 9 // 10}",
     }
     rules = [

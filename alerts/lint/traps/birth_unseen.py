@@ -1,0 +1,52 @@
+"""An increase of a counter that is born at 1: of a new series it is 0, so the first event is never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from promql_parser import BinaryExpr, NumberLiteral
+
+from alerts import expressions
+from alerts.expressions import Selector
+from alerts.lint.ruleset import Rules, about
+from midwatch import system_facts
+from midwatch.spec.base import Finding
+
+ID = "birth-unseen"
+
+_OF_CHANGE = ("increase", "delta", "changes")
+_PER_SECOND = ("rate", "irate")
+
+
+def find(rules: Rules) -> Iterator[Finding]:
+    """Alerts on any increase, where nothing looks at series that are new."""
+    for entry, tree in rules.judged_here:
+        placed = list(expressions.placed(tree))
+        offset = {selector.metric for selector, around in placed if expressions.combines(around, "unless")}
+        for selector, around in placed:
+            fact = system_facts.find(selector.metric)
+            is_any = _is_any(around, _events(selector, around))
+            if fact is not None and fact.metric.born_at_one and is_any and selector.metric not in offset:
+                message = (
+                    f"{about(entry)}{selector.metric} is born at 1, and {selector.around[-1]} of a new series is 0"
+                )
+                yield entry.place, message, f"add `or ({selector.metric} unless {selector.metric} offset WINDOW)`"
+
+
+def _events(selector: Selector, around: tuple[Any, ...]) -> float:
+    """How many events the unit of a threshold is; 0 where nothing is counted."""
+    if expressions.calls(around, *_PER_SECOND):
+        return selector.range_seconds
+    return 1.0 if expressions.calls(around, *_OF_CHANGE) else 0.0
+
+
+def _is_any(around: tuple[Any, ...], events: float) -> bool:
+    """Whether one event is to be seen: the threshold is less than one, and it is no ratio."""
+    return not expressions.combines(around, "/") and any(
+        isinstance(node, BinaryExpr)
+        and str(node.op) in (">", ">=", "!=")
+        and isinstance(number := expressions.bare(node.rhs), NumberLiteral)
+        and number.val * events < 1 <= events
+        for node in around
+    )

@@ -1,0 +1,140 @@
+"""Cores that Prometheus takes for the rules of a model: what it takes of many models, less what it takes of few."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import yaml
+
+from benchmarks.figure import Figure
+from benchmarks.size import models
+from exporters import collector
+from exporters.events.state import State
+from exporters.incremental import IncrementalText
+from midwatch import exposition, jobs, metrics, modules
+from midwatch.client.events import Label, Prediction
+from midwatch.ports import free_ports
+from midwatch.programs import path_of
+from midwatch.spec import load
+from midwatch.spec.model import Platform
+from tests.conftest import wait_for
+
+SIZES, SMOKE_SIZES = (10, 100), (2, 4)
+INTERVAL = 15
+"""Seconds between scrapes, and between evaluations."""
+SECONDS = 120
+
+
+def run(*, smoke: bool) -> Sequence[Figure]:
+    """One figure; beside it the cores of each size."""
+    few, many = SMOKE_SIZES if smoke else SIZES
+    cores = [_cores(size, 2 if smoke else INTERVAL, 4 if smoke else SECONDS) for size in (few, many)]
+    return [
+        Figure(
+            name=f"Prometheus: cores for a model, of {many} less those of {few}",
+            target=0.002,
+            measured=(cores[1] - cores[0]) / (many - few),
+            unit="cores",
+            better="less",
+            peer=f"{few}: {cores[0]:.3f}, {many}: {cores[1]:.3f}",
+        )
+    ]
+
+
+def _cores(size: int, interval: int, seconds: float) -> float:
+    """Mean cores of Prometheus while it scrapes the exporter of so many models and evaluates their rules."""
+    with tempfile.TemporaryDirectory() as name:
+        file = models.write(Path(name), size)
+        command = modules.command("midwatch", "render", "-f", str(file), "-o", f"{name}/out")
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        with _exporter(load.load_platform(file)) as address, _prometheus(Path(name), address, interval) as process:
+            time.sleep(interval)
+            before, begun = _cpu(process), time.monotonic()
+            time.sleep(seconds)
+            return (_cpu(process) - before) / (time.monotonic() - begun)
+
+
+def _cpu(process: subprocess.Popen[bytes]) -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _prometheus(folder: Path, exporter: str, interval: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real one with the rendered rules."""
+    config = {
+        "global": {f"{what}_interval": f"{interval}s" for what in ("scrape", "evaluation")},
+        "rule_files": ["out/prometheus/rules/*.yml"],
+        "scrape_configs": [{"job_name": jobs.EXPORTER, "static_configs": [{"targets": [exporter]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    (port,) = free_ports()
+    command = [path_of("prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+    process = subprocess.Popen(
+        [*command, f"--web.listen-address=127.0.0.1:{port}"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/-/ready")
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _exporter(platform: Platform) -> Iterator[str]:
+    """HOST:PORT of the text of an exporter whose every version answers and is labelled between two scrapes."""
+    scrape = _growing(platform)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = scrape()
+            self.send_response(200)
+            self.send_header("content-type", exposition.CONTENT_TYPE)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _growing(platform: Platform) -> Callable[[], bytes]:
+    state, text, lock = State(platform.exporter, platform.models), IncrementalText(), threading.Lock()
+    commits = ([0] * (len(metrics.COMMIT_BUCKETS) + 1), 0.0)
+
+    def scrape() -> bytes:
+        with lock:
+            now = time.time()
+            for model in platform.models:
+                for place, name in enumerate(models.CLASSES * 2):
+                    common = {"id": f"{now}-{place}", "model": model.name, "ts": now}
+                    version = f"v{place % 2}"
+                    asked = Prediction(**common, version=version, prediction=name, duration_seconds=0.02)
+                    state.apply(now, [asked, Label(**common, label=models.CLASSES[place % 3])])
+            totals = state.live()
+            tables, histograms = collector.tables(totals), collector.histograms(totals, commits)
+            for _ in text.write(tables, histograms, [], exposition.CONTENT_TYPE):
+                pass
+            return b"".join(text.pieces(exposition.CONTENT_TYPE))
+
+    return scrape

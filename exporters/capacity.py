@@ -1,0 +1,216 @@
+"""Whether the exporter's limits hold what the platform file says will come: arithmetic, before anything runs.
+
+What cannot hold is a problem; what nothing is stated of is a warning, since nobody can tell. The series are counted by
+the code that counts them in service.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from exporters.events import store
+from exporters.events.counters import Counters
+from exporters.events.waiting import WaitingPrediction
+from midwatch import scrape_size
+from midwatch.client.events import Prediction
+from midwatch.errors import Problem
+from midwatch.spec.base import Finding, Place
+from midwatch.spec.document import Document
+from midwatch.spec.model import Caps, Exporter, Model, Platform
+from midwatch.spec.values import format_duration
+
+WAITING_BYTES = 80
+"""Bytes of a snapshot for a prediction that waits: 72 were measured with a score and one group."""
+
+ID_BYTES = 8
+GENERATIONS = 2
+"""Ids are forgotten by generations: up to twice as many are kept as have to be remembered."""
+
+EVENTS = 2
+"""A prediction and its label: the ids of both are remembered."""
+
+
+def find_problems(platform: Platform, document: Document) -> list[Problem]:
+    """What cannot hold."""
+    return [document.problem(*found) for found in _findings(platform)]
+
+
+def find_warnings(platform: Platform, document: Document) -> list[Problem]:
+    """What cannot be judged, and what holds only as long as the caps are not reached."""
+    return [document.problem(*found) for found in (*_unstated(platform), *_slow_at_caps(platform))]
+
+
+def _findings(platform: Platform) -> Iterator[Finding]:
+    yield from _names(platform)
+    yield from _series(platform)
+    yield from _waiting(platform)
+    yield from _volume(platform)
+
+
+# Names and series --------------------------------------------------------------------------------------------------
+
+
+def _names(platform: Platform) -> Iterator[Finding]:
+    caps, models = platform.exporter.caps, len(platform.models)
+    if models > caps.models:
+        message = (
+            f"{models} models are in this file, and the cap is {caps.models}: events of the others count as `other`"
+        )
+        yield _cap("models"), message, f"set exporter.caps.models to {models} or more"
+    for index, model in enumerate(platform.models):
+        if model.canary and caps.versions < _versions(model):
+            message = f"a canary is a second version, and the cap is {caps.versions}: it would count as `other`"
+            yield ("models", index, "canary"), message, f"set exporter.caps.versions to {_versions(model)} or more"
+
+
+def _versions(model: Model) -> int:
+    """Versions of a model that serve together, at least."""
+    return 2 if model.canary else 1
+
+
+def _series(platform: Platform) -> Iterator[Finding]:
+    caps = platform.exporter.caps
+    counted, judged = least_series(platform), _judged_series(platform)
+    for series, what in ((counted, "counters"), (judged, "drift judge's gauges")):
+        if series > caps.series:
+            message = (
+                f"{len(platform.models)} models have at least {series:,} series of {what}; the cap is {caps.series:,}"
+            )
+            yield _cap("series"), message, f"set exporter.caps.series to {series} or more, or watch less of each model"
+    interval, total = platform.prometheus.scrape_interval, counted + judged
+    if scrape_size.seconds(total) > interval:
+        message = f"a scrape of {total:,} series may take {_seconds(total)}, longer than scrape_interval"
+        yield ("prometheus", "scrape_interval"), message, f"set it to {_seconds(total)} or more"
+
+
+def least_series(platform: Platform) -> int:
+    """Series of the counters once every model, version and declared class was seen and each was right once."""
+    caps = Caps(series=sys.maxsize)
+    by_shape: dict[object, int] = {}
+    total = 0
+    for model in platform.models:
+        shape = (
+            model.task,
+            len(model.latency_buckets),
+            frozenset(model.class_names),
+            len(model.groups),
+            model.positive is None,
+            len(model.error_bounds),
+            _versions(model),
+        )
+        if shape not in by_shape:
+            by_shape[shape] = _series_of_model(model, caps)
+        total += by_shape[shape]
+    return total
+
+
+def _series_of_model(model: Model, caps: Caps) -> int:
+    counters = Counters(caps, [model])
+    score = None if model.positive is None else 0.5
+    for version in range(_versions(model)):
+        for answer in _answers(model):
+            asked = Prediction(id="", model=model.name, version=str(version), ts=0.0, prediction=answer, score=score)
+            series = counters.count_request(asked)
+            predicted = counters.count_prediction(series, asked, answer)
+            waits = WaitingPrediction(0.0, 0.0, model.name, series.version, predicted, score, None)
+            counters.count_outcome(waits, answer, 0.0)
+    return counters.series
+
+
+def _answers(model: Model) -> Sequence[str | float]:
+    """What a model answers at least: each class that is declared, two where none is, a number, or a text."""
+    if model.task == "regression":
+        return (1.0,)
+    return sorted(model.class_names) or (("text",) if model.task == "generation" else ("yes", "no"))
+
+
+def _judged_series(platform: Platform) -> int:
+    return sum(_versions(model) * scrape_size.drift_series(model.drift) for model in platform.models if model.drift)
+
+
+def _seconds(series: int) -> str:
+    return format_duration(float(-(-scrape_size.seconds(series) // 1)))
+
+
+def _slow_at_caps(platform: Platform) -> Iterator[Finding]:
+    series, interval = scrape_size.most_series(platform), platform.prometheus.scrape_interval
+    if scrape_size.seconds(series) > interval:
+        message = f"up to {series:,} series are let through, and a scrape of them may take {_seconds(series)}"
+        yield _cap("series"), message, f"lower it, or set prometheus.scrape_interval to {_seconds(series)} or more"
+
+
+# Predictions that wait, and the disk -------------------------------------------------------------------------------
+
+
+def _rate(platform: Platform) -> float:
+    """Predictions a second of one exporter that are stated."""
+    return sum(model.requests_per_second or 0.0 for model in platform.models) / max(1, len(platform.exporter.targets))
+
+
+def _waiting_most(platform: Platform) -> float:
+    """Predictions that wait when no label comes before the retention is over."""
+    settings = platform.exporter
+    return _rate(platform) * float(settings.sample) * settings.label_retention
+
+
+def _waiting(platform: Platform) -> Iterator[Finding]:
+    settings, waiting = platform.exporter, _waiting_most(platform)
+    if waiting <= settings.max_waiting:
+        return
+    message = (
+        f"{_rate(platform):g} predictions/s{_of_sample(settings)} for {format_duration(settings.label_retention)} are "
+        f"{waiting:,.0f}, and {settings.max_waiting:,} may wait: labels of the others would come for nothing"
+    )
+    holds = settings.max_waiting / waiting
+    share, retention = float(settings.sample) * holds, format_duration(float(int(settings.label_retention * holds)))
+    remedy = f"set max_waiting to {-(-waiting // 1):.0f}, label_retention to {retention}, or sample to {share:.2%}"
+    yield ("exporter", "max_waiting"), message, remedy
+
+
+def _of_sample(settings: Exporter) -> str:
+    return "" if settings.sample == 1 else f", of which {float(settings.sample):.3g} are kept,"
+
+
+def least_volume(platform: Platform) -> int:
+    """Bytes of the state at its largest: while a snapshot is written, the one before it and the journal are there.
+
+    Then the journal is as large as the snapshot, or 64 MiB; and what the drift judge has not read is kept as well.
+    """
+    settings = platform.exporter
+    remembered = settings.remember + settings.future
+    waiting = min(_waiting_most(platform), settings.max_waiting)
+    snapshot = waiting * WAITING_BYTES + EVENTS * GENERATIONS * ID_BYTES * _rate(platform) * remembered
+    unread = store.UNREAD_LIMIT if any(model.drift for model in platform.models) else 0
+    return int(2 * snapshot + max(store.SNAPSHOT_EVERY, snapshot) + unread)
+
+
+def _volume(platform: Platform) -> Iterator[Finding]:
+    volume, needed = platform.exporter.volume, least_volume(platform)
+    if volume is not None and needed > volume:
+        message = (
+            f"journal and snapshots may have {needed / 2**20:,.0f} MiB, and the volume has {volume / 2**20:,.0f} MiB"
+        )
+        yield (
+            ("exporter", "volume"),
+            message,
+            f"give it {-(-needed // 2**20)}MiB or more, or let fewer predictions wait",
+        )
+
+
+def _unstated(platform: Platform) -> Iterator[Finding]:
+    unstated = [model.name for model in platform.models if model.requests_per_second is None]
+    if not unstated:
+        return
+    settings = platform.exporter
+    holds = settings.max_waiting / settings.label_retention / float(settings.sample) if settings.sample else 0.0
+    names = ", ".join(unstated[:3]) + (f" and {len(unstated) - 3} more" if len(unstated) > 3 else "")
+    message = (
+        f"nothing states the traffic of {names}: whether max_waiting, label_retention and the disk hold is not judged"
+    )
+    remedy = f"state requests_per_second of each model; {settings.max_waiting:,} hold {holds:,.3g}/s of one exporter"
+    yield ("exporter",), message, remedy
+
+
+def _cap(name: str) -> Place:
+    return "exporter", "caps", name

@@ -1,0 +1,105 @@
+"""`midwatch systems`: whether a Prometheus has what the rules of the platform's systems read; a player of systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from midwatch import options
+from midwatch.errors import Exit, MidwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midwatch.app.systems.answers import Answer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Whether systems expose what their rules read; a player of their metrics.",
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Whether systems expose what their rules read; a player of their metrics."""
+
+
+@app.command()
+def check(
+    file: options.PlatformFile,
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of the Prometheus; the platform file's without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Ask a Prometheus of every system: it answers, speaks another version, exposes nothing, or is not scraped.
+
+    Exit code 0 when all answer, 1 when one does not, 2 when the input is broken, 3 when Prometheus does not answer.
+    """
+    import json
+    from dataclasses import asdict
+
+    from midwatch.app.systems import answers
+    from midwatch.prometheus import Client, QueryError
+    from midwatch.spec import load, system_rules
+
+    platform = load.load_platform(file)
+    installed = list(system_rules.installed(platform))
+    if not installed:
+        raise MidwatchError(f"{file}: it names no systems; see docs/systems.md")
+    client = Client.of(platform.prometheus, prometheus)
+    try:
+        found = [answers.judge(system, answers.ask(client, system)) for system in installed]
+    except QueryError as error:
+        typer.echo(f"{error}; nothing is known of any system", err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    is_ok = all(one.state is answers.State.ANSWERS for one in found)
+    if as_json:
+        typer.echo(json.dumps({"ok": is_ok, "systems": [asdict(one) for one in found]}))
+    else:
+        _show(found)
+    raise typer.Exit(Exit.PASS if is_ok else Exit.FAIL)
+
+
+def _show(found: Sequence[Answer]) -> None:
+    for one in found:
+        down = f"{len(one.down)} of its targets do not answer" if one.down and one.state.value != "not scraped" else ""
+        said = "; ".join(text for text in (one.message, one.remedy, down) if text)
+        typer.echo(f"{one.system} ({one.stated}): {one.state}{f': {said}' if said else ''}")
+
+
+@app.command()
+def play(
+    file: options.PlatformFile,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:9530",
+    configuration: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a configuration of Prometheus that scrapes the player.")
+    ] = None,
+) -> None:
+    """Serve the metrics of every system of the platform file, as recorded or as their folders say, for a Prometheus.
+
+    Counters rise, so that rates are not empty. For trying rules and dashboards without the systems. Serves until
+    SIGTERM. Exit code 2 when it cannot start as asked.
+    """
+    import signal
+    import threading
+
+    from midwatch import files, http_access
+    from midwatch.app.systems import player, stage
+    from midwatch.spec import load
+
+    platform = load.load_platform(file)
+    if not platform.systems:
+        raise MidwatchError(f"{file}: it names no systems; see docs/systems.md")
+    host, port = http_access.parse_address(listen)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with player.serving(platform, host, port) as address:
+        if configuration is not None:
+            files.replace(configuration, stage.configuration(platform, address).encode())
+        typer.echo(f"ready: http://{address}", err=True)
+        stopped.wait()
