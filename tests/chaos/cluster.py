@@ -69,7 +69,7 @@ def _is_served(name: str) -> bool:
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """The definitions of prometheus-operator have a bare `=`, which YAML 1.1 takes for a tag of its own."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from midwatch.app.workloads import render as render_workloads
+from midwatch.spec.model import Platform
 from tests.conftest import midwatch_here, platform_document
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +22,7 @@ NAMESPACE = "midwatch"
 Object = dict[str, Any]
 
 
-def helm(*words: object) -> subprocess.CompletedProcess[str]:
+def helm_program() -> str:
     """Helm: that of PATH, or what `make kube-assets` built."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     built = sorted(cache.glob("midwatch/kube-assets/helm-*/helm"))
@@ -30,6 +32,17 @@ def helm(*words: object) -> subprocess.CompletedProcess[str]:
         if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") and shutil.which("go"):
             pytest.fail(message)
         pytest.skip(message)
+    return program
+
+
+def helm(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm_program(), *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def kubectl(*words: object) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed: no Kustomize, and no objects applied as people do")
     return subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
 
 
@@ -94,6 +107,7 @@ def render(document: Object, folder: Path, target: str = "kubernetes") -> Path:
     return folder / target
 
 
-def rendered(document: Object, folder: Path) -> dict[tuple[str, str, str], Object]:
-    """The objects that are rendered of a platform file."""
-    return objects(*(path.read_text() for path in sorted(render(document, folder).rglob("*.yaml"))))
+def workloads(document: Object) -> dict[tuple[str, str, str], Object]:
+    """The plane's own workloads of a platform file."""
+    text = yaml.safe_dump(document, sort_keys=False)
+    return objects(*render_workloads.render_objects(Platform.model_validate(document), text).values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import yaml
 
 from midwatch.app import helm as helm_values
 from tests.conftest import midwatch_here
-from tests.install.programs import CHART, NAMESPACE, Object, helm, objects, template
+from tests.install.programs import CHART, NAMESPACE, Object, helm, kubectl, objects, template
 
 Objects = dict[tuple[str, str, str], Object]
 
@@ -197,12 +196,7 @@ def test_only_some_parts_of_the_values_cannot_be_asked_for(tmp_path: Path) -> No
 
 
 def test_kustomize_makes_the_same_of_the_folder(whole: Path, expected: Objects) -> None:
-    import subprocess
-
-    program = shutil.which("kubectl")
-    if program is None:
-        pytest.skip("kubectl is not installed: no Kustomize")
-    done = subprocess.run([program, "kustomize", whole / "kubernetes"], capture_output=True, text=True, check=False)
+    done = kubectl("kustomize", whole / "kubernetes")
     assert done.returncode == 0, done.stderr
     assert objects(done.stdout) == expected
 

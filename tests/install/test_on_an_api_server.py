@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,27 +24,39 @@ from midwatch import kubernetes
 from midwatch.errors import MidwatchError
 from tests.chaos import cluster
 from tests.conftest import free_port
-from tests.install.programs import CHART, NAMESPACE, Object, helm, objects, template
+from tests.install.programs import (
+    CHART,
+    NAMESPACE,
+    ROOT,
+    Object,
+    helm,
+    helm_program,
+    kubectl,
+    objects,
+    template,
+    whole_document,
+)
 
-RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 PROMETHEUS = "main"
+pytestmark = pytest.mark.timeout(600)  # real programs, beside others on a busy machine
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of an API server that knows the operators' objects; requests go there as its admin."""
     controllers = [cluster.controller(program) for program in ("rollouts-controller", "prometheus-operator")]
-    helm("version")
+    helm_program()
+    kubectl("version", "--client")
     folder = tmp_path_factory.mktemp("install")
     with cluster.running(folder), cluster.connected(folder / f"{cluster.ADMIN}.kubeconfig"):
         for controller in controllers:
             cluster.define(controller.parent / "crds")
-        for name in (NAMESPACE, "training"):
-            cluster.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(RESTRICTED)}})
+        cluster.create("/api/v1/namespaces", {"metadata": {"name": "training"}})  # of the pipeline that drift triggers
         yield folder
 
 
 def config(folder: Path) -> Path:
+    """Kubeconfig of the admin."""
     return folder / f"{cluster.ADMIN}.kubeconfig"
 
 
@@ -57,14 +72,38 @@ def controller(program: str, log: Path, *options: str) -> Iterator[subprocess.Po
         process.wait(30)
 
 
+def said(heading: str) -> list[str]:
+    """Blocks of shell below a heading of docs/install.md."""
+    text = (ROOT / "docs/install.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+
+
+def follow(folder: Path, *blocks: str) -> str:
+    """Do what blocks say, in a folder, ended by the first command that fails; what was said."""
+    found = Path(helm_program()).parent
+    path = os.pathsep.join([str(found), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    command = ["sh", "-euc", "\n".join(blocks)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
-def installed(server: Path, values: Path) -> Iterator[str]:
-    """What Helm said when it installed the chart; removed at the end."""
-    flags = ["--kubeconfig", config(server), "--namespace", NAMESPACE]
-    done = helm("install", "midwatch", CHART, *flags, "-f", values)
-    assert done.returncode == 0, done.stderr
-    yield done.stdout + done.stderr
-    helm("uninstall", "midwatch", *flags, "--ignore-not-found")
+def site(server: Path) -> Path:
+    """The folder of who installs: a platform file, a reference, the chart."""
+    folder = server / "site"
+    (folder / "references").mkdir(parents=True)
+    (folder / "references/fraud.npz").write_bytes(b"npz")
+    (folder / "platform.yaml").write_text(yaml.safe_dump(whole_document(), sort_keys=False))
+    (folder / "deploy").symlink_to(ROOT / "deploy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(site: Path) -> str:
+    """What was said when docs/install.md was followed, from an empty cluster to what runs."""
+    return follow(site, *said("Namespace and secrets"), *said("With Helm"))
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +113,6 @@ def operators(server: Path, installed: str) -> Iterator[Path]:
     selectors = ("serviceMonitorSelector", "ruleSelector", "scrapeConfigSelector")
     spec = {**{name: {} for name in selectors}, "replicas": 1, "version": "v2.55.0"}
     cluster.create(f"/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/prometheuses", {**account, "spec": spec})
-    token = {"metadata": {"name": "midwatch-metrics"}, "stringData": {"token": "seen-by-prometheus"}}
-    cluster.create(f"/api/v1/namespaces/{NAMESPACE}/secrets", token)
     metrics, health = free_port(), free_port()
     with ExitStack() as stack:
         stack.enter_context(
@@ -116,9 +153,8 @@ def test_every_object_is_taken_without_a_warning(server: Path, installed: str, v
     assert "W1" not in installed, installed
     manifest = server / "chart.yaml"
     manifest.write_text(template(values))
-    applied = ["kubectl", "--kubeconfig", str(config(server)), "apply", "--server-side", "--dry-run=server"]
-    options = ["--validate=strict", "--force-conflicts", "--warnings-as-errors"]
-    done = subprocess.run([*applied, *options, "-f", manifest], capture_output=True, text=True, check=False)
+    options = ["--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "--warnings-as-errors"]
+    done = kubectl("apply", *options, "-f", manifest)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     assert done.stdout.count("\n") == len(objects(template(values)))
@@ -145,10 +181,12 @@ def test_a_pod_that_is_not_restricted_is_refused_there(installed: str, pods: dic
 def test_the_operator_scrapes_every_part_with_its_token(operators: Path) -> None:
     cluster.wait_until(lambda: len(scrapes()) >= 3, 60)
     found = scrapes()
+    secret = kubernetes.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/midwatch-metrics")
+    token = base64.b64decode(secret["data"]["token"]).decode().strip()
     parts = {name.split("/")[2] for name in found}
     assert parts == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery"}
     for name, job in found.items():
-        assert job["authorization"]["credentials"] == "seen-by-prometheus", name
+        assert job["authorization"]["credentials"].strip() == token, name
         wanted = {one.get("target_label"): one for one in job["relabel_configs"]}
         assert wanted["job"]["source_labels"] == ["__meta_kubernetes_service_label_midwatch_dev_job"]
 
@@ -215,12 +253,21 @@ def test_an_upgrade_of_the_same_changes_nothing_and_one_of_another_file_restarts
     assert all(number == before[name] + 1 for name, number in generations().items())
 
 
-def test_what_was_installed_is_removed_without_rest(server: Path, installed: str, expected: dict[Any, Object]) -> None:
-    done = helm("uninstall", "midwatch", "--kubeconfig", config(server), "--namespace", NAMESPACE)
-    assert done.returncode == 0, done.stderr
-    command = ["kubectl", "--kubeconfig", str(config(server)), "get", "--ignore-not-found", "-o", "name"]
+def left(expected: dict[Any, Object]) -> list[str]:
+    """Objects of the cluster that have the kinds and names of ours."""
     kinds = ",".join(sorted({kind for kind, _, _ in expected}))
-    left = subprocess.run([*command, "-A", kinds], capture_output=True, text=True, check=True).stdout.split()
+    found = kubectl("get", "--ignore-not-found", "-o", "name", "-A", kinds).stdout.split()
     names = {name for _, _, name in expected}
-    assert names
-    assert not [one for one in left if one.rpartition("/")[2] in names]
+    return [one for one in found if one.rpartition("/")[2] in names]
+
+
+def test_what_was_installed_is_removed_without_rest_and_installed_without_helm(
+    site: Path, installed: str, expected: dict[Any, Object]
+) -> None:
+    assert len(left(expected)) == len(expected)
+    follow(site, *said("Changing and removing it"))
+    assert not left(expected)
+    follow(site, *said("Without Helm"))
+    assert len(left(expected)) == len(expected)
+    follow(site, "kubectl delete -k build")
+    assert not left(expected)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from midwatch.app.workloads import pods as workload_pods
 from midwatch.errors import InvalidInputError
-from tests.install.programs import NAMESPACE, Object, rendered, whole_document
+from tests.install.programs import NAMESPACE, Object, whole_document, workloads
 
 OURS = {"StatefulSet/midwatch-exporter", "StatefulSet/midwatch-gate", "Deployment/midwatch-recovery-exporter"}
 
 
-def test_without_the_section_no_workload_is_rendered(tmp_path: Path) -> None:
+def test_without_the_section_no_workload_is_rendered() -> None:
     document = whole_document()
+    assert workloads(document)
     del document["kubernetes"]
-    found = rendered(document, tmp_path)
-    assert not {f"{kind}/{name}" for kind, _, name in found} & OURS
-    assert not [key for key in found if key[0] == "ServiceMonitor"]
+    assert not workloads(document)
 
 
 def test_exporter_gate_and_recovery_exporter_run(pods: dict[str, Object]) -> None:
@@ -96,21 +94,21 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
     assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery"}
 
 
-def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does(tmp_path: Path) -> None:
-    def checksums(document: Object, folder: str) -> set[str]:
-        found = rendered(document, tmp_path / folder)
+def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does() -> None:
+    def checksums(document: Object) -> set[str]:
+        found = workloads(document)
         return {
             one["spec"]["template"]["metadata"]["annotations"][workload_pods.CHECKSUM]
             for (kind, _, name), one in found.items()
             if f"{kind}/{name}" in OURS
         }
 
-    before, again = checksums(whole_document(), "before"), checksums(whole_document(), "again")
+    before, again = checksums(whole_document()), checksums(whole_document())
     changed = whole_document()
     changed["models"][0]["slos"][0]["objective"] = "99.5%"
     assert len(before) == 1
     assert before == again
-    assert not before & checksums(changed, "after")
+    assert not before & checksums(changed)
 
 
 def test_nothing_is_reached_but_what_is_listed(expected: dict[Any, Object], pods: dict[str, Object]) -> None:
@@ -141,15 +139,15 @@ def test_every_pod_that_runs_can_reach_what_it_needs_through_a_policy(
         assert any(one.get("egress") for one in own), f"{part} reaches nothing"
 
 
-def test_clients_of_some_namespaces_alone_may_send_events(tmp_path: Path) -> None:
+def test_clients_of_some_namespaces_alone_may_send_events() -> None:
     document = whole_document(clients={"midwatch.dev/client": "true"})
     document["prometheus"] = {"operator": {"namespace": "monitoring"}}
-    policy = rendered(document, tmp_path)["NetworkPolicy", NAMESPACE, "midwatch-exporter"]
+    policy = workloads(document)["NetworkPolicy", NAMESPACE, "midwatch-exporter"]
     selectors = [one["namespaceSelector"]["matchLabels"] for one in policy["spec"]["ingress"][0]["from"]]
     assert selectors == [{"midwatch.dev/client": "true"}, {"kubernetes.io/metadata.name": "monitoring"}]
 
 
-def test_pods_are_placed_as_the_platform_file_says(tmp_path: Path) -> None:
+def test_pods_are_placed_as_the_platform_file_says() -> None:
     document = whole_document(
         image="mirror/midwatch:1",
         pull_secrets=["mirror"],
@@ -160,7 +158,7 @@ def test_pods_are_placed_as_the_platform_file_says(tmp_path: Path) -> None:
         secrets={"hash-key": "/run/secrets/hash"},
         exporter={"replicas": 3, "storage": "50Gi", "storage_class": "fast"},
     )
-    found = rendered(document, tmp_path)["StatefulSet", NAMESPACE, "midwatch-exporter"]
+    found = workloads(document)["StatefulSet", NAMESPACE, "midwatch-exporter"]
     spec = found["spec"]["template"]["spec"]
     assert found["spec"]["replicas"] == 3
     assert found["metadata"]["labels"]["team"] == found["spec"]["template"]["metadata"]["labels"]["team"] == "sre"
