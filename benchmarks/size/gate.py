@@ -78,7 +78,7 @@ def _gate(prometheus: str, folder: Path, deadline: str) -> Iterator[_Gate]:
     command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_for(f"http://127.0.0.1:{port}/readyz")
+        wait_for(f"http://127.0.0.1:{port}/readyz", 60)  # its imports take 15 s on a machine with much else to do
         yield _Gate(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()

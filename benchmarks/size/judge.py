@@ -133,8 +133,8 @@ def _judging(state: Path, platform_file: Path) -> Iterator[_Judge]:
 def run(*, smoke: bool) -> Sequence[Figure]:
     """Figures of a minute; windows of half a minute, so that all models' windows end together twice.
 
-    Processor time is that of all events and windows, also of those that come to an end later where the machine has other
-    work: the judge gives way to that.
+    Processor time is that of all events and windows, also of those that come to an end later where the machine has
+    other work: the judge gives way to that.
     """
     models, rate, seconds = (10, 2_000, 4) if smoke else (300, 20_000, 60)
     marker = struct.pack(">d", MOMENT)

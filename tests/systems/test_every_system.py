@@ -146,7 +146,7 @@ def test_every_panel_of_the_page_has_a_unit_a_note_and_a_runbook(name: str, plat
 def test_a_scrape_job_has_its_targets(name: str, platform_with: Any) -> None:
     platform = platform_with(**{name: section(name, https=True, token_file="/run/secrets/t", ca_file="/etc/ca.pem")})
     (job,) = [one for one in jobs.of_platform(platform) if one.name == job_name(name)]
-    text = prometheus.render(platform, [job], "127.0.0.1:9093")
+    text = prometheus.render(platform, [job], "http://127.0.0.1:9093")
     (config,) = yaml.safe_load(text)["scrape_configs"]
     scrape = system_rules.system(name).scrape
     assert config["metrics_path"] == scrape.path
