@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint peers programs test-programs kube-assets image recordings clean
+.PHONY: demo test versions bench lint peers programs test-programs kube-assets image recordings clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
 
 test: $(READY) test-programs lint ## everything CI checks
 	$(BIN)/pytest --numprocesses 3 --dist loadscope $(ARGS)
+
+versions: $(READY) programs ## everything rendered, on newer Prometheus and Alertmanager too: builds them once (Go)
+	@scripts/try-versions $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -44,6 +44,7 @@ def serve(
     """
     import asyncio
     import sys
+    import time
 
     import uvloop
 
@@ -58,6 +59,8 @@ def serve(
     stop_telemetry = telemetry.setup("midwatch-exporter")
     platform_file = platform_file or options.default_file()
     platform = load.load_platform(platform_file) if platform_file else None
+    if target and platform:
+        otlp.warn_of_scrape(target, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(
@@ -76,7 +79,12 @@ def serve(
     )
 
     async def run() -> None:
-        stop_push = otlp.start_pusher(service.on_loop(), target, otlp_interval) if target else None
+        identity = service.store.identity
+        sources = [
+            otlp.Source(collector=service.on_loop(service.kept_view), since=identity.since),
+            otlp.Source(collector=service.on_loop(service.own_view), since=time.time()),
+        ]
+        stop_push = otlp.start_pusher(sources, identity.instance, target, otlp_interval) if target else None
         await service.run(_say_ready)
         if stop_push:
             await asyncio.to_thread(stop_push)  # the last push takes a view on this loop

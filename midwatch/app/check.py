@@ -110,7 +110,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     from chaos import expectations
     from dashboards import check as dashboards
     from exporters import capacity
-    from midwatch import jobs, system_check
+    from midwatch import jobs, program_versions, system_check
     from midwatch.app import prometheus
     from midwatch.app.render import rendered_files
     from midwatch.spec import load
@@ -128,6 +128,8 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
     warnings += [*edges.find_warnings(platform, document), *system_check.find_warnings(platform, document)]
     warnings += capacity.find_warnings(platform, document)
     warnings += [document.problem(*one) for one in jobs.find_warnings(platform)]
+    mismatches = program_versions.of_tools(platform)
+    warnings += program_versions.warnings(mismatches, document)
     with ThreadPoolExecutor(max_workers=1) as pool:
         by_programs = pool.submit(alerts.check_files, files)  # promtool reads while the others look
         of_rendered = [
@@ -138,7 +140,7 @@ def _problems(file: Path, warnings: list[Problem]) -> tuple[list[Problem], list[
             *argo_check.check_files(files),
         ]
         of_rendered += _of_objects(platform, document)
-        return of_file, [*by_programs.result(), *of_rendered]
+        return of_file, list(program_versions.explained([*by_programs.result(), *of_rendered], mismatches))
 
 
 def _of_objects(platform: Platform, document: Document) -> list[Problem]:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from midwatch import platform_files
+from midwatch import platform_files, releases
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
 from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams
@@ -210,7 +210,9 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
     kind, context = error["type"], error.get("ctx", {})
     value = error.get("input")
     if kind == "extra_forbidden":
-        return document.problem(place, "unknown key", _suggestion(place))
+        return document.problem(
+            place, "unknown key", releases.replaced_keys().get(releases.written(place)) or _suggestion(place)
+        )
     if kind == "missing":
         return document.problem(place, "missing", f"add {place[-1]}")
     if kind.startswith("union_tag"):

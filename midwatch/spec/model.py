@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from midwatch import metrics
+from midwatch.programs import Version, version_text
 from midwatch.spec import cron
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
@@ -175,9 +177,29 @@ class Operator(Strict):
         return {"name": name, **place, "labels": {**ours, **self.labels}}
 
 
+OLDEST_PROMETHEUS: Version = (2, 42)
+"""The oldest Prometheus that rules and scrape jobs are written for (Debian 12): it has `keep_firing_for`."""
+
+
+def parse_prometheus_version(text: object) -> Version:
+    """Version of a text such as `3.4`; ValueError if it is none, or too old."""
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"v?(\d+)\.(\d+)(\.\d+)?", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a version of Prometheus; write it in quotes, such as '3.4'")
+    version: Version = (int(match[1]), int(match[2]))
+    if version < OLDEST_PROMETHEUS:
+        oldest = version_text(OLDEST_PROMETHEUS)
+        raise ValueError(f"Prometheus {text} is too old; {oldest} is the oldest that is written for")
+    return version
+
+
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
+    version: Annotated[Version, BeforeValidator(parse_prometheus_version, json_schema_input_type=str)] | None = None
+    """Its version, such as `3.4`: [what older ones do not read](versions.md) is written only where it is said."""
     url: PlainUrl = "http://127.0.0.1:9090"
     """Where it answers; a user or a password in it is refused."""
     auth: Auth | None = None

@@ -13,6 +13,9 @@ FAILURE = f"len(result) == 1 && result[0] == {VALUES['fail']}"
 
 
 def query(fields: Iterable[str]) -> str:
-    """The query, with an argument of the analysis for each field."""
-    labels = ",".join(f'{name}="{{{{args.{name}}}}}"' for name in fields)
+    """The query, with an argument of the analysis for each field.
+
+    In backticks nothing is an escape: a version may have quotes and backslashes.
+    """
+    labels = ",".join(f"{name}=`{{{{args.{name}}}}}`" for name in fields)
     return f"{METRIC}{{{labels}}}"

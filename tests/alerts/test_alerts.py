@@ -185,7 +185,7 @@ CASES = {
         {"ExporterDown"},
     ),
     "judge away": ({"judge": "0x60"}, {"DriftJudgeDown"}),
-    "a judge that ends every few minutes": ({"restarts": "0x20 1x8 2x8 3x8 4x16"}, {"DriftJudgeDown"}),
+    "a judge that ends every few minutes": ({"restarts": "0x20 1x8 2x8 3x8 4x16"}, {"DriftJudgeRestarts"}),
     "a judge that ended once": ({"restarts": "0x20 1x40"}, set()),
     "a judge that is behind": ({"behind": "0+60x60"}, {"DriftJudgeBehind"}),
     "a judge that was behind for a moment": ({"behind": "0x50 400x4 2x6"}, set()),

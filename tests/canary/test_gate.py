@@ -31,11 +31,12 @@ from midwatch.errors import MidwatchError
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
 from midwatch.spec.canary import Canary
-from monitors.canary import ask, judge
+from monitors.canary import argo_query, ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
-from monitors.gate import published, service
+from monitors.gate import prometheus_api, published, service
 from monitors.gate.parsing import parse
+from monitors.gate.refusals import QuestionError
 from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import END, START, calm
@@ -445,6 +446,17 @@ def test_a_query_of_prometheus_is_answered_by_one_number_with_its_reason(in_proc
     assert "no answer" in answer["warnings"][0]
 
 
+def test_the_rendered_query_asks_what_its_arguments_are() -> None:
+    given = {"model": "fraud", "baseline": 'v"1', "canary": "v\\2 {x=~'y'}", "start": ""}
+    query = argo_query.query(given)
+    for name, value in given.items():
+        query = query.replace(f"{{{{args.{name}}}}}", value)
+    assert prometheus_api.fields_of({"query": query}) == given
+    broken = query.replace("fraud", "fraud`,canary=`v1")
+    with pytest.raises(QuestionError, match="each label once"):
+        prometheus_api.fields_of({"query": broken})
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [
@@ -474,7 +486,8 @@ def test_the_gate_counts_what_is_wrong_with_questions(in_process: Callable[..., 
     gate_ = in_process(selectors={"baseline": 'job="{baseline}"', "canary": 'job="{canary}"'})
 
     def refused() -> dict[str, float]:
-        (family,) = (one for one in gate_.published.families() if "refused" in one.name)
+        families = text_string_to_metric_families(gate_.published.text().decode())
+        (family,) = (one for one in families if one.name == "canary_gate_refused")
         return {sample.labels["reason"]: sample.value for sample in family.samples}
 
     assert refused() == {"same_arms": 0, "unknown_model": 0, "unreadable": 0}

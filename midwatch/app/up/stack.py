@@ -14,7 +14,7 @@ from typing import Any
 
 from alerts import render as alerts
 from chaos.places.place import Home
-from midwatch import files, jobs, modules, processes, programs
+from midwatch import files, jobs, modules, processes, program_versions, programs
 from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
@@ -25,6 +25,7 @@ from midwatch.app.up.webhook_receiver import WebhookReceiver
 from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
+from midwatch.programs import Version
 from midwatch.prometheus import Client
 from midwatch.spec import load
 from midwatch.spec.model import Platform
@@ -74,9 +75,9 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
-        self._platform, self._file, self.state = platform, file, state
-        self._base = load.base_folder(file.resolve())
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
+        self._platform, self._file, self.state = program_versions.as_running(platform), file, state
+        self._base = load.base_folder(file.resolve())
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
                 (state / folder).mkdir(parents=True, exist_ok=True)
@@ -270,6 +271,7 @@ class Stack:
             f"--storage.tsdb.path={self.state / 'prometheus'}",
             f"--web.listen-address={self._address('prometheus')}",
             "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
+            *(["--web.enable-otlp-receiver"] if _takes_otlp(self._platform.prometheus.version) else []),
             # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
             "--rules.alert.resend-delay=1s",
         ]
@@ -316,6 +318,11 @@ class Stack:
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _takes_otlp(version: Version | None) -> bool:
+    """Whether Prometheus has an OTLP receiver to be enabled by this flag (CHANGELOG of Prometheus, 3.0.0)."""
+    return version is not None and version >= (3, 0)
 
 
 def _started(pid: int) -> int | None:
