@@ -149,8 +149,8 @@ def scrapes() -> dict[str, Object]:
 
 
 def test_every_object_is_taken_without_a_warning(server: Path, installed: str, values: Path) -> None:
-    assert "warning" not in installed.lower(), installed
-    assert "W1" not in installed, installed
+    # So kubectl and Helm pass on what the API server warns of; `midwatch check` has warnings of its own.
+    assert not re.search(r"^(Warning:|W[0-9]{4} )", installed, re.MULTILINE), installed
     manifest = server / "chart.yaml"
     manifest.write_text(template(values))
     options = ["--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "--warnings-as-errors"]
