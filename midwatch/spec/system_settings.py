@@ -154,7 +154,7 @@ class NumberSetting(BoundedSetting[Annotated[float, Field(strict=False, allow_in
 
     def shown(self, value: float) -> str:
         """A number as the platform file has it."""
-        return f"{value:g}"
+        return f"{value:.12g}"  # YAML reads 1e+09 as text
 
 
 _QUIET = re2.Options()
