@@ -35,8 +35,8 @@ LANES = (
     ("canary", "alerts", "systems"),
     ("exporters", "drift", "midwatch", "dashboards"),
 )
-"""Folders in the order in which a worker runs them: four workers for two cores, because they also wait for programs; and
-never two planes of `midwatch up` at once."""
+"""Folders in the order in which a worker runs them: four workers for two cores, because they also wait for programs;
+and never two planes of `midwatch up` at once."""
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "java": "default-jre-headless",
