@@ -99,6 +99,7 @@ LEFT_OUT = {
     "ml_scored_positives_total",
     "ml_score_sum_total",
     "canary_gate_comparisons_dropped_total",  # 0 below a thousand comparisons at one gate
+    "canary_gate_refused_total",  # the page counts the refused; an alert says why
     "dr_archive_flaws",  # alerts read these five, and the posture's page shows what follows from them
     "dr_backup_failing",
     "dr_files_unsound",
