@@ -24,7 +24,13 @@ QUEUE: dict[str, Any] = {
         "queue_depth": {"kind": "gauge", "help": ".", "labels": ["topic", "state"], "states": ["state"]},
         "queue_age_seconds": {"kind": "gauge", "help": ".", "labels": ["topic"], "is_age": True},
         "queue_failures_total": {"kind": "counter", "help": ".", "labels": ["topic"], "born_at_one": True},
-        "queue_wait_seconds": {"kind": "histogram", "help": ".", "labels": ["topic"], "buckets": [1, 5, 10]},
+        "queue_wait_seconds": {
+            "kind": "histogram",
+            "help": ".",
+            "labels": ["topic"],
+            "buckets": [1, 5, 10],
+            "born_at_one": True,
+        },
         "queue_cleaned": {"kind": "gauge", "help": ".", "labels": ["topic"], "zero_is_never": True},
         "queue_open": {"kind": "gauge", "help": ".", "labels": ["topic"], "vanishes": True},
         "queue_workers": {
@@ -107,6 +113,10 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ),
         ("sum by (topic) (rate(queue_failures_total[5m])) != 0", "sum(increase(queue_failures_total[5m])) > 5"),
         ("rate(queue_failures_total[5m]) > 0.003", "rate(queue_failures_total[5m]) > 0.05"),
+        (
+            "increase(queue_wait_seconds_count[5m]) > 0",
+            "histogram_quantile(0.5, rate(queue_wait_seconds_bucket[5m])) > 0.001",
+        ),
         ("increase(queue_failures_total[5m]) >= 1", "increase(queue_failures_total[5m]) > 1"),
         ("0 < increase(queue_failures_total[5m])", "5 < increase(queue_failures_total[5m])"),
         ("changes(queue_failures_total[5m]) >= 0.5", "rate(queue_failures_total[5m]) / rate(x_total[5m]) > 0.1"),

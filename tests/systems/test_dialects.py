@@ -172,3 +172,11 @@ def test_what_keda_published_in_milliseconds_is_compared_in_seconds(platform_wit
     (objective,) = rules.objectives
     assert objective.sli.gauge is not None
     assert objective.sli.gauge.value == 'max(keda_scaler_metrics_latency{job="keda"}) / 1000'
+
+
+@pytest.mark.parametrize("name", ["grafana", "loki", "mimir", "tempo"])
+def test_the_first_failure_of_a_route_counts_in_the_objective(name: str, platform_with: Any) -> None:
+    (rules,) = platform_with(**{name: section(name, slos=[{"name": "requests"}])}).rules
+    (objective,) = rules.objectives
+    assert objective.sli.events is not None
+    assert "unless" in str(objective.sli.events.bad)

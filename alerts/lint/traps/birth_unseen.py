@@ -42,9 +42,11 @@ def _events(selector: Selector, around: tuple[Any, ...]) -> float:
 
 
 def _is_any(around: tuple[Any, ...], events: float) -> bool:
-    """Whether one event is to be seen: it is enough for the threshold, and it is no ratio."""
+    """Whether one event is to be seen: it is enough for the threshold, which is neither a ratio's nor a quantile's."""
+    if expressions.combines(around, "/") or expressions.calls(around, "histogram_quantile"):
+        return False
     compared = (_thresholds(node) for node in around if isinstance(node, BinaryExpr))
-    return not expressions.combines(around, "/") and any(
+    return any(
         events >= 1 and (value * events < 1 or (value * events == 1 and operator == ">="))
         for one in compared
         for operator, value in one
