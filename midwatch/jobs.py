@@ -20,6 +20,7 @@ EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
+SYSTEMS = "midwatch-systems"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 
@@ -74,8 +75,21 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
     if platform.disaster_recovery:
         yield Job(name=RECOVERY, targets=(platform.disaster_recovery.listen,))
+    if any(use.observe is not None for use in platform.systems.values()):
+        yield of_systems_exporter(platform)
     yield from of_models(platform)
     yield from of_systems(platform)
+
+
+def of_systems_exporter(platform: Platform) -> Job:
+    """The job of what asks systems for what they do not publish; `namespace` is a label of what they have."""
+    exporter = platform.systems_exporter
+    return Job(
+        name=SYSTEMS,
+        targets=tuple(exporter.targets) or (exporter.listen,),
+        token_file=exporter.token_file,
+        honor_labels=True,
+    )
 
 
 def of_models(platform: Platform) -> Iterator[Job]:

@@ -576,6 +576,16 @@ SERVED_RUNNING = _gauge("model:ml_requests_running:sum", "Requests that servers 
 SERVED_CACHE = _gauge("model:ml_cache_usage:max", "Share of the fullest server's cache in use.", *_SERVED)
 SERVED_CACHE_HITS = _gauge("model:ml_prefix_cache_hits:ratio", "Share of look-ups found in the prefix cache.", *_SERVED)
 
+# What the systems exporter asks the platform's systems for ---------------------------------------------------------
+
+SOURCE_UP = _gauge("midwatch_source_up", "1 where a system's owner answered when it was last asked.", "source")
+SOURCE_LAST_SUCCESS = _gauge(
+    "midwatch_source_last_success_timestamp_seconds", "When a system's owner last answered.", "source"
+)
+SOURCE_LEFT_OUT = _gauge(
+    "midwatch_source_series_left_out", "Series of the last answer beyond observe.max_series, not published.", "source"
+)
+
 # Chaos experiments ------------------------------------------------------------------------------------------------
 
 CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")

@@ -1,4 +1,4 @@
-"""`midwatch systems`: whether a Prometheus has what the rules of the platform's systems read; a player of systems."""
+"""`midwatch systems`: whether their metrics are what rules read, a player of them, and what is asked beside them."""
 
 from __future__ import annotations
 
@@ -103,3 +103,40 @@ def play(
             files.replace(configuration, stage.configuration(platform, address).encode())
         typer.echo(f"ready: http://{address}", err=True)
         stopped.wait()
+
+
+@app.command()
+def export(
+    file: options.PlatformFile,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT; the platform file's without it.")] = None,
+    state: Annotated[Path, typer.Option(help="Folder of what was seen, such as the registry's history.")] = Path(
+        "state/systems"
+    ),
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Ask once, write the exposition to standard output.")] = False,
+) -> None:
+    """Ask systems for what they do not publish, and serve it at /metrics until SIGTERM; nothing is changed in them.
+
+    Asked are the systems that have `observe` in the platform file. Exit code 2 when it cannot start as asked; with
+    --once 3 when one does not answer.
+    """
+    import asyncio
+
+    from exporters.systems import service
+    from midwatch import http_access
+    from midwatch.spec import load
+
+    platform = load.load_platform(file)
+    sources = service.of_platform(platform, state)
+    if not sources:
+        raise MidwatchError(f"{file}: no system has observe; see docs/systems.md")
+    if once:
+        silent = service.poll_once(sources)
+        typer.echo(service.text(sources), nl=False)
+        for problem in silent:
+            typer.echo(problem, err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE if silent else Exit.PASS)
+    host, port = http_access.parse_address(listen or platform.systems_exporter.listen)
+    token_file = platform.systems_exporter.token_file
+    address = service.Address(host=host, port=port, token_file=token_file, insecure=insecure)
+    asyncio.run(service.serve(sources, address, lambda url: typer.echo(f"ready: {url}", err=True)))
