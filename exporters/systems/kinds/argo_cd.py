@@ -20,22 +20,6 @@ from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.argo_cd import ArgoCdObserved, Carried
 
-_FIELDS = ",".join(
-    f"items.{field}"
-    for field in (
-        "metadata.name",
-        "metadata.namespace",
-        "metadata.labels",
-        "metadata.annotations",
-        "spec.project",
-        "status.sync",
-        "status.health",
-        "status.history",
-        "status.operationState.phase",
-        "status.summary",
-    )
-)
-"""What the API server is asked for: an application's resources are most of its size."""
 _PAGE = "500"
 _MOST_PAGES = 40
 _FAILED = frozenset({"Failed", "Error"})
@@ -114,8 +98,8 @@ def ask(observed: ArgoCdObserved) -> list[Application]:
 
 
 def _of_api(observed: ArgoCdObserved, url: str) -> Iterable[Mapping[str, Any]]:
-    api = Api(url, observed.auth, observed.timeout)
-    return api.document("/api/v1/applications", fields=_FIELDS).get("items") or ()
+    # Whole: of `fields` the server knows a list that lacks revisions and history (application/forwarder_overwrite.go).
+    return Api(url, observed.auth, observed.timeout).document("/api/v1/applications").get("items") or ()
 
 
 def _of_cluster(observed: ArgoCdObserved) -> Iterator[Mapping[str, Any]]:

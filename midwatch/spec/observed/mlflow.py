@@ -74,6 +74,7 @@ class MlflowObserved(Observed):
             **super().placeholders(),
             **{name: timedelta(seconds=wait) for name, wait in waits.items()},
             "role": self.role,
+            "served": self.served_as.replace("$", "$$").replace("{version}", "${1}"),
             "tolerated_share": float(self.tolerated_share),
         }
 
