@@ -173,10 +173,8 @@ class Installed:
             return [None]
         if alert.per == TARGETS:
             return list(self.use.targets)
-        if (
-            self.use.observe is not None
-            and (names := self.use.observe.names(alert.per, list(self._owners))) is not None
-        ):
+        names = self.use.observe.names(alert.per, list(self._owners)) if self.use.observe is not None else None
+        if names is not None:
             return list(names)
         setting = self.described.settings[alert.per]
         if not isinstance(setting, NamesSetting):
@@ -247,7 +245,7 @@ class Installed:
             "description": self._template(alert.description, alert, values),
             "proof": tuning.proof(self.proof(alert.proof, values), wait),
         }
-        if alert.per == MODELS and each in self._owners:
+        if alert.per == MODELS and each is not None and each in self._owners:
             keys["owner"] = self._owners[each]
         if tuning.keep_firing_for is not None:
             keys["keep_firing_for"] = format_duration(tuning.keep_firing_for)

@@ -1,4 +1,4 @@
-"""What is made of what systems are asked for: rules that are proven, panels, runbooks; a new system brings these along."""
+"""What is made of what systems are asked for: proven rules, panels, runbooks. A new system brings these along."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from alerts.proofs.prove import Outcome
 from midwatch import system_check, system_expressions
 from midwatch.app.render import rendered_files
 from midwatch.spec import system_rules
+from midwatch.spec.system_rules import Installed
 from tests.conftest import need_program
 from tests.systems.conftest import FOLDERS
 from tests.systems_export.conftest import observing
@@ -48,6 +49,7 @@ def test_without_the_section_nothing_of_it_is_rendered(asked: str, platform_with
 
 
 def test_an_alert_on_a_model_is_its_owners(platform_with: Any) -> None:
-    platform = platform_with(mlflow=observing("mlflow") | {"owner": "platform"}, owners=True)
-    owners = {entry.name: entry.rule["labels"]["owner"] for entry in inventory.entries(platform)}
-    assert (owners["ChampionDisagrees"], owners["RegistryChampionUnfit"]) == ("ml", "platform")
+    (installed,) = system_rules.installed(platform_with(mlflow=observing("mlflow")))
+    owned = Installed("mlflow", installed.use, system_rules.system("mlflow"), 15.0, {"fraud": "data-science"})
+    owners = {rule.alert: rule.owner for rule in owned.rules().alerts}
+    assert (owners["ChampionDisagrees"], owners["RegistryChampionUnfit"]) == ("data-science", None)
