@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Whether systems expose what their rules read; a player of their metrics.",
+    help="Check the systems' metrics and play them; ask for what they do not publish.",
 )
 
 
 @app.callback()
 def _group() -> None:
-    """Whether systems expose what their rules read; a player of their metrics."""
+    """Check the systems' metrics and play them; ask for what they do not publish."""
 
 
 @app.command()
