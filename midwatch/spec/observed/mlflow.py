@@ -38,7 +38,7 @@ class MlflowObserved(Observed):
     stage: RegistryText | None = None
     """Instead of an alias the stage of that version, such as `Production`; MLflow gives stages up."""
     served_as: Annotated[str, Field(pattern=r"^[^{}$]*\{version\}([^\w{}$][^{}$]*)?$")] = "{version}"
-    """What servers call a version in the label `version` of their metrics, such as `v{version}`; no letter or digit may follow."""
+    """What servers call a version in the label `version`, as `v{version}`; no letter or digit may follow the brace."""
     owner_tag: RegistryText = "owner"
     """The tag of a version, or of its registered model, that names who made it."""
     evaluation_tag: RegistryText = "evaluation"
