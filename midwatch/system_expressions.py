@@ -15,7 +15,7 @@ import promql_parser
 import re2
 from promql_parser import AggregateExpr, BinaryExpr, Call, NumberLiteral, VectorSelector
 
-from midwatch import promql, promql_syntax, upstream
+from midwatch import metrics, promql, promql_syntax, upstream
 from midwatch.spec.base import Place
 from midwatch.spec.placeholders import PlaceholderError
 from midwatch.spec.slo import WINDOW_PLACEHOLDER
@@ -149,6 +149,8 @@ def _read(
             buckets=metric.buckets_in(system.version),
             states=[system.dialect.label(metric, label) for label in metric.states],
         )
+    elif system.use.observe is not None and (ours := metrics.CATALOGUE.get(name)):
+        read = _Read(node=node, around=around, name=name, labels=frozenset({*ours.labels, *promql.TARGET_LABELS}))
     else:
         return None, [_no_metric(system, described, name, [*exposed, *_OF_TARGETS])]
     wrong = []
