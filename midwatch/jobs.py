@@ -21,6 +21,7 @@ EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
+SYSTEMS = "midwatch-systems"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
@@ -83,17 +84,31 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield GATE, ("gate",), platform.gate
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
+    if any(use.observe is not None for use in platform.systems.values()):
+        yield SYSTEMS, ("systems_exporter",), platform.systems_exporter
 
 
 def of_services(platform: Platform) -> Iterator[Job]:
     """A job for each service of Midwatch's own."""
     for name, _, service in services(platform):
         timeout = scrape_size.timeout(platform) if name == EXPORTER else None
-        yield Job(name=name, targets=_targets(service), token_file=service.metrics_token_file, timeout=timeout)
+        yield Job(
+            name=name,
+            targets=_targets(service),
+            token_file=service.metrics_token_file,
+            timeout=timeout,
+            honor_labels=name == SYSTEMS,  # `namespace` is a label of what the systems have
+        )
 
 
 def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
-    """HOST:PORT of every target of a service of Midwatch's own, by the name of its job; none where it does not run."""
+    """HOST:PORT of every target of a service of Midwatch's own, by the name of its job; none where it does not run.
+
+    A cluster's exporters have no address that the platform file could write: they are as many as its `replicas`.
+    """
+    if name == EXPORTER and platform.kubernetes is not None and not platform.exporter.targets:
+        port = platform.exporter.listen.rpartition(":")[2]
+        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas))
     return next((job.targets for job in of_services(platform) if job.name == name), ())
 
 

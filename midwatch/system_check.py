@@ -180,10 +180,19 @@ def _callers(described: SystemFile) -> Iterator[Said]:
         yield ("counted_by",), message, f"alert on {described.counted_by[0]}"
 
 
+def _observed_alerts(folder: Path) -> set[str]:
+    """Names of alerts on what the system is asked for."""
+    file = folder / system_rules.OBSERVED
+    if not file.is_file():
+        return set()
+    return {str(alert["alert"]) for alert in read_file(file).values["alerts"]}
+
+
 def _runbooks(described: SystemFile, folder: Path) -> Iterator[Said]:
     """Every alert has a page with its name as title, every panel names one, and no page is of nothing."""
     pages = {page.stem: page for page in sorted((folder / "runbooks").glob("*.md"))}
     alerts = {alert.alert for alert in described.alerts}
+    alerts |= _observed_alerts(folder)
     for number, alert in enumerate(described.alerts):
         page = pages.get(alert.alert)
         if page is None:

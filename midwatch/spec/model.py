@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from midwatch import metrics
 from midwatch.programs import Version, version_text
-from midwatch.spec import cron
+from midwatch.spec import cron, observed
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
@@ -100,7 +100,7 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
-    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    requests_per_second: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Predictions a second over its busiest day; `midwatch check` [computes](exporter.md#what-the-limits-hold) with
     it."""
     label_maturity: Duration | None = None
@@ -278,6 +278,13 @@ class Exporter(Scraped):
     """Fields that name a person."""
 
 
+class SystemsExporter(Scraped):
+    """The service of `midwatch systems export`, which asks systems for what they do not publish."""
+
+    listen: str = "127.0.0.1:9540"
+    """HOST:PORT where it serves `/metrics`; off loopback it needs a token."""
+
+
 class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
@@ -361,8 +368,10 @@ class Platform(Strict):
     """Patterns of [rule files](alerts.md), relative to this file."""
     rules: list[RuleFile] = []
     """Rule files, written in place."""
-    systems: dict[str, SystemUse] = {}
+    systems: Annotated[dict[str, SystemUse], BeforeValidator(observed.with_names)] = {}
     """[Systems](systems.md) of the platform that are watched, by name."""
+    systems_exporter: SystemsExporter = SystemsExporter()
+    """What asks those systems that have an `observe`."""
     models: Annotated[list[Model], Field(min_length=1)]
     """The models, and what is promised of them."""
     disaster_recovery: DisasterRecovery | None = None

@@ -25,6 +25,7 @@ from midwatch.spec.system_dialect import Dialect
 from midwatch.spec.system_settings import DurationSetting, NamesSetting, SettingError
 from midwatch.spec.systems import (
     ChosenSlo,
+    ObservedFile,
     Panel,
     SystemAlert,
     SystemAlerts,
@@ -42,6 +43,8 @@ from midwatch.spec.values import format_duration, parse_duration
 
 FILE = "system.yaml"
 TARGETS = "targets"
+MODELS = "models"
+"""What an alert may be `per` in every system; one on a model is its owner's."""
 
 
 # Folders -----------------------------------------------------------------------------------------------------------
@@ -72,14 +75,61 @@ def every_system() -> SystemAlerts:
     return SystemAlerts.model_validate(yamlfile.load(text))
 
 
+OBSERVED = "observed.yaml"
+
+
+@cache
+def observed_of(name: str) -> ObservedFile:
+    """What a system's folder makes of what the system is asked for."""
+    return _observed(folder(name) / OBSERVED)
+
+
+def _observed(file: Traversable) -> ObservedFile:
+    if not file.is_file():
+        return ObservedFile(alerts=[])
+    return ObservedFile.model_validate(yamlfile.load(file.read_text(encoding="utf-8")))
+
+
+@cache
+def observed(name: str) -> ObservedFile:
+    """What is made of what a system is asked for, and of whether it answers."""
+    own, every = observed_of(name), _observed(files("midwatch") / "systems" / OBSERVED)
+    return ObservedFile(
+        alerts=[*every.alerts, *own.alerts],
+        panels=[*own.panels, *every.panels],
+        annotations=[*own.annotations, *every.annotations],
+    )
+
+
+def _with_observed(name: str, described: SystemFile) -> SystemFile:
+    """What a folder says, together with what is made of what the system is asked for."""
+    added = observed(name)
+    return described.model_copy(
+        update={
+            "alerts": [*described.alerts, *added.alerts],
+            "panels": [*described.panels, *added.panels],
+            "annotations": [*described.annotations, *added.annotations],
+        }
+    )
+
+
 # A system as the platform has it -----------------------------------------------------------------------------------
 
 
 class Installed:
     """A system with the version, the settings and the targets that the platform file gives it."""
 
-    def __init__(self, name: str, use: SystemUse, described: SystemFile, scrape_interval: float) -> None:
-        self.name, self.use, self.described = name, use, described
+    def __init__(
+        self,
+        name: str,
+        use: SystemUse,
+        described: SystemFile,
+        scrape_interval: float,
+        owners: Mapping[str, str] = {},
+    ) -> None:
+        self.name, self.use = name, use
+        self.described = _with_observed(name, described) if use.observe is not None else described
+        self._owners = owners
         self.job = job_name(name)
         self.version: tuple[int, ...] = use.version or described.versions.read
         self.dialect = Dialect(described=described, version=self.version, exported=frozenset(use.exported_labels))
@@ -90,6 +140,7 @@ class Installed:
                 key: one.value(use.settings[key]) if key in use.settings else one.default_value()
                 for key, one in described.settings.items()
             },
+            **(use.observe.placeholders() if use.observe is not None else {}),
         }
 
     def expr(self, text: str, values: Mapping[str, Value] = {}) -> str:
@@ -124,11 +175,14 @@ class Installed:
         return filled(text, {**self.values, **values})
 
     def each(self, alert: SystemAlert) -> list[str | None]:
-        """What an alert is made for: the targets, names of a setting, or once."""
+        """What an alert is made for: the targets, names of a setting or of what is observed, or once."""
         if alert.per is None:
             return [None]
         if alert.per == TARGETS:
             return list(self.use.targets)
+        names = self.use.observe.names(alert.per, list(self._owners)) if self.use.observe is not None else None
+        if names is not None:
+            return list(names)
         setting = self.described.settings[alert.per]
         if not isinstance(setting, NamesSetting):
             raise ValueError(f"{alert.alert} is per {alert.per}, which is no setting of names")
@@ -198,6 +252,8 @@ class Installed:
             "description": self._template(alert.description, alert, values),
             "proof": tuning.proof(self.proof(alert.proof, values), wait),
         }
+        if alert.per == MODELS and each is not None and each in self._owners:
+            keys["owner"] = self._owners[each]
         if tuning.keep_firing_for is not None:
             keys["keep_firing_for"] = format_duration(tuning.keep_firing_for)
         elif alert.keep_firing_for:
@@ -238,7 +294,8 @@ def installed(platform: Platform) -> Iterator[Installed]:
     """The platform's systems whose section has no problem."""
     for name, use in platform.systems.items():
         if not list(_problems(name, use, platform.prometheus.scrape_interval)):
-            yield Installed(name, use, system(name), platform.prometheus.scrape_interval)
+            owners = {model.name: model.owner for model in platform.models}
+            yield Installed(name, use, system(name), platform.prometheus.scrape_interval, owners)
 
 
 def expanded(platform: Platform) -> Platform:
@@ -256,6 +313,9 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
         problems = list(_problems(name, use, platform.prometheus.scrape_interval))
         for place, message, remedy in problems:
             yield ("systems", name, *place), message, remedy
+        if use.observe is not None:
+            for place, message, remedy in use.observe.find_problems([model.name for model in platform.models]):
+                yield ("systems", name, "observe", *place), message, remedy
         if problems and use.owner not in platform.owners:  # else the rule file that it becomes says so
             yield ("systems", name, "owner"), *unknown(use.owner, platform.owners, "owner")
 
@@ -277,13 +337,14 @@ def place_of_part(platform: Platform, rules: SystemRules, key: str, number: int)
         return ("systems", rules.system, "slos", number), f"objective {chosen.name}"
     name = rules.alerts[number].alert
     version = use.version or described.versions.read
-    every = (*described.alerts, *every_system().alerts)
+    every = (*described.alerts, *every_system().alerts, *observed(rules.system).alerts)
     named = (alert for alert in every if alert.alert == name and alert.is_in(version))
     return said(rules.system, use, next(named))
 
 
-def _unknown_alerts(use: SystemUse, described: SystemFile) -> Iterator[tuple[Place, str, str]]:
+def _unknown_alerts(system_name: str, use: SystemUse, described: SystemFile) -> Iterator[tuple[Place, str, str]]:
     names = [alert.alert for alert in (*described.alerts, *every_system().alerts)]
+    names += [alert.alert for alert in observed(system_name).alerts] if use.observe is not None else []
     for name in use.alerts:
         if name not in names:
             yield ("alerts", name), *unknown(name, names, "alert of the system")
@@ -303,7 +364,7 @@ def _problems(name: str, use: SystemUse, scrape_interval: float) -> Iterator[tup
         return
     described = system(name)
     yield from _setting_problems(described, use)
-    yield from _unknown_alerts(use, described)
+    yield from _unknown_alerts(name, use, described)
     yield from _window_problems(described, use, scrape_interval)
     if twice := sorted({one for one in use.targets if use.targets.count(one) > 1}):
         yield ("targets",), f"{twice[0]} twice", "write each once"

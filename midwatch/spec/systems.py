@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from midwatch.metrics import Kind
 from midwatch.spec.base import LabelName, Name, Place, Strict
+from midwatch.spec.observed import AnyObserved
 from midwatch.spec.rules import AlertName, AlertTuning, RecordRule, RuleFile, ShippedProof
 from midwatch.spec.slo import BurnRate, Period, Sli
 from midwatch.spec.system_settings import Setting, Text
@@ -333,6 +334,17 @@ class SystemFile(Strict):
         return self
 
 
+class ObservedFile(Strict):
+    """A folder's `observed.yaml`: what is made of what `midwatch systems export` asks the system for.
+
+    Placeholders are those of the section `observe`. Metrics are Midwatch's own.
+    """
+
+    alerts: list[SystemAlert]
+    panels: list[Panel] = []
+    annotations: list[SystemAnnotation] = []
+
+
 # In the platform file ----------------------------------------------------------------------------------------------
 
 
@@ -393,6 +405,8 @@ class SystemUse(Strict):
     """What differs from the system's alerts of these names."""
     exported_labels: list[LabelName] = []
     """Labels of the system's own that Prometheus keeps as `exported_…`, since the target has labels of these names."""
+    observe: AnyObserved | None = None
+    """What `midwatch systems export` asks it for; it is not asked without the section."""
 
 
 class SystemRules(RuleFile):

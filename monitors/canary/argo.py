@@ -170,7 +170,7 @@ def _object(kind: str, name: str, args: list[dict[str, Any]], metrics: list[dict
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": kind,
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "midwatch"}},
+        "metadata": {"name": name, "labels": {object_names.NAME: "midwatch"}},
         "spec": {"args": args, "metrics": metrics},
     }
 
@@ -193,7 +193,7 @@ def _metric(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
     timeout = math.ceil(platform.gate.longest_answer + 1)
     gate: dict[str, Any] = {
         "address": platform.gate.url,
-        "query": argo_query.query(("model", "baseline", "canary", "start")),
+        "query": argo_query.query(platform.platform, ("model", "baseline", "canary", "start")),
         "timeout": timeout,
     }
     if platform.gate.token_secret:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from midwatch.app.workloads import pods as workload_pods
+from dr import manifests
+from midwatch import pod_volumes
 from midwatch.errors import InvalidInputError
+from midwatch.spec.model import Platform
 from tests.install.programs import NAMESPACE, Object, whole_document, workloads
 
 OURS = {"StatefulSet/midwatch-exporter", "StatefulSet/midwatch-gate", "Deployment/midwatch-recovery-exporter"}
@@ -94,11 +96,20 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
     assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery"}
 
 
+def test_a_scrape_of_the_exporter_may_take_as_long_as_its_series_need() -> None:
+    document = whole_document()
+    document["exporter"] = {"caps": {"series": 1_500_000}}
+    found = workloads(document)
+    (monitor,) = [one for (kind, _, name), one in found.items() if kind == "ServiceMonitor" and "exporter" in name]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == ("15s", "15s")
+
+
 def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does() -> None:
     def checksums(document: Object) -> set[str]:
         found = workloads(document)
         return {
-            one["spec"]["template"]["metadata"]["annotations"][workload_pods.CHECKSUM]
+            one["spec"]["template"]["metadata"]["annotations"][pod_volumes.CHECKSUM]
             for (kind, _, name), one in found.items()
             if f"{kind}/{name}" in OURS
         }
@@ -109,6 +120,19 @@ def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does()
     assert len(before) == 1
     assert before == again
     assert not before & checksums(changed)
+
+
+def test_a_change_of_the_platform_file_restarts_recoverers() -> None:
+    def annotations(document: Object) -> Object:
+        found = manifests.objects(Platform.model_validate(document))
+        (recoverer,) = [one for one in found if one["kind"] == "Deployment"]
+        return recoverer["spec"]["template"]["metadata"]["annotations"]
+
+    before, changed = whole_document(), whole_document()
+    changed["disaster_recovery"]["rto"] = "14m"
+    assert annotations(before) == annotations(whole_document())
+    assert annotations(before).keys() == {pod_volumes.CHECKSUM}
+    assert annotations(before) != annotations(changed)
 
 
 def test_nothing_is_reached_but_what_is_listed(expected: dict[Any, Object], pods: dict[str, Object]) -> None:

@@ -1,0 +1,54 @@
+"""What every section `systems.NAME.observe` has: how often the owner is asked, and how much of it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from midwatch.spec.base import Finding, Strict
+from midwatch.spec.placeholders import Value
+from midwatch.spec.values import Duration
+
+UNSEEN_INTERVALS = 3
+"""Intervals without an answer after which nothing of it is published: two may fail while an owner restarts."""
+
+
+class Observed(Strict):
+    """What `midwatch systems export` asks the system for; without the section it is not asked."""
+
+    system: ClassVar[str]
+    """Name of the system."""
+
+    interval: Annotated[Duration, Field(ge=1.0)] = 60.0
+    """How often it is asked. After three of them without an answer, nothing of the last one is published."""
+    timeout: Annotated[Duration, Field(ge=0.1)] = 10.0
+    """How long one answer may take."""
+    max_series: Annotated[int, Field(ge=1)] = 2_000
+    """Most series that are published of it; what is left out is counted, and is a ticket."""
+
+    @property
+    def unseen(self) -> float:
+        """Seconds without an answer after which nothing of the last one is published."""
+        return UNSEEN_INTERVALS * self.interval
+
+    def placeholders(self) -> dict[str, Value]:
+        """What texts of `observed.yaml` are filled in with, by name."""
+        return {
+            "source": self.system,
+            "interval": timedelta(seconds=self.interval),
+            "unseen": timedelta(seconds=self.unseen),
+        }
+
+    def names(self, per: str, models: Sequence[str]) -> list[str] | None:
+        """What an alert that is `per` a word is made for, once each; None for a word that is none of its own.
+
+        `models` are those of the platform file.
+        """
+        return list(models) if per == "models" else None
+
+    def find_problems(self, models: Sequence[str]) -> Iterator[Finding]:  # noqa: ARG002 - what subclasses compare with
+        """What only the platform file as a whole shows, with places below `observe`; `models` are its models."""
+        return iter(())
