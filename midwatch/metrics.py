@@ -586,6 +586,38 @@ SOURCE_LEFT_OUT = _gauge(
     "midwatch_source_series_left_out", "Series of the last answer beyond observe.max_series, not published.", "source"
 )
 
+CRON_JOB_SUSPENDED = _gauge("kubernetes_cronjob_suspended", "1 while a CronJob is suspended.", "namespace", "cronjob")
+CRON_JOB_START_DUE = _gauge(
+    "kubernetes_cronjob_start_due_timestamp_seconds",
+    "When the first run after the last that started is due, by the CronJob's own schedule; without one while suspended.",
+    "namespace",
+    "cronjob",
+)
+CRON_JOB_SUCCESS_DUE = _gauge(
+    "kubernetes_cronjob_success_due_timestamp_seconds",
+    "When the first run after the last success is due, by the CronJob's own schedule; without one while suspended.",
+    "namespace",
+    "cronjob",
+)
+CRON_JOB_LAST_SUCCESS = _gauge(
+    "kubernetes_cronjob_last_success_timestamp_seconds",
+    "When a CronJob last succeeded; without one it never did.",
+    "namespace",
+    "cronjob",
+)
+CRON_JOB_UNREADABLE = _gauge(
+    "kubernetes_cronjob_schedule_unreadable", "1 for a CronJob whose schedule cannot be read.", "namespace", "cronjob"
+)
+CRON_JOB_MISSING = _gauge(
+    "kubernetes_cronjob_missing", "1 for one of observe.cron_jobs that is not there.", "namespace", "cronjob"
+)
+JOB_UNFINISHED_SINCE = _gauge(
+    "kubernetes_job_unfinished_since_timestamp_seconds",
+    "When a Job began that has not ended and is not suspended.",
+    "namespace",
+    "job_name",
+)
+
 # Chaos experiments ------------------------------------------------------------------------------------------------
 
 CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
@@ -52,3 +52,11 @@ class Observed(Strict):
     def find_problems(self, models: Sequence[str]) -> Iterator[Finding]:  # noqa: ARG002 - what subclasses compare with
         """What only the platform file as a whole shows, with places below `observe`; `models` are its models."""
         return iter(())
+
+
+def outside(key: str, objects: Iterable[str], namespaces: Sequence[str]) -> Iterator[Finding]:
+    """Objects of a key, as NAMESPACE/NAME, in namespaces that are not looked into; without any, all are."""
+    for index, text in enumerate(objects):
+        namespace = text.partition("/")[0]
+        if namespaces and namespace not in namespaces:
+            yield (key, index), f"{text} is in no namespace that is looked into", f"add {namespace} to namespaces"
