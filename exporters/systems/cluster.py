@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from midwatch import kubernetes, rbac
+from midwatch import kubernetes
+from midwatch.spec.observed.base import Resource
 
 PAGE = 500
 """Objects of one answer, as kubectl asks for them (its flag --chunk-size)."""
@@ -15,27 +15,14 @@ PAGE = 500
 Object = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resource:
-    """A resource of the Kubernetes API, such as `jobs` of `batch/v1`."""
+def objects(resource: Resource, namespaces: Sequence[str], timeout: float) -> list[Object]:
+    """Objects of a resource in some namespaces, or in all without any. MidwatchError when one page cannot be had.
 
-    group: str
-    version: str
-    plural: str
-
-    def objects(self, namespaces: Sequence[str], timeout: float) -> list[Object]:
-        """Objects of some namespaces, or of all without any. MidwatchError when one page cannot be had.
-
-        `timeout` is seconds for one page.
-        """
-        root = f"/apis/{self.group}/{self.version}"
-        paths = [f"{root}/namespaces/{name}/{self.plural}" for name in namespaces] or [f"{root}/{self.plural}"]
-        return [item for path in paths for item in _items(path, timeout)]
-
-    @property
-    def right(self) -> rbac.Right:
-        """What it takes to read them: no more than to list."""
-        return rbac.Right(group=self.group, resources=(self.plural,), verbs=("list",))
+    `timeout` is seconds for one page.
+    """
+    root = f"/apis/{resource.group}/{resource.version}"
+    paths = [f"{root}/namespaces/{name}/{resource.plural}" for name in namespaces] or [f"{root}/{resource.plural}"]
+    return [item for path in paths for item in _items(path, timeout)]
 
 
 def _items(path: str, timeout: float) -> Iterator[Object]:

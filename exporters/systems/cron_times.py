@@ -1,4 +1,4 @@
-"""When a CronJob of Kubernetes is due, in its time zone, as the library of its controller reads it: robfig/cron 3.0.1."""
+"""When a CronJob is due in its time zone, as the library of Kubernetes' controller reads it: robfig/cron 3.0.1."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _after_pause(seconds: float, after: float) -> float:
 
 
 def _next(told: cron.Schedule, zone: ZoneInfo, after: float) -> float:
-    """The first minute of the schedule after a time. An hour that the clocks repeat is due twice, one they skip never."""
+    """The first minute of the schedule after a time. What the clocks repeat is due twice, what they skip never."""
     moment = float(int(after) // 60 * 60 + 60)
     end = after + _SEARCHED.total_seconds()
     while moment < end:

@@ -259,6 +259,15 @@ class Exporter(Strict):
     """Fields that name a person."""
 
 
+class SystemsAccount(Strict):
+    """The account of the systems exporter in a cluster; `render --target kubernetes` gives it the right to list."""
+
+    namespace: Name
+    """The namespace that it runs in."""
+    service_account: Name = "midwatch-systems"
+    """Its service account."""
+
+
 class SystemsExporter(Strict):
     """The service of `midwatch systems export`, which asks systems for what they do not publish."""
 
@@ -268,6 +277,8 @@ class SystemsExporter(Strict):
     """HOST:PORT where Prometheus scrapes it; `listen` without any."""
     token_file: File | None = None
     """File of the bearer token that whoever asks has to send; Prometheus reads the same one."""
+    account: SystemsAccount | None = None
+    """Its account, if it runs in a cluster and lists objects of the Kubernetes API."""
 
 
 class LocalProcess(Strict):

@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from exporters.systems import cluster, cron_times
-from exporters.systems.cluster import Object, Resource
+from exporters.systems.cluster import Object
 from exporters.systems.source import Sample
 from midwatch import metrics
 from midwatch.spec.model import Platform
-from midwatch.spec.observed.kubernetes import KubernetesObserved
-
-CRON_JOBS = Resource(group="batch", version="v1", plural="cronjobs")
-JOBS = Resource(group="batch", version="v1", plural="jobs")
-READ = (CRON_JOBS, JOBS)
-"""Everything that is read."""
+from midwatch.spec.observed.kubernetes import CRON_JOBS, JOBS, KubernetesObserved
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,8 @@ class Kubernetes:
     def read(self, now: float) -> list[Sample]:  # noqa: ARG002 - every sample is a state or a timestamp
         """Samples of all CronJobs and Jobs."""
         settings = self.settings
-        cron_jobs, jobs = (one.objects(settings.namespaces, settings.timeout) for one in READ)
+        listed = (cluster.objects(one, settings.namespaces, settings.timeout) for one in (CRON_JOBS, JOBS))
+        cron_jobs, jobs = listed
         return [
             *(sample for found in cron_jobs for sample in of_cron_job(found, settings.time_zone)),
             *(sample for found in jobs for sample in of_job(found)),
@@ -46,23 +42,27 @@ def of_cron_job(found: Object, time_zone: str) -> Iterator[Sample]:
     """Samples of a CronJob. A suspended one is due at no time; one that nobody can read the schedule of says so."""
     namespace, name = cluster.name_of(found)
     labels = {"namespace": namespace, "cronjob": name}
-    spec, status = found["spec"], cluster.status(found)
-    is_suspended = bool(spec.get("suspend"))
+    status = cluster.status(found)
+    is_suspended = bool(found["spec"].get("suspend"))
     yield Sample(metric=metrics.CRON_JOB_SUSPENDED, labels=labels, value=is_suspended)
     started, succeeded = (status.get(key) for key in ("lastScheduleTime", "lastSuccessfulTime"))
     if succeeded:
         yield Sample(metric=metrics.CRON_JOB_LAST_SUCCESS, labels=labels, value=cluster.seconds(succeeded))
-    due = []
-    try:
-        next_due = cron_times.schedule(spec["schedule"], spec.get("timeZone") or time_zone)
-        for time in (started, succeeded):
-            due.append(next_due(cluster.seconds(time) if time else cluster.created(found)))
-    except ValueError:
-        pass
+    due = _due(found, [started, succeeded], time_zone)
     yield Sample(metric=metrics.CRON_JOB_UNREADABLE, labels=labels, value=not due)
     if due and not is_suspended:
         yield Sample(metric=metrics.CRON_JOB_START_DUE, labels=labels, value=due[0])
         yield Sample(metric=metrics.CRON_JOB_SUCCESS_DUE, labels=labels, value=due[1])
+
+
+def _due(found: Object, times: Sequence[str | None], time_zone: str) -> list[float]:
+    """When a CronJob is due after each of these times, or after its creation; nothing when nobody can tell."""
+    spec, created = found["spec"], cluster.created(found)
+    try:
+        next_due = cron_times.schedule(spec["schedule"], spec.get("timeZone") or time_zone)
+        return [next_due(cluster.seconds(time) if time else created) for time in times]
+    except ValueError:
+        return []
 
 
 def of_job(found: Object) -> Iterator[Sample]:

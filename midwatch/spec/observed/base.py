@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
@@ -16,11 +17,22 @@ UNSEEN_INTERVALS = 3
 """Intervals without an answer after which nothing of it is published: two may fail while an owner restarts."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A resource of the Kubernetes API, such as `jobs` of the group `batch` in its version `v1`."""
+
+    group: str
+    version: str
+    plural: str
+
+
 class Observed(Strict):
     """What `midwatch systems export` asks the system for; without the section it is not asked."""
 
     system: ClassVar[str]
     """Name of the system."""
+    resources: ClassVar[tuple[Resource, ...]] = ()
+    """What is listed of the Kubernetes API, if anything is."""
 
     interval: Annotated[Duration, Field(ge=1.0)] = 60.0
     """How often it is asked. After three of them without an answer, nothing of the last one is published."""
@@ -33,6 +45,11 @@ class Observed(Strict):
     def unseen(self) -> float:
         """Seconds without an answer after which nothing of the last one is published."""
         return UNSEEN_INTERVALS * self.interval
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Namespaces that the resources are listed in; without any, the whole cluster."""
+        return ()
 
     def placeholders(self) -> dict[str, Value]:
         """What texts of `observed.yaml` are filled in with, by name."""
@@ -59,4 +76,5 @@ def outside(key: str, objects: Iterable[str], namespaces: Sequence[str]) -> Iter
     for index, text in enumerate(objects):
         namespace = text.partition("/")[0]
         if namespaces and namespace not in namespaces:
-            yield (key, index), f"{text} is in no namespace that is looked into", f"add {namespace} to namespaces"
+            place = text if isinstance(objects, Mapping) else index
+            yield (key, place), f"{text} is in no namespace that is looked into", f"add {namespace} to namespaces"

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from midwatch.spec.base import Finding, Name
-from midwatch.spec.observed.base import Observed, outside
+from midwatch.spec.observed.base import Observed, Resource, outside
 from midwatch.spec.placeholders import Value
 from midwatch.spec.values import Duration, NamespacedName
 
@@ -23,10 +23,15 @@ def _zone(name: str) -> str:
     return name
 
 
+CRON_JOBS = Resource(group="batch", version="v1", plural="cronjobs")
+JOBS = Resource(group="batch", version="v1", plural="jobs")
+
+
 class KubernetesObserved(Observed):
     """CronJobs and Jobs, asked of the Kubernetes API with the pod's own account or the user's kubeconfig."""
 
     system: ClassVar[str] = "kubernetes"
+    resources: ClassVar[tuple[Resource, ...]] = (CRON_JOBS, JOBS)
 
     namespaces: list[Name] = []
     """Namespaces that are looked into; every one without them, which takes a role of the whole cluster."""
@@ -40,6 +45,11 @@ class KubernetesObserved(Observed):
     """How long after it was due a run has to have succeeded, and how long a Job may run: a night."""
     suspended_for: Annotated[Duration, Field(ge=1.0)] = 86400.0
     """How long one of `cron_jobs` may be suspended: a day's maintenance."""
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Namespaces that the resources are listed in; without any, the whole cluster."""
+        return self.namespaces
 
     def placeholders(self) -> dict[str, Value]:
         """What texts of `observed.yaml` are filled in with, by name."""
