@@ -692,6 +692,89 @@ INFERENCE_SERVICE_LAST_FAILURE = _gauge(
 )
 INFERENCE_SERVICE_MISSING = _gauge(
     "kserve_inference_service_missing", "1 for one of observe.services that is not there.", *_INFERENCE_SERVICE
+
+# MLflow's registry; `model` is the platform file's name ---
+
+REGISTRY_CHAMPIONS = _gauge(
+    "registry_champions", "Versions that have the champion's alias or stage: 1, unless something is wrong.", "model"
+)
+REGISTRY_CHAMPION = _gauge(
+    "registry_champion_info",
+    "Constant 1 for each version that is champion; `served_version` is what servers call it.",
+    "model",
+    "version",
+    "served_version",
+)
+REGISTRY_VERSION = _gauge(
+    "registry_version_info",
+    "Constant 1 for each alias or stage of a version, and for the newest version, which may have none.",
+    "model",
+    "version",
+    "alias",
+    "stage",
+)
+REGISTRY_SINCE = _gauge(
+    "registry_version_since_timestamp_seconds",
+    "When the exporter first saw a version with an alias or in a stage; MLflow keeps no such time.",
+    "model",
+    "version",
+    "alias",
+    "stage",
+)
+REGISTRY_CREATED = _gauge(
+    "registry_version_created_timestamp_seconds", "When the registry got a version.", "model", "version"
+)
+REGISTRY_CHECK = _gauge(
+    "registry_version_check",
+    "Constant 1: whether a version in use has an owner, a signature, an evaluation: has, lacks or unknown.",
+    "model",
+    "version",
+    "what",
+    "result",
+)
+
+# Argo CD's applications ---
+
+_APPLICATION = ("application", "namespace")
+
+ARGO_APPLICATION = _gauge(
+    "argo_cd_application_info",
+    "Constant 1; the states of an application, and the phase of its last operation.",
+    *_APPLICATION,
+    "project",
+    "sync",
+    "health",
+    "operation",
+)
+ARGO_REVISION = _gauge(
+    "argo_cd_application_revision_info",
+    "Constant 1; the revisions that were last deployed, and those that are wanted.",
+    *_APPLICATION,
+    "deployed",
+    "wanted",
+)
+ARGO_IN_SYNC = _gauge(
+    "argo_cd_application_last_in_sync_timestamp_seconds",
+    "When the exporter last saw an application in sync; of one that never was, when it was first seen.",
+    *_APPLICATION,
+)
+ARGO_OPERATION_FAILED = _gauge(
+    "argo_cd_application_operation_failed",
+    "1 where the last operation that ended has failed, which sync and health do not show.",
+    *_APPLICATION,
+)
+ARGO_MODEL_VERSION = _gauge(
+    "argo_cd_application_model_version_info",
+    "Constant 1 for each version of a model that an application has.",
+    *_APPLICATION,
+    "model",
+    "version",
+)
+ARGO_MODEL_VERSIONS = _gauge(
+    "argo_cd_application_model_versions",
+    "Versions of a model that an application has: 0 where none can be read, 2 while one replaces another.",
+    *_APPLICATION,
+    "model",
 )
 
 # Chaos experiments ------------------------------------------------------------------------------------------------

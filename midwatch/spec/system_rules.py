@@ -7,7 +7,7 @@ rule files needs to know nothing of systems.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache, cached_property
 from importlib.resources import files
@@ -43,6 +43,8 @@ from midwatch.spec.values import format_duration, parse_duration
 
 FILE = "system.yaml"
 TARGETS = "targets"
+MODELS = "models"
+"""What an alert may be `per` in every system; one on a model is its owner's."""
 
 
 # Folders -----------------------------------------------------------------------------------------------------------
@@ -116,11 +118,11 @@ class Installed:
         use: SystemUse,
         described: SystemFile,
         scrape_interval: float,
-        models: Sequence[str] = (),
+        owners: Mapping[str, str] = {},
     ) -> None:
         self.name, self.use = name, use
         self.described = _with_observed(name, described) if use.observe is not None else described
-        self._models = models
+        self._owners = owners
         self.job = job_name(name)
         self.version: tuple[int, ...] = use.version or described.versions.read
         self.dialect = Dialect(described=described, version=self.version, exported=frozenset(use.exported_labels))
@@ -171,7 +173,8 @@ class Installed:
             return [None]
         if alert.per == TARGETS:
             return list(self.use.targets)
-        if self.use.observe is not None and (names := self.use.observe.names(alert.per, self._models)) is not None:
+        names = self.use.observe.names(alert.per, list(self._owners)) if self.use.observe is not None else None
+        if names is not None:
             return list(names)
         setting = self.described.settings[alert.per]
         if not isinstance(setting, NamesSetting):
@@ -242,6 +245,8 @@ class Installed:
             "description": self._template(alert.description, alert, values),
             "proof": tuning.proof(self.proof(alert.proof, values), wait),
         }
+        if alert.per == MODELS and each is not None and each in self._owners:
+            keys["owner"] = self._owners[each]
         if tuning.keep_firing_for is not None:
             keys["keep_firing_for"] = format_duration(tuning.keep_firing_for)
         elif alert.keep_firing_for:
@@ -282,8 +287,8 @@ def installed(platform: Platform) -> Iterator[Installed]:
     """The platform's systems whose section has no problem."""
     for name, use in platform.systems.items():
         if not list(_problems(name, use, platform.prometheus.scrape_interval)):
-            models = [model.name for model in platform.models]
-            yield Installed(name, use, system(name), platform.prometheus.scrape_interval, models)
+            owners = {model.name: model.owner for model in platform.models}
+            yield Installed(name, use, system(name), platform.prometheus.scrape_interval, owners)
 
 
 def expanded(platform: Platform) -> Platform:

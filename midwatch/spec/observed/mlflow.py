@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -13,7 +14,7 @@ from midwatch.spec.base import Finding, Name, unknown
 from midwatch.spec.observed.base import Observed
 from midwatch.spec.placeholders import Value
 from midwatch.spec.prometheus_auth import Auth
-from midwatch.spec.values import Duration
+from midwatch.spec.values import Duration, Ratio
 
 ALIAS = "champion"
 
@@ -36,10 +37,16 @@ class MlflowObserved(Observed):
     """The alias of the version that is in production; `champion` without it and without `stage`."""
     stage: RegistryText | None = None
     """Instead of an alias the stage of that version, such as `Production`; MLflow gives stages up."""
+    served_as: Annotated[str, Field(pattern=r"^[^{}]*\{version\}[^{}]*$")] = "{version}"
+    """What servers call a version in the label `version` of their metrics, such as `v{version}`."""
     owner_tag: RegistryText = "owner"
     """The tag of a version, or of its registered model, that names who made it."""
     evaluation_tag: RegistryText = "evaluation"
     """The tag of a version that says it was evaluated; metrics of its logged model or run say so, too."""
+    disagree_for: Annotated[Duration, Field(ge=60.0)] = 3600.0
+    """How long traffic or Argo CD may have another version than the champion: a canary takes less than an hour."""
+    tolerated_share: Ratio = Decimal("0.01")
+    """Share of traffic that may be of other versions: a client that keeps a connection, or a shadow that compares."""
     max_age: Annotated[Duration, Field(ge=3600.0)] = 180 * 86400.0
     """How long a version may be champion before that is a ticket: half a year in which nothing better was trained."""
 
@@ -62,7 +69,14 @@ class MlflowObserved(Observed):
 
     def placeholders(self) -> dict[str, Value]:
         """What texts of `observed.yaml` are filled in with, by name."""
-        return {**super().placeholders(), "role": self.role, "max_age": timedelta(seconds=self.max_age)}
+        waits = {"max_age": self.max_age, "disagree_for": self.disagree_for}
+        return {
+            **super().placeholders(),
+            **{name: timedelta(seconds=wait) for name, wait in waits.items()},
+            "role": self.role,
+            "served": self.served_as.replace("$", "$$").replace("{version}", "${1}"),
+            "tolerated_share": float(self.tolerated_share),
+        }
 
     def names(self, per: str, models: Sequence[str]) -> list[str] | None:
         """What an alert that is `per` a word is made for: `models` are those that are looked up in the registry."""
