@@ -692,6 +692,7 @@ INFERENCE_SERVICE_LAST_FAILURE = _gauge(
 )
 INFERENCE_SERVICE_MISSING = _gauge(
     "kserve_inference_service_missing", "1 for one of observe.services that is not there.", *_INFERENCE_SERVICE
+)
 
 # MLflow's registry; `model` is the platform file's name ---
 

@@ -31,9 +31,6 @@ class Observed(Strict):
 
     system: ClassVar[str]
     """Name of the system."""
-    resources: ClassVar[tuple[Resource, ...]] = ()
-    """What is listed of the Kubernetes API, if anything is."""
-
     interval: Annotated[Duration, Field(ge=1.0)] = 60.0
     """How often it is asked. After three of them without an answer, nothing of the last one is published."""
     timeout: Annotated[Duration, Field(ge=0.1)] = 10.0
@@ -45,6 +42,11 @@ class Observed(Strict):
     def unseen(self) -> float:
         """Seconds without an answer after which nothing of the last one is published."""
         return UNSEEN_INTERVALS * self.interval
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What is listed of the Kubernetes API, if anything is."""
+        return ()
 
     @property
     def places(self) -> Sequence[str]:

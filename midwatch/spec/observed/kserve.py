@@ -20,7 +20,6 @@ class KserveObserved(Observed):
     """InferenceServices, asked of the Kubernetes API with the pod's own account or the user's kubeconfig."""
 
     system: ClassVar[str] = "kserve"
-    resources: ClassVar[tuple[Resource, ...]] = (INFERENCE_SERVICES,)
 
     namespaces: list[Name] = []
     """Namespaces that are looked into; every one without them, which takes a role of the whole cluster."""
@@ -30,6 +29,11 @@ class KserveObserved(Observed):
     """How long one may not be ready: a server that is replaced is ready within minutes."""
     blocked_for: Annotated[Duration, Field(ge=1.0)] = 600.0
     """How long a change may be blocked: a server that cannot fetch its model tries again within minutes."""
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What is listed of the Kubernetes API."""
+        return (INFERENCE_SERVICES,)
 
     @property
     def places(self) -> Sequence[str]:

@@ -31,7 +31,6 @@ class KubernetesObserved(Observed):
     """CronJobs and Jobs, asked of the Kubernetes API with the pod's own account or the user's kubeconfig."""
 
     system: ClassVar[str] = "kubernetes"
-    resources: ClassVar[tuple[Resource, ...]] = (CRON_JOBS, JOBS)
 
     namespaces: list[Name] = []
     """Namespaces that are looked into; every one without them, which takes a role of the whole cluster."""
@@ -45,6 +44,11 @@ class KubernetesObserved(Observed):
     """How long after it was due a run has to have succeeded, and how long a Job may run: a night."""
     suspended_for: Annotated[Duration, Field(ge=1.0)] = 86400.0
     """How long one of `cron_jobs` may be suspended: a day's maintenance."""
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What is listed of the Kubernetes API."""
+        return (CRON_JOBS, JOBS)
 
     @property
     def places(self) -> Sequence[str]:

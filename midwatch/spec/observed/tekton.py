@@ -30,7 +30,6 @@ class TektonObserved(Observed):
     """PipelineRuns and TaskRuns, asked of the Kubernetes API with the pod's own account or the user's kubeconfig."""
 
     system: ClassVar[str] = "tekton"
-    resources: ClassVar[tuple[Resource, ...]] = (PIPELINE_RUNS, TASK_RUNS)
 
     namespaces: list[Name] = []
     """Namespaces that are looked into; every one without them, which takes a role of the whole cluster."""
@@ -38,6 +37,11 @@ class TektonObserved(Observed):
     """Pipelines that have to succeed, as `NAMESPACE/NAME`. Runs are pruned, so their last success is kept on disk."""
     wait_within: Annotated[Duration, Field(ge=60.0)] = 1800.0
     """How long a run or a task may wait for its start: a node with an accelerator comes within half an hour."""
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What is listed of the Kubernetes API."""
+        return (PIPELINE_RUNS, TASK_RUNS)
 
     @property
     def places(self) -> Sequence[str]:

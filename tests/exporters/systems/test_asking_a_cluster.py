@@ -1,4 +1,4 @@
-"""What is asked of a real API server, with the rights that are rendered for it and the status schemas of Tekton and KServe."""
+"""What is asked of a real API server, with the rendered rights, and the status schemas of Tekton and KServe."""
 
 from __future__ import annotations
 
