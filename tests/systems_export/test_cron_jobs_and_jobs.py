@@ -8,7 +8,7 @@ import pytest
 
 from exporters.systems.cluster import seconds
 from exporters.systems.kinds import kubernetes
-from tests.exporters.systems.published import published
+from tests.systems_export.published import published
 
 CREATED = "2026-11-01T00:00:00Z"
 
