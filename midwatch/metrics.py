@@ -694,6 +694,48 @@ INFERENCE_SERVICE_MISSING = _gauge(
     "kserve_inference_service_missing", "1 for one of observe.services that is not there.", *_INFERENCE_SERVICE
 )
 
+FEATURE_VIEW_SOURCE = _gauge(
+    "feast_feature_view_source_state",
+    "1 for what the source of a feature view is: read, empty or unreadable.",
+    "feature_view",
+    "state",
+)
+FEATURE_VIEW_NEWEST_EVENT = _gauge(
+    "feast_feature_view_newest_event_timestamp_seconds",
+    "The newest event time in a feature view's source; none without an event.",
+    "feature_view",
+)
+FEATURE_VIEW_TTL = _gauge(
+    "feast_feature_view_ttl_seconds",
+    "Age beyond which a feature view's values are not served; none without a TTL.",
+    "feature_view",
+)
+FEATURE_VIEW_MATERIALIZED_UNTIL = _gauge(
+    "feast_feature_view_materialized_until_timestamp_seconds",
+    "End of what was materialized, by whichever process; none when nothing ever was.",
+    "feature_view",
+)
+FEATURE_VIEW_MISSING = _gauge(
+    "feast_feature_view_missing",
+    "1 for one of observe.views that the registry does not have.",
+    "feature_view",
+)
+FEATURE_VIEW_EVENT_DUE = _gauge(
+    "feast_feature_view_event_due_timestamp_seconds",
+    "Until when one of observe.views has to have a newer event.",
+    "feature_view",
+)
+FEATURE_VIEW_MATERIALIZATION_DUE = _gauge(
+    "feast_feature_view_materialization_due_timestamp_seconds",
+    "Until when one of observe.views has to be materialized again.",
+    "feature_view",
+)
+FEATURE_VIEW_NEVER_MATERIALIZED = _gauge(
+    "feast_feature_view_never_materialized",
+    "1 for one of observe.views that has to be materialized and never was.",
+    "feature_view",
+)
+
 # MLflow's registry; `model` is the platform file's name ---
 
 REGISTRY_CHAMPIONS = _gauge(

@@ -21,6 +21,11 @@ from tests.conftest import need_program, platform_document
 
 OBSERVED: dict[str, dict[str, Any]] = {
     "kserve": {"services": ["ml/fraud"], "blocked_for": "20m"},
+    "feast": {
+        "python": "/opt/feast/bin/python",
+        "repository": "/etc/feast",
+        "views": {"spending": {"fresh_within": "1h", "materialized_within": "2h"}},
+    },
     "kubernetes": {"cron_jobs": ["ml/nightly"], "time_zone": "Europe/Berlin", "start_within": "20m"},
     "tekton": {"pipelines": {"ml/train": {"succeed_within": "26h", "may_skip": True}}, "wait_within": "1h"},
 }
@@ -52,7 +57,7 @@ def test_every_alert_is_proven_and_has_a_runbook(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", sorted(OBSERVED))
 def test_every_metric_that_is_published_is_shown(name: str) -> None:
-    prefix = "kserve_inference" if name == "kserve" else f"{name}_"
+    prefix = {"kserve": "kserve_inference", "feast": "feast_feature_view"}.get(name, f"{name}_")
     shown = " ".join(query.expr for panel in system_rules.observed(name).panels for query in panel.queries)
     alerted = " ".join(alert.expr for alert in system_rules.observed(name).alerts)
     published = [metric for metric in metrics.CATALOGUE if metric.startswith(prefix)]
