@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from midwatch import files, system_recordings
 from midwatch.spec import system_rules
 from midwatch.spec.system_settings import BoundedSetting, Setting
-from midwatch.spec.systems import SystemFile, Versioned
+from midwatch.spec.systems import SystemAlert, SystemFile, Versioned
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
@@ -27,7 +27,9 @@ def tables() -> str:
         parts.append(_table("setting", "default", "why", "at least", "at most", rows=list(_settings(described))))
         if described.slos:
             parts.append(_table("objective", "of", "default", rows=list(_objectives(described))))
-        parts.append(_table("alert", "severity", "for", "summary", rows=list(_alerts(described, name))))
+        parts.append(_table("alert", "severity", "for", "summary", rows=list(_alerts(described.alerts, name))))
+        if asked := system_rules.observed_of(name).alerts:
+            parts.append(_table("alert with `observe`", "severity", "for", "summary", rows=list(_alerts(asked, name))))
     return "\n\n".join(parts)
 
 
@@ -64,8 +66,8 @@ def _objectives(described: SystemFile) -> Iterator[tuple[str, ...]]:
         yield f"`{slo.name}`", slo.description, f"{(slo.objective * 100).normalize():f}%"
 
 
-def _alerts(described: SystemFile, name: str) -> Iterator[tuple[str, ...]]:
-    for alert in described.alerts:
+def _alerts(alerts: Iterable[SystemAlert], name: str) -> Iterator[tuple[str, ...]]:
+    for alert in alerts:
         link = f"[`{alert.alert}`](../midwatch/systems/{name}/runbooks/{alert.alert}.md)"
         yield f"{link}{_range(alert)}", _plain(alert.severity), _plain(alert.for_), _plain(alert.summary)
 

@@ -60,10 +60,8 @@ class Polled:
         except MidwatchError as error:
             answer, problem = None, str(error)
         except Exception as error:  # an answer of a form that nobody knows must not end the other sources
-            _log.exception("%s: an unexpected answer", self.name)
+            _log.debug("%s: an unexpected answer", self.name, exc_info=True)
             answer, problem = None, f"unexpected {type(error).__name__}: {error}"
-        if problem != self.problem:
-            _log.warning("%s: %s", self.name, problem or "answers")
         with self._lock:
             self._answer, self.problem, self._asked_since = answer or self._answer, problem, None
 
@@ -100,6 +98,8 @@ class Polled:
     def run(self, stop: threading.Event) -> None:
         """Poll in the interval until `stop`."""
         while not stop.is_set():
-            begun = self._clock.steady()
+            begun, before = self._clock.steady(), self.problem
             self.poll()
+            if self.problem != before:
+                _log.warning("%s: %s", self.name, self.problem or "answers")
             stop.wait(max(0.0, self.settings.interval - (self._clock.steady() - begun)))

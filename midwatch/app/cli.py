@@ -23,7 +23,10 @@ COMMANDS = {
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
     "chaos": ("chaos.cli", "Run experiments that surely stop, and tell whether they were noticed."),
-    "systems": ("midwatch.app.systems.cli", "Whether systems expose what their rules read; a player of their metrics."),
+    "systems": (
+        "midwatch.app.systems.cli",
+        "Check the systems' metrics and play them; ask for what they do not publish.",
+    ),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

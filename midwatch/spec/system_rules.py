@@ -79,18 +79,25 @@ OBSERVED = "observed.yaml"
 
 
 @cache
+def observed_of(name: str) -> ObservedFile:
+    """What a system's folder makes of what the system is asked for."""
+    return _observed(folder(name) / OBSERVED)
+
+
+def _observed(file: Traversable) -> ObservedFile:
+    if not file.is_file():
+        return ObservedFile(alerts=[])
+    return ObservedFile.model_validate(yamlfile.load(file.read_text(encoding="utf-8")))
+
+
+@cache
 def observed(name: str) -> ObservedFile:
     """What is made of what a system is asked for, and of whether it answers."""
-    every, own = (files("midwatch") / "systems" / OBSERVED, folder(name) / OBSERVED)
-    read = [
-        ObservedFile.model_validate(yamlfile.load(one.read_text(encoding="utf-8")))
-        for one in (every, own)
-        if one.is_file()
-    ]
+    own, every = observed_of(name), _observed(files("midwatch") / "systems" / OBSERVED)
     return ObservedFile(
-        alerts=[alert for one in read for alert in one.alerts],
-        panels=[panel for one in reversed(read) for panel in one.panels],
-        annotations=[annotation for one in read for annotation in one.annotations],
+        alerts=[*every.alerts, *own.alerts],
+        panels=[*own.panels, *every.panels],
+        annotations=[*own.annotations, *every.annotations],
     )
 
 

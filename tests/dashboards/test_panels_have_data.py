@@ -11,7 +11,11 @@ from dashboards.pages import canary, resilience
 from dashboards.verify import Status
 from midwatch import catalogue, metrics, upstream
 from midwatch.metrics import Kind, Metric
+from midwatch.spec import system_rules
+from midwatch.spec.model import Platform
+from tests.conftest import platform_document
 from tests.dashboards.test_documents import PAGES, whole, with_servers
+from tests.systems_export.conftest import OBSERVED, observing
 
 PROMISED = ["precise", "complete", "both", "quiet", "honest", "labelled", "near", "mean"]
 
@@ -92,6 +96,12 @@ def test_no_panel_is_empty_when_everything_is_published(past, page: str, platfor
     assert [one for one in wrong if one.title not in ("Deployments",)] == []
 
 
+def asked() -> Platform:
+    """A platform whose systems are asked for what they do not publish."""
+    systems = {name: observing(name) for name in OBSERVED}
+    return system_rules.expanded(Platform.model_validate(platform_document(systems=systems)))
+
+
 LEFT_OUT = {
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
@@ -133,7 +143,8 @@ ONLY_ALERTED_ON = {
 
 
 def test_every_metric_is_shown_or_known_to_be_left_out() -> None:
-    shown = " ".join([*render.render_files(whole()).values(), *render.render_files(with_servers()).values()])
+    platforms = whole(), with_servers(), asked()
+    shown = " ".join(text for platform in platforms for text in render.render_files(platform).values())
     hidden = {name for name in metrics.CATALOGUE if name not in shown}
     assert hidden == LEFT_OUT
     assert {name for name in upstream.CATALOGUE if name not in shown} == ONLY_ALERTED_ON

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from alerts import check, inventory
 from alerts.proofs import prove
 from alerts.proofs.prove import Outcome
-from midwatch import system_check, system_expressions
+from dashboards import render, verify
+from midwatch import grafana, system_check, system_expressions
 from midwatch.app.render import rendered_files
+from midwatch.prometheus import Client
 from midwatch.spec import system_rules
 from midwatch.spec.system_rules import Installed
 from tests.conftest import need_program
@@ -53,3 +56,14 @@ def test_an_alert_on_a_model_is_its_owners(platform_with: Any) -> None:
     owned = Installed("mlflow", installed.use, system_rules.system("mlflow"), 15.0, {"fraud": "data-science"})
     owners = {rule.alert: rule.owner for rule in owned.rules().alerts}
     assert (owners["ChampionDisagrees"], owners["RegistryChampionUnfit"]) == ("data-science", None)
+
+
+def test_a_real_prometheus_can_answer_every_panel(asked: str, platform_with: Any, prometheus_server: str) -> None:
+    platform = platform_with(**{asked: observing(asked)})
+    uid = grafana.dashboard_uid("test", grafana.system_page(asked))
+    (document,) = [one for one in render.documents(platform) if one["uid"] == uid]
+    verifier = verify.Verifier(Client(prometheus_server), verify.TimeRange(end=time.time(), since=600.0, scrape=15.0))
+    answers = {one.title: one for one in verifier.verify(document)}
+    titles = {panel.title for panel in system_rules.observed(asked).panels}
+    assert titles <= set(answers)
+    assert [one.reason for one in answers.values() if one.status is verify.Status.ERROR] == []

@@ -100,11 +100,6 @@ def _tags(said: Mapping[str, Any]) -> dict[str, str]:
     return {str(tag["key"]): str(tag.get("value", "")) for tag in said.get("tags", ())}
 
 
-def role_of(observed: MlflowObserved) -> str:
-    """The role that makes a version champion, as the history has it."""
-    return f"stage {observed.stage}" if observed.stage else f"alias {observed.role}"
-
-
 def ask(api: Api, name: str) -> Registered:
     """A registered model; an empty one where there is none. MidwatchError when the registry does not answer."""
     try:
@@ -211,12 +206,12 @@ class Registry:
         """Samples of every model. What has changed in a role is on record when this returns."""
         api = Api(self._observed.url, self._observed.auth, self._observed.timeout)
         found = {model: ask(api, name) for model, name in self._models.items()}
-        champion = role_of(self._observed)
+        champion = self._observed.champion_role
         self._keeper.look({model: {champion: (), **one.roles()} for model, one in found.items()}, now)
         return [sample for model, one in found.items() for sample in self._samples(api, model, one)]
 
     def _samples(self, api: Api, model: str, registered: Registered) -> Iterator[Sample]:
-        champions = registered.roles().get(role_of(self._observed), ())
+        champions = registered.roles().get(self._observed.champion_role, ())
         yield Sample(metric=metrics.REGISTRY_CHAMPIONS, labels={"model": model}, value=len(champions))
         for number in champions:
             served = self._observed.served_as.replace("{version}", number)

@@ -1,1 +1,1 @@
-"""The platform's systems at work: whether a Prometheus has the metrics that their rules read, and a player of them."""
+"""The platform's systems at work: whether their metrics are there, a player of them, and what models they have."""

@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midwatch.app.systems.answers import Answer
+    from midwatch.spec.model import Platform
+    from midwatch.spec.observed.mlflow import MlflowObserved
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Whether systems expose what their rules read; a player of their metrics.",
+    help="Check the systems' metrics and play them; ask for what they do not publish.",
 )
 
 
 @app.callback()
 def _group() -> None:
-    """Whether systems expose what their rules read; a player of their metrics."""
+    """Check the systems' metrics and play them; ask for what they do not publish."""
 
 
 @app.command()
@@ -132,7 +134,7 @@ def export(
         raise MidwatchError(f"{file}: no system has observe; see docs/systems.md")
     if once:
         silent = service.poll_once(sources)
-        typer.echo(service.text(sources), nl=False)
+        typer.echo(service.text(sources).decode(), nl=False)
         for problem in silent:
             typer.echo(problem, err=True)
         raise typer.Exit(Exit.INCONCLUSIVE if silent else Exit.PASS)
@@ -140,3 +142,96 @@ def export(
     token_file = platform.systems_exporter.token_file
     address = service.Address(host=host, port=port, token_file=token_file, insecure=insecure)
     asyncio.run(service.serve(sources, address, lambda url: typer.echo(f"ready: {url}", err=True)))
+
+
+@app.command()
+def versions(
+    file: options.PlatformFile,
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of the Prometheus; the platform file's without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Say of each model which version is champion, which Argo CD has deployed and which serves.
+
+    Exit code 0 when they agree, 1 when those of one model do not, 3 when a part of one cannot be seen.
+    """
+    import json
+    from dataclasses import asdict
+
+    from midwatch.app.systems import releases
+    from midwatch.prometheus import Client, QueryError
+    from midwatch.spec import load
+
+    platform = load.load_platform(file)
+    registry = _registry(platform, file)
+    try:
+        seen = releases.ask(Client.of(platform.prometheus, prometheus), platform, registry)
+    except QueryError as error:
+        typer.echo(f"{error}; nothing is known of any model", err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    found = [releases.judge(one, float(registry.tolerated_share)) for one in seen]
+    if as_json:
+        typer.echo(json.dumps({"models": [{**asdict(one), "text": one.text} for one in found]}))
+    else:
+        for one in found:
+            typer.echo(one.text)
+    states = {one.state for one in found}
+    if releases.State.DISAGREES in states:
+        raise typer.Exit(Exit.FAIL)
+    raise typer.Exit(Exit.INCONCLUSIVE if releases.State.UNDECIDED in states else Exit.PASS)
+
+
+@app.command()
+def history(
+    file: options.PlatformFile,
+    model: Annotated[str, typer.Option(help="Name of the model in the platform file.")],
+    at: Annotated[str | None, typer.Option(help="A time with its zone, such as 2026-11-02T14:00:00Z.")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Another role, such as `alias challenger` or `stage Staging`.")
+    ] = None,
+    state: Annotated[Path, typer.Option(help="Folder of midwatch systems export.")] = Path("state/systems"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Say which version of a model was champion and when, or with --at at that time; as it was seen, gaps included.
+
+    Exit code 0, 1 when the log is not what was written, 3 when nobody can say who was champion at the time.
+    """
+    import json
+    from dataclasses import asdict
+
+    from exporters.systems import registry_history
+    from midwatch.app.systems import past_champions
+    from midwatch.spec import load
+
+    platform = load.load_platform(file)
+    registry = _registry(platform, file)
+    known = registry.registered([one.name for one in platform.models])
+    if model not in known:
+        raise MidwatchError(f"--model: there is no model {model!r}; known: {', '.join(sorted(known))}")
+    folder, asked = state / registry.system, role or registry.champion_role
+    past = registry_history.load(folder)
+    answer = registry_history.who_was(past, model, asked, past_champions.seconds(at)) if at else None
+    if as_json:
+        said = asdict(answer) if answer else {"events": past_champions.documents(past, model, asked)}
+        typer.echo(json.dumps({"model": model, "role": asked, **said}))
+    else:
+        lines = [past_champions.text(answer, asked)] if answer else past_champions.lines(past, model, asked)
+        for line in lines:
+            typer.echo(line)
+    damages = past_champions.damages(folder)
+    for damage in damages:
+        typer.echo(damage, err=True)
+    if damages:
+        raise typer.Exit(Exit.FAIL)
+    raise typer.Exit(Exit.PASS if answer is None or answer.is_known else Exit.INCONCLUSIVE)
+
+
+def _registry(platform: Platform, file: Path) -> MlflowObserved:
+    """The section of the registry; MidwatchError without one."""
+    from midwatch.spec.observed.mlflow import MlflowObserved
+
+    for use in platform.systems.values():
+        if isinstance(use.observe, MlflowObserved):
+            return use.observe
+    raise MidwatchError(f"{file}: systems.mlflow has no observe, so the registry is not asked; see docs/systems.md")

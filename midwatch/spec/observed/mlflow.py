@@ -63,6 +63,11 @@ class MlflowObserved(Observed):
         """The alias or the stage of the version that is in production."""
         return self.stage or self.alias or ALIAS
 
+    @property
+    def champion_role(self) -> str:
+        """The role that makes a version champion, as the history has it."""
+        return f"stage {self.stage}" if self.stage else f"alias {self.role}"
+
     def registered(self, models: Sequence[str]) -> dict[str, str]:
         """Names in the registry by those of the platform file's `models`."""
         return self.models or {model: model for model in models}
