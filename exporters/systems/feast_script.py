@@ -1,6 +1,6 @@
 """Run by the interpreter that has Feast, not by Midwatch's: writes what the registry and the sources say as JSON.
 
-Its argument is a folder with a `feature_store.yaml`. Nothing of Midwatch is imported here, and nothing is changed there.
+Its argument is a folder with a `feature_store.yaml`. Nothing of Midwatch is imported, and nothing is changed there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _view(store: Any, view: Any) -> dict[str, Any]:
 
 def _newest_event(store: Any, source: Any) -> float | None:
     """The greatest event timestamp of a source, computed where the data is; None while it has no row."""
-    # Feast has no public way to its offline store; its own monitoring takes this one (monitoring/monitoring_service.py).
+    # Feast has no public way to its offline store; its monitoring_service.py takes this one.
     newest = store._get_provider().offline_store.get_monitoring_max_timestamp(
         config=store.config, data_source=source, timestamp_field=source.timestamp_field
     )

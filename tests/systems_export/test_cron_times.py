@@ -9,7 +9,7 @@ import pytest
 
 from exporters.systems import cron_times
 
-RECORDED = Path(__file__).parent / "robfig-cron-3.0.1.json"
+RECORDED = Path(__file__).parent / "recorded" / "robfig-cron-3.0.1.json"
 """Schedule, zone, a time, and the next one by `cron.ParseStandard("TZ=ZONE SCHEDULE").Next` of robfig/cron 3.0.1.
 
 The times are around changes of the clocks, ends of years and leap days.

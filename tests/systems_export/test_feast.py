@@ -16,7 +16,7 @@ from exporters.systems.kinds import feast
 from midwatch.errors import MidwatchError
 from midwatch.spec.observed.feast import FeastObserved, ViewPromise
 
-RECORDED = Path(__file__).parent / "recorded_feast_0_67_0.json"
+RECORDED = Path(__file__).parent / "recorded" / "feast-0.67.0.json"
 """What Feast 0.67.0 said of the repository that `feast init` makes, after `feast materialize-incremental`."""
 
 
