@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint peers programs test-programs kube-assets recordings clean
+.PHONY: demo test versions bench lint peers programs test-programs kube-assets image recordings clean
 
 demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
 
 test: $(READY) test-programs lint ## everything CI checks
-	$(BIN)/pytest --numprocesses 3 --dist loadscope $(ARGS)
+	$(BIN)/pytest --numprocesses 4 --dist loadscope $(ARGS)
+
+versions: $(READY) programs ## everything rendered, on newer Prometheus and Alertmanager too: builds them once (Go)
+	@scripts/try-versions $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -34,8 +37,11 @@ test-programs:
 	@scripts/programs prometheus prometheus-alertmanager postgresql redis-server chromium default-jre-headless openssl || true
 	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; else echo 'go is not installed: no tests against Kubernetes' >&2; fi
 
-kube-assets: ## kube-apiserver and etcd for the tests of the Kubernetes mode, built once (Go)
+kube-assets: ## kube-apiserver, etcd and the controllers for the tests of the Kubernetes mode, built once (Go)
 	@scripts/kube-assets
+
+image: $(READY) ## the image, built and tried; BASE=, BUILD_BASE=, IMAGE=, ASSEMBLE=1: see scripts/image
+	@PYTHON=$(BIN)/python scripts/image
 
 recordings: $(READY) programs ## nightly: what real programs expose, beside what their systems' folders say
 	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; scripts/system-programs >/dev/null || true; fi

@@ -23,6 +23,9 @@ _SECRET = re.compile(r"^(\s+credentials_file: ).*$", re.M)
 """promtool wants the file to be there; it is where Prometheus runs, not where rendered files are checked."""
 
 
+_SAYS_WHY = re.compile(r"FAILED|error|^\s*line \d+: ", re.I)
+"""Lines in which promtool and amtool say what is wrong; a field that they do not know stands in one of its own."""
+
 _SLOW_REMEDY = "try again when the machine has less to do, or look at it with the program itself"
 
 
@@ -105,5 +108,5 @@ def _run(command: list[str], folder: Path, timeout: int) -> Iterator[Problem]:
         return
     if done.returncode:
         text = (done.stderr + done.stdout).replace(f"{folder}/", "")
-        lines = [line.strip() for line in text.splitlines() if "FAILED" in line or "error" in line.lower()]
+        lines = [line.strip() for line in text.splitlines() if _SAYS_WHY.search(line)]
         yield Problem(file=file, message=f"{command[0]}: {' '.join(lines) or text.strip()}")

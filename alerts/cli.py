@@ -398,9 +398,12 @@ def prove(
     import json
 
     from alerts.proofs import prove as proofs
+    from midwatch import program_versions
     from midwatch.spec import load
 
     loaded = load.load_platform(platform)
+    for mismatch in program_versions.of_tools(loaded):
+        typer.echo(f"warning: {mismatch.message}; what is proven is proven for that", err=True)
     results = _proved(loaded, alert or [])
     if not results:
         raise MidwatchError(f"there is no alert {', '.join(alert or [])}")

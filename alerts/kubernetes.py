@@ -2,7 +2,10 @@
 
 With `alertmanager.kubernetes: secret` the whole configuration is in the Secret that an Alertmanager object names in
 `configSecret`. AlertmanagerConfig objects are merged by the operator under its own route, and take secrets only from
-Kubernetes Secrets: a file in the folder where the operator mounts them, SECRETS_FOLDER/SECRET/KEY, names one.
+Kubernetes Secrets: a file in the folder where the operator mounts them, SECRETS_FOLDER/SECRET/KEY, names one. Such an
+object sees the alerts of the whole cluster, so that its route and its inhibitions are for alerts with our label alone,
+which our rules have there. The operator must not ask for the label `namespace` beside it: our alerts are of models and
+have none (`alertmanagerConfigMatcherStrategy: {type: None}`, which `midwatch check --cluster` looks for).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from alerts import needed_jobs
 from alerts.routing import existing, generate
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
@@ -23,6 +27,9 @@ SECRETS_FOLDER = PurePosixPath("/etc/alertmanager/secrets")
 """Where the operator mounts the Secrets of an Alertmanager object's `secrets`."""
 
 FOLDER = "kubernetes"
+
+OURS = "midwatch_platform"
+"""Label of alerts with the platform whose they are, where one Alertmanager has those of others, too."""
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
@@ -45,7 +52,22 @@ def _metadata(platform: Platform, name: str) -> dict[str, Any]:
 def _rule(platform: Platform, file: str, document: Mapping[str, Any]) -> str:
     name = f"midwatch-{platform.platform}-{file.removesuffix('.yml')}"
     kind = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
-    return yamlfile.dump({**kind, "metadata": _metadata(platform, name), "spec": document})
+    told_apart = document if platform.alertmanager.kubernetes == "secret" else _labelled(platform, document)
+    metadata = {**_metadata(platform, name), **needed_jobs.metadata_of(document)}
+    return yamlfile.dump({**kind, "metadata": metadata, "spec": told_apart})
+
+
+def _labelled(platform: Platform, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Rules whose alerts say of which platform they are."""
+    groups = [
+        {**group, "rules": [_with_label(platform, rule) if "alert" in rule else rule for rule in group["rules"]]}
+        for group in document["groups"]
+    ]
+    return {**document, "groups": groups}
+
+
+def _with_label(platform: Platform, rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {**rule, "labels": {**rule.get("labels", {}), OURS: platform.platform}}
 
 
 def _secret(platform: Platform) -> dict[str, Any]:
@@ -73,9 +95,10 @@ def _config(platform: Platform) -> dict[str, Any]:
             )
     if problems:
         raise InvalidInputError(problems)
-    spec: dict[str, Any] = {"route": _route(whole["route"]), "receivers": receivers}
+    ours = {"name": OURS, "matchType": "=", "value": platform.platform}
+    spec: dict[str, Any] = {"route": {**_route(whole["route"]), "matchers": [ours]}, "receivers": receivers}
     if "inhibit_rules" in whole:
-        spec["inhibitRules"] = [_inhibition(one) for one in whole["inhibit_rules"]]
+        spec["inhibitRules"] = [_inhibition(one, ours) for one in whole["inhibit_rules"]]
     if "time_intervals" in whole:
         spec["muteTimeIntervals"] = [_intervals(one) for one in whole["time_intervals"]]
     return {
@@ -106,10 +129,10 @@ def _route(route: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _inhibition(rule: Mapping[str, Any]) -> dict[str, Any]:
+def _inhibition(rule: Mapping[str, Any], ours: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "sourceMatch": _matchers(rule["source_matchers"]),
-        "targetMatch": _matchers(rule["target_matchers"]),
+        "sourceMatch": [dict(ours), *_matchers(rule["source_matchers"])],
+        "targetMatch": [dict(ours), *_matchers(rule["target_matchers"])],
         "equal": rule["equal"],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alerts import needed_jobs
 from alerts.routing import existing
 from alerts.rules import files as rule_files
 from midwatch import yamlfile
@@ -15,5 +16,5 @@ def render_files(platform: Platform, *, sink_url: str | None = None) -> dict[str
     """
     files = {"alertmanager/alertmanager.yml": existing.text(platform, sink_url)}
     for name, document in rule_files.documents(platform).items():
-        files[f"prometheus/rules/{name}"] = yamlfile.dump(document)
+        files[f"prometheus/rules/{name}"] = needed_jobs.heading(document) + yamlfile.dump(document)
     return dict(sorted(files.items()))

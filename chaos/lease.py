@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from midwatch import kubernetes, processes
@@ -142,7 +144,7 @@ class ClusterLease:
             self._create()
             return
         if holder := self._other_holder(found):
-            raise LeaseTakenError(f"another experiment runs: lease {LEASE_NAME} is held by {holder}")
+            raise LeaseTakenError(f"another experiment runs, or a drill: lease {LEASE_NAME} is held by {holder}")
         self._put(found, self._holder)
 
     def other_holder(self) -> str | None:
@@ -159,14 +161,22 @@ class ClusterLease:
     def renew(self) -> None:
         """Say that the holder is still there; LeaseTakenError when it no longer is the holder."""
         found = self._lease.found()
-        if found is None or found.get("spec", {}).get("holderIdentity") != self._holder:
+        if found is None or not self._is_mine(found):
             raise LeaseTakenError(f"lease {LEASE_NAME} was taken by somebody else")
         self._put(found, self._holder)
+
+    def is_mine(self) -> bool:
+        """Whether it still names this holder."""
+        found = self._lease.found()
+        return found is not None and self._is_mine(found)
+
+    def _is_mine(self, found: kubernetes.Object) -> bool:
+        return bool(found.get("spec", {}).get("holderIdentity") == self._holder)
 
     def give_back(self) -> None:
         """Let others have it."""
         found = self._lease.found()
-        if found is not None and found.get("spec", {}).get("holderIdentity") == self._holder:
+        if found is not None and self._is_mine(found):
             self._put(found, "")
 
     def is_stopped(self) -> bool:
@@ -216,6 +226,45 @@ class ClusterLease:
             "renewTime": moment,
             "acquireTime": moment,
         }
+
+
+RENEW_SECONDS = LEASE_SECONDS / 4
+
+
+@contextmanager
+def held(lease: ClusterLease, on_loss: Callable[[str], None], renew_every: float = RENEW_SECONDS) -> Iterator[None]:
+    """Take a cluster's lease, renew it beside whatever is done, and give it back.
+
+    `on_loss` is told once it is somebody else's, or could not be renewed for as long as it is believed. Raises what
+    `take` raises.
+    """
+    lease.take()
+    ended = Event()
+    keeper = Thread(target=_keep, args=(lease, ended, on_loss, renew_every), name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        with suppress(MidwatchError):  # it ends by itself
+            lease.give_back()
+
+
+def _keep(lease: ClusterLease, ended: Event, on_loss: Callable[[str], None], renew_every: float) -> None:
+    renewed = time.monotonic()
+    while not ended.wait(renew_every):
+        try:
+            with suppress(LeaseTakenError):  # by who annotated it at the same moment
+                lease.renew()
+            if not lease.is_mine():
+                on_loss(f"lease {LEASE_NAME} was taken by somebody else")
+                return
+            renewed = time.monotonic()
+        except MidwatchError as error:
+            if time.monotonic() - renewed + renew_every >= LEASE_SECONDS:
+                on_loss(f"lease {LEASE_NAME} could not be renewed: {error}")
+                return
 
 
 def _age(moment: str) -> float:

@@ -106,7 +106,7 @@ def nothing_open_in_cluster(lasting: lease.ClusterLease) -> Precondition:
 
     def precondition() -> str:
         if holder := lasting.other_holder():
-            raise RefusalError(f"another experiment runs: lease {lease.LEASE_NAME} is held by {holder}")
+            raise RefusalError(f"another experiment runs, or a drill: lease {lease.LEASE_NAME} is held by {holder}")
         if left := lasting.kept_faults():
             raise RefusalError(f"{len(left)} faults may be left; the next run, or midwatch chaos stop, reverts them")
         return "nothing runs, and nothing is left"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from midwatch import grafana
+from midwatch import grafana, object_names
 from midwatch.grafana import DataSource
 from midwatch.spec.model import Platform, Prometheus
 from midwatch.spec.values import format_duration
@@ -172,7 +172,7 @@ def config_map(name: str, label: str, key: str, content: str, platform_name: str
         "kind": "ConfigMap",
         "metadata": {
             "name": name,
-            "labels": {label: "1", "app.kubernetes.io/managed-by": "midwatch"},
+            "labels": {label: "1", "app.kubernetes.io/managed-by": "midwatch", object_names.PART_OF: platform_name},
             "annotations": {FOLDER_ANNOTATION: folder_title(platform_name)},
         },
         "data": {key: content},

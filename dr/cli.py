@@ -44,6 +44,9 @@ def run(
     state: Annotated[
         Path | None, typer.Option(help="State folder of a running midwatch up, to lose a region of it.")
     ] = None,
+    in_cluster: Annotated[
+        bool, typer.Option("--in-cluster", help="Take the lease of the cluster's experiments: one of both at a time.")
+    ] = False,
 ) -> None:
     """Run a drill and say whether the objectives were met.
 
@@ -67,7 +70,14 @@ def run(
         raise MidwatchError(f"--limit {limit}: no recovery would be waited for; write a time, such as 2m")
     time.sleep(random.uniform(0.0, delay))  # noqa: S311 - a phase, not a secret
     request = drills.Request(
-        platform_file=platform, drill=drill, evidence=evidence, keep=keep, seed=seed, limit=seconds, state=state
+        platform_file=platform,
+        drill=drill,
+        evidence=evidence,
+        keep=keep,
+        seed=seed,
+        limit=seconds,
+        state=state,
+        in_cluster=in_cluster,
     )
     document = drills.run(request, terminal.progress())
     if html:
@@ -125,18 +135,24 @@ def export(
     cluster: Annotated[
         list[str] | None, typer.Option(help="STORE=FOLDER of a local store's cluster that runs; may be repeated.")
     ] = None,
+    metrics_token_file: options.MetricsTokenFile = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
 ) -> None:
-    """Publish the posture of every store, and the last result of every drill, at /metrics until SIGTERM."""
+    """Publish the posture of every store, and the last result of every drill, at /metrics until SIGTERM.
+
+    Exit code 2 when it cannot start as asked.
+    """
     import signal
 
     from dr.posture import exporter, gauges
-    from midwatch.http_access import parse_address
+    from midwatch import http_access
 
     promised, log = _open(platform, evidence)
-    host, port = parse_address(listen or promised.listen)
+    host, port = http_access.parse_address(listen or promised.listen)
+    token = http_access.bearer_token(host, metrics_token_file, insecure=insecure, option="--metrics-token-file")
     clusters = _clusters(cluster)
     watch = gauges.Watch(promised, log, gauges.collectors(promised, platform, clusters))
-    serving = exporter.Exporter(watch, host, port)
+    serving = exporter.Exporter(watch, host, port, http_access.admission(token))
     exporter.keep_verifying(promised, platform, log, clusters)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, serving.stop)

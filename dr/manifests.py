@@ -3,17 +3,21 @@
 A drill that always comes at the same minute finds the archive always in the same phase: the begin is spread at random
 over `spread`. Whether it ran in time, or at all, are the alerts DrillOverdue and DrillNeverRun.
 
-Drills have one service account and recoverers another, each with the rights that what it runs needs, in the namespaces
-where it needs them.
+Drills have one service account, recoverers and the recovery exporter others, each with the rights that what it runs
+needs, in the namespaces where it needs them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from chaos.lease import LEASE_NAME
 from dr import stores
 from dr.recoverer.run import lease_name
-from midwatch import rbac, systemd, yamlfile
+from dr.stores.kind import Right
+from midwatch import admission, object_names, pod_security, rbac, systemd, yamlfile
 from midwatch.spec import dr as spec
 from midwatch.spec import model
 from midwatch.spec.stores.base import Store
@@ -62,19 +66,19 @@ def objects(platform: model.Platform) -> list[Object]:
     recovery = platform.disaster_recovery
     if recovery is None or recovery.kubernetes is None:
         return []
-    settings = recovery.kubernetes
+    settings, accounts = recovery.kubernetes, _Accounts(platform.platform, recovery.kubernetes)
     drills = [drill for drill in recovery.drills if drill.schedule]
     recovered = [store for store in recovery.stores if store.has_cluster_lease]
     drilled = [store for store in recovery.stores if store.name in {drill.store for drill in drills}]
-    found = _account(settings, settings.service_account)
-    found += _roles(settings, settings.service_account, _drill_rights(platform.platform, settings, drilled))
-    found += [_cron_job(recovery, settings, drill) for drill in drills]
+    found = accounts.of(settings.service_account, _drill_rights(platform, settings, drilled))
+    found += _restrictions(platform, settings, drilled)
+    found += [_cron_job(platform, recovery, settings, drill) for drill in drills]
+    found += accounts.of(settings.exporter_account, list(_looking_rights(recovery.stores)))
     if recovered:
-        name = f"{settings.service_account}-guard"
         leases = [lease_name(platform.platform, store.name) for store in recovered]
-        found += _account(settings, name)
-        found += _roles(settings, name, [(settings.namespace, rule) for rule in _lease_rules(leases, RECOVERER_VERBS)])
-        found += [_recoverer(settings, store, name) for store in recovered]
+        rules = [(settings.namespace, rule) for rule in _lease_rules(leases, RECOVERER_VERBS)]
+        found += accounts.of(settings.recoverer_account, rules)
+        found += [_recoverer(platform, settings, store) for store in recovered]
     return found
 
 
@@ -92,58 +96,85 @@ def _lease_rules(names: list[str], verbs: list[str]) -> list[Object]:
     return [rbac.rule(group, "leases", verbs, sorted(names)), rbac.rule(group, "leases", ["create"])]
 
 
-def _drill_rights(platform: str, settings: spec.Kubernetes, drilled: list[Store]) -> list[tuple[str, Object]]:
+def _drill_rights(
+    platform: model.Platform, settings: spec.Kubernetes, drilled: list[Store]
+) -> list[tuple[str, Object]]:
     """Rules by namespace."""
     found: list[tuple[str, Object]] = []
-    leases = [lease_name(platform, one.name) for one in drilled if one.has_cluster_lease]
+    leases = [lease_name(platform.platform, one.name) for one in drilled if one.has_cluster_lease]
     if leases:
         found += [(settings.namespace, rule) for rule in _lease_rules(leases, DRILL_VERBS)]
-    for store in drilled:
-        for right in stores.kind_of(store).rights(store):
-            rule = rbac.rule(right.group, right.resource, right.verbs, right.names)
-            found.append((right.namespace, rule))
-    return found
+    found += _experiments_lease(platform) if drilled else []
+    return found + [_rule(right) for store in drilled for right in stores.kind_of(store).rights(store)]
 
 
-def _roles(settings: spec.Kubernetes, account: str, rights: list[tuple[str, Object]]) -> list[Object]:
-    """A Role and its RoleBinding in every namespace that rights are needed in, and none without."""
-    objects: list[Object] = []
-    for namespace in sorted({namespace for namespace, _ in rights}):
-        # Two stores may need the same; a dict keeps the order and drops what is there twice.
-        rules = list({str(rule): rule for where, rule in rights if where == namespace}.values())
-        metadata = {"name": account, "namespace": namespace, "labels": dict(LABELS)}
-        objects += rbac.role(metadata, rules, account, settings.namespace)
-    return objects
+def _restrictions(platform: model.Platform, settings: spec.Kubernetes, drilled: list[Store]) -> list[Object]:
+    """What the drills' account is refused although its rights let it; nothing where they say it all."""
+    demands = admission.any_of(one for store in drilled for one in stores.kind_of(store).demands(store))
+    if not demands:
+        return []
+    account, namespace = settings.service_account, settings.namespace
+    name = object_names.of_account_in_cluster(account, platform.platform, namespace)
+    metadata = {"name": name, "labels": {**LABELS, object_names.PART_OF: platform.platform}}
+    return admission.policy(metadata, account, namespace, demands)
 
 
-def _metadata(name: str, settings: spec.Kubernetes, labels: dict[str, str] = LABELS) -> Object:
-    return {"metadata": {"name": name, "namespace": settings.namespace, "labels": dict(labels)}}
+def _experiments_lease(platform: model.Platform) -> list[tuple[str, Object]]:
+    """The lease that experiments and drills share, in the experiments' namespace."""
+    chaos = platform.chaos.kubernetes if platform.chaos else None
+    return [] if chaos is None else [(chaos.namespace, rule) for rule in _lease_rules([LEASE_NAME], RECOVERER_VERBS)]
 
 
-def _account(settings: spec.Kubernetes, name: str) -> list[Object]:
-    return [rbac.service_account(_metadata(name, settings)["metadata"])]
+def _looking_rights(of_stores: Iterable[Store]) -> Iterator[tuple[str, Object]]:
+    """What the recovery exporter may look at, by namespace."""
+    return (_rule(right) for store in of_stores for right in stores.kind_of(store).looking_rights(store))
+
+
+def _rule(right: Right) -> tuple[str, Object]:
+    return right.namespace, rbac.rule(right.group, right.resource, right.verbs, right.names)
+
+
+@dataclass(frozen=True)
+class _Accounts:
+    """Makes service accounts of a platform with their roles."""
+
+    platform: str
+    settings: spec.Kubernetes
+
+    def of(self, account: str, rights: Sequence[tuple[str, Object]]) -> list[Object]:
+        """An account, and a Role and its RoleBinding in every namespace that rights are needed in; none without."""
+        objects = [rbac.service_account(_metadata(self.platform, account, self.settings.namespace))]
+        for namespace in sorted({namespace for namespace, _ in rights}):
+            # Two stores may need the same; a dict keeps the order and drops what is there twice.
+            rules = list({str(rule): rule for where, rule in rights if where == namespace}.values())
+            metadata = _metadata(self.platform, object_names.of_account(account, self.platform), namespace)
+            objects += rbac.role(metadata, rules, account, self.settings.namespace)
+        return objects
+
+
+def _metadata(platform: str, name: str, namespace: str, labels: Mapping[str, str] = {}) -> Object:
+    return {"name": name, "namespace": namespace, "labels": {**LABELS, object_names.PART_OF: platform, **labels}}
 
 
 # Pods ----------------------------------------------------------------------------------------------------------------
 
 
-def _recoverer(settings: spec.Kubernetes, store: Store, account: str) -> Object:
-    """Two replicas: one has the lease and recovers, the other waits for it.
-
-    The object keeps its name and labels of before, `guard`: a Deployment's selector cannot be changed.
-    """
-    labels = {**LABELS, "app.kubernetes.io/component": "guard", "midwatch.dev/store": store.name}
+def _recoverer(platform: model.Platform, settings: spec.Kubernetes, store: Store) -> Object:
+    """Two replicas: one has the lease and recovers, the other waits for it."""
+    own = {"app.kubernetes.io/component": "guard", "midwatch.dev/store": store.name}
+    name = object_names.joined("guard", platform.platform, store.name)
+    metadata = _metadata(platform.platform, name, settings.namespace, own)
     words = ["midwatch", "dr", "recoverer", "-f", "/etc/midwatch/platform.yaml", "--store", store.name]
     container = _container(settings, "guard", [*words, "--events", "/var/lib/midwatch"])
-    pod = _pod(settings, container, {"emptyDir": {}}) | {"serviceAccountName": account}
+    pod = _pod(settings, container, {"emptyDir": {}}) | {"serviceAccountName": settings.recoverer_account}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        **_metadata(f"guard-{store.name}", settings, labels),
+        "metadata": metadata,
         "spec": {
             "replicas": 2,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+            "selector": {"matchLabels": dict(metadata["labels"])},
+            "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": pod},
         },
     }
 
@@ -154,12 +185,7 @@ def _pod(settings: spec.Kubernetes, container: Object, evidence: Object) -> Obje
     return {
         "serviceAccountName": settings.service_account,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "fsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security.of_pod(),
         "containers": [container],
         # Connection strings are secret: files beside the platform file come from a Secret of the same name.
         "volumes": [
@@ -170,23 +196,27 @@ def _pod(settings: spec.Kubernetes, container: Object, evidence: Object) -> Obje
     }
 
 
-def _cron_job(recovery: spec.DisasterRecovery, settings: spec.Kubernetes, drill: spec.Drill) -> Object:
+def _cron_job(
+    platform: model.Platform, recovery: spec.DisasterRecovery, settings: spec.Kubernetes, drill: spec.Drill
+) -> Object:
+    name = object_names.joined("drill", platform.platform, drill.name, longest=object_names.CRON_JOB)
+    metadata = _metadata(platform.platform, name, settings.namespace)
     longest = drill.spread + 2 * recovery.rto + SPARE_SECONDS
     claim = settings.evidence_claim
     volume = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {}}
     words = ["midwatch", "dr", "run", drill.name, "-f", "/etc/midwatch/platform.yaml"]
-    words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--json"]
+    words += ["--evidence", "/var/lib/midwatch", "--spread", format_duration(drill.spread), "--in-cluster", "--json"]
     pod = _pod(settings, _container(settings, "drill", words), volume) | {"restartPolicy": "Never"}
     job = {
         "backoffLimit": 0,
         "activeDeadlineSeconds": round(longest),
         "ttlSecondsAfterFinished": 86400,
-        "template": {"metadata": {"labels": dict(LABELS)}, "spec": pod},
+        "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": pod},
     }
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        **_metadata(f"drill-{drill.name}"[:52].rstrip("-"), settings),
+        "metadata": metadata,
         "spec": {
             "schedule": drill.schedule,
             "timeZone": "Etc/UTC",
@@ -205,11 +235,7 @@ def _container(settings: spec.Kubernetes, name: str, words: list[str]) -> Object
         "image": settings.image,
         "command": words,
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": pod_security.of_container(),
         "volumeMounts": [
             {"name": "platform", "mountPath": "/etc/midwatch", "readOnly": True},
             {"name": "evidence", "mountPath": "/var/lib/midwatch"},

@@ -30,6 +30,7 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = None,
     state: Annotated[Path, typer.Option(help="Folder of the journal.")] = Path("state/exporter"),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
+    metrics_token_file: options.MetricsTokenFile = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     otlp_endpoint: Annotated[
         str | None,
@@ -43,6 +44,7 @@ def serve(
     """
     import asyncio
     import sys
+    import time
 
     import uvloop
 
@@ -57,6 +59,8 @@ def serve(
     stop_telemetry = telemetry.setup("midwatch-exporter")
     platform_file = platform_file or options.default_file()
     platform = load.load_platform(platform_file) if platform_file else None
+    if target and platform:
+        otlp.warn_of_scrape(target, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(
@@ -68,13 +72,19 @@ def serve(
             models=platform.models if platform else (),
             platform_file=platform_file,
             token_file=token_file,
+            metrics_token_file=metrics_token_file,
             insecure=insecure,
             privacy=privacy.load(settings.personal, load.base_folder(platform_file) if platform_file else Path()),
         )
     )
 
     async def run() -> None:
-        stop_push = otlp.start_pusher(service.on_loop(), target, otlp_interval) if target else None
+        identity = service.store.identity
+        sources = [
+            otlp.Source(collector=service.on_loop(service.kept_view), since=identity.since),
+            otlp.Source(collector=service.on_loop(service.own_view), since=time.time()),
+        ]
+        stop_push = otlp.start_pusher(sources, identity.instance, target, otlp_interval) if target else None
         await service.run(_say_ready)
         if stop_push:
             await asyncio.to_thread(stop_push)  # the last push takes a view on this loop

@@ -18,11 +18,14 @@ _BINS = [f"{(bin_ + 1) / metrics.CALIBRATION_BINS:g}" for bin_ in range(metrics.
 
 
 class View(msgspec.Struct):
-    """What one scrape sees: packed totals of the state, counts by histogram of the process, and single samples."""
+    """What one scrape sees: packed totals of the state, counts by histogram of the process, and single samples.
 
-    totals: bytes
+    A part of it has no `totals`, or no `commits`.
+    """
+
+    totals: bytes | None
     samples: list[Sample]
-    commits: tuple[list[int], float]
+    commits: tuple[list[int], float] | None
 
 
 class StateCollector:
@@ -42,19 +45,23 @@ class StateCollector:
 
 def families(view: View) -> list[Family]:
     """Families of a view, in the catalogue's order; families without a sample are left out."""
-    totals = msgspec.msgpack.decode(view.totals, type=Totals)
-    counted = [sample for table in tables(totals) for sample in exposition.samples(table)]
+    totals = _totals(view)
+    counted = [sample for table in tables(totals) for sample in exposition.samples(table)] if view.totals else []
     made = exposition.families([*counted, *view.samples], histograms(totals, view.commits))
     return [made[name] for name in metrics.CATALOGUE if name in made]
 
 
 def exposed(view: View, content_type: str = exposition.CONTENT_TYPE) -> bytes:
     """Text of a view's families."""
-    totals = msgspec.msgpack.decode(view.totals, type=Totals)
+    totals = _totals(view)
     text = IncrementalText()
     for _ in text.write(tables(totals), histograms(totals, view.commits), view.samples, content_type):
         pass
     return b"".join(text.pieces(content_type))
+
+
+def _totals(view: View) -> Totals:
+    return Totals() if view.totals is None else msgspec.msgpack.decode(view.totals, type=Totals)
 
 
 def tables(totals: Totals) -> Iterator[Table]:
@@ -142,7 +149,7 @@ def _model_tables(model: ModelSeries) -> Iterator[Table]:
     yield Table(metrics.EXPORTER_UNREAD_PAYLOADS, labels, ("reason",), model.unread)
 
 
-def histograms(totals: Totals, commits: tuple[list[int], float]) -> Iterator[Histogram]:
+def histograms(totals: Totals, commits: tuple[list[int], float] | None) -> Iterator[Histogram]:
     """Latencies of versions, delays of models' labels, and `commits`: counts by bucket, and seconds."""
     for series in totals.series:
         labels = {"model": series.model, "version": series.version}
@@ -160,5 +167,6 @@ def histograms(totals: Totals, commits: tuple[list[int], float]) -> Iterator[His
     for model in totals.models:
         labels = {"model": model.model}
         yield Histogram(metrics.LABEL_DELAY, labels, metrics.DELAY_BUCKETS, model.delay, model.delay_sum)
-    counts, seconds = commits
-    yield Histogram(metrics.EXPORTER_COMMIT_DURATION, {}, metrics.COMMIT_BUCKETS, counts, seconds)
+    if commits is not None:
+        counts, seconds = commits
+        yield Histogram(metrics.EXPORTER_COMMIT_DURATION, {}, metrics.COMMIT_BUCKETS, counts, seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -32,6 +32,14 @@ class Collector(Protocol):
 
     def collect(self) -> Iterable[Family]:
         """Every family with its samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Families, and when their counters began (seconds since the epoch): before this process, for those of a state."""
+
+    collector: Collector
+    since: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +77,26 @@ class Target:
         return cls(url=urlunsplit(parts._replace(path=path)), protocol="http/protobuf")
 
 
-def start_pusher(collector: Collector, target: Target, interval_seconds: float) -> Callable[[], None]:
+def warn_of_scrape(target: Target, prometheus: str) -> None:
+    """Warn when metrics are pushed into the Prometheus of the platform file, whose rendered jobs scrape them too."""
+    if urlsplit(target.url).netloc == urlsplit(prometheus).netloc:
+        _log.warning(
+            "metrics are pushed into a Prometheus that scrapes them by its rendered jobs: every request counts twice "
+            "where it does both",
+            extra={"endpoint": target.url},
+        )
+
+
+def start_pusher(
+    sources: Sequence[Source], instance: str, target: Target, interval_seconds: float
+) -> Callable[[], None]:
     """Push now and then from a thread of its own; returns what stops it after a last push.
 
-    A push that fails is logged and the next one carries the same counters: nothing is lost but resolution.
+    `instance` becomes the service.instance.id. A push that fails is logged and the next one carries the same counters:
+    nothing is lost but resolution.
     """
     exporter = telemetry.exporter_to("metrics", target.url, target.protocol)
-    begun = time.time_ns()
+    resource = Resource.create({"service.name": "midwatch-exporter", "service.instance.id": instance})
     ended = threading.Event()
     deliveries = Deliveries(target.url, time.monotonic())
 
@@ -87,7 +108,8 @@ def start_pusher(collector: Collector, target: Target, interval_seconds: float) 
         try:
             delivered = all(
                 exporter.export(batch) is sdk.MetricExportResult.SUCCESS
-                for batch in batches(collector.collect(), begun, time.time_ns())
+                for source in sources
+                for batch in batches(source, resource, time.time_ns())
             )
         except Exception:  # a push must never end the exporter
             _log.exception("metrics could not be pushed", extra={"endpoint": target.url})
@@ -129,11 +151,12 @@ class Deliveries:
         self._failing = not delivered
 
 
-def batches(families: Iterable[Family], begun: int, now: int) -> Iterator[sdk.MetricsData]:
-    """OTLP documents of at most `BATCH` data points; times are nanoseconds since the epoch."""
+def batches(source: Source, resource: Resource, now: int) -> Iterator[sdk.MetricsData]:
+    """OTLP documents of at most `BATCH` data points; `now` is nanoseconds since the epoch."""
+    begun = int(source.since * 1e9)
     points: list[tuple[Family, Any]] = [
         (family, point)
-        for family in families
+        for family in source.collector.collect()
         for point in (_histogram_points if family.type == "histogram" else _number_points)(family, begun, now)
     ]
     for start in range(0, len(points), BATCH):
@@ -142,7 +165,6 @@ def batches(families: Iterable[Family], begun: int, now: int) -> Iterator[sdk.Me
             by_family.setdefault(family.name, (family, []))[1].append(point)
         metrics = [_metric(family, part) for family, part in by_family.values()]
         scope = sdk.ScopeMetrics(InstrumentationScope("midwatch"), metrics, "")
-        resource = Resource.create({"service.name": "midwatch-exporter"})
         yield sdk.MetricsData([sdk.ResourceMetrics(resource, [scope], "")])
 
 

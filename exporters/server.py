@@ -43,6 +43,7 @@ class Options:
     models: Sequence[spec.Model] = ()
     platform_file: Path | None = None
     token_file: Path | None = None
+    metrics_token_file: Path | None = None
     insecure: bool = False
     privacy: Privacy | None = None
 
@@ -53,11 +54,14 @@ class Service:
     def __init__(self, options: Options) -> None:
         self._options = options
         token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
+        metrics_token = http_access.read_token(options.metrics_token_file) if options.metrics_token_file else None
         self._models = kserve.Models.of(options.models)
         self.store = Store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
-            self._handle, http_server.Limits(max_body=options.settings.max_body), http_access.admission(token)
+            self._handle,
+            http_server.Limits(max_body=options.settings.max_body),
+            http_access.admission(token, metrics_token),
         )
         self._judge = (
             supervisor.Supervisor(options.state, options.platform_file, now=self.ingest.now)
@@ -105,12 +109,12 @@ class Service:
         await asyncio.gather(*helpers, return_exceptions=True)
         self.store.close(self.ingest.now())
 
-    def on_loop(self) -> collector.StateCollector:
+    def on_loop(self, look: Callable[[], collector.View]) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
         loop = asyncio.get_running_loop()
 
         async def view() -> collector.View:
-            return self.view()
+            return look()
 
         return collector.StateCollector(lambda: asyncio.run_coroutine_threadsafe(view(), loop).result(5.0))
 
@@ -228,10 +232,17 @@ class Service:
 
     def view(self) -> collector.View:
         """What a scrape sees now."""
+        kept, own = self.kept_view(), self.own_view()
+        return collector.View(kept.totals, [*own.samples, *kept.samples], own.commits)
+
+    def kept_view(self) -> collector.View:
+        """The part of it that goes on after a restart."""
+        return collector.View(self.store.state.published(), self._judge.samples() if self._judge else [], None)
+
+    def own_view(self) -> collector.View:
+        """The part of it that this process began."""
         counts, seconds = self.ingest.commits
-        skipped: exposition.Sample = (metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes)
-        judged = [skipped, *self._judge.samples()] if self._judge else []
-        return collector.View(self.store.state.published(), [*self._own(), *judged], (list(counts), seconds))
+        return collector.View(None, self._own(), (list(counts), seconds))
 
     def _own(self) -> list[exposition.Sample]:
         oldest = self.store.state.predictions.oldest()
@@ -244,6 +255,8 @@ class Service:
             (metrics.EXPORTER_SERIES, {}, self._series),
             (metrics.EXPORTER_CONNECTIONS, {}, len(self._connections.open)),
         ]
+        if self._judge:
+            samples.append((metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes))
         for (kind, result, reason), count in self.ingest.results.items():
             samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
         return samples

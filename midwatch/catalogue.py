@@ -8,7 +8,7 @@ else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from midwatch import metrics, promql, server_metrics, upstream
@@ -47,11 +47,14 @@ def find(name: str) -> Exposed | None:
 @cache
 def names() -> dict[str, Exposed]:
     """Every name that a query may use."""
-    return {
-        metric.name + suffix: Exposed(metric=metric, suffix=suffix)
-        for metric in _metrics()
-        for suffix in _SUFFIXES.get(metric.kind, ("",))
-    }
+    found: dict[str, Exposed] = {}
+    for metric in _metrics():
+        for suffix in _SUFFIXES.get(metric.kind, ("",)):
+            name = metric.name + suffix
+            also = found[name].metric.labels if name in found else ()  # of another version of the same program
+            labels = tuple(dict.fromkeys((*metric.labels, *also)))
+            found[name] = Exposed(metric=replace(metric, labels=labels), suffix=suffix)
+    return found
 
 
 def _metrics() -> Iterator[Metric]:

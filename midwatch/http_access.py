@@ -6,13 +6,14 @@ The token is looked at before a body is read: nobody without it can have memory 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from http import HTTPStatus
 from pathlib import Path
 
 from midwatch.errors import MidwatchError
 from midwatch.http_server import Admit, Head, Headers, Refusal
+from midwatch.spec import addresses
 
+METRICS = b"/metrics"
 OPEN = (b"/healthz", b"/readyz")
 """What anybody may ask: a kubelet has no token. No body is read there."""
 
@@ -29,28 +30,24 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def bearer_token(host: str, token_file: Path | None, *, insecure: bool) -> bytes | None:
+def bearer_token(host: str, token_file: Path | None, *, insecure: bool, option: str = "--token-file") -> bytes | None:
     """Bearer token of the service; ServeError when it would be open to the network without one."""
     if token_file is not None:
-        try:
-            token = token_file.read_bytes().strip()
-        except OSError as error:
-            raise ServeError(f"{token_file}: {error.strerror}; the token cannot be read") from error
-        if not token:
-            raise ServeError(f"{token_file} is empty; put a token in it")
-        return token
-    if not _is_loopback(host) and not insecure:
-        raise ServeError(
-            f"{host} is not a loopback address: give --token-file, or --insecure to serve anybody who asks"
-        )
+        return read_token(token_file)
+    if not addresses.is_loopback(host) and not insecure:
+        raise ServeError(f"{host} is not a loopback address: give {option}, or --insecure to serve anybody who asks")
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def read_token(file: Path) -> bytes:
+    """The token in a file; ServeError when there is none."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        token = file.read_bytes().strip()
+    except OSError as error:
+        raise ServeError(f"{file}: {error.strerror}; the token cannot be read") from error
+    if not token:
+        raise ServeError(f"{file} is empty; put a token in it")
+    return token
 
 
 def is_bearer(headers: Headers, token: bytes) -> bool:
@@ -59,11 +56,17 @@ def is_bearer(headers: Headers, token: bytes) -> bool:
     return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token)
 
 
-def admission(token: bytes | None) -> Admit:
-    """Who may send a request: whoever has the token, anybody without one, and for health anybody without a body."""
+def admission(token: bytes | None, metrics_token: bytes | None = None) -> Admit:
+    """Who may send a request: whoever has the token, anybody without one, and for health anybody without a body.
+
+    `metrics_token` admits to `/metrics` alone: who scrapes need not be able to do anything else.
+    """
+    everywhere = [one for one in (token,) if one is not None]
+    at_metrics = [one for one in (token, metrics_token) if one is not None]
 
     def admit(head: Head) -> Refusal | None:
-        if token is None or is_bearer(head.headers, token):
+        tokens = at_metrics if head.path == METRICS else everywhere
+        if not tokens or any(is_bearer(head.headers, one) for one in tokens):
             return None
         if head.path not in OPEN:
             return Refusal(HTTPStatus.UNAUTHORIZED, "a bearer token is needed", "www-authenticate: Bearer\r\n")

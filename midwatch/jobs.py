@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from midwatch import scrape_size
-from midwatch.spec import system_rules
+from midwatch.spec import addresses, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
+from midwatch.spec.scraped import Scraped
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
@@ -23,6 +24,7 @@ RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
+EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,8 @@ def of_platform(platform: Platform) -> list[Job]:
 
 
 def find_problems(platform: Platform) -> Iterator[Finding]:
-    """Scrape jobs of one's own have names of their own."""
+    """Scrape jobs of one's own have names of their own, and every target is an address."""
+    yield from _service_problems(platform)
     taken = {job.name for job in of_platform(platform)}
     for index, written in enumerate(platform.prometheus.scrapes):
         name = written["job_name"]
@@ -68,28 +71,69 @@ def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
 
 
 def _jobs(platform: Platform) -> Iterator[Job]:
-    exporters = tuple(platform.exporter.targets) or (platform.exporter.listen,)
-    yield Job(name=EXPORTER, targets=exporters, timeout=scrape_size.timeout(platform))
-    if any(model.canary for model in platform.models):
-        yield Job(name=GATE, targets=(platform.gate.listen,))
+    yield from of_services(platform)
     yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
-    if platform.disaster_recovery:
-        yield Job(name=RECOVERY, targets=(platform.disaster_recovery.listen,))
-    if any(use.observe is not None for use in platform.systems.values()):
-        yield of_systems_exporter(platform)
     yield from of_models(platform)
     yield from of_systems(platform)
 
 
-def of_systems_exporter(platform: Platform) -> Job:
-    """The job of what asks systems for what they do not publish; `namespace` is a label of what they have."""
-    exporter = platform.systems_exporter
-    return Job(
-        name=SYSTEMS,
-        targets=tuple(exporter.targets) or (exporter.listen,),
-        token_file=exporter.token_file,
-        honor_labels=True,
-    )
+def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
+    """Midwatch's own services that this platform runs: their jobs, and their sections of the platform file."""
+    yield EXPORTER, ("exporter",), platform.exporter
+    if any(model.canary for model in platform.models):
+        yield GATE, ("gate",), platform.gate
+    if platform.disaster_recovery:
+        yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
+    if any(use.observe is not None for use in platform.systems.values()):
+        yield SYSTEMS, ("systems_exporter",), platform.systems_exporter
+
+
+def of_services(platform: Platform) -> Iterator[Job]:
+    """A job for each service of Midwatch's own."""
+    for name, _, service in services(platform):
+        timeout = scrape_size.timeout(platform) if name == EXPORTER else None
+        yield Job(
+            name=name,
+            targets=_targets(service),
+            token_file=service.metrics_token_file,
+            timeout=timeout,
+            honor_labels=name == SYSTEMS,  # `namespace` is a label of what the systems have
+        )
+
+
+def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
+    """HOST:PORT of every target of a service of Midwatch's own, by the name of its job; none where it does not run."""
+    return next((job.targets for job in of_services(platform) if job.name == name), ())
+
+
+def _targets(service: Scraped) -> tuple[str, ...]:
+    return tuple(service.targets) or (service.listen,)
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def is_found(service: Scraped) -> bool:
+    """Whether Prometheus on another machine finds it: where it listens need not be where it is reached."""
+    return not any(addresses.is_loopback(_host(target)) for target in _targets(service))
+
+
+def _service_problems(platform: Platform) -> Iterator[Finding]:
+    for name, place, service in services(platform):
+        host, _, port = service.listen.rpartition(":")
+        if not service.targets and (host.strip("[]") in EVERY_ADDRESS or port == "0"):
+            message = f"{service.listen} is where it listens, and no address that Prometheus can scrape ({name})"
+            yield (*place, "listen"), message, "write targets: HOST:PORT of each"
+
+
+def find_warnings(platform: Platform) -> Iterator[Finding]:
+    """Services whose `/metrics` will want a token that Prometheus does not have."""
+    for name, place, service in services(platform):
+        if is_found(service) and service.metrics_token_file is None:
+            message = f"{name}: off loopback its /metrics wants a token, and Prometheus has none: it is answered 401"
+            remedy = "write metrics_token_file, and give the service --metrics-token-file; or run it with --insecure"
+            yield place, message, remedy
 
 
 def of_models(platform: Platform) -> Iterator[Job]:
@@ -132,8 +176,3 @@ def _of_url(name: str, url: str, auth: Auth | None = None) -> Job:
     parts = urlsplit(url)
     path = f"{parts.path.rstrip('/')}/metrics"
     return Job(name=name, targets=(parts.netloc,), path=path, https=parts.scheme == "https", auth=auth)
-
-
-def address(url: str) -> str:
-    """HOST:PORT of an address."""
-    return url.partition("://")[2].rstrip("/")

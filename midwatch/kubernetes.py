@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -80,6 +81,21 @@ def create(api_version: str, kind: str, namespace: str, manifest: Mapping[str, A
             return False
         raise
     return True
+
+
+ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod finds its own namespace."""
+
+
+def current_namespace() -> str:
+    """Namespace of what names none: that of the kubeconfig's context, else of the pod."""
+    from kubernetes import config
+
+    try:
+        _, context = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        return ACCOUNT_NAMESPACE.read_text().strip() if ACCOUNT_NAMESPACE.is_file() else "default"
+    return str(context["context"].get("namespace", "default"))
 
 
 @cache

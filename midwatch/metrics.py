@@ -430,6 +430,11 @@ CANARY_REQUESTS = _gauge("canary_requests", "Requests in the comparison, by arm.
 CANARY_GATE_REQUESTS = _counter(
     "canary_gate_requests_total", "Questions answered by the gate, by verdict; refused is a 400.", "verdict"
 )
+CANARY_GATE_REFUSED = _counter(
+    "canary_gate_refused_total",
+    "Questions that the gate refused: unreadable, of an unknown_model, or with the same_arms as baseline and canary.",
+    "reason",
+)
 CANARY_GATE_DROPPED = _counter(
     "canary_gate_comparisons_dropped_total",
     "Comparisons whose last verdict is published no more.",

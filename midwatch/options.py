@@ -52,3 +52,8 @@ def default_file() -> Path | None:
     if named := os.environ.get(FILE_VARIABLE):
         return platform_files.path_of([named])
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+MetricsTokenFile = Annotated[
+    Path | None, typer.Option(help="File with a bearer token that admits to /metrics alone, as Prometheus sends it.")
+]

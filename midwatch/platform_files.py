@@ -9,8 +9,10 @@ from pathlib import Path
 from midwatch.errors import InvalidInputError, MidwatchError
 
 ENDINGS = (".yaml", ".yml")
-RENDERED = ".midwatch-manifest.json"
+RENDERED = ".midwatch-manifest"
 """What `midwatch render` leaves in a folder that it has written."""
+RENDERED_BEFORE = ".midwatch-manifest.json"
+"""As releases before this one called it."""
 STATE = "plane.json"
 """What `midwatch up` leaves in its state folder."""
 
@@ -72,7 +74,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _is_written_by_us(files: Collection[str]) -> bool:
-    return RENDERED in files or STATE in files
+    return not {RENDERED, RENDERED_BEFORE, STATE}.isdisjoint(files)
 
 
 def is_hidden(name: str) -> bool:

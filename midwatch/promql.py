@@ -263,6 +263,16 @@ def scraped(**labels: str | Matcher) -> Expr:
     return Expr("up{" + matchers + "}" if matchers else "up")
 
 
+def missing_targets(job: str, targets: int) -> Expr:
+    """Fewer scraped targets of a job than there should be; with so many unknown (0), none at all.
+
+    Targets that Prometheus discovers leave nothing behind when they go, not even an `up` that is 0. Which of them is
+    missing their addresses do not tell: a pod that is replaced has another.
+    """
+    up = scraped(job=job)
+    return absent(up).or_(count(up) < targets) if targets > 1 else absent(up)
+
+
 # What dashboards ask beside that ----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 GROUP = "rbac.authorization.k8s.io"
@@ -17,11 +18,12 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Right:
-    """Verbs on resources of an API group, which is empty for the core."""
+    """Verbs on resources of an API group, which is empty for the core; with `names` on the objects of these names."""
 
     group: str = ""
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
 def rule(group: str, resource: str, verbs: Iterable[str], names: Sequence[str] = ()) -> Object:
@@ -31,12 +33,17 @@ def rule(group: str, resource: str, verbs: Iterable[str], names: Sequence[str] =
 
 
 def least_rules(rights: Iterable[Right]) -> list[Object]:
-    """Rules that give just these rights: one for each resource, its verbs joined."""
-    verbs: dict[tuple[str, str], set[str]] = {}
+    """Rules that give just these rights: one for each resource and set of names, its verbs joined."""
+    names: dict[tuple[str, str, str], set[str] | None] = {}
     for right in rights:
-        for resource in right.resources:
-            verbs.setdefault((right.group, resource), set()).update(right.verbs)
-    return [rule(group, resource, sorted(allowed)) for (group, resource), allowed in sorted(verbs.items())]
+        for resource, verb in product(right.resources, right.verbs):
+            known = names.setdefault((right.group, resource, verb), set())
+            every = known is None or not right.names
+            names[right.group, resource, verb] = None if every else {*(known or ()), *right.names}
+    verbs: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (group, resource, verb), allowed in sorted(names.items(), key=lambda one: one[0]):
+        verbs.setdefault((group, resource, tuple(sorted(allowed or ()))), []).append(verb)
+    return [rule(group, resource, joined, few) for (group, resource, few), joined in sorted(verbs.items())]
 
 
 def service_account(metadata: Object) -> Object:

@@ -57,6 +57,11 @@ def load(text: str) -> Any:
     return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
+def load_all(text: str) -> list[Any]:
+    """Values of each document that we have rendered ourselves."""
+    return [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one is not None]
+
+
 def _write(value: Any, indent: str, lines: list[str]) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():

@@ -153,6 +153,43 @@ def sides_unmatched(rules: Rules) -> Iterator[Finding]:
                 yield entry.place, message, "aggregate both by the same labels, or match them with on (…)"
 
 
+def match_label_missing(rules: Rules) -> Iterator[Finding]:
+    """A label that `on` or `group_left` names and a side does not have: nothing is told apart, or taken over, by it.
+
+    `or` is left out: what it adds is often a fixed number without labels.
+    """
+    for entry, tree in rules.written:
+        for node in expressions.walk(tree):
+            if not isinstance(node, BinaryExpr) or str(node.op) == "or":
+                continue
+            for words, side, label in _missing(node):
+                message = f"{about(entry)}{words} ({label}), and the {side} side of {node.op} has no label {label}"
+                yield entry.place, message, f"keep it there, as in sum by ({label}) (…), or match by other labels"
+
+
+def _missing(node: BinaryExpr) -> Iterator[tuple[str, str, str]]:
+    """What names a label, which side lacks it, and the label."""
+    sides = {"left": result_labels.of(node.lhs), "right": result_labels.of(node.rhs)}
+    modifier = node.modifier
+    if modifier is None or None in sides.values():
+        return
+    if modifier.matching is not None and str(modifier.matching.type).endswith("Include"):
+        for label in modifier.matching.labels:
+            yield from (("on", side, label) for side, labels in sides.items() if labels and not labels.has(label))
+    one = {"ManyToOne": ("group_left", "right"), "OneToMany": ("group_right", "left")}.get(_card(modifier))
+    if one is not None:
+        words, side = one
+        labels = sides[side]
+        for label in modifier.group_labels or ():
+            if labels and not labels.has(label):
+                yield words, side, label
+
+
+def _card(modifier: Any) -> str:
+    """How many series of a side match one of the other."""
+    return str(modifier.card).rpartition(".")[2]
+
+
 def ratio_of_itself(rules: Rules) -> Iterator[Finding]:
     """A ratio of a metric's series to the same metric's: each is divided by itself, which is 1."""
     for entry, tree in rules.written:
@@ -186,6 +223,7 @@ CHECKS: dict[str, RuleCheck] = {
     "template-label-removed": template_label_removed,
     "label-overwritten": label_overwritten,
     "sides-unmatched": sides_unmatched,
+    "match-label-missing": match_label_missing,
     "ratio-of-itself": ratio_of_itself,
 }
 """Checks of expressions by id."""

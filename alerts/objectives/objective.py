@@ -89,7 +89,8 @@ class Objective:
     @cached_property
     def tiers(self) -> list[BurnAlert]:
         """Tiers that are on and can see anything."""
-        return list(tiers_of(self.slo, least_short=self.sli.least_window))
+        scrape = self.platform.prometheus.scrape_interval
+        return list(tiers_of(self.slo, least_short=self.sli.least_window, scrape=scrape))
 
 
 def of_platform(platform: Platform) -> list[Objective]:

@@ -58,9 +58,14 @@ def counts_of_objective(objective: Objective) -> Iterator[Rule]:
 
 
 def _with_period(objective: Objective, name: str) -> Expr:
-    """Counts of this evaluation with a label for the calendar period they are of."""
+    """Counts of this evaluation with a label for the calendar period they are of.
+
+    The period may have been recorded a tile ago, which Prometheus 3 does not look back by itself: a look back of five
+    minutes ends after a sample that is five minutes old.
+    """
     now = promql.last_over_time(objective.recorded(name), 1)
-    return Expr(f'{now} * on () group_left (period) count_values("period", {objective.recorded(PERIOD_ID)})', 1)
+    period = promql.last_over_time(objective.recorded(PERIOD_ID), counters.GAP_SECONDS)
+    return Expr(f'{now} * on () group_left (period) count_values("period", {period})', 1)
 
 
 def of_objective(objective: Objective) -> Iterator[Rule]:

@@ -45,8 +45,12 @@ class BurnAlert:
         return self.burn_rate * budget
 
 
-def tiers_of(slo: Slo, *, least_short: float = 0.0) -> Iterator[BurnAlert]:
-    """Tiers that are on, quickest first; those with a short window below `least_short` seconds are left out."""
+def tiers_of(slo: Slo, *, least_short: float = 0.0, scrape: float = 0.0) -> Iterator[BurnAlert]:
+    """Tiers that are on, quickest first; those with a short window below `least_short` seconds are left out.
+
+    A short window holds two scrapes, `scrape` seconds apart, wherever they fall: of one sample there is no rate, and
+    Prometheus 3 does not count the one at a window's beginning.
+    """
     for name, standard in STANDARD.items():
         given = getattr(slo.burn_rate, name)
         if given is False:
@@ -57,7 +61,7 @@ def tiers_of(slo: Slo, *, least_short: float = 0.0) -> Iterator[BurnAlert]:
         yield BurnAlert(
             name=name,
             severity=Severity(name.partition("_")[0]),
-            short=tier.over / SHORT_PART,
+            short=min(max(tier.over / SHORT_PART, 2 * scrape), tier.over),
             long=tier.over,
             burn_rate=reachable(tier.budget * Decimal(slo.period_seconds) / Decimal(tier.over), slo.budget),
         )

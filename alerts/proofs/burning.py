@@ -250,11 +250,12 @@ def _of_freshness(
 
 
 def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: GaugeSli) -> tuple[list[Case], float]:
-    """Beyond the limit from the begin, or within it throughout; of expressions that are one series."""
-    selectors = _selectors(gauge.value)
-    if len(selectors) != 1:
+    """Beyond the limit from the begin, or within it throughout; of one series, or of one divided by another, a 1."""
+    first, *others = _selectors(gauge.value)
+    if len(others) > (1 if _divides(gauge.value) else 0):
         raise test_series.NoInstanceError("the expression reads several series")
-    name = test_series.instance(selectors[0], more=objective.slo.by)
+    name = test_series.instance(first, more=objective.slo.by)
+    divisors = [test_series.instance(other, more=objective.slo.by) for other in others]
     if gauge.at_most is not None:
         bad, good = 2 * abs(gauge.at_most) + 1, min(gauge.at_most, 0.0)
     else:
@@ -265,10 +266,16 @@ def _of_gauge(objective: Objective, severity: Severity, alert: str, gauge: Gauge
     steps = int((limit + 600) // grid.scrape)
     case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
     at = _whole(limit, grid.evaluation)
+    ones = dict.fromkeys(divisors, f"1x{steps}")
     return [
-        case(series={name: f"{bad:.12g}x{steps}"}, fires_at=[at]),
-        case(series={name: f"{good:.12g}x{steps}"}, silent_at=[at]),
+        case(series={**ones, name: f"{bad:.12g}x{steps}"}, fires_at=[at]),
+        case(series={**ones, name: f"{good:.12g}x{steps}"}, silent_at=[at]),
     ], limit
+
+
+def _divides(expr: str) -> bool:
+    """Whether an expression is a ratio, whatever is around it."""
+    return any(str(getattr(node, "op", "")) == "/" for node in expressions.walk(expressions.parse(expr)))
 
 
 def _of_measured(

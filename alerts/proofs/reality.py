@@ -128,14 +128,15 @@ def _several(series: Mapping[str, str], selector: Selector, label: str) -> dict[
     rest = {name: values for name, values in series.items() if name not in own}
     twins: dict[str, str] = {}
     for name, values in own.items():
-        labels = [part.split("=")[0] for part in name.partition("{")[2].removesuffix("}").split(",") if part]
+        (named,) = expressions.selectors(expressions.parse(name))
+        labels = [one for one, _, _ in named.matchers if one != "__name__"]
         found = test_series.variants(selector, label, [one for one in labels if one != label])
         twins |= dict.fromkeys(found, values)
     return {**rest, **twins} if len(twins) > len(own) else {}
 
 
 def _is_of(name: str, selector: Selector) -> bool:
-    return name.partition("{")[0] == selector.metric
+    return test_series.is_of(name, selector.metric)
 
 
 # States --------------------------------------------------------------------------------------------------------------

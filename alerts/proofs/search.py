@@ -120,7 +120,7 @@ def _ensure_apart(rule: Mapping[str, Any], tree: Any, fires: Case) -> None:
     if first is None or rule["labels"].get("severity") == "none":
         return
     replaced = [name for name in ("alertname", *rule["labels"]) if labels.has(name) and _may_differ(first, name)]
-    values = next((values for name, values in fires.series.items() if name.startswith(first.metric)), "")
+    values = next((values for name, values in fires.series.items() if test_series.is_of(name, first.metric)), "")
     if not replaced or not values:
         return
     twins = dict.fromkeys(test_series.variants(first, replaced[0], _labels(tree, first)), values)

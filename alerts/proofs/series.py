@@ -55,9 +55,25 @@ def _said(selector: Selector, label: str) -> list[str]:
 
 
 def text(metric: str, labels: Mapping[str, str]) -> str:
-    """A series as promtool reads it."""
-    inner = ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(labels.items()) if value)
-    return f"{metric}{{{inner}}}" if inner else metric
+    """A series as promtool reads it: names of letters, digits and _ as they are, others in quotes (Prometheus 3)."""
+    inner = [f'{_name(name)}="{_quoted(value)}"' for name, value in sorted(labels.items()) if value]
+    if not _METRIC.fullmatch(metric):
+        return f"{{{','.join([_name(metric), *inner])}}}"
+    return f"{metric}{{{','.join(inner)}}}" if inner else metric
+
+
+def is_of(series: str, metric: str) -> bool:
+    """Whether the text of a series is one of a metric."""
+    return series.partition("{")[0] == metric or series.startswith(f"{{{_name(metric)}")
+
+
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def _name(name: str) -> str:
+    """A label's name, or a metric's in braces: in quotes where letters, digits and _ do not do."""
+    return name if _LABEL.fullmatch(name) else f'"{_quoted(name)}"'
 
 
 def _quoted(value: str) -> str:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
+from midwatch import programs
 from midwatch.errors import Problem
 from midwatch.spec.alertmanager_fields import Version
 
 TIMEOUT_SECONDS = 30
 
 
-@cache
 def installed() -> Version | None:
     """Version of the amtool on PATH, or None."""
-    if shutil.which("amtool") is None:
-        return None
-    done = subprocess.run(["amtool", "--version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    match = re.search(r"version (\d+)\.(\d+)", done.stdout + done.stderr)
-    return (int(match[1]), int(match[2])) if match else None
+    return programs.version("amtool")
 
 
 def verdict(file: Path) -> list[Problem] | None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from midwatch.errors import InvalidInputError
 from midwatch.spec.routing import Maintenance
+
+MOST_ROUTES = 1000
+"""Routes below one owner and severity: every further label of a maintenance may double them."""
 
 Labels = frozenset[tuple[str, str]]
 
@@ -31,10 +35,13 @@ def _further(maintenance: Maintenance, taken: Mapping[str, str]) -> Labels | Non
 
 
 def _combined(needed: Sequence[Labels]) -> set[Labels]:
-    """Every set of labels, and every union of them that one alert can have."""
+    """Every set of labels, and every union of them that one alert can have; InvalidInputError for too many."""
     found: set[Labels] = set()
     for labels in needed:
         found |= {labels} | {one | labels for one in found if _is_possible(one | labels)}
+        if len(found) > MOST_ROUTES:
+            remedy = "give those that are at the same time the same labels, or write fewer"
+            raise InvalidInputError.at("maintenance", f"over {MOST_ROUTES} routes for what overlaps", remedy=remedy)
     return found
 
 

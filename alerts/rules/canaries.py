@@ -1,4 +1,7 @@
-"""Alerts on canaries: one that the gate failed, and verdicts of the gate that cannot be seen any more."""
+"""Alerts on canaries: failed ones, questions that the gate cannot judge, verdicts that cannot be seen any more.
+
+A failed canary's rollout is held or aborted, and somebody has to look why. One whose question is wrong is aborted too.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,37 @@ from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 
 ALERT = "CanaryFailed"
+REFUSED = "CanaryQuestionRefused"
+REFUSED_WINDOW = 600.0
+"""Seconds that the alert looks back: a rollout asks every ten, and gives up after some minutes."""
 DROPPED = "CanaryVerdictsDropped"
 COMPARED = ("model", "baseline", "canary")
 
 
 def of_platform(platform: Platform) -> list[AlertingRule]:
-    """One for each model whose canaries are judged, and one on the gate."""
+    """One for each model whose canaries are judged, and two on the gate."""
     judged = [model for model in platform.models if model.canary]
     failed = [tuning.tuned(model, _failed(platform, model)) for model in judged if not tuning.is_off(model, ALERT)]
-    return [*failed, *([_dropped(platform)] if judged else [])]
+    return [*failed, *([_refused(platform), _dropped(platform)] if judged else [])]
+
+
+def _refused(platform: Platform) -> AlertingRule:
+    refused = promql.increase(promql.select(metrics.CANARY_GATE_REFUSED), REFUSED_WINDOW)
+    series = f'{metrics.CANARY_GATE_REFUSED.name}{{reason="unknown_model",instance="g:1"}}'
+    return alerting_rule.build(
+        platform,
+        REFUSED,
+        promql.sum_by(refused, "reason") > 0,
+        0.0,
+        platform.operator,
+        Severity.TICKET,
+        "The canary gate refuses questions: {{ $labels.reason }}",
+        "A rollout that asks so is never answered: its analysis ends as an error within minutes, and it is aborted.",
+        page=grafana.Page.CANARY,
+        proof=Proof.model_validate(
+            {"fires": {series: "0+1x40"}, "silent": {series: "7x40"}, "within": 60.0, "interval": 15.0}
+        ),
+    )
 
 
 def _failed(platform: Platform, model: Model) -> AlertingRule:

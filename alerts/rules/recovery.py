@@ -44,16 +44,17 @@ class _Rules:
         self._wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
 
     def exporter_down(self) -> AlertingRule:
-        up = promql.scraped(job=jobs.RECOVERY)
+        targets = jobs.service_targets(self._platform, jobs.RECOVERY)
+        missing = promql.missing_targets(jobs.RECOVERY, len(targets))
         return self._alert(
             "RecoveryExporterDown",
-            up.equals(0).or_(promql.absent(up)),
+            promql.scraped(job=jobs.RECOVERY).equals(0).or_(missing),
             max(self._wait, START_WAIT),
             Severity.TICKET,
             "The recovery exporter cannot be scraped",
             "Nothing is known of lag, backups and drills; their alerts cannot fire.",
             {f'up{{job="{jobs.RECOVERY}",instance="i"}}': "0x40"},
-            {f'up{{job="{jobs.RECOVERY}",instance="i"}}': "1x40"},
+            {f'up{{job="{jobs.RECOVERY}",instance="{one}"}}': "1x40" for one in targets},
         )
 
     # Stores ----------------------------------------------------------------------------------------------------------
@@ -83,9 +84,13 @@ class _Rules:
 
     def _unknown(self, store: Store) -> AlertingRule:
         chosen = promql.select(metrics.DR_STORE_ANSWERS, store=store.name)
+        unknown = chosen.equals(0)
+        if store.is_always_looked_at:
+            # That the exporter itself is gone is an alert of its own.
+            unknown = unknown.or_(promql.absent(chosen).and_(promql.scraped(job=jobs.RECOVERY).equals(1), on=()))
         return self._alert(
             "RecoveryStoreUnknown",
-            chosen.equals(0),
+            unknown,
             self._wait,
             Severity.TICKET,
             f"{store.name} does not answer the recovery exporter",

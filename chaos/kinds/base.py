@@ -20,6 +20,7 @@ from chaos.places.cluster.namespace import Cluster
 from chaos.places.local.plane import LocalPlane
 from chaos.targets import Prepared
 from midwatch.rbac import Right
+from midwatch.spec.chaos import Kubernetes, Workload
 from midwatch.spec.experiments import Experiment
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.values import parse_duration
@@ -35,6 +36,7 @@ MACHINE = "the machine or node of a model"
 
 READ_WORKLOADS = Right(group="apps", resources=("deployments", "statefulsets"), verbs=("get",))
 PATCH_WORKLOADS = Right(group="apps", resources=("deployments", "statefulsets"), verbs=("get", "patch"))
+SCALE_WORKLOADS = Right(group="apps", resources=("deployments/scale", "statefulsets/scale"), verbs=("patch",))
 READ_PODS = Right(resources=("pods",), verbs=("get", "list"))
 HOG = (READ_WORKLOADS, Right(resources=("pods",), verbs=("get", "list", "create", "delete")))
 READ_NODES = ("get", "list")
@@ -83,6 +85,11 @@ class Injection(ABC, Generic[SpecT]):
         holds = entry.direct.over + entry.for_ if entry.direct else max(entry.for_, scrapes)
         return holds + scrapes
 
+    @classmethod
+    def workload_hit(cls, model: Model, settings: Kubernetes) -> Workload | None:
+        """What it changes in a cluster; None where the platform file does not say."""
+        return settings.models.get(model.name)
+
     @abstractmethod
     def here(self, plane: LocalPlane) -> Prepared:
         """Targets and faults on the plane of this machine."""
@@ -124,7 +131,12 @@ class LosePart(Injection[SpecT]):
     part: ClassVar[str]
     blast_radius = PLANE
     is_wide = True
-    rights = (PATCH_WORKLOADS,)
+    rights = (READ_WORKLOADS, SCALE_WORKLOADS)
+
+    @classmethod
+    def workload_hit(cls, model: Model, settings: Kubernetes) -> Workload | None:  # noqa: ARG003 - a part is of no model
+        """The part."""
+        return settings.parts.get(cls.part)
 
     @classmethod
     def of(cls, experiment: SpecT, model: Model, seconds: float) -> Self:  # noqa: ARG003 - nothing to say

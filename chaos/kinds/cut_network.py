@@ -8,7 +8,7 @@ from typing import Self
 
 from chaos.kinds.base import READ_WORKLOADS, REPLICA, Injection
 from chaos.places.cluster.faults import Created
-from chaos.places.cluster.namespace import MANAGED, Cluster
+from chaos.places.cluster.namespace import MANAGED, PREFIX, Cluster
 from chaos.places.local.plane import LocalPlane
 from chaos.targets import Prepared
 from midwatch.rbac import Right
@@ -43,7 +43,7 @@ class CutNetwork(Injection[spec.CutNetwork]):
     def in_cluster(self, cluster: Cluster) -> Prepared:
         """A NetworkPolicy lets nothing reach the model's pods."""
         _, workload = cluster.workload(cluster.model(self.model))
-        name = f"midwatch-chaos-{uuid.uuid4().hex[:8]}"
+        name = f"{PREFIX}{uuid.uuid4().hex[:8]}"
         manifest = {
             "apiVersion": f"{API}/v1",
             "kind": "NetworkPolicy",

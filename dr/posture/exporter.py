@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dr.samples import Sample
 from dr.stores.kind import Site
 from midwatch import exposition
 from midwatch.errors import MidwatchError
+from midwatch.http_server import Admit, Head
 from midwatch.spec import dr as spec
 
 LOOK_SECONDS = 1.0
@@ -34,8 +36,8 @@ def render(samples: list[Sample]) -> bytes:
 class Exporter:
     """Serves the posture on HOST:PORT until `stop`. MidwatchError when the port is taken."""
 
-    def __init__(self, watch: Watch, host: str, port: int) -> None:
-        self._watch, self._stop = watch, threading.Event()
+    def __init__(self, watch: Watch, host: str, port: int, admit: Admit) -> None:
+        self._watch, self._stop, self._admit = watch, threading.Event(), admit
         self._page = render(watch.look())
         exporter = self
 
@@ -58,7 +60,14 @@ class Exporter:
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = {"/metrics": self._page, "/healthz": b"ok\n"}.get(handler.path)
-        handler.send_response(404 if body is None else 200)
+        status = HTTPStatus.NOT_FOUND if body is None else HTTPStatus.OK
+        headers = {name.lower().encode(): value.encode() for name, value in handler.headers.items()}
+        refusal = self._admit(Head(method=b"GET", path=handler.path.encode(), headers=headers))
+        if refusal is not None:
+            body, status = refusal.text.encode(), refusal.status
+        handler.send_response(status)
+        if refusal is not None and status is HTTPStatus.UNAUTHORIZED:
+            handler.send_header("www-authenticate", "Bearer")
         handler.send_header("content-type", exposition.CONTENT_TYPE)
         handler.send_header("content-length", str(len(body or b"")))
         handler.end_headers()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform as machine
 import random
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -54,7 +56,8 @@ Document = dict[str, Any]
 class Request:
     """Which drill, of which file; `seed` is the phase.
 
-    `state` is the folder of a running `midwatch up` that is to be drilled.
+    `state` is the folder of a running `midwatch up` that is to be drilled. `in_cluster` says that experiments run
+    beside it in a cluster's namespace.
     """
 
     platform_file: Path
@@ -64,6 +67,7 @@ class Request:
     seed: int | None = None
     limit: float | None = None
     state: Path | None = None
+    in_cluster: bool = False
 
 
 def run(request: Request, say: Say) -> Document:
@@ -78,6 +82,8 @@ def run(request: Request, say: Say) -> Document:
         lock = _locked(stack, request.state) if request.state else None
         folder = stack.enter_context(temporary.folder(keep=request.keep, stop=stores.stop_leftovers))
         stack.enter_context(processes.sigterm_as_interrupt())
+        if request.in_cluster:
+            _lease_taken(stack, platform, drill)
         if request.keep:
             say(f"everything is kept in {folder}")
         return _Drill(request, platform, recovery, drill, store, log, folder, say, lock).run()
@@ -90,6 +96,22 @@ def _locked(stack: ExitStack, state: Path) -> int:
     if left := [folder.name for folder in home.open_runs()]:
         raise MidwatchError(f"experiment {', '.join(left)} left something open; midwatch chaos stop reverts it")
     return lock
+
+
+def _lease_taken(stack: ExitStack, platform: model.Platform, drill: spec.Drill) -> None:
+    """The lease of the experiments' namespace, which experiments and drills share, until the stack is left.
+
+    Raises MidwatchError while a fault may be left there, or the kill switch is set. A drill that loses the lease ends
+    as by SIGTERM, which reverts its fault.
+    """
+    if platform.chaos is None or platform.chaos.kubernetes is None:
+        return
+    held = lease.ClusterLease(platform.chaos.kubernetes.namespace, f"drill-{drill.name}-{secrets.token_hex(3)}")
+    stack.enter_context(lease.held(held, lambda _: os.kill(os.getpid(), signal.SIGTERM)))
+    if held.is_stopped():
+        raise MidwatchError(f"annotation {lease.STOP_ANNOTATION} is set: midwatch chaos stop --lift removes it")
+    if left := held.kept_faults():
+        raise MidwatchError(f"{len(left)} faults of an experiment may be left; midwatch chaos stop reverts them")
 
 
 def find(platform: model.Platform, request: Request) -> tuple[spec.DisasterRecovery, spec.Drill, Store]:

@@ -12,6 +12,7 @@ from dr.drill.client import Client
 from dr.recoverer.recovery import Recovery
 from dr.samples import Collector
 from dr.stores.setup import DrillSetup, RestoreDrill
+from midwatch.admission import Demand
 from midwatch.errors import MidwatchError
 from midwatch.spec import dr as spec
 from midwatch.spec import load
@@ -135,8 +136,16 @@ class Kind(Generic[S]):
         """Say that what is there now is meant, without the files `remove`, which go."""
         raise MidwatchError(f"{site.store.name}: nothing is published of a store of kind {self.name}")
 
+    def looking_rights(self, store: S) -> Iterable[Right]:  # noqa: ARG002 - for kinds to override
+        """What the recovery exporter needs to be allowed in a cluster to look at it."""
+        return ()
+
     def rights(self, store: S) -> Iterable[Right]:  # noqa: ARG002 - for kinds to override
         """What its drills need to be allowed in a cluster, beside the recoverer's lease."""
+        return ()
+
+    def demands(self, store: S) -> Iterable[Demand]:  # noqa: ARG002 - for kinds to override
+        """What must hold for what its drills may write, where their rights cannot say it; of two stores, for one."""
         return ()
 
     def stop_leftovers(self, folder: Path) -> None:

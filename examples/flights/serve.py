@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # single rows: threads only cost
 
 import train
 import uvicorn
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from midwatch import instrument, telemetry
 from midwatch.client import EventLog, Prediction
@@ -42,7 +42,7 @@ class App:
         if scope["type"] != "http":
             return
         if scope["path"] == "/metrics":
-            await _respond(send, 200, generate_latest(self._registry))
+            await _respond(send, 200, generate_latest(self._registry), CONTENT_TYPE_LATEST)
         elif scope["path"] == PATH:
             await self._predict(await _body(receive), send, _waited(scope["headers"]))
         else:
@@ -97,8 +97,9 @@ async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes:
             return body
 
 
-async def _respond(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
+async def _respond(send: Send, status: int, body: bytes, content_type: str = "application/json") -> None:
+    """Answer; without its type Prometheus 3 takes no metrics."""
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporters.events import journal, private_files
+from exporters.events import identity, journal, private_files
 from exporters.events.journal_time import Reading
 from exporters.events.recent_ids import Generation
 from exporters.events.state import JournalEvent, Key, State, rekeyed
@@ -40,6 +40,7 @@ CHUNK_BYTES = 8 * 2**20
 
 MAGIC = b"midwatch-snapshot 2\n"
 """How a snapshot begins; earlier releases began one like a segment, and refuse this."""
+_MAGIC_NAME = b"midwatch-snapshot "
 
 _TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END, _FOLLOWED, _EARLIER_IDS = range(16, 24)
 """Kinds of a snapshot's frames. `_FOLLOWED` has the link of the segment that follows; the last has ids of which the
@@ -106,6 +107,7 @@ class Store:
         self.skipped_bytes = 0
         """Bytes of the journal that were deleted before the drift judge had read them, since the process began."""
         try:
+            self.identity = identity.of_folder(directory)
             with _without_collection():
                 self._restore()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -369,9 +371,29 @@ def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
 
 
 def _magic(path: Path) -> bytes:
-    """How a snapshot of this release or an earlier one begins."""
+    """How a snapshot of this release or an earlier one begins; JournalError for one of a later release."""
     with private_files.reading(path) as file:
-        return MAGIC if file.read(len(MAGIC)) == MAGIC else journal.MAGIC
+        begin = file.readline(len(MAGIC) + 9)
+    if begin.startswith(_MAGIC_NAME) and begin.endswith(b"\n") and begin != MAGIC:
+        form, known = (text.decode(errors="replace").strip() for text in (begin, MAGIC))
+        raise journal.JournalError(f"{path}: it is a {form}, of a later release, and this one reads {known}")
+    return MAGIC if begin == MAGIC else journal.MAGIC
+
+
+def form_of(directory: Path) -> str:
+    """The form of a state, looked at without a change to it; JournalError when this release does not open it."""
+    number = max(journal.snapshots(directory), default=0)
+    path = directory / f"snapshot-{number:010d}.log"
+    magic = _magic(path) if number else journal.MAGIC
+    if number and not any(frame.kind == _END for frame in journal.read_file(path, magic=magic)):
+        raise journal.JournalError(f"{path}: damaged; restore the state folder from a backup")
+    for segment in journal.segments(directory):
+        with private_files.reading(journal.segment_path(directory, segment)) as file:
+            begin = file.read(len(journal.MAGIC))
+        if begin and begin != journal.MAGIC:
+            known = journal.MAGIC.decode().strip()
+            raise journal.JournalError(f"{journal.segment_path(directory, segment)}: it is no {known}")
+    return magic.decode().strip()
 
 
 def read_position(path: Path) -> journal.Position | None:

@@ -49,7 +49,8 @@ def poll_once(sources: Sequence[Polled]) -> list[str]:
 
 async def serve(sources: Sequence[Polled], address: Address, started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `started` is called with the URL. ServeError when it cannot start as asked."""
-    token = http_access.bearer_token(address.host, address.token_file, insecure=address.insecure)
+    option, insecure = "--metrics-token-file", address.insecure
+    token = http_access.bearer_token(address.host, address.token_file, insecure=insecure, option=option)
     connections = http_server.Connections(
         lambda request, respond: _answer(sources, request, respond),
         http_server.Limits(max_body=0, max_connections=100),

@@ -14,6 +14,7 @@ COMMANDS = {
     "init": ("midwatch.app.init", "Write a commented platform.yaml to start from."),
     "check": ("midwatch.app.check", "Check the platform file and everything rendered from it."),
     "render": ("midwatch.app.render", "Write everything that is made from the platform file."),
+    "upgrade": ("midwatch.app.upgrade.cli", "What changes with another release: keys, metrics, state; and back."),
     "schema": ("midwatch.app.schema", "Print the JSON schema of the platform file."),
     "dashboards": ("dashboards.cli", "Verify dashboards against Prometheus; push them to Grafana."),
     "up": ("midwatch.app.up.cli", "Run the whole plane on this machine, with a live view."),

@@ -45,7 +45,9 @@ def _places(platform: Platform) -> Iterator[tuple[str, str]]:
     for section in (platform.chaos, platform.disaster_recovery):
         if section is not None and section.kubernetes is not None:
             yield section.kubernetes.namespace, section.kubernetes.config_map
-    if any(model.canary for model in platform.models):
+    if platform.kubernetes is not None:
+        yield platform.kubernetes.namespace, argo.PLATFORM_MAP
+    elif any(model.canary for model in platform.models):
         yield "", argo.PLATFORM_MAP
 
 

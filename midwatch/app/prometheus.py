@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from midwatch import jobs, scrape_size, yamlfile
 from midwatch.app import prometheus_base
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.jobs import Job
+from midwatch.programs import Version
 from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
@@ -20,20 +22,44 @@ from midwatch.spec.values import format_duration
 
 RULES_FOLDER = "rules"
 
+
+class Setting(NamedTuple):
+    """A setting of a scrape job: the first Prometheus that reads it, and how a file and an object say it."""
+
+    since: Version
+    in_file: tuple[str, Any]
+    in_object: tuple[str, Any]
+
+
+AS_IN_TWO = (
+    Setting(
+        (3, 0),
+        ("fallback_scrape_protocol", "PrometheusText0.0.4"),
+        ("fallbackScrapeProtocol", "PrometheusText0.0.4"),
+    ),
+    Setting((3, 0), ("always_scrape_classic_histograms", True), ("scrapeClassicHistograms", True)),
+    Setting((3, 0), ("metric_name_validation_scheme", "legacy"), ("nameValidationScheme", "Legacy")),
+    Setting((3, 4), ("metric_name_escaping_scheme", "underscores"), ("nameEscapingScheme", "Underscores")),
+)
+"""What has Prometheus 3 scrape as 2 does (docs/configuration/configuration.md, scrapeconfig_types.go of the operator).
+
+An answer without a content type is read, histograms that are native too keep the buckets that our expressions read, and
+names come with `_` for what is not a letter or a digit.
+"""
+
 SECRETS_FOLDER = PurePosixPath("/etc/prometheus/secrets")
 """Where the operator mounts the Secrets of a Prometheus object's `secrets`: below it, SECRET/KEY."""
 
 
 def render_files(platform: Platform) -> dict[str, str]:
     """Text of `prometheus.yml` by its path below the output folder."""
-    alertmanager = jobs.address(platform.alertmanager.url)
-    text = render(platform, jobs.of_platform(platform), alertmanager)
+    text = render(platform, jobs.of_platform(platform), platform.alertmanager.url)
     existing = platform.prometheus.base
     return {"prometheus/prometheus.yml": text if existing is None else prometheus_base.merged(existing, text)}
 
 
 def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str:
-    """Text of `prometheus.yml` for these jobs and an Alertmanager at HOST:PORT."""
+    """Text of `prometheus.yml` for these jobs and the Alertmanager at a URL."""
     document: dict[str, Any] = {
         "global": {
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
@@ -41,22 +67,33 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
             "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "alerting": {"alertmanagers": [dict(_alertmanager(alertmanager))]},
         "scrape_configs": [
-            *(dict(_scrape_config(job, _usual_timeout(platform))) for job in scraped),
+            *(dict(_scrape_config(job, platform)) for job in scraped),
             *platform.prometheus.scrapes,
         ],
     }
     return yamlfile.dump(document)
 
 
+def _alertmanager(url: str) -> Iterator[tuple[str, Any]]:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        yield "scheme", "https"
+    if prefix := parts.path.rstrip("/"):
+        yield "path_prefix", prefix
+    yield "static_configs", [{"targets": [parts.netloc]}]
+
+
 def _usual_timeout(platform: Platform) -> float:
     return min(scrape_size.USUAL_TIMEOUT, platform.prometheus.scrape_interval)
 
 
-def _scrape_config(job: Job, usual_timeout: float) -> Iterator[tuple[str, Any]]:
+def _scrape_config(job: Job, platform: Platform) -> Iterator[tuple[str, Any]]:
     yield "job_name", job.name
-    if job.timeout is not None and job.timeout != usual_timeout:
+    version = platform.prometheus.version
+    yield from (one.in_file for one in AS_IN_TWO if version is not None and version >= one.since)
+    if job.timeout is not None and job.timeout != _usual_timeout(platform):
         yield "scrape_timeout", format_duration(job.timeout)
     yield "metrics_path", job.path
     if job.params:
@@ -94,11 +131,15 @@ def _who_asks(auth: Auth) -> Iterator[tuple[str, Any]]:
 
 
 def render_objects(platform: Platform) -> dict[str, str]:
-    """Text of a ScrapeConfig for the servers of each model and for each system, by its path.
+    """Text of a ScrapeConfig for the servers of each model, for each system and each service of our own, by its path.
 
-    Raises InvalidInputError for a file that names no Secret.
+    Services of our own that are found on loopback alone have none. Raises InvalidInputError for a file that names no
+    Secret.
     """
-    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform)]
+    found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
+    # The plane's workloads bring ServiceMonitors of their own.
+    own = [job for job in jobs.of_services(platform) if job.name in found and platform.kubernetes is None]
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform), *own]
     return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 
@@ -110,12 +151,13 @@ def _object(platform: Platform, job: Job) -> dict[str, Any]:
         "metadata": platform.prometheus.operator.metadata(
             f"midwatch-{platform.platform}-{job.name}", platform.platform
         ),
-        "spec": dict(_object_spec(job)),
+        "spec": dict(_object_spec(job, platform.prometheus.version)),
     }
 
 
-def _object_spec(job: Job) -> Iterator[tuple[str, Any]]:
+def _object_spec(job: Job, version: Version | None) -> Iterator[tuple[str, Any]]:
     yield "jobName", job.name
+    yield from (one.in_object for one in AS_IN_TWO if version is not None and version >= one.since)
     yield "metricsPath", job.path
     yield "staticConfigs", [{"targets": sorted(job.targets)}]
     if job.params:

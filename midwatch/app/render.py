@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midwatch import files, options
+from midwatch.app import manifest
 from midwatch.errors import Exit, InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
+    from midwatch.spec.document import Document
     from midwatch.spec.model import Platform
 
 app = typer.Typer(help="Write everything that is made from the platform file.", add_completion=False)
 
-MANIFEST = ".midwatch-manifest.json"
-
 
 class Target(StrEnum):
-    """Who reads what is rendered: programs that load files, or a cluster's operators."""
+    """Who reads what is rendered: programs that load files, a cluster's operators, or Helm for them."""
 
     FILES = "files"
     KUBERNETES = "kubernetes"
+    HELM = "helm"
 
 
 class Part(StrEnum):
@@ -68,7 +69,9 @@ def _parts(text: str | None) -> list[Part]:
 def render(
     file: options.PlatformFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("build"),
-    target: Annotated[Target, typer.Option(help="Files for the programs, or objects for the cluster.")] = Target.FILES,
+    target: Annotated[
+        Target, typer.Option(help="Files for the programs, objects for the cluster, or values of the Helm chart.")
+    ] = Target.FILES,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed by hand.")] = False,
     only: Annotated[
         str | None, typer.Option(help="Only these parts, as rules,routes; also dashboards, scrapes, canaries.")
@@ -83,23 +86,25 @@ def render(
     """
     from alerts import check
     from chaos import check as chaos
-    from midwatch.app import merged, prometheus
+    from midwatch.app import prometheus
     from midwatch.spec import load
 
     parts = _parts(only)
+    if parts and target is Target.HELM:
+        raise MidwatchError("--only: the chart's values are one file; switch parts off in the chart, by its `parts`")
     platform, document = load.load_with_places(file)
     if problems := prometheus.find_problems(platform, document):
         raise InvalidInputError(problems)
     check.ensure_tuning(platform, document)
     chaos.ensure_alerts(platform, document)
-    rendered = rendered_files(platform, target)
-    check.ensure_rules(platform, rendered if target is Target.FILES else rendered_files(platform))
-    if target is Target.KUBERNETES:
-        rendered |= merged.render_objects(platform, document)
+    rendered = rendered_files(platform)
+    check.ensure_rules(platform, rendered)
+    if target is not Target.FILES:
+        rendered = rendered_objects(platform, document, target)
     if dry_run or diff:
-        _show(rendered, output, compare(rendered, output, parts=parts), diff=diff, as_json=as_json)
+        _show(rendered, output, compare(rendered, output, target, parts=parts), diff=diff, as_json=as_json)
         return
-    changed, removed = write(rendered, output, force=force, parts=parts)
+    changed, removed = write(rendered, output, target, force=force, parts=parts)
     names = sorted(name for name in rendered if _is_of(name, parts))
     if as_json:
         typer.echo(json.dumps({"output": str(output), "files": names, "changed": changed, "removed": removed}))
@@ -123,6 +128,21 @@ def _show(rendered: Mapping[str, str], output: Path, found: Changes, *, diff: bo
         typer.echo(f"{output}: {count}; nothing is written", err=True)
     if diff and (found.changed or found.removed):
         raise typer.Exit(Exit.FAIL)
+
+
+def rendered_objects(platform: Platform, document: Document, target: Target = Target.KUBERNETES) -> dict[str, str]:
+    """Text of each file for a cluster: the objects, with what makes them a base of Kustomize, or Helm's values.
+
+    Raises NameTakenError when two objects have one name.
+    """
+    from midwatch.app import helm, kustomize, merged, objects
+    from midwatch.app.workloads import render as workloads
+
+    rendered = rendered_files(platform, Target.KUBERNETES)
+    rendered |= merged.render_objects(platform, document)
+    rendered |= workloads.render_objects(platform, merged.text_of(document))
+    objects.ensure_apart(objects.of_files(rendered))
+    return helm.render_values(rendered) if target is Target.HELM else rendered | kustomize.render_base(rendered)
 
 
 def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[str, str]:
@@ -166,7 +186,8 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
 class Changes:
     """What a render changes in a folder: paths that differ and that go, and those that somebody else wrote or changed.
 
-    `kept` are digests of files of an earlier render that this one is not about.
+    `kept` are digests of files of an earlier render of the target that this one is not about, `others` those of other
+    targets.
     """
 
     changed: list[str]
@@ -174,40 +195,50 @@ class Changes:
     foreign: list[str]
     wanted: dict[str, str]
     kept: dict[str, str]
+    others: Mapping[str, dict[str, str]]
 
 
-def compare(rendered: Mapping[str, str], output: Path, *, parts: Collection[Part] = ()) -> Changes:
-    """What writing these files would change in a folder; with `parts`, of the files of those alone."""
+def compare(
+    rendered: Mapping[str, str], output: Path, target: Target = Target.FILES, *, parts: Collection[Part] = ()
+) -> Changes:
+    """What writing these files of a target would change in a folder; with `parts`, of the files of those alone."""
     chosen = {name: text for name, text in rendered.items() if _is_of(name, parts)}
-    earlier = _manifest(output)
-    before = {name: digest for name, digest in earlier.items() if _is_of(name, parts)}
+    earlier = manifest.read(output, target)
+    before = {name for name in earlier.own if _is_of(name, parts)}
     present = {name: _digest(output / name) for name in {*chosen, *before}}
     wanted = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in chosen.items()}
+    gone = sorted(name for name in before - chosen.keys() if not earlier.is_of_others(name))
     return Changes(
         changed=sorted(name for name in chosen if present[name] != wanted[name]),
-        removed=sorted(name for name in before if name not in chosen and present[name] is not None),
+        removed=[name for name in gone if present[name] is not None],
         foreign=[
             name
-            for name, digest in sorted(present.items())
-            if digest is not None and digest != before.get(name) and digest != wanted.get(name)
+            for name in sorted({*chosen, *gone})
+            if present[name] not in {None, wanted.get(name), *earlier.known(name)}
         ],
         wanted=wanted,
-        kept={name: digest for name, digest in earlier.items() if name not in before},
+        kept={name: digest for name, digest in earlier.own.items() if name not in before},
+        others=earlier.others,
     )
 
 
 def write(
-    rendered: Mapping[str, str], output: Path, *, force: bool = False, parts: Collection[Part] = ()
+    rendered: Mapping[str, str],
+    output: Path,
+    target: Target = Target.FILES,
+    *,
+    force: bool = False,
+    parts: Collection[Part] = (),
 ) -> tuple[list[str], list[str]]:
     """Put files in place: those that differ, each atomically; those of an earlier render that are gone are removed.
 
-    With `parts`, files of other parts stay as they are. Returns the paths that were changed and removed. Raises
-    InvalidInputError, before anything is written, when a file was changed by hand since it was rendered, or stands
-    where nothing was rendered before.
+    Files of other targets stay as they are, and with `parts` those of other parts. Returns the paths that were changed
+    and removed. Raises InvalidInputError, before anything is written, when a file was changed by hand since it was
+    rendered, or stands where nothing was rendered before.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        found = compare(rendered, output, parts=parts)
+        found = compare(rendered, output, target, parts=parts)
         if found.foreign and not force:
             remedy = "move the change to the platform file, or give --force"
             raise InvalidInputError(
@@ -219,8 +250,7 @@ def write(
             _replace(output / name, rendered[name])
         for name in found.removed:
             (output / name).unlink()
-        manifest = {**found.kept, **found.wanted}
-        _replace(output / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        manifest.write(output, target, {**found.kept, **found.wanted}, found.others)
     except OSError as error:
         raise MidwatchError(f"{error.filename or output}: {error.strerror}") from error
     return found.changed, found.removed
@@ -242,16 +272,6 @@ def _text(path: Path) -> str:
         return ""
     except OSError as error:
         raise MidwatchError(f"{path}: {error.strerror}") from error
-
-
-def _manifest(output: Path) -> dict[str, str]:
-    try:
-        document = json.loads((output / MANIFEST).read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _digest(path: Path) -> str | None:

@@ -10,6 +10,7 @@ from midwatch.spec import slo as slos
 from midwatch.spec.base import Finding, Place, unknown
 from midwatch.spec.channels import lacking
 from midwatch.spec.model import Model, Platform
+from midwatch.spec.routing import Maintenance
 from midwatch.spec.slo import ServingMetrics, Sli, Slo
 from midwatch.spec.values import format_duration
 
@@ -74,11 +75,25 @@ def check_maintenance(platform: Platform) -> Iterator[Finding]:
     for index, one in enumerate(platform.maintenance):
         if one.interval is not None and one.interval not in platform.time_intervals:
             yield ("maintenance", index, "interval"), *unknown(one.interval, platform.time_intervals, "time interval")
+        yield from _check_hours(platform, index, one)
         if (owner := one.labels.get("owner")) is not None and owner not in platform.owners:
             yield ("maintenance", index, "labels", "owner"), *unknown(owner, platform.owners, "owner")
         if one.name in seen or one.name in platform.time_intervals:
             yield ("maintenance", index, "name"), f"a second {one.name!r}", "give each its own name"
         seen.add(one.name)
+
+
+def _check_hours(platform: Platform, index: int, maintenance: Maintenance) -> Iterator[Finding]:
+    """Maintenance does not recur in just those hours in which an owner is sent anything: nothing would ever be told."""
+    for name in sorted(platform.owners):
+        for severity in ("page", "ticket"):
+            hours = getattr(platform.owner(name), f"{severity}_hours")
+            taken = {"owner": name, "severity": severity}
+            is_theirs = all(maintenance.labels.get(label, value) == value for label, value in taken.items())
+            if hours is not None and hours == maintenance.interval and is_theirs:
+                message = f"{name} is sent {severity}s only in {hours}, so these would never be told"
+                yield ("maintenance", index, "interval"), message, "mute another interval, or for other owners"
+                return
 
 
 def check_channels(platform: Platform) -> Iterator[Finding]:

@@ -10,13 +10,21 @@ from pydantic import Field, model_validator
 
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
-from midwatch.spec.values import Duration, Objective, Ratio, format_duration
+from midwatch.spec.scraped import Scraped
+from midwatch.spec.values import Duration, Objective, Ratio, SomeDuration, format_duration
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Model, Platform
 
 Direction = Literal["increase", "decrease", "either"]
 """Which change of the events' share does harm."""
+
+_KEYED = r"metadata\.(name|namespace|uid|(annotations|labels)\['[A-Za-z0-9./_-]+'\])"
+_PLAIN = r"(spec|status)(\.[A-Za-z0-9_-]+|\[[0-9]+\])+"
+FIELD_PATTERN = f"^({_KEYED}|{_PLAIN})$"
+FieldPath = Annotated[str, Field(pattern=FIELD_PATTERN)]
+"""A field of a Rollout as the controller reads it: keys in brackets below `metadata`, and none with a dot elsewhere
+(fieldpath.ExtractFieldPathAsString of Kubernetes; extractValueFromRollout in utils/analysis/factory.go of v1.8)."""
 
 Series = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})?$")]
 """A counter or gauge, with matchers of its own or none, such as `orders_total{kind="late"}`."""
@@ -209,6 +217,32 @@ class Selectors(Strict):
     """Matchers of the canary's series."""
 
 
+class Rollout(Strict):
+    """The Argo Rollout that serves a model: what is rendered sets its steps, and asks before each but the first.
+
+    Arms are pod-template hashes unless fields of the Rollout name them, such as `metadata.annotations['stable']`.
+    """
+
+    name: Name
+    """Its name."""
+    namespace: Name | None = None
+    """Its namespace; that of whoever applies the steps without it."""
+    weights: Annotated[list[Annotated[int, Field(ge=1, le=99)]], Field(min_length=1)] = [10, 30, 60]
+    """Percent of the traffic that the canary gets, one after the other."""
+    baseline: FieldPath | None = None
+    """Field of the Rollout with the baseline's value of `label`; the stable pod-template hash without it."""
+    canary: FieldPath | None = None
+    """Field of the Rollout with the canary's value of `label`; the latest pod-template hash without it."""
+
+    @model_validator(mode="after")
+    def _names_two_arms(self) -> Rollout:
+        if self.baseline is not None and self.baseline == self.canary:
+            raise ValueError(f"{self.baseline} would be both baseline and canary")
+        if sorted(set(self.weights)) != self.weights:
+            raise ValueError("weights do not increase")
+        return self
+
+
 class Score(Strict):
     """Kayenta's thresholds of the gauges' score, and the percent that groups weigh."""
 
@@ -263,6 +297,8 @@ class Canary(Strict):
     """Time from the first traffic of the canary that is not judged."""
     score: Score = Score()
     """Thresholds of the gauges' score."""
+    rollout: Rollout | None = None
+    """The Rollout whose steps ask the gate."""
     criteria: Annotated[list[Criterion], Field(min_length=1)]
     """What is compared."""
 
@@ -287,7 +323,11 @@ class SecretKey(Strict):
     """Name of the key in it."""
 
 
-class Gate(Strict):
+RECORD_SECONDS = 2.0
+"""A verdict that the gate has not recorded by then is answered as undecided."""
+
+
+class Gate(Scraped):
     """The HTTP service that Argo Rollouts asks: where it listens, where the cluster finds it, how it is reached."""
 
     listen: str = "127.0.0.1:9600"
@@ -296,10 +336,18 @@ class Gate(Strict):
     """Where the cluster finds it."""
     deadline: Duration = 0.8
     """How long an answer may take; undecided after that."""
+    patience: SomeDuration = 240.0
+    """How long a gate that hangs is asked again before the analysis ends as an error, which aborts a rollout; one that
+    answers with an error, or not at all, is given up somewhat sooner."""
     token_secret: SecretKey | None = None
     """The secret with the token that clients send."""
     image: str = "midwatch:latest"
     """The container image that it runs."""
+
+    @property
+    def longest_answer(self) -> float:
+        """Seconds within which it answers, whatever happens."""
+        return self.deadline + RECORD_SECONDS
 
 
 def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] | None:
@@ -313,6 +361,10 @@ def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] 
     return None
 
 
+JOB = "-job"
+"""How the name of a template ends that runs the judge, after the model's."""
+
+
 def check(platform: Platform) -> Iterator[Finding]:
     """What no single section can see."""
     judged = {model.name for model in platform.models if model.canary}
@@ -323,6 +375,9 @@ def check(platform: Platform) -> Iterator[Finding]:
         if model.canary is None:
             continue
         place = ("models", index, "canary")
+        if model.name.removesuffix(JOB) in judged - {model.name}:
+            message = f"its template would be called as the one that runs a job for {model.name.removesuffix(JOB)}"
+            yield ("models", index, "name"), message, f"choose a name that does not end with {JOB}"
         names: dict[str, int] = {}
         for number, criterion in enumerate(model.canary.criteria):
             at = (*place, "criteria", number)

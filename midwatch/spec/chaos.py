@@ -203,6 +203,8 @@ def find_problems(platform: Any) -> Any:
     for index, name in enumerate(platform.chaos.guard.protected.parts):
         if name not in parts:
             yield ("chaos", "guard", "protected", "parts", index), *unknown(name, parts, "part")
+    if platform.chaos.kubernetes is not None:
+        yield from _own_objects(platform, platform.chaos.kubernetes)
     servers = {server.name for server in platform.local.servers}
     names: set[str] = set()
     for index, experiment in enumerate(platform.chaos.experiments):
@@ -225,3 +227,23 @@ def find_problems(platform: Any) -> Any:
             problem = bad_version_problem(platform, model.name, experiment.target, experiment.bad_version)
             yield from [((*place, "bad_version"), *problem)] if problem else []
         yield from experiment.find_problems(place, model)
+
+
+def _own_objects(platform: Any, settings: Kubernetes) -> Any:
+    """Experiments write what the platform file names: neither the file of their own guards, nor what drills may."""
+    drills = platform.disaster_recovery.kubernetes if platform.disaster_recovery else None
+    place = ("chaos", "kubernetes")
+    for name, workload in settings.models.items():
+        if workload.feature_config == settings.config_map:
+            message = f"{settings.config_map} is what experiments read their own limits from, and they would rewrite it"
+            yield (
+                (*place, "models", name, "feature_config"),
+                message,
+                "keep the feed's factors in a ConfigMap of their own",
+            )
+    if drills is not None and (drills.namespace, drills.service_account) == (
+        settings.namespace,
+        settings.service_account,
+    ):
+        message = f"drills have {settings.service_account} too: each could do what the other may"
+        yield (*place, "service_account"), message, "give each an account of its own"

@@ -40,11 +40,26 @@ class Team:
     line: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What an overlay writes over or into something that was there: where both stand.
+
+    `before` are the files that said what was there, and `owner` is the owner of the entry that it belongs to, such as
+    the model's.
+    """
+
+    place: Place
+    mark: Mark
+    before: frozenset[str]
+    owner: str | None
+
+
 @dataclass
 class Document:
     """Values of one or more files, with the file and line of every place in them.
 
-    It is not whole when one of the files could not be read. `teams` are the teams of those files that name one.
+    It is not whole when one of the files could not be read. `teams` are the teams of those files that name one, and
+    `changes` what overlays changed of the layers below them.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +67,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     is_whole: bool = True
     teams: dict[str, Team] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
     def at(self, place: Place) -> Mark:
         """File and line of a place, or of the nearest one around it."""
@@ -68,6 +84,14 @@ class Document:
             except (LookupError, TypeError):
                 return False
         return bool(found == value)
+
+    def owner_of(self, place: Place) -> str | None:
+        """The owner that the entry says which a place is in, such as a model's; None where none is said."""
+        entry: Any = self.values
+        for part in place[:2]:
+            entry = entry[part]
+        owner = entry.get("owner") if isinstance(entry, dict) else None
+        return owner if isinstance(owner, str) else None
 
     def problem(self, place: Place, message: str, remedy: str = "") -> Problem:
         """Build a problem at a place."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from midwatch.spec import chaos, cron, stores
 from midwatch.spec.base import Finding, Name, Place, Strict
 from midwatch.spec.cron import LATE_SHARE, Cron
+from midwatch.spec.scraped import Scraped
 from midwatch.spec.stores import AnyStore
 from midwatch.spec.stores.base import Store
 from midwatch.spec.values import Duration, SomeDuration, format_duration
@@ -103,6 +104,16 @@ class Kubernetes(chaos.Kubernetes):
     service_account: Name = "midwatch-recovery"
     """The service account of the jobs."""
 
+    @property
+    def exporter_account(self) -> str:
+        """Service account of the recovery exporter, which only looks."""
+        return f"{self.service_account}-exporter"
+
+    @property
+    def recoverer_account(self) -> str:
+        """Service account of the recoverers."""
+        return f"{self.service_account}-guard"
+
 
 class Evidence(Strict):
     """Where drills leave what they have shown, and the key that signs it."""
@@ -117,7 +128,7 @@ class Evidence(Strict):
     """File elsewhere that the newest record's hash is kept in, so that a log that is cut off shows."""
 
 
-class DisasterRecovery(Strict):
+class DisasterRecovery(Scraped):
     """What is promised when something is lost, and how that is proven."""
 
     owner: Name
@@ -131,7 +142,7 @@ class DisasterRecovery(Strict):
     evidence: Evidence = Evidence()
     """Where results are kept."""
     listen: str = "127.0.0.1:9501"
-    """HOST:PORT where the recovery exporter serves `/metrics`."""
+    """HOST:PORT where the recovery exporter serves `/metrics`; off loopback it needs a token."""
     verify_every: SomeDuration = 86400.0
     """How often backups are restored to verify them."""
     model: Probe | None = None

@@ -27,6 +27,17 @@ def tables() -> str:
     return "\n".join(_section(named, sections[name], places[name]) for name in ("", *inner))
 
 
+def by_section() -> dict[str, list[str]]:
+    """Keys of each section by its place, such as `models[].slos[]`; the file's own by an empty one."""
+    document = schema.document()
+    sections = {"": document, **{_REF + name: one for name, one in document["$defs"].items() if "properties" in one}}
+    found: dict[str, set[str]] = {}
+    for name, places in _places(sections).items():
+        for place in places:
+            found.setdefault(place, set()).update(sections[name]["properties"])
+    return {place: sorted(keys) for place, keys in sorted(found.items())}
+
+
 def _top(place: str) -> str:
     return re.split(r"[.\[]", place)[0]
 

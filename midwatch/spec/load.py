@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from midwatch import platform_files
+from midwatch import platform_files, releases
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
-from midwatch.spec import alerting, canary, chaos, dr, merging, partial, system_rules, teams
+from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
@@ -210,7 +210,9 @@ def _plain(document: Document, place: Place, error: ErrorDetails) -> Problem:
     kind, context = error["type"], error.get("ctx", {})
     value = error.get("input")
     if kind == "extra_forbidden":
-        return document.problem(place, "unknown key", _suggestion(place))
+        return document.problem(
+            place, "unknown key", releases.replaced_keys().get(releases.written(place)) or _suggestion(place)
+        )
     if kind == "missing":
         return document.problem(place, "missing", f"add {place[-1]}")
     if kind.startswith("union_tag"):
@@ -300,7 +302,11 @@ _PATTERNS = {
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[^:\s]+$": "a user's name; write it without : and spaces",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
+    r"^[^{}]*\{version\}[^{}]*$": "what servers call a version; write it with {version}, as v{version}",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
+    r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
+    r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",
+    canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
 }
 """What the patterns of texts stand for, in words."""
 
@@ -409,5 +415,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     canary.check,
     chaos.find_problems,
     dr.find_problems,
+    kubernetes.find_problems,
     system_rules.find_problems,
 )

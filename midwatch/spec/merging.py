@@ -12,7 +12,7 @@ from midwatch.errors import Problem
 from midwatch.spec import shapes, stores
 from midwatch.spec.base import Place
 from midwatch.spec.channels import INTEGRATIONS, Channel
-from midwatch.spec.document import Document, Mark
+from midwatch.spec.document import Change, Document, Mark
 from midwatch.spec.model import Servers
 from midwatch.spec.shapes import Shapes
 from midwatch.spec.slo import Sli
@@ -95,6 +95,7 @@ def lay_over(base: Document, overlay: Document) -> Document:
         problems=[*base.problems, *overlay.problems],
         is_whole=base.is_whole and overlay.is_whole,
         teams=base.teams | overlay.teams,
+        changes=[*base.changes, *overlay.changes, *laid.changes],
     )
 
 
@@ -125,11 +126,12 @@ class _Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class _Over:
-    """Lays an overlay over a base; `marks` say where everything in the outcome was written."""
+    """Lays an overlay over a base; `marks` say where everything in the outcome was written, `changes` over what."""
 
     base: Document
     overlay: Document
     marks: dict[Place, Mark] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
     def value(self, layers: _Layers, here: Shapes) -> Any:
         """The outcome of two values."""
@@ -140,6 +142,8 @@ class _Over:
         names = _names(below), _names(above)
         if names[0] and names[1]:
             return [value for _, value in self._entries(layers, (names[0], names[1]), here)]
+        if below != above:
+            self._note_change(layers.base_place, layers.overlay_place, layers.place)
         return self._taken(self.overlay, above, layers.overlay_place, layers.place)
 
     def _entries(self, layers: _Layers, keys: tuple[_Keys, _Keys], here: Shapes) -> Iterator[tuple[str, Any]]:
@@ -156,7 +160,18 @@ class _Over:
                 yield name, self._taken(self.base, layers.below[key], (*layers.base_place, key), place)
             else:
                 key = above[name]
+                if len(layers.base_place) > 1:  # else it is an entry of its own
+                    self._note_change(layers.base_place, (*layers.overlay_place, key), place)
                 yield name, self._taken(self.overlay, layers.above[key], (*layers.overlay_place, key), place)
+
+    def _note_change(self, base_place: Place, overlay_place: Place, place: Place) -> None:
+        """Note what is changed by a file that is of a team: nobody else's is judged."""
+        if self.overlay.at(overlay_place)[0] not in self.overlay.teams:
+            return
+        inside = {mark[0] for one, mark in self.base.marks.items() if one[: len(base_place)] == base_place}
+        before = frozenset(inside or {self.base.at(base_place)[0]})
+        owner = self.base.owner_of(base_place)
+        self.changes.append(Change(place=place, mark=self.overlay.at(overlay_place), before=before, owner=owner))
 
     def _taken(self, document: Document, value: Any, written: Place, place: Place) -> Any:
         """A value that one document alone says."""

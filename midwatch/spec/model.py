@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from midwatch import metrics
+from midwatch.programs import Version, version_text
 from midwatch.spec import cron, observed
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import LabelName, Name, Strict
@@ -18,9 +20,11 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
+from midwatch.spec.scraped import Scraped
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
@@ -158,9 +162,6 @@ ScrapeConfig = Annotated[dict[str, Any], AfterValidator(_scrape_config)]
 """One of Prometheus' scrape_configs. Prometheus has the last word on it: `midwatch check` asks promtool."""
 
 
-KubernetesLabel = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-
-
 class Operator(Strict):
     """The Prometheus operator's objects in a cluster: rules, scrape jobs and the Alertmanager's configuration."""
 
@@ -176,9 +177,29 @@ class Operator(Strict):
         return {"name": name, **place, "labels": {**ours, **self.labels}}
 
 
+OLDEST_PROMETHEUS: Version = (2, 42)
+"""The oldest Prometheus that rules and scrape jobs are written for (Debian 12): it has `keep_firing_for`."""
+
+
+def parse_prometheus_version(text: object) -> Version:
+    """Version of a text such as `3.4`; ValueError if it is none, or too old."""
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"v?(\d+)\.(\d+)(\.\d+)?", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is not a version of Prometheus; write it in quotes, such as '3.4'")
+    version: Version = (int(match[1]), int(match[2]))
+    if version < OLDEST_PROMETHEUS:
+        oldest = version_text(OLDEST_PROMETHEUS)
+        raise ValueError(f"Prometheus {text} is too old; {oldest} is the oldest that is written for")
+    return version
+
+
 class Prometheus(Strict):
     """The Prometheus that scrapes and evaluates."""
 
+    version: Annotated[Version, BeforeValidator(parse_prometheus_version, json_schema_input_type=str)] | None = None
+    """Its version, such as `3.4`: [what older ones do not read](versions.md) is written only where it is said."""
     url: PlainUrl = "http://127.0.0.1:9090"
     """Where it answers; a user or a password in it is refused."""
     auth: Auth | None = None
@@ -230,13 +251,11 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; the drift judge has as many beside them."""
 
 
-class Exporter(Strict):
+class Exporter(Scraped):
     """The service that takes prediction and label events."""
 
     listen: str = "127.0.0.1:9500"
     """HOST:PORT where it takes events and serves `/metrics`; off loopback it needs a token."""
-    targets: list[str] = []
-    """HOST:PORT of every exporter that Prometheus scrapes; `listen` without any."""
     label_retention: Duration = 86400.0
     """How long a prediction waits for its label."""
     remember: Duration = 3600.0
@@ -268,15 +287,11 @@ class SystemsAccount(Strict):
     """Its service account."""
 
 
-class SystemsExporter(Strict):
+class SystemsExporter(Scraped):
     """The service of `midwatch systems export`, which asks systems for what they do not publish."""
 
     listen: str = "127.0.0.1:9540"
     """HOST:PORT where it serves `/metrics`; off loopback it needs a token."""
-    targets: list[Target] = []
-    """HOST:PORT where Prometheus scrapes it; `listen` without any."""
-    token_file: File | None = None
-    """File of the bearer token that whoever asks has to send; Prometheus reads the same one."""
     account: SystemsAccount | None = None
     """Its account, if it runs in a cluster and lists objects of the Kubernetes API."""
 
@@ -372,6 +387,8 @@ class Platform(Strict):
     """The models, and what is promised of them."""
     disaster_recovery: DisasterRecovery | None = None
     """What must survive, and the [drills](recovery.md) that prove it."""
+    kubernetes: Kubernetes | None = None
+    """Where the plane runs in a cluster; without it, its own workloads are not rendered."""
     local: Local = Local()
     """What `midwatch up` starts."""
     chaos: Chaos | None = None

@@ -153,8 +153,12 @@ class NumberSetting(BoundedSetting[Annotated[float, Field(strict=False, allow_in
         return self.default
 
     def shown(self, value: float) -> str:
-        """A number as the platform file has it."""
-        return f"{value:g}"
+        """A number as the platform file has it: 1e+09 would be a text there.
+
+        >>> NumberSetting(type="number", default=1e9, reason="Many.").default_text()
+        '1000000000'
+        """
+        return f"{value:.15g}"
 
 
 _QUIET = re2.Options()

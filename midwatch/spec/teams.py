@@ -7,7 +7,7 @@ from typing import Any
 
 from midwatch.errors import Problem
 from midwatch.spec.base import Finding, Place, unknown
-from midwatch.spec.document import Document
+from midwatch.spec.document import Document, path_text
 
 OF_THE_PLATFORM = ("teams", "plane_owner", "runbooks", "prometheus", "alertmanager", "grafana", "exporter", "gate")
 """Keys that bind everybody: they stand in files without a team."""
@@ -19,7 +19,7 @@ def problems_of(document: Document) -> list[Problem]:
         return []
     rights = _Rights(document)
     found = [*rights.of_everybody(), *rights.names(), *rights.silences()]
-    return [*rights.unknown(), *(document.problem(*one) for one in found)]
+    return [*rights.unknown(), *rights.changes(), *(document.problem(*one) for one in found)]
 
 
 class _Rights:
@@ -41,6 +41,22 @@ class _Rights:
             if self._listed and team.name not in self._listed:
                 message, remedy = unknown(team.name, self._listed, "team")
                 yield Problem(file=file, line=team.line, path="team", message=message, remedy=remedy)
+
+    def changes(self) -> Iterator[Problem]:
+        """What an overlay of a team changes that is not the team's: neither in a file of it, nor owned by it."""
+        for change in self._document.changes:
+            file, line = change.mark
+            team = self._document.teams[file].name
+            others = [one for one in sorted(change.before) if not self._is_of(team, one, change.owner)]
+            if others:
+                message = f"{others[0]} says it, which is not of {team}, and this file is of {team}"
+                remedy = "ask its owner, or change it in a file without a team"
+                yield Problem(file=file, line=line, path=path_text(change.place), message=message, remedy=remedy)
+
+    def _is_of(self, team: str, file: str, owner: str | None) -> bool:
+        """Whether what stands in a file is a team's: the file is, or it is nobody's and the entry's owner is."""
+        whose = self._document.teams.get(file)
+        return whose.name == team if whose else owner is not None and self._may(team, "owner", owner)
 
     def of_everybody(self) -> Iterator[Finding]:
         """What binds everybody, in a team's file."""

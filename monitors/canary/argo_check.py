@@ -1,7 +1,9 @@
 """Whether AnalysisTemplates are what the cluster takes, and whether undecided could become a success.
 
 The schema is the custom resource definition's; the further rules are those of the controller's validation
-(utils/analysis/factory.go in Argo Rollouts v1.8), and traps it does not warn of.
+(utils/analysis/factory.go in Argo Rollouts v1.8), and traps it does not warn of. The worst of them: the web provider
+takes a 2xx body that is not JSON for a success, unread (metricproviders/webmetric of v1.8.3), so that a login page or
+an empty answer passes a canary.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 from midwatch import yamlfile
 from midwatch.errors import Problem
+from monitors.canary import argo_query
 from monitors.canary.argo import FOLDER
 
 _GO_DURATION = re.compile(r"(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
@@ -47,7 +50,27 @@ def check_template(file: str, document: Any) -> Iterator[Problem]:
         names.add(metric["name"])
         for message in (*_validation(metric), *_traps(metric)):
             yield Problem(file=file, path=place, message=message)
+    if metrics and believes_anything(document):
+        yield Problem(file=file, path="spec.metrics", message=BELIEVES_ANYTHING, remedy=ASK_BY_PROMETHEUS)
     yield from _arguments(file, document)
+
+
+BELIEVES_ANYTHING = "only web metrics decide: any 2xx answer that is not JSON, such as a login page, passes the canary"
+ASK_BY_PROMETHEUS = "ask the gate by the prometheus provider, as the rendered templates do"
+
+
+def believes_anything(document: Mapping[str, Any]) -> bool:
+    """Whether nothing but web metrics decides: what is run dry, or an error only, does not."""
+    dry = [one["metricName"] for one in document["spec"].get("dryRun", [])]
+    deciding = [one for one in document["spec"]["metrics"] if not any(_matches(text, one["name"]) for text in dry)]
+    return all("web" in metric["provider"] for metric in deciding)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return False  # the controller refuses the whole run
 
 
 def _by_schema(file: str, document: Any) -> Iterator[Problem]:
@@ -97,10 +120,21 @@ def _validation(metric: Mapping[str, Any]) -> Iterator[str]:
         yield "no provider" if not providers else f"{providers} providers; exactly one is needed"
 
 
+def asks_gate(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric asks the gate in the form of Prometheus' API."""
+    return argo_query.METRIC in metric["provider"].get("prometheus", {}).get("query", "")
+
+
 def _traps(metric: Mapping[str, Any]) -> Iterator[str]:
     """What the controller takes, and makes a success of undecided."""
     web = metric["provider"].get("web")
-    if web is None:
+    if web is not None:
+        yield from _traps_of_web(web)
+    if asks_gate(metric):
+        for key, wanted in (("successCondition", argo_query.SUCCESS), ("failureCondition", argo_query.FAILURE)):
+            if metric.get(key) and metric[key] != wanted:
+                yield f"{key} is not {wanted!r}: others can take undecided for decided"
+    elif web is None:
         return
     if not metric.get("successCondition") or not metric.get("failureCondition"):
         yield "needs successCondition and failureCondition: without both, undecided is decided"
@@ -108,10 +142,15 @@ def _traps(metric: Mapping[str, Any]) -> Iterator[str]:
         yield "needs consecutiveSuccessLimit >= 1 and failureLimit 0: else a count used up undecided is a success"
     if not metric.get("count"):
         yield "needs a count: without it an undecided analysis never ends"
+
+
+def _traps_of_web(web: Mapping[str, Any]) -> Iterator[str]:
     if web.get("method", "GET") == "GET" and (web.get("jsonBody") or web.get("body")):
         yield "a body needs method POST or PUT"
     if web.get("jsonBody") and web.get("body"):
         yield "has both body and jsonBody"
+    if web.get("jsonPath", "{$}") in ("", "{$}", "$"):
+        yield "jsonPath is the whole body: the body `null` ends the controller; name a field, such as {.verdict}"
 
 
 def _arguments(file: str, document: Mapping[str, Any]) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from midwatch import kubernetes
+from midwatch import kubernetes, object_names
 from midwatch.spec import drift as spec
 from monitors.drift.episodes import Trigger
 
@@ -24,6 +24,8 @@ TIMEOUT = 10.0
 GATEWAY = (502, 504)
 """A gateway lost its server: the server may have taken the request."""
 
+MOST_OF_NAME = 40
+"""Characters of a model in a PipelineRun's name: Tekton makes names of pods of it, and labels of those."""
 MOST_WORDS = 300
 """Bytes of an answer that are recorded."""
 
@@ -104,7 +106,7 @@ def manifest(run: spec.PipelineRun, document: Mapping[str, Any]) -> dict[str, An
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
         "metadata": {
-            "name": f"retrain-{values['model'][:40].rstrip('-')}-{values['episode']}",
+            "name": f"retrain-{object_names.fitted(values['model'], MOST_OF_NAME)}-{values['episode']}",
             "namespace": run.namespace,
             "labels": labels,
             "annotations": {"midwatch.dev/reason": values["reason"]},

@@ -18,6 +18,7 @@ def gate(
         "state/gate/audit.jsonl"
     ),
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
+    metrics_token_file: options.MetricsTokenFile = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     prometheus: Annotated[str | None, typer.Option(help="URL of Prometheus, if not the platform file's.")] = None,
 ) -> None:
@@ -48,6 +49,7 @@ def gate(
             prometheus=prometheus,
             deadline=loaded.gate.deadline,
             token=token,
+            metrics_token=http_access.read_token(metrics_token_file) if metrics_token_file else None,
         )
     )
     uvloop.run(running.run(lambda url: logging.getLogger("exporters").info("ready", extra={"url": url})))

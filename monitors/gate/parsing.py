@@ -9,16 +9,17 @@ from urllib.parse import parse_qsl
 from midwatch import http_server
 from monitors.canary.question import Question
 from monitors.canary.times import parse_moment
+from monitors.gate import prometheus_api
+from monitors.gate.refusals import QuestionError, Reason
 
 FIELDS = ("model", "baseline", "canary", "start", "end")
 
 
-class QuestionError(Exception):
-    """A question that cannot be understood; answered with 400."""
-
-
 def parse(request: http_server.Request) -> Question:
-    """The question of a request: fields of its query (GET) or of its JSON body (POST); QuestionError otherwise."""
+    """The question of a request; QuestionError when it is none.
+
+    Its fields are those of the query (GET) or of the JSON body (POST), or labels of a query to Prometheus' API.
+    """
     fields = _fields(request)
     unknown = sorted(set(fields) - set(FIELDS))
     if unknown:
@@ -30,7 +31,7 @@ def parse(request: http_server.Request) -> Question:
     if missing:
         raise QuestionError(f"missing: {', '.join(missing)}")
     if fields["baseline"] == fields["canary"]:
-        raise QuestionError(f"{fields['canary']!r} is both baseline and canary")
+        raise QuestionError(f"{fields['canary']!r} is both baseline and canary", Reason.SAME_ARMS)
     try:
         times = {name: parse_moment(fields[name]) if fields.get(name) else None for name in FIELDS[3:]}
     except ValueError as error:
@@ -48,17 +49,23 @@ def parse(request: http_server.Request) -> Question:
 
 def _fields(request: http_server.Request) -> dict[str, Any]:
     try:
+        if request.path == prometheus_api.PATH:
+            return prometheus_api.fields_of(_pairs(request.query if request.method == b"GET" else request.body))
         if request.method == b"GET":
-            pairs = parse_qsl(request.query.decode(), keep_blank_values=True, strict_parsing=bool(request.query))
-            if len({name for name, _ in pairs}) != len(pairs):
-                raise QuestionError("a field is given twice")
-            return dict(pairs)
+            return _pairs(request.query)
         document = json.loads(request.body)
     except (ValueError, RecursionError) as error:
         raise QuestionError(f"not readable: {error}") from error
     if not isinstance(document, dict):
         raise QuestionError("the body is not a JSON object")
     return _of_flagger(document)
+
+
+def _pairs(form: bytes) -> dict[str, Any]:
+    pairs = parse_qsl(form.decode(), keep_blank_values=True, strict_parsing=bool(form))
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise QuestionError("a field is given twice")
+    return dict(pairs)
 
 
 def _of_flagger(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from monitors.canary.counts import Counts
 from monitors.canary.document import e_value
 from monitors.canary.findings import Verdict
 from monitors.canary.judge import Judgement
+from monitors.gate.refusals import Reason
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Published:
     def __init__(self) -> None:
         self._last: OrderedDict[Key, list[exposition.Sample]] = OrderedDict()
         self._answers: Counter[str] = Counter({verdict.value: 0 for verdict in Verdict})
+        self._refusals: Counter[str] = Counter({reason.value: 0 for reason in Reason})
         self._durations = [0] * (len(metrics.GATE_BUCKETS) + 1)
         self._seconds = 0.0
         self._dropped = 0
@@ -51,18 +53,26 @@ class Published:
         within = sum(seconds > bound for bound in metrics.GATE_BUCKETS)
         self._durations[within] += 1
 
+    def refuse(self, reason: Reason) -> None:
+        """Count a question that is refused."""
+        self._refusals[reason.value] += 1
+
     def text(self) -> bytes:
         """Every metric with its samples."""
         answers = [
             (metrics.CANARY_GATE_REQUESTS, {"verdict": verdict}, float(count))
             for verdict, count in sorted(self._answers.items())
         ]
+        refusals = [
+            (metrics.CANARY_GATE_REFUSED, {"reason": reason}, float(count))
+            for reason, count in sorted(self._refusals.items())
+        ]
         durations = exposition.Histogram(
             metrics.CANARY_GATE_DURATION, {}, metrics.GATE_BUCKETS, self._durations, self._seconds
         )
         dropped: exposition.Sample = (metrics.CANARY_GATE_DROPPED, {}, float(self._dropped))
         verdicts = (sample for samples in self._last.values() for sample in samples)
-        return exposition.text([*verdicts, *answers, dropped], [durations])
+        return exposition.text([*verdicts, *answers, *refusals, dropped], [durations])
 
 
 def _samples(counts: Counts, judgement: Judgement, verdict: str) -> Iterator[exposition.Sample]:

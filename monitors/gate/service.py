@@ -35,8 +35,9 @@ from monitors.canary.finished import Finished, Store
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
-from monitors.gate import parsing
+from monitors.gate import parsing, prometheus_api
 from monitors.gate.published import Published
+from monitors.gate.refusals import QuestionError, Reason
 from monitors.gate.remembered import Remembered
 from monitors.gate.verdict_log import Answered, VerdictLog
 
@@ -46,9 +47,12 @@ MAX_WAITING = 64
 WORKERS = 8
 MAX_STANDING = 1000
 """Verdicts that are given again until the next interval of their analyses is over."""
-RECORD_SECONDS = 2.0
-"""An answer that is not on the disk by then is given as undecided."""
+RECORD_SECONDS = spec.RECORD_SECONDS
 
+QUESTIONS = (b"/verdict", b"/passed", prometheus_api.PATH)
+"""Paths where a verdict is asked for."""
+
+_PATHS = b", ".join(QUESTIONS).decode()
 _JSON = "application/json"
 _STATUSES = {
     Verdict.PASS.value: HTTPStatus.OK,
@@ -135,6 +139,7 @@ class Options:
     prometheus: str | None = None
     deadline: float = 0.8
     token: bytes | None = None
+    metrics_token: bytes | None = None
 
 
 class Gate:
@@ -156,7 +161,7 @@ class Gate:
         self._connections = http_server.Connections(
             self._handle,
             http_server.Limits(max_body=MAX_BODY, max_connections=1000),
-            http_access.admission(options.token),
+            http_access.admission(options.token, options.metrics_token),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self.published = Published()
@@ -204,8 +209,8 @@ class Gate:
             self._ready(respond)
         elif request.path == b"/metrics":
             respond(HTTPStatus.OK, self.published.text(), exposition.CONTENT_TYPE)
-        elif request.path not in (b"/verdict", b"/passed"):
-            _error(respond, HTTPStatus.NOT_FOUND, "there are /verdict, /passed, /metrics, /healthz and /readyz")
+        elif request.path not in QUESTIONS:
+            _error(respond, HTTPStatus.NOT_FOUND, f"there are {_PATHS}, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
             _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "ask by GET or POST")
         else:
@@ -222,27 +227,44 @@ class Gate:
     async def _verdict(self, request: http_server.Request, respond: http_server.Respond) -> None:
         """Answer a question; what nobody thought of holds the rollout, and does not leave it waiting."""
         begun = time.perf_counter()
-        status, answer = HTTPStatus.OK, dict[str, Any]()
         try:
             answer = await self._answered(request)
-            counted = str(answer["verdict"])
-        except (parsing.QuestionError, InvalidInputError) as error:
-            status, answer, counted = HTTPStatus.BAD_REQUEST, {"error": str(error)}, "refused"
+        except QuestionError as error:
+            self._refuse(request, respond, error)
+            self.published.count("refused", time.perf_counter() - begun)
+            return
         except Exception as error:
             _log.exception("a question was not answered")
             why = f"the gate failed: {type(error).__name__}"
-            answer, counted = {"verdict": "inconclusive", "reason": why, "evidence": {}}, "inconclusive"
-        if request.path == b"/passed":
-            status = _STATUSES.get(counted, status)
-        respond(status, json.dumps(answer).encode(), _JSON)
-        self.published.count(counted, time.perf_counter() - begun)
+            answer = {"verdict": "inconclusive", "reason": why, "evidence": {}}
+        verdict = str(answer["verdict"])
+        is_of_prometheus = request.path == prometheus_api.PATH
+        content = prometheus_api.answer(answer) if is_of_prometheus else json.dumps(answer).encode()
+        respond(_STATUSES[verdict] if request.path == b"/passed" else HTTPStatus.OK, content, _JSON)
+        self.published.count(verdict, time.perf_counter() - begun)
+
+    def _refuse(self, request: http_server.Request, respond: http_server.Respond, error: QuestionError) -> None:
+        """Answer a question that is none, and tell of it: who asks may show no more than the status."""
+        _log.warning("a question is refused", extra={"reason": error.reason.value, "why": str(error)})
+        self.published.refuse(error.reason)
+        status = HTTPStatus.BAD_REQUEST
+        if request.path == prometheus_api.PATH:
+            respond(status, prometheus_api.error(status, str(error)), _JSON)
+        else:
+            _error(respond, status, str(error))
 
     async def _answered(self, request: http_server.Request) -> dict[str, Any]:
-        """The recorded answer to a question; QuestionError or InvalidInputError when it is none."""
+        """The recorded answer to a question; QuestionError when it is none."""
         question = parsing.parse(request)
-        settings, interval = ask.settings_of(self._options.platform, question.model)
+        try:
+            settings, interval = ask.settings_of(self._options.platform, question.model)
+        except InvalidInputError as error:
+            raise QuestionError(str(error), Reason.UNKNOWN_MODEL) from error
         question = replace(question, served=ask.served_by(self._options.platform, question.model))
-        ask.ensure_two_arms(question, settings)
+        try:
+            ask.ensure_two_arms(question, settings)
+        except InvalidInputError as error:
+            raise QuestionError(str(error), Reason.SAME_ARMS) from error
         counts, judgement, answer = await self._judged(question, settings, interval)
         answer = await self._kept(question, answer)
         self.published.publish(counts, judgement, answer["verdict"])

@@ -205,6 +205,7 @@ RULES = {
     "template-label-removed": {"expr": "sum(rate(x_total[5m])) > 1", "summary": "bad on {{ $labels.instance }}"},
     "label-overwritten": {"expr": 'ALERTS{severity="info"} == 1'},
     "sides-unmatched": {"expr": "sum by (zone) (x) / sum by (cluster) (y) > 1"},
+    "match-label-missing": {"expr": "sum by (model) (x) / on (job) sum by (model) (y) > 1"},
     "ratio-of-itself": {"expr": 'x{status!="ok"} / x > 0.01'},
     "state-restarts-for": {"expr": 'app_info{health_status!="Healthy"} == 1', "for": "15m"},
 }
@@ -226,8 +227,25 @@ SOUND = {
     "alerts that are aggregated": 'max without (alertname, alertstate) (ALERTS{severity="info"}) == 1',
     "sides with the same labels": "sum by (zone) (x) / sum by (zone) (y) > 1",
     "sides that are matched": "sum by (zone, pod) (x) / on (zone) group_left () sum by (zone) (y) > 1",
+    "sides that are matched by none": "sum(x) / on () sum(y) > 1",
+    "sides that are matched by labels of series": "x / on (job) sum by (job) (y) > 1",
+    "a label that is taken over": "x * on (job) group_left (team) max by (job, team) (y) > 1",
+    "a number instead of nothing": "x > 1 or on (job) vector(2)",
     "a ratio of two selections": 'x{status="bad"} / ignoring (status) x{status="good"} > 0.01',
     "a state that is taken out": 'max without (health_status) (app_info{health_status!="Healthy"}) == 1',
+}
+
+LABELS_MISSING = {
+    "sum by (model) (x) / on (job) sum by (job) (y) > 1": "on (job), and the left side of / has no label job",
+    "x unless on (job, pod) sum by (pod) (y)": "on (job), and the right side of unless has no label job",
+    "x and on (job) vector(1)": "on (job), and the right side of and has no label job",
+    'x unless on (zone) absent(y{job="a"})': "on (zone), and the right side of unless has no label zone",
+    "x * on (job) group_left (team) sum by (job) (y) > 1": (
+        "group_left (team), and the right side of * has no label team"
+    ),
+    "sum by (job) (y) * on (job) group_right (team) x > 1": (
+        "group_right (team), and the left side of * has no label team"
+    ),
 }
 
 KEPT_LABELS = {
@@ -488,3 +506,11 @@ def test_what_is_no_rule_file_is_refused_with_its_line(text: str, reason: str, t
     (tmp_path / "rules.yml").write_text(text)
     done = command("check", "--rules", str(tmp_path / "rules.yml"))
     assert (done.returncode, reason in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+@pytest.mark.parametrize("expr", LABELS_MISSING)
+def test_labels_that_sides_are_matched_by_and_do_not_have_are_found(make_document, tmp_path: Path, expr: str) -> None:
+    found = look(platform_with(make_document(), tmp_path, expr=expr)).problems
+    assert [one.message.partition(": ")[2] for one in found if one.id == "match-label-missing"] == [
+        LABELS_MISSING[expr]
+    ]

@@ -294,3 +294,25 @@ def test_alertmanagerconfig_takes_secrets_of_the_operators_folder_and_refuses_ot
         spec("/run/secrets/pd")
     with pytest.raises(InvalidInputError, match="no time zones"):
         spec("/etc/alertmanager/secrets/pd/key", owners=PLATFORM["owners"], time_intervals=PLATFORM["time_intervals"])
+
+
+def test_in_an_alertmanager_of_the_cluster_only_our_alerts_are_ours(make_platform) -> None:
+    hook = {"webhook": {"url": "http://a/"}}
+    made = {"kubernetes": "alertmanagerconfig", "version": "0.28"}
+    files = kubernetes.render_objects(make_platform(alertmanager=made, channels={"oncall": hook, "chat": hook}))
+    found = yaml.safe_load(files.pop("kubernetes/alertmanagerconfig.yaml"))["spec"]
+    ours = {"name": kubernetes.OURS, "matchType": "=", "value": "test"}
+    assert found["route"]["matchers"] == [ours]
+    assert found["inhibitRules"]
+    assert all(ours in one[side] for one in found["inhibitRules"] for side in ("sourceMatch", "targetMatch"))
+    rules = [
+        rule for text in files.values() for group in yaml.safe_load(text)["spec"]["groups"] for rule in group["rules"]
+    ]
+    labels = [rule["labels"].get(kubernetes.OURS) for rule in rules if "alert" in rule]
+    assert labels and set(labels) == {"test"}
+    assert not [rule for rule in rules if "record" in rule and kubernetes.OURS in rule.get("labels", {})]
+
+
+def test_where_the_alertmanager_is_ours_alerts_need_no_further_label(make_platform) -> None:
+    files = kubernetes.render_objects(make_platform(alertmanager={"version": "0.28"}))
+    assert kubernetes.OURS not in "".join(files.values())

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -30,11 +31,12 @@ from midwatch.errors import MidwatchError
 from midwatch.evidence import EvidenceError
 from midwatch.http_server import Request
 from midwatch.spec.canary import Canary
-from monitors.canary import ask, judge
+from monitors.canary import argo_query, ask, judge
 from monitors.canary.question import Question
 from monitors.canary.times import moment
-from monitors.gate import published, service
+from monitors.gate import prometheus_api, published, service
 from monitors.gate.parsing import parse
+from monitors.gate.refusals import QuestionError
 from monitors.gate.verdict_log import VerdictLog
 from tests.canary.arms import STEP, prometheus_with
 from tests.canary.test_fetch import END, START, calm
@@ -414,6 +416,86 @@ def test_the_same_series_as_both_arms_is_refused(in_process: Callable[..., servi
     fixed = {"baseline": 'track=~"a", job="j"', "canary": 'job="j", track=~"a"'}
     status, answer = answered(in_process("other.jsonl", selectors=fixed))
     assert (status, "select the same series" in answer["error"]) == (400, True)
+
+
+def asked_as_prometheus(gate_: service.Gate, query: str, *, method: bytes = b"POST") -> tuple[int, dict[str, Any]]:
+    """What the gate answers to a query of Prometheus' API."""
+    answers: list[tuple[int, dict[str, Any]]] = []
+    form = urlencode({"query": query, "time": "1767571200.5"}).encode()
+    given = {"query": form, "body": b""} if method == b"GET" else {"body": form}
+    request = Request(method=method, path=b"/api/v1/query", headers={}, **given)
+    asyncio.run(gate_._verdict(request, lambda status, content, _: answers.append((status, json.loads(content)))))
+    (answer,) = answers
+    return answer
+
+
+ARMS = 'model="fraud",baseline="v1",canary="v2"'
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"], ids=["get", "post"])
+def test_a_query_of_prometheus_is_answered_by_one_number_with_its_reason(in_process: Any, method: bytes) -> None:
+    query = f'midwatch_canary_gate_verdict{{{ARMS},start="{ASKED["start"]}"}}'
+    status, answer = asked_as_prometheus(in_process(), query, method=method)
+    (sample,) = answer["data"]["result"]
+    assert (status, answer["status"], answer["data"]["resultType"], sample["value"][1]) == (
+        200,
+        "success",
+        "vector",
+        "0",
+    )
+    assert "no answer" in answer["warnings"][0]
+
+
+def test_the_rendered_query_asks_what_its_arguments_are() -> None:
+    given = {"model": "fraud", "baseline": 'v"1', "canary": "v\\2 {x=~'y'}", "start": ""}
+    query = argo_query.query(given)
+    for name, value in given.items():
+        query = query.replace(f"{{{{args.{name}}}}}", value)
+    assert prometheus_api.fields_of({"query": query}) == given
+    broken = query.replace("fraud", "fraud`,canary=`v1")
+    with pytest.raises(QuestionError, match="each label once"):
+        prometheus_api.fields_of({"query": broken})
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", "is answered here, and nothing else"),
+        ("up", "is answered here, and nothing else"),
+        (f"canary_verdict{{{ARMS}}}", "is answered here, and nothing else"),
+        (f"midwatch_canary_gate_verdict{{{ARMS}}} or vector(1)", "is answered here, and nothing else"),
+        (f"midwatch_canary_gate_verdict{{{ARMS}}} offset 5m", "each label once"),
+        (f"midwatch_canary_gate_verdict{{{ARMS}}} @ 7", "each label once"),
+        (f'midwatch_canary_gate_verdict{{{ARMS},model="other"}}', "each label once"),
+        ('midwatch_canary_gate_verdict{model=~"fraud",baseline="v1",canary="v2"}', "each label once"),
+        ('midwatch_canary_gate_verdict{model="fraud" or baseline="v1"}', "each label once"),
+        (f"midwatch_canary_gate_verdict{{{ARMS}", "is answered here, and nothing else"),
+        (f'midwatch_canary_gate_verdict{{{ARMS},job="x"}}', "unknown: job"),
+        ("midwatch_canary_gate_verdict", "missing: model, baseline, canary"),
+        ('midwatch_canary_gate_verdict{model="fruad",baseline="v1",canary="v2"}', "no model 'fruad'"),
+        ('midwatch_canary_gate_verdict{model="fraud",baseline="v1",canary="v1"}', "both baseline and canary"),
+    ],
+)
+def test_another_query_of_prometheus_is_an_error_with_words(in_process: Any, query: str, told: str) -> None:
+    status, answer = asked_as_prometheus(in_process(), query)
+    assert (status, answer["status"], answer["errorType"]) == (400, "error", "bad_data")
+    assert told in answer["error"]
+
+
+def test_the_gate_counts_what_is_wrong_with_questions(in_process: Callable[..., service.Gate]) -> None:
+    gate_ = in_process(selectors={"baseline": 'job="{baseline}"', "canary": 'job="{canary}"'})
+
+    def refused() -> dict[str, float]:
+        families = text_string_to_metric_families(gate_.published.text().decode())
+        (family,) = (one for one in families if one.name == "canary_gate_refused")
+        return {sample.labels["reason"]: sample.value for sample in family.samples}
+
+    assert refused() == {"same_arms": 0, "unknown_model": 0, "unreadable": 0}
+    assert (
+        answered(gate_, model="fruad")[0] == answered(gate_, canary="v1")[0] == answered(gate_, start="noon")[0] == 400
+    )
+    asked_as_prometheus(gate_, "up")
+    assert refused() == {"same_arms": 1, "unknown_model": 1, "unreadable": 2}
 
 
 def test_what_a_late_answer_waited_for_is_told(in_process: Callable[..., service.Gate]) -> None:

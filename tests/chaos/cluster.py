@@ -40,6 +40,42 @@ def assets() -> Path:
     pytest.skip(message)
 
 
+def controller(program: str) -> Path:
+    """A controller that scripts/kube-assets has built, with its custom resource definitions beside it in `crds`."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    for found in sorted(Path(cache).glob(f"midwatch/kube-assets/*/{program}")):
+        if (found.parent / "crds").is_dir():
+            return found
+    message = f"{program} is not there: make kube-assets builds it where Go is installed"
+    if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") and shutil.which("go"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def define(crds: Path) -> None:
+    """Create the custom resource definitions in a folder, and wait until the API server serves them."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    names = []
+    for file in sorted(crds.glob("*.yaml")):
+        document = yaml.load(file.read_text(), _Loader)
+        if document.get("kind") == "CustomResourceDefinition":
+            names.append(create(path, document)["metadata"]["name"])
+    wait_until(lambda: all(map(_is_served, names)), 60)
+
+
+def _is_served(name: str) -> bool:
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+    conditions = kubernetes.request("GET", path).get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+class _Loader(yaml.CSafeLoader):
+    """The definitions of prometheus-operator have a bare `=`, which YAML 1.1 takes for a tag of its own."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _, node: node.value)
+
+
 def certificates(folder: Path) -> None:
     """A certificate of the API server's, and a key for service accounts."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=kube-apiserver"]

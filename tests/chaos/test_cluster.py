@@ -24,11 +24,12 @@ from chaos.places.place import Home
 from chaos.run import recovery
 from chaos.targets import Hit, TargetError, UnsupportedError
 from midwatch import evidence, kubernetes
+from midwatch.spec import chaos as spec
 from midwatch.spec.model import Drift, Platform
 from tests.chaos import cluster
 from tests.chaos.cluster import NAMESPACE
 from tests.chaos.conftest import SmallPlane, small_document
-from tests.conftest import platform
+from tests.conftest import platform, platform_document
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "kill_replica": {"model": "fraud", "replicas": 2},
@@ -411,7 +412,11 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
 
 def apply(objects: list[dict[str, Any]]) -> None:
     """Create the rendered objects, validated by the API server, or replace roles that are there."""
-    plurals = {"NetworkPolicy": "networkpolicies"}
+    plurals = {
+        "NetworkPolicy": "networkpolicies",
+        "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    }
     for one in objects:
         root = f"/apis/{one['apiVersion']}" if "/" in one["apiVersion"] else f"/api/{one['apiVersion']}"
         namespace = one["metadata"].get("namespace")
@@ -459,6 +464,194 @@ BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", {"metadata": {"name": "x"}}),
 ]
 """Of what nobody has any right to."""
+
+
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+POLICIES = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies"
+SECRET = {"name": "s", "secret": {"secretName": "token"}}
+
+
+def hog(**changes: Any) -> dict[str, Any]:
+    """The pod of an injection, with one thing changed; `container` are changes of its container."""
+    (fault,) = cluster_of(cluster_platform()).prepare(injection("exhaust_cpu", SETTINGS["exhaust_cpu"])).faults
+    pod = json.loads(json.dumps(fault.manifest))  # type: ignore[attr-defined]
+    pod["spec"]["containers"][0] |= changes.pop("container", {})
+    pod["spec"] |= changes
+    return dict(pod)
+
+
+def template(**changes: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": changes}}}
+
+
+def model_container(**changes: Any) -> dict[str, Any]:
+    return template(containers=[{"name": "model", **changes}])
+
+
+NOT_AN_INJECTION: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "a pod of another account": ("POST", PODS, {"serviceAccountName": "admin"}, "without account or Secret"),
+    "a pod with a token": ("POST", PODS, {"automountServiceAccountToken": True}, "without account or Secret"),
+    "a pod with a Secret": ("POST", PODS, {"volumes": [SECRET]}, "without account or Secret"),
+    "a pod with the node's files": (
+        "POST",
+        PODS,
+        {"volumes": [{"name": "h", "hostPath": {"path": "/"}}]},
+        "without account or Secret",
+    ),
+    "a pod of another image": ("POST", PODS, {"container": {"image": "other:1"}}, "own image alone"),
+    "a pod of another command": ("POST", PODS, {"container": {"command": ["sh", "-c", "id"]}}, "own image alone"),
+    "a pod with another's variables": (
+        "POST",
+        PODS,
+        {"container": {"envFrom": [{"secretRef": {"name": "token"}}]}},
+        "without account or Secret",
+    ),
+    "a pod in the node's network": ("POST", PODS, {"hostNetwork": True}, "own image alone"),
+    "a pod without an end": ("POST", PODS, {"activeDeadlineSeconds": None}, ""),
+    "a workload of another account": ("PATCH", "fraud", template(serviceAccountName="admin"), "nothing else of it"),
+    "a workload with a Secret": ("PATCH", "fraud", template(volumes=[SECRET]), "nothing else of it"),
+    "a workload of another image": ("PATCH", "fraud", model_container(image="x.invalid/miner:1"), "nothing else of it"),
+    "a workload with another command": ("PATCH", "fraud", model_container(command=["sh"]), "nothing else of it"),
+    "a workload with a second container": (
+        "PATCH",
+        "fraud",
+        template(containers=[{"name": "second", "image": "registry.invalid/model:1.0"}]),
+        "nothing else of it",
+    ),
+    "a workload without replicas": ("PATCH", "fraud", {"spec": {"replicas": 0}}, "nothing else of it"),
+    "pods that another Service selects": (
+        "PATCH",
+        "fraud",
+        {"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}},
+        "nothing else of it",
+    ),
+    "a workload that is not protected any more": (
+        "PATCH",
+        "fraud",
+        {"metadata": {"labels": {"a": "b"}}},
+        "nothing else",
+    ),
+    "a Service that sends elsewhere": (
+        "PATCH",
+        f"/api/v1/namespaces/{NAMESPACE}/services/fraud",
+        {"spec": {"selector": {"app": "other"}}},
+        "what a Service selects",
+    ),
+    "a network policy that opens": (
+        "POST",
+        POLICIES,
+        {
+            "metadata": {"name": "midwatch-chaos-1"},
+            "spec": {"podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"]},
+        },
+        "let nothing in",
+    ),
+    "somebody's network policy": ("DELETE", f"{POLICIES}/theirs", {}, "but their own"),
+    "a node's labels": ("PATCH", "/api/v1/nodes/node-a", {"metadata": {"labels": {"a": "b"}}}, "nothing else of it"),
+    "another Lease": (
+        "POST",
+        f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
+        {"metadata": {"name": "midwatch-guard-shop-orders"}},
+        "alone",
+    ),
+    "a protected pod": ("DELETE", f"{PODS}/precious", {}, "a label that protects it"),
+}
+"""Of what the role cannot refuse: what, the request, and what the API server says of it."""
+
+
+@pytest.fixture(scope="module")
+def restricted(server: Path) -> Path:
+    """The API server with the rendered role and policy for every kind; returns once the policy holds."""
+    cluster.wait_until(lambda: len(pods("fraud")) == 4)
+    apply(manifests.objects(cluster_platform()))
+    theirs = {"metadata": {"name": "theirs"}, "spec": {"podSelector": {}}}
+    cluster.create(POLICIES, theirs)
+    precious = cluster.pod("precious", "precious", **{"midwatch.dev/protected": "true"})
+    cluster.create(PODS, precious)
+    with cluster.connected(server / f"{cluster.EXPERIMENTER}.kubeconfig"):
+        cluster.wait_until(lambda: bool(refusal("POST", PODS, hog_of_nobody())))
+    return server
+
+
+def hog_of_nobody() -> dict[str, Any]:
+    return {"metadata": {"name": "x"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+
+
+def refusal(method: str, path: str, body: dict[str, Any]) -> str:
+    """Why the API server would not do it, or an empty text; nothing is done."""
+    try:
+        kubernetes.request(method, path, query={"dryRun": "All"}, body=body, patch=kubernetes.STRATEGIC)
+    except kubernetes.RefusedError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("what", NOT_AN_INJECTION)
+def test_what_a_role_cannot_refuse_the_policy_does(restricted: Path, what: str) -> None:
+    method, path, body, said = NOT_AN_INJECTION[what]
+    if path == "fraud":
+        path = f"{DEPLOYMENTS}/fraud"
+    if path == PODS:
+        body = hog(**body)
+    with cluster.connected(restricted / f"{cluster.EXPERIMENTER}.kubeconfig"):
+        refused = refusal(method, path, body)
+    assert "ValidatingAdmissionPolicy" in refused
+    assert said in refused
+
+
+def test_the_policy_is_for_the_experiments_account_alone_and_lets_injections_pass(restricted: Path) -> None:
+    assert refusal("POST", PODS, hog_of_nobody()) == "", "whoever else may make pods still may"
+    bad = model_container(image="registry.invalid/model:2.0-bad")
+    with cluster.connected(restricted / f"{cluster.EXPERIMENTER}.kubeconfig"):
+        assert refusal("POST", PODS, hog()) == ""
+        assert refusal("PATCH", f"{DEPLOYMENTS}/fraud", bad) == ""
+        assert refusal("PATCH", "/api/v1/nodes/node-a", {"spec": {"unschedulable": True}}) == ""
+
+
+NOT_NAMED = {
+    "the plane's own file": ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/configmaps/midwatch-platform", {"data": {}}),
+    "another ConfigMap": ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/other", None),
+    "a workload that is not named": ("PATCH", f"{DEPLOYMENTS}/theirs", {"spec": {"replicas": 0}}),
+    "the scale of a model": ("PATCH", f"{DEPLOYMENTS}/fraud/scale", {"spec": {"replicas": 0}}),
+    "the template of a part": ("PATCH", f"{DEPLOYMENTS}/exporter", model_container(image="x:1")),
+    "a Service of another model": ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/services/other", {"spec": {}}),
+    "the recoverers' Lease": (
+        "PATCH",
+        f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/midwatch-guard-shop-orders",
+        {"metadata": {"annotations": {"a": "b"}}},
+    ),
+    "the policy itself": (
+        "DELETE",
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/midwatch-chaos.test.ml",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_NAMED)
+def test_what_the_platform_file_does_not_name_is_not_written(restricted: Path, what: str) -> None:
+    method, path, body = NOT_NAMED[what]
+    with (
+        cluster.connected(restricted / f"{cluster.EXPERIMENTER}.kubeconfig"),
+        pytest.raises(kubernetes.RefusedError) as refused,
+    ):
+        kubernetes.request(method, path, body=body, query={"dryRun": "All"} if body is not None else None)
+    assert (refused.value.status, "is forbidden" in str(refused.value)) == (403, True)
+
+
+def test_an_experiment_has_no_right_on_its_own_guards_file_and_no_drills_account() -> None:
+    document = platform_document()
+    workload = {"deployment": "fraud", "feature_config": "midwatch-platform"}
+    here = {"namespace": NAMESPACE, "models": {"fraud": workload}, "service_account": "midwatch-recovery"}
+    document["chaos"] = {"experiments": [{"kind": "kill_replica"}], "kubernetes": here}
+    document["disaster_recovery"] = {
+        "owner": "ml",
+        "kubernetes": {"namespace": NAMESPACE},
+        "stores": [{"name": "a", "files": {"source": "a", "backup": "b"}}],
+    }
+    found = {".".join(map(str, place)) for place, _, _ in spec.find_problems(Platform.model_validate(document))}
+    assert found == {"chaos.kubernetes.models.fraud.feature_config", "chaos.kubernetes.service_account"}
 
 
 def test_what_one_experiment_may_another_may_not(api: Path) -> None:

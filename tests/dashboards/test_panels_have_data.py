@@ -103,12 +103,14 @@ def asked() -> Platform:
 
 
 LEFT_OUT = {
+    "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
     "canary_gate_comparisons_dropped_total",  # 0 below a thousand comparisons at one gate
+    "canary_gate_refused_total",  # the page counts the refused; an alert says why
     "dr_archive_flaws",  # alerts read these five, and the posture's page shows what follows from them
     "dr_backup_failing",
     "dr_files_unsound",

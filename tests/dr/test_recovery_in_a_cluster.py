@@ -17,27 +17,30 @@ from typing import Any
 import pytest
 import yaml
 
-from chaos.lease import LeaseObject, LeaseTakenError
+from chaos.lease import ClusterLease, LeaseObject, LeaseTakenError, held
 from dr import manifests
 from dr.drill import facts, ledger
 from dr.drill.verdict import Objectives
 from dr.recoverer.kubernetes_lease import TERM, KubernetesLease, Times
 from dr.recoverer.lease import LeaseLostError
 from dr.recoverer.run import lease_name as name_of_lease
+from dr.runner import drill as runner
 from dr.stores import namespaces
 from dr.stores.cloudnative_pg import cluster as cnpg
-from dr.stores.velero.restore import VeleroDrill
+from dr.stores.velero.restore import VeleroDrill, newest_backup
 from midwatch import kubernetes
+from midwatch.errors import MidwatchError
 from midwatch.spec.stores.cloudnative_pg import CloudNativePg
 from midwatch.spec.stores.velero import Velero
 from tests.chaos import cluster
 from tests.conftest import platform, platform_document
 from tests.dr import small_operators as small
 
-RECOVERER, DRILL = "guard-token", "drill-token"
+RECOVERER, DRILL, EXPORTER = "guard-token", "drill-token", "exporter-token"
 ACCOUNTS = {
     RECOVERER: (cluster.NAMESPACE, "midwatch-recovery-guard"),
     DRILL: (cluster.NAMESPACE, "midwatch-recovery"),
+    EXPORTER: (cluster.NAMESPACE, "midwatch-recovery-exporter"),
 }
 NEEDED_COMMANDS = ("inject", "is_effective", "check", "recover", "observe", "read", "integrity", "allowed")
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.NAMESPACE}/leases"
@@ -369,7 +372,10 @@ DRILLED = {
 """A store of every kind that a drill in a cluster can have, with its fault."""
 
 
-def rendered(*names: str) -> list[dict[str, Any]]:
+CHAOS = {"kubernetes": {"namespace": cluster.NAMESPACE}, "experiments": [{"kind": "lose_exporter"}]}
+
+
+def rendered(*names: str, **changes: Any) -> list[dict[str, Any]]:
     section = {
         "owner": "ml",
         "kubernetes": {"namespace": cluster.NAMESPACE, "evidence_claim": "kept"},
@@ -379,7 +385,7 @@ def rendered(*names: str) -> list[dict[str, Any]]:
             for name in names
         ],
     }
-    return manifests.objects(platform(disaster_recovery=section))
+    return manifests.objects(platform(disaster_recovery=section, **changes))
 
 
 @pytest.fixture
@@ -390,7 +396,9 @@ def applied(api: Path) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
     def apply(objects: list[dict[str, Any]]) -> None:
         for one in objects:
             root = f"/apis/{one['apiVersion']}" if "/" in one["apiVersion"] else f"/api/{one['apiVersion']}"
-            path = f"{root}/namespaces/{one['metadata']['namespace']}/{one['kind'].lower()}s"
+            namespace = one["metadata"].get("namespace")
+            plural = f"{one['kind'].lower()}s".replace("policys", "policies")
+            path = f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
             kubernetes.request("POST", path, query={"fieldValidation": "Strict"}, body=one)
             done.append(f"{path}/{one['metadata']['name']}")
 
@@ -412,7 +420,7 @@ def test_the_api_server_takes_all_that_is_rendered(api: Path, applied: Callable[
     objects = rendered(*DRILLED)
     applied(objects)
     kinds = Counter(one["kind"] for one in objects)
-    assert (kinds["CronJob"], kinds["Deployment"], kinds["ServiceAccount"]) == (len(DRILLED), 2, 2)
+    assert (kinds["CronJob"], kinds["Deployment"], kinds["ServiceAccount"]) == (len(DRILLED), 2, 3)
     claims = f"/apis/batch/v1/namespaces/{cluster.NAMESPACE}/cronjobs"
     for job in kubernetes.request("GET", claims)["items"]:
         assert job["spec"]["concurrencyPolicy"] == "Forbid"
@@ -421,13 +429,13 @@ def test_the_api_server_takes_all_that_is_rendered(api: Path, applied: Callable[
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
     deployments = f"/apis/apps/v1/namespaces/{cluster.NAMESPACE}/deployments"
     recoverers = {one["metadata"]["name"]: one["spec"] for one in kubernetes.request("GET", deployments)["items"]}
-    assert set(recoverers) == {"guard-orders", "guard-features"}
+    assert set(recoverers) == {"guard-test-orders", "guard-test-features"}
     for one in recoverers.values():
         assert one["template"]["spec"]["serviceAccountName"] == "midwatch-recovery-guard"
 
 
 def test_what_needs_no_rights_has_none_and_what_has_no_lease_there_has_no_recoverer() -> None:
-    assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob"]
+    assert [one["kind"] for one in rendered("artefacts")] == ["ServiceAccount", "CronJob", "ServiceAccount"]
     assert "Deployment" not in {one["kind"] for one in rendered("namespace", "database", "artefacts")}
 
 
@@ -513,6 +521,111 @@ def test_with_its_role_a_drill_of_cloudnative_pg_switches_over(api: Path, applie
             assert status_of(method, path, body) == 403, path
         forbid_what_nobody_needs()
     assert small.status_of(namespace="data")["targetPrimary"] == "features-2"
+
+
+def test_a_drill_of_velero_restores_from_its_namespace_to_that_of_drills_alone(
+    api: Path, applied: Callable[..., None]
+) -> None:
+    applied(rendered("namespace"))
+    own = {"backupName": "good", "includedNamespaces": ["ml"], "namespaceMapping": {"ml": "ml-drill"}}
+    path = f"{small.VELERO}/restores"
+
+    def tried(**changes: Any) -> str:
+        body = {"apiVersion": "velero.io/v1", "kind": "Restore", "metadata": {"name": "tried"}, "spec": own | changes}
+        try:
+            kubernetes.request("POST", path, query={"dryRun": "All"}, body=body)
+        except kubernetes.RefusedError as error:
+            return str(error)
+        return ""
+
+    with cluster.connected(api / f"{DRILL}.kubeconfig"):
+        cluster.wait_until(lambda: bool(tried(namespaceMapping={})))
+        assert tried() == ""
+        for changes in (
+            {"includedNamespaces": ["*"]},
+            {"includedNamespaces": ["ml", "kube-system"]},
+            {"namespaceMapping": {"ml": "data"}},
+            {"includeClusterResources": True},
+            {"hooks": {"resources": [{"name": "run"}]}},
+        ):
+            assert "drills restore the namespaces of the platform file" in tried(**changes), changes
+    assert tried(includedNamespaces=["*"]) == "", "of others nothing is said"
+
+
+def test_with_its_role_the_recovery_exporter_sees_backups_and_nothing_else(
+    api: Path, applied: Callable[..., None]
+) -> None:
+    applied(rendered("namespace", "database"))
+    small.backup("seen", "Completed", age=60)
+    clusters = f"{small.clusters_of('data')}/clusters"
+    settings = CloudNativePg.model_validate(DRILLED["database"][0]["cloudnative_pg"])
+    with cluster.connected(api / f"{EXPORTER}.kubeconfig"):
+        velero = Velero.model_validate(DRILLED["namespace"][0]["velero"])
+        assert newest_backup(velero)[0].name == "seen"
+        assert cnpg.newest_database_backup(settings) is None
+        for method, path, body in (
+            ("DELETE", f"{small.VELERO}/backups/seen", None),
+            ("POST", f"{small.VELERO}/restores", {"metadata": {"name": "x"}}),
+            ("PATCH", f"{clusters}/features/status", {"status": {}}),
+            ("GET", LEASES, None),
+            ("GET", f"{small.clusters_of('ml')}/backups", None),
+        ):
+            assert status_of(method, path, body) == 403, path
+        forbid_what_nobody_needs()
+    kubernetes.request("DELETE", f"{small.VELERO}/backups/seen")
+
+
+# Drills and experiments ----------------------------------------------------------------------------------------------
+
+
+def test_a_drill_is_refused_while_an_experiment_runs_or_left_something_or_the_switch_is_set(
+    api: Path, applied: Callable[..., None], tmp_path: Path
+) -> None:
+    applied(rendered("orders", chaos=CHAOS))
+    file = store_of_commands(tmp_path)
+    document = yaml.safe_load(file.read_text()) | {"chaos": CHAOS}
+    document["disaster_recovery"]["drills"] = [{"name": "lose", "store": "orders", "fault": "commands"}]
+    file.write_text(yaml.safe_dump(document))
+    request = runner.Request(platform_file=file, drill="lose", evidence=tmp_path / "e", in_cluster=True)
+    other = ClusterLease(cluster.NAMESPACE, "an experiment")
+
+    def refused() -> str:
+        with cluster.connected(api / f"{DRILL}.kubeconfig"), pytest.raises(MidwatchError) as error:
+            runner.run(request, lambda _: None)
+        return str(error.value)
+
+    other.take()
+    assert "lease midwatch-chaos is held by an experiment" in refused()
+    other.give_back()
+    other.set_stop("enough")
+    assert "chaos stop --lift" in refused()
+    other.set_stop(None)
+    other.keep_fault("001", {})
+    assert "1 faults of an experiment may be left" in refused()
+    other.forget_faults()
+    assert other.other_holder() is None, "it is given back each time"
+    kubernetes.request("DELETE", f"{LEASES}/midwatch-chaos")
+
+
+def test_a_drill_keeps_the_experiments_lease_as_long_as_it_runs_and_hears_of_its_loss(api: Path) -> None:
+    mine, other = (ClusterLease(cluster.NAMESPACE, name) for name in ("a drill", "an experiment"))
+    lost: list[str] = []
+    is_lost = threading.Event()
+
+    def on_loss(why: str) -> None:
+        lost.append(why)
+        is_lost.set()
+
+    with held(mine, on_loss, renew_every=0.05):
+        first = record("midwatch-chaos")["spec"]["renewTime"]
+        cluster.wait_until(lambda: record("midwatch-chaos")["spec"]["renewTime"] != first)
+        with pytest.raises(LeaseTakenError, match="held by a drill"):
+            other.take()
+        kubernetes.request("PATCH", f"{LEASES}/midwatch-chaos", body={"spec": {"holderIdentity": "an experiment"}})
+        assert is_lost.wait(10)
+    assert lost == ["lease midwatch-chaos was taken by somebody else"]
+    assert record("midwatch-chaos")["spec"]["holderIdentity"] == "an experiment", "what is another's is not given back"
+    kubernetes.request("DELETE", f"{LEASES}/midwatch-chaos")
 
 
 BEYOND: list[tuple[str, str, dict[str, Any] | None]] = [

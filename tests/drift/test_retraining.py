@@ -324,3 +324,14 @@ def test_the_signature_is_that_of_rfc_2104_over_the_exact_bytes() -> None:
     # The example of GitHub's documentation on validating webhook deliveries.
     expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     assert trigger.signature(b"It's a Secret to Everybody", b"Hello, World!") == expected
+
+
+def test_two_models_whose_names_are_cut_alike_have_runs_of_their_own() -> None:
+    run = drift_spec.PipelineRun.model_validate({"namespace": "training", "pipeline": "train"})
+    long = "a-model-whose-name-is-longer-than-forty-characters"
+    made = [
+        trigger.manifest(run, {"model": f"{long}-{number}", "episode": "e", "reason": "drift"})["metadata"]["name"]
+        for number in (1, 2)
+    ]
+    assert made[0] != made[1]
+    assert {len(name) for name in made} == {len("retrain-") + trigger.MOST_OF_NAME + len("-e")}

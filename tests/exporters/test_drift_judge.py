@@ -205,6 +205,8 @@ def test_files_of_the_users_folder_do_not_hide_the_judge(
             time.sleep(0.05)
         assert running.metric(windows) == 1
         assert running.metric("midwatch_drift_worker_up") == 1
+        assert running.metric("midwatch_drift_worker_behind_seconds") == 0
+        assert running.metric("midwatch_drift_skipped_bytes_total") == 0
         assert not [line for line in running.errors if "the drift judge ended" in line]
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import shutil
+import signal
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from exporters import otlp
+from exporters.events import identity
 from midwatch import modules
 from midwatch.errors import MidwatchError
 from tests import otlp_receiver
 
 SERIES = 3000
+OWN = "midwatch_exporter_commit_duration_seconds"
+"""A metric that each process counts for itself."""
+
+
+def push(registry: CollectorRegistry, target: otlp.Target) -> None:
+    """Push once."""
+    otlp.start_pusher([otlp.Source(collector=registry, since=1.0)], "one", target, 3600)()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +47,7 @@ def test_more_than_2000_series_arrive_whole(receiver, protocol: str) -> None:
     for value in (0.05, 0.5, 0.7, 5):
         histogram.labels("m").observe(value)
     with receiver() as received:
-        otlp.start_pusher(registry, otlp.Target.of(received.endpoint, protocol), 3600)()
+        push(registry, otlp.Target.of(received.endpoint, protocol))
         metrics = received.metrics()
     points = {
         point.attributes[0].value.string_value: point.as_double
@@ -55,7 +70,7 @@ def test_a_receiver_that_refuses_disturbs_nobody(caplog) -> None:
     Gauge("one", "One.", registry=registry).set(1)
     with otlp_receiver.over_http() as received:
         # The receiver knows no such path and ends the request: the pusher says so and goes on.
-        otlp.start_pusher(registry, otlp.Target.of(received.endpoint + "/nowhere"), 3600)()
+        push(registry, otlp.Target.of(received.endpoint + "/nowhere"))
         assert not received.messages
     assert "could not be pushed" in caplog.text
 
@@ -64,7 +79,7 @@ def test_a_full_path_is_taken_as_it_is() -> None:
     registry = CollectorRegistry()
     Gauge("one", "One.", registry=registry).set(1)
     with otlp_receiver.over_http() as received:
-        otlp.start_pusher(registry, otlp.Target.of(received.endpoint + "/v1/metrics"), 3600)()
+        push(registry, otlp.Target.of(received.endpoint + "/v1/metrics"))
         assert [metric.name for metric in received.metrics()] == ["one"]
 
 
@@ -120,3 +135,72 @@ def test_a_minute_counts_from_the_last_delivery(caplog) -> None:
     for now, delivered in ((50, True), (65, False), (109, False), (111, False)):
         deliveries.ended(delivered, float(now))
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+
+
+def pushed_by_a_process(state: Path, events: list[dict[str, object]], ended_by: signal.Signals) -> list[Any]:
+    """What an exporter pushes by OTLP that takes events and then ends."""
+    with otlp_receiver.over_http() as received:
+        options = ("--listen", "127.0.0.1:0", "--state", str(state), "--otlp-interval", "0.1")
+        command = modules.command("midwatch", "exporter", "serve", *options, "--otlp-endpoint", received.endpoint)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            url = next(json.loads(line)["url"] for line in process.stderr if '"ready"' in line)
+            body = "\n".join(map(json.dumps, events)).encode()
+            if events:
+                urllib.request.urlopen(urllib.request.Request(f"{url}/events", body), timeout=10).close()
+            while not {"ml_requests_total", OWN} <= {metric.name for metric in received.metrics()}:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(ended_by)
+        return [resource for message in received.messages for resource in message.resource_metrics]
+
+
+def counted_since(pushed: list[Any], name: str) -> dict[tuple[str, str], set[int]]:
+    """Start times of a metric's points by instance and outcome."""
+    found: dict[tuple[str, str], set[int]] = {}
+    for resource in pushed:
+        (instance,) = (
+            one.value.string_value for one in resource.resource.attributes if one.key == "service.instance.id"
+        )
+        for metric in (one for scope in resource.scope_metrics for one in scope.metrics if one.name == name):
+            for point in [*metric.sum.data_points, *metric.histogram.data_points]:
+                labels = {one.key: one.value.string_value for one in point.attributes}
+                found.setdefault((instance, labels.get("outcome", "")), set()).add(point.start_time_unix_nano)
+    return found
+
+
+def test_a_restart_changes_neither_the_instance_nor_since_when_a_request_is_counted(tmp_path: Path) -> None:
+    event = {"event": "prediction", "id": "1", "model": "m", "version": "v", "ts": time.time(), "prediction": "a"}
+    first = pushed_by_a_process(tmp_path / "state", [event], signal.SIGKILL)
+    again = pushed_by_a_process(tmp_path / "state", [], signal.SIGTERM)
+    since = counted_since(first, "ml_requests_total")
+    assert counted_since(again, "ml_requests_total") == since
+    assert len({instance for instance, _ in since}) == 1
+    assert all(len(times) == 1 for times in since.values())
+    # What a process counts for itself begins with it.
+    before, after = (times for each in (first, again) for times in counted_since(each, OWN).values())
+    assert max(before) < min(after)
+
+
+def test_the_counters_of_a_state_without_an_identity_began_with_its_oldest_file(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    shutil.copytree(Path(__file__).parent / "state-without-links", folder)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        os.utime(file, (1_700_000_000 + number, 1_700_000_000 + number))
+    made = identity.of_folder(folder)
+    assert made.since == 1_700_000_000
+    assert identity.of_folder(folder) == made
+
+
+def test_an_identity_that_cannot_be_read_is_written_anew_and_that_is_said(tmp_path: Path, caplog) -> None:
+    (tmp_path / identity.FILE).write_text("{")
+    made = identity.of_folder(tmp_path)
+    assert "identity.json cannot be read, and is written anew" in caplog.text
+    assert identity.of_folder(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("prometheus", "warns"), [("http://p:9090", True), ("http://p:9090/prometheus", True), ("http://q:9090", False)]
+)
+def test_pushing_into_a_prometheus_that_scrapes_too_is_said(prometheus: str, warns: bool, caplog) -> None:
+    otlp.warn_of_scrape(otlp.Target.of("http://p:9090/api/v1/otlp"), prometheus)
+    assert ("every request counts twice" in caplog.text) is warns

@@ -207,6 +207,70 @@ def test_rule_files_that_a_team_names_are_that_team_s(write: Write) -> None:
     assert problems(folder)[0].startswith("p/rules/r.yaml:1: rules[0].owner: 'ml' is no owner of payments")
 
 
+def models(*names: str, owner: str = "ml", **changes: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "owner": owner, "task": "regression", **changes} for name in names]
+
+
+PAYMENTS = {"owners": {"payments": owner("payments-pager")}, "channels": {"payments-pager": HOOK}}
+FRAUD = {"name": "fraud", "owner": "payments"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"models": [{"name": "fraud", "owner": "payments"}]}, "models[0].owner"),
+        ({"models": [{"name": "fraud", "task": "regression"}]}, "models[0].task"),
+        ({"models": [{"name": "fraud", "runbook": "http://a"}]}, "models[0].runbook"),
+        ({"models": [{"name": "fraud", "slos": []}]}, "models[0].slos"),
+        (
+            {"models": [{"name": "fraud", "slos": [{"name": "latency", "objective": "1%"}]}]},
+            "models[0].slos[1].objective",
+        ),
+        (
+            {"models": [{"name": "fraud", "slos": [{"name": "x", "sli": "availability", "objective": "9%"}]}]},
+            "models[0].slos[3]",
+        ),
+        ({"models": []}, "models"),
+        ({"platform": "other"}, "platform"),
+        ({"local": {"servers": []}}, "local.servers"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_overlay_of_a_team_changes_nothing_of_others(write: Write, changes: dict[str, Any], place: str) -> None:
+    base = platform_document(plane_owner="ml", local={"servers": [{"name": "a", "command": ["true"]}]})
+    write(
+        base=base | {"owners": base["owners"] | PAYMENTS["owners"], "channels": base["channels"] | PAYMENTS["channels"]}
+    )
+    write(over={"team": "payments", **changes})
+    found = [one for one in problems(over("p/base.yaml", "p/over.yaml")) if "this file is of payments" in one]
+    assert [one.split(": ")[1] for one in found] == [place]
+    assert found[0].startswith("p/over.yaml:")
+    assert "p/base.yaml says it, which is not of payments" in found[0]
+
+
+def test_an_overlay_of_a_team_changes_its_own_and_adds(write: Write) -> None:
+    base = platform_document(plane_owner="ml", models=models("fraud", owner="payments"))
+    base["owners"] |= PAYMENTS["owners"]
+    base["channels"] |= PAYMENTS["channels"]
+    write(base=base)
+    changed = [
+        {"name": "fraud", "runbook": "http://a", "slos": [{"name": "x", "sli": "availability", "objective": "9%"}]}
+    ]
+    write(over={"team": "payments", "models": [*changed, *models("new", owner="payments")]})
+    platform = load.load_platform(over("p/base.yaml", "p/over.yaml"))
+    assert [(one.name, one.runbook) for one in platform.models] == [("fraud", "http://a"), ("new", None)]
+
+
+def test_a_file_of_another_team_is_not_changed_whatever_owner_it_names(write: Write) -> None:
+    base = platform_document(plane_owner="ml", teams={"ml": {"owners": ["payments"]}, "payments": {}})
+    base["owners"] |= PAYMENTS["owners"]
+    base["channels"] |= PAYMENTS["channels"]
+    write(folder__base=base, folder__theirs={"team": "ml", "models": models("theirs", owner="payments")})
+    write(over={"team": "payments", "models": [{"name": "theirs", "runbook": "http://a"}]})
+    (found,) = problems(over("p/folder", "p/over.yaml"))
+    assert "models[1].runbook: p/folder/theirs.yaml says it, which is not of payments" in found
+
+
 # Overlays --------------------------------------------------------------------------------------------------------
 
 

@@ -70,7 +70,7 @@ def test_what_is_no_number_is_refused() -> None:
         promql.number(float("nan"))
 
 
-PREFIXES = ("ml_", "midwatch_", "slo:", "model:ml_", "canary_", "chaos_", "dr_")
+PREFIXES = ("ml_", "midwatch_", "slo:", "system:", "model:ml_", "canary_", "chaos_", "dr_", "registry_", "argo_cd_")
 
 
 def test_every_metric_of_the_catalogue_follows_the_rules_of_naming() -> None:

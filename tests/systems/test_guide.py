@@ -19,9 +19,12 @@ from tests.conftest import need_program, platform_document
 GUIDE, RECIPE = Path("docs/systems.md"), Path("docs/contributing/systems.md")
 
 
+def blocks(guide: Path) -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```$", guide.read_text(), re.M | re.S)
+
+
 def block(guide: Path) -> Any:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", guide.read_text(), re.M | re.S)
-    return text
+    return blocks(guide)[0]
 
 
 def test_the_tables_are_those_of_the_folders() -> None:
@@ -33,12 +36,13 @@ def test_every_key_of_a_systems_section_is_in_the_guide() -> None:
     assert [name for name in SystemUse.model_fields if f"`{name}" not in text] == []
 
 
-def test_the_section_of_the_guide_loads(tmp_path: Path) -> None:
-    document = platform_document(**yaml.safe_load(block(GUIDE)))
+@pytest.mark.parametrize(("number", "systems"), [(0, ["argo-cd", "vault"]), (1, ["mlflow", "argo-cd"])])
+def test_the_sections_of_the_guide_load(number: int, systems: list[str], tmp_path: Path) -> None:
+    document = platform_document(**yaml.safe_load(blocks(GUIDE)[number]))
     document["owners"]["ml-platform"] = document["owners"]["ml"]
     document["plane_owner"] = "ml-platform"
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
-    assert [rules.name for rules in load.load_platform(tmp_path / "platform.yaml").rules] == ["argo-cd", "vault"]
+    assert [rules.name for rules in load.load_platform(tmp_path / "platform.yaml").rules] == systems
 
 
 def test_the_system_of_the_recipe_has_no_problem_and_every_alert_is_proven(

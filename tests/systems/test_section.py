@@ -217,7 +217,8 @@ def test_settings_reach_alerts_and_their_proofs(platform_with: Any) -> None:
     need_program("promtool")
     settings = {"unhealthy_for": "45m", "projects": 'ml|"odd"', "down_severity": "ticket"}
     platform = platform_with(argo_cd=section("argo_cd", settings=settings))
-    rules = rule_files.documents(platform)["team-argo-cd.yml"]["groups"][-1]["rules"]
+    group = rule_files.documents(platform)["team-argo-cd.yml"]["groups"][-1]
+    rules = [rule for rule in group["rules"] if "alert" in rule]
     unhealthy = next(rule for rule in rules if rule["alert"] == "ArgoCdApplicationUnhealthy")
     assert unhealthy["for"] == "45m"
     assert 'project=~"ml|\\"odd\\""' in unhealthy["expr"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from alerts import alerting_rule, tuning
 from alerts.alerting_rule import AlertingRule
-from midwatch import grafana, jobs, scrape_size, serving, yamlfile
+from midwatch import grafana, jobs, metrics, promql, scrape_size, serving, yamlfile
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
 from midwatch.spec.values import format_duration, parse_duration
@@ -43,7 +43,17 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
     durable, timeout = max(60.0, 4 * scrape_wait), scrape_size.timeout(platform)
     texts = {
         "exporter_job": jobs.EXPORTER,
+        "exporters": EACH.join(jobs.service_targets(platform, jobs.EXPORTER)),
+        "exporters_missing": str(
+            promql.missing_targets(jobs.EXPORTER, len(jobs.service_targets(platform, jobs.EXPORTER)))
+        ),
+        "gate_job": jobs.GATE,
+        "gates": EACH.join(jobs.service_targets(platform, jobs.GATE)),
+        "gates_missing": str(promql.missing_targets(jobs.GATE, len(jobs.service_targets(platform, jobs.GATE)))),
+        "judges_missing": _judges_missing(platform),
         "scrape_wait": format_duration(scrape_wait),
+        "scrape_wait_proof": format_duration(scrape_wait + 60),
+        "scrape_wait_steps": f"{int(scrape_wait // 15) + 10}",
         "patience": format_duration(patience),
         "patience_proof": format_duration(patience + 60),
         "patience_steps": f"{int(patience // 15) + 10}",
@@ -55,8 +65,18 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         "scrape_steps": f"{int(durable // 15) + 40}",
         "waiting_limit": f"{platform.exporter.max_waiting * 9 // 10}",
     }
-    rules = [rule for rule in written() if rule.per == "platform"]
+    rules = [
+        rule for rule in written() if rule.per == "platform" and all(PLATFORM_HAS[what](platform) for what in rule.when)
+    ]
     return [_filled(platform, rule, texts, owner=platform.operator, page=grafana.Page.PLANE) for rule in rules]
+
+
+def _judges_missing(platform: Platform) -> str:
+    """PromQL of exporters that are scraped and do not speak of a drift judge; empty without drift to judge."""
+    if not any(model.drift for model in platform.models):
+        return ""
+    up, judge = promql.scraped(job=jobs.EXPORTER), promql.select(metrics.DRIFT_WORKER_UP)
+    return f" or {up} == 1 unless on (job, instance) {judge}"
 
 
 def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
@@ -82,6 +102,11 @@ def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
 
 SAMPLES_OF_PROOF = 4000
 """Samples in one range of a proof; promtool loads no more than 10,000."""
+
+PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
+    "canaries": lambda platform: any(model.canary for model in platform.models),
+}
+"""What the `when` of a rule that is per platform asks of it."""
 
 HAS: dict[str, Callable[[Model], bool]] = {
     "midwatch": lambda model: model.serving == "midwatch",
@@ -118,6 +143,9 @@ def _model_texts(platform: Platform, model: Model) -> Iterator[tuple[str, str]]:
     yield "unseen_interval", format_duration(interval)
     yield "unseen_steps", f"{int(((scheduled or seen) + silence + 60) // interval + 10)}"
     yield "server_job", model.job or ""
+    targets = model.servers.targets if model.servers else []
+    yield "servers", EACH.join(targets or ["a:1"])
+    yield "servers_missing", str(promql.missing_targets(model.job or "", len(targets)))
     yield "requests", serving.profile_of(model).requests[0]
     yield "server_patience", format_duration(patience)
     yield "server_proof", format_duration(patience + 60)
@@ -178,11 +206,22 @@ def _filled(
 
 def _proof(proof: ShippedProof, texts: Mapping[str, str]) -> Proof:
     fires, silent = (
-        {filled(series, texts): filled(values, texts) for series, values in group.items()}
+        {one: filled(values, texts) for series, values in group.items() for one in _of_each(filled(series, texts))}
         for group in (proof.fires, proof.silent)
     )
     within, interval = (parse_duration(filled(text, texts)) for text in (proof.within, proof.interval))
     return Proof(fires=fires, silent=silent, within=within, interval=interval)
+
+
+EACH = " "
+"""Between the names that a text stands for when a proof has a series for each of them."""
+
+
+def _of_each(series: str) -> list[str]:
+    """A series for each of the instances that its own label names."""
+    begin, _, rest = series.partition('instance="')
+    instances, quote, end = rest.partition('"')
+    return [f'{begin}instance="{one}{quote}{end}' for one in instances.split(EACH)] if quote else [series]
 
 
 def filled(text: str, texts: Mapping[str, str]) -> str:

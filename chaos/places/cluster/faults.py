@@ -79,7 +79,11 @@ class Patched(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class Scaled(Patched):
-    """A workload is scaled; it is effective when the replicas are gone."""
+    """A workload is scaled, by the subresource that can change nothing else; it is effective without the replicas."""
+
+    @property
+    def _patched_path(self) -> str:
+        return f"{self.path}/scale"
 
     def is_effective(self) -> bool:
         """Whether the status says so too."""

@@ -13,7 +13,7 @@ from chaos.faults import Fault
 from chaos.places.cluster.faults import Created, Scaled, find
 from chaos.places.place import Injection, Place
 from chaos.targets import Hit, Prepared, TargetError, ensure_allowed
-from midwatch import kubernetes
+from midwatch import kubernetes, pod_security
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import load
@@ -21,6 +21,10 @@ from midwatch.spec.chaos import Kubernetes, Workload
 from midwatch.spec.model import Platform
 
 MANAGED = {"app.kubernetes.io/managed-by": "midwatch", "app.kubernetes.io/component": "chaos"}
+PREFIX = "midwatch-chaos-"
+"""How the names of objects begin that an injection makes."""
+HOG_WORDS = ("python", "-P", "-m", "chaos.places.local.hog")
+"""How the command of a pod begins that takes what others need."""
 PARTS = ("alertmanager", "exporter", "prometheus")
 """Parts of the plane that can be lost; the platform file says which workload each is."""
 
@@ -198,7 +202,7 @@ class Cluster(Place):
         if not pods:
             raise TargetError("no pod of it is on a node")
         node = pods[0]["spec"]["nodeName"]
-        name = f"midwatch-chaos-{uuid.uuid4().hex[:8]}"
+        name = f"{PREFIX}{uuid.uuid4().hex[:8]}"
         words = [takes, str(int(seconds)), *([str(size)] if size else [])]
         fault = Created(
             target=node,
@@ -214,11 +218,12 @@ class Cluster(Place):
         container = {
             "name": "hog",
             "image": self.settings.image,
-            "command": ["python", "-P", "-m", "chaos.places.local.hog", *words],
+            "command": [*HOG_WORDS, *words],
             "resources": {"limits": dict(limits), "requests": dict(limits)},
+            # The disk that is filled is the container's own: its root file system is written.
             "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
+                **pod_security.of_container(),
+                "readOnlyRootFilesystem": False,
                 "runAsNonRoot": True,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },

@@ -68,6 +68,11 @@ class CloudNativePgKind(Kind[CloudNativePgStore]):
         """At standbys and backups."""
         return CloudNativePgCollector(site.store.name, site.store.cloudnative_pg, site.base)
 
+    def looking_rights(self, store: CloudNativePgStore) -> Iterator[Right]:
+        """To see the backups; the database itself is asked through its endpoint."""
+        namespace = store.cloudnative_pg.namespace
+        yield Right(namespace=namespace, group="postgresql.cnpg.io", resource="backups", verbs=("list",))
+
     def rights(self, store: CloudNativePgStore) -> Iterator[Right]:
         """To see that drills are allowed, and to ask for another primary."""
         namespace, names = store.cloudnative_pg.namespace, (store.cloudnative_pg.cluster,)

@@ -11,6 +11,7 @@ from dr.stores.setup import RestoreDrill
 from dr.stores.velero import restore
 from dr.stores.velero.restore import VeleroDrill
 from midwatch import metrics
+from midwatch.admission import Demand
 from midwatch.spec.stores.velero import Velero, VeleroStore
 
 
@@ -46,6 +47,10 @@ class VeleroKind(Kind[VeleroStore]):
         """At the backups."""
         return VeleroCollector(site.store.name, site.store.velero)
 
+    def looking_rights(self, store: VeleroStore) -> Iterator[Right]:
+        """To see the backups."""
+        yield Right(namespace=store.velero.velero_namespace, group="velero.io", resource="backups", verbs=("list",))
+
     def rights(self, store: VeleroStore) -> Iterator[Right]:
         """To restore, and to see that the other namespace is allowed and empty."""
         velero, target = store.velero.velero_namespace, store.velero.restore_namespace
@@ -59,3 +64,21 @@ class VeleroKind(Kind[VeleroStore]):
             ("apps", "statefulsets"),
         ):
             yield Right(namespace=target, group=group, resource=resource, verbs=("list",))
+
+    def demands(self, store: VeleroStore) -> Iterator[Demand]:
+        """A restore goes from its namespace to the drills', and runs nothing: Velero itself may restore anywhere."""
+        source, target = store.velero.namespace, store.velero.restore_namespace
+        spec = [
+            f"object.spec.?includedNamespaces.orValue([]) == ['{source}']",
+            f"object.spec.?namespaceMapping.orValue({{}}) == {{'{source}': '{target}'}}",
+            "!object.spec.?includeClusterResources.orValue(false)",
+            "!has(object.spec.hooks)",
+            "!has(object.spec.resourceModifier)",
+        ]
+        yield Demand(
+            group="velero.io",
+            resources=("restores",),
+            operation="CREATE",
+            expression=" && ".join(spec),
+            message="drills restore the namespaces of the platform file, each into the one for its drills",
+        )

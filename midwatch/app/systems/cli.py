@@ -114,6 +114,7 @@ def export(
     state: Annotated[Path, typer.Option(help="Folder of what was seen, such as the registry's history.")] = Path(
         "state/systems"
     ),
+    metrics_token_file: options.MetricsTokenFile = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Ask once, write the exposition to standard output.")] = False,
 ) -> None:
@@ -139,8 +140,7 @@ def export(
             typer.echo(problem, err=True)
         raise typer.Exit(Exit.INCONCLUSIVE if silent else Exit.PASS)
     host, port = http_access.parse_address(listen or platform.systems_exporter.listen)
-    token_file = platform.systems_exporter.token_file
-    address = service.Address(host=host, port=port, token_file=token_file, insecure=insecure)
+    address = service.Address(host=host, port=port, token_file=metrics_token_file, insecure=insecure)
     asyncio.run(service.serve(sources, address, lambda url: typer.echo(f"ready: {url}", err=True)))
 
 

@@ -78,10 +78,13 @@ def up(
 def _run(platform: Platform, stack: Stack, seconds: float | None) -> dict[str, Any]:
     import time
 
+    from midwatch import program_versions
     from midwatch.app.up.live_view import LiveView
 
     with LiveView(platform.platform, {name: url for name, url in stack.urls.items() if "server" not in name}) as view:
         view.note(f"state and logs: {stack.state}")
+        for mismatch in program_versions.of_servers(platform):
+            view.note(f"{mismatch.message}: what it reads here is written for the one on PATH")
         if stack.regions.missing:
             view.note(stack.regions.missing)
         for number, command in enumerate(platform.local.prepare, 1):

@@ -14,7 +14,7 @@ from typing import Any
 
 from alerts import render as alerts
 from chaos.places.place import Home
-from midwatch import files, jobs, modules, processes, programs
+from midwatch import files, jobs, modules, processes, program_versions, programs
 from midwatch.app import prometheus
 from midwatch.app.render import write
 from midwatch.app.up import grafana
@@ -25,6 +25,7 @@ from midwatch.app.up.webhook_receiver import WebhookReceiver
 from midwatch.errors import MidwatchError
 from midwatch.jobs import Job
 from midwatch.ports import free_ports
+from midwatch.programs import Version
 from midwatch.prometheus import Client
 from midwatch.spec import load
 from midwatch.spec.model import Platform
@@ -74,9 +75,9 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
-        self._platform, self._file, self.state = platform, file, state
-        self._base = load.base_folder(file.resolve())
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
+        self._platform, self._file, self.state = program_versions.as_running(platform), file, state
+        self._base = load.base_folder(file.resolve())
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
                 (state / folder).mkdir(parents=True, exist_ok=True)
@@ -213,9 +214,16 @@ class Stack:
         self.parts.start("links", command, folder=self.state)
 
     def _write_config(self) -> None:
-        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self._address("alertmanager"))
-        rendered = alerts.render_files(self._platform, sink_url=self.receiver.url)
+        scraped = prometheus.render(self._platform, jobs.ordered(self._jobs()), self.urls["alertmanager"])
+        rendered = alerts.render_files(self._as_it_runs(), sink_url=self.receiver.url)
         write(rendered | {"prometheus/prometheus.yml": scraped}, self.state / "config", force=True)
+
+    def _as_it_runs(self) -> Platform:
+        """The platform with the exporters of this machine: rules judge by them whether one is missing."""
+        here = list(map(self._address, self.regions.exporters))
+        return self._platform.model_copy(
+            update={"exporter": self._platform.exporter.model_copy(update={"targets": here})}
+        )
 
     def _jobs(self) -> Iterator[Job]:
         """Jobs of what runs here, at the ports that were free."""
@@ -263,6 +271,7 @@ class Stack:
             f"--storage.tsdb.path={self.state / 'prometheus'}",
             f"--web.listen-address={self._address('prometheus')}",
             "--enable-feature=exemplar-storage",  # the dots in the latency heatmap that lead to traces
+            *(["--web.enable-otlp-receiver"] if _takes_otlp(self._platform.prometheus.version) else []),
             # Prometheus drops the first notification, before it has found Alertmanager, and repeats it after a minute.
             "--rules.alert.resend-delay=1s",
         ]
@@ -309,6 +318,11 @@ class Stack:
             "parts": parts,
         }
         files.replace(self.state / "plane.json", (json.dumps(document, indent=1) + "\n").encode())
+
+
+def _takes_otlp(version: Version | None) -> bool:
+    """Whether Prometheus has an OTLP receiver to be enabled by this flag (CHANGELOG of Prometheus, 3.0.0)."""
+    return version is not None and version >= (3, 0)
 
 
 def _started(pid: int) -> int | None:

@@ -41,6 +41,11 @@ class Store(Documented):
     # What is published of it decides which alerts it has.
 
     @property
+    def is_always_looked_at(self) -> bool:
+        """Whether a recovery exporter that runs asks it, and publishes whether it answers."""
+        return True
+
+    @property
     def has_standby(self) -> bool:
         """Whether another server follows it."""
         return False

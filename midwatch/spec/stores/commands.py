@@ -47,3 +47,8 @@ class CommandsStore(Store):
     has_cluster_lease: ClassVar[bool] = True
 
     commands: Commands
+
+    @property
+    def is_always_looked_at(self) -> bool:
+        """Only drills run its commands."""
+        return False

@@ -1,0 +1,94 @@
+"""Who may reach the plane's pods, and whom they may reach: nothing, but for what is listed here."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from midwatch.app.workloads.pods import Object, Place
+from midwatch.app.workloads.services import port_of
+
+API_SERVER = (443, 6443)
+"""Ports of an API server: its Service's, and the usual one behind it, which policies see."""
+
+PROMETHEUS = 9090
+"""Port of Prometheus' pods, whatever their Service's is: policies see the pod's."""
+
+
+def policies(place: Place) -> list[Object]:
+    """Default deny for the pods of the platform in its namespace, and for each part what it needs."""
+    platform = place.platform
+    prometheus = sorted({_port_of_url(platform.prometheus.url), PROMETHEUS})
+    found = [_deny(place), _allow(place, "exporter", port_of(platform.exporter.listen), _reached_by_exporter(place))]
+    if any(model.canary for model in platform.models):
+        found.append(_allow(place, "gate", port_of(platform.gate.listen), [_dns(), {"ports": _tcp(prometheus)}]))
+    recovery = platform.disaster_recovery
+    if recovery is not None and recovery.kubernetes is not None:
+        found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
+    return found
+
+
+def _deny(place: Place) -> Object:
+    """Chaos' own policy adds to it: policies allow, and never take away (Kubernetes, "Network Policies")."""
+    labels = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/part-of": place.platform.platform}
+    return _policy(place, "midwatch-deny", "plane", {"podSelector": {"matchLabels": labels}})
+
+
+def _reached_by_exporter(place: Place) -> list[Object]:
+    """Nobody, but for what drift triggers: the API server, or a webhook whose address only a Secret has."""
+    triggers = [model.drift.retrain for model in place.platform.models if model.drift and model.drift.retrain]
+    if any(one.webhook for one in triggers):
+        return [{}]
+    return [_dns(), {"ports": _tcp(list(API_SERVER))}] if triggers else []
+
+
+def _allow(place: Place, component: str, port: int, egress: list[Object]) -> Object:
+    senders: Object = {"namespaceSelector": {"matchLabels": dict(place.settings.clients)}}
+    rule: Object = {"ports": _tcp([port])}
+    if place.settings.clients:
+        # Who scrapes is in the operator's namespace or in this one.
+        operator = place.platform.prometheus.operator.namespace or place.settings.namespace
+        watcher = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator}}}
+        rule["from"] = [senders, watcher]
+    spec = {"podSelector": {"matchLabels": place.labels(component)}, "ingress": [rule], "egress": egress}
+    return _policy(place, f"midwatch-{component}", component, spec)
+
+
+def _recovery(place: Place, namespace: str, port: int) -> list[Object]:
+    """Drills, recoverers and their exporter reach whatever their stores are: addresses that only Secrets have.
+
+    The exporter is scraped; nobody else has to be reached.
+    """
+    drills = {"app.kubernetes.io/name": "midwatch", "app.kubernetes.io/component": "recovery"}
+    recoverers = drills | {"app.kubernetes.io/component": "guard"}
+    exporter = place.labels("recovery-exporter")
+    found = []
+    for name, labels, ingress in (
+        ("midwatch-recovery", drills, []),
+        ("midwatch-recoverers", recoverers, []),
+        ("midwatch-recovery-exporter", exporter, [{"ports": _tcp([port])}]),
+    ):
+        spec = {"podSelector": {"matchLabels": labels}, "ingress": ingress, "egress": [{}]}
+        found.append(_policy(place, name, "recovery", spec, namespace))
+    return found
+
+
+def _policy(place: Place, name: str, component: str, spec: Object, namespace: str = "") -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": place.metadata(name, component, namespace),
+        "spec": {"policyTypes": ["Ingress", "Egress"], **spec},
+    }
+
+
+def _dns() -> Object:
+    return {"ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]}
+
+
+def _tcp(ports: list[int]) -> list[Object]:
+    return [{"port": port, "protocol": "TCP"} for port in ports]
+
+
+def _port_of_url(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,0 +1,42 @@
+"""ServiceMonitors: how the Prometheus operator finds every pod of exporter, gate and recovery exporter.
+
+The job of what is scraped so is the name of its Service, which rules would not know: `jobLabel` names a label with the
+job that they do.
+"""
+
+from __future__ import annotations
+
+from midwatch import jobs
+from midwatch.app.workloads import pods
+from midwatch.app.workloads.pods import Object, Place
+from midwatch.app.workloads.services import JOB
+
+
+def monitors(place: Place) -> list[Object]:
+    """A ServiceMonitor for each part that is scraped."""
+    found = [_monitor(place, jobs.EXPORTER, "exporter")]
+    if any(model.canary for model in place.platform.models):
+        found.append(_monitor(place, jobs.GATE, "gate"))
+    recovery = place.platform.disaster_recovery
+    if recovery is not None and recovery.kubernetes is not None:
+        found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))
+    return found
+
+
+def _monitor(place: Place, job: str, component: str, namespace: str = "") -> Object:
+    """It stands beside the Service: the operator reads the token's Secret from its namespace."""
+    metadata = place.metadata(job, component, namespace)
+    metadata["labels"] |= place.platform.prometheus.operator.labels
+    credentials = {"name": place.settings.metrics_secret, "key": pods.KEY}
+    endpoint = {
+        "port": "http",
+        "path": "/metrics",
+        "authorization": {"type": "Bearer", "credentials": credentials},
+    }
+    labels = {JOB: job, "app.kubernetes.io/part-of": place.platform.platform}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": metadata,
+        "spec": {"jobLabel": JOB, "selector": {"matchLabels": labels}, "endpoints": [endpoint]},
+    }

@@ -1,0 +1,204 @@
+"""The services of the plane: exporter and gate with their volumes, the recovery exporter, and how each is found."""
+
+from __future__ import annotations
+
+from midwatch import jobs, object_names, rbac
+from midwatch.app.workloads import pods, triggers
+from midwatch.app.workloads.pods import Container, Object, Place, Pod
+from midwatch.http_access import parse_address
+from midwatch.spec import dr as recovery_spec
+from midwatch.spec.canary import SecretKey
+from midwatch.spec.drift import PipelineRun
+from midwatch.spec.kubernetes import Stateful
+
+JOB = "midwatch.dev/job"
+"""Label of a Service with the name of its scrape job."""
+EXPORTER = "midwatch-exporter"
+GATE = "midwatch-gate"
+RECOVERY = "midwatch-recovery-exporter"
+_METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
+_TOKENS = ("--token-file", f"{pods.TOKEN_FOLDER}/{pods.KEY}", *_METRICS_TOKEN)
+
+
+def port_of(listen: str) -> int:
+    """Port of HOST:PORT."""
+    return parse_address(listen)[1]
+
+
+def exporter(place: Place) -> list[Object]:
+    """Exporters, each with the volume of its journal, and the right to run the pipelines that drift triggers."""
+    settings, listen = place.settings.exporter, port_of(place.platform.exporter.listen)
+    secrets = pods.secrets(place, SecretKey(name=place.settings.token_secret))
+    words = ("exporter", "serve", "-f", pods.FILE, "--listen", f"0.0.0.0:{listen}", "--state", f"{pods.STATE}/exporter")
+    wanted = Container(
+        name="exporter",
+        words=(*words, *_TOKENS),
+        port=listen,
+        ready="/readyz",
+        resources=settings.resources,
+        secrets=secrets,
+    )
+    runs = list(_pipeline_runs(place))
+    pod = Pod(
+        component="exporter",
+        container=pods.container(place, wanted),
+        volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
+        account=EXPORTER,
+        asks_api=bool(runs),
+        grace_seconds=60,
+    )
+    return [
+        rbac.service_account(place.metadata(EXPORTER, "exporter")),
+        *_trigger_rights(place, runs),
+        *triggers.restrictions(place, EXPORTER, runs),
+        *_stateful_set(place, EXPORTER, pod, settings, settings.replicas),
+        _budget(place, EXPORTER, "exporter"),
+        _scraped(_service(place, EXPORTER, "exporter", listen), jobs.EXPORTER),
+    ]
+
+
+def _pipeline_runs(place: Place) -> list[PipelineRun]:
+    triggers = [model.drift.retrain for model in place.platform.models if model.drift and model.drift.retrain]
+    return [one.pipeline_run for one in triggers if one.pipeline_run]
+
+
+def _trigger_rights(place: Place, runs: list[PipelineRun]) -> list[Object]:
+    """A Role in each namespace of a pipeline: the exporter creates runs there, and does nothing else."""
+    found: list[Object] = []
+    rules = [rbac.rule("tekton.dev", "pipelineruns", ["create"])]
+    for namespace in sorted({run.namespace for run in runs}):
+        name = object_names.of_account(EXPORTER, place.platform.platform)
+        metadata = place.metadata(name, "exporter", namespace)
+        found += rbac.role(metadata, rules, EXPORTER, place.settings.namespace)
+    return found
+
+
+def gate(place: Place) -> list[Object]:
+    """The gate, with the volume of its evidence. One: two would each keep a log that lacks the other's verdicts."""
+    settings, listen = place.settings.gate, port_of(place.platform.gate.listen)
+    token = place.platform.gate.token_secret or SecretKey(name=place.settings.token_secret)
+    secrets = pods.secrets(place, token)
+    words = ("canary", "gate", "-f", pods.FILE, "--listen", f"0.0.0.0:{listen}")
+    wanted = Container(
+        name="gate",
+        words=(*words, "--audit", f"{pods.STATE}/gate/audit.jsonl", *_TOKENS),
+        port=listen,
+        ready="/readyz",
+        resources=settings.resources,
+        secrets=secrets,
+    )
+    pod = Pod(
+        component="gate",
+        container=pods.container(place, wanted),
+        volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
+        account=GATE,
+    )
+    return [
+        rbac.service_account(place.metadata(GATE, "gate")),
+        *_stateful_set(place, GATE, pod, settings, 1),
+        _budget(place, GATE, "gate"),
+        _scraped(_service(place, GATE, "gate", listen), jobs.GATE),
+    ]
+
+
+def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> list[Object]:
+    """The recovery exporter, beside the drills: it reads the evidence that they leave, and asks their stores."""
+    port = port_of(listen)
+    words = ("dr", "export", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", "--evidence", pods.STATE, *_METRICS_TOKEN)
+    name = settings.config_map
+    beside = [{"configMap": {"name": name}}, {"secret": {"name": name, "optional": True}}]
+    kept: Object = {"emptyDir": {}}
+    if settings.evidence_claim:
+        kept = {"persistentVolumeClaim": {"claimName": settings.evidence_claim}}
+    token = pods.metrics_token(place)
+    wanted = Container(
+        name="recovery-exporter",
+        words=words,
+        port=port,
+        ready="/healthz",
+        resources=place.settings.recovery,
+        secrets=[token],
+    )
+    pod = Pod(
+        component="recovery-exporter",
+        container=pods.container(place, wanted),
+        volumes=[
+            {"name": "platform", "projected": {"sources": beside}},
+            {"name": "state", **kept},
+            token.as_volume(),
+        ],
+        account=settings.exporter_account,
+        asks_api=True,
+    )
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": place.metadata(RECOVERY, pod.component, settings.namespace),
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": place.labels(pod.component)},
+                "template": pods.template(place, pod),
+            },
+        },
+        _scraped(_service(place, RECOVERY, pod.component, port, settings.namespace), jobs.RECOVERY),
+    ]
+
+
+# Objects -------------------------------------------------------------------------------------------------------------
+
+
+def _stateful_set(place: Place, name: str, pod: Pod, settings: Stateful, replicas: int) -> list[Object]:
+    """A StatefulSet with a volume for each pod, and the Service that gives each pod a name of its own."""
+    component, members = pod.component, f"{name}-members"
+    labels = place.labels(component)
+    port = pod.container["ports"][0]["containerPort"]
+    headless = _service(place, members, component, port)
+    # A pod that is not ready has its name all the same: events that wait for it find it again.
+    headless["spec"] |= {"clusterIP": "None", "publishNotReadyAddresses": True}
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": place.metadata(name, component),
+            "spec": {
+                "replicas": replicas,
+                "serviceName": members,
+                "podManagementPolicy": "Parallel",
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+                "selector": {"matchLabels": labels},
+                "template": pods.template(place, pod),
+                "volumeClaimTemplates": [pods.claim(place, settings, component)],
+            },
+        },
+        headless,
+    ]
+
+
+def _service(place: Place, name: str, component: str, port: int, namespace: str = "") -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": place.metadata(name, component, namespace),
+        "spec": {
+            "selector": place.labels(component),
+            "ports": [{"name": "http", "port": port, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def _scraped(service: Object, job: str) -> Object:
+    """A Service that says which job its pods are scraped as."""
+    service["metadata"]["labels"][JOB] = job
+    return service
+
+
+def _budget(place: Place, name: str, component: str) -> Object:
+    """One pod at a time may be moved: with one pod, `minAvailable` would hold a node's drain up for ever."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": place.metadata(name, component),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": place.labels(component)}},
+    }

@@ -1,0 +1,228 @@
+"""The plane's own workloads: what runs, with which rights, restarted by what, reached by whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from midwatch.app.workloads import pods as workload_pods
+from midwatch.errors import InvalidInputError
+from tests.install.programs import NAMESPACE, Object, whole_document, workloads
+
+OURS = {"StatefulSet/midwatch-exporter", "StatefulSet/midwatch-gate", "Deployment/midwatch-recovery-exporter"}
+
+
+def test_without_the_section_no_workload_is_rendered() -> None:
+    document = whole_document()
+    assert workloads(document)
+    del document["kubernetes"]
+    assert not workloads(document)
+
+
+def test_exporter_gate_and_recovery_exporter_run(pods: dict[str, Object]) -> None:
+    assert pods.keys() >= OURS
+
+
+@pytest.mark.parametrize("part", sorted(OURS))
+def test_a_pod_has_the_least_rights_probes_and_limits(pods: dict[str, Object], part: str) -> None:
+    spec = pods[part]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 10_000
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container["resources"]["limits"]["memory"]
+    written = [one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly")]
+    assert written == ["/var/lib/midwatch", "/tmp"]
+    assert spec["affinity"]["podAntiAffinity"]
+    volumes = {one["name"] for one in spec["volumes"]} | {"state"}
+    assert {one["name"] for one in container["volumeMounts"]} <= volumes
+
+
+def test_the_exporter_alone_speaks_to_the_api_server_and_creates_pipeline_runs_alone(
+    pods: dict[str, Object], expected: dict[Any, Object]
+) -> None:
+    assert pods["StatefulSet/midwatch-exporter"]["spec"]["automountServiceAccountToken"]
+    assert not pods["StatefulSet/midwatch-gate"]["spec"]["automountServiceAccountToken"]
+    roles = [one for (kind, namespace, _), one in expected.items() if (kind, namespace) == ("Role", "training")]
+    assert [role["rules"] for role in roles] == [
+        [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}]
+    ]
+
+
+def test_what_was_acknowledged_stays_when_the_plane_is_deleted(expected: dict[Any, Object]) -> None:
+    for name in ("midwatch-exporter", "midwatch-gate"):
+        spec = expected["StatefulSet", NAMESPACE, name]["spec"]
+        assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+        assert spec["volumeClaimTemplates"][0]["metadata"]["name"] == "state"
+
+
+def test_a_service_finds_the_pods_of_its_part_and_no_others(
+    pods: dict[str, Object], expected: dict[Any, Object]
+) -> None:
+    services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
+    assert len(services) == 5  # two of them give the pods of a set their names
+    for service in services:
+        wanted = service["spec"]["selector"].items()
+        found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
+        assert len(found) == 1, service["metadata"]["name"]
+        (port,) = service["spec"]["ports"]
+        (container,) = pods[found[0]]["spec"]["containers"]
+        assert port["port"] == container["ports"][0]["containerPort"]
+
+
+def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(expected: dict[Any, Object]) -> None:
+    services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
+    monitors = [one for (kind, _, _), one in expected.items() if kind == "ServiceMonitor"]
+    jobs = set()
+    for monitor in monitors:
+        spec = monitor["spec"]
+        (service,) = [
+            one
+            for one in services
+            if spec["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()
+            and one["metadata"]["namespace"] == monitor["metadata"]["namespace"]
+        ]
+        jobs.add(service["metadata"]["labels"][spec["jobLabel"]])
+        assert spec["endpoints"][0]["authorization"]["credentials"]["name"] == "midwatch-metrics"
+        assert spec["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery"}
+
+
+def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does() -> None:
+    def checksums(document: Object) -> set[str]:
+        found = workloads(document)
+        return {
+            one["spec"]["template"]["metadata"]["annotations"][workload_pods.CHECKSUM]
+            for (kind, _, name), one in found.items()
+            if f"{kind}/{name}" in OURS
+        }
+
+    before, again = checksums(whole_document()), checksums(whole_document())
+    changed = whole_document()
+    changed["models"][0]["slos"][0]["objective"] = "99.5%"
+    assert len(before) == 1
+    assert before == again
+    assert not before & checksums(changed)
+
+
+def test_nothing_is_reached_but_what_is_listed(expected: dict[Any, Object], pods: dict[str, Object]) -> None:
+    policies = {name: one["spec"] for (kind, _, name), one in expected.items() if kind == "NetworkPolicy"}
+    deny = policies["midwatch-deny"]
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & deny.keys()
+    for part in OURS:
+        labels = pods[part]["metadata"]["labels"].items()
+        assert deny["podSelector"]["matchLabels"].items() <= labels
+        allowed = [
+            name
+            for name, one in policies.items()
+            if one["podSelector"]["matchLabels"].items() <= labels and one != deny
+        ]
+        assert len(allowed) == 1, part
+        (port,) = [port["port"] for rule in policies[allowed[0]]["ingress"] for port in rule["ports"]]
+        assert port == pods[part]["spec"]["containers"][0]["ports"][0]["containerPort"]
+
+
+def test_every_pod_that_runs_can_reach_what_it_needs_through_a_policy(
+    expected: dict[Any, Object], pods: dict[str, Object]
+) -> None:
+    policies = [one["spec"] for (kind, _, _), one in expected.items() if kind == "NetworkPolicy"]
+    for part, template in pods.items():
+        labels = template["metadata"]["labels"].items()
+        own = [one for one in policies if one["podSelector"]["matchLabels"].items() <= labels]
+        assert any(one.get("egress") for one in own), f"{part} reaches nothing"
+
+
+def test_clients_of_some_namespaces_alone_may_send_events() -> None:
+    document = whole_document(clients={"midwatch.dev/client": "true"})
+    document["prometheus"] = {"operator": {"namespace": "monitoring"}}
+    policy = workloads(document)["NetworkPolicy", NAMESPACE, "midwatch-exporter"]
+    selectors = [one["namespaceSelector"]["matchLabels"] for one in policy["spec"]["ingress"][0]["from"]]
+    assert selectors == [{"midwatch.dev/client": "true"}, {"kubernetes.io/metadata.name": "monitoring"}]
+
+
+def test_pods_are_placed_as_the_platform_file_says() -> None:
+    document = whole_document(
+        image="mirror/midwatch:1",
+        pull_secrets=["mirror"],
+        labels={"team": "sre"},
+        node_selector={"pool": "plane"},
+        tolerations=[{"key": "plane", "operator": "Exists"}],
+        priority_class="system",
+        secrets={"hash-key": "/run/secrets/hash"},
+        exporter={"replicas": 3, "storage": "50Gi", "storage_class": "fast"},
+    )
+    found = workloads(document)["StatefulSet", NAMESPACE, "midwatch-exporter"]
+    spec = found["spec"]["template"]["spec"]
+    assert found["spec"]["replicas"] == 3
+    assert found["metadata"]["labels"]["team"] == found["spec"]["template"]["metadata"]["labels"]["team"] == "sre"
+    assert "team" not in found["spec"]["selector"]["matchLabels"]
+    assert spec["containers"][0]["image"] == "mirror/midwatch:1"
+    assert spec["imagePullSecrets"] == [{"name": "mirror"}]
+    assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"pool": "plane"}, "system")
+    assert spec["tolerations"] == [{"key": "plane", "operator": "Exists"}]
+    assert "/run/secrets/hash" in [one["mountPath"] for one in spec["containers"][0]["volumeMounts"]]
+    claim = found["spec"]["volumeClaimTemplates"][0]["spec"]
+    assert (claim["storageClassName"], claim["resources"]["requests"]) == ("fast", {"storage": "50Gi"})
+
+
+def test_the_references_lie_where_the_platform_file_says(pods: dict[str, Object]) -> None:
+    volumes = {one["name"]: one for one in pods["StatefulSet/midwatch-exporter"]["spec"]["volumes"]}
+    references = volumes["platform"]["projected"]["sources"][-1]["configMap"]
+    assert references == {
+        "name": "midwatch-references",
+        "items": [{"key": "fraud.npz", "path": "references/fraud.npz"}],
+    }
+
+
+def broken(change: str) -> Object:
+    document = whole_document()
+    model = document["models"][0]
+    if change == "gate":
+        document["gate"] = {"url": "http://gate.other.svc:9600"}
+    elif change == "gate-port":
+        document["gate"] = {"listen": "127.0.0.1:9700"}
+    elif change == "no-references":
+        del document["kubernetes"]["references"]
+    elif change == "outside":
+        model["drift"]["reference"] = "../fraud.npz"
+    elif change == "absolute":
+        model["drift"]["reference"] = "/data/fraud.npz"
+    elif change == "hash":
+        document["exporter"] = {"personal": {"hash": ["customer"], "key_file": "/run/secrets/hash/key"}}
+    elif change == "webhook":
+        model["drift"]["retrain"] = {"webhook": {"url_file": "/run/secrets/hook/url", "secret_file": "hook-secret"}}
+    elif change == "toleration":
+        document["kubernetes"]["tolerations"] = [{"key": "plane"}]
+    elif change == "quantity":
+        document["kubernetes"]["exporter"] = {"storage": "10 GB"}
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("gate", "write http://midwatch-gate.midwatch.svc:9600"),
+        ("gate-port", "write http://midwatch-gate.midwatch.svc:9700"),
+        ("no-references", "name it in kubernetes.references"),
+        ("outside", "outside the folder"),
+        ("absolute", "no pod has /data/fraud.npz"),
+        ("hash", "no pod has /run/secrets/hash/key"),
+        ("webhook", "no pod has hook-secret"),
+        ("toleration", "operator Equal needs key and value"),
+        ("quantity", "10 GB"),
+    ],
+)
+def test_what_pods_would_lack_is_said_with_its_place(load_text: Any, change: str, said: str) -> None:
+    import yaml
+
+    with pytest.raises(InvalidInputError) as raised:
+        load_text(yaml.safe_dump(broken(change), sort_keys=False))
+    assert said in str(raised.value)
+    assert "platform.yaml:" in str(raised.value)
