@@ -302,7 +302,7 @@ _PATTERNS = {
     r"^\d{4}(:\d{4})?$": "a year, or a range of them; write 2027 or 2027:2030",
     r"^[^:\s]+$": "a user's name; write it without : and spaces",
     r"^[1-9]\d* windows?$": "a number of windows, such as 3 windows",
-    r"^[^{}]*\{version\}[^{}]*$": "what servers call a version; write it with {version}, as v{version}",
+    r"^[^{}$]*\{version\}([^\w{}$][^{}$]*)?$": "what servers call a version; write {version} in it, as v{version}",
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
     r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",

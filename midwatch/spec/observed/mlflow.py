@@ -37,8 +37,8 @@ class MlflowObserved(Observed):
     """The alias of the version that is in production; `champion` without it and without `stage`."""
     stage: RegistryText | None = None
     """Instead of an alias the stage of that version, such as `Production`; MLflow gives stages up."""
-    served_as: Annotated[str, Field(pattern=r"^[^{}]*\{version\}[^{}]*$")] = "{version}"
-    """What servers call a version in the label `version` of their metrics, such as `v{version}`."""
+    served_as: Annotated[str, Field(pattern=r"^[^{}$]*\{version\}([^\w{}$][^{}$]*)?$")] = "{version}"
+    """What servers call a version in the label `version`, as `v{version}`; no letter or digit may follow the brace."""
     owner_tag: RegistryText = "owner"
     """The tag of a version, or of its registered model, that names who made it."""
     evaluation_tag: RegistryText = "evaluation"
@@ -79,7 +79,7 @@ class MlflowObserved(Observed):
             **super().placeholders(),
             **{name: timedelta(seconds=wait) for name, wait in waits.items()},
             "role": self.role,
-            "served": self.served_as.replace("$", "$$").replace("{version}", "${1}"),
+            "served": self.served_as.replace("{version}", "$1"),  # Grafana would take ${1} for a variable
             "tolerated_share": float(self.tolerated_share),
         }
 
