@@ -11,6 +11,7 @@ from typing import Any
 from alerts import expressions
 from midwatch import jobs, metrics
 from midwatch.errors import Problem
+from midwatch.spec.model import Platform
 
 ANNOTATION = "midwatch.dev/jobs"
 """Of a PrometheusRule: the jobs that its rules name."""
@@ -24,6 +25,9 @@ PUBLISHED_BY = {
     jobs.ALERTMANAGER: "alertmanager_build_info",
 }
 """A metric by which a job is known, whatever it is called."""
+
+OWN = (jobs.EXPORTER, jobs.GATE, jobs.RECOVERY)
+"""Jobs of Midwatch's own services: alerts miss a target by how many there are."""
 
 
 @dataclass(frozen=True, order=True)
@@ -78,6 +82,19 @@ def find_problems(
                     message=f"its rules name the job {needed.name!r}, and Prometheus scrapes none of that name",
                     remedy=_remedy(needed, scraped, known.get(needed.name, ())),
                 )
+
+
+def find_strangers(platform: Platform, targets: Mapping[str, int]) -> Iterator[Problem]:
+    """Jobs with more targets than the platform has: those of another hide that one of these is gone."""
+    for job, count in targets.items():
+        if count > (own := len(jobs.service_targets(platform, job))):
+            yield Problem(
+                file="prometheus",
+                message=f"{count} targets of the job {job!r}, and the platform has {own}: while others are scraped, no "
+                "alert tells that one of these is gone",
+                remedy="write every target (targets, or kubernetes.exporter.replicas); give another platform a "
+                "Prometheus of its own",
+            )
 
 
 def _remedy(needed: Needed, scraped: Collection[str], known: Collection[str]) -> str:

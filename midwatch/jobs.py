@@ -102,7 +102,13 @@ def of_services(platform: Platform) -> Iterator[Job]:
 
 
 def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
-    """HOST:PORT of every target of a service of Midwatch's own, by the name of its job; none where it does not run."""
+    """HOST:PORT of every target of a service of Midwatch's own, by the name of its job; none where it does not run.
+
+    A cluster's exporters have no address that the platform file could write: they are as many as its `replicas`.
+    """
+    if name == EXPORTER and platform.kubernetes is not None and not platform.exporter.targets:
+        port = platform.exporter.listen.rpartition(":")[2]
+        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas))
     return next((job.targets for job in of_services(platform) if job.name == name), ())
 
 

@@ -432,7 +432,8 @@ CANARY_GATE_REQUESTS = _counter(
 )
 CANARY_GATE_REFUSED = _counter(
     "canary_gate_refused_total",
-    "Questions that the gate refused: unreadable, of an unknown_model, or with the same_arms as baseline and canary.",
+    "Questions that the gate refused: unreadable, of an unknown_model, with the same_arms as baseline and canary, or "
+    "for the gate of an other_platform.",
     "reason",
 )
 CANARY_GATE_DROPPED = _counter(

@@ -263,6 +263,11 @@ def scraped(**labels: str | Matcher) -> Expr:
     return Expr("up{" + matchers + "}" if matchers else "up")
 
 
+def scraped_once(**labels: str | Matcher) -> Expr:
+    """1 for every target that is scraped, by however many Prometheus."""
+    return Expr(f"group by (job, instance) ({scraped(**labels)})")
+
+
 def missing_targets(job: str, targets: int) -> Expr:
     """Fewer scraped targets of a job than there should be; with so many unknown (0), none at all.
 

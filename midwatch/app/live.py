@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alerts import needed_jobs
 from alerts.rules import files as rule_files
-from midwatch import kubernetes
+from midwatch import kubernetes, promql
 from midwatch.errors import Problem
 from midwatch.prometheus import Client
 from midwatch.spec.model import Platform
@@ -20,7 +20,7 @@ GROUP = "/apis/argoproj.io/v1alpha1"
 
 
 def prometheus_problems(platform: Platform) -> Iterator[Problem]:
-    """Jobs that rules name and the platform's Prometheus does not scrape; QueryError when it does not answer."""
+    """Jobs that rules name and the platform's Prometheus scrapes not, or with others; QueryError without an answer."""
     client = Client.of(platform.prometheus)
 
     def jobs_with(selector: str) -> set[str]:
@@ -28,7 +28,14 @@ def prometheus_problems(platform: Platform) -> Iterator[Problem]:
 
     scraped = jobs_with("up")
     known = {job: jobs_with(metric) for job, metric in needed_jobs.PUBLISHED_BY.items() if job not in scraped}
-    return needed_jobs.find_problems(rule_files.documents(platform), scraped, known)
+    yield from needed_jobs.find_problems(rule_files.documents(platform), scraped, known)
+    yield from needed_jobs.find_strangers(platform, {job: _targets(client, job) for job in needed_jobs.OWN})
+
+
+def _targets(client: Client, job: str) -> int:
+    """Targets of a job, each once however many Prometheus there are."""
+    counted = client.query(f"count({promql.scraped_once(job=job)})")
+    return int(counted[0].value) if counted else 0
 
 
 def cluster_problems(platform: Platform, warnings: list[Problem]) -> Iterator[Problem]:

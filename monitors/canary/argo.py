@@ -193,7 +193,7 @@ def _metric(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
     timeout = math.ceil(platform.gate.longest_answer + 1)
     gate: dict[str, Any] = {
         "address": platform.gate.url,
-        "query": argo_query.query(("model", "baseline", "canary", "start")),
+        "query": argo_query.query(platform.platform, ("model", "baseline", "canary", "start")),
         "timeout": timeout,
     }
     if platform.gate.token_secret:

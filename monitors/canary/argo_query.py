@@ -12,10 +12,11 @@ SUCCESS = f"len(result) == 1 && result[0] == {VALUES['pass']}"
 FAILURE = f"len(result) == 1 && result[0] == {VALUES['fail']}"
 
 
-def query(fields: Iterable[str]) -> str:
-    """The query, with an argument of the analysis for each field.
+def query(platform: str, fields: Iterable[str]) -> str:
+    """The query to a platform's gate, with an argument of the analysis for each field.
 
-    In backticks nothing is an escape: a version may have quotes and backslashes.
+    The gate of another platform refuses it. In backticks nothing is an escape: a version may have quotes and
+    backslashes.
     """
-    labels = ",".join(f"{name}=`{{{{args.{name}}}}}`" for name in fields)
+    labels = ",".join([f"platform=`{platform}`", *(f"{name}=`{{{{args.{name}}}}}`" for name in fields)])
     return f"{METRIC}{{{labels}}}"

@@ -66,10 +66,14 @@ def ask(
     interval: float,
     two_sided: bool = False,
     finished: Finished = NOTHING,
+    clock: float | None = None,
 ) -> tuple[Counts, Judgement]:
-    """Counts and judgement of a question; `finished` has what earlier looks at the same analysis computed."""
+    """Counts and judgement of a question; `finished` has what earlier looks at the same analysis computed.
+
+    With our `clock` (seconds since the epoch) a Prometheus that is behind decides nothing.
+    """
     try:
-        counts = fetch.fetch(querier, question, settings, interval=interval)
+        counts = fetch.fetch(querier, question, settings, interval=interval, clock=clock)
     except QueryError as error:
         counts = unanswered(question, interval, str(error))
     return counts, judge.judge(counts, settings, two_sided=two_sided, finished=finished)

@@ -147,6 +147,7 @@ def _asked(
     two_sided: bool,
     wait: str | None,
 ) -> tuple[Canary, Counts, Judgement]:
+    import time
     from dataclasses import replace
 
     from midwatch.errors import InvalidInputError, Problem
@@ -171,7 +172,7 @@ def _asked(
     seconds = _seconds("--wait", wait)
 
     def look() -> tuple[Counts, Judgement]:
-        return ask.ask(client, question, settings, interval=interval, two_sided=two_sided)
+        return ask.ask(client, question, settings, interval=interval, two_sided=two_sided, clock=time.time())
 
     counts, said = look() if seconds is None else _waited(look, seconds, interval)
     return settings, counts, said

@@ -35,27 +35,27 @@ TWICE = 2
 """Intervals between scrapes that are made one; a target that is seen less often has gaps, which are a doubt."""
 MANY_SCRAPES = 8
 """Samples of a series from which they tell how often it is scraped."""
+BEHIND_SECONDS = 60.0
+"""A Prometheus whose clock is so far behind answers with what is old: a cache, or a copy that has stopped."""
 SPLIT = frozenset({"le", "outcome", "predicted", "actual", "result"})
 """Labels that tell apart the counters of one target."""
 
 
-def fetch(querier: Querier, question: Question, settings: spec.Canary, *, interval: float) -> Counts:
-    """Counts of a comparison; QueryError when Prometheus cannot answer it whole."""
+def fetch(
+    querier: Querier, question: Question, settings: spec.Canary, *, interval: float, clock: float | None = None
+) -> Counts:
+    """Counts of a comparison; QueryError when Prometheus cannot answer it whole.
+
+    `clock` is our own time (seconds since the epoch), which Prometheus's is compared with when it is given.
+    """
     expressions = Expressions(question, settings)
     now = querier.query("time()")[0].value
     newest = now - min(interval, SETTLE_SECONDS)
     end = newest if question.end is None else min(question.end, newest)
     queries: list[str] = []
-    start = question.start
-    if start is None:
-        start = _first_traffic(querier, expressions, now, interval, queries)
-    if start is None:
-        return _nothing(question, end, interval, f"{question.canary} has not received traffic", queries)
-    if start >= now:
-        why = f"the analysis begins at {moment(start)}, which is not yet"
-        return _nothing(question, start, interval, why, queries)
-    if end - start > LONGEST_SECONDS:
-        why = f"more than {format_duration(LONGEST_SECONDS)} are not analysed"
+    why = _is_old(now, clock)
+    start, why = (end, why) if why else _beginning(querier, expressions, now, end, interval, queries)
+    if why:
         return _nothing(question, start, interval, why, queries)
     step = interval * max(1, math.ceil((end - start) / interval / MAX_LOOKS))
     axis = Axis(start=start, step=step, size=max(0, math.floor((end - start) / step + 1e-9)))
@@ -64,32 +64,64 @@ def fetch(querier: Querier, question: Question, settings: spec.Canary, *, interv
     return _Analysis(querier, expressions, axis, queries).counts()
 
 
-def _first_traffic(
+def _is_old(now: float, clock: float | None) -> str:
+    """Why what Prometheus answers now says nothing; empty if it may."""
+    if clock is None or clock - now <= BEHIND_SECONDS:
+        return ""
+    return f"Prometheus tells {moment(now)} as the time, {clock - now:,.0f} s behind ours: its answers are old"
+
+
+def _beginning(
+    querier: Querier, expressions: Expressions, now: float, end: float, interval: float, queries: list[str]
+) -> tuple[float, str]:
+    """Where an analysis begins, and why it cannot; empty if it can."""
+    question, idle = expressions.question, expressions.settings.idle
+    start = question.start
+    if start is None:
+        traffic = _latest_traffic(querier, expressions, now, interval, queries)
+        if traffic is None:
+            return end, f"{question.canary} has not received traffic"
+        start, last = traffic
+        if question.end is None and now - last > idle:
+            return end, (
+                f"{question.canary} has received no traffic since {moment(last)}, for longer than idle "
+                f"({format_duration(idle)}): that was an earlier try; to judge it, say its start"
+            )
+    if start >= now:
+        return start, f"the analysis begins at {moment(start)}, which is not yet"
+    if end - start > LONGEST_SECONDS:
+        return start, f"more than {format_duration(LONGEST_SECONDS)} are not analysed"
+    return start, ""
+
+
+def _latest_traffic(
     querier: Querier, expressions: Expressions, now: float, interval: float, queries: list[str]
-) -> float | None:
-    """Start of the canary's traffic that goes on still, or went on last; None without any."""
+) -> tuple[float, float] | None:
+    """Start and end of the canary's traffic that goes on still, or went on last; None without any."""
     settings = expressions.settings
     step = max(interval, math.ceil(settings.lookback / 10_000))
     last = math.floor(now / step) * step
     begin = last - math.floor(settings.lookback / step) * step
-    firsts = []
+    busy: set[float] = set()
     for counter in expressions.traffic():
         selector = promql.sum_by(promql.narrowed(counter, expressions.matchers()[1]))
         queries.append(f"{selector} every {step:g} s since {moment(begin)}")
         lines = querier.query_range(selector, start=begin, end=last, step=step)
-        firsts.append(_last_beginning(lines[0].points if lines else (), begin, settings.idle))
-    return min((first - step for first in firsts if first is not None), default=None)
+        busy |= _growth(lines[0].points if lines else (), begin)
+    moments = sorted(busy)
+    if not moments:
+        return None
+    pairs = zip(moments, [-math.inf, *moments], strict=False)
+    return max(at for at, previous in pairs if at - previous > settings.idle) - step, moments[-1]
 
 
-def _last_beginning(points: Sequence[tuple[float, float]], begin: float, idle: float) -> float | None:
-    """When the counter last began to grow after it had stood still for longer than `idle`."""
-    busy = [
+def _growth(points: Sequence[tuple[float, float]], begin: float) -> set[float]:
+    """When a counter was found to have grown."""
+    return {
         at
         for index, (at, value) in enumerate(points)
         if (index and value > points[index - 1][1]) or (not index and value > 0 and at > begin)
-    ]
-    pairs = zip(busy, [-math.inf, *busy], strict=False)
-    return max((at for at, previous in pairs if at - previous > idle), default=None)
+    }
 
 
 def _nothing(question: Question, start: float, interval: float, why: str, queries: Sequence[str]) -> Counts:

@@ -12,11 +12,11 @@ from monitors.canary.times import parse_moment
 from monitors.gate import prometheus_api
 from monitors.gate.refusals import QuestionError, Reason
 
-FIELDS = ("model", "baseline", "canary", "start", "end")
+FIELDS = ("model", "baseline", "canary", "start", "end", "platform")
 
 
-def parse(request: http_server.Request) -> Question:
-    """The question of a request; QuestionError when it is none.
+def parse(request: http_server.Request, platform: str) -> Question:
+    """The question of a request to the gate of a platform; QuestionError when it is none, or for another one's gate.
 
     Its fields are those of the query (GET) or of the JSON body (POST), or labels of a query to Prometheus' API.
     """
@@ -30,10 +30,15 @@ def parse(request: http_server.Request) -> Question:
     missing = [name for name in FIELDS[:3] if not fields.get(name)]
     if missing:
         raise QuestionError(f"missing: {', '.join(missing)}")
+    if fields.get("platform", platform) != platform:
+        raise QuestionError(
+            f"this is the gate of platform {platform!r}, not of {fields['platform']!r}: mend gate.url",
+            Reason.OTHER_PLATFORM,
+        )
     if fields["baseline"] == fields["canary"]:
         raise QuestionError(f"{fields['canary']!r} is both baseline and canary", Reason.SAME_ARMS)
     try:
-        times = {name: parse_moment(fields[name]) if fields.get(name) else None for name in FIELDS[3:]}
+        times = {name: parse_moment(fields[name]) if fields.get(name) else None for name in FIELDS[3:5]}
     except ValueError as error:
         raise QuestionError(str(error)) from error
     if times["start"] is not None and times["end"] is not None and times["end"] <= times["start"]:

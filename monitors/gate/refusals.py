@@ -10,6 +10,7 @@ class Reason(StrEnum):
 
     UNREADABLE = "unreadable"
     UNKNOWN_MODEL = "unknown_model"
+    OTHER_PLATFORM = "other_platform"
     SAME_ARMS = "same_arms"
 
 

@@ -255,7 +255,7 @@ class Gate:
 
     async def _answered(self, request: http_server.Request) -> dict[str, Any]:
         """The recorded answer to a question; QuestionError when it is none."""
-        question = parsing.parse(request)
+        question = parsing.parse(request, self._options.platform.platform)
         try:
             settings, interval = ask.settings_of(self._options.platform, question.model)
         except InvalidInputError as error:
@@ -299,7 +299,9 @@ class Gate:
         def judged() -> Judged:
             watched.begin()
             analysis = Finished(self._finished, (replace(question, end=None),))
-            counts, judgement = ask.ask(watched, question, settings, interval=interval, finished=analysis)
+            counts, judgement = ask.ask(
+                watched, question, settings, interval=interval, finished=analysis, clock=time.time()
+            )
             return counts, judgement, document.answer(counts, settings, judgement)
 
         work = asyncio.get_running_loop().run_in_executor(self._workers, judged)

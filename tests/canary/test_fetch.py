@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midwatch import prometheus
+from midwatch import prometheus, serving
 from midwatch.prometheus import Line
 from monitors.canary import ask, document, fetch, judge, native
 from monitors.canary.question import Question
@@ -81,6 +81,36 @@ def test_an_analysis_begins_with_the_canarys_first_traffic_after_it_was_idle() -
     counts = fetch.fetch(past, first, settings(LOOSE), interval=STEP)
     assert START - STEP <= counts.start <= START + STEP
     assert counts.canary_requests.sum() > 5000
+
+
+@pytest.mark.parametrize("hours", [0.25, 2])
+def test_a_pass_of_an_earlier_try_is_not_given_again_while_a_new_one_has_no_traffic(hours: float) -> None:
+    past, first = calm(), Question(model="fraud", baseline="v1", canary="v2")
+    for version, rate in (("v1", 600.0), ("v2", 0.0)):  # the exporter still counts for the version that was taken back
+        for outcome in ("ok", "error"):
+            points, growth = series(past, version=version, outcome=outcome), rate * (outcome == "ok")
+            at, value = points[-1]
+            points += [(at + STEP * index, value + growth * index) for index in range(1, round(hours * 240) + 1)]
+    past.now = END + 12
+    assert judged(past, question=first).verdict == "pass"
+    past.now = END + hours * 3600
+    again = judged(past, question=first)
+    assert (again.verdict, "has received no traffic since" in again.reason) == ("inconclusive", True)
+    assert judged(past, question=QUESTION).verdict == "pass"  # a start that is asked for says which try
+
+
+def test_failures_that_are_counted_apart_and_were_long_ago_do_not_begin_a_try() -> None:
+    past, names = Past(END + 12), ("answered_total", "failed_total")
+    for version in ("v1", "v2"):
+        for name, growth in zip(names, (50, 0), strict=True):
+            earlier = [(START - 7200 + STEP * index, 0.0 if index < 2 else 7.0) for index in range(480)]
+            now = [(START + STEP * index, 7.0 + growth * index) for index in range(SIZE + 1)]
+            past.add(name, earlier + now, model="fraud", version=version)
+    selectors = tuple(f'{name}{{model="fraud"}}' for name in names)
+    profile = serving.Profile(requests=selectors, failures=selectors[1:])
+    question = Question(model="fraud", baseline="v1", canary="v2", served=profile)
+    counts = fetch.fetch(past, question, settings(LOOSE, source="servers"), interval=STEP)
+    assert START - STEP <= counts.start <= START + STEP
 
 
 def test_arms_are_told_apart_by_a_pod_template_hash_or_by_own_selectors() -> None:

@@ -337,7 +337,7 @@ def test_what_cannot_be_recorded_is_undecided_and_the_record_stays_whole(tmp_pat
 
 def test_a_query_is_decoded() -> None:
     request = Request(method=b"GET", path=b"/verdict", query=b"model=a%20b&baseline=1&canary=2", headers={}, body=b"")
-    assert parse(request).model == "a b"
+    assert parse(request, "tests").model == "a b"
 
 
 # Whatever is asked, and whatever happens ---------------------------------------------------------------------------
@@ -448,10 +448,10 @@ def test_a_query_of_prometheus_is_answered_by_one_number_with_its_reason(in_proc
 
 def test_the_rendered_query_asks_what_its_arguments_are() -> None:
     given = {"model": "fraud", "baseline": 'v"1', "canary": "v\\2 {x=~'y'}", "start": ""}
-    query = argo_query.query(given)
+    query = argo_query.query("tests", given)
     for name, value in given.items():
         query = query.replace(f"{{{{args.{name}}}}}", value)
-    assert prometheus_api.fields_of({"query": query}) == given
+    assert prometheus_api.fields_of({"query": query}) == {**given, "platform": "tests"}
     broken = query.replace("fraud", "fraud`,canary=`v1")
     with pytest.raises(QuestionError, match="each label once"):
         prometheus_api.fields_of({"query": broken})
@@ -482,6 +482,37 @@ def test_another_query_of_prometheus_is_an_error_with_words(in_process: Any, que
     assert told in answer["error"]
 
 
+def test_the_gate_of_another_platform_with_a_model_of_the_same_name_gives_no_verdict(in_process: Any) -> None:
+    gate_ = in_process()
+    own = gate_._options.platform.platform
+
+    def asked(platform: str) -> tuple[int, dict[str, Any]]:
+        query = argo_query.query(platform, ("model", "baseline", "canary", "start"))
+        for name in ("model", "baseline", "canary", "start"):
+            query = query.replace(f"{{{{args.{name}}}}}", ASKED[name])
+        return asked_as_prometheus(gate_, query)
+
+    assert asked(own)[0] == 200
+    status, answer = asked("staging")
+    assert (status, answer["error"]) == (
+        400,
+        f"this is the gate of platform {own!r}, not of 'staging': mend gate.url",
+    )
+
+
+def test_a_prometheus_whose_time_is_long_ago_decides_nothing(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate_ = in_process()
+    past = calm()
+    monkeypatch.setattr(type(gate_._client), "until", lambda *_: past)
+    question = {"start": "", "end": ""}
+    monkeypatch.setattr("monitors.gate.service.time.time", lambda: past.now + 50)
+    assert answered(gate_, **question)[1]["verdict"] == "pass"
+    gate_._standing.clear()
+    monkeypatch.setattr("monitors.gate.service.time.time", lambda: past.now + 3600)
+    _, answer = answered(gate_, **question)
+    assert (answer["verdict"], "3,600 s behind ours" in answer["reason"]) == ("inconclusive", True)
+
+
 def test_the_gate_counts_what_is_wrong_with_questions(in_process: Callable[..., service.Gate]) -> None:
     gate_ = in_process(selectors={"baseline": 'job="{baseline}"', "canary": 'job="{canary}"'})
 
@@ -490,12 +521,11 @@ def test_the_gate_counts_what_is_wrong_with_questions(in_process: Callable[..., 
         (family,) = (one for one in families if one.name == "canary_gate_refused")
         return {sample.labels["reason"]: sample.value for sample in family.samples}
 
-    assert refused() == {"same_arms": 0, "unknown_model": 0, "unreadable": 0}
-    assert (
-        answered(gate_, model="fruad")[0] == answered(gate_, canary="v1")[0] == answered(gate_, start="noon")[0] == 400
-    )
+    assert refused() == {"other_platform": 0, "same_arms": 0, "unknown_model": 0, "unreadable": 0}
+    wrong = ({"model": "fruad"}, {"canary": "v1"}, {"start": "noon"}, {"platform": "other"})
+    assert [answered(gate_, **one)[0] for one in wrong] == [400] * 4
     asked_as_prometheus(gate_, "up")
-    assert refused() == {"same_arms": 1, "unknown_model": 1, "unreadable": 2}
+    assert refused() == {"other_platform": 1, "same_arms": 1, "unknown_model": 1, "unreadable": 2}
 
 
 def test_what_a_late_answer_waited_for_is_told(in_process: Callable[..., service.Gate]) -> None:
@@ -592,7 +622,7 @@ def test_a_record_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
 def test_an_open_analysis_is_judged_once_an_interval(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Question] = []
 
-    def asked(_: object, question: Question, settings: Canary, *, interval: float, finished: object) -> Any:
+    def asked(_: object, question: Question, settings: Canary, *, interval: float, **_more: object) -> Any:
         looks.append(question)
         empty = ask.unanswered(question, interval, "x")
         begun, one = time.time() - interval, np.ones(1, dtype=np.int64)

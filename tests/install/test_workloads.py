@@ -94,6 +94,15 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
     assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery"}
 
 
+def test_a_scrape_of_the_exporter_may_take_as_long_as_its_series_need() -> None:
+    document = whole_document()
+    document["exporter"] = {"caps": {"series": 1_500_000}}
+    found = workloads(document)
+    (monitor,) = [one for (kind, _, name), one in found.items() if kind == "ServiceMonitor" and "exporter" in name]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == ("15s", "15s")
+
+
 def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does() -> None:
     def checksums(document: Object) -> set[str]:
         found = workloads(document)

@@ -14,6 +14,7 @@ from alerts.rules import files
 from midwatch import kubernetes
 from midwatch.app import check, live
 from midwatch.errors import Problem
+from midwatch.prometheus import Sample
 from tests.chaos.cluster import connected, nowhere
 from tests.conftest import midwatch_here
 
@@ -54,6 +55,30 @@ def test_a_real_prometheus_tells_which_of_its_jobs_is_meant(prometheus_server: s
     known = {"prometheus": ["self"]}
     (problem,) = needed_jobs.find_problems(rules, {"self"}, known)
     assert "call the job 'self' so" in problem.remedy
+
+
+@pytest.mark.parametrize(("replicas", "hides"), [(2, False), (1, True)])
+def test_another_platforms_targets_in_a_job_hide_that_one_is_gone_and_are_found(
+    make_platform, monkeypatch: pytest.MonkeyPatch, replicas: int, hides: bool
+) -> None:
+    platform = make_platform(kubernetes={"exporter": {"replicas": replicas}})
+    scraped = {'count(group by (job, instance) (up{job="midwatch-exporter"}))': 2.0}
+
+    class Scraping:
+        def query(self, expr: object) -> list[Sample]:
+            return [Sample(labels={}, value=scraped[str(expr)], time=0)] if str(expr) in scraped else []
+
+    monkeypatch.setattr(live.Client, "of", lambda *_: Scraping())
+    told = [str(one) for one in live.prometheus_problems(platform) if "the platform has" in str(one)]
+    assert ["2 targets of the job 'midwatch-exporter', and the platform has 1" in one for one in told] == [True] * hides
+
+
+@pytest.mark.parametrize("pods", [1, 3])
+def test_the_alert_on_exporters_knows_how_many_pods_there_are_to_be(make_platform, pods: int) -> None:
+    platform = make_platform(kubernetes={"exporter": {"replicas": pods}})
+    rules = yaml.safe_load(alerts.render_files(platform)["prometheus/rules/plane.yml"])["groups"]
+    (expr,) = (rule["expr"] for group in rules for rule in group["rules"] if rule.get("alert") == "ExporterDown")
+    assert (f'count(up{{job="midwatch-exporter"}}) < {pods}' in expr) == (pods > 1)
 
 
 def test_what_does_not_answer_is_said_and_is_no_pass(tmp_path: Path, make_document) -> None:

@@ -6,10 +6,11 @@ job that they do.
 
 from __future__ import annotations
 
-from midwatch import jobs
+from midwatch import jobs, scrape_size
 from midwatch.app.workloads import pods
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import JOB
+from midwatch.spec.values import format_duration
 
 
 def monitors(place: Place) -> list[Object]:
@@ -28,11 +29,14 @@ def _monitor(place: Place, job: str, component: str, namespace: str = "") -> Obj
     metadata = place.metadata(job, component, namespace)
     metadata["labels"] |= place.platform.prometheus.operator.labels
     credentials = {"name": place.settings.metrics_secret, "key": pods.KEY}
-    endpoint = {
+    endpoint: Object = {
         "port": "http",
         "path": "/metrics",
         "authorization": {"type": "Bearer", "credentials": credentials},
     }
+    if job == jobs.EXPORTER:  # as many series as its caps allow have to arrive
+        interval = format_duration(place.platform.prometheus.scrape_interval)
+        endpoint |= {"interval": interval, "scrapeTimeout": format_duration(scrape_size.timeout(place.platform))}
     labels = {JOB: job, "app.kubernetes.io/part-of": place.platform.platform}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
