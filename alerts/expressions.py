@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,12 @@ def selectors(node: Any, around: tuple[str, ...] = (), range_seconds: float = 0.
     """Every selector of an expression."""
     if isinstance(node, VectorSelector):
         matchers = tuple((one.name, _OPERATORS[str(one.op)], one.value) for one in node.matchers.matchers)
-        named = [value for name, operator, value in matchers if name == "__name__" and operator == "="]
+        # A pattern without anything special in it is a name as well.
+        named = [
+            value
+            for name, operator, value in matchers
+            if name == "__name__" and (operator == "=" or (operator == "=~" and value == re.escape(value)))
+        ]
         name = node.name or (named[0] if named else "")
         yield Selector(metric=name, matchers=matchers, range_seconds=range_seconds, around=around)
         return

@@ -172,7 +172,7 @@ def config_map(name: str, label: str, key: str, content: str, platform_name: str
         "kind": "ConfigMap",
         "metadata": {
             "name": name,
-            "labels": {label: "1", "app.kubernetes.io/managed-by": "midwatch", object_names.PART_OF: platform_name},
+            "labels": {label: "1", object_names.NAME: "midwatch", object_names.PART_OF: platform_name},
             "annotations": {FOLDER_ANNOTATION: folder_title(platform_name)},
         },
         "data": {key: content},

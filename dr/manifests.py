@@ -9,6 +9,7 @@ needs, in the namespaces where it needs them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from chaos.lease import LEASE_NAME
 from dr import stores
 from dr.recoverer.run import lease_name
 from dr.stores.kind import Right
-from midwatch import admission, object_names, pod_security, rbac, systemd, yamlfile
+from midwatch import admission, object_names, pod_security, pod_volumes, rbac, systemd, yamlfile
 from midwatch.spec import dr as spec
 from midwatch.spec import model
 from midwatch.spec.stores.base import Store
@@ -167,6 +168,7 @@ def _recoverer(platform: model.Platform, settings: spec.Kubernetes, store: Store
     words = ["midwatch", "dr", "recoverer", "-f", "/etc/midwatch/platform.yaml", "--store", store.name]
     container = _container(settings, "guard", [*words, "--events", "/var/lib/midwatch"])
     pod = _pod(settings, container, {"emptyDir": {}}) | {"serviceAccountName": settings.recoverer_account}
+    configuration = {pod_volumes.CHECKSUM: _digest(platform)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -174,9 +176,14 @@ def _recoverer(platform: model.Platform, settings: spec.Kubernetes, store: Store
         "spec": {
             "replicas": 2,
             "selector": {"matchLabels": dict(metadata["labels"])},
-            "template": {"metadata": {"labels": dict(metadata["labels"])}, "spec": pod},
+            "template": {"metadata": {"labels": dict(metadata["labels"]), "annotations": configuration}, "spec": pod},
         },
     }
+
+
+def _digest(platform: model.Platform) -> str:
+    """Digest of what the platform file says: a recoverer reads it only when it starts."""
+    return hashlib.sha256(platform.model_dump_json().encode()).hexdigest()[:16]
 
 
 def _pod(settings: spec.Kubernetes, container: Object, evidence: Object) -> Object:

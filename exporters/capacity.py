@@ -6,11 +6,13 @@ the code that counts them in service.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 
 from exporters.events import store
 from exporters.events.counters import Counters
+from exporters.events.lateness import Lateness
 from exporters.events.waiting import WaitingPrediction
 from midwatch import scrape_size
 from midwatch.client.events import Prediction
@@ -163,9 +165,25 @@ def _waiting(platform: Platform) -> Iterator[Finding]:
         f"{waiting:,.0f}, and {settings.max_waiting:,} may wait: labels of the others would come for nothing"
     )
     holds = settings.max_waiting / waiting
-    share, retention = float(settings.sample) * holds, format_duration(float(int(settings.label_retention * holds)))
-    remedy = f"set max_waiting to {-(-waiting // 1):.0f}, label_retention to {retention}, or sample to {share:.2%}"
-    yield ("exporter", "max_waiting"), message, remedy
+    remedies = [f"set max_waiting to {math.ceil(waiting)}"]
+    if (retention := math.floor(settings.label_retention * holds)) >= 1:
+        remedies.append(f"label_retention to {format_duration(float(retention))}")
+    if share := _rounded_down(float(settings.sample) * holds):
+        remedies.append(f"sample to {share}")
+    yield ("exporter", "max_waiting"), message, ", or ".join(remedies)
+
+
+def _rounded_down(share: float) -> str:
+    """A percentage of three digits that is no larger; nothing for one below a millionth.
+
+    >>> _rounded_down(0.077160), _rounded_down(0.0000123), _rounded_down(1e-7)
+    ('7.71%', '0.00123%', '')
+    """
+    if share < 1e-6:
+        return ""
+    digits = 2 - math.floor(math.log10(share * 100))
+    percent = math.floor(share * 100 * 10**digits) / 10**digits
+    return f"{percent:.{max(0, digits)}f}%"
 
 
 def _of_sample(settings: Exporter) -> str:
@@ -177,10 +195,11 @@ def least_volume(platform: Platform) -> int:
 
     Then the journal is as large as the snapshot, or 64 MiB; and what the drift judge has not read is kept as well.
     """
-    settings = platform.exporter
-    remembered = settings.remember + settings.future
+    settings, lateness = platform.exporter, Lateness(platform.exporter, platform.models)
     waiting = min(_waiting_most(platform), settings.max_waiting)
-    snapshot = waiting * WAITING_BYTES + EVENTS * GENERATIONS * ID_BYTES * _rate(platform) * remembered
+    ids = sum((model.requests_per_second or 0.0) * lateness.horizon(model.name) for model in platform.models)
+    remembered = EVENTS * GENERATIONS * ids / max(1, len(settings.targets))
+    snapshot = waiting * WAITING_BYTES + remembered * ID_BYTES
     unread = store.UNREAD_LIMIT if any(model.drift for model in platform.models) else 0
     return int(2 * snapshot + max(store.SNAPSHOT_EVERY, snapshot) + unread)
 
@@ -203,12 +222,13 @@ def _unstated(platform: Platform) -> Iterator[Finding]:
     if not unstated:
         return
     settings = platform.exporter
-    holds = settings.max_waiting / settings.label_retention / float(settings.sample) if settings.sample else 0.0
     names = ", ".join(unstated[:3]) + (f" and {len(unstated) - 3} more" if len(unstated) > 3 else "")
     message = (
         f"nothing states the traffic of {names}: whether max_waiting, label_retention and the disk hold is not judged"
     )
-    remedy = f"state requests_per_second of each model; {settings.max_waiting:,} hold {holds:,.3g}/s of one exporter"
+    remedy = "state requests_per_second of each model"
+    if kept := settings.label_retention * float(settings.sample):
+        remedy += f"; {settings.max_waiting:,} hold {settings.max_waiting / kept:,.3g}/s of one exporter"
     yield ("exporter",), message, remedy
 
 

@@ -124,12 +124,15 @@ class Service:
         path = request.path
         if path in http_access.OPEN:
             self._health(path, respond)
+        elif path == b"/metrics" and request.method not in (b"GET", b"HEAD"):
+            why = "the metrics are here, for GET; send events by POST to /events or /kserve"
+            _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, why, "allow: GET, HEAD\r\n")
         elif path == b"/metrics":
             self._expose(request.headers, respond)
         elif path not in (b"/events", b"/kserve"):
             _error(respond, HTTPStatus.NOT_FOUND, "there are /events, /kserve, /metrics, /healthz and /readyz")
         elif request.method != b"POST":
-            _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "send events by POST")
+            _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "send events by POST", "allow: POST\r\n")
         elif path == b"/events":
             self._events(request, respond)
         else:
@@ -270,5 +273,5 @@ def _answer(respond: http_server.Respond, answer: ingest.Answer) -> None:
         respond(HTTPStatus.UNPROCESSABLE_ENTITY if answer.refused else HTTPStatus.OK, _encode(answer), _JSON)
 
 
-def _error(respond: http_server.Respond, status: HTTPStatus, text: str) -> None:
-    respond(status, _encode({"error": text}), _JSON)
+def _error(respond: http_server.Respond, status: HTTPStatus, text: str, headers: str = "") -> None:
+    respond(status, _encode({"error": text}), _JSON, headers=headers)

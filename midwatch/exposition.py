@@ -240,8 +240,18 @@ def _around(pairs: tuple[tuple[str, str], ...], last: str) -> tuple[str, str]:
 
 
 def accepted(accept: bytes) -> str:
-    """Content type for a request's Accept header: OpenMetrics where it is listed, as Prometheus lists it first."""
-    return OPEN_METRICS if b"application/openmetrics-text" in accept else CONTENT_TYPE
+    """Content type for a request's Accept header: OpenMetrics where it is listed, as Prometheus lists it first.
+
+    A weight of 0 refuses it (RFC 9110, 12.4.2).
+    """
+    for entry in accept.lower().split(b","):
+        media, *parameters = (part.strip() for part in entry.split(b";"))
+        if media == b"application/openmetrics-text" and not any(map(_NO_WEIGHT.fullmatch, parameters)):
+            return OPEN_METRICS
+    return CONTENT_TYPE
+
+
+_NO_WEIGHT = re.compile(rb"q\s*=\s*0(\.0*)?")
 
 
 def _exemplar(exemplar: Exemplar) -> str:

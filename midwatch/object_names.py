@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 
+NAME = "app.kubernetes.io/name"
+"""Label that is `midwatch` on every object that is rendered; `managed-by` would be overwritten by Helm."""
 PART_OF = "app.kubernetes.io/part-of"
 """Label with the platform that an object is of."""
 DIGEST = 8

@@ -1,10 +1,13 @@
-"""The volume of a pod that has the platform file; one list of sources for all manifests that need it."""
+"""The platform file in a pod: its volume, and the annotation that restarts the pod when the file changes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from midwatch.spec.model import Platform
+
+CHECKSUM = "midwatch.dev/configuration"
+"""Annotation of a pod with the digest of what it reads when it starts: a change of it restarts the pod."""
 
 
 def platform_file(platform: Platform, name: str) -> dict[str, Any]:

@@ -211,11 +211,12 @@ def _calls(around: tuple[Any, ...], *names: str) -> bool:
 
 
 def _births(reads: list[_Read]) -> Iterator[tuple[str, str]]:
-    """Increases of counters that are born at 1, whose first event they do not see."""
+    """Increases of counters that are born at 1, whose first event they do not see; a quantile does not need it."""
     counted = {read.name for read in reads if any(_is_group(node) for node in read.around)}
     for read in reads:
         is_born_at_one = read.metric is not None and read.metric.born_at_one
         is_compared = _calls(read.around, "increase", "rate") and not any(_divides(node) for node in read.around)
+        is_compared = is_compared and not _calls(read.around, "histogram_quantile")
         if is_born_at_one and is_compared and read.name not in counted:
             message = f"{read.name} is born at 1, and increase of a new series is 0"
             yield message, f"write <counted {read.name}{{...}} over WINDOW> inside a sum"

@@ -10,6 +10,7 @@ from typing import Any
 from alerts import expressions
 from alerts.expressions import Selector
 from alerts.inventory import Entry
+from alerts.lint import unrecorded
 from alerts.routing.configuration import Config
 from midwatch import catalogue, system_facts
 from midwatch.spec.base import Finding, Place
@@ -67,9 +68,16 @@ class Rules:
         return [(entry, list(expressions.selectors(tree))) for entry, tree in self.written]
 
     @cached_property
+    def unrecorded(self) -> list[tuple[Entry, Any]]:
+        """What is written, with the expressions of the rules' own records in the place of their names."""
+        records = {name: str(rule["expr"]) for name, rule in self.records.items()}
+        texts = {id(entry): unrecorded.put_in(str(entry.rule["expr"]), records) for entry, _ in self.written}
+        return [(entry, expressions.parse_or_none(texts[id(entry)]) or tree) for entry, tree in self.written]
+
+    @cached_property
     def judged_here(self) -> list[tuple[Entry, Any]]:
         """What is written, but for rules of shipped systems: those are judged in the system's folder."""
-        return [(entry, tree) for entry, tree in self.written if entry.place[:1] != ("systems",)]
+        return [(entry, tree) for entry, tree in self.unrecorded if entry.place[:1] != ("systems",)]
 
     @cached_property
     def missed(self) -> set[str]:

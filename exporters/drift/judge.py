@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -71,7 +72,9 @@ class Judge:
         self.retraining = retraining.Retraining(platform, base, folder, head.retraining)
         self.board = Board(platform.exporter.caps.series)
         self.position = journal.Position(head.segment, head.offset)
-        self._watched = watched
+        self._watched = dict(watched)
+        self._unwatched = {model.name for model in platform.models if model.drift} - watched.keys()
+        self._set_aside: list[state.Stream] = []
         self._versions = platform.exporter.caps.versions
         self._wall_offset = head.wall_offset
         self._read_until = -math.inf
@@ -86,12 +89,14 @@ class Judge:
 
     def _restore(self, saved: state.Saved) -> None:
         for model, version, end, samples, counts in saved.head.records:
-            if model in self._watched:
+            if model in self._watched or model in self._unwatched:
                 self._records[model, version] = Record(end=end, samples=samples, counts=counts)
                 self._records_of[model].add(version)
         for model, version, stream in saved.streams:
-            if model in self._watched and self._admitted(model, version) == version:
-                self._stream(model, version).restore(stream)
+            if model in self._watched:
+                self._restore_stream(model, version, stream)
+            elif model in self._unwatched:
+                self._set_aside.append((model, version, stream))
         for entry in saved.entries:
             if entry.subject[1] in self._watched:
                 self.board.put(entry)
@@ -100,6 +105,19 @@ class Judge:
         for key, record in self._records.items():
             self.board.put(record.entry(key, is_old=("verdict", *key) not in self.board))
         self.publish_retraining()
+
+    def _restore_stream(self, model: str, version: str, stream: windows.SavedStream) -> None:
+        if self._admitted(model, version) == version:
+            self._stream(model, version).restore(stream)
+
+    def watch(self, model: str, watched: Watched) -> None:
+        """Judge a model whose reference could not be used before, from here on; its open windows go on."""
+        self._watched[model] = watched
+        self._unwatched.discard(model)
+        kept = [one for one in self._set_aside if one[0] == model]
+        self._set_aside = [one for one in self._set_aside if one[0] != model]
+        for _, version, stream in kept:
+            self._restore_stream(model, version, stream)
 
     # Failures ----------------------------------------------------------------------------------------------------
 
@@ -110,8 +128,8 @@ class Judge:
 
     @property
     def is_failing(self) -> bool:
-        """Whether something could not be judged lately."""
-        return time.monotonic() - self._failed < FAILING_SECONDS
+        """Whether a model cannot be judged, or something could not be lately."""
+        return bool(self._unwatched) or time.monotonic() - self._failed < FAILING_SECONDS
 
     @property
     def lost_rows(self) -> int:
@@ -294,7 +312,7 @@ class Judge:
             [(*key, one.end, one.samples, one.counts) for key, one in self._records.items()],
             self.retraining.saved(),
         )
-        streams = ((*key, stream.saved()) for key, stream in self._streams.items())
+        streams = chain(((*key, stream.saved()) for key, stream in self._streams.items()), self._set_aside)
         entries = (entry for entry in self.board.entries() if entry.subject[0] in ("verdict", "model"))
         return state.Saved(head, streams, entries, self._halves.saved())
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.drift.rows import Schema
 from midwatch.spec import drift as spec
+from midwatch.spec.model import Platform
 from monitors.drift import reference, reference_file
 from monitors.drift.reference import Reference
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,37 @@ class References:
             embedding = found.joint.embedding if drift.looks_at_rows else None
             self._schemas[identity] = Schema({name: found.features[name] for name in drift.features}, embedding)
         return Watched(drift=drift, reference=found, schema=self._schemas[identity], identity=identity)
+
+
+class Unwatched:
+    """Models of a platform file that nothing is judged by yet: at first all, then those without a usable reference."""
+
+    def __init__(self, platform: Platform, base: Path) -> None:
+        self._references = References()
+        self._drifts = {model.name: model.drift for model in platform.models if model.drift}
+        self._base = base
+        self._said: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._drifts)
+
+    def usable(self) -> dict[str, Watched]:
+        """Models whose reference can be used now, and is watched from here on; why another's cannot is said once."""
+        found = {}
+        for name, drift in self._drifts.items():
+            try:
+                found[name] = self._references.watched(drift, self._base / drift.reference)
+            except Exception as error:  # whatever is wrong with one model's file, the others have to be judged
+                self._say(name, error)
+        for name in found:
+            del self._drifts[name]
+        return found
+
+    def _say(self, name: str, error: Exception) -> None:
+        said = str(error) or repr(error)
+        if self._said.get(name) != said:
+            self._said[name] = said
+            _log.error("drift of model %s is not judged until its reference can be used: %s", name, said)
 
 
 def _digest(path: Path) -> str:

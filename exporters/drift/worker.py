@@ -25,12 +25,11 @@ import msgspec
 
 from exporters.drift import earlier, published, state
 from exporters.drift.judge import Judge
-from exporters.drift.references import References, Watched
+from exporters.drift.references import Unwatched, Watched
 from exporters.events import journal, private_files
 from midwatch import files, telemetry
 from midwatch.errors import MidwatchError
 from midwatch.spec import load
-from midwatch.spec import model as spec
 
 PAUSE = 0.2
 """Seconds between two looks at the journal."""
@@ -49,6 +48,9 @@ KEEP_BYTES = 2 * 2**20
 
 KEEP_SHARE = 0.05
 """Part of the time that may be spent on writing when verdicts wait to be said."""
+
+LOOK_AGAIN = 30.0
+"""Seconds between two looks at references that cannot be used: reading a large one takes about a second."""
 
 KEEP_FRAMES = 256 * 2**20
 """Bytes of the journal after which the state is written anyway: reading as many again takes about five seconds."""
@@ -91,10 +93,11 @@ class Keeper:
 
 
 class Worker:
-    """One judge at work; `out` is who is told."""
+    """One judge at work; `out` is who is told, and `unwatched` are models that it cannot judge yet."""
 
-    def __init__(self, folder: Path, judge: Judge, out: BinaryIO) -> None:
+    def __init__(self, folder: Path, judge: Judge, out: BinaryIO, unwatched: Unwatched | None = None) -> None:
         self._state, self._judge, self._out = folder, judge, out
+        self._unwatched, self._looked_at = unwatched, time.monotonic()
         self._keeper = Keeper(folder / "drift", judge)
         self._said_at = 0.0
         self._is_changed = self._has_verdicts = False
@@ -103,6 +106,7 @@ class Worker:
     def step(self) -> bool:
         """Read for a while, judge for a while, keep what has changed and say it; whether there was anything to do."""
         judge = self._judge
+        self._look_again()
         has_read, is_at_end = self._read(time.monotonic() + TURN)
         # A window closes on time only when everything before its end has been read.
         now = time.time() if is_at_end else judge.read_until
@@ -117,6 +121,14 @@ class Worker:
         if time.monotonic() - self._said_at >= SAY_EVERY:
             self._status()
         return has_read or has_judged
+
+    def _look_again(self) -> None:
+        """Watch models whose reference can be used by now."""
+        if not self._unwatched or time.monotonic() - self._looked_at < LOOK_AGAIN:
+            return
+        for name, watched in self._unwatched.usable().items():
+            self._judge.watch(name, watched)
+        self._looked_at = time.monotonic()
 
     def _read(self, until: float) -> tuple[bool, bool]:
         """Whether anything was read, and whether all that is there was."""
@@ -168,16 +180,6 @@ class Worker:
         self._said_at = time.monotonic()
 
 
-def watched(platform: spec.Platform, base: Path) -> dict[str, Watched]:
-    """What each model is judged by; InvalidInputError when a reference cannot be used."""
-    references = References()
-    return {
-        model.name: references.watched(model.drift, base / model.drift.reference)
-        for model in platform.models
-        if model.drift
-    }
-
-
 def restored(folder: Path, models: dict[str, Watched]) -> state.Saved:
     """What a process before has kept; nothing where that cannot be read."""
     try:
@@ -200,9 +202,10 @@ def started(folder: Path, platform_file: Path, out: BinaryIO) -> Worker:
     """A judge of an exporter's state folder, which goes on where the one before has stopped."""
     private_files.make_inner_folder(folder / "drift")
     platform, base = load.load_platform(platform_file), load.base_folder(platform_file)
-    models = watched(platform, base)
+    unwatched = Unwatched(platform, base)
+    models = unwatched.usable()
     judge = Judge(platform, base, folder / "drift", models, restored(folder / "drift", models))
-    return Worker(folder, judge, out)
+    return Worker(folder, judge, out, unwatched)
 
 
 def _end_with_parent() -> None:

@@ -239,6 +239,46 @@ def unlock(handles: tuple[int, int]) -> None:
         os.close(handle)
 
 
+def read_head(directory: Path) -> int | None:
+    """The number in the file `head`: of the newest segment; None without the file, JournalError when it is damaged."""
+    try:
+        with private_files.reading(directory / "head") as file:
+            return int(file.read(20))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise _missing(directory, "the file head is damaged") from error
+
+
+def chain(directory: Path, first: int, head: int | None) -> list[int]:
+    """Segments from `first` to the newest, by what each says it follows; one that was never used is left out.
+
+    JournalError when one is missing.
+    """
+    present = [number for number in segments(directory) if number >= first]
+    newest = max(present, default=0)
+    if first and first not in present:
+        raise _missing(directory, f"segment {first}, which follows the snapshot, is missing")
+    if head is not None and head > newest:
+        raise _missing(directory, f"segment {head} was written, and the last that is there is {newest or 'none'}")
+    found = [newest] if newest else []
+    while found and found[-1] != first and (before := _before(directory, found[-1])):
+        if before not in present:
+            raise _missing(directory, f"what segment {found[-1]} follows is missing: segment {before}, or a snapshot")
+        found.append(before)
+    return found[::-1]
+
+
+def _before(directory: Path, number: int) -> int:
+    """The segment that one follows; an earlier release numbered them without a gap."""
+    follows = link(directory, number)
+    return number - 1 if follows is None else follows.previous
+
+
+def _missing(directory: Path, what: str) -> JournalError:
+    return JournalError(f"{directory}: {what}; restore it from a backup, or move the state folder away to start anew")
+
+
 class Journal:
     """The one writer of a directory's journal."""
 
@@ -268,10 +308,10 @@ class Journal:
         `first` is 0 without a snapshot; `follows` is the link of segment `first` as the snapshot knows it. JournalError
         when something that was acknowledged is missing: it would be lost silently.
         """
-        head = self._head()
-        present = self._chain(first, head)
+        head = read_head(self.directory)
+        present = chain(self.directory, first, head)
         if follows is not None and link(self.directory, first) != follows:
-            raise self._missing(f"segment {first} is not the one that the snapshot was followed by")
+            raise _missing(self.directory, f"segment {first} is not the one that the snapshot was followed by")
         has_links = False
         for number, later in zip_longest(present, present[1:]):
             following = None if later is None else link(self.directory, later)
@@ -280,31 +320,6 @@ class Journal:
         if has_links and head is None:
             _log.error("the file head is missing: whether a last segment is too cannot be told", extra=self._where())
             yield Frame(DAMAGE, 0.0, b"", self.end)
-
-    def _chain(self, first: int, head: int | None) -> list[int]:
-        """Segments from `first` to the newest, by what each says it follows; one that was never used is left out."""
-        present = [number for number in segments(self.directory) if number >= first]
-        newest = max(present, default=0)
-        if first and first not in present:
-            raise self._missing(f"segment {first}, which follows the snapshot, is missing")
-        if head is not None and head > newest:
-            raise self._missing(f"segment {head} was written, and the last that is there is {newest or 'none'}")
-        chain = [newest] if newest else []
-        while chain and chain[-1] != first and (before := self._before(chain[-1])):
-            if before not in present:
-                raise self._missing(f"what segment {chain[-1]} follows is missing: segment {before}, or a snapshot")
-            chain.append(before)
-        return chain[::-1]
-
-    def _before(self, number: int) -> int:
-        """The segment that one follows; an earlier release numbered them without a gap."""
-        follows = link(self.directory, number)
-        return number - 1 if follows is None else follows.previous
-
-    def _missing(self, what: str) -> JournalError:
-        return JournalError(
-            f"{self.directory}: {what}; restore it from a backup, or move the state folder away to start anew"
-        )
 
     def _where(self) -> dict[str, str]:
         return {"folder": str(self.directory)}
@@ -331,7 +346,7 @@ class Journal:
             yield self._set_aside(path, size)
         elif size:
             self.end = Position(number, whole)
-        if size <= whole and self._head() == number and link(self.directory, number) is None:
+        if size <= whole and read_head(self.directory) == number and link(self.directory, number) is None:
             _log.error("the journal's last segment was emptied", extra={"file": str(path)})
             yield Frame(DAMAGE, 0.0, b"", self.end)
 
@@ -356,21 +371,17 @@ class Journal:
         )
         return Frame(DAMAGE, 0.0, b"", self.end)
 
-    def _head(self) -> int | None:
-        try:
-            with private_files.reading(self.directory / "head") as file:
-                return int(file.read(20))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise self._missing("the file head is damaged") from error
-
     # Running -----------------------------------------------------------------------------------------------------
 
     def start_segment(self) -> int:
         """Begin a new segment after the newest of all there ever were, durably; returns its number."""
         self._ensure_locked()
-        numbers = (*segments(self.directory), *snapshots(self.directory), self._head() or 0, self.end.segment)
+        numbers = (
+            *segments(self.directory),
+            *snapshots(self.directory),
+            read_head(self.directory) or 0,
+            self.end.segment,
+        )
         number = max(numbers) + 1
         follows = Link(self.end.segment, self.end.offset, self._checksum)
         first = encode(LINK, 0.0, msgspec.msgpack.encode(follows))

@@ -393,7 +393,18 @@ def form_of(directory: Path) -> str:
         if begin and begin != journal.MAGIC:
             known = journal.MAGIC.decode().strip()
             raise journal.JournalError(f"{journal.segment_path(directory, segment)}: it is no {known}")
+    _ensure_whole(directory, number)
     return magic.decode().strip()
+
+
+def _ensure_whole(directory: Path, snapshot: int) -> None:
+    """JournalError when segments after a snapshot are missing, unless a running exporter has written a newer one."""
+    head = journal.read_head(directory)
+    try:
+        journal.chain(directory, snapshot, head)
+    except (journal.JournalError, FileNotFoundError):
+        if max(journal.snapshots(directory), default=0) == snapshot:
+            raise
 
 
 def read_position(path: Path) -> journal.Position | None:

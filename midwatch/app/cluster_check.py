@@ -15,7 +15,8 @@ from midwatch.errors import MidwatchError, Problem
 from midwatch.spec.model import Platform
 
 OPERATOR = "monitoring.coreos.com"
-NAME, MANAGED = "app.kubernetes.io/name", "app.kubernetes.io/managed-by"
+MANAGED = "app.kubernetes.io/managed-by"
+"""Label of some objects of earlier renders instead of the name."""
 STRATEGY = "alertmanagerConfigMatcherStrategy"
 
 
@@ -45,6 +46,8 @@ class _Cluster:
         self._namespace = namespace
         self._resources = cache(self._asked_resources)
         self._alertmanagers = cache(self._asked_alertmanagers)
+        self._has_namespace = cache(self._asked_namespace)
+        self._missing: set[str] = set()
 
     def problems_of(self, platform: Platform, one: Object) -> Iterator[Problem]:
         """Problems of one object."""
@@ -54,6 +57,8 @@ class _Cluster:
             yield Problem(file=one.file, path="kind", message=message, remedy="install what defines it")
             return
         found = self._found(one, known)
+        if found is None and known["namespaced"]:
+            yield from self._namespace_of(one)
         if found is not None and (whose := _not_ours(found, platform.platform)):
             message = f"{one.identity} is there already, and {whose}: it would be overwritten"
             yield Problem(
@@ -80,6 +85,25 @@ class _Cluster:
             if error.status == 404:
                 return None
             raise
+
+    def _namespace_of(self, one: Object) -> Iterator[Problem]:
+        """Whether an object's namespace is there; of several objects the first tells."""
+        namespace = one.identity.namespace or self._namespace
+        if namespace not in self._missing and not self._has_namespace(namespace):
+            self._missing.add(namespace)
+            message = f"the cluster has no namespace {namespace}: {one.identity} would be refused, and all else there"
+            yield Problem(
+                file=one.file, path="metadata.namespace", message=message, remedy="create it, or name another"
+            )
+
+    def _asked_namespace(self, name: str) -> bool:
+        try:
+            kubernetes.request("GET", f"/api/v1/namespaces/{name}")
+        except kubernetes.RefusedError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     # The operator ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +152,7 @@ def _not_ours(found: kubernetes.Object, platform: str) -> str:
     """Whose an object is, if it is not of the platform; releases before this one did not say of which it is."""
     labels = found["metadata"].get("labels") or {}
     whose = labels.get(object_names.PART_OF)
-    is_midwatchs = "midwatch" in (labels.get(NAME), labels.get(MANAGED))
+    is_midwatchs = "midwatch" in (labels.get(object_names.NAME), labels.get(MANAGED))
     if is_midwatchs:
         return "" if whose in (None, platform) else f"is of the platform {whose}"
     return "was not rendered by Midwatch"

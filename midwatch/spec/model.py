@@ -100,7 +100,7 @@ class Model(Strict):
     """How long an id of this model is remembered, instead of `exporter.remember`."""
     too_old: Duration | None = None
     """How old a prediction of this model may be when it comes, instead of `exporter.remember`."""
-    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    requests_per_second: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Predictions a second over its busiest day; `midwatch check` [computes](exporter.md#what-the-limits-hold) with
     it."""
     label_maturity: Duration | None = None

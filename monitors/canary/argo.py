@@ -170,7 +170,7 @@ def _object(kind: str, name: str, args: list[dict[str, Any]], metrics: list[dict
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": kind,
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "midwatch"}},
+        "metadata": {"name": name, "labels": {object_names.NAME: "midwatch"}},
         "spec": {"args": args, "metrics": metrics},
     }
 

@@ -24,7 +24,13 @@ QUEUE: dict[str, Any] = {
         "queue_depth": {"kind": "gauge", "help": ".", "labels": ["topic", "state"], "states": ["state"]},
         "queue_age_seconds": {"kind": "gauge", "help": ".", "labels": ["topic"], "is_age": True},
         "queue_failures_total": {"kind": "counter", "help": ".", "labels": ["topic"], "born_at_one": True},
-        "queue_wait_seconds": {"kind": "histogram", "help": ".", "labels": ["topic"], "buckets": [1, 5, 10]},
+        "queue_wait_seconds": {
+            "kind": "histogram",
+            "help": ".",
+            "labels": ["topic"],
+            "buckets": [1, 5, 10],
+            "born_at_one": True,
+        },
         "queue_cleaned": {"kind": "gauge", "help": ".", "labels": ["topic"], "zero_is_never": True},
         "queue_open": {"kind": "gauge", "help": ".", "labels": ["topic"], "vanishes": True},
         "queue_workers": {
@@ -90,6 +96,14 @@ CASES: dict[str, list[tuple[str, str]]] = {
             "max(histogram_quantile(0.9, rate(queue_wait_seconds_bucket[5m])) * 1000) > 60000",
             "max(histogram_quantile(0.9, rate(queue_wait_seconds_bucket[5m])) * 1000) > 6000",
         ),
+        (
+            "1000 * histogram_quantile(0.9, rate(queue_wait_seconds_bucket[5m])) > 60000",
+            "1000 * histogram_quantile(0.9, rate(queue_wait_seconds_bucket[5m])) > 6000",
+        ),
+        (
+            'histogram_quantile(0.9, rate({__name__=~"queue_wait_seconds_bucket"}[5m])) > 60',
+            'histogram_quantile(0.9, rate({__name__=~"queue_wait_seconds_bucket"}[5m])) > 6',
+        ),
     ],
     "birth-unseen": [
         (
@@ -99,6 +113,12 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ),
         ("sum by (topic) (rate(queue_failures_total[5m])) != 0", "sum(increase(queue_failures_total[5m])) > 5"),
         ("rate(queue_failures_total[5m]) > 0.003", "rate(queue_failures_total[5m]) > 0.05"),
+        (
+            "increase(queue_wait_seconds_count[5m]) > 0",
+            "histogram_quantile(0.5, rate(queue_wait_seconds_bucket[5m])) > 0.001",
+        ),
+        ("increase(queue_failures_total[5m]) >= 1", "increase(queue_failures_total[5m]) > 1"),
+        ("0 < increase(queue_failures_total[5m])", "5 < increase(queue_failures_total[5m])"),
         ("changes(queue_failures_total[5m]) >= 0.5", "rate(queue_failures_total[5m]) / rate(x_total[5m]) > 0.1"),
     ],
     "state-restarts-for": [
@@ -113,6 +133,8 @@ CASES: dict[str, list[tuple[str, str]]] = {
     "timestamp-zero": [
         ("time() - queue_cleaned > 3600", "time() - (queue_cleaned > 0) > 3600"),
         ("queue_cleaned - time() < 3600", "(queue_cleaned > 0) - time() < 3600"),
+        ("min(queue_cleaned) < time() + 3600", "min(queue_cleaned > 0) < time() + 3600"),
+        ("(time() - 60) >= queue_cleaned", "queue_cleaned > time()"),
         ("time() - other_last_success_time > 60", "time() - (other_last_success_time != 0) > 60"),
     ],
     "absent-when-worst": [
@@ -156,6 +178,28 @@ def test_a_guard_whose_callers_nobody_asks_is_said_once(tmp_path: Path) -> None:
     wrong = "sum(queue_depth) > 1"
     assert found(tmp_path, wrong, wrong) == ["fail-open-uncounted"]
     assert found(tmp_path, wrong, AWARE) == []
+
+
+RECORDED = [
+    ("quantile-beyond-buckets", "histogram_quantile(0.9, rate(queue_wait_seconds_bucket[5m]))", "max(%s) > 60"),
+    ("birth-unseen", "sum(increase(queue_failures_total[5m]))", "max_over_time(%s[30m]) > 0"),
+    ("state-restarts-for", 'queue_depth{state!="done"}', "%s > 1"),
+    ("timestamp-zero", "time() - queue_cleaned", "%s > 3600"),
+]
+
+
+@pytest.mark.parametrize(("trap", "record", "alert"), RECORDED)
+def test_a_trap_is_found_behind_records(trap: str, record: str, alert: str, tmp_path: Path) -> None:
+    rules = [
+        {"record": "a:b", "expr": record},
+        {"record": "a:c", "expr": "a:b * 1"},
+        {"alert": "A", "expr": alert % "a:c", "for": "5m"},
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
+    assert [one.id for one in linter.lint_rules([file], live=None).problems if one.id != "fail-open-uncounted"] == [
+        trap
+    ]
 
 
 def test_a_state_is_no_trap_where_nothing_is_waited_for(tmp_path: Path) -> None:

@@ -267,11 +267,11 @@ def put(one: objects.Object, **labels: str) -> str:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ({cluster_check.NAME: "midwatch", object_names.PART_OF: "other"}, "is of the platform other"),
+        ({object_names.NAME: "midwatch", object_names.PART_OF: "other"}, "is of the platform other"),
         ({cluster_check.MANAGED: "midwatch", object_names.PART_OF: "other"}, "is of the platform other"),
         ({}, "was not rendered by Midwatch"),
-        ({cluster_check.NAME: "midwatch", object_names.PART_OF: "test"}, ""),
-        ({cluster_check.NAME: "midwatch"}, ""),
+        ({object_names.NAME: "midwatch", object_names.PART_OF: "test"}, ""),
+        ({object_names.NAME: "midwatch"}, ""),
     ],
     ids=["another platform", "another's template", "a stranger", "ours", "of an earlier release"],
 )
@@ -432,3 +432,14 @@ def test_kubectl_takes_the_rendered_folder_as_it_is(
     )
     assert (applied.returncode, applied.stderr) == (0, "")
     assert applied.stdout.count("created") == len(whole[1])
+
+
+def test_a_namespace_that_is_not_there_is_told_once(api: Path, whole: tuple[Platform, list[objects.Object]]) -> None:
+    platform, found = whole
+    moved = [one for one in found if one.identity.kind == "ConfigMap"][:2]
+    texts = [
+        yaml.safe_dump({**one.document, "metadata": {**one.document["metadata"], "namespace": "nowhere"}})
+        for one in moved
+    ]
+    (problem,) = cluster_check.find_problems(platform, objects.of_files({"kubernetes/x.yaml": "---\n".join(texts)}))
+    assert "the cluster has no namespace nowhere" in str(problem)

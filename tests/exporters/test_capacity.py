@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +130,39 @@ def test_predictions_that_wait_are_rate_times_retention(reading) -> None:
     busy = models(10, requests_per_second=10)
     (said,) = problems(reading(busy))
     assert said.startswith("exporter.max_waiting: 100 predictions/s for 1d are 8,640,000, and 2,000,000 may wait")
-    assert "set max_waiting to 8640000, label_retention to 20000s, or sample to 23.15%" in said
+    assert "set max_waiting to 8640000, or label_retention to 20000s, or sample to 23.1%" in said
     assert not problems(reading(busy, exporter={"max_waiting": 8_640_000}))
     assert not problems(reading(busy, exporter={"label_retention": "20000s"}))
-    assert not problems(reading(busy, exporter={"sample": "23%"}))
+    assert not problems(reading(busy, exporter={"sample": "23.1%"}))
     assert problems(reading(busy, exporter={"sample": "24%"}))
     five = [f"10.0.0.{number}:9500" for number in range(5)]
     assert not problems(reading(busy, exporter={"targets": five}))
     assert problems(reading(busy, exporter={"targets": five[:4]}))
+
+
+@pytest.mark.parametrize(
+    ("rate", "sample"), [(300, "100%"), (77.7, "33.3%"), (1e5, "100%"), (24, "99.99%"), (1e9, "1%")]
+)
+def test_what_is_said_to_hold_the_predictions_that_wait_does(reading, rate, sample) -> None:
+    busy = models(1, requests_per_second=rate)
+    (said,) = problems(reading(busy, exporter={"sample": sample}))
+    remedies = re.findall(r"(max_waiting|label_retention|sample) to ([0-9.]+[a-z%]*)", said)
+    assert remedies
+    for key, setting in remedies:
+        asked = {"sample": sample, key: int(setting) if key == "max_waiting" else setting}
+        assert not problems(reading(busy, exporter=asked)), (key, setting)
+
+
+def test_nothing_that_waits_is_no_traffic_that_could_be_too_much(reading) -> None:
+    (said,) = warnings(reading([{"name": "m"}], exporter={"label_retention": "0s"}))
+    assert said.endswith("; state requests_per_second of each model")
+
+
+def test_a_rate_without_end_is_not_one(make_document, tmp_path) -> None:
+    document = make_document()
+    document["models"][0]["requests_per_second"] = math.inf
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    assert [one.message for one in load.read(tmp_path / "platform.yaml").problems] == ["inf is not at most 1e+09"]
 
 
 def test_traffic_that_nobody_states_is_said_not_to_be_judged_and_what_is_stated_is_still_refused(reading) -> None:
@@ -153,6 +180,14 @@ def test_a_volume_has_room_for_two_snapshots_and_the_journal(reading) -> None:
     needed = capacity.least_volume(reading(busy).platform)
     assert f"give it {-(-needed // 2**20)}MiB" in said
     assert not problems(reading(busy, exporter={"volume": f"{-(-needed // 2**20)}MiB"}))
+
+
+def test_ids_that_a_model_remembers_for_longer_take_room_on_the_volume(reading) -> None:
+    settings = {"label_retention": "1m", "volume": "1GiB"}
+    assert not problems(reading(models(1, requests_per_second=1000), exporter=settings))
+    (said,) = problems(reading(models(1, requests_per_second=1000, remember="7d"), exporter=settings))
+    assert said.startswith("exporter.volume: journal and snapshots may have ")
+    assert problems(reading(models(1, requests_per_second=1000, too_old="7d"), exporter=settings)) == [said]
 
 
 def test_a_snapshot_is_no_larger_than_the_arithmetic_says(tmp_path) -> None:

@@ -54,7 +54,7 @@ def platform_file(tmp_path: Path, make_document, reference: Path) -> Path:
 
 def judge_of(platform_file: Path, saved: state.Saved | None = None) -> Judge:
     platform, base = load.load_platform(platform_file), platform_file.parent
-    return Judge(platform, base, base, worker.watched(platform, base), saved or state.Saved())
+    return Judge(platform, base, base, references.Unwatched(platform, base).usable(), saved or state.Saved())
 
 
 def through_a_file(judge: Judge, folder: Path) -> state.Saved:
@@ -280,6 +280,50 @@ def test_windows_are_not_continued_on_the_cells_of_another_reference_of_as_many(
     reference_file.save(made, platform_file.parent / "n.npz")
     again = judge_of(platform_file, saved)
     assert not again.close(START + 100), "no window, rather than one of cells that mean something else"
+
+
+def test_a_reference_that_cannot_be_used_stops_its_own_model_alone_until_it_is_mended(
+    platform_file: Path, tmp_path: Path, caplog, monkeypatch
+) -> None:
+    document = yaml.safe_load(platform_file.read_text())
+    first = document["models"][0]
+    content = Path(first["drift"]["reference"]).read_bytes()
+    (tmp_path / "other.npz").write_bytes(content)
+    document["models"].append({**first, "name": "other", "drift": {**first["drift"], "reference": "other.npz"}})
+    platform_file.write_text(yaml.safe_dump(document))
+    judge = judge_of(platform_file)
+    both = [
+        msgspec.structs.replace(event, model=model)
+        for model in ("fraud", "other")
+        for event in [prediction("v1", START, x) for x in np.random.default_rng(1).normal(size=200).tolist()]
+    ]
+    judge.take(both)
+    judge.close(START + 11.5)
+    judge.take([msgspec.structs.replace(event, ts=START + 10) for event in both])
+    (tmp_path / "s" / "drift").mkdir(parents=True)
+    state.write(tmp_path / "s" / "drift" / "windows.log", judge.saved())
+    monkeypatch.setattr(worker, "LOOK_AGAIN", 0.0)
+
+    for broken in (content[:100], content[:-100], b"", None):
+        (tmp_path / "other.npz").unlink(missing_ok=True)
+        if broken is not None:
+            (tmp_path / "other.npz").write_bytes(broken)
+        caplog.clear()
+        working = worker.started(tmp_path / "s", platform_file, io.BytesIO())
+        assert "model other is not judged until its reference can be used" in caplog.text
+        assert "other.npz" in caplog.text
+        assert working._judge.is_failing
+        assert total(working._judge, "ml_drift_windows_total") == 2, "what was counted stays"
+        working._keep()
+
+    working._judge.close(START + 21.5)
+    votes = [where["model"] for name, where, _ in working._judge.board.samples() if name == "ml_drift_votes"]
+    assert votes == ["fraud"]
+    (tmp_path / "other.npz").write_bytes(content)
+    working.step()
+    assert not working._judge.is_failing
+    working._judge.close(START + 21.5)
+    assert total(working._judge, "ml_drift_windows_total") == 4, "the window that was open has gone on"
 
 
 # Inference logs ------------------------------------------------------------------------------------------------------

@@ -189,6 +189,7 @@ def test_bodies_without_an_event_are_refused(running: Running) -> None:
 def test_unknown_paths_and_methods_say_what_there_is(running: Running) -> None:
     assert running.ask("GET", "/nothing")[0] == 404
     assert running.ask("GET", "/events")[0] == 405
+    assert running.ask("POST", "/metrics", b"{}")[0] == 405, "events that are sent there are not taken"
     assert running.ask("GET", "/healthz")[0] == running.ask("GET", "/readyz")[0] == 200
 
 

@@ -437,7 +437,8 @@ def test_a_latency_bucket_links_to_its_newest_trace_where_the_format_can(store: 
         ("0.5", {"trace_id": newer}, 0.301)
     ]
     assert newer not in generate(store.state)
-    assert exposition.accepted(b"text/plain") == exposition.CONTENT_TYPE
+    for refused in (b"text/plain", b"application/openmetrics-text; version=1.0.0; q=0.0, text/plain", b""):
+        assert exposition.accepted(refused) == exposition.CONTENT_TYPE
     restored = msgspec.msgpack.decode(store.state.totals(), type=Totals)
     assert restored.series[0].exemplars == store.state.counters.versions["fraud", "v1"].exemplars
 

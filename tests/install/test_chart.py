@@ -62,8 +62,24 @@ def test_helm_finds_no_fault_in_it(values: Path) -> None:
         ({"imagePullSecret": ["x"]}, "imagePullSecret"),
         ({"parts": {"dashboard": False}}, "dashboard"),
         ({"replicas": {"midwatch-exporter": "three"}}, "replicas"),
+        ({"storage": {"midwatch-exporter": "fifty"}}, "storage"),
+        ({"resources": {"exporter": {"limit": {"memory": "8Gi"}}}}, "limit"),
+        ({"parts": None}, "parts is required"),
+        ({"parts": {"rules": None}}, "rules is required"),
+        ({"replicas": None}, "replicas is required"),
     ],
-    ids=["nothing rendered", "another version", "misspelt value", "misspelt part", "wrong kind"],
+    ids=[
+        "nothing rendered",
+        "another version",
+        "misspelt value",
+        "misspelt part",
+        "wrong kind",
+        "no quantity",
+        "misspelt key of resources",
+        "no parts",
+        "a part that is neither on nor off",
+        "no sizes",
+    ],
 )
 def test_values_that_cannot_be_meant_are_refused(tmp_path: Path, own: Object, said: str) -> None:
     file = tmp_path / "own.yaml"
@@ -128,6 +144,29 @@ def test_sizes_are_changed_by_name(changed: Callable[..., Objects]) -> None:
     assert resources == {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "8Gi"}}
     gate = found["StatefulSet", NAMESPACE, "midwatch-gate"]["spec"]
     assert (gate["replicas"], gate["volumeClaimTemplates"][0]["spec"]["storageClassName"]) == (1, "fast")
+
+
+@pytest.mark.parametrize(
+    ("value", "own", "known"),
+    [
+        ("replicas", {"exporter": 3}, "midwatch-exporter, midwatch-gate, midwatch-recovery-exporter"),
+        ("storage", {"midwatch-recovery-exporter": "5Gi"}, "midwatch-exporter, midwatch-gate"),
+        ("resources", {"midwatch-exporter": {"limits": {"memory": "8Gi"}}}, "exporter"),
+        ("serviceAccounts", {"exporter": {"annotations": {"identity": "a"}}}, "midwatch-exporter"),
+        ("services", {"gate": {"type": "LoadBalancer"}}, "midwatch-gate"),
+    ],
+)
+def test_a_value_for_a_name_that_nothing_has_is_refused(
+    values: Path, tmp_path: Path, value: str, own: Object, known: str
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({value: own}))
+    done = helm("template", "midwatch", CHART, "-f", values, "-f", file)
+    assert done.returncode == 1
+    (name,) = own
+    said, _, names = done.stderr.partition("; known: ")
+    assert f"{value}.{name}: nothing that is rendered has this name" in said
+    assert known in names
 
 
 def test_accounts_and_services_take_what_a_cloud_wants(changed: Callable[..., Objects]) -> None:

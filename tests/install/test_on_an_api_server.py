@@ -21,7 +21,10 @@ import pytest
 import yaml
 
 from midwatch import kubernetes
+from midwatch.app import cluster_check
+from midwatch.app import objects as cluster_objects
 from midwatch.errors import MidwatchError
+from midwatch.spec import load
 from tests.chaos import cluster
 from tests.conftest import free_port
 from tests.install.programs import (
@@ -158,6 +161,12 @@ def test_every_object_is_taken_without_a_warning(server: Path, installed: str, v
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     assert done.stdout.count("\n") == len(objects(template(values)))
+
+
+def test_check_knows_all_that_helm_installed_as_ours(site: Path, installed: str, values: Path) -> None:
+    rendered = cluster_objects.of_files(yaml.safe_load(values.read_text())["rendered"])
+    platform = load.load_platform(site / "platform.yaml")
+    assert [str(one) for one in cluster_check.find_problems(platform, rendered)] == []
 
 
 def test_every_pod_passes_pod_security_restricted(installed: str, pods: dict[str, Object]) -> None:

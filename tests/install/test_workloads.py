@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from midwatch.app.workloads import pods as workload_pods
+from dr import manifests
+from midwatch import pod_volumes
 from midwatch.errors import InvalidInputError
+from midwatch.spec.model import Platform
 from tests.install.programs import NAMESPACE, Object, whole_document, workloads
 
 OURS = {"StatefulSet/midwatch-exporter", "StatefulSet/midwatch-gate", "Deployment/midwatch-recovery-exporter"}
@@ -107,7 +109,7 @@ def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does()
     def checksums(document: Object) -> set[str]:
         found = workloads(document)
         return {
-            one["spec"]["template"]["metadata"]["annotations"][workload_pods.CHECKSUM]
+            one["spec"]["template"]["metadata"]["annotations"][pod_volumes.CHECKSUM]
             for (kind, _, name), one in found.items()
             if f"{kind}/{name}" in OURS
         }
@@ -118,6 +120,19 @@ def test_a_change_of_the_platform_file_restarts_the_pods_and_nothing_else_does()
     assert len(before) == 1
     assert before == again
     assert not before & checksums(changed)
+
+
+def test_a_change_of_the_platform_file_restarts_recoverers() -> None:
+    def annotations(document: Object) -> Object:
+        found = manifests.objects(Platform.model_validate(document))
+        (recoverer,) = [one for one in found if one["kind"] == "Deployment"]
+        return recoverer["spec"]["template"]["metadata"]["annotations"]
+
+    before, changed = whole_document(), whole_document()
+    changed["disaster_recovery"]["rto"] = "14m"
+    assert annotations(before) == annotations(whole_document())
+    assert annotations(before).keys() == {pod_volumes.CHECKSUM}
+    assert annotations(before) != annotations(changed)
 
 
 def test_nothing_is_reached_but_what_is_listed(expected: dict[Any, Object], pods: dict[str, Object]) -> None:

@@ -158,8 +158,22 @@ def test_what_each_release_left_is_found_and_opens(left: Path) -> None:
         ("state/journal-*.log", b"midwatch-journal 1", b"midwatch-journal 7", "it is no midwatch-journal 1"),
         ("counts.json", b"counts/1", b"counts/2", "counts"),
         ("fraud.npz", b"head", b"hand", "not a drift reference"),
+        ("fraud.npz", b"PK", b"", "not a drift reference"),
+        ("evidence.jsonl", b"{", b"", "its first line is no JSON"),
+        ("state/head", b"2", b"two", "the file head is damaged"),
+        ("state/head", b"2", b"3", "segment 3 was written, and the last that is there is 2"),
     ],
-    ids=["a later snapshot", "a damaged snapshot", "a later journal", "later counts", "no reference"],
+    ids=[
+        "a later snapshot",
+        "a damaged snapshot",
+        "a later journal",
+        "later counts",
+        "no reference",
+        "a reference that is no archive",
+        "a damaged log",
+        "a damaged head",
+        "a missing segment",
+    ],
 )
 def test_what_does_not_open_is_said_with_its_reason(
     left: Path, name: str, old: bytes, new: bytes, message: str
@@ -169,6 +183,19 @@ def test_what_does_not_open_is_said_with_its_reason(
     code, document = checked("-f", left / "platform.yaml", left)
     assert code == 1
     assert any("does not open" in one["message"] and message in one["message"] for one in document["problems"])
+
+
+def test_a_state_without_the_segment_after_its_snapshot_does_not_open(left: Path) -> None:
+    max((left / "state").glob("journal-*.log")).unlink()
+    code, document = checked("-f", left / "platform.yaml", left / "state")
+    assert code == 1
+    assert "which follows the snapshot, is missing" in document["problems"][0]["message"]
+
+
+def test_what_was_not_looked_at_is_said(left: Path) -> None:
+    done = midwatch_here("upgrade", "check", "-f", left / "platform.yaml")
+    assert done.returncode == 0
+    assert "none was looked at" in done.stderr
 
 
 def test_an_exporter_names_the_later_release_that_wrote_its_state(left: Path) -> None:
@@ -259,12 +286,21 @@ def test_names_that_were_replaced_twice_lead_to_the_last(two: dict[str, Release]
     [
         (("--to", "0.0.1"), "there is no release '0.0.1'; recorded are"),
         (("--to", "0.1.0", "--from", "0.1.0"), "give one"),
+        (("--to", ""), "there is no release ''"),
+        (("--from", ""), "there is no release ''"),
         (("nowhere",), "there is no such file or folder"),
+        (("empty",), "it has no state"),
+        (("empty/state.bin",), "it has no state"),
     ],
-    ids=["an unknown release", "both", "no path"],
+    ids=["an unknown release", "both", "no release", "none before", "no path", "an empty folder", "another file"],
 )
-def test_what_cannot_be_checked_is_an_error(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_checked_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
     (tmp_path / "platform.yaml").write_text(yaml.safe_dump(platform_document()))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/state.bin").write_bytes(bytes(99))
+    monkeypatch.chdir(tmp_path)
     code, document = checked("-f", tmp_path / "platform.yaml", *words)
     assert (code, message in document["error"]) == (2, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -152,3 +153,30 @@ def test_every_shipped_objective_of_a_stated_version_is_found() -> None:
         for slo in described.slos:
             version = slo.since or described.versions.oldest
             assert system_rules.shipped_slo(described, slo.name, version) == slo
+
+
+def test_the_proof_of_a_name_of_another_version_has_that_name_and_no_translation_of_it(platform_with: Any) -> None:
+    (rules,) = platform_with(tekton=section("tekton", version="1.9", slos=None)).rules
+    alert = next(rule for rule in rules.alerts if rule.alert == "SystemSpeaksAnotherVersion")
+    assert alert.proof is not None
+    (series,) = alert.proof.fires
+    assert re.findall(r'__name__="(\w+)"', series) == ["kn_workqueue_depth"]
+
+
+def test_what_keda_published_in_milliseconds_is_compared_in_seconds(platform_with: Any) -> None:
+    (rules,) = platform_with(keda=section("keda", version="2.13")).rules
+    (newer,) = platform_with(keda=section("keda", version="2.14")).rules
+    of_latency = [rule.expr for rule in rules.alerts if "latency" in rule.expr and rule.alert.startswith("Keda")]
+    assert [" / 1000 > " in expr for expr in of_latency] == [True, True]
+    assert not any("1000" in rule.expr for rule in newer.alerts)
+    (objective,) = rules.objectives
+    assert objective.sli.gauge is not None
+    assert objective.sli.gauge.value == 'max(keda_scaler_metrics_latency{job="keda"}) / 1000'
+
+
+@pytest.mark.parametrize("name", ["grafana", "loki", "mimir", "tempo"])
+def test_the_first_failure_of_a_route_counts_in_the_objective(name: str, platform_with: Any) -> None:
+    (rules,) = platform_with(**{name: section(name, slos=[{"name": "requests"}])}).rules
+    (objective,) = rules.objectives
+    assert objective.sli.events is not None
+    assert "unless" in str(objective.sli.events.bad)

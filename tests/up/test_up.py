@@ -8,15 +8,17 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from midwatch.app.up import parts, stack, webhook_receiver
-from tests.conftest import need_program
+from midwatch.app.up import cli, parts, stack, webhook_receiver
+from tests.conftest import midwatch_here, need_program
 
 UP = [sys.executable, "-P", "-m", "midwatch", "up", "-f"]
 
@@ -214,3 +216,45 @@ def test_the_receiver_keeps_what_it_is_given_and_refuses_rubbish(tmp_path: Path)
         assert answer.read() == b"a 1\nb 2\n"
     receiver.close()
     assert len((tmp_path / "deliveries.jsonl").read_text().splitlines()) == 3
+
+
+class Silent:
+    """Prometheus of a run to which nothing was sent: it answers that it has none of it."""
+
+    def value(self, _: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("progress", "said"),
+    [
+        (None, "nobody sent a prediction; write local.traffic"),
+        ({"ok": 3}, "without a line with final: true"),
+        ({"ok": 0, "final": True}, "not even zero"),
+    ],
+    ids=["no traffic", "no final line", "nothing counted"],
+)
+def test_a_run_that_decides_nothing_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], progress: dict[str, object] | None, said: str
+) -> None:
+    monkeypatch.setattr(cli, "COUNT_SECONDS", 0.0)
+    heard = SimpleNamespace(alerts=[], deliveries=0)
+    run = SimpleNamespace(client=Silent(), receiver=heard, canaries=SimpleNamespace(answers=[]))
+    document = cli._document(run, None if progress is None else SimpleNamespace(progress=progress))
+    assert document["exit"] == 3
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "stays"), [(0, False), (1, True), (3, True)])
+def test_a_temporary_state_is_kept_after_a_bad_run_alone(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, stays: bool
+) -> None:
+    folder = tmp_path / "midwatch-up-x"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix: str(folder))
+    monkeypatch.setattr(stack, "Stack", lambda *_: SimpleNamespace(stop=lambda: None))
+    monkeypatch.setattr(cli, "_run", lambda *_: {"exit": code, "canaries": [], "alerts": []})
+    done = midwatch_here("up", "-f", small, "--json")
+    assert done.returncode == code
+    assert folder.exists() == stays
+    assert (f"kept in {folder}" in done.stderr) == stays

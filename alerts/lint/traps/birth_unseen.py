@@ -42,11 +42,21 @@ def _events(selector: Selector, around: tuple[Any, ...]) -> float:
 
 
 def _is_any(around: tuple[Any, ...], events: float) -> bool:
-    """Whether one event is to be seen: the threshold is less than one, and it is no ratio."""
-    return not expressions.combines(around, "/") and any(
-        isinstance(node, BinaryExpr)
-        and str(node.op) in (">", ">=", "!=")
-        and isinstance(number := expressions.bare(node.rhs), NumberLiteral)
-        and number.val * events < 1 <= events
-        for node in around
+    """Whether one event is to be seen: it is enough for the threshold, which is neither a ratio's nor a quantile's."""
+    if expressions.combines(around, "/") or expressions.calls(around, "histogram_quantile"):
+        return False
+    compared = (_thresholds(node) for node in around if isinstance(node, BinaryExpr))
+    return any(
+        events >= 1 and (value * events < 1 or (value * events == 1 and operator == ">="))
+        for one in compared
+        for operator, value in one
     )
+
+
+def _thresholds(node: BinaryExpr) -> Iterator[tuple[str, float]]:
+    """The operator and the number that a side is compared with, as if the number stood on the right."""
+    left, right, operator = expressions.bare(node.lhs), expressions.bare(node.rhs), str(node.op)
+    if isinstance(left, NumberLiteral):
+        right, operator = left, {"<": ">", "<=": ">="}.get(operator, operator if operator == "!=" else "")
+    if isinstance(right, NumberLiteral) and operator in (">", ">=", "!="):
+        yield operator, right.val

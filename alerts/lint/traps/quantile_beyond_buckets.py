@@ -21,7 +21,7 @@ _WITHIN_THEIR_INPUT = frozenset({"max", "min", "avg", "max_over_time", "min_over
 
 def find(rules: Rules) -> Iterator[Finding]:
     """Comparisons that never hold."""
-    for entry, tree in rules.written:
+    for entry, tree in rules.unrecorded:
         for node in expressions.walk(tree):
             if not (isinstance(node, BinaryExpr) and str(node.op) in _MIRRORED):
                 continue
@@ -42,20 +42,21 @@ def _quantiles(node: Any, factor: float = 1.0) -> Iterator[tuple[Selector, float
     node = expressions.bare(node)
     if isinstance(node, Call) and node.func.name == "histogram_quantile":
         yield from ((selector, factor) for selector in expressions.selectors(node))
-    elif isinstance(node, BinaryExpr) and _scale(node):
-        yield from _quantiles(node.lhs, factor * _scale(node))
+    elif isinstance(node, BinaryExpr):
+        for side, scale in _scaled(node):
+            yield from _quantiles(side, factor * scale)
     elif isinstance(node, AggregateExpr | Call | SubqueryExpr) and _name(node) in _WITHIN_THEIR_INPUT:
         for child in expressions.children(node):
             yield from _quantiles(child.expr if isinstance(child, SubqueryExpr) else child, factor)
 
 
-def _scale(node: BinaryExpr) -> float:
-    """What a side is multiplied by; 0 when it is not."""
-    number = expressions.bare(node.rhs)
-    if not isinstance(number, NumberLiteral) or number.val <= 0:
-        return 0.0
-    by: float = number.val
-    return {"*": by, "/": 1 / by}.get(str(node.op), 0.0)
+def _scaled(node: BinaryExpr) -> Iterator[tuple[Any, float]]:
+    """The side that is multiplied by a number, and that number."""
+    left, right, operator = expressions.bare(node.lhs), expressions.bare(node.rhs), str(node.op)
+    if isinstance(right, NumberLiteral) and right.val > 0 and operator in ("*", "/"):
+        yield left, right.val if operator == "*" else 1 / right.val
+    elif isinstance(left, NumberLiteral) and left.val > 0 and operator == "*":
+        yield right, left.val
 
 
 def _name(node: Any) -> str:

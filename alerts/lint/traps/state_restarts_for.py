@@ -16,7 +16,7 @@ ID = "state-restarts-for"
 
 def find(rules: Rules) -> Iterator[Finding]:
     """Alerts that wait, and have in their result a label of which the selector finds several values."""
-    for entry, tree in rules.written:
+    for entry, tree in rules.unrecorded:
         found = {**dict(result_labels.states(tree)), **dict(_known(tree))} if entry.for_ else {}
         for selector, label in found.items():
             message = f"{about(entry)}`for` begins again whenever {label} of {selector.metric} changes"

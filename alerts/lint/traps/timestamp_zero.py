@@ -16,6 +16,8 @@ from midwatch.spec.base import Finding
 
 ID = "timestamp-zero"
 
+_LESS = frozenset({"<", "<=", ">", ">="})
+
 
 def find(rules: Rules) -> Iterator[Finding]:
     """Differences from now of a time that nothing compares with 0."""
@@ -29,12 +31,16 @@ def find(rules: Rules) -> Iterator[Finding]:
 
 
 def _times(node: Any) -> Iterator[Selector]:
-    """Times in a difference from now: known ones on either side, what is called like one in an age."""
+    """Times in a difference from now, or that have to be later: known ones, and what is called like one in an age."""
+    if isinstance(node, BinaryExpr) and str(node.op) in _LESS:
+        less, more = (node.lhs, node.rhs) if str(node.op).startswith("<") else (node.rhs, node.lhs)
+        if _has_now(more) and not _has_now(less):
+            yield from (one for one in expressions.selectors(less) if _is_known(one))
     if not (isinstance(node, BinaryExpr) and str(node.op) == "-"):
         return
     if _is_now(node.lhs):
         yield from (one for one in expressions.selectors(node.rhs) if _is_known(one) or _is_named_so(one))
-    elif any(_is_now(one) for one in expressions.walk(node.rhs)):
+    elif _has_now(node.rhs):
         yield from (one for one in expressions.selectors(node.lhs) if _is_known(one))
 
 
@@ -46,6 +52,10 @@ def _is_known(selector: Selector) -> bool:
 def _is_named_so(selector: Selector) -> bool:
     is_time = re.search(r"time|_at$|last_", selector.metric) and "timestamp" not in selector.around
     return bool(is_time) and catalogue.find(selector.metric) is None
+
+
+def _has_now(node: Any) -> bool:
+    return any(_is_now(one) for one in expressions.walk(node))
 
 
 def _is_now(node: Any) -> bool:

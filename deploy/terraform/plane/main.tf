@@ -19,7 +19,8 @@ locals {
   of_the_cloud = {
     labels          = var.pod_labels
     serviceAccounts = { for name, annotations in var.service_account_annotations : name => { annotations = annotations } }
-    services        = { midwatch-gate = { type = var.gate_service.type, annotations = var.gate_service.annotations } }
+    # The chart refuses a value for a Service that there is not.
+    services = { for name in local.has_gate ? ["midwatch-gate"] : [] : name => { type = var.gate_service.type, annotations = var.gate_service.annotations } }
   }
 }
 

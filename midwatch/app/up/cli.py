@@ -39,7 +39,8 @@ def up(
     """Start Prometheus, Alertmanager, the exporter, the platform's servers and traffic; stop them all at the end.
 
     Nobody is paged: every channel delivers to a receiver of this machine. Exit code 0 when each prediction was counted
-    and each target is up, 1 when not or when a part died, 2 when it cannot start, 3 when Prometheus could not be asked.
+    and each target is up, 1 when not or when a part died, 2 when it cannot start, 3 when Prometheus could not be asked,
+    or nothing was sent.
     """
     import json
     import shutil
@@ -47,7 +48,7 @@ def up(
 
     from midwatch import processes
     from midwatch.app.up.stack import Stack
-    from midwatch.errors import MidwatchError
+    from midwatch.errors import Exit, MidwatchError
     from midwatch.spec import load
     from midwatch.spec.values import parse_duration
 
@@ -66,8 +67,10 @@ def up(
             raise
         finally:
             stack.stop()
-    if state is None:
+    if state is None and document["exit"] == Exit.PASS:
         shutil.rmtree(folder, ignore_errors=True)
+    elif state is None:
+        typer.echo(f"state and logs are kept in {folder}", err=True)
     if as_json:
         typer.echo(json.dumps(document))
     else:
@@ -147,6 +150,8 @@ def _document(stack: Stack, traffic: Traffic | None) -> dict[str, Any]:
                 totals["targets_up"] == totals["targets_total"]
             )
             code = Exit.PASS if right else Exit.FAIL
+        else:
+            typer.echo(why_undecided(has_traffic=traffic is not None, is_final=sent is not None), err=True)
     except QueryError as error:
         typer.echo(str(error), err=True)
     alerts = [
@@ -173,6 +178,15 @@ def _document(stack: Stack, traffic: Traffic | None) -> dict[str, Any]:
         "deliveries": stack.receiver.deliveries,
         "exit": int(code),
     }
+
+
+def why_undecided(*, has_traffic: bool, is_final: bool) -> str:
+    """Why a run whose Prometheus answered says neither that all was counted nor that it was not."""
+    if not has_traffic:
+        return "undecided: nobody sent a prediction; write local.traffic in the platform file, or send events meanwhile"
+    if not is_final:
+        return "undecided: the traffic ended without a line with final: true, so nobody knows how many were sent"
+    return "undecided: Prometheus has counted no prediction, not even zero; look at the exporter's log"
 
 
 def _wait_until_counted(stack: Stack, sent: dict[str, int | None]) -> None:

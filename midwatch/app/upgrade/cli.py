@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from midwatch import options
-from midwatch.errors import Exit, MidwatchError, Problem
+from midwatch.errors import Exit, InvalidInputError, MidwatchError, Problem
 
 if TYPE_CHECKING:
     from midwatch.app.upgrade.forms import Found
@@ -54,23 +54,26 @@ def check(
     reading = load.read(file)
     given = list(paths or ())
     found = list(forms.find([*_references(reading.document, file), *given]))
+    _ensure_known(given, found)
     problems = [*reading.problems, *_unopened(found)]
-    problems += _lost(reading.document, found, to) if to else _renamed(reading.document, given, since)
+    problems += _lost(reading.document, found, to) if to is not None else _renamed(reading.document, given, since)
     if as_json:
         said = {"files": list(map(_entry, found)), "problems": list(map(asdict, problems))}
         typer.echo(json.dumps({"ok": not problems, **said}))
     else:
         _show(found, problems)
+        if not given:
+            typer.echo("no state, rules or dashboards were given, and none was looked at", err=True)
     raise typer.Exit(Exit.FAIL if problems else Exit.PASS)
 
 
 def _ensure_one(since: str | None, to: str | None) -> None:
     from midwatch import releases
 
-    if since and to:
+    if since is not None and to is not None:
         raise MidwatchError("--from and --to: give one; one is for going on, the other for going back")
     for option, name in (("--from", since), ("--to", to)):
-        if name and name not in releases.names():
+        if name is not None and name not in releases.names():
             raise MidwatchError(f"{option}: there is no release {name!r}; recorded are {', '.join(releases.names())}")
 
 
@@ -88,6 +91,21 @@ def _references(document: Document, file: Path) -> list[Path]:
     ]
     paths = [load.base_folder(file) / name for name in named]
     return [path for path in paths if path.exists()]
+
+
+def _ensure_known(paths: Sequence[Path], found: Sequence[Found]) -> None:
+    """InvalidInputError for paths with nothing to look at: they are not what was meant, or nothing is left of it."""
+    from midwatch.app.upgrade import comparison
+
+    kinds = "no state, reference, log or counts of Midwatch, and no text that may name metrics"
+    blind = [
+        path
+        for path in paths
+        if not any(one.path.is_relative_to(path) for one in found) and not comparison.has_texts(path)
+    ]
+    if blind:
+        remedy = "give what the exporter's --state names, and folders of rules, dashboards or evidence"
+        raise InvalidInputError(Problem(file=str(path), message=f"it has {kinds}", remedy=remedy) for path in blind)
 
 
 def _unopened(found: Sequence[Found]) -> Iterator[Problem]:

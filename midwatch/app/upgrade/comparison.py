@@ -67,9 +67,19 @@ def replaced_in_files(paths: list[Path], replaced: Mapping[str, str]) -> Iterato
     if not replaced:
         return
     for path in paths:
-        for file in sorted([path, *path.rglob("*")]):
-            if file.suffix in TEXTS and file.is_file() and file.stat().st_size <= MAX_BYTES:
-                yield from _replaced_in_file(file, replaced)
+        for file in _texts_below(path):
+            yield from _replaced_in_file(file, replaced)
+
+
+def has_texts(path: Path) -> bool:
+    """Whether a path is, or has below it, a file that may name metrics."""
+    return any(True for _ in _texts_below(path))
+
+
+def _texts_below(path: Path) -> Iterator[Path]:
+    for file in sorted([path, *path.rglob("*")]):
+        if file.suffix in TEXTS and file.is_file() and file.stat().st_size <= MAX_BYTES:
+            yield file
 
 
 def _replaced_in_file(file: Path, replaced: Mapping[str, str]) -> Iterator[Problem]:

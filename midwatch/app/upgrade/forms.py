@@ -6,7 +6,6 @@ Files are looked at where they lie, and nothing of them is changed: an exporter 
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def _is_state(path: Path) -> bool:
 
 
 def _is_reference(path: Path) -> bool:
-    return path.suffix == ".npz" and path.is_file() and zipfile.is_zipfile(path)
+    return path.suffix == ".npz" and path.is_file()
 
 
 def _reference_form(path: Path) -> str:
@@ -78,25 +77,34 @@ def _reference_form(path: Path) -> str:
 
 
 def _is_evidence(path: Path) -> bool:
-    return path.suffix == ".jsonl" and path.is_file() and set(_first_line(path)) >= _RECORD
+    """Whether a file is a log of evidence, or a log of lines that is damaged: nobody can tell whose that was."""
+    if path.suffix != ".jsonl" or not path.is_file() or path.stat().st_size == 0:
+        return False
+    line = _first_line(path)
+    return line is None or set(line) >= _RECORD
 
 
 _RECORD = frozenset(evidence.Record.__annotations__)
 
 
-def _first_line(path: Path) -> dict[str, object]:
-    """The first line of a file, as far as it is a JSON object."""
+def _first_line(path: Path) -> dict[str, object] | None:
+    """The first line of a file: empty for JSON that is no object or longer than a record, None for what is no JSON."""
     with path.open("rb") as file:
         line = file.readline(1 << 20)
+    if len(line) == 1 << 20:
+        return {}
     try:
         document = json.loads(line)
     except (ValueError, RecursionError):
-        return {}
+        return None
     return document if isinstance(document, dict) else {}
 
 
 def _evidence_form(path: Path) -> str:
-    return ",".join(sorted(_first_line(path)))
+    line = _first_line(path)
+    if line is None:
+        raise MidwatchError("its first line is no JSON; restore it from a backup, or take it away if it is another log")
+    return ",".join(sorted(line))
 
 
 def _is_counts(path: Path) -> bool:

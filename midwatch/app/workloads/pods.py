@@ -27,8 +27,6 @@ TOKEN_FOLDER = "/run/secrets/midwatch-token"  # noqa: S105 - the folder of one
 METRICS_FOLDER = "/run/secrets/midwatch-metrics"
 KEY = "token"
 """Key of a token in its Secret, and so the name of its file."""
-CHECKSUM = "midwatch.dev/configuration"
-"""Annotation of a pod with the digest of what it reads when it starts: a change of it restarts the pod."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +139,7 @@ def template(place: Place, wanted: Pod) -> Object:
         "priorityClassName": settings.priority_class,
     }
     spec |= {key: value for key, value in optional.items() if value}
-    return {"metadata": {"labels": labels, "annotations": {CHECKSUM: place.checksum}}, "spec": spec}
+    return {"metadata": {"labels": labels, "annotations": {pod_volumes.CHECKSUM: place.checksum}}, "spec": spec}
 
 
 def _apart(labels: dict[str, str]) -> Object:

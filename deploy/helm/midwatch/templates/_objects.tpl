@@ -8,6 +8,43 @@
 {{- end }}
 {{- end -}}
 
+{{/* Ends where a value is for a name that nothing has: it would change nothing, and nobody would know. */}}
+{{- define "midwatch.ensureNamed" -}}
+{{- $values := .Values }}
+{{- $known := dict "replicas" dict "storage" dict "resources" dict "serviceAccounts" dict "services" dict }}
+{{- range $path, $text := $values.rendered }}
+{{- range splitList "\n---\n" (printf "\n%s" ($text | trimPrefix "---\n")) }}
+{{- include "midwatch.addNames" (dict "object" (fromYaml .) "known" $known) }}
+{{- end }}
+{{- end }}
+{{- range $value, $names := $known }}
+{{- range $name := keys (index $values $value) | sortAlpha }}
+{{- if not (hasKey $names $name) }}
+{{- fail (printf "%s.%s: nothing that is rendered has this name; known: %s" $value $name (keys $names | sortAlpha | join ", " | default "none")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Adds the names of an object to those that values may be for, by value. */}}
+{{- define "midwatch.addNames" -}}
+{{- $object := .object }}
+{{- $known := .known }}
+{{- $value := get (dict "ServiceAccount" "serviceAccounts" "Service" "services" "StatefulSet" "replicas" "Deployment" "replicas") ($object.kind | default "") }}
+{{- if $value }}{{ $_ := set (index $known $value) $object.metadata.name true }}{{ end }}
+{{- $pod := include "midwatch.podKind" $object }}
+{{- if eq $pod "template" }}
+{{- if $object.spec.volumeClaimTemplates }}{{ $_ := set $known.storage $object.metadata.name true }}{{ end }}
+{{- range $object.spec.template.spec.containers }}{{ $_ := set $known.resources .name true }}{{ end }}
+{{- else if eq $pod "job" }}
+{{- range $object.spec.jobTemplate.spec.template.spec.containers }}{{ $_ := set $known.resources .name true }}{{ end }}
+{{- else if eq $pod "analysis" }}
+{{- range $object.spec.metrics }}{{ if and .provider .provider.job }}
+{{- range .provider.job.spec.template.spec.containers }}{{ $_ := set $known.resources .name true }}{{ end }}
+{{- end }}{{ end }}
+{{- end }}
+{{- end -}}
+
 {{/* `yes` for the path of a file whose part is on. What is of no part is always installed. */}}
 {{- define "midwatch.isWanted" -}}
 {{- $parts := dict
