@@ -592,6 +592,156 @@ SOURCE_LEFT_OUT = _gauge(
     "midwatch_source_series_left_out", "Series of the last answer beyond observe.max_series, not published.", "source"
 )
 
+CRON_JOB_SUSPENDED = _gauge("kubernetes_cronjob_suspended", "1 while a CronJob is suspended.", "namespace", "cronjob")
+CRON_JOB_START_DUE = _gauge(
+    "kubernetes_cronjob_start_due_timestamp_seconds",
+    "When the first run after the last that started is due by the CronJob's own schedule; none while suspended.",
+    "namespace",
+    "cronjob",
+)
+CRON_JOB_SUCCESS_DUE = _gauge(
+    "kubernetes_cronjob_success_due_timestamp_seconds",
+    "When the first run after the last success is due by the CronJob's own schedule; none while suspended.",
+    "namespace",
+    "cronjob",
+)
+CRON_JOB_LAST_SUCCESS = _gauge(
+    "kubernetes_cronjob_last_success_timestamp_seconds",
+    "When a CronJob last succeeded; without one it never did.",
+    "namespace",
+    "cronjob",
+)
+CRON_JOB_UNREADABLE = _gauge(
+    "kubernetes_cronjob_schedule_unreadable", "1 for a CronJob whose schedule cannot be read.", "namespace", "cronjob"
+)
+CRON_JOB_MISSING = _gauge(
+    "kubernetes_cronjob_missing", "1 for one of observe.cron_jobs that is not there.", "namespace", "cronjob"
+)
+JOB_UNFINISHED_SINCE = _gauge(
+    "kubernetes_job_unfinished_since_timestamp_seconds",
+    "When a Job began that has not ended and is not suspended.",
+    "namespace",
+    "job_name",
+)
+
+_PIPELINE = ("namespace", "pipeline")
+_INFERENCE_SERVICE = ("namespace", "service_name")
+
+PIPELINE_LAST_END = _gauge(
+    "tekton_pipeline_last_end_timestamp_seconds",
+    "When the newest run of a pipeline ended that is still there, by outcome: succeeded, skipped, failed or cancelled.",
+    *_PIPELINE,
+    "outcome",
+)
+PIPELINE_LAST_DURATION = _gauge(
+    "tekton_pipeline_last_duration_seconds",
+    "Time from start to end of that run, by outcome.",
+    *_PIPELINE,
+    "outcome",
+)
+PIPELINE_LAST_SUCCESS = _gauge(
+    "tekton_pipeline_last_success_timestamp_seconds",
+    "When one of observe.pipelines last succeeded, though the run may be pruned; none when it was never seen to.",
+    *_PIPELINE,
+)
+PIPELINE_SUCCESS_DUE = _gauge(
+    "tekton_pipeline_success_due_timestamp_seconds",
+    "Until when one of observe.pipelines has to succeed again.",
+    *_PIPELINE,
+)
+PIPELINE_NEVER_SUCCEEDED = _gauge(
+    "tekton_pipeline_never_succeeded",
+    "1 for one of observe.pipelines that was never seen to succeed.",
+    *_PIPELINE,
+)
+PIPELINE_RUNS = _gauge(
+    "tekton_pipeline_runs", "Runs of a pipeline that are under way, by state: waiting or running.", *_PIPELINE, "state"
+)
+PIPELINE_OLDEST_WAITING = _gauge(
+    "tekton_pipeline_oldest_waiting_timestamp_seconds",
+    "When the run or task of a pipeline was created that has waited for its start longest, by what it waits for.",
+    *_PIPELINE,
+    "reason",
+)
+PIPELINE_LAST_WAIT = _gauge(
+    "tekton_pipeline_last_wait_seconds", "Time that the newest run took from creation to start.", *_PIPELINE
+)
+TRIGGER_LAST_RUN = _gauge(
+    "tekton_trigger_last_run_timestamp_seconds",
+    "When the newest run was created that an event triggered, by what became of it.",
+    *_PIPELINE,
+    "listener",
+    "trigger",
+    "outcome",
+)
+INFERENCE_SERVICE_READY = _gauge(
+    "kserve_inference_service_ready", "1 while KServe says that an InferenceService is ready.", *_INFERENCE_SERVICE
+)
+INFERENCE_SERVICE_TRANSITION = _gauge(
+    "kserve_inference_service_transition",
+    "1 for the state of a change to the model; blocked_by_failed_load serves the old one, and may look ready.",
+    *_INFERENCE_SERVICE,
+    "state",
+)
+INFERENCE_SERVICE_MODEL = _gauge(
+    "kserve_inference_service_model_state",
+    "1 for the state of the model that serves (active), and of the one that shall (target).",
+    *_INFERENCE_SERVICE,
+    "which",
+    "state",
+)
+INFERENCE_SERVICE_LAST_FAILURE = _gauge(
+    "kserve_inference_service_last_failure",
+    "1 for the reason that a model last failed for; KServe keeps it after the repair, and has no time of it.",
+    *_INFERENCE_SERVICE,
+    "reason",
+)
+INFERENCE_SERVICE_MISSING = _gauge(
+    "kserve_inference_service_missing", "1 for one of observe.services that is not there.", *_INFERENCE_SERVICE
+)
+
+FEATURE_VIEW_SOURCE = _gauge(
+    "feast_feature_view_source_state",
+    "1 for what the source of a feature view is: read, empty or unreadable.",
+    "feature_view",
+    "state",
+)
+FEATURE_VIEW_NEWEST_EVENT = _gauge(
+    "feast_feature_view_newest_event_timestamp_seconds",
+    "The newest event time in a feature view's source; none without an event.",
+    "feature_view",
+)
+FEATURE_VIEW_TTL = _gauge(
+    "feast_feature_view_ttl_seconds",
+    "Age beyond which a feature view's values are not served; none without a TTL.",
+    "feature_view",
+)
+FEATURE_VIEW_MATERIALIZED_UNTIL = _gauge(
+    "feast_feature_view_materialized_until_timestamp_seconds",
+    "End of what was materialized, by whichever process; none when nothing ever was.",
+    "feature_view",
+)
+FEATURE_VIEW_MISSING = _gauge(
+    "feast_feature_view_missing",
+    "1 for one of observe.views that the registry does not have.",
+    "feature_view",
+)
+FEATURE_VIEW_EVENT_DUE = _gauge(
+    "feast_feature_view_event_due_timestamp_seconds",
+    "Until when one of observe.views has to have a newer event.",
+    "feature_view",
+)
+FEATURE_VIEW_MATERIALIZATION_DUE = _gauge(
+    "feast_feature_view_materialization_due_timestamp_seconds",
+    "Until when one of observe.views has to be materialized again.",
+    "feature_view",
+)
+FEATURE_VIEW_NEVER_MATERIALIZED = _gauge(
+    "feast_feature_view_never_materialized",
+    "1 for one of observe.views that has to be materialized and never was.",
+    "feature_view",
+)
+
 # MLflow's registry; `model` is the platform file's name ---
 
 REGISTRY_CHAMPIONS = _gauge(

@@ -152,6 +152,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from chaos import experiments, manifests, timers
     from dashboards import render as dashboards
     from dr import manifests as recovery
+    from exporters.systems import manifests as systems
     from midwatch.app import prometheus
     from monitors.canary import argo
 
@@ -172,6 +173,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             manifests.render_files,
             dashboards.render_kubernetes,
             recovery.render_kubernetes,
+            systems.render_files,
         ],
     }
     files: dict[str, str] = {}

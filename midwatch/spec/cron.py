@@ -26,8 +26,8 @@ LATE_SHARE = 1.25
 class Schedule:
     """Minutes, hours, days of the month, months and days of the week (0 is Sunday) at which it is time.
 
-    `either_day` says that a day that is right by the month or by the week is right, which is so when both are
-    restricted (crontab(5)).
+    `either_day` says that a day that is right by the month or by the week is right, which is so when neither is `*`;
+    `*/2` restricts (robfig/cron 3.0.1, which CronJobs are read with, parser.go, getRange).
     """
 
     minutes: frozenset[int]
@@ -43,13 +43,14 @@ class Schedule:
         within = max((later - sooner for sooner, later in pairwise(times)), default=0)
         over_night = 1440 - times[-1] + times[0]
         first = date(2024, 1, 1)
-        days = [step for step in range(_DAYS) if self._is_day(first + timedelta(step))]
+        days = [step for step in range(_DAYS) if self.is_day(first + timedelta(step))]
         if len(days) < 2:
             raise ValueError("it never is time, or less than once in four years")
         between = max(later - sooner for sooner, later in pairwise(days))
         return 60.0 * max(within, over_night + 1440 * (between - 1))
 
-    def _is_day(self, day: date) -> bool:
+    def is_day(self, day: date) -> bool:
+        """Whether it is time at some time of a day."""
         if day.month not in self.months:
             return False
         by_month, by_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
@@ -72,8 +73,12 @@ def parse(text: str) -> Schedule:
         days=values["day"],
         months=values["month"],
         weekdays=values["weekday"],
-        either_day=not fields[2].startswith("*") and not fields[4].startswith("*"),
+        either_day=not _is_every(fields[2]) and not _is_every(fields[4]),
     )
+
+
+def _is_every(field: str) -> bool:
+    return any(part in ("*", "*/1") for part in field.split(","))
 
 
 def _field(name: str, text: str) -> frozenset[int]:

@@ -278,11 +278,22 @@ class Exporter(Scraped):
     """Fields that name a person."""
 
 
+class SystemsAccount(Strict):
+    """The account of the systems exporter in a cluster; `render --target kubernetes` gives it the right to list."""
+
+    namespace: Name
+    """The namespace that it runs in."""
+    service_account: Name = "midwatch-systems"
+    """Its service account."""
+
+
 class SystemsExporter(Scraped):
     """The service of `midwatch systems export`, which asks systems for what they do not publish."""
 
     listen: str = "127.0.0.1:9540"
     """HOST:PORT where it serves `/metrics`; off loopback it needs a token."""
+    account: SystemsAccount | None = None
+    """Its account, if it runs in a cluster and lists objects of the Kubernetes API."""
 
 
 class LocalProcess(Strict):

@@ -146,3 +146,8 @@ SomeDuration = Annotated[Duration, AfterValidator(_ensure_some_duration)]
 Ratio = Annotated[Decimal, _unless(Decimal, parse_percentage, PERCENTAGE_PATTERN)]
 Objective = Annotated[Decimal, _unless(Decimal, parse_objective, PERCENTAGE_PATTERN)]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=Annotated[str, Field(pattern=SIZE_PATTERN)])]
+
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+NamespacedName = Annotated[str, Field(max_length=317, pattern=rf"^{_LABEL}/{_LABEL}(\.{_LABEL})*$")]
+"""NAMESPACE/NAME of an object in a cluster: 63 characters, and 253 (Kubernetes, "Object Names and IDs")."""

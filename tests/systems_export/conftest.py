@@ -22,6 +22,14 @@ OBSERVED: dict[str, dict[str, Any]] = {
         "applications": ["fraud-server"],
         "carries": {"fraud-server": {"model": "fraud", "image": ".*/fraud:v(.+)"}},
     },
+    "feast": {
+        "python": "/opt/feast/bin/python",
+        "repository": "/etc/feast",
+        "views": {"spending": {"fresh_within": "1h", "materialized_within": "2h"}},
+    },
+    "kserve": {"services": ["ml/fraud"], "blocked_for": "20m"},
+    "kubernetes": {"cron_jobs": ["ml/nightly"], "time_zone": "Europe/Berlin", "start_within": "20m"},
+    "tekton": {"pipelines": {"ml/train": {"succeed_within": "26h", "may_skip": True}}, "wait_within": "1h"},
 }
 """A section of each system that can be asked."""
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, Name, Strict, unknown
-from midwatch.spec.observed.base import Observed
+from midwatch.spec.observed.base import Observed, Resource
 from midwatch.spec.placeholders import Value
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.values import Duration
@@ -25,6 +25,9 @@ def _with_one_group(pattern: str) -> str:
     if groups != 1:
         raise ValueError(f"{pattern!r} has {groups} groups; write one around the version, as in fraud-server:(.+)")
     return pattern
+
+
+APPLICATIONS = Resource(group="argoproj.io", version="v1alpha1", plural="applications")
 
 
 class Carried(Strict):
@@ -76,6 +79,16 @@ class ArgoCdObserved(Observed):
         if self.url is None and self.auth is not None:
             raise ValueError("auth is of url; the Kubernetes API is asked as the pod's own account")
         return self
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What is listed of the Kubernetes API, where that is asked and not Argo CD's own."""
+        return () if self.namespace is None else (APPLICATIONS,)
+
+    @property
+    def places(self) -> Sequence[str]:
+        """The namespace of the Application objects."""
+        return () if self.namespace is None else (self.namespace,)
 
     def placeholders(self) -> dict[str, Value]:
         """What texts of `observed.yaml` are filled in with, by name."""
