@@ -77,6 +77,11 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield from of_systems(platform)
 
 
+def observes(platform: Platform) -> bool:
+    """Whether some system is asked for what it does not publish."""
+    return any(use.observe is not None for use in platform.systems.values())
+
+
 def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
     """Midwatch's own services that this platform runs: their jobs, and their sections of the platform file."""
     yield EXPORTER, ("exporter",), platform.exporter
@@ -84,7 +89,7 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield GATE, ("gate",), platform.gate
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
-    if any(use.observe is not None for use in platform.systems.values()):
+    if observes(platform):
         yield SYSTEMS, ("systems_exporter",), platform.systems_exporter
 
 

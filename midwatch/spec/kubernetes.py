@@ -112,6 +112,8 @@ class Kubernetes(Strict):
     """What takes events."""
     gate: Stateful = Stateful()
     """What judges canaries, where a model has any."""
+    systems: Stateful = Stateful()
+    """What asks systems for what they do not publish, where one has `observe`."""
     recovery: Resources = Resources()
     """What the recovery exporter's container asks for, where `disaster_recovery.kubernetes` says where it runs."""
 
@@ -122,6 +124,7 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
         return
     yield from _find_references(platform, platform.kubernetes)
     yield from _find_gate(platform, platform.kubernetes)
+    yield from _find_account(platform, platform.kubernetes)
     for place, file in _secret_files(platform):
         if not _is_mounted(platform.kubernetes, file):
             yield place, f"no pod has {file}", "name its folder and Secret in kubernetes.secrets"
@@ -138,6 +141,23 @@ def _secret_files(platform: Platform) -> Iterator[tuple[Place, Path]]:
             place = ("models", index, "drift", "retrain", "webhook")
             yield (*place, "url_file"), webhook.url_file
             yield (*place, "secret_file"), webhook.secret_file
+
+    for name, use in platform.systems.items():
+        for field, file in use.observe or ():
+            if field.endswith("_file") and isinstance(file, Path):
+                yield ("systems", name, "observe", field), file
+
+
+def _find_account(platform: Platform, settings: Kubernetes) -> Iterator[Finding]:
+    """What lists objects of the cluster needs an account that may, in the namespace of its pod."""
+    account, place = platform.systems_exporter.account, ("systems_exporter", "account")
+    listing = [name for name, use in sorted(platform.systems.items()) if use.observe and use.observe.resources]
+    if listing and account is None:
+        message = f"{', '.join(listing)}: observe lists objects of the cluster, and no account may"
+        yield place, message, f"write {{namespace: {settings.namespace}}}"
+    elif account is not None and account.namespace != settings.namespace:
+        message = f"the systems exporter runs in {settings.namespace}, not in {account.namespace}"
+        yield (*place, "namespace"), message, f"write {settings.namespace}"
 
 
 def _find_references(platform: Platform, settings: Kubernetes) -> Iterator[Finding]:

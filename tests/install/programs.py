@@ -88,6 +88,10 @@ def whole_document(**kubernetes: Any) -> Object:
             "stores": [{"name": "features", "postgresql": POSTGRESQL}],
             "drills": [{"name": "lose", "store": "features", "fault": "kill_primary", "schedule": "0 4 * * 1"}],
         },
+        "systems_exporter": {"account": {"namespace": NAMESPACE}},
+        "systems": {
+            "tekton": {"owner": "ml", "targets": ["tekton.example:9090"], "observe": {"namespaces": ["training"]}}
+        },
     }
 
 

@@ -114,7 +114,7 @@ def test_values_of_pods_reach_every_pod_and_the_judges_job(changed: Callable[...
         for metric in one["spec"]["metrics"]
         if "job" in metric["provider"]
     ]
-    assert len(templates) == 7
+    assert len(templates) == 8
     for one in templates:
         spec, (container,) = one["spec"], one["spec"]["containers"]
         assert (container["image"], container["imagePullPolicy"]) == ("mirror/midwatch:2", "Always")

@@ -66,6 +66,7 @@ def mounted(tmp_path: Path) -> Callable[[str], Path]:
         ("StatefulSet/midwatch-exporter", "/readyz", 200),
         ("StatefulSet/midwatch-gate", "/healthz", 200),
         ("Deployment/midwatch-recovery-exporter", "/healthz", 401),  # nobody but Prometheus asks it
+        ("StatefulSet/midwatch-systems", "/healthz", 401),
     ],
 )
 def test_a_part_starts_says_that_it_is_well_and_shows_its_metrics_to_prometheus_alone(

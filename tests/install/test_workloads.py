@@ -9,6 +9,7 @@ import pytest
 from dr import manifests
 from midwatch import pod_volumes
 from midwatch.errors import InvalidInputError
+from midwatch.spec import kubernetes
 from midwatch.spec.model import Platform
 from tests.install.programs import NAMESPACE, Object, whole_document, workloads
 
@@ -46,19 +47,34 @@ def test_a_pod_has_the_least_rights_probes_and_limits(pods: dict[str, Object], p
     assert {one["name"] for one in container["volumeMounts"]} <= volumes
 
 
-def test_the_exporter_alone_speaks_to_the_api_server_and_creates_pipeline_runs_alone(
+def test_exporters_alone_speak_to_the_api_server_one_creates_pipeline_runs_and_one_lists_what_is_observed(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     assert pods["StatefulSet/midwatch-exporter"]["spec"]["automountServiceAccountToken"]
     assert not pods["StatefulSet/midwatch-gate"]["spec"]["automountServiceAccountToken"]
     roles = [one for (kind, namespace, _), one in expected.items() if (kind, namespace) == ("Role", "training")]
-    assert [role["rules"] for role in roles] == [
-        [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}]
+    assert pods["StatefulSet/midwatch-systems"]["spec"]["automountServiceAccountToken"]
+    assert [(role["metadata"]["name"], role["rules"]) for role in roles] == [
+        (
+            "midwatch-exporter.test",
+            [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}],
+        ),
+        (
+            "midwatch-systems",
+            [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns", "taskruns"], "verbs": ["list"]}],
+        ),
     ]
 
 
+def test_the_systems_exporter_lists_objects_with_an_account_in_its_namespace() -> None:
+    for account, place in ((None, "systems_exporter.account"), ({"namespace": "other"}, "account.namespace")):
+        document = whole_document() | {"systems_exporter": {"account": account} if account else {}}
+        problems = list(kubernetes.find_problems(Platform.model_validate(document)))
+        assert [".".join(map(str, where)).endswith(place) for where, _, _ in problems] == [True]
+
+
 def test_what_was_acknowledged_stays_when_the_plane_is_deleted(expected: dict[Any, Object]) -> None:
-    for name in ("midwatch-exporter", "midwatch-gate"):
+    for name in ("midwatch-exporter", "midwatch-gate", "midwatch-systems"):
         spec = expected["StatefulSet", NAMESPACE, name]["spec"]
         assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
         assert spec["volumeClaimTemplates"][0]["metadata"]["name"] == "state"
@@ -68,7 +84,7 @@ def test_a_service_finds_the_pods_of_its_part_and_no_others(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
-    assert len(services) == 5  # two of them give the pods of a set their names
+    assert len(services) == 7  # three of them give the pods of a set their names
     for service in services:
         wanted = service["spec"]["selector"].items()
         found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
@@ -93,7 +109,7 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
         jobs.add(service["metadata"]["labels"][spec["jobLabel"]])
         assert spec["endpoints"][0]["authorization"]["credentials"]["name"] == "midwatch-metrics"
         assert spec["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
-    assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery"}
+    assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery", "midwatch-systems"}
 
 
 def test_a_scrape_of_the_exporter_may_take_as_long_as_its_series_need() -> None:

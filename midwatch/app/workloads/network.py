@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from midwatch import jobs
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import port_of
 
@@ -24,6 +25,8 @@ def policies(place: Place) -> list[Object]:
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
+    if jobs.observes(platform):  # whatever the systems' addresses are
+        found.append(_allow(place, "systems-exporter", port_of(platform.systems_exporter.listen), [{}]))
     return found
 
 

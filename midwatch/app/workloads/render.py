@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midwatch import yamlfile
+from midwatch import jobs, yamlfile
 from midwatch.app.workloads import network, scrapes, services
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.spec.model import Platform
@@ -25,6 +25,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         parts["recovery-exporter"] = services.recovery(place, recovery.kubernetes, recovery.listen)
+    if jobs.observes(platform):
+        parts["systems"] = services.systems(place)
     parts["network"] = network.policies(place)
     parts["monitors"] = scrapes.monitors(place)
     return {f"{FOLDER}/plane-{name}.yaml": yamlfile.dump_all(objects) for name, objects in parts.items()}

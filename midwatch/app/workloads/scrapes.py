@@ -1,4 +1,4 @@
-"""ServiceMonitors: how the Prometheus operator finds every pod of exporter, gate and recovery exporter.
+"""ServiceMonitors: how the Prometheus operator finds every pod of exporter, gate, recovery and systems exporter.
 
 The job of what is scraped so is the name of its Service, which rules would not know: `jobLabel` names a label with the
 job that they do.
@@ -21,6 +21,8 @@ def monitors(place: Place) -> list[Object]:
     recovery = place.platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))
+    if jobs.observes(place.platform):
+        found.append(_monitor(place, jobs.SYSTEMS, "systems-exporter"))
     return found
 
 
@@ -37,6 +39,8 @@ def _monitor(place: Place, job: str, component: str, namespace: str = "") -> Obj
     if job == jobs.EXPORTER:  # as many series as its caps allow have to arrive
         interval = format_duration(place.platform.prometheus.scrape_interval)
         endpoint |= {"interval": interval, "scrapeTimeout": format_duration(scrape_size.timeout(place.platform))}
+    if job == jobs.SYSTEMS:  # `namespace` is a label of what the systems have
+        endpoint["honorLabels"] = True
     labels = {JOB: job, "app.kubernetes.io/part-of": place.platform.platform}
     return {
         "apiVersion": "monitoring.coreos.com/v1",

@@ -1,4 +1,4 @@
-"""The services of the plane: exporter and gate with their volumes, the recovery exporter, and how each is found."""
+"""The services of the plane: exporter, gate and systems exporter with their volumes, the recovery exporter."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ JOB = "midwatch.dev/job"
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
 RECOVERY = "midwatch-recovery-exporter"
+SYSTEMS = "midwatch-systems"
 _METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
 _TOKENS = ("--token-file", f"{pods.TOKEN_FOLDER}/{pods.KEY}", *_METRICS_TOKEN)
 
@@ -143,6 +144,41 @@ def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> l
             },
         },
         _scraped(_service(place, RECOVERY, pod.component, port, settings.namespace), jobs.RECOVERY),
+    ]
+
+
+def systems(place: Place) -> list[Object]:
+    """The systems exporter, with the volume of what it saw. One: two would each write the registry's changes down.
+
+    An account that lists objects of the cluster is rendered with its rights; without one it speaks to no API server.
+    """
+    exporter = place.platform.systems_exporter
+    settings, port = place.settings.systems, port_of(exporter.listen)
+    account = exporter.account.service_account if exporter.account else SYSTEMS
+    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
+    words = ("systems", "export", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", "--state", f"{pods.STATE}/systems")
+    wanted = Container(
+        name="systems-exporter",
+        words=(*words, *_METRICS_TOKEN),
+        port=port,
+        ready="/readyz",
+        resources=settings.resources,
+        secrets=mounted,
+    )
+    asks_api = any(use.observe.resources for use in place.platform.systems.values() if use.observe)
+    pod = Pod(
+        component="systems-exporter",
+        container=pods.container(place, wanted),
+        volumes=[pods.configuration(place), *(one.as_volume() for one in mounted)],
+        account=account,
+        asks_api=asks_api,
+    )
+    own = [] if asks_api else [rbac.service_account(place.metadata(account, pod.component))]
+    return [
+        *own,
+        *_stateful_set(place, SYSTEMS, pod, settings, 1),
+        _budget(place, SYSTEMS, pod.component),
+        _scraped(_service(place, SYSTEMS, pod.component, port), jobs.SYSTEMS),
     ]
 
 

@@ -52,6 +52,8 @@
   "kubernetes/plane-exporter" "workloads"
   "kubernetes/plane-gate" "workloads"
   "kubernetes/plane-recovery" "workloads"
+  "kubernetes/plane-systems" "workloads"
+  "kubernetes/systems-exporter" "workloads"
   "kubernetes/plane-network" "network"
   "kubernetes/plane-monitors" "scrapes"
   "kubernetes/scrape-" "scrapes"
