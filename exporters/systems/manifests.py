@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from midwatch import rbac, yamlfile
+from midwatch import object_names, rbac, yamlfile
 from midwatch.spec.model import Platform, SystemsAccount
 from midwatch.spec.observed.base import Observed
 
@@ -27,7 +27,7 @@ def render_files(platform: Platform) -> dict[str, str]:
 def objects(account: SystemsAccount, observed: list[Observed], platform: str) -> list[Object]:
     """The service account, a Role in each namespace that is looked into, and a ClusterRole where all of them are.
 
-    The name of the ClusterRole has the platform's, since another platform may be in the same cluster.
+    The names of roles have the platform's, since another platform may be in the same cluster.
     """
     rights: dict[str | None, list[rbac.Right]] = {}
     for one in observed:
@@ -35,12 +35,13 @@ def objects(account: SystemsAccount, observed: list[Observed], platform: str) ->
         for place in places:
             rights.setdefault(place, []).extend(_listing(one))
     made = [rbac.service_account(_metadata(account.service_account, account.namespace))]
+    name = object_names.of_account(account.service_account, platform)
     for place, those in sorted(rights.items(), key=lambda one: one[0] or ""):
         bound = (rbac.least_rules(those), account.service_account, account.namespace)
         if place is None:
-            made += rbac.cluster_role(_metadata(f"{account.service_account}-{platform}", None), *bound)
+            made += rbac.cluster_role(_metadata(name, None), *bound)
         else:
-            made += rbac.role(_metadata(account.service_account, place), *bound)
+            made += rbac.role(_metadata(name, place), *bound)
     return made
 
 

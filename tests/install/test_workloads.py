@@ -60,8 +60,11 @@ def test_exporters_alone_speak_to_the_api_server_one_creates_pipeline_runs_and_o
             [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}],
         ),
         (
-            "midwatch-systems",
-            [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns", "taskruns"], "verbs": ["list"]}],
+            "midwatch-systems.test",
+            [
+                {"apiGroups": ["tekton.dev"], "resources": [resource], "verbs": ["list"]}
+                for resource in ("pipelineruns", "taskruns")
+            ],
         ),
     ]
 

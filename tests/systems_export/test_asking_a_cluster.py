@@ -188,13 +188,13 @@ def test_all_namespaces_are_seen_with_the_rights_of_the_whole_cluster(server: Pa
     sources = polled(tmp_path, namespaces=[])
     with as_exporter(server):
         assert all(values(source) for source in sources.values())
-    kubernetes.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/midwatch-systems-test")
+    kubernetes.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/midwatch-systems.test")
 
 
 def test_what_the_exporter_may_not_list_is_said_and_nothing_is_published(server: Path, tmp_path: Path) -> None:
     sources = polled(tmp_path)
     asked = sources["kserve"]
-    kubernetes.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/namespaces/ml/rolebindings/midwatch-systems")
+    kubernetes.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/namespaces/ml/rolebindings/midwatch-systems.test")
     with as_exporter(server):
         assert values(asked) == {}
     assert "403" in asked.problem
