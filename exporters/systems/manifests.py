@@ -10,7 +10,7 @@ from midwatch.spec.model import Platform, SystemsAccount
 from midwatch.spec.observed.base import Observed
 
 FILE = "kubernetes/systems-exporter.yaml"
-LABELS = {"app.kubernetes.io/part-of": "midwatch", "app.kubernetes.io/component": "systems-exporter"}
+COMPONENT = "app.kubernetes.io/component"
 
 Object = dict[str, Any]
 
@@ -34,14 +34,14 @@ def objects(account: SystemsAccount, observed: list[Observed], platform: str) ->
         places: Sequence[str | None] = one.places or [None]
         for place in places:
             rights.setdefault(place, []).extend(_listing(one))
-    made = [rbac.service_account(_metadata(account.service_account, account.namespace))]
+    made = [rbac.service_account(_metadata(account.service_account, account.namespace, platform))]
     name = object_names.of_account(account.service_account, platform)
     for place, those in sorted(rights.items(), key=lambda one: one[0] or ""):
         bound = (rbac.least_rules(those), account.service_account, account.namespace)
         if place is None:
-            made += rbac.cluster_role(_metadata(name, None), *bound)
+            made += rbac.cluster_role(_metadata(name, None, platform), *bound)
         else:
-            made += rbac.role(_metadata(name, place), *bound)
+            made += rbac.role(_metadata(name, place, platform), *bound)
     return made
 
 
@@ -49,5 +49,6 @@ def _listing(observed: Observed) -> list[rbac.Right]:
     return [rbac.Right(group=one.group, resources=(one.plural,), verbs=("list",)) for one in observed.resources]
 
 
-def _metadata(name: str, namespace: str | None) -> Object:
-    return {"name": name, "labels": dict(LABELS)} | ({} if namespace is None else {"namespace": namespace})
+def _metadata(name: str, namespace: str | None, platform: str) -> Object:
+    labels = {object_names.NAME: "midwatch", object_names.PART_OF: platform, COMPONENT: "systems-exporter"}
+    return {"name": name, "labels": labels} | ({} if namespace is None else {"namespace": namespace})

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from midwatch import platform_files, releases
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
-from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams
+from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams, values
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
@@ -306,6 +306,7 @@ _PATTERNS = {
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
     r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",
+    values.NAMESPACED_NAME_PATTERN: "a namespace and a name; write NAMESPACE/NAME, such as training/train",
     canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
 }
 """What the patterns of texts stand for, in words."""

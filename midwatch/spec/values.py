@@ -149,5 +149,6 @@ Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=Annotat
 
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-NamespacedName = Annotated[str, Field(max_length=317, pattern=rf"^{_LABEL}/{_LABEL}(\.{_LABEL})*$")]
+NAMESPACED_NAME_PATTERN = rf"^{_LABEL}/{_LABEL}(\.{_LABEL})*$"
+NamespacedName = Annotated[str, Field(max_length=317, pattern=NAMESPACED_NAME_PATTERN)]
 """NAMESPACE/NAME of an object in a cluster: 63 characters, and 253 (Kubernetes, "Object Names and IDs")."""
