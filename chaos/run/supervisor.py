@@ -272,6 +272,9 @@ class Supervisor:
                 stop.set("the watchdog was stopped, so that nobody would have ended the experiment")
             elif time.monotonic() > deadline:
                 stop.set("it took longer than it may, and its watchdog did not end it")
+        # `chaos stop` sets the switch and then ends what runs: the end may be seen first.
+        if self.place.home.kill_switch.exists():
+            stop.set("the kill switch was set")
 
     def _runner_command(self, file: Path) -> list[str]:
         runner = modules.command("chaos.run.runner", str(file.resolve()))
@@ -299,7 +302,8 @@ class Supervisor:
         line = b"" if is_stuck else _line(process.stdout, CLEAN_SECONDS)
         if line:
             outcome: WatchdogOutcome = json.loads(line)
-            return outcome
+            # A runner that ends while it is told to is stopped all the same.
+            return {**outcome, "stopped": outcome["stopped"] or reason}
         process.kill()
         process.wait()
         processes.end_tree(lambda: processes.descendants(os.getpid()))

@@ -460,3 +460,14 @@ def test_a_plane_whose_number_another_process_has_now_is_gone(paper_plane: Paper
         LocalPlane(paper_plane.state)
     with pytest.raises(MidwatchError):
         stopping.stop(paper_plane.state / "links", None, "local")
+
+
+def test_a_run_whose_end_is_seen_before_the_kill_switch_was_stopped_by_it(tmp_path: Path) -> None:
+    switch = tmp_path / "kill-switch"
+    switch.write_text("set by midwatch chaos stop\n")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    stop = supervisor._Stop()
+    of_the_run = SimpleNamespace(place=SimpleNamespace(home=SimpleNamespace(kill_switch=switch)))
+    supervisor.Supervisor._wait(of_the_run, stop, ended, time.monotonic() + 60)
+    assert stop.reason == "the kill switch was set"
