@@ -93,12 +93,7 @@ class LeaseObject:
 
     def found(self) -> kubernetes.Object | None:
         """The object; None when there is none."""
-        try:
-            return kubernetes.request("GET", self._path, timeout=self._timeout)
-        except kubernetes.RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
+        return kubernetes.find(self._path, timeout=self._timeout)
 
     def create(self, spec: kubernetes.Object, annotations: dict[str, str] | None = None) -> kubernetes.Object:
         """Create it."""

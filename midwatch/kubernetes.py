@@ -71,6 +71,16 @@ def request(
     raise RefusedError(refusal, response.status)
 
 
+def find(path: str, *, timeout: float | None = None) -> Object | None:
+    """An object, None when there is none; else as `request`."""
+    try:
+        return request("GET", path, timeout=timeout)
+    except RefusedError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
 def create(api_version: str, kind: str, namespace: str, manifest: Mapping[str, Any]) -> bool:
     """Create an object; False when one of that name is there already."""
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"

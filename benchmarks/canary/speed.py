@@ -15,18 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from benchmarks import gate_process
 from benchmarks.canary.simulation import LOOKS, NEVER, SEEDS, STEP, figure, share_slower
 from benchmarks.figure import Figure
 from midwatch import prometheus
-from midwatch.ports import free_ports
 from midwatch.spec import canary as spec
 from monitors.canary import ask
 from monitors.canary.question import Question
 from monitors.canary.times import moment
 from tests.canary.arms import START, Past, prometheus_with
-from tests.conftest import wait_for
 
 HISTOGRAMS = [f"stage{index}_seconds" for index in range(10)]
 BUCKETS = np.geomspace(0.001, 10, 14)
@@ -66,11 +64,15 @@ def speed(*, smoke: bool) -> list[Figure]:
             times.append(time.perf_counter() - begun)
         if len(counts.counted) != len(HISTOGRAMS) or counts.baseline_requests.size != size:
             raise RuntimeError(f"the verdict is not of {len(HISTOGRAMS)} criteria: {said.reason}")
-        with _gate(url, Path(name)) as gate:
+        with gate_process.started(url, Path(name), _criteria()) as (gate, _):
             one = [_answered(gate, size) for _ in range(2 if smoke else 40)]
             with ThreadPoolExecutor(8) as pool:
                 many = list(pool.map(lambda _: _answered(gate, size), range(8 if smoke else 160)))
-    with tempfile.TemporaryDirectory() as name, _hanging() as url, _gate(url, Path(name)) as gate:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        _hanging() as url,
+        gate_process.started(url, Path(name), _criteria()) as (gate, _),
+    ):
         hanging = [_answered(gate, size)[0] for _ in range(1 if smoke else 5)]
     undecided = sum(why for _, why in (*one, *many))
     return [
@@ -80,32 +82,6 @@ def speed(*, smoke: bool) -> list[Figure]:
         figure(f"of these {len(one) + len(many)}, without an answer in time", 0, undecided, "answers", "less"),
         figure("the gate while Prometheus hangs, slowest", 1, max(hanging), "s", "less"),
     ]
-
-
-@contextmanager
-def _gate(prometheus_url: str, folder: Path) -> Iterator[str]:
-    """URL of a gate as a process."""
-    document = {
-        "apiVersion": "midwatch/v1",
-        "platform": "bench",
-        "prometheus": {"url": prometheus_url},
-        "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
-        "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
-        "models": [
-            {"name": "fraud", "owner": "ml", "task": "classification", "canary": {"criteria": _criteria()}},
-        ],
-    }
-    (folder / "platform.yaml").write_text(yaml.safe_dump(document))
-    (port,) = free_ports()
-    command = [sys.executable, "-P", "-m", "midwatch", "canary", "gate", "-f", str(folder / "platform.yaml")]
-    command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/readyz")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _answered(gate: str, size: int) -> tuple[float, bool]:

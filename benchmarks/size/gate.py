@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -20,13 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from benchmarks import gate_process
 from benchmarks.figure import Figure
-from midwatch.ports import free_ports
 from monitors.canary.times import moment
 from tests.canary.arms import START, STEP, Past, prometheus_with
-from tests.conftest import wait_for
 
 ROUND_SECONDS = 10.0
 CANARIES = 200
@@ -59,33 +55,9 @@ class _Gate:
 
 @contextmanager
 def _gate(prometheus: str, folder: Path, deadline: str) -> Iterator[_Gate]:
-    document = {
-        "apiVersion": "midwatch/v1",
-        "platform": "bench",
-        "prometheus": {"url": prometheus},
-        "gate": {"deadline": deadline},
-        "owners": {"ml": {"page": ["hook"], "ticket": ["hook"]}},
-        "channels": {"hook": {"webhook": {"url": "http://127.0.0.1:1/x"}}},
-        "models": [
-            {
-                "name": "fraud",
-                "owner": "ml",
-                "task": "classification",
-                "canary": {"criteria": [{"metric": "errors"}, {"metric": "latency"}]},
-            }
-        ],
-    }
-    (folder / "platform.yaml").write_text(yaml.safe_dump(document))
-    (port,) = free_ports()
-    command = [sys.executable, "-P", "-m", "midwatch", "canary", "gate", "-f", str(folder / "platform.yaml")]
-    command += ["--listen", f"127.0.0.1:{port}", "--audit", str(folder / "audit.jsonl")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/readyz", 60)  # its imports take 15 s on a machine with much else to do
-        yield _Gate(f"http://127.0.0.1:{port}", process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    criteria = [{"metric": "errors"}, {"metric": "latency"}]
+    with gate_process.started(prometheus, folder, criteria, gate={"deadline": deadline}) as process:
+        yield _Gate(process.url, process.pid)
 
 
 def _past(size: int) -> Past:

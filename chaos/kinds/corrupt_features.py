@@ -9,10 +9,11 @@ from typing import Self
 
 from alerts.inventory import Entry
 from chaos.kinds.base import REPLICA, SCRAPES, Injection
-from chaos.places.cluster.faults import Patched, find
+from chaos.places.cluster.faults import Patched
 from chaos.places.cluster.namespace import Cluster
 from chaos.places.local.plane import LocalPlane
 from chaos.targets import Prepared, TargetError, UnsupportedError
+from midwatch import kubernetes
 from midwatch.rbac import Right
 from midwatch.spec import experiments as spec
 from midwatch.spec.model import Model, Platform
@@ -63,7 +64,7 @@ class CorruptFeatures(Injection[spec.CorruptFeatures]):
             where = f"chaos.kubernetes.models.{self.model}.feature_config"
             raise UnsupportedError(f"say which ConfigMap the feature feed reads its factors from: {where}")
         path = f"{cluster.path('configmaps')}/{config}"
-        config_map = find(path)
+        config_map = kubernetes.find(path)
         if config_map is None:
             raise TargetError(f"there is no config map {config} in namespace {cluster.namespace}")
         fault = Patched(

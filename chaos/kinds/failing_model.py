@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from chaos.kinds.base import REPLICA, Injection
-from chaos.places.cluster.faults import Patched, find
+from chaos.places.cluster.faults import Patched
 from chaos.places.cluster.namespace import Cluster
 from chaos.places.local.plane import LocalPlane
 from chaos.targets import Prepared, TargetError
+from midwatch import kubernetes
 from midwatch.rbac import Right
 from midwatch.spec import experiments as spec
 from midwatch.spec.model import Model
@@ -53,7 +54,7 @@ class FailingModel(Injection[spec.FailingModel]):
         if service is None:
             raise TargetError(f"say which Service is in front: chaos.kubernetes.models.{self.model}.service")
         path = f"{cluster.path('services')}/{service}"
-        if find(path) is None:
+        if kubernetes.find(path) is None:
             raise TargetError(f"there is no service {service} in namespace {cluster.namespace}")
         fault = Patched(
             target=self.model,

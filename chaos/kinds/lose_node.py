@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from chaos.kinds.base import READ_NODES, READ_PODS, READ_WORKLOADS, Injection
-from chaos.places.cluster.faults import NodeLost, find
+from chaos.places.cluster.faults import NodeLost
 from chaos.places.cluster.namespace import Cluster
 from chaos.places.local.plane import LocalPlane
 from chaos.targets import Prepared, TargetError
@@ -56,7 +56,7 @@ class LoseNode(Injection[spec.LoseNode]):
     def in_cluster(self, cluster: Cluster) -> Prepared:
         """The node of the first replica; only pods of this namespace are evicted, and no protected one."""
         node = self.target or self._node_of_first_replica(cluster)
-        node_object = find(f"/api/v1/nodes/{node}")
+        node_object = kubernetes.find(f"/api/v1/nodes/{node}")
         if node_object is None or cluster.is_protected(node_object):
             raise TargetError(f"node {node} is protected by its label" if node_object else f"there is no node {node}")
         on_node = {"fieldSelector": f"spec.nodeName={node}"}

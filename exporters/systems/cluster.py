@@ -7,10 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from midwatch import kubernetes
+from midwatch.errors import MidwatchError
 from midwatch.spec.observed.base import Resource
 
 PAGE = 500
 """Objects of one answer, as kubectl asks for them (its flag --chunk-size)."""
+
+MOST_PAGES = 40
+"""Twenty thousand objects: PipelineRuns that nobody prunes would fill the memory."""
 
 Object = Mapping[str, Any]
 
@@ -27,13 +31,14 @@ def objects(resource: Resource, namespaces: Sequence[str], timeout: float) -> li
 
 def _items(path: str, timeout: float) -> Iterator[Object]:
     begun = ""
-    while True:
+    for _ in range(MOST_PAGES):
         query = {"limit": str(PAGE)} | ({"continue": begun} if begun else {})
         page = kubernetes.request("GET", path, query=query, timeout=timeout)
         yield from page.get("items") or ()
         begun = (page.get("metadata") or {}).get("continue") or ""
         if not begun:
             return
+    raise MidwatchError(f"{path}: more than {PAGE * MOST_PAGES} objects; name namespaces")
 
 
 def name_of(found: Object) -> tuple[str, str]:

@@ -68,23 +68,12 @@ class _Cluster:
             yield from self._alertmanagers_of(one)
 
     def _asked_resources(self, api_version: str) -> dict[str, dict[str, Any]]:
-        try:
-            listed = kubernetes.request("GET", _root(api_version))["resources"]
-        except kubernetes.RefusedError as error:
-            if error.status == 404:
-                return {}
-            raise
-        return {one["kind"]: one for one in listed if "/" not in one["name"]}
+        listed = kubernetes.find(_root(api_version)) or {"resources": []}
+        return {one["kind"]: one for one in listed["resources"] if "/" not in one["name"]}
 
     def _found(self, one: Object, known: Mapping[str, Any]) -> kubernetes.Object | None:
         namespace = f"/namespaces/{one.identity.namespace or self._namespace}" if known["namespaced"] else ""
-        path = f"{_root(one.identity.api_version)}{namespace}/{known['name']}/{one.identity.name}"
-        try:
-            return kubernetes.request("GET", path)
-        except kubernetes.RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
+        return kubernetes.find(f"{_root(one.identity.api_version)}{namespace}/{known['name']}/{one.identity.name}")
 
     def _namespace_of(self, one: Object) -> Iterator[Problem]:
         """Whether an object's namespace is there; of several objects the first tells."""
@@ -97,13 +86,7 @@ class _Cluster:
             )
 
     def _asked_namespace(self, name: str) -> bool:
-        try:
-            kubernetes.request("GET", f"/api/v1/namespaces/{name}")
-        except kubernetes.RefusedError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+        return kubernetes.find(f"/api/v1/namespaces/{name}") is not None
 
     # The operator ----------------------------------------------------------------------------------------------------
 

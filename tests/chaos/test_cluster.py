@@ -18,7 +18,6 @@ from chaos import faults, lease, manifests, preconditions
 from chaos import kinds as kinds_of_faults
 from chaos.kinds import injection
 from chaos.kinds.failing_model import NOWHERE
-from chaos.places.cluster.faults import find
 from chaos.places.cluster.namespace import Cluster
 from chaos.places.place import Home
 from chaos.run import recovery
@@ -245,7 +244,7 @@ def test_a_pod_that_was_replaced_since_it_was_chosen_is_not_killed(api: Path, le
     other = type(fault)(**{**vars(fault), "uid": "another"})
     with pytest.raises(kubernetes.RefusedError, match="409"):
         ledger.inject(other)
-    assert find(f"/api/v1/namespaces/{NAMESPACE}/pods/{fault.target}") is not None
+    assert kubernetes.find(f"/api/v1/namespaces/{NAMESPACE}/pods/{fault.target}") is not None
     assert [one.kind for one in evidence.read(ledger.log.path)][1] == "fault-unverified"
 
 
@@ -328,7 +327,7 @@ def test_a_fault_whose_runner_died_with_its_node_is_found_in_the_lease(api: Path
     said: list[str] = []
     with lease.on_this_machine(tmp_path / "lock") as lock:
         assert recovery.recover(place, lock, said.append).problems == []  # type: ignore[arg-type]
-    found = find(path)
+    found = kubernetes.find(path)
     assert found is not None
     image = found["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image.endswith(":3.0"), "what somebody deployed since is theirs"
@@ -389,7 +388,7 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
     service = f"/api/v1/namespaces/{NAMESPACE}/services/fraud"
 
     def is_failing() -> bool:
-        found = find(service)
+        found = kubernetes.find(service)
         return found is not None and NOWHERE in found["spec"]["selector"]
 
     # A busy machine takes a while to start a command; one that has ended says why.
@@ -404,7 +403,7 @@ def test_the_command_runs_plans_and_stops_in_a_cluster_too(api: Path, plane: Sma
     assert refused["refused"]
     assert len([reason for reason in refused["reasons"] if "kill switch" in reason]) == 2
     finished(run_there(plane, config, tmp_path, "stop", "--lift"))
-    found = find(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease.LEASE_NAME}")
+    found = kubernetes.find(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease.LEASE_NAME}")
     assert found is not None
     assert not found["spec"].get("holderIdentity"), "the lease was given back"
 
@@ -690,7 +689,7 @@ def test_the_api_server_takes_what_is_rendered_and_the_jobs_are_least(api: Path)
     jobs = [one for one in objects if one["kind"] == "CronJob"]
     assert len(jobs) == len(kinds_of_faults.table())
     for job in jobs:
-        found = find(f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/{job['metadata']['name']}")
+        found = kubernetes.find(f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/{job['metadata']['name']}")
         assert found is not None
         assert found["spec"]["concurrencyPolicy"] == "Forbid"
         one = found["spec"]["jobTemplate"]["spec"]

@@ -142,3 +142,10 @@ def test_the_cluster_is_asked_page_by_page(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(kubernetes, "request", request)
     assert [one.name for one in argo_cd.ask(ArgoCdObserved(namespace="argocd"))] == ["fraud-server", "other"]
+
+
+def test_a_list_that_never_ends_is_an_error_and_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = {"items": [application()], "metadata": {"continue": "again"}}
+    monkeypatch.setattr(kubernetes, "request", lambda *_, **__: page)
+    with pytest.raises(MidwatchError, match="more than 20000 objects"):
+        argo_cd.ask(ArgoCdObserved(namespace="argocd"))

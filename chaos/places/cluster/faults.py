@@ -24,7 +24,7 @@ class PodKilled(Fault):
 
     def is_effective(self) -> bool:
         """Whether this very pod is gone."""
-        pod = find(pod_path(self.namespace, self.target))
+        pod = kubernetes.find(pod_path(self.namespace, self.target))
         return pod is None or pod["metadata"]["uid"] != self.uid
 
     def revert(self) -> None:
@@ -59,17 +59,17 @@ class Patched(Fault):
 
     def is_effective(self) -> bool:
         """Whether it has the change, and whoever acts on it has seen that."""
-        current = find(self.path)
+        current = kubernetes.find(self.path)
         return current is not None and has(current, self.patch) and is_observed(current)
 
     def revert(self) -> None:
         """Put it back; an object that is gone has nothing to put back."""
-        if find(self.path) is not None:
+        if kubernetes.find(self.path) is not None:
             kubernetes.request("PATCH", self._patched_path, body=dict(self.back), patch=self.patch_type)
 
     def is_reverted(self) -> bool:
         """Whether it has what it had."""
-        current = find(self.path)
+        current = kubernetes.find(self.path)
         return current is None or has(current, self.back)
 
     def describe(self) -> str:
@@ -87,7 +87,7 @@ class Scaled(Patched):
 
     def is_effective(self) -> bool:
         """Whether the status says so too."""
-        current = find(self.path)
+        current = kubernetes.find(self.path)
         wanted = self.patch["spec"]["replicas"]
         if current is None or current["spec"].get("replicas") != wanted:
             return False
@@ -121,7 +121,7 @@ class Created(Fault):
 
     def is_effective(self) -> bool:
         """Whether it is there, and a pod runs."""
-        current = find(self._path)
+        current = kubernetes.find(self._path)
         if current is None:
             return False
         return bool(self.manifest["kind"] != "Pod" or current.get("status", {}).get("phase") == "Running")
@@ -136,7 +136,7 @@ class Created(Fault):
 
     def is_reverted(self) -> bool:
         """Whether it is gone."""
-        return find(self._path) is None
+        return kubernetes.find(self._path) is None
 
     def describe(self) -> str:
         """What it does."""
@@ -158,7 +158,7 @@ class NodeLost(Fault):
         kubernetes.request("PATCH", self._path, body={"spec": {"unschedulable": True}})
         for name in self.pods:
             namespace, _, pod = name.partition("/")
-            if find(pod_path(namespace, pod)) is not None:
+            if kubernetes.find(pod_path(namespace, pod)) is not None:
                 body = {
                     "apiVersion": "policy/v1",
                     "kind": "Eviction",
@@ -168,11 +168,11 @@ class NodeLost(Fault):
 
     def is_effective(self) -> bool:
         """Whether nothing can be scheduled there and the pods are gone or end: they were told, and get no traffic."""
-        node = find(self._path)
+        node = kubernetes.find(self._path)
         if node is None or not node["spec"].get("unschedulable"):
             return False
         return all(
-            (pod := find(pod_path(*name.split("/")))) is None
+            (pod := kubernetes.find(pod_path(*name.split("/")))) is None
             or pod["metadata"].get("deletionTimestamp")
             or pod["spec"].get("nodeName") != self.target
             for name in self.pods
@@ -180,12 +180,12 @@ class NodeLost(Fault):
 
     def revert(self) -> None:
         """Uncordon."""
-        if find(self._path) is not None:
+        if kubernetes.find(self._path) is not None:
             kubernetes.request("PATCH", self._path, body={"spec": {"unschedulable": None}})
 
     def is_reverted(self) -> bool:
         """Whether pods can be scheduled there again."""
-        node = find(self._path)
+        node = kubernetes.find(self._path)
         return node is None or not node["spec"].get("unschedulable")
 
     def describe(self) -> str:
@@ -196,16 +196,6 @@ class NodeLost(Fault):
 def pod_path(namespace: str, name: str) -> str:
     """Path of a pod."""
     return f"/api/v1/namespaces/{namespace}/pods/{name}"
-
-
-def find(path: str) -> kubernetes.Object | None:
-    """An object, None when there is none."""
-    try:
-        return kubernetes.request("GET", path)
-    except kubernetes.RefusedError as error:
-        if error.status == 404:
-            return None
-        raise
 
 
 def has(found: Any, wanted: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from chaos import lease, notices
 from chaos.faults import Fault
-from chaos.places.cluster.faults import Created, Scaled, find
+from chaos.places.cluster.faults import Created, Scaled
 from chaos.places.place import Injection, Place
 from chaos.targets import Hit, Prepared, TargetError, ensure_allowed
 from midwatch import kubernetes, pod_security
@@ -82,7 +82,7 @@ class Cluster(Place):
         return prepared
 
     def _ensure_namespace_unprotected(self) -> None:
-        namespace = find(f"/api/v1/namespaces/{self.namespace}")
+        namespace = kubernetes.find(f"/api/v1/namespaces/{self.namespace}")
         if namespace is None:
             raise TargetError(f"there is no namespace {self.namespace}")
         if self.is_protected(namespace):
@@ -109,7 +109,7 @@ class Cluster(Place):
             ("deployments", workload.deployment) if workload.deployment else ("statefulsets", workload.stateful_set)
         )
         path = f"{self.path(plural, 'apis/apps/v1')}/{name}"
-        described = find(path)
+        described = kubernetes.find(path)
         if described is None:
             raise TargetError(f"there is no {plural[:-1]} {name} in namespace {self.namespace}")
         if self.is_protected(described):

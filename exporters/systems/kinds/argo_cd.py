@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporters.systems import cluster
 from exporters.systems.rest import Api
 from exporters.systems.source import Sample
-from midwatch import files, kubernetes, metrics
+from midwatch import files, metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
-from midwatch.spec.observed.argo_cd import ArgoCdObserved, Carried
+from midwatch.spec.observed.argo_cd import APPLICATIONS, ArgoCdObserved, Carried
 
-_PAGE = "500"
-_MOST_PAGES = 40
 _FAILED = frozenset({"Failed", "Error"})
 _ENDED = _FAILED | {"Succeeded"}
 LAST_IN_SYNC = "last-in-sync.json"
@@ -91,7 +90,11 @@ def _revisions(said: Mapping[str, Any]) -> tuple[str, ...]:
 
 def ask(observed: ArgoCdObserved) -> list[Application]:
     """Every application that is looked at, by name. MidwatchError when nobody answers."""
-    objects = _of_api(observed, observed.url) if observed.url is not None else _of_cluster(observed)
+    objects = (
+        _of_api(observed, observed.url)
+        if observed.url is not None
+        else cluster.objects(APPLICATIONS, observed.places, observed.timeout)
+    )
     found = (Application.of(one) for one in objects)
     wanted = frozenset(observed.applications)
     return sorted((one for one in found if not wanted or one.name in wanted), key=lambda one: one.key)
@@ -100,19 +103,6 @@ def ask(observed: ArgoCdObserved) -> list[Application]:
 def _of_api(observed: ArgoCdObserved, url: str) -> Iterable[Mapping[str, Any]]:
     # Whole: of `fields` the server knows a list that lacks revisions and history (application/forwarder_overwrite.go).
     return Api(url, observed.auth, observed.timeout).document("/api/v1/applications").get("items") or ()
-
-
-def _of_cluster(observed: ArgoCdObserved) -> Iterator[Mapping[str, Any]]:
-    path = f"/apis/argoproj.io/v1alpha1/namespaces/{observed.namespace}/applications"
-    token = ""
-    for _ in range(_MOST_PAGES):
-        query = {"limit": _PAGE, **({"continue": token} if token else {})}
-        page = kubernetes.request("GET", path, query=query, timeout=observed.timeout)
-        yield from page.get("items") or ()
-        token = str((page.get("metadata") or {}).get("continue") or "")
-        if not token:
-            return
-    raise MidwatchError(f"{path}: more than {int(_PAGE) * _MOST_PAGES} applications")
 
 
 # What is remembered between two answers ----------------------------------------------------------------------------
