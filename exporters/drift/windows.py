@@ -45,7 +45,7 @@ class Pane:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What is to be judged: counts by feature and some rows, from when until when, and the seconds since the one before.
+    """What is to be judged: counts by feature and some rows, from `start` to `end`; `seconds` since the window before.
 
     Where windows slide, the one before ended later than this one starts.
     """
