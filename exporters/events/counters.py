@@ -6,7 +6,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 
 from exporters.events.class_names import TEXT, class_name, is_class_like
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
-from exporters.events.outcomes import Outcome, bin_of, count_pair, score_into
+from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
@@ -76,6 +76,7 @@ class Series(msgspec.Struct):
     output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
     output_token_sum: float = 0.0
     bounded: dict[str, dict[str, int]] = {}
+    grouped: Grouped = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -144,6 +145,19 @@ class Counters:
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
             series.scored += 1
         return name
+
+    def count_groups(self, series: Series, groups: Mapping[str, Value], predicted: str) -> dict[str, str]:
+        """Count a predicted class by group of each attribute; the groups as they are counted."""
+        model = self.models[series.model]
+        predicted = predicted if predicted in series.predicted else metrics.OTHER
+        told = {
+            attribute: self._told_predicted(
+                series, attribute, self._group(model, attribute, class_name(group)), predicted
+            )
+            for attribute, group in groups.items()
+        }
+        count_groups(series.grouped, told, predicted)
+        return told
 
     def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | None:
         """Count what turned out to be true of a prediction; None for an amount, and for texts that are not kept.
@@ -278,14 +292,27 @@ class Counters:
         self.series += 2
         return group
 
+    def _told_predicted(self, series: Series, attribute: str, group: str, predicted: str) -> str:
+        """A group as a predicted class of it is counted; `other` without room for one more class of it."""
+        if group == metrics.OTHER or predicted in series.grouped.get(attribute, {}).get(group, ()):
+            return group
+        if not self._has_room():
+            return metrics.OTHER
+        self.series += 2
+        return group
+
     def _series_of_pair(self, model: str) -> int:
         """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
         declared = self.declared.get(model)
         return 2 * (1 + (len(declared.groups) if declared else 0))
 
     def _series_of_class(self, model: str) -> int:
-        """Series of a predicted class: its count, what is settled of it, and its outcomes as right and as `other`."""
-        return 4 + 2 * self._series_of_pair(model)
+        """Series of a predicted class: its count, what is settled of it, its outcomes as right and as `other`.
+
+        And its count, and what is settled, in the group `other` of each attribute.
+        """
+        declared = self.declared.get(model)
+        return 4 + 2 * self._series_of_pair(model) + 2 * (len(declared.groups) if declared else 0)
 
     def _series_of_version(self, series: Series) -> int:
         """Series that a version is published as."""
@@ -302,6 +329,12 @@ class Counters:
             if group != metrics.OTHER
             for actuals in outcomes.values()
         ]
+        predicted_grouped = [
+            len(classes)
+            for groups in series.grouped.values()
+            for group, classes in groups.items()
+            if group != metrics.OTHER
+        ]
         makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
         return (
             VERSION_SERIES
@@ -309,6 +342,7 @@ class Counters:
             + len(series.predicted) * self._series_of_class(series.model)
             + len(pairs) * self._series_of_pair(series.model)
             + 2 * sum(grouped)
+            + 2 * sum(predicted_grouped)
             + 6 * sum(cell[0] > 0 for cell in series.bins)
             + (3 if series.observed else 0)
             + sum(map(len, series.bounded.values()))
@@ -448,6 +482,9 @@ class Counters:
         for attribute, groups in series.groups.items():
             named = {group: outcomes(counts) for group, counts in groups.items()}
             series.groups[attribute] = _renamed(named, partial(self._published_group, attribute))
+        for attribute, classes in series.grouped.items():
+            named = {group: by_class(counts) for group, counts in classes.items()}
+            series.grouped[attribute] = _renamed(named, partial(self._published_group, attribute))
 
     def _rebound(self, series: Series) -> Series:
         """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitors.fairness.measures import Cells
-from monitors.fairness.projection import Floats
+from monitors.fairness.projection import Floats, Limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,16 @@ class Bounds:
     low: Floats
     high: Floats
 
-    def excludes_equal(self, limit: float) -> bool:
-        """Whether some two groups differ by more than the limit, whatever the missing labels are."""
-        return bool(np.nanmax(self.low) - np.nanmin(self.high) > limit)
+    def certainly_apart(self) -> bool:
+        """Whether some two groups differ, whatever the missing labels are."""
+        return bool(np.nanmax(self.low) > np.nanmin(self.high))
+
+    def keeps(self, limit: Limit) -> bool:
+        """Whether every two groups keep a limit (the first rate not too far above), whatever the missing labels are."""
+        pairs = [
+            np.array([one, other]) for i, one in enumerate(self.high) for j, other in enumerate(self.low) if i != j
+        ]
+        return bool((limit.excess(np.array(pairs)) <= 0).all())
 
 
 def true_positive(cells: Cells, missing: Unlabelled) -> Bounds:
