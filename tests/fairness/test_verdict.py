@@ -109,6 +109,6 @@ def test_labels_only_for_the_approved_leave_the_true_positive_rate_open() -> Non
 
 def test_bounds_exclude_equal_rates_only_when_no_labels_could_make_them_so() -> None:
     far = bounds.Bounds(low=np.array([0.7, 0.1]), high=np.array([0.9, 0.3]))
-    near = bounds.Bounds(low=np.array([0.7, 0.1]), high=np.array([0.9, 0.68]))
+    near = bounds.Bounds(low=np.array([0.7, 0.1]), high=np.array([0.9, 0.72]))
     assert far.certainly_apart()
     assert not near.certainly_apart()
