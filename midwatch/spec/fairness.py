@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -44,6 +44,10 @@ class Fairness(Strict):
     """How far back counts are read."""
     block: Duration | None = None
     """Pieces of time in which evidence is weighed."""
+    public: bool = False
+    """That the attribute's values may stand in metrics as they are; else `exporter.personal.hash` has to name it."""
+    values: list[str] = []
+    """Values of a hashed attribute that verdicts name, for whoever has `exporter.personal.key_file`."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Fairness:
@@ -66,13 +70,19 @@ class Fairness(Strict):
         return self.block or self.over / 100
 
 
-def findings(model: Model) -> Iterator[Finding]:
-    """What cannot be judged: attributes that nobody counts, and models without a positive class."""
+def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Iterator[Finding]:
+    """What cannot be judged (attributes that nobody counts, no positive class), and values that metrics would show."""
     for index, promise in enumerate(model.fairness):
         place = ("fairness", index)
         if promise.attribute not in model.groups:
             message = f"{promise.attribute} is not counted for {model.name}"
             yield (*place, "attribute"), message, "name it under groups"
+        elif promise.attribute in dropped:
+            message = f"{promise.attribute} is dropped by exporter.personal, so nothing of it is counted"
+            yield (*place, "attribute"), message, "hash it instead"
+        elif not promise.public and promise.attribute not in hashed:
+            message = f"the values of {promise.attribute} would stand in metrics, for whoever reads them"
+            yield (*place, "attribute"), message, "name it under exporter.personal.hash, or write public: true here"
         if promise.measure != "accuracy_parity" and model.positive is None:
             yield (*place, "measure"), f"{promise.measure} needs a positive class", "set positive"
         if model.task != "classification":

@@ -10,6 +10,7 @@ from midwatch import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from midwatch.prometheus import Client
     from midwatch.spec.model import Model, Platform
@@ -51,6 +52,7 @@ def judge(
     except QueryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.INCONCLUSIVE) from error
+    judged = [(window, _named(loaded, platform, found), queries) for window, found, queries in judged]
     if as_json:
         documents = [document.document(findings, window, queries) for window, findings, queries in judged]
         typer.echo(json.dumps({"windows": documents}))
@@ -106,6 +108,24 @@ def _judged(
         found = [one for one in promises.judge(together, asked, window) if version in (None, one.version)]
         judged.append((window, found, asked.queries))
     return judged
+
+
+def _named(loaded: Platform, file: Path, findings: Sequence[Finding]) -> list[Finding]:
+    """Findings whose hashed groups have the names that the promises list, where the key can be read."""
+    from midwatch import keyed_hash
+    from midwatch.platform_files import base_folder
+    from monitors.fairness import promises
+
+    personal = loaded.exporter.personal
+    if personal.key_file is None or not any(one.promise.values for one in findings):
+        return list(findings)
+    key = keyed_hash.read_key(base_folder(file) / personal.key_file)
+    return [
+        promises.named(one, {keyed_hash.digest(value, key): value for value in one.promise.values})
+        if one.promise.attribute in personal.hash
+        else one
+        for one in findings
+    ]
 
 
 def _exit(models: Sequence[Model], findings: Sequence[Finding]) -> int:

@@ -83,6 +83,27 @@ def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding
     return [_finding(case, found[place]) for place, case in enumerate(cases)]
 
 
+def named(finding: Finding, names: Mapping[str, str]) -> Finding:
+    """A finding whose groups are called by their names where these are known."""
+
+    def name(group: str) -> str:
+        return names.get(group, group)
+
+    said = finding.judgement
+    worst = said.worst and replace(said.worst, above=name(said.worst.above), below=name(said.worst.below))
+    judgement = replace(
+        said,
+        worst=worst,
+        rates=tuple(replace(rate, group=name(rate.group)) for rate in said.rates),
+        left_out=tuple(map(name, said.left_out)),
+    )
+    reason = finding.reason
+    for group, known in names.items():
+        reason = reason.replace(group, known)
+    labelled = {name(group): share for group, share in finding.labelled.items()}
+    return replace(finding, judgement=judgement, labelled=labelled, reason=reason)
+
+
 def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
     tail = max(1, window.size // 10)
     return sorted(

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
+from midwatch import keyed_hash
 from tests.canary.arms import Past, prometheus_with
 from tests.conftest import midwatch_here, platform_document
 
 END = 1_780_000_200.0
 BLOCKS, BLOCK = 100, 600.0
 START = END - BLOCKS * BLOCK
+KEY = b"a key of the hash of groups"
 RATES = {"a": 0.5, "b": 0.3}
 
 
@@ -58,13 +60,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         past.predictions("young", group, _course(rng, 0.4, 2))
         past.predictions("approved", group, _course(rng, rate, 600))
         past.approved_only("approved", group, _course(rng, rate, 600))
+    for group, rate in {"no": 0.5, "de": 0.3}.items():
+        past.predictions("hashed", keyed_hash.digest(group, KEY), _course(rng, rate, 60))
     with prometheus_with(past, tmp_path_factory.mktemp("fairness")) as url:
         yield url
 
 
 def _judge(prometheus: str, folder: Path, *names: str, measure: str = "demographic_parity", **more: Any) -> Any:
     template = platform_document()["models"][0] | {"slos": []}
-    promise = {"attribute": "country", "measure": measure, "difference": "5%", "over": "60000s", **more}
+    promise = {"attribute": "country", "measure": measure, "difference": "5%", "over": "60000s", "public": True, **more}
     models = [template | {"name": name, "fairness": [promise]} for name in names]
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(platform_document(models=models, prometheus={"url": prometheus})))
@@ -121,10 +125,26 @@ def test_four_fifths_are_of_the_highest_rate(prometheus: str, tmp_path: Path) ->
     assert found["worst"]["ratio"] == pytest.approx(0.6, abs=0.05)
 
 
+def test_groups_that_are_hashed_are_named_for_whoever_has_the_key(prometheus: str, tmp_path: Path) -> None:
+    model = platform_document()["models"][0] | {"slos": [], "name": "hashed"}
+    promise = {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "over": "60000s"}
+    model["fairness"] = [promise | {"values": ["no", "de"]}]
+    personal = {"hash": ["country"], "key_file": "key"}
+    document = platform_document(models=[model], prometheus={"url": prometheus}, exporter={"personal": personal})
+    (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    done = midwatch_here("fairness", "judge", "-f", tmp_path / "platform.yaml", "--end", END, "--json")
+    (found,) = json.loads(done.stdout)["windows"][0]["findings"]
+    assert (found["worst"]["above"], found["worst"]["below"]) == ("no", "de")
+    assert found["reason"] == "de is beyond the limit against no"
+    assert {one["group"] for one in found["groups"]} == {"no", "de"}
+
+
 @pytest.mark.parametrize(
     ("promise", "said"),
     [
         ({"attribute": "age", "measure": "accuracy_parity", "difference": "5%"}, "age is not counted for fraud"),
+        ({"attribute": "country", "measure": "accuracy_parity", "difference": "5%"}, "would stand in metrics"),
         ({"attribute": "country", "measure": "accuracy_parity"}, "exactly one of difference and ratio"),
         ({"attribute": "country", "measure": "accuracy_parity", "difference": "100%"}, "is no limit"),
         ({"attribute": "country", "measure": "accuracy_parity", "ratio": "0%"}, "is no limit"),
@@ -154,7 +174,8 @@ def test_a_platform_without_promises_says_where_to_write_one(tmp_path: Path) -> 
 
 def test_a_prometheus_that_does_not_answer_is_undecided(tmp_path: Path) -> None:
     document = platform_document(prometheus={"url": "http://127.0.0.1:9"})
-    document["models"][0]["fairness"] = [{"attribute": "country", "measure": "accuracy_parity", "difference": "5%"}]
+    promise = {"attribute": "country", "measure": "accuracy_parity", "difference": "5%", "public": True}
+    document["models"][0]["fairness"] = [promise]
     file = tmp_path / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     assert midwatch_here("fairness", "judge", "-f", file).returncode == 3
