@@ -20,6 +20,7 @@ from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
 from midwatch.client.events import Prediction, Value
 from midwatch.spec import model as spec
+from midwatch.spec.fairness import CROSS
 
 HASH = re.compile(r"[0-9a-f]{24}")
 """A personal value that was hashed."""
@@ -107,6 +108,9 @@ class Counters:
         self._hashed = frozenset(hashed)
         self.declared = {model.name: model for model in models}
         self._classes = {model.name: model.class_names for model in models if model.classes}
+        self._intersections = {
+            model.name: [(name, name.split(CROSS)) for name in model.attributes if CROSS in name] for model in models
+        }
         self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
@@ -304,7 +308,7 @@ class Counters:
     def _series_of_pair(self, model: str) -> int:
         """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
         declared = self.declared.get(model)
-        return 2 * (1 + (len(declared.groups) if declared else 0))
+        return 2 * (1 + (len(declared.attributes) if declared else 0))
 
     def _series_of_class(self, model: str) -> int:
         """Series of a predicted class: its count, what is settled of it, its outcomes as right and as `other`.
@@ -312,7 +316,7 @@ class Counters:
         And its count, and what is settled, in the group `other` of each attribute.
         """
         declared = self.declared.get(model)
-        return 4 + 2 * self._series_of_pair(model) + 2 * (len(declared.groups) if declared else 0)
+        return 4 + 2 * self._series_of_pair(model) + 2 * (len(declared.attributes) if declared else 0)
 
     def _series_of_version(self, series: Series) -> int:
         """Series that a version is published as."""
@@ -427,9 +431,16 @@ class Counters:
         cap = max(self._caps.classes, len(self._classes.get(model.model, ())))
         return self._admit(model.classes, published, cap, "class")
 
-    def published_group(self, attribute: str, value: Value) -> str:
-        """A group as a label may show it: its name, or that it is text."""
-        return self._published_group(attribute, class_name(value))
+    def published_groups(self, model: spec.Model, groups: Mapping[str, Value]) -> dict[str, Value]:
+        """Groups as labels may show them (a name, or that it is text), and those of the intersections."""
+        published = {
+            name: self._published_group(name, class_name(groups[name])) for name in model.groups if name in groups
+        }
+        told: dict[str, Value] = dict(published)
+        for attribute, parts in self._intersections[model.name]:
+            if all(part in published for part in parts):
+                told[attribute] = CROSS.join(published[part] for part in parts)
+        return told
 
     def published_answer(self, model: str, value: Value) -> Value:
         """A prediction or a label as it may be kept: a text that is no class is not, however long it waits."""
@@ -448,6 +459,12 @@ class Counters:
         return name if is_name else TEXT
 
     def _published_group(self, attribute: str, name: str) -> str:
+        attributes, names = attribute.split(CROSS), name.split(CROSS)
+        if len(attributes) != len(names):
+            return TEXT
+        return CROSS.join(map(self._published_part, attributes, names))
+
+    def _published_part(self, attribute: str, name: str) -> str:
         is_name = is_class_like(name) or (attribute in self._hashed and HASH.fullmatch(name))
         return name if is_name else TEXT
 

@@ -227,7 +227,7 @@ class State:
     def _wait(self, time: float, event: Prediction, value: int, series: Series, predicted: Value) -> None:
         model = self.counters.models[series.model]
         declared = self.counters.declared.get(event.model)
-        groups = self._published_groups(declared, event.groups) if declared and event.groups else None
+        groups = self.counters.published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
         counted = self.counters.count_groups(series, groups, predicted) if groups and type(predicted) is str else {}
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
@@ -243,10 +243,6 @@ class State:
             self.predictions.put(value, entry)
             self._predict_settling(series, entry, counted)
             model.waiting += 1
-
-    def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
-        published = self.counters.published_group
-        return {name: published(name, groups[name]) for name in model.groups if name in groups}
 
     def _label(self, time: float, event: Label, value: int) -> None:
         entry = self.predictions.pop(value) or self.predictions.pop(self._folded(event.model, value))

@@ -17,6 +17,9 @@ Measure = Literal["demographic_parity", "equal_opportunity", "equalized_odds", "
 """What is held equal: the share predicted positive; the true positives' share; that and the false positives'; the
 share of positive predictions that are right; the share of all that are right. fairlearn's names where it has them."""
 
+CROSS = "\u00d7"
+"""A multiplication sign: between the attributes of an intersection, and its groups; it is in no name of either."""
+
 MONTH = 30 * 86400.0
 MOST_BLOCKS = 1000
 
@@ -30,6 +33,10 @@ class Fairness(Strict):
 
     attribute: LabelName
     """The attribute, one of `groups`."""
+    crossed_with: LabelName | None = None
+    """A second attribute: groups are the intersections of both."""
+    within: LabelName | None = None
+    """An attribute within whose groups the limit is to hold too, so that like is compared with like."""
     measure: Measure
     """What is held equal."""
     difference: Ratio | None = None
@@ -64,6 +71,28 @@ class Fairness(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _other_attributes(self) -> Fairness:
+        named = [name for name in (self.attribute, self.crossed_with, self.within) if name is not None]
+        if len(set(named)) < len(named):
+            raise ValueError("names an attribute twice; attribute, crossed_with and within are different ones")
+        return self
+
+    @property
+    def named_attributes(self) -> tuple[str, ...]:
+        """The attributes that it compares by."""
+        return tuple(name for name in (self.attribute, self.crossed_with, self.within) if name is not None)
+
+    @property
+    def compared(self) -> str:
+        """Attribute of the groups that are compared, as it is counted."""
+        return self.attribute if self.crossed_with is None else CROSS.join((self.attribute, self.crossed_with))
+
+    @property
+    def stratified(self) -> str | None:
+        """Attribute of the groups within those of `within`, as it is counted; the stratum is the last part."""
+        return None if self.within is None else CROSS.join((self.compared, self.within))
+
     @property
     def block_seconds(self) -> float:
         """Length of a block."""
@@ -74,15 +103,15 @@ def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Ite
     """What cannot be judged (attributes that nobody counts, no positive class), and values that metrics would show."""
     for index, promise in enumerate(model.fairness):
         place = ("fairness", index)
-        if promise.attribute not in model.groups:
-            message = f"{promise.attribute} is not counted for {model.name}"
-            yield (*place, "attribute"), message, "name it under groups"
-        elif promise.attribute in dropped:
-            message = f"{promise.attribute} is dropped by exporter.personal, so nothing of it is counted"
-            yield (*place, "attribute"), message, "hash it instead"
-        elif not promise.public and promise.attribute not in hashed:
-            message = f"the values of {promise.attribute} would stand in metrics, for whoever reads them"
-            yield (*place, "attribute"), message, "name it under exporter.personal.hash, or write public: true here"
+        for attribute in promise.named_attributes:
+            if attribute not in model.groups:
+                yield (*place, "attribute"), f"{attribute} is not counted for {model.name}", "name it under groups"
+            elif attribute in dropped:
+                message = f"{attribute} is dropped by exporter.personal, so nothing of it is counted"
+                yield (*place, "attribute"), message, "hash it instead"
+            elif not promise.public and attribute not in hashed:
+                message = f"the values of {attribute} would stand in metrics, for whoever reads them"
+                yield (*place, "attribute"), message, "name it under exporter.personal.hash, or write public: true here"
         if promise.measure != "accuracy_parity" and model.positive is None:
             yield (*place, "measure"), f"{promise.measure} needs a positive class", "set positive"
         if model.task != "classification":

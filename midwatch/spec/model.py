@@ -127,6 +127,12 @@ class Model(Strict):
         return cron.LATE_SHARE * cron.parse(NIGHTLY_CRON if self.schedule == NIGHTLY else self.schedule).longest_gap()
 
     @property
+    def attributes(self) -> tuple[str, ...]:
+        """Attributes whose groups are counted: those of `groups`, and the intersections that promises compare."""
+        promised = [name for one in self.fairness for name in (one.compared, one.stratified) if name is not None]
+        return tuple(dict.fromkeys((*self.groups, *promised)))
+
+    @property
     def job(self) -> str | None:
         """The scrape job of its servers, where the platform file says it."""
         if self.servers is None:

@@ -34,7 +34,7 @@ class Bounds:
         pairs = [
             np.array([one, other]) for i, one in enumerate(self.high) for j, other in enumerate(self.low) if i != j
         ]
-        return bool((limit.excess(np.array(pairs)) <= 0).all())
+        return not (limit.excess(np.array(pairs)) > 0).any()
 
 
 def true_positive(cells: Cells, missing: Unlabelled) -> Bounds:

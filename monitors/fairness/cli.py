@@ -122,7 +122,7 @@ def _named(loaded: Platform, file: Path, findings: Sequence[Finding]) -> list[Fi
     key = keyed_hash.read_key(base_folder(file) / personal.key_file)
     return [
         promises.named(one, {keyed_hash.digest(value, key): value for value in one.promise.values})
-        if one.promise.attribute in personal.hash
+        if set(one.promise.named_attributes) & set(personal.hash)
         else one
         for one in findings
     ]

@@ -29,7 +29,7 @@ def _finding(one: Finding) -> dict[str, Any]:
     return {
         "model": one.model,
         "version": one.version,
-        "attribute": promise.attribute,
+        "attribute": promise.compared,
         "measure": promise.measure,
         "rate": one.rate,
         "limit": {name: float(value or 0) for name, value in limit.items()},

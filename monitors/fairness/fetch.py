@@ -69,7 +69,9 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
 
     def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
         names = sorted(model.name for model in models)
-        attributes = sorted({promise.attribute for model in models for promise in model.fairness})
+        promised = [promise for model in models for promise in model.fairness]
+        counted = (name for promise in promised for name in (promise.compared, promise.stratified))
+        attributes = sorted({name for name in counted if name is not None})
         query = promql.select(metric, model=_any(names), attribute=_any(attributes))
         queries.append(str(query))
         lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from midwatch.spec.fairness import Fairness
+from midwatch.spec.fairness import CROSS, Fairness
 from midwatch.spec.model import Model
 from monitors.fairness import bounds, verdict
 from monitors.fairness.fetch import Asked, Cell, Version, Window
@@ -55,13 +55,13 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """Counts of one rate, and what is known of its missing labels."""
+    """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed."""
 
     version: Version
     promise: Fairness
     rate: str
     counts: Counts
-    bounds: bounds.Bounds | None
+    bounds: tuple[bounds.Bounds, ...]
     labelled: Mapping[str, float]
 
 
@@ -87,7 +87,7 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
     """A finding whose groups are called by their names where these are known."""
 
     def name(group: str) -> str:
-        return names.get(group, group)
+        return CROSS.join(names.get(part, part) for part in group.split(CROSS))
 
     said = finding.judgement
     worst = said.worst and replace(said.worst, above=name(said.worst.above), below=name(said.worst.below))
@@ -98,7 +98,7 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
         left_out=tuple(map(name, said.left_out)),
     )
     reason = finding.reason
-    for group, known in names.items():
+    for group, known in names.items():  # hashes stand in nothing else, also as parts of an intersection
         reason = reason.replace(group, known)
     labelled = {name(group): share for group, share in finding.labelled.items()}
     return replace(finding, judgement=judgement, labelled=labelled, reason=reason)
@@ -123,22 +123,43 @@ def _settings(promise: Fairness) -> Settings:
 
 
 def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+    """Each rate of a promise over all predictions, and within the groups of `within`."""
     source = asked.predicted if promise.measure == "demographic_parity" else asked.labelled
-    cells = {cell: row for cell, row in source.get(version, {}).items() if cell[0] == promise.attribute}
-    groups = tuple(sorted({cell[1] for cell in cells}))
-    settled = {cell: row for cell, row in asked.settled.get(version, {}).items() if cell[0] == promise.attribute}
-    for rate in RATES[promise.measure]:
-        events, hits = _rows(rate, groups, cells, model.positive or "", window)
-        counts = Counts(groups=groups, events=events[None], hits=hits[None])
-        known = rate != "selected"
-        yield _Case(
-            version=version,
-            promise=promise,
-            rate=rate,
-            counts=counts,
-            bounds=_bounds(rate, groups, cells, settled, model.positive or "") if known else None,
-            labelled=_labelled(groups, cells, settled) if known else {},
-        )
+    for attribute in filter(None, (promise.compared, promise.stratified)):
+        is_stratified = attribute == promise.stratified
+        cells = _by_stratum(source.get(version, {}), attribute, is_stratified)
+        settled = _by_stratum(asked.settled.get(version, {}), attribute, is_stratified)
+        groups = tuple(sorted({cell[1] for own in cells.values() for cell in own}))
+        for rate in RATES[promise.measure]:
+            rows = [_rows(rate, groups, own, model.positive or "", window) for own in cells.values()]
+            nothing = np.zeros((0, len(groups), window.size))
+            needs_labels = rate != "selected"
+            yield _Case(
+                version=version,
+                promise=promise,
+                rate=f"{rate} within {promise.within}" if is_stratified else rate,
+                counts=Counts(
+                    groups=groups,
+                    events=np.stack([events for events, _ in rows]) if rows else nothing,
+                    hits=np.stack([hits for _, hits in rows]) if rows else nothing,
+                ),
+                bounds=tuple(
+                    _bounds(rate, groups, own, settled.get(stratum, {}), model.positive or "")
+                    for stratum, own in cells.items()
+                    if needs_labels
+                ),
+                labelled=_labelled(groups, cells, settled) if needs_labels else {},
+            )
+
+
+def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: bool) -> dict[str, dict[Cell, Floats]]:
+    """Counts of an attribute by stratum, the last part of a stratified group; one stratum of all others."""
+    found: dict[str, dict[Cell, Floats]] = {}
+    for (of, group, predicted, actual), row in cells.items():
+        if of == attribute:
+            name, _, stratum = group.rpartition(CROSS) if is_stratified else (group, "", "")
+            found.setdefault(stratum, {})[of, name, predicted, actual] = row
+    return dict(sorted(found.items()))
 
 
 def _rows(
@@ -165,12 +186,18 @@ def _counts_as(rate: str, predicted: str, actual: str, positive: str) -> tuple[b
     return (actual == positive) == (rate == "true positives"), predicted == positive
 
 
-def _labelled(groups: Sequence[str], cells: Mapping[Cell, Floats], settled: Mapping[Cell, Floats]) -> dict[str, float]:
+def _labelled(
+    groups: Sequence[str],
+    cells: Mapping[str, Mapping[Cell, Floats]],
+    settled: Mapping[str, Mapping[Cell, Floats]],
+) -> dict[str, float]:
     """Share of the settled predictions with a label, by group."""
-    labels, all_settled = _sums(groups, cells), _sums(groups, settled)
+    labels, everything = (
+        sum((_sums(groups, own) for own in of.values()), np.zeros(len(groups))) for of in (cells, settled)
+    )
     return {
         group: min(1.0, float(got / total))
-        for group, got, total in zip(groups, labels, all_settled, strict=True)
+        for group, got, total in zip(groups, labels, everything, strict=True)
         if total
     }
 
@@ -237,15 +264,16 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
 
 def _doubt(case: _Case, judgement: Judgement) -> str:
     """Why missing labels leave a verdict open; empty if they do not."""
-    if case.bounds is None or judgement.verdict is Verdict.UNKNOWN or min(case.labelled.values(), default=1.0) == 1.0:
+    if not case.bounds or judgement.verdict is Verdict.UNKNOWN or min(case.labelled.values(), default=1.0) == 1.0:
         return ""
     least = min(case.labelled, key=lambda group: case.labelled[group])
     missing = f"{1 - case.labelled[least]:.1%} of {least} have no label"
     judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
-    known = bounds.Bounds(low=case.bounds.low[judged], high=case.bounds.high[judged])
-    if judgement.verdict is Verdict.UNFAIR and not known.certainly_apart():
+    known = [bounds.Bounds(low=one.low[judged], high=one.high[judged]) for one in case.bounds]
+    limit = _settings(case.promise).limit.kept()
+    if judgement.verdict is Verdict.UNFAIR and not any(one.certainly_apart() for one in known):
         return f"apart among the labelled, but {missing}: with theirs the groups may be alike"
-    if judgement.verdict is Verdict.FAIR and not known.keeps(_settings(case.promise).limit.kept()):
+    if judgement.verdict is Verdict.FAIR and not all(one.keeps(limit) for one in known):
         return f"within the limit among the labelled, but {missing}: with theirs the groups may be apart"
     return ""
 

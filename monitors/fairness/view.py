@@ -28,7 +28,7 @@ def show(windows: Sequence[tuple[Window, Sequence[Finding]]]) -> None:
             said = one.judgement
             word = f"{said.verdict.value}, worse lately" if said.became_unfair else said.verdict.value
             style = "bold red" if said.became_unfair else _STYLES[said.verdict]
-            names = (one.model, one.version, one.promise.attribute, one.rate, _limit(one))
+            names = (one.model, one.version, one.promise.compared, one.rate, _limit(one))
             table.add_row(*names, Text(word, style=style), *_worst(one, said.worst), one.reason)
         tables.show(table, console=console)
         console.print(f"{moment(window.start)} to {moment(window.end)}", style="dim")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,9 @@ class Seeded(Past):
     def course(self, name: str, course: Any, **labels: str) -> None:
         self.add(name, [(START + place * BLOCK, float(value)) for place, value in enumerate(course)], **labels)
 
-    def predictions(self, model: str, group: str, course: Any) -> None:
+    def predictions(self, model: str, group: str, course: Any, attribute: str = "country") -> None:
         for predicted, row in zip(("fine", "fraud"), course, strict=True):
-            where = {"model": model, "version": "v1", "attribute": "country", "group": group, "predicted": predicted}
+            where = {"model": model, "version": "v1", "attribute": attribute, "group": group, "predicted": predicted}
             self.course("ml_group_predictions_total", row, **where)
 
     def approved_only(self, model: str, group: str, course: Any) -> None:
@@ -60,14 +60,26 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         past.predictions("young", group, _course(rng, 0.4, 2))
         past.predictions("approved", group, _course(rng, rate, 600))
         past.approved_only("approved", group, _course(rng, rate, 600))
+    for country, young, old in (("a", 420, 180), ("b", 240, 360)):  # who applies differs, and nobody is treated unlike
+        by_age = {"young": _course(rng, 0.5, young), "old": _course(rng, 0.2, old)}
+        past.predictions("mixed", country, by_age["young"] + by_age["old"])
+        for age, course in by_age.items():
+            past.predictions("mixed", f"{country}\u00d7{age}", course, "country\u00d7age")
     for group, rate in {"no": 0.5, "de": 0.3}.items():
         past.predictions("hashed", keyed_hash.digest(group, KEY), _course(rng, rate, 60))
     with prometheus_with(past, tmp_path_factory.mktemp("fairness")) as url:
         yield url
 
 
-def _judge(prometheus: str, folder: Path, *names: str, measure: str = "demographic_parity", **more: Any) -> Any:
-    template = platform_document()["models"][0] | {"slos": []}
+def _judge(
+    prometheus: str,
+    folder: Path,
+    *names: str,
+    measure: str = "demographic_parity",
+    groups: Sequence[str] = ("country",),
+    **more: Any,
+) -> Any:
+    template = platform_document()["models"][0] | {"slos": [], "groups": list(groups)}
     promise = {"attribute": "country", "measure": measure, "difference": "5%", "over": "60000s", "public": True, **more}
     models = [template | {"name": name, "fairness": [promise]} for name in names]
     file = folder / "platform.yaml"
@@ -95,6 +107,12 @@ def test_groups_that_are_alike_are_fair_and_the_exit_code_is_of_the_worst(promet
         1,
         {"fair": "fair", "unfair": "unfair"},
     )
+
+
+def test_a_gap_that_is_all_of_who_applies_is_unfair_pooled_and_fair_within(prometheus: str, tmp_path: Path) -> None:
+    done, found = _judge(prometheus, tmp_path, "mixed", groups=["country", "age"], within="age")
+    assert {one["rate"]: one["verdict"] for one in found} == {"selected": "unfair", "selected within age": "fair"}
+    assert done.returncode == 1
 
 
 def test_few_predictions_are_not_known_yet_with_the_number_that_would_decide(prometheus: str, tmp_path: Path) -> None:
