@@ -19,6 +19,7 @@ from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
+from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
@@ -118,6 +119,8 @@ class Model(Strict):
     """How a new version is judged."""
     fairness: list[Fairness] = []
     """What its groups may not differ in."""
+    explanations: Explanations | None = None
+    """That attributions of its features are counted."""
 
     @property
     def longest_silence(self) -> float | None:
