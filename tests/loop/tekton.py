@@ -1,8 +1,8 @@
 """Tekton's own programs beside a real API server: the pipelines' controller, and an EventListener's sink.
 
-No kubelet runs. `Kubelet` is the one thing that is faked, and only at its edge: it says of each pod that Tekton made how
-its container ended, with the termination message in which Tekton's entrypoint hands over a task's results. All else is
-real: what the sink answers, which labels a run gets, when tasks are skipped, what a run's status says.
+No kubelet runs. `Kubelet` is the one thing that is faked, and only at its edge: it says of each pod of Tekton how its
+container ended, with the termination message in which the entrypoint hands over results of a task. All else is real:
+what the sink answers, which labels a run gets, when tasks are skipped, what the status of a run says.
 """
 
 from __future__ import annotations
