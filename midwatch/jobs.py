@@ -22,6 +22,7 @@ GATE = "midwatch-gate"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
+LOOP = "midwatch-loop"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
@@ -89,6 +90,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield GATE, ("gate",), platform.gate
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
+    if platform.loop:
+        yield LOOP, ("loop",), platform.loop
     if observes(platform):
         yield SYSTEMS, ("systems_exporter",), platform.systems_exporter
 
