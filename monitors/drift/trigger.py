@@ -26,6 +26,8 @@ GATEWAY = (502, 504)
 
 EPISODE_LABEL = "midwatch.dev/episode"
 """Label of a PipelineRun with the episode that it is of."""
+TRACE_PARENT = "tekton.dev/deliveryTraceparent"
+"""Annotation of a PipelineRun with the trace that Tekton goes on with (pipeline, docs/developers/tracing.md)."""
 
 MOST_OF_NAME = 40
 """Characters of a model in a PipelineRun's name: Tekton makes names of pods of it, and labels of those."""
@@ -47,30 +49,28 @@ class Outcome:
     request: str = ""
 
 
-def send(
-    retrain: spec.Retrain, base: Path, document: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> Outcome:
+def send(retrain: spec.Retrain, base: Path, document: Mapping[str, Any], trace_parent: str = "") -> Outcome:
     """Make one attempt; files are read anew each time, so that secrets can be rotated. Nothing is raised.
 
-    `headers` are further ones of a webhook.
+    With `trace_parent` (W3C Trace Context) the other side can go on with the trace.
     """
     try:
         if retrain.webhook is not None:
-            return _post(retrain.webhook, base, document, headers or {})
+            return _post(retrain.webhook, base, document, trace_parent)
         assert retrain.pipeline_run is not None  # noqa: S101 - the platform file has exactly one
-        return _create(retrain.pipeline_run, document)
+        return _create(retrain.pipeline_run, document, trace_parent)
     except (OSError, ValueError) as error:
         return Outcome(Trigger.PENDING, str(error))
 
 
-def _post(webhook: spec.SignedWebhook, base: Path, document: Mapping[str, Any], headers: Mapping[str, str]) -> Outcome:
+def _post(webhook: spec.SignedWebhook, base: Path, document: Mapping[str, Any], trace_parent: str) -> Outcome:
     url = (base / webhook.url_file).read_text().strip()
     secret = (base / webhook.secret_file).read_bytes().strip()
     if not secret:
         raise ValueError(f"{webhook.secret_file} is empty")
     body = json.dumps(document, sort_keys=True).encode()
     headers = {
-        **headers,
+        **({"traceparent": trace_parent} if trace_parent else {}),
         "Content-Type": "application/json",
         "Idempotency-Key": str(document["episode"]),
         "X-Hub-Signature-256": signature(secret, body),
@@ -112,9 +112,11 @@ def _meaning(status: int) -> Trigger:
     return Trigger.PENDING if status >= 500 or status in (408, 425, 429) else Trigger.FAILED
 
 
-def _create(run: spec.PipelineRun, document: Mapping[str, Any]) -> Outcome:
+def _create(run: spec.PipelineRun, document: Mapping[str, Any], trace_parent: str) -> Outcome:
     try:
-        created = kubernetes.create("tekton.dev/v1", "PipelineRun", run.namespace, manifest(run, document))
+        created = kubernetes.create(
+            "tekton.dev/v1", "PipelineRun", run.namespace, manifest(run, document, trace_parent)
+        )
     except kubernetes.RefusedError as error:
         return Outcome(Trigger.FAILED, str(error))
     except kubernetes.UnreachableError as error:
@@ -127,10 +129,11 @@ def run_name(model: str, episode: str) -> str:
     return f"retrain-{object_names.fitted(model, MOST_OF_NAME)}-{episode}"
 
 
-def manifest(run: spec.PipelineRun, document: Mapping[str, Any]) -> dict[str, Any]:
+def manifest(run: spec.PipelineRun, document: Mapping[str, Any], trace_parent: str = "") -> dict[str, Any]:
     """PipelineRun of an episode; its parameters are the file's, in which `{model}` and the like are replaced."""
     values = {name: str(value) for name, value in document.items()}
     labels = {"app.kubernetes.io/managed-by": "midwatch", EPISODE_LABEL: values["episode"]}
+    traced = {TRACE_PARENT: trace_parent} if trace_parent else {}
     body: dict[str, Any] = {
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
@@ -138,7 +141,7 @@ def manifest(run: spec.PipelineRun, document: Mapping[str, Any]) -> dict[str, An
             "name": run_name(values["model"], values["episode"]),
             "namespace": run.namespace,
             "labels": labels,
-            "annotations": {"midwatch.dev/reason": values["reason"]},
+            "annotations": {"midwatch.dev/reason": values["reason"]} | traced,
         },
         "spec": {
             "pipelineRef": {"name": run.pipeline},
