@@ -30,6 +30,8 @@ INJECTED, CANARY, FULL, WITHDRAWN, END = 30, 130, 166, 214, 220
 """Seconds of the drill: the drift begins, a canary has a fifth of the traffic, then all of it, the drift ends."""
 EPISODE = "0123456789abcdef"
 
+RUN = "training/retrain-fraud-drill-7"
+
 Mutable = Any
 
 
@@ -66,6 +68,15 @@ class Story:
             **changes,
         }
         self.facts: list[Mutable] = [*self._beginning(), *self._looks(), *self._records()]
+        self.facts.append(
+            facts.Run(
+                **moment(self.times["run_started"] + 2),
+                source="tekton",
+                id=RUN,
+                created=BOOT + self.times["run_started"] - 1,
+                request="event-7",
+            )
+        )
         self.facts += [facts.Withdrawn(**moment(WITHDRAWN)), facts.Finished(**moment(END))]
         self.sort()
 
@@ -73,7 +84,7 @@ class Story:
         self.facts.sort(key=lambda fact: fact.at)
 
     def _beginning(self) -> list[Mutable]:
-        known = {"episodes": ("an-older-one",), "runs": ("retrain-fraud-drill-older",)}
+        known = {"episodes": ("an-older-one",), "runs": ("training/retrain-fraud-drill-older",)}
         start = facts.Started(
             **moment(0), run="r", boot="b", model="fraud", stream="fraud-drill", interval=LOOK, **known
         )
@@ -146,10 +157,10 @@ class Story:
 
     def step(self, step: Step, second: float) -> Told:
         ids = {
-            Step.RUN_STARTED: ("tekton", "retrain-fraud-drill-7", {"request": "event-7"}),
-            Step.TRAINED: ("tekton", "retrain-fraud-drill-7", {"request": "event-7"}),
+            Step.RUN_STARTED: ("tekton", RUN, {}),
+            Step.TRAINED: ("tekton", RUN, {"run": "succeeded", "mlflow_run": "t4"}),
             Step.REGISTERED: ("mlflow", "4", {"served_as": NEW, "run_id": "t4"}),
-            Step.CANARY_JUDGED: ("gate", "verdict-1", {"canary": NEW, "verdict": "pass"}),
+            Step.CANARY_JUDGED: ("gate", NEW, {}),
         }
         source, number, more = ids.get(step, ("tekton", "x", {}))
         seen = Seen(
@@ -239,16 +250,28 @@ def bias_check_that_failed(story: Story, _: random.Random) -> None:
 
 
 def run_of_another_episode(story: Story, _: random.Random) -> None:
-    story.change_step(Step.RUN_STARTED, facts={"request": "event-6"})
+    story.change(facts.Run, episode="fedcba9876543210", request="")
+
+
+def run_of_another_request(story: Story, _: random.Random) -> None:
+    story.change(facts.Run, request="event-6")
+
+
+def run_that_its_owner_does_not_know(story: Story, _: random.Random) -> None:
+    story.drop(lambda one: isinstance(one, facts.Run))
+
+
+def run_that_is_older_than_the_drift(story: Story, rng: random.Random) -> None:
+    story.change(facts.Run, created=BOOT - rng.uniform(60, 86400))
 
 
 def run_whose_name_was_used_before(story: Story, _: random.Random) -> None:
     for step in (Step.RUN_STARTED, Step.TRAINED):
-        story.change_step(step, id="retrain-fraud-drill-older")
+        story.change_step(step, id="training/retrain-fraud-drill-older")
 
 
 def another_run_trained(story: Story, _: random.Random) -> None:
-    story.change_step(Step.TRAINED, id="retrain-fraud-drill-8")
+    story.change_step(Step.TRAINED, id="training/retrain-fraud-drill-8")
 
 
 def two_retrainings_of_one_episode(story: Story, _: random.Random) -> None:
@@ -259,7 +282,7 @@ def two_retrainings_of_one_episode(story: Story, _: random.Random) -> None:
 
 def two_runs_of_one_request(story: Story, _: random.Random) -> None:
     again = story.step(Step.RUN_STARTED, story.times["run_started"] + 1)
-    story.facts.append(replace(again, data={**again.data, "id": "retrain-fraud-drill-8"}))
+    story.facts.append(replace(again, data={**again.data, "id": "training/retrain-fraud-drill-8"}))
     story.sort()
 
 
@@ -295,6 +318,10 @@ def version_of_another_training(story: Story, _: random.Random) -> None:
     story.change_step(Step.REGISTERED, facts={"served_as": NEW, "run_id": "t5"})
 
 
+def version_that_the_run_did_not_make(story: Story, _: random.Random) -> None:
+    story.change_step(Step.TRAINED, facts={"run": "succeeded", "mlflow_run": "t9"})
+
+
 def nobody_asked_the_registry(story: Story, _: random.Random) -> None:
     story.drop(lambda one: isinstance(one, Registry))
 
@@ -311,11 +338,11 @@ def canary_that_passes_without_traffic(story: Story, _: random.Random) -> None:
 
 
 def canary_that_was_undecided(story: Story, _: random.Random) -> None:
-    story.change_step(Step.CANARY_JUDGED, facts={"canary": NEW, "verdict": "inconclusive"})
+    story.change_step(Step.CANARY_JUDGED, result="skipped", said="inconclusive")
 
 
 def canary_that_failed_and_was_promoted(story: Story, _: random.Random) -> None:
-    story.change_step(Step.CANARY_JUDGED, result="failed", facts={"canary": NEW, "verdict": "fail"})
+    story.change_step(Step.CANARY_JUDGED, result="failed", said="fail")
 
 
 def canary_that_nobody_judged(story: Story, _: random.Random) -> None:
@@ -323,7 +350,7 @@ def canary_that_nobody_judged(story: Story, _: random.Random) -> None:
 
 
 def canary_of_another_version(story: Story, _: random.Random) -> None:
-    story.change_step(Step.CANARY_JUDGED, facts={"canary": "v2", "verdict": "pass"})
+    story.change_step(Step.CANARY_JUDGED, id="v2")
 
 
 def promoted_by_hand(story: Story, _: random.Random) -> None:
@@ -490,6 +517,10 @@ LIES: dict[Lie, Verdict] = {
     evaluation_that_was_skipped: Verdict.BREACHED,
     bias_check_that_failed: Verdict.BREACHED,
     run_of_another_episode: Verdict.INCONCLUSIVE,
+    run_of_another_request: Verdict.INCONCLUSIVE,
+    run_that_its_owner_does_not_know: Verdict.INCONCLUSIVE,
+    run_that_is_older_than_the_drift: Verdict.INCONCLUSIVE,
+    version_that_the_run_did_not_make: Verdict.INCONCLUSIVE,
     run_whose_name_was_used_before: Verdict.INCONCLUSIVE,
     another_run_trained: Verdict.INCONCLUSIVE,
     two_retrainings_of_one_episode: Verdict.BREACHED,
@@ -595,6 +626,22 @@ def test_steps_of_the_pipeline_that_nobody_saw_are_noted() -> None:
     story.drop(lambda one: isinstance(one, Told) and one.data.get("step") == Step.SECURITY_SCAN)
     result = story.judged()
     assert (result.verdict, result.notes) == (Verdict.MET, ("nobody saw the pipeline's security_scan",))
+
+
+def test_a_training_that_two_owners_see_is_one_run() -> None:
+    story = Story(1)
+    for step in (Step.RUN_STARTED, Step.TRAINED):
+        seen = story.step(step, story.times[step] + 1)
+        story.facts.append(replace(seen, data={**seen.data, "source": "mlflow", "id": "t4", "facts": {}}))
+    story.sort()
+    assert story.judged().verdict is Verdict.MET
+
+
+def test_a_canary_that_is_called_by_its_pods_is_the_new_version() -> None:
+    story = Story(1)
+    story.change_step(Step.DEPLOYED, facts={"pod_hash": "6f7d"})
+    story.change_step(Step.CANARY_JUDGED, id="6f7d")
+    assert story.judged().verdict is Verdict.MET
 
 
 def test_an_owner_that_was_away_for_a_moment_is_noted() -> None:

@@ -52,6 +52,19 @@ class Registry(Fact, frozen=True, kw_only=True, tag="registry"):
     champion: str = ""
 
 
+class Run(Fact, frozen=True, kw_only=True, tag="run"):
+    """What its owner, `tekton` or `mlflow`, says of the run that the loop names: when it was made, and for whom.
+
+    `request` is the id of the request that it came of, `episode` the episode that its tag, label or name has.
+    """
+
+    source: str
+    id: str
+    created: float
+    request: str = ""
+    episode: str = ""
+
+
 class Sent(Fact, frozen=True, kw_only=True, tag="sent"):
     """How many requests the drill has sent, how many of those were answered well, and how many carried the drift."""
 
@@ -95,4 +108,4 @@ class Finished(Fact, frozen=True, kw_only=True, tag="finished"):
     """The drill ended by itself, with everything on the disk."""
 
 
-AnyFact = Started | Registry | Sent | Counted | Injected | Withdrawn | Blind | Told | Finished
+AnyFact = Started | Registry | Run | Sent | Counted | Injected | Withdrawn | Blind | Told | Finished

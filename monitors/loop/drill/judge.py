@@ -17,7 +17,7 @@ from midwatch.drills import Findings, Phase, Verdict
 from monitors.drift.episodes import Trigger
 from monitors.loop import episode as loop
 from monitors.loop.drill import promotion
-from monitors.loop.drill.facts import SECOND, AnyFact, Blind, Counted, Finished, Registry, Sent, Started
+from monitors.loop.drill.facts import SECOND, AnyFact, Blind, Counted, Finished, Registry, Run, Sent, Started
 from monitors.loop.drill.trace import Trace
 from monitors.loop.episode import Episode, Outcome, Step
 
@@ -244,9 +244,18 @@ def _check_once(trace: Trace, episode: Episode, findings: Findings) -> None:
     ]
     if len(taken) > 1:
         findings.breaches.append(f"{len(taken)} retrainings were asked for in one episode")
-    runs = {one.id for one in episode.steps if one.step is Step.RUN_STARTED}
-    if len(runs) > 1:
-        findings.breaches.append(f"{len(runs)} runs belong to one episode: {', '.join(sorted(runs))}")
+    for source, runs in _runs(episode, Step.RUN_STARTED).items():
+        if len(runs) > 1:
+            findings.breaches.append(f"{len(runs)} runs of {source} belong to one episode: {', '.join(sorted(runs))}")
+
+
+def _runs(episode: Episode, step: Step) -> dict[str, set[str]]:
+    """Ids of the runs of a step by who saw them: one training may be a run of two owners."""
+    found: dict[str, set[str]] = {}
+    for one in episode.steps:
+        if one.step is step:
+            found.setdefault(one.source, set()).add(one.id)
+    return found
 
 
 def _check_times(trace: Trace, episode: Episode, findings: Findings) -> None:
@@ -266,28 +275,30 @@ def _check_times(trace: Trace, episode: Episode, findings: Findings) -> None:
 
 
 def _check_run(trace: Trace, episode: Episode, findings: Findings) -> None:
-    """The run is this episode's own, and the one that was trained by."""
-    run, started = episode.run, trace.started
-    if run is None or started is None:
-        return
-    if run in started.runs:
-        findings.doubts.append(f"the run {run} was known before the drill: its name was used again, or it is another's")
-    for step in (Step.RUN_STARTED, Step.TRAINED):
-        seen = episode.last(step)
-        if seen is None:
-            continue
-        if (whose := seen.facts.get("episode", episode.id)) != episode.id:
-            findings.doubts.append(f"{step}: the run {seen.id} is of episode {whose}, not of {episode.id}")
-        request = seen.facts.get("request", episode.request)
-        if request != episode.request:
-            findings.doubts.append(f"{step}: the run {seen.id} is of request {request}, not of {episode.request}")
-    trained = episode.last(Step.TRAINED)
-    if (
-        trained is not None
-        and trained.source == (episode.last(Step.RUN_STARTED) or trained).source
-        and trained.id != run
-    ):
-        findings.doubts.append(f"the run {run} began, and {trained.id} trained")
+    """The run is this episode's own, as its owner says, and the one that was trained by."""
+    started, begun, trained = trace.started, _runs(episode, Step.RUN_STARTED), _runs(episode, Step.TRAINED)
+    known = set(started.runs) if started else set()
+    for source, runs in begun.items():
+        for run in sorted(runs & known):
+            findings.doubts.append(f"the run {run} was known before the drill: its name was used again, or another's")
+        if others := trained.get(source, runs) - runs:
+            findings.doubts.append(f"{', '.join(sorted(runs))} began, and {', '.join(sorted(others))} trained")
+    if begun and not any(_is_its_own(one, trace, episode, findings) for one in trace.of(Run)):
+        findings.doubts.append("no owner says that a run was made for this episode")
+
+
+def _is_its_own(run: Run, trace: Trace, episode: Episode, findings: Findings) -> bool:
+    """Whether an owner says that a run is of the episode; what says otherwise is noted."""
+    if run.episode and run.episode != episode.id:
+        findings.doubts.append(f"{run.source} says that the run {run.id} is of episode {run.episode}")
+        return False
+    if run.request and run.request != episode.request:
+        findings.doubts.append(f"{run.source} says that the run {run.id} is of request {run.request}")
+        return False
+    if trace.injected is not None and run.created < trace.injected.wall - CLOCK_SLACK_SECONDS:
+        findings.doubts.append(f"the run {run.id} is older than the drift")
+        return False
+    return bool(run.episode or run.request)
 
 
 # The recovery --------------------------------------------------------------------------------------------------------

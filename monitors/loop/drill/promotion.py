@@ -46,6 +46,11 @@ def _check_registered(trace: Trace, episode: Episode, registered: Seen, findings
         findings.doubts.append(
             f"version {number} is {begun - version.created:.0f} s older than the run that trained it"
         )
+    trained = {one.facts["mlflow_run"] for one in episode.steps if "mlflow_run" in one.facts}
+    if version.run_id and trained and version.run_id not in trained:
+        findings.doubts.append(
+            f"version {number} is of the training {version.run_id}, and {min(trained)} was this one's"
+        )
     if version.run_id and (said := registered.facts.get("run_id", version.run_id)) != version.run_id:
         findings.doubts.append(f"version {number} is of the training {version.run_id}, not of {said}")
 
@@ -59,8 +64,8 @@ def _check_canary(trace: Trace, episode: Episode, judged: Seen, findings: Findin
     version = episode.new_version
     if version is None:
         return
-    if (other := judged.facts.get("canary", version)) != version:
-        findings.doubts.append(f"the gate judged {other}, and {version} was registered")
+    if judged.id not in {version, *_pod_hashes(episode)}:
+        findings.doubts.append(f"the gate judged {judged.id}, and {version} was registered")
     if judged.result is not Result.DONE:
         return
     begun = episode.time(Step.REGISTERED) or episode.detected
@@ -82,6 +87,11 @@ def _check_canary(trace: Trace, episode: Episode, judged: Seen, findings: Findin
         findings.doubts.append(f"the canary passed with {asked:.0f} requests, by the gate's clock")
 
 
+def _pod_hashes(episode: Episode) -> set[str]:
+    """What a Rollout calls the pods of the new version: an arm of its canary may be called so."""
+    return {one.facts["pod_hash"] for one in episode.steps if "pod_hash" in one.facts}
+
+
 def _check_promoted(
     trace: Trace, episode: Episode, registered: Seen, judged: Seen | None, findings: Findings, slack: float
 ) -> None:
@@ -92,9 +102,8 @@ def _check_promoted(
         if episode.is_done(Step.PROMOTED):
             findings.doubts.append(f"the loop says that version {number} was promoted, and the registry does not")
         return
-    passed = judged is not None and judged.result is Result.DONE and judged.facts.get("verdict", "pass") == "pass"
-    if judged is None or not passed:
-        said = "undecided" if judged is None else judged.facts.get("verdict", judged.result.value)
+    if judged is None or judged.result is not Result.DONE:
+        said = "undecided" if judged is None else judged.result.value
         findings.breaches.append(f"version {number} was promoted while the canary was {said}")
     elif between[1] < judged.time - slack and judged.time <= (trace.read_at(judged) or 0.0) + slack:
         early = judged.time - between[1]
