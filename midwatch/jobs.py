@@ -19,7 +19,6 @@ from midwatch.spec.scraped import Scraped
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
-LOOP = "midwatch-loop"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
@@ -93,8 +92,6 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield LOOP, ("loop",), platform.loop
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
-    if platform.loop:
-        yield LOOP, ("loop",), platform.loop
     if observes(platform):
         yield SYSTEMS, ("systems_exporter",), platform.systems_exporter
 
