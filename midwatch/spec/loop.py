@@ -9,7 +9,7 @@ from pydantic import Field
 
 from midwatch.spec import loop_drill
 from midwatch.spec.base import Finding, Strict
-from midwatch.spec.loop_drill import LoopDrill
+from midwatch.spec.loop_drill import DrillEvidence, LoopDrill
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration
 
@@ -65,6 +65,8 @@ class Loop(Scraped):
     """How often every owner of steps is asked."""
     timeout: Annotated[Duration, Field(ge=0.1)] = 10.0
     """How long one answer may take."""
+    evidence: DrillEvidence = DrillEvidence()
+    """Where [drills](loop-drill.md) leave what they have shown."""
 
 
 def followed(platform: Platform) -> list[Model]:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from midwatch.spec import cron
 from midwatch.spec.base import Finding, Name, Place, Strict
 from midwatch.spec.cron import LATE_SHARE, Cron
+from midwatch.spec.dr import Evidence
 from midwatch.spec.values import SomeDuration
 
 if TYPE_CHECKING:
@@ -20,11 +21,18 @@ UNSCHEDULED_AGE = 90 * 86400.0
 """Seconds: a drill that somebody runs by hand is expected every quarter."""
 
 
+class DrillEvidence(Evidence):
+    """Where drills of the loop leave what they have shown."""
+
+    folder: Path = Field(default=Path("evidence/loop"), strict=False)
+    """The folder it is written to."""
+
+
 class Inject(Strict):
     """The known drift: a number of every request is multiplied, or moved. `factor` 1.609344 turns miles into km."""
 
     feature: Annotated[str, Field(min_length=1)]
-    """The feature as `drift.features` names it; in a request, the number behind the last key of that name."""
+    """The feature as `drift.features` names it; in a request, every number behind a key of that name."""
     factor: float = 1.0
     """What each value is multiplied by."""
     shift: float = 0.0
@@ -60,6 +68,8 @@ class LoopDrill(Strict):
     """Requests per second."""
     before: SomeDuration = 60.0
     """How long requests flow without drift; a window has to be judged in that time, or before."""
+    restore: list[str] = []
+    """Command that has the server take the champion of before again, where it does not follow the registry by itself."""
     limit: SomeDuration | None = None
     """How long a better version is waited for; twice `recover_within` without it."""
     schedule: Cron | None = None
