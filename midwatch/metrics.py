@@ -448,6 +448,16 @@ LOOP_SOURCE_UP = _gauge(
 LOOP_LAST_LOOK = _gauge(
     "midwatch_loop_last_look_timestamp_seconds", "When the loop last looked at every model and recorded what it saw."
 )
+LOOP_DRILL_VERDICT = _gauge("ml_loop_drill_verdict", "1 for the verdict of a loop's last drill.", "model", "verdict")
+LOOP_DRILL_RECOVERY = _gauge(
+    "ml_loop_drill_recovery_seconds",
+    "Time from the drift to another version with all traffic, in a loop's last drill that saw one.",
+    "model",
+)
+LOOP_DRILL_LAST_RUN = _gauge("ml_loop_drill_last_run_timestamp_seconds", "When a loop was last drilled.", "model")
+LOOP_DRILL_LAST_MET = _gauge(
+    "ml_loop_drill_last_met_timestamp_seconds", "When a drill of a loop last met its promise.", "model"
+)
 
 # Inside a Python model server -------------------------------------------------------------------------------------
 
