@@ -22,6 +22,7 @@ from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.prometheus_auth import Auth
+from midwatch.spec.promotion import Promotion
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.scraped import Scraped
@@ -115,6 +116,8 @@ class Model(Strict):
     """How its inputs are watched."""
     canary: Canary | None = None
     """How a new version is judged."""
+    promotion: Promotion | None = None
+    """What a version needs before it becomes champion."""
 
     @property
     def longest_silence(self) -> float | None:
