@@ -298,6 +298,110 @@ RETRAIN_TRIGGERS = _counter(
     "result",
 )
 
+DRIFT_EPISODE_ONSET = _gauge(
+    "ml_drift_episode_onset_timestamp_seconds",
+    "When the first window of the drift that holds began: it began in that window.",
+    "model",
+    "version",
+)
+DRIFT_EPISODE_DETECTED = _gauge(
+    "ml_drift_episode_detected_timestamp_seconds", "When that window ended.", "model", "version"
+)
+DRIFT_EPISODE_WINDOWS = _gauge(
+    "ml_drift_episode_windows", "Drifted windows of the drift that holds.", "model", "version"
+)
+
+# The loop: from drift to a better model in production ---------------------------------------------------------------
+
+LOOP_BUCKETS = (
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    1800.0,
+    3600.0,
+    10800.0,
+    21600.0,
+    43200.0,
+    86400.0,
+    259200.0,
+    604800.0,
+)
+"""Seconds of a step of the loop: from those of a demonstration to a week of waiting for labels."""
+
+LOOP_EPISODE_OPEN = _gauge("ml_loop_episode_open", "1 while an episode of the loop is open, else 0.", "model")
+LOOP_EPISODE = _gauge(
+    "ml_loop_episode_info",
+    "Constant 1; the newest episode of the loop: drift of which version, what replaces it, and how it ended and why.",
+    "model",
+    "episode",
+    "version",
+    "new_version",
+    "outcome",
+    "cause",
+)
+LOOP_EPISODES = _counter(
+    "ml_loop_episodes_total",
+    "Episodes of the loop that ended, by outcome and cause: a step that failed or did not come, or what shows it.",
+    "model",
+    "outcome",
+    "cause",
+)
+LOOP_STEP_STATE = _gauge(
+    "ml_loop_step_state",
+    "1 for how each step of the newest episode stands: done, failed, skipped, waiting, ahead, not_seen, not_observed.",
+    "model",
+    "step",
+    "state",
+)
+LOOP_STEP = _gauge(
+    "ml_loop_step_timestamp_seconds",
+    "When each step of the newest episode was done, as its owner says, else when it was seen.",
+    "model",
+    "step",
+)
+LOOP_TIME = _gauge(
+    "ml_loop_time_timestamp_seconds",
+    "T0 to T8 of the newest episode: onset, detected, asked, started, trained, registered, canary, all traffic, well.",
+    "model",
+    "time",
+)
+LOOP_WAITING = _gauge(
+    "ml_loop_waiting_since_timestamp_seconds",
+    "Since when the open episode waits for its next step, which the label names.",
+    "model",
+    "step",
+)
+LOOP_STEP_DURATION = _histogram(
+    "ml_loop_step_duration_seconds",
+    "Time to a step of an episode that ended from the one before it.",
+    "model",
+    "step",
+    buckets=LOOP_BUCKETS,
+)
+LOOP_PHASE = _counter(
+    "ml_loop_phase_seconds_total",
+    "Time that episodes that ended spent in each phase between T0 and T8: where the time goes.",
+    "model",
+    "phase",
+)
+LOOP_RECOVERY = _gauge(
+    "ml_loop_last_recovery_seconds",
+    "Time from the drift's onset until a better version had all traffic, in the last episode that ended so.",
+    "model",
+)
+LOOP_LEADER = _gauge("midwatch_loop_leader", "1 where this process follows the episodes, 0 where it stands by.")
+LOOP_SOURCE_UP = _gauge(
+    "midwatch_loop_source_up",
+    "1 where an owner of steps answered when the loop last asked it; 0 where it is blind for its steps.",
+    "source",
+)
+LOOP_LAST_LOOK = _gauge(
+    "midwatch_loop_last_look_timestamp_seconds", "When the loop last looked at every model and recorded what it saw."
+)
+
 # Inside a Python model server -------------------------------------------------------------------------------------
 
 SERVER_REQUESTS = _counter(

@@ -23,6 +23,7 @@ from midwatch.spec import (
     chaos,
     dr,
     kubernetes,
+    loop,
     merging,
     partial,
     promotion,
@@ -430,5 +431,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     chaos.find_problems,
     dr.find_problems,
     kubernetes.find_problems,
+    loop.find_problems,
     system_rules.find_problems,
 )

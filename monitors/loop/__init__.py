@@ -1,1 +1,1 @@
-"""The loop from drift to a better model: what an episode is, how each of its steps is seen, and whether it helped."""
+"""The loop: from drift to a better model in production, each step as its owner says it."""

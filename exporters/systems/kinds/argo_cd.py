@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporters.systems import cluster
-from exporters.systems.rest import Api
 from exporters.systems.source import Sample
-from midwatch import files, metrics
+from midwatch import cluster_objects, files, metrics
 from midwatch.errors import MidwatchError
+from midwatch.rest import Api
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.argo_cd import APPLICATIONS, ArgoCdObserved, Carried
 
@@ -93,7 +92,7 @@ def ask(observed: ArgoCdObserved) -> list[Application]:
     objects = (
         _of_api(observed, observed.url)
         if observed.url is not None
-        else cluster.objects(APPLICATIONS, observed.places, observed.timeout)
+        else cluster_objects.objects(APPLICATIONS, observed.places, observed.timeout)
     )
     found = (Application.of(one) for one in objects)
     wanted = frozenset(observed.applications)
