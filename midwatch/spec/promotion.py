@@ -13,7 +13,7 @@ from midwatch.spec.base import Finding, Strict
 from midwatch.spec.values import Objective, Ratio, SomeDuration
 
 if TYPE_CHECKING:
-    from midwatch.spec.model import Platform
+    from midwatch.spec.model import Model, Platform
 
 Key = Annotated[str, Field(min_length=1, max_length=250)]
 """Name of a tag or a metric in the registry (mlflow utils/validation.py: MAX_ENTITY_KEY_LENGTH)."""
@@ -86,6 +86,8 @@ class Promotion(Strict):
     """How the evaluation is shown."""
     bias_check: Check = Check()
     """How the bias check is shown."""
+    by_tag: bool = False
+    """Whether the gate promotes a version with the tag `midwatch.promotion=requested` once it has all that it needs."""
     better: Better = Better()
     """What counts as better."""
 
@@ -108,3 +110,10 @@ def check(platform: Platform) -> Iterator[Finding]:
             yield (*place, "needs"), message, "add one, or leave verdict out"
         if mlflow is None or mlflow.observe is None:
             yield place, "nobody says where the registry is", "add systems.mlflow.observe"
+
+
+def watched(platform: Platform) -> list[Model]:
+    """Models whose promotions the gate watches: those with a section, where the registry can be asked."""
+    mlflow = platform.systems.get("mlflow")
+    is_asked = mlflow is not None and mlflow.observe is not None
+    return [model for model in platform.models if model.promotion is not None and is_asked]
