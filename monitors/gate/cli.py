@@ -66,8 +66,6 @@ def gate(
 
 def _answer_once(platform: Path, audit: Path, model: str | None, version: str | None, *, as_json: bool) -> NoReturn:
     """Say whether a version may be promoted, and end."""
-    import getpass
-
     from midwatch.errors import InvalidInputError, Problem
     from monitors.promotion.promoter import Asked
 
@@ -78,7 +76,7 @@ def _answer_once(platform: Path, audit: Path, model: str | None, version: str | 
             for name, value in given.items()
             if value is None
         )
-    asked = Asked(model=model, version=version, by=getpass.getuser())
+    asked = Asked(model=model, version=version, by=promotion.user())
     document = promotion.answered(asked, platform, audit, None, None, promote=False)
     promotion.show(document, as_json=as_json)
     raise typer.Exit(promotion.code_of(document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,14 +46,12 @@ def promote(
     Exit code 0 when it is champion (or may be, with --dry-run), 1 refused, 2 bad input, 3 undecided or not brought
     about.
     """
-    import getpass
-
     from monitors.promotion.promoter import Asked
 
     asked = Asked(
         model=model,
         version=version,
-        by=by or getpass.getuser(),
+        by=by or user(),
         canary=canary or "",
         override=override or "",
         is_rollback=rollback,
@@ -60,6 +59,16 @@ def promote(
     document = answered(asked, platform, audit, gate, token_file, promote=not dry_run)
     show(document, as_json=as_json)
     raise typer.Exit(code_of(document))
+
+
+def user() -> str:
+    """Who runs the command; a container may have a number without a name."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.geteuid()}"
 
 
 def answered(

@@ -1,4 +1,4 @@
-"""A version becomes champion with a verdict, an evaluation and a bias check; what lacks is named, and all is on record."""
+"""A version becomes champion with a verdict, an evaluation and a bias check; what lacks is named; all is on record."""
 
 from __future__ import annotations
 
