@@ -51,7 +51,7 @@ def mlflow_url(tmp_path: Path) -> Iterator[str]:
         server = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **delivers}, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_for(f"{url}/health", 120)
+            wait_for(f"{url}/health", 300)
             api = f"{url}/api/2.0/mlflow"
             post(f"{api}/registered-models/create", {"name": "fraud"})
             for _ in range(2):
@@ -83,6 +83,7 @@ def gate(mlflow_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         assert "Traceback" not in errors
 
 
+@pytest.mark.timeout(600)
 def test_a_promotion_by_hand_is_told_by_a_signed_delivery_long_before_the_next_look(
     mlflow_url: str, gate: tuple[str, Path], tmp_path: Path
 ) -> None:
