@@ -122,9 +122,11 @@ ON_RECORD = [
 ]
 
 
-def _promotions(factory: PanelFactory) -> Row:
-    """Which version is champion by a record, and what became of promotions that were asked for."""
-    return Row(
+def _promotions(factory: PanelFactory) -> list[Section]:
+    """Which version is champion by a record, and what became of promotions; nothing where none are watched."""
+    if not promotion.watched(factory.platform):
+        return []
+    row = Row(
         panels=[
             factory.stat(
                 "Is the champion on record?",
