@@ -19,6 +19,7 @@ from midwatch.spec.scraped import Scraped
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
+LOOP = "midwatch-loop"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
@@ -87,6 +88,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
     yield EXPORTER, ("exporter",), platform.exporter
     if any(model.canary for model in platform.models):
         yield GATE, ("gate",), platform.gate
+    if platform.loop is not None:
+        yield LOOP, ("loop",), platform.loop
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):

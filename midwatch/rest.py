@@ -37,7 +37,13 @@ class Api:
 
     def document(self, path: str, /, **params: str) -> dict[str, Any]:
         """A JSON object; StatusError for another status than 200, MidwatchError when there is no such answer."""
-        content = self._get(path, params)
+        return self._parsed(path, self._get(path, params))
+
+    def found(self, path: str, body: Mapping[str, Any], /) -> dict[str, Any]:
+        """The answer to a search, whose question is a JSON object; errors as those of `document`."""
+        return self._parsed(path, self._answer("POST", path, json=dict(body)))
+
+    def _parsed(self, path: str, content: bytes) -> dict[str, Any]:
         try:
             document = json.loads(content)
         except ValueError as error:
@@ -51,14 +57,14 @@ class Api:
         return self._get(path, params).decode(errors="replace")
 
     def _get(self, path: str, params: dict[str, str]) -> bytes:
-        return self._content("GET", path, params=params)
+        return self._answer("GET", path, params=params)
 
-    def _content(self, method: str, path: str, **options: Any) -> bytes:
+    def _answer(self, method: str, path: str, **asked: Any) -> bytes:
         where = f"{self._url}{path}"
         try:
             # A redirect would carry the token to wherever it leads.
             with self._session.request(
-                method, where, timeout=self._timeout, stream=True, allow_redirects=False, **options
+                method, where, timeout=self._timeout, stream=True, allow_redirects=False, **asked
             ) as response:
                 content: bytes = response.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -76,4 +82,4 @@ class WritableApi(Api):
 
     def post(self, path: str, document: Mapping[str, Any], /) -> None:
         """Send a JSON object, which has to be safe to send again; errors as those of `document`."""
-        self._content("POST", path, json=document)
+        self._answer("POST", path, json=document)

@@ -46,11 +46,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="What is the verdict?", rows=_verdict(factory)),
                 Section(title="Baseline and canary", rows=_arms(factory)),
                 Section(title="The gate", rows=[rows.canary_gate(factory)]),
-                *(
-                    [Section(title="Promotions", rows=[_promotions(factory)])]
-                    if promotion.watched(factory.platform)
-                    else []
-                ),
+                *_promotions(factory),
             ],
         )
     ]

@@ -50,7 +50,8 @@ class _Counts(msgspec.Struct, forbid_unknown_fields=True):
 def load(path: Path, groups: Sequence[str] = (), *, within: float | None = None) -> Evaluation:
     """The evaluation in a file; InvalidInputError when it is none.
 
-    With `within` an answer is right that is off by no more (a regression), else one that is the label.
+    With `within` an answer is right that is off by no more (a regression), else one that is the label. `groups` are
+    columns of a table; counts say their groups themselves.
     """
     if path.suffix == ".json":
         return _of_counts(path)
@@ -114,7 +115,7 @@ def _read(path: Path) -> Any:
 
 
 def _of_table(path: Path, table: Any, groups: Sequence[str], within: float | None) -> Evaluation:
-    lacking = [name for name in (*COLUMNS, *groups) if name not in table.column_names]
+    lacking = [name for name in COLUMNS if name not in table.column_names]
     if lacking:
         has = ", ".join(table.column_names) or "none"
         raise InvalidInputError(
@@ -135,15 +136,18 @@ def _of_table(path: Path, table: Any, groups: Sequence[str], within: float | Non
     by_group = {
         f"{column}={value}": _counted(right, drifted & (values == value))
         for column in groups
+        if column in table.column_names
         for values in [_values(table, column)]
         for value in sorted(set(values[drifted].tolist()))
     }
     _ensure_few(path, len(by_group))
-    left = int((~whole).sum())
+    left, unseen = int((~whole).sum()), sorted(set(groups) - set(table.column_names))
+    notes = [f"{left:,} rows without a label or a prediction of both are left out"] if left else []
+    notes += [f"groups of {name} are not compared: the rows have no such column" for name in unseen]
     return Evaluation(
         sets={str(name): _counted(right, whole & (sets == name)) for name in sorted(set(sets.tolist()))},
         groups=by_group,
-        notes=(f"{left:,} rows without a label or a prediction of both are left out",) if left else (),
+        notes=tuple(notes),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -55,7 +56,9 @@ def judged(
         new,
         settings,
         evaluation=evaluation,
-        traffic=None if querier is None else lambda alpha: traffic.compared(querier, platform, model, question, alpha),
+        traffic=None
+        if querier is None
+        else lambda alpha: traffic.compared(querier, platform, model, question, alpha, clock=time.time()),
         drift_goes_on=None if querier is None else traffic.drift_goes_on(querier, model.name, new),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from decimal import Decimal
 
 from midwatch import metrics, promql
@@ -16,11 +15,14 @@ from monitors.canary.series import Querier
 from monitors.loop.better import Traffic
 
 
-def compared(querier: Querier, platform: Platform, model: Model, question: Question, alpha: float) -> Traffic:
+def compared(
+    querier: Querier, platform: Platform, model: Model, question: Question, alpha: float, *, clock: float | None
+) -> Traffic:
     """Settled labels of both versions while both served, with an interval at a level of `alpha`.
 
     What Prometheus cannot say is a doubt, and no error. The arms are told apart as the canary section says, and
-    labelled predictions are compared at an equal age (see `monitors.canary.settled`).
+    labelled predictions are compared at an equal age (see `monitors.canary.settled`). With our `clock` (seconds since
+    1970) a Prometheus that is behind decides nothing.
     """
     criterion = _criterion(model)
     if criterion is None:
@@ -28,7 +30,7 @@ def compared(querier: Querier, platform: Platform, model: Model, question: Quest
     own = model.canary or spec.Canary(criteria=[criterion])
     settings = own.model_copy(update={"criteria": [criterion], "false_alarm": Decimal(repr(alpha))})
     interval = settings.interval or platform.prometheus.scrape_interval
-    counts, said = ask.ask(querier, question, settings, interval=interval, clock=time.time())
+    counts, said = ask.ask(querier, question, settings, interval=interval, clock=clock)
     doubts = [*counts.doubts, *enough.check_traffic(counts, settings), *enough.check_criteria(counts, [criterion])]
     told = tuple(dict.fromkeys(doubt.text for doubt in doubts))
     evidence = said.findings[0].evidence
