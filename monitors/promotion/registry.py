@@ -6,8 +6,6 @@ store/model_registry/sqlalchemy_store.py, 3.17), so it is read before and after.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +17,6 @@ from midwatch.rest import StatusError, WritableApi
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.mlflow import MlflowObserved
 
-_LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
-"""Source of a version since MLflow 3: the logged model, which has the metrics."""
 _READY = "READY"
 _MOST_TAG = 5000
 """Characters of a tag's value; older servers take no more (5,000 until 2.x, 100,000 in 3.17: mlflow
@@ -85,17 +81,13 @@ class Registry:
         return Shown(exists=True, is_ready=is_ready, tags=version.tags, metrics=self._metrics(version))
 
     def _metrics(self, version: Version) -> Mapping[str, float] | None:
-        """Metrics of the run, and over them those of the logged model; None where neither is said."""
-        documents: list[Mapping[str, Any]] = []
+        """Metrics of the run, and over them those of the logged model; None where the registry does not say them."""
         try:
-            if version.run_id:
-                documents.append(self._api.document(f"{API}/runs/get", run_id=version.run_id)["run"])
-            if model := _LOGGED_MODEL.match(version.source):
-                documents.append(self._api.document(f"{API}/logged-models/{model[1]}")["model"])
+            run = registry.run(self._api, version.run_id) if version.run_id else None
+            logged = registry.logged_metrics(self._api, version)
         except StatusError:
             return None
-        said = (metric for document in documents for metric in document.get("data", {}).get("metrics", ()))
-        return dict(map(_value, said))
+        return {**(run.metrics if run else {}), **dict(map(_value, logged))}
 
     # Telling -------------------------------------------------------------------------------------------------------
 
@@ -117,8 +109,4 @@ class Registry:
 
 
 def _value(metric: Mapping[str, Any]) -> tuple[str, float]:
-    """A metric's key and value; JSON cannot say every number, and what is none is said to be no number."""
-    try:
-        return str(metric["key"]), float(metric["value"])
-    except (KeyError, TypeError, ValueError):
-        return str(metric.get("key", "")), math.nan
+    return str(metric["key"]), float(metric["value"])

@@ -75,8 +75,9 @@ class SmallMlflow:
             return 200, {"model_versions": [self.version(number) for number in self.versions]}
         if path == "/runs/get":
             number = query["run_id"][0].removeprefix("run-")
-            metrics = [{"key": key, "value": value} for key, value in self.versions[number]["metrics"].items()]
-            return 200, {"run": {"data": {"metrics": metrics}}}
+            logged = self.versions[number]["metrics"].items()
+            metrics = [{"key": key, "value": value, "timestamp": 1000} for key, value in logged]
+            return 200, {"run": {"info": {"run_id": f"run-{number}"}, "data": {"metrics": metrics}}}
         return 404, {"error_code": "ENDPOINT_NOT_FOUND"}
 
     def version(self, number: str) -> dict[str, Any]:
