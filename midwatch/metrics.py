@@ -572,6 +572,22 @@ PROMOTION_WEBHOOKS = _counter(
     "result",
 )
 
+# Regression ------------------------------------------------------------------------------------------------------
+
+REGRESSION_VERDICT = _gauge(
+    "ml_regression_verdict",
+    "1 for what is said of a model's trainings or releases against their history: regressed, steady, undecided.",
+    "model",
+    "series",
+    "verdict",
+)
+REGRESSION_BEFORE = _gauge(
+    "ml_regression_median_before", "Median of the history that the newest are compared with.", "model", "series"
+)
+REGRESSION_AFTER = _gauge(
+    "ml_regression_median_after", "Median of the newest that are compared with the history.", "model", "series"
+)
+
 EVIDENCE_RECORDS = _gauge(
     "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"
 )

@@ -24,6 +24,7 @@ from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.promotion import Promotion
+from midwatch.spec.regression import Regression
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.scraped import Scraped
@@ -121,6 +122,8 @@ class Model(Strict):
     """How a new version is judged."""
     promotion: Promotion | None = None
     """What a version needs before it becomes champion."""
+    regression: Regression | None = None
+    """What of its trainings and releases is compared with their history."""
 
     @property
     def longest_silence(self) -> float | None:

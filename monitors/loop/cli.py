@@ -10,6 +10,7 @@ import typer
 from midwatch import options
 from midwatch.errors import Exit, MidwatchError
 from monitors.loop import helped_cli
+from monitors.regression import cli as regression
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Model, Platform
@@ -181,3 +182,4 @@ def _unobserved(platform: Platform) -> dict[str, dict[Step, str]]:
 
 
 app.command("helped")(helped_cli.helped)
+app.command("regressions")(regression.regressions)

@@ -42,6 +42,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("alerts", "preview"): ("ModelNoData", "--channel", "oncall"),
     ("canary", "judge"): ("--model", "fraud", "--baseline", "v1", "--canary", "v2"),
     ("canary", "promote"): ("fraud", "2"),
+    ("loop", "regressions"): ("fraud",),
     ("loop", "helped"): ("fraud", "--new", "v2", "--old", "v1"),
     ("canary", "calibrate"): ("--model", "fraud", "--version", "v1"),
     ("chaos", "list"): (),
