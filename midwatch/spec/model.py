@@ -25,6 +25,8 @@ from midwatch.spec.grafana import Grafana
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
+from midwatch.spec.promotion import Promotion
+from midwatch.spec.regression import Regression
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.scraped import Scraped
@@ -124,6 +126,10 @@ class Model(Strict):
     """What its groups may not differ in."""
     explanations: Explanations | None = None
     """That attributions of its features are counted."""
+    promotion: Promotion | None = None
+    """What a version needs before it becomes champion."""
+    regression: Regression | None = None
+    """What of its trainings and releases is compared with their history."""
 
     @property
     def longest_silence(self) -> float | None:

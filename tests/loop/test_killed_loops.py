@@ -139,7 +139,7 @@ def test_of_two_loops_one_acts_and_the_other_takes_over_when_that_is_killed(
         os.waitpid(child, 0)
     second.look()
     assert (second.episodes()["leader"], len(receiver.requests)) == (True, 1)
-    assert b'ml_loop_step_state{model="fraud",step="asked",state="done"} 1.0' in second.metrics()
+    assert b'ml_loop_step_state{model="fraud",state="done",step="asked"} 1.0' in second.metrics()
     for descriptor in (reading, writing):
         os.close(descriptor)
 
