@@ -1,4 +1,4 @@
-"""MLflow's model registry as its REST API says it: versions of a model, and who has an alias. Nothing is judged here.
+"""MLflow as its REST API says it: versions of a registered model, who has an alias, runs. Nothing is judged here.
 
 REST of MLflow 3.17 (`/api/2.0/mlflow`), the same since 2.0; aliases exist since 2.3. Asking for a registered model says
 its aliases; a search of versions leaves them out (mlflow#16734).
@@ -6,10 +6,11 @@ its aliases; a search of versions leaves them out (mlflow#16734).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from midwatch.errors import MidwatchError
 from midwatch.rest import Api, StatusError
@@ -18,7 +19,11 @@ API = "/api/2.0/mlflow"
 _PAGE = 1000
 _MOST_PAGES = 20
 """20,000 versions of one model; more is a registry that nobody can look through."""
+LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
+"""Source of a version since MLflow 3: the logged model, which has the metrics."""
 UNUSED_STAGES = frozenset({"", "None", "Archived"})
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +83,9 @@ def _tags(said: Mapping[str, Any]) -> dict[str, str]:
 
 def ask(api: Api, name: str) -> Registered:
     """A registered model; an empty one where there is none. MidwatchError when the registry does not answer."""
-    try:
-        said = api.document(f"{API}/registered-models/get", name=name)["registered_model"]
-    except StatusError as error:
-        if error.status == HTTPStatus.NOT_FOUND and "RESOURCE_DOES_NOT_EXIST" in str(error):
-            return Registered()
-        raise
+    said = _unless_missing(lambda: api.document(f"{API}/registered-models/get", name=name)["registered_model"])
+    if said is None:
+        return Registered()
     return Registered(
         versions=tuple(sorted(map(Version.of, _pages(api, name)), key=lambda one: (len(one.number), one.number))),
         aliases={str(one["alias"]): str(one["version"]) for one in said.get("aliases", ())},
@@ -103,3 +105,82 @@ def _pages(api: Api, name: str) -> Iterator[Mapping[str, Any]]:
         if not token:
             return
     raise MidwatchError(f"{name} has more than {_PAGE * _MOST_PAGES} versions; delete those that nobody needs")
+
+
+# Runs --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run of an experiment. `status` is RUNNING, SCHEDULED, FINISHED, FAILED or KILLED; times are in seconds.
+
+    `measured` is when the newest of its metrics was logged; None without any.
+    """
+
+    run_id: str
+    status: str
+    started: float | None
+    ended: float | None
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    measured: float | None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Run:
+        """The run in an answer; KeyError and ValueError for what is none."""
+        info, data = said["info"], said.get("data", {})
+        logged = data.get("metrics", ())
+        return cls(
+            run_id=str(info["run_id"]),
+            status=str(info.get("status", "")),
+            started=_seconds(info.get("start_time")),
+            ended=_seconds(info.get("end_time")),
+            tags=_tags(data),
+            metrics={str(one["key"]): float(one["value"]) for one in logged},
+            measured=max((float(one["timestamp"]) / 1000 for one in logged), default=None),
+        )
+
+
+def _seconds(milliseconds: object) -> float | None:
+    return float(str(milliseconds)) / 1000 if milliseconds else None
+
+
+def run(api: Api, run_id: str) -> Run | None:
+    """A run; None where there is none. MidwatchError when the server does not answer."""
+    return _unless_missing(lambda: Run.of(api.document(f"{API}/runs/get", run_id=run_id)["run"]))
+
+
+def runs_with_tag(api: Api, experiment: str, tag: str, value: str) -> list[Run]:
+    """Runs of an experiment with this tag, the newest first; none where there is no such experiment."""
+    found = _unless_missing(
+        lambda: api.document(f"{API}/experiments/get-by-name", experiment_name=experiment)["experiment"]
+    )
+    if found is None:
+        return []
+    escaped = value.replace("'", "\\'")
+    asked = {
+        "experiment_ids": [str(found["experiment_id"])],
+        "filter": f"tags.`{tag}` = '{escaped}'",
+        "max_results": 10,
+        "order_by": ["attributes.start_time DESC"],
+    }
+    return [Run.of(one) for one in api.found(f"{API}/runs/search", asked).get("runs", ())]
+
+
+def logged_metrics(api: Api, version: Version) -> list[Mapping[str, Any]]:
+    """Metrics of a version's logged model, as MLflow 3 keeps them: key, value, timestamp, dataset_digest and more."""
+    model = LOGGED_MODEL.match(version.source)
+    if model is None:
+        return []
+    found = _unless_missing(lambda: api.document(f"{API}/logged-models/{model[1]}")["model"])
+    return list((found or {}).get("data", {}).get("metrics", ()))
+
+
+def _unless_missing(ask_for: Callable[[], _Answer]) -> _Answer | None:
+    """The answer; None where the server says that there is no such thing."""
+    try:
+        return ask_for()
+    except StatusError as error:
+        if error.status == HTTPStatus.NOT_FOUND and "RESOURCE_DOES_NOT_EXIST" in str(error):
+            return None
+        raise

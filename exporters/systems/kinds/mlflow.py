@@ -20,8 +20,6 @@ from midwatch.rest import Api, StatusError
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.mlflow import MlflowObserved
 
-_LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
-"""Source of a version since MLflow 3: the logged model, which has the metrics."""
 _IS_MODEL_FILE = re.compile(r"^flavors:", re.MULTILINE)
 _SIGNATURE = re.compile(r"^signature:(?! *(?:null|~) *$)", re.MULTILINE)
 """The key in a file `MLmodel`, which MLflow writes as YAML of one key a line (models/model.py)."""
@@ -70,7 +68,7 @@ class Checks:
     def _evaluation(self, api: Api, version: Version) -> Result:
         if version.tags.get(self._observed.evaluation_tag):
             return Result.HAS
-        if model := _LOGGED_MODEL.match(version.source):
+        if model := registry.LOGGED_MODEL.match(version.source):
             found = _or_unknown(lambda: _has_metrics(api.document(f"{API}/logged-models/{model[1]}")["model"]))
             if found is not Result.LACKS:
                 return found
