@@ -19,6 +19,7 @@ from midwatch.spec.scraped import Scraped
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
+LOOP = "midwatch-loop"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"

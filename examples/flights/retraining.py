@@ -101,6 +101,7 @@ class Retraining:
 
     def _trained(self) -> tuple[LoggedModel, str]:
         rows = self._task("data_validation", self._validated)
+        fitting = _begin_reference(rows)
         classifier = train.fit("v4", rows.training)
         self._log_rows(rows)
         found = self._task("evaluation", lambda: self._evaluated(classifier, rows))
@@ -111,7 +112,8 @@ class Retraining:
         write_model(model.artifacts, content, self._run.id)
         self._mlflow.finish_model(model)
         self._measured(model.id, found, rows)
-        self._fit_reference(rows)
+        if fitting.wait():
+            raise RefusedError("what drift of the new version is compared with could not be fitted")
         return model, rows.release
 
     def _task(self, name: str, task: Callable[[], _T]) -> _T:
@@ -207,24 +209,13 @@ class Retraining:
         about = {"model_id": model, "dataset_name": "drifted-window", "dataset_digest": rows.held_out_digest}
         self._mlflow.log_metrics(self._run, found, **about)
 
-    def _fit_reference(self, rows: Rows) -> None:
-        """What the windows of the new version are compared with: flights as it was trained on them."""
-        table = data.CACHE / "training-v4.parquet"
-        rows.training[list(data.FEATURES)].to_parquet(table)
-        fit = [
-            sys.executable,
-            "-P",
-            "-m",
-            "midwatch",
-            "drift",
-            "fit",
-            str(table),
-            "-o",
-            str(data.CACHE / "reference-v4.npz"),
-        ]
-        subprocess.run(
-            [*fit, "--features", data.WATCHED, "--window-rows", "1250"], check=True, stdout=subprocess.DEVNULL
-        )
+
+def _begin_reference(rows: Rows) -> subprocess.Popen[bytes]:
+    """Fit what windows of the new version are compared with, flights as it is trained on them, beside the training."""
+    table, reference = data.CACHE / "training-v4.parquet", data.CACHE / "reference-v4.npz"
+    rows.training[list(data.FEATURES)].to_parquet(table)
+    command = [sys.executable, "-P", "-m", "midwatch", "drift", "fit", str(table), "-o", str(reference)]
+    return subprocess.Popen([*command, "--features", data.WATCHED, "--window-rows", "1250"], stdout=subprocess.DEVNULL)
 
 
 def _joined(months: Any, served: Any) -> Any:
