@@ -160,10 +160,10 @@ class Stack:
         self._start_alertmanager()
         self._start_prometheus()
         self._start_grafana()
-        self._start_gate()
         for server, part in zip(self._platform.local.servers, servers, strict=True):
             if server.ready:
                 wait_until_ready(part, server.ready, self.parts, seconds=SERVER_SECONDS)
+        self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
         self._start_systems()
         self._start_loop()
         self.regions.start_rest(self.parts)
