@@ -208,6 +208,8 @@ class Replay:
             self._send_due(time.monotonic())
             await asyncio.sleep(0.05)
         reporting.cancel()
+        if self._warehouse is not None:
+            self._warehouse.close()
         stats = await self._log.aclose()
         print(
             json.dumps({**asdict(self.progress), "final": True, "labels_acknowledged": stats.acknowledged}), flush=True

@@ -26,6 +26,10 @@ class Writer:
         """Keep a prediction whose label has come."""
         self._file.write(json.dumps(row) + "\n")
 
+    def close(self) -> None:
+        """Add nothing more."""
+        self._file.close()
+
 
 def load(folder: Path) -> Any:
     """All rows that are there, in order of time (a pandas.DataFrame): a column for each feature beside the others."""

@@ -129,9 +129,7 @@ class Drift(Strict):
     @model_validator(mode="after")
     def _of_versions(self) -> Drift:
         if self.version_references is not None and self.version_references.name.count(VERSION) != 1:
-            raise ValueError(
-                f"version_references needs {VERSION} once in the name of its file, as own-{VERSION}.npz"
-            )
+            raise ValueError(f"version_references needs {VERSION} once in the name of its file, as own-{VERSION}.npz")
         return self
 
     @property
