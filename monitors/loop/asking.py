@@ -70,7 +70,8 @@ class Asker:
         if drifting is None or drifting.windows < self._retrain.windows:
             held = 0 if drifting is None else drifting.windows
             return f"{held} of the {self._retrain.windows} drifted windows that make a retraining due"
-        return f"the model rests for another {format_duration(max(1.0, round(self.rests_until() - now)))}"
+        rests = self.rests_until() - now
+        return "" if rests <= 0 else f"the model rests for another {format_duration(max(1.0, round(rests)))}"
 
     def ask(self, episode: Episode, drifting: Drifting | None, now: float, trace_parent: str) -> None:
         """Make one attempt; what becomes of it is on record when this returns."""

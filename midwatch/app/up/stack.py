@@ -158,15 +158,15 @@ class Stack:
         servers = [self._started_server(server) for server in self._platform.local.servers]
         self._start_exporters()
         self._start_alertmanager()
-        self._start_prometheus()
-        self._start_grafana()
         for server, part in zip(self._platform.local.servers, servers, strict=True):
             if server.ready:
                 wait_until_ready(part, server.ready, self.parts, seconds=SERVER_SECONDS)
-        self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
-        self._start_systems()
-        self._start_loop()
         self.regions.start_rest(self.parts)
+        self._start_systems()
+        self._start_prometheus()  # after what it scrapes: nobody is to be told that it is down before it has started
+        self._start_grafana()
+        self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
+        self._start_loop()
         self._write_inventory()
         self._mender.start()
         self.canaries.start()
