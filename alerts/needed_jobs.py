@@ -19,6 +19,7 @@ ANNOTATION = "midwatch.dev/jobs"
 PUBLISHED_BY = {
     jobs.EXPORTER: metrics.EXPORTER_SERIES.name,
     jobs.GATE: metrics.CANARY_GATE_REFUSED.name,
+    jobs.LOOP: metrics.LOOP_LEADER.name,
     jobs.RECOVERY: metrics.DR_STORE_ANSWERS.name,
     jobs.SYSTEMS: metrics.SOURCE_UP.name,
     jobs.PROMETHEUS: "prometheus_build_info",
@@ -26,7 +27,7 @@ PUBLISHED_BY = {
 }
 """A metric by which a job is known, whatever it is called."""
 
-OWN = (jobs.EXPORTER, jobs.GATE, jobs.RECOVERY)
+OWN = (jobs.EXPORTER, jobs.GATE, jobs.LOOP, jobs.RECOVERY)
 """Jobs of Midwatch's own services: alerts miss a target by how many there are."""
 
 

@@ -88,6 +88,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
     yield EXPORTER, ("exporter",), platform.exporter
     if any(model.canary for model in platform.models):
         yield GATE, ("gate",), platform.gate
+    if platform.loop is not None:
+        yield LOOP, ("loop",), platform.loop
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):

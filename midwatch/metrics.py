@@ -547,6 +547,47 @@ CANARY_GATE_DROPPED = _counter(
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 # Evidence ----------------------------------------------------------------------------------------------------------
 
+# Promotions -------------------------------------------------------------------------------------------------------
+
+PROMOTION_UNRECORDED = _gauge(
+    "promotion_champion_unrecorded",
+    "1 while a version is champion that no record of the gate's log has promoted, 0 while the recorded one is.",
+    "model",
+    "version",
+)
+PROMOTION_EVENTS = _counter(
+    "promotion_events_total",
+    "Promotions by what became of them: promoted, rolled_back, overridden, refused, failed, around_gate, mended.",
+    "model",
+    "event",
+)
+PROMOTION_LAST_LOOK = _gauge(
+    "promotion_registry_last_look_timestamp_seconds",
+    "When the gate last saw in the registry which version is champion, and could write down what it saw.",
+    "model",
+)
+PROMOTION_WEBHOOKS = _counter(
+    "promotion_webhooks_total",
+    "Deliveries of the registry's webhook: taken, repeated, no_concern, bad_signature, stale, unreadable.",
+    "result",
+)
+
+# Regression ------------------------------------------------------------------------------------------------------
+
+REGRESSION_VERDICT = _gauge(
+    "ml_regression_verdict",
+    "1 for what is said of a model's trainings or releases against their history: regressed, steady, undecided.",
+    "model",
+    "series",
+    "verdict",
+)
+REGRESSION_BEFORE = _gauge(
+    "ml_regression_median_before", "Median of the history that the newest are compared with.", "model", "series"
+)
+REGRESSION_AFTER = _gauge(
+    "ml_regression_median_after", "Median of the newest that are compared with the history.", "model", "series"
+)
+
 EVIDENCE_RECORDS = _gauge(
     "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"
 )

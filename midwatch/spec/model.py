@@ -23,6 +23,8 @@ from midwatch.spec.grafana import Grafana
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
+from midwatch.spec.promotion import Promotion
+from midwatch.spec.regression import Regression
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.scraped import Scraped
@@ -118,6 +120,10 @@ class Model(Strict):
     """How its [episodes](loop.md) are followed, from drift to a better version."""
     canary: Canary | None = None
     """How a new version is judged."""
+    promotion: Promotion | None = None
+    """What a version needs before it becomes champion."""
+    regression: Regression | None = None
+    """What of its trainings and releases is compared with their history."""
 
     @property
     def longest_silence(self) -> float | None:

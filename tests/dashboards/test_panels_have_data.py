@@ -99,7 +99,9 @@ def test_no_panel_is_empty_when_everything_is_published(past, page: str, platfor
 def asked() -> Platform:
     """A platform whose systems are asked for what they do not publish."""
     systems = {name: observing(name) for name in OBSERVED}
-    return system_rules.expanded(Platform.model_validate(platform_document(systems=systems)))
+    document = platform_document(systems=systems)
+    document["models"][0]["promotion"] = {"needs": ["evaluation"]}
+    return system_rules.expanded(Platform.model_validate(document))
 
 
 LEFT_OUT = {
