@@ -308,9 +308,10 @@ class SystemsExporter(Scraped):
 class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
-    `{port}`, `{exporter}`, `{gate}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that
-    answers 200, `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves. A `replica_of`
-    another server runs in region b, and takes its place when region a is lost.
+    `{port}`, `{exporter}`, `{gate}`, `{state}`, `{platform}` (this file, as it is laid out here) and `{python}` in the
+    command are replaced; `ready` is a path that answers 200, `metrics` a path that Prometheus scrapes; `model` and
+    `version` say what it serves. A `replica_of` another server runs in region b, and takes its place when region a is
+    lost.
     """
 
     name: Name

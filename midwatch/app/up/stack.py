@@ -216,7 +216,7 @@ class Stack:
 
     def _filled(self, word: str, source: str, *, port: int | None = None, duration: float | None = None) -> str:
         values = {"python": sys.executable, "exporter": self._url(source, "exporter"), "state": str(self.state)}
-        values |= {"gate": self.urls["gate"]} if "gate" in self.urls else {}
+        values |= {"platform": str(self._file)} | ({"gate": self.urls["gate"]} if "gate" in self.urls else {})
         values |= {
             f"server:{server.name}": self._url(source, f"server-{server.name}")
             for server in self._platform.local.servers
