@@ -320,9 +320,10 @@ class SystemsExporter(Scraped):
 class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
-    `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
-    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves. A `replica_of` another
-    server runs in region b, and takes its place when region a is lost.
+    `{port}`, `{exporter}`, `{gate}`, `{state}`, `{platform}` (this file, as it is laid out here) and `{python}` in the
+    command are replaced; `ready` is a path that answers 200, `metrics` a path that Prometheus scrapes; `model` and
+    `version` say what it serves. A `replica_of` another server runs in region b, and takes its place when region a is
+    lost.
     """
 
     name: Name
@@ -337,6 +338,8 @@ class LocalProcess(Strict):
     """The model that it serves."""
     version: str | None = None
     """The version that it serves."""
+    address: Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")] | None = None
+    """HOST:PORT that this file has for it elsewhere, as `mlflow:5000`: here it is found where it runs."""
     replica_of: Name | None = None
     """The server whose place it takes when region a is lost."""
 
