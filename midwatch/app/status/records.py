@@ -208,7 +208,7 @@ class Silence:
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """An open episode of drift of a model version; `since` is None where Prometheus does not reach back to its start."""
+    """An open episode of drift of a model version; `since` is None where Prometheus does not reach back so far."""
 
     model: str
     version: str
