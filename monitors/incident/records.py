@@ -47,18 +47,14 @@ class Aspect(StrEnum):
     KIND = "kind"
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """A value that is compared by its fields."""
-
-
-class Dose(_Record):
+class Dose(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the scope's traffic that a change reaches from a moment on."""
 
     at: float
     share: float
 
 
-class Change(_Record):
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something that changed, or did not happen though it was due.
 
     It happened at some moment from `at` to `latest`: they are equal where the source knows the moment, and the last
@@ -85,7 +81,7 @@ class Change(_Record):
         return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
 
 
-class Evidence(_Record):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence for a suspect or against it."""
 
     aspect: Aspect
@@ -93,7 +89,7 @@ class Evidence(_Record):
     text: str
 
 
-class Suspect(_Record):
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     """A possible cause and its probability; `change` is None for "none of these"."""
 
     change: Change | None
@@ -101,14 +97,14 @@ class Suspect(_Record):
     evidence: tuple[Evidence, ...] = ()
 
 
-class Rejected(_Record):
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """A change that cannot be the cause, and why."""
 
     change: Change
     reason: str
 
 
-class Onset(_Record):
+class Onset(msgspec.Struct, frozen=True, kw_only=True):
     """When the harm began: the 80% interval, and the likeliest minute. Without counts it rests on the alert alone."""
 
     earliest: float
@@ -117,7 +113,7 @@ class Onset(_Record):
     is_counted: bool
 
 
-class Harm(_Record):
+class Harm(msgspec.Struct, frozen=True, kw_only=True):
     """Bad events by all events of the hurt scope before the onset and after it, the latter with its 95% interval.
 
     `expected` events would have been bad after the onset as before it; `bad` were.
@@ -132,35 +128,35 @@ class Harm(_Record):
     expected: float
 
 
-class Dispersion(_Record):
+class Dispersion(msgspec.Struct, frozen=True, kw_only=True):
     """Variance of the counts by their mean while all was quiet: of each scope's part, and of all scopes together."""
 
     parts: float
     together: float
 
 
-class Unanswered(_Record):
+class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
     """A source of changes that could not be asked, or not fully: what it knows is missing here."""
 
     source: str
     reason: str
 
 
-class Command(_Record):
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command line for a person, and what it does."""
 
     does: str
     command: str
 
 
-class Link(_Record):
+class Link(msgspec.Struct, frozen=True, kw_only=True):
     """An address and what is found there."""
 
     name: str
     url: str
 
 
-class Incident(_Record):
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one alert: when it began, what may have caused it, and what to do.
 
     `suspects` are ordered by probability and add up to 1 with the one that is "none of these". `line` is the sentence
