@@ -53,6 +53,10 @@ class About:
         parts = [share * np.exp(-lags / mean) for share, mean in zip(SHARES, self.lags, strict=True)]
         return np.asarray(np.sum(parts, axis=0))
 
+    def share_later(self, lag: float) -> float:
+        """Share of the lags that are longer than one."""
+        return float(self.later(np.array([max(lag, 0.0)]))[0])
+
     def weight_for(self, signal: Signal) -> float:
         """Weight where a signal is hurt."""
         return self.weight if signal is Signal.OTHER or signal in self.hurts else self.weight * UNUSUAL

@@ -83,15 +83,20 @@ class Likelihood:
         bad, mean = (each[:, :kept].reshape(shape).sum(axis=2) for each in (self.counts.bad, self.mean))
         return bad, mean
 
-    def log_ratios(self, hurt: Mask, effect: Numbers | None = None) -> Numbers:
+    def log_ratios(self, hurt: Mask, effect: Numbers | None = None, lasting: int | None = None) -> Numbers:
         """Log-likelihood of each bin as the first in which the cells are hurt, against no harm at all.
 
         `effect` is the share of the harm that each bin can have, 0 to 1: a change that reaches 5% of the traffic can
-        do 5% of it.
+        do 5% of it. Harm that is `lasting` so many bins is over then. It cannot begin before the cells have traffic.
         """
         parts, together = self._ratios(hurt, effect)
         summed = np.cumsum((parts + together)[:, ::-1], axis=1)[:, ::-1]
-        return np.asarray(np.logaddexp.reduce(summed, axis=0) - np.log(len(summed)))
+        if lasting is not None:
+            over = np.zeros_like(summed)
+            over[:, :-lasting] = summed[:, lasting:]
+            summed = summed - over
+        logs = np.logaddexp.reduce(summed, axis=0) - np.log(len(summed))
+        return np.where(np.cumsum(self.counts.total[hurt].sum(axis=0)) > 0, logs, -np.inf)
 
     def _ratios(self, hurt: Mask, effect: Numbers | None) -> tuple[Numbers, Numbers]:
         """The two parts by factor and bin."""

@@ -41,6 +41,9 @@ POSITIONS = 5
 ENDS = ((0.0, 0.35), (MINUTE, 0.25), (5 * MINUTE, 0.2), (20 * MINUTE, 0.1), (np.inf, 0.1))
 """When harm ends after its cause was taken back, in seconds, and how often: caches drain, queues empty, or never."""
 
+LASTING = ((np.inf, 0.7), (5 * MINUTE, 0.15), (15 * MINUTE, 0.15))
+"""How long harm lasts whose cause is not known, in seconds, and how often: mostly it goes on."""
+
 INTERVAL = 0.8
 
 
@@ -59,13 +62,21 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """A part of the platform: its labels, and its cells."""
+
+    scope: Mapping[str, str]
+    cells: Mask
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """Probabilities in the order of the changes, that of none, the onset, and the cells that are most probably hurt."""
+    """Probabilities in the order of the changes, that of none, the onset, and the place that is most probably hurt."""
 
     probabilities: tuple[float, ...]
     none: float
     onset: Onset
-    hurt: Mask | None
+    hurt: Place | None
 
 
 class Ranking:
@@ -84,7 +95,7 @@ class Ranking:
         self.likelihood = (
             Likelihood(counts, counts.index(question.earliest), counts.touched(question.scope)) if counts else None
         )
-        self._fits: dict[tuple[bytes, bytes], Numbers] = {}
+        self._fits: dict[tuple[bytes, bytes, float], Numbers] = {}
 
     # Bins ----------------------------------------------------------------------------------------------------------
 
@@ -125,19 +136,28 @@ class Ranking:
         return self.counts.touched(self.question.scope)
 
     @cached_property
-    def parts(self) -> list[Mask]:
-        """Sets of cells that may be hurt together: all, each value of a label, those of the alert's own model."""
+    def places(self) -> list[Place]:
+        """Cells that may be hurt together: all, each value of a label, those of the alert's own model."""
         if self.counts is None:
             return []
-        everything = np.ones(len(self.counts.cells), dtype=bool)
-        found = {self.alerted.tobytes(): self.alerted, everything.tobytes(): everything}
         values = sorted({(name, value) for cell in self.counts.cells for name, value in cell.items()})
-        for scope in [{}, self.question.scope]:
-            for name, value in values:
-                mask = self.counts.touched({**scope, name: value})
-                if name not in scope and mask.any() and (mask & self.alerted).any():
-                    found.setdefault(mask.tobytes(), mask)
+        own = {name: value for name, value in self.question.scope.items() if name in self.counts.names}
+        scopes = [own, {}, *({**base, name: value} for base in ({}, own) for name, value in values if name not in base)]
+        found: dict[bytes, Place] = {}
+        for scope in scopes:
+            mask = self.counts.touched(scope)
+            if (mask & self.alerted).any():
+                found.setdefault(mask.tobytes(), Place(scope=scope, cells=mask))
         return list(found.values())[:MOST_PARTS]
+
+    @property
+    def parts(self) -> list[Mask]:
+        """The cells of each place."""
+        return [place.cells for place in self.places]
+
+    def lasts(self, place: Place) -> float:
+        """How long the harm of a place most probably lasted, in seconds: infinite while it goes on."""
+        return max(LASTING, key=lambda each: float(np.logaddexp.reduce(self.fit(place.cells, lasting=each[0]))))[0]
 
     def touched(self, change: Change) -> Mask | None:
         """Cells that a change touches; None where the counts do not tell them apart."""
@@ -167,15 +187,22 @@ class Ranking:
 
     # Fits ----------------------------------------------------------------------------------------------------------
 
-    def fit(self, hurt: Mask, effect: Numbers | None = None) -> Numbers:
-        """Log-likelihood of each bin in which harm may have begun, against none."""
+    def fit(self, hurt: Mask, effect: Numbers | None = None, lasting: float = np.inf) -> Numbers:
+        """Log-likelihood of each bin in which harm may have begun that lasts so many seconds, against no harm."""
         if self.likelihood is None or self.counts is None:
             return np.zeros(len(self.begins))
-        key = hurt.tobytes(), b"" if effect is None else effect.tobytes()
+        key = hurt.tobytes(), b"" if effect is None else effect.tobytes(), lasting
         if key not in self._fits:
             first = self.counts.index(self.question.earliest)
-            self._fits[key] = self.likelihood.log_ratios(hurt, effect)[first : first + len(self.begins)]
+            bins = None if lasting == np.inf else max(round(lasting / self.counts.step), 1)
+            logs = self.likelihood.log_ratios(hurt, effect, bins if bins and bins < self.counts.bins else None)
+            self._fits[key] = logs[first : first + len(self.begins)]
         return self._fits[key]
+
+    def _unlisted(self, hurt: Mask) -> Numbers:
+        """The same for harm of which nothing is known but where it is; it may be over."""
+        fits = [np.log(chance) + self.fit(hurt, lasting=seconds) for seconds, chance in LASTING]
+        return np.asarray(np.logaddexp.reduce(fits, axis=0))
 
     def effects(self, change: Change) -> Iterator[tuple[float, Numbers | None]]:
         """Shapes that the harm of a change may have over time, and the chance of each."""
@@ -213,7 +240,7 @@ class Ranking:
         flat = np.full(len(self.begins), -np.log(len(self.begins)))
         if self.counts is None:
             return flat
-        fits = [self.fit(part) for part in self.parts]
+        fits = [self._unlisted(part) for part in self.parts]
         return np.asarray(flat + np.logaddexp.reduce(fits, axis=0) - np.log(len(fits)))
 
     @cached_property
@@ -252,11 +279,11 @@ class Ranking:
         )
 
     @cached_property
-    def _hurt(self) -> Mask | None:
-        """The part that fits best over all onsets."""
-        if not self.parts:
+    def _hurt(self) -> Place | None:
+        """The place that fits best over all onsets."""
+        if not self.places:
             return None
-        return max(self.parts, key=lambda part: float(np.logaddexp.reduce(self.fit(part))))
+        return max(self.places, key=lambda place: float(np.logaddexp.reduce(self._unlisted(place.cells))))
 
 
 def _reach(change: Change, counts: Counts) -> Numbers:
