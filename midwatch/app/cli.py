@@ -28,6 +28,7 @@ COMMANDS = {
         "midwatch.app.systems.cli",
         "Check the systems' metrics and play them; ask for what they do not publish.",
     ),
+    "explain": ("midwatch.app.incident.cli", "What changed before an alert, and which change most likely caused it."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""
