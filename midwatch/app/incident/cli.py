@@ -87,7 +87,7 @@ def alert(
         kept = confirmed.confirm(sources.confirmed, incident, confirm, by=by, note=note)
         typer.echo(f"{sources.confirmed}: the cause of {incident.alert or model} is kept: {kept.what}", err=True)
     if as_json:
-        typer.echo(records.to_json(incident))
+        typer.echo(records.to_json(incident).decode())
     else:
         view.show(incident, every=show_all)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from midwatch import promql, upstream
 from midwatch.errors import Exit, MidwatchError
-from midwatch.prometheus import Client
+from midwatch.prometheus import Client, QueryError
 
 BEFORE_SECONDS = 86400.0
 """How long ago an alert may have fired that is asked about without a time."""
@@ -28,6 +28,12 @@ class NoAlertError(MidwatchError):
     exit = Exit.INCONCLUSIVE
 
 
+class NoAnswerError(MidwatchError):
+    """Prometheus does not answer, so that nothing is known of the alert."""
+
+    exit = Exit.INCONCLUSIVE
+
+
 @dataclass(frozen=True, kw_only=True)
 class Firing:
     """An alert: its labels, since when its condition holds, and when it fired; a time that was asked about is both."""
@@ -44,7 +50,17 @@ class Firing:
 
 
 def find(client: Client, name: str, labels: Mapping[str, str], at: float) -> Firing:
-    """The alert of a name that fired last before a time, with these labels; NoAlertError when there was none."""
+    """The alert of a name that fired last before a time, with these labels.
+
+    NoAlertError when there was none, NoAnswerError when Prometheus does not say.
+    """
+    try:
+        return _found(client, name, labels, at)
+    except QueryError as error:
+        raise NoAnswerError(str(error)) from error
+
+
+def _found(client: Client, name: str, labels: Mapping[str, str], at: float) -> Firing:
     matchers = [promql.matcher("alertname", name), *(promql.matcher(*pair) for pair in sorted(labels.items()))]
     selector = f"{FOR_STATE}{{{', '.join(matchers)}}}"
     now = client.query(selector, at=at) or client.query(f"last_over_time({selector}[{BEFORE_SECONDS:g}s])", at=at)

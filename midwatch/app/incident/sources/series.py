@@ -182,7 +182,7 @@ WATCHED = (
         system="kubernetes",
         expr=(
             'max by (node, region, zone, cluster) (kube_node_status_condition{job="{job}", condition="Ready", '
-            'status=~"false|unknown"}})'
+            'status=~"false|unknown"})'
         ),
         turns=watched.risen,
         what="node {node} is not ready",
