@@ -53,6 +53,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
+    ("explain", "alert"): ("ModelSlow",),
     ("systems", "history"): ("--model", "fraud"),
 }
 """What a command needs beside the platform file."""
