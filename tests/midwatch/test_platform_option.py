@@ -49,6 +49,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "run"): ("x",),
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
+    ("fairness", "judge"): (),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
