@@ -60,6 +60,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "publish"): ("x",),
     ("loop", "show"): ("x",),
     ("silence",): ("X", "--for", "1h", "--why", "x"),
+    ("explain", "alert"): ("ModelSlow",),
     ("systems", "history"): ("--model", "fraud"),
     ("who",): ("X",),
 }
