@@ -28,6 +28,7 @@ COMMANDS = {
         "midwatch.app.systems.cli",
         "Check the systems' metrics and play them; ask for what they do not publish.",
     ),
+    "status": ("midwatch.app.status.cli", "The state of the promises now: what fires, what is left, who was told."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""
