@@ -150,7 +150,8 @@ def times(context: Context, answers: Sequence[Answer]) -> list[float]:
 def column(points: Sequence[tuple[float, float]], x: Sequence[float], step: float) -> list[float | None]:
     """Values of a line at the moments of a chart; None where there is none."""
     at = {round(moment / step): value for moment, value in points}
-    return [value if (value := at.get(round(moment / step))) is not None and math.isfinite(value) else None for moment in x]
+    told = [at.get(round(moment / step)) for moment in x]
+    return [one if one is not None and math.isfinite(one) else None for one in told]
 
 
 def value(answer: Answer) -> float | None:

@@ -14,7 +14,15 @@ from midwatch.errors import MidwatchError
 from midwatch.html import About
 from midwatch.spec.model import Model, Platform
 
-SPANS = {"15m": 900.0, "1h": 3600.0, "3h": 10_800.0, "12h": 43_200.0, "2d": 172_800.0, "7d": 604_800.0, "30d": 2_592_000.0}
+SPANS = {
+    "15m": 900.0,
+    "1h": 3600.0,
+    "3h": 10_800.0,
+    "12h": 43_200.0,
+    "2d": 172_800.0,
+    "7d": 604_800.0,
+    "30d": 2_592_000.0,
+}
 """Times that charts can show, by what the address says."""
 POINTS = 120
 """Points of a chart, at most."""
@@ -28,7 +36,8 @@ class NoPageError(MidwatchError):
 class Context:
     """What a page is built in: the platform and its file, the state, who answers queries, what the address asks for.
 
-    `default_span` is a key of `SPANS`; `now` is seconds since the epoch.
+    `default_span` is a key of `SPANS`; `now` is seconds since the epoch; `folders` are searched for evidence logs.
+    `path` is the address of the page, as it was asked for.
     """
 
     platform: Platform
@@ -38,6 +47,8 @@ class Context:
     now: float
     query: Mapping[str, str] = field(default_factory=dict)
     default_span: str = "3h"
+    folders: Sequence[Path] = ()
+    path: str = "/"
 
     @property
     def span_name(self) -> str:

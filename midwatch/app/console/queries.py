@@ -83,9 +83,7 @@ class Asked:
         """An answer to each question, in their order; all are asked at once."""
         pending = [self._submitted(one) for one in questions]
         wait([one for one in pending if isinstance(one, Future)], timeout=self.wait_seconds)
-        return [
-            self._taken(question, one) for question, one in zip(questions, pending, strict=True)
-        ]
+        return [self._taken(question, one) for question, one in zip(questions, pending, strict=True)]
 
     def close(self) -> None:
         """Ask no more."""

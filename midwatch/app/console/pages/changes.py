@@ -1,0 +1,1 @@
+"""What changed: versions that came and went, champions, episodes, drills and experiments, the newest first."""
