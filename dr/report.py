@@ -89,7 +89,7 @@ def _change(before: float | None, now: float | None) -> Document:
 def render(document: Document, log: DrillLog, title: str) -> str:
     """The report as one self-contained page."""
     drills = [drill | _charts(drill, log) for drill in document["drills"]]
-    words = {
+    words: dict[str, Any] = {
         "rto": figures.rto,
         "rpo": figures.rpo,
         "seconds": figures.seconds,
