@@ -155,7 +155,7 @@ def compare(
         raise MidwatchError(f"--methods {methods} --quorum {quorum}: choose among {known}, and a quorum within them")
     asked = html is not None or model is not None
     whose = _whose(platform or (options.default_file() if asked else None), model)
-    page = report.About(window=_written(current), reference=_written(reference_path), **whose)
+    page = report.Page(window=_written(current), reference=_written(reference_path), **whose)
     fitted = reference_file.load(reference_path)
     seconds = _seconds("--window", window) if window is not None else fitted.window_seconds or 3600.0
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from midwatch import html
-from midwatch.html import Summary, Tone
+from midwatch.html import About, numbers
+from midwatch.html.charts import Bars, Line
 from monitors.drift import joint, widespread
 from monitors.drift.counts import Counts, NumericGrid
 from monitors.drift.histograms import histograms
@@ -16,14 +16,8 @@ from monitors.drift.reference import FeatureReference
 from monitors.drift.verdict import MOST_NAMED, Finding, Judgement, Verdict
 
 TEMPLATE = Path(__file__).with_name("report.html")
-WIDTH, HEIGHT = 340, 105
-LONGEST = 12
-"""Letters of a category's name under its bar; the whole name is in the numbers below."""
-
 LEAST_P_VALUE = 1e-9
 """Smaller ones differ by nothing that anybody would do."""
-
-TONES = {Verdict.STABLE: Tone.GOOD, Verdict.DRIFT: Tone.BAD, Verdict.INCONCLUSIVE: Tone.UNSURE}
 
 WORDS: Mapping[str, str] = {
     "ks": "Kolmogorov-Smirnov distance: the largest difference between the shares of values below any one point. "
@@ -46,20 +40,20 @@ WORDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """Whose window a page is about, and of when; what nobody said is `html.UNKNOWN`."""
+class Page:
+    """Whose window a page is about, and of when its rows are; empty what nobody said."""
 
     window: str
     reference: str
-    model: str = html.UNKNOWN
-    platform: str = html.UNKNOWN
-    owner: str = html.UNKNOWN
-    rows_of: str = html.UNKNOWN
+    model: str = ""
+    platform: str = ""
+    owner: str = ""
+    rows_of: str = ""
 
 
 def write(
     path: Path,
-    about: About,
+    page: Page,
     judgement: Judgement,
     features: Mapping[str, FeatureReference],
     window: Mapping[str, Counts],
@@ -71,12 +65,11 @@ def write(
     html.write(
         path,
         TEMPLATE,
-        summary=_summary(about, judgement),
+        about=_about(page, judgement),
         judgement=judgement,
         charts=charts,
-        findings=judgement.ranked,
-        not_compared=not_compared,
-        p_value=p_value,
+        findings=_findings(judgement),
+        unseen=[*((one.feature, one.why) for one in judgement.not_judged), *not_compared.items()],
         words=_words(judgement) | {name.replace("_", " "): WORDS[name] for name in methods},
     )
 
@@ -84,28 +77,28 @@ def write(
 # What it means -------------------------------------------------------------------------------------------------------
 
 
-def _summary(about: About, judgement: Judgement) -> Summary:
-    meaning, action = _said(about, judgement)
-    facts = {
-        "model": about.model,
-        "platform": about.platform,
-        "owner": about.owner,
-        "window": f"{about.window}, {judgement.samples:,} rows",
-        "rows of": about.rows_of,
-        "compared with": about.reference,
-    }
-    verdict = judgement.verdict
-    title = "Inputs" if about.model == html.UNKNOWN else f"Inputs of {about.model}"
-    return Summary(
-        title=title, verdict=verdict.value, tone=TONES[verdict], meaning=meaning, action=action, facts=facts
+def _about(page: Page, judgement: Judgement) -> About:
+    meaning, todo = _said(page, judgement)
+    verdict = judgement.verdict.value
+    more = [("Window", f"{page.window}, {judgement.samples:,} rows"), ("Compared with", page.reference)]
+    return About(
+        title=f"Inputs of {page.model}: {verdict}" if page.model else f"Inputs: {verdict}",
+        verdict=verdict,
+        meaning=meaning,
+        todo=todo,
+        model=page.model or numbers.UNKNOWN,
+        platform=page.platform or numbers.UNKNOWN,
+        owner=page.owner or numbers.UNKNOWN,
+        dates=page.rows_of or numbers.UNKNOWN,
+        more=more,
     )
 
 
-def _said(about: About, judgement: Judgement) -> tuple[str, str]:
+def _said(page: Page, judgement: Judgement) -> tuple[str, str]:
     """What the verdict means, and what to do."""
     unseen = [one.feature for one in judgement.not_judged]
     blind = f" {_listed(unseen)} could not be judged: see below what that would take." if unseen else ""
-    whose = "the model" if about.model == html.UNKNOWN else about.model
+    whose = page.model or "the model"
     if judgement.verdict is Verdict.DRIFT:
         broken = [one.feature for one in judgement.quality if one.votes]
         changed = _listed(list(dict.fromkeys(_place(one) for one in judgement.drifted)))
@@ -154,7 +147,7 @@ def _words(judgement: Judgement) -> dict[str, str]:
     }
 
 
-# Drawing -------------------------------------------------------------------------------------------------------------
+# Charts --------------------------------------------------------------------------------------------------------------
 
 
 def _ordered(judgement: Judgement, window: Mapping[str, Counts]) -> list[str]:
@@ -179,45 +172,46 @@ def _note(name: str, judgement: Judgement) -> tuple[str, str]:
     furthest = max(found, key=lambda one: one.result.effect / one.floor)
     method, floor = furthest.method.replace("_", " "), f"{furthest.floor:.3f}"
     within = f"within its floor of {floor}"
-    chance = f"beyond its floor of {floor}, but chance alone makes as much with a probability of {p_value(furthest)}"
+    chance = f"beyond its floor of {floor}, but chance alone makes as much with a probability of {_p_value(furthest)}"
     said = within if furthest.result.effect <= furthest.floor else chance
     return "● as before", f"{method} {furthest.result.effect:.3f}, {said}"
 
 
-def p_value(finding: Finding) -> str:
+def _findings(judgement: Judgement) -> list[tuple[str, ...]]:
+    """Header and rows of the table of findings; without a row when nothing was compared."""
+    header = ("feature", "method", "effect", "floor", "p-value", "vote", "direction")
+    rows = [
+        (
+            one.feature,
+            one.method.replace("_", " "),
+            f"{one.result.effect:.3f}",
+            f"{one.floor:.3f}",
+            _p_value(one),
+            "▲ votes" if one.votes else "no",
+            one.direction,
+        )
+        for one in judgement.ranked
+    ]
+    return [header, *rows] if rows else []
+
+
+def _p_value(finding: Finding) -> str:
     """A p-value as people read it; none is 0."""
     value = finding.result.p_value
     return f"{value:.2g}" if value >= LEAST_P_VALUE else f"below {LEAST_P_VALUE:g}"
 
 
-def _chart(name: str, judgement: Judgement, feature: FeatureReference, window: Counts) -> dict[str, Any]:
+def _chart(name: str, judgement: Judgement, feature: FeatureReference, window: Counts) -> Bars:
     names, before, now = histograms(feature, window)
-    top = max(before.max(), now.max(), 1e-9)
-    step = WIDTH / len(names)
-    bars = [
-        {
-            "name": label,
-            "x": round(index * step, 1),
-            "width": round(step * 0.42, 1),
-            "before": round(float(before[index] / top) * HEIGHT, 1),
-            "now": round(float(now[index] / top) * HEIGHT, 1),
-            "before_share": f"{before[index]:.1%}",
-            "now_share": f"{now[index]:.1%}",
-        }
-        for index, label in enumerate(names)
-    ]
-    state, note = _note(name, judgement)
-    return {"feature": name, "state": state, "note": note, "bars": bars, "labels": _labels(feature, names, step)}
-
-
-def _labels(feature: FeatureReference, names: list[str], step: float) -> list[dict[str, Any]]:
-    """The ends of a scale of numbers; the frequent categories."""
     if isinstance(feature.grid, NumericGrid):
-        ends = {"start": (0, f"≤ {names[0]}"), "end": (WIDTH, names[-1])}
-        return [{"x": x, "anchor": anchor, "text": name} for anchor, (x, name) in ends.items()]
-    shown = max(1, round(60 / step))  # one label to about 60 units
-    return [
-        {"x": round((index + 0.42) * step, 1), "anchor": "middle", "text": name[:LONGEST]}
-        for index, name in enumerate(names)
-        if index % shown == 0
-    ]
+        names = [f"≤ {names[0]}", *names[1:]]
+    state, note = _note(name, judgement)
+    return Bars(
+        title=f"{name}: {state}",
+        names=names,
+        series=[
+            Line(name="reference", values=before.tolist(), kind="before"),
+            Line(name="window", values=now.tolist(), kind="now"),
+        ],
+        note=note,
+    )
