@@ -66,7 +66,24 @@ def _chart(*values: float | None, **more: Any) -> charts.Chart:
 
 
 def test_nothing_but_zeros_has_an_axis_to_one() -> None:
-    assert _chart(0.0, 0.0).limits == (0.0, 1.05)
+    assert _chart(0.0, 0.0).limits == (0.0, 1.0)
+
+
+def test_an_axis_of_shares_ends_at_all_of_it() -> None:
+    assert _chart(0.2, 1.0).y_labels[0] == "100%"
+    assert _chart(0.2, 0.4).limits[1] > 0.4
+
+
+def test_boundaries_are_named_on_the_axis_and_in_the_numbers() -> None:
+    chart = charts.Chart(
+        title="d",
+        x=range(2),
+        x_names=["0.1 s", "0.5 s"],
+        x_unit="boundary",
+        lines=[charts.Line(name="v1", values=[0.5, 1.0])],
+    )
+    assert (chart.x_labels, [row[0] for row in chart.rows]) == (["0.1 s", "0.5 s"], ["0.5 s", "0.1 s"])
+    assert (chart.data["names"], chart.header[0]) == (["0.1 s", "0.5 s"], "boundary")
 
 
 def test_an_axis_holds_every_value_and_the_objective() -> None:

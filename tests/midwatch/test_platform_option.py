@@ -48,6 +48,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
+    ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
