@@ -449,9 +449,9 @@ class Application:
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
+        kept = {"cache-control": "public, max-age=31536000, immutable"}
         if html.digests().get(name) != request.path_params["digest"]:
             return PlainTextResponse("there is no such file", 404)
-        kept = {"cache-control": "public, max-age=31536000, immutable"}
         return Response(html.text_of(name), media_type=TYPES[Path(name).suffix], headers=kept)
 
     async def _error(self, request: Request, error: Exception) -> Response:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from midwatch.app.console.page import Context, NoPageError, Page
+
 from midwatch import html
+from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.errors import InvalidInputError
 from midwatch.html import About
 
