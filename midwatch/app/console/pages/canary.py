@@ -62,7 +62,9 @@ def judged(context: Context, model: str, baseline: str, canary: str) -> str:
         ask.ensure_two_arms(question, settings)
     except InvalidInputError as error:
         raise NoPageError(str(error)) from error
+    owner = context.model(model).owner
+    whose = report.Whose(platform=context.platform.platform, owner=owner)
     counts, judgement = ask.ask(context.asked.client, question, settings, interval=interval, clock=context.now)
-    text = html.render(report.TEMPLATE, **report.values(counts, settings, judgement))
+    text = html.render(report.TEMPLATE, **report.values(counts, settings, judgement, whose))
     found = _CONTENT.search(text)
     return markupsafe.Markup(found[1] if found else "")  # noqa: S704 - the page of a template that escapes

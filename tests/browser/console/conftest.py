@@ -22,8 +22,8 @@ from midwatch.evidence import Log
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
 from midwatch.spec import load
+from tests.browser.console import seed
 from tests.conftest import platform_document
-from tests.console import seed
 
 TOKEN = b"a-token-of-the-tests"
 EVIL = "\"><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}'</section><!--live x-->"
