@@ -34,7 +34,7 @@ from midwatch import alertmanager, html
 from midwatch.app.console import access, page, sections, silencing
 from midwatch.app.console.access import Access
 from midwatch.app.console.page import Build, Context, NoPageError, Page
-from midwatch.app.console.pages import alert, canary, evidence, model, objective, overview, recovery
+from midwatch.app.console.pages import alert, canary, changes, evidence, model, objective, overview, recovery
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import State
 from midwatch.errors import MidwatchError
@@ -71,6 +71,7 @@ PAGES: Mapping[str, Build] = {
     "/canaries/{model}": canary.build,
     "/alerts": alert.build_all,
     "/alerts/{alert}": alert.build,
+    "/changes": changes.build,
     "/recovery": recovery.build_recovery,
     "/experiments": recovery.build_experiments,
     "/evidence": evidence.build,

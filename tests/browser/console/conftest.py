@@ -30,7 +30,6 @@ EVIL = "\"><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}'</sectio
 """What a name would be that wants to be more than text."""
 NAMES = {
     "version": f"v2{EVIL}",
-    "experiment": f"kill{EVIL}",
     "job": f"job{EVIL}",
     "feature": f"amount{EVIL}",
     "group": f"north{EVIL}",
@@ -61,7 +60,13 @@ def write_platform(folder: Path) -> Path:
     fraud["canary"] = {"criteria": [{"metric": "errors", "tolerated_ratio": 1.1, "unacceptable_ratio": 1.5}]}
     prices = {"name": "prices", "owner": "ml", "task": "regression", "slos": []}
     document["models"].append(prices)
-    document["chaos"] = {"experiments": []}
+    document["chaos"] = {"experiments": [{"kind": "lose_exporter", "model": "fraud"}]}
+    document["disaster_recovery"] = {
+        "owner": "ml",
+        "stores": [{"name": "orders", "local_postgresql": {}}],
+        "drills": [{"name": "failover", "store": "orders", "fault": "kill_primary"}],
+        "evidence": {"folder": "dr"},
+    }
     file = folder / "platform.yaml"
     file.write_text(yaml.safe_dump(document))
     return file

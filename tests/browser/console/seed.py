@@ -202,7 +202,7 @@ def a_platform(seed: Seed, names: Mapping[str, str]) -> None:
     seed.gauge("dr_drill_last_met_timestamp_seconds", seed.now - 86_400, drill="failover", store="orders")
     seed.gauge("dr_drill_recovery_seconds", 42.0, drill="failover", store="orders")
     seed.gauge("dr_replication_lag_seconds", lambda seconds: 1 + math.sin(seconds / 300), store="orders", region="b")
-    seed.gauge("chaos_experiment_verdict", 1.0, experiment=names["experiment"], verdict="deviated")
-    seed.gauge("chaos_experiment_last_run_timestamp_seconds", seed.now - 3600, experiment=names["experiment"])
+    seed.gauge("chaos_experiment_verdict", 1.0, experiment="lose-exporter", verdict="deviated")
+    seed.gauge("chaos_experiment_last_run_timestamp_seconds", seed.now - 3600, experiment="lose-exporter")
     for job, up in (("midwatch-exporter", 1.0), (names["job"], 0.0)):
         seed.gauge("up", up, job=job, instance="10.0.0.1:1")
