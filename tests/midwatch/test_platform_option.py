@@ -54,7 +54,9 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
+    ("silence",): ("X", "--for", "1h", "--why", "x"),
     ("systems", "history"): ("--model", "fraud"),
+    ("who",): ("X",),
 }
 """What a command needs beside the platform file."""
 
