@@ -15,6 +15,7 @@ from benchmarks import alerts, budgets, chaos, client, dashboards, dr, exporter,
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
+from benchmarks.incident import run as incident
 from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "canary": canary.run,
     "chaos": chaos.run,
     "dr": dr.run,
+    "incident": incident.run,
     "soak": soak.run,
     "size": size.run,
 }

@@ -20,6 +20,7 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.incidents import Incidents
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
@@ -393,6 +394,8 @@ class Platform(Strict):
     """What `midwatch up` starts."""
     chaos: Chaos | None = None
     """Faults on purpose."""
+    incidents: Incidents = Incidents()
+    """What `midwatch explain` reads beside Prometheus."""
 
     @property
     def operator(self) -> str:
