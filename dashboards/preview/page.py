@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dashboards import reader
 from dashboards.preview import compare
 from dashboards.preview.compare import Change, ChangeKind
 from dashboards.preview.shown import Previewer, Shown, ShownDashboard, Status
@@ -150,15 +151,26 @@ def _about(title: str, platform: Platform, dashboards: Sequence[Compared], time:
 
 
 def _parts(one: Compared) -> list[Part]:
-    """Panels by choice of variables, then by section, in the order of the dashboard."""
+    """Panels by what was chosen of the single variables, then by section, in the order of the dashboard."""
     by_panel = {change.after.id: change for change in one.changes if change.after is not None}
-    parts: dict[tuple[str, str], list[Entry]] = {}
+    several = {variable.name for variable in reader.variables(one.shown.document) if variable.multi}
+    parts: dict[str, dict[str, list[Entry]]] = {}
     for number, shown in enumerate(one.shown.panels):
         change = by_panel.get(shown.panel.id)
-        before = _as_it_was(one, change, shown.values)
-        entry = Entry(id=f"panel-{number}", now=shown, before=before, change=change)
-        parts.setdefault((_words(shown.values), shown.panel.section), []).append(entry)
-    return [Part(section=section, values=values, panels=panels) for (values, section), panels in parts.items()]
+        entry = Entry(id=f"panel-{number}", now=shown, before=_as_it_was(one, change, shown.values), change=change)
+        chosen = {name: value for name, value in shown.values.items() if name not in several and name != "window"}
+        section = reader.filled(shown.panel.section, {**_names(shown.panel.section), **shown.values})
+        parts.setdefault(_words(chosen), {}).setdefault(section, []).append(entry)
+    return [
+        Part(section=section, values=values, panels=panels)
+        for values, sections in parts.items()
+        for section, panels in sections.items()
+    ]
+
+
+def _names(text: str) -> dict[str, str]:
+    """The variables of a text, each standing for itself."""
+    return {name: f"${name}" for name in reader.named(text)}
 
 
 def _as_it_was(one: Compared, change: Change | None, values: Mapping[str, str]) -> Shown | None:
@@ -180,7 +192,7 @@ def _removed(one: Compared) -> list[Entry]:
 
 
 def _words(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items() if name != "window")
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def document(dashboards: Sequence[Compared], folder: Path, code: int, asked: int) -> dict[str, Any]:

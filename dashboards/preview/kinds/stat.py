@@ -14,6 +14,7 @@ def draw(answer: Answer) -> Figures:
     found = []
     for one in answer.series[:MOST_FIGURES]:
         look = fields.look_of(answer.panel, ref=one.ref, name=one.name)
-        found.append(Figure(name=one.name, text=look.text(one.last), colour=look.colour(one.last)))
+        name = one.name if len(answer.series) > 1 else ""
+        found.append(Figure(name=name, text=look.text(one.last), colour=look.colour(one.last)))
     more = len(answer.series) - MOST_FIGURES
     return Figures(figures=found, note=f"{more} more" if more > 0 else "")

@@ -7,7 +7,7 @@ from dashboards.preview.answers import Answer
 from dashboards.preview.drawings import Cell, Rows
 from dashboards.preview.transformations import Value
 
-MOST_ROWS = 50
+MOST_ROWS = 20
 
 
 def draw(answer: Answer) -> Rows:
