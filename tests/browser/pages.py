@@ -72,10 +72,10 @@ def problems(browser: Browser, url: str) -> list[str]:
     return found
 
 
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, each with the first element that it is about."""
+def violations(page: Page, *, only: list[str] | None = None) -> list[str]:
+    """What axe-core finds, by `only` some of its rules, each with the first element that it is about."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=f"axe-core is not installed: {NEEDS}")
     return [
         f"{one['id']} ({one['help']}): {one['nodes'][0]['html'][:200]}"
-        for one in axe.Axe().run(page).response["violations"]
+        for one in axe.Axe().run(page, options={"runOnly": only} if only else None).response["violations"]
     ]

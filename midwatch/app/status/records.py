@@ -249,13 +249,13 @@ class Drill:
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """Whatever is scraped by a job: targets that answer, of how many. `title` is the system's of the platform file.
+    """What is scraped by a job, or asked by the systems exporter: targets that answer, of how many.
 
-    `expected` is whether the platform file names it: then no target at all is no answer.
+    `how` is `scraped` or `asked`. `expected` is whether the platform file names it: then no target at all is no answer.
     """
 
-    job: str
-    title: str
+    name: str
+    how: str
     up: int
     targets: int
     expected: bool
