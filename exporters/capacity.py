@@ -96,7 +96,7 @@ def least_series(platform: Platform) -> int:
             model.task,
             len(model.latency_buckets),
             frozenset(model.class_names),
-            len(model.groups),
+            len(model.attributes),
             model.positive is None,
             len(model.error_bounds),
             _versions(model),

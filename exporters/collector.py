@@ -89,6 +89,7 @@ def _version_tables(series: Series) -> Iterator[Table]:
     yield Table(metrics.PREDICTIONS, labels, ("predicted",), series.predicted)
     yield Table(metrics.OUTCOMES, labels, _PAIR, series.outcomes)
     yield Table(metrics.GROUP_OUTCOMES, labels, _GROUPED, series.groups)
+    yield Table(metrics.GROUP_PREDICTIONS, labels, _GROUPED[:-1], series.grouped)
     if series.observed:
         yield Table(metrics.ABSOLUTE_ERROR, labels, (), series.absolute)
         yield Table(metrics.SQUARED_ERROR, labels, (), series.squared)
@@ -120,6 +121,7 @@ def _settled_tables(model: str, version: str, settled: Settled) -> Iterator[Tabl
     outcomes = settled.outcomes
     yield Table(metrics.SETTLED_OUTCOMES, labels, _PAIR, outcomes.pairs)
     yield Table(metrics.SETTLED_GROUP_OUTCOMES, labels, _GROUPED, outcomes.groups)
+    yield Table(metrics.SETTLED_GROUP_PREDICTIONS, labels, _GROUPED[:-1], settled.grouped)
     cells = {_BINS[place]: cell for place, cell in sorted(outcomes.bins.items())}
     named = (metrics.SETTLED_SCORED, metrics.SETTLED_POSITIVES, metrics.SETTLED_SCORE_SUM)
     yield from _bin_tables(named, labels, cells)

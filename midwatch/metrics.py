@@ -108,6 +108,15 @@ GROUP_OUTCOMES = _counter(
     "predicted",
     "actual",
 )
+GROUP_PREDICTIONS = _counter(
+    "ml_group_predictions_total",
+    "Predictions by group of an attribute and predicted class, labelled or not.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
+)
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
 )
@@ -202,6 +211,15 @@ SETTLED_GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+SETTLED_GROUP_PREDICTIONS = _counter(
+    "ml_settled_group_predictions_total",
+    "Settled predictions, with a label or without, by group of an attribute and predicted class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 SETTLED_SCORED = _counter(
     "ml_settled_scored_outcomes_total",

@@ -106,6 +106,8 @@ LEFT_OUT = {
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
+    "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
+    "ml_settled_group_predictions_total",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",

@@ -50,6 +50,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
+    ("fairness", "judge"): (),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
