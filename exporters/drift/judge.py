@@ -248,7 +248,7 @@ class Judge:
             "drift window judged",
             extra={"model": model, "version": version, "verdict": judgement.verdict.value, "reason": judgement.reason},
         )
-        self.retraining.observe(model, version, judgement, window.end)
+        self.retraining.observe(model, version, judgement, start=window.start, end=window.end)
         record = self._record(key)
         record.count(judgement.verdict)
         record.end, record.samples = window.end, float(judgement.samples)

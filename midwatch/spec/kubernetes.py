@@ -114,6 +114,8 @@ class Kubernetes(Strict):
     """What judges canaries, where a model has any."""
     systems: Stateful = Stateful()
     """What asks systems for what they do not publish, where one has `observe`."""
+    loop: Stateful = Stateful()
+    """What asks for retrainings and follows them, where the file has a `loop`."""
     recovery: Resources = Resources()
     """What the recovery exporter's container asks for, where `disaster_recovery.kubernetes` says where it runs."""
 

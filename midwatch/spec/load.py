@@ -24,6 +24,7 @@ from midwatch.spec import (
     dr,
     fairness,
     kubernetes,
+    loop,
     merging,
     partial,
     system_rules,
@@ -433,5 +434,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     chaos.find_problems,
     dr.find_problems,
     kubernetes.find_problems,
+    loop.find_problems,
     system_rules.find_problems,
 )

@@ -19,9 +19,11 @@ from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
+from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
+from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
@@ -114,10 +116,14 @@ class Model(Strict):
     """What is promised of it."""
     drift: Drift | None = None
     """How its inputs are watched."""
+    loop: ModelLoop | None = None
+    """How its [episodes](loop.md) are followed, from drift to a better version."""
     canary: Canary | None = None
     """How a new version is judged."""
     fairness: list[Fairness] = []
     """What its groups may not differ in."""
+    explanations: Explanations | None = None
+    """That attributions of its features are counted."""
 
     @property
     def longest_silence(self) -> float | None:
@@ -394,6 +400,8 @@ class Platform(Strict):
     """What asks those systems that have an `observe`."""
     models: Annotated[list[Model], Field(min_length=1)]
     """The models, and what is promised of them."""
+    loop: Loop | None = None
+    """What asks for [retrainings](loop.md) and follows them until a better version serves."""
     disaster_recovery: DisasterRecovery | None = None
     """What must survive, and the [drills](recovery.md) that prove it."""
     kubernetes: Kubernetes | None = None

@@ -51,10 +51,12 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("fairness", "judge"): (),
+    ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
+    ("loop", "show"): ("x",),
     ("systems", "history"): ("--model", "fraud"),
 }
 """What a command needs beside the platform file."""

@@ -22,6 +22,8 @@ def policies(place: Place) -> list[Object]:
     found = [_deny(place), _allow(place, "exporter", port_of(platform.exporter.listen), _reached_by_exporter(place))]
     if any(model.canary for model in platform.models):
         found.append(_allow(place, "gate", port_of(platform.gate.listen), [_dns(), {"ports": _tcp(prometheus)}]))
+    if platform.loop is not None:  # whatever the owners' addresses are
+        found.append(_allow(place, "loop", port_of(platform.loop.listen), [{}]))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
@@ -37,7 +39,12 @@ def _deny(place: Place) -> Object:
 
 
 def _reached_by_exporter(place: Place) -> list[Object]:
-    """Nobody, but for what drift triggers: the API server, or a webhook whose address only a Secret has."""
+    """Nobody, but for what drift triggers: the API server, or a webhook whose address only a Secret has.
+
+    With a loop that is who asks.
+    """
+    if place.platform.loop is not None:
+        return []
     triggers = [model.drift.retrain for model in place.platform.models if model.drift and model.drift.retrain]
     if any(one.webhook for one in triggers):
         return [{}]
