@@ -7,15 +7,16 @@ not: a silence that was made and not confirmed would be made twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
+import re2
 
-from midwatch.errors import MidwatchError
+from midwatch.errors import Exit, MidwatchError
 from midwatch.spec.addresses import checked_url, origin
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
@@ -30,9 +31,13 @@ NOT_FOUND = 404
 class AlertmanagerError(MidwatchError):
     """Alertmanager did not answer, or refused."""
 
+    exit = Exit.INCONCLUSIVE
+
 
 class UnknownSilenceError(AlertmanagerError):
     """There is no silence of that id."""
+
+    exit = Exit.USAGE
 
 
 class AlertStatus(msgspec.Struct, frozen=True):
@@ -75,6 +80,21 @@ class Matcher(msgspec.Struct, frozen=True):
         operator = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'{self.name}{operator[self.is_regex, self.is_equal]}"{escaped}"'
+
+
+def fits(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    """Whether a silence's matchers find an alert; a label that is missing is an empty one."""
+    return all(_fits(one, labels.get(one.name, "")) for one in matchers)
+
+
+def _fits(matcher: Matcher, value: str) -> bool:
+    if not matcher.is_regex:
+        return (value == matcher.value) == matcher.is_equal
+    try:
+        is_same = re2.fullmatch(matcher.value, value) is not None
+    except re2.error:
+        return False
+    return is_same == matcher.is_equal
 
 
 class _SilenceStatus(msgspec.Struct, frozen=True):

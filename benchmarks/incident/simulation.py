@@ -49,15 +49,46 @@ class Cause:
 
 
 CAUSES = (
-    Cause(name="deployment", kind=Kind.DEPLOYMENT, scope=("model", "version"), signal=Signal.ERRORS, lag=2, new_version=True),
-    Cause(name="deployment in one region", kind=Kind.DEPLOYMENT, scope=("model", "region"), signal=Signal.LATENCY, lag=3),
-    Cause(name="canary", kind=Kind.CANARY, scope=("model", "version"), signal=Signal.LATENCY, lag=2, new_version=True, ramp=(0.05, 0.25)),
-    Cause(name="promotion", kind=Kind.PROMOTION, scope=("model", "version"), signal=Signal.ACCURACY, lag=4, new_version=True),
+    Cause(
+        name="deployment",
+        kind=Kind.DEPLOYMENT,
+        scope=("model", "version"),
+        signal=Signal.ERRORS,
+        lag=2,
+        new_version=True,
+    ),
+    Cause(
+        name="deployment in one region", kind=Kind.DEPLOYMENT, scope=("model", "region"), signal=Signal.LATENCY, lag=3
+    ),
+    Cause(
+        name="canary",
+        kind=Kind.CANARY,
+        scope=("model", "version"),
+        signal=Signal.LATENCY,
+        lag=2,
+        new_version=True,
+        ramp=(0.05, 0.25),
+    ),
+    Cause(
+        name="promotion",
+        kind=Kind.PROMOTION,
+        scope=("model", "version"),
+        signal=Signal.ACCURACY,
+        lag=4,
+        new_version=True,
+    ),
     Cause(name="rollback", kind=Kind.ROLLBACK, scope=("model",), signal=Signal.ERRORS, lag=2),
     Cause(name="configuration of a model", kind=Kind.CONFIGURATION, scope=("model",), signal=Signal.ERRORS, lag=0.7),
     Cause(name="configuration of all", kind=Kind.CONFIGURATION, scope=(), signal=Signal.LATENCY, lag=0.7),
     Cause(name="configuration of a region", kind=Kind.CONFIGURATION, scope=("region",), signal=Signal.ERRORS, lag=1),
-    Cause(name="feature flag", kind=Kind.CONFIGURATION, scope=("model",), signal=Signal.ERRORS, lag=0.7, ramp=(0.05, 0.25, 1.0)),
+    Cause(
+        name="feature flag",
+        kind=Kind.CONFIGURATION,
+        scope=("model",),
+        signal=Signal.ERRORS,
+        lag=0.7,
+        ramp=(0.05, 0.25, 1.0),
+    ),
     Cause(name="retraining", kind=Kind.RETRAINING, scope=("model",), signal=Signal.LATENCY, lag=6),
     Cause(name="drift", kind=Kind.DRIFT, scope=("model",), signal=Signal.ACCURACY, lag=15),
     Cause(name="features", kind=Kind.FEATURES, scope=("model",), signal=Signal.ACCURACY, lag=15),
@@ -72,15 +103,33 @@ CAUSES = (
 )
 
 INNOCENT = {
-    Kind.SCALING: 6, Kind.CONFIGURATION: 4, Kind.DEPLOYMENT: 4, Kind.NODE: 3, Kind.RETRAINING: 2, Kind.CANARY: 2,
-    Kind.RULES: 2, Kind.EXPERIMENT: 1, Kind.TRAFFIC: 2, Kind.PROMOTION: 1, Kind.FEATURES: 1, Kind.DRIFT: 1,
-    Kind.ROLLBACK: 1, Kind.UPSTREAM: 1, Kind.CERTIFICATE: 1, Kind.DRILL: 1, Kind.MISSED_JOB: 1,
-}  # fmt: skip
+    Kind.SCALING: 6,
+    Kind.CONFIGURATION: 4,
+    Kind.DEPLOYMENT: 4,
+    Kind.NODE: 3,
+    Kind.RETRAINING: 2,
+    Kind.CANARY: 2,
+    Kind.RULES: 2,
+    Kind.EXPERIMENT: 1,
+    Kind.TRAFFIC: 2,
+    Kind.PROMOTION: 1,
+    Kind.FEATURES: 1,
+    Kind.DRIFT: 1,
+    Kind.ROLLBACK: 1,
+    Kind.UPSTREAM: 1,
+    Kind.CERTIFICATE: 1,
+    Kind.DRILL: 1,
+    Kind.MISSED_JOB: 1,
+}
 """How many of each kind there are among innocent changes."""
 
 SCOPES = {
-    Kind.NODE: ("region",), Kind.CERTIFICATE: ("region",), Kind.DRILL: ("region",), Kind.UPSTREAM: (), Kind.RULES: (),
-}  # fmt: skip
+    Kind.NODE: ("region",),
+    Kind.CERTIFICATE: ("region",),
+    Kind.DRILL: ("region",),
+    Kind.UPSTREAM: (),
+    Kind.RULES: (),
+}
 """What innocents of a kind touch; a model, or a model in a region, without a row."""
 
 
@@ -108,9 +157,15 @@ def case(cause: Cause, level: str, seed: int, *, is_listed: bool = True) -> Case
     doses = tuple(Dose(at=began + number * 8 * STEP, share=share) for number, share in enumerate(cause.ramp))
     lasts = None if cause.lasts is None else began + cause.lasts * STEP
     truth = Change(
-        kind=cause.kind, at=began, latest=began, what=cause.name, source="simulation", scope=scope, ended=lasts,
+        kind=cause.kind,
+        at=began,
+        latest=began,
+        what=cause.name,
+        source="simulation",
+        scope=scope,
+        ended=lasts,
         doses=() if cause.new_version else doses,
-    )  # fmt: skip
+    )
     cells = [{"model": model, "region": region, "version": "v1"} for model in MODELS for region in REGIONS]
     if cause.new_version:
         cells += [{"model": place["model"], "region": region, "version": "v2"} for region in REGIONS]
@@ -133,9 +188,13 @@ def case(cause: Cause, level: str, seed: int, *, is_listed: bool = True) -> Case
         scope=alert, fired_at=START + fired * STEP, earliest=START + (fired - SEARCHED) * STEP, signal=cause.signal
     )
     return Case(
-        cause=cause.name, level=level, question=question, changes=tuple(changes), counts=counts,
+        cause=cause.name,
+        level=level,
+        question=question,
+        changes=tuple(changes),
+        counts=counts,
         truth=truth if is_listed else None,
-    )  # fmt: skip
+    )
 
 
 def _counts(
@@ -218,8 +277,13 @@ def _innocents(random: np.random.Generator, place: Mapping[str, str], began: flo
         ended = at + STEP * float(random.uniform(5, 20)) if kind in (Kind.EXPERIMENT, Kind.DRILL) else None
         found.append(
             Change(
-                kind=kind, at=at, latest=at, what=f"innocent {number}", source="simulation",
-                scope=scope, ended=ended,
-            )  # fmt: skip
+                kind=kind,
+                at=at,
+                latest=at,
+                what=f"innocent {number}",
+                source="simulation",
+                scope=scope,
+                ended=ended,
+            )
         )
     return found

@@ -33,6 +33,9 @@ COMMANDS = {
         "Check the systems' metrics and play them; ask for what they do not publish.",
     ),
     "status": ("midwatch.app.status.cli", "The state of the promises now: what fires, what is left, who was told."),
+    "who": ("midwatch.app.status.who", "Whose an alert is, and who is told of it now."),
+    "silence": ("midwatch.app.status.silence", "Hold back an alert that fires, with a reason; or end a silence."),
+    "explain": ("midwatch.app.incident.cli", "What changed before an alert, and which change most likely caused it."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

@@ -22,6 +22,7 @@ from midwatch.spec.drift import Drift
 from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.incidents import Incidents
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
@@ -410,6 +411,8 @@ class Platform(Strict):
     """What `midwatch up` starts."""
     chaos: Chaos | None = None
     """Faults on purpose."""
+    incidents: Incidents = Incidents()
+    """What `midwatch explain` reads beside Prometheus."""
 
     @property
     def operator(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from monitors.incident import explanation
 from monitors.incident.ranking import SHARE_OF_NONE
 
 LEAST_INCIDENTS = 10
-"""Confirmed incidents below which nothing is said of the probabilities, and how many the first share of none is worth."""
+"""Confirmed incidents below which nothing is said of the probabilities; the first share of none is worth as many."""
 
 EDGES = (0.0, 0.2, 0.5, 0.8, 1.0)
 """Of the bins of stated probability."""
@@ -111,7 +112,7 @@ def calibrate(confirmed: Sequence[Confirmed]) -> Calibration:
 
 
 def _bins(known: Sequence[Confirmed]) -> Iterator[Bin]:
-    for lower, upper in zip(EDGES, EDGES[1:], strict=False):
+    for lower, upper in itertools.pairwise(EDGES):
         inside = [one for one in known if lower <= one.first_stated < upper or one.first_stated == upper == 1.0]
         right, count = sum(one.first for one in inside), len(inside)
         least, most = explanation.wilson(right, count, 1.0) if count else (0.0, 1.0)

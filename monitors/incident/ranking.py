@@ -46,6 +46,9 @@ LASTING = ((np.inf, 0.7), (5 * MINUTE, 0.15), (15 * MINUTE, 0.15))
 
 INTERVAL = 0.8
 
+EDGE = 0.03
+"""Share of the searched bins, at their begin, within which an onset may be earlier still."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -259,6 +262,18 @@ class Ranking:
         return Ranked(
             probabilities=tuple(map(float, shares[:-1])), none=float(shares[-1]), onset=self._onset, hurt=self._hurt
         )
+
+    @cached_property
+    def evidence(self) -> float:
+        """Logarithm of how much better any harm fits than none; 0 without counts."""
+        return float(np.logaddexp.reduce(self._none)) if self.counts is not None else 0.0
+
+    @property
+    def begins_at_edge(self) -> bool:
+        """Whether the harm may have begun before the bins that are searched."""
+        if self.counts is None:
+            return False
+        return bool(self._onset.earliest < self.begins[0] + EDGE * len(self.begins) * self.step)
 
     def _scale(self, change: Change) -> float:
         if self.is_elsewhere(change):

@@ -160,7 +160,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one alert: when it began, what may have caused it, and what to do.
 
     `suspects` are ordered by probability and add up to 1 with the one that is "none of these". `line` is the sentence
-    that a notification carries. `calibration` says how far the probabilities can be trusted here.
+    that a notification carries. `calibration` says how far the probabilities can be trusted here, `runbook` is the
+    alert's page in Markdown with the model filled in.
     """
 
     alert: str
@@ -178,6 +179,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[Command, ...] = ()
     links: tuple[Link, ...] = ()
     calibration: str = ""
+    runbook: str = ""
 
 
 def to_json(incident: Incident) -> bytes:

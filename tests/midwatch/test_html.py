@@ -19,8 +19,13 @@ from midwatch.html import charts
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("midwatch", "monitors", "chaos", "dr", "exporters", "dashboards", "alerts")
+SERVED = ROOT / "midwatch" / "app" / "console" / "templates"
+"""Pages of the console: they extend the frame through one of their own."""
 TEMPLATES = sorted(
-    template for folder in FOLDERS for template in (ROOT / folder).rglob("*.html") if template.parent != html.FRAME
+    template
+    for folder in FOLDERS
+    for template in (ROOT / folder).rglob("*.html")
+    if template.parent not in (html.FRAME, SERVED)
 )
 
 
@@ -30,6 +35,14 @@ def test_a_report_brings_no_page_of_its_own(template: Path) -> None:
     assert text.startswith('{% extends "frame.html" %}')
     assert re.search("<(html|head|body|style|footer)", text) is None
     assert {"title", "command", "content"} <= set(re.findall(r"{% block (\w+) %}", text))
+
+
+@pytest.mark.parametrize("template", sorted(SERVED.glob("*.html")), ids=lambda path: path.stem)
+def test_a_page_of_the_console_has_the_frame_and_nothing_that_its_policy_refuses(template: Path) -> None:
+    text = template.read_text()
+    extends = {"console": "frame.html", "parts": None}.get(template.stem, "console.html")
+    assert extends is None or f'{{% extends "{extends}" %}}' in text
+    assert re.search(r"<(html|head|body|style)\b|\sstyle=|\son[a-z]+=|javascript:|\| *safe", text) is None
 
 
 @pytest.fixture

@@ -57,7 +57,9 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
     ("loop", "show"): ("x",),
+    ("silence",): ("X", "--for", "1h", "--why", "x"),
     ("systems", "history"): ("--model", "fraud"),
+    ("who",): ("X",),
 }
 """What a command needs beside the platform file."""
 

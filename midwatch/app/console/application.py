@@ -37,8 +37,10 @@ from midwatch.app.console.page import Build, Context, NoPageError, Page
 from midwatch.app.console.pages import alert, canary, changes, evidence, model, objective, overview, recovery
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import State
+from midwatch.app.console.what_changed import WhatChanged
 from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
+from monitors.incident import words
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -90,6 +92,7 @@ class Console:
     file: Path
     state: State
     asked: Asked
+    what_changed: WhatChanged
     alertmanager: alertmanager.Client
     access: Access
     every: float = 5.0
@@ -140,6 +143,7 @@ class Pages:
             "of_alert": page.of_alert,
             "of_canary": page.of_canary,
             "path_of": page.path_of,
+            "chance": words.chance,
             "form_mark": self.form_mark,
             "seen_mark": self.seen_mark,
         }
@@ -162,6 +166,7 @@ class Pages:
                 file=self._console.file,
                 snapshot=snapshot,
                 asked=self._console.asked,
+                what_changed=self._console.what_changed,
                 now=self._console.clock(),
                 query=query,
                 default_span=self._console.default_span,

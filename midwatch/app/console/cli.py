@@ -45,6 +45,8 @@ def console(
     from midwatch.app.console.page import SPANS
     from midwatch.app.console.queries import Asked
     from midwatch.app.console.state import State
+    from midwatch.app.console.what_changed import WhatChanged
+    from midwatch.app.incident import where as incidents
     from midwatch.app.status import read, where
     from midwatch.errors import MidwatchError
     from midwatch.spec import addresses
@@ -67,6 +69,7 @@ def console(
         file=file,
         state=State(lambda: read.overview(sources)),
         asked=Asked(sources.prometheus, fresh_seconds=seconds),
+        what_changed=WhatChanged(incidents.sources(file, sources.prometheus_url, state)),
         alertmanager=sources.alertmanager,
         access=Access(token=token, reads_need_token=not is_local and not insecure, local_only=is_local),
         every=seconds,

@@ -10,10 +10,10 @@ from urllib.parse import quote, urlencode
 
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import Snapshot
+from midwatch.app.console.what_changed import WhatChanged
 from midwatch.errors import MidwatchError
 from midwatch.html import About
 from midwatch.spec.model import Model, Platform
-from monitors.incident.records import Change, Unanswered
 
 SPANS = {
     "15m": 900.0,
@@ -34,35 +34,23 @@ class NoPageError(MidwatchError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Collected:
-    """Changes that sources know of, and sources that could not be asked."""
-
-    changes: Sequence[Change] = ()
-    unanswered: Sequence[Unanswered] = ()
-
-
-Collect = Callable[[float, float], Collected]
-"""Changes from a moment to another, in seconds since the epoch."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Context:
     """What a page is built in: the platform and its file, the state, who answers queries, what the address asks for.
 
     `default_span` is a key of `SPANS`; `now` is seconds since the epoch; `folders` are searched for evidence logs.
-    `path` is the address of the page, as it was asked for; `changes` collects what changed.
+    `path` is the address of the page, as it was asked for; `what_changed` explains.
     """
 
     platform: Platform
     file: Path
     snapshot: Snapshot
     asked: Asked
+    what_changed: WhatChanged
     now: float
     query: Mapping[str, str] = field(default_factory=dict)
     default_span: str = "3h"
     folders: Sequence[Path] = ()
     path: str = "/"
-    changes: Collect = lambda _start, _end: Collected()
 
     @property
     def span_name(self) -> str:

@@ -116,7 +116,7 @@ def _alert(alert: Alert, now: datetime) -> Iterator[RenderableType]:
     text.append(f"  for {ago(alert.since, now)}  of {alert.owner or 'nobody'}")
     yield text
     for one in alert.telling:
-        yield Padding(telling(one), (0, 0, 0, 8))
+        yield Padding(telling(one), (0, 0, 0, 8), expand=False)
 
 
 def _about(alert: Alert) -> list[str]:
@@ -124,11 +124,12 @@ def _about(alert: Alert) -> list[str]:
     return [alert.labels[key] for key in keys if alert.labels.get(key)]
 
 
-def telling(one: Telling) -> Text:
-    """A receiver, and what became of the alert there."""
+def telling(one: Telling, *, asked_ahead: bool = False) -> Text:
+    """A receiver, and what became of the alert there; or what would become of it."""
     kinds = f" ({', '.join(one.integrations)})" if one.integrations else ""
     text = Text(f"{one.receiver}{kinds}: " if one.receiver else "", overflow="fold")
-    text.append(one.told.value, style=_TOLD.get(one.told, "dim"))
+    is_free = asked_ahead and one.told is Told.WAITING
+    text.append("told" if is_free else one.told.value, style="green" if is_free else _TOLD.get(one.told, "dim"))
     return text.append(f": {one.by}" if one.by else "", style="dim")
 
 

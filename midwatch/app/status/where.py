@@ -18,19 +18,24 @@ StateFolder = Annotated[
 ]
 
 
+NOBODY = "http://127.0.0.1:9090"
+"""Stands for a Prometheus that is not asked."""
+
+
 def sources(
     file: Path | None,
     *,
     prometheus_url: str | None = None,
     alertmanager_url: str | None = None,
     state: Path | None = None,
+    needs_prometheus: bool = True,
 ) -> Sources:
     """Whom to ask; MidwatchError when neither a file nor addresses say it."""
     if state is not None:
         return _of_plane(state, file)
     found = file or options.default_file()
     if found is None:
-        return _of_addresses(prometheus_url, alertmanager_url)
+        return _of_addresses(prometheus_url if needs_prometheus else prometheus_url or NOBODY, alertmanager_url)
     from midwatch.spec import load
 
     platform = load.load_platform(found)

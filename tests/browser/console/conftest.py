@@ -17,6 +17,8 @@ from midwatch.app.console.access import Access
 from midwatch.app.console.application import Application, Console
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import State
+from midwatch.app.console.what_changed import WhatChanged
+from midwatch.app.incident import where
 from midwatch.app.status import read
 from midwatch.evidence import Log
 from midwatch.ports import free_ports
@@ -127,6 +129,7 @@ class Serving:
             file=file,
             state=State(lambda: read.overview(sources)),
             asked=Asked(client, fresh_seconds=1.0, wait_seconds=10.0),
+            what_changed=WhatChanged(where.of_platform(platform, file.parent, client)),
             alertmanager=asked,
             access=Access(token=TOKEN),
             every=0.5,

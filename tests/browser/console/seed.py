@@ -204,5 +204,10 @@ def a_platform(seed: Seed, names: Mapping[str, str]) -> None:
     seed.gauge("dr_replication_lag_seconds", lambda seconds: 1 + math.sin(seconds / 300), store="orders", region="b")
     seed.gauge("chaos_experiment_verdict", 1.0, experiment="lose-exporter", verdict="deviated")
     seed.gauge("chaos_experiment_last_run_timestamp_seconds", seed.now - 3600, experiment="lose-exporter")
+    burning = {"alertname": "ModelErrorBudgetBurn", "severity": "page", "owner": "ml", "model": "fraud"}
+    burning |= {"slo": "availability", "version": names["version"]}
+    since = seed.now - 420
+    seed.gauge("ALERTS_FOR_STATE", lambda seconds: since if seconds > BEFORE - 420 else None, **burning)
+    seed.gauge("ALERTS", lambda seconds: 1.0 if seconds > BEFORE - 420 else None, **burning, alertstate="firing")
     for job, up in (("midwatch-exporter", 1.0), (names["job"], 0.0)):
         seed.gauge("up", up, job=job, instance="10.0.0.1:1")

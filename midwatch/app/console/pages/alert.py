@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from midwatch.app.console.page import Context, Page
 from midwatch.app.status.records import Alert, Silence, Told
 from midwatch.html import About, numbers
 from midwatch.spec.model import Platform
+from monitors.incident.records import Incident
 
 ACKNOWLEDGED = "ack: "
 """Begins the comment of a silence that acknowledges: Alertmanager has nothing else for it. It is short, and whoever
 works on the alert extends it."""
+LEAST_WIDTH = 1.0
+"""Percent of the timeline that a moment takes."""
+OF_RULES = frozenset(
+    {"model", "version", "slo", "store", "region", "drill", "experiment", "system", "feature", "source"}
+)
 LASTS = {"30m": 1800.0, "2h": 7200.0, "8h": 28_800.0, "1d": 86_400.0, "3d": 259_200.0}
 """Times for which the form silences."""
 
@@ -42,6 +49,7 @@ def build(context: Context, *, alert: str) -> Page:
         for one in overview.alerts
         if one.name == alert and all(one.labels.get(name) == value for name, value in wanted.items())
     ]
+    explained = context.what_changed.explained(alert, _of_rule(wanted), context.now)
     owners = sorted({one.owner for one in firing if one.owner})
     return Page(
         template="alert.html",
@@ -57,6 +65,8 @@ def build(context: Context, *, alert: str) -> Page:
         ),
         values={
             "name": alert,
+            "explained": explained,
+            "timeline": timeline(explained.incident) if explained.incident else [],
             "firing": firing,
             "others": [one for one in overview.alerts if one not in firing],
             "quiet": [one for one in overview.silences if _is_about(one, alert)],
@@ -67,6 +77,31 @@ def build(context: Context, *, alert: str) -> Page:
             "path": context.path,
         },
     )
+
+
+def timeline(incident: Incident) -> list[dict[str, Any]]:
+    """Onset, suspects and alert on one clock: where each stands and how long it was, in percent of the whole."""
+    suspects = [one.change for one in incident.suspects if one.change is not None]
+    onset = incident.onset
+    told: list[tuple[str, float, float, str]] = [
+        ("harm began", onset.earliest, onset.latest, "bad"),
+        *((one.what, one.at, one.ended or one.latest, "now") for one in suspects),
+        ("the alert fired", incident.fired_at, incident.fired_at, "unsure"),
+    ]
+    told.sort(key=lambda one: one[1])
+    first, last = told[0][1], max(one[2] for one in told)
+    scale = 100 / max(last - first, 1.0)
+    rows = []
+    for name, begin, end, kind in told:
+        at = min((begin - first) * scale, 100 - LEAST_WIDTH)
+        width = min(max((end - begin) * scale, LEAST_WIDTH), 100 - at)
+        rows.append({"name": name, "begin": begin, "end": end, "at": at, "width": width, "class": kind})
+    return rows
+
+
+def _of_rule(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels that an alert has at Prometheus too: others were added on the way to Alertmanager."""
+    return {name: value for name, value in labels.items() if name in OF_RULES}
 
 
 def matchers_of(alert: str, firing: Sequence[Alert], wanted: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ MOST = 300
 def build(context: Context) -> Page:
     """The page: changes of the chosen time, of all models or of the one that the address names."""
     model, kind = (context.query.get(name, "") for name in ("model", "kind"))
-    collected = context.changes(context.now - context.span, context.now)
+    collected = context.what_changed.changes(context.span, context.now)
     about = [one for one in collected.changes if not model or one.scope.get("model", model) == model]
     shown = [one for one in about if not kind or one.kind == kind]
     shown.sort(key=lambda one: (-one.at, one.what))
