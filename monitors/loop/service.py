@@ -1,6 +1,6 @@
 """The service of `midwatch loop serve`: of those that share a state folder one follows all models, the others stand by.
 
-/metrics says where the episodes stand; /episodes is all of them as JSON. What is recorded is durable before anything
+/metrics says where the episodes stand; /episodes has the newest of them as JSON. What is recorded is durable before anything
 follows from it, so that the process may be killed at any moment.
 """
 
@@ -36,6 +36,8 @@ from monitors.loop.published import Process, Standing
 
 SERVICE = "midwatch-loop"
 """Name of the service in traces."""
+MOST_EPISODES = 200
+"""Episodes of one answer, the newest: some hundred kilobytes. `midwatch loop episodes` reads all of them."""
 _JSON = "application/json"
 
 _log = logging.getLogger(__name__)
@@ -171,7 +173,13 @@ class Loop:
         """Exposition of the process and of all episodes."""
         acting = self._acting
         followers = acting.followers if acting else []
-        process = Process(is_leader=acting is not None, sources=_sources(followers), last_look=self._last_look)
+        process = Process(
+            is_leader=acting is not None,
+            log=f"{self._options.platform.platform}/loop",
+            head=acting.log.head if acting else None,
+            sources=_sources(followers),
+            last_look=self._last_look,
+        )
         models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
         if acting is None:
             return published.text(process, [], models)
@@ -188,7 +196,7 @@ class Loop:
             return []
 
     def episodes(self) -> dict[str, object]:
-        """Every episode, and what is missing to see or to ask; without episodes where another process acts."""
+        """The newest episodes, and what is missing to see or to ask; without episodes where another process acts."""
         acting = self._acting
         if acting is None:
             return {"leader": False, "problem": self._problem, "models": {}, "episodes": []}
@@ -206,7 +214,7 @@ class Loop:
             },
             "episodes": [
                 document.of_episode(one, views[one.model].unobserved if one.model in views else None)
-                for one in acting.log.episodes()
+                for one in acting.log.episodes()[-MOST_EPISODES:]
             ],
         }
 
