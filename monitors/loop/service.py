@@ -1,7 +1,7 @@
 """The service of `midwatch loop serve`: of those that share a state folder one follows all models, the others stand by.
 
-/metrics says where the episodes stand; /episodes has the newest of them as JSON. What is recorded is durable before anything
-follows from it, so that the process may be killed at any moment.
+/metrics says where the episodes stand; /episodes has the newest of them as JSON. What is recorded is durable before
+anything follows from it, so that the process may be killed at any moment.
 """
 
 from __future__ import annotations
