@@ -170,7 +170,10 @@ class Follower:
             return self._compare(episode) if self._compare else None
         except MidwatchError as error:
             self._failed(LABELS, error)
-            return None
+        except Exception as error:  # a comparison that fails must not leave the episode open for ever
+            _log.exception("the labels could not be compared")
+            self._failed(LABELS, MidwatchError(f"unexpected {type(error).__name__}: {error}"))
+        return None
 
 
 def _is_new(episode: Episode, source: str, sight: Sight) -> bool:
