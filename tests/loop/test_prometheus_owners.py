@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from midwatch.prometheus import Client
+from monitors.loop import service
+from monitors.loop.better import Verdict
 from monitors.loop.episode import Record, Step
 from monitors.loop.owner import Place
 from monitors.loop.owners import drift, gate, serving
@@ -115,3 +118,13 @@ def test_a_version_is_well_after_two_calm_windows_that_began_with_all_traffic(wh
 def test_a_version_that_goes_on_to_drift_is_not_well(where: Place) -> None:
     known = seen(Step.ALL_TRAFFIC, ALL)
     assert said(drift.build(where), 100_670, known) == {"well": ("failed", 100_620.0)}
+
+
+def test_labels_are_compared_on_the_traffic_that_both_versions_served(where: Place, tmp_path: Path) -> None:
+    loop = service.Loop(service.Options(platform=where.platform, base=tmp_path, state=tmp_path))
+    compare = loop._compared(where.model, where.client)
+    known = (registered(REGISTERED), seen(Step.CANARY_BEGUN, BEGUN))
+    assert compare(episode(*known)) is None  # it has not got all traffic
+    said = compare(episode(*known, seen(Step.ALL_TRAFFIC, ALL)))
+    assert said is not None  # there are no labels here
+    assert (said.old, said.new, said.verdict) == ("v3", "v4", Verdict.UNKNOWN)
