@@ -19,6 +19,8 @@ from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
+from midwatch.spec.explanations import Explanations
+from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
@@ -124,6 +126,10 @@ class Model(Strict):
     """What a version needs before it becomes champion."""
     regression: Regression | None = None
     """What of its trainings and releases is compared with their history."""
+    fairness: list[Fairness] = []
+    """What its groups may not differ in."""
+    explanations: Explanations | None = None
+    """That attributions of its features are counted."""
 
     @property
     def longest_silence(self) -> float | None:
@@ -131,6 +137,12 @@ class Model(Strict):
         if self.schedule is None:
             return None
         return cron.LATE_SHARE * cron.parse(NIGHTLY_CRON if self.schedule == NIGHTLY else self.schedule).longest_gap()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Attributes whose groups are counted: those of `groups`, and the intersections that promises compare."""
+        promised = [name for one in self.fairness for name in (one.compared, one.stratified) if name is not None]
+        return tuple(dict.fromkeys((*self.groups, *promised)))
 
     @property
     def job(self) -> str | None:

@@ -25,6 +25,7 @@ from midwatch.spec import loop as loop_spec
 from midwatch.spec.model import Model, Platform
 from monitors.loop import document, owners, published, trace
 from monitors.loop.asking import Asker
+from monitors.loop.drill import kept
 from monitors.loop.episode_log import EpisodeLog
 from monitors.loop.follower import Follower
 from monitors.loop.leadership import Leadership
@@ -151,7 +152,19 @@ class Loop:
         followers = acting.followers if acting else []
         process = Process(is_leader=acting is not None, sources=_sources(followers), last_look=self._last_look)
         models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
-        return published.text(process, acting.log.episodes() if acting else [], models)
+        if acting is None:
+            return published.text(process, [], models)
+        return published.text(process, acting.log.episodes(), models, self._drills())
+
+    def _drills(self) -> list[exposition.Sample]:
+        """What drills have shown; what their log lacks is said where it is listed, and holds up no scrape."""
+        settings = self._options.platform.loop
+        folder = self._options.base / settings.evidence.folder if settings else self._options.base
+        try:
+            return list(kept.samples(kept.DrillLog(folder=folder).results()))
+        except MidwatchError as error:
+            _log.warning("drills are not published: %s", error)
+            return []
 
     def episodes(self) -> dict[str, object]:
         """Every episode, and what is missing to see or to ask; without episodes where another process acts."""
