@@ -15,6 +15,7 @@ from benchmarks import alerts, attributions, budgets, chaos, client, dashboards,
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
+from benchmarks.incident import run as incident
 from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "attributions": attributions.run,
     "chaos": chaos.run,
     "dr": dr.run,
+    "incident": incident.run,
     "soak": soak.run,
     "size": size.run,
 }

@@ -18,6 +18,7 @@ COMMANDS = {
     "schema": ("midwatch.app.schema", "Print the JSON schema of the platform file."),
     "dashboards": ("dashboards.cli", "Verify dashboards against Prometheus; push them to Grafana."),
     "up": ("midwatch.app.up.cli", "Run the whole plane on this machine, with a live view."),
+    "console": ("midwatch.app.console.cli", "The state of the promises as pages in a browser."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),
@@ -31,6 +32,10 @@ COMMANDS = {
         "midwatch.app.systems.cli",
         "Check the systems' metrics and play them; ask for what they do not publish.",
     ),
+    "status": ("midwatch.app.status.cli", "The state of the promises now: what fires, what is left, who was told."),
+    "who": ("midwatch.app.status.who", "Whose an alert is, and who is told of it now."),
+    "silence": ("midwatch.app.status.silence", "Hold back an alert that fires, with a reason; or end a silence."),
+    "explain": ("midwatch.app.incident.cli", "What changed before an alert, and which change most likely caused it."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

@@ -22,6 +22,7 @@ from midwatch.spec.drift import Drift
 from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
+from midwatch.spec.incidents import Incidents
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
@@ -122,14 +123,14 @@ class Model(Strict):
     """How its [episodes](loop.md) are followed, from drift to a better version."""
     canary: Canary | None = None
     """How a new version is judged."""
-    promotion: Promotion | None = None
-    """What a version needs before it becomes champion."""
-    regression: Regression | None = None
-    """What of its trainings and releases is compared with their history."""
     fairness: list[Fairness] = []
     """What its groups may not differ in."""
     explanations: Explanations | None = None
     """That attributions of its features are counted."""
+    promotion: Promotion | None = None
+    """What a version needs before it becomes champion."""
+    regression: Regression | None = None
+    """What of its trainings and releases is compared with their history."""
 
     @property
     def longest_silence(self) -> float | None:
@@ -419,6 +420,8 @@ class Platform(Strict):
     """What `midwatch up` starts."""
     chaos: Chaos | None = None
     """Faults on purpose."""
+    incidents: Incidents = Incidents()
+    """What `midwatch explain` reads beside Prometheus."""
 
     @property
     def operator(self) -> str:

@@ -1,4 +1,4 @@
-"""A change for the worse is found within a few trainings; a short history decides nothing, a stable one seldom alarms."""
+"""A change for the worse is found within a few trainings; a short history decides nothing, a stable one seldom does."""
 
 from __future__ import annotations
 
