@@ -17,6 +17,7 @@ import urllib3
 
 from midwatch.spec import load
 from monitors.drift import trigger
+from tests.conftest import midwatch_here
 
 FOLDER = Path("examples/flights").resolve()
 
@@ -123,6 +124,11 @@ def test_a_rollout_says_which_share_of_the_traffic_the_new_version_gets(modules,
         versions = [router.version_at(index, 60.0) for index in range(1000)]
         assert versions.count("v4") == pytest.approx(wanted, abs=5)
         assert versions.count("v1") == 1000 - versions.count("v4")
+
+
+def test_the_platform_file_has_no_problems() -> None:
+    checked = midwatch_here("check", "-f", FOLDER / "platform.yaml")
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
 # The retraining ----------------------------------------------------------------------------------------------------
