@@ -95,7 +95,7 @@ def test_only_a_run_that_is_long_enough_keeps_the_units_so_that_a_retraining_is_
     replay = modules("replay")
     drift = load.load_platform(FOLDER / "platform.yaml").models[0].drift
     longest = (drift.retrain.windows - 2) * drift.window  # so long a fault is in one window less than a trigger takes
-    for seconds in (36.0, 46.0, 96.0, 109.0):
+    for seconds in (36.0, 46.0, 96.0, 119.0):
         begin, end = replay.story_of(seconds).metric
         assert 0 < end - begin < longest, seconds
     assert replay.story_of(replay.LOOP_SECONDS).metric[1] == float("inf")
