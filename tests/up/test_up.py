@@ -259,11 +259,25 @@ def test_a_run_that_decides_nothing_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], progress: dict[str, object] | None, said: str
 ) -> None:
     monkeypatch.setattr(cli, "COUNT_SECONDS", 0.0)
-    heard = SimpleNamespace(alerts=[], deliveries=0)
-    run = SimpleNamespace(client=Silent(), receiver=heard, canaries=SimpleNamespace(answers=[]))
+    run = seen(targets=2)
     document = cli._document(run, None if progress is None else SimpleNamespace(progress=progress))
     assert document["exit"] == 3
     assert said in capsys.readouterr().err
+
+
+def seen(*, targets: int) -> SimpleNamespace:
+    """A plane whose Prometheus has so many targets to scrape."""
+    heard, none = SimpleNamespace(alerts=[], deliveries=0), SimpleNamespace(answers=[], found=[])
+    return SimpleNamespace(client=Silent(), receiver=heard, canaries=none, episodes=none, targets=targets)
+
+
+@pytest.mark.parametrize(("targets", "code"), [(3, 0), (4, 1)], ids=["all are up", "one was never scraped"])
+def test_a_target_that_was_never_scraped_is_missing(monkeypatch: pytest.MonkeyPatch, targets: int, code: int) -> None:
+    counted = {"predictions_counted": 5.0, "labels_joined": 5.0, "targets_up": 3.0}
+    monkeypatch.setattr("midwatch.app.up.queries.totals", lambda _: counted)
+    traffic = SimpleNamespace(progress={"ok": 5, "labels": 5, "final": True})
+    document = cli._document(seen(targets=targets), traffic)
+    assert (document["exit"], document["targets_total"], document["targets_up"]) == (code, targets, 3)
 
 
 @pytest.mark.parametrize(("code", "stays"), [(0, False), (1, True), (3, True)])
