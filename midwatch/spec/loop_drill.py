@@ -69,7 +69,7 @@ class LoopDrill(Strict):
     before: SomeDuration = 60.0
     """How long requests flow without drift; a window has to be judged in that time, or before."""
     restore: list[str] = []
-    """Command that has the server take the champion of before again, where it does not follow the registry by itself."""
+    """Command that has the server take the champion of before again, where it does not follow the registry."""
     limit: SomeDuration | None = None
     """How long a better version is waited for; twice `recover_within` without it."""
     schedule: Cron | None = None

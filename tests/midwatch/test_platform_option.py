@@ -53,6 +53,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
+    ("loop", "drill"): ("--model", "x"),
     ("loop", "show"): ("x",),
     ("systems", "history"): ("--model", "fraud"),
 }
