@@ -51,6 +51,7 @@ DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PLACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
 .time_per_output_token), so that they can be compared with what model servers publish themselves."""
@@ -107,6 +108,15 @@ GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+GROUP_PREDICTIONS = _counter(
+    "ml_group_predictions_total",
+    "Predictions by group of an attribute and predicted class, labelled or not.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
@@ -165,6 +175,34 @@ TIME_PER_OUTPUT_TOKEN = _histogram(
     "version",
     buckets=OUTPUT_TOKEN_BUCKETS,
 )
+EXPLAINED = _counter(
+    "ml_explained_predictions_total", "Predictions that came with attributions of features.", "model", "version"
+)
+ATTRIBUTION_ADDED = _counter(
+    "ml_attribution_added_total",
+    "Sum of what a feature added to the model's answer, over explained predictions.",
+    "model",
+    "version",
+    "feature",
+)
+ATTRIBUTION_TAKEN = _counter(
+    "ml_attribution_taken_total",
+    "Sum of what a feature took away from the model's answer, as a positive number.",
+    "model",
+    "version",
+    "feature",
+)
+ATTRIBUTION_SQUARES = _counter(
+    "ml_attribution_squares_total", "Sum of squares of a feature's attributions.", "model", "version", "feature"
+)
+ATTRIBUTION_PLACE = _histogram(
+    "ml_attribution_place",
+    "Place of a feature among those of an explained prediction: 1 has the greatest amount.",
+    "model",
+    "version",
+    "feature",
+    buckets=PLACE_BUCKETS,
+)
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
@@ -202,6 +240,15 @@ SETTLED_GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+SETTLED_GROUP_PREDICTIONS = _counter(
+    "ml_settled_group_predictions_total",
+    "Settled predictions, with a label or without, by group of an attribute and predicted class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 SETTLED_SCORED = _counter(
     "ml_settled_scored_outcomes_total",
@@ -556,6 +603,47 @@ CANARY_GATE_DROPPED = _counter(
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 # Evidence ----------------------------------------------------------------------------------------------------------
+
+# Promotions -------------------------------------------------------------------------------------------------------
+
+PROMOTION_UNRECORDED = _gauge(
+    "promotion_champion_unrecorded",
+    "1 while a version is champion that no record of the gate's log has promoted, 0 while the recorded one is.",
+    "model",
+    "version",
+)
+PROMOTION_EVENTS = _counter(
+    "promotion_events_total",
+    "Promotions by what became of them: promoted, rolled_back, overridden, refused, failed, around_gate, mended.",
+    "model",
+    "event",
+)
+PROMOTION_LAST_LOOK = _gauge(
+    "promotion_registry_last_look_timestamp_seconds",
+    "When the gate last saw in the registry which version is champion, and could write down what it saw.",
+    "model",
+)
+PROMOTION_WEBHOOKS = _counter(
+    "promotion_webhooks_total",
+    "Deliveries of the registry's webhook: taken, repeated, no_concern, bad_signature, stale, unreadable.",
+    "result",
+)
+
+# Regression ------------------------------------------------------------------------------------------------------
+
+REGRESSION_VERDICT = _gauge(
+    "ml_regression_verdict",
+    "1 for what is said of a model's trainings or releases against their history: regressed, steady, undecided.",
+    "model",
+    "series",
+    "verdict",
+)
+REGRESSION_BEFORE = _gauge(
+    "ml_regression_median_before", "Median of the history that the newest are compared with.", "model", "series"
+)
+REGRESSION_AFTER = _gauge(
+    "ml_regression_median_after", "Median of the newest that are compared with the history.", "model", "series"
+)
 
 EVIDENCE_RECORDS = _gauge(
     "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"

@@ -36,6 +36,7 @@ class Version:
     run_id: str
     source: str
     tags: Mapping[str, str]
+    status: str = "READY"
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Version:
@@ -47,6 +48,7 @@ class Version:
             run_id=str(said.get("run_id") or ""),
             source=str(said.get("source") or ""),
             tags=_tags(said),
+            status=str(said.get("status") or "READY"),
         )
 
 

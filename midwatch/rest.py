@@ -1,4 +1,4 @@
-"""Asking a system's REST API for documents and texts, each within a time and a size; nothing is changed there."""
+"""Asking a system's REST API for documents and texts, each within a time and a size. `WritableApi` changes one."""
 
 from __future__ import annotations
 
@@ -75,3 +75,11 @@ class Api:
         if len(content) > MAX_ANSWER_BYTES:
             raise MidwatchError(f"{where}: the answer has more than {MAX_ANSWER_BYTES >> 20} MiB")
         return content
+
+
+class WritableApi(Api):
+    """A server that is also told what to change."""
+
+    def post(self, path: str, document: Mapping[str, Any], /) -> None:
+        """Send a JSON object, which has to be safe to send again; errors as those of `document`."""
+        self._answer("POST", path, json=document)

@@ -22,6 +22,8 @@ COMMANDS = {
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
+    "fairness": ("monitors.fairness.cli", "Whether a model treats groups of people alike, by sequential evidence."),
+    "attributions": ("monitors.attribution.cli", "Whether a model uses its features otherwise than before."),
     "loop": ("monitors.loop.cli", "Ask for retrainings, and follow them to a better model in production."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
     "chaos": ("chaos.cli", "Run experiments that surely stop, and tell whether they were noticed."),
@@ -29,6 +31,10 @@ COMMANDS = {
         "midwatch.app.systems.cli",
         "Check the systems' metrics and play them; ask for what they do not publish.",
     ),
+    "status": ("midwatch.app.status.cli", "The state of the promises now: what fires, what is left, who was told."),
+    "who": ("midwatch.app.status.who", "Whose an alert is, and who is told of it now."),
+    "silence": ("midwatch.app.status.silence", "Hold back an alert that fires, with a reason; or end a silence."),
+    "explain": ("midwatch.app.incident.cli", "What changed before an alert, and which change most likely caused it."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

@@ -7,13 +7,14 @@ taken: it is `unknown` and never sent again. A PipelineRun has its episode in it
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from midwatch.spec.drift import Retrain
 from midwatch.spec.model import Model, Platform
-from midwatch.spec.values import format_duration
+from midwatch.spec.values import describe_duration
 from monitors.drift import episodes as drift_episodes
 from monitors.drift import trigger
 from monitors.drift.episodes import Trigger
@@ -70,7 +71,8 @@ class Asker:
         if drifting is None or drifting.windows < self._retrain.windows:
             held = 0 if drifting is None else drifting.windows
             return f"{held} of the {self._retrain.windows} drifted windows that make a retraining due"
-        return f"the model rests for another {format_duration(max(1.0, round(self.rests_until() - now)))}"
+        left = self.rests_until() - now
+        return f"the model rests for another {describe_duration(float(math.ceil(left)))}" if left > 0 else ""
 
     def ask(self, episode: Episode, drifting: Drifting | None, now: float, trace_parent: str) -> None:
         """Make one attempt; what becomes of it is on record when this returns."""

@@ -9,6 +9,8 @@ import typer
 
 from midwatch import options
 from midwatch.errors import Exit, MidwatchError
+from monitors.loop import helped_cli
+from monitors.regression import cli as regression
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Model, Platform
@@ -245,3 +247,7 @@ def _unobserved(platform: Platform) -> dict[str, dict[Step, str]]:
         return owners.of_model(place).unobserved
 
     return {model.name: of_model(model) for model in loop_spec.followed(platform)}
+
+
+app.command("helped")(helped_cli.helped)
+app.command("regressions")(regression.regressions)

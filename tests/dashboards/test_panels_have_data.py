@@ -109,13 +109,22 @@ def test_no_panel_is_empty_when_everything_is_published(past, page: str, platfor
 def asked() -> Platform:
     """A platform whose systems are asked for what they do not publish."""
     systems = {name: observing(name) for name in OBSERVED}
-    return system_rules.expanded(Platform.model_validate(platform_document(systems=systems)))
+    document = platform_document(systems=systems)
+    document["models"][0]["promotion"] = {"needs": ["evaluation"]}
+    return system_rules.expanded(Platform.model_validate(document))
 
 
 LEFT_OUT = {
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
+    "ml_explained_predictions_total",  # kept for whoever asks for explanations; no page compares them yet
+    "ml_attribution_added_total",
+    "ml_attribution_taken_total",
+    "ml_attribution_squares_total",
+    "ml_attribution_place",
+    "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
+    "ml_settled_group_predictions_total",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
@@ -131,7 +140,6 @@ LEFT_OUT = {
     "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three, and its page shows what follows
     "ml_drift_episode_onset_timestamp_seconds",
     "ml_drift_episode_windows",
-    "ml_loop_step_timestamp_seconds",  # the page shows T0 to T8, and how each step stands
     "ml_drift_rows_needed",  # the page says which are not judged; these two say what it would take
     "ml_drift_smallest_seen_effect",
     "ml_finish_reasons_total",  # only language models have it, and few of their logs

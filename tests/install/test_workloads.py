@@ -13,7 +13,12 @@ from midwatch.spec import kubernetes
 from midwatch.spec.model import Platform
 from tests.install.programs import NAMESPACE, Object, whole_document, workloads
 
-OURS = {"StatefulSet/midwatch-exporter", "StatefulSet/midwatch-gate", "StatefulSet/midwatch-loop", "Deployment/midwatch-recovery-exporter"}
+OURS = {
+    "StatefulSet/midwatch-exporter",
+    "StatefulSet/midwatch-gate",
+    "StatefulSet/midwatch-loop",
+    "Deployment/midwatch-recovery-exporter",
+}
 
 
 def test_without_the_section_no_workload_is_rendered() -> None:

@@ -41,6 +41,9 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("alerts", "deadman"): ("--alertmanager", "http://127.0.0.1:9"),
     ("alerts", "preview"): ("ModelNoData", "--channel", "oncall"),
     ("canary", "judge"): ("--model", "fraud", "--baseline", "v1", "--canary", "v2"),
+    ("canary", "promote"): ("fraud", "2"),
+    ("loop", "regressions"): ("fraud",),
+    ("loop", "helped"): ("fraud", "--new", "v2", "--old", "v1"),
     ("canary", "calibrate"): ("--model", "fraud", "--version", "v1"),
     ("chaos", "list"): (),
     ("chaos", "plan"): ("x", "--where", "kubernetes"),
@@ -49,13 +52,18 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "run"): ("x",),
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
+    ("fairness", "judge"): (),
+    ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
     ("loop", "drill"): ("--model", "x"),
     ("loop", "show"): ("x",),
+    ("silence",): ("X", "--for", "1h", "--why", "x"),
+    ("explain", "alert"): ("ModelSlow",),
     ("systems", "history"): ("--model", "fraud"),
+    ("who",): ("X",),
 }
 """What a command needs beside the platform file."""
 
