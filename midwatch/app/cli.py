@@ -18,6 +18,7 @@ COMMANDS = {
     "schema": ("midwatch.app.schema", "Print the JSON schema of the platform file."),
     "dashboards": ("dashboards.cli", "Verify dashboards against Prometheus; push them to Grafana."),
     "up": ("midwatch.app.up.cli", "Run the whole plane on this machine, with a live view."),
+    "console": ("midwatch.app.console.cli", "The state of the promises as pages in a browser."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),

@@ -51,6 +51,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
+    ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("fairness", "judge"): (),
     ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),

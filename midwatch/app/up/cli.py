@@ -83,9 +83,10 @@ def _run(platform: Platform, stack: Stack, seconds: float | None) -> dict[str, A
 
     from midwatch import program_versions
     from midwatch.app.up.live_view import LiveView
+    from midwatch.app.up.stack import CONSOLE_TOKEN
 
     with LiveView(platform.platform, {name: url for name, url in stack.urls.items() if "server" not in name}) as view:
-        view.note(f"state and logs: {stack.state}")
+        view.note(f"state and logs: {stack.state}; token of the console: {stack.state / CONSOLE_TOKEN}")
         for mismatch in program_versions.of_servers(platform):
             view.note(f"{mismatch.message}: what it reads here is written for the one on PATH")
         if stack.regions.missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -41,6 +42,8 @@ RESULTS = "results"
 """Folder of the state: Prometheus text in files `*.prom`, of whoever measures something and does not stay."""
 LINKS = "links"
 """Folder of the state: what makes a link bad, see `chaos.places.local.links`."""
+CONSOLE_TOKEN = "console-token"  # noqa: S105 - the name of a file
+"""File of the state with the token that admits to silences from the console."""
 MEND_SECONDS = 0.05
 
 
@@ -88,7 +91,7 @@ class Stack:
             raise MidwatchError(f"{state}: {error.strerror}; give a folder with --state") from error
         self.parts = Parts(state / "logs", state / HELD)
         self.receiver = WebhookReceiver(state / "deliveries.jsonl", state / RESULTS, Home(state).lock)
-        self._ports = {name: free_ports()[0] for name in ("prometheus", "alertmanager", "exporter")}
+        self._ports = {name: free_ports()[0] for name in ("console", "prometheus", "alertmanager", "exporter")}
         if any(model.canary for model in platform.models):
             self._ports["gate"] = free_ports()[0]
         self._ports |= {f"server-{server.name}": free_ports()[0] for server in platform.local.servers}
@@ -167,6 +170,8 @@ class Stack:
         self._start_grafana()
         self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
         self._start_loop()
+        self._write_inventory()
+        self._start_console()
         self._write_inventory()
         self._mender.start()
         self.canaries.start()
@@ -353,6 +358,17 @@ class Stack:
         command += ["--state", str(self.state / "loop")]
         part = self.parts.start("loop", command, folder=self.state, port=self._ports["loop"])
         wait_until_ready(part, "/healthz", self.parts)
+
+    def _start_console(self) -> None:
+        """Last, since it finds the others by the inventory; whoever may read its token may silence."""
+        token = self.state / CONSOLE_TOKEN
+        token.touch(mode=0o600)
+        token.write_text(f"{secrets.token_urlsafe(24)}\n", encoding="utf-8")
+        command = [*modules.command("midwatch"), "console", "-f", str(self._file.resolve())]
+        command += ["--listen", self._address("console"), "--state", str(self.state), "--token-file", str(token)]
+        command += ["--evidence", str(self.state), "--span", "15m"]
+        part = self.parts.start("console", command, folder=self.state, port=self._ports["console"])
+        wait_until_ready(part, "/readyz", self.parts)
 
     def _write_inventory(self) -> None:
         """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""
