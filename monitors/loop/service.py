@@ -30,6 +30,7 @@ from monitors.loop.follower import Follower
 from monitors.loop.leadership import Leadership
 from monitors.loop.owner import Place
 from monitors.loop.published import Process, Standing
+from monitors.regression.watch import Watch as Regressions
 
 SERVICE = "midwatch-loop"
 """Name of the service in traces."""
@@ -80,6 +81,7 @@ class Loop:
         self._problem = ""
         self._export = telemetry.given_spans(SERVICE)
         self._exported: dict[str, int] = {}
+        self.regressions = Regressions(options.platform, options.prometheus)
 
     # Looking -------------------------------------------------------------------------------------------------------
 
@@ -151,7 +153,8 @@ class Loop:
         followers = acting.followers if acting else []
         process = Process(is_leader=acting is not None, sources=_sources(followers), last_look=self._last_look)
         models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
-        return published.text(process, acting.log.episodes() if acting else [], models)
+        of_episodes = published.text(process, acting.log.episodes() if acting else [], models)
+        return of_episodes + self.regressions.text()
 
     def episodes(self) -> dict[str, object]:
         """Every episode, and what is missing to see or to ask; without episodes where another process acts."""
@@ -212,6 +215,7 @@ async def serve(loop: Loop, address: Address, started: Callable[[str], None]) ->
     ended = threading.Event()
     looking = threading.Thread(target=loop.run, args=(ended,), name="loop", daemon=True)
     looking.start()
+    threading.Thread(target=loop.regressions.run, args=(ended,), name="regressions", daemon=True).start()
     expiring = asyncio.create_task(connections.expire())
     host, port = server.sockets[0].getsockname()[:2]
     started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
