@@ -15,6 +15,7 @@ from benchmarks import alerts, budgets, chaos, client, dashboards, dr, exporter,
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
+from benchmarks.loop import honesty as loop_honesty
 from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "drift": speed.run,
     "drift-honesty": honesty.run,
     "canary": canary.run,
+    "loop-honesty": loop_honesty.run,
     "chaos": chaos.run,
     "dr": dr.run,
     "soak": soak.run,
