@@ -19,8 +19,8 @@ ANNOTATION = "midwatch.dev/jobs"
 PUBLISHED_BY = {
     jobs.EXPORTER: metrics.EXPORTER_SERIES.name,
     jobs.GATE: metrics.CANARY_GATE_REFUSED.name,
-    jobs.LOOP: metrics.LOOP_LEADER.name,
     jobs.RECOVERY: metrics.DR_STORE_ANSWERS.name,
+    jobs.LOOP: metrics.LOOP_LEADER.name,
     jobs.SYSTEMS: metrics.SOURCE_UP.name,
     jobs.PROMETHEUS: "prometheus_build_info",
     jobs.ALERTMANAGER: "alertmanager_build_info",

@@ -19,10 +19,10 @@ from midwatch.spec.scraped import Scraped
 
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
-LOOP = "midwatch-loop"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
+LOOP = "midwatch-loop"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here

@@ -51,6 +51,7 @@ DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PLACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
 .time_per_output_token), so that they can be compared with what model servers publish themselves."""
@@ -107,6 +108,15 @@ GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+GROUP_PREDICTIONS = _counter(
+    "ml_group_predictions_total",
+    "Predictions by group of an attribute and predicted class, labelled or not.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
@@ -165,6 +175,34 @@ TIME_PER_OUTPUT_TOKEN = _histogram(
     "version",
     buckets=OUTPUT_TOKEN_BUCKETS,
 )
+EXPLAINED = _counter(
+    "ml_explained_predictions_total", "Predictions that came with attributions of features.", "model", "version"
+)
+ATTRIBUTION_ADDED = _counter(
+    "ml_attribution_added_total",
+    "Sum of what a feature added to the model's answer, over explained predictions.",
+    "model",
+    "version",
+    "feature",
+)
+ATTRIBUTION_TAKEN = _counter(
+    "ml_attribution_taken_total",
+    "Sum of what a feature took away from the model's answer, as a positive number.",
+    "model",
+    "version",
+    "feature",
+)
+ATTRIBUTION_SQUARES = _counter(
+    "ml_attribution_squares_total", "Sum of squares of a feature's attributions.", "model", "version", "feature"
+)
+ATTRIBUTION_PLACE = _histogram(
+    "ml_attribution_place",
+    "Place of a feature among those of an explained prediction: 1 has the greatest amount.",
+    "model",
+    "version",
+    "feature",
+    buckets=PLACE_BUCKETS,
+)
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
@@ -202,6 +240,15 @@ SETTLED_GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+SETTLED_GROUP_PREDICTIONS = _counter(
+    "ml_settled_group_predictions_total",
+    "Settled predictions, with a label or without, by group of an attribute and predicted class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 SETTLED_SCORED = _counter(
     "ml_settled_scored_outcomes_total",
@@ -400,6 +447,16 @@ LOOP_SOURCE_UP = _gauge(
 )
 LOOP_LAST_LOOK = _gauge(
     "midwatch_loop_last_look_timestamp_seconds", "When the loop last looked at every model and recorded what it saw."
+)
+LOOP_DRILL_VERDICT = _gauge("ml_loop_drill_verdict", "1 for the verdict of a loop's last drill.", "model", "verdict")
+LOOP_DRILL_RECOVERY = _gauge(
+    "ml_loop_drill_recovery_seconds",
+    "Time from the drift to another version with all traffic, in a loop's last drill that saw one.",
+    "model",
+)
+LOOP_DRILL_LAST_RUN = _gauge("ml_loop_drill_last_run_timestamp_seconds", "When a loop was last drilled.", "model")
+LOOP_DRILL_LAST_MET = _gauge(
+    "ml_loop_drill_last_met_timestamp_seconds", "When a drill of a loop last met its promise.", "model"
 )
 
 # Inside a Python model server -------------------------------------------------------------------------------------

@@ -168,6 +168,10 @@ def _find_references(platform: Platform, settings: Kubernetes) -> Iterator[Findi
     for index, model in enumerate(platform.models):
         if model.drift is None:
             continue
+        own = model.drift.version_references
+        if own is not None and not _is_mounted(settings, own):
+            message = f"pods have no file for {own}: the ConfigMap's files are named one by one"
+            yield ("models", index, "drift", "version_references"), message, "write a folder of kubernetes.secrets"
         place, path = ("models", index, "drift", "reference"), model.drift.reference
         if path.is_absolute() and not _is_mounted(settings, path):
             yield place, f"no pod has {path}", "write it relative to this file, and put it into kubernetes.references"

@@ -22,6 +22,7 @@ from midwatch.spec import (
     canary,
     chaos,
     dr,
+    fairness,
     kubernetes,
     loop,
     merging,
@@ -397,6 +398,10 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
+        for place, message, remedy in fairness.findings(
+            model, platform.exporter.personal.hash, platform.exporter.personal.drop
+        ):
+            yield ("models", index, *place), message, remedy
         yield from _check_personal(platform, index, model)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from midwatch.spec import loop_drill
 from midwatch.spec.base import Finding, Strict
+from midwatch.spec.loop_drill import DrillEvidence, LoopDrill
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration
 
@@ -47,6 +49,8 @@ class ModelLoop(Strict):
     """What the pipeline calls its tasks."""
     experiment: RegistryName | None = None
     """MLflow's experiment of the training runs: one with the tag `midwatch.episode` is seen as soon as it starts."""
+    drill: LoopDrill | None = None
+    """Makes this model one that takes [copies for drills](loop-drill.md), and says which."""
 
 
 class Loop(Scraped):
@@ -61,6 +65,8 @@ class Loop(Scraped):
     """How often every owner of steps is asked."""
     timeout: Annotated[Duration, Field(ge=0.1)] = 10.0
     """How long one answer may take."""
+    evidence: DrillEvidence = DrillEvidence()
+    """Where [drills](loop-drill.md) leave what they have shown."""
 
 
 def followed(platform: Platform) -> list[Model]:
@@ -86,3 +92,4 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
             yield place, "nobody follows episodes without the section loop", "add loop: {} to the file"
         if model.drift is None or model.drift.retrain is None:
             yield place, f"nothing retrains {model.name}", "add drift.retrain, or remove this section"
+    yield from loop_drill.find_problems(platform)

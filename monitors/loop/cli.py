@@ -130,6 +130,74 @@ def show(
     raise typer.Exit(max(_damages(state), _code(found)) if _damages(state) else _code(found))
 
 
+@app.command()
+def drill(
+    file: options.PlatformFile,
+    model: Annotated[str, typer.Option(help="The model whose loop is drilled, on its copy.")],
+    state: State = FOLDER,
+    limit: Annotated[str | None, typer.Option(help="How long a better version is waited for, such as 2h.")] = None,
+    prometheus: Annotated[str | None, typer.Option(help="URL of Prometheus, if not the platform file's.")] = None,
+    restore: Annotated[bool, typer.Option("--restore", help="Only put back what a drill has left open.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Put a known drift into a marked copy of a model's traffic, and see whether a better version comes in time.
+
+    Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was touched), 3 INCONCLUSIVE.
+    """
+    import json
+
+    from midwatch.spec.values import parse_duration
+    from monitors.loop.drill import present, run
+
+    try:
+        seconds = parse_duration(limit) if limit else None
+    except ValueError as error:
+        raise MidwatchError(f"--limit: {error}") from error
+    if seconds == 0:
+        raise MidwatchError(f"--limit {limit}: no better version would be waited for; write a time, such as 2h")
+    request = run.Request(platform_file=file, model=model, state=state, limit=seconds, prometheus=prometheus)
+    if restore:
+        typer.echo(run.restore(request), err=True)
+        return
+    document = run.run(request, lambda said: typer.echo(said, err=True))
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        present.show(document)
+    raise typer.Exit(document["exit"])
+
+
+@app.command()
+def drills(
+    file: options.PlatformFile,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write it as one self-contained page.")] = None,
+) -> None:
+    """List every drill of a loop with verdict, figures and reasons, and say whether the evidence is whole.
+
+    Each verdict is computed again from the drill's ledger. Exit code 0, 1 when any is not what was written, 3 when
+    there is no drill: nothing is proven.
+    """
+    import json
+
+    from midwatch.spec import load
+    from monitors.loop.drill import kept, present
+
+    log = kept.DrillLog.of(load.load_platform(file), file)
+    results, problems = log.results(), [str(one) for one in log.problems()]
+    if html:
+        present.write(html, log.platform, results, problems)
+    if as_json:
+        typer.echo(json.dumps({"drills": results, "problems": problems}))
+    else:
+        present.table(results)
+        for problem in problems:
+            typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(Exit.FAIL)
+    raise typer.Exit(Exit.PASS if results else Exit.INCONCLUSIVE)
+
+
 def _code(episode: Episode) -> Exit:
     from monitors.loop.episode import Outcome
 

@@ -34,8 +34,13 @@ class Process:
     last_look: float | None
 
 
-def text(process: Process, episodes: Sequence[Episode], models: Mapping[str, Standing]) -> bytes:
-    """Exposition of the process, and where it acts, of the episodes of `models`."""
+def text(
+    process: Process,
+    episodes: Sequence[Episode],
+    models: Mapping[str, Standing],
+    drills: Iterable[exposition.Sample] = (),
+) -> bytes:
+    """Exposition of the process, and where it acts, of the episodes of `models`, and what `drills` have shown."""
     samples: list[exposition.Sample] = [
         (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
         (metrics.LOOP_LEADER, {}, float(process.is_leader)),
@@ -45,6 +50,7 @@ def text(process: Process, episodes: Sequence[Episode], models: Mapping[str, Sta
         samples.append((metrics.LOOP_LAST_LOOK, {}, process.last_look))
     if not process.is_leader:  # two that publish the same episodes would count them twice
         return exposition.text(samples)
+    samples += drills
     histograms: list[exposition.Histogram] = []
     for model, standing in sorted(models.items()):
         mine = [one for one in episodes if one.model == model]

@@ -25,6 +25,7 @@ from midwatch.spec import loop as loop_spec
 from midwatch.spec.model import Model, Platform
 from monitors.loop import document, owners, published, trace
 from monitors.loop.asking import Asker
+from monitors.loop.drill import kept
 from monitors.loop.episode_log import EpisodeLog
 from monitors.loop.follower import Follower
 from monitors.loop.leadership import Leadership
@@ -153,8 +154,20 @@ class Loop:
         followers = acting.followers if acting else []
         process = Process(is_leader=acting is not None, sources=_sources(followers), last_look=self._last_look)
         models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
-        of_episodes = published.text(process, acting.log.episodes() if acting else [], models)
-        return of_episodes + self.regressions.text()
+        of_histories = self.regressions.text()
+        if acting is None:
+            return published.text(process, [], models) + of_histories
+        return published.text(process, acting.log.episodes(), models, self._drills()) + of_histories
+
+    def _drills(self) -> list[exposition.Sample]:
+        """What drills have shown; what their log lacks is said where it is listed, and holds up no scrape."""
+        settings = self._options.platform.loop
+        folder = self._options.base / settings.evidence.folder if settings else self._options.base
+        try:
+            return list(kept.samples(kept.DrillLog(folder=folder).results()))
+        except MidwatchError as error:
+            _log.warning("drills are not published: %s", error)
+            return []
 
     def episodes(self) -> dict[str, object]:
         """Every episode, and what is missing to see or to ask; without episodes where another process acts."""

@@ -51,13 +51,19 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
+    ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
+    ("fairness", "judge"): (),
+    ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),
     ("dr", "recoverer"): ("--store", "x"),
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
     ("loop", "show"): ("x",),
+    ("silence",): ("X", "--for", "1h", "--why", "x"),
+    ("explain", "alert"): ("ModelSlow",),
     ("systems", "history"): ("--model", "fraud"),
+    ("who",): ("X",),
 }
 """What a command needs beside the platform file."""
 
