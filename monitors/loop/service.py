@@ -23,11 +23,13 @@ from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import loop as loop_spec
 from midwatch.spec.model import Model, Platform
-from monitors.loop import document, owners, published, trace
+from monitors.loop import document, helped, owners, published, trace
 from monitors.loop.asking import Asker
+from monitors.loop.better import Helped
 from monitors.loop.drill import kept
+from monitors.loop.episode import Episode, Step
 from monitors.loop.episode_log import EpisodeLog
-from monitors.loop.follower import Follower
+from monitors.loop.follower import Compare, Follower
 from monitors.loop.leadership import Leadership
 from monitors.loop.owner import Place
 from monitors.loop.published import Process, Standing
@@ -121,7 +123,26 @@ class Loop:
             raise AssertionError("only models that drift retrains are followed")
         asker = Asker(platform, model, model.drift.retrain, self._options.base, log)
         asker.recover(self._clock())
-        return Follower(place, owners.of_model(place), log, asker)
+        return Follower(place, owners.of_model(place), log, asker, self._compared(model, client))
+
+    def _compared(self, model: Model, client: Client) -> Compare:
+        """What compares the versions of an episode: by their labels, on the traffic that both served."""
+
+        def compare(episode: Episode) -> Helped | None:
+            begun, all_traffic = episode.time(Step.CANARY_BEGUN), episode.time(Step.ALL_TRAFFIC)
+            if episode.new_version is None or begun is None or all_traffic is None:
+                return None
+            return helped.judged(
+                client,
+                self._options.platform,
+                model,
+                old=episode.version,
+                new=episode.new_version,
+                start=begun,
+                end=all_traffic,
+            )
+
+        return compare
 
     def _look_with(self, acting: _Acting) -> None:
         now = self._clock()
