@@ -137,7 +137,7 @@ LEFT_OUT = {
     "dr_split_brain_last_seen_timestamp_seconds",
     "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
-    "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three; its page has the times
+    "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three, and its page shows what follows
     "ml_drift_episode_onset_timestamp_seconds",
     "ml_drift_episode_windows",
     "ml_drift_rows_needed",  # the page says which are not judged; these two say what it would take
