@@ -33,6 +33,7 @@ from monitors.loop.follower import Compare, Follower
 from monitors.loop.leadership import Leadership
 from monitors.loop.owner import Place
 from monitors.loop.published import Process, Standing
+from monitors.regression.watch import Watch as Regressions
 
 SERVICE = "midwatch-loop"
 """Name of the service in traces."""
@@ -85,6 +86,7 @@ class Loop:
         self._problem = ""
         self._export = telemetry.given_spans(SERVICE)
         self._exported: dict[str, int] = {}
+        self.regressions = Regressions(options.platform, options.prometheus)
 
     # Looking -------------------------------------------------------------------------------------------------------
 
@@ -181,9 +183,10 @@ class Loop:
             last_look=self._last_look,
         )
         models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
+        of_histories = self.regressions.text()
         if acting is None:
-            return published.text(process, [], models)
-        return published.text(process, acting.log.episodes(), models, self._drills())
+            return published.text(process, [], models) + of_histories
+        return published.text(process, acting.log.episodes(), models, self._drills()) + of_histories
 
     def _drills(self) -> list[exposition.Sample]:
         """What drills have shown; what their log lacks is said where it is listed, and holds up no scrape."""
@@ -254,6 +257,7 @@ async def serve(loop: Loop, address: Address, started: Callable[[str], None]) ->
     ended = threading.Event()
     looking = threading.Thread(target=loop.run, args=(ended,), name="loop", daemon=True)
     looking.start()
+    threading.Thread(target=loop.regressions.run, args=(ended,), name="regressions", daemon=True).start()
     expiring = asyncio.create_task(connections.expire())
     host, port = server.sockets[0].getsockname()[:2]
     started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")

@@ -110,7 +110,7 @@ def asked() -> Platform:
     """A platform whose systems are asked for what they do not publish."""
     systems = {name: observing(name) for name in OBSERVED}
     document = platform_document(systems=systems)
-    document["models"][0]["promotion"] = {"needs": ["evaluation"]}
+    document["models"][0] |= {"promotion": {"needs": ["evaluation"]}, "regression": {}}
     return system_rules.expanded(Platform.model_validate(document))
 
 
