@@ -18,10 +18,14 @@ COMMANDS = {
     "schema": ("midwatch.app.schema", "Print the JSON schema of the platform file."),
     "dashboards": ("dashboards.cli", "Verify dashboards against Prometheus; push them to Grafana."),
     "up": ("midwatch.app.up.cli", "Run the whole plane on this machine, with a live view."),
+    "console": ("midwatch.app.console.cli", "The state of the promises as pages in a browser."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
+    "fairness": ("monitors.fairness.cli", "Whether a model treats groups of people alike, by sequential evidence."),
+    "attributions": ("monitors.attribution.cli", "Whether a model uses its features otherwise than before."),
+    "loop": ("monitors.loop.cli", "Ask for retrainings, and follow them to a better model in production."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
     "chaos": ("chaos.cli", "Run experiments that surely stop, and tell whether they were noticed."),
     "systems": (
@@ -32,6 +36,7 @@ COMMANDS = {
     "who": ("midwatch.app.status.who", "Whose an alert is, and who is told of it now."),
     "silence": ("midwatch.app.status.silence", "Hold back an alert that fires, with a reason; or end a silence."),
     "report": ("midwatch.app.report.cli", "Reports to forward: a month of promises, pages and drills."),
+    "explain": ("midwatch.app.incident.cli", "What changed before an alert, and which change most likely caused it."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }
 """Name, module with its typer `app`, and the line that help shows: reading it imports nothing."""

@@ -26,6 +26,7 @@ FRAME = Path(__file__).parent
 """The folder with `frame.html`, which a template extends, and `macros.html`, which it imports what it draws from."""
 ASSETS = {
     "midwatch.css": FRAME / "midwatch.css",
+    "console.css": FRAME / "console.css",
     "charts.js": FRAME / "charts.js",
     "uPlot.min.css": FRAME / "vendor" / "uPlot.min.css",
     "uPlot.min.js": FRAME / "vendor" / "uPlot.min.js",

@@ -38,6 +38,9 @@
     return within <= 900 ? text.slice(11, 19) : within <= 129600 ? text.slice(11, 16) : text.slice(5, 10);
   };
 
+  // an x on the axis: a moment, a name, or a number
+  const tick = (data, one) => (data.time ? clock(one, data.x.at(-1) - data.x[0]) : data.names.length ? data.names[one] ?? "" : plain(one));
+
   const series = (data) => {
     const lines = data.lines.map((line) => ({
       label: line.name, stroke: colour(line.kind), width: 1.6, dash: line.dashed ? [5, 4] : undefined, points: { show: line.values.filter((one) => one !== null).length < 3 },
@@ -76,14 +79,14 @@
       bands: data.bands.map((band, index) => ({ series: [first + 2 * index, first + 2 * index + 1], fill: faded(band.kind) })),
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       scales: { x: { time: data.time }, y: { range: [data.low, data.high] } },
-      axes: [{ ...axis, size: 28, values: (_, ticks) => ticks.map((one) => (data.time ? clock(one, data.x.at(-1) - data.x[0]) : plain(one))) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((one) => said(one, data.unit)) }],
+      axes: [{ ...axis, size: 28, values: (_, ticks) => ticks.map((one) => tick(data, one)) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((one) => said(one, data.unit)) }],
       cursor: { drag: { x: false, y: false } },
       hooks: {
         draw: [draw_rules(data)],
         setCursor: [(plot) => {
           const index = plot.cursor.idx;
           readout.textContent = index === null || index === undefined ? "" :
-            [data.time ? moment(data.x[index]) : plain(data.x[index]), ...data.lines.map((line) => line.name + " " + said(line.values[index], data.unit))].join("   ");
+            [data.time ? moment(data.x[index]) : tick(data, data.x[index]), ...data.lines.map((line) => line.name + " " + said(line.values[index], data.unit))].join("   ");
         }],
       },
     };

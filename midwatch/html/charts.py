@@ -84,7 +84,8 @@ class Path:
 class Chart:
     """Lines over x; x is unix seconds with `x_unit` time, else a number of that unit.
 
-    `unit` is that of y, as `numbers.number` knows it. `low` and `high` fix the axis; without them it holds every
+    `unit` is that of y, as `numbers.number` knows it. With `x_names` x counts from 0 and each has a name, such as a
+    boundary of a histogram. `low` and `high` fix the axis; without them it holds every
     value, and zero unless `from_zero` is false.
     """
 
@@ -96,6 +97,7 @@ class Chart:
     marks: Sequence[Mark] = ()
     unit: str = ""
     x_unit: str = "time"
+    x_names: Sequence[str] = ()
     note: str = ""
     queries: Sequence[str] = ()
     low: float | None = None
@@ -124,7 +126,8 @@ class Chart:
             bottom, top = (0.0, 1.0) if top == 0 else (min(0.0, 2 * top), max(0.0, 2 * top))
         room = (top - bottom) * 0.05
         low = bottom if self.from_zero and bottom == 0 else bottom - room
-        return (low if self.low is None else self.low, top + room if self.high is None else self.high)
+        high = min(top + room, 1.0) if self.unit == "ratio" and top <= 1 else top + room
+        return (low if self.low is None else self.low, high if self.high is None else self.high)
 
     def height_of(self, value: float) -> float:
         """Where a value stands in the drawing, from its top."""
@@ -181,11 +184,15 @@ class Chart:
         """Words of the axis of x, from the left."""
         if not len(self.x):
             return []
+        if 0 < len(self.x_names) < 3:
+            return list(self.x_names)
         first, last = self.x[0], self.x[-1]
         return [self.x_text(first + (last - first) * share, last - first) for share in (0.0, 0.5, 1.0)]
 
     def x_text(self, at: float, within: float) -> str:
         """An x as it is said on the axis, or whole in a table (`within` 0)."""
+        if self.x_names:
+            return self.x_names[round(at)]
         if self.x_unit != "time":
             return numbers.number(at, self.x_unit)
         return numbers.clock(at, within) if within else numbers.moment(at)
@@ -232,6 +239,7 @@ class Chart:
         return {
             "x": list(self.x),
             "time": self.x_unit == "time",
+            "names": list(self.x_names),
             "unit": self.unit,
             "low": low,
             "high": high,

@@ -19,8 +19,13 @@ from midwatch.html import charts
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("midwatch", "monitors", "chaos", "dr", "exporters", "dashboards", "alerts")
+SERVED = ROOT / "midwatch" / "app" / "console" / "templates"
+"""Pages of the console: they extend the frame through one of their own."""
 TEMPLATES = sorted(
-    template for folder in FOLDERS for template in (ROOT / folder).rglob("*.html") if template.parent != html.FRAME
+    template
+    for folder in FOLDERS
+    for template in (ROOT / folder).rglob("*.html")
+    if template.parent not in (html.FRAME, SERVED)
 )
 
 
@@ -30,6 +35,14 @@ def test_a_report_brings_no_page_of_its_own(template: Path) -> None:
     assert text.startswith('{% extends "frame.html" %}')
     assert re.search("<(html|head|body|style|footer)", text) is None
     assert {"title", "command", "content"} <= set(re.findall(r"{% block (\w+) %}", text))
+
+
+@pytest.mark.parametrize("template", sorted(SERVED.glob("*.html")), ids=lambda path: path.stem)
+def test_a_page_of_the_console_has_the_frame_and_nothing_that_its_policy_refuses(template: Path) -> None:
+    text = template.read_text()
+    extends = {"console": "frame.html", "parts": None}.get(template.stem, "console.html")
+    assert extends is None or f'{{% extends "{extends}" %}}' in text
+    assert re.search(r"<(html|head|body|style)\b|\sstyle=|\son[a-z]+=|javascript:|\| *safe", text) is None
 
 
 @pytest.fixture
@@ -66,7 +79,24 @@ def _chart(*values: float | None, **more: Any) -> charts.Chart:
 
 
 def test_nothing_but_zeros_has_an_axis_to_one() -> None:
-    assert _chart(0.0, 0.0).limits == (0.0, 1.05)
+    assert _chart(0.0, 0.0).limits == (0.0, 1.0)
+
+
+def test_an_axis_of_shares_ends_at_all_of_it() -> None:
+    assert _chart(0.2, 1.0).y_labels[0] == "100%"
+    assert _chart(0.2, 0.4).limits[1] > 0.4
+
+
+def test_boundaries_are_named_on_the_axis_and_in_the_numbers() -> None:
+    chart = charts.Chart(
+        title="d",
+        x=range(2),
+        x_names=["0.1 s", "0.5 s"],
+        x_unit="boundary",
+        lines=[charts.Line(name="v1", values=[0.5, 1.0])],
+    )
+    assert (chart.x_labels, [row[0] for row in chart.rows]) == (["0.1 s", "0.5 s"], ["0.5 s", "0.1 s"])
+    assert (chart.data["names"], chart.header[0]) == (["0.1 s", "0.5 s"], "boundary")
 
 
 def test_an_axis_holds_every_value_and_the_objective() -> None:

@@ -1,0 +1,1 @@
+"""Simulated incidents, and how well their causes are found."""
