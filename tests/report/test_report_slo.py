@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from midwatch.app.report.records import Share
+from midwatch.app.report import month as months
+from midwatch.app.report import quality
+from midwatch.app.report.records import Figures, Firing, Gap, Harm, ModelMonth, Promise, Share, SloReport
 from midwatch.evidence import Log
 from tests.conftest import free_port, midwatch_here
 from tests.report.conftest import DAY, HOUR, at
@@ -60,6 +64,7 @@ def test_what_nobody_counted_is_not_known_and_never_kept(document: dict[str, Any
 
 
 def test_what_spent_a_budget_is_found_without_the_alerts(document: dict[str, Any]) -> None:
+    assert {one["cause"] for one in document["now"]["harms"]} == {"no change is known of that time"}
     harms = document["now"]["harms"]
     found = [(one["subject"], one["start"], one["end"], round(one["bad"])) for one in harms]
     assert found == [
@@ -70,6 +75,25 @@ def test_what_spent_a_budget_is_found_without_the_alerts(document: dict[str, Any
     assert [one["during"] for one in harms] == [[], [], ["experiment kill-replica"]]
     assert [one["told"] for one in harms] == [["ErrorBudgetBurn page"], [], ["ModelFailing page"]]
     assert harms[0]["paged_after"] == pytest.approx(0.25 * HOUR, abs=60)
+
+
+def test_a_stretch_has_the_cause_that_was_most_likely_and_one_that_nothing_explains_says_so(
+    file_of_month: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def of_model(_: Any, model: str, labels: Any, when: float, now: float) -> Any:
+        asked.append((model, when))
+        named = SimpleNamespace(change=SimpleNamespace(what="v7 was deployed"), probability=0.82)
+        nothing = SimpleNamespace(change=None, probability=0.9)
+        unclear = SimpleNamespace(change=named.change, probability=0.3)
+        return SimpleNamespace(suspects=(([named], [nothing, named], [unclear])[len(asked) - 1]), rejected=())
+
+    monkeypatch.setattr("midwatch.app.incident.explain.of_model", of_model)
+    harms = json.loads(report(file_of_month, "--json").stdout)["now"]["harms"]
+    causes = [one["cause"] for one in harms]
+    assert causes == ["v7 was deployed (82%)", "none of the changes that are known (90%)", "not clear"]
+    assert asked == [("fraud", at(10, 2) + 600), ("fraud", at(20, 12) + 600), ("fraud", at(15, 10) + 600)]
 
 
 def test_pages_and_tickets_are_those_that_somebody_was_told(document: dict[str, Any]) -> None:
@@ -169,6 +193,86 @@ def test_the_same_report_is_two_pages_of_pdf(
     assert report(file_of_month, "--pdf", "-o", file).returncode == 1
     assert file.read_bytes().startswith(b"%PDF-")
     assert [len(one.pages) for one in laid_out] == [2]
+
+
+def test_two_hundred_models_of_forty_owners_are_two_pages_as_well() -> None:
+    weasyprint = pytest.importorskip("weasyprint", reason="weasyprint is missing: pip install 'midwatch[reports]'")
+    from midwatch.app.report import page
+
+    promises = tuple(
+        Promise(
+            subject=f"recommendation-model-{number:03d}",
+            name="availability",
+            kind="fairness" if number % 2 else "availability",
+            owner=f"team-{number % 40:02d}",
+            objectives=(0.99,),
+            good=Share(some=9_900 - number, of=10_000),
+            budget=100,
+            covered=0.5,
+        )
+        for number in range(200)
+    )
+    harms = tuple(
+        Harm(
+            subject=one.subject,
+            name=one.name,
+            owner=one.owner,
+            start=at(3),
+            end=at(4),
+            bad=9,
+            spent=0.3,
+            told=("X page",),
+        )
+        for one in promises
+    )
+    firings = tuple(
+        Firing(
+            alert=f"AlertNumber{number}",
+            severity="page",
+            owner=one.owner,
+            subject=one.subject,
+            slo="",
+            version="",
+            start=at(5, number),
+            end=at(5, number) + 60,
+            harmed=False,
+        )
+        for number, one in enumerate(promises)
+    )
+    month = months.named("2026-10", ZoneInfo("UTC"), now=datetime(2026, 11, 2, tzinfo=UTC))
+    figures = Figures(
+        month="2026-10",
+        start=at(1),
+        end=at(1, month=11),
+        is_over=True,
+        promises=promises,
+        harms=harms,
+        firings=firings,
+        alerts=tuple(quality.of_alerts(firings, month)),
+        owners=tuple(quality.of_owners(promises, firings, month)),
+        models=tuple(
+            ModelMonth(model=one.subject, owner="", accuracy=Share(some=9, of=10), episodes=1, drifting=0.1)
+            for one in promises
+        ),
+        overdue=tuple(f"drill-{number} of store-{number}" for number in range(30)),
+        covered=0.9,
+        gaps=tuple(Gap(start=at(day), end=at(day, 2)) for day in range(1, 20)),
+        days=(1.0, 2.0),
+        spent_by_day={one.key: (0.1, 0.2) for one in promises},
+        missing=tuple(f"something: {number}" for number in range(20)),
+    )
+    made = SloReport(
+        platform="test",
+        zone="UTC",
+        made_at=0.0,
+        prometheus="p",
+        now=figures,
+        before=figures,
+        never_fired=tuple(f"Alert{number}" for number in range(50)),
+        suggestions=tuple(quality.suggestions(figures)),
+    )
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
+    assert len(weasyprint.HTML(string=page.html(made)).render().pages) == 2
 
 
 def test_without_weasyprint_one_line_says_how_it_is_got(

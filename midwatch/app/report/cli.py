@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +41,8 @@ def slo(
     prometheus: PrometheusUrl = None,
     alertmanager: AlertmanagerUrl = None,
     evidence: Annotated[
-        list[Path] | None, typer.Option(help="Evidence log, or a folder with some: drills, experiments, retraining.")
+        list[Path] | None,
+        typer.Option(help="Evidence log, or a folder with some; without it the file's own."),
     ] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the key of the evidence logs.")] = None,
     html: Annotated[bool, typer.Option("--html", help="A page that stands alone.")] = False,
@@ -85,12 +86,13 @@ def _sources(
     file: Path | None,
     prometheus: str | None,
     alertmanager: str | None,
-    evidence: Iterable[Path],
+    evidence: Sequence[Path],
     key_file: Path | None,
 ) -> Sources:
     """Whom to ask; Alertmanager only where one is named, as it knows the last days alone."""
     from midwatch import alertmanager as alertmanagers
     from midwatch.app import evidence as logs
+    from midwatch.app.incident import where as incidents
     from midwatch.app.report.read import Sources
     from midwatch.evidence import read_key
     from midwatch.prometheus import Client
@@ -99,24 +101,29 @@ def _sources(
     found = file or options.default_file()
     if found is None and prometheus is None:
         raise MidwatchError("give a platform file with -f, or --prometheus")
-    chosen, key = tuple(logs.logs_of(evidence)), read_key(key_file) if key_file else b""
+    key = read_key(key_file) if key_file else b""
     if found is None:
         return Sources(
             prometheus=Client(prometheus or "", timeout=TIMEOUT_SECONDS),
             prometheus_url=prometheus or "",
             platform=None,
             alertmanager=alertmanagers.Client(alertmanager) if alertmanager else None,
-            evidence=chosen,
+            evidence=tuple(logs.logs_of(evidence)),
             evidence_key=key,
         )
     platform = load.load_platform(found)
+    causes = incidents.of_platform(
+        platform, load.base_folder(found), Client.of(platform.prometheus, prometheus, retries=0)
+    )
+    known = evidence or [one for one in causes.evidence if one.exists()]
     return Sources(
         prometheus=Client.of(platform.prometheus, prometheus, timeout=TIMEOUT_SECONDS),
         prometheus_url=prometheus or platform.prometheus.url,
         platform=platform,
         alertmanager=alertmanagers.Client.of(platform, alertmanager),
-        evidence=chosen,
+        evidence=tuple(logs.logs_of(known)),
         evidence_key=key,
+        causes=causes,
     )
 
 

@@ -75,6 +75,27 @@ def read(client: Client, month: Month) -> dict[Key, Counted]:
     return found
 
 
+TILE = 300.0
+
+
+def tiles(client: Client, key: Key, start: float, end: float) -> tuple[Hours, Hours, Hours]:
+    """Ends of the five minutes of a time, and events and bad events of one objective in each, as far as they know."""
+    ends = np.arange(start + TILE, end + 1, TILE)
+    found = []
+    for name in (EVENTS, BAD_EVENTS):
+        own = {"model": key[0], "slo": key[1]}
+        series = promql.select(
+            Metric(name=f"{name}:counted", kind=metrics.Kind.GAUGE, help="", labels=tuple(own)), **own
+        )
+        values = np.zeros(len(ends))
+        expr = _summed(promql.over_time("sum_over_time", series, TILE - 0.001))
+        for line in client.query_range(expr, start=float(ends[0]), end=float(ends[-1]), step=TILE):
+            for at, value in line.points:
+                values[min(len(ends) - 1, round((at - float(ends[0])) / TILE))] = value
+        found.append(values)
+    return ends, found[0], found[1]
+
+
 def _record(name: str) -> Expr:
     return promql.select(Metric(name=name, kind=metrics.Kind.GAUGE, help="", labels=("model", "slo")))
 

@@ -7,12 +7,13 @@ or more, would come in fewer than one of a thousand hours that just keep the pro
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from midwatch.app.report.counted import Counted
+from midwatch.app.report.counted import TILE, Counted, Hours
 from midwatch.app.report.month import HOUR
 from midwatch.app.report.records import Harm
 
@@ -25,10 +26,14 @@ LEAST_SPENT = 0.01
 
 def hours(counted: Counted) -> NDArray[np.bool_]:
     """Which hours are harmful."""
-    bad, allowed = np.nan_to_num(counted.bad), np.nan_to_num(counted.allowed)
+    return _surely_worse(np.nan_to_num(counted.bad), np.nan_to_num(counted.allowed))
+
+
+def _surely_worse(bad: Hours, allowed: Hours) -> NDArray[np.bool_]:
+    """Where so many bad events would hardly come if just the allowed ones did."""
     chance = stats.poisson.sf(np.round(bad) - 1, np.maximum(allowed, 1e-12))
-    harmful: NDArray[np.bool_] = (np.round(bad) >= 1) & (bad > allowed) & (chance < CHANCE)
-    return harmful
+    worse: NDArray[np.bool_] = (np.round(bad) >= 1) & (bad > allowed) & (chance < CHANCE)
+    return worse
 
 
 def stretches(key: tuple[str, str], owner: str, counted: Counted, ends: NDArray[np.float64]) -> Iterator[Harm]:
@@ -50,3 +55,17 @@ def stretches(key: tuple[str, str], owner: str, counted: Counted, ends: NDArray[
                 bad=bad,
                 spent=bad / budget,
             )
+
+
+def sharpened(harm: Harm, share: float, ends: NDArray[np.float64], total: Hours, bad: Hours) -> Harm:
+    """The stretch to five minutes: from the first that surely did worse than the allowed share to the last.
+
+    Where no five minutes show it by themselves it stays as it is.
+    """
+    allowed = total * share
+    places = np.flatnonzero(
+        (bad > allowed) & (stats.poisson.sf(np.round(bad) - 1, np.maximum(allowed, 1e-12)) < CHANCE)
+    )
+    if not len(places):
+        return harm
+    return replace(harm, start=float(ends[places[0]]) - TILE, end=float(ends[places[-1]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ MOST_LINES = 4
 """Budgets that are drawn: those of which most was spent."""
 COLOURS = {"now": "#2565c4", "before": "#66717d", "third": "#8a3ea8", "fourth": "#0b7a75", "bad": "#b3263c"}
 """Of lines where a page is printed, as the style sheet has them on paper."""
-MOST_HARMS, MOST_ALERTS, MOST_MODELS, MOST_ADVICE = 5, 8, 8, 6
+MOST_HARMS, MOST_OWNERS, MOST_ALERTS, MOST_MODELS, MOST_FAIRNESS, MOST_ADVICE, MOST_GAPS = 5, 8, 8, 6, 4, 6, 6
 
 
 def month_of(report: SloReport) -> Month:
@@ -54,19 +55,20 @@ def html(report: SloReport) -> str:
         more=max(0, len(now.promises) - words.MOST_PROMISES),
         harms=[words.harm(one, month) for one in now.harms[:MOST_HARMS]],
         more_harms=max(0, len(now.harms) - MOST_HARMS),
-        owners=_owners(now),
+        owners=_owners(now)[:MOST_OWNERS],
+        more_owners=max(0, len(now.owners) - MOST_OWNERS),
         alerts=_alerts(now),
         precision=words.share(now.precision),
         recall=words.share(now.recall),
         recall_by_page=words.share(now.recall_by_page),
         models=_models(now),
-        fairness=[[one.key, words.attained(one), words.verdict(one)] for one in now.promises if one.kind == "fairness"],
+        fairness=_fairness(now)[:MOST_FAIRNESS],
         runs=words.runs(now),
-        overdue=now.overdue,
+        overdue=_first(now.overdue, MOST_GAPS),
         cost="not measured" if now.cost is None else f"{now.cost:,.0f} for nodes, as OpenCost prices them",
         never=_never(report),
         advice=report.suggestions[:MOST_ADVICE],
-        gaps=list(words.covered(now)),
+        gaps=_first(list(words.covered(now)), MOST_GAPS),
         made=numbers.moment(report.made_at),
     )
 
@@ -145,6 +147,17 @@ def _promises(report: SloReport) -> list[list[str]]:
         ]
         for one in words.chosen(report.now.promises)
     ]
+
+
+def _fairness(now: Figures) -> list[list[str]]:
+    own = [one for one in now.promises if one.kind == "fairness"]
+    return [[one.key, words.attained(one), words.verdict(one)] for one in words.chosen(own)]
+
+
+def _first(lines: Sequence[str], most: int) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _owners(now: Figures) -> list[list[str]]:

@@ -16,11 +16,12 @@ from alerts.objectives import objective as objectives
 from alerts.routing import configuration, existing
 from alerts.routing.configuration import Config
 from midwatch import alertmanager, metrics, promql, signals, upstream
-from midwatch.app.report import acted, counted, fired, harmful, quality
+from midwatch.app.incident import explain
+from midwatch.app.report import acted, caused, counted, fired, harmful, quality
 from midwatch.app.report.acted import Logged
 from midwatch.app.report.counted import Counted, Key
 from midwatch.app.report.month import HOUR, Month
-from midwatch.app.report.records import Figures, Firing, Gap, ModelMonth, Promise, Run, Share, SloReport
+from midwatch.app.report.records import Figures, Firing, Gap, Harm, ModelMonth, Promise, Run, Share, SloReport
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client, UnreachableError
 from midwatch.spec.model import Platform
@@ -32,12 +33,17 @@ LOOK_BACK = 90 * 86_400.0
 NODE_COST = "node_total_hourly_cost"
 """OpenCost's hourly price of each node."""
 MOST_NEVER = 200
+MOST_SHARP = 10
+"""Stretches of harm that are looked at to five minutes: those that spent most."""
 HALF = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Whom to ask; `evidence` are the logs that say what was run and done, and `alertmanager` knows silences."""
+    """Whom to ask; `evidence` are the logs that say what was run and done, and `alertmanager` knows silences.
+
+    `causes` say what changed before a stretch of harm; without them no cause is named.
+    """
 
     prometheus: Client
     prometheus_url: str
@@ -45,6 +51,7 @@ class Sources:
     alertmanager: alertmanager.Client | None
     evidence: tuple[Path, ...] = ()
     evidence_key: bytes = b""
+    causes: explain.Sources | None = None
 
 
 def report(sources: Sources, month: Month, *, now: float) -> SloReport:
@@ -56,7 +63,8 @@ def report(sources: Sources, month: Month, *, now: float) -> SloReport:
             silences = sources.alertmanager.silences()
         except MidwatchError as error:
             missing.append(f"silences: {error}")
-    figures, before = (_Reader(sources, one, silences, now, missing).figures() for one in (month, month.before()))
+    figures = _Reader(sources, month, silences, now, missing, sources.causes).figures()
+    before = _Reader(sources, month.before(), silences, now, missing, None).figures()
     never, looked = _never_fired(sources, month)
     return SloReport(
         platform=sources.platform.platform if sources.platform else "",
@@ -81,10 +89,11 @@ class _Reader:
         silences: Sequence[alertmanager.Silence],
         now: float,
         missing: Sequence[str],
+        causes: explain.Sources | None,
     ) -> None:
         self._sources, self._month, self._silences, self._now = sources, month, silences, now
         self._client, self._platform = sources.prometheus, sources.platform
-        self._missing = list(missing)
+        self._missing, self._causes = list(missing), causes
         self._is_unreachable = False
 
     def figures(self) -> Figures:
@@ -99,13 +108,18 @@ class _Reader:
         firings = self._firings(runs, logged)
         firings = quality.judged(firings, marked, ends)
         owners = {(one.subject, one.name): one.owner for one in promises}
-        harms = [
-            replace(harm, during=quality.during(harm.start, harm.end, runs))
-            for key in counts
-            if key in owners
-            for harm in harmful.stretches(key, owners[key], counts[key], ends)
-        ]
-        harms = sorted(quality.told(harms, firings), key=lambda one: -one.spent)
+        harms = sorted(
+            (
+                harm
+                for key in counts
+                if key in owners
+                for harm in harmful.stretches(key, owners[key], counts[key], ends)
+            ),
+            key=lambda one: -one.spent,
+        )
+        harms = [self._sharpened(harm, counts) if place < MOST_SHARP else harm for place, harm in enumerate(harms)]
+        harms = [replace(harm, during=quality.during(harm.start, harm.end, runs)) for harm in harms]
+        harms = caused.of_harms(self._causes, quality.told(harms, firings), self._now)
         recall, by_page = quality.recall(harms)
         figures = Figures(
             month=month.name,
@@ -142,6 +156,13 @@ class _Reader:
             more = "; nothing else was asked" if self._is_unreachable else ""
             self._missing.append(f"{what}: {error}{more}")
             return None
+
+    def _sharpened(self, harm: Harm, counts: Mapping[Key, Counted]) -> Harm:
+        """A stretch to five minutes, where the rules keep counts of them."""
+        key = harm.subject, harm.name
+        read = self._answered("when harm began", lambda: counted.tiles(self._client, key, harm.start, harm.end))
+        share = 1 - float(np.nanmin(counts[key].objective))
+        return harm if read is None else harmful.sharpened(harm, share, *read)
 
     # Promises ---
 

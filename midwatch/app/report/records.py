@@ -94,7 +94,8 @@ class Harm:
     """A stretch of hours in which an objective surely did worse than is promised.
 
     `spent` is its share of the month's budget, `during` names experiments and drills that ran then, `told` the alerts
-    that fired meanwhile.
+    that fired meanwhile. `cause` is what most likely caused it, in words; empty where nobody could be asked.
+    `paged_after` are seconds until the first page.
     """
 
     subject: str
@@ -107,6 +108,7 @@ class Harm:
     during: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     paged_after: float | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def _put(report: SloReport, console: Console) -> None:
         console.print("\nwhat spent the budgets", style="bold")
         _table(
             console,
-            ["promise", "when", "spent", "during", "told"],
+            ["promise", "when", "spent", "cause, or meanwhile", "told"],
             [words.harm(one, month) for one in now.harms[:5]],
         )
     console.print("\nalerts", style="bold")

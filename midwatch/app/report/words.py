@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from midwatch.app.report.month import HOUR, Month
+from midwatch.app.report.month import Month
 from midwatch.app.report.records import Figures, Harm, Promise, Share, SloReport
 from midwatch.html import numbers
 
@@ -106,11 +106,14 @@ def todo(figures: Figures) -> str:
 
 
 def harm(one: Harm, month: Month) -> list[str]:
-    """A stretch of harm as a row: what, when, how much, during what, who was told."""
-    when = f"{month.local(one.start):%d %b %H:%M} to {month.local(one.end):%d %b %H:%M}"
-    known = ", ".join(one.during) or "not recorded"
+    """A stretch of harm as a row: what, when, how much, during or because of what, who was told."""
+    start, end = month.local(one.start), month.local(one.end)
+    until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%d %b %H:%M}"
+    known = ", ".join(one.during) or one.cause or "not recorded"
     told = ", ".join(one.told) or "nobody"
-    return [f"{one.subject}/{one.name}", when, f"{one.spent:.0%}", known, told]
+    if one.paged_after is not None:
+        told += f", the first page after {numbers.span(one.paged_after)}"
+    return [f"{one.subject}/{one.name}", f"{start:%d %b %H:%M} to {until}", f"{one.spent:.0%}", known, told]
 
 
 def covered(figures: Figures) -> Iterator[str]:
@@ -139,8 +142,3 @@ def runs(figures: Figures) -> str:
             well = sum(one.verdict == good for one in own)
             parts.append(f"{counted(len(own), word)}, {well} as promised")
     return "; ".join(parts) or "none was seen"
-
-
-def hours(seconds: float) -> str:
-    """A duration in hours."""
-    return f"{seconds / HOUR:.0f} h"
