@@ -269,7 +269,7 @@ def test_two_hundred_models_of_forty_owners_are_two_pages_as_well() -> None:
         now=figures,
         before=figures,
         never_fired=tuple(f"Alert{number}" for number in range(50)),
-        suggestions=tuple(quality.suggestions(figures)),
+        suggestions=(*quality.suggestions(figures), *(f"AlertNumber{number} flapped: hold it." for number in range(9))),
     )
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
     assert len(weasyprint.HTML(string=page.html(made)).render().pages) == 2

@@ -21,7 +21,7 @@ MOST_LINES = 4
 """Budgets that are drawn: those of which most was spent."""
 COLOURS = {"now": "#2565c4", "before": "#66717d", "third": "#8a3ea8", "fourth": "#0b7a75", "bad": "#b3263c"}
 """Of lines where a page is printed, as the style sheet has them on paper."""
-MOST_HARMS, MOST_OWNERS, MOST_ALERTS, MOST_MODELS, MOST_FAIRNESS, MOST_ADVICE, MOST_GAPS = 5, 8, 8, 6, 4, 6, 6
+MOST_HARMS, MOST_OWNERS, MOST_ALERTS, MOST_MODELS, MOST_FAIRNESS, MOST_ADVICE, MOST_GAPS = 5, 6, 6, 5, 3, 5, 5
 
 
 def month_of(report: SloReport) -> Month:

@@ -8,7 +8,7 @@ from midwatch.app.report.month import Month
 from midwatch.app.report.records import Figures, Harm, Promise, Share, SloReport
 from midwatch.html import numbers
 
-MOST_PROMISES = 12
+MOST_PROMISES = 10
 """Promises with a row of their own: the broken ones, then those that have least left."""
 NOT_KNOWN = "not known"
 
