@@ -84,6 +84,9 @@ def exposition() -> Iterator[str]:
     yield "# TYPE ml_drift_episode gauge"
     drift = [(float(one), float(at(8) <= one < at(11))) for one in range(at(1), at(1, month=11), TILE)]
     yield from series("ml_drift_episode", 'model="fraud",version="v1"', drift)
+    yield "# TYPE dr_newest_restorable_age_seconds gauge"
+    for region, age in (("a", 7200.0), ("b", 9000.0)):
+        yield from series("dr_newest_restorable_age_seconds", f'store="s",region="{region}"', [(at(31, 23.99), age)])
     yield "# EOF"
 
 

@@ -177,6 +177,7 @@ def test_the_page_stands_alone_in_plain_words(file_of_month: Path, tmp_path: Pat
     assert "look at churn/availability, which spent 139% of its budget, little by little." in page
     assert "<h2>What is not known</h2>" in page
     assert "experiment kill-replica" in page
+    assert "Newest point that was restored and verified: s 2 h old." in page
     assert not any(word in page for word in ("src=", 'href="http', "url(http", "@import"))
 
 

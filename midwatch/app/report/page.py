@@ -65,6 +65,7 @@ def html(report: SloReport) -> str:
         fairness=_fairness(now)[:MOST_FAIRNESS],
         runs=words.runs(now),
         overdue=_first(now.overdue, MOST_GAPS),
+        restorable=words.restorable(now),
         cost="not measured" if now.cost is None else f"{now.cost:,.0f} for nodes, as OpenCost prices them",
         never=_never(report),
         advice=report.suggestions[:MOST_ADVICE],

@@ -137,6 +137,7 @@ class _Reader:
             recall=recall,
             recall_by_page=by_page,
             precision=quality.precision(firings),
+            restorable=self._restorable(),
             cost=self._cost(),
             covered=_covered(counts),
             gaps=tuple(_gaps(counts, ends)),
@@ -278,6 +279,12 @@ class _Reader:
             for one in (section.drills if section else ())
             if one.result_age <= self._month.seconds and (one.name, one.store) not in had
         ]
+
+    def _restorable(self) -> dict[str, float]:
+        """How old the newest verified restore of each store is at the end: the youngest of its regions'."""
+        expr = promql.min_by(promql.select(metrics.DR_RESTORABLE_AGE), "store")
+        found = self._answered("verified restores", lambda: self._client.query(expr, at=self._month.last)) or []
+        return {one.labels.get("store", ""): one.value for one in found}
 
     def _cost(self) -> float | None:
         """What the nodes cost in the month, as OpenCost prices them; None where nobody does."""

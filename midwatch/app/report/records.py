@@ -228,6 +228,8 @@ class Figures:
     recall: Share = field(default_factory=lambda: Share(some=0, of=0))
     recall_by_page: Share = field(default_factory=lambda: Share(some=0, of=0))
     precision: Share = field(default_factory=lambda: Share(some=0, of=0))
+    restorable: Mapping[str, float] = field(default_factory=dict)
+    """Of each store the age of the newest point that was restored and verified, at the month's end, in seconds."""
     cost: float | None = None
     covered: float | None = None
     gaps: tuple[Gap, ...] = ()

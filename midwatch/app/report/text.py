@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from midwatch import tables
+from midwatch import tables, untrusted_text
 from midwatch.app.report import words
 from midwatch.app.report.page import month_of
 from midwatch.app.report.records import SloReport
@@ -25,7 +25,7 @@ def plain(report: SloReport) -> str:
     """It as text."""
     stream = io.StringIO()
     _put(report, Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False))
-    return stream.getvalue()
+    return untrusted_text.escaped(stream.getvalue())
 
 
 def _put(report: SloReport, console: Console) -> None:

@@ -142,3 +142,11 @@ def runs(figures: Figures) -> str:
             well = sum(one.verdict == good for one in own)
             parts.append(f"{counted(len(own), word)}, {well} as promised")
     return "; ".join(parts) or "none was seen"
+
+
+def restorable(figures: Figures) -> str:
+    """How old the newest verified restores are, the oldest first."""
+    if not figures.restorable:
+        return "not known"
+    oldest = sorted(figures.restorable.items(), key=lambda one: -one[1])[:3]
+    return ", ".join(f"{store} {numbers.span(age)} old" for store, age in oldest)
