@@ -55,6 +55,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
     ("explain", "alert"): ("ModelSlow",),
+    ("explain", "watch"): ("--textfile", "x.prom"),
     ("systems", "history"): ("--model", "fraud"),
 }
 """What a command needs beside the platform file."""

@@ -136,6 +136,7 @@ class Stack:
             if server.ready:
                 wait_until_ready(part, server.ready, self.parts)
         self.regions.start_rest(self.parts)
+        self._start_explaining()
         self._write_inventory()
         self._mender.start()
         self.canaries.start()
@@ -292,6 +293,15 @@ class Stack:
         command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
         part = self.parts.start("gate", command, folder=self.state, port=self._ports["gate"])
         wait_until_ready(part, "/readyz", self.parts)
+
+    def _start_explaining(self) -> None:
+        """Start what says what changed before an alert; its lines are scraped with the results."""
+        if not self._platform.incidents.watch:
+            return
+        command = [*modules.command("midwatch"), "explain", "watch", "-f", str(self._file.resolve()), "--every", "2s"]
+        command += ["--prometheus", self.urls["prometheus"], "--evidence", str(self.state)]
+        command += ["--textfile", str(self.state / RESULTS / "incidents.prom")]
+        self.parts.start("incidents", command, folder=self.state)
 
     def _write_inventory(self) -> None:
         """What runs, for whoever wants to act on it: always whole, and right as soon as a part is another process."""
