@@ -27,10 +27,10 @@ MAX_ANSWER_BYTES = 256 << 20
 
 
 class QueryError(MidwatchError):
-    """Prometheus did not answer, or not fully; `query` is what was asked."""
+    """Prometheus did not answer, or not fully; `query` is what was asked, `reason` why."""
 
     def __init__(self, query: str, reason: str) -> None:
-        self.query = query
+        self.query, self.reason = query, reason
         super().__init__(f"{reason} (query: {query})")
 
 

@@ -165,6 +165,14 @@ def parse(text: str, name: str, version: Version = NEWEST) -> Config:
     return config
 
 
+def running(text: str, version: Version) -> Config:
+    """Read what an Alertmanager says that it runs: it has taken it, so nothing of it is a problem.
+
+    InvalidInputError when the text is no YAML.
+    """
+    return _read(verbatim.read(Path("alertmanager.yml"), text)[0], version)[0]
+
+
 def _read(document: Document, version: Version) -> tuple[Config, list[Problem]]:
     """A configuration and what is wrong with it, each place once."""
     reader = _Reader(document, version)

@@ -27,13 +27,14 @@ class RanActivity(TypedDict):
 class Result:
     """What a run has shown, and where its evidence is. Times are RFC 3339 in UTC, durations seconds.
 
-    `clean` is whether it was seen that nothing of it stays.
+    `clean` is whether it was seen that nothing of it stays; `model` the one that is hit, where it is one.
     """
 
     platform: str
     owner: str
     experiment: str
     kind: str
+    model: str | None
     verdict: Verdict
     reasons: tuple[str, ...]
     run: str

@@ -182,6 +182,7 @@ class Supervisor:
             owner=plans.owner_of(self.place.platform, self._experiment),
             experiment=self.name,
             kind=plan.kind,
+            model=plans.model_of(self._experiment),
             verdict=judgement.verdict,
             reasons=judgement.reasons,
             run=self._run,

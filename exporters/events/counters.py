@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from exporters.events.attributions import Explained
 from exporters.events.class_names import TEXT, class_name, is_class_like
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
-from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into
+from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into, sums
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
@@ -27,6 +28,9 @@ HASH = re.compile(r"[0-9a-f]{24}")
 
 ANOTHER = "another"
 """Label value of an actual class that is not the predicted one, where both would be `other`."""
+
+SERIES_OF_FEATURE = 3 + len(metrics.PLACE_BUCKETS) + 3
+"""Series of a feature's attributions: three sums, and the buckets of its places with their sum and count."""
 
 VERSION_SERIES = 2 + 3
 """Series of any version: requests by outcome, predictions that are not settled, labels that came late by result."""
@@ -78,6 +82,7 @@ class Series(msgspec.Struct):
     output_token_sum: float = 0.0
     bounded: dict[str, dict[str, int]] = {}
     grouped: Grouped = {}
+    explained: Explained = msgspec.field(default_factory=Explained)
 
 
 class ModelSeries(msgspec.Struct):
@@ -95,6 +100,7 @@ class ModelSeries(msgspec.Struct):
     classes: set[str] = set()
     group_values: dict[str, set[str]] = {}
     unread: dict[str, int] = {}
+    explained_features: set[str] = set()
 
 
 class Counters:
@@ -250,6 +256,23 @@ class Counters:
             series.output_token[bisect_left(metrics.OUTPUT_TOKEN_BUCKETS, made.output_token_seconds)] += 1
             series.output_token_sum += made.output_token_seconds
 
+    def count_attributions(self, series: Series, attributions: Mapping[str, float]) -> None:
+        """Count what an explanation says of the features; those beyond the model's number of them as `other`."""
+        model = self.models[series.model]
+        self.series += 0 if series.explained.count else 1
+        known = len(series.explained.features)
+        series.explained.add(attributions, partial(self._feature, model, series))
+        self.series += (len(series.explained.features) - known) * SERIES_OF_FEATURE
+
+    def _feature(self, model: ModelSeries, series: Series, name: str) -> str:
+        if name in series.explained.features:
+            return name
+        declared = self.declared.get(model.model)
+        most = declared.explanations.features if declared and declared.explanations else 0
+        published = name if is_class_like(name) else TEXT
+        told = self._admit(model.explained_features, published, most, "feature")
+        return told if told == metrics.OTHER or self._has_room() else metrics.OTHER
+
     def count_unread(self, model: str, reasons: Sequence[Unread]) -> None:
         """Count an inference of which a payload could not be read."""
         for reason in reasons:
@@ -354,6 +377,8 @@ class Counters:
             + len(series.tokens)
             + len(series.finish_reasons)
             + sum(map(_series_of_histogram, makings))
+            + (1 if series.explained.count else 0)
+            + len(series.explained.features) * SERIES_OF_FEATURE
         )
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
@@ -539,11 +564,5 @@ def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, 
     renamed: dict[str, Any] = {}
     for old, count in counts.items():
         name = rename(old)
-        renamed[name] = _sum(renamed[name], count) if name in renamed else count
+        renamed[name] = sums(renamed[name], count) if name in renamed else count
     return renamed
-
-
-def _sum(one: Any, other: Any) -> Any:
-    if not isinstance(one, dict):
-        return one + other
-    return one | {name: _sum(one[name], count) if name in one else count for name, count in other.items()}

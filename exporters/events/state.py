@@ -218,6 +218,8 @@ class State:
 
     def _predict(self, time: float, event: Prediction, value: int) -> Series:
         series = self.counters.count_request(event)
+        if event.attributions:
+            self.counters.count_attributions(series, event.attributions)
         # The answer of an inference log may have no class: that is a request, and nothing to compare.
         if event.outcome == "ok" and event.prediction is not None:
             predicted = self.counters.count_prediction(series, event, event.prediction)

@@ -163,7 +163,7 @@ class Chaos(Strict):
     """File elsewhere that the newest record's hash is kept in, so that a log that is cut off shows."""
 
 
-PLANE_PARTS = ("alertmanager", "exporter", "exporter-b", "gate", "grafana", "links", "prometheus")
+PLANE_PARTS = ("alertmanager", "console", "exporter", "exporter-b", "gate", "grafana", "links", "prometheus")
 """Parts of the plane by the names that `midwatch up` gives them."""
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from monitors.canary.counts import Counts
     from monitors.canary.judge import Judgement
     from monitors.canary.question import Question
+    from monitors.canary.report import Whose
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Whether a new version is worse than the one it replaces."
@@ -58,12 +59,14 @@ def judge(
     from midwatch.errors import Exit
     from monitors.canary import document, report, view
 
+    if counts_path is None and samples_path is None:
+        platform = platform or options.default_file()
     if counts_path is not None or samples_path is not None:
         settings, counts, said = _replayed(counts_path, samples_path, platform, model, metric, two_sided)
     else:
         settings, counts, said = _asked(platform, model, baseline, canary, start, end, metric, two_sided, wait)
     if html is not None:
-        report.write(html, counts, settings, said)
+        report.write(html, counts, settings, said, _whose(platform, counts.model))
     if as_json:
         typer.echo(json.dumps(document.document(counts, settings, said)))
     else:
@@ -136,6 +139,18 @@ def calibrate(
     raise typer.Exit(Exit.PASS if enough else Exit.FAIL)
 
 
+def _whose(platform: Path | None, model: str) -> Whose:
+    """Whose a canary is, by the platform file that it was judged with."""
+    from midwatch.spec import load
+    from monitors.canary.report import NOBODY, Whose
+
+    if platform is None:
+        return NOBODY
+    loaded = load.load_platform(platform)
+    owners = {one.name: one.owner for one in loaded.models}
+    return Whose(platform=loaded.platform, owner=owners.get(model, NOBODY.owner))
+
+
 def _asked(
     platform: Path | None,
     model: str | None,
@@ -155,7 +170,6 @@ def _asked(
     from midwatch.spec import load
     from monitors.canary import ask
 
-    platform = platform or options.default_file()
     needed = {"--file": platform, "--model": model, "--baseline": baseline, "--canary": canary}
     missing = [
         Problem(file=name, message="missing", remedy="or give --counts") for name, given in needed.items() if not given

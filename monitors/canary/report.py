@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,68 +11,191 @@ from typing import Any
 import numpy as np
 
 from midwatch import html
+from midwatch.html import About, numbers
+from midwatch.html.charts import Band, Chart, Line, Rule
 from midwatch.spec import canary as spec
 from monitors.canary import band
 from monitors.canary import document as documents
 from monitors.canary.arms import Floats, Ints
 from monitors.canary.counts import Counted, Counts
-from monitors.canary.findings import Finding
+from monitors.canary.findings import Finding, Verdict
 from monitors.canary.judge import Judgement
-from monitors.canary.times import moment
 
 TEMPLATE = Path(__file__).with_name("report.html")
-WIDTH, HEIGHT = 520.0, 150.0
 MAX_POINTS = 120
 """Points of a line: a long analysis is drawn in fewer, wider intervals."""
 
+LARGEST_ODDS = 1e6
+"""Beyond it nobody asks how much more."""
+
+WORDS: Mapping[str, str] = {
+    "times the baseline": "The canary's share of such events divided by the baseline's, with the interval in which it "
+    "is, at every look together.",
+    "evidence against": "What a bet on 'this criterion has regressed beyond what is tolerated' has won so far, when 1 "
+    "was put on it. Of a version that is no worse it hardly ever wins much, however often one looks.",
+    "evidence for": "The same for a bet on 'a regression that is unacceptable is excluded'.",
+    "decided": "The first look at which the evidence was as large as the platform file asks for. To look earlier or "
+    "more often makes no false verdict likelier.",
+    "inconclusive": "Not enough is known either way. It is no pass.",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a chart: its meaning, and y for each x; NaN leaves a gap."""
+class Whose:
+    """Whose a canary is, as far as a platform file said."""
 
-    kind: str
-    name: str
-    values: Floats
+    platform: str = ""
+    owner: str = ""
 
 
-def write(path: Path, counts: Counts, settings: spec.Canary, judgement: Judgement) -> None:
+NOBODY = Whose()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A chart with the id of its figure; with `nothing` that sentence stands in its place."""
+
+    id: str
+    chart: Chart
+    nothing: str = ""
+
+
+def write(path: Path, counts: Counts, settings: spec.Canary, judgement: Judgement, whose: Whose = NOBODY) -> None:
     """Write the page; MidwatchError when it cannot be written."""
+    html.write(path, TEMPLATE, **values(counts, settings, judgement, whose))
+
+
+def values(counts: Counts, settings: spec.Canary, judgement: Judgement, whose: Whose = NOBODY) -> dict[str, Any]:
+    """What the page's template is filled with: what it is about, the criteria, and the charts."""
     document = documents.document(counts, settings, judgement)
-    charts = _charts(counts, settings, judgement)
-    html.write(path, TEMPLATE, document=document, charts=charts, rows=document["criteria"])
+    return {
+        "about": _about(document, judgement, whose),
+        "document": document,
+        "rows": document["criteria"],
+        "charts": _charts(counts, settings, judgement),
+        "odds": odds,
+        "glossary": WORDS,
+    }
 
 
-def _charts(counts: Counts, settings: spec.Canary, judgement: Judgement) -> list[dict[str, Any]]:
+def odds(value: float) -> str:
+    """An e-value as the odds that a bet has paid.
+
+    >>> odds(250.4), odds(0.5), odds(1e12)
+    ('250 to 1', '1 to 2', 'over 1,000,000 to 1')
+    """
+    if value >= LARGEST_ODDS:
+        return f"over {LARGEST_ODDS:,.0f} to 1"
+    if value <= 1 / LARGEST_ODDS:
+        return f"1 to over {LARGEST_ODDS:,.0f}"
+    return f"{_plain(value)} to 1" if value >= 1 else f"1 to {_plain(1 / value)}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _about(document: Mapping[str, Any], judgement: Judgement, whose: Whose) -> About:
+    meaning, todo = _said(document, judgement)
+    return About(
+        title=f"Canary {document['canary']} against {document['baseline']}: {document['verdict']}",
+        verdict=document["verdict"],
+        meaning=meaning,
+        todo=todo,
+        model=document["model"] or numbers.UNKNOWN,
+        platform=whose.platform or numbers.UNKNOWN,
+        owner=whose.owner or numbers.UNKNOWN,
+        dates=f"{document['start']} to {document['end']}",
+        more=[("Decided", document["decided"] or "not yet")],
+    )
+
+
+def _said(document: Mapping[str, Any], judgement: Judgement) -> tuple[str, str]:
+    """What the verdict means, and what to do, a sentence each."""
+    canary, baseline = document["canary"], document["baseline"]
+    failed = ", ".join(one.name for one in judgement.findings if one.verdict is Verdict.FAIL)
+    names = ", ".join(one.name for one in judgement.findings)
+    if judgement.verdict is Verdict.FAIL and judgement.two_sided:
+        return (
+            f"{canary} and {baseline} differ in {failed}, by more than is tolerated.",
+            "Decide which of the two is wanted: the table says which way each criterion differs.",
+        )
+    if judgement.verdict is Verdict.FAIL:
+        return (
+            f"{canary} is worse than {baseline} in {failed}, beyond what is tolerated and beyond chance.",
+            f"Take {canary} back; a rollout that asks the gate aborts by itself. Then look at the criteria that fail.",
+        )
+    if judgement.verdict is Verdict.PASS and judgement.two_sided:
+        return (
+            f"{canary} and {baseline} are equivalent in {names}: a difference that is unacceptable is excluded.",
+            "Nothing: either can serve.",
+        )
+    if judgement.verdict is Verdict.PASS:
+        return (
+            f"{canary} is not worse than {baseline} in {names}: a regression that is unacceptable is excluded.",
+            f"Go on with the rollout of {canary}.",
+        )
+    return (
+        f"It is not known whether {canary} is worse than {baseline}; that is no pass.",
+        _waiting(document),
+    )
+
+
+def _waiting(document: Mapping[str, Any]) -> str:
+    """What would decide it."""
+    canary, needed = document["canary"], document["to_decide"]
+    if document["doubts"]:
+        return f"Mend what is in doubt first: {document['doubts'][0]}."
+    if needed is None:
+        return f"Keep {canary} at its share and look again; the table says what is not excluded yet."
+    when = f", by about {needed['at']}" if needed["at"] else ""
+    return f"Wait for about {needed['canary_requests']:,} more requests of {canary}{when}, or give it a larger share."
+
+
+# Charts --------------------------------------------------------------------------------------------------------------
+
+
+def _charts(counts: Counts, settings: spec.Canary, judgement: Judgement) -> list[Drawn]:
     if not counts.baseline_requests.size:
         return []
     seconds = counts.interval * _width(counts)
     rates = [_binned(one) / seconds for one in (counts.baseline_requests, counts.canary_requests)]
-    charts = [_chart("requests per second", "", _arms(rates), counts), _evidence(counts, judgement)]
+    requests = _over_time("requests", _arms(rates, counts), counts, unit="per_second")
+    drawn = [
+        Drawn(id="requests", chart=requests, nothing="" if any(map(np.any, rates)) else "No request came to either."),
+        Drawn(id="evidence", chart=_evidence(counts, judgement)),
+    ]
     by_name = {spec.name_of(one): one for one in settings.criteria}
-    for finding in judgement.findings:
+    for number, finding in enumerate(judgement.findings):
         data = counts.counted.get(finding.name)
         if data is not None and finding.evidence is not None:
-            charts.append(_shares(counts, finding, data))
+            drawn.append(_shares(counts, finding, data, f"criterion-{number}"))
             if isinstance(by_name[finding.name], spec.Latency):
-                charts.append(_latencies(finding, data, float(settings.false_alarm)))
-    return charts
+                chart = _latencies(counts, finding, data, float(settings.false_alarm))
+                drawn.append(Drawn(id=f"distribution-{number}", chart=chart))
+    return drawn
 
 
-def _shares(counts: Counts, finding: Finding, data: Counted) -> dict[str, Any]:
+def _shares(counts: Counts, finding: Finding, data: Counted, figure: str) -> Drawn:
     assert finding.evidence is not None  # noqa: S101 - the caller has looked
     index = data.channels.index(finding.evidence.channel)
-    shares = []
-    for events, requests in (
-        (data.baseline_events[index], data.baseline_requests),
-        (data.canary_events[index], data.canary_requests),
+    shares, none = [], []
+    for name, events, requests in (
+        (counts.baseline, data.baseline_events[index], data.baseline_requests),
+        (counts.canary, data.canary_events[index], data.canary_requests),
     ):
         every = _binned(requests)
         shares.append(np.divide(_binned(events), every, out=np.full(every.shape, math.nan), where=every > 0))
+        none.append(f"none in {int(requests.sum()):,} requests of {name}")
     what = "" if finding.evidence.channel == finding.name else f" {finding.evidence.channel}"
-    return _chart(f"{finding.name}{what}, share of requests", finding.reason, _arms(shares), counts)
+    title = f"{finding.name}{what}, share of requests"
+    has_events = data.baseline_events[index].any() or data.canary_events[index].any()
+    nothing = "" if has_events else f"Such events: {', '.join(none)}."
+    chart = _over_time(title, _arms(shares, counts), counts, unit="ratio", note=finding.reason)
+    return Drawn(id=figure, chart=chart, nothing=nothing)
 
 
-def _evidence(counts: Counts, judgement: Judgement) -> dict[str, Any]:
+def _evidence(counts: Counts, judgement: Judgement) -> Chart:
     """Log e-values in decades; the boundaries are what they have to reach."""
     width = _width(counts)
     ends = np.minimum(np.arange(width, counts.baseline_requests.size + width, width), counts.baseline_requests.size) - 1
@@ -81,43 +204,56 @@ def _evidence(counts: Counts, judgement: Judgement) -> dict[str, Any]:
         clipped: Floats = np.clip(path[ends], -judgement.fail_level, 3 * judgement.fail_level) / math.log(10)
         return clipped
 
-    lines = [Line(kind="fail", name="against the canary", values=decades(judgement.log_fail))]
+    lines = [Line(name="against the canary, all criteria", values=_list(decades(judgement.log_fail)), kind="bad")]
     lines += [
-        Line(kind="pass", name=f"for it: {one.name}", values=decades(one.evidence.log_pass))
-        for one in judgement.findings
+        Line(
+            name=f"for the canary: {one.name}", values=_list(decades(one.evidence.log_pass)), is_dashed=bool(place % 2)
+        )
+        for place, one in enumerate(judgement.findings)
         if one.evidence is not None
     ]
-    rules = [(judgement.fail_level / math.log(10), "decided")]
-    if judgement.pass_level != judgement.fail_level:
-        rules = [(judgement.fail_level / math.log(10), "fail"), (judgement.pass_level / math.log(10), "pass")]
-    note = "a line that reaches the boundary decides, at any look; drawn up to three times its height"
-    return _chart("evidence, powers of ten", note, lines, counts, rules)
+    levels = {"fail": judgement.fail_level, "pass": judgement.pass_level}
+    if judgement.pass_level == judgement.fail_level:
+        levels = {"either": judgement.fail_level}
+    rules = [
+        Rule(
+            name=f"decides, {odds(math.exp(level))}" + ("" if name == "either" else f" ({name})"),
+            at=level / math.log(10),
+            kind="unsure",
+        )
+        for name, level in levels.items()
+    ]
+    note = "2 is a bet that has won 100 to 1. A line that reaches the boundary decides, at any look; lines are drawn "
+    note += "up to three times its height."
+    return _over_time("evidence by criterion, powers of ten", lines, counts, rules=rules, note=note)
 
 
-def _latencies(finding: Finding, data: Counted, alpha: float) -> dict[str, Any]:
+def _latencies(counts: Counts, finding: Finding, data: Counted, alpha: float) -> Chart:
     """Share of requests within each boundary, with bands that hold at every look."""
     curves, bands = [], []
-    for events, requests in (
-        (data.baseline_events, data.baseline_requests),
-        (data.canary_events, data.canary_requests),
+    for kind, events, requests in (
+        ("baseline", data.baseline_events, data.baseline_requests),
+        ("canary", data.canary_events, data.canary_requests),
     ):
         total = int(requests.sum())
         curve = 1 - events.sum(axis=-1) / max(total, 1)
         half = band.radius(total, alpha / 2)
+        low, high = (np.clip(curve + side, 0, 1) for side in (-half, half))
         curves.append(curve)
-        bands.append((np.clip(curve - half, 0, 1), np.clip(curve + half, 0, 1)))
-    labels = [channel.removeprefix("> ").removesuffix(" s") for channel in data.channels]
-    chart = _frame("latency distribution, share of requests within", _apart(finding), _arms(curves), 0.0, 1.0)
-    chart["areas"] = [
-        {"kind": kind, "path": _area(low, high)}
-        for kind, (low, high) in zip(("baseline", "canary"), bands, strict=True)
-    ]
-    step = math.ceil(len(labels) / 6)
-    chart["labels"] = [
-        {"x": _x(index, len(labels)), "anchor": _anchor(index, len(labels)), "text": f"{labels[index]} s"}
-        for index in range(0, len(labels), step)
-    ]
-    return chart
+        bands.append(Band(name=f"band of the {kind}", low=_list(low), high=_list(high), kind=kind))
+    names = [channel.removeprefix("> ") for channel in data.channels]
+    return Chart(
+        title="latency distribution, share of requests within",
+        x=range(len(names)),
+        x_unit="boundary",
+        x_names=names,
+        lines=_arms(curves, counts),
+        bands=bands,
+        unit="ratio",
+        note=_apart(finding),
+        low=0.0,
+        high=1.0,
+    )
 
 
 def _apart(finding: Finding) -> str:
@@ -130,74 +266,24 @@ def _apart(finding: Finding) -> str:
     return f"the distributions {word}: {distance.distance:.3f} apart, bands together {distance.bound:.3f}"
 
 
-# Drawing -------------------------------------------------------------------------------------------------------------
-
-
-def _arms(values: Sequence[Floats]) -> list[Line]:
-    return [Line(kind=kind, name=kind, values=one) for kind, one in zip(("baseline", "canary"), values, strict=True)]
-
-
-def _chart(
-    title: str, note: str, lines: Sequence[Line], counts: Counts, rules: Sequence[tuple[float, str]] = ()
-) -> dict[str, Any]:
-    """Chart over the analysis' time, from 0 (or below) to the largest value or boundary."""
-    told = [value for line in lines for value in line.values[np.isfinite(line.values)]]
-    top = max([*told, *(at for at, _ in rules), 1e-9]) * 1.05
-    chart = _frame(title, note, lines, min([0.0, *told]), top, rules)
-    chart["labels"] = [
-        {"x": 0, "anchor": "start", "text": moment(counts.start)[11:19]},
-        {"x": WIDTH, "anchor": "end", "text": moment(counts.end)[11:19]},
+def _arms(values: Sequence[Floats], counts: Counts) -> list[Line]:
+    names = ("baseline", counts.baseline), ("canary", counts.canary)
+    return [
+        Line(name=f"{kind} {name}", values=_list(one), kind=kind)
+        for (kind, name), one in zip(names, values, strict=True)
     ]
-    return chart
 
 
-def _frame(
-    title: str,
-    note: str,
-    lines: Sequence[Line],
-    low: float,
-    high: float,
-    rules: Sequence[tuple[float, str]] = (),
-) -> dict[str, Any]:
-    def y(value: float) -> float:
-        return round(HEIGHT - (value - low) / (high - low) * HEIGHT, 1)
-
-    return {
-        "title": title,
-        "note": note,
-        "lines": [{"kind": line.kind, "name": line.name, "path": _path(line.values, y)} for line in lines],
-        "rules": [{"y": y(at), "name": name} for at, name in rules],
-        "areas": [],
-        "top": f"{high / 1.05 if high != 1.0 else high:.3g}",
-        "bottom": f"{low:.3g}" if abs(low) > 1e-9 else "0",
-    }
+def _over_time(title: str, lines: Sequence[Line], counts: Counts, **more: Any) -> Chart:
+    """Chart over the analysis' time, a point at the end of each of its intervals."""
+    size, width = counts.baseline_requests.size, _width(counts)
+    ends = [counts.start + counts.interval * min(size, end) for end in range(width, size + width, width)]
+    return Chart(title=title, x=ends, lines=lines, **more)
 
 
-def _path(values: Floats, y: Any) -> str:
-    words, pen = [], "M"
-    for index, value in enumerate(values):
-        if math.isfinite(value):
-            words.append(f"{pen}{_x(index, len(values))} {y(float(value))}")
-            pen = "L"
-        else:
-            pen = "M"
-    if len(words) == 1:
-        words.append(f"h{WIDTH if len(values) == 1 else 2}")
-    return " ".join(words)
-
-
-def _area(low: Floats, high: Floats) -> str:
-    there = [f"{_x(index, len(high))} {HEIGHT - value * HEIGHT:.1f}" for index, value in enumerate(high)]
-    back = [f"{_x(index, len(low))} {HEIGHT - value * HEIGHT:.1f}" for index, value in reversed([*enumerate(low)])]
-    return "M" + " L".join([*there, *back]) + " Z"
-
-
-def _x(index: int, size: int) -> float:
-    return round(index / max(1, size - 1) * WIDTH, 1)
-
-
-def _anchor(index: int, size: int) -> str:
-    return "start" if index == 0 else "end" if index == size - 1 else "middle"
+def _list(values: Floats) -> list[float]:
+    listed: list[float] = values.tolist()
+    return listed
 
 
 def _width(counts: Counts) -> int:

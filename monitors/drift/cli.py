@@ -133,10 +133,15 @@ def compare(
     min_samples: Annotated[int, typer.Option(min=2, help="Rows below which nothing is decided.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
     engine: Annotated[engines.Engine, typer.Option(help="Where it is read.")] = engines.Engine.LOCAL,
-    html: Annotated[Path | None, typer.Option(help="Also write one page with the drifted distributions.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write one page with every feature's distributions.")] = None,
+    platform: options.GivenPlatformFile = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose inputs they are; the page says whose it is by the platform file.")
+    ] = None,
 ) -> None:
     """Judge a window: exit 0 stable, 1 drift, 2 bad input, 3 inconclusive."""
     import json
+    from dataclasses import replace
 
     from midwatch.errors import Exit, MidwatchError
     from monitors.drift import document, reference_file, report, times, verdict, view
@@ -148,6 +153,9 @@ def compare(
     if unknown or quorum > len(chosen):
         known = ", ".join(offered)
         raise MidwatchError(f"--methods {methods} --quorum {quorum}: choose among {known}, and a quorum within them")
+    asked = html is not None or model is not None
+    whose = _whose(platform or (options.default_file() if asked else None), model)
+    page = report.Page(window=_written(current), reference=_written(reference_path), **whose)
     fitted = reference_file.load(reference_path)
     seconds = _seconds("--window", window) if window is not None else fitted.window_seconds or 3600.0
     try:
@@ -160,7 +168,11 @@ def compare(
         progress.bar("reading values", data.rows * len(fitted.features)) as step,
     ):
         scanned = data.scan(fitted, with_rows=with_rows, progress=step)
-        phase = fitted.phase(*_middle(data.times(fitted.time), fitted.time, current)) if fitted.time else None
+        phase = None
+        if fitted.time:
+            moments = data.times(fitted.time)
+            phase = fitted.phase(*_middle(moments, fitted.time, current))
+            page = replace(page, rows_of=_stretch(moments))
         not_compared = dict(fitted.left_out) | {
             name: "the reference does not have it"
             for name in sorted({*data.kinds, *data.left_out})
@@ -180,13 +192,51 @@ def compare(
     if fitted.time:
         typer.echo(_compared_with(fitted, phase), err=True)
     if html is not None:
-        report.write(html, current.name, judgement, fitted.features, scanned.counts)
+        report.write(html, page, judgement, fitted.features, scanned.counts, not_compared)
     if as_json:
         typer.echo(json.dumps(document.document(judgement, not_compared)))
     else:
         view.show(judgement, fitted.features, scanned.counts, not_compared)
     code = {"stable": Exit.PASS, "drift": Exit.FAIL, "inconclusive": Exit.INCONCLUSIVE}[judgement.verdict.value]
     raise typer.Exit(code)
+
+
+def _whose(platform_file: Path | None, model: str | None) -> dict[str, str]:
+    """Whose inputs they are, as far as options and the platform file say; InvalidInputError for an unknown model."""
+    from midwatch.errors import InvalidInputError
+    from midwatch.spec import load
+
+    named = {} if model is None else {"model": model}
+    if platform_file is None:
+        return named
+    platform = load.load_platform(platform_file)
+    if model is None:
+        return {"platform": platform.platform}
+    owners = {one.name: one.owner for one in platform.models}
+    if model not in owners:
+        said = f"there is no model {model!r}"
+        raise InvalidInputError.at(platform_file, said, remedy=f"known: {', '.join(sorted(owners))}")
+    return named | {"platform": platform.platform, "owner": owners[model]}
+
+
+def _written(file: Path) -> str:
+    """A file's name, and when it was written."""
+    from datetime import UTC, datetime
+
+    if not file.exists():
+        return file.name
+    return f"{file.name}, written {datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _stretch(times: Floats) -> str:
+    """From when to when rows are."""
+    from datetime import UTC, datetime
+
+    import numpy as np
+
+    known = times[np.isfinite(times)]
+    first, last = (datetime.fromtimestamp(float(one), UTC) for one in (known.min(), known.max()))
+    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
 
 
 def _seconds(option: str, text: str) -> float:

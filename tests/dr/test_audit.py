@@ -103,7 +103,8 @@ def test_a_report_says_whose_it_is_and_cuts_nothing_off(platform: Path) -> None:
     shown = midwatch_here("dr", "report", "-f", platform / "platform.yaml", "--html", platform / "page.html")
     assert f"platform {about[0]}, owner {about[1]}\n" in shown.stdout
     page = (platform / "page.html").read_text()
-    assert f"Platform {about[0]}, owner {about[1]}" in page
+    assert f"<dt>Platform</dt><dd>{about[0]}</dd>" in page
+    assert f"<dt>Owner</dt><dd>{about[1]}</dd>" in page
     for drill in document["drills"]:
         assert drill["hash"] in shown.stdout
         assert drill["hash"] in page

@@ -1,4 +1,4 @@
-"""Drills of folders and of stores by commands, by the command that people type; and the page in a real browser."""
+"""Drills of folders and of stores by commands, by the command that people type; and their report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import pytest
 import yaml
 
 from dr import report
-from dr.drill import ledger
-from dr.drill.facts import Outcome, Write
-from dr.drill_log import DrillLog
 from dr.stores.files import copies, faults, published, recovery
-from tests.conftest import midwatch_here, need_program, platform_document
+from tests.conftest import midwatch_here, platform_document
+from tests.dr.reported import drilled
 
 DR = [sys.executable, "-P", "-m", "midwatch", "dr"]
 
@@ -99,55 +97,38 @@ def test_a_copy_that_was_changed_is_not_restored(models: Path, tmp_path: Path) -
         copies.restore(good, tmp_path / "target")
 
 
-def test_the_report_is_one_page_that_a_browser_shows(tmp_path: Path) -> None:
-    browser = need_program("chromium")
-    phase = {"name": "detect", "at": 0.3, "seconds": 0.3}
-    home = tmp_path / "home"
-    home.mkdir()
-    writes = [
-        Write(number=n, sent=n * 10**7, answered=n * 10**7 + 1, outcome=Outcome.OK)
-        for n in range(500)
-        if not 200 < n < 260
-    ]
-    (home / "observer.ledger").write_bytes(b"".join(ledger.line(write) for write in writes))
-    (home / "injection.json").write_text(json.dumps({"begun": 2 * 10**9, "effective": 2 * 10**9}))
-    log = DrillLog(folder=tmp_path / "evidence", key_file=None)
-    document = {
-        "run": "r",
-        "drill": "lose <primary>",
-        "store": "s",
-        "fault": "kill_primary",
-        "what": "kill -9",
-        "verdict": "MET",
-        "reasons": [],
-        "rto_seconds": 0.6,
-        "rto_exceeds": False,
-        "rpo_seconds": 0.0,
-        "rpo_is_bound": False,
-        "resolution_seconds": 0.01,
-        "phases": [phase],
-        "notes": [],
-        "writes": {"acknowledged": 441, "lost": 0},
-        "checks": [{"name": "fence", "holds": True, "detail": ""}],
-        "objectives": {"rto": 900.0, "rpo": 300.0},
-        "versions": {"postgresql": "15"},
-        "configuration": "c",
-        "started_at": "2026-11-25T00:00:00+00:00",
-        "duration_seconds": 9.0,
-    }
-    log.keep(document, home)
-    log.keep(document | {"run": "r2", "rto_seconds": 0.85}, home)
-    listed = report.build(log, None)
-    text = report.render(listed | {"compared": report.compare(listed)}, log, "Drills")
-    assert "http" not in text.replace("http-equiv", "")  # nothing is fetched from anywhere
-    page = tmp_path / "report.html"
-    page.write_text(text)
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--virtual-time-budget=1000", "--dump-dom", f"file://{page}"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
-    assert "lose &lt;primary&gt;" in shown
-    assert shown.index('<table class="overview">') < shown.index("<section"), "it begins with a table of all"
-    assert "0.600 s, then 0.850 s (+0.250 s)" in shown
-    assert shown.count("<svg") == 4
-    assert '<polyline points="' in shown
-    assert "signed" in shown
+def test_the_report_begins_with_all_drills_and_says_what_changed(tmp_path: Path) -> None:
+    log, document = drilled(tmp_path)
+    page = report.render(document, log, "Drills")
+    assert "lose &lt;primary&gt;" in page
+    assert page.index('<table class="overview') < page.index("<section"), "it begins with a table of all"
+    assert "0.600 s, then 0.850 s (+0.250 s)" in page
+    assert "signed" in page
+    assert "2 MET, 1 BREACHED" in page
+    assert "A real loss would break the promise: freeze of other did not come back" in page
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (("MET",), "Every drill came back within its promise"),
+        (("BREACHED", "MET"), "Every drill came back within its promise"),
+        (("MET", "INCONCLUSIVE"), "Nothing is proven of"),
+        ((), "nothing is known of how the stores come back"),
+    ],
+    ids=["met", "mended since", "not trusted", "none"],
+)
+def test_a_report_says_what_the_last_run_of_each_drill_means(
+    verdicts: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    log, document = drilled(tmp_path)
+    first = document["drills"][0]
+    runs = [first | {"run": f"n{number}", "verdict": verdict} for number, verdict in enumerate(verdicts)]
+    assert said in report.render(document | {"drills": runs, "compared": []}, log, "Drills")
+
+
+def test_a_report_of_evidence_that_was_changed_says_that_nothing_can_be_relied_on(tmp_path: Path) -> None:
+    log, document = drilled(tmp_path)
+    page = report.render(document | {"evidence": document["evidence"] | {"problems": ["x: 1"]}}, log, "Drills")
+    assert "so no figure here can be relied on" in page
+    assert '<li class="bad">x: 1</li>' in page

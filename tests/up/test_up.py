@@ -86,7 +86,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "term", "kill -9"])
 def test_however_it_ends_no_process_stays(programs, small: Path, tmp_path: Path, how: signal.Signals) -> None:
     process, parts = started(small, tmp_path / "s")
-    assert {"prometheus", "alertmanager", "exporter", "server-web", "traffic-t"} == set(parts)
+    assert {"console", "prometheus", "alertmanager", "exporter", "server-web", "traffic-t"} == set(parts)
     process.send_signal(how)
     process.communicate(timeout=40)
     wait_until(lambda: not any(alive(pid) for pid in parts.values()), 5)

@@ -1,0 +1,89 @@
+"""`midwatch console`: the state of the promises as pages in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from midwatch import options
+from midwatch.app.status.where import AlertmanagerUrl, PrometheusUrl, StateFolder
+
+app = typer.Typer(help="The state of the promises as pages in a browser.", add_completion=False)
+
+LEAST_EVERY = 1.0
+MAX_CONNECTIONS = 1000
+
+
+@app.command()
+def console(
+    file: options.PlatformFile,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; off loopback it needs --token-file.")] = "127.0.0.1:9550",
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with a token: who has it may silence, and off loopback read.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let anybody read; silences need the token all the same.")
+    ] = False,
+    prometheus: PrometheusUrl = None,
+    alertmanager: AlertmanagerUrl = None,
+    state: StateFolder = None,
+    evidence: Annotated[list[Path] | None, typer.Option(help="Folder with evidence logs to show; may repeat.")] = None,
+    every: Annotated[str, typer.Option(help="How often the state is read.")] = "5s",
+    span: Annotated[str, typer.Option(help="Time that charts show first: 15m, 1h, 3h, 12h, 2d, 7d or 30d.")] = "3h",
+) -> None:
+    """Serve the console until Ctrl-C: overview, models, objectives, canaries, alerts, recovery, evidence.
+
+    It only reads, but for silences and acknowledgements, which need the token. Exit code 0, 2 when it cannot start.
+    """
+    import uvicorn
+
+    from midwatch import http_access
+    from midwatch.app.console.access import Access
+    from midwatch.app.console.application import Application, Console
+    from midwatch.app.console.page import SPANS
+    from midwatch.app.console.queries import Asked
+    from midwatch.app.console.state import State
+    from midwatch.app.console.what_changed import WhatChanged
+    from midwatch.app.incident import where as incidents
+    from midwatch.app.status import read, where
+    from midwatch.errors import MidwatchError
+    from midwatch.spec import addresses
+    from midwatch.spec.values import parse_duration
+
+    host, port = http_access.parse_address(listen)
+    token = http_access.bearer_token(host, token_file, insecure=insecure)
+    is_local = addresses.is_loopback(host)
+    if span not in SPANS:
+        raise MidwatchError(f"--span: {span!r} is none of {', '.join(SPANS)}")
+    try:
+        seconds = max(LEAST_EVERY, parse_duration(every))
+    except ValueError as error:
+        raise MidwatchError(f"--every {error}") from error
+    sources = where.sources(file, prometheus_url=prometheus, alertmanager_url=alertmanager, state=state)
+    if sources.platform is None:
+        raise MidwatchError("the console needs a platform file; give it with -f")
+    served = Console(
+        platform=sources.platform,
+        file=file,
+        state=State(lambda: read.overview(sources)),
+        asked=Asked(sources.prometheus, fresh_seconds=seconds),
+        what_changed=WhatChanged(incidents.sources(file, sources.prometheus_url, state)),
+        alertmanager=sources.alertmanager,
+        access=Access(token=token, reads_need_token=not is_local and not insecure, local_only=is_local),
+        every=seconds,
+        default_span=span,
+        folders=tuple(evidence or ()),
+    )
+    typer.echo(f"console: http://{'127.0.0.1' if is_local else host}:{port}", err=True)
+    uvicorn.run(
+        Application(served).app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=2,
+    )

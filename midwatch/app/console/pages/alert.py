@@ -1,0 +1,133 @@
+"""An alert: whether it fires and since when, whose it is and who was told, what to do, and a form to silence it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from midwatch.app.console.page import Context, Page
+from midwatch.app.status.records import Alert, Silence, Told
+from midwatch.html import About, numbers
+from midwatch.spec.model import Platform
+from monitors.incident.records import Incident
+
+ACKNOWLEDGED = "ack: "
+"""Begins the comment of a silence that acknowledges: Alertmanager has nothing else for it. It is short, and whoever
+works on the alert extends it."""
+LEAST_WIDTH = 1.0
+"""Percent of the timeline that a moment takes."""
+OF_RULES = frozenset(
+    {"model", "version", "slo", "store", "region", "drill", "experiment", "system", "feature", "source"}
+)
+LASTS = {"30m": 1800.0, "2h": 7200.0, "8h": 28_800.0, "1d": 86_400.0, "3d": 259_200.0}
+"""Times for which the form silences."""
+
+
+def build_all(context: Context) -> Page:
+    """The page of all alerts that fire, and of the silences that there are."""
+    overview = context.snapshot.overview
+    pages = sum(one.severity == "page" for one in overview.alerts)
+    return Page(
+        template="alerts.html",
+        area="alerts",
+        about=About(
+            title="Alerts",
+            verdict="bad" if pages else "",
+            meaning=f"{len(overview.alerts)} fire, {pages} of them page." if overview.alerts else "Nothing fires.",
+            platform=overview.platform,
+        ),
+        values={"firing": overview.alerts, "quiet": overview.silences},
+    )
+
+
+def build(context: Context, *, alert: str) -> Page:
+    """The page of an alert: those of its name that fire with the labels of the address."""
+    overview = context.snapshot.overview
+    wanted = {name: value for name, value in context.query.items() if name not in ("span", "at")}
+    firing = [
+        one
+        for one in overview.alerts
+        if one.name == alert and all(one.labels.get(name) == value for name, value in wanted.items())
+    ]
+    explained = context.what_changed.explained(alert, _of_rule(wanted), context.now)
+    owners = sorted({one.owner for one in firing if one.owner})
+    return Page(
+        template="alert.html",
+        area="alerts",
+        about=About(
+            title=alert,
+            verdict="bad" if any(one.severity == "page" for one in firing) else "unsure" if firing else "good",
+            meaning=_meaning(firing, context.now),
+            model=wanted.get("model", ""),
+            platform=overview.platform,
+            owner=", ".join(owners),
+            more=sorted((name, value) for name, value in wanted.items() if name != "model"),
+        ),
+        values={
+            "name": alert,
+            "explained": explained,
+            "timeline": timeline(explained.incident) if explained.incident else [],
+            "firing": firing,
+            "others": [one for one in overview.alerts if one not in firing],
+            "quiet": [one for one in overview.silences if _is_about(one, alert)],
+            "runbook": runbook_of(context.platform, alert, firing),
+            "matchers": matchers_of(alert, firing, wanted),
+            "lasts": list(LASTS),
+            "told_badly": (Told.FAILED, Told.NOBODY, Told.NOT_THERE),
+            "path": context.path,
+        },
+    )
+
+
+def timeline(incident: Incident) -> list[dict[str, Any]]:
+    """Onset, suspects and alert on one clock: where each stands and how long it was, in percent of the whole."""
+    suspects = [one.change for one in incident.suspects if one.change is not None]
+    onset = incident.onset
+    told: list[tuple[str, float, float, str]] = [
+        ("harm began", onset.earliest, onset.latest, "bad"),
+        *((one.what, one.at, one.ended or one.latest, "now") for one in suspects),
+        ("the alert fired", incident.fired_at, incident.fired_at, "unsure"),
+    ]
+    told.sort(key=lambda one: one[1])
+    first, last = told[0][1], max(one[2] for one in told)
+    scale = 100 / max(last - first, 1.0)
+    rows = []
+    for name, begin, end, kind in told:
+        at = min((begin - first) * scale, 100 - LEAST_WIDTH)
+        width = min(max((end - begin) * scale, LEAST_WIDTH), 100 - at)
+        rows.append({"name": name, "begin": begin, "end": end, "at": at, "width": width, "class": kind})
+    return rows
+
+
+def _of_rule(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels that an alert has at Prometheus too: others were added on the way to Alertmanager."""
+    return {name: value for name, value in labels.items() if name in OF_RULES}
+
+
+def matchers_of(alert: str, firing: Sequence[Alert], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Labels that a silence of this page matches: of the one alert that fires, all; else those of the address."""
+    if len(firing) == 1:
+        return dict(sorted(firing[0].labels.items()))
+    return {"alertname": alert, **dict(sorted(wanted.items()))}
+
+
+def runbook_of(platform: Platform, alert: str, firing: Sequence[Alert]) -> str:
+    """Address of its runbook."""
+    return next(
+        (url for one in firing if (url := one.annotations.get("runbook_url", ""))),
+        platform.runbooks.replace("{alert}", alert),
+    )
+
+
+def _meaning(firing: Sequence[Alert], now: float) -> str:
+    if not firing:
+        return "It does not fire now, as far as Prometheus and Alertmanager say."
+    began = min((one.since.timestamp() for one in firing if one.since), default=None)
+    since = f", for {numbers.span(now - began)}" if began is not None else ""
+    summaries = sorted({one.annotations.get("summary", "") for one in firing} - {""})
+    count = "It fires" if len(firing) == 1 else f"{len(firing)} of this name fire"
+    return f"{count}{since}. {' '.join(f'{text}.' for text in summaries[:3])}".strip()
+
+
+def _is_about(silence: Silence, alert: str) -> bool:
+    return any(matcher.startswith("alertname") and alert in matcher for matcher in silence.matchers)

@@ -1,0 +1,73 @@
+"""The state of the promises as the pages show it: read once for all, again and again; the last good one is kept.
+
+Where Prometheus does not answer, what it said last is shown with its time, and the state is unknown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from midwatch.app.status.records import Overview
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What was read last. `overview` is what is shown; `stale_since` is when its figures are of, None for now.
+
+    `number` grows with each reading.
+    """
+
+    number: int
+    overview: Overview
+    stale_since: datetime | None = None
+
+
+class State:
+    """Reads the overview; `read` asks, and answers within its own deadlines. Several threads may call."""
+
+    def __init__(self, read: Callable[[], Overview]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._good: Overview | None = None
+
+    @property
+    def now(self) -> Snapshot:
+        """The newest snapshot; the first one is read when it is asked for."""
+        with self._lock:
+            if self._snapshot is not None:
+                return self._snapshot
+        return self.refresh()
+
+    def refresh(self) -> Snapshot:
+        """Read again. Who comes while somebody reads waits for that reading."""
+        before = self._snapshot
+        with self._reading:
+            if self._snapshot is not None and self._snapshot is not before:
+                return self._snapshot
+            read = self._read()
+            with self._lock:
+                self._snapshot = self._shown(read)
+                return self._snapshot
+
+    def _shown(self, read: Overview) -> Snapshot:
+        number = self._snapshot.number + 1 if self._snapshot else 1
+        if read.prometheus_at is not None:
+            self._good = read
+            return Snapshot(number=number, overview=read)
+        if self._good is None:
+            return Snapshot(number=number, overview=read)
+        kept = replace(
+            read,
+            subjects=self._good.subjects,
+            episodes=self._good.episodes,
+            canaries=self._good.canaries,
+            drills=self._good.drills,
+            systems=self._good.systems,
+            alerts=read.alerts or self._good.alerts,
+        )
+        return Snapshot(number=number, overview=kept, stale_since=self._good.as_of)

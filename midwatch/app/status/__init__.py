@@ -1,0 +1,1 @@
+"""The state of the promises now, from any Prometheus and Alertmanager; and who is told, and silences."""

@@ -1,0 +1,204 @@
+"""Reads the state of the promises: asks Prometheus and Alertmanager, joins what they say, and judges whether to act.
+
+Prometheus is asked first: an alert that fires there has then been sent, so that Alertmanager's lacking it means
+something. What did not answer makes the whole not calm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from alerts import alerting_rule, inventory
+from midwatch import alertmanager
+from midwatch.app.status import ask, goings_on, promises, telling
+from midwatch.app.status.ask import Answers, Counters, OfAlertmanager, Question
+from midwatch.app.status.records import Alert, Episode, Objective, Overview, Standing, State, System, Told, Unanswered
+from midwatch.app.status.telling import Firing
+from midwatch.prometheus import Client, QueryError
+from midwatch.spec.model import Platform
+
+HEARD_OF = frozenset({Told.FAILED, Told.NOBODY, Told.NOT_THERE})
+"""What leaves an alert untold that nobody decided to hold back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Whom to ask. Without a platform file whatever they have is shown, and nothing is missed.
+
+    `expects_jobs` is whether the platform file's scrape jobs are those of this Prometheus.
+    """
+
+    prometheus: Client
+    prometheus_url: str
+    alertmanager: alertmanager.Client
+    platform: Platform | None = None
+    expects_jobs: bool = True
+
+
+def overview(sources: Sources, now: datetime | None = None) -> Overview:
+    """The state of everything at this moment; `now` stands for the clock of this machine."""
+    now = now or datetime.now(UTC)
+    answers = ask.prometheus(sources.prometheus, sources.prometheus_url)
+    asked = ask.of_alertmanager(sources.alertmanager)
+    reader = _Reader(sources, answers, asked, now)
+    return reader.overview()
+
+
+class _Reader:
+    """Joins the answers; what fails on the way is added to what was not answered."""
+
+    def __init__(self, sources: Sources, answers: Answers, asked: OfAlertmanager, now: datetime) -> None:
+        self._sources, self._answers, self._asked, self._now = sources, answers, asked, now
+        self._platform = sources.platform
+        self._unanswered = [*answers.unanswered, *asked.unanswered]
+
+    def overview(self) -> Overview:
+        firing = telling.firing(self._answers[Question.ALERTS], self._asked.alerts or ())
+        switches = [one for one in firing if one.labels.get("alertname") == alerting_rule.DEADMAN]
+        config = telling.running_config(self._asked.status)
+        counters = self._counters(telling.reach_of_counters(config, firing, self._now))
+        teller = telling.Teller(config=config, asked=self._asked, counters=counters, now=self._now)
+        alerts = sorted(
+            (teller.record(one) for one in firing if one not in switches and self._is_ours(one)), key=_loudest_first
+        )
+        standing = promises.of_objectives(self._answers, self._platform)
+        subjects = promises.of_subjects(self._answers, self._platform, standing, alerts)
+        has_drills = self._answers.has(Question.DRILLS)
+        drills = goings_on.drills(self._answers, self._platform, self._now) if has_drills else []
+        models = frozenset(one.name for one in self._platform.models) if self._platform else None
+        canaries = goings_on.canaries(self._answers, models)
+        systems = goings_on.systems(self._answers, self._expected())
+        opened = self._episodes(models)
+        bad = [
+            *_of_switch(switches, self._answers, self._asked),
+            *_of_alerts(alerts),
+            *_of_budgets(standing),
+            *(f"{one.name} has no result since it was due" for one in drills if one.is_overdue),
+            *(f"the canary {one.canary} of {one.model} fails" for one in canaries if one.verdict == "fail"),
+            *(_of_system(one) for one in systems if one.expected and not one.up),
+        ]
+        unknown = [*self._unknown_by_switch(switches), *_of_unanswered(self._unanswered)]
+        unknown += _of_unknown(standing) if self._answers.has(Question.OBJECTIVES) else ()
+        state = State.ACT if bad else State.UNKNOWN if unknown else State.CALM
+        clock = self._answers[Question.NOW]
+        return Overview(
+            platform=self._platform.platform if self._platform else "",
+            as_of=self._now,
+            state=state,
+            reasons=(*bad, *unknown),
+            prometheus=self._sources.prometheus_url,
+            alertmanager=self._sources.alertmanager.url,
+            prometheus_at=datetime.fromtimestamp(clock[0].time, UTC) if clock else None,
+            subjects=tuple(subjects),
+            alerts=tuple(alerts),
+            silences=tuple(telling.silences(self._asked.silences or ())),
+            episodes=tuple(opened),
+            canaries=tuple(canaries),
+            drills=tuple(drills),
+            systems=tuple(systems),
+            unanswered=tuple(self._unanswered),
+        )
+
+    def _counters(self, reach: float | None) -> Counters | None:
+        if reach is None or not self._answers.has(Question.ALERTS):
+            return None
+        end = self._now.timestamp()
+        try:
+            return ask.counters(self._sources.prometheus, start=end - reach, end=end)
+        except QueryError as error:
+            self._miss("what Alertmanager counted", error)
+            return None
+
+    def _episodes(self, models: frozenset[str] | None) -> list[Episode]:
+        opened = goings_on.open_episodes(self._answers)
+        begins = {}
+        try:
+            begins = goings_on.begins(self._sources.prometheus, opened)
+        except QueryError as error:
+            self._miss("when episodes of drift began", error)
+        found = goings_on.episodes(self._answers, begins)
+        return [one for one in found if models is None or one.model in models]
+
+    def _miss(self, what: str, error: QueryError) -> None:
+        self._unanswered.append(ask.unanswered(what, f"Prometheus {self._sources.prometheus_url}", error))
+
+    def _is_ours(self, one: Firing) -> bool:
+        """Whether an alert is the platform's, of the many that an Alertmanager may have; without a file every one."""
+        if self._platform is None:
+            return True
+        labels = one.sent.labels if one.sent else one.labels
+        return labels.get("owner", "") in self._platform.owners or labels.get("alertname") in self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Names of the platform's alerts."""
+        return frozenset(entry.name for entry in inventory.entries(self._platform)) if self._platform else frozenset()
+
+    def _expected(self) -> frozenset[str] | None:
+        """Jobs that Prometheus has to have; None where all that it has are shown."""
+        if self._platform is None or not self._sources.expects_jobs:
+            return None
+        return goings_on.expected_jobs(self._platform)
+
+    def _unknown_by_switch(self, switches: Sequence[Firing]) -> Iterator[str]:
+        """Without the deadman's switch nobody knows whether rules are evaluated."""
+        if self._platform is None or not self._answers.has(Question.ALERTS):
+            return
+        if not any(one.is_in_prometheus for one in switches):
+            yield f"{alerting_rule.DEADMAN} does not fire: the platform's rules are not evaluated there"
+
+
+# What somebody should act on, in words ---------------------------------------------------------------------------
+
+
+def _loudest_first(alert: Alert) -> tuple[bool, int, float, str]:
+    order = {"page": 0, "critical": 0, "ticket": 1, "warning": 1}
+    since = alert.since.timestamp() if alert.since else 0.0
+    return alert.is_held_back, order.get(alert.severity, 2), -since, alert.name
+
+
+def _of_switch(switches: Sequence[Firing], answers: Answers, asked: OfAlertmanager) -> Iterator[str]:
+    """The switch fires in Prometheus and does not arrive: nothing else does."""
+    if asked.alerts is not None and answers.has(Question.ALERTS) and switches and not any(one.sent for one in switches):
+        yield f"{alerting_rule.DEADMAN} does not arrive at Alertmanager: nobody is told of anything"
+
+
+def _of_alerts(alerts: Sequence[Alert]) -> Iterator[str]:
+    for alert in alerts:
+        if alert.is_held_back or alert.severity in promises.SILENT_SEVERITIES:
+            continue
+        about = " ".join(filter(None, (alert.name, alert.subject)))
+        whose = f" of {alert.owner}" if alert.owner else ""
+        untold = sorted({one.told.value for one in alert.telling if one.told in HEARD_OF})
+        yield f"{about} fires ({alert.severity or 'no severity'}{whose}{''.join(f', {word}' for word in untold)})"
+
+
+def _of_budgets(standing: Sequence[Objective]) -> Iterator[str]:
+    for one in standing:
+        if one.standing is Standing.EXHAUSTED:
+            yield f"{one.key} has spent its budget of the {one.period or 'period'}"
+
+
+def _of_system(one: System) -> str:
+    return f"{one.name} does not answer" if one.targets else f"{one.name} is not scraped"
+
+
+def _of_unanswered(unanswered: Sequence[Unanswered]) -> Iterator[str]:
+    """One reason for each who did not answer, with all that is not known without it."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for one in unanswered:
+        by_reason.setdefault((one.of, one.why), []).append(one.what)
+    for (of, why), what in by_reason.items():
+        yield f"{of}: {why}; not known: {', '.join(what)}"
+
+
+def _of_unknown(standing: Sequence[Objective]) -> Iterator[str]:
+    """Objectives that are promised and of which nothing is known, by why."""
+    for kind, words in ((Standing.UNKNOWN, "no record"), (Standing.NO_DATA, "nothing was counted")):
+        keys = [one.key for one in standing if one.standing is kind]
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            yield f"{words} of {', '.join(keys[:3])}{more}"

@@ -1,0 +1,213 @@
+"""A Prometheus and an Alertmanager that know what a console shows: written at once, without a platform that runs.
+
+Values go from an hour before a moment to half an hour after it, so that a test that takes long still finds them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from midwatch import programs
+from midwatch.ports import free_ports
+from tests.conftest import need_program, wait_for
+
+STEP = 15.0
+BEFORE, AFTER = 3600.0, 1800.0
+ALERTMANAGER = """\
+route:
+  receiver: nobody
+  group_by: [alertname]
+  group_wait: 0s
+  routes: [{matchers: ['severity="page"'], receiver: oncall}]
+receivers:
+  - {name: nobody}
+  - {name: oncall, webhook_configs: [{url: "http://127.0.0.1:9/"}]}
+"""
+
+Labels = Mapping[str, str]
+
+
+def _value(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+@dataclass
+class Seed:
+    """Series to write, by metric: labels, and the value at each second since the beginning."""
+
+    now: float
+    step: float = STEP
+    lines: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def times(self) -> list[float]:
+        start = self.now - BEFORE
+        return [start + self.step * index for index in range(int((BEFORE + AFTER) / self.step))]
+
+    def gauge(self, name: str, value: Any = 1.0, /, **labels: str) -> None:
+        """A gauge: a number, or a function of the seconds since the beginning."""
+        said = ",".join(f'{label}="{_value(text)}"' for label, text in labels.items())
+        rows = self.lines.setdefault(name, [])
+        for at in self.times:
+            told = value(at - self.times[0]) if callable(value) else value
+            if told is not None:
+                rows.append(f"{name}{{{said}}} {told:.6g} {at:.3f}\n")
+
+    def counter(self, name: str, per_second: float, /, **labels: str) -> None:
+        """A counter that grows evenly."""
+        self.gauge(name, lambda seconds: 1000 + per_second * seconds, **labels)
+
+    def text(self) -> Iterator[str]:
+        """In the OpenMetrics format; a name's type does not matter to who only fills a database with it."""
+        for name, rows in sorted(self.lines.items()):
+            yield f"# TYPE {name} unknown\n"
+            yield from rows
+        yield "# EOF\n"
+
+
+@contextmanager
+def running_prometheus(folder: Path, seed: Seed) -> Iterator[str]:
+    """A Prometheus with these series; it scrapes nothing."""
+    data = folder / "data"
+    text = folder / "seed.txt"
+    with text.open("w") as file:
+        file.writelines(seed.text())
+    command = [need_program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data)]
+    subprocess.run(command, check=True, capture_output=True)
+    text.unlink()
+    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
+    port = free_ports()[0]
+    words = [
+        need_program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={data}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--storage.tsdb.retention.time=10y",
+    ]
+    with _program(words, folder / "prometheus.log"):
+        wait_for(f"http://127.0.0.1:{port}/-/ready")
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running_alertmanager(folder: Path, alerts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """An Alertmanager to which these alerts were sent."""
+    (folder / "alertmanager.yml").write_text(ALERTMANAGER)
+    port = free_ports()[0]
+    words = [
+        programs.path_of("alertmanager"),
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with _program(words, folder / "alertmanager.log"):
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/-/ready")
+        now = datetime.now(UTC)
+        body = [
+            {
+                "startsAt": (now - timedelta(minutes=7)).isoformat(),
+                "endsAt": (now + timedelta(hours=1)).isoformat(),
+                **one,
+            }
+            for one in alerts
+        ]
+        request = urllib.request.Request(
+            f"{url}/api/v2/alerts", json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+        yield url
+
+
+@contextmanager
+def _program(words: Sequence[str], log: Path) -> Iterator[None]:
+    with log.open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+# What a platform publishes --------------------------------------------------------------------------------------------
+
+
+def a_model(
+    seed: Seed, name: str, versions: Sequence[str], *, owner: str, features: Sequence[str], groups: Sequence[str]
+) -> None:
+    """Everything of a model: traffic, objectives, labels, drift and groups of each version."""
+    for number, version in enumerate(versions):
+        by = {"model": name, "version": version}
+        rate = 40.0 / (number + 1)
+        for outcome, share in (("ok", 0.99), ("error", 0.01)):
+            seed.counter("ml_requests_total", rate * share, **by, outcome=outcome)
+            seed.gauge("model:ml_requests:rate", rate * share, **by, serving="midwatch", outcome=outcome)
+        for bound, share in (("0.05", 0.6), ("0.1", 0.9), ("0.25", 0.99), ("+Inf", 1.0)):
+            seed.counter("ml_request_duration_seconds_bucket", rate * share, **by, le=bound)
+        seed.counter("ml_request_duration_seconds_sum", rate * 0.06, **by)
+        for predicted, actual, share in (("a", "a", 0.5), ("b", "b", 0.35), ("a", "b", 0.1), ("b", "a", 0.05)):
+            seed.counter("ml_settled_outcomes_total", rate * share / 10, **by, predicted=predicted, actual=actual)
+            for group in groups:
+                seed.counter(
+                    "ml_settled_group_outcomes_total",
+                    rate * share / 20,
+                    **by,
+                    attribute="region",
+                    group=group,
+                    predicted=predicted,
+                    actual=actual,
+                )
+        seed.gauge("ml_drift_votes", lambda seconds: 1 + 2 * (seconds > 1800), **by)
+        seed.gauge("ml_drift_detected", lambda seconds: float(seconds > 1800), **by)
+        seed.gauge("ml_drift_episode", lambda seconds: float(seconds > 1800), **by)
+        for place, feature in enumerate(features):
+            for method in ("ks", "psi"):
+                one = {**by, "feature": feature, "method": method}
+                seed.gauge("ml_drift_effect", lambda seconds, place=place: 0.02 + 0.1 * place * (seconds > 1800), **one)
+                seed.gauge("ml_drift_p_value", 0.001, **one)
+                seed.gauge("ml_drift_vote", float(place > 1), **one)
+    seed.gauge("ml_drift_quorum", 2.0, model=name)
+    for slo, left in (("availability", 0.42), ("latency", -0.1)):
+        by = {"model": name, "slo": slo, "owner": owner}
+        seed.gauge("slo:objective:ratio", 0.99, **by)
+        seed.gauge(
+            "slo:error_budget_remaining:ratio", lambda seconds, left=left: left + 0.2 * (1 - seconds / 5400), **by
+        )
+        seed.gauge("slo:period_error:ratio", 0.01 * (1 - left), **by)
+        seed.gauge("slo:events:period", 1e6, **by)
+        for window in ("1h", "6h"):
+            seed.gauge(f"slo:burn_rate:ratio{window}", lambda seconds: 2 + math.sin(seconds / 600), **by)
+        seed.gauge("slo:time_to_exhaustion:seconds", 86_400.0, **by)
+
+
+def a_platform(seed: Seed, names: Mapping[str, str]) -> None:
+    """What is not of one model: canaries, drills, experiments, targets. `names` are used where text is free."""
+    compared = {"model": "fraud", "baseline": "v1", "canary": names["version"]}
+    for verdict in ("pass", "fail", "inconclusive"):
+        seed.gauge("canary_verdict", float(verdict == "fail"), **compared, verdict=verdict)
+    for arm in ("baseline", "canary"):
+        seed.gauge("canary_requests", 5000.0, **compared, arm=arm)
+    for verdict in ("MET", "BREACHED", "INCONCLUSIVE"):
+        seed.gauge("dr_drill_verdict", float(verdict == "MET"), drill="failover", store="orders", verdict=verdict)
+    seed.gauge("dr_drill_last_run_timestamp_seconds", seed.now - 86_400, drill="failover", store="orders")
+    seed.gauge("dr_drill_last_met_timestamp_seconds", seed.now - 86_400, drill="failover", store="orders")
+    seed.gauge("dr_drill_recovery_seconds", 42.0, drill="failover", store="orders")
+    seed.gauge("dr_replication_lag_seconds", lambda seconds: 1 + math.sin(seconds / 300), store="orders", region="b")
+    seed.gauge("chaos_experiment_verdict", 1.0, experiment="lose-exporter", verdict="deviated")
+    seed.gauge("chaos_experiment_last_run_timestamp_seconds", seed.now - 3600, experiment="lose-exporter")
+    burning = {"alertname": "ModelErrorBudgetBurn", "severity": "page", "owner": "ml", "model": "fraud"}
+    burning |= {"slo": "availability", "version": names["version"]}
+    since = seed.now - 420
+    seed.gauge("ALERTS_FOR_STATE", lambda seconds: since if seconds > BEFORE - 420 else None, **burning)
+    seed.gauge("ALERTS", lambda seconds: 1.0 if seconds > BEFORE - 420 else None, **burning, alertstate="firing")
+    for job, up in (("midwatch-exporter", 1.0), (names["job"], 0.0)):
+        seed.gauge("up", up, job=job, instance="10.0.0.1:1")

@@ -1,0 +1,168 @@
+"""The console's pages as a program gets them: what is on them, who may ask, and what a reader is told of."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from midwatch.app.console.application import PAGES
+from tests.browser.console.conftest import EVIL, NAMES, Running
+
+ADDRESSES = {
+    "/": "Somebody should act",
+    "/models/fraud": "Is it right?",
+    "/models/prices": "Traffic",
+    "/objectives/fraud/latency": "Error budget left",
+    "/canaries": "against v1",
+    "/canaries/fraud?baseline=v1&canary=v9": "v9 against v1",
+    "/changes": "What changed",
+    "/alerts": "ModelErrorBudgetBurn",
+    "/alerts/ModelErrorBudgetBurn?model=fraud": "Who was told",
+    "/alerts/NeverFires": "does not fire",
+    "/recovery": "Drills",
+    "/experiments": "deviated",
+    "/evidence": "whole",
+}
+"""A page of each kind, and what is on it."""
+
+
+@pytest.fixture
+def client(running: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=30) as client:
+        yield client
+
+
+def test_every_page_is_tried() -> None:
+    kinds = {re.sub(r"\{\w+\}", "[^/?]+", path) for path in PAGES}
+    assert [kind for kind in kinds if not any(re.fullmatch(kind, one.split("?")[0]) for one in ADDRESSES)] == []
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_page_says_what_it_is_for(client: httpx.Client, address: str) -> None:
+    answer = client.get(address)
+    assert answer.status_code == 200
+    assert ADDRESSES[address] in answer.text
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_name_is_more_than_text(client: httpx.Client, address: str) -> None:
+    text = client.get(address).text
+    assert EVIL not in text
+    assert re.search(r"<img|<script>|\sstyle=|\son\w+=\"", text) is None
+    assert "<!--live x-->" not in text
+
+
+@pytest.mark.parametrize("address", ["/", "/nope", "/static/0/x.js", "/healthz", "/sign-in"])
+def test_every_answer_has_the_policy(client: httpx.Client, address: str) -> None:
+    policy = client.get(address).headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy
+
+
+def test_evil_names_lead_to_pages_of_their_own(client: httpx.Client) -> None:
+    found = re.search(r'href="(/canaries/fraud\?[^"]*)"', client.get("/canaries").text)
+    assert found is not None
+    answer = client.get(found[1].replace("&amp;", "&"))
+    assert answer.status_code == 200
+    assert EVIL not in answer.text
+
+
+@pytest.mark.parametrize("address", ["/models/nobody", "/objectives/fraud/none", "/canaries/fraud", "/%00", "/models/"])
+def test_what_is_not_there_is_said(client: httpx.Client, address: str) -> None:
+    answer = client.get(address)
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+
+
+def test_models_are_found_by_owner_name_and_trouble(client: httpx.Client) -> None:
+    def models(**query: str) -> list[str]:
+        return re.findall(r'<th scope="row"><a href="/models/(\w+)"', client.get("/", params=query).text)
+
+    assert models() == ["fraud", "prices"]
+    assert models(words="RIC") == ["prices"]
+    assert models(only="trouble") == ["fraud"]
+    assert models(owner="nobody") == []
+
+
+def test_every_chart_has_its_numbers_and_its_query(client: httpx.Client) -> None:
+    text = client.get("/models/fraud").text
+    figures = re.findall(r'<figure class="chart".*?</figure>', text, re.DOTALL)
+    assert len(figures) > 7
+    for figure in figures:
+        assert "<summary>Numbers of" in figure
+        assert "<summary>PromQL of" in figure
+
+
+def test_an_interval_is_beside_the_accuracy(client: httpx.Client) -> None:
+    assert "v1, 95% interval" in client.get("/models/fraud").text
+
+
+def test_assets_are_kept_by_the_browser_and_pages_are_not(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["cache-control"] == "no-store"
+    addresses = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+    assert len(addresses) == 7
+    for address in addresses:
+        assert "immutable" in client.get(address).headers["cache-control"]
+
+
+def test_a_name_that_is_not_ours_is_refused_on_loopback(client: httpx.Client) -> None:
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+    assert client.get("/", headers={"host": "localhost:1"}).status_code == 200
+
+
+def test_fifty_readers_cost_as_many_questions_as_one(running: Running) -> None:
+    def read() -> None:
+        answers.append(httpx.get(f"{running.url}/models/fraud?span=3h", timeout=30).status_code)
+
+    answers: list[int] = []
+    before = running.console.asked.sent
+    httpx.get(f"{running.url}/models/fraud?span=12h", timeout=30)
+    alone = running.console.asked.sent - before
+    threads = [threading.Thread(target=read) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 50
+    # A reading of the state may have come between: then a page was built once more.
+    assert running.console.asked.sent - before - alone < 5 * alone
+
+
+def test_a_stream_says_which_parts_have_changed_since_the_page_was_made(client: httpx.Client) -> None:
+    page = client.get("/alerts").text
+    address = re.search(r'hx-sse:connect="([^"]+)"', page)
+    assert address is not None
+    event = _first_event(client, address[1].replace("&amp;", "&"))
+    assert event["id"]
+    assert "state-of-data" in event["data"]
+    assert 'hx-target="#alerts"' not in event["data"], "what has not changed is not sent"
+
+
+def test_a_stream_that_comes_from_elsewhere_gets_every_part(client: httpx.Client) -> None:
+    event = _first_event(client, "/events?page=/alerts", headers={"last-event-id": "of-another-console"})
+    assert 'hx-target="#alerts"' in event["data"]
+    assert NAMES["version"] not in event["data"]
+
+
+def test_there_is_a_stream_of_pages_only(client: httpx.Client) -> None:
+    assert client.get("/events?page=/sign-in").status_code == 404
+    assert client.get("/events").status_code == 404
+
+
+def _first_event(client: httpx.Client, address: str, **more: dict[str, str]) -> dict[str, str]:
+    with client.stream("GET", address, **more) as answer:  # type: ignore[arg-type]
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = []
+        for line in answer.iter_lines():
+            if not line and lines:
+                break
+            lines.append(line)
+    return {
+        name: "\n".join(one.partition(": ")[2] for one in lines if one.startswith(f"{name}:"))
+        for name in ("id", "data")
+    }
