@@ -69,7 +69,7 @@ class About:
 
 
 _SECONDS = (0.5 * MINUTE, 4 * MINUTE, 30 * MINUTE)
-_MINUTES = (2 * MINUTE, 10 * MINUTE, 45 * MINUTE)
+_RELEASED = (0.5 * MINUTE, 6 * MINUTE, 45 * MINUTE)
 _SLOWLY = (5 * MINUTE, 40 * MINUTE, 6 * HOUR)
 
 _SERVED = frozenset({Signal.ERRORS, Signal.LATENCY, Signal.TRAFFIC})
@@ -77,10 +77,10 @@ _LEARNED = frozenset({Signal.ACCURACY, Signal.DRIFT})
 _ANY = frozenset(Signal)
 
 KINDS: Mapping[Kind, About] = {
-    Kind.DEPLOYMENT: About(weight=1.0, lags=_MINUTES, hurts=_ANY, words="deployment"),
-    Kind.CANARY: About(weight=1.0, lags=_MINUTES, hurts=_ANY, words="canary"),
-    Kind.PROMOTION: About(weight=0.8, lags=_MINUTES, hurts=_ANY, words="promotion"),
-    Kind.ROLLBACK: About(weight=0.4, lags=_MINUTES, hurts=_ANY, words="rollback"),
+    Kind.DEPLOYMENT: About(weight=1.0, lags=_RELEASED, hurts=_ANY, words="deployment"),
+    Kind.CANARY: About(weight=1.0, lags=_RELEASED, hurts=_ANY, words="canary"),
+    Kind.PROMOTION: About(weight=0.8, lags=_RELEASED, hurts=_ANY, words="promotion"),
+    Kind.ROLLBACK: About(weight=0.4, lags=_RELEASED, hurts=_ANY, words="rollback"),
     Kind.CONFIGURATION: About(weight=0.8, lags=_SECONDS, hurts=_ANY, words="change of configuration"),
     Kind.RULES: About(weight=0.2, lags=_SECONDS, hurts=frozenset({Signal.OTHER}), words="change of rules"),
     Kind.RETRAINING: About(weight=0.4, lags=_SLOWLY, hurts=_LEARNED | {Signal.LATENCY}, words="retraining"),

@@ -51,8 +51,8 @@ _DEPLOYMENT = {"namespace": "namespace", "deployment": "deployment"}
 WATCHED = (
     Watch(
         kind=Kind.DRIFT,
-        expr=_of(metrics.DRIFT_EPISODE, "model", "version"),
-        turns=watched.risen,
+        expr=_of(metrics.DRIFT_EPISODE_ONSET, "model", "version"),
+        turns=watched.stamped,
         what="inputs of {model} {version} drifted",
         undo="midwatch drift compare --reference REF --current TABLE  # which features",
     ),
