@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from midwatch import grafana
+from midwatch import console_links, grafana
 from midwatch.promql import Expr
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
@@ -73,11 +73,13 @@ def annotations_of(
     page: str = grafana.Page.OBJECTIVES,
     **variables: str,
 ) -> dict[str, str]:
-    """Annotations that every rule carries; `variables` fill those of the dashboard."""
+    """Annotations that every rule carries; `variables` fill those of the dashboard, and of the console."""
+    address = console_links.alert_url(platform, alert, **variables)
     return {
         "summary": summary,
         "description": description,
         "runbook_url": runbook or platform.runbooks.replace("{alert}", alert),
         "dashboard_url": grafana.dashboard_url(platform, page, **variables),
+        **({"console_url": address} if address else {}),
         **({"owner": owner} if owner else {}),
     }

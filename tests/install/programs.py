@@ -89,6 +89,7 @@ def whole_document(**kubernetes: Any) -> Object:
             "drills": [{"name": "lose", "store": "features", "fault": "kill_primary", "schedule": "0 4 * * 1"}],
         },
         "systems_exporter": {"account": {"namespace": NAMESPACE}},
+        "console": {"url": "https://console.example.com"},
         "systems": {
             "tekton": {"owner": "ml", "targets": ["tekton.example:9090"], "observe": {"namespaces": ["training"]}}
         },
