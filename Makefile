@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test versions bench lint peers programs test-programs kube-assets image recordings clean
 
-demo: $(READY) programs ## flights on real Prometheus and Alertmanager: about two minutes
-	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),110s) $(FLAGS)
+demo: $(READY) programs ## flights on real Prometheus, Alertmanager and MLflow: about three minutes
+	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),150s) $(FLAGS)
 
 test: $(READY) test-programs lint ## everything CI checks
 	$(BIN)/pytest --numprocesses 4 --dist loadscope $(ARGS)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, budgets, chaos, client, dashboards, dr, exporter, render, size
+from benchmarks import alerts, attributions, budgets, chaos, client, dashboards, dr, exporter, fairness, render, size
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
@@ -28,6 +28,8 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "drift": speed.run,
     "drift-honesty": honesty.run,
     "canary": canary.run,
+    "fairness": fairness.run,
+    "attributions": attributions.run,
     "chaos": chaos.run,
     "dr": dr.run,
     "incident": incident.run,

@@ -14,7 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from alerts.objectives.groups import rule_group, rule_groups
 from alerts.routing import configuration, delivery
 from benchmarks import promtool, routing_cases
 from benchmarks.figure import Figure
+from benchmarks.prepared_prometheus import backfill, prometheus, wait_for
 from midwatch.ports import free_ports
 from midwatch.spec.model import Platform
 
@@ -168,7 +169,7 @@ def _cost() -> Iterator[Figure]:
     groups = rule_groups(objectives.of_platform(_platform())[0])
     for seconds, target in ((60, 25_000), (15, 50_000)):
         end = int(time.time()) // 60 * 60 - 60
-        with _prometheus(lambda folder, step=seconds, at=end: _history(folder, at, step)) as url:
+        with prometheus(lambda folder, step=seconds, at=end: _history(folder, at, step)) as url:
             total = sum(
                 _samples(url, rule["expr"], end) * (EVALUATION / TILE if "interval" in group else 1)
                 for group in groups
@@ -202,13 +203,7 @@ def _history(folder: Path, end: int, step: int) -> None:
     for name in ("slo:events:increase5m", "slo:bad_events:increase5m"):
         lines.append(f"# TYPE {name} gauge\n")
         lines += [f'{name}{{model="m",slo="slo-0"}} 500 {at}\n' for at in range(end - 7200, end + 1, 60)]
-    _backfill(folder, lines)
-
-
-def _backfill(folder: Path, lines: list[str]) -> None:
-    (folder / "history.txt").write_text("".join(lines) + "# EOF\n")
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
-    subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    backfill(folder, lines)
 
 
 def _samples(url: str, expr: str, at: int) -> int:
@@ -216,36 +211,6 @@ def _samples(url: str, expr: str, at: int) -> int:
     with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=60) as answer:
         document = json.load(answer)
     return int(document["data"]["stats"]["samples"]["totalQueryableSamples"])
-
-
-@contextmanager
-def _prometheus(prepare: Callable[[Path], None], config: dict | None = None) -> Iterator[str]:
-    """A Prometheus on prepared blocks."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prepare(folder)
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config or {}))
-        port = free_ports()[0]
-        command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
-        command += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=60d"]
-        command += ["--rules.alert.resend-delay=1s"]
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/-/ready")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        time.sleep(0.1)
-    raise TimeoutError(url)
 
 
 # Rendering ---------------------------------------------------------------------------------------------------------
@@ -380,7 +345,7 @@ def _end_to_end() -> Figure:
                     "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
                     "scrape_configs": [{"job_name": "e", "static_configs": [{"targets": [exporter]}]}],
                 }
-                with _prometheus(lambda folder: _healthy_hour(folder, end, exporter), config):
+                with prometheus(lambda folder: _healthy_hour(folder, end, exporter), config):
                     time.sleep(45)
                     begun = time.time()
                     failing.set()
@@ -400,7 +365,7 @@ def _healthy_hour(folder: Path, end: int, exporter: str) -> None:
     labels = f'{{model="m",version="v1",outcome="ok",job="e",instance="{exporter}"}}'
     lines = ["# TYPE ml_requests_total counter\n"]
     lines += [f"ml_requests_total{labels} {(at - end + 3700) * 20} {at}\n" for at in range(end - 3700, end, 15)]
-    _backfill(folder, lines)
+    backfill(folder, lines)
 
 
 def _traffic(counts: dict[str, float], failing: threading.Event, stop: threading.Event) -> None:
@@ -465,7 +430,7 @@ def _alertmanager(hook: str) -> Iterator[str]:
         command.append(f"--web.listen-address=127.0.0.1:{port}")
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/-/ready")
+            wait_for(f"http://127.0.0.1:{port}/-/ready")
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()

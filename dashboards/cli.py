@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,14 +18,22 @@ from midwatch import options
 from midwatch.errors import Exit, MidwatchError
 from midwatch.spec.values import parse_duration
 
-app = typer.Typer(help="Verify dashboards against Prometheus; push them to Grafana.", add_completion=False)
+if TYPE_CHECKING:
+    from dashboards.reader import Document
+
+app = typer.Typer(
+    help="Verify dashboards against Prometheus, preview them, push them to Grafana.", add_completion=False
+)
+
+PREVIEW_POINTS = 120
+"""Steps of a line of a preview: as many as half a screen shows."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document of the result.")]
 
 
 @app.callback()
 def dashboards() -> None:
-    """Verify dashboards against Prometheus; push them to Grafana."""
+    """Verify dashboards against Prometheus, preview them, push them to Grafana."""
 
 
 @app.command("verify")
@@ -75,6 +83,77 @@ def verify_elements(
     else:
         view.show_verifications(verifications)
     raise typer.Exit(code)
+
+
+@app.command("preview")
+def preview_dashboards(
+    file: options.PlatformFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that the pages are written to.")],
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of the Prometheus; the platform file's without it.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="How far back panels look.")] = "1h",
+    choose: Annotated[list[str] | None, typer.Option("--var", help="NAME=VALUE of a variable, instead of all.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--dashboard", help="Only this one, by its uid or the last word of it.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Folder of rendered files, REVISION in Git, or REVISION:FOLDER: draw what changed twice."),
+    ] = None,
+    values: Annotated[int, typer.Option(min=1, help="Values of a variable, such as models, that are drawn.")] = 3,
+    max_queries: Annotated[int, typer.Option(min=1, help="How often Prometheus is asked at most.")] = 2000,
+    token_file: Annotated[Path | None, typer.Option(help="File with Prometheus' bearer token.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Empty panels fail too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw every panel from a live Prometheus as static pages, to review a change without a Grafana.
+
+    Exit code 0 when every panel could be asked, 1 when one failed (with --strict: or has no data), 2 when the input is
+    broken, 3 when Prometheus does not answer or no panel has any data.
+    """
+    from dashboards import render, verify, view
+    from dashboards.preview import page, shown, sources
+    from dashboards.preview.answers import Bounded
+    from midwatch import progress
+    from midwatch.prometheus import Client, UnreachableError
+    from midwatch.spec import load
+
+    def rendered(of: Path) -> Sequence[Document]:
+        return render.documents(load.load_platform(of))
+
+    platform = load.load_platform(file)
+    settings = platform.prometheus
+    client = Bounded(Client.of(settings, prometheus, token=_token(token_file)), max_queries)
+    interval = settings.scrape_interval
+    time_range = verify.TimeRange(end=time.time(), since=_seconds(since), scrape=interval, points=PREVIEW_POINTS)
+    documents = _chosen(render.documents(platform), only or [])
+    earlier = None if against is None else _chosen(sources.before(against, file, rendered), only or [], is_needed=False)
+    previewer = shown.Previewer(client, time_range, _values(choose or []), most_values=values)
+    try:
+        client.query("vector(1)")
+        with progress.bar("dashboards", len(documents)) as step:
+            found = list(page.compared(previewer, documents, earlier, lambda: step(1)))
+    except UnreachableError as error:
+        typer.echo(f"{error}; nothing was drawn", err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    page.write(output, platform, found, time_range, against or "")
+    code = shown.judge([one for dashboard in found for one in dashboard.shown.panels], strict=strict)
+    if as_json:
+        typer.echo(json.dumps(page.document(found, output, int(code), client.asked)))
+    else:
+        view.show_preview(found, output)
+    raise typer.Exit(code)
+
+
+def _chosen(documents: Sequence[Document], names: Sequence[str], *, is_needed: bool = True) -> list[Document]:
+    """The dashboards of those names, all without one; MidwatchError names one that is not there."""
+    found = [one for one in documents if not names or any(one["uid"].endswith(name) for name in names)]
+    unknown = [name for name in names if is_needed and not any(one["uid"].endswith(name) for one in documents)]
+    if unknown:
+        known = ", ".join(one["uid"] for one in documents)
+        raise MidwatchError(f"--dashboard {unknown[0]}: there is none; known: {known}")
+    return found
 
 
 @app.command("push")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import promql_parser
@@ -42,7 +42,7 @@ class PanelQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A panel, the section it stands in, and the variable that section is repeated for."""
+    """A panel, the section it stands in, and the variable that section is repeated for; `document` is Grafana's."""
 
     id: int
     title: str
@@ -51,6 +51,7 @@ class Panel:
     repeat: str | None
     datasource: str
     queries: tuple[PanelQuery, ...]
+    document: Document = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ def _panel(panel: Document, section: str, repeat: str | None) -> Panel:
             for target in panel["targets"]
             if target["datasource"]["type"] == "prometheus"
         ),
+        document=panel,
     )
 
 

@@ -74,16 +74,20 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRange:
-    """The time that queries ask for: `since` seconds up to `end` (since 1970); `scrape` is Prometheus' interval."""
+    """The time that queries ask for: `since` seconds up to `end` (since 1970); `scrape` is Prometheus' interval.
+
+    `points` are the steps of a range query.
+    """
 
     end: float
     since: float
     scrape: float
+    points: int = POINTS
 
     @property
     def step(self) -> float:
         """Seconds between two points."""
-        return max(1.0, math.ceil(self.since / POINTS))
+        return max(1.0, math.ceil(self.since / self.points))
 
     def built_in(self) -> dict[str, str]:
         """Grafana's own variables; `$__rate_interval` by Grafana's rule: four scrapes, or a step and a scrape."""
@@ -121,7 +125,7 @@ class Verifier:
     def verify(self, document: Document, done: Callable[[], None] = lambda: None) -> Iterator[Verification]:
         """A dashboard's variables, its annotations, then its panels; `done` is called after each panel."""
         title = document["title"]
-        verifications, choices = self._variables(document)
+        verifications, choices = self.choices(document)
         yield from verifications
         for name, expr in reader.annotation_queries(document).items():
             yield self._annotation(title, name, expr, choices[0])
@@ -131,7 +135,7 @@ class Verifier:
 
     # Variables ----------------------------------------------------------------------------------------------------
 
-    def _variables(self, document: Document) -> tuple[list[Verification], list[Choice]]:
+    def choices(self, document: Document) -> tuple[list[Verification], list[Choice]]:
         """Each variable, and the choices to ask with: one for each value of a first single choice."""
         verifications: list[Verification] = []
         choices = [Choice(values=self._time.built_in() | reader.fixed_values(document) | self._chosen)]
@@ -153,7 +157,7 @@ class Verifier:
         except MidwatchError as error:
             return [], _of_variable(title, variable, choice, Status.ERROR, str(error))
         if not options:
-            reason = self._why_empty(reader.filled(variable.series or "up", choice.values))
+            reason = self.why_empty(reader.filled(variable.series or "up", choice.values))
             return [], _of_variable(title, variable, choice, Status.EMPTY, reason)
         return options[::-1] if variable.newest else options, _of_variable(
             title, variable, choice, Status.OK, "", len(options)
@@ -177,7 +181,7 @@ class Verifier:
             return replace(pending, status=Status.ERROR, reason=str(error))
         if count:
             return replace(pending, status=Status.OK, series=count)
-        return replace(pending, status=Status.QUIET, reason=self._why_empty(filled))
+        return replace(pending, status=Status.QUIET, reason=self.why_empty(filled))
 
     def _panel(self, title: str, panel: Panel, choices: Sequence[Choice]) -> Iterator[Verification]:
         pending = Verification(dashboard=title, kind=Element.PANEL, title=panel.title)
@@ -186,7 +190,7 @@ class Verifier:
             return
         names = {name for query in panel.queries for name in reader.named(query.expr)}
         seen: list[dict[str, str]] = []
-        for choice in _repeated(panel, choices):
+        for choice in repeated(panel, choices):
             values = choice.of(names)
             if values not in seen:
                 seen.append(values)
@@ -202,7 +206,7 @@ class Verifier:
             except MidwatchError as error:
                 return replace(pending, status=Status.ERROR, reason=f"query {query.ref}: {error}")
             if not count:
-                empty[query.ref] = self._why_empty(expr)
+                empty[query.ref] = self.why_empty(expr)
             elif not query.reference:
                 series += count
         if series:
@@ -223,7 +227,7 @@ class Verifier:
         )
         return sum(any(not math.isnan(value) for _, value in line.points) for line in lines)
 
-    def _why_empty(self, expr: str) -> str:
+    def why_empty(self, expr: str) -> str:
         """The metric that nobody publishes, else the selector that selects nothing, else that they do not meet."""
         selectors = reader.selectors(expr)
         unknown = sorted({one.name for one in selectors if one.name and not self._series(one.name)})
@@ -253,7 +257,7 @@ def _with_each_value(choice: Choice, variable: Variable, options: Sequence[str],
     return [choice.with_value(variable.name, option, [option]) for option in (options if every else options[:1])]
 
 
-def _repeated(panel: Panel, choices: Sequence[Choice]) -> Iterator[Choice]:
+def repeated(panel: Panel, choices: Sequence[Choice]) -> Iterator[Choice]:
     """Each choice; for a panel that repeats, once for each value of that variable."""
     for choice in choices:
         options = choice.options.get(panel.repeat, ()) if panel.repeat else ()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 
+from dashboards.preview import shown
+from dashboards.preview.compare import ChangeKind
+from dashboards.preview.page import Compared
 from dashboards.push import Comparison, SyncStatus
 from dashboards.verify import Element, Status, Verification
 from midwatch import tables
@@ -37,6 +41,21 @@ def show_verifications(verifications: Sequence[Verification]) -> None:
     tables.show(table, console=console)
     counts = (f"{sum(one.status is status for one in verifications)} {status.value}" for status in Status)
     console.print(f"{len(verifications)} asked: {', '.join(counts)}")
+
+
+def show_preview(dashboards: Sequence[Compared], folder: Path) -> None:
+    """A line for each dashboard, and where the pages are."""
+    is_compared = any(one.earlier is not None for one in dashboards)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    kinds = list(ChangeKind) if is_compared else []
+    for name in ("dashboard", *(status.value for status in shown.Status), *(kind.value for kind in kinds)):
+        table.add_column(name, overflow="fold", justify="left" if name == "dashboard" else "right")
+    for one in dashboards:
+        counts = [one.counts[status] for status in shown.Status] + [one.changed[kind] for kind in kinds]
+        table.add_row(str(one.shown.document["title"]), *map(str, counts))
+    console = tables.make_console()
+    tables.show(table, console=console)
+    console.print(f"{folder}/index.html", highlight=False, soft_wrap=True)
 
 
 def show_comparisons(comparisons: Sequence[Comparison]) -> None:

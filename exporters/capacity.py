@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from exporters.events import store
-from exporters.events.counters import Counters
+from exporters.events.counters import SERIES_OF_FEATURE, Counters
 from exporters.events.lateness import Lateness
 from exporters.events.waiting import WaitingPrediction
 from midwatch import scrape_size
@@ -96,8 +96,9 @@ def least_series(platform: Platform) -> int:
             model.task,
             len(model.latency_buckets),
             frozenset(model.class_names),
-            len(model.groups),
+            len(model.attributes),
             model.positive is None,
+            model.explanations and model.explanations.features,
             len(model.error_bounds),
             _versions(model),
         )
@@ -117,7 +118,8 @@ def _series_of_model(model: Model, caps: Caps) -> int:
             predicted = counters.count_prediction(series, asked, answer)
             waits = WaitingPrediction(0.0, 0.0, model.name, series.version, predicted, score, None)
             counters.count_outcome(waits, answer, 0.0)
-    return counters.series
+    explained = model.explanations.features * SERIES_OF_FEATURE + 1 if model.explanations else 0
+    return counters.series + _versions(model) * explained
 
 
 def _answers(model: Model) -> Sequence[str | float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from exporters.events.attributions import Explained
 from exporters.events.counters import ModelSeries, Series
 from exporters.events.settling import Settled
 from exporters.events.state import Totals
@@ -89,6 +90,7 @@ def _version_tables(series: Series) -> Iterator[Table]:
     yield Table(metrics.PREDICTIONS, labels, ("predicted",), series.predicted)
     yield Table(metrics.OUTCOMES, labels, _PAIR, series.outcomes)
     yield Table(metrics.GROUP_OUTCOMES, labels, _GROUPED, series.groups)
+    yield Table(metrics.GROUP_PREDICTIONS, labels, _GROUPED[:-1], series.grouped)
     if series.observed:
         yield Table(metrics.ABSOLUTE_ERROR, labels, (), series.absolute)
         yield Table(metrics.SQUARED_ERROR, labels, (), series.squared)
@@ -99,9 +101,19 @@ def _version_tables(series: Series) -> Iterator[Table]:
     if series.scored:
         yield Table(metrics.EXPECTED_CORRECT, labels, (), series.expected)
         yield Table(metrics.EXPECTED_OBSERVED, labels, (), series.scored)
+    yield from _explained_tables(series.explained, labels)
     cells = {edge: cell for edge, cell in zip(_BINS, series.bins, strict=True) if cell[0]}
     named = (metrics.SCORED_OUTCOMES, metrics.SCORED_POSITIVES, metrics.SCORE_SUM)
     yield from _bin_tables(named, labels, cells)
+
+
+def _explained_tables(explained: Explained, labels: dict[str, str]) -> Iterator[Table]:
+    features = explained.features.items()
+    if explained.count:
+        yield Table(metrics.EXPLAINED, labels, (), explained.count)
+    yield Table(metrics.ATTRIBUTION_ADDED, labels, ("feature",), {name: one.added for name, one in features})
+    yield Table(metrics.ATTRIBUTION_TAKEN, labels, ("feature",), {name: one.taken for name, one in features})
+    yield Table(metrics.ATTRIBUTION_SQUARES, labels, ("feature",), {name: one.squares for name, one in features})
 
 
 def _bin_tables(
@@ -120,6 +132,7 @@ def _settled_tables(model: str, version: str, settled: Settled) -> Iterator[Tabl
     outcomes = settled.outcomes
     yield Table(metrics.SETTLED_OUTCOMES, labels, _PAIR, outcomes.pairs)
     yield Table(metrics.SETTLED_GROUP_OUTCOMES, labels, _GROUPED, outcomes.groups)
+    yield Table(metrics.SETTLED_GROUP_PREDICTIONS, labels, _GROUPED[:-1], settled.grouped)
     cells = {_BINS[place]: cell for place, cell in sorted(outcomes.bins.items())}
     named = (metrics.SETTLED_SCORED, metrics.SETTLED_POSITIVES, metrics.SETTLED_SCORE_SUM)
     yield from _bin_tables(named, labels, cells)
@@ -164,6 +177,9 @@ def histograms(totals: Totals, commits: tuple[list[int], float] | None) -> Itera
         ):
             if any(counts):
                 yield Histogram(metric, labels, metric.buckets, counts, seconds)
+        for feature, one in series.explained.features.items():
+            own = labels | {"feature": feature}
+            yield Histogram(metrics.ATTRIBUTION_PLACE, own, metrics.PLACE_BUCKETS, one.places, one.place_sum)
     for model in totals.models:
         labels = {"model": model.model}
         yield Histogram(metrics.LABEL_DELAY, labels, metrics.DELAY_BUCKETS, model.delay, model.delay_sum)

@@ -238,6 +238,27 @@ def read(path: Path) -> list[Record]:
     return [record for line in content.split(b"\n") if (record := _parsed(line)) is not None]
 
 
+def read_from(path: Path, offset: int) -> tuple[list[Record], int]:
+    """Records of a log from a byte on, and the byte after the last whole line: where to read on. No log has none.
+
+    EvidenceError when it cannot be read, or is shorter than it was.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        content, size = b"", 0
+    except OSError as error:
+        raise EvidenceError(f"{path}: the evidence cannot be read: {error.strerror}") from error
+    if size < offset:
+        raise EvidenceError(f"{path}: the evidence is shorter than it was; midwatch evidence verify says more")
+    whole = content[: content.rfind(b"\n") + 1]
+    records = [record for line in whole.split(b"\n") if (record := _parsed(line)) is not None]
+    return records, offset + len(whole)
+
+
 def head(path: Path) -> Head | None:
     """Where a log ends, as its last record says; None without one. Nothing is verified."""
     records = read(path)

@@ -26,6 +26,7 @@ class Page(StrEnum):
     OBJECTIVES = "objectives"
     DRIFT = "drift"
     CANARY = "canary"
+    LOOP = "loop"
     RESILIENCE = "resilience"
     PLANE = "plane"
 

@@ -22,6 +22,7 @@ GATE = "midwatch-gate"
 RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
+LOOP = "midwatch-loop"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
@@ -87,6 +88,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
     yield EXPORTER, ("exporter",), platform.exporter
     if any(model.canary for model in platform.models):
         yield GATE, ("gate",), platform.gate
+    if platform.loop is not None:
+        yield LOOP, ("loop",), platform.loop
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):

@@ -51,6 +51,7 @@ DELAY_BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PLACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
 .time_per_output_token), so that they can be compared with what model servers publish themselves."""
@@ -107,6 +108,15 @@ GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+GROUP_PREDICTIONS = _counter(
+    "ml_group_predictions_total",
+    "Predictions by group of an attribute and predicted class, labelled or not.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
@@ -165,6 +175,34 @@ TIME_PER_OUTPUT_TOKEN = _histogram(
     "version",
     buckets=OUTPUT_TOKEN_BUCKETS,
 )
+EXPLAINED = _counter(
+    "ml_explained_predictions_total", "Predictions that came with attributions of features.", "model", "version"
+)
+ATTRIBUTION_ADDED = _counter(
+    "ml_attribution_added_total",
+    "Sum of what a feature added to the model's answer, over explained predictions.",
+    "model",
+    "version",
+    "feature",
+)
+ATTRIBUTION_TAKEN = _counter(
+    "ml_attribution_taken_total",
+    "Sum of what a feature took away from the model's answer, as a positive number.",
+    "model",
+    "version",
+    "feature",
+)
+ATTRIBUTION_SQUARES = _counter(
+    "ml_attribution_squares_total", "Sum of squares of a feature's attributions.", "model", "version", "feature"
+)
+ATTRIBUTION_PLACE = _histogram(
+    "ml_attribution_place",
+    "Place of a feature among those of an explained prediction: 1 has the greatest amount.",
+    "model",
+    "version",
+    "feature",
+    buckets=PLACE_BUCKETS,
+)
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
@@ -202,6 +240,15 @@ SETTLED_GROUP_OUTCOMES = _counter(
     "group",
     "predicted",
     "actual",
+)
+SETTLED_GROUP_PREDICTIONS = _counter(
+    "ml_settled_group_predictions_total",
+    "Settled predictions, with a label or without, by group of an attribute and predicted class.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "predicted",
 )
 SETTLED_SCORED = _counter(
     "ml_settled_scored_outcomes_total",
@@ -296,6 +343,120 @@ RETRAIN_TRIGGERS = _counter(
     "Retraining triggers by result: sent; failed after the last attempt; unknown, when no answer came; withdrawn.",
     "model",
     "result",
+)
+
+DRIFT_EPISODE_ONSET = _gauge(
+    "ml_drift_episode_onset_timestamp_seconds",
+    "When the first window of the drift that holds began: it began in that window.",
+    "model",
+    "version",
+)
+DRIFT_EPISODE_DETECTED = _gauge(
+    "ml_drift_episode_detected_timestamp_seconds", "When that window ended.", "model", "version"
+)
+DRIFT_EPISODE_WINDOWS = _gauge(
+    "ml_drift_episode_windows", "Drifted windows of the drift that holds.", "model", "version"
+)
+
+# The loop: from drift to a better model in production ---------------------------------------------------------------
+
+LOOP_BUCKETS = (
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    1800.0,
+    3600.0,
+    10800.0,
+    21600.0,
+    43200.0,
+    86400.0,
+    259200.0,
+    604800.0,
+)
+"""Seconds of a step of the loop: from those of a demonstration to a week of waiting for labels."""
+
+LOOP_EPISODE_OPEN = _gauge("ml_loop_episode_open", "1 while an episode of the loop is open, else 0.", "model")
+LOOP_EPISODE = _gauge(
+    "ml_loop_episode_info",
+    "Constant 1; the newest episode of the loop: drift of which version, what replaces it, and how it ended and why.",
+    "model",
+    "episode",
+    "version",
+    "new_version",
+    "outcome",
+    "cause",
+)
+LOOP_EPISODES = _counter(
+    "ml_loop_episodes_total",
+    "Episodes of the loop that ended, by outcome and cause: a step that failed or did not come, or what shows it.",
+    "model",
+    "outcome",
+    "cause",
+)
+LOOP_STEP_STATE = _gauge(
+    "ml_loop_step_state",
+    "1 for how each step of the newest episode stands: done, failed, skipped, waiting, ahead, not_seen, not_observed.",
+    "model",
+    "step",
+    "state",
+)
+LOOP_STEP = _gauge(
+    "ml_loop_step_timestamp_seconds",
+    "When each step of the newest episode was done, as its owner says, else when it was seen.",
+    "model",
+    "step",
+)
+LOOP_TIME = _gauge(
+    "ml_loop_time_timestamp_seconds",
+    "T0 to T8 of the newest episode: onset, detected, asked, started, trained, registered, canary, all traffic, well.",
+    "model",
+    "time",
+)
+LOOP_WAITING = _gauge(
+    "ml_loop_waiting_since_timestamp_seconds",
+    "Since when the open episode waits for its next step, which the label names.",
+    "model",
+    "step",
+)
+LOOP_STEP_DURATION = _histogram(
+    "ml_loop_step_duration_seconds",
+    "Time to a step of an episode that ended from the one before it.",
+    "model",
+    "step",
+    buckets=LOOP_BUCKETS,
+)
+LOOP_PHASE = _counter(
+    "ml_loop_phase_seconds_total",
+    "Time that episodes that ended spent in each phase between T0 and T8: where the time goes.",
+    "model",
+    "phase",
+)
+LOOP_RECOVERY = _gauge(
+    "ml_loop_last_recovery_seconds",
+    "Time from the drift's onset until a better version had all traffic, in the last episode that ended so.",
+    "model",
+)
+LOOP_LEADER = _gauge("midwatch_loop_leader", "1 where this process follows the episodes, 0 where it stands by.")
+LOOP_SOURCE_UP = _gauge(
+    "midwatch_loop_source_up",
+    "1 where an owner of steps answered when the loop last asked it; 0 where it is blind for its steps.",
+    "source",
+)
+LOOP_LAST_LOOK = _gauge(
+    "midwatch_loop_last_look_timestamp_seconds", "When the loop last looked at every model and recorded what it saw."
+)
+LOOP_DRILL_VERDICT = _gauge("ml_loop_drill_verdict", "1 for the verdict of a loop's last drill.", "model", "verdict")
+LOOP_DRILL_RECOVERY = _gauge(
+    "ml_loop_drill_recovery_seconds",
+    "Time from the drift to another version with all traffic, in a loop's last drill that saw one.",
+    "model",
+)
+LOOP_DRILL_LAST_RUN = _gauge("ml_loop_drill_last_run_timestamp_seconds", "When a loop was last drilled.", "model")
+LOOP_DRILL_LAST_MET = _gauge(
+    "ml_loop_drill_last_met_timestamp_seconds", "When a drill of a loop last met its promise.", "model"
 )
 
 # Inside a Python model server -------------------------------------------------------------------------------------
@@ -442,6 +603,47 @@ CANARY_GATE_DROPPED = _counter(
 )
 CANARY_GATE_DURATION = _histogram("canary_gate_duration_seconds", "Time the gate took to answer.", buckets=GATE_BUCKETS)
 # Evidence ----------------------------------------------------------------------------------------------------------
+
+# Promotions -------------------------------------------------------------------------------------------------------
+
+PROMOTION_UNRECORDED = _gauge(
+    "promotion_champion_unrecorded",
+    "1 while a version is champion that no record of the gate's log has promoted, 0 while the recorded one is.",
+    "model",
+    "version",
+)
+PROMOTION_EVENTS = _counter(
+    "promotion_events_total",
+    "Promotions by what became of them: promoted, rolled_back, overridden, refused, failed, around_gate, mended.",
+    "model",
+    "event",
+)
+PROMOTION_LAST_LOOK = _gauge(
+    "promotion_registry_last_look_timestamp_seconds",
+    "When the gate last saw in the registry which version is champion, and could write down what it saw.",
+    "model",
+)
+PROMOTION_WEBHOOKS = _counter(
+    "promotion_webhooks_total",
+    "Deliveries of the registry's webhook: taken, repeated, no_concern, bad_signature, stale, unreadable.",
+    "result",
+)
+
+# Regression ------------------------------------------------------------------------------------------------------
+
+REGRESSION_VERDICT = _gauge(
+    "ml_regression_verdict",
+    "1 for what is said of a model's trainings or releases against their history: regressed, steady, undecided.",
+    "model",
+    "series",
+    "verdict",
+)
+REGRESSION_BEFORE = _gauge(
+    "ml_regression_median_before", "Median of the history that the newest are compared with.", "model", "series"
+)
+REGRESSION_AFTER = _gauge(
+    "ml_regression_median_after", "Median of the newest that are compared with the history.", "model", "series"
+)
 
 EVIDENCE_RECORDS = _gauge(
     "midwatch_evidence_records", "Records of an evidence log, with the hash of its newest one.", "log", "head"

@@ -178,11 +178,16 @@ def _share(part: Expr, whole: Expr, by: tuple[str, ...]) -> Expr:
 
 def verdict(metric: Metric, codes: Mapping[str, float], where: Selection, *by: str) -> Expr:
     """One number for the verdict that is 1 now, out of a metric with one series for each."""
+    return state(metric, "verdict", codes, where, *by)
+
+
+def state(metric: Metric, label: str, codes: Mapping[str, float], where: Selection, *by: str) -> Expr:
+    """One number for the value of a label whose series is 1 now, out of a metric with one series for each."""
     numbers = [
-        promql.max_by(series(metric, {**where, "verdict": name}).equals(1), *by) * code for name, code in codes.items()
+        promql.max_by(series(metric, {**where, label: name}).equals(1), *by) * code for name, code in codes.items()
     ]
     if not numbers:
-        raise promql.ExpressionError(f"{metric.name}: no verdict is named")
+        raise promql.ExpressionError(f"{metric.name}: no {label} is named")
     return functools.reduce(Expr.or_, numbers)
 
 

@@ -98,12 +98,32 @@ def _is_bound(text: str, bounds: Sequence[float]) -> bool:
 _TEMPLATE_LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)|index\s+(?:\$labels|\.Labels)\s+\"(\w+)\"")
 
 
+_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_OPENS, _CLOSES = re.compile(r"(if|with|range|define|block)\b"), re.compile(r"end\b")
+_CHANGES_DOT = ("with", "range")
+
+
+def _said_labels(text: str) -> set[str]:
+    """Labels of the alert that a template says: in a `range` or `with`, `.Labels` are those of what it goes through."""
+    blocks: list[str] = []
+    found: set[str] = set()
+    for action in _ACTION.findall(text):
+        moved = any(block in _CHANGES_DOT for block in blocks)
+        own = action.replace(".Labels", ".elsewhere") if moved else action
+        found |= {name for pair in _TEMPLATE_LABEL.findall(own) for name in pair if name}
+        if opens := _OPENS.match(action):
+            blocks.append(opens[1])
+        elif _CLOSES.match(action) and blocks:
+            blocks.pop()
+    return found
+
+
 def template_label_removed(rules: Rules) -> Iterator[Finding]:
     """A template that says a label which the expression has aggregated away: it says nothing."""
     for entry, tree in rules.written:
         labels = result_labels.of(tree) or Labels()
         texts = [str(text) for key in ("labels", "annotations") for text in entry.rule.get(key, {}).values()]
-        names = {name for text in texts for pair in _TEMPLATE_LABEL.findall(text) for name in pair if name}
+        names = set().union(*map(_said_labels, texts))
         for name in sorted(name for name in names if not labels.has(name)):
             message = f"{about(entry)}the result has no label {name!r}, which a template says"
             yield entry.place, message, f"keep it in the expression, as in sum by ({name}) (…), or leave it out"

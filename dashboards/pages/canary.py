@@ -12,6 +12,7 @@ from dashboards.style import State
 from midwatch import grafana, metrics, promql, signals
 from midwatch.promql import Expr
 from midwatch.signals import THIS_MODEL, Selection
+from midwatch.spec import promotion
 
 PAIR: Selection = {"model": "$model", "baseline": "$baseline", "canary": "$canary"}
 ARMS = (("baseline", style.BASELINE), ("canary", style.CANARY))
@@ -45,6 +46,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="What is the verdict?", rows=_verdict(factory)),
                 Section(title="Baseline and canary", rows=_arms(factory)),
                 Section(title="The gate", rows=[rows.canary_gate(factory)]),
+                *_promotions(factory),
             ],
         )
     ]
@@ -108,6 +110,67 @@ def _verdict(factory: PanelFactory) -> list[Row]:
             ]
         ),
     ]
+
+
+ON_RECORD = [
+    State(text="● on record", color=style.GOOD, value=0),
+    State(text="▼ not on record", color=style.BAD, value=1),
+]
+
+
+def _promotions(factory: PanelFactory) -> list[Section]:
+    """Which version is champion by a record, and what became of promotions; nothing where none are watched."""
+    if not promotion.watched(factory.platform):
+        return []
+    row = Row(
+        panels=[
+            factory.stat(
+                "Is the champion on record?",
+                Note(
+                    shows="Whether a record of the gate promoted the version that is champion in the registry.",
+                    act="not on record: it went around the gate; see what it lacks, or go back.",
+                    runbook=runbooks.PROMOTION,
+                ),
+                "none",
+                Query(
+                    expr=signals.gauge(metrics.PROMOTION_UNRECORDED, THIS_MODEL, "model", "version"),
+                    legend="{{model}} {{version}}",
+                ),
+                states=ON_RECORD,
+            ),
+            factory.lines(
+                "What became of promotions?",
+                Note(
+                    shows="Promotions in the window: promoted, refused, overridden, rolled back, around the gate.",
+                    act="refused ones lack something, which the gate's log names.",
+                    runbook=runbooks.PROMOTION,
+                ),
+                "short",
+                Query(expr=signals.increase(metrics.PROMOTION_EVENTS, THIS_MODEL, "event"), legend="{{event}}"),
+            ),
+            factory.lines(
+                "When was the registry last seen?",
+                Note(
+                    shows="Time since the gate last saw who is champion.",
+                    act="a climb: promotions around the gate go unseen.",
+                    runbook=runbooks.PROMOTIONS_UNWATCHED,
+                ),
+                "s",
+                Query(expr=signals.age(metrics.PROMOTION_LAST_LOOK, THIS_MODEL, "model"), legend="{{model}}"),
+            ),
+            factory.lines(
+                "What became of the registry's deliveries?",
+                Note(
+                    shows="Deliveries of its webhook per second, by what became of them.",
+                    act="bad signatures: another secret, or somebody who is not the registry.",
+                    runbook=runbooks.PROMOTION,
+                ),
+                "ops",
+                Query(expr=signals.rate(metrics.PROMOTION_WEBHOOKS, {}, "result"), legend="{{result}}"),
+            ),
+        ]
+    )
+    return [Section(title="Promotions", rows=[row])]
 
 
 def _evidence(factory: PanelFactory, title: str, direction: str) -> Panel:

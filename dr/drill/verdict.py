@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from dr.drill.client import Row
 from dr.drill.facts import Observed, Prediction, Read, Recorded, Write
-
-CONFIDENCE_FACTOR = 3.0
-"""n drills without a breach bound its probability by 3/n at 95% (Hanley and Lippman-Hand 1983, the rule of three)."""
-
-
-class Verdict(StrEnum):
-    """What a drill ends in."""
-
-    MET = "MET"
-    BREACHED = "BREACHED"
-    INCONCLUSIVE = "INCONCLUSIVE"
+from midwatch.drills import Check as Check  # noqa: PLC0414 - known under this module too, as the next four
+from midwatch.drills import Findings as Findings  # noqa: PLC0414
+from midwatch.drills import Phase as Phase  # noqa: PLC0414
+from midwatch.drills import Verdict as Verdict  # noqa: PLC0414
+from midwatch.drills import bound as bound  # noqa: PLC0414
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +48,6 @@ class Injection:
     fails_over: bool = True
     clients_follow: bool = False
     problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """Something that must be true after the recovery; `holds` is None when nobody could tell."""
-
-    name: str
-    holds: bool | None
-    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +85,6 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A step of the recovery: when it was reached, and how long it took since the one before; seconds after f0."""
-
-    name: str
-    at: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Result:
     """The drill's result. `rto_exceeds` says that recovery was not seen: the RTO is more than `rto_seconds`.
 
@@ -134,28 +109,3 @@ def document(result: Result) -> dict[str, Any]:
     """A result as JSON has it."""
     found: dict[str, Any] = json.loads(json.dumps(asdict(result)))
     return found
-
-
-@dataclass
-class Findings:
-    """Reasons, by what they make of the verdict."""
-
-    unsound: list[str] = field(default_factory=list)
-    breaches: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def verdict(self) -> Verdict:
-        """A proven breach outweighs a doubt; what an unsound observer says proves nothing."""
-        if self.unsound:
-            return Verdict.INCONCLUSIVE
-        return Verdict.BREACHED if self.breaches else Verdict.INCONCLUSIVE if self.doubts else Verdict.MET
-
-    def reasons(self) -> tuple[str, ...]:
-        """All of them, what decides first."""
-        return tuple(self.unsound + self.breaches + self.doubts)
-
-
-def bound(clean_drills: int) -> float:
-    """Upper bound, at 95%, of the probability that a drill breaches, after so many without a breach."""
-    return 1.0 if clean_drills <= 0 else min(1.0, CONFIDENCE_FACTOR / clean_drills)

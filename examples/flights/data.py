@@ -21,6 +21,16 @@ CATEGORICAL = ("carrier", "origin", "dest")
 FEATURES = (*NUMERIC, *CATEGORICAL)
 
 
+WATCHED = "distance,wind_speed,visib,carrier,origin"
+"""Features whose drift is watched, as `drift.features` of the platform file has them."""
+
+
+def training() -> Any:
+    """Flights of the first months that have a label."""
+    flights = load()
+    return flights[flights["month"].isin(TRAINING_MONTHS) & flights["late"].notna()].reset_index(drop=True)
+
+
 def load() -> Any:
     """All flights in order of scheduled departure (a pandas.DataFrame): FEATURES, `late` (None without a landing),
     `landed_minutes` after the scheduled departure, `departs` (UTC) and `month`. Cached as Parquet."""

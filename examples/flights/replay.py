@@ -1,9 +1,10 @@
 """Replay the flights from September on in time order, quicker, through the model servers; send the labels.
 
-An hour or longer is calm traffic, for experiments. Else there is a story, in shares of the duration: v3, a good
-release, gets a share of the traffic; meanwhile the feature pipeline switches to metric units, for v1 and v3 alike;
-calm; v2, a bad release, gets a share; calm. A label is sent when the flight would have landed at the replay's pace.
-Progress: JSON lines on standard output.
+An hour or longer is calm traffic, for experiments. Else there is a story. A good release v3 and a bad one v2 each get a
+share of the traffic for a while. And a release of the feature pipeline switches to metric units: in a run of less than
+LOOP_SECONDS it is taken back soon, in a longer one it stays, and a model that was trained again on metric features
+cures it: which share of the traffic that one gets is not ours to say (`rollout.py`). A label is sent when the flight
+would have landed at the replay's pace. Progress: JSON lines on standard output.
 """
 
 from __future__ import annotations
@@ -16,21 +17,25 @@ import math
 import time
 import uuid
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import data
+import features
+import rollout
 import serve
+import warehouse
 
 from midwatch.client import EventLog, Label, Prediction
 
-FAULT = (0.18, 0.50)
-"""Share of the duration in which the feature pipeline speaks metric: what a change of units upstream does."""
-CANARIES = {"v3": (0.03, 0.48), "v2": (0.58, 0.80)}
-"""Share of the duration in which a version answers CANARY_SHARE of the requests."""
 CANARY_SHARE = 0.4
 ENDLESS_SECONDS = 3600.0
 """A replay so long has no story: it is calm and repeats its first month, a steady state for experiments."""
+LOOP_SECONDS = 110.0
+"""Shortest run in which a retraining can be asked for, done, tried and promoted."""
+MOST_FAULT = 9.5
+"""Longest time of metric units in a shorter run: in no four windows, which would have a retraining begin."""
 STORY_RATE, CALM_RATE = 250.0, 100.0
 """Requests per second; a steady state leaves room for experiments and drills on the same two cores."""
 MOST_BEHIND = 0.1
@@ -53,42 +58,80 @@ class Progress:
     share: float = 0.0
 
 
-def phase_at(share: float) -> str:
-    """Phase of the story at a share of the duration."""
-    if FAULT[0] <= share < FAULT[1]:
-        return "unit fault"
-    canary = canary_at(share)
-    return f"{canary} canary" if canary else "calm"
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A prediction that waits for its label, as the warehouse keeps it."""
+
+    id: str
+    at: float
+    version: str
+    release: str
+    features: dict[str, Any]
+    prediction: str
+    late: bool
 
 
-def canary_at(share: float) -> str | None:
-    """Version that is tried at a share of the duration, if any."""
-    return next((version for version, (begin, end) in CANARIES.items() if begin <= share < end), None)
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What happens when, in seconds since the start; an interval's end is not in it."""
+
+    metric: tuple[float, float]
+    """When the feature pipeline speaks metric."""
+    canaries: dict[str, tuple[float, float]]
+    """When a version answers CANARY_SHARE of the requests."""
+    has_loop: bool = False
+
+    def release_at(self, now: float) -> str:
+        """Release of the feature pipeline."""
+        return features.METRIC if self.metric[0] <= now < self.metric[1] else features.IMPERIAL
+
+    def canary_at(self, now: float) -> str | None:
+        """Version that is tried, if any."""
+        return next((version for version, (begin, end) in self.canaries.items() if begin <= now < end), None)
+
+    def phase_at(self, now: float) -> str:
+        """What to call it."""
+        canary = self.canary_at(now)
+        metric = self.release_at(now) == features.METRIC
+        parts = ["metric units"] if metric else []
+        return ", ".join([*parts, *([f"{canary} canary"] if canary else [])]) or "calm"
 
 
-def to_metric(features: dict[str, Any]) -> dict[str, Any]:
-    """Features in metric units: kilometres, Celsius, km/h, millimetres."""
-    changed = dict(features)
-    for name, convert in {
-        "distance": lambda value: value * 1.609344,
-        "temp": lambda value: (value - 32) / 1.8,
-        "wind_speed": lambda value: value * 1.609344,
-        "visib": lambda value: value * 1.609344,
-        "precip": lambda value: value * 25.4,
-    }.items():
-        if changed[name] is not None:
-            changed[name] = convert(changed[name])
-    return changed
+CALM = Story(metric=(math.inf, math.inf), canaries={})
 
 
-def features_at(features: dict[str, Any], share: float) -> dict[str, Any]:
-    """Features that the platform sees at a share of the duration."""
-    return to_metric(features) if phase_at(share) == "unit fault" else features
+def story_of(seconds: float) -> Story:
+    """The story of a run of so many seconds."""
+    if seconds >= ENDLESS_SECONDS:
+        return CALM
+    if seconds >= LOOP_SECONDS:
+        return Story(metric=(44.0, math.inf), canaries={"v3": (3.0, 25.0), "v2": (28.0, 40.0)}, has_loop=True)
+    fault = (0.18 * seconds, min(0.5 * seconds, 0.18 * seconds + MOST_FAULT))
+    return Story(
+        metric=fault, canaries={"v3": (0.03 * seconds, 0.48 * seconds), "v2": (0.58 * seconds, 0.80 * seconds)}
+    )
 
 
-def version_at(index: int, share: float) -> str:
-    """Version that answers the request of this index: every so many go to the one that is tried."""
-    return (canary_at(share) or "v1") if (index * CANARY_SHARE) % 1 < CANARY_SHARE else "v1"
+class Router:
+    """Which version answers a request: shares of the traffic are the story's, or those that a rollout has written."""
+
+    def __init__(self, story: Story, folder: Path | None) -> None:
+        self._story, self._folder = story, folder
+        self._shares: dict[str, float] = {}
+
+    def look(self) -> None:
+        """See what a rollout has written."""
+        if self._folder is not None:
+            self._shares = rollout.read_shares(self._folder)
+
+    def version_at(self, index: int, now: float) -> str:
+        """The version for the request of this index: every so many go to one that is tried."""
+        canary = self._story.canary_at(now)
+        shares = {canary: CANARY_SHARE} if canary else self._shares
+        for version, share in shares.items():
+            if (index * share) % 1 < share:
+                return version
+        return "v1"
 
 
 def _failed(version: str, seconds: float) -> Prediction:
@@ -113,9 +156,13 @@ def clean(row: dict[str, Any]) -> dict[str, Any]:
 class Replay:
     """One run of the story."""
 
-    def __init__(self, servers: dict[str, str], exporter: str, duration: float, rate: float) -> None:
+    def __init__(self, servers: dict[str, str], exporter: str, duration: float, rate: float, folder: Path) -> None:
         self._servers, self._duration, self._rate = servers, duration, rate
-        self._labels: list[tuple[float, int, str, str]] = []
+        self._story = story_of(duration)
+        self._router = Router(self._story, folder if self._story.has_loop else None)
+        self._folder = folder
+        self._warehouse = warehouse.Writer(folder) if self._story.has_loop else None
+        self._labels: list[tuple[float, int, Answered]] = []
         self._log = EventLog(exporter)
         self._open = asyncio.Semaphore(MAX_IN_FLIGHT)
         self.progress = Progress()
@@ -134,6 +181,8 @@ class Replay:
         begun = time.monotonic()
         pending: set[asyncio.Task[None]] = set()
         reporting = asyncio.create_task(self._report())
+        features.bring_out(self._folder, features.IMPERIAL)
+        release = features.IMPERIAL
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MAX_IN_FLIGHT)) as session:
             for index in range(self._count):
                 row = self._rows[index % len(self._rows)]
@@ -142,11 +191,14 @@ class Replay:
                     await asyncio.sleep(wait)
                 elif self._is_calm and wait < -MOST_BEHIND:
                     begun -= wait
-                share = 0.0 if self._is_calm else index / self._count
-                self.progress.share, self.progress.phase = index / self._count, phase_at(share)
+                now = index / self._rate
+                self.progress.share, self.progress.phase = index / self._count, self._story.phase_at(now)
+                if self._story.release_at(now) != release:
+                    release = self._story.release_at(now)
+                    features.bring_out(self._folder, release)
                 self.progress.date = str(row["departs"].date())
                 await self._open.acquire()
-                task = asyncio.create_task(self._predict(session, index, row, share))
+                task = asyncio.create_task(self._predict(session, index, row, now))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
                 self._send_due(time.monotonic())
@@ -156,17 +208,20 @@ class Replay:
             self._send_due(time.monotonic())
             await asyncio.sleep(0.05)
         reporting.cancel()
+        if self._warehouse is not None:
+            self._warehouse.close()
         stats = await self._log.aclose()
         print(
             json.dumps({**asdict(self.progress), "final": True, "labels_acknowledged": stats.acknowledged}), flush=True
         )
 
-    async def _predict(self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], share: float) -> None:
-        body = {"instances": [features_at(clean(row), share)]}
-        version, begun = version_at(index, share), time.monotonic()
+    async def _predict(self, session: aiohttp.ClientSession, index: int, row: dict[str, Any], now: float) -> None:
+        release = self._story.release_at(now)
+        served = features.of_flight(clean(row), release)
+        version, begun = self._router.version_at(index, now), time.monotonic()
         self.progress.sent += 1
         try:
-            async with session.post(self._servers[version] + serve.PATH, json=body) as response:
+            async with session.post(self._servers[version] + serve.PATH, json={"instances": [served]}) as response:
                 response.raise_for_status()
                 answer = (await response.json(content_type=None))["predictions"][0]
         except (aiohttp.ClientError, TimeoutError, KeyError):
@@ -180,17 +235,30 @@ class Replay:
             self.progress.never += 1
             return
         lands = time.monotonic() + max(0.0, row["landed_minutes"] * 60 / self._speed)
-        heapq.heappush(self._labels, (lands, index, answer["id"], "late" if row["late"] else "on_time"))
+        answered = Answered(
+            id=answer["id"],
+            at=time.time(),
+            version=version,
+            release=release,
+            features=served,
+            prediction=answer["prediction"],
+            late=bool(row["late"]),
+        )
+        heapq.heappush(self._labels, (lands, index, answered))
 
     def _send_due(self, now: float) -> None:
         while self._labels and self._labels[0][0] <= now:
-            _, _, identifier, label = heapq.heappop(self._labels)
-            self._log.send(Label(id=identifier, model=serve.MODEL, label=label, ts=time.time()))
+            _, _, answered = heapq.heappop(self._labels)
+            label = "late" if answered.late else "on_time"
+            self._log.send(Label(id=answered.id, model=serve.MODEL, label=label, ts=time.time()))
             self.progress.labels += 1
+            if self._warehouse is not None:
+                self._warehouse.add(asdict(answered))
 
     async def _report(self) -> None:
         while True:
             print(json.dumps(asdict(self.progress)), flush=True)
+            self._router.look()
             await asyncio.sleep(0.5)
 
 
@@ -200,13 +268,16 @@ def main() -> None:
     parser.add_argument("--server", action="append", required=True, help="VERSION=URL")
     parser.add_argument("--exporter", required=True, help="URL of the exporter")
     parser.add_argument("--duration", type=float, required=True, help="seconds")
+    parser.add_argument("--folder", type=Path, required=True, help="of the warehouse, and of what a rollout writes")
     parser.add_argument("--rate", type=float, help=f"requests per second; {STORY_RATE:g}, and {CALM_RATE:g} when calm")
     given = parser.parse_args()
     servers = dict(text.split("=", 1) for text in given.server)
     rate = given.rate or (CALM_RATE if given.duration >= ENDLESS_SECONDS else STORY_RATE)
 
+    given.folder.mkdir(parents=True, exist_ok=True)
+
     async def run() -> None:
-        await Replay(servers, given.exporter, given.duration, rate).run()
+        await Replay(servers, given.exporter, given.duration, rate, given.folder).run()
 
     asyncio.run(run())
 

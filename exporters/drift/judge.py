@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from exporters.events import journal, store
 from exporters.events.journal_time import Reading
 from midwatch import metrics, telemetry
 from midwatch.client.events import Label, Prediction
+from midwatch.errors import MidwatchError
 from midwatch.spec import model as spec
 from monitors.drift import quality, retraining, verdict
 
@@ -63,10 +64,19 @@ class Record:
 
 
 class Judge:
-    """Windows of every watched model, and what their verdicts lead to. `folder` is the judge's own."""
+    """Windows of every watched model, and what their verdicts lead to. `folder` is the judge's own.
+
+    `of_version` says what a version is judged by that has a reference of its own, None for any other.
+    """
 
     def __init__(
-        self, platform: spec.Platform, base: Path, folder: Path, watched: Mapping[str, Watched], saved: state.Saved
+        self,
+        platform: spec.Platform,
+        base: Path,
+        folder: Path,
+        watched: Mapping[str, Watched],
+        saved: state.Saved,
+        of_version: Callable[[str, str], Watched | None] = lambda _model, _version: None,
     ) -> None:
         head = saved.head
         self.retraining = retraining.Retraining(platform, base, folder, head.retraining)
@@ -81,6 +91,8 @@ class Judge:
         self._halves = halves.Halves(saved.halves)
         self._failed = -math.inf
         self._waiting_since: float | None = None
+        self._of_version = of_version
+        self._judged_by: dict[Key, Watched] = {}
         self._streams: dict[Key, windows.Stream] = {}
         self._streams_of: dict[str, set[str]] = defaultdict(set)
         self._records: dict[Key, Record] = {}
@@ -183,10 +195,17 @@ class Judge:
     def _stream(self, model: str, version: str) -> windows.Stream:
         key = (model, version)
         if key not in self._streams:
-            one = self._watched[model]
+            one = self._judged_by[key] = self._own(model, version) or self._watched[model]
             self._streams[key] = windows.Stream(one.drift, one.schema, one.identity)
             self._streams_of[model].add(version)
         return self._streams[key]
+
+    def _own(self, model: str, version: str) -> Watched | None:
+        try:
+            return self._of_version(model, version)
+        except (MidwatchError, OSError):
+            self.failed(f"the reference of {model} {version} cannot be used: it is judged by that of the model")
+            return None
 
     def _record(self, key: Key) -> Record:
         if key not in self._records:
@@ -232,7 +251,7 @@ class Judge:
 
     def _judge(self, key: Key, window: windows.Window) -> None:
         model, version = key
-        one = self._watched[model]
+        one = self._judged_by[key]
         judgement = verdict.judge(
             {name: one.reference.features[name] for name in window.counts},
             window.counts,
@@ -248,7 +267,7 @@ class Judge:
             "drift window judged",
             extra={"model": model, "version": version, "verdict": judgement.verdict.value, "reason": judgement.reason},
         )
-        self.retraining.observe(model, version, judgement, window.end)
+        self.retraining.observe(model, version, judgement, start=window.start, end=window.end)
         record = self._record(key)
         record.count(judgement.verdict)
         record.end, record.samples = window.end, float(judgement.samples)
@@ -275,7 +294,7 @@ class Judge:
             if record.end is None or not self._is_old(key[0], now - record.end):
                 continue
             if key in self._streams and not self._streams[key].is_open:
-                del self._streams[key]  # another version may have its place
+                del self._streams[key], self._judged_by[key]  # another version may have its place
                 self._streams_of[key[0]].discard(key[1])
             if ("verdict", *key) in self.board:
                 self.board.remove(("verdict", *key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from midwatch.spec import drift as spec
 from midwatch.spec.model import Platform
 from monitors.drift import reference, reference_file
 from monitors.drift.reference import Reference
+
+_FILE_NAME = re.compile(r"\w[\w.+-]{0,127}")
+"""A version that may stand in a file's name: it comes with events, and must not lead to another folder."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +49,24 @@ class References:
             embedding = found.joint.embedding if drift.looks_at_rows else None
             self._schemas[identity] = Schema({name: found.features[name] for name in drift.features}, embedding)
         return Watched(drift=drift, reference=found, schema=self._schemas[identity], identity=identity)
+
+
+class OfVersions:
+    """References of versions that have one of their own: the file is there when the version's windows begin."""
+
+    def __init__(self, platform: Platform, base: Path) -> None:
+        self._references = References()
+        self._drifts = {model.name: model.drift for model in platform.models if model.drift}
+        self._base = base
+
+    def __call__(self, model: str, version: str) -> Watched | None:
+        """What a version is judged by, None where it is what its model is; InvalidInputError for a file of others."""
+        drift = self._drifts[model]
+        if drift.version_references is None or not _FILE_NAME.fullmatch(version):
+            return None
+        pattern = self._base / drift.version_references
+        path = pattern.with_name(pattern.name.replace(spec.VERSION, version))
+        return self._references.watched(drift, path) if path.exists() else None
 
 
 class Unwatched:

@@ -45,8 +45,12 @@ class Pane:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What is to be judged: counts by feature and some rows, when it ended, and the seconds since the window before."""
+    """What is to be judged: counts by feature and some rows, from `start` to `end`; `seconds` since the window before.
 
+    Where windows slide, the one before ended later than this one starts.
+    """
+
+    start: float
     end: float
     seconds: float
     samples: int
@@ -167,17 +171,19 @@ class Stream:
             self._unpack(pane)
         end = min(now, pane.start + self._pane_seconds)
         whole, samples, rows = self._schema.tally(), 0, None
+        start = pane.start
         for part in (*self._closed, pane):
             if part.start > end - self._window_seconds - self._pane_seconds / 2:
                 whole.add(part.tally)
                 self._schema.count(part.packed, whole)
                 samples += part.samples
+                start = min(start, part.start)
                 if part.rows is not None:
                     rows = part.rows if rows is None else rows + part.rows
         self._closed.append(pane)
         self._after = max(self._after, pane.start + self._pane_seconds) if self._pane_rows is None else 0.0
         counts = self._schema.by_feature(whole)
-        return Window(end=end, seconds=end - pane.start, samples=samples, counts=counts, rows=rows)
+        return Window(start=start, end=end, seconds=end - pane.start, samples=samples, counts=counts, rows=rows)
 
     def saved(self) -> SavedStream:
         """Everything to keep."""

@@ -25,7 +25,7 @@ import msgspec
 
 from exporters.drift import earlier, published, state
 from exporters.drift.judge import Judge
-from exporters.drift.references import Unwatched, Watched
+from exporters.drift.references import OfVersions, Unwatched, Watched
 from exporters.events import journal, private_files
 from midwatch import files, telemetry
 from midwatch.errors import MidwatchError
@@ -204,7 +204,8 @@ def started(folder: Path, platform_file: Path, out: BinaryIO) -> Worker:
     platform, base = load.load_platform(platform_file), load.base_folder(platform_file)
     unwatched = Unwatched(platform, base)
     models = unwatched.usable()
-    judge = Judge(platform, base, folder / "drift", models, restored(folder / "drift", models))
+    saved, of_version = restored(folder / "drift", models), OfVersions(platform, base)
+    judge = Judge(platform, base, folder / "drift", models, saved, of_version)
     return Worker(folder, judge, out, unwatched)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exporters.events.attributions import MOST
 from exporters.events.reasons import Reason
 from midwatch.client.events import Event, Label, Prediction, Value
 
@@ -12,6 +13,9 @@ LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 
 MAX_NAME = 200
 """Characters of the name of a group or a feature and of a trace id, as of ids, models and versions."""
+
+MAX_ATTRIBUTIONS = 10_000
+"""Attributions of an event: no model that explains each feature has more."""
 
 MAX_GROUP_TEXT = 1000
 """Characters of a group's value; a label of a metric shows 64 bytes at most."""
@@ -35,6 +39,8 @@ def problem(event: Event) -> Problem | None:
     """Which limit an event is over, as a reason and a sentence with the limit; None when it can be written."""
     if type(event) is Label:
         return _number_problem("label", event.label) if type(event.label) is int else None
+    if event.attributions and (found := _attributions_problem(event.attributions)):  # type: ignore[union-attr]
+        return found
     return _prediction_problem(event)  # type: ignore[arg-type]
 
 
@@ -51,6 +57,17 @@ def _prediction_problem(event: Prediction) -> Problem | None:
         return found
     most = len(event.groups) * (MAX_NAME + MAX_GROUP_TEXT) + len(event.features) * (MAX_NAME + MAX_FEATURE_TEXT)
     return _size_problem(event) if most > MAX_FIELDS_TEXT else None
+
+
+def _attributions_problem(attributions: Mapping[str, float]) -> Problem | None:
+    if len(attributions) > MAX_ATTRIBUTIONS:
+        return Reason.TOO_LARGE, f"{len(attributions)} attributions; at most {MAX_ATTRIBUTIONS} are taken"
+    for name, amount in attributions.items():
+        if len(name) > MAX_NAME:
+            return _too_long("a name in attributions", name, MAX_NAME)
+        if not abs(amount) <= MOST:
+            return Reason.INVALID, f"attributions.{name} is {amount:g}; it has to be between -{MOST:g} and {MOST:g}"
+    return None
 
 
 def _fields_problem(kind: str, fields: Mapping[str, Value | None], longest: int) -> Problem | None:

@@ -6,26 +6,31 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from exporters.events.attributions import Explained
 from exporters.events.class_names import TEXT, class_name, is_class_like
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
-from exporters.events.outcomes import Outcome, bin_of, count_pair, score_into
+from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into, sums
 from exporters.events.reasons import Unread
 from exporters.events.waiting import WaitingPrediction
 from midwatch import metrics
 from midwatch.client.events import Prediction, Value
 from midwatch.spec import model as spec
+from midwatch.spec.fairness import CROSS
 
 HASH = re.compile(r"[0-9a-f]{24}")
 """A personal value that was hashed."""
 
 ANOTHER = "another"
 """Label value of an actual class that is not the predicted one, where both would be `other`."""
+
+SERIES_OF_FEATURE = 3 + len(metrics.PLACE_BUCKETS) + 3
+"""Series of a feature's attributions: three sums, and the buckets of its places with their sum and count."""
 
 VERSION_SERIES = 2 + 3
 """Series of any version: requests by outcome, predictions that are not settled, labels that came late by result."""
@@ -76,6 +81,8 @@ class Series(msgspec.Struct):
     output_token: list[int] = msgspec.field(default_factory=lambda: [0] * (len(metrics.OUTPUT_TOKEN_BUCKETS) + 1))
     output_token_sum: float = 0.0
     bounded: dict[str, dict[str, int]] = {}
+    grouped: Grouped = {}
+    explained: Explained = msgspec.field(default_factory=Explained)
 
 
 class ModelSeries(msgspec.Struct):
@@ -93,6 +100,7 @@ class ModelSeries(msgspec.Struct):
     classes: set[str] = set()
     group_values: dict[str, set[str]] = {}
     unread: dict[str, int] = {}
+    explained_features: set[str] = set()
 
 
 class Counters:
@@ -106,6 +114,9 @@ class Counters:
         self._hashed = frozenset(hashed)
         self.declared = {model.name: model for model in models}
         self._classes = {model.name: model.class_names for model in models if model.classes}
+        self._intersections = {
+            model.name: [(name, name.split(CROSS)) for name in model.attributes if CROSS in name] for model in models
+        }
         self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
@@ -144,6 +155,19 @@ class Counters:
             series.expected += event.score if name == self._positive(event.model) else 1 - event.score
             series.scored += 1
         return name
+
+    def count_groups(self, series: Series, groups: Mapping[str, Value], predicted: str) -> dict[str, str]:
+        """Count a predicted class by group of each attribute; the groups as they are counted."""
+        model = self.models[series.model]
+        predicted = predicted if predicted in series.predicted else metrics.OTHER
+        told = {
+            attribute: self._told_predicted(
+                series, attribute, self._group(model, attribute, class_name(group)), predicted
+            )
+            for attribute, group in groups.items()
+        }
+        count_groups(series.grouped, told, predicted)
+        return told
 
     def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | None:
         """Count what turned out to be true of a prediction; None for an amount, and for texts that are not kept.
@@ -232,6 +256,23 @@ class Counters:
             series.output_token[bisect_left(metrics.OUTPUT_TOKEN_BUCKETS, made.output_token_seconds)] += 1
             series.output_token_sum += made.output_token_seconds
 
+    def count_attributions(self, series: Series, attributions: Mapping[str, float]) -> None:
+        """Count what an explanation says of the features; those beyond the model's number of them as `other`."""
+        model = self.models[series.model]
+        self.series += 0 if series.explained.count else 1
+        known = len(series.explained.features)
+        series.explained.add(attributions, partial(self._feature, model, series))
+        self.series += (len(series.explained.features) - known) * SERIES_OF_FEATURE
+
+    def _feature(self, model: ModelSeries, series: Series, name: str) -> str:
+        if name in series.explained.features:
+            return name
+        declared = self.declared.get(model.model)
+        most = declared.explanations.features if declared and declared.explanations else 0
+        published = name if is_class_like(name) else TEXT
+        told = self._admit(model.explained_features, published, most, "feature")
+        return told if told == metrics.OTHER or self._has_room() else metrics.OTHER
+
     def count_unread(self, model: str, reasons: Sequence[Unread]) -> None:
         """Count an inference of which a payload could not be read."""
         for reason in reasons:
@@ -278,14 +319,27 @@ class Counters:
         self.series += 2
         return group
 
+    def _told_predicted(self, series: Series, attribute: str, group: str, predicted: str) -> str:
+        """A group as a predicted class of it is counted; `other` without room for one more class of it."""
+        if group == metrics.OTHER or predicted in series.grouped.get(attribute, {}).get(group, ()):
+            return group
+        if not self._has_room():
+            return metrics.OTHER
+        self.series += 2
+        return group
+
     def _series_of_pair(self, model: str) -> int:
         """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
         declared = self.declared.get(model)
-        return 2 * (1 + (len(declared.groups) if declared else 0))
+        return 2 * (1 + (len(declared.attributes) if declared else 0))
 
     def _series_of_class(self, model: str) -> int:
-        """Series of a predicted class: its count, what is settled of it, and its outcomes as right and as `other`."""
-        return 4 + 2 * self._series_of_pair(model)
+        """Series of a predicted class: its count, what is settled of it, its outcomes as right and as `other`.
+
+        And its count, and what is settled, in the group `other` of each attribute.
+        """
+        declared = self.declared.get(model)
+        return 4 + 2 * self._series_of_pair(model) + 2 * (len(declared.attributes) if declared else 0)
 
     def _series_of_version(self, series: Series) -> int:
         """Series that a version is published as."""
@@ -302,6 +356,12 @@ class Counters:
             if group != metrics.OTHER
             for actuals in outcomes.values()
         ]
+        predicted_grouped = [
+            len(classes)
+            for groups in series.grouped.values()
+            for group, classes in groups.items()
+            if group != metrics.OTHER
+        ]
         makings = [counts for counts in (series.first_token, series.output_token) if any(counts)]
         return (
             VERSION_SERIES
@@ -309,6 +369,7 @@ class Counters:
             + len(series.predicted) * self._series_of_class(series.model)
             + len(pairs) * self._series_of_pair(series.model)
             + 2 * sum(grouped)
+            + 2 * sum(predicted_grouped)
             + 6 * sum(cell[0] > 0 for cell in series.bins)
             + (3 if series.observed else 0)
             + sum(map(len, series.bounded.values()))
@@ -316,6 +377,8 @@ class Counters:
             + len(series.tokens)
             + len(series.finish_reasons)
             + sum(map(_series_of_histogram, makings))
+            + (1 if series.explained.count else 0)
+            + len(series.explained.features) * SERIES_OF_FEATURE
         )
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
@@ -393,9 +456,16 @@ class Counters:
         cap = max(self._caps.classes, len(self._classes.get(model.model, ())))
         return self._admit(model.classes, published, cap, "class")
 
-    def published_group(self, attribute: str, value: Value) -> str:
-        """A group as a label may show it: its name, or that it is text."""
-        return self._published_group(attribute, class_name(value))
+    def published_groups(self, model: spec.Model, groups: Mapping[str, Value]) -> dict[str, Value]:
+        """Groups as labels may show them (a name, or that it is text), and those of the intersections."""
+        published = {
+            name: self._published_group(name, class_name(groups[name])) for name in model.groups if name in groups
+        }
+        told: dict[str, Value] = dict(published)
+        for attribute, parts in self._intersections[model.name]:
+            if all(part in published for part in parts):
+                told[attribute] = CROSS.join(published[part] for part in parts)
+        return told
 
     def published_answer(self, model: str, value: Value) -> Value:
         """A prediction or a label as it may be kept: a text that is no class is not, however long it waits."""
@@ -414,6 +484,12 @@ class Counters:
         return name if is_name else TEXT
 
     def _published_group(self, attribute: str, name: str) -> str:
+        attributes, names = attribute.split(CROSS), name.split(CROSS)
+        if len(attributes) != len(names):
+            return TEXT
+        return CROSS.join(map(self._published_part, attributes, names))
+
+    def _published_part(self, attribute: str, name: str) -> str:
         is_name = is_class_like(name) or (attribute in self._hashed and HASH.fullmatch(name))
         return name if is_name else TEXT
 
@@ -448,6 +524,9 @@ class Counters:
         for attribute, groups in series.groups.items():
             named = {group: outcomes(counts) for group, counts in groups.items()}
             series.groups[attribute] = _renamed(named, partial(self._published_group, attribute))
+        for attribute, classes in series.grouped.items():
+            named = {group: by_class(counts) for group, counts in classes.items()}
+            series.grouped[attribute] = _renamed(named, partial(self._published_group, attribute))
 
     def _rebound(self, series: Series) -> Series:
         """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""
@@ -485,11 +564,5 @@ def _renamed(counts: dict[str, Any], rename: Callable[[str], str]) -> dict[str, 
     renamed: dict[str, Any] = {}
     for old, count in counts.items():
         name = rename(old)
-        renamed[name] = _sum(renamed[name], count) if name in renamed else count
+        renamed[name] = sums(renamed[name], count) if name in renamed else count
     return renamed
-
-
-def _sum(one: Any, other: Any) -> Any:
-    if not isinstance(one, dict):
-        return one + other
-    return one | {name: _sum(one[name], count) if name in one else count for name, count in other.items()}

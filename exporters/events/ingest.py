@@ -113,6 +113,7 @@ class Ingest:
     ) -> None:
         self._store, self._settings, self._privacy, self._clock = store, settings, privacy, clock
         models = tuple(models)
+        self._explained = frozenset(model.name for model in models if model.explanations)
         self._watched = {model.name: frozenset(model.drift.features) for model in models if model.drift}
         self._lateness = Lateness(settings, models)
         self._class_like: set[str] = set()
@@ -185,6 +186,8 @@ class Ingest:
                 event.prediction = self._published(event.model, answer)
             if event.features and event.model not in self._watched:
                 event.features = {}
+            if event.attributions and event.model not in self._explained:
+                event.attributions = {}
             if self._privacy:
                 self._privacy.apply(event)
             for name, value in event.groups.items():

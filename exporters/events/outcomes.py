@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,6 +11,9 @@ from midwatch import metrics
 
 Pairs = dict[str, dict[str, int]]
 """Counts by predicted and actual class."""
+
+Grouped = dict[str, dict[str, dict[str, int]]]
+"""Counts by attribute, group and predicted class."""
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -48,8 +52,8 @@ class Outcomes(msgspec.Struct):
 
     def add(self, more: Outcomes) -> None:
         """Add the counts of others."""
-        self.pairs = _sum(self.pairs, more.pairs)
-        self.groups = _sum(self.groups, more.groups)
+        self.pairs = sums(self.pairs, more.pairs)
+        self.groups = sums(self.groups, more.groups)
         for place, cell in more.bins.items():
             mine = self.bins.get(place, [0.0, 0.0, 0.0])
             self.bins[place] = [one + other for one, other in zip(mine, cell, strict=True)]
@@ -79,7 +83,15 @@ def count_pair(counts: Pairs, predicted: str, actual: str) -> None:
     actuals[actual] = actuals.get(actual, 0) + 1
 
 
-def _sum(one: Any, other: Any) -> Any:
+def count_groups(counts: Grouped, groups: Mapping[str, str], predicted: str) -> None:
+    """Count a predicted class in each of its groups, which are by attribute."""
+    for attribute, group in groups.items():
+        classes = counts.setdefault(attribute, {}).setdefault(group, {})
+        classes[predicted] = classes.get(predicted, 0) + 1
+
+
+def sums(one: Any, other: Any) -> Any:
+    """Sum of counts, or of such counts by name."""
     if not isinstance(one, dict):
         return one + other
-    return one | {name: _sum(one[name], count) if name in one else count for name, count in other.items()}
+    return one | {name: sums(one[name], count) if name in one else count for name, count in other.items()}

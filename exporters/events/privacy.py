@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from midwatch import keyed_hash
 from midwatch.client.events import Event, Prediction
-from midwatch.errors import MidwatchError
 from midwatch.spec import model as spec
-
-MIN_KEY = 16
-"""Bytes of the shortest key that is not quickly guessed."""
 
 
 class Privacy:
@@ -31,29 +27,15 @@ class Privacy:
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Fields without those to drop, and with hashes for those to hash."""
         return {
-            name: self._hash(value) if name in self._hashed else value
+            name: keyed_hash.digest(value, self._key) if name in self._hashed else value
             for name, value in fields.items()
             if name not in self._drop
         }
-
-    def _hash(self, value: Any) -> str:
-        return hashlib.blake2b(str(value).encode(), key=self._key[:64], digest_size=12).hexdigest()
 
 
 def load(personal: spec.Personal, base: Path) -> Privacy | None:
     """Build what the platform file asks for; None when it names no field. The key file's path is relative to `base`."""
     if not personal.drop and not personal.hash:
         return None
-    key = b"" if personal.key_file is None else _read_key(base / personal.key_file)
+    key = b"" if personal.key_file is None else keyed_hash.read_key(base / personal.key_file)
     return Privacy(drop=frozenset(personal.drop), hashed=frozenset(personal.hash), key=key)
-
-
-def _read_key(path: Path) -> bytes:
-    """Secret key of the hash of personal fields; MidwatchError when it cannot be read or is too short to hide them."""
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise MidwatchError(f"{path}: {error.strerror}; the key of personal fields cannot be read") from error
-    if len(key) < MIN_KEY:
-        raise MidwatchError(f"{path}: {len(key)} bytes; the key of personal fields needs at least {MIN_KEY}")
-    return key

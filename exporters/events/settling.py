@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from exporters.events.counters import ModelSeries
-from exporters.events.outcomes import Outcome, Outcomes
+from exporters.events.outcomes import Grouped, Outcome, Outcomes, count_groups, sums
 from exporters.events.waiting import WaitingPrediction
 from midwatch.spec import model as spec
 
@@ -38,20 +38,22 @@ SHORTEST = 1.0
 
 
 class Cohort(msgspec.Struct, array_like=True):
-    """Predictions of a stretch of time until `ended`: how many by version and class, and labelled in time."""
+    """Predictions of a stretch of time until `ended`, by version: how many of each class, and labelled in time."""
 
     ended: float
     predicted: dict[str, dict[str, int]] = {}
     labelled: dict[str, Outcomes] = {}
+    grouped: dict[str, Grouped] = {}
 
 
 class Settled(msgspec.Struct):
-    """What was settled of a version: unlabelled by predicted class, and outcomes; and labels that came later."""
+    """What was settled of a version: unlabelled by predicted class, outcomes, and all by group; and later labels."""
 
     unlabelled: dict[str, int] = {}
     outcomes: Outcomes = msgspec.field(default_factory=Outcomes)
     late: dict[str, int] = {}
     waiting: int = 0
+    grouped: Grouped = {}
 
 
 class Progress(msgspec.Struct):
@@ -111,15 +113,17 @@ class Settling:
 
     # Counting --------------------------------------------------------------------------------------------------------
 
-    def predict(self, entry: WaitingPrediction) -> None:
-        """Let a prediction of a class wait until it is old enough; amounts are not settled."""
+    def predict(self, entry: WaitingPrediction, groups: Mapping[str, str]) -> None:
+        """Let a prediction of a class wait until it is old enough; amounts are not settled. `groups` by attribute."""
         if type(entry.predicted) is not str:
             return
         progress = self.progress.get(entry.model) or self._begin(entry.model, entry.received)
         time = entry.received
         if time < progress.until:  # the clock was set back by more than predictions wait
             progress.since = min(progress.since, time)
-            _count(self._settled(entry.model, entry.version).unlabelled, entry.predicted)
+            settled = self._settled(entry.model, entry.version)
+            _count(settled.unlabelled, entry.predicted)
+            count_groups(settled.grouped, groups, entry.predicted)
             return
         if time >= progress.full or not progress.cohorts:
             progress.begin(time, max(SHORTEST, (progress.maturity or self._retention) / COHORTS))
@@ -129,6 +133,8 @@ class Settling:
         if classes is None:
             classes = cohort.predicted[entry.version] = {}
         _count(classes, entry.predicted)
+        if groups:
+            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, entry.predicted)
         self._settled(entry.model, entry.version).waiting += 1
 
     def label(self, entry: WaitingPrediction, outcome: Outcome | None, time: float) -> None:
@@ -214,6 +220,7 @@ class Settling:
             settled.waiting -= sum(classes.values())
             labelled = cohort.labelled.get(version, Outcomes())
             settled.outcomes.add(labelled)
+            settled.grouped = sums(settled.grouped, cohort.grouped.get(version, {}))
             told = labelled.by_predicted()
             for predicted, count in classes.items():
                 missing = max(0, count - told.get(predicted, 0))

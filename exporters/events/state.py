@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import xxhash
@@ -218,6 +218,8 @@ class State:
 
     def _predict(self, time: float, event: Prediction, value: int) -> Series:
         series = self.counters.count_request(event)
+        if event.attributions:
+            self.counters.count_attributions(series, event.attributions)
         # The answer of an inference log may have no class: that is a request, and nothing to compare.
         if event.outcome == "ok" and event.prediction is not None:
             predicted = self.counters.count_prediction(series, event, event.prediction)
@@ -227,11 +229,12 @@ class State:
     def _wait(self, time: float, event: Prediction, value: int, series: Series, predicted: Value) -> None:
         model = self.counters.models[series.model]
         declared = self.counters.declared.get(event.model)
-        groups = self._published_groups(declared, event.groups) if declared and event.groups else None
+        groups = self.counters.published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
+        counted = self.counters.count_groups(series, groups, predicted) if groups and type(predicted) is str else {}
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
             self.counters.models[self.counters.known_model(early.model)].labels_waiting -= 1
-            self._predict_settling(series, entry)
+            self._predict_settling(series, entry, counted)
             self._settle(entry, early.label, early.ts, time)
             return
         if self._is_sampled_out(event.model, value):
@@ -240,12 +243,8 @@ class State:
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
-            self._predict_settling(series, entry)
+            self._predict_settling(series, entry, counted)
             model.waiting += 1
-
-    def _published_groups(self, model: spec.Model, groups: dict[str, Value]) -> dict[str, Value]:
-        published = self.counters.published_group
-        return {name: published(name, groups[name]) for name in model.groups if name in groups}
 
     def _label(self, time: float, event: Label, value: int) -> None:
         entry = self.predictions.pop(value) or self.predictions.pop(self._folded(event.model, value))
@@ -256,11 +255,11 @@ class State:
             self.counters.models[entry.model].waiting -= 1
             self._settle(entry, event.label, event.ts, time)  # type: ignore[arg-type]
 
-    def _predict_settling(self, series: Series, entry: WaitingPrediction) -> None:
+    def _predict_settling(self, series: Series, entry: WaitingPrediction, groups: Mapping[str, str]) -> None:
         """Let a prediction be settled under the class that it is counted under: `other` without room for its own."""
         if type(entry.predicted) is str and entry.predicted not in series.predicted:
             entry = msgspec.structs.replace(entry, predicted=OTHER)
-        self.settling.predict(entry)
+        self.settling.predict(entry, groups)
 
     def _settle(self, entry: WaitingPrediction, actual: Value, ts: float, time: float) -> None:
         try:

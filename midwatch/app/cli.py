@@ -23,6 +23,9 @@ COMMANDS = {
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
+    "fairness": ("monitors.fairness.cli", "Whether a model treats groups of people alike, by sequential evidence."),
+    "attributions": ("monitors.attribution.cli", "Whether a model uses its features otherwise than before."),
+    "loop": ("monitors.loop.cli", "Ask for retrainings, and follow them to a better model in production."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
     "chaos": ("chaos.cli", "Run experiments that surely stop, and tell whether they were noticed."),
     "systems": (

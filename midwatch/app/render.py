@@ -47,7 +47,7 @@ _PATHS = {
     Part.ROUTES: ("alertmanager/", "kubernetes/alertmanager"),
     Part.DASHBOARDS: ("grafana/", "kubernetes/grafana/"),
     Part.SCRAPES: ("prometheus/prometheus.yml", "kubernetes/scrape-"),
-    Part.CANARIES: ("argo-rollouts/",),
+    Part.CANARIES: ("argo-rollouts/", "tekton/"),
 }
 """How the paths of a part's files begin."""
 
@@ -155,12 +155,14 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from exporters.systems import manifests as systems
     from midwatch.app import prometheus
     from monitors.canary import argo
+    from monitors.promotion import tekton
 
     makers: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
         Target.FILES: [
             prometheus.render_files,
             alerts.render_files,
             argo.render_files,
+            tekton.render_files,
             experiments.render_files,
             timers.render_files,
             dashboards.render_files,
@@ -170,6 +172,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             prometheus.render_objects,
             kubernetes.render_objects,
             argo.render_files,
+            tekton.render_files,
             manifests.render_files,
             dashboards.render_kubernetes,
             recovery.render_kubernetes,

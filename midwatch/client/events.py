@@ -14,7 +14,10 @@ Moment = float | datetime
 
 
 class Prediction(msgspec.Struct, tag_field="event", tag="prediction", omit_defaults=True, kw_only=True):
-    """One answer of a model. `score` is its probability of the positive class; an error has no prediction."""
+    """One answer of a model. `score` is its probability of the positive class; an error has no prediction.
+
+    `attributions` are the features' shares of the answer, from SHAP or whatever adds up; only some events need them.
+    """
 
     id: Text
     model: Text
@@ -27,6 +30,7 @@ class Prediction(msgspec.Struct, tag_field="event", tag="prediction", omit_defau
     features: dict[str, Value | None] = {}
     groups: dict[str, Value] = {}
     trace_id: str | None = None
+    attributions: dict[str, float] = {}
 
 
 class Label(msgspec.Struct, tag_field="event", tag="label", omit_defaults=True, kw_only=True):

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
+from midwatch.spec.prometheus_auth import SecretFile
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration, Objective, Ratio, SomeDuration, format_duration
 
@@ -341,6 +342,8 @@ class Gate(Scraped):
     answers with an error, or not at all, is given up somewhat sooner."""
     token_secret: SecretKey | None = None
     """The secret with the token that clients send."""
+    webhook_secret_file: SecretFile | None = None
+    """File with the secret of MLflow's webhook, one a line while it is rotated; without it none is taken."""
     image: str = "midwatch:latest"
     """The container image that it runs."""
 

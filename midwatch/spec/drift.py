@@ -31,6 +31,10 @@ FEATURE_METHODS: tuple[str, ...] = get_args(FeatureMethodName)
 ROW_METHODS: tuple[str, ...] = get_args(RowMethodName)
 
 
+VERSION = "{version}"
+"""Stands for a version in the name of its reference."""
+
+
 class SignedWebhook(Strict):
     """An endpoint that takes a signed trigger: its address, and the secret of the signature."""
 
@@ -98,6 +102,9 @@ class Drift(Strict):
 
     reference: Path = Field(strict=False)
     """File that `midwatch drift fit` wrote."""
+    version_references: Path | None = Field(default=None, strict=False)
+    """File of a version's own reference, with `{version}` in its name: where it is there when the version's windows
+    begin, it is compared with that instead of `reference`. A model that was trained again has seen other data."""
     window: Duration = 3600.0
     """How long a window is."""
     rows: Annotated[int, Field(ge=2)] | None = None
@@ -118,6 +125,12 @@ class Drift(Strict):
     """Who acts, and when: `page` wakes somebody, `ticket` waits."""
     retrain: Retrain | None = None
     """What drift that holds triggers."""
+
+    @model_validator(mode="after")
+    def _of_versions(self) -> Drift:
+        if self.version_references is not None and self.version_references.name.count(VERSION) != 1:
+            raise ValueError(f"version_references needs {VERSION} once in the name of its file, as own-{VERSION}.npz")
+        return self
 
     @property
     def looks_at_rows(self) -> bool:

@@ -114,6 +114,8 @@ class Kubernetes(Strict):
     """What judges canaries, where a model has any."""
     systems: Stateful = Stateful()
     """What asks systems for what they do not publish, where one has `observe`."""
+    loop: Stateful = Stateful()
+    """What asks for retrainings and follows them, where the file has a `loop`."""
     recovery: Resources = Resources()
     """What the recovery exporter's container asks for, where `disaster_recovery.kubernetes` says where it runs."""
 
@@ -166,6 +168,10 @@ def _find_references(platform: Platform, settings: Kubernetes) -> Iterator[Findi
     for index, model in enumerate(platform.models):
         if model.drift is None:
             continue
+        own = model.drift.version_references
+        if own is not None and not _is_mounted(settings, own):
+            message = f"pods have no file for {own}: the ConfigMap's files are named one by one"
+            yield ("models", index, "drift", "version_references"), message, "write a folder of kubernetes.secrets"
         place, path = ("models", index, "drift", "reference"), model.drift.reference
         if path.is_absolute() and not _is_mounted(settings, path):
             yield place, f"no pod has {path}", "write it relative to this file, and put it into kubernetes.references"

@@ -17,7 +17,21 @@ from pydantic_core import ErrorDetails
 from midwatch import platform_files, releases
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.platform_files import base_folder as base_folder  # noqa: PLC0414 - known under this module too
-from midwatch.spec import alerting, canary, chaos, dr, kubernetes, merging, partial, system_rules, teams, values
+from midwatch.spec import (
+    alerting,
+    canary,
+    chaos,
+    dr,
+    fairness,
+    kubernetes,
+    loop,
+    merging,
+    partial,
+    promotion,
+    system_rules,
+    teams,
+    values,
+)
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.document import Document, Team, ensure_mapping, read_file, text_of
 from midwatch.spec.model import Model, Platform
@@ -384,6 +398,10 @@ def _check_models(platform: Platform) -> Iterator[Finding]:
         if model.drift and model.drift.quorum > len(model.drift.methods):
             message = f"{model.drift.quorum} votes of {len(model.drift.methods)} methods"
             yield ("models", index, "drift", "quorum"), message, f"ask for at most {len(model.drift.methods)}"
+        for place, message, remedy in fairness.findings(
+            model, platform.exporter.personal.hash, platform.exporter.personal.drop
+        ):
+            yield ("models", index, *place), message, remedy
         yield from _check_personal(platform, index, model)
 
 
@@ -414,8 +432,10 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     *alerting.CHECKS,
     _check_models,
     canary.check,
+    promotion.check,
     chaos.find_problems,
     dr.find_problems,
     kubernetes.find_problems,
+    loop.find_problems,
     system_rules.find_problems,
 )

@@ -20,10 +20,15 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.console import Console
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
+from midwatch.spec.explanations import Explanations
+from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
 from midwatch.spec.incidents import Incidents
 from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
+from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
+from midwatch.spec.promotion import Promotion
+from midwatch.spec.regression import Regression
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
 from midwatch.spec.scraped import Scraped
@@ -115,8 +120,18 @@ class Model(Strict):
     """What is promised of it."""
     drift: Drift | None = None
     """How its inputs are watched."""
+    loop: ModelLoop | None = None
+    """How its [episodes](loop.md) are followed, from drift to a better version."""
     canary: Canary | None = None
     """How a new version is judged."""
+    fairness: list[Fairness] = []
+    """What its groups may not differ in."""
+    explanations: Explanations | None = None
+    """That attributions of its features are counted."""
+    promotion: Promotion | None = None
+    """What a version needs before it becomes champion."""
+    regression: Regression | None = None
+    """What of its trainings and releases is compared with their history."""
 
     @property
     def longest_silence(self) -> float | None:
@@ -124,6 +139,12 @@ class Model(Strict):
         if self.schedule is None:
             return None
         return cron.LATE_SHARE * cron.parse(NIGHTLY_CRON if self.schedule == NIGHTLY else self.schedule).longest_gap()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Attributes whose groups are counted: those of `groups`, and the intersections that promises compare."""
+        promised = [name for one in self.fairness for name in (one.compared, one.stratified) if name is not None]
+        return tuple(dict.fromkeys((*self.groups, *promised)))
 
     @property
     def job(self) -> str | None:
@@ -301,9 +322,10 @@ class SystemsExporter(Scraped):
 class LocalProcess(Strict):
     """A process that `midwatch up` starts beside the plane, in the platform file's folder.
 
-    `{port}`, `{exporter}`, `{state}` and `{python}` in the command are replaced; `ready` is a path that answers 200,
-    `metrics` a path that Prometheus scrapes; `model` and `version` say what it serves. A `replica_of` another
-    server runs in region b, and takes its place when region a is lost.
+    `{port}`, `{exporter}`, `{gate}`, `{state}`, `{platform}` (this file, as it is laid out here) and `{python}` in the
+    command are replaced; `ready` is a path that answers 200, `metrics` a path that Prometheus scrapes; `model` and
+    `version` say what it serves. A `replica_of` another server runs in region b, and takes its place when region a is
+    lost.
     """
 
     name: Name
@@ -318,6 +340,8 @@ class LocalProcess(Strict):
     """The model that it serves."""
     version: str | None = None
     """The version that it serves."""
+    address: Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")] | None = None
+    """HOST:PORT that this file has for it elsewhere, as `mlflow:5000`: here it is found where it runs."""
     replica_of: Name | None = None
     """The server whose place it takes when region a is lost."""
 
@@ -387,6 +411,8 @@ class Platform(Strict):
     """What asks those systems that have an `observe`."""
     models: Annotated[list[Model], Field(min_length=1)]
     """The models, and what is promised of them."""
+    loop: Loop | None = None
+    """What asks for [retrainings](loop.md) and follows them until a better version serves."""
     disaster_recovery: DisasterRecovery | None = None
     """What must survive, and the [drills](recovery.md) that prove it."""
     kubernetes: Kubernetes | None = None

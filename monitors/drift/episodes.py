@@ -35,7 +35,10 @@ class Trigger(StrEnum):
 
 
 class Episode(msgspec.Struct):
-    """Drift of one model version; times are seconds since the epoch. `features` are those that drifted last."""
+    """Drift of one model version; times are seconds since the epoch. `features` are those that drifted last.
+
+    It began in the window from `onset` to `began`, or where `onset` is not known, before `began`.
+    """
 
     model: str
     version: str
@@ -48,12 +51,17 @@ class Episode(msgspec.Struct):
     trigger: Trigger = Trigger.NONE
     attempts: int = 0
     due: float = 0.0
+    onset: float | None = None
 
     @property
     def id(self) -> str:
         """The same for the same episode after any restart; fit for a Kubernetes name."""
-        text = f"{self.model}/{self.version}/{self.began:.3f}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return id_of(self.model, self.version, self.began)
+
+
+def id_of(model: str, version: str, began: float) -> str:
+    """What an episode is called, whoever sees it."""
+    return hashlib.sha256(f"{model}/{version}/{began:.3f}".encode()).hexdigest()[:16]
 
 
 class Saved(msgspec.Struct):
@@ -72,7 +80,15 @@ class Episodes:
         self._holding = {(one.model, one.version): one for one in self._episodes if one.ended is None}
 
     def observe(
-        self, model: str, version: str, judgement: Judgement, *, end: float, after: int | None, cooldown: float
+        self,
+        model: str,
+        version: str,
+        judgement: Judgement,
+        *,
+        start: float,
+        end: float,
+        after: int | None,
+        cooldown: float,
     ) -> list[tuple[str, Episode]]:
         """Take a window's verdict in, and say what happened: `began`, `ended`, `due` (a trigger is to be sent).
 
@@ -81,7 +97,7 @@ class Episodes:
         """
         episode = self.holding(model, version)
         if judgement.verdict is Verdict.DRIFT:
-            return self._drifted(episode, model, version, judgement, end, after, cooldown)
+            return self._drifted(episode or self._begun(model, version, start, end), judgement, end, after, cooldown)
         if episode is None or judgement.verdict is Verdict.INCONCLUSIVE:
             return []
         episode.calm += 1
@@ -96,30 +112,29 @@ class Episodes:
 
     def _drifted(
         self,
-        episode: Episode | None,
-        model: str,
-        version: str,
+        episode: Episode,
         judgement: Judgement,
         end: float,
         after: int | None,
         cooldown: float,
     ) -> list[tuple[str, Episode]]:
-        changes = []
-        if episode is None:
-            episode = Episode(model, version, began=end)
-            self._episodes.append(episode)
-            self._holding[model, version] = episode
-            changes.append(("began", episode))
+        changes = [] if episode.windows else [("began", episode)]
         episode.windows += 1
         episode.calm = 0
         episode.reason = judgement.reason
         episode.features = list(dict.fromkeys(finding.feature for finding in judgement.drifted))
-        rested = end - self._triggered.get(model, float("-inf")) >= cooldown
+        rested = end - self._triggered.get(episode.model, float("-inf")) >= cooldown
         if after is not None and episode.windows >= after and episode.trigger is Trigger.NONE and rested:
             episode.trigger, episode.due = Trigger.PENDING, end
-            self._triggered[model] = end
+            self._triggered[episode.model] = end
             changes.append(("due", episode))
         return changes
+
+    def _begun(self, model: str, version: str, start: float, end: float) -> Episode:
+        episode = Episode(model, version, began=end, onset=start)
+        self._episodes.append(episode)
+        self._holding[model, version] = episode
+        return episode
 
     def holding(self, model: str, version: str) -> Episode | None:
         """The episode of a version that has not ended."""

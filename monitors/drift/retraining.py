@@ -41,7 +41,8 @@ class Saved(msgspec.Struct):
 class Retraining:
     """Episodes of every watched model and the triggers that they are worth.
 
-    `folder` gets an evidence log, `audit.jsonl`, with every step.
+    `folder` gets an evidence log, `audit.jsonl`, with every step. Where the platform file has a loop, that asks for
+    retrainings, once for all exporters, and none is triggered here.
     """
 
     def __init__(self, platform: spec.Platform, base: Path, folder: Path, saved: Saved) -> None:
@@ -71,14 +72,19 @@ class Retraining:
         return next((Trigger(step.kind) for step in steps if step.kind in RESULTS), None)
 
     def _retrain(self, episode: Episode) -> Retrain | None:
-        drift = self._models.get(episode.model)
-        return drift.retrain if drift else None
+        return self._triggered_here(episode.model)
 
-    def observe(self, model: str, version: str, said: Judgement, end: float) -> None:
-        """Take the verdict of a window that ended at `end` in."""
-        retrain = self._models[model].retrain
+    def _triggered_here(self, model: str) -> Retrain | None:
+        """What drift of a model triggers; nothing where the loop asks."""
+        drift = self._models.get(model)
+        return drift.retrain if drift and self._platform.loop is None else None
+
+    def observe(self, model: str, version: str, said: Judgement, *, start: float, end: float) -> None:
+        """Take the verdict of a window from `start` to `end` in."""
+        retrain = self._triggered_here(model)
         after, cooldown = (None, 0.0) if retrain is None else (retrain.windows, retrain.cooldown)
-        for change, episode in self._episodes.observe(model, version, said, end=end, after=after, cooldown=cooldown):
+        changes = self._episodes.observe(model, version, said, start=start, end=end, after=after, cooldown=cooldown)
+        for change, episode in changes:
             self._note(change, episode, reason=episode.reason, windows=episode.windows)
             if change == "began":
                 self._began[model, version] += 1
@@ -160,11 +166,16 @@ class Retraining:
         samples: list[tuple[str, dict[str, str], float]] = []
         for model, version in self._began if key is None else self._began.keys() & {key}:
             where = {"model": model, "version": version}
-            holds = self._episodes.holding(model, version) is not None
+            holding = self._episodes.holding(model, version)
             samples.append((metrics.DRIFT_EPISODES.name, where, float(self._began[model, version])))
-            samples.append((metrics.DRIFT_EPISODE.name, where, float(holds)))
+            samples.append((metrics.DRIFT_EPISODE.name, where, float(holding is not None)))
+            if holding is not None:
+                onset = holding.began if holding.onset is None else holding.onset
+                samples.append((metrics.DRIFT_EPISODE_ONSET.name, where, onset))
+                samples.append((metrics.DRIFT_EPISODE_DETECTED.name, where, holding.began))
+                samples.append((metrics.DRIFT_EPISODE_WINDOWS.name, where, float(holding.windows)))
         for model in self._models if key is None else self._models.keys() & {key[0]}:
-            for result in RESULTS if self._models[model].retrain else ():
+            for result in RESULTS if self._triggered_here(model) else ():
                 labels = {"model": model, "result": result.value}
                 samples.append((metrics.RETRAIN_TRIGGERS.name, labels, float(self._results[model, result.value])))
         return samples

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -35,7 +35,7 @@ from monitors.canary.finished import Finished, Store
 from monitors.canary.judge import Judgement
 from monitors.canary.question import Question
 from monitors.canary.series import Querier
-from monitors.gate import parsing, prometheus_api
+from monitors.gate import parsing, prometheus_api, promotions
 from monitors.gate.published import Published
 from monitors.gate.refusals import QuestionError, Reason
 from monitors.gate.remembered import Remembered
@@ -52,7 +52,7 @@ RECORD_SECONDS = spec.RECORD_SECONDS
 QUESTIONS = (b"/verdict", b"/passed", prometheus_api.PATH)
 """Paths where a verdict is asked for."""
 
-_PATHS = b", ".join(QUESTIONS).decode()
+_PATHS = b", ".join((*QUESTIONS, *promotions.PATHS)).decode()
 _JSON = "application/json"
 _STATUSES = {
     Verdict.PASS.value: HTTPStatus.OK,
@@ -158,10 +158,11 @@ class Gate:
         self._remembered = Remembered()
         self._finished = Store()
         self._standing: OrderedDict[Question, tuple[float, Judged]] = OrderedDict()
+        self._promotions = promotions.of_platform(options.platform, options.audit, has_token=options.token is not None)
         self._connections = http_server.Connections(
             self._handle,
             http_server.Limits(max_body=MAX_BODY, max_connections=1000),
-            http_access.admission(options.token, options.metrics_token),
+            promotions.admission(options.platform.gate, http_access.admission(options.token, options.metrics_token)),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self.published = Published()
@@ -180,6 +181,8 @@ class Gate:
             where = f"{self._options.host}:{self._options.port}"
             raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
         await loop.run_in_executor(self._workers, self._warm_up)
+        if self._promotions is not None:
+            self._promotions.start()
         expiry = asyncio.create_task(self._connections.expire())
         host, port = server.sockets[0].getsockname()[:2]
         started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
@@ -191,6 +194,8 @@ class Gate:
         await asyncio.gather(expiry, return_exceptions=True)
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._recorder.shutdown()
+        if self._promotions is not None:
+            self._promotions.stop()
         self._verdicts.close()
 
     def _warm_up(self) -> None:
@@ -208,15 +213,29 @@ class Gate:
         elif request.path == b"/readyz":
             self._ready(respond)
         elif request.path == b"/metrics":
-            respond(HTTPStatus.OK, self.published.text(), exposition.CONTENT_TYPE)
+            of_promotions = self._promotions.text() if self._promotions else b""
+            respond(HTTPStatus.OK, self.published.text() + of_promotions, exposition.CONTENT_TYPE)
+        elif request.path in promotions.PATHS:
+            self._begin(self._promotion(request, respond))
         elif request.path not in QUESTIONS:
             _error(respond, HTTPStatus.NOT_FOUND, f"there are {_PATHS}, /metrics, /healthz and /readyz")
         elif request.method not in (b"GET", b"POST"):
             _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, "ask by GET or POST")
         else:
-            task = asyncio.get_running_loop().create_task(self._verdict(request, respond))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._verdict(request, respond))
+
+    def _begin(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(answering)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _promotion(self, request: http_server.Request, respond: http_server.Respond) -> None:
+        """Answer what is asked of a promotion; the registry may take its time, and holds no verdict up."""
+        if self._promotions is None:
+            _error(respond, HTTPStatus.NOT_FOUND, "no model has a promotion section, or systems.mlflow.observe lacks")
+            return
+        status, document = await self._promotions.answer(request)
+        respond(status, json.dumps(document).encode(), _JSON)
 
     def _ready(self, respond: http_server.Respond) -> None:
         if self._failing:

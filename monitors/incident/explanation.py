@@ -177,7 +177,7 @@ def _calm(ranking: Ranking, ranked: Ranked, change: Change) -> Iterator[Evidence
     quiet = [float(counts.bad[_like(counts, cells), : likelihood.quiet].sum()) + 0.5 for cells in (touched, ~touched)]
     spread = np.sqrt(likelihood.dispersion.parts * sum(1 / number for number in (*observed, *quiet)))
     z = float((np.log(rises[0]) - np.log(rises[1])) / spread)
-    where, elsewhere = (f"{rise:.2g} times as many as usual" for rise in rises)
+    where, elsewhere = (f"{rise:.{0 if rise >= 10 else 1}f} times as many as usual" for rise in rises)
     text = f"where it is, {where}; elsewhere at the same minutes {elsewhere} (z {z:.1f})"
     yield Evidence(aspect=Aspect.CALM, is_for=z > SURE, text=text)
 

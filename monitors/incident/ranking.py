@@ -29,11 +29,17 @@ Workbook, appendix C), and collectors miss some."""
 EXACTLY, WITHIN, BEYOND = 0.8, 0.18, 0.02
 """How a change hurts: all that it touches, a part of that, or other cells that depend on it."""
 
+PERHAPS = 0.3
+"""Chance that a change touches what the alert is about, where no label says so."""
+
 MOST_PARTS = 40
 """Natural parts of a platform that are looked at; an alert on one of 200 models has few."""
 
 USUAL_WEIGHT = 3.0
 """Weight of the changes around a usual incident: one alone is not taken for the cause because there is no other."""
+
+USUAL_SECONDS = 7200.0
+"""Time in which the harm of a usual incident may have begun, by which the share of none is meant."""
 
 POSITIONS = 5
 """Moments of the interval of a change whose own moment nobody knows."""
@@ -179,7 +185,7 @@ class Ranking:
         """Sets of cells that a change may hurt, and the chance of each."""
         touched = self.touched(change)
         if touched is None:
-            yield from ((1 / len(self.parts), part) for part in self.parts)
+            yield from ((PERHAPS / len(self.parts), part) for part in self.parts)
             return
         same = touched.tobytes()
         inside = [part for part in self.parts if part.tobytes() != same and not (part & ~touched).any()]
@@ -202,8 +208,8 @@ class Ranking:
             self._fits[key] = logs[first : first + len(self.begins)]
         return self._fits[key]
 
-    def _unlisted(self, hurt: Mask) -> Numbers:
-        """The same for harm of which nothing is known but where it is; it may be over."""
+    def _of_any_length(self, hurt: Mask) -> Numbers:
+        """The same for harm of which nothing is known but where it is: it may be over."""
         fits = [np.log(chance) + self.fit(hurt, lasting=seconds) for seconds, chance in LASTING]
         return np.asarray(np.logaddexp.reduce(fits, axis=0))
 
@@ -213,12 +219,22 @@ class Ranking:
             yield 1.0, None
             return
         reach = None if not change.doses else _reach(change, self.counts)
-        if change.ended is None or change.ended >= self.counts.end:
+        if change.ended is None or not self._is_over(change):
             yield 1.0, reach
             return
         for after, chance in ENDS:
             lasts = (self.counts.times < change.ended + after).astype(float)
             yield chance, lasts if reach is None else lasts * reach
+
+    def _fit_of(self, change: Change, hurt: Mask) -> Numbers:
+        """Log-likelihood by bin of harm as the change can do it: with its reach, until its end, or of any length."""
+        if not change.doses and not self._is_over(change):
+            return self._of_any_length(hurt)
+        fits = [np.log(chance) + self.fit(hurt, effect) for chance, effect in self.effects(change)]
+        return np.asarray(np.logaddexp.reduce(fits, axis=0))
+
+    def _is_over(self, change: Change) -> bool:
+        return self.counts is not None and change.ended is not None and change.ended < self.counts.end
 
     def _weight(self, change: Change) -> Numbers:
         """Logarithm of the change's weight by bin, without the scale of its kind."""
@@ -227,12 +243,7 @@ class Ranking:
             logs = np.log(chances)
         if self.counts is None:
             return np.asarray(logs + np.log(_nearness(change.scope, self.question.scope)))
-        shapes = list(self.effects(change))
-        fits = [
-            np.log(chance * shape) + self.fit(hurt, effect)
-            for chance, hurt in self._hurt_by(change)
-            for shape, effect in shapes
-        ]
+        fits = [np.log(chance) + self._fit_of(change, hurt) for chance, hurt in self._hurt_by(change)]
         return np.asarray(logs + np.logaddexp.reduce(fits, axis=0))
 
     # Answers -------------------------------------------------------------------------------------------------------
@@ -243,7 +254,7 @@ class Ranking:
         flat = np.full(len(self.begins), -np.log(len(self.begins)))
         if self.counts is None:
             return flat
-        fits = [self._unlisted(part) for part in self.parts]
+        fits = [self._of_any_length(part) for part in self.parts]
         return np.asarray(flat + np.logaddexp.reduce(fits, axis=0) - np.log(len(fits)))
 
     @cached_property
@@ -257,7 +268,7 @@ class Ranking:
             if scales[number] and masses[number]:
                 scale = np.log((1 - self.share_of_none) * scales[number] / expected)
                 weights[number] = scale + np.logaddexp.reduce(self._weight(change))
-        weights[-1] = np.log(self.share_of_none) + np.logaddexp.reduce(self._none)
+        weights[-1] = np.log(self._prior_of_none) + np.logaddexp.reduce(self._none)
         shares = np.exp(weights - np.logaddexp.reduce(weights))
         return Ranked(
             probabilities=tuple(map(float, shares[:-1])), none=float(shares[-1]), onset=self._onset, hurt=self._hurt
@@ -274,6 +285,13 @@ class Ranking:
         if self.counts is None:
             return False
         return bool(self._onset.earliest < self.begins[0] + EDGE * len(self.begins) * self.step)
+
+    @property
+    def _prior_of_none(self) -> float:
+        """The share of none, less where the harm began in a shorter time than that it is of: it comes at any moment."""
+        if self.counts is None:
+            return self.share_of_none
+        return self.share_of_none * min(len(self.begins) * self.step / USUAL_SECONDS, 1.0)
 
     def _scale(self, change: Change) -> float:
         if self.is_elsewhere(change):
@@ -298,7 +316,7 @@ class Ranking:
         """The place that fits best over all onsets."""
         if not self.places:
             return None
-        return max(self.places, key=lambda place: float(np.logaddexp.reduce(self._unlisted(place.cells))))
+        return max(self.places, key=lambda place: float(np.logaddexp.reduce(self._of_any_length(place.cells))))
 
 
 def _reach(change: Change, counts: Counts) -> Numbers:
@@ -311,4 +329,4 @@ def _reach(change: Change, counts: Counts) -> Numbers:
 
 def _nearness(scope: Mapping[str, str], alert: Mapping[str, str]) -> float:
     """How far a scope is the alert's, where no counts say what is hurt."""
-    return 1.0 if any(alert.get(name) == value for name, value in scope.items()) else 0.3
+    return 1.0 if any(alert.get(name) == value for name, value in scope.items()) else PERHAPS

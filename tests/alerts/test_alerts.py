@@ -12,7 +12,7 @@ import yaml
 from alerts import alerting_rule, check, render
 from alerts.objectives import objective as objectives
 from alerts.routing import generate
-from alerts.rules import recovery, shipped
+from alerts.rules import promotions, recovery, shipped
 from midwatch.app.render import rendered_files
 from tests import conftest
 from tests.conftest import need_program
@@ -98,6 +98,7 @@ def test_no_runbook_page_is_without_an_alert(files) -> None:
     published = {"source": "models", "backup": "copies"}
     for section in (recovery_section(), recovery_section(stores=[{"name": "m", "files": published}], drills=[])):
         names |= {one.name for one in recovery.of_platform(conftest.platform(disaster_recovery=section))}
+    names |= set(promotions.NAMES)
     assert {path.stem for path in Path("alerts/runbooks").glob("*.md")} == names
 
 

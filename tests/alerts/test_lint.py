@@ -370,6 +370,24 @@ def test_a_label_is_missed_by_either_name_that_templates_have_for_it(make_docume
     assert "template-label-removed" in {one.id for one in look(file).problems}
 
 
+@pytest.mark.parametrize(
+    ("summary", "is_missed"),
+    [
+        ("{{ range query \"y\" }}{{ .Labels.zone }} {{ end }}", False),
+        ("{{ with query \"y\" }}{{ if . }}{{ (first .).Labels.zone }}{{ end }}{{ end }}", False),
+        ("{{ range query \"y\" }}{{ .Labels.zone }}{{ end }} {{ .Labels.zone }}", True),
+        ("{{ range query \"y\" }}{{ $labels.zone }}{{ end }}", True),
+        ("{{ if true }}{{ .Labels.zone }}{{ end }}", True),
+        ("{{ range .Labels.zone }}x{{ end }}", True),
+    ],
+)
+def test_labels_of_what_a_template_asks_for_are_not_those_of_the_alert(
+    summary: str, is_missed: bool, make_document, tmp_path: Path
+) -> None:
+    problems = look(platform_with(make_document(), tmp_path, expr="sum(x) > 1", summary=summary)).problems
+    assert ("template-label-removed" in {one.id for one in problems}) == is_missed
+
+
 def test_a_counter_of_others_is_known_by_how_another_rule_reads_it(make_document, tmp_path: Path) -> None:
     file = platform_with(make_document(), tmp_path, expr="jobs_total > 100")
     assert look(file).problems == []

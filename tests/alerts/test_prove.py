@@ -66,6 +66,22 @@ SERVERS = [
         },
     },
 ]
+DRILLED = {
+    "name": "fraud-drill",
+    "owner": "ml",
+    "task": "classification",
+    "drift": DRIFT,
+    "loop": {
+        "recover_within": "2h",
+        "drill": {
+            "copies": "fraud",
+            "url": "http://drill/predict",
+            "requests": "r.jsonl",
+            "inject": {"feature": "x", "factor": 10},
+            "schedule": "0 4 * * 1",
+        },
+    },
+}
 LATENCY = {"name": "latency", "sli": {"latency": {"threshold": "1s"}}, "objective": "99%"}
 ONLY_PAGE = {"burn_rate": {"ticket_quick": False, "ticket_slow": False, "page_slow": False}}
 
@@ -85,7 +101,8 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
         slos += [] if server["serving"] == "triton" else [LATENCY | ONLY_PAGE]
         document["models"].append({"owner": "ml", "task": "regression", "slos": slos, **server})
     unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
-    document["models"].append(unpromised)
+    document["models"] += [unpromised, DRILLED]
+    document["loop"] = {}
     objective = {"name": "ok", "service": "shop", "objective": "99.5%", "sli": {"events": EVENTS}}
     (folder / "r.yaml").write_text(yaml.safe_dump({"owner": "ml", "objectives": [objective]}))
     (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["r.yaml"]}, sort_keys=False))

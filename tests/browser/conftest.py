@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from tests.browser import pages
+from tests.dashboards.conftest import past
+
+__all__ = ["past"]
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,16 @@ from midwatch.spec.model import Platform
 from midwatch.spec.slo import Slo
 from tests.conftest import platform, platform_document
 
-DRIFT = {"reference": "r.npz", "window": "1m", "features": {"x": "numeric"}}
+DRIFT = {
+    "reference": "r.npz",
+    "window": "1m",
+    "features": {"x": "numeric"},
+    "retrain": {"webhook": {"url_file": "u", "secret_file": "s"}},
+}
+DRILL = {
+    "recover_within": "2h",
+    "drill": {"copies": "fraud", "url": "http://drill/", "requests": "r.jsonl", "inject": {"feature": "x", "shift": 1}},
+}
 
 
 def whole_document(**changes: Any) -> dict[str, Any]:
@@ -39,9 +48,10 @@ def whole_document(**changes: Any) -> dict[str, Any]:
             {"name": "accuracy", "sli": {"outcome": "correct"}, "objective": "80%", "window": "7d"},
         ],
         "drift": DRIFT,
+        "loop": {"recover_within": "2h"},
     }
-    price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
-    return platform_document(models=[fraud, price], **changes)
+    price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1], "loop": DRILL}
+    return platform_document(models=[fraud, price], loop={}, **changes)
 
 
 def whole(**changes: Any) -> Platform:
@@ -318,7 +328,7 @@ def test_two_hundred_models_make_the_same_few_dashboards_below_200_kb() -> None:
         }
         for number in range(200)
     ]
-    files = render.render_files(platform(models=models))
+    files = render.render_files(platform(models=models, loop={}))
     sizes = {path: len(text.encode()) for path, text in files.items() if path.endswith(".json")}
     assert len(sizes) == len(PAGES)
     assert max(sizes.values()) < 200_000

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from dashboards import render, verify
-from dashboards.pages import canary, resilience
+from dashboards.pages import canary, loop, resilience
 from dashboards.verify import Status
 from midwatch import catalogue, metrics, upstream
 from midwatch.metrics import Kind, Metric
@@ -39,6 +39,8 @@ VALUES = {
     "bin": ["0.5", "1"],
     "bound": ["5"],
     "within": ["yes", "no"],
+    "time": [f"T{number}" for number in range(9)],
+    "state": ["done"],
 }
 """Values of labels that queries name; any other label has one value, its own name."""
 
@@ -46,14 +48,22 @@ VERDICTS = {
     metrics.CANARY_VERDICT.name: list(canary.VERDICT_CODES),
     metrics.CHAOS_VERDICT.name: list(resilience.HELD),
     metrics.DR_DRILL_VERDICT.name: list(resilience.MET),
+    metrics.LOOP_DRILL_VERDICT.name: list(loop.MET_CODES),
 }
+
+
+OF_METRIC = {(one.name, "outcome"): ["better"] for one in (metrics.LOOP_EPISODE, metrics.LOOP_EPISODES)}
+"""Values of a label that means something else elsewhere, by metric."""
 
 
 def published(metric: Metric) -> list[str]:
     """Every combination of label values, with the samples of a histogram."""
     labels = (*metric.labels, *(("job", "instance") if metric.name.startswith(("up", "scrape")) else ()))
     options = [
-        VERDICTS.get(metric.name, ["stable"]) if name == "verdict" else VALUES.get(name, [name]) for name in labels
+        VERDICTS.get(metric.name, ["stable"])
+        if name == "verdict"
+        else OF_METRIC.get((metric.name, name), VALUES.get(name, [name]))
+        for name in labels
     ]
     sets = [dict(zip(labels, values, strict=True)) for values in itertools.product(*options)]
     if metric.kind is not Kind.HISTOGRAM:
@@ -99,13 +109,22 @@ def test_no_panel_is_empty_when_everything_is_published(past, page: str, platfor
 def asked() -> Platform:
     """A platform whose systems are asked for what they do not publish."""
     systems = {name: observing(name) for name in OBSERVED}
-    return system_rules.expanded(Platform.model_validate(platform_document(systems=systems)))
+    document = platform_document(systems=systems)
+    document["models"][0]["promotion"] = {"needs": ["evaluation"]}
+    return system_rules.expanded(Platform.model_validate(document))
 
 
 LEFT_OUT = {
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
+    "ml_explained_predictions_total",  # kept for whoever asks for explanations; no page compares them yet
+    "ml_attribution_added_total",
+    "ml_attribution_taken_total",
+    "ml_attribution_squares_total",
+    "ml_attribution_place",
+    "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
+    "ml_settled_group_predictions_total",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
@@ -118,6 +137,10 @@ LEFT_OUT = {
     "dr_split_brain_last_seen_timestamp_seconds",
     "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
+    "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three; its page shows what follows
+    "ml_drift_episode_onset_timestamp_seconds",
+    "ml_drift_episode_windows",
+    "ml_loop_step_timestamp_seconds",  # the page shows T0 to T8, and how each step stands
     "ml_drift_rows_needed",  # the page says which are not judged; these two say what it would take
     "ml_drift_smallest_seen_effect",
     "ml_finish_reasons_total",  # only language models have it, and few of their logs

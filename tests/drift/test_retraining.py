@@ -67,7 +67,7 @@ class Plane:
     def windows(self, *verdicts: Verdict, version: str = "v1") -> None:
         for verdict in verdicts:
             self.now += 60
-            self.retraining.observe("fraud", version, said(verdict), self.now)
+            self.retraining.observe("fraud", version, said(verdict), start=self.now - 60.0, end=self.now)
         self.keep()
 
     def run(self, seconds: float = 0.0) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from exporters.drift.rows import Schema
 from exporters.events import journal
 from exporters.events.store import Store, read_position
 from midwatch.client import events
+from midwatch.errors import InvalidInputError
 from midwatch.spec import drift as drift_spec
 from midwatch.spec import load, model
 from monitors.drift import counts, fitting, reference, reference_file, sample
@@ -94,6 +96,66 @@ def test_windows_are_judged_when_they_have_ended(platform_file: Path) -> None:
     assert value(judge, "ml_drift_windows_total", verdict="stable") == 1
     assert value(judge, "ml_drift_windows_total", verdict="drift") == 1
     assert value(judge, "ml_drift_effect", feature="x", method="ks") > 0.5
+
+
+def test_a_version_with_a_reference_of_its_own_is_judged_by_that_also_after_a_restart(platform_file: Path) -> None:
+    document = yaml.safe_load(platform_file.read_text())
+    document["models"][0]["drift"]["version_references"] = "own-{version}.npz"
+    platform_file.write_text(yaml.safe_dump(document))
+    platform, base = load.load_platform(platform_file), platform_file.parent
+    models = references.Unwatched(platform, base).usable()
+
+    def started(saved: state.Saved) -> Judge:
+        return Judge(platform, base, base, models, saved, references.OfVersions(platform, base))
+
+    moved = {"x": np.random.default_rng(2).normal(3, 1, size=5000)}
+    reference_file.save(fitting.fit(moved, {"x": drift_spec.Feature.NUMERIC}, window_rows=200), base / "own-v2.npz")
+    of_two = [
+        one
+        for version in ("v1", "v2")
+        for one in (msgspec.structs.replace(event, version=version) for event in predictions(START, 200, shift=3))
+    ]
+    judge = started(state.Saved())
+    judge.take(of_two[:300])
+    judge = started(through_a_file(judge, base))
+    judge.take(of_two[300:])
+    assert judge.close(START + 11.5)
+    assert value(judge, "ml_drift_detected", version="v1") == 1
+    assert value(judge, "ml_drift_detected", version="v2") == 0
+    assert value(judge, "ml_drift_window_samples", version="v2") == 200
+
+
+def test_a_versions_reference_that_cannot_be_used_is_a_failure_and_the_models_is_taken(platform_file: Path) -> None:
+    document = yaml.safe_load(platform_file.read_text())
+    document["models"][0]["drift"]["version_references"] = "own-{version}.npz"
+    platform_file.write_text(yaml.safe_dump(document))
+    platform, base = load.load_platform(platform_file), platform_file.parent
+    (base / "own-v1.npz").write_text("no reference")
+    models = references.Unwatched(platform, base).usable()
+    judge = Judge(platform, base, base, models, state.Saved(), references.OfVersions(platform, base))
+    judge.take(predictions(START, 200))
+    assert judge.is_failing
+    assert judge.close(START + 11.5)
+    assert value(judge, "ml_drift_detected") == 0
+
+
+@pytest.mark.parametrize("version", ["../r", "..", "", "a/b", ".hidden"])
+def test_a_version_of_an_event_leads_to_no_other_folder(platform_file: Path, version: str) -> None:
+    document = yaml.safe_load(platform_file.read_text())
+    document["models"][0]["drift"]["version_references"] = "{version}.npz"
+    (platform_file.parent / "inner").mkdir()
+    inner = platform_file.parent / "inner" / "platform.yaml"
+    document["models"][0]["drift"]["reference"] = "../r.npz"
+    inner.write_text(yaml.safe_dump(document))
+    assert references.OfVersions(load.load_platform(inner), inner.parent)("fraud", version) is None
+
+
+def test_a_pattern_without_a_version_is_an_error(platform_file: Path) -> None:
+    document = yaml.safe_load(platform_file.read_text())
+    document["models"][0]["drift"]["version_references"] = "own.npz"
+    platform_file.write_text(yaml.safe_dump(document))
+    with pytest.raises(InvalidInputError, match="version_references"):
+        load.load_platform(platform_file)
 
 
 def test_a_window_with_too_little_takes_the_last_votes_away(platform_file: Path) -> None:

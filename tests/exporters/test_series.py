@@ -56,6 +56,16 @@ def test_all_series_together_are_bounded_and_what_is_folded_is_counted(groups: i
     assert requests == 12 * 12 * 60
 
 
+def test_predictions_by_group_stay_whole_when_groups_are_folded() -> None:
+    declared = spec.Model.model_validate({"name": "m0", "owner": "o", "task": "classification", "groups": ["g0"]})
+    state = State(spec.Exporter(caps=CAPS), [declared])
+    told(state, 1)
+    for series in state.counters.versions.values():
+        if series.model == "m0":
+            counted = sum(sum(classes.values()) for classes in series.grouped["g0"].values())
+            assert counted == sum(series.predicted.values()) > 0
+
+
 def test_a_folded_outcome_still_says_whether_the_prediction_was_right() -> None:
     bounded, whole = State(spec.Exporter(caps=CAPS)), State(spec.Exporter(caps=spec.Caps(series=10**6)))
     for state in (bounded, whole):

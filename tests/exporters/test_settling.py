@@ -62,6 +62,33 @@ def test_a_prediction_is_settled_once_it_is_old_enough_and_not_before(store: Sto
     assert value(store.state, "ml_settled_scored_positives_total", **VERSION, bin="0.9") == 2
 
 
+def test_groups_are_counted_with_the_prediction_and_settled_with_a_label_or_without(store: Store) -> None:
+    groups = {"groups": {"country": "de"}}
+    commit(store, [prediction("a", **groups), prediction("b", **groups), prediction("c", groups={"country": "no"})])
+    commit(store, [label("a")], NOW + 100)
+    where = {**VERSION, "attribute": "country", "group": "de", "predicted": "fraud"}
+    assert value(store.state, "ml_group_predictions_total", **where) == 2
+    assert value(store.state, "ml_settled_group_predictions_total", **where) is None
+    commit(store, [], NOW + BEYOND)
+    assert value(store.state, "ml_group_predictions_total", **where) == 2
+    assert value(store.state, "ml_settled_group_predictions_total", **where) == 2
+    assert value(store.state, "ml_settled_group_outcomes_total", **where, actual="fraud") == 1
+
+
+def test_intersections_that_promises_compare_are_counted_beside_their_attributes(tmp_path: Path) -> None:
+    promise = {"attribute": "country", "crossed_with": "age", "measure": "accuracy_parity", "difference": "5%"}
+    declared = models(label_maturity="320s", groups=["country", "age"], fairness=[promise])
+    made = Store(tmp_path / "state", spec.Exporter(), declared)
+    commit(made, [prediction("a", groups={"country": "de", "age": "young"}), prediction("b", groups={"age": "old"})])
+    commit(made, [label("a")], NOW + 100)
+    where = {**VERSION, "attribute": "country×age", "group": "de×young", "predicted": "fraud"}  # noqa: RUF001
+    assert value(made.state, "ml_group_predictions_total", **where) == 1
+    assert value(made.state, "ml_group_outcomes_total", **where, actual="fraud") == 1
+    alone = {**VERSION, "attribute": "age", "group": "old", "predicted": "fraud"}
+    assert value(made.state, "ml_group_predictions_total", **alone) == 1
+    made.journal.close()
+
+
 def test_a_label_after_its_prediction_was_settled_counts_as_late(store: Store) -> None:
     commit(store, [prediction("a"), prediction("b")])
     commit(store, [label("a")], NOW + MATURITY)

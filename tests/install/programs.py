@@ -67,7 +67,7 @@ def objects(*texts: str) -> dict[tuple[str, str, str], Object]:
 
 
 def whole_document(**kubernetes: Any) -> Object:
-    """A platform file with everything that runs in a cluster: canaries, drift, drills, recoverers, experiments."""
+    """A platform file with all that runs in a cluster: canaries, drift, the loop, drills, recoverers, experiments."""
     document = platform_document()
     model = document["models"][0]
     model["canary"] = {"criteria": [{"metric": "errors", "tolerated_ratio": 1.1, "unacceptable_ratio": 1.5}]}
@@ -88,6 +88,7 @@ def whole_document(**kubernetes: Any) -> Object:
             "stores": [{"name": "features", "postgresql": POSTGRESQL}],
             "drills": [{"name": "lose", "store": "features", "fault": "kill_primary", "schedule": "0 4 * * 1"}],
         },
+        "loop": {},
         "systems_exporter": {"account": {"namespace": NAMESPACE}},
         "console": {"url": "https://console.example.com"},
         "systems": {

@@ -48,7 +48,9 @@ def mounted(tmp_path: Path) -> Callable[[str], Path]:
     def brought(part: str) -> Path:
         (tmp_path / "platform").mkdir()
         document = whole_document()
-        document["models"][0].pop("drift")  # a reference is fitted by hand
+        if part != "StatefulSet/midwatch-loop":
+            document["models"][0].pop("drift")  # a reference is fitted by hand
+            document.pop("loop")
         (tmp_path / "platform/platform.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
         for name in ("endpoint", "primary", "standby"):
             (tmp_path / "platform" / name).write_text("host=127.0.0.1 port=1 dbname=x connect_timeout=1")
@@ -65,6 +67,7 @@ def mounted(tmp_path: Path) -> Callable[[str], Path]:
     [
         ("StatefulSet/midwatch-exporter", "/readyz", 200),
         ("StatefulSet/midwatch-gate", "/healthz", 200),
+        ("StatefulSet/midwatch-loop", "/healthz", 200),
         ("Deployment/midwatch-recovery-exporter", "/healthz", 401),  # nobody but Prometheus asks it
         ("StatefulSet/midwatch-systems", "/healthz", 401),
     ],

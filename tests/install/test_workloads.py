@@ -16,6 +16,7 @@ from tests.install.programs import NAMESPACE, Object, whole_document, workloads
 OURS = {
     "StatefulSet/midwatch-exporter",
     "StatefulSet/midwatch-gate",
+    "StatefulSet/midwatch-loop",
     "Deployment/midwatch-recovery-exporter",
     "Deployment/midwatch-console",
 }
@@ -63,17 +64,21 @@ def test_a_pod_has_the_least_rights_probes_and_limits(pods: dict[str, Object], p
     assert {one["name"] for one in container["volumeMounts"]} <= volumes
 
 
-def test_exporters_alone_speak_to_the_api_server_one_creates_pipeline_runs_and_one_lists_what_is_observed(
+def test_the_loop_creates_pipeline_runs_and_reads_them_and_the_systems_exporter_lists_what_is_observed(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
-    assert pods["StatefulSet/midwatch-exporter"]["spec"]["automountServiceAccountToken"]
+    assert pods["StatefulSet/midwatch-loop"]["spec"]["automountServiceAccountToken"]
+    assert not pods["StatefulSet/midwatch-exporter"]["spec"]["automountServiceAccountToken"]
     assert not pods["StatefulSet/midwatch-gate"]["spec"]["automountServiceAccountToken"]
     roles = [one for (kind, namespace, _), one in expected.items() if (kind, namespace) == ("Role", "training")]
     assert pods["StatefulSet/midwatch-systems"]["spec"]["automountServiceAccountToken"]
     assert [(role["metadata"]["name"], role["rules"]) for role in roles] == [
         (
-            "midwatch-exporter.test",
-            [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}],
+            "midwatch-loop.test",
+            [
+                {"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create", "get", "list"]},
+                {"apiGroups": ["tekton.dev"], "resources": ["taskruns"], "verbs": ["get", "list"]},
+            ],
         ),
         (
             "midwatch-systems.test",
@@ -85,6 +90,15 @@ def test_exporters_alone_speak_to_the_api_server_one_creates_pipeline_runs_and_o
     ]
 
 
+def test_without_a_loop_the_exporter_creates_the_pipeline_runs() -> None:
+    document = whole_document()
+    del document["loop"]
+    found = workloads(document)
+    role = found["Role", "training", "midwatch-exporter.test"]
+    assert role["rules"] == [{"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create"]}]
+    assert ("StatefulSet", NAMESPACE, "midwatch-loop") not in found
+
+
 def test_the_systems_exporter_lists_objects_with_an_account_in_its_namespace() -> None:
     for account, place in ((None, "systems_exporter.account"), ({"namespace": "other"}, "account.namespace")):
         document = whole_document() | {"systems_exporter": {"account": account} if account else {}}
@@ -93,7 +107,7 @@ def test_the_systems_exporter_lists_objects_with_an_account_in_its_namespace() -
 
 
 def test_what_was_acknowledged_stays_when_the_plane_is_deleted(expected: dict[Any, Object]) -> None:
-    for name in ("midwatch-exporter", "midwatch-gate", "midwatch-systems"):
+    for name in ("midwatch-exporter", "midwatch-gate", "midwatch-loop", "midwatch-systems"):
         spec = expected["StatefulSet", NAMESPACE, name]["spec"]
         assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
         assert spec["volumeClaimTemplates"][0]["metadata"]["name"] == "state"
@@ -103,7 +117,7 @@ def test_a_service_finds_the_pods_of_its_part_and_no_others(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
-    assert len(services) == 8  # three of them give the pods of a set their names
+    assert len(services) == 10  # four of them give the pods of a set their names
     for service in services:
         wanted = service["spec"]["selector"].items()
         found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
@@ -128,7 +142,7 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
         jobs.add(service["metadata"]["labels"][spec["jobLabel"]])
         assert spec["endpoints"][0]["authorization"]["credentials"]["name"] == "midwatch-metrics"
         assert spec["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
-    assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-recovery", "midwatch-systems"}
+    assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-loop", "midwatch-recovery", "midwatch-systems"}
 
 
 def test_a_scrape_of_the_exporter_may_take_as_long_as_its_series_need() -> None:
@@ -193,6 +207,8 @@ def test_every_pod_that_runs_can_reach_what_it_needs_through_a_policy(
 ) -> None:
     policies = [one["spec"] for (kind, _, _), one in expected.items() if kind == "NetworkPolicy"]
     for part, template in pods.items():
+        if part == "StatefulSet/midwatch-exporter":
+            continue  # with a loop, it asks nobody
         labels = template["metadata"]["labels"].items()
         own = [one for one in policies if one["podSelector"]["matchLabels"].items() <= labels]
         assert any(one.get("egress") for one in own), f"{part} reaches nothing"

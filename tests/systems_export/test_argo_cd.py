@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporters.systems.kinds import argo_cd
-from midwatch import kubernetes, metrics
+from midwatch import argo_applications, kubernetes, metrics
 from midwatch.errors import MidwatchError
 from midwatch.spec.observed.argo_cd import ArgoCdObserved
 from tests.systems_export.conftest import RecordedServer, rows
@@ -36,7 +36,7 @@ def application(name: str = "fraud-server", **status: Any) -> dict[str, Any]:
 
 def source(folder: Path, objects: list[dict[str, Any]], **changes: Any) -> argo_cd.Applications:
     observed = ArgoCdObserved(url="https://argocd", **changes)
-    return argo_cd.Applications(observed, folder, lambda _: [argo_cd.Application.of(one) for one in objects])
+    return argo_cd.Applications(observed, folder, lambda _: [argo_applications.Application.of(one) for one in objects])
 
 
 def carries(**where: str) -> dict[str, Any]:
@@ -121,14 +121,14 @@ def test_the_api_is_asked_with_the_token(api: RecordedServer, tmp_path: Path) ->
     (tmp_path / "token").write_text("secret\n")
     auth = {"token_file": str(tmp_path / "token")}
     observed = ArgoCdObserved(url=api.url, auth=auth, applications=["fraud-server"])
-    assert [one.name for one in argo_cd.ask(observed)] == ["fraud-server"]
+    assert [one.name for one in argo_applications.ask(observed)] == ["fraud-server"]
     assert api.tokens == {"Bearer secret"}
 
 
 def test_a_refusal_is_no_empty_list(tmp_path: Path) -> None:
     server = RecordedServer({"/api/v1/applications": {"status": 403, "text": "permission denied"}})
     with pytest.raises(MidwatchError, match="403 permission denied"):
-        argo_cd.ask(ArgoCdObserved(url=server.url))
+        argo_applications.ask(ArgoCdObserved(url=server.url))
     server.close()
 
 
@@ -141,11 +141,11 @@ def test_the_cluster_is_asked_page_by_page(monkeypatch: pytest.MonkeyPatch) -> N
         return {"items": items, "metadata": {"continue": token}}
 
     monkeypatch.setattr(kubernetes, "request", request)
-    assert [one.name for one in argo_cd.ask(ArgoCdObserved(namespace="argocd"))] == ["fraud-server", "other"]
+    assert [one.name for one in argo_applications.ask(ArgoCdObserved(namespace="argocd"))] == ["fraud-server", "other"]
 
 
 def test_a_list_that_never_ends_is_an_error_and_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     page = {"items": [application()], "metadata": {"continue": "again"}}
     monkeypatch.setattr(kubernetes, "request", lambda *_, **__: page)
     with pytest.raises(MidwatchError, match="more than 20000 objects"):
-        argo_cd.ask(ArgoCdObserved(namespace="argocd"))
+        argo_applications.ask(ArgoCdObserved(namespace="argocd"))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from exporters.systems import cluster, manifests, service
+from exporters.systems import manifests, service
 from exporters.systems.polling import Polled
-from midwatch import kubernetes
+from midwatch import cluster_objects, kubernetes
 from midwatch.spec import load
 from midwatch.spec.observed.base import Resource
 from tests.chaos import cluster as real
@@ -166,13 +166,13 @@ def test_with_the_rendered_rights_everything_is_seen(server: Path, tmp_path: Pat
     assert {name: source.problem for name, source in sources.items()} == dict.fromkeys(sources, "")
     job = "{'namespace': 'ml', 'cronjob': 'nightly'}"
     assert found["kubernetes"] == {
-        f"kubernetes_cronjob_last_success_timestamp_seconds{job}": cluster.seconds("2026-11-20T03:09:00Z"),
-        f"kubernetes_cronjob_start_due_timestamp_seconds{job}": cluster.seconds("2026-11-21T03:00:00Z"),
-        f"kubernetes_cronjob_success_due_timestamp_seconds{job}": cluster.seconds("2026-11-21T03:00:00Z"),
+        f"kubernetes_cronjob_last_success_timestamp_seconds{job}": cluster_objects.seconds("2026-11-20T03:09:00Z"),
+        f"kubernetes_cronjob_start_due_timestamp_seconds{job}": cluster_objects.seconds("2026-11-21T03:00:00Z"),
+        f"kubernetes_cronjob_success_due_timestamp_seconds{job}": cluster_objects.seconds("2026-11-21T03:00:00Z"),
     }
     train = "{'namespace': 'ml', 'pipeline': 'train'}"
     last = found["tekton"][f"tekton_pipeline_last_success_timestamp_seconds{train}"]
-    assert last == cluster.seconds("2026-11-20T05:02:00Z")
+    assert last == cluster_objects.seconds("2026-11-20T05:02:00Z")
     waits = [name for name in found["tekton"] if "oldest_waiting" in name]
     assert waits == [
         "tekton_pipeline_oldest_waiting_timestamp_seconds"
@@ -223,13 +223,13 @@ def test_every_page_of_a_long_list_is_read(server: Path, monkeypatch: pytest.Mon
     names = {f"page-{number}" for number in range(5)}
     for name in names:
         real.create("/apis/coordination.k8s.io/v1/namespaces/other/leases", {"metadata": {"name": name}})
-    monkeypatch.setattr(cluster, "PAGE", 2)
+    monkeypatch.setattr(cluster_objects, "PAGE", 2)
     leases = Resource(group="coordination.k8s.io", version="v1", plural="leases")
-    found = [cluster.name_of(one)[1] for one in cluster.objects(leases, ["other"], 10.0)]
+    found = [cluster_objects.name_of(one)[1] for one in cluster_objects.objects(leases, ["other"], 10.0)]
     assert sorted(found) == sorted(names)
 
 
 def test_a_kind_that_is_not_installed_is_an_error_and_no_empty_list(server: Path) -> None:
     gone = Resource(group="tekton.dev", version="v1", plural="customruns")
     with pytest.raises(kubernetes.RefusedError, match="404"):
-        cluster.objects(gone, [], 10.0)
+        cluster_objects.objects(gone, [], 10.0)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from exporters.systems.cluster import seconds
 from exporters.systems.kinds import kubernetes
+from midwatch.cluster_objects import seconds
 from tests.systems_export.published import published
 
 CREATED = "2026-11-01T00:00:00Z"

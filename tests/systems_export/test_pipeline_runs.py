@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from exporters.systems import pipeline_runs, successes
-from exporters.systems.cluster import seconds
+from exporters.systems import successes
 from exporters.systems.kinds import tekton
 from exporters.systems.source import Sample
+from midwatch import pipeline_runs
+from midwatch.cluster_objects import seconds
 from midwatch.errors import MidwatchError
 from midwatch.spec.observed.tekton import PipelinePromise
 

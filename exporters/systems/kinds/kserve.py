@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporters.systems import cluster
-from exporters.systems.cluster import Object
 from exporters.systems.source import Sample
-from midwatch import metrics
+from midwatch import cluster_objects, metrics
+from midwatch.cluster_objects import Object
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.kserve import INFERENCE_SERVICES, KserveObserved
 
@@ -49,7 +48,7 @@ class Kserve:
     def read(self, now: float) -> list[Sample]:  # noqa: ARG002 - every sample is a state or a timestamp
         """Samples of all InferenceServices."""
         settings = self.settings
-        found = cluster.objects(INFERENCE_SERVICES, settings.namespaces, settings.timeout)
+        found = cluster_objects.objects(INFERENCE_SERVICES, settings.namespaces, settings.timeout)
         return [*(sample for one in found for sample in of_service(one)), *missing(settings.services, found)]
 
 
@@ -60,10 +59,10 @@ def build(platform: Platform, observed: Any, state: Path) -> Kserve:  # noqa: AR
 
 def of_service(found: Object) -> Iterator[Sample]:
     """Samples of an InferenceService. Every state has a series, so that a change of it is no new series."""
-    namespace, name = cluster.name_of(found)
+    namespace, name = cluster_objects.name_of(found)
     labels = {"namespace": namespace, "service_name": name}
-    model = cluster.status(found).get("modelStatus") or {}
-    is_ready = cluster.condition(found, "Ready").get("status") == "True"
+    model = cluster_objects.status(found).get("modelStatus") or {}
+    is_ready = cluster_objects.condition(found, "Ready").get("status") == "True"
     yield Sample(metric=metrics.INFERENCE_SERVICE_READY, labels=labels, value=is_ready)
     told = TRANSITIONS.get(model.get("transitionStatus", ""), UNKNOWN)
     for state in (*TRANSITIONS.values(), UNKNOWN):
@@ -83,7 +82,7 @@ def of_service(found: Object) -> Iterator[Sample]:
 
 def missing(wanted: Sequence[str], found: Iterable[Object]) -> Iterator[Sample]:
     """For each InferenceService that has to be there, whether it is not."""
-    there = {cluster.name_of(one) for one in found}
+    there = {cluster_objects.name_of(one) for one in found}
     for text in wanted:
         namespace, _, name = text.partition("/")
         labels = {"namespace": namespace, "service_name": name}

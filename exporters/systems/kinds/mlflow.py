@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from exporters.systems.registry_history import Keeper
-from exporters.systems.rest import Api, StatusError
 from exporters.systems.source import Sample
-from midwatch import metrics
-from midwatch.errors import MidwatchError
+from midwatch import metrics, registry
+from midwatch.registry import API, UNUSED_STAGES, Registered, Version
+from midwatch.rest import Api, StatusError
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.mlflow import MlflowObserved
 
-_API = "/api/2.0/mlflow"
-_PAGE = 1000
-_MOST_PAGES = 20
-"""20,000 versions of one model; more is a registry that nobody can look through."""
-_UNUSED_STAGES = frozenset({"", "None", "Archived"})
-_LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
-"""Source of a version since MLflow 3: the logged model, which has the metrics."""
 _IS_MODEL_FILE = re.compile(r"^flavors:", re.MULTILINE)
 _SIGNATURE = re.compile(r"^signature:(?! *(?:null|~) *$)", re.MULTILINE)
 """The key in a file `MLmodel`, which MLflow writes as YAML of one key a line (models/model.py)."""
@@ -40,93 +31,6 @@ class Result(StrEnum):
     HAS = "has"
     LACKS = "lacks"
     UNKNOWN = "unknown"
-
-
-# What the registry says --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Version:
-    """A version of a registered model; `created` is seconds since 1970."""
-
-    number: str
-    stage: str
-    created: float
-    run_id: str
-    source: str
-    tags: Mapping[str, str]
-
-    @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Version:
-        """The version in an answer; KeyError and ValueError for what is none."""
-        return cls(
-            number=str(said["version"]),
-            stage=str(said.get("current_stage") or "None"),
-            created=float(said["creation_timestamp"]) / 1000,
-            run_id=str(said.get("run_id") or ""),
-            source=str(said.get("source") or ""),
-            tags=_tags(said),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Registered:
-    """A registered model: its versions, those that have an alias, and its own tags. Empty where there is none."""
-
-    versions: tuple[Version, ...] = ()
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def in_stage(self, stage: str) -> tuple[str, ...]:
-        """Numbers of the versions in a stage."""
-        return tuple(sorted(one.number for one in self.versions if one.stage == stage))
-
-    def roles(self) -> dict[str, tuple[str, ...]]:
-        """Numbers of versions by what they are: `alias NAME` or `stage NAME`."""
-        stages = {one.stage for one in self.versions} - _UNUSED_STAGES
-        return {
-            **{f"alias {alias}": (number,) for alias, number in self.aliases.items()},
-            **{f"stage {stage}": self.in_stage(stage) for stage in stages},
-        }
-
-    def in_use(self) -> list[Version]:
-        """Versions that have an alias or are in a stage, and the newest one, in the order of their numbers."""
-        used = {number for numbers in self.roles().values() for number in numbers}
-        newest = max(self.versions, key=lambda one: one.created, default=None)
-        return [one for one in self.versions if one.number in used or one is newest]
-
-
-def _tags(said: Mapping[str, Any]) -> dict[str, str]:
-    return {str(tag["key"]): str(tag.get("value", "")) for tag in said.get("tags", ())}
-
-
-def ask(api: Api, name: str) -> Registered:
-    """A registered model; an empty one where there is none. MidwatchError when the registry does not answer."""
-    try:
-        said = api.document(f"{_API}/registered-models/get", name=name)["registered_model"]
-    except StatusError as error:
-        if error.status == HTTPStatus.NOT_FOUND and "RESOURCE_DOES_NOT_EXIST" in str(error):
-            return Registered()
-        raise
-    return Registered(
-        versions=tuple(sorted(map(Version.of, _pages(api, name)), key=lambda one: (len(one.number), one.number))),
-        aliases={str(one["alias"]): str(one["version"]) for one in said.get("aliases", ())},
-        tags=_tags(said),
-    )
-
-
-def _pages(api: Api, name: str) -> Iterator[Mapping[str, Any]]:
-    """Every version of a registered model: its stages are said nowhere else, since several may be in one."""
-    escaped = name.replace("'", "\\'")
-    asked = {"filter": f"name='{escaped}'", "max_results": str(_PAGE)}
-    token = ""
-    for _ in range(_MOST_PAGES):
-        page = api.document(f"{_API}/model-versions/search", **asked, **({"page_token": token} if token else {}))
-        yield from page.get("model_versions", ())
-        token = str(page.get("next_page_token") or "")
-        if not token:
-            return
-    raise MidwatchError(f"{name} has more than {_PAGE * _MOST_PAGES} versions; delete those that nobody needs")
 
 
 # What versions lack ------------------------------------------------------------------------------------------------
@@ -164,13 +68,13 @@ class Checks:
     def _evaluation(self, api: Api, version: Version) -> Result:
         if version.tags.get(self._observed.evaluation_tag):
             return Result.HAS
-        if model := _LOGGED_MODEL.match(version.source):
-            found = _or_unknown(lambda: _has_metrics(api.document(f"{_API}/logged-models/{model[1]}")["model"]))
+        if model := registry.LOGGED_MODEL.match(version.source):
+            found = _or_unknown(lambda: _has_metrics(api.document(f"{API}/logged-models/{model[1]}")["model"]))
             if found is not Result.LACKS:
                 return found
         if not version.run_id:
             return Result.LACKS
-        return _or_unknown(lambda: _has_metrics(api.document(f"{_API}/runs/get", run_id=version.run_id)["run"]))
+        return _or_unknown(lambda: _has_metrics(api.document(f"{API}/runs/get", run_id=version.run_id)["run"]))
 
 
 def _of_model_file(text: str) -> Result:
@@ -205,7 +109,7 @@ class Registry:
     def read(self, now: float) -> list[Sample]:
         """Samples of every model. What has changed in a role is on record when this returns."""
         api = Api(self._observed.url, self._observed.auth, self._observed.timeout)
-        found = {model: ask(api, name) for model, name in self._models.items()}
+        found = {model: registry.ask(api, name) for model, name in self._models.items()}
         champion = self._observed.champion_role
         self._keeper.look({model: {champion: (), **one.roles()} for model, one in found.items()}, now)
         return [sample for model, one in found.items() for sample in self._samples(api, model, one)]
@@ -226,7 +130,7 @@ class Registry:
                 yield Sample(metric=metrics.REGISTRY_CHECK, labels=checked, value=1)
 
     def _roles(self, model: str, registered: Registered, version: Version) -> Iterator[Sample]:
-        stage = "" if version.stage in _UNUSED_STAGES else version.stage
+        stage = "" if version.stage in UNUSED_STAGES else version.stage
         aliases = [alias for alias, number in registered.aliases.items() if number == version.number]
         for alias in aliases or [""]:
             labels = {"model": model, "version": version.number, "alias": alias, "stage": stage}

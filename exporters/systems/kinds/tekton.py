@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporters.systems import cluster, pipeline_runs, successes
-from exporters.systems.cluster import Object
-from exporters.systems.pipeline_runs import Run
+from exporters.systems import successes
 from exporters.systems.source import Sample
-from midwatch import metrics
+from midwatch import cluster_objects, metrics, pipeline_runs
+from midwatch.cluster_objects import Object
+from midwatch.pipeline_runs import Run
 from midwatch.spec.model import Platform
 from midwatch.spec.observed.tekton import PIPELINE_RUNS, TASK_RUNS, PipelinePromise, TektonObserved
 
@@ -27,8 +27,8 @@ class Tekton:
     def read(self, now: float) -> list[Sample]:
         """Samples of all pipelines that have runs, and of those that are promised."""
         settings = self.settings
-        found = cluster.objects(PIPELINE_RUNS, settings.namespaces, settings.timeout)
-        tasks = cluster.objects(TASK_RUNS, settings.namespaces, settings.timeout)
+        found = cluster_objects.objects(PIPELINE_RUNS, settings.namespaces, settings.timeout)
+        tasks = cluster_objects.objects(TASK_RUNS, settings.namespaces, settings.timeout)
         runs = [pipeline_runs.run_of(one) for one in found]
         last = self.seen.updated(last_successes(runs, settings.pipelines), settings.pipelines, now)
         return [

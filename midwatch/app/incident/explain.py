@@ -91,9 +91,9 @@ def changes(sources: Sources, start: float, end: float) -> Collected:
     """Every change of a time, and who could not be asked."""
     deadline = time.monotonic() + sources.within
     client = sources.client.until(deadline)
-    step = max((end - start) / LOOKS, 4 * sources.platform.prometheus.scrape_interval, 1.0)
+    least = counting.SCRAPES * sources.platform.prometheus.scrape_interval
     try:
-        first = _first_look(client, start, end, step)
+        first = _first_look(client, start, end, max((end - start) / LOOKS, least))
     except QueryError as error:
         return Collected(changes=(), unanswered=(Unanswered(source="Prometheus", reason=str(error)),))
     asked = Asked(
@@ -101,7 +101,7 @@ def changes(sources: Sources, start: float, end: float) -> Collected:
         client=client,
         start=start,
         end=end,
-        step=step,
+        step=max((end - (end if first is None else first)) / LOOKS, least),
         first=end if first is None else first,
         evidence=sources.evidence,
         repositories=sources.repositories,
@@ -114,9 +114,13 @@ def changes(sources: Sources, start: float, end: float) -> Collected:
 
 
 def _first_look(client: Client, start: float, end: float, step: float) -> float | None:
-    """When Prometheus has its first samples of the time, by looks that are steps apart from its end."""
+    """When Prometheus has its first sample of the time; found by looks that are steps apart, and then among them."""
     lines = client.query_range("count(up)", start=end - (end - start) // step * step, end=end, step=step)
-    return min((line.points[0][0] for line in lines if line.points), default=None)
+    seen = min((line.points[0][0] for line in lines if line.points), default=None)
+    if seen is None or seen - step < start:
+        return seen
+    earliest = client.query(f"min(min_over_time(timestamp(up)[{step + 1:.0f}s:1s]))", at=seen)
+    return earliest[0].value if earliest else seen
 
 
 def _explained(sources: Sources, found: Firing, now: float, subjects: list[Subject]) -> Incident:

@@ -55,7 +55,7 @@ def _title(text: str) -> Text:
 
 
 def _line(text: str) -> Padding:
-    return Padding(Text(text), (0, 0, 0, 2))
+    return Padding(Text(text), (0, 0, 0, 2), expand=False)
 
 
 def _suspect(suspect: Suspect) -> Iterator[RenderableType]:
@@ -67,7 +67,7 @@ def _suspect(suspect: Suspect) -> Iterator[RenderableType]:
         head.append(f"  [{change.id}] {change.kind.value}, {words.clock(change.at, step=1.0)} UTC{who}", style="dim")
     yield head
     for one in suspect.evidence:
-        yield Padding(Text(f"{'+' if one.is_for else '-'} {one.text}"), (0, 0, 0, 11))
+        yield Padding(Text(f"{'+' if one.is_for else '-'} {one.text}"), (0, 0, 0, 11), expand=False)
 
 
 def _rejected(rejected: tuple[Rejected, ...], *, every: bool) -> Iterator[RenderableType]:

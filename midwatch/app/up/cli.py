@@ -129,7 +129,8 @@ def _watch(platform: Platform, stack: Stack, traffic: Traffic | None, deadline: 
         except QueryError:
             now = None
         left = None if deadline is None else max(0.0, -late)
-        view.show(now, stack.receiver.alerts, traffic.progress if traffic else {}, left, stack.canaries.answers)
+        progress = traffic.progress if traffic else {}
+        view.show(now, stack.receiver.alerts, progress, left, stack.canaries.answers, stack.episodes.found)
         time.sleep(0.5)
 
 
@@ -148,7 +149,7 @@ def _document(stack: Stack, traffic: Traffic | None) -> dict[str, Any]:
         totals = queries.totals(stack.client)
         if totals["predictions_counted"] is not None and (sent is not None or traffic is None):
             right = (traffic is None or totals["predictions_counted"] == sent) and (
-                totals["targets_up"] == totals["targets_total"]
+                totals["targets_up"] == stack.targets
             )
             code = Exit.PASS if right else Exit.FAIL
         else:
@@ -172,8 +173,10 @@ def _document(stack: Stack, traffic: Traffic | None) -> dict[str, Any]:
     return {
         "predictions_sent": sent,
         **{name: None if value is None else int(value) for name, value in totals.items()},
+        "targets_total": stack.targets,
         "labels_sent": progress.get("labels"),
         "canaries": [answer.document() for answer in stack.canaries.answers],
+        "episodes": stack.episodes.found,
         "alerts": alerts,
         "pages_delivered": sum(alert["severity"] == "page" for alert in alerts),
         "deliveries": stack.receiver.deliveries,
@@ -206,12 +209,13 @@ def _show(document: dict[str, Any]) -> None:
     from rich.table import Table
 
     from midwatch import tables
+    from midwatch.app.up import live_view
     from midwatch.spec.values import describe_duration
 
     console = tables.make_console()
     counts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in document.items():
-        if name not in ("alerts", "canaries", "exit"):
+        if name not in ("alerts", "canaries", "episodes", "exit"):
             counts.add_row(name.replace("_", " "), "unknown" if value is None else str(value))
     tables.show(counts, console=console)
     for one in document["canaries"]:
@@ -219,6 +223,8 @@ def _show(document: dict[str, Any]) -> None:
             "" if one["decided_after_seconds"] is None else f" after {describe_duration(one['decided_after_seconds'])}"
         )
         console.print(f"canary {one['canary']} against {one['baseline']}: {one['verdict']}{after}: {one['reason']}")
+    for one in document["episodes"]:
+        console.print(live_view.episode(one))
     table = Table(title="alerts delivered", title_justify="left")
     for name in ("alert", "severity", "owner", "version", "fired", "resolved", "summary"):
         table.add_column(name, overflow="fold")

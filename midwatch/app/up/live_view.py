@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -81,13 +82,15 @@ class LiveView:
         progress: dict[str, Any],
         left: float | None,
         canaries: Sequence[Answer] = (),
+        episodes: Sequence[dict[str, Any]] = (),
     ) -> None:
         """Show the state of things; without figures Prometheus did not answer."""
         if self._live:
-            self._live.update(self._page(figures, alerts, progress, left, canaries))
+            self._live.update(self._page(figures, alerts, progress, left, canaries, episodes))
         elif time.monotonic() - self._said > LOG_EVERY:
             self._said = time.monotonic()
-            self.note(" | ".join([_line(figures, alerts, progress), *(_canary(one).plain for one in canaries)]))
+            more = [*(_canary(one).plain for one in canaries), *(episode(one).plain for one in episodes)]
+            self.note(" | ".join([_line(figures, alerts, progress), *more]))
 
     def _page(
         self,
@@ -96,6 +99,7 @@ class LiveView:
         progress: dict[str, Any],
         left: float | None,
         canaries: Sequence[Answer],
+        episodes: Sequence[dict[str, Any]],
     ) -> RenderableType:
         head = Text(f"midwatch up: {self._platform}", style="bold")
         if left is not None:
@@ -109,7 +113,8 @@ class LiveView:
                 ProgressBar(total=1.0, completed=progress.get("share", 0.0), width=60),
             ]
         parts += ["", _versions(figures), ""]
-        parts += [*(_canary(one, reason=True) for one in canaries), *([""] if canaries else []), _alerts(alerts)]
+        parts += [*(_canary(one, reason=True) for one in canaries), *([""] if canaries else [])]
+        parts += [*map(episode, episodes), *([""] if episodes else []), _alerts(alerts)]
         return Group(*parts)
 
 
@@ -156,6 +161,36 @@ def _canary(answer: Answer, *, reason: bool = False) -> Text:
     if answer.decided_after is not None:
         text.append(f" after {describe_duration(answer.decided_after)}")
     return text.append(f"  {answer.reason}", style="dim") if reason else text
+
+
+_STEPS = {
+    "T1": "detected",
+    "T2": "asked",
+    "T3": "run",
+    "T4": "trained",
+    "T5": "registered",
+    "T6": "canary",
+    "T7": "all traffic",
+    "T8": "well",
+}
+"""What happens at each time of an episode, after the drift's onset."""
+_OUTCOMES = {"open": "yellow", "better": "bold green", "undecided": "yellow"}
+
+
+def episode(document: dict[str, Any]) -> Text:
+    """An episode of the loop on a line: when each step was, since the drift's onset, and how it stands."""
+    times = {name: at and datetime.fromisoformat(at) for name, at in document["times"].items()}
+    versions = " to ".join(filter(None, (document["version"], document["new_version"])))
+    text = Text(f"retraining of {document['model']} {versions}: ")
+    outcome = document["outcome"]
+    text.append(outcome.replace("_", " "), style=_OUTCOMES.get(outcome, "bold red"))
+    onset = times["T0"]
+    for name, what in _STEPS.items():
+        if onset and times.get(name):
+            text.append(f"  {what} {max(0.0, (times[name] - onset).total_seconds()):.0f} s")
+    if document["waiting_for"]:
+        text.append(f"  waiting for {document['waiting_for'].replace('_', ' ')}", style="dim")
+    return text.append(f"  {document['said']}" if document["said"] else "", style="dim")
 
 
 def _traffic(progress: dict[str, Any]) -> str:

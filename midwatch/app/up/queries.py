@@ -65,5 +65,4 @@ def totals(client: Client) -> dict[str, float | None]:
         "labels_waiting": client.value(promql.sum_by(promql.select(metrics.EXPORTER_LABELS_WAITING))),
         "predictions_waiting": client.value(promql.sum_by(promql.select(metrics.EXPORTER_PREDICTIONS_WAITING))),
         "targets_up": client.value(promql.sum_by(up)),
-        "targets_total": client.value(promql.count(up)),
     }

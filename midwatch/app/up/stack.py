@@ -15,11 +15,12 @@ from typing import Any
 
 from alerts import render as alerts
 from chaos.places.place import Home
-from midwatch import files, jobs, modules, processes, program_versions, programs
+from midwatch import files, jobs, modules, platform_files, processes, program_versions, programs, yamlfile
 from midwatch.app import prometheus
 from midwatch.app.render import write
-from midwatch.app.up import grafana
+from midwatch.app.up import addresses, grafana
 from midwatch.app.up.canaries import Canaries
+from midwatch.app.up.episodes import Episodes
 from midwatch.app.up.parts import Part, PartDiedError, Parts, wait_until_ready
 from midwatch.app.up.regions import EVENTS_B, Regions
 from midwatch.app.up.webhook_receiver import WebhookReceiver
@@ -29,10 +30,12 @@ from midwatch.ports import free_ports
 from midwatch.programs import Version
 from midwatch.prometheus import Client
 from midwatch.spec import load
-from midwatch.spec.model import Platform
+from midwatch.spec.model import LocalProcess, Platform
 from midwatch.spec.values import describe_duration
 
 PREPARE_SECONDS = 600
+SERVER_SECONDS = 120.0
+"""How long the platform's servers may take: they start all at once, and a registry makes its database first."""
 HELD = "held"
 """Folder of the state: a file named as a part keeps that part down, see `parts.Parts`."""
 RESULTS = "results"
@@ -78,8 +81,8 @@ class Stack:
     """Everything that runs for a platform file, under one state folder."""
 
     def __init__(self, platform: Platform, file: Path, state: Path) -> None:
+        self.state = state
         self._programs = {name: programs.path_of(name) for name in ("prometheus", "alertmanager")}
-        self._platform, self._file, self.state = program_versions.as_running(platform), file, state
         self._base = load.base_folder(file.resolve())
         try:
             for folder in ("logs", "config", HELD, RESULTS, LINKS):
@@ -94,7 +97,11 @@ class Stack:
         self._ports |= {f"server-{server.name}": free_ports()[0] for server in platform.local.servers}
         self._grafana = grafana.find()
         self._ports |= {"grafana": free_ports()[0]} if self._grafana else {}
-        self.regions = Regions(platform, file, state, self._ports)
+        self._file = self._as_it_is_here(platform, file)
+        platform = load.load_platform(self._file)
+        self._platform = program_versions.as_running(platform)
+        self._ports |= {name: free_ports()[0] for name in self._services()}
+        self.regions = Regions(platform, self._file, state, self._ports)
         self._ports |= {name: free_ports()[0] for name in self.regions.exporters if name not in self._ports}
         self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
         clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
@@ -104,6 +111,30 @@ class Stack:
         self._mender = threading.Thread(target=self._mend, name="mender", daemon=True)
         self.client = Client(self.urls["prometheus"], timeout=platform.prometheus.timeout)
         self.canaries = Canaries(self.urls.get("gate", ""), platform.local.canaries)
+        self.episodes = Episodes(self.urls.get("loop", ""))
+
+    def _as_it_is_here(self, platform: Platform, file: Path) -> Path:
+        """The platform file, with an overlay where it has other addresses for servers that run here."""
+        servers = [server for server in platform.local.servers if server.address]
+        here = {str(server.address): self._address(f"server-{server.name}") for server in servers}
+        differing = addresses.overlay(load.read(file).document.values, here)
+        if not differing:
+            return file.resolve()
+        path = self.state / "here.yaml"
+        write({path.name: yamlfile.dump(differing)}, path.parent, force=True)
+        return platform_files.path_of([str(file.resolve()), str(path)])
+
+    def _services(self) -> Iterator[str]:
+        """Services of ours that the platform file asks for, beside those that always run."""
+        if self._platform.loop is not None:
+            yield "loop"
+        if jobs.observes(self._platform):
+            yield "systems"
+
+    @property
+    def targets(self) -> int:
+        """How many targets Prometheus is to scrape."""
+        return sum(len(job.targets) for job in self._jobs())
 
     def prepare(self, command: Sequence[str]) -> None:
         """Run one of the platform's preparations; PartDiedError when it fails or takes too long."""
@@ -127,23 +158,30 @@ class Stack:
         self._write_config()
         self.regions.start_store(self.parts)
         self._start_links()
+        servers = [self._started_server(server) for server in self._platform.local.servers]
         self._start_exporters()
         self._start_alertmanager()
-        self._start_prometheus()
-        self._start_grafana()
-        self._start_gate()
-        for server in self._platform.local.servers:
-            name = f"server-{server.name}"
-            words = [self._filled(word, "servers", port=self._ports[name]) for word in server.command]
-            part = self.parts.start(name, words, folder=self._base, port=self._ports[name])
+        for server, part in zip(self._platform.local.servers, servers, strict=True):
             if server.ready:
-                wait_until_ready(part, server.ready, self.parts)
+                wait_until_ready(part, server.ready, self.parts, seconds=SERVER_SECONDS)
         self.regions.start_rest(self.parts)
+        self._start_systems()
+        self._start_prometheus()  # after what it scrapes: nobody is to be told that it is down before it has started
+        self._start_grafana()
+        self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
+        self._start_loop()
         self._write_inventory()
         self._start_console()
         self._write_inventory()
         self._mender.start()
         self.canaries.start()
+        self.episodes.start()
+
+    def _started_server(self, server: LocalProcess) -> Part:
+        """A server that begins to start: it has until all others have."""
+        name = f"server-{server.name}"
+        words = [self._filled(word, "servers", port=self._ports[name]) for word in server.command]
+        return self.parts.start(name, words, folder=self._base, port=self._ports[name])
 
     def start_traffic(self, seconds: float) -> Traffic | None:
         """Start the platform's traffic for so many seconds, if it has one."""
@@ -174,6 +212,7 @@ class Stack:
     def stop(self) -> None:
         """Stop everything that was started."""
         self.canaries.stop()
+        self.episodes.stop()
         self._stopped.set()
         if self._mender.is_alive():
             self._mender.join()
@@ -182,6 +221,7 @@ class Stack:
 
     def _filled(self, word: str, source: str, *, port: int | None = None, duration: float | None = None) -> str:
         values = {"python": sys.executable, "exporter": self._url(source, "exporter"), "state": str(self.state)}
+        values |= {"platform": str(self._file)} | ({"gate": self.urls["gate"]} if "gate" in self.urls else {})
         values |= {
             f"server:{server.name}": self._url(source, f"server-{server.name}")
             for server in self._platform.local.servers
@@ -235,6 +275,10 @@ class Stack:
         yield Job(name=jobs.EXPORTER, targets=tuple(map(self._address, self.regions.exporters)))
         if "gate" in self._ports:
             yield Job(name=jobs.GATE, targets=(self._address("gate"),))
+        if "loop" in self._ports:
+            yield Job(name=jobs.LOOP, targets=(self._address("loop"),))
+        if "systems" in self._ports:  # `namespace` is a label of what the systems have
+            yield Job(name=jobs.SYSTEMS, targets=(self._address("systems"),), honor_labels=True)
         for server in self._platform.local.servers:
             if server.metrics:
                 name = f"server-{server.name}"
@@ -254,7 +298,7 @@ class Stack:
             wait_until_ready(part, "/readyz", self.parts)
 
     def _started_exporter(self, name: str) -> Part:
-        command = [*modules.command("midwatch"), "exporter", "serve", "-f", str(self._file.resolve())]
+        command = [*modules.command("midwatch"), "exporter", "serve", "-f", str(self._file)]
         command += ["--listen", self._address(name), "--state", str(self.state / name)]
         return self.parts.start(name, command, folder=self.state, port=self._ports[name])
 
@@ -292,11 +336,28 @@ class Stack:
     def _start_gate(self) -> None:
         if "gate" not in self._ports:
             return
-        command = [*modules.command("midwatch"), "canary", "gate", "-f", str(self._file.resolve())]
+        command = [*modules.command("midwatch"), "canary", "gate", "-f", str(self._file)]
         command += ["--listen", self._address("gate"), "--prometheus", self.urls["prometheus"]]
         command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
         part = self.parts.start("gate", command, folder=self.state, port=self._ports["gate"])
         wait_until_ready(part, "/readyz", self.parts)
+
+    def _start_systems(self) -> None:
+        if "systems" not in self._ports:
+            return
+        command = [*modules.command("midwatch"), "systems", "export", "-f", str(self._file)]
+        command += ["--listen", self._address("systems"), "--state", str(self.state / "systems")]
+        part = self.parts.start("systems", command, folder=self.state, port=self._ports["systems"])
+        wait_until_ready(part, "/readyz", self.parts)
+
+    def _start_loop(self) -> None:
+        if "loop" not in self._ports:
+            return
+        command = [*modules.command("midwatch"), "loop", "serve", "-f", str(self._file)]
+        command += ["--listen", self._address("loop"), "--prometheus", self.urls["prometheus"]]
+        command += ["--state", str(self.state / "loop")]
+        part = self.parts.start("loop", command, folder=self.state, port=self._ports["loop"])
+        wait_until_ready(part, "/healthz", self.parts)
 
     def _start_console(self) -> None:
         """Last, since it finds the others by the inventory; whoever may read its token may silence."""
@@ -323,7 +384,7 @@ class Stack:
             for part in self.parts.started
         ]
         document = {
-            "platform": str(self._file.resolve()),
+            "platform": str(self._file),
             "sink": {"url": self.receiver.url, "file": str(self.receiver.file)},
             "up": os.getpid(),
             "up_started": self._identity.started if self._identity else 0,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from midwatch import jobs
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import port_of
+from midwatch.spec import promotion
 
 API_SERVER = (443, 6443)
 """Ports of an API server: its Service's, and the usual one behind it, which policies see."""
@@ -24,7 +25,12 @@ def policies(place: Place) -> list[Object]:
     prometheus = sorted({_port_of_url(platform.prometheus.url), PROMETHEUS})
     found = [_deny(place), _allow(place, "exporter", port_of(platform.exporter.listen), _reached_by_exporter(place))]
     if any(model.canary for model in platform.models):
-        found.append(_allow(place, "gate", port_of(platform.gate.listen), [_dns(), {"ports": _tcp(prometheus)}]))
+        asked: list[Object] = [_dns(), {"ports": _tcp(prometheus)}]
+        if promotion.watched(platform):  # wherever the registry is
+            asked = [{}]
+        found.append(_allow(place, "gate", port_of(platform.gate.listen), asked))
+    if platform.loop is not None:  # whatever the owners' addresses are
+        found.append(_allow(place, "loop", port_of(platform.loop.listen), [{}]))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
@@ -43,7 +49,12 @@ def _deny(place: Place) -> Object:
 
 
 def _reached_by_exporter(place: Place) -> list[Object]:
-    """Nobody, but for what drift triggers: the API server, or a webhook whose address only a Secret has."""
+    """Nobody, but for what drift triggers: the API server, or a webhook whose address only a Secret has.
+
+    With a loop that is who asks.
+    """
+    if place.platform.loop is not None:
+        return []
     triggers = [model.drift.retrain for model in place.platform.models if model.drift and model.drift.retrain]
     if any(one.webhook for one in triggers):
         return [{}]

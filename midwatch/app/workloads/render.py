@@ -22,6 +22,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
     parts: dict[str, list[Object]] = {"exporter": services.exporter(place)}
     if any(model.canary for model in platform.models):
         parts["gate"] = services.gate(place)
+    if platform.loop is not None:
+        parts["loop"] = services.loop(place, platform.loop)
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         parts["recovery-exporter"] = services.recovery(place, recovery.kubernetes, recovery.listen)

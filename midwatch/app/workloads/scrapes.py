@@ -1,4 +1,4 @@
-"""ServiceMonitors: how the Prometheus operator finds every pod of exporter, gate, recovery and systems exporter.
+"""ServiceMonitors: how the Prometheus operator finds every pod of exporter, gate, loop, recovery and systems exporter.
 
 The job of what is scraped so is the name of its Service, which rules would not know: `jobLabel` names a label with the
 job that they do.
@@ -18,6 +18,8 @@ def monitors(place: Place) -> list[Object]:
     found = [_monitor(place, jobs.EXPORTER, "exporter")]
     if any(model.canary for model in place.platform.models):
         found.append(_monitor(place, jobs.GATE, "gate"))
+    if place.platform.loop is not None:
+        found.append(_monitor(place, jobs.LOOP, "loop"))
     recovery = place.platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))

@@ -1,12 +1,15 @@
-"""The services of the plane: exporter, gate and systems exporter with volumes, recovery exporter and console."""
+"""The services of the plane: exporter, gate, loop, systems exporter, recovery exporter, console."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from midwatch import jobs, object_names, rbac
-from midwatch.app.workloads import pods, triggers
+from midwatch.app.workloads import loop_rights, pods, triggers
 from midwatch.app.workloads.pods import Container, Object, Place, Pod
 from midwatch.http_access import parse_address
 from midwatch.spec import dr as recovery_spec
+from midwatch.spec import loop as loop_spec
 from midwatch.spec.canary import SecretKey
 from midwatch.spec.console import Console
 from midwatch.spec.drift import PipelineRun
@@ -17,6 +20,7 @@ JOB = "midwatch.dev/job"
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
 CONSOLE = "midwatch-console"
+LOOP = "midwatch-loop"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
 _METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
@@ -41,7 +45,7 @@ def exporter(place: Place) -> list[Object]:
         resources=settings.resources,
         secrets=secrets,
     )
-    runs = list(_pipeline_runs(place))
+    runs = [] if place.platform.loop else _pipeline_runs(place)
     pod = Pod(
         component="exporter",
         container=pods.container(place, wanted),
@@ -53,7 +57,7 @@ def exporter(place: Place) -> list[Object]:
     return [
         rbac.service_account(place.metadata(EXPORTER, "exporter")),
         *_trigger_rights(place, runs),
-        *triggers.restrictions(place, EXPORTER, runs),
+        *triggers.restrictions(place, EXPORTER, "exporter", runs),
         *_stateful_set(place, EXPORTER, pod, settings, settings.replicas),
         _budget(place, EXPORTER, "exporter"),
         _scraped(_service(place, EXPORTER, "exporter", listen), jobs.EXPORTER),
@@ -74,6 +78,50 @@ def _trigger_rights(place: Place, runs: list[PipelineRun]) -> list[Object]:
         metadata = place.metadata(name, "exporter", namespace)
         found += rbac.role(metadata, rules, EXPORTER, place.settings.namespace)
     return found
+
+
+def loop(place: Place, settings: loop_spec.Loop) -> list[Object]:
+    """The loop, with the volume of its episodes. One: another would need the same volume to stand by.
+
+    It makes the runs that drift triggers, and reads what becomes of them.
+    """
+    port, kept = port_of(settings.listen), place.settings.loop
+    secrets = pods.secrets(place, SecretKey(name=place.settings.token_secret))
+    words = ("loop", "serve", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", "--state", f"{pods.STATE}/loop")
+    wanted = Container(
+        name="loop", words=(*words, *_TOKENS), port=port, ready="/readyz", resources=kept.resources, secrets=secrets
+    )
+    rights = loop_rights.of_platform(place.platform, place.settings.namespace)
+    pod = Pod(
+        component="loop",
+        container=pods.container(place, wanted),
+        volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
+        account=LOOP,
+        asks_api=bool(rights),
+    )
+    return [
+        rbac.service_account(place.metadata(LOOP, "loop")),
+        *_loop_roles(place, rights),
+        *triggers.restrictions(place, LOOP, "loop", _pipeline_runs(place)),
+        *_stateful_set(place, LOOP, pod, kept, 1),
+        _budget(place, LOOP, "loop"),
+        _scraped(_service(place, LOOP, "loop", port), jobs.LOOP),
+    ]
+
+
+def _loop_roles(place: Place, rights: Mapping[str, list[rbac.Right]]) -> Iterator[Object]:
+    """A Role in each namespace with rights, and a ClusterRole for those of every namespace."""
+    for namespace, granted in sorted(rights.items()):
+        rules = rbac.least_rules(granted)
+        if namespace:
+            name = object_names.of_account(LOOP, place.platform.platform)
+            metadata = place.metadata(name, "loop", namespace)
+            yield from rbac.role(metadata, rules, LOOP, place.settings.namespace)
+        else:
+            name = object_names.of_account_in_cluster(LOOP, place.platform.platform, place.settings.namespace)
+            metadata = place.metadata(name, "loop")
+            metadata.pop("namespace")
+            yield from rbac.cluster_role(metadata, rules, LOOP, place.settings.namespace)
 
 
 def gate(place: Place) -> list[Object]:

@@ -1,4 +1,4 @@
-"""Which PipelineRuns the exporter may make: those of the platform file, although its right is to make any.
+"""Which PipelineRuns the exporter or the loop may make: those of the platform file, although its right is to make any.
 
 A PipelineRun runs anything as any service account of its namespace, where nobody says otherwise.
 """
@@ -17,18 +17,18 @@ DEFAULT_ACCOUNTS = ("", "default")
 """Tekton's own, before and after its webhook has filled it in (pipeline, default-service-account)."""
 
 
-def restrictions(place: Place, account: str, runs: Sequence[PipelineRun]) -> list[Object]:
-    """A policy for the exporter's account, and its binding; none where drift triggers no pipeline."""
-    demands = admission.any_of(_demand(run) for run in runs)
+def restrictions(place: Place, account: str, component: str, runs: Sequence[PipelineRun]) -> list[Object]:
+    """A policy for the account of a part, and its binding; none where drift triggers no pipeline."""
+    demands = admission.any_of(_demand(run, component) for run in runs)
     if not demands:
         return []
     name = object_names.of_account_in_cluster(account, place.platform.platform, place.settings.namespace)
-    metadata = place.metadata(name, "exporter")
+    metadata = place.metadata(name, component)
     metadata.pop("namespace")
     return admission.policy(metadata, account, place.settings.namespace, demands)
 
 
-def _demand(run: PipelineRun) -> Demand:
+def _demand(run: PipelineRun, component: str) -> Demand:
     accounts = [run.service_account] if run.service_account else list(DEFAULT_ACCOUNTS)
     spec = [
         f"object.metadata.namespace == '{run.namespace}'",
@@ -45,5 +45,5 @@ def _demand(run: PipelineRun) -> Demand:
         resources=("pipelineruns",),
         operation="CREATE",
         expression=" && ".join(spec),
-        message="the exporter starts the pipelines of the platform file, as the accounts that it names",
+        message=f"the {component} starts the pipelines of the platform file, as the accounts that it names",
     )

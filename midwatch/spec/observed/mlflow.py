@@ -68,6 +68,16 @@ class MlflowObserved(Observed):
         """The role that makes a version champion, as the history has it."""
         return f"stage {self.stage}" if self.stage else f"alias {self.role}"
 
+    def served_version(self, number: str) -> str:
+        """What servers call a version of the registry."""
+        return self.served_as.replace("{version}", number)
+
+    def number_of(self, served: str) -> str | None:
+        """The registry's number of a version as servers call it; None for a name that none can have."""
+        before, _, after = self.served_as.partition("{version}")
+        number = served.removeprefix(before).removesuffix(after)
+        return number if number.isdigit() and self.served_version(number) == served else None
+
     def registered(self, models: Sequence[str]) -> dict[str, str]:
         """Names in the registry by those of the platform file's `models`."""
         return self.models or {model: model for model in models}

@@ -51,6 +51,7 @@
   "kubernetes/platform-file-" "platformFile"
   "kubernetes/plane-exporter" "workloads"
   "kubernetes/plane-gate" "workloads"
+  "kubernetes/plane-loop" "workloads"
   "kubernetes/plane-recovery" "workloads"
   "kubernetes/plane-systems" "workloads"
   "kubernetes/systems-exporter" "workloads"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from importlib import resources
 
 from midwatch import metrics, promql, upstream
 from midwatch.app.incident import watched
@@ -41,6 +42,9 @@ def _of(metric: Metric, *by: str) -> str:
     """A metric of ours, the largest value for each set of labels: replicas publish the same."""
     return str(promql.max_by(promql.select(metric), *by))
 
+
+WATCHERS = "midwatch-.*|prometheus|alertmanager"
+"""Jobs of those who watch: that they are away hurts no model."""
 
 _DEPLOYMENT = {"namespace": "namespace", "deployment": "deployment"}
 
@@ -105,16 +109,32 @@ WATCHED = (
     ),
     Watch(
         kind=Kind.UPSTREAM,
-        expr=f'max by (alertname, severity, service, slo) ({upstream.ALERTS.name}{{alertstate="firing", model=""}})',
+        expr=(
+            f'max by (alertname, severity, service, slo) ({upstream.ALERTS.name}{{alertstate="firing", model="", '
+            'severity="page", alertname!~"{ours}"})'
+        ),
         turns=watched.risen,
         what="{alertname} fires",
         undo="midwatch who {alertname}",
     ),
     Watch(
         kind=Kind.UPSTREAM,
-        expr="max by (job, instance, region, zone, cluster) (1 - up)",
+        expr=(
+            f'max by (job, instance, region, zone, cluster) (1 - up{{job!~"{WATCHERS}"}} '
+            f"unless on (job, instance) last_over_time({metrics.BUILD_INFO.name}[1h]))"
+        ),
         turns=watched.risen,
         what="{job} at {instance} does not answer",
+        places={"job": "job", "instance": "instance"},
+    ),
+    Watch(
+        kind=Kind.NODE,
+        expr=(
+            f"max by (model, version, instance) ((1 - up) * on (job, instance) group_left (model, version) "
+            f"last_over_time({metrics.BUILD_INFO.name}[1h]))"
+        ),
+        turns=watched.risen,
+        what="the server {instance} of {model} {version} does not answer",
     ),
     Watch(
         kind=Kind.PROMOTION,
@@ -290,6 +310,13 @@ WATCHED = (
 )
 
 
+@cache
+def _ours() -> tuple[str, ...]:
+    """Names of the alerts on models and on the watch itself, which follow from harm or say nothing of it."""
+    pages = (resources.files("alerts") / "runbooks").iterdir()
+    return tuple(sorted(page.name.removesuffix(".md") for page in pages if page.name.endswith(".md")))
+
+
 def questions(asked: Asked) -> Iterator[Question]:
     """A question for each row whose system the platform has."""
     for row in WATCHED:
@@ -300,7 +327,7 @@ def questions(asked: Asked) -> Iterator[Question]:
 def _changes(row: Watch, asked: Asked) -> Found:
     look = Look(first=asked.first, last=asked.end, step=asked.step)
     step = format_duration(max(asked.step, 1.0))
-    expr = row.expr.replace("{job}", job_name(row.system)).replace("{step}", step)
+    expr = row.expr.replace("{job}", job_name(row.system)).replace("{step}", step).replace("{ours}", "|".join(_ours()))
     lines = asked.client.query_range(expr, start=look.first, end=look.last, step=look.step)
     if len(lines) > MOST_SERIES:
         yield Unanswered(source=row.what, reason=f"{len(lines)} series; only {MOST_SERIES} were looked at")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from exporters.systems import cluster
-from exporters.systems.cluster import Object
+from midwatch import cluster_objects
+from midwatch.cluster_objects import Object
 
 ANONYMOUS = "anonymous"
 """Pipeline of runs that have theirs inside, as Tekton's own metrics call it (pkg/pipelinerunmetrics/metrics.go)."""
@@ -58,10 +58,10 @@ class Wait:
 
 def run_of(found: Object) -> Run:
     """What matters of a PipelineRun."""
-    namespace, name = cluster.name_of(found)
-    status, labels = cluster.status(found), found["metadata"].get("labels") or {}
+    namespace, name = cluster_objects.name_of(found)
+    status, labels = cluster_objects.status(found), found["metadata"].get("labels") or {}
     times = (status.get(key) for key in ("startTime", "completionTime"))
-    started, ended = (cluster.seconds(time) if time else None for time in times)
+    started, ended = (cluster_objects.seconds(time) if time else None for time in times)
     outcome, reason = _outcome(found)
     return Run(
         namespace=namespace,
@@ -69,7 +69,7 @@ def run_of(found: Object) -> Run:
         pipeline=_pipeline(found),
         outcome=outcome,
         reason=reason,
-        created=cluster.created(found),
+        created=cluster_objects.created(found),
         started=started,
         ended=ended,
         event=(labels.get(_LISTENER, ""), labels.get(_TRIGGER, "")) if _EVENT in labels else None,
@@ -78,14 +78,14 @@ def run_of(found: Object) -> Run:
 
 def _outcome(found: Object) -> tuple[str, str]:
     """What became of a run, and Tekton's reason. `Completed` is a success that skipped a task."""
-    told = cluster.condition(found, "Succeeded")
+    told = cluster_objects.condition(found, "Succeeded")
     reason = told.get("reason", "")
     if told.get("status") == "True":
         return ("skipped" if reason == "Completed" else "succeeded"), reason
     if told.get("status") == "False":
         return ("cancelled" if reason in _CANCELLED else "failed"), reason
     is_pending = found["spec"].get("status") == _PENDING
-    if is_pending or reason == _RESOLVING or not cluster.status(found).get("startTime"):
+    if is_pending or reason == _RESOLVING or not cluster_objects.status(found).get("startTime"):
         return "waiting", _PENDING if is_pending else reason or NOT_STARTED
     return "running", reason
 
@@ -109,12 +109,12 @@ def waits_of_runs(runs: Iterable[Run]) -> Iterator[Wait]:
 def waits_of_tasks(tasks: Iterable[Object], pipelines: Mapping[tuple[str, str], str]) -> Iterator[Wait]:
     """TaskRuns without a running pod, such as by a quota; `pipelines` are those of PipelineRuns by their names."""
     for found in tasks:
-        told = cluster.condition(found, "Succeeded")
+        told = cluster_objects.condition(found, "Succeeded")
         if told.get("status") in ("True", "False"):
             continue
         reason = told.get("reason") or NOT_STARTED
         if reason in TASK_WAITS or reason == NOT_STARTED:
-            namespace, _ = cluster.name_of(found)
+            namespace, _ = cluster_objects.name_of(found)
             run = (found["metadata"].get("labels") or {}).get("tekton.dev/pipelineRun", "")
             pipeline = pipelines.get((namespace, run), ANONYMOUS)
             yield Wait(namespace=namespace, pipeline=pipeline, reason=reason, since=_task_since(found))
@@ -122,6 +122,6 @@ def waits_of_tasks(tasks: Iterable[Object], pipelines: Mapping[tuple[str, str], 
 
 def _task_since(found: Object) -> float:
     """When a TaskRun was created, or its newest attempt began."""
-    status = cluster.status(found)
+    status = cluster_objects.status(found)
     is_again = bool(status.get("retriesStatus")) and bool(status.get("startTime"))
-    return cluster.seconds(status["startTime"]) if is_again else cluster.created(found)
+    return cluster_objects.seconds(status["startTime"]) if is_again else cluster_objects.created(found)

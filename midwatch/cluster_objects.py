@@ -19,20 +19,20 @@ MOST_PAGES = 40
 Object = Mapping[str, Any]
 
 
-def objects(resource: Resource, namespaces: Sequence[str], timeout: float) -> list[Object]:
+def objects(resource: Resource, namespaces: Sequence[str], timeout: float, selector: str = "") -> list[Object]:
     """Objects of a resource in some namespaces, or in all without any. MidwatchError when one page cannot be had.
 
-    `timeout` is seconds for one page.
+    `timeout` is seconds for one page; `selector` is of labels, as kubectl's `-l`.
     """
     root = f"/apis/{resource.group}/{resource.version}"
     paths = [f"{root}/namespaces/{name}/{resource.plural}" for name in namespaces] or [f"{root}/{resource.plural}"]
-    return [item for path in paths for item in _items(path, timeout)]
+    return [item for path in paths for item in _items(path, timeout, selector)]
 
 
-def _items(path: str, timeout: float) -> Iterator[Object]:
-    begun = ""
+def _items(path: str, timeout: float, selector: str) -> Iterator[Object]:
+    begun, chosen = "", {"labelSelector": selector} if selector else {}
     for _ in range(MOST_PAGES):
-        query = {"limit": str(PAGE)} | ({"continue": begun} if begun else {})
+        query = {"limit": str(PAGE)} | chosen | ({"continue": begun} if begun else {})
         page = kubernetes.request("GET", path, query=query, timeout=timeout)
         yield from page.get("items") or ()
         begun = (page.get("metadata") or {}).get("continue") or ""

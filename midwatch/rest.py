@@ -1,8 +1,9 @@
-"""Asking a system's REST API, by GET alone: documents and texts, each within a time and a size."""
+"""Asking a system's REST API for documents and texts, each within a time and a size. `WritableApi` changes one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -36,7 +37,13 @@ class Api:
 
     def document(self, path: str, /, **params: str) -> dict[str, Any]:
         """A JSON object; StatusError for another status than 200, MidwatchError when there is no such answer."""
-        content = self._get(path, params)
+        return self._parsed(path, self._get(path, params))
+
+    def found(self, path: str, body: Mapping[str, Any], /) -> dict[str, Any]:
+        """The answer to a search, whose question is a JSON object; errors as those of `document`."""
+        return self._parsed(path, self._answer("POST", path, json=dict(body)))
+
+    def _parsed(self, path: str, content: bytes) -> dict[str, Any]:
         try:
             document = json.loads(content)
         except ValueError as error:
@@ -50,11 +57,14 @@ class Api:
         return self._get(path, params).decode(errors="replace")
 
     def _get(self, path: str, params: dict[str, str]) -> bytes:
+        return self._answer("GET", path, params=params)
+
+    def _answer(self, method: str, path: str, **asked: Any) -> bytes:
         where = f"{self._url}{path}"
         try:
             # A redirect would carry the token to wherever it leads.
-            with self._session.get(
-                where, params=params, timeout=self._timeout, stream=True, allow_redirects=False
+            with self._session.request(
+                method, where, timeout=self._timeout, stream=True, allow_redirects=False, **asked
             ) as response:
                 content: bytes = response.raw.read(MAX_ANSWER_BYTES + 1, decode_content=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -65,3 +75,11 @@ class Api:
         if len(content) > MAX_ANSWER_BYTES:
             raise MidwatchError(f"{where}: the answer has more than {MAX_ANSWER_BYTES >> 20} MiB")
         return content
+
+
+class WritableApi(Api):
+    """A server that is also told what to change."""
+
+    def post(self, path: str, document: Mapping[str, Any], /) -> None:
+        """Send a JSON object, which has to be safe to send again; errors as those of `document`."""
+        self._answer("POST", path, json=document)

@@ -1,0 +1,118 @@
+"""What a model promises about groups: the `fairness` section of the platform file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from midwatch.spec.base import Finding, LabelName, Strict
+from midwatch.spec.values import Duration, Ratio
+
+if TYPE_CHECKING:
+    from midwatch.spec.model import Model
+
+Measure = Literal["demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity", "accuracy_parity"]
+"""What is held equal: the share predicted positive; the true positives' share; that and the false positives'; the
+share of positive predictions that are right; the share of all that are right. fairlearn's names where it has them."""
+
+CROSS = "\u00d7"
+"""A multiplication sign: between the attributes of an intersection, and its groups; it is in no name of either."""
+
+MONTH = 30 * 86400.0
+MOST_BLOCKS = 1000
+
+
+class Fairness(Strict):
+    """A measure that the groups of an attribute do not differ in by more than a limit.
+
+    Exactly one of `difference` and `ratio` is there. `over` is how far back counts are read, from the version's first
+    prediction at most, and `block` the pieces of time in which evidence is weighed; a hundredth of `over` without it.
+    """
+
+    attribute: LabelName
+    """The attribute, one of `groups`."""
+    crossed_with: LabelName | None = None
+    """A second attribute: groups are the intersections of both."""
+    within: LabelName | None = None
+    """An attribute within whose groups the limit is to hold too, so that like is compared with like."""
+    measure: Measure
+    """What is held equal."""
+    difference: Ratio | None = None
+    """Greatest difference between any two groups' shares."""
+    ratio: Ratio | None = None
+    """Least ratio of any group's share to the highest; four fifths are 0.8."""
+    false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance that groups within the limit are ever called unfair, over all pairs of groups and all looks."""
+    min_events: Annotated[int, Field(ge=11)] = 100
+    """Fewest events of a group that is judged and shown."""
+    over: Duration = MONTH
+    """How far back counts are read."""
+    block: Duration | None = None
+    """Pieces of time in which evidence is weighed."""
+    public: bool = False
+    """That the attribute's values may stand in metrics as they are; else `exporter.personal.hash` has to name it."""
+    values: list[str] = []
+    """Values of a hashed attribute that verdicts name, for whoever has `exporter.personal.key_file`."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Fairness:
+        if (self.difference is None) == (self.ratio is None):
+            raise ValueError("needs exactly one of difference and ratio")
+        if self.difference is not None and self.difference >= 1:
+            raise ValueError("a difference of 100% is no limit: every model keeps it; write less")
+        if self.ratio is not None and self.ratio <= 0:
+            raise ValueError("a ratio of 0% is no limit: every model keeps it; write more, such as 80%")
+        if self.block is not None and not self.over / MOST_BLOCKS <= self.block <= self.over / 2:
+            raise ValueError(
+                f"block has to be at most half of over, since evidence is learned in one and weighed in the next, and "
+                f"at least a {MOST_BLOCKS}th of it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _other_attributes(self) -> Fairness:
+        named = [name for name in (self.attribute, self.crossed_with, self.within) if name is not None]
+        if len(set(named)) < len(named):
+            raise ValueError("names an attribute twice; attribute, crossed_with and within are different ones")
+        return self
+
+    @property
+    def named_attributes(self) -> tuple[str, ...]:
+        """The attributes that it compares by."""
+        return tuple(name for name in (self.attribute, self.crossed_with, self.within) if name is not None)
+
+    @property
+    def compared(self) -> str:
+        """Attribute of the groups that are compared, as it is counted."""
+        return self.attribute if self.crossed_with is None else CROSS.join((self.attribute, self.crossed_with))
+
+    @property
+    def stratified(self) -> str | None:
+        """Attribute of the groups within those of `within`, as it is counted; the stratum is the last part."""
+        return None if self.within is None else CROSS.join((self.compared, self.within))
+
+    @property
+    def block_seconds(self) -> float:
+        """Length of a block."""
+        return self.block or self.over / 100
+
+
+def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Iterator[Finding]:
+    """What cannot be judged (attributes that nobody counts, no positive class), and values that metrics would show."""
+    for index, promise in enumerate(model.fairness):
+        place = ("fairness", index)
+        for attribute in promise.named_attributes:
+            if attribute not in model.groups:
+                yield (*place, "attribute"), f"{attribute} is not counted for {model.name}", "name it under groups"
+            elif attribute in dropped:
+                message = f"{attribute} is dropped by exporter.personal, so nothing of it is counted"
+                yield (*place, "attribute"), message, "hash it instead"
+            elif not promise.public and attribute not in hashed:
+                message = f"the values of {attribute} would stand in metrics, for whoever reads them"
+                yield (*place, "attribute"), message, "name it under exporter.personal.hash, or write public: true here"
+        if promise.measure != "accuracy_parity" and model.positive is None:
+            yield (*place, "measure"), f"{promise.measure} needs a positive class", "set positive"
+        if model.task != "classification":
+            yield (*place, "measure"), f"{promise.measure} is of classes, and {model.name} has none", "remove it"

@@ -1,0 +1,141 @@
+"""`midwatch fairness judge`: whether groups are treated alike, from what Prometheus counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from midwatch import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from midwatch.prometheus import Client
+    from midwatch.spec.model import Model, Platform
+    from monitors.fairness.fetch import Window
+    from monitors.fairness.promises import Finding
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Whether a model treats groups of people alike.")
+
+
+@app.callback()
+def _group() -> None:
+    """A group of commands, though there is one."""
+
+
+@app.command()
+def judge(
+    platform: options.PlatformFile,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only this version.")] = None,
+    end: Annotated[str | None, typer.Option(help="RFC 3339 time until when; now without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the tables.")] = False,
+) -> None:
+    """Judge what models promise under `fairness`: exit 0 all shown fair, 1 any unfair, 2 bad input, 3 not known yet.
+
+    Evidence counts from the window's start or the version's first prediction; it may be looked at as often as you like.
+    """
+    import json
+
+    from midwatch.errors import Exit
+    from midwatch.prometheus import Client, QueryError
+    from midwatch.spec import load
+    from monitors.fairness import document, view
+
+    loaded = load.load_platform(platform)
+    models = _models(loaded, model)
+    until = _end(end)
+    try:
+        judged = _judged(Client.of(loaded.prometheus), models, version, until)
+    except QueryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    judged = [(window, _named(loaded, platform, found), queries) for window, found, queries in judged]
+    if as_json:
+        documents = [document.document(findings, window, queries) for window, findings, queries in judged]
+        typer.echo(json.dumps({"windows": documents}))
+    else:
+        view.show([(window, findings) for window, findings, _ in judged])
+    findings = [one for _, found, _ in judged for one in found]
+    if not findings:
+        typer.echo("no version of these models has predicted lately: nothing is known", err=True)
+    raise typer.Exit(_exit(models, findings))
+
+
+def _models(platform: Platform, name: str | None) -> list[Model]:
+    from midwatch.errors import InvalidInputError, Problem
+
+    promising = {model.name: model for model in platform.models if model.fairness}
+    if name is not None and name not in promising:
+        known = ", ".join(promising) or "none"
+        message = f"no model {name!r} promises fairness"
+        raise InvalidInputError([Problem(file="--model", message=message, remedy=f"known: {known}")])
+    if not promising:
+        message = "no model of this platform file has a fairness section"
+        raise InvalidInputError([Problem(file="--file", message=message, remedy="write models[].fairness")])
+    return list(promising.values()) if name is None else [promising[name]]
+
+
+def _end(text: str | None) -> float | None:
+    from midwatch.errors import InvalidInputError, Problem
+    from monitors.canary.times import parse_moment
+
+    try:
+        return None if text is None else parse_moment(text)
+    except ValueError as error:
+        raise InvalidInputError([Problem(file="--end", message=str(error))]) from error
+
+
+def _judged(
+    client: Client, models: Sequence[Model], version: str | None, end: float | None
+) -> list[tuple[Window, list[Finding], tuple[str, ...]]]:
+    """Findings by window: promises that look equally far back are asked for together."""
+    from monitors.fairness import fetch, promises
+    from monitors.fairness.fetch import Window
+
+    until = client.query("time()")[0].value if end is None else end
+    by_window: dict[tuple[float, float], list[Model]] = {}
+    for model in models:
+        for reach in dict.fromkeys((promise.over, promise.block_seconds) for promise in model.fairness):
+            kept = [promise for promise in model.fairness if (promise.over, promise.block_seconds) == reach]
+            by_window.setdefault(reach, []).append(model.model_copy(update={"fairness": kept}))
+    judged = []
+    for together in by_window.values():
+        window = Window.until(until, together[0].fairness[0])
+        asked = fetch.ask(client, together, window)
+        found = [one for one in promises.judge(together, asked, window) if version in (None, one.version)]
+        judged.append((window, found, asked.queries))
+    return judged
+
+
+def _named(loaded: Platform, file: Path, findings: Sequence[Finding]) -> list[Finding]:
+    """Findings whose hashed groups have the names that the promises list, where the key can be read."""
+    from midwatch import keyed_hash
+    from midwatch.platform_files import base_folder
+    from monitors.fairness import promises
+
+    personal = loaded.exporter.personal
+    if personal.key_file is None or not any(one.promise.values for one in findings):
+        return list(findings)
+    key = keyed_hash.read_key(base_folder(file) / personal.key_file)
+    return [
+        promises.named(one, {keyed_hash.digest(value, key): value for value in one.promise.values})
+        if set(one.promise.named_attributes) & set(personal.hash)
+        else one
+        for one in findings
+    ]
+
+
+def _exit(models: Sequence[Model], findings: Sequence[Finding]) -> int:
+    """Unfair or lately unfair is a failure; a model of which nothing is found, or anything unknown, is undecided."""
+    from midwatch.errors import Exit
+    from monitors.fairness.verdict import Verdict
+
+    if any(one.judgement.verdict is Verdict.UNFAIR or one.judgement.became_unfair for one in findings):
+        return Exit.FAIL
+    silent = {model.name for model in models} - {one.model for one in findings}
+    if silent or any(one.judgement.verdict is Verdict.UNKNOWN for one in findings):
+        return Exit.INCONCLUSIVE
+    return Exit.PASS

@@ -1,0 +1,110 @@
+"""Counts by group and block of time from Prometheus: two range queries for all models of one window."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from midwatch import metrics, promql
+from midwatch.metrics import Metric
+from midwatch.prometheus import Line
+from midwatch.spec.fairness import Fairness
+from midwatch.spec.model import Model
+from monitors.canary import increments
+from monitors.canary.increments import Axis
+from monitors.canary.series import Querier
+from monitors.fairness.projection import Floats
+
+SPLIT = frozenset({"__name__", "attribute", "group", "predicted", "actual"})
+"""Labels that tell apart the counters of one target and version, which are reset together."""
+
+Version = tuple[str, str]
+"""Model and version."""
+Cell = tuple[str, str, str, str]
+"""Attribute, group, predicted and actual class; without an actual class where no label was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Blocks of time; seconds since the epoch."""
+
+    start: float
+    block: float
+    size: int
+
+    @property
+    def end(self) -> float:
+        """End of the last block."""
+        return self.start + self.block * self.size
+
+    @classmethod
+    def until(cls, end: float, promise: Fairness) -> Window:
+        """The whole blocks up to a time: their edges are multiples of a block, whoever asks."""
+        block = promise.block_seconds
+        last = math.floor(end / block) * block
+        size = round(promise.over / block)
+        return cls(start=last - size * block, block=block, size=size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Counts by version and cell, each an array over the blocks; `queries` gave them."""
+
+    predicted: Mapping[Version, Mapping[Cell, Floats]]
+    labelled: Mapping[Version, Mapping[Cell, Floats]]
+    settled: Mapping[Version, Mapping[Cell, Floats]]
+    queries: tuple[str, ...]
+
+
+def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
+    """Ask for what the promises of some models need; QueryError where Prometheus does not answer."""
+    queries: list[str] = []
+
+    def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
+        names = sorted(model.name for model in models)
+        promised = [promise for model in models for promise in model.fairness]
+        counted = (name for promise in promised for name in (promise.compared, promise.stratified))
+        attributes = sorted({name for name in counted if name is not None})
+        query = promql.select(metric, model=_any(names), attribute=_any(attributes))
+        queries.append(str(query))
+        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+        return _counted(lines, window)
+
+    return Asked(
+        predicted=counts(metrics.GROUP_PREDICTIONS),
+        labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
+        settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
+        queries=tuple(queries),
+    )
+
+
+def _any(names: Sequence[str]) -> promql.Matcher:
+    return promql.matches("|".join(re.escape(name) for name in names))
+
+
+def _counted(lines: Iterable[Line], window: Window) -> Mapping[Version, Mapping[Cell, Floats]]:
+    """Increases by version, cell and block, those of several exporters added."""
+    by_version: dict[Version, list[Line]] = defaultdict(list)
+    for line in lines:
+        by_version[line.labels["model"], line.labels["version"]].append(line)
+    axis = Axis(start=window.start, step=window.block, size=window.size)
+    counts: dict[Version, dict[Cell, Floats]] = {}
+    for version, own in by_version.items():
+        cells: dict[Cell, Floats] = defaultdict(lambda: np.zeros(window.size))
+        first = min(line.points[0][0] for line in own)
+        found = increments.count(own, {}, axis, split=SPLIT, was_scraping=partial(operator.lt, first))
+        for labels, row in found.by_series.items():
+            cells[_cell(dict(labels))] += row
+        counts[version] = dict(cells)
+    return counts
+
+
+def _cell(labels: Mapping[str, str]) -> Cell:
+    return labels["attribute"], labels["group"], labels["predicted"], labels.get("actual", "")

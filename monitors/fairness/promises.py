@@ -1,0 +1,291 @@
+"""What Prometheus counted held against what a model promises: one judgement per version and promise.
+
+A measure of labels is judged on settled predictions. Those without a label may hide a gap, or be the whole of it
+(labels only for the approved), so bounds that assume nothing of them have to agree before anything is shown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from midwatch.spec.fairness import CROSS, Fairness
+from midwatch.spec.model import Model
+from monitors.fairness import bounds, verdict
+from monitors.fairness.fetch import Asked, Cell, Version, Window
+from monitors.fairness.measures import Cells
+from monitors.fairness.projection import Floats
+from monitors.fairness.verdict import Counts, Judgement, Limit, Settings, Verdict
+
+RATES = {
+    "demographic_parity": ("selected",),
+    "equal_opportunity": ("true positives",),
+    "equalized_odds": ("true positives", "false positives"),
+    "predictive_parity": ("precision",),
+    "accuracy_parity": ("accuracy",),
+}
+"""The rates that a measure holds equal."""
+
+_BOUNDS = {
+    "true positives": bounds.true_positive,
+    "false positives": bounds.false_positive,
+    "precision": bounds.precision,
+    "accuracy": bounds.accuracy,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A judgement of one rate of a promise, for one version.
+
+    `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
+    """
+
+    model: str
+    version: str
+    promise: Fairness
+    rate: str
+    judgement: Judgement
+    labelled: Mapping[str, float]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed."""
+
+    version: Version
+    promise: Fairness
+    rate: str
+    counts: Counts
+    bounds: tuple[bounds.Bounds, ...]
+    labelled: Mapping[str, float]
+
+
+def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding]:
+    """Judge every promise of every version that predicted within the last tenth of the window."""
+    cases = [
+        case
+        for model in models
+        for version in _serving(model, asked, window)
+        for promise in model.fairness
+        for case in _cases(model, version, promise, asked, window)
+    ]
+    by_settings: dict[Settings, list[int]] = defaultdict(list)
+    for place, case in enumerate(cases):
+        by_settings[_settings(case.promise)].append(place)
+    found: dict[int, Judgement] = {}
+    for settings, places in by_settings.items():
+        found |= zip(places, verdict.judge_all([cases[place].counts for place in places], settings), strict=True)
+    return [_finding(case, found[place]) for place, case in enumerate(cases)]
+
+
+def named(finding: Finding, names: Mapping[str, str]) -> Finding:
+    """A finding whose groups are called by their names where these are known."""
+
+    def name(group: str) -> str:
+        return CROSS.join(names.get(part, part) for part in group.split(CROSS))
+
+    said = finding.judgement
+    worst = said.worst and replace(said.worst, above=name(said.worst.above), below=name(said.worst.below))
+    judgement = replace(
+        said,
+        worst=worst,
+        rates=tuple(replace(rate, group=name(rate.group)) for rate in said.rates),
+        left_out=tuple(map(name, said.left_out)),
+    )
+    reason = finding.reason
+    for group, known in names.items():  # hashes stand in nothing else, also as parts of an intersection
+        reason = reason.replace(group, known)
+    labelled = {name(group): share for group, share in finding.labelled.items()}
+    return replace(finding, judgement=judgement, labelled=labelled, reason=reason)
+
+
+def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
+    tail = max(1, window.size // 10)
+    return sorted(
+        version
+        for version, cells in asked.predicted.items()
+        if version[0] == model.name and any(row[-tail:].sum() > 0 for row in cells.values())
+    )
+
+
+def _settings(promise: Fairness) -> Settings:
+    limit = Limit(
+        difference=None if promise.difference is None else float(promise.difference),
+        ratio=None if promise.ratio is None else float(promise.ratio),
+    )
+    share = promise.false_alarm / len(RATES[promise.measure])
+    return Settings(limit=limit, alpha=share, min_events=promise.min_events)
+
+
+def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+    """Each rate of a promise over all predictions, and within the groups of `within`."""
+    source = asked.predicted if promise.measure == "demographic_parity" else asked.labelled
+    for attribute in filter(None, (promise.compared, promise.stratified)):
+        is_stratified = attribute == promise.stratified
+        cells = _by_stratum(source.get(version, {}), attribute, is_stratified)
+        settled = _by_stratum(asked.settled.get(version, {}), attribute, is_stratified)
+        groups = tuple(sorted({cell[1] for own in cells.values() for cell in own}))
+        for rate in RATES[promise.measure]:
+            rows = [_rows(rate, groups, own, model.positive or "", window) for own in cells.values()]
+            nothing = np.zeros((0, len(groups), window.size))
+            needs_labels = rate != "selected"
+            yield _Case(
+                version=version,
+                promise=promise,
+                rate=f"{rate} within {promise.within}" if is_stratified else rate,
+                counts=Counts(
+                    groups=groups,
+                    events=np.stack([events for events, _ in rows]) if rows else nothing,
+                    hits=np.stack([hits for _, hits in rows]) if rows else nothing,
+                ),
+                bounds=tuple(
+                    _bounds(rate, groups, own, settled.get(stratum, {}), model.positive or "")
+                    for stratum, own in cells.items()
+                    if needs_labels
+                ),
+                labelled=_labelled(groups, cells, settled) if needs_labels else {},
+            )
+
+
+def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: bool) -> dict[str, dict[Cell, Floats]]:
+    """Counts of an attribute by stratum, the last part of a stratified group; one stratum of all others."""
+    found: dict[str, dict[Cell, Floats]] = {}
+    for (of, group, predicted, actual), row in cells.items():
+        if of == attribute:
+            name, _, stratum = group.rpartition(CROSS) if is_stratified else (group, "", "")
+            found.setdefault(stratum, {})[of, name, predicted, actual] = row
+    return dict(sorted(found.items()))
+
+
+def _rows(
+    rate: str, groups: Sequence[str], cells: Mapping[Cell, Floats], positive: str, window: Window
+) -> tuple[Floats, Floats]:
+    """Events and hits by group and block."""
+    events, hits = np.zeros((len(groups), window.size)), np.zeros((len(groups), window.size))
+    for (_, group, predicted, actual), row in cells.items():
+        is_event, is_hit = _counts_as(rate, predicted, actual, positive)
+        place = groups.index(group)
+        events[place] += row * is_event
+        hits[place] += row * (is_event and is_hit)
+    return events, hits
+
+
+def _counts_as(rate: str, predicted: str, actual: str, positive: str) -> tuple[bool, bool]:
+    """Whether an outcome is an event of a rate, and a hit."""
+    if rate == "selected":
+        return True, predicted == positive
+    if rate == "accuracy":
+        return True, predicted == actual
+    if rate == "precision":
+        return predicted == positive, actual == positive
+    return (actual == positive) == (rate == "true positives"), predicted == positive
+
+
+def _labelled(
+    groups: Sequence[str],
+    cells: Mapping[str, Mapping[Cell, Floats]],
+    settled: Mapping[str, Mapping[Cell, Floats]],
+) -> dict[str, float]:
+    """Share of the settled predictions with a label, by group."""
+    labels, everything = (
+        sum((_sums(groups, own) for own in of.values()), np.zeros(len(groups))) for of in (cells, settled)
+    )
+    return {
+        group: min(1.0, float(got / total))
+        for group, got, total in zip(groups, labels, everything, strict=True)
+        if total
+    }
+
+
+def _sums(groups: Sequence[str], cells: Mapping[Cell, Floats]) -> Floats:
+    sums = np.zeros(len(groups))
+    for (_, group, _, _), row in cells.items():
+        if group in groups:
+            sums[groups.index(group)] += row.sum()
+    return sums
+
+
+def _bounds(
+    rate: str, groups: Sequence[str], cells: Mapping[Cell, Floats], settled: Mapping[Cell, Floats], positive: str
+) -> bounds.Bounds:
+    def total(of: Mapping[Cell, Floats], predicted_positive: bool, actual_positive: bool | None = None) -> Floats:
+        kept = {
+            cell: row
+            for cell, row in of.items()
+            if (cell[2] == positive) == predicted_positive
+            and (actual_positive is None or (cell[3] == positive) == actual_positive)
+        }
+        return _sums(groups, kept)
+
+    if rate == "accuracy":  # of any number of classes: right and wrong are all that counts
+        right = _sums(groups, {cell: row for cell, row in cells.items() if cell[2] == cell[3]})
+        nothing = np.zeros(len(groups))
+        known = Cells(
+            true_positives=right,
+            false_positives=_sums(groups, cells) - right,
+            false_negatives=nothing,
+            true_negatives=nothing,
+        )
+        unlabelled = np.maximum(_sums(groups, settled) - _sums(groups, cells), 0.0)
+        return bounds.accuracy(known, bounds.Unlabelled(positive=unlabelled, negative=nothing))
+    known = Cells(
+        true_positives=total(cells, True, True),
+        false_positives=total(cells, True, False),
+        false_negatives=total(cells, False, True),
+        true_negatives=total(cells, False, False),
+    )
+    missing = bounds.Unlabelled(
+        positive=np.maximum(total(settled, True) - total(cells, True), 0.0),
+        negative=np.maximum(total(settled, False) - total(cells, False), 0.0),
+    )
+    return _BOUNDS[rate](known, missing)
+
+
+def _finding(case: _Case, judgement: Judgement) -> Finding:
+    reason = _reason(judgement)
+    doubt = _doubt(case, judgement)
+    if doubt:
+        judgement, reason = replace(judgement, verdict=Verdict.UNKNOWN), doubt
+    return Finding(
+        model=case.version[0],
+        version=case.version[1],
+        promise=case.promise,
+        rate=case.rate,
+        judgement=judgement,
+        labelled=case.labelled,
+        reason=reason,
+    )
+
+
+def _doubt(case: _Case, judgement: Judgement) -> str:
+    """Why missing labels leave a verdict open; empty if they do not."""
+    if not case.bounds or judgement.verdict is Verdict.UNKNOWN or min(case.labelled.values(), default=1.0) == 1.0:
+        return ""
+    least = min(case.labelled, key=lambda group: case.labelled[group])
+    missing = f"{1 - case.labelled[least]:.1%} of {least} have no label"
+    judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
+    known = [bounds.Bounds(low=one.low[judged], high=one.high[judged]) for one in case.bounds]
+    limit = _settings(case.promise).limit.kept()
+    if judgement.verdict is Verdict.UNFAIR and not any(one.certainly_apart() for one in known):
+        return f"apart among the labelled, but {missing}: with theirs the groups may be alike"
+    if judgement.verdict is Verdict.FAIR and not all(one.keeps(limit) for one in known):
+        return f"within the limit among the labelled, but {missing}: with theirs the groups may be apart"
+    return ""
+
+
+def _reason(judgement: Judgement) -> str:
+    worst = judgement.worst
+    if worst is None:
+        return "fewer than two groups have enough events"
+    if judgement.verdict is Verdict.UNFAIR:
+        return f"{worst.below} is beyond the limit against {worst.above}"
+    if judgement.verdict is Verdict.FAIR:
+        return "every pair of groups is within the limit"
+    if judgement.rows_needed is None:
+        return "the rates lie on the limit: no number of events would decide"
+    return f"about {judgement.rows_needed:,} more events would decide, if the rates stay"

@@ -1,0 +1,50 @@
+"""Findings for people on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitors.canary.times import moment
+from monitors.fairness.fetch import Window
+from monitors.fairness.promises import Finding
+from monitors.fairness.verdict import Pair, Verdict
+
+_STYLES = {Verdict.FAIR: "green", Verdict.UNFAIR: "bold red", Verdict.UNKNOWN: "yellow"}
+
+
+def show(windows: Sequence[tuple[Window, Sequence[Finding]]]) -> None:
+    """Print a table for each window."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from midwatch import tables
+
+    console = tables.make_console()
+    for window, findings in windows:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("model", "version", "attribute", "rate", "limit", "verdict", "worst pair", "interval", "why"):
+            table.add_column(name)
+        for one in findings:
+            said = one.judgement
+            word = f"{said.verdict.value}, worse lately" if said.became_unfair else said.verdict.value
+            style = "bold red" if said.became_unfair else _STYLES[said.verdict]
+            names = (one.model, one.version, one.promise.compared, one.rate, _limit(one))
+            table.add_row(*names, Text(word, style=style), *_worst(one, said.worst), one.reason)
+        tables.show(table, console=console)
+        console.print(f"{moment(window.start)} to {moment(window.end)}", style="dim")
+
+
+def _limit(one: Finding) -> str:
+    if one.promise.difference is not None:
+        return f"{float(one.promise.difference) * 100:g} points"
+    return f"{float(one.promise.ratio or 0):.0%} of the highest"
+
+
+def _worst(one: Finding, pair: Pair | None) -> tuple[str, str]:
+    if pair is None:
+        return "-", "-"
+    if one.promise.difference is not None:
+        low, high = (end * 100 for end in pair.difference_interval)
+        return f"{pair.above} {pair.difference * 100:+.1f} points to {pair.below}", f"{low:+.1f} to {high:+.1f}"
+    low, high = pair.ratio_interval
+    return f"{pair.below} has {pair.ratio:.0%} of {pair.above}", f"{low:.0%} to {high:.0%}"

@@ -1,0 +1,74 @@
+"""Episodes of the loop as an evidence log keeps them: each record is on the disk before anything follows from it.
+
+The log is the whole state: what a process that was killed had written is all that happened.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from midwatch import evidence
+from midwatch.errors import MidwatchError
+from monitors.loop.episode import Asked, Asking, Began, Ended, Episode, Outcome, Record, Seen, applied
+
+LOG = "audit.jsonl"
+"""Name of the log in the folder of the loop's state."""
+
+_KINDS = {kind.__struct_config__.tag for kind in (Began, Asking, Asked, Seen, Ended)}
+
+
+def load(path: Path) -> dict[str, Episode]:
+    """Episodes of a log by id, the earliest first; none where there is no log. MidwatchError when it is no such log."""
+    episodes: dict[str, Episode] = {}
+    for record in evidence.read(path):
+        if record.kind in _KINDS:  # a log may also say that its key was exchanged
+            try:
+                applied(episodes, record_of(record.kind, record.data))
+            except (msgspec.MsgspecError, KeyError) as error:
+                raise MidwatchError(f"{path}: record {record.seq} is of no episode that began: {error}") from error
+    return episodes
+
+
+def record_of(kind: str, data: dict[str, Any]) -> Record:
+    """The record of a line of the log; msgspec.ValidationError for what is none."""
+    record: Record = msgspec.convert({**data, "type": kind}, Record)
+    return record
+
+
+class EpisodeLog:
+    """The episodes, and the log that they are kept in. One process writes; its threads may."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / LOG
+        self._log = evidence.Log(path)
+        self._log.ensure_appendable()
+        self._episodes = load(path)
+        self._lock = threading.Lock()
+        self.records = 0
+        """How many were written here: what was made from the episodes is old once it has grown."""
+
+    def append(self, record: Record) -> Episode:
+        """Keep a record; the episode that it is of, as it is then. EvidenceError when it cannot be kept."""
+        with self._lock:
+            self._log.append_event(record)
+            self.records += 1
+            return applied(self._episodes, record)
+
+    def episodes(self) -> list[Episode]:
+        """All of them, the earliest first."""
+        with self._lock:
+            return list(self._episodes.values())
+
+    def of(self, model: str) -> list[Episode]:
+        """Those of a model, the earliest first."""
+        return [one for one in self.episodes() if one.model == model]
+
+
+def open_one(episodes: Iterable[Episode]) -> Episode | None:
+    """The episode that is open; a model has one at a time."""
+    return next((one for one in episodes if one.outcome is Outcome.OPEN), None)

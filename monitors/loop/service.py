@@ -1,0 +1,251 @@
+"""The service of `midwatch loop serve`: of those that share a state folder one follows all models, the others stand by.
+
+/metrics says where the episodes stand; /episodes is all of them as JSON. What is recorded is durable before anything
+follows from it, so that the process may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+from midwatch import exposition, http_access, http_server, telemetry
+from midwatch.errors import MidwatchError
+from midwatch.prometheus import Client
+from midwatch.spec import loop as loop_spec
+from midwatch.spec.model import Model, Platform
+from monitors.loop import document, owners, published, trace
+from monitors.loop.asking import Asker
+from monitors.loop.drill import kept
+from monitors.loop.episode_log import EpisodeLog
+from monitors.loop.follower import Follower
+from monitors.loop.leadership import Leadership
+from monitors.loop.owner import Place
+from monitors.loop.published import Process, Standing
+
+SERVICE = "midwatch-loop"
+"""Name of the service in traces."""
+_JSON = "application/json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to follow, and where to keep it; `base` is the folder that files of the platform file are relative to.
+
+    `prometheus` is the URL of another one than the platform file's.
+    """
+
+    platform: Platform
+    base: Path
+    state: Path
+    prometheus: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen, and the tokens that whoever asks needs."""
+
+    host: str
+    port: int
+    token: bytes | None = None
+    metrics_token: bytes | None = None
+
+
+@dataclass(kw_only=True)
+class _Acting:
+    """What the process that acts has: the log, and a follower of each model."""
+
+    log: EpisodeLog
+    followers: list[Follower] = field(default_factory=list)
+
+
+class Loop:
+    """Follows every model, as long as it has the lock of the state folder."""
+
+    def __init__(self, options: Options, clock: Callable[[], float] = time.time) -> None:
+        self._options, self._clock = options, clock
+        self._leadership = Leadership(options.state)
+        self._acting: _Acting | None = None
+        self._last_look: float | None = None
+        self._problem = ""
+        self._export = telemetry.given_spans(SERVICE)
+        self._exported: dict[str, int] = {}
+
+    # Looking -------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Look at every model once, if this process acts or may act from now on; what goes wrong is kept and said."""
+        try:
+            if not self._leadership.is_held():
+                self._acting, self._problem = None, ""
+                return
+            acting = self._acting = self._acting or self._begun()
+            self._look_with(acting)
+            self._problem = ""
+            self._last_look = self._clock()
+        except MidwatchError as error:
+            self._say(str(error))
+        except Exception as error:  # the loop has to go on: the next look may well succeed
+            _log.exception("a look was not finished")
+            self._say(f"unexpected {type(error).__name__}: {error}")
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            _log.error("the loop does not look: %s", problem)
+        self._problem = problem
+
+    def _begun(self) -> _Acting:
+        """Take the episodes over, as they are on record."""
+        log = EpisodeLog(self._options.state)
+        followers = [self._follower(model, log) for model in loop_spec.followed(self._options.platform)]
+        return _Acting(log=log, followers=followers)
+
+    def _follower(self, model: Model, log: EpisodeLog) -> Follower:
+        platform = self._options.platform
+        client = Client.of(platform.prometheus, self._options.prometheus)
+        place = Place(platform=platform, model=model, client=client)
+        if model.drift is None or model.drift.retrain is None:
+            raise AssertionError("only models that drift retrains are followed")
+        asker = Asker(platform, model, model.drift.retrain, self._options.base, log)
+        asker.recover(self._clock())
+        return Follower(place, owners.of_model(place), log, asker)
+
+    def _look_with(self, acting: _Acting) -> None:
+        now = self._clock()
+        with ThreadPoolExecutor(max_workers=max(1, len(acting.followers)), thread_name_prefix="follow") as pool:
+            list(pool.map(lambda follower: follower.look(now), acting.followers))
+        if self._export is not None:
+            self._trace(acting.log, self._export)
+
+    def _trace(self, log: EpisodeLog, export: Callable[[list[telemetry.GivenSpan]], bool]) -> None:
+        """Export what is new of every episode; an episode that a process before this one followed, once more."""
+        for episode in log.episodes():
+            spans = list(trace.spans(episode))
+            if len(spans) > self._exported.get(episode.id, 0) and export(spans):
+                self._exported[episode.id] = len(spans)
+
+    def run(self, stop: threading.Event) -> None:
+        """Look in the platform file's interval until `stop`."""
+        interval = self._options.platform.loop.interval if self._options.platform.loop else 15.0
+        while not stop.is_set():
+            begun = time.monotonic()
+            self.look()
+            stop.wait(max(0.0, interval - (time.monotonic() - begun)))
+        self._leadership.release()
+
+    # Answers -------------------------------------------------------------------------------------------------------
+
+    def metrics(self) -> bytes:
+        """Exposition of the process and of all episodes."""
+        acting = self._acting
+        followers = acting.followers if acting else []
+        process = Process(is_leader=acting is not None, sources=_sources(followers), last_look=self._last_look)
+        models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
+        if acting is None:
+            return published.text(process, [], models)
+        return published.text(process, acting.log.episodes(), models, self._drills())
+
+    def _drills(self) -> list[exposition.Sample]:
+        """What drills have shown; what their log lacks is said where it is listed, and holds up no scrape."""
+        settings = self._options.platform.loop
+        folder = self._options.base / settings.evidence.folder if settings else self._options.base
+        try:
+            return list(kept.samples(kept.DrillLog(folder=folder).results()))
+        except MidwatchError as error:
+            _log.warning("drills are not published: %s", error)
+            return []
+
+    def episodes(self) -> dict[str, object]:
+        """Every episode, and what is missing to see or to ask; without episodes where another process acts."""
+        acting = self._acting
+        if acting is None:
+            return {"leader": False, "problem": self._problem, "models": {}, "episodes": []}
+        views = {one.model: one.view for one in acting.followers}
+        return {
+            "leader": True,
+            "problem": self._problem,
+            "models": {
+                model: {
+                    "not_observed": {step.value: why for step, why in view.unobserved.items()},
+                    "not_asked": view.why_not_asked,
+                    "blind": dict(view.problems),
+                }
+                for model, view in views.items()
+            },
+            "episodes": [
+                document.of_episode(one, views[one.model].unobserved if one.model in views else None)
+                for one in acting.log.episodes()
+            ],
+        }
+
+    @property
+    def problem(self) -> str:
+        """Why it does not look; empty while it does, or stands by."""
+        return self._problem
+
+
+def _sources(followers: list[Follower]) -> dict[str, bool]:
+    """Whether each owner answered for all models that it was asked about."""
+    found: dict[str, bool] = {}
+    for one in followers:
+        for source in one.sources:
+            found[source] = found.get(source, True) and source not in one.view.problems
+    return found
+
+
+# Serving -----------------------------------------------------------------------------------------------------------
+
+
+async def serve(loop: Loop, address: Address, started: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `started` is called with the URL. ServeError when the port is taken."""
+    connections = http_server.Connections(
+        lambda request, respond: _answer(loop, request, respond),
+        http_server.Limits(max_body=0, max_connections=100),
+        http_access.admission(address.token, address.metrics_token),
+    )
+    running, stop = asyncio.get_running_loop(), asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(name, stop.set)
+    try:
+        server = await running.create_server(connections.protocol, address.host, address.port)
+    except OSError as error:
+        where = f"{address.host}:{address.port}"
+        raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
+    ended = threading.Event()
+    looking = threading.Thread(target=loop.run, args=(ended,), name="loop", daemon=True)
+    looking.start()
+    expiring = asyncio.create_task(connections.expire())
+    host, port = server.sockets[0].getsockname()[:2]
+    started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    await stop.wait()
+    ended.set()
+    server.close()
+    connections.close()
+    expiring.cancel()
+    await asyncio.gather(expiring, return_exceptions=True)
+
+
+def _answer(loop: Loop, request: http_server.Request, respond: http_server.Respond) -> None:
+    if request.path == b"/healthz":
+        respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
+    elif request.path == b"/readyz":
+        status = HTTPStatus.SERVICE_UNAVAILABLE if loop.problem else HTTPStatus.OK
+        respond(status, json.dumps({"status": loop.problem or "ready"}).encode(), _JSON)
+    elif request.path == b"/metrics":
+        respond(HTTPStatus.OK, loop.metrics(), exposition.CONTENT_TYPE)
+    elif request.path == b"/episodes":
+        respond(HTTPStatus.OK, json.dumps(loop.episodes()).encode(), _JSON)
+    else:
+        body = b'{"error":"there are /episodes, /metrics, /healthz and /readyz"}'
+        respond(HTTPStatus.NOT_FOUND, body, _JSON)

@@ -1,0 +1,1 @@
+"""Regression of models and pipelines over their own history: trainings, evaluations, latency by release."""

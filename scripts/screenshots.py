@@ -1,0 +1,160 @@
+"""Pictures for the README, of the flights as they really run: `python -m scripts.screenshots` (three minutes).
+
+It starts `midwatch up` with the flights, waits until the bad canary has failed and somebody is paged, and takes
+pictures of the console, of the page of an alert, of the canary, and of a previewed dashboard into docs/images.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from midwatch.modules import command
+from midwatch.ports import free_ports
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+PLATFORM = ROOT / "examples" / "flights" / "platform.yaml"
+WIDTH, HEIGHT = 1200, 760
+"""Of a picture, in pixels: legible at the width of a page on GitHub."""
+
+MOST_BYTES = 150_000
+ALERT = "ModelLatencyHigh"
+SECONDS = 240.0
+"""The flights take two minutes, and a machine may be slow."""
+
+
+def addresses(console: str, preview: Path) -> dict[str, str]:
+    """Address of each picture's page, by the picture's name."""
+    return {
+        "console": console,
+        "incident": f"{console}/alerts/{ALERT}",
+        "canary": f"{console}/canaries/flight-delay?baseline=v1&canary=v2",
+        "preview": f"file://{preview}/midwatch-flights-model.html",
+    }
+
+
+def take(pages: Mapping[str, str], folder: Path) -> list[Path]:
+    """A picture of the top of each page, as PNG; RuntimeError when one is too large for a README."""
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        for name, address in pages.items():
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            page.goto(address, wait_until="load")
+            page.wait_for_selector("h1")
+            taken.append(folder / f"{name}.png")
+            page.screenshot(path=taken[-1])
+            page.close()
+        browser.close()
+    large = [file.name for file in taken if file.stat().st_size > MOST_BYTES]
+    if large:
+        raise RuntimeError(f"larger than {MOST_BYTES} bytes: {', '.join(large)}")
+    return taken
+
+
+@contextmanager
+def running(words: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs as long as the context lasts; it is stopped as Ctrl-C would."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(words, cwd=ROOT, stdout=out, stderr=out)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def wait_for(what: str, is_there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait until something is there; RuntimeError when the process ends before, or after SECONDS."""
+    begun = time.monotonic()
+    while not is_there():
+        if process.poll() is not None or time.monotonic() - begun > SECONDS:
+            raise RuntimeError(f"{what} did not come")
+        time.sleep(0.5)
+
+
+def answer(url: str) -> Any:
+    """JSON of an address; None when nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as given:  # noqa: S310 - an address of this machine
+            return json.load(given)
+    except (OSError, ValueError):
+        return None
+
+
+def has_failed(prometheus: str) -> bool:
+    """Whether the canary has failed and the alert fires for long enough to have been told."""
+    asked = f'{prometheus}/api/v1/query?query=ALERTS{{alertname="{ALERT}",alertstate="firing"}}'
+    said = answer(asked.replace('"', "%22").replace("{", "%7B").replace("}", "%7D"))
+    return bool(said and said["data"]["result"])
+
+
+def main() -> None:
+    """Run the flights and take the pictures."""
+    from chaos.places.local.plane import LocalPlane
+
+    with tempfile.TemporaryDirectory(prefix="midwatch-screenshots-") as name:
+        folder = Path(name)
+        state = folder / "state"
+        words = [*command("midwatch"), "up", "-f", str(PLATFORM), "--duration", "3m", "--state", str(state)]
+        with running(words, folder / "up.log") as up:
+            wait_for("the plane", lambda: _prometheus(LocalPlane, state) is not None, up)
+            prometheus = _prometheus(LocalPlane, state) or ""
+            wait_for(f"a page for {ALERT}", lambda: has_failed(prometheus), up)
+            port = free_ports()[0]
+            served = [*command("midwatch"), "console", "-f", str(PLATFORM), "--state", str(state)]
+            served += ["--listen", f"127.0.0.1:{port}", "--span", "15m"]
+            with running(served, folder / "console.log") as console:
+                url = f"http://127.0.0.1:{port}"
+                wait_for("the console", lambda: _is_ready(f"{url}/readyz"), console)
+                words = [
+                    *command("midwatch"),
+                    "dashboards",
+                    "preview",
+                    "-f",
+                    str(PLATFORM),
+                    "-o",
+                    str(folder / "preview"),
+                ]
+                words += ["--prometheus", prometheus, "--dashboard", "model", "--since", "3m"]
+                subprocess.run(words, cwd=ROOT, check=True)
+                for file in take(addresses(url, folder / "preview"), IMAGES):
+                    print(file.relative_to(ROOT), file.stat().st_size)  # noqa: T201 - a script's result
+
+
+def _prometheus(plane: Any, state: Path) -> str | None:
+    """Address of the plane's Prometheus, once it is there."""
+    from midwatch.errors import MidwatchError
+
+    try:
+        part = plane(state, PLATFORM).parts.get("prometheus")
+    except (MidwatchError, OSError):
+        return None
+    return None if part is None else str(part.url)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as given:  # noqa: S310 - an address of this machine
+            return bool(given.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""`midwatch fairness judge` on counters in a real Prometheus: unfair, fair, missing labels, a restart, silence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from midwatch import keyed_hash
+from tests.canary.arms import Past, prometheus_with
+from tests.conftest import midwatch_here, platform_document
+
+END = 1_780_000_200.0
+BLOCKS, BLOCK = 100, 600.0
+START = END - BLOCKS * BLOCK
+KEY = b"a key of the hash of groups"
+RATES = {"a": 0.5, "b": 0.3}
+
+
+def _course(rng: np.random.Generator, rate: float, per_block: int, restart: int | None = None) -> Any:
+    """Cumulative counts of negatives and positives after each block; counters begin anew at a restart."""
+    positives = rng.binomial(per_block, rate, size=BLOCKS)
+    rows = np.stack([per_block - positives, positives])
+    sums = np.concatenate([np.zeros((2, 1)), np.cumsum(rows, axis=1)], axis=1)
+    if restart is not None:
+        sums[:, restart:] -= sums[:, [restart - 1]]
+    return sums
+
+
+class Seeded(Past):
+    """Counters of several models by group, sampled once a block."""
+
+    def course(self, name: str, course: Any, **labels: str) -> None:
+        self.add(name, [(START + place * BLOCK, float(value)) for place, value in enumerate(course)], **labels)
+
+    def predictions(self, model: str, group: str, course: Any, attribute: str = "country") -> None:
+        for predicted, row in zip(("fine", "fraud"), course, strict=True):
+            where = {"model": model, "version": "v1", "attribute": attribute, "group": group, "predicted": predicted}
+            self.course("ml_group_predictions_total", row, **where)
+
+    def approved_only(self, model: str, group: str, course: Any) -> None:
+        """Only predictions of fraud are ever labelled, and all are right: the true positives' share looks like 1."""
+        where = {"model": model, "version": "v1", "attribute": "country", "group": group}
+        for predicted, row in zip(("fine", "fraud"), course, strict=True):
+            self.course("ml_settled_group_predictions_total", row, **where, predicted=predicted)
+        self.course("ml_settled_group_outcomes_total", course[1], **where, predicted="fraud", actual="fraud")
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    rng, past = np.random.default_rng(1), Seeded(END)
+    for group, rate in RATES.items():
+        past.predictions("unfair", group, _course(rng, rate, 60, restart=40))
+        past.predictions("fair", group, _course(rng, 0.4, 600))
+        past.predictions("young", group, _course(rng, 0.4, 2))
+        past.predictions("approved", group, _course(rng, rate, 600))
+        past.approved_only("approved", group, _course(rng, rate, 600))
+    for country, young, old in (("a", 420, 180), ("b", 240, 360)):  # who applies differs, and nobody is treated unlike
+        by_age = {"young": _course(rng, 0.5, young), "old": _course(rng, 0.2, old)}
+        past.predictions("mixed", country, by_age["young"] + by_age["old"])
+        for age, course in by_age.items():
+            past.predictions("mixed", f"{country}\u00d7{age}", course, "country\u00d7age")
+    for group, rate in {"no": 0.5, "de": 0.3}.items():
+        past.predictions("hashed", keyed_hash.digest(group, KEY), _course(rng, rate, 60))
+    with prometheus_with(past, tmp_path_factory.mktemp("fairness")) as url:
+        yield url
+
+
+def _judge(
+    prometheus: str,
+    folder: Path,
+    *names: str,
+    measure: str = "demographic_parity",
+    groups: Sequence[str] = ("country",),
+    **more: Any,
+) -> Any:
+    template = platform_document()["models"][0] | {"slos": [], "groups": list(groups)}
+    promise = {"attribute": "country", "measure": measure, "difference": "5%", "over": "60000s", "public": True, **more}
+    models = [template | {"name": name, "fairness": [promise]} for name in names]
+    file = folder / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document(models=models, prometheus={"url": prometheus})))
+    done = midwatch_here("fairness", "judge", "-f", file, "--end", END, "--json")
+    return done, [one for window in json.loads(done.stdout)["windows"] for one in window["findings"]]
+
+
+def test_groups_that_are_apart_are_unfair_over_a_restart_of_the_counters(prometheus: str, tmp_path: Path) -> None:
+    done, (found,) = _judge(prometheus, tmp_path, "unfair")
+    assert done.returncode == 1
+    assert found["verdict"] == "unfair"
+    assert found["worst"]["above"] == "a"
+    low, high = found["worst"]["difference_interval"]
+    assert 0.05 < low < 0.2 < high
+    events = {one["group"]: one["events"] for one in found["groups"]}
+    assert events == {"a": 6000, "b": 6000}, "each count once, whatever was reset"
+
+
+def test_groups_that_are_alike_are_fair_and_the_exit_code_is_of_the_worst(prometheus: str, tmp_path: Path) -> None:
+    done, (found,) = _judge(prometheus, tmp_path, "fair")
+    assert (done.returncode, found["verdict"]) == (0, "fair")
+    done, found = _judge(prometheus, tmp_path, "fair", "unfair")
+    assert (done.returncode, {one["model"]: one["verdict"] for one in found}) == (
+        1,
+        {"fair": "fair", "unfair": "unfair"},
+    )
+
+
+def test_a_gap_that_is_all_of_who_applies_is_unfair_pooled_and_fair_within(prometheus: str, tmp_path: Path) -> None:
+    done, found = _judge(prometheus, tmp_path, "mixed", groups=["country", "age"], within="age")
+    assert {one["rate"]: one["verdict"] for one in found} == {"selected": "unfair", "selected within age": "fair"}
+    assert done.returncode == 1
+
+
+def test_few_predictions_are_not_known_yet_with_the_number_that_would_decide(prometheus: str, tmp_path: Path) -> None:
+    done, (found,) = _judge(prometheus, tmp_path, "young")
+    assert (done.returncode, found["verdict"]) == (3, "unknown")
+    assert found["rows_needed"] > 400
+    assert f"{found['rows_needed']:,} more events" in found["reason"]
+
+
+def test_labels_only_for_the_approved_are_never_shown_fair(prometheus: str, tmp_path: Path) -> None:
+    done, (found,) = _judge(prometheus, tmp_path, "approved", measure="equal_opportunity")
+    assert (done.returncode, found["verdict"]) == (3, "unknown")
+    assert "have no label" in found["reason"]
+    assert found["labelled"]["b"] == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_model_without_predictions_is_not_known(prometheus: str, tmp_path: Path) -> None:
+    done, found = _judge(prometheus, tmp_path, "fair", "silent")
+    assert (done.returncode, len(found)) == (3, 1)
+    done, found = _judge(prometheus, tmp_path, "silent")
+    assert (done.returncode, found) == (3, [])
+    assert "nothing is known" in done.stderr
+
+
+def test_four_fifths_are_of_the_highest_rate(prometheus: str, tmp_path: Path) -> None:
+    _, (found,) = _judge(prometheus, tmp_path, "unfair", difference=None, ratio="80%")
+    assert found["verdict"] == "unfair"
+    assert found["worst"]["ratio"] == pytest.approx(0.6, abs=0.05)
+
+
+def test_groups_that_are_hashed_are_named_for_whoever_has_the_key(prometheus: str, tmp_path: Path) -> None:
+    model = platform_document()["models"][0] | {"slos": [], "name": "hashed"}
+    promise = {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "over": "60000s"}
+    model["fairness"] = [promise | {"values": ["no", "de"]}]
+    personal = {"hash": ["country"], "key_file": "key"}
+    document = platform_document(models=[model], prometheus={"url": prometheus}, exporter={"personal": personal})
+    (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    done = midwatch_here("fairness", "judge", "-f", tmp_path / "platform.yaml", "--end", END, "--json")
+    (found,) = json.loads(done.stdout)["windows"][0]["findings"]
+    assert (found["worst"]["above"], found["worst"]["below"]) == ("no", "de")
+    assert found["reason"] == "de is beyond the limit against no"
+    assert {one["group"] for one in found["groups"]} == {"no", "de"}
+
+
+@pytest.mark.parametrize(
+    ("promise", "said"),
+    [
+        ({"attribute": "age", "measure": "accuracy_parity", "difference": "5%"}, "age is not counted for fraud"),
+        ({"attribute": "country", "measure": "accuracy_parity", "difference": "5%"}, "would stand in metrics"),
+        ({"attribute": "country", "measure": "accuracy_parity"}, "exactly one of difference and ratio"),
+        ({"attribute": "country", "measure": "accuracy_parity", "difference": "100%"}, "is no limit"),
+        ({"attribute": "country", "measure": "accuracy_parity", "ratio": "0%"}, "is no limit"),
+        (
+            {"attribute": "country", "measure": "accuracy_parity", "ratio": "80%", "over": "1d", "block": "1d"},
+            "half of",
+        ),
+    ],
+)
+def test_promises_that_nobody_can_judge_are_refused(promise: dict[str, Any], said: str, tmp_path: Path) -> None:
+    document = platform_document()
+    document["models"][0]["fairness"] = [promise]
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    done = midwatch_here("fairness", "judge", "-f", file)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_platform_without_promises_says_where_to_write_one(tmp_path: Path) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document()))
+    done = midwatch_here("fairness", "judge", "-f", file)
+    assert done.returncode == 2
+    assert "write models[].fairness" in done.stderr
+
+
+def test_a_prometheus_that_does_not_answer_is_undecided(tmp_path: Path) -> None:
+    document = platform_document(prometheus={"url": "http://127.0.0.1:9"})
+    promise = {"attribute": "country", "measure": "accuracy_parity", "difference": "5%", "public": True}
+    document["models"][0]["fairness"] = [promise]
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document))
+    assert midwatch_here("fairness", "judge", "-f", file).returncode == 3

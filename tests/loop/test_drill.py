@@ -1,0 +1,196 @@
+"""A drill of the loop as it is run: what it needs to begin, what it shows, keeps, puts back and publishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midwatch import evidence, modules
+from midwatch.spec import load
+from midwatch.spec.loop_drill import Inject
+from monitors.loop.drill import copies, kept, restoring
+from tests.chaos.cluster import wait_until
+from tests.conftest import midwatch_here
+from tests.loop import drilled
+from tests.loop.drilled import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def drill(world: World, *words: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, document and what was said of a drill of the loop of fraud."""
+    done = midwatch_here(
+        "loop", "drill", "-f", world.file, "--model", "fraud", "--state", world.state, "--json", *words
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def test_a_loop_that_brings_a_better_version_in_time_is_met_and_the_copy_is_as_before(world: World) -> None:
+    world.follow(drilled.goes_well)
+    code, document, said = drill(world)
+    assert (code, document["verdict"], document["reasons"]) == (0, "MET", []), said
+    assert (document["old_version"], document["new_version"], document["episode"]) == ("v3", "v4", drilled.EPISODE)
+    assert 0 < document["recovery_seconds"] < 30
+    assert "version 3 of fraud-drill is champion again" in said
+    assert world.champion == "3"
+    assert document["run"] in world.marks  # every request carries the mark
+    platform = load.load_platform(world.file)
+    log = kept.DrillLog.of(platform, world.file)
+    assert restoring.left(log.folder) is None
+    assert (log.problems(), [one["verdict"] for one in log.results()]) == ([], ["MET"])
+    published = {(one[0].name, *one[1].values()): one[2] for one in kept.samples(log.results())}
+    assert published["ml_loop_drill_verdict", "fraud", "met"] == 1.0
+    assert published["ml_loop_drill_recovery_seconds", "fraud"] == document["recovery_seconds"]
+    _check_listing(world, log)
+
+
+def _check_listing(world: World, log: kept.DrillLog) -> None:
+    """Drills are listed with their page, and a changed ledger or result is named."""
+    page = world.folder / "drills.html"
+    listed = midwatch_here("loop", "drills", "-f", world.file, "--html", page)
+    assert (listed.returncode, "MET" in listed.stdout) == (0, True)
+    assert "amount times 100" in page.read_text()
+    (ledger,) = log.folder.glob(f"drills/*/{kept.LEDGER}")
+    ledger.write_bytes(ledger.read_bytes().replace(b'"answered":', b'"answered": ', 1))
+    changed = midwatch_here("loop", "drills", "-f", world.file, "--json")
+    assert changed.returncode == 1
+    assert "its digest is another" in json.loads(changed.stdout)["problems"][0]
+
+
+def test_a_version_that_was_promoted_by_hand_is_not_met(world: World) -> None:
+    world.follow(drilled.is_promoted_by_hand)
+    code, document, _ = drill(world)
+    assert (code, document["verdict"]) == (3, "INCONCLUSIVE")
+    assert any("nobody is on record as who promoted version 4" in one for one in document["reasons"])
+
+
+def test_a_pipeline_that_does_nothing_breaches_the_promise_and_nothing_is_left(world: World) -> None:
+    text = world.file.read_text().replace("recover_within: 30s", "recover_within: 2s")
+    world.file.write_text(text)
+    world.follow(drilled.does_nothing)
+    code, document, _ = drill(world, "--limit", "3s")
+    assert (code, document["verdict"], document["exceeds"]) == (1, "BREACHED", True)
+    assert world.champion == "3"
+
+
+def test_a_drill_that_is_killed_sends_nothing_more_and_the_copy_is_put_back(world: World) -> None:
+    world.follow(drilled.goes_well)
+    words = ["loop", "drill", "-f", str(world.file), "--model", "fraud", "--state", str(world.state)]
+    process = subprocess.Popen(modules.command("midwatch", *words), stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: world.champion == "4", 60)
+    finally:
+        process.kill()
+        process.wait()
+    folder = load.base_folder(world.file) / "evidence/loop"
+    wait_until(lambda: world.champion == "3" and restoring.left(folder) is None, 60)
+    sent = sum(world.requests.values())
+    with pytest.raises(AssertionError):
+        wait_until(lambda: sum(world.requests.values()) > sent, 0.3)
+    kinds = [one.kind for one in evidence.read(folder / "evidence.jsonl")]
+    assert kinds == [kept.STARTED]
+
+
+def test_a_drill_that_is_asked_to_end_puts_back_what_it_changed_and_says_so(world: World) -> None:
+    world.follow(drilled.goes_well)
+    words = ["loop", "drill", "-f", str(world.file), "--model", "fraud", "--state", str(world.state)]
+    process = subprocess.Popen(modules.command("midwatch", *words), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: world.champion == "4", 60)
+    os.kill(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert "version 3 of fraud-drill is champion again" in said
+    folder = load.base_folder(world.file) / "evidence/loop"
+    assert [one.kind for one in evidence.read(folder / "evidence.jsonl")] == [kept.STARTED, "loop-drill-aborted"]
+
+
+# What it needs to begin ----------------------------------------------------------------------------------------------
+
+
+def refused(world: World, *words: str) -> str:
+    code, _, said = drill(world, *words)
+    assert code == 2
+    assert not world.requests, "nothing was sent"
+    return said
+
+
+def test_a_copy_without_the_mark_in_the_registry_is_refused(world: World) -> None:
+    world.tags.clear()
+    assert "does not allow drills" in refused(world)
+
+
+def test_a_model_that_nobody_is_marked_as_the_copy_of_is_refused(world: World) -> None:
+    done = midwatch_here("loop", "drill", "-f", world.file, "--model", "price", "--state", world.state)
+    assert (done.returncode, "no model is marked as the copy of 'price'" in done.stderr) == (2, True)
+
+
+def test_a_drill_does_not_begin_over_an_open_episode_or_without_the_loops_log(world: World, tmp_path: Path) -> None:
+    world.follow(drilled.does_nothing)
+    world.drifts = True
+    world.requests["v3"] += 1
+    wait_until(lambda: bool(world.log.episodes()))
+    world.requests.clear()
+    assert "is open: wait until it has ended" in refused(world)
+    done = midwatch_here("loop", "drill", "-f", world.file, "--model", "fraud", "--state", tmp_path / "nowhere")
+    assert (done.returncode, "no log of the loop" in done.stderr) == (2, True)
+
+
+def test_what_a_drill_left_open_has_to_be_put_back_first(world: World) -> None:
+    folder = load.base_folder(world.file) / "evidence/loop"
+    world.versions.append(World._version("4", 1.0, "t4", ""))
+    world.champion = "4"
+    left = restoring.Open(run="r", model="fraud-drill", name="fraud-drill", alias="champion", champion="3")
+    restoring.keep(folder, left)
+    assert "left something open" in refused(world)
+    done = midwatch_here("loop", "drill", "-f", world.file, "--model", "fraud", "--restore")
+    assert (done.returncode, world.champion, restoring.left(folder)) == (0, "3", None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("", "0 requests"),
+        ('{"amount": 1}\n' * 5, "5 requests"),
+        ('{"amount": 1}\nnot json\n', ":2: not JSON"),
+        ('{"amount": "1"}\n', ":1: no number behind a key 'amount'"),
+        ('{"amount": true}\n', ":1: no number behind a key 'amount'"),
+    ],
+    ids=["empty", "few", "no-json", "text", "boolean"],
+)
+def test_requests_that_show_nothing_are_refused_by_line(world: World, lines: str, said: str) -> None:
+    (world.folder / "requests.jsonl").write_text(lines)
+    assert said in refused(world)
+
+
+def test_every_number_behind_the_key_is_changed_and_nothing_else() -> None:
+    document = {"amount": 2, "rows": [{"amount": 3, "other": 4}, {"name": "amount"}]}
+    changed, count = copies.with_drift(document, Inject(feature="amount", factor=10, shift=1))
+    assert (changed, count) == ({"amount": 21, "rows": [{"amount": 31, "other": 4}, {"name": "amount"}]}, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inject": {"feature": "amount"}}, "changes nothing; write factor or shift"),
+        ({"inject": {"feature": "size", "factor": 2}}, "fraud-drill watches no 'size'"),
+        ({"copies": "fraud-drill"}, "there is no other model 'fraud-drill'"),
+        ({"copies": "price"}, "there is no other model 'price'"),
+        ({"url": "drill"}, "url"),
+    ],
+    ids=["no-change", "no-feature", "itself", "unknown", "url"],
+)
+def test_a_drill_that_shows_nothing_is_named_by_check(world: World, change: dict[str, Any], said: str) -> None:
+    world.write(**change)
+    done = midwatch_here("check", "-f", world.file)
+    assert (done.returncode, said in done.stdout + done.stderr) == (2, True), done.stdout + done.stderr
