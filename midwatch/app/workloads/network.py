@@ -37,8 +37,8 @@ def policies(place: Place) -> list[Object]:
     if jobs.observes(platform):  # whatever the systems' addresses are
         found.append(_allow(place, "systems-exporter", port_of(platform.systems_exporter.listen), [{}]))
     if platform.console is not None:
-        asked = sorted({*prometheus, _port_of_url(platform.alertmanager.url), ALERTMANAGER})
-        found.append(_allow(place, "console", port_of(platform.console.listen), [_dns(), {"ports": _tcp(asked)}]))
+        ports = sorted({*prometheus, _port_of_url(platform.alertmanager.url), ALERTMANAGER})
+        found.append(_allow(place, "console", port_of(platform.console.listen), [_dns(), {"ports": _tcp(ports)}]))
     return found
 
 
