@@ -71,10 +71,14 @@ def annotations_of(
     owner: str | None,
     runbook: str | None = None,
     page: str = grafana.Page.OBJECTIVES,
+    fires_as: str | None = None,
     **variables: str,
 ) -> dict[str, str]:
-    """Annotations that every rule carries; `variables` fill those of the dashboard, and of the console."""
-    address = console_links.alert_url(platform, alert, **variables)
+    """Annotations that every rule carries; `variables` fill those of the dashboard, and of the console.
+
+    `fires_as` is its name where that is not the one of the runbook.
+    """
+    address = console_links.alert_url(platform, fires_as or alert, **variables)
     return {
         "summary": summary,
         "description": description,
