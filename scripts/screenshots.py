@@ -6,6 +6,7 @@ of the console, of the page of an alert, of the canary, and of a previewed dashb
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -28,6 +29,9 @@ WIDTH, HEIGHT = 1200, 760
 """Of a picture, in pixels: legible at the width of a page on GitHub."""
 
 MOST_BYTES = 150_000
+COLOURS = 64
+"""Of a picture: pages of text need few, and a third of the bytes is left."""
+
 ALERT = "ModelLatencyHigh"
 SECONDS = 1200.0
 """The flights take three minutes, their training as long the first time, and a machine may be slow."""
@@ -45,6 +49,7 @@ def pages(console: str, preview: Path) -> dict[str, str]:
 
 def take(addresses: Mapping[str, str], folder: Path) -> list[Path]:
     """A picture of the top of each page, as PNG; RuntimeError when one is too large for a README."""
+    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +63,8 @@ def take(addresses: Mapping[str, str], folder: Path) -> list[Path]:
             page.goto(address, wait_until="load")
             page.wait_for_selector("h1")
             taken.append(folder / f"{name}.png")
-            page.screenshot(path=taken[-1])
+            picture = Image.open(io.BytesIO(page.screenshot()))
+            picture.quantize(COLOURS).save(taken[-1], optimize=True)
             page.close()
         browser.close()
     large = [file.name for file in taken if file.stat().st_size > MOST_BYTES]
