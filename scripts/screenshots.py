@@ -29,8 +29,8 @@ WIDTH, HEIGHT = 1200, 760
 """Of a picture, in pixels: legible at the width of a page on GitHub."""
 
 MOST_BYTES = 150_000
-COLOURS = 64
-"""Of a picture: pages of text need few, and a third of the bytes is left."""
+COLOURS = 255
+"""Of a picture: pages of text need no more, and half of the bytes is left."""
 
 ALERT = "ModelLatencyHigh"
 SECONDS = 1200.0
@@ -140,7 +140,7 @@ def parts(state: Path) -> dict[str, str]:
     from midwatch.errors import MidwatchError
 
     try:
-        return {name: str(part.url) for name, part in LocalPlane(state, PLATFORM).parts.items()}
+        return {name: str(part.url) for name, part in LocalPlane(state).parts.items()}
     except (MidwatchError, OSError):
         return {}
 
