@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from midwatch import grafana
+from midwatch import console_links, grafana
 from midwatch.promql import Expr
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
@@ -71,13 +71,19 @@ def annotations_of(
     owner: str | None,
     runbook: str | None = None,
     page: str = grafana.Page.OBJECTIVES,
+    fires_as: str | None = None,
     **variables: str,
 ) -> dict[str, str]:
-    """Annotations that every rule carries; `variables` fill those of the dashboard."""
+    """Annotations that every rule carries; `variables` fill those of the dashboard, and of the console.
+
+    `fires_as` is its name where that is not the one of the runbook.
+    """
+    address = console_links.alert_url(platform, fires_as or alert, **variables)
     return {
         "summary": summary,
         "description": description,
         "runbook_url": runbook or platform.runbooks.replace("{alert}", alert),
         "dashboard_url": grafana.dashboard_url(platform, page, **variables),
+        **({"console_url": address} if address else {}),
         **({"owner": owner} if owner else {}),
     }

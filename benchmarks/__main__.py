@@ -11,7 +11,20 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, attributions, budgets, chaos, client, dashboards, dr, exporter, fairness, render, size
+from benchmarks import (
+    alerts,
+    attributions,
+    budgets,
+    chaos,
+    client,
+    console,
+    dashboards,
+    dr,
+    exporter,
+    fairness,
+    render,
+    size,
+)
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
@@ -25,6 +38,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "client": client.run,
     "render": render.run,
     "dashboards": dashboards.run,
+    "console": console.run,
     "drift": speed.run,
     "drift-honesty": honesty.run,
     "canary": canary.run,

@@ -18,6 +18,7 @@ OURS = {
     "StatefulSet/midwatch-gate",
     "StatefulSet/midwatch-loop",
     "Deployment/midwatch-recovery-exporter",
+    "Deployment/midwatch-console",
 }
 
 
@@ -30,6 +31,17 @@ def test_without_the_section_no_workload_is_rendered() -> None:
 
 def test_exporter_gate_and_recovery_exporter_run(pods: dict[str, Object]) -> None:
     assert pods.keys() >= OURS
+
+
+def test_the_console_runs_where_the_platform_file_has_one_with_a_token_of_its_own(pods: dict[str, Object]) -> None:
+    document = whole_document()
+    del document["console"]
+    assert not [name for name in workloads(document) if "console" in name]
+    secrets = [
+        one["secret"]["secretName"] for one in pods["Deployment/midwatch-console"]["spec"]["volumes"] if "secret" in one
+    ]
+    assert "midwatch-console" in secrets
+    assert "midwatch-token" not in secrets
 
 
 @pytest.mark.parametrize("part", sorted(OURS))
@@ -105,7 +117,7 @@ def test_a_service_finds_the_pods_of_its_part_and_no_others(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
-    assert len(services) == 9  # four of them give the pods of a set their names
+    assert len(services) == 10  # four of them give the pods of a set their names
     for service in services:
         wanted = service["spec"]["selector"].items()
         found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
