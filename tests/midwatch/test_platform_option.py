@@ -50,6 +50,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("chaos", "run"): ("x", "--where", "kubernetes"),
     ("chaos", "stop"): ("--where", "kubernetes"),
     ("dr", "run"): ("x",),
+    ("dashboards", "preview"): ("-o", "x"),
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),

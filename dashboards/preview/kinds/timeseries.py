@@ -38,7 +38,7 @@ def draw(answer: Answer) -> Lines:
     limits = {
         name: None if (limit := look.settings.get(name)) is None else limit * unit.factor for name in ("min", "max")
     }
-    notes = ["stacked"] * is_stacked
+    notes = ["stacked: each line stands on those before it, and its number includes theirs"] * is_stacked
     if (custom.get("scaleDistribution") or {}).get("type") == "log":
         notes.append("Grafana draws it on a logarithmic axis")
     if left_out:
