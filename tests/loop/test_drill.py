@@ -42,7 +42,7 @@ def test_a_loop_that_brings_a_better_version_in_time_is_met_and_the_copy_is_as_b
     code, document, said = drill(world)
     assert (code, document["verdict"], document["reasons"]) == (0, "MET", []), said
     assert (document["old_version"], document["new_version"], document["episode"]) == ("v3", "v4", drilled.EPISODE)
-    assert 0 < document["recovery_seconds"] < 30
+    assert 0 < document["recovery_seconds"] < 600
     assert "version 3 of fraud-drill is champion again" in said
     assert world.champion == "3"
     assert document["run"] in world.marks  # every request carries the mark
@@ -77,7 +77,7 @@ def test_a_version_that_was_promoted_by_hand_is_not_met(world: World) -> None:
 
 
 def test_a_pipeline_that_does_nothing_breaches_the_promise_and_nothing_is_left(world: World) -> None:
-    text = world.file.read_text().replace("recover_within: 30s", "recover_within: 2s")
+    text = world.file.read_text().replace("recover_within: 10m", "recover_within: 2s")
     world.file.write_text(text)
     world.follow(drilled.does_nothing)
     code, document, _ = drill(world, "--limit", "3s")
@@ -90,12 +90,12 @@ def test_a_drill_that_is_killed_sends_nothing_more_and_the_copy_is_put_back(worl
     words = ["loop", "drill", "-f", str(world.file), "--model", "fraud", "--state", str(world.state)]
     process = subprocess.Popen(modules.command("midwatch", *words), stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: world.champion == "4", 60)
+        wait_until(lambda: world.champion == "4", 120)
     finally:
         process.kill()
         process.wait()
     folder = load.base_folder(world.file) / "evidence/loop"
-    wait_until(lambda: world.champion == "3" and restoring.left(folder) is None, 60)
+    wait_until(lambda: world.champion == "3" and restoring.left(folder) is None, 120)
     sent = sum(world.requests.values())
     with pytest.raises(AssertionError):
         wait_until(lambda: sum(world.requests.values()) > sent, 0.3)
