@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from midwatch import grafana, metrics
+from midwatch import console_links, grafana, metrics
 from midwatch.promql import Expr
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
@@ -73,20 +73,22 @@ def annotations_of(
     owner: str | None,
     runbook: str | None = None,
     page: str = grafana.Page.OBJECTIVES,
-    known_as: str | None = None,
+    fires_as: str | None = None,
     **variables: str,
 ) -> dict[str, str]:
-    """Annotations that every rule carries; `variables` fill those of the dashboard.
+    """Annotations that every rule carries; `variables` fill those of the dashboard, and of the console.
 
-    `known_as` is the alert's name where it is another than that of its runbook.
+    `fires_as` is its name where that is not the one of the runbook.
     """
+    address = console_links.alert_url(platform, fires_as or alert, **variables)
     return {
         "summary": summary,
         "description": description,
         "runbook_url": runbook or platform.runbooks.replace("{alert}", alert),
         "dashboard_url": grafana.dashboard_url(platform, page, **variables),
+        **({"console_url": address} if address else {}),
         **({"owner": owner} if owner else {}),
-        **_changed(platform, known_as or alert, variables),
+        **_changed(platform, fires_as or alert, variables),
     }
 
 

@@ -11,11 +11,25 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import alerts, attributions, budgets, chaos, client, dashboards, dr, exporter, fairness, render, size
+from benchmarks import (
+    alerts,
+    attributions,
+    budgets,
+    chaos,
+    client,
+    console,
+    dashboards,
+    dr,
+    exporter,
+    fairness,
+    render,
+    size,
+)
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 from benchmarks.incident import run as incident
+from benchmarks.loop import honesty as loop_honesty
 from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
@@ -25,9 +39,11 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "client": client.run,
     "render": render.run,
     "dashboards": dashboards.run,
+    "console": console.run,
     "drift": speed.run,
     "drift-honesty": honesty.run,
     "canary": canary.run,
+    "loop-honesty": loop_honesty.run,
     "fairness": fairness.run,
     "attributions": attributions.run,
     "chaos": chaos.run,

@@ -85,17 +85,18 @@ def dashboard_url(platform: Platform, page: str, *, since: str = "now-3h", **var
 
     Every value is escaped for the address: here, and that of a label where Prometheus fills it in.
 
-    >>> _in_address("{{ $labels.version }}"), _in_address("a&b")
+    >>> in_address("{{ $labels.version }}"), in_address("a&b")
     ('{{ $labels.version | urlquery }}', 'a%26b')
     """
-    filled = "".join(f"&var-{name}={_in_address(value)}" for name, value in sorted(variables.items()))
+    filled = "".join(f"&var-{name}={in_address(value)}" for name, value in sorted(variables.items()))
     return f"{platform.grafana.url}/d/{dashboard_uid(platform.platform, page)}?from={since}&to=now{filled}"
 
 
 _LABEL = re.compile(r"\{\{ (\$labels\.\w+) \}\}")
 
 
-def _in_address(value: str) -> str:
+def in_address(value: str) -> str:
+    """A value as it stands in an address; a label that Prometheus fills in is escaped by Prometheus."""
     if _LABEL.fullmatch(value):
         return _LABEL.sub(r"{{ \1 | urlquery }}", value)
     return quote(value, safe="$|{}.*")  # dashboards' own variables stay what they are

@@ -52,7 +52,7 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
             description=_description(objective, severity, tiers),
             owner=objective.owner,
             runbook=slo.runbook or objective.runbook,
-            known_as=objective.alert_name,
+            fires_as=objective.alert_name,
             slo=slo.name,
             model=objective.subject,
         )

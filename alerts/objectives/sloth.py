@@ -137,7 +137,7 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
             description=f"{objective.subject} {objective.slo.name}: both windows of a tier burn too fast.",
             owner=objective.owner,
             runbook=objective.slo.runbook or objective.runbook,
-            known_as=objective.alert_name,
+            fires_as=objective.alert_name,
             slo=objective.slo.name,
             model=objective.subject,
         )

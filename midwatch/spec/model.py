@@ -17,6 +17,7 @@ from midwatch.spec.base import LabelName, Name, Strict
 from midwatch.spec.canary import Canary, Gate, LocalCanary
 from midwatch.spec.channels import Channel
 from midwatch.spec.chaos import Chaos
+from midwatch.spec.console import Console
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
 from midwatch.spec.explanations import Explanations
@@ -416,6 +417,8 @@ class Platform(Strict):
     """What must survive, and the [drills](recovery.md) that prove it."""
     kubernetes: Kubernetes | None = None
     """Where the plane runs in a cluster; without it, its own workloads are not rendered."""
+    console: Console | None = None
+    """The [console](console.md): with it, alerts link to their pages, and a cluster runs it."""
     local: Local = Local()
     """What `midwatch up` starts."""
     chaos: Chaos | None = None

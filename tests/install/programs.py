@@ -90,6 +90,7 @@ def whole_document(**kubernetes: Any) -> Object:
         },
         "loop": {},
         "systems_exporter": {"account": {"namespace": NAMESPACE}},
+        "console": {"url": "https://console.example.com"},
         "systems": {
             "tekton": {"owner": "ml", "targets": ["tekton.example:9090"], "observe": {"namespaces": ["training"]}}
         },

@@ -93,3 +93,23 @@ def test_a_part_starts_says_that_it_is_well_and_shows_its_metrics_to_prometheus_
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 0, said
     assert "Traceback" not in said
+
+
+def test_the_console_starts_and_is_read_with_its_token_alone(
+    pods: dict[str, Object], mounted: Callable[[str], Path]
+) -> None:
+    port = free_port()
+    _, *given = words(pods["Deployment/midwatch-console"], mounted("console"), port)
+    process = subprocess.Popen([sys.executable, "-P", "-m", "midwatch", *given], stderr=subprocess.PIPE, text=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{url}/readyz", 60)
+        assert answer(f"{url}/events?page=/") == 401
+        assert answer(f"{url}/alerts", CLIENTS) == 200
+        with urllib.request.urlopen(f"{url}/alerts", timeout=10) as answered:
+            assert "/sign-in" in answered.url
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, said
+    assert "Traceback" not in said

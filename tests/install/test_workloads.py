@@ -18,6 +18,7 @@ OURS = {
     "StatefulSet/midwatch-gate",
     "StatefulSet/midwatch-loop",
     "Deployment/midwatch-recovery-exporter",
+    "Deployment/midwatch-console",
 }
 
 
@@ -30,6 +31,17 @@ def test_without_the_section_no_workload_is_rendered() -> None:
 
 def test_exporter_gate_and_recovery_exporter_run(pods: dict[str, Object]) -> None:
     assert pods.keys() >= OURS
+
+
+def test_the_console_runs_where_the_platform_file_has_one_with_a_token_of_its_own(pods: dict[str, Object]) -> None:
+    document = whole_document()
+    del document["console"]
+    assert not [name for name in workloads(document) if "console" in name]
+    secrets = [
+        one["secret"]["secretName"] for one in pods["Deployment/midwatch-console"]["spec"]["volumes"] if "secret" in one
+    ]
+    assert "midwatch-console" in secrets
+    assert "midwatch-token" not in secrets
 
 
 @pytest.mark.parametrize("part", sorted(OURS))
@@ -105,7 +117,7 @@ def test_a_service_finds_the_pods_of_its_part_and_no_others(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
-    assert len(services) == 9  # four of them give the pods of a set their names
+    assert len(services) == 10  # four of them give the pods of a set their names
     for service in services:
         wanted = service["spec"]["selector"].items()
         found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
@@ -289,3 +301,41 @@ def test_what_pods_would_lack_is_said_with_its_place(load_text: Any, change: str
         load_text(yaml.safe_dump(broken(change), sort_keys=False))
     assert said in str(raised.value)
     assert "platform.yaml:" in str(raised.value)
+
+
+def test_the_loop_may_read_what_it_observes_and_nothing_else() -> None:
+    document = whole_document()
+    document["models"][0]["canary"]["rollout"] = {"name": "fraud", "namespace": "ml"}
+    document["systems"]["argo_cd"] = {
+        "owner": "ml",
+        "targets": ["argo:8082"],
+        "observe": {"namespace": "argocd", "carries": {"fraud": {"model": "fraud", "label": "version"}}},
+    }
+    roles = {
+        namespace: one["rules"]
+        for (kind, namespace, name), one in workloads(document).items()
+        if kind == "Role" and name == "midwatch-loop.test"
+    }
+    assert roles == {
+        "training": [
+            {"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create", "get", "list"]},
+            {"apiGroups": ["tekton.dev"], "resources": ["taskruns"], "verbs": ["get", "list"]},
+        ],
+        "ml": [{"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get"], "resourceNames": ["fraud"]}],
+        "argocd": [{"apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["list"]}],
+    }
+
+
+def test_a_loop_whose_webhook_runs_any_pipeline_reads_runs_and_makes_none() -> None:
+    document = whole_document()
+    document["models"][0]["drift"]["retrain"] = {"webhook": {"url_file": "u", "secret_file": "s"}}
+    del document["systems"]["tekton"]["observe"]["namespaces"]
+    found = workloads(document)
+    (role,) = [
+        one for (kind, _, name), one in found.items() if kind == "ClusterRole" and name.startswith("midwatch-loop")
+    ]
+    assert role["rules"] == [
+        {"apiGroups": ["tekton.dev"], "resources": [resource], "verbs": ["get", "list"]}
+        for resource in ("pipelineruns", "taskruns")
+    ]
+    assert not [name for kind, _, name in found if kind == "ValidatingAdmissionPolicy" and "loop" in name]

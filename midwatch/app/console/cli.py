@@ -19,7 +19,10 @@ MAX_CONNECTIONS = 1000
 @app.command()
 def console(
     file: options.PlatformFile,
-    listen: Annotated[str, typer.Option(help="HOST:PORT; off loopback it needs --token-file.")] = "127.0.0.1:9550",
+    listen: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT; off loopback it needs --token-file. The file's console.listen without."),
+    ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with a token: who has it may silence, and off loopback read.")
     ] = None,
@@ -37,9 +40,11 @@ def console(
 
     It only reads, but for silences and acknowledgements, which need the token. Exit code 0, 2 when it cannot start.
     """
+    import contextlib
+
     import uvicorn
 
-    from midwatch import http_access
+    from midwatch import http_access, processes
     from midwatch.app.console.access import Access
     from midwatch.app.console.application import Application, Console
     from midwatch.app.console.page import SPANS
@@ -50,11 +55,9 @@ def console(
     from midwatch.app.status import read, where
     from midwatch.errors import MidwatchError
     from midwatch.spec import addresses
+    from midwatch.spec import console as spec
     from midwatch.spec.values import parse_duration
 
-    host, port = http_access.parse_address(listen)
-    token = http_access.bearer_token(host, token_file, insecure=insecure)
-    is_local = addresses.is_loopback(host)
     if span not in SPANS:
         raise MidwatchError(f"--span: {span!r} is none of {', '.join(SPANS)}")
     try:
@@ -64,6 +67,10 @@ def console(
     sources = where.sources(file, prometheus_url=prometheus, alertmanager_url=alertmanager, state=state)
     if sources.platform is None:
         raise MidwatchError("the console needs a platform file; give it with -f")
+    settings = sources.platform.console or spec.Console()
+    host, port = http_access.parse_address(listen or settings.listen)
+    token = http_access.bearer_token(host, token_file, insecure=insecure)
+    is_local = addresses.is_loopback(host)
     served = Console(
         platform=sources.platform,
         file=file,
@@ -73,11 +80,12 @@ def console(
         alertmanager=sources.alertmanager,
         access=Access(token=token, reads_need_token=not is_local and not insecure, local_only=is_local),
         every=seconds,
+        url=settings.url or "",
         default_span=span,
         folders=tuple(evidence or ()),
     )
     typer.echo(f"console: http://{'127.0.0.1' if is_local else host}:{port}", err=True)
-    uvicorn.run(
+    config = uvicorn.Config(
         Application(served).app,
         host=host,
         port=port,
@@ -87,3 +95,8 @@ def console(
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=2,
     )
+    server = uvicorn.Server(config)
+    with processes.sigterm_as_interrupt(), contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise MidwatchError(f"{host}:{port}: cannot be listened on; its log line is above")

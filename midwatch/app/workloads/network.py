@@ -15,6 +15,9 @@ API_SERVER = (443, 6443)
 PROMETHEUS = 9090
 """Port of Prometheus' pods, whatever their Service's is: policies see the pod's."""
 
+ALERTMANAGER = 9093
+"""Port of Alertmanager's pods."""
+
 
 def policies(place: Place) -> list[Object]:
     """Default deny for the pods of the platform in its namespace, and for each part what it needs."""
@@ -33,6 +36,9 @@ def policies(place: Place) -> list[Object]:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
     if jobs.observes(platform):  # whatever the systems' addresses are
         found.append(_allow(place, "systems-exporter", port_of(platform.systems_exporter.listen), [{}]))
+    if platform.console is not None:
+        ports = sorted({*prometheus, _port_of_url(platform.alertmanager.url), ALERTMANAGER})
+        found.append(_allow(place, "console", port_of(platform.console.listen), [_dns(), {"ports": _tcp(ports)}]))
     return found
 
 

@@ -29,6 +29,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
         parts["recovery-exporter"] = services.recovery(place, recovery.kubernetes, recovery.listen)
     if jobs.observes(platform):
         parts["systems"] = services.systems(place)
+    if platform.console is not None:
+        parts["console"] = services.console(place, platform.console)
     parts["network"] = network.policies(place)
     parts["monitors"] = scrapes.monitors(place)
     return {f"{FOLDER}/plane-{name}.yaml": yamlfile.dump_all(objects) for name, objects in parts.items()}

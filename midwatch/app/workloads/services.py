@@ -1,4 +1,4 @@
-"""The services of the plane: exporter, gate, loop and systems exporter with their volumes, the recovery exporter."""
+"""The services of the plane: exporter, gate, loop, systems exporter, recovery exporter, console."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from midwatch.http_access import parse_address
 from midwatch.spec import dr as recovery_spec
 from midwatch.spec import loop as loop_spec
 from midwatch.spec.canary import SecretKey
+from midwatch.spec.console import Console
 from midwatch.spec.drift import PipelineRun
 from midwatch.spec.kubernetes import Stateful
 
@@ -18,6 +19,7 @@ JOB = "midwatch.dev/job"
 """Label of a Service with the name of its scrape job."""
 EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
+CONSOLE = "midwatch-console"
 LOOP = "midwatch-loop"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
@@ -227,6 +229,49 @@ def systems(place: Place) -> list[Object]:
         *_stateful_set(place, SYSTEMS, pod, settings, 1),
         _budget(place, SYSTEMS, pod.component),
         _scraped(_service(place, SYSTEMS, pod.component, port), jobs.SYSTEMS),
+    ]
+
+
+def console(place: Place, settings: Console) -> list[Object]:
+    """The console. It keeps nothing: one pod, and another one wherever that goes."""
+    port, token = port_of(settings.listen), SecretKey(name=settings.token_secret)
+    further = [one for one in pods.secrets(place, token) if one.volume != "metrics"]
+    words = (
+        "console",
+        "-f",
+        pods.FILE,
+        "--listen",
+        f"0.0.0.0:{port}",
+        "--token-file",
+        f"{pods.TOKEN_FOLDER}/{pods.KEY}",
+    )
+    wanted = Container(
+        name="console", words=words, port=port, ready="/readyz", resources=settings.resources, secrets=further
+    )
+    pod = Pod(
+        component="console",
+        container=pods.container(place, wanted),
+        volumes=[
+            pods.configuration(place),
+            {"name": "state", "emptyDir": {}},
+            *(one.as_volume() for one in further),
+        ],
+        account=CONSOLE,
+    )
+    return [
+        rbac.service_account(place.metadata(CONSOLE, pod.component)),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": place.metadata(CONSOLE, pod.component),
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": place.labels(pod.component)},
+                "template": pods.template(place, pod),
+            },
+        },
+        _budget(place, CONSOLE, pod.component),
+        _service(place, CONSOLE, pod.component, port),
     ]
 
 

@@ -117,7 +117,7 @@ class Serving:
     """Serves a console in a thread for as long as the context lasts."""
 
     def __init__(
-        self, file: Path, prometheus: str, manager: str, folders: tuple[Path, ...] = (), **more: object
+        self, file: Path, prometheus: str, manager: str, folders: tuple[Path, ...] = (), *, every: float = 0.5
     ) -> None:
         platform = load.load_platform(file)
         client = Client(prometheus, retries=0)
@@ -132,10 +132,9 @@ class Serving:
             what_changed=WhatChanged(where.of_platform(platform, file.parent, client)),
             alertmanager=asked,
             access=Access(token=TOKEN),
-            every=0.5,
+            every=every,
             default_span="1h",
             folders=folders,
-            **more,
         )
         config = uvicorn.Config(
             Application(console).app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1

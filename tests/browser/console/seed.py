@@ -46,12 +46,14 @@ class Seed:
 
     now: float
     step: float = STEP
+    before: float = BEFORE
+    after: float = AFTER
     lines: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def times(self) -> list[float]:
-        start = self.now - BEFORE
-        return [start + self.step * index for index in range(int((BEFORE + AFTER) / self.step))]
+        start = self.now - self.before
+        return [start + self.step * index for index in range(int((self.before + self.after) / self.step))]
 
     def gauge(self, name: str, value: Any = 1.0, /, **labels: str) -> None:
         """A gauge: a number, or a function of the seconds since the beginning."""

@@ -134,13 +134,13 @@ def test_fifty_readers_cost_as_many_questions_as_one(running: Running) -> None:
 
 
 def test_a_stream_says_which_parts_have_changed_since_the_page_was_made(client: httpx.Client) -> None:
-    page = client.get("/alerts").text
+    page = client.get("/canaries").text
     address = re.search(r'hx-sse:connect="([^"]+)"', page)
     assert address is not None
     event = _first_event(client, address[1].replace("&amp;", "&"))
     assert event["id"]
     assert "state-of-data" in event["data"]
-    assert 'hx-target="#alerts"' not in event["data"], "what has not changed is not sent"
+    assert 'hx-target="#canaries"' not in event["data"], "what has not changed is not sent"
 
 
 def test_a_stream_that_comes_from_elsewhere_gets_every_part(client: httpx.Client) -> None:

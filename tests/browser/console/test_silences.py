@@ -21,6 +21,13 @@ def client(running: Running) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def no_silence_stays(running: Running) -> Iterator[None]:
+    yield
+    for one in silences(running):
+        running.console.alertmanager.expire(one.id)
+
+
 @pytest.fixture
 def signed_in(client: httpx.Client) -> httpx.Client:
     answer = client.post("/sign-in", data={"token": TOKEN.decode(), "back": PAGE})
@@ -67,7 +74,6 @@ def test_an_acknowledgement_is_a_short_silence_that_says_so(running: Running, si
     (made,) = silences(running)
     assert made.comment == "ack: somebody works on it"
     assert round((made.ends_at - made.starts_at).total_seconds()) == 1800
-    running.console.alertmanager.expire(made.id)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +128,7 @@ def test_a_program_sends_the_token(running: Running, client: httpx.Client) -> No
     assert silences(running) == []
     answer = client.post("/silences", data=form, headers={"authorization": f"Bearer {TOKEN.decode()}"})
     assert answer.headers["location"] == "/alerts"
-    (made,) = silences(running)
-    running.console.alertmanager.expire(made.id)
+    assert [one.created_by for one in silences(running)] == ["robot"]
 
 
 def test_a_wrong_token_signs_nobody_in(client: httpx.Client) -> None:

@@ -13,14 +13,12 @@ from midwatch.app.console.pages.overview import STANDINGS
 from midwatch.app.console.queries import Question
 from midwatch.app.status.records import State, Subject
 from midwatch.html import About
-from midwatch.html.charts import Bars, Rule
+from midwatch.html.charts import Rule
 from midwatch.promql import Expr
 from midwatch.spec.model import Model
 
 LEAST_QUALITY_WINDOW = 300.0
 """Labels come slowly: a share of fewer than five minutes of them jumps about."""
-MOST_DISTRIBUTIONS = 24
-"""Features with a chart of their own; those that are furthest from their reference."""
 
 BY_VERSION = drawing.by_label("version", "all versions")
 
@@ -54,7 +52,6 @@ def build(context: Context, *, model: str) -> Page:
             "traffic": asked.traffic(),
             "quality": asked.quality(),
             "drift": asked.drift(),
-            "distributions": asked.distributions(),
             "findings": asked.findings(),
             "groups": asked.groups(),
             "cost": asked.cost(),
@@ -269,10 +266,6 @@ class _Asked:
             for key in vote
         ]
         return sorted(found, key=lambda one: (not one.votes, -(one.effect or 0.0), one.feature, one.method))
-
-    def distributions(self) -> list[Bars]:
-        """Reference and last window of each feature, the furthest apart first."""
-        return []
 
     def groups(self) -> list[Group]:
         """Groups by attribute; the least right ones first."""
