@@ -95,15 +95,20 @@ def annotations_of(
 def _changed(platform: Platform, alert: str, variables: Mapping[str, str]) -> dict[str, str]:
     """What changed, as `midwatch explain watch` says it, of an alert on a model; empty while it has said nothing.
 
-    Each value is quoted as Go and PromQL both quote it, so that a label can hold anything.
+    It is found by what the dashboard's variables name. Each value is quoted as Go and PromQL both quote it, so that a
+    label can hold anything.
     """
     if not platform.incidents.watch or "model" not in variables:
         return {}
-    query = f"{metrics.INCIDENT_INFO.name}{{alertname=%q,model=%q,version=%q,slo=%q}}"
-    model = "$labels.model" if "{{" in variables["model"] else _quoted(variables["model"])
-    values = f"{_quoted(alert)} {model} $labels.version {_quoted(variables.get('slo', ''))}"
-    line = "{{ . | first | label `line` }}{{ end }}"
-    return {"what_changed": f"{{{{ with printf `{query}` {values} | query }}}}{line}"}
+    known = {"alertname": alert, **{name: variables[name] for name in _TOLD_APART if name in variables}}
+    matchers = ",".join(f"{name}=%q" for name in known)
+    values = " ".join(f"$labels.{name}" if "{{" in value else _quoted(value) for name, value in known.items())
+    query = f"printf `{metrics.INCIDENT_INFO.name}{{{matchers}}}` {values} | query"
+    return {"what_changed": f"{{{{ with {query} }}}}{{{{ . | first | label `line` }}}}{{{{ end }}}}"}
+
+
+_TOLD_APART = ("model", "version", "slo")
+"""Labels of a line that dashboards have as variables, too."""
 
 
 def _quoted(text: str) -> str:
