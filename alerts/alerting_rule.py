@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from midwatch import console_links, grafana
+from midwatch import console_links, grafana, metrics
 from midwatch.promql import Expr
 from midwatch.spec.model import Platform
 from midwatch.spec.rules import Proof
@@ -86,4 +88,24 @@ def annotations_of(
         "dashboard_url": grafana.dashboard_url(platform, page, **variables),
         **({"console_url": address} if address else {}),
         **({"owner": owner} if owner else {}),
+        **_changed(platform, fires_as or alert, variables),
     }
+
+
+def _changed(platform: Platform, alert: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """What changed, as `midwatch explain watch` says it, of an alert on a model; empty while it has said nothing.
+
+    Each value is quoted as Go and PromQL both quote it, so that a label can hold anything.
+    """
+    if not platform.incidents.watch or "model" not in variables:
+        return {}
+    query = f"{metrics.INCIDENT_INFO.name}{{alertname=%q,model=%q,version=%q,slo=%q}}"
+    model = "$labels.model" if "{{" in variables["model"] else _quoted(variables["model"])
+    values = f"{_quoted(alert)} {model} $labels.version {_quoted(variables.get('slo', ''))}"
+    line = "{{ . | first | label `line` }}{{ end }}"
+    return {"what_changed": f"{{{{ with printf `{query}` {values} | query }}}}{line}"}
+
+
+def _quoted(text: str) -> str:
+    """A string of Go's."""
+    return json.dumps(text)

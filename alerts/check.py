@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alerts import tuning
 from alerts.routing import existing
-from alerts.rules import canaries, promotions, shipped
+from alerts.rules import canaries, promotions, regressions, shipped
 from midwatch import programs
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.document import Document
@@ -40,10 +40,8 @@ def _slow(program: str, timeout: int) -> str:
 def check_tuning(platform: Platform, document: Document) -> list[Problem]:
     """Problems of what the platform file says of shipped alerts by their names, and of an existing Alertmanager's."""
     of_base = [document.problem(*one) for one in existing.find_problems(platform)]
-    return [
-        *tuning.find_problems(platform, document, [*shipped.of_models(), canaries.ALERT, *promotions.NAMES]),
-        *of_base,
-    ]
+    of_models = [*shipped.of_models(), canaries.ALERT, *promotions.NAMES, regressions.ALERT]
+    return [*tuning.find_problems(platform, document, of_models), *of_base]
 
 
 def ensure_tuning(platform: Platform, document: Document) -> None:

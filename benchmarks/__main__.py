@@ -29,6 +29,7 @@ from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 from benchmarks.incident import run as incident
+from benchmarks.loop import honesty as loop_honesty
 from benchmarks.soak import run as soak
 
 BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "drift": speed.run,
     "drift-honesty": honesty.run,
     "canary": canary.run,
+    "loop-honesty": loop_honesty.run,
     "fairness": fairness.run,
     "attributions": attributions.run,
     "chaos": chaos.run,

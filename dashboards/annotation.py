@@ -49,7 +49,14 @@ def annotation_queries(shown: Sequence[Annotation]) -> list[dict[str, Any]]:
 
 def of_models(where: Selection) -> list[Annotation]:
     """What happens to the models selected."""
-    return [deployments(where), retrainings(where), drift(where), canaries(where), paging_alerts(where)]
+    return [
+        deployments(where),
+        retrainings(where),
+        loop_steps(where),
+        drift(where),
+        canaries(where),
+        paging_alerts(where),
+    ]
 
 
 def deployments(where: Selection) -> Annotation:
@@ -73,6 +80,18 @@ def retrainings(where: Selection) -> Annotation:
         expr=grown.or_(_new(series, "model", "result")),
         text="{{model}}: retraining trigger {{result}}",
         tags=("model", "result"),
+    )
+
+
+def loop_steps(where: Selection) -> Annotation:
+    """Steps of the loop when they were done, as their owners say: training, registration, promotion and so on."""
+    return Annotation(
+        name="Loop",
+        color=style.BASELINE,
+        expr=signals.gauge(metrics.LOOP_STEP, where, *metrics.LOOP_STEP.labels) * 1000,
+        text="{{model}}: {{step}}",
+        tags=("model", "step"),
+        at=True,
     )
 
 

@@ -1028,6 +1028,18 @@ ARGO_MODEL_VERSIONS = _gauge(
     "model",
 )
 
+# What changed before an alert ---
+
+INCIDENT_INFO = _gauge(
+    "midwatch_incident_info",
+    "Constant 1; of an alert on a model that is pending or fires, one line: its harm, since when, and what changed.",
+    "alertname",
+    "model",
+    "version",
+    "slo",
+    "line",
+)
+
 # Chaos experiments ------------------------------------------------------------------------------------------------
 
 CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")

@@ -1,15 +1,17 @@
 """Pictures for the README, of the flights as they really run: `python -m scripts.screenshots` (three minutes).
 
-It starts `midwatch up` with the flights, waits until the bad canary has failed and somebody is paged, and takes
-pictures of the console, of the page of an alert, of the canary, and of a previewed dashboard into docs/images.
+It starts `midwatch up` with the flights, waits until the bad canary is slow and somebody is paged, and takes pictures
+of the console, of the page of an alert, of the canary, and of a previewed dashboard into docs/images.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -19,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from midwatch.modules import command
-from midwatch.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -28,12 +29,15 @@ WIDTH, HEIGHT = 1200, 760
 """Of a picture, in pixels: legible at the width of a page on GitHub."""
 
 MOST_BYTES = 150_000
+COLOURS = 255
+"""Of a picture: pages of text need no more, and half of the bytes is left."""
+
 ALERT = "ModelLatencyHigh"
-SECONDS = 240.0
-"""The flights take two minutes, and a machine may be slow."""
+SECONDS = 1200.0
+"""The flights take three minutes, their training as long the first time, and a machine may be slow."""
 
 
-def addresses(console: str, preview: Path) -> dict[str, str]:
+def pages(console: str, preview: Path) -> dict[str, str]:
     """Address of each picture's page, by the picture's name."""
     return {
         "console": console,
@@ -43,8 +47,9 @@ def addresses(console: str, preview: Path) -> dict[str, str]:
     }
 
 
-def take(pages: Mapping[str, str], folder: Path) -> list[Path]:
+def take(addresses: Mapping[str, str], folder: Path) -> list[Path]:
     """A picture of the top of each page, as PNG; RuntimeError when one is too large for a README."""
+    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,12 +58,13 @@ def take(pages: Mapping[str, str], folder: Path) -> list[Path]:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        for name, address in pages.items():
+        for name, address in addresses.items():
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             page.goto(address, wait_until="load")
             page.wait_for_selector("h1")
             taken.append(folder / f"{name}.png")
-            page.screenshot(path=taken[-1])
+            picture = Image.open(io.BytesIO(page.screenshot()))
+            picture.quantize(COLOURS).save(taken[-1], optimize=True)
             page.close()
         browser.close()
     large = [file.name for file in taken if file.stat().st_size > MOST_BYTES]
@@ -69,11 +75,17 @@ def take(pages: Mapping[str, str], folder: Path) -> list[Path]:
 
 @contextmanager
 def running(words: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that runs as long as the context lasts; it is stopped as Ctrl-C would."""
+    """A command that runs as long as the context lasts; it is stopped as Ctrl-C would.
+
+    What it said last is shown when anything goes wrong.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(words, cwd=ROOT, stdout=out, stderr=out)
         try:
             yield process
+        except BaseException:
+            sys.stderr.write(log.read_text(errors="replace")[-2000:])
+            raise
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -97,8 +109,8 @@ def answer(url: str) -> Any:
         return None
 
 
-def has_failed(prometheus: str) -> bool:
-    """Whether the canary has failed and the alert fires for long enough to have been told."""
+def is_firing(prometheus: str) -> bool:
+    """Whether the alert fires."""
     asked = f'{prometheus}/api/v1/query?query=ALERTS{{alertname="{ALERT}",alertstate="firing"}}'
     said = answer(asked.replace('"', "%22").replace("{", "%7B").replace("}", "%7D"))
     return bool(said and said["data"]["result"])
@@ -106,46 +118,31 @@ def has_failed(prometheus: str) -> bool:
 
 def main() -> None:
     """Run the flights and take the pictures."""
-    from chaos.places.local.plane import LocalPlane
-
     with tempfile.TemporaryDirectory(prefix="midwatch-screenshots-") as name:
         folder = Path(name)
         state = folder / "state"
         words = [*command("midwatch"), "up", "-f", str(PLATFORM), "--duration", "3m", "--state", str(state)]
         with running(words, folder / "up.log") as up:
-            wait_for("the plane", lambda: _prometheus(LocalPlane, state) is not None, up)
-            prometheus = _prometheus(LocalPlane, state) or ""
-            wait_for(f"a page for {ALERT}", lambda: has_failed(prometheus), up)
-            port = free_ports()[0]
-            served = [*command("midwatch"), "console", "-f", str(PLATFORM), "--state", str(state)]
-            served += ["--listen", f"127.0.0.1:{port}", "--span", "15m"]
-            with running(served, folder / "console.log") as console:
-                url = f"http://127.0.0.1:{port}"
-                wait_for("the console", lambda: _is_ready(f"{url}/readyz"), console)
-                words = [
-                    *command("midwatch"),
-                    "dashboards",
-                    "preview",
-                    "-f",
-                    str(PLATFORM),
-                    "-o",
-                    str(folder / "preview"),
-                ]
-                words += ["--prometheus", prometheus, "--dashboard", "model", "--since", "3m"]
-                subprocess.run(words, cwd=ROOT, check=True)
-                for file in take(addresses(url, folder / "preview"), IMAGES):
-                    print(file.relative_to(ROOT), file.stat().st_size)  # noqa: T201 - a script's result
+            wait_for("the plane", lambda: {"prometheus", "console"} <= parts(state).keys(), up)
+            addresses = parts(state)
+            wait_for(f"an alert {ALERT}", lambda: is_firing(addresses["prometheus"]), up)
+            wait_for("the console", lambda: _is_ready(f"{addresses['console']}/readyz"), up)
+            words = [*command("midwatch"), "dashboards", "preview", "-f", str(PLATFORM), "-o", str(folder / "preview")]
+            words += ["--prometheus", addresses["prometheus"], "--dashboard", "model", "--since", "3m"]
+            subprocess.run(words, cwd=ROOT, check=True, stdout=sys.stderr)
+            for file in take(pages(addresses["console"], folder / "preview"), IMAGES):
+                print(file.relative_to(ROOT), file.stat().st_size)  # noqa: T201 - a script's result
 
 
-def _prometheus(plane: Any, state: Path) -> str | None:
-    """Address of the plane's Prometheus, once it is there."""
+def parts(state: Path) -> dict[str, str]:
+    """Address of each part of the plane; none before it is there."""
+    from chaos.places.local.plane import LocalPlane
     from midwatch.errors import MidwatchError
 
     try:
-        part = plane(state, PLATFORM).parts.get("prometheus")
+        return {name: str(part.url) for name, part in LocalPlane(state).parts.items()}
     except (MidwatchError, OSError):
-        return None
-    return None if part is None else str(part.url)
+        return {}
 
 
 def _is_ready(url: str) -> bool:

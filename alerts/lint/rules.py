@@ -12,7 +12,7 @@ from alerts.lint.problem import LintProblem, problems_of, unique
 from alerts.lint.ruleset import RuleCheck, about
 from alerts.lint.ruleset import Rules as Rules  # noqa: PLC0414 - known under this module too
 from alerts.routing import delivery
-from midwatch import catalogue
+from midwatch import catalogue, metrics
 from midwatch.spec.base import Finding
 
 OWN_PREFIXES = ("ml_", "midwatch_", "dr_", "chaos_", "canary_", "slo:")
@@ -36,6 +36,9 @@ COUNTER_FUNCTIONS = frozenset(
     }
 )
 """What may be asked of a counter; its value by itself says only when its process began."""
+
+KEPT = frozenset(f"{metrics.LOOP_STEP_DURATION.name}_{part}" for part in ("bucket", "count", "sum"))
+"""Counters that are the same after a restart: the loop counts the episodes of its evidence log."""
 
 EXPENSIVE_RANGE = 86400.0
 """Seconds of raw samples that one evaluation reads per series; beyond it a record has to be read."""
@@ -88,7 +91,8 @@ def counter_without_rate(rules: Rules) -> Iterator[Finding]:
     """A counter compared by its value, which falls to 0 with every restart."""
     for entry, selectors in rules.read:
         for selector in selectors:
-            if rules.is_counter(selector.metric) and not COUNTER_FUNCTIONS & set(selector.around):
+            is_counter = selector.metric not in KEPT and rules.is_counter(selector.metric)
+            if is_counter and not COUNTER_FUNCTIONS & set(selector.around):
                 message = f"{about(entry)}{selector.metric} is a counter, read without rate"
                 yield entry.place, message, f"write rate({selector.metric}[5m]), or increase"
 

@@ -59,7 +59,8 @@ def _text(escape: str, link: str, *, line: str = "\n") -> str:
     changed = "{{ if .Annotations.dashboard_url }}" + link % ("What changed", _CHANGED) + "{{ end }}"
     summary, meaning = (f"{{{{ .Annotations.{name}{escape} }}}}" for name in ("summary", "description"))
     status = '{{ if eq .Status "resolved" }}Resolved: {{ end }}'
-    alert = line.join((status + summary, meaning, _whose(escape), links, changed)) + line + "\n"
+    cause = f"{{{{ with .Annotations.what_changed }}}}{{{{ .{escape} }}}}{line}{{{{ end }}}}"
+    alert = line.join((status + summary, meaning, cause + _whose(escape), links, changed)) + line + "\n"
     return _listed(alert) + link % ("Silence", _SILENCE)
 
 
@@ -69,6 +70,7 @@ _HTML = (
     _listed(
         '<h3>{{ if eq .Status "resolved" }}Resolved: {{ end }}{{ .Annotations.summary }}</h3>'
         "<p>{{ .Annotations.description }}</p>"
+        "{{ with .Annotations.what_changed }}<p>{{ . }}</p>{{ end }}"
         f"<p>{_whose(_PLAIN)}</p><p>"
         '{{ with .Annotations.runbook_url }}<a href="{{ . }}">Runbook</a> {{ end }}'
         '{{ with .Annotations.dashboard_url }}<a href="{{ . }}">Dashboard</a> {{ end }}'
@@ -82,6 +84,7 @@ _HTML = (
 
 _DETAILS = {
     "meaning": "{{ (index .Alerts 0).Annotations.description }}",
+    "cause": "{{ (index .Alerts 0).Annotations.what_changed }}",
     "owner": "{{ .CommonLabels.owner }}",
     "model": "{{ .CommonLabels.model }}",
     "version": "{{ .CommonLabels.version }}",

@@ -8,13 +8,25 @@ from typing import Any
 from alerts.alerting_rule import AlertingRule
 from alerts.objectives import groups as objective_groups
 from alerts.objectives import objective as objectives
-from alerts.rules import canaries, experiments, loop, models, promotions, recovery, served, shipped, teams
+from alerts.rules import (
+    canaries,
+    experiments,
+    loop,
+    models,
+    promotions,
+    recovery,
+    regressions,
+    served,
+    shipped,
+    teams,
+)
 from midwatch.spec.model import Platform
 
 OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
     "plane.yml": shipped.of_platform,
     "canary.yml": canaries.of_platform,
     "promotion.yml": promotions.of_platform,
+    "regression.yml": regressions.of_platform,
     "chaos.yml": experiments.of_platform,
     "loop.yml": loop.of_platform,
     "recovery.yml": recovery.of_platform,

@@ -1,6 +1,7 @@
 """Figures of "what changed?": simulated incidents with and without their cause among the changes, beside two baselines.
 
-Constants of the ranking were fitted on seeds from 1000 on; what is judged here has seeds below.
+Constants of the ranking were fitted on seeds from 1000 on; seeds below 11 were looked at meanwhile, and
+what is judged here was not.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from benchmarks.incident import simulation
 from benchmarks.incident.simulation import Case
 from monitors.incident.ranking import Ranking
 
-SEEDS = range(1, 2)
+SEEDS = range(11, 12)
 """One seed is 60 incidents: 20 causes at three levels of traffic."""
 
-MANY = range(1, 11)
+MANY = range(11, 21)
 """For intervals: 600."""
 
 SURE = 0.8

@@ -47,6 +47,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="Baseline and canary", rows=_arms(factory)),
                 Section(title="The gate", rows=[rows.canary_gate(factory)]),
                 *_promotions(factory),
+                *_histories(factory),
             ],
         )
     ]
@@ -171,6 +172,53 @@ def _promotions(factory: PanelFactory) -> list[Section]:
         ]
     )
     return [Section(title="Promotions", rows=[row])]
+
+
+REGRESSION_CODES = {"steady": 1.0, "undecided": 2.0, "regressed": 3.0}
+REGRESSIONS = [
+    State(text="● steady", color=style.GOOD, value=1),
+    State(text="◌ undecided", color=style.UNDECIDED, value=2),
+    State(text="▼ regressed", color=style.BAD, value=3),
+]
+
+
+def _histories(factory: PanelFactory) -> list[Section]:
+    """Trainings and releases against their own history; nothing where none are compared."""
+    if not any(model.regression for model in factory.platform.models):
+        return []
+    compared = ("model", "series")
+    row = Row(
+        panels=[
+            factory.timeline(
+                "Have trainings or releases become worse?",
+                Note(
+                    shows="What is said of durations, metrics and slow requests against their history.",
+                    act="regressed: midwatch loop regressions names the version since which.",
+                    runbook=runbooks.REGRESSION,
+                ),
+                REGRESSIONS,
+                Query(
+                    expr=signals.verdict(metrics.REGRESSION_VERDICT, REGRESSION_CODES, THIS_MODEL, *compared),
+                    legend="{{model}} {{series}}",
+                ),
+            ),
+            factory.lines(
+                "By how much?",
+                Note(
+                    shows="Median of the newest over that of the history; 1 is no change.",
+                    act="see the version since which, and what changed with it.",
+                    runbook=runbooks.REGRESSION,
+                ),
+                "none",
+                Query(
+                    expr=signals.gauge(metrics.REGRESSION_AFTER, THIS_MODEL, *compared)
+                    / signals.gauge(metrics.REGRESSION_BEFORE, THIS_MODEL, *compared),
+                    legend="{{model}} {{series}}",
+                ),
+            ),
+        ]
+    )
+    return [Section(title="Against its own history", rows=[row])]
 
 
 def _evidence(factory: PanelFactory, title: str, direction: str) -> Panel:

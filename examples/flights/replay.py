@@ -32,7 +32,7 @@ from midwatch.client import EventLog, Label, Prediction
 CANARY_SHARE = 0.4
 ENDLESS_SECONDS = 3600.0
 """A replay so long has no story: it is calm and repeats its first month, a steady state for experiments."""
-LOOP_SECONDS = 110.0
+LOOP_SECONDS = 120.0
 """Shortest run in which a retraining can be asked for, done, tried and promoted."""
 MOST_FAULT = 9.5
 """Longest time of metric units in a shorter run: in no four windows, which would have a retraining begin."""
@@ -105,7 +105,7 @@ def story_of(seconds: float) -> Story:
     if seconds >= ENDLESS_SECONDS:
         return CALM
     if seconds >= LOOP_SECONDS:
-        return Story(metric=(44.0, math.inf), canaries={"v3": (3.0, 25.0), "v2": (28.0, 40.0)}, has_loop=True)
+        return Story(metric=(36.0, math.inf), canaries={"v3": (2.0, 22.0), "v2": (24.0, 34.0)}, has_loop=True)
     fault = (0.18 * seconds, min(0.5 * seconds, 0.18 * seconds + MOST_FAULT))
     return Story(
         metric=fault, canaries={"v3": (0.03 * seconds, 0.48 * seconds), "v2": (0.58 * seconds, 0.80 * seconds)}

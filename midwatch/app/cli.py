@@ -35,6 +35,7 @@ COMMANDS = {
     "status": ("midwatch.app.status.cli", "The state of the promises now: what fires, what is left, who was told."),
     "who": ("midwatch.app.status.who", "Whose an alert is, and who is told of it now."),
     "silence": ("midwatch.app.status.silence", "Hold back an alert that fires, with a reason; or end a silence."),
+    "report": ("midwatch.app.report.cli", "Reports to forward: a month of promises, pages and drills."),
     "explain": ("midwatch.app.incident.cli", "What changed before an alert, and which change most likely caused it."),
     "evidence": ("midwatch.app.evidence", "Check the evidence logs of chaos, drills, the gate and retraining."),
 }

@@ -60,7 +60,7 @@ def verify(
     from midwatch.errors import Exit, InvalidInputError, MidwatchError
 
     *earlier, key = [_read_key(file) for file in key_file or ()] or [b""]
-    logs = list(_logs(paths))
+    logs = list(logs_of(paths))
     if not logs:
         raise InvalidInputError.at(paths[0], "there is no evidence log", remedy="name a log, or a folder with one")
     outside = _outside(anchor_file, prometheus, log_name)
@@ -131,7 +131,7 @@ def _exit(checked: Iterable[Verified]) -> Exit:
     return Exit.PASS if all(verified.records for verified in checked) else Exit.INCONCLUSIVE
 
 
-def _logs(paths: Iterable[Path]) -> Iterable[Path]:
+def logs_of(paths: Iterable[Path]) -> Iterable[Path]:
     """Logs that were named, and those in folders that were; InvalidInputError for one that cannot be read."""
     for path in paths:
         if path.is_dir():

@@ -27,5 +27,7 @@ class Incidents(Strict):
     """The evidence log of confirmed causes."""
     lookback: Duration = 6 * 3600.0
     """How long before an alert changes are looked for."""
+    watch: bool = False
+    """Whether alerts on models carry the line of `midwatch explain watch`, which has to run beside Prometheus."""
     answer_within: Duration = 1.2
     """How long sources may take; who has not answered by then is named."""

@@ -45,6 +45,9 @@ class ModelLoop(Strict):
     """Promised time from the drift's onset until a better version has all traffic."""
     give_up_after: Annotated[Duration, Field(ge=1.0)] = 7 * 86400.0
     """How long the next step may be missing before the episode counts as abandoned."""
+    decide_within: Annotated[Duration, Field(ge=1.0)] | None = None
+    """How long the labels may take to say whether the new version is better, once the drift is gone; the episode is
+    undecided after that. Without it what they say at once counts, and drift that is gone where they say nothing."""
     tasks: Tasks = Tasks()
     """What the pipeline calls its tasks."""
     experiment: RegistryName | None = None

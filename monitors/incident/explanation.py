@@ -232,6 +232,8 @@ def _reason(ranking: Ranking, ranked: Ranked, change: Change) -> str:
     began = "the harm had begun" if onset.is_counted else "the alert had fired"
     if ranking.is_elsewhere(change):
         return f"it touches {words.place(change.scope)}, and the alert is about {words.place(ranking.question.scope)}"
+    if kinds.KINDS[change.kind].says is ranking.question.signal:
+        return "it is what the alert says, not why"
     if change.at > onset.latest:
         return f"it came {words.duration(change.at - onset.latest)} after {began}"
     if change.ended is not None and change.ended < onset.earliest:
@@ -241,7 +243,7 @@ def _reason(ranking: Ranking, ranked: Ranked, change: Change) -> str:
     gap = onset.earliest - ranking.question.delay - change.latest
     about = kinds.KINDS[change.kind]
     if gap > 0 and about.share_later(gap) < LONG:
-        sooner = words.percent(1 - about.share_later(gap))
+        sooner = words.chance(1 - about.share_later(gap))
         return f"it was {words.duration(gap)} earlier; {sooner} of such changes hurt sooner"
     against = [one.text for one in _evidence(ranking, ranked, change) if not one.is_for]
     return against[0] if against else "others fit better"

@@ -41,12 +41,16 @@ class Signal(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """One kind: its weight, the means of its lag's three parts in seconds, what it usually hurts, and its words."""
+    """One kind: its weight, the means of its lag's three parts in seconds, what it usually hurts, and its words.
+
+    An alert of the signal `says` is the same news as the change, and not its effect.
+    """
 
     weight: float
     lags: tuple[float, float, float]
     hurts: frozenset[Signal]
     words: str
+    says: Signal | None = None
 
     def later(self, lags: NDArray[np.float64]) -> NDArray[np.float64]:
         """Share of all lags that are longer than each of these, in seconds."""
@@ -59,11 +63,13 @@ class About:
 
     def weight_for(self, signal: Signal) -> float:
         """Weight where a signal is hurt."""
+        if signal is self.says:
+            return 0.0
         return self.weight if signal is Signal.OTHER or signal in self.hurts else self.weight * UNUSUAL
 
 
 _SECONDS = (0.5 * MINUTE, 4 * MINUTE, 30 * MINUTE)
-_MINUTES = (2 * MINUTE, 10 * MINUTE, 45 * MINUTE)
+_RELEASED = (0.5 * MINUTE, 6 * MINUTE, 45 * MINUTE)
 _SLOWLY = (5 * MINUTE, 40 * MINUTE, 6 * HOUR)
 
 _SERVED = frozenset({Signal.ERRORS, Signal.LATENCY, Signal.TRAFFIC})
@@ -71,19 +77,19 @@ _LEARNED = frozenset({Signal.ACCURACY, Signal.DRIFT})
 _ANY = frozenset(Signal)
 
 KINDS: Mapping[Kind, About] = {
-    Kind.DEPLOYMENT: About(weight=1.0, lags=_MINUTES, hurts=_ANY, words="deployment"),
-    Kind.CANARY: About(weight=1.0, lags=_MINUTES, hurts=_ANY, words="canary"),
-    Kind.PROMOTION: About(weight=0.8, lags=_MINUTES, hurts=_ANY, words="promotion"),
-    Kind.ROLLBACK: About(weight=0.4, lags=_MINUTES, hurts=_ANY, words="rollback"),
+    Kind.DEPLOYMENT: About(weight=1.0, lags=_RELEASED, hurts=_ANY, words="deployment"),
+    Kind.CANARY: About(weight=1.0, lags=_RELEASED, hurts=_ANY, words="canary"),
+    Kind.PROMOTION: About(weight=0.8, lags=_RELEASED, hurts=_ANY, words="promotion"),
+    Kind.ROLLBACK: About(weight=0.4, lags=_RELEASED, hurts=_ANY, words="rollback"),
     Kind.CONFIGURATION: About(weight=0.8, lags=_SECONDS, hurts=_ANY, words="change of configuration"),
     Kind.RULES: About(weight=0.2, lags=_SECONDS, hurts=frozenset({Signal.OTHER}), words="change of rules"),
     Kind.RETRAINING: About(weight=0.4, lags=_SLOWLY, hurts=_LEARNED | {Signal.LATENCY}, words="retraining"),
-    Kind.DRIFT: About(weight=0.6, lags=_SLOWLY, hurts=_LEARNED, words="drift of inputs"),
+    Kind.DRIFT: About(weight=0.6, lags=_SLOWLY, hurts=_LEARNED, words="drift of inputs", says=Signal.DRIFT),
     Kind.FEATURES: About(weight=0.6, lags=_SLOWLY, hurts=_LEARNED | {Signal.ERRORS}, words="stale features"),
     Kind.CERTIFICATE: About(weight=0.5, lags=_SECONDS, hurts=_SERVED, words="certificate"),
     Kind.NODE: About(weight=0.3, lags=_SECONDS, hurts=_SERVED, words="loss of a node"),
     Kind.SCALING: About(weight=0.3, lags=_SECONDS, hurts=_SERVED, words="scaling"),
-    Kind.TRAFFIC: About(weight=0.4, lags=_SECONDS, hurts=_ANY, words="change of traffic"),
+    Kind.TRAFFIC: About(weight=0.4, lags=_SECONDS, hurts=_ANY, words="change of traffic", says=Signal.TRAFFIC),
     Kind.EXPERIMENT: About(weight=0.8, lags=_SECONDS, hurts=_ANY, words="experiment"),
     Kind.DRILL: About(weight=0.6, lags=_SECONDS, hurts=_ANY, words="recovery drill"),
     Kind.UPSTREAM: About(weight=0.6, lags=_SECONDS, hurts=_ANY, words="trouble upstream"),

@@ -41,6 +41,9 @@ USUAL_WEIGHT = 3.0
 USUAL_SECONDS = 7200.0
 """Time in which the harm of a usual incident may have begun, by which the share of none is meant."""
 
+LEAST_PART = 0.1
+"""What is left of the share of none, however short the time: just after a start much happens that nobody lists."""
+
 POSITIONS = 5
 """Moments of the interval of a change whose own moment nobody knows."""
 
@@ -291,7 +294,8 @@ class Ranking:
         """The share of none, less where the harm began in a shorter time than that it is of: it comes at any moment."""
         if self.counts is None:
             return self.share_of_none
-        return self.share_of_none * min(len(self.begins) * self.step / USUAL_SECONDS, 1.0)
+        part = len(self.begins) * self.step / USUAL_SECONDS
+        return self.share_of_none * min(max(part, LEAST_PART), 1.0)
 
     def _scale(self, change: Change) -> float:
         if self.is_elsewhere(change):

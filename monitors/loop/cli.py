@@ -216,8 +216,8 @@ def _chosen(episodes: list[Episode], wanted: str, state: Path) -> Episode:
     matching = [one for one in episodes if one.id.startswith(wanted)]
     if len(matching) != 1:
         known = ", ".join(one.id for one in matching or episodes) or "none"
-        what = "several episodes" if matching else "no episode"
-        raise MidwatchError(f"{state}: {what} begin with {wanted!r}; there are: {known}")
+        what = "several episodes begin" if matching else "no episode begins"
+        raise MidwatchError(f"{state}: {what} with {wanted!r}; there are: {known}")
     return matching[0]
 
 

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from midwatch.spec.values import format_duration
 from monitors.drift.episodes import Trigger
+from monitors.loop.better import Helped, Verdict
 from monitors.loop.episode import CHECKS, Cause, Ended, Episode, Outcome, Result, Seen, Step
 
 BAD_RUNS = ("failed", "cancelled")
 
 
-class Better(StrEnum):
-    """What a comparison of the new version with the old one says."""
-
-    BETTER = "better"
-    NO_BETTER = "no_better"
-    WORSE = "worse"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Whether the new version is better by its labels, and why that is said."""
-
-    verdict: Better
-    said: str
+_BY_LABELS = {
+    Verdict.BETTER: Outcome.BETTER,
+    Verdict.NO_BETTER: Outcome.NO_BETTER,
+    Verdict.WORSE: Outcome.WORSE,
+}
+"""What labels that decide make of an episode whose new version does not drift."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +30,8 @@ class Facts:
     """What is known beside the episode's records.
 
     `calm`: every judge says that the old version does not drift. `answered`: owners that answered just now. `blind`:
-    steps that nobody can be asked about. `comparison` is None where nobody compares.
+    steps that nobody can be asked about. `helped` is what the labels of both versions say; None where nobody
+    compares them. `decide_within` is how long they are waited for once the drift is gone; None for not at all.
     """
 
     now: float
@@ -48,7 +40,8 @@ class Facts:
     calm: bool = False
     answered: frozenset[str] = frozenset()
     blind: frozenset[Step] = frozenset()
-    comparison: Comparison | None = None
+    helped: Helped | None = None
+    decide_within: float | None = None
 
 
 def judge(episode: Episode, facts: Facts) -> Ended | None:
@@ -114,14 +107,16 @@ def _of_the_version(episode: Episode, facts: Facts) -> Iterator[Ended]:
 
 
 def _well(episode: Episode, facts: Facts, well: Seen) -> Iterator[Ended]:
-    """The end of an episode whose new version does not drift: its labels decide, where somebody compares them."""
-    compared = facts.comparison
-    if compared is None:
+    """The end of an episode whose new version does not drift: its labels decide, if they can within their time."""
+    helped = facts.helped
+    outcome = _BY_LABELS.get(helped.verdict) if helped is not None else None
+    if helped is not None and outcome is not None:
+        yield _ended(episode, facts, outcome, Cause.LABELS, f"{helped.reading} {helped.reason}".strip())
+    elif facts.decide_within is None:
         yield _ended(episode, facts, Outcome.BETTER, Cause.DRIFT_GONE, well.said)
-    elif compared.verdict is not Better.UNDECIDED:
-        yield _ended(episode, facts, Outcome(compared.verdict.value), Cause.LABELS, compared.said)
-    elif facts.now - episode.waiting_since() > facts.give_up_after:
-        yield _ended(episode, facts, Outcome.UNDECIDED, Cause.LABELS, compared.said)
+    elif facts.now - well.seen > facts.decide_within:
+        said = helped.reason if helped is not None else "nobody compares the labels of the two versions"
+        yield _ended(episode, facts, Outcome.UNDECIDED, Cause.LABELS, said)
 
 
 def _given_up(episode: Episode, facts: Facts) -> Iterator[Ended]:

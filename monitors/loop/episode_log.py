@@ -48,15 +48,14 @@ class EpisodeLog:
         self._log = evidence.Log(path)
         self._log.ensure_appendable()
         self._episodes = load(path)
+        self.head = evidence.head(path)
         self._lock = threading.Lock()
-        self.records = 0
-        """How many were written here: what was made from the episodes is old once it has grown."""
 
     def append(self, record: Record) -> Episode:
         """Keep a record; the episode that it is of, as it is then. EvidenceError when it cannot be kept."""
         with self._lock:
-            self._log.append_event(record)
-            self.records += 1
+            written = self._log.append_event(record)
+            self.head = evidence.Head(seq=written.seq, hash=written.hash)
             return applied(self._episodes, record)
 
     def episodes(self) -> list[Episode]:

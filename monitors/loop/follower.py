@@ -15,8 +15,9 @@ from midwatch.evidence import EvidenceError
 from monitors.drift.episodes import id_of
 from monitors.loop import drifting, ending, trace
 from monitors.loop.asking import Asker
+from monitors.loop.better import Helped
 from monitors.loop.drifting import Drifting, Drifts
-from monitors.loop.ending import Comparison, Facts
+from monitors.loop.ending import Facts
 from monitors.loop.episode import Began, Episode, Outcome, Seen, Step
 from monitors.loop.episode_log import EpisodeLog, open_one
 from monitors.loop.owner import Owner, Place, Sight
@@ -24,9 +25,11 @@ from monitors.loop.owners import Owners
 
 JUDGES = "drift"
 """Source of what the drift judges publish."""
+LABELS = "labels"
+"""Source of what the labels of both versions say."""
 
-Compare = Callable[[Episode], Comparison | None]
-"""Whether the new version of an episode is better by its labels; None where nobody compares."""
+Compare = Callable[[Episode], Helped | None]
+"""What the labels of both versions of an episode say; None where nobody compares them."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,8 @@ class Follower:
     @property
     def sources(self) -> list[str]:
         """Everybody who is asked."""
-        return sorted({JUDGES, *(owner.source for owner in self._owners.owners)})
+        compared = {LABELS} if self._compare else set()
+        return sorted({JUDGES, *compared, *(owner.source for owner in self._owners.owners)})
 
     def look(self, now: float) -> None:
         """Ask everybody once, and record what is new. EvidenceError when it cannot be recorded."""
@@ -156,8 +160,20 @@ class Follower:
             calm=drifts is not None and episode.version in drifts.calm,
             answered=frozenset(self._answered),
             blind=frozenset(self._owners.unobserved),
-            comparison=self._compare(episode) if self._compare and is_well else None,
+            helped=self._helped(episode) if is_well else None,
+            decide_within=self._place.settings.decide_within,
         )
+
+    def _helped(self, episode: Episode) -> Helped | None:
+        """What the labels say; nothing while they cannot be asked for."""
+        try:
+            return self._compare(episode) if self._compare else None
+        except MidwatchError as error:
+            self._failed(LABELS, error)
+        except Exception as error:  # a comparison that fails must not leave the episode open for ever
+            _log.exception("the labels could not be compared")
+            self._failed(LABELS, MidwatchError(f"unexpected {type(error).__name__}: {error}"))
+        return None
 
 
 def _is_new(episode: Episode, source: str, sight: Sight) -> bool:

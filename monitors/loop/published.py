@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import midwatch
-from midwatch import exposition, metrics
+from midwatch import anchors, exposition, metrics
+from midwatch.evidence import Head
 from monitors.loop.episode import PATH, PHASES, Episode, Outcome, Step
 
 DURATIONS = tuple(step for step in PATH if step is not Step.DRIFT)
@@ -27,9 +28,14 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """How the process stands: whether it acts, which owners answer, and when it last looked at everything."""
+    """How the process stands: whether it acts, which owners answer, and when it last looked at everything.
+
+    `log` is what the log of episodes is called, `head` where it ends.
+    """
 
     is_leader: bool
+    log: str = ""
+    head: Head | None = None
     sources: Mapping[str, bool]
     last_look: float | None
 
@@ -51,6 +57,7 @@ def text(
     if not process.is_leader:  # two that publish the same episodes would count them twice
         return exposition.text(samples)
     samples += drills
+    samples += anchors.samples(process.log, process.head)
     histograms: list[exposition.Histogram] = []
     for model, standing in sorted(models.items()):
         mine = [one for one in episodes if one.model == model]

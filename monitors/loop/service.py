@@ -1,7 +1,7 @@
 """The service of `midwatch loop serve`: of those that share a state folder one follows all models, the others stand by.
 
-/metrics says where the episodes stand; /episodes is all of them as JSON. What is recorded is durable before anything
-follows from it, so that the process may be killed at any moment.
+/metrics says where the episodes stand; /episodes has the newest of them as JSON. What is recorded is durable before
+anything follows from it, so that the process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -23,17 +23,22 @@ from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import loop as loop_spec
 from midwatch.spec.model import Model, Platform
-from monitors.loop import document, owners, published, trace
+from monitors.loop import document, helped, owners, published, trace
 from monitors.loop.asking import Asker
+from monitors.loop.better import Helped
 from monitors.loop.drill import kept
+from monitors.loop.episode import Episode, Step
 from monitors.loop.episode_log import EpisodeLog
-from monitors.loop.follower import Follower
+from monitors.loop.follower import Compare, Follower
 from monitors.loop.leadership import Leadership
 from monitors.loop.owner import Place
 from monitors.loop.published import Process, Standing
+from monitors.regression.watch import Watch as Regressions
 
 SERVICE = "midwatch-loop"
 """Name of the service in traces."""
+MOST_EPISODES = 200
+"""Episodes of one answer, the newest: some hundred kilobytes. `midwatch loop episodes` reads all of them."""
 _JSON = "application/json"
 
 _log = logging.getLogger(__name__)
@@ -81,6 +86,7 @@ class Loop:
         self._problem = ""
         self._export = telemetry.given_spans(SERVICE)
         self._exported: dict[str, int] = {}
+        self.regressions = Regressions(options.platform, options.prometheus)
 
     # Looking -------------------------------------------------------------------------------------------------------
 
@@ -119,7 +125,26 @@ class Loop:
             raise AssertionError("only models that drift retrains are followed")
         asker = Asker(platform, model, model.drift.retrain, self._options.base, log)
         asker.recover(self._clock())
-        return Follower(place, owners.of_model(place), log, asker)
+        return Follower(place, owners.of_model(place), log, asker, self._compared(model, client))
+
+    def _compared(self, model: Model, client: Client) -> Compare:
+        """What compares the versions of an episode: by their labels, on the traffic that both served."""
+
+        def compare(episode: Episode) -> Helped | None:
+            begun, all_traffic = episode.time(Step.CANARY_BEGUN), episode.time(Step.ALL_TRAFFIC)
+            if episode.new_version is None or begun is None or all_traffic is None:
+                return None
+            return helped.judged(
+                client,
+                self._options.platform,
+                model,
+                old=episode.version,
+                new=episode.new_version,
+                start=begun,
+                end=all_traffic,
+            )
+
+        return compare
 
     def _look_with(self, acting: _Acting) -> None:
         now = self._clock()
@@ -150,11 +175,18 @@ class Loop:
         """Exposition of the process and of all episodes."""
         acting = self._acting
         followers = acting.followers if acting else []
-        process = Process(is_leader=acting is not None, sources=_sources(followers), last_look=self._last_look)
+        process = Process(
+            is_leader=acting is not None,
+            log=f"{self._options.platform.platform}/loop",
+            head=acting.log.head if acting else None,
+            sources=_sources(followers),
+            last_look=self._last_look,
+        )
         models = {one.model: Standing(unobserved=frozenset(one.view.unobserved)) for one in followers}
+        of_histories = self.regressions.text()
         if acting is None:
-            return published.text(process, [], models)
-        return published.text(process, acting.log.episodes(), models, self._drills())
+            return published.text(process, [], models) + of_histories
+        return published.text(process, acting.log.episodes(), models, self._drills()) + of_histories
 
     def _drills(self) -> list[exposition.Sample]:
         """What drills have shown; what their log lacks is said where it is listed, and holds up no scrape."""
@@ -167,7 +199,7 @@ class Loop:
             return []
 
     def episodes(self) -> dict[str, object]:
-        """Every episode, and what is missing to see or to ask; without episodes where another process acts."""
+        """The newest episodes, and what is missing to see or to ask; without episodes where another process acts."""
         acting = self._acting
         if acting is None:
             return {"leader": False, "problem": self._problem, "models": {}, "episodes": []}
@@ -185,7 +217,7 @@ class Loop:
             },
             "episodes": [
                 document.of_episode(one, views[one.model].unobserved if one.model in views else None)
-                for one in acting.log.episodes()
+                for one in acting.log.episodes()[-MOST_EPISODES:]
             ],
         }
 
@@ -225,6 +257,7 @@ async def serve(loop: Loop, address: Address, started: Callable[[str], None]) ->
     ended = threading.Event()
     looking = threading.Thread(target=loop.run, args=(ended,), name="loop", daemon=True)
     looking.start()
+    threading.Thread(target=loop.regressions.run, args=(ended,), name="regressions", daemon=True).start()
     expiring = asyncio.create_task(connections.expire())
     host, port = server.sockets[0].getsockname()[:2]
     started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")

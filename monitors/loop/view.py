@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from midwatch.spec.values import format_duration
+from midwatch.spec.values import describe_duration
 from monitors.loop.episode import Episode, Outcome, State, Step
 
 _WORDS = {
@@ -70,5 +70,5 @@ def _time(seconds: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """How long something took, to the second."""
-    return format_duration(float(max(0, round(seconds)))) if seconds >= 1 else "0s"
+    """How long something took, as people read it."""
+    return describe_duration(max(0.0, round(seconds)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from alerts import alerting_rule, check, render
 from alerts.objectives import objective as objectives
 from alerts.routing import generate
-from alerts.rules import promotions, recovery, shipped
+from alerts.rules import loop, promotions, recovery, regressions, shipped
 from midwatch.app.render import rendered_files
 from tests import conftest
 from tests.conftest import need_program
@@ -98,8 +99,28 @@ def test_no_runbook_page_is_without_an_alert(files) -> None:
     published = {"source": "models", "backup": "copies"}
     for section in (recovery_section(), recovery_section(stores=[{"name": "m", "files": published}], drills=[])):
         names |= {one.name for one in recovery.of_platform(conftest.platform(disaster_recovery=section))}
-    names |= set(promotions.NAMES)
+    names |= {
+        one.name for one in loop.of_platform(conftest.platform(loop={}, models=[looped("fraud"), looped("copy")]))
+    }
+    names |= {*promotions.NAMES, regressions.ALERT}
     assert {path.stem for path in Path("alerts/runbooks").glob("*.md")} == names
+
+
+def looped(name: str) -> dict[str, Any]:
+    """A model whose episodes are followed, or the one that takes copies of another for drills."""
+    retrain = {"webhook": {"url_file": "u", "secret_file": "s"}}
+    drill = {"copies": "fraud", "url": "http://c/", "requests": "r", "inject": {"feature": "x", "factor": 2}}
+    settings: dict[str, Any] = {"recover_within": "2h"}
+    if name != "fraud":
+        settings["drill"] = drill | {"schedule": "0 4 1 * *"}
+    return {
+        "name": name,
+        "owner": "ml",
+        "task": "classification",
+        "drift": {"reference": "r.npz", "features": {"x": "numeric"}, "retrain": retrain},
+        "canary": {"criteria": [{"metric": "errors", "negligible": "1%"}]},
+        "loop": settings,
+    }
 
 
 COUNTERS = {

@@ -373,10 +373,10 @@ def test_a_label_is_missed_by_either_name_that_templates_have_for_it(make_docume
 @pytest.mark.parametrize(
     ("summary", "is_missed"),
     [
-        ("{{ range query \"y\" }}{{ .Labels.zone }} {{ end }}", False),
-        ("{{ with query \"y\" }}{{ if . }}{{ (first .).Labels.zone }}{{ end }}{{ end }}", False),
-        ("{{ range query \"y\" }}{{ .Labels.zone }}{{ end }} {{ .Labels.zone }}", True),
-        ("{{ range query \"y\" }}{{ $labels.zone }}{{ end }}", True),
+        ('{{ range query "y" }}{{ .Labels.zone }} {{ end }}', False),
+        ('{{ with query "y" }}{{ if . }}{{ (first .).Labels.zone }}{{ end }}{{ end }}', False),
+        ('{{ range query "y" }}{{ .Labels.zone }}{{ end }} {{ .Labels.zone }}', True),
+        ('{{ range query "y" }}{{ $labels.zone }}{{ end }}', True),
         ("{{ if true }}{{ .Labels.zone }}{{ end }}", True),
         ("{{ range .Labels.zone }}x{{ end }}", True),
     ],

@@ -50,7 +50,8 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         "drift": DRIFT,
         "loop": {"recover_within": "2h"},
     }
-    price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1], "loop": DRILL}
+    price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
+    price |= {"drift": DRIFT, "loop": DRILL}
     return platform_document(models=[fraud, price], loop={}, **changes)
 
 

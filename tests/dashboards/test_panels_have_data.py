@@ -110,11 +110,12 @@ def asked() -> Platform:
     """A platform whose systems are asked for what they do not publish."""
     systems = {name: observing(name) for name in OBSERVED}
     document = platform_document(systems=systems)
-    document["models"][0]["promotion"] = {"needs": ["evaluation"]}
+    document["models"][0] |= {"promotion": {"needs": ["evaluation"]}, "regression": {}}
     return system_rules.expanded(Platform.model_validate(document))
 
 
 LEFT_OUT = {
+    "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
@@ -137,10 +138,9 @@ LEFT_OUT = {
     "dr_split_brain_last_seen_timestamp_seconds",
     "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
-    "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three; its page shows what follows
+    "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three, and its page shows what follows
     "ml_drift_episode_onset_timestamp_seconds",
     "ml_drift_episode_windows",
-    "ml_loop_step_timestamp_seconds",  # the page shows T0 to T8, and how each step stands
     "ml_drift_rows_needed",  # the page says which are not judged; these two say what it would take
     "ml_drift_smallest_seen_effect",
     "ml_finish_reasons_total",  # only language models have it, and few of their logs

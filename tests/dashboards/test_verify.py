@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -158,6 +159,7 @@ def test_the_table_names_dashboard_panel_and_reason(past, file: Path) -> None:
 
 def test_a_table_that_is_piped_breaks_no_name_and_no_reason(past, file: Path, monkeypatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("dashboards.cli.time", SimpleNamespace(time=lambda: past.end))  # both see the same past
     options = ("-f", str(file), "--prometheus", past.url, "--var", "model=fraud")
     lines = run(*options).stdout.splitlines()
     findings = json.loads(run(*options, "--json").stdout)["findings"]

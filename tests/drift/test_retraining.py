@@ -335,3 +335,41 @@ def test_two_models_whose_names_are_cut_alike_have_runs_of_their_own() -> None:
     ]
     assert made[0] != made[1]
     assert {len(name) for name in made} == {len("retrain-") + trigger.MOST_OF_NAME + len("-e")}
+
+
+def test_with_a_loop_nothing_is_triggered_here_and_the_loop_learns_when_it_began(
+    tmp_path, make_document, receiver
+) -> None:
+    document = make_document(loop={})
+    target = {"webhook": {"url_file": "url", "secret_file": "secret"}}
+    (tmp_path / "url").write_text(receiver.url)
+    (tmp_path / "secret").write_bytes(SECRET)
+    document["models"][0]["drift"] = {
+        "reference": "r.npz",
+        "features": {"x": "numeric"},
+        "retrain": {"after": "2 windows"} | target,
+    }
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    plane = Plane(load.load_platform(tmp_path / "platform.yaml"), tmp_path)
+    plane.windows(S, D, D, D)
+    plane.run(3700)
+    where = {"model": "fraud", "version": "v1"}
+    assert receiver.requests == []
+    assert plane.value("ml_drift_episode_onset_timestamp_seconds", **where) == 1060.0
+    assert plane.value("ml_drift_episode_detected_timestamp_seconds", **where) == 1120.0
+    assert plane.value("ml_drift_episode_windows", **where) == 3
+    assert plane.value("midwatch_retrain_triggers_total", model="fraud", result="sent") is None
+    plane.windows(S, S)
+    assert plane.value("ml_drift_episode_windows", **where) is None
+
+
+def test_the_id_in_an_answer_is_kept_and_the_trace_is_sent_on(platform, tmp_path, receiver) -> None:
+    retrain = platform.models[0].drift.retrain
+    said = {"episode": "e", "model": "fraud", "reason": "why"}
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    assert trigger.send(retrain, tmp_path, said, parent).request == "7"  # the receiver answers as Tekton does
+    assert receiver.requests[0][1]["traceparent"] == parent
+    run = drift_spec.PipelineRun(namespace="training", pipeline="train")
+    made = trigger.manifest(run, said, parent)["metadata"]
+    assert made["annotations"]["tekton.dev/deliveryTraceparent"] == parent
+    assert made["name"] == trigger.run_name("fraud", "e")

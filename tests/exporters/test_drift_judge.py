@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -30,10 +31,16 @@ from tests.exporters.test_service import exporter
 START = 1_700_000_000.0
 
 
+@cache
+def normal(seed: int = 1, mean: float = 0.0) -> reference.Reference:
+    """A reference of one normal feature; fitting it takes longer than most of these tests."""
+    columns = {"x": np.random.default_rng(seed).normal(mean, 1, size=5000)}
+    return fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200)
+
+
 @pytest.fixture
 def platform_file(tmp_path: Path, make_document) -> Path:
-    columns = {"x": np.random.default_rng(1).normal(size=5000)}
-    reference_file.save(fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200), tmp_path / "r.npz")
+    reference_file.save(normal(), tmp_path / "r.npz")
     document = make_document()
     document["models"][0]["drift"] = {
         "reference": "r.npz",
@@ -108,8 +115,7 @@ def test_a_version_with_a_reference_of_its_own_is_judged_by_that_also_after_a_re
     def started(saved: state.Saved) -> Judge:
         return Judge(platform, base, base, models, saved, references.OfVersions(platform, base))
 
-    moved = {"x": np.random.default_rng(2).normal(3, 1, size=5000)}
-    reference_file.save(fitting.fit(moved, {"x": drift_spec.Feature.NUMERIC}, window_rows=200), base / "own-v2.npz")
+    reference_file.save(normal(seed=2, mean=3.0), base / "own-v2.npz")
     of_two = [
         one
         for version in ("v1", "v2")
@@ -245,7 +251,7 @@ def test_the_process_speaks_in_lines_and_survives_kill_9(platform_file: Path, tm
     ]
     for expected in (1.0, 1.0):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        windows, deadline = None, time.monotonic() + 20
+        windows, deadline = None, time.monotonic() + 120
         while windows != expected and time.monotonic() < deadline:
             groups = json.loads(process.stdout.readline()).get("groups", [])
             windows = sum(values.get("ml_drift_windows_total", 0.0) for _, values in groups) or windows
@@ -292,10 +298,8 @@ def test_the_judge_ends_with_the_exporter(platform_file: Path, tmp_path: Path) -
 
 
 def stream_of(tmp_path: Path, **settings: object) -> windows.Stream:
-    columns = {"x": np.random.default_rng(1).normal(size=5000)}
-    made = fitting.fit(columns, {"x": drift_spec.Feature.NUMERIC}, window_rows=200)
     drift = model.Drift(reference=Path("r"), features={"x": drift_spec.Feature.NUMERIC}, **settings)
-    return windows.Stream(drift, Schema({"x": made.features["x"].coarse}))
+    return windows.Stream(drift, Schema({"x": normal().features["x"].coarse}))
 
 
 def test_a_sliding_window_is_the_sum_of_its_panes(tmp_path: Path) -> None:
@@ -359,12 +363,17 @@ def test_predictions_and_scores_can_drift_too(tmp_path: Path) -> None:
     assert window.counts["score"].total == 100
 
 
+@cache
+def independent() -> reference.Reference:
+    """A reference of two normal features without dependence."""
+    columns = dict(zip("xy", np.random.default_rng(1).normal(size=(2, 20_000)), strict=True))
+    return fitting.fit(columns, dict.fromkeys("xy", drift_spec.Feature.NUMERIC), window_rows=1000)
+
+
 @pytest.fixture
 def rows_platform_file(tmp_path: Path, make_document) -> Path:
     """Two features without dependence, watched by methods that see dependence."""
-    columns = dict(zip("xy", np.random.default_rng(1).normal(size=(2, 20_000)), strict=True))
-    kinds = dict.fromkeys("xy", drift_spec.Feature.NUMERIC)
-    reference_file.save(fitting.fit(columns, kinds, window_rows=1000), tmp_path / "r.npz")
+    reference_file.save(independent(), tmp_path / "r.npz")
     document = make_document()
     document["models"][0]["drift"] = {
         "reference": "r.npz",

@@ -301,3 +301,41 @@ def test_what_pods_would_lack_is_said_with_its_place(load_text: Any, change: str
         load_text(yaml.safe_dump(broken(change), sort_keys=False))
     assert said in str(raised.value)
     assert "platform.yaml:" in str(raised.value)
+
+
+def test_the_loop_may_read_what_it_observes_and_nothing_else() -> None:
+    document = whole_document()
+    document["models"][0]["canary"]["rollout"] = {"name": "fraud", "namespace": "ml"}
+    document["systems"]["argo_cd"] = {
+        "owner": "ml",
+        "targets": ["argo:8082"],
+        "observe": {"namespace": "argocd", "carries": {"fraud": {"model": "fraud", "label": "version"}}},
+    }
+    roles = {
+        namespace: one["rules"]
+        for (kind, namespace, name), one in workloads(document).items()
+        if kind == "Role" and name == "midwatch-loop.test"
+    }
+    assert roles == {
+        "training": [
+            {"apiGroups": ["tekton.dev"], "resources": ["pipelineruns"], "verbs": ["create", "get", "list"]},
+            {"apiGroups": ["tekton.dev"], "resources": ["taskruns"], "verbs": ["get", "list"]},
+        ],
+        "ml": [{"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["get"], "resourceNames": ["fraud"]}],
+        "argocd": [{"apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["list"]}],
+    }
+
+
+def test_a_loop_whose_webhook_runs_any_pipeline_reads_runs_and_makes_none() -> None:
+    document = whole_document()
+    document["models"][0]["drift"]["retrain"] = {"webhook": {"url_file": "u", "secret_file": "s"}}
+    del document["systems"]["tekton"]["observe"]["namespaces"]
+    found = workloads(document)
+    (role,) = [
+        one for (kind, _, name), one in found.items() if kind == "ClusterRole" and name.startswith("midwatch-loop")
+    ]
+    assert role["rules"] == [
+        {"apiGroups": ["tekton.dev"], "resources": [resource], "verbs": ["get", "list"]}
+        for resource in ("pipelineruns", "taskruns")
+    ]
+    assert not [name for kind, _, name in found if kind == "ValidatingAdmissionPolicy" and "loop" in name]

@@ -128,6 +128,31 @@ def define_triggers(folder: Path) -> None:
     cluster.create("/apis/triggers.tekton.dev/v1alpha1/clusterinterceptors", interceptor)
 
 
+def create_listener(name: str, metadata: Object) -> None:
+    """An EventListener that makes a PipelineRun of each trigger: that of docs/retraining.md without its interceptor."""
+    version = "triggers.tekton.dev/v1beta1"
+    keys = ("model", "episode")
+    run = {
+        "apiVersion": "tekton.dev/v1",
+        "kind": "PipelineRun",
+        "metadata": metadata,
+        "spec": {
+            "pipelineRef": {"name": "train"},
+            "params": [{"name": key, "value": f"$(tt.params.{key})"} for key in keys],
+        },
+    }
+    template = {"params": [{"name": key} for key in keys], "resourcetemplates": [run]}
+    binding = {"params": [{"name": key, "value": f"$(body.{key})"} for key in keys]}
+    trigger = {"name": "retrain", "bindings": [{"ref": name, "kind": "TriggerBinding"}], "template": {"ref": name}}
+    for kind, spec in (
+        ("TriggerTemplate", template),
+        ("TriggerBinding", binding),
+        ("EventListener", {"triggers": [trigger]}),
+    ):
+        document = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        cluster.create(f"{TRIGGERS}/{kind.lower()}s", document)
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0

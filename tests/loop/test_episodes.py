@@ -7,7 +7,8 @@ import pytest
 from midwatch import exposition
 from monitors.drift.episodes import Trigger
 from monitors.loop import document, ending, published, view
-from monitors.loop.ending import Better, Comparison, Facts
+from monitors.loop.better import Helped, Verdict
+from monitors.loop.ending import Facts
 from monitors.loop.episode import (
     PATH,
     Asked,
@@ -41,6 +42,10 @@ WHOLE: tuple[Record, ...] = (
 def facts(**changes: object) -> Facts:
     known = {"now": 1500.0, "give_up_after": 3600.0, "interval": 1.0, "answered": frozenset({"mlflow"})}
     return Facts(**known | changes)  # type: ignore[arg-type]
+
+
+def helped(verdict: Verdict) -> Helped:
+    return Helped(model="fraud", old="v3", new="v4", verdict=verdict, reason="why", reading="so")
 
 
 def ended(found: Episode, **changes: object) -> tuple[Outcome, str] | None:
@@ -140,14 +145,13 @@ def test_steps_may_be_seen_in_another_order_than_they_happened() -> None:
         ((*WHOLE[:11], seen(Step.ROLLED_BACK, 1300.0)), {}, (Outcome.WORSE, Step.ROLLED_BACK)),
         ((*WHOLE[:12], seen(Step.WELL, 1400.0, Result.FAILED)), {}, (Outcome.NO_BETTER, Cause.DRIFT_PERSISTS)),
         (WHOLE, {}, (Outcome.BETTER, Cause.DRIFT_GONE)),
-        (WHOLE, {"comparison": Comparison(verdict=Better.WORSE, said="")}, (Outcome.WORSE, Cause.LABELS)),
-        (WHOLE, {"comparison": Comparison(verdict=Better.NO_BETTER, said="")}, (Outcome.NO_BETTER, Cause.LABELS)),
-        (WHOLE, {"comparison": Comparison(verdict=Better.UNDECIDED, said="")}, None),
-        (
-            WHOLE,
-            {"now": 9000.0, "comparison": Comparison(verdict=Better.UNDECIDED, said="")},
-            (Outcome.UNDECIDED, Cause.LABELS),
-        ),
+        (WHOLE, {"helped": helped(Verdict.WORSE)}, (Outcome.WORSE, Cause.LABELS)),
+        (WHOLE, {"helped": helped(Verdict.NO_BETTER)}, (Outcome.NO_BETTER, Cause.LABELS)),
+        (WHOLE, {"helped": helped(Verdict.BETTER)}, (Outcome.BETTER, Cause.LABELS)),
+        (WHOLE, {"helped": helped(Verdict.UNKNOWN)}, (Outcome.BETTER, Cause.DRIFT_GONE)),
+        (WHOLE, {"helped": helped(Verdict.UNKNOWN), "decide_within": 200.0}, None),
+        (WHOLE, {"helped": helped(Verdict.UNKNOWN), "decide_within": 50.0}, (Outcome.UNDECIDED, Cause.LABELS)),
+        (WHOLE, {"decide_within": 50.0}, (Outcome.UNDECIDED, Cause.LABELS)),
     ],
     ids=[
         "drift that ends before it was asked",
@@ -169,8 +173,11 @@ def test_steps_may_be_seen_in_another_order_than_they_happened() -> None:
         "drift gone",
         "labels say worse",
         "labels say no better",
+        "labels say better",
+        "labels say nothing, and are not waited for",
         "labels say nothing yet",
-        "labels never said anything",
+        "labels said nothing in time",
+        "labels are waited for and nobody compares them",
     ],
 )
 def test_an_episode_ends_by_what_was_seen(records: tuple, changes: dict, how: tuple | None) -> None:

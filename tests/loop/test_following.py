@@ -207,6 +207,19 @@ def test_everything_goes_on_where_a_process_before_has_left_it(followed: Followe
     assert len(followed.sent) == 1
 
 
+@pytest.mark.parametrize("error", [MidwatchError("Prometheus is gone"), ZeroDivisionError()], ids=["known", "unknown"])
+def test_labels_that_cannot_be_compared_leave_no_episode_open(followed: Followed, error: Exception) -> None:
+    def fails(_: Episode) -> None:
+        raise error
+
+    followed.follower._compare = fails
+    followed.judges.holding["v3"] = 2
+    followed.owners["mlflow"].tell(sight(Step.WELL, 1010.0))
+    found = followed.look()
+    assert found is not None and (found.outcome, found.cause) == (Outcome.BETTER, "drift_gone")
+    assert set(followed.follower.view.problems) == {"labels"}
+
+
 def test_a_log_of_something_else_is_refused_by_its_record(tmp_path: Path) -> None:
     evidence.Log(tmp_path / LOG).append("loop-step", episode="x", step="asked")
     with pytest.raises(MidwatchError, match="record 0 is of no episode that began"):

@@ -140,6 +140,10 @@ def test_of_two_loops_one_acts_and_the_other_takes_over_when_that_is_killed(
     second.look()
     assert (second.episodes()["leader"], len(receiver.requests)) == (True, 1)
     assert b'ml_loop_step_state{model="fraud",state="done",step="asked"} 1.0' in second.metrics()
+    head = evidence.head(tmp_path / "state" / LOG)
+    assert head is not None
+    said = f'midwatch_evidence_records{{head="{head.hash}",log="test/loop"}} {head.seq + 1}.0'
+    assert said in second.metrics().decode()  # so that its end cannot be cut off in silence
     for descriptor in (reading, writing):
         os.close(descriptor)
 

@@ -59,9 +59,11 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("dr", "guard"): ("--store", "x"),
     ("dr", "verify"): ("x",),
     ("dr", "publish"): ("x",),
+    ("loop", "drill"): ("--model", "x"),
     ("loop", "show"): ("x",),
     ("silence",): ("X", "--for", "1h", "--why", "x"),
     ("explain", "alert"): ("ModelSlow",),
+    ("explain", "watch"): ("--textfile", "x.prom"),
     ("systems", "history"): ("--model", "fraud"),
     ("who",): ("X",),
 }

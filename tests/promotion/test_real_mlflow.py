@@ -46,7 +46,12 @@ def mlflow_url(tmp_path: Path) -> Iterator[str]:
     port = free_port()
     command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/store.db", "--artifacts-destination", str(tmp_path)]
-    delivers = {"MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
+    delivers = {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",  # a new webhook is deaf for so many seconds
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its workers take minutes to start, and nothing needs them
+    }
     with (tmp_path / "mlflow.log").open("w") as log:
         server = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **delivers}, stdout=log, stderr=log)
         try:
@@ -91,6 +96,7 @@ def test_a_promotion_by_hand_is_told_by_a_signed_delivery_long_before_the_next_l
     api = f"{mlflow_url}/api/2.0/mlflow"
     events = [{"entity": "MODEL_VERSION_ALIAS", "action": action} for action in ("CREATED", "DELETED")]
     post(f"{api}/webhooks", {"name": "midwatch", "url": f"{url}/mlflow", "events": events, "secret": SECRET})
+    time.sleep(1.1)  # until MLflow looks for webhooks again
     words = [sys.executable, "-P", "-m", "midwatch", "canary", "promote", "fraud", "2", "--gate", url]
     words += ["--token-file", str(tmp_path / "token"), "--by", "ana", "--json"]
     refused = subprocess.run(words, capture_output=True, text=True)
@@ -98,7 +104,7 @@ def test_a_promotion_by_hand_is_told_by_a_signed_delivery_long_before_the_next_l
     post(f"{api}/registered-models/alias", {"name": "fraud", "alias": "champion", "version": "2"})
     until(lambda: "promotion-around-gate" in kinds(audit), "the delivery")
     (around,) = (one for one in evidence.read(audit) if one.kind == "promotion-around-gate")
-    assert around.data["version"] == "2"
+    assert (around.data["version"], around.data["seen_by"]) == ("2", "webhook")
     for tag in ("evaluation", "bias_check"):
         document = {"name": "fraud", "version": "2", "key": tag, "value": "passed"}
         post(f"{api}/model-versions/set-tag", document)

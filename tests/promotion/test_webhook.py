@@ -37,13 +37,19 @@ def signed(
 
 RECORDED = (
     {
-        webhook.ID: b"f26a8a57-5ccf-4b53-bd01-b3d2b9ce4a31",
-        webhook.TIMESTAMP: b"1795811000",
-        webhook.SIGNATURE: b"v1,gqmSmPMLr4LjCcmHYdMLbKOzWxI/2GHuOGvsUPSHhaQ=",
+        webhook.ID: b"216529c5-1fc4-46a1-ab77-be96f253c96e",
+        webhook.TIMESTAMP: b"1795815135",
+        webhook.SIGNATURE: b"v1,0+OOG9sNydKon0htXWZhroSSsws9PWA+yQ0Swg+gKDU=",
     },
-    b'{"entity": "model_version_alias", "action": "created", "timestamp": "2026-11-27T20:23:20+00:00", '
+    b'{"entity": "model_version_alias", "action": "created", "timestamp": "2026-11-27T21:32:15.078483+00:00", '
     b'"data": {"name": "fraud", "alias": "champion", "version": "2"}}',
 )
+"""What MLflow 3.17.2 delivered for a webhook with this secret, when the alias was set by its REST API."""
+
+
+def test_what_a_real_server_delivered_is_read() -> None:
+    delivery = Receiver().read(*RECORDED, [SECRET], 1795815135.4)
+    assert (delivery.entity, delivery.alias()) == ("model_version_alias", ("fraud", "champion", "2"))
 
 
 def test_a_signed_delivery_is_read() -> None:

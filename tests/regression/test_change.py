@@ -1,4 +1,4 @@
-"""A change for the worse is found within a few trainings; a short history decides nothing, a stable one seldom does."""
+"""A change for the worse is found within a few trainings; short histories decide nothing, stable ones seldom alarm."""
 
 from __future__ import annotations
 

@@ -129,6 +129,8 @@ def test_the_flights_story_adds_up(story: Story) -> None:
         assert alert["summary"]
         assert alert["runbook_url"].endswith(f"{alert['name']}.md")
     assert drift["resolved_at"] is not None
+    asked = [episode["trigger"]["result"] for episode in document["episodes"]]
+    assert asked == ["none"] * len(asked) != [], document["episodes"]  # so short a fault is no reason to train again
     assert ("ModelLatencyHigh", "v1") not in alerts
     assert document["pages_delivered"] >= 2
     assert story.left == []

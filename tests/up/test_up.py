@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from midwatch.app.up import cli, parts, stack, webhook_receiver
+from midwatch.spec import load
 from tests.conftest import midwatch_here, need_program
 
 UP = [sys.executable, "-P", "-m", "midwatch", "up", "-f"]
@@ -133,6 +134,26 @@ def prepared(file: Path, *commands: list[str]) -> None:
     file.write_text(yaml.safe_dump(document))
 
 
+def test_targets_are_those_of_the_configuration_whether_they_were_ever_scraped_or_not(
+    programs, small: Path, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(small.read_text())
+    document["local"]["servers"][0] |= {"metrics": "/metrics", "address": "mlflow:5000"}
+    observed = {"url": "http://mlflow:5000"}
+    document["systems"] = {"mlflow": {"owner": "ml", "targets": ["mlflow:5000"], "observe": observed}}
+    small.write_text(yaml.safe_dump(document))
+    here = stack.Stack(load.load_platform(small), small, tmp_path / "s")
+    try:
+        here._write_config()
+        written = yaml.safe_load((here.state / "config/prometheus/prometheus.yml").read_text())
+        targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in written["scrape_configs"]}
+        assert here.targets == sum(map(len, targets.values()))
+        assert targets["mlflow"] == targets["server-web"]
+        assert targets["midwatch-systems"] == [here.urls["systems"].removeprefix("http://")]
+    finally:
+        here.stop()
+
+
 def test_what_is_prepared_and_started_is_said_with_how_long_it_took(programs, small: Path, tmp_path: Path) -> None:
     prepared(small, ["{python}", "-c", "import time; time.sleep(0.2)"], ["{python}", "-c", "pass"])
     process, _ = started(small, tmp_path / "s")
@@ -143,7 +164,7 @@ def test_what_is_prepared_and_started_is_said_with_how_long_it_took(programs, sm
     assert first in lines
     assert any(re.fullmatch(rf"{re.escape(first)}: done in [\d.]+ (ms|s)", line) for line in lines)
     assert any(re.fullmatch(r"preparing 2 of 2: python -c pass: done in [\d.]+ (ms|s)", line) for line in lines)
-    assert any(line.startswith("starting prometheus, alertmanager, exporter") and "done" in line for line in lines)
+    assert any(re.fullmatch(r"starting .*prometheus, alertmanager, exporter.*: done in .*", line) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -238,11 +259,25 @@ def test_a_run_that_decides_nothing_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], progress: dict[str, object] | None, said: str
 ) -> None:
     monkeypatch.setattr(cli, "COUNT_SECONDS", 0.0)
-    heard = SimpleNamespace(alerts=[], deliveries=0)
-    run = SimpleNamespace(client=Silent(), receiver=heard, canaries=SimpleNamespace(answers=[]))
+    run = seen(targets=2)
     document = cli._document(run, None if progress is None else SimpleNamespace(progress=progress))
     assert document["exit"] == 3
     assert said in capsys.readouterr().err
+
+
+def seen(*, targets: int) -> SimpleNamespace:
+    """A plane whose Prometheus has so many targets to scrape."""
+    heard, none = SimpleNamespace(alerts=[], deliveries=0), SimpleNamespace(answers=[], found=[])
+    return SimpleNamespace(client=Silent(), receiver=heard, canaries=none, episodes=none, targets=targets)
+
+
+@pytest.mark.parametrize(("targets", "code"), [(3, 0), (4, 1)], ids=["all are up", "one was never scraped"])
+def test_a_target_that_was_never_scraped_is_missing(monkeypatch: pytest.MonkeyPatch, targets: int, code: int) -> None:
+    counted = {"predictions_counted": 5.0, "labels_joined": 5.0, "targets_up": 3.0}
+    monkeypatch.setattr("midwatch.app.up.queries.totals", lambda _: counted)
+    traffic = SimpleNamespace(progress={"ok": 5, "labels": 5, "final": True})
+    document = cli._document(seen(targets=targets), traffic)
+    assert (document["exit"], document["targets_total"], document["targets_up"]) == (code, targets, 3)
 
 
 @pytest.mark.parametrize(("code", "stays"), [(0, False), (1, True), (3, True)])

@@ -122,6 +122,40 @@ def calibration(
     raise typer.Exit(Exit.PASS if table.is_known else Exit.INCONCLUSIVE)
 
 
+@app.command()
+def watch(
+    file: options.PlatformFile,
+    textfile: Annotated[Path, typer.Option(help="File that is scraped, such as a textfile of the node exporter.")],
+    prometheus: PrometheusUrl = None,
+    evidence: Annotated[list[Path] | None, typer.Option(help="A further log, or folder of logs; may repeat.")] = None,
+    every: Annotated[str, typer.Option(help="How often Prometheus is asked which alerts hold.")] = "5s",
+) -> None:
+    """Explain alerts while they are pending, and write a line for each as a metric that their annotations read.
+
+    Needs `incidents.watch` in the platform file, which gives the rules that annotation. Serves until SIGTERM; exit
+    code 2 when it cannot start as asked.
+    """
+    import signal
+    import threading
+    from dataclasses import replace
+
+    from midwatch.app.incident import watch as watching
+    from midwatch.app.incident import where
+    from midwatch.errors import MidwatchError
+    from midwatch.spec.values import parse_duration
+
+    try:
+        seconds = parse_duration(every)
+    except ValueError as error:
+        raise MidwatchError(f"--every {error}") from error
+    sources = where.sources(file, prometheus, None)
+    sources = replace(sources, evidence=(*sources.evidence, *(evidence or ())))
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    watching.run(watching.Watch(sources), textfile, seconds, stopped)
+
+
 def _incident(sources: Sources, name: str | None, labels: dict[str, str], at: str | None) -> Incident:
     import time
 

@@ -165,7 +165,7 @@ def _ranked(asking: _Asking, table: _Counted, collected: Collected) -> tuple[Ran
     finest = _ranking(asking, table, collected)
     ranking, wider = finest, table
     for width in WIDTHS[1:]:
-        if not ranking.begins_at_edge:
+        if not ranking.begins_at_edge or not _has_past(wider.counts, asking.found):
             return ranking, wider
         wider = _counted(asking.sources, asking.client, table.subject, asking.found, asking.now, width)
         if wider.counts is None:
@@ -189,13 +189,24 @@ def _ranking(asking: _Asking, table: _Counted, collected: Collected) -> Ranking:
 
 def _earliest(counts: Counts, found: Firing) -> float:
     """From when on the harm may have begun: what comes before tells what is usual."""
+    began = _begin(counts, found)
+    if _has_past(counts, found):
+        return found.active_at - counting.SEARCHED * counts.step
+    return began + max((found.active_at - began) * QUIET_SHARE, counts.step)
+
+
+def _has_past(counts: Counts | None, found: Firing) -> bool:
+    """Whether there were events before the bins in which the harm is searched."""
+    if counts is None:
+        return False
+    return found.active_at - (counting.SEARCHED + LEAST_QUIET) * counts.step >= _begin(counts, found)
+
+
+def _begin(counts: Counts, found: Firing) -> float:
+    """When the first events of the alert's model were counted."""
     own = counts.touched({"model": found.labels["model"]} if "model" in found.labels else {})
     busy = np.flatnonzero(counts.total[own].sum(axis=0) > 0)
-    usual = found.active_at - counting.SEARCHED * counts.step
-    began = counts.start + counts.step * float(busy[0])
-    if usual - began >= LEAST_QUIET * counts.step:
-        return usual
-    return began + max((found.active_at - began) * QUIET_SHARE, counts.step)
+    return counts.start + counts.step * float(busy[0])
 
 
 def _counted(

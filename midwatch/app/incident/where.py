@@ -58,7 +58,8 @@ def _of_plane(state: Path, file: Path | None, prometheus: str | None) -> Sources
         platform=own.platform,
         client=own.client,
         evidence=(state, *own.evidence),
-        repositories=own.repositories,
+        # It runs what its file said when it started: later commits change nothing of it.
+        repositories=own.repositories if plane.platform.incidents.repositories else (),
         confirmed=state / CONFIRMED,
         within=own.within,
         lookback=own.lookback,

@@ -34,6 +34,7 @@ class Question(StrEnum):
     TRAFFIC = "requests by version"
     DRIFT = "drift by version"
     EPISODES = "episodes of drift"
+    LOOP = "episodes of the loop"
     CANARIES = "canaries"
     DRILLS = "drills and experiments"
     TARGETS = "targets that are scraped"
@@ -68,8 +69,12 @@ _QUESTIONS: Mapping[Question, Expr] = {
     Question.TRAFFIC: promql.sum_by(promql.select(metrics.SERVED_REQUESTS), "model", "version", "outcome"),
     Question.DRIFT: promql.max_by(promql.select(metrics.DRIFT_DETECTED), "model", "version"),
     Question.EPISODES: promql.max_by(
-        any_of(metrics.DRIFT_EPISODE, metrics.DRIFT_VOTES, metrics.DRIFT_QUORUM), "__name__", "model", "version"
+        any_of(metrics.DRIFT_EPISODE, metrics.DRIFT_EPISODE_ONSET, metrics.DRIFT_VOTES, metrics.DRIFT_QUORUM),
+        "__name__",
+        "model",
+        "version",
     ),
+    Question.LOOP: any_of(metrics.LOOP_EPISODE_OPEN, metrics.LOOP_EPISODE, metrics.LOOP_WAITING),
     Question.CANARIES: any_of(metrics.CANARY_VERDICT, metrics.CANARY_REQUESTS),
     Question.DRILLS: any_of(
         metrics.DR_DRILL_VERDICT,

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from midwatch import jobs, metrics, promql
+from midwatch import jobs, metrics
 from midwatch.app.status.ask import Answers, Question
 from midwatch.app.status.records import Canary, Drill, Episode, System
 from midwatch.metrics import Metric
-from midwatch.prometheus import Client, Sample
+from midwatch.prometheus import Sample
 from midwatch.spec import cron
 from midwatch.spec.model import Platform
-from midwatch.spec.values import format_duration
 
-LOOK_BACK = 14 * 86_400.0
-"""How far back the begin of an episode is looked for."""
-LOOK_STEP = 300.0
+BY_VERSION = ("model", "version")
 RECOVERY, EXPERIMENT = "recovery", "experiment"
 
 Labels = tuple[str, ...]
@@ -39,54 +36,43 @@ def _moment(seconds: float | None) -> datetime | None:
 # Drift ------------------------------------------------------------------------------------------------------------
 
 
-def episodes(answers: Answers, since: Mapping[Labels, float]) -> list[Episode]:
-    """Open episodes of drift, the longest first; `since` are their begins, as far as Prometheus reaches back."""
+def episodes(answers: Answers, models: frozenset[str] | None) -> list[Episode]:
+    """Open episodes of drift and of the loop, the longest first; with `models`, those of them alone."""
     samples = answers[Question.EPISODES]
-    votes = named(samples, metrics.DRIFT_VOTES, "model", "version")
+    drifting = [key for key, value in named(samples, metrics.DRIFT_EPISODE, *BY_VERSION).items() if value == 1]
+    loops = _loops(answers)
+    since = named(samples, metrics.DRIFT_EPISODE_ONSET, *BY_VERSION)
+    votes = named(samples, metrics.DRIFT_VOTES, *BY_VERSION)
     quorum = named(samples, metrics.DRIFT_QUORUM, "model")
-    found = [
-        Episode(
-            model=key[0],
-            version=key[1],
-            since=_moment(since.get(key)),
-            votes=votes.get(key),
-            quorum=quorum.get(key[:1]),
+    found = []
+    for key in sorted({*drifting, *loops}):
+        waits = loops.get(key)
+        found.append(
+            Episode(
+                model=key[0],
+                version=key[1],
+                since=_moment(since.get(key)),
+                votes=votes.get(key),
+                quorum=quorum.get(key[:1]),
+                is_drifting=key in drifting,
+                waits_for=waits[0] if waits else "",
+                waits_since=_moment(waits[1]) if waits else None,
+            )
         )
-        for key in open_episodes(answers)
-    ]
-    return sorted(found, key=lambda one: (one.since or datetime.min.replace(tzinfo=UTC), one.model, one.version))
+    ours = [one for one in found if models is None or one.model in models]
+    return sorted(ours, key=lambda one: (one.since or datetime.min.replace(tzinfo=UTC), one.model, one.version))
 
 
-def open_episodes(answers: Answers) -> list[Labels]:
-    """Model and version of each open episode."""
-    return [
-        key
-        for key, value in sorted(named(answers[Question.EPISODES], metrics.DRIFT_EPISODE, "model", "version").items())
-        if value == 1
-    ]
-
-
-def begins(client: Client, opened: Sequence[Labels]) -> dict[Labels, float]:
-    """When each open episode began, to a step's precision; those are left out that are older than is looked back.
-
-    QueryError without an answer.
-    """
-    if not opened:
-        return {}
-    models = promql.matches("|".join(sorted({_literal(model) for model, _ in opened})))
-    calm = promql.select(metrics.DRIFT_EPISODE, model=models).equals(0)
-    look = f"[{format_duration(LOOK_BACK)}:{format_duration(LOOK_STEP)}]"
-    last_calm = promql.max_by(promql.raw(f"max_over_time(timestamp({calm}){look})"), "model", "version")
+def _loops(answers: Answers) -> dict[Labels, tuple[str, float | None]]:
+    """Open episodes of the loop by model and version: the step that each waits for, and since when."""
+    samples = answers[Question.LOOP]
+    opened = {key for key, value in named(samples, metrics.LOOP_EPISODE_OPEN, "model").items() if value == 1}
+    waiting = {model: (step, at) for (model, step), at in named(samples, metrics.LOOP_WAITING, "model", "step").items()}
     return {
-        (one.labels.get("model", ""), one.labels.get("version", "")): one.value
-        for one in client.query(last_calm)
-        if (one.labels.get("model", ""), one.labels.get("version", "")) in set(opened)
+        key: waiting.get(key[0], ("", None))
+        for key in named(samples, metrics.LOOP_EPISODE, *BY_VERSION)
+        if key[:1] in opened
     }
-
-
-def _literal(name: str) -> str:
-    """A name as a regular expression: RE2 takes an escaped sign of ASCII as itself, and others unescaped alone."""
-    return "".join(letter if letter.isalnum() or not letter.isascii() else f"\\{letter}" for letter in name)
 
 
 # Canaries ---------------------------------------------------------------------------------------------------------

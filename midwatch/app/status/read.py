@@ -15,7 +15,7 @@ from alerts import alerting_rule, inventory
 from midwatch import alertmanager
 from midwatch.app.status import ask, goings_on, promises, telling
 from midwatch.app.status.ask import Answers, Counters, OfAlertmanager, Question
-from midwatch.app.status.records import Alert, Episode, Objective, Overview, Standing, State, System, Told, Unanswered
+from midwatch.app.status.records import Alert, Objective, Overview, Standing, State, System, Told, Unanswered
 from midwatch.app.status.telling import Firing
 from midwatch.prometheus import Client, QueryError
 from midwatch.spec.model import Platform
@@ -71,7 +71,7 @@ class _Reader:
         models = frozenset(one.name for one in self._platform.models) if self._platform else None
         canaries = goings_on.canaries(self._answers, models)
         systems = goings_on.systems(self._answers, self._expected())
-        opened = self._episodes(models)
+        opened = goings_on.episodes(self._answers, models)
         bad = [
             *_of_switch(switches, self._answers, self._asked),
             *_of_alerts(alerts),
@@ -109,21 +109,9 @@ class _Reader:
         try:
             return ask.counters(self._sources.prometheus, start=end - reach, end=end)
         except QueryError as error:
-            self._miss("what Alertmanager counted", error)
+            of = f"Prometheus {self._sources.prometheus_url}"
+            self._unanswered.append(ask.unanswered("what Alertmanager counted", of, error))
             return None
-
-    def _episodes(self, models: frozenset[str] | None) -> list[Episode]:
-        opened = goings_on.open_episodes(self._answers)
-        begins = {}
-        try:
-            begins = goings_on.begins(self._sources.prometheus, opened)
-        except QueryError as error:
-            self._miss("when episodes of drift began", error)
-        found = goings_on.episodes(self._answers, begins)
-        return [one for one in found if models is None or one.model in models]
-
-    def _miss(self, what: str, error: QueryError) -> None:
-        self._unanswered.append(ask.unanswered(what, f"Prometheus {self._sources.prometheus_url}", error))
 
     def _is_ours(self, one: Firing) -> bool:
         """Whether an alert is the platform's, of the many that an Alertmanager may have; without a file every one."""

@@ -208,13 +208,20 @@ class Silence:
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """An open episode of drift of a model version; `since` is None where Prometheus does not reach back so far."""
+    """An open episode of a model version: of drift, of the loop that is to mend it, or both.
+
+    `since` is the begin of the first window that drifted, None where nobody publishes it. `waits_for` is the step that
+    the loop waits for, `waits_since` since when; without a loop both are empty.
+    """
 
     model: str
     version: str
     since: datetime | None
     votes: float | None = None
     quorum: float | None = None
+    is_drifting: bool = True
+    waits_for: str = ""
+    waits_since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,9 +183,14 @@ def _least(objectives: Sequence[Objective]) -> Text:
 
 
 def _episode(one: Episode, now: datetime) -> Text:
-    votes = "" if one.votes is None else f"  {one.votes:g} votes" + (f" of {one.quorum:g} needed" if one.quorum else "")
-    since = f"for {ago(one.since, now)}" if one.since else "for longer than is looked back"
-    return Text(f"{one.model} {one.version} drifts {since}{votes}")
+    text = Text(f"{one.model} {one.version} ")
+    since = f" for {ago(one.since, now)}" if one.since else ""
+    text.append(f"drifts{since}" if one.is_drifting else "drifts no more")
+    if one.votes is not None and one.is_drifting:
+        text.append(f"  {one.votes:g} votes{f' of {one.quorum:g} needed' if one.quorum else ''}", style="dim")
+    if one.waits_for:
+        text.append(f"; the loop waits for {one.waits_for} for {ago(one.waits_since, now)}", style="yellow")
+    return text
 
 
 def _canary(one: Canary) -> Text:

@@ -170,6 +170,7 @@ class Stack:
         self._start_grafana()
         self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
         self._start_loop()
+        self._start_explaining()
         self._write_inventory()
         self._start_console()
         self._write_inventory()
@@ -341,6 +342,15 @@ class Stack:
         command += ["--audit", str(self.state / "gate" / "audit.jsonl")]
         part = self.parts.start("gate", command, folder=self.state, port=self._ports["gate"])
         wait_until_ready(part, "/readyz", self.parts)
+
+    def _start_explaining(self) -> None:
+        """Start what says what changed before an alert; its lines are scraped with the results."""
+        if not self._platform.incidents.watch:
+            return
+        command = [*modules.command("midwatch"), "explain", "watch", "-f", str(self._file.resolve()), "--every", "2s"]
+        command += ["--prometheus", self.urls["prometheus"], "--evidence", str(self.state)]
+        command += ["--textfile", str(self.state / RESULTS / "incidents.prom")]
+        self.parts.start("incidents", command, folder=self.state)
 
     def _start_systems(self) -> None:
         if "systems" not in self._ports:

@@ -8,12 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from midwatch import html, tables
-
-WIDTH = 900.0
-NAMES = 170.0
-"""Left of the phases' bars, for their names."""
-LABELS = 120.0
+from midwatch import drills, html, tables
 
 Document = dict[str, Any]
 
@@ -69,27 +64,60 @@ def _seconds(value: float | None) -> str:
 
 # One page ------------------------------------------------------------------------------------------------------------
 
+WORDS = {
+    "MET": "A better version had all traffic in the time that is promised, and everybody who was asked says so.",
+    "BREACHED": "A promise was broken, and that is proven.",
+    "INCONCLUSIVE": "Something was not seen, or not as it has to be: nothing is proven, which counts as not met.",
+    "recovery": "From the drift, whose time the drill knows, until another version had all traffic of the copy.",
+    "phase": "Each from the end of the one before, by times of the owners.",
+    "copy": "The model that takes recorded requests of the real one, in drills only.",
+}
+
 
 def write(path: Path, platform: str, results: Sequence[Document], problems: Sequence[str]) -> None:
-    """Write all of them as one self-contained page, the newest first."""
-    shown = [one | {"timeline": _timeline(one["phases"]), "recovery": recovery(one)} for one in reversed(results)]
-    html.write(path, Path(__file__).with_name("report.html"), platform=platform, drills=shown, problems=problems)
+    """Write all of them as one page that stands alone, the newest first."""
+    newest = list(reversed(results))
+    shown = [one | {"timeline": _timeline(one["phases"]), "recovery": recovery(one)} for one in newest]
+    overview = [(one["model"], one["started_at"], one["verdict"], _recovery_figure(one)) for one in newest]
+    template = Path(__file__).with_name("report.html")
+    html.write(
+        path,
+        template,
+        about=_about(platform, results, problems),
+        drills=shown,
+        overview=overview,
+        problems=problems,
+        meanings=WORDS,
+    )
+
+
+def _about(platform: str, results: Sequence[Document], problems: Sequence[str]) -> html.About:
+    """What the page comes to, and what is to be done."""
+    title, todo = "Drills of the loop", ""
+    unmet = [one for one in {one["model"]: one for one in results}.values() if one["verdict"] != drills.Verdict.MET]
+    if problems:
+        meaning, todo = "The evidence is not what was written: nothing here is proven.", "Look below what was changed."
+    elif not results:
+        meaning, todo = "No drill is on record: nothing is proven.", "Run midwatch loop drill --model MODEL."
+    elif unmet:
+        names = ", ".join(sorted(one["model"] for one in unmet))
+        meaning = f"The last drill of {names} did not meet its promise."
+        todo = "Its first reason decides: mend that, and drill again."
+    else:
+        meaning = "The last drill of every model brought a better version back in the time that is promised."
+    return html.About(title=title, meaning=meaning, todo=todo, platform=platform)
 
 
 def _timeline(phases: Sequence[Document]) -> list[Document]:
-    """Bars of the phases that were reached, in the coordinates of the page."""
-    reached = [one for one in phases if one["at"] is not None]
-    longest = max((one["at"] for one in reached), default=0.0)
-    if longest <= 0:
-        return []
-    scale = (WIDTH - NAMES - LABELS) / longest
+    """Phases with their stretch, in percent of the whole; one that was not reached has none."""
+    longest = max((one["at"] for one in phases if one["at"] is not None), default=0.0)
     return [
         {
             "name": one["name"],
-            "x": NAMES + (one["at"] - one["seconds"]) * scale,
-            "width": max(1.0, one["seconds"] * scale),
-            "label": f"{one['seconds']:.0f} s",
-            "class": "now",
+            "reached": _seconds(one["at"]),
+            "took": _seconds(one["seconds"]),
+            "at": 100 * (one["at"] - one["seconds"]) / longest if longest and one["at"] is not None else 0.0,
+            "width": 100 * one["seconds"] / longest if longest and one["at"] is not None else 0.0,
         }
-        for one in reached
+        for one in phases
     ]

@@ -76,7 +76,7 @@ def _judge(line: Line) -> tuple[tuple[str, str], ...]:
 
 def _decided(ends: Line, verdicts: dict[float, float], least: float) -> list[tuple[float, bool]]:
     """Windows by their ends, as far as a scrape has both the end and the verdict; none that ended before `least`."""
-    found = {float(end): verdicts[at] > 0 for at, end in ends.points if end >= least and at in verdicts}
+    found = {float(end): bool(verdicts[at] > 0) for at, end in ends.points if end >= least and at in verdicts}
     return sorted(found.items())
 
 

@@ -51,8 +51,8 @@ _DEPLOYMENT = {"namespace": "namespace", "deployment": "deployment"}
 WATCHED = (
     Watch(
         kind=Kind.DRIFT,
-        expr=_of(metrics.DRIFT_EPISODE, "model", "version"),
-        turns=watched.risen,
+        expr=_of(metrics.DRIFT_EPISODE_ONSET, "model", "version"),
+        turns=watched.stamped,
         what="inputs of {model} {version} drifted",
         undo="midwatch drift compare --reference REF --current TABLE  # which features",
     ),
@@ -103,7 +103,11 @@ WATCHED = (
     ),
     Watch(
         kind=Kind.DEPLOYMENT,
-        expr=str(promql.sum_by(promql.select(metrics.BUILD_INFO), "model", "version", "revision")),
+        expr=str(
+            promql.sum_by(
+                promql.select(metrics.BUILD_INFO, revision=promql.not_equal("")), "model", "version", "revision"
+            )
+        ),
         turns=watched.appeared,
         what="servers of {model} {version} run revision {revision}",
     ),
@@ -120,8 +124,9 @@ WATCHED = (
     Watch(
         kind=Kind.UPSTREAM,
         expr=(
-            f'max by (job, instance, region, zone, cluster) (1 - up{{job!~"{WATCHERS}"}} '
-            f"unless on (job, instance) last_over_time({metrics.BUILD_INFO.name}[1h]))"
+            f'max by (job, instance, region, zone, cluster) ((1 - up{{job!~"{WATCHERS}"}} '
+            "and max_over_time(up[1h]) > 0) "
+            f"unless on (job, instance) last_over_time({metrics.BUILD_INFO.name}[6h] @ end()))"
         ),
         turns=watched.risen,
         what="{job} at {instance} does not answer",
@@ -130,8 +135,8 @@ WATCHED = (
     Watch(
         kind=Kind.NODE,
         expr=(
-            f"max by (model, version, instance) ((1 - up) * on (job, instance) group_left (model, version) "
-            f"last_over_time({metrics.BUILD_INFO.name}[1h]))"
+            "max by (model, version, instance) ((1 - up and max_over_time(up[1h]) > 0) * on (job, instance) "
+            f"group_left (model, version) last_over_time({metrics.BUILD_INFO.name}[6h] @ end()))"
         ),
         turns=watched.risen,
         what="the server {instance} of {model} {version} does not answer",

@@ -8,16 +8,13 @@ from functools import partial
 from midwatch import metrics
 from midwatch.app.incident.asked import Asked, Found, Question
 from midwatch.spec.values import format_duration
-from monitors.incident.records import Change, Dose, Kind
+from monitors.incident.records import Change, Kind
 
 LEAST_SHARE = 0.001
 """Share of its model's requests from which a version serves; below it are probes."""
 
 WHOLE = 0.95
 """Share from which a version has taken over."""
-
-STEP_SHARE = 0.05
-"""Change of its share that is a step of a canary, and no accident of routing."""
 
 
 def questions(asked: Asked) -> Iterator[Question]:
@@ -75,18 +72,16 @@ def _began(
     *,
     came_back: bool,
 ) -> Change:
-    """The version's time in the traffic that begins at a look, with the steps of its share."""
-    doses: list[Dose] = []
-    ended: float | None = None
+    """The version's time in the traffic that begins at a look, until it gets none.
+
+    Its requests are counted by themselves, so that how many it gets is in the counts already: it has no doses.
+    """
+    most, ended = 0.0, None
     for at, share in zip(looks[number:], own[number:], strict=True):
-        if share is None:
-            continue
-        if share <= LEAST_SHARE:
+        if share is not None and share <= LEAST_SHARE:
             ended = float(at)
             break
-        if not doses or abs(share - doses[-1].share) > STEP_SHARE:
-            doses.append(Dose(at=float(at), share=min(share, 1.0)))
-    most = max(dose.share for dose in doses)
+        most = max(most, share or 0.0)
     kind = Kind.ROLLBACK if came_back else Kind.DEPLOYMENT if most >= WHOLE else Kind.CANARY
     verb = "came back" if came_back else "went live" if most >= WHOLE else "got its first traffic"
     return Change(

@@ -1,0 +1,1 @@
+"""Benchmarks of the loop's judgements."""

@@ -1,0 +1,1 @@
+"""Reports that people forward: what was promised and kept in a month, and what its alerts were worth."""
