@@ -374,7 +374,7 @@ class Stack:
         token = self.state / CONSOLE_TOKEN
         token.touch(mode=0o600)
         token.write_text(f"{secrets.token_urlsafe(24)}\n", encoding="utf-8")
-        command = [*modules.command("midwatch"), "console", "-f", str(self._file.resolve())]
+        command = [*modules.command("midwatch"), "console", "-f", str(self._file)]
         command += ["--listen", self._address("console"), "--state", str(self.state), "--token-file", str(token)]
         command += ["--evidence", str(self.state), "--span", "15m"]
         part = self.parts.start("console", command, folder=self.state, port=self._ports["console"])
