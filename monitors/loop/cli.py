@@ -127,7 +127,7 @@ def show(
     else:
         typer.echo(view.headline(found))
         tables.show(view.steps(found, blind))
-    raise typer.Exit(max(_damages(state), _code(found)) if _damages(state) else _code(found))
+    raise typer.Exit(_damages(state) or _code(found))
 
 
 @app.command()
@@ -175,8 +175,8 @@ def drills(
 ) -> None:
     """List every drill of a loop with verdict, figures and reasons, and say whether the evidence is whole.
 
-    Each verdict is computed again from the drill's ledger. Exit code 0, 1 when any is not what was written, 3 when
-    there is no drill: nothing is proven.
+    Each verdict is computed again from the drill's ledger. A drill that left no result is named. Exit code 0, 1 when
+    any is not what was written, 3 when there is no result: nothing is proven.
     """
     import json
 
@@ -184,15 +184,17 @@ def drills(
     from monitors.loop.drill import kept, present
 
     log = kept.DrillLog.of(load.load_platform(file), file)
-    results, problems = log.results(), [str(one) for one in log.problems()]
+    results, problems, unfinished = log.results(), [str(one) for one in log.problems()], log.unfinished()
     if html:
         present.write(html, log.platform, results, problems)
     if as_json:
-        typer.echo(json.dumps({"drills": results, "problems": problems}))
+        typer.echo(json.dumps({"drills": results, "unfinished": unfinished, "problems": problems}))
     else:
         present.table(results)
-        for problem in problems:
-            typer.echo(problem, err=True)
+        if not results:
+            typer.echo(f"no drill with a result is on record in {log.folder}; midwatch loop drill runs one", err=True)
+        for said in (*unfinished, *problems):
+            typer.echo(said, err=True)
     if problems:
         raise typer.Exit(Exit.FAIL)
     raise typer.Exit(Exit.PASS if results else Exit.INCONCLUSIVE)

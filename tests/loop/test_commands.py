@@ -58,6 +58,9 @@ def test_a_log_that_was_changed_is_said_to_be(file: Path) -> None:
     path.write_text(path.read_text().replace('"attempt":1', '"attempt":2'))
     done = midwatch_here("loop", "episodes", "-f", file, "--state", file.parent / "state")
     assert done.returncode == 1 and "is not what was written" in done.stderr
+    shown = midwatch_here("loop", "show", ID, "-f", file, "--state", file.parent / "state")
+    assert shown.returncode == 1  # although the episode is open
+    assert shown.stderr.count("is not what was written") == 1
 
 
 def test_what_is_asked_for_wrongly_is_said_in_one_line(file: Path, tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def _check_listing(world: World, log: kept.DrillLog) -> None:
     changed = midwatch_here("loop", "drills", "-f", world.file, "--json")
     assert changed.returncode == 1
     assert "its digest is another" in json.loads(changed.stdout)["problems"][0]
+    log.chain.path.unlink()
+    removed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (removed.returncode, "no record of the log tells of this drill" in removed.stderr) == (1, True)
 
 
 def test_a_version_that_was_promoted_by_hand_is_not_met(world: World) -> None:
@@ -101,6 +104,8 @@ def test_a_drill_that_is_killed_sends_nothing_more_and_the_copy_is_put_back(worl
         wait_until(lambda: sum(world.requests.values()) > sent, 0.3)
     kinds = [one.kind for one in evidence.read(folder / "evidence.jsonl")]
     assert kinds == [kept.STARTED]
+    listed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (listed.returncode, "left no result, so nothing is proven by it" in listed.stderr) == (3, True)
 
 
 def test_a_drill_that_is_asked_to_end_puts_back_what_it_changed_and_says_so(world: World) -> None:

@@ -177,7 +177,7 @@ class _Drill:
             try:
                 self._drill()
             except BaseException as error:
-                chosen.log.append("loop-drill-aborted", **said, reason=str(error) or type(error).__name__)
+                chosen.log.append(kept.ABORTED, **said, reason=str(error) or type(error).__name__)
                 raise
             finally:
                 self._sender.stop()
