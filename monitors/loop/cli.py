@@ -90,12 +90,12 @@ def episodes(
     if model is not None and model not in known:
         raise MidwatchError(f"--model: there is no model {model!r}; known: {', '.join(sorted(known))}")
     found = [one for one in _recorded(state) if model in (None, one.model)]
+    blind = _unobserved(platform)
     if as_json:
-        blind = _unobserved(platform)
         said = [document.of_episode(one, blind.get(one.model)) for one in found]
         typer.echo(json.dumps({"episodes": said}))
     elif found:
-        tables.show(view.table(found, time.time()))
+        tables.show(view.table(found, time.time(), blind))
     else:
         typer.echo(f"no episode is on record in {state}")
     raise typer.Exit(_damages(state))

@@ -123,7 +123,8 @@ def _given_up(episode: Episode, facts: Facts) -> Iterator[Ended]:
     missing = episode.waiting_for(facts.blind)
     if missing is not None and facts.now - episode.waiting_since() > facts.give_up_after:
         waited = format_duration(facts.give_up_after)
-        said = f"{missing} did not come within {waited}{_unseen(facts.blind)}"
+        came = "nobody can say whether it came" if missing in facts.blind else "did not come"
+        said = f"{missing}: {came} within {waited}{_unseen(facts.blind)}"
         yield _ended(episode, facts, Outcome.ABANDONED, missing, said)
 
 

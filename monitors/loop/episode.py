@@ -45,6 +45,9 @@ CHECKS = (Step.DATA_VALIDATION, Step.EVALUATION, Step.SECURITY_SCAN, Step.BIAS_C
 PATH = tuple(step for step in Step if step not in (*CHECKS, Step.ROLLED_BACK))
 """Steps of an episode that goes well; each is waited for once the ones before were seen or cannot be."""
 
+OF_VERSION = tuple(Step)[tuple(Step).index(Step.REGISTERED) + 1 :]
+"""Steps of the version that was registered: owners are asked about it by its name."""
+
 TIMES = (
     Step.DRIFT,
     Step.DRIFT,
@@ -289,12 +292,13 @@ class Episode(msgspec.Struct, kw_only=True):
         return (*PATH[: PATH.index(Step.CANARY_JUDGED) + 1], Step.ROLLED_BACK)
 
     def waiting_for(self, unobserved: Iterable[Step] = ()) -> Step | None:
-        """The next step that can be seen; None when the episode has ended or all were."""
+        """The next step that can be seen, or where none can be, the next one; None when it has ended or all were."""
         if self.outcome is not Outcome.OPEN:
             return None
         path, blind = self.path(), frozenset(unobserved)
         done = [place for place, step in enumerate(path) if step is Step.DRIFT or self.last(step) is not None]
-        return next((step for step in path[max(done) + 1 :] if step not in blind), None)
+        ahead = path[max(done) + 1 :]
+        return next((step for step in ahead if step not in blind), next(iter(ahead), None))
 
     def waiting_since(self) -> float:
         """When the last step was seen: since then the next one is waited for."""

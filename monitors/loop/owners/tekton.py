@@ -45,14 +45,17 @@ class Tekton:
     steps: frozenset[Step] = STEPS
 
     def look(self, episode: Episode, now: float) -> list[Sight]:  # noqa: ARG002 - the signature of every owner
-        """The run, its training and its checks; nothing once the run's end is on record."""
+        """The run, its checks and its training; nothing once the run's end is on record, which comes last of all.
+
+        So a process that dies between two records has all that is missing asked again.
+        """
         if episode.trigger in _NOT_ASKED or _is_over(episode):
             return []
         found = self._find(episode)
         if found is None:
             return []
         tasks = self._tasks(found)
-        return [*_started(found), *_trained(found, tasks, self.tasks.training), *self._checks(found, tasks)]
+        return [*_started(found), *self._checks(found, tasks), *_trained(found, tasks, self.tasks.training)]
 
     def _find(self, episode: Episode) -> Object | None:
         """The run of an episode, the earliest if there are several; none that is older than the drift."""
