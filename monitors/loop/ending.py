@@ -30,7 +30,7 @@ class Facts:
     """What is known beside the episode's records.
 
     `calm`: every judge says that the old version does not drift. `answered`: owners that answered just now. `blind`:
-    steps that nobody can be asked about. `helped` is what the labels of both versions say; None where nobody
+    steps that nobody can be asked about; `unanswered`: those of which somebody who was asked did not answer. `helped` is what the labels of both versions say; None where nobody
     compares them. `decide_within` is how long they are waited for once the drift is gone; None for not at all.
     """
 
@@ -40,6 +40,7 @@ class Facts:
     calm: bool = False
     answered: frozenset[str] = frozenset()
     blind: frozenset[Step] = frozenset()
+    unanswered: frozenset[Step] = frozenset()
     helped: Helped | None = None
     decide_within: float | None = None
 
@@ -121,6 +122,8 @@ def _well(episode: Episode, facts: Facts, well: Seen) -> Iterator[Ended]:
 
 def _given_up(episode: Episode, facts: Facts) -> Iterator[Ended]:
     missing = episode.waiting_for(facts.blind)
+    if missing in facts.unanswered:
+        return  # it may have come
     if missing is not None and facts.now - episode.waiting_since() > facts.give_up_after:
         waited = format_duration(facts.give_up_after)
         came = "nobody can say whether it came" if missing in facts.blind else "did not come"
