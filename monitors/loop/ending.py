@@ -72,13 +72,20 @@ def _of_the_run(episode: Episode, facts: Facts) -> Iterator[Ended]:
     trained = episode.last(Step.TRAINED)
     if trained is None:
         return
-    if trained.result is not Result.DONE:
+    if trained.result is not Result.DONE and not _may_be_tried_again(episode, trained):
         yield _ended(episode, facts, Outcome.FAILED, _failed_check(episode) or Step.TRAINED, trained.said)
     run_ended = float(trained.facts.get("ended", "inf"))
     is_old = facts.now - max(run_ended, trained.seen) > 2 * facts.interval
     if trained.facts.get("run") in BAD_RUNS and is_old and "mlflow" in facts.answered:
         said = f"the run {trained.facts['run']}, and no version of it was registered: {_tasks(trained)}"
         yield _ended(episode, facts, Outcome.FAILED, _failed_check(episode) or Step.REGISTERED, said)
+
+
+def _may_be_tried_again(episode: Episode, trained: Seen) -> bool:
+    """Whether it is MLflow's run that failed, in a task of a pipeline that still runs: a task may have retries."""
+    of_pipeline = [one for one in episode.steps if one.source == "tekton"]
+    has_ended = any(one.facts.get("run", "running") != "running" for one in of_pipeline)
+    return trained.source == "mlflow" and bool(of_pipeline) and not has_ended
 
 
 def _failed_check(episode: Episode) -> Step | None:

@@ -116,6 +116,15 @@ def test_a_loop_that_dies_between_two_records_of_a_run_that_ended_has_the_missin
         assert {one.step for one in whole[count:]} <= {one.step for one in again}
 
 
+def test_of_several_runs_of_one_event_the_one_that_trains_is_followed(
+    monkeypatch: pytest.MonkeyPatch, by_webhook: Platform
+) -> None:
+    told = run("announce", created=1100.0, labels={EVENT: "7"})
+    mine = run("r", created=1102.0, labels={EVENT: "7"}, childReferences=[{"pipelineTaskName": "train"}])
+    found = look(monkeypatch, by_webhook, episode(*asked("7")), [told, mine])
+    assert [(one.step, one.id) for one in found] == [(Step.RUN_STARTED, "training/r")]
+
+
 def test_nothing_is_looked_for_before_something_was_asked(
     monkeypatch: pytest.MonkeyPatch, by_webhook: Platform
 ) -> None:
