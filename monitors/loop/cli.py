@@ -89,7 +89,7 @@ def episodes(
     known = [one.name for one in platform.models]
     if model is not None and model not in known:
         raise MidwatchError(f"--model: there is no model {model!r}; known: {', '.join(sorted(known))}")
-    found = [one for one in _recorded(state) if model in (None, one.model)]
+    found = [one for one in _recorded(state, platform) if model in (None, one.model)]
     blind = _unobserved(platform)
     if as_json:
         said = [document.of_episode(one, blind.get(one.model)) for one in found]
@@ -120,7 +120,7 @@ def show(
     from monitors.loop import document, view
 
     platform = load.load_platform(file)
-    found = _chosen(_recorded(state), episode, state)
+    found = _chosen(_recorded(state, platform), episode, state)
     blind = _unobserved(platform).get(found.model, {})
     if as_json:
         typer.echo(json.dumps(document.of_episode(found, blind)))
@@ -208,10 +208,12 @@ def _code(episode: Episode) -> Exit:
     return Exit.INCONCLUSIVE if episode.outcome in (Outcome.OPEN, Outcome.UNDECIDED) else Exit.FAIL
 
 
-def _recorded(state: Path) -> list[Episode]:
+def _recorded(state: Path, platform: Platform) -> list[Episode]:
     from monitors.loop import episode_log
 
-    return list(episode_log.load(state / episode_log.LOG).values())
+    found = list(episode_log.load(state / episode_log.LOG).values())
+    episode_log.ensure_of(platform.platform, found, state)
+    return found
 
 
 def _chosen(episodes: list[Episode], wanted: str, state: Path) -> Episode:

@@ -122,7 +122,10 @@ class Cause(StrEnum):
 
 
 class Began(msgspec.Struct, frozen=True, kw_only=True, tag="loop-episode-began"):
-    """An episode: drift of `version`, in the window from `onset` to `detected`; `seen` is when it was noticed here."""
+    """An episode: drift of `version`, in the window from `onset` to `detected`; `seen` is when it was noticed here.
+
+    `platform` is empty in records of before it was kept.
+    """
 
     episode: str
     model: str
@@ -131,6 +134,7 @@ class Began(msgspec.Struct, frozen=True, kw_only=True, tag="loop-episode-began")
     detected: float
     seen: float
     features: tuple[str, ...] = ()
+    platform: str = ""
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True, tag="loop-asking"):
@@ -206,6 +210,7 @@ class Episode(msgspec.Struct, kw_only=True):
     detected: float
     noticed: float
     features: tuple[str, ...] = ()
+    platform: str = ""
     trigger: Trigger = Trigger.NONE
     attempts: int = 0
     retry_at: float = 0.0
@@ -228,6 +233,7 @@ class Episode(msgspec.Struct, kw_only=True):
             detected=record.detected,
             noticed=record.seen,
             features=record.features,
+            platform=record.platform,
         )
 
     # What was seen -------------------------------------------------------------------------------------------------

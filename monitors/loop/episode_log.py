@@ -34,6 +34,14 @@ def load(path: Path) -> dict[str, Episode]:
     return episodes
 
 
+def ensure_of(platform: str, episodes: Iterable[Episode], folder: Path) -> None:
+    """MidwatchError when episodes are of another platform, whose models may have the same names."""
+    others = sorted({one.platform for one in episodes} - {"", platform})
+    if others:
+        advice = "give the folder of this one with --state"
+        raise MidwatchError(f"{folder}: its episodes are of the platform {', '.join(others)}, not {platform}; {advice}")
+
+
 def _ensure_whole(path: Path) -> None:
     """MidwatchError when the log is not what was written: a request that was cut out of it would be made once more.
 

@@ -108,6 +108,7 @@ class Follower:
             detected=new.detected,
             seen=now,
             features=new.features,
+            platform=self._place.platform.platform,
         )
         _log.info("episode began", extra={"episode": began.episode, "model": self.model, "version": new.version})
         return self._log.append(began)

@@ -23,7 +23,7 @@ from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import loop as loop_spec
 from midwatch.spec.model import Model, Platform
-from monitors.loop import document, helped, owners, published, trace
+from monitors.loop import document, episode_log, helped, owners, published, trace
 from monitors.loop.asking import Asker
 from monitors.loop.better import Helped
 from monitors.loop.drill import kept
@@ -114,6 +114,7 @@ class Loop:
     def _begun(self) -> _Acting:
         """Take the episodes over, as they are on record."""
         log = EpisodeLog(self._options.state)
+        episode_log.ensure_of(self._options.platform.platform, log.episodes(), self._options.state)
         followers = [self._follower(model, log) for model in loop_spec.followed(self._options.platform)]
         return _Acting(log=log, followers=followers)
 

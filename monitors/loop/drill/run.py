@@ -186,6 +186,7 @@ class _Drill:
 
     def _started(self) -> facts.Started:
         episodes = episode_log.load(self._request.state / episode_log.LOG)
+        episode_log.ensure_of(self._target.platform.platform, episodes.values(), self._request.state)
         mine = [one for one in episodes.values() if one.model == self._target.copy.name]
         is_open = next((one.id for one in mine if one.outcome is Outcome.OPEN), "")
         if is_open:
