@@ -142,7 +142,7 @@ def drill(
 ) -> None:
     """Put a known drift into a marked copy of a model's traffic, and see whether a better version comes in time.
 
-    Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was touched), 3 INCONCLUSIVE.
+    Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was touched), 3 INCONCLUSIVE, or MET and not put back.
     """
     import json
 

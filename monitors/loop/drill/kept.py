@@ -147,9 +147,12 @@ class DrillLog:
         if hashlib.sha256(content).hexdigest() != result["ledger"]:
             yield _problem(ledger, "not what the drill left: its digest is another")
             return
-        again = judge.judge(
-            Evidence(facts=facts_of(ledger), log_problems=result["log_problems"]), Objectives(**result["objectives"])
-        )
+        try:
+            objectives = msgspec.convert(result["objectives"], Objectives)
+        except msgspec.ValidationError as error:
+            yield _problem(ledger, f"the log says objectives of it that are none: {error}")
+            return
+        again = judge.judge(Evidence(facts=facts_of(ledger), log_problems=result["log_problems"]), objectives)
         document = as_document(again)
         other = [name for name in FIGURES if document[name] != result[name]]
         if other:
@@ -160,7 +163,8 @@ class DrillLog:
 
 def _is_result(record: evidence.Record) -> bool:
     needed = {"run", "model", "ledger", "log_problems", "objectives", "phases", "requests", "notes", *FIGURES}
-    return needed <= record.data.keys() and record.data["verdict"] in set(Verdict)
+    has_all = needed <= record.data.keys() and record.data["verdict"] in set(Verdict)
+    return has_all and all(isinstance(record.data[name], str) for name in ("run", "model", "ledger"))
 
 
 def _problem(path: Path, message: str) -> Problem:
