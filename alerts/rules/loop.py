@@ -233,9 +233,9 @@ def _late(platform: Platform, model: Model, promised: float) -> AlertingRule:
     )
 
 
-def _newest(model: Model, outcomes: str, **causes: Matcher) -> Expr:
+def _newest(model: Model, outcomes: str, **where: str | Matcher) -> Expr:
     """How the newest episode ended, if it ended so."""
-    chosen = promql.select(metrics.LOOP_EPISODE, model=model.name, outcome=promql.matches(outcomes), **causes)
+    chosen = promql.select(metrics.LOOP_EPISODE, "", model=model.name, outcome=promql.matches(outcomes), **where)
     return promql.max_by(chosen, *EPISODE, "outcome")
 
 

@@ -30,8 +30,9 @@ class Facts:
     """What is known beside the episode's records.
 
     `calm`: every judge says that the old version does not drift. `answered`: owners that answered just now. `blind`:
-    steps that nobody can be asked about; `unanswered`: those of which somebody who was asked did not answer. `helped` is what the labels of both versions say; None where nobody
-    compares them. `decide_within` is how long they are waited for once the drift is gone; None for not at all.
+    steps that nobody can be asked about; `unanswered`: those of which somebody who was asked did not answer. `helped`
+    is what the labels of both versions say; None where nobody compares them. `decide_within` is how long they are
+    waited for once the drift is gone; None for not at all.
     """
 
     now: float

@@ -104,7 +104,9 @@ def test_a_loop_whose_log_lacks_a_record_asks_for_nothing_and_says_why(
     second = loop()
     second.look()
     assert len(receiver.requests) == 1
-    assert "audit.jsonl:2: record 3 does not follow the one before it" in second.problem and "moved away" in second.problem
+    assert (
+        "audit.jsonl:2: record 3 does not follow the one before it" in second.problem and "moved away" in second.problem
+    )
     assert second.episodes()["leader"] is False
 
 

@@ -111,7 +111,9 @@ def test_a_verdict_counts_that_was_given_on_this_version_after_it_was_registered
     assert said(owner, 100_600) == {"canary_judged": ("done", JUDGED)}
 
 
-def test_a_verdict_that_stood_before_the_version_was_registered_is_of_another_canary_with_its_name(where: Place) -> None:
+def test_a_verdict_that_stood_before_the_version_was_registered_is_of_another_canary_with_its_name(
+    where: Place,
+) -> None:
     """As of a Rollout whose pods have the hash of an earlier release, or a registry that counts anew."""
 
     def registered_as(served_as: str) -> Record:
