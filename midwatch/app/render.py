@@ -155,6 +155,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from exporters.systems import manifests as systems
     from midwatch.app import prometheus
     from monitors.canary import argo
+    from monitors.loop.drill import timers as loop_drills
     from monitors.promotion import tekton
 
     makers: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
@@ -167,6 +168,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             timers.render_files,
             dashboards.render_files,
             recovery.render_files,
+            loop_drills.render_files,
         ],
         Target.KUBERNETES: [
             prometheus.render_objects,

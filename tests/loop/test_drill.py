@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from midwatch import evidence, modules
+from midwatch.app.render import rendered_files
 from midwatch.spec import load
 from midwatch.spec.loop_drill import Inject
 from monitors.loop.drill import copies, kept, restoring
@@ -233,3 +234,26 @@ def test_a_drill_that_shows_nothing_is_named_by_check(world: World, change: dict
     world.write(**change)
     done = midwatch_here("check", "-f", world.file)
     assert (done.returncode, said in done.stdout + done.stderr) == (2, True), done.stdout + done.stderr
+
+
+# When it runs by itself ----------------------------------------------------------------------------------------------
+
+
+def test_a_scheduled_drill_has_a_timer_on_the_machine_of_the_loop(world: World) -> None:
+    assert not any("loop-drill" in path for path in rendered_files(load.load_platform(world.file)))
+    world.write(schedule="0 4 1 * *")
+    files = rendered_files(load.load_platform(world.file))
+    assert "OnCalendar=*-*-01 04:00:00 UTC\n" in files["systemd/midwatch-loop-drill-fraud.timer"]
+    service = files["systemd/midwatch-loop-drill-fraud.service"]
+    (command,) = (line.partition("env midwatch ")[2] for line in service.splitlines() if line.startswith("ExecStart="))
+    words = command.replace("/etc/midwatch/platform.yaml", str(world.file)).split()
+    done = midwatch_here(*words)
+    assert "/var/lib/midwatch/loop: no log of the loop" in done.stderr, "the command is read, and gets as far as that"
+
+
+def test_a_schedule_that_nothing_in_a_cluster_would_run_is_refused(world: World) -> None:
+    world.write(schedule="0 4 1 * *")
+    world.file.write_text(world.file.read_text() + "kubernetes: {references: references}\n")
+    done = midwatch_here("check", "-f", world.file)
+    said = done.stdout + done.stderr
+    assert (done.returncode, "loop.drill.schedule: nothing in a cluster would run it" in said) == (2, True), said

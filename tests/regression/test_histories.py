@@ -62,6 +62,9 @@ def with_regression(folder: Path, url: str, **regression: Any) -> Platform:
     file = written(folder, url)
     document = yaml.safe_load(file.read_text())
     document["models"][0]["regression"] = regression
+    document["loop"] = {}
+    if "pipeline" in regression:
+        document["systems"]["tekton"] = {"targets": ["tekton:9090"], "owner": "ml", "observe": {"namespaces": ["ml"]}}
     file.write_text(yaml.safe_dump(document))
     return loaded(file)
 
