@@ -1039,6 +1039,10 @@ INCIDENT_INFO = _gauge(
     "slo",
     "line",
 )
+INCIDENT_LAST_LOOK = _gauge(
+    "midwatch_incident_last_look_timestamp_seconds",
+    "When Prometheus last said which alerts hold; 0 before it has said so once.",
+)
 
 # Chaos experiments ------------------------------------------------------------------------------------------------
 

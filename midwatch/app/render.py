@@ -153,7 +153,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from dashboards import render as dashboards
     from dr import manifests as recovery
     from exporters.systems import manifests as systems
-    from midwatch.app import prometheus
+    from midwatch.app import prometheus, units
     from monitors.canary import argo
     from monitors.promotion import tekton
 
@@ -167,6 +167,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             timers.render_files,
             dashboards.render_files,
             recovery.render_files,
+            units.render_files,
         ],
         Target.KUBERNETES: [
             prometheus.render_objects,
