@@ -58,6 +58,8 @@ def watched(prometheus: Held, said: list[str], *, line: str = LINE) -> tuple[Wat
         said.append(name)
         if name == "Unknown":
             raise MidwatchError("Prometheus has no such alert")
+        if name == "Strange":
+            raise KeyError("values")
         return SimpleNamespace(line=line)
 
     sources = SimpleNamespace(client=prometheus)
@@ -230,6 +232,15 @@ def test_off_loopback_it_needs_a_token(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(platform_document() | {"incidents": {"watch": True}}))
     done = midwatch_here("explain", "watch", "-f", file, "--listen", "0.0.0.0:0")
     assert (done.returncode, "--metrics-token-file" in done.stderr) == (2, True)
+
+
+def test_an_alert_that_cannot_be_explained_for_a_fault_of_ours_keeps_no_other_from_its_line() -> None:
+    watch, _ = watched(Held("Strange", "Usual"), [])
+    watch.look()
+    assert {line.split('"')[1]: "unexpected KeyError" in line for line in lines_of(watch)} == {
+        "Strange": True,
+        "Usual": False,
+    }
 
 
 def test_rules_have_no_such_annotation_unless_it_is_asked_for() -> None:

@@ -105,6 +105,9 @@ class Watch:
             said = self._explained(self._sources, name, labels, now, now).line
         except MidwatchError as error:
             said = f"What changed could not be said: {error}"
+        except Exception as error:  # of this alert: the others are explained all the same
+            _log.exception("%s was not explained", name)
+            said = f"What changed could not be said: unexpected {type(error).__name__}"
         line = " ".join(said.split())
         shown = line if len(line) <= MOST_LINE else f"{line[: MOST_LINE - 1]}…"
         self._said = {**self._said, key: _Said(line=shown, at=now)}
