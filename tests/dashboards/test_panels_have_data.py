@@ -151,6 +151,7 @@ LEFT_OUT = {
     "midwatch_client_events_waiting",
     "midwatch_client_retries_total",
     "midwatch_client_waiting_bytes",
+    "midwatch_platform_file_info",  # `midwatch explain` reads when it changed
     "midwatch_build_info",  # of interest to whoever reports a bug
     "midwatch_exporter_connections",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown
