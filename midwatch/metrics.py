@@ -499,6 +499,12 @@ CLIENT_RETRIES = _counter(
 # The exporter itself ----------------------------------------------------------------------------------------------
 
 MIDWATCH_BUILD_INFO = _gauge("midwatch_build_info", "Constant 1; the version of Midwatch.", "version")
+PLATFORM_FILE = _gauge(
+    "midwatch_platform_file_info",
+    "Constant 1; a digest of what the exporter's platform file says of a model, and with no model of the rest.",
+    "model",
+    "digest",
+)
 EXPORTER_EVENTS = _counter(
     "midwatch_exporter_events_total", "Events received, by kind, result and reason.", "kind", "result", "reason"
 )
@@ -1038,6 +1044,10 @@ INCIDENT_INFO = _gauge(
     "version",
     "slo",
     "line",
+)
+INCIDENT_LAST_LOOK = _gauge(
+    "midwatch_incident_last_look_timestamp_seconds",
+    "When Prometheus last said which alerts hold; 0 before it has said so once.",
 )
 
 # Chaos experiments ------------------------------------------------------------------------------------------------
