@@ -23,9 +23,8 @@ START = 1_700_000_000.0
 CITIES = ["bern", "rome", "oslo", "wien"]
 SAID = ["Dear Ms Smith, your card was declined", "jane@example.com"]
 LONG = "declined, since the card is not valid"
-KINDS = {f"n{number}": Feature.NUMERIC for number in range(6)} | dict.fromkeys(
-    ("city", "said", "prediction"), Feature.CATEGORICAL
-)
+NUMBERS = [f"n{number}" for number in range(6)]
+KINDS = dict.fromkeys(NUMBERS, Feature.NUMERIC) | dict.fromkeys(("city", "said", "prediction"), Feature.CATEGORICAL)
 
 
 def rows(seed: int, count: int, **shifts: float) -> list[dict[str, events.Value | None]]:
