@@ -62,7 +62,7 @@ class Seed:
         for at in self.times:
             told = value(at - self.times[0]) if callable(value) else value
             if told is not None:
-                rows.append(f"{name}{{{said}}} {told:.6g} {at:.3f}\n")
+                rows.append(f"{name}{{{said}}} {told:.12g} {at:.3f}\n")
 
     def counter(self, name: str, per_second: float, /, **labels: str) -> None:
         """A counter that grows evenly."""

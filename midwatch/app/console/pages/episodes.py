@@ -171,7 +171,7 @@ def _meaning(context: Context, followed: Sequence[Model], known: _Known, opened:
 def _of_one(one: Shown) -> str:
     if one.outcome != OPEN:
         return one.ending or f"It ended: {_words(one.outcome)}{f', by {_words(one.cause)}' if one.cause else ''}."
-    return f"It is open and waits for {_words(one.waits_for)}." if one.waits_for else "It is open."
+    return f"It is open; the next step is: {_words(one.waits_for)}." if one.waits_for else "It is open."
 
 
 def _facts(one: Shown) -> list[tuple[str, str]]:
@@ -346,10 +346,17 @@ def _row(
         verdict=STATES.get(state.value, ""),
         at=_moment(at),
         after=None if at is None or onset is None else at - onset,
-        source=seen.source if seen else "",
+        source=seen.source if seen else _unsaid(step, state),
         id=seen.id if seen else "",
         said=seen.said if seen else "",
     )
+
+
+def _unsaid(step: Step, state: State) -> str:
+    """Who said so of a step that is in no log here."""
+    if step is Step.DRIFT:
+        return "the drift judge"
+    return "not here" if state in (State.DONE, State.FAILED, State.SKIPPED) else ""
 
 
 def _of_log(one: Episode, log: Kept, now: float) -> Shown:
