@@ -62,7 +62,8 @@ class Seed:
         for at in self.times:
             told = value(at - self.times[0]) if callable(value) else value
             if told is not None:
-                rows.append(f"{name}{{{said}}} {told:.12g} {at:.3f}\n")
+                digits = 12 if told > 1e8 else 6  # a time is whole seconds; all others are rounded
+                rows.append(f"{name}{{{said}}} {told:.{digits}g} {at:.3f}\n")
 
     def counter(self, name: str, per_second: float, /, **labels: str) -> None:
         """A counter that grows evenly."""
@@ -177,7 +178,7 @@ def a_model(
                 seed.gauge("ml_drift_effect", lambda seconds, place=place: 0.02 + 0.1 * place * (seconds > 1800), **one)
                 seed.gauge("ml_drift_p_value", 0.001, **one)
                 seed.gauge("ml_drift_vote", float(place > 1), **one)
-        for feature in features[1:]:
+        for feature in features[-1:]:
             for place, (bin_name, before, now) in enumerate(
                 (("≤ 1", 0.5, 0.2), ("1 to 2", 0.4, 0.2), ("> 2", 0.1, 0.6))
             ):
