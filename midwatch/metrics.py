@@ -298,6 +298,17 @@ DRIFT_VOTE = _gauge(
     "feature",
     "method",
 )
+DRIFT_SHARE = _gauge(
+    "ml_drift_share",
+    "Share of a feature's values in each bin, of `side` reference or window, for the features that are furthest from "
+    "their reference; `place` is the bin's from the left.",
+    "model",
+    "version",
+    "feature",
+    "side",
+    "place",
+    "bin",
+)
 DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
 DRIFT_DETECTED = _gauge(
     "ml_drift_detected",

@@ -120,6 +120,7 @@ LEFT_OUT = {
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
+    "ml_drift_share",  # bars by the place of a bin and with its name: the console's model page draws them
     "ml_explained_predictions_total",  # kept for whoever asks for explanations; no page compares them yet
     "ml_attribution_added_total",
     "ml_attribution_taken_total",

@@ -25,6 +25,10 @@ MOST_POINTS = 1000
 """Points of a counter's course that are read: its step follows from how far back it has to reach."""
 
 
+SILENCES = "silences"
+"""What Alertmanager is asked for beside its alerts and routes, in the words of who is told that it was not answered."""
+
+
 class Question(StrEnum):
     """What Prometheus is asked for, in the words of a person who is told that it was not answered."""
 
@@ -151,7 +155,7 @@ def of_alertmanager(client: alertmanager.Client) -> OfAlertmanager:
 
     with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
         alerts = pool.submit(answer, "alerts and who is told", client.alerts)
-        silences = pool.submit(answer, "silences", client.silences)
+        silences = pool.submit(answer, SILENCES, client.silences)
         status = pool.submit(answer, "routes", client.status)
     return OfAlertmanager(
         alerts=alerts.result(),
