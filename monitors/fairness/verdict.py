@@ -141,6 +141,9 @@ class _Table:
         self.events, self.hits = (found.sum(axis=(0, 2)) for found in (counts.events, counts.hits))
         self.enough = np.flatnonzero(self.events >= settings.min_events)
         self.pairs = np.array(list(permutations(self.enough, 2)), dtype=int).reshape(-1, 2)
+        alike = evidence.dispersion(counts.events, counts.hits)
+        self.alike: Floats = alike[:, self.pairs].max(axis=-1)
+        """By stratum and pair: how many events say as much as one."""
         self.together = (counts.events.sum(axis=-1)[:, self.pairs] > 0).all(axis=-1)
 
     def paired(self, counts: Floats) -> Floats:
@@ -196,7 +199,8 @@ class _Table:
 
     def _rates(self) -> tuple[Rate, ...]:
         events, hits = self.events[self.enough], self.hits[self.enough]
-        edges = intervals.rate(events, hits, self.settings.alpha)
+        alike = evidence.dispersion(self.counts.events.sum(axis=0), self.counts.hits.sum(axis=0))[self.enough]
+        edges = intervals.rate(events / alike, hits / alike, self.settings.alpha)
         return tuple(
             Rate(group=self.counts.groups[place], events=int(n), rate=float(y / n), interval=(float(low), float(high)))
             for place, n, y, (low, high) in zip(self.enough, events, hits, edges, strict=True)
@@ -211,7 +215,7 @@ class _Table:
         stratum = int(np.lexsort((-gaps[:, chosen], -nats[:, chosen], ~self.together[:, chosen]))[0])
         one, other = self.pairs[chosen]
         above, below = (float(rate) for rate in rates[stratum, chosen])
-        events, hits = (counts[stratum, chosen] for counts in by_pair)
+        events, hits = (counts[stratum, chosen] / self.alike[stratum, chosen] for counts in by_pair)
         alpha = self.settings.alpha / (len(self.pairs) / 2 * len(self.counts.events))
         return Pair(
             above=self.counts.groups[one],
@@ -233,7 +237,7 @@ class _Table:
         rates = evidence.rates(events, hits)
         shares = np.where(self.together[..., None], events, 1.0) / self.events[self.enough].sum()
         against, within = (
-            np.where(self.together, evidence.growth(shares, rates, kept), 0.0)
+            np.where(self.together, evidence.growth(shares, rates, kept) / self.alike, 0.0)
             for kept in (limit.kept(), limit.broken())
         )
         to_unfair = _rows(unfair, against.sum(axis=0)).min()
@@ -259,5 +263,6 @@ def _split(tables: Sequence[_Table], limit: projection.Limit, recent: int | None
     found, place = evidence.nats(events, hits, limit, recent), 0
     for table in tables:
         strata, many = table.counts.events.shape[0], len(table.pairs)
-        yield found[place : place + strata * many].reshape(strata, many, found.shape[-1])
+        own = found[place : place + strata * many].reshape(strata, many, found.shape[-1])
+        yield own / table.alike[..., None]
         place += strata * many
