@@ -91,8 +91,21 @@ def answer(
         at=at,
         routes_of=routes_of,
         alerts=tuple(found.whose(wanted, is_of_platform=known) for wanted, known in meant),
-        unanswered=tuple(f"{one.of}: {one.why}; not known: {one.what}" for one in asked.unanswered),
+        unanswered=gaps(asked),
     )
+
+
+def gaps(asked: OfAlertmanager) -> tuple[str, ...]:
+    """What Alertmanager did not answer, and that nobody can read the configuration that it runs."""
+    found = tuple(f"{one.of}: {one.why}; not known: {one.what}" for one in asked.unanswered)
+    if asked.status is not None and telling.running_config(asked.status) is None:
+        found += ("the configuration that Alertmanager runs cannot be read; not known: routes",)
+    return found
+
+
+def is_of_platform(platform: Platform | None, name: str) -> bool:
+    """Whether the platform file has an alert of a name."""
+    return platform is not None and any(entry.name == name for entry in inventory.entries(platform))
 
 
 def _meant(
