@@ -168,7 +168,8 @@ def test_without_alertmanager_the_routes_of_the_file_are_followed_and_it_is_not_
     assert done.returncode == 3
     assert "routes of alertmanager.yml of the platform file" in done.stdout
     assert "not known whether it fires" in done.stdout
-    assert "ml-page (pagerduty): told" in done.stdout
+    assert "ml-page (pagerduty): told: no route holds it back; whether a silence or" in done.stdout
+    assert "nothing holds it back" not in done.stdout
 
 
 def test_of_an_alertmanager_that_does_not_say_what_fires_no_alert_is_called_unknown(
@@ -181,7 +182,9 @@ def test_of_an_alertmanager_that_does_not_say_what_fires_no_alert_is_called_unkn
         who(plane, "DiskFull", "--alertmanager", away),
     ):
         assert done.returncode == 3, done
-        assert f"Alertmanager {away}: no answer: ConnectionError; not known: routes" in done.stderr
+        assert (
+            f"Alertmanager {away}: no answer: ConnectionError; not known: alerts and who is told, routes" in done.stderr
+        )
 
 
 def test_routes_that_nobody_can_read_are_not_taken_for_those_of_the_file(plane: Plane) -> None:

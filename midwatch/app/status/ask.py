@@ -5,7 +5,7 @@ An answer that fails is kept as such under its name, so that what rests on it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -126,6 +126,15 @@ def unanswered(what: str, of: str, error: MidwatchError) -> Unanswered:
     """What was not answered, by whom and why, without naming the address twice."""
     why = error.reason if isinstance(error, QueryError) else str(error)
     return Unanswered(what=what, of=of, why=why.removeprefix(f"{of.rpartition(' ')[2]}: "))
+
+
+def in_words(unanswered: Sequence[Unanswered]) -> Iterator[str]:
+    """One sentence for each who did not answer, with all that is not known without it."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for one in unanswered:
+        by_reason.setdefault((one.of, one.why), []).append(one.what)
+    for (of, why), what in by_reason.items():
+        yield f"{of}: {why}; not known: {', '.join(what)}"
 
 
 @dataclass(frozen=True, kw_only=True)

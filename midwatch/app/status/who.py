@@ -50,7 +50,7 @@ def who(
     if found is None:
         gaps = whose.gaps(asked)
         if gaps and not whose.is_of_platform(sources.platform, alert):
-            raise AlertmanagerError(f"{'; '.join(gaps)}. Its routes and what fires there are not known")
+            raise AlertmanagerError(f"{'; '.join(gaps)}")
         raise MidwatchError(_unknown(sources.platform, alert))
     code = _code(found)
     if as_json:

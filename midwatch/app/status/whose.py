@@ -15,7 +15,7 @@ from alerts.routing import configuration, delivery, existing
 from alerts.routing.configuration import Config
 from alerts.routing.delivery import Delivery
 from midwatch import alertmanager
-from midwatch.app.status import telling
+from midwatch.app.status import ask, telling
 from midwatch.app.status.ask import OfAlertmanager
 from midwatch.app.status.records import Silence, Telling, Told
 from midwatch.spec.model import Platform
@@ -97,7 +97,7 @@ def answer(
 
 def gaps(asked: OfAlertmanager) -> tuple[str, ...]:
     """What Alertmanager did not answer, and that nobody can read the configuration that it runs."""
-    found = tuple(f"{one.of}: {one.why}; not known: {one.what}" for one in asked.unanswered)
+    found = tuple(ask.in_words(asked.unanswered))
     if asked.status is not None and telling.running_config(asked.status) is None:
         found += ("the configuration that Alertmanager runs cannot be read; not known: routes",)
     return found
@@ -161,6 +161,8 @@ class _Finder:
         self, way: Delivery, inhibited: tuple[Any, Mapping[str, str]] | None, silences: Sequence[Silence]
     ) -> Telling:
         told, by = Told.WAITING, "nothing holds it back"
+        if self._asked.silences is None or self._asked.alerts is None:
+            by = "no route holds it back; whether a silence or another alert does is not known"
         if silences:
             told, by = Told.SILENCED, "; ".join(f"{one.id} of {one.created_by}: {one.comment}" for one in silences)
         elif inhibited:
