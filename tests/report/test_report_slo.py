@@ -303,6 +303,8 @@ def test_of_a_month_that_prometheus_does_not_keep_no_page_is_called_never_sent(f
     assert "of 3 nothing was counted; whether pages and tickets were sent is not known." in " ".join(shown.split())
     assert "0 pages" not in shown
     assert "Next to nothing was counted from 2026-07-01 00:00 CEST for 31 d." in " ".join(shown.split())
+    page = midwatch_here(*words, "--alertmanager", f"http://127.0.0.1:{free_port()}", "--html").stdout
+    assert "Times are in Europe/Berlin." in page
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def html(report: SloReport) -> str:
         TEMPLATE,
         about=about,
         before_name=report.before.month,
+        zone=report.zone,
         chart=_budgets(now),
         colours=COLOURS,
         compared=_compared(report),

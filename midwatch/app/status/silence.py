@@ -37,8 +37,8 @@ def silence(
     """Silence what fires under a name, with labels where they are given, and print the silence's id.
 
     The same again has it last that long from now on, and the id stays. Nobody is notified meanwhile; what the alert is
-    about goes on, and `midwatch status` shows it. Exit code 0 when it is silenced or ended, 1 when nothing of it fires, 2 for input that
-    cannot be used, 3 when Alertmanager does not answer.
+    about goes on, and `midwatch status` shows it. Exit code 0 when it is silenced or ended, 1 when nothing of it fires,
+    2 for input that cannot be used, 3 when Alertmanager does not answer.
     """
     import json
 
