@@ -70,8 +70,8 @@ def alert(
 
     Deployments, promotions, commits, retrainings, drift, features, certificates, nodes, scaling, experiments, drills
     and trouble upstream are ranked by the counts of the alert's own events; "none of these" is ranked with them.
-    Exit code 0 with an answer, 2 for input that cannot be used, 3 when Prometheus does not answer or knows no such
-    alert.
+    Exit code 0 with an answer, 2 for input that cannot be used, 3 when Prometheus does not answer, knows no such
+    alert, or has no sample of that time.
     """
     from midwatch.app.incident import confirmed, view, where
     from midwatch.errors import MidwatchError
@@ -179,7 +179,7 @@ def _incident(sources: Sources, name: str | None, labels: dict[str, str], at: st
     from midwatch.app.incident import explain
 
     now = time.time()
-    asked = now if at is None else _seconds(at)
+    asked = now if at is None else _seconds(at, now)
     if name is not None:
         return explain.of_alert(sources, name, labels, asked, now)
     model = labels.pop("model")
@@ -198,7 +198,11 @@ def _labels(given: list[str] | None, model: str | None) -> dict[str, str]:
     return labels
 
 
-def _seconds(text: str) -> float:
+EARLIEST_YEAR = 1971
+"""No platform had a Prometheus before, and a look back from there on is still a time."""
+
+
+def _seconds(text: str, now: float) -> float:
     from datetime import datetime
 
     from midwatch.errors import MidwatchError
@@ -209,4 +213,8 @@ def _seconds(text: str) -> float:
         raise MidwatchError(f"--at: {text!r} is not a time; write one such as 2026-11-02T14:00:00Z") from error
     if time.tzinfo is None:
         raise MidwatchError(f"--at: {text!r} has no zone; write {text}Z for UTC")
+    if time.year < EARLIEST_YEAR:
+        raise MidwatchError(f"--at: nobody has measured anything at {text}")
+    if time.timestamp() > now:
+        raise MidwatchError(f"--at: {text} has not come yet; without --at it is now")
     return time.timestamp()
