@@ -153,7 +153,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from dashboards import render as dashboards
     from dr import manifests as recovery
     from exporters.systems import manifests as systems
-    from midwatch.app import prometheus
+    from midwatch.app import prometheus, units
     from monitors.canary import argo
     from monitors.loop.drill import timers as loop_drills
     from monitors.promotion import tekton
@@ -169,6 +169,7 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             dashboards.render_files,
             recovery.render_files,
             loop_drills.render_files,
+            units.render_files,
         ],
         Target.KUBERNETES: [
             prometheus.render_objects,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -68,6 +69,21 @@ def _check_listing(world: World, log: kept.DrillLog) -> None:
     changed = midwatch_here("loop", "drills", "-f", world.file, "--json")
     assert changed.returncode == 1
     assert "its digest is another" in json.loads(changed.stdout)["problems"][0]
+    log.chain.path.unlink()
+    removed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (removed.returncode, "no record of the log tells of this drill" in removed.stderr) == (1, True)
+
+
+def test_a_copy_that_cannot_be_put_back_costs_no_verdict_and_is_not_passed(world: World) -> None:
+    world.write(restore=["false"])
+    world.follow(drilled.goes_well)
+    code, document, said = drill(world)
+    assert (code, document["verdict"]) == (3, "MET"), said
+    assert document["left_open"].startswith("loop.drill.restore ended with 1")
+    assert "was not put back; midwatch loop drill --restore does" in said
+    listed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (listed.returncode, "MET" in listed.stdout) == (0, True)
+    assert "left something open" in drill(world)[2]
 
 
 def test_a_version_that_was_promoted_by_hand_is_not_met(world: World) -> None:
@@ -102,6 +118,8 @@ def test_a_drill_that_is_killed_sends_nothing_more_and_the_copy_is_put_back(worl
         wait_until(lambda: sum(world.requests.values()) > sent, 0.3)
     kinds = [one.kind for one in evidence.read(folder / "evidence.jsonl")]
     assert kinds == [kept.STARTED]
+    listed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (listed.returncode, "left no result, so nothing is proven by it" in listed.stderr) == (3, True)
 
 
 def test_a_drill_that_is_asked_to_end_puts_back_what_it_changed_and_says_so(world: World) -> None:
@@ -119,6 +137,19 @@ def test_a_drill_that_is_asked_to_end_puts_back_what_it_changed_and_says_so(worl
     assert [one.kind for one in evidence.read(folder / "evidence.jsonl")] == [kept.STARTED, "loop-drill-aborted"]
 
 
+def test_a_result_whose_fields_are_of_another_kind_is_a_problem_and_ends_no_listing(tmp_path: Path) -> None:
+    log = kept.DrillLog(folder=tmp_path)
+    log.ledger("r").append("loop-drill-finished")
+    digest = hashlib.sha256((tmp_path / "drills" / "r" / kept.LEDGER).read_bytes()).hexdigest()
+    result = dict.fromkeys(kept.FIGURES, None) | {"verdict": "MET", "model": "fraud", "run": "r", "ledger": digest}
+    others = {"log_problems": [], "phases": [], "requests": {}, "notes": []}
+    log.append(kept.ENDED, **result | others, objectives={"recover_within": "soon"})
+    log.append(kept.ENDED, **result | others | {"run": 7}, objectives={})
+    (problem,) = log.problems()
+    assert "objectives of it that are none" in problem.message
+    assert [one["run"] for one in log.results()] == ["r"]
+
+
 # What it needs to begin ----------------------------------------------------------------------------------------------
 
 
@@ -132,6 +163,11 @@ def refused(world: World, *words: str) -> str:
 def test_a_copy_without_the_mark_in_the_registry_is_refused(world: World) -> None:
     world.tags.clear()
     assert "does not allow drills" in refused(world)
+
+
+def test_a_copy_without_a_champion_is_refused_since_none_could_be_put_back(world: World) -> None:
+    world.champion = ""
+    assert "has no champion that a drill could put back" in refused(world)
 
 
 def test_a_model_that_nobody_is_marked_as_the_copy_of_is_refused(world: World) -> None:

@@ -103,6 +103,7 @@ class Outside(parts.Judges):
         self.champion, self.verdict = "3", ""
         self.versions = [self.version("3", time.time() - 86400, "t3")]
         self.first_request: float | None = None
+        self.is_judged = False
         outside = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -141,6 +142,7 @@ class Outside(parts.Judges):
         if "runs/get" in path:
             return {"run": {"info": {"run_id": "t4", "status": "FINISHED"}, "data": {}}}
         value = {"pass": "1", "fail": "0"}[self.verdict]
+        self.is_judged = True  # by the analysis that asks, before its controller acts on the answer
         return {"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, value]}]}}
 
     # Prometheus ------------------------------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ class Outside(parts.Judges):
         self.share()
         if metrics.CANARY_VERDICT.name in str(expr):
             labels = {"baseline": "v3", "canary": "v4", "verdict": self.verdict}
-            return [Line(labels=labels, points=[(time.time(), 1.0)])] if self.first_request else []
+            return [Line(labels=labels, points=[(time.time(), 1.0)])] if self.is_judged else []
         return [Line(labels={}, points=[(self.first_request, 1.0)])] if self.first_request else []
 
     def samples(self, selector: object, *, start: float, end: float) -> list[Line]:

@@ -34,7 +34,7 @@ from midwatch import alertmanager, html
 from midwatch.app.console import access, page, sections, silencing
 from midwatch.app.console.access import Access
 from midwatch.app.console.page import Build, Context, NoPageError, Page
-from midwatch.app.console.pages import alert, canary, changes, evidence, model, objective, overview, recovery
+from midwatch.app.console.pages import alert, canary, changes, episodes, evidence, model, objective, overview, recovery
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import State
 from midwatch.app.console.what_changed import WhatChanged
@@ -74,6 +74,8 @@ PAGES: Mapping[str, Build] = {
     "/alerts": alert.build_all,
     "/alerts/{alert}": alert.build,
     "/changes": changes.build,
+    "/episodes": episodes.build_all,
+    "/episodes/{model}": episodes.build,
     "/recovery": recovery.build_recovery,
     "/experiments": recovery.build_experiments,
     "/evidence": evidence.build,
@@ -142,6 +144,7 @@ class Pages:
             "of_objective": page.of_objective,
             "of_alert": page.of_alert,
             "of_canary": page.of_canary,
+            "of_episode": page.of_episode,
             "path_of": page.path_of,
             "chance": words.chance,
             "form_mark": self.form_mark,

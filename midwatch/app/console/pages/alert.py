@@ -27,13 +27,14 @@ def build_all(context: Context) -> Page:
     """The page of all alerts that fire, and of the silences that there are."""
     overview = context.snapshot.overview
     pages = sum(one.severity == "page" for one in overview.alerts)
+    nothing = "Nothing fires." if context.snapshot.knows_alerts else "Not known: Prometheus does not say what fires."
     return Page(
         template="alerts.html",
         area="alerts",
         about=About(
             title="Alerts",
             verdict="bad" if pages else "",
-            meaning=f"{len(overview.alerts)} fire, {pages} of them page." if overview.alerts else "Nothing fires.",
+            meaning=f"{len(overview.alerts)} fire, {pages} of them page." if overview.alerts else nothing,
             platform=overview.platform,
         ),
         values={"firing": overview.alerts, "quiet": overview.silences},
@@ -56,8 +57,8 @@ def build(context: Context, *, alert: str) -> Page:
         area="alerts",
         about=About(
             title=alert,
-            verdict="bad" if any(one.severity == "page" for one in firing) else "unsure" if firing else "good",
-            meaning=_meaning(firing, context.now),
+            verdict=_verdict(firing, is_known=context.snapshot.knows_alerts),
+            meaning=_meaning(firing, context.now, is_known=context.snapshot.knows_alerts),
             model=wanted.get("model", ""),
             platform=overview.platform,
             owner=", ".join(owners),
@@ -119,7 +120,15 @@ def runbook_of(platform: Platform, alert: str, firing: Sequence[Alert]) -> str:
     )
 
 
-def _meaning(firing: Sequence[Alert], now: float) -> str:
+def _verdict(firing: Sequence[Alert], *, is_known: bool) -> str:
+    if any(one.severity == "page" for one in firing):
+        return "bad"
+    return "unsure" if firing or not is_known else "good"
+
+
+def _meaning(firing: Sequence[Alert], now: float, *, is_known: bool) -> str:
+    if not firing and not is_known:
+        return "It is not known whether it fires: Prometheus does not say."
     if not firing:
         return "It does not fire now, as far as Prometheus and Alertmanager say."
     began = min((one.since.timestamp() for one in firing if one.since), default=None)

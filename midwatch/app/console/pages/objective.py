@@ -8,6 +8,7 @@ from midwatch import grafana, metrics, promql
 from midwatch.app.console import drawing, page
 from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.app.console.pages.overview import STANDINGS
+from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Objective, Standing
 from midwatch.html import About, numbers
 from midwatch.html.charts import Rule
@@ -54,7 +55,7 @@ def build(context: Context, *, subject: str, slo: str) -> Page:
         about=About(
             title=f"{subject}: {slo}",
             verdict=STANDINGS[worst.standing],
-            meaning=_meaning(worst),
+            meaning=_meaning(worst) if context.snapshot.knows(Question.OBJECTIVES) else NOT_KNOWN,
             model=subject,
             platform=overview.platform,
             owner=worst.owner,
@@ -77,6 +78,7 @@ def build(context: Context, *, subject: str, slo: str) -> Page:
     )
 
 
+NOT_KNOWN = "Not known: Prometheus does not answer."
 _EXPLAINED = "1 spends the budget just by the end of the period; the dashed line pages"
 
 

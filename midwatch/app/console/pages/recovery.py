@@ -8,10 +8,12 @@ from typing import Any
 from midwatch import grafana, metrics, promql
 from midwatch.app.console import drawing
 from midwatch.app.console.page import Context, Page
+from midwatch.app.status.records import Drill
 from midwatch.errors import MidwatchError
 from midwatch.html import About, numbers
 from midwatch.html.charts import Rule
 
+NOTHING_PROMISED = "The platform file promises no recovery."
 MOST_DRILLS = 10
 """Drills whose phases are shown; `midwatch dr report` has all of them."""
 
@@ -38,7 +40,7 @@ def build_recovery(context: Context) -> Page:
         about=About(
             title="Recovery",
             verdict="" if not promised else "bad" if overdue else "",
-            meaning=_meaning(len(drills), len(overdue)) if promised else "The platform file promises no recovery.",
+            meaning=_meaning(drills, is_known=context.snapshot.knows_drills) if promised else NOTHING_PROMISED,
             platform=overview.platform,
             owner=settings.owner if settings else "",
             more=[("RTO", numbers.span(settings.rto)), ("RPO", numbers.span(settings.rpo))] if settings else [],
@@ -72,17 +74,26 @@ def build_experiments(context: Context) -> Page:
         area="experiments",
         about=About(
             title="Experiments",
-            meaning=f"Running now: {', '.join(running)}." if running else "None runs now, as far as Prometheus says.",
+            meaning=_running(running, is_known=context.snapshot.knows_drills),
             platform=overview.platform,
         ),
         values={"experiments": experiments, "written": written},
     )
 
 
-def _meaning(drills: int, overdue: int) -> str:
+def _running(names: Sequence[str], *, is_known: bool) -> str:
+    if not is_known:
+        return "Not known: Prometheus does not answer."
+    return f"Running now: {', '.join(names)}." if names else "None runs now, as far as Prometheus says."
+
+
+def _meaning(drills: Sequence[Drill], *, is_known: bool) -> str:
+    if not is_known:
+        return "Not known: Prometheus does not answer."
     if not drills:
         return "No drill has a result that Prometheus knows: nothing is proven."
-    said = f"{drills} drill{'s' * (drills != 1)}"
+    overdue = sum(one.is_overdue is True for one in drills)
+    said = f"{len(drills)} drill{'s' * (len(drills) != 1)}"
     return f"{said}; {overdue} overdue: what they proved is too old." if overdue else f"{said}, none overdue."
 
 
