@@ -82,7 +82,7 @@ LENGTHS = range(9, 61)
 
 
 def _regressed(runs: int) -> list[Figure]:
-    found = [_level(10 * runs)]
+    found = [_level(5 * runs)]
     for name, draw in HISTORIES.items():
         # With ties every look has permutations of its own, which takes fifty times as long.
         looks = np.array([_alarms(draw, seed) for seed in range(runs if "ties" in name else 5 * runs)])
