@@ -145,6 +145,30 @@ def test_a_console_that_starts_blind_says_so() -> None:
     assert state.now.overview.subjects == ()
 
 
+def test_what_was_changed_is_read_anew_though_somebody_reads_already() -> None:
+    began, may_end = threading.Event(), threading.Event()
+    silences = ["before"]
+    seen: list[str] = []
+
+    def read() -> Any:
+        seen.append(silences[-1])
+        began.set()
+        may_end.wait(10)
+        return BLIND
+
+    state = State(read)
+    reader = threading.Thread(target=state.refresh)
+    reader.start()
+    began.wait(10)
+    silences.append("after")
+    changer = threading.Thread(target=state.refresh_after_change)
+    changer.start()
+    may_end.set()
+    reader.join()
+    changer.join()
+    assert seen == ["before", "after"]
+
+
 # Parts of pages -------------------------------------------------------------------------------------------------------
 
 

@@ -49,10 +49,18 @@ class State:
         with self._reading:
             if self._snapshot is not None and self._snapshot is not before:
                 return self._snapshot
-            read = self._read()
-            with self._lock:
-                self._snapshot = self._shown(read)
-                return self._snapshot
+            return self._read_again()
+
+    def refresh_after_change(self) -> Snapshot:
+        """Read after something was changed: a reading that had begun before would not have it."""
+        with self._reading:
+            return self._read_again()
+
+    def _read_again(self) -> Snapshot:
+        read = self._read()
+        with self._lock:
+            self._snapshot = self._shown(read)
+            return self._snapshot
 
     def _shown(self, read: Overview) -> Snapshot:
         number = self._snapshot.number + 1 if self._snapshot else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from midwatch.app.console.application import PAGES
+from midwatch.app.console.application import PAGES, Pages
+from midwatch.app.console.page import NoPageError, of_alert
 from tests.browser.console.conftest import EVIL, NAMES, Running
 
 ADDRESSES = {
@@ -37,7 +39,7 @@ def client(running: Running) -> Iterator[httpx.Client]:
 
 
 def test_every_page_is_tried() -> None:
-    kinds = {re.sub(r"\{\w+\}", "[^/?]+", path) for path in PAGES}
+    kinds = {re.sub(r"\{[\w:]+\}", "[^/?]+", path) for path in PAGES}
     assert [kind for kind in kinds if not any(re.fullmatch(kind, one.split("?")[0]) for one in ADDRESSES)] == []
 
 
@@ -152,6 +154,49 @@ def test_a_stream_that_comes_from_elsewhere_gets_every_part(client: httpx.Client
 def test_there_is_a_stream_of_pages_only(client: httpx.Client) -> None:
     assert client.get("/events?page=/sign-in").status_code == 404
     assert client.get("/events").status_code == 404
+
+
+def test_a_name_that_looks_like_an_address_has_a_page_of_its_own(client: httpx.Client) -> None:
+    for sign in ("%3F", "%23"):
+        forged = client.get(f"/alerts/ModelErrorBudgetBurn{sign}model=fraud")
+        assert "does not fire" in forged.text
+    assert "It fires" in client.get("/alerts/ModelErrorBudgetBurn?model=fraud").text
+    assert "It fires" in client.get("/alerts/ModelErrorBudgetBurn").text
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "a//b?c#d", "100%25", "é"])
+def test_a_page_of_any_alert_is_told_of_its_own_changes(client: httpx.Client, name: str) -> None:
+    page = client.get(of_alert(name, {"model": "fraud"}))
+    assert (page.status_code, html.unescape(_heading(page.text))) == (200, name)
+    address = re.search(r'hx-sse:connect="([^"]+)"', page.text)
+    assert address is not None
+    event = _first_event(client, html.unescape(address[1]), headers={"last-event-id": "of-another-console"})
+    assert html.unescape(_heading(event["data"])) == name
+
+
+def test_an_address_with_a_slash_too_many_is_mended(client: httpx.Client) -> None:
+    answer = client.get("/alerts/ModelErrorBudgetBurn/", follow_redirects=True)
+    assert "It fires" in answer.text
+
+
+def test_another_method_is_refused_with_those_that_there_are(client: httpx.Client) -> None:
+    answer = client.delete("/alerts")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["allow"]
+
+
+def test_addresses_without_a_page_are_not_remembered(running: Running) -> None:
+    pages = Pages(running.console)
+    for number in range(3):
+        with pytest.raises(NoPageError):
+            pages.built(f"/models/{number}", PAGES["/models/{model}"], {"model": str(number)}, {}, may_write=False)
+    assert pages.kept == 0
+
+
+def _heading(text: str) -> str:
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", text, re.DOTALL)
+    assert found is not None
+    return re.sub(r"<[^>]+>", "", found[1]).strip()
 
 
 def _first_event(client: httpx.Client, address: str, **more: dict[str, str]) -> dict[str, str]:
