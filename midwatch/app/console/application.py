@@ -39,6 +39,7 @@ from midwatch.app.console.pages import alert, canary, changes, evidence, model, 
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import Snapshot, State
 from midwatch.app.console.what_changed import WhatChanged
+from midwatch.app.status.ask import Question
 from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
 from monitors.incident import words
@@ -162,6 +163,7 @@ class Pages:
             "of_canary": page.of_canary,
             "path_of": page.path_of,
             "chance": words.chance,
+            "Question": Question,
             "form_mark": self.form_mark,
             "seen_mark": self.seen_mark,
         }

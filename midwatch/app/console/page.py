@@ -130,6 +130,14 @@ def of_canary(model: str, baseline: str, canary: str) -> str:
     return path_of("canaries", model, baseline=baseline, canary=canary)
 
 
+def as_of(snapshot: Snapshot) -> str:
+    """Begins a sentence about what Prometheus said last, where it does not answer now.
+
+    Nothing where it does.
+    """
+    return f"At {snapshot.stale_since:%Y-%m-%d %H:%M}, when Prometheus answered last: " if snapshot.stale_since else ""
+
+
 def choices(context: Context, path: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Name, address and whether it is the chosen one, of each time that charts of a page can show."""
     others = {name: value for name, value in context.query.items() if name != "span"}

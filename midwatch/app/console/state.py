@@ -24,6 +24,10 @@ class Snapshot:
     overview: Overview
     stale_since: datetime | None = None
 
+    def knows(self, question: str) -> bool:
+        """Whether what was asked, in words such as `alerts that fire`, was answered at the last reading."""
+        return all(one.what != question for one in self.overview.unanswered)
+
 
 class State:
     """Reads the overview; `read` asks, and answers within its own deadlines. Several threads may call."""

@@ -12,7 +12,8 @@ import pytest
 
 from midwatch.app.console.application import PAGES, Pages
 from midwatch.app.console.page import NoPageError, of_alert
-from tests.browser.console.conftest import EVIL, NAMES, Running
+from midwatch.ports import free_ports
+from tests.browser.console.conftest import EVIL, NAMES, Running, Serving, write_platform
 
 ADDRESSES = {
     "/": "Somebody should act",
@@ -191,6 +192,44 @@ def test_addresses_without_a_page_are_not_remembered(running: Running) -> None:
         with pytest.raises(NoPageError):
             pages.built(f"/models/{number}", PAGES["/models/{model}"], {"model": str(number)}, {}, may_write=False)
     assert pages.kept == 0
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A console whose Prometheus and Alertmanager never answer."""
+    file = write_platform(tmp_path_factory.mktemp("blind"))
+    away = f"http://127.0.0.1:{free_ports()[0]}"
+    with Serving(file, away, away, every=600.0) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+        yield client
+
+
+CALM = (
+    'class="good"',
+    "Nothing fires",
+    "Nothing changed",
+    "No silence",
+    "promises are kept",
+    "It does not fire",
+    "None runs now",
+    "None is open",
+    "None is overdue",
+    "None was judged",
+    "judged nothing",
+    "none overdue",
+    "has no experiment",
+    "No version was asked",
+    ">never<",
+    "fire: 0",
+    "1970-01-01",
+)
+"""What only somebody who sees may say."""
+
+
+@pytest.mark.parametrize("address", [one for one in ADDRESSES if one != "/evidence"])
+def test_a_page_that_sees_nothing_is_not_calm(blind: httpx.Client, address: str) -> None:
+    text = blind.get(address).text
+    assert [said for said in CALM if said in text] == []
+    assert re.search("not known|nothing is proven", text, re.IGNORECASE)
 
 
 def _heading(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from midwatch.app.console.page import Context, Page
+from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Alert, Silence, Told
 from midwatch.html import About, numbers
 from midwatch.spec.model import Platform
@@ -27,22 +28,30 @@ def build_all(context: Context) -> Page:
     """The page of all alerts that fire, and of the silences that there are."""
     overview = context.snapshot.overview
     pages = sum(one.severity == "page" for one in overview.alerts)
+    knows = context.snapshot.knows(Question.ALERTS)
     return Page(
         template="alerts.html",
         area="alerts",
         about=About(
             title="Alerts",
-            verdict="bad" if pages else "",
-            meaning=f"{len(overview.alerts)} fire, {pages} of them page." if overview.alerts else "Nothing fires.",
+            verdict="bad" if pages else "" if knows else "unsure",
+            meaning=_of_all(len(overview.alerts), pages, knows=knows),
             platform=overview.platform,
         ),
         values={"firing": overview.alerts, "quiet": overview.silences},
     )
 
 
+def _of_all(firing: int, pages: int, *, knows: bool) -> str:
+    if firing:
+        return f"{firing} fire, {pages} of them page{'' if knows else ', and others may: Prometheus does not say'}."
+    return "Nothing fires." if knows else "What fires is not known: Prometheus does not say."
+
+
 def build(context: Context, *, alert: str) -> Page:
     """The page of an alert: those of its name that fire with the labels of the address."""
     overview = context.snapshot.overview
+    knows = context.snapshot.knows(Question.ALERTS)
     wanted = {name: value for name, value in context.query.items() if name not in ("span", "at")}
     firing = [
         one
@@ -56,8 +65,8 @@ def build(context: Context, *, alert: str) -> Page:
         area="alerts",
         about=About(
             title=alert,
-            verdict="bad" if any(one.severity == "page" for one in firing) else "unsure" if firing else "good",
-            meaning=_meaning(firing, context.now),
+            verdict=_verdict(firing, knows=knows),
+            meaning=_meaning(firing, context.now, knows=knows),
             model=wanted.get("model", ""),
             platform=overview.platform,
             owner=", ".join(owners),
@@ -119,7 +128,15 @@ def runbook_of(platform: Platform, alert: str, firing: Sequence[Alert]) -> str:
     )
 
 
-def _meaning(firing: Sequence[Alert], now: float) -> str:
+def _verdict(firing: Sequence[Alert], *, knows: bool) -> str:
+    if any(one.severity == "page" for one in firing):
+        return "bad"
+    return "good" if knows and not firing else "unsure"
+
+
+def _meaning(firing: Sequence[Alert], now: float, *, knows: bool) -> str:
+    if not firing and not knows:
+        return "It is not known whether it fires: Prometheus does not say."
     if not firing:
         return "It does not fire now, as far as Prometheus and Alertmanager say."
     began = min((one.since.timestamp() for one in firing if one.since), default=None)

@@ -23,7 +23,7 @@ def build(context: Context) -> Page:
         area="changes",
         about=About(
             title="What changed",
-            meaning=_meaning(shown, context.span_name),
+            meaning=_meaning(shown, context.span_name, [one.source for one in collected.unanswered]),
             model=model,
             platform=context.platform.platform,
         ),
@@ -41,7 +41,9 @@ def build(context: Context) -> Page:
     )
 
 
-def _meaning(changes: list[Change], span: str) -> str:
+def _meaning(changes: list[Change], span: str, silent: list[str]) -> str:
+    unknown = f" What {' and '.join(silent)} would say is not known." if silent else ""
     if not changes:
-        return f"Nothing changed in the last {span}, as far as the sources below say."
-    return f"{len(changes)} change{'s' * (len(changes) != 1)} in the last {span}."
+        what = "Whether anything changed is not known" if silent else "Nothing changed"
+        return f"{what}, in the last {span}.{unknown}"
+    return f"{len(changes)} change{'s' * (len(changes) != 1)} in the last {span}.{unknown}"

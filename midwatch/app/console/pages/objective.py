@@ -8,6 +8,7 @@ from midwatch import grafana, metrics, promql
 from midwatch.app.console import drawing, page
 from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.app.console.pages.overview import STANDINGS
+from midwatch.app.console.state import Snapshot
 from midwatch.app.status.records import Objective, Standing
 from midwatch.html import About, numbers
 from midwatch.html.charts import Rule
@@ -53,8 +54,8 @@ def build(context: Context, *, subject: str, slo: str) -> Page:
         area="models",
         about=About(
             title=f"{subject}: {slo}",
-            verdict=STANDINGS[worst.standing],
-            meaning=_meaning(worst),
+            verdict=_verdict(worst.standing, context.snapshot),
+            meaning=f"{page.as_of(context.snapshot)}{_meaning(worst)}",
             model=subject,
             platform=overview.platform,
             owner=worst.owner,
@@ -84,8 +85,14 @@ def _burning(rate: float) -> list[Rule]:
     return [Rule(name="pages, in a period of 30 days", at=rate)]
 
 
+def _verdict(standing: Standing, snapshot: Snapshot) -> str:
+    """Class of a standing; what was kept when Prometheus answered last need not be now."""
+    return "unsure" if snapshot.stale_since and standing is Standing.KEPT else STANDINGS[standing]
+
+
 def _meaning(one: Objective) -> str:
-    return "; ".join(_parts(one)) + "."
+    told = "; ".join(_parts(one))
+    return told if told.endswith("?") else f"{told}."
 
 
 def _parts(one: Objective) -> Iterator[str]:
