@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -194,12 +195,29 @@ def test_addresses_without_a_page_are_not_remembered(running: Running) -> None:
     assert pages.kept == 0
 
 
+STRANGE_LOGS = {
+    "no text": b"\xff\xfe\x00\n",
+    "half a pair": b'{"seq": "\\ud800", "data": "\\ud800"}\n',
+    "no number": b'{"seq": null, "at": {}, "kind": []}\n',
+    "deep": b"[" * 100_000 + b"\n",
+    "torn": b'{"seq": 1',
+}
+
+
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A console whose Prometheus and Alertmanager never answer."""
+    """A console whose Prometheus and Alertmanager never answer, with evidence logs that hold anything."""
     file = write_platform(tmp_path_factory.mktemp("blind"))
     away = f"http://127.0.0.1:{free_ports()[0]}"
-    with Serving(file, away, away, every=600.0) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+    strange = file.parent / "strange"
+    for name, content in STRANGE_LOGS.items():
+        (strange / name).mkdir(parents=True)
+        (strange / name / "evidence.jsonl").write_bytes(content)
+    (strange / "a folder" / "evidence.jsonl").mkdir(parents=True)
+    with (
+        Serving(file, away, away, (strange,), every=600.0) as running,
+        httpx.Client(base_url=running.url, timeout=30) as client,
+    ):
         yield client
 
 
@@ -230,6 +248,31 @@ def test_a_page_that_sees_nothing_is_not_calm(blind: httpx.Client, address: str)
     text = blind.get(address).text
     assert [said for said in CALM if said in text] == []
     assert re.search("not known|nothing is proven", text, re.IGNORECASE)
+
+
+def test_a_log_that_holds_anything_is_changed_and_the_page_goes_on(blind: httpx.Client) -> None:
+    answer = blind.get("/evidence")
+    assert answer.status_code == 200
+    assert f"{len(STRANGE_LOGS)} of {len(STRANGE_LOGS)} logs were changed." in answer.text
+
+
+def test_a_log_is_checked_anew_though_its_time_was_set_back(running: Running) -> None:
+    log = running.folder / "evidence" / "evidence.jsonl"
+    before, status = log.read_bytes(), log.stat()
+    pages = Pages(running.console)
+
+    def text() -> str:
+        return pages.built("/evidence", PAGES["/evidence"], {}, {"x": str(len(seen))}, may_write=False).text
+
+    seen = [0]
+    assert "were changed" not in text()
+    seen.append(1)
+    try:
+        log.write_bytes(before.replace(b"kind", b"KIND"))
+        os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert "1 of 1 logs were changed" in text()
+    finally:
+        log.write_bytes(before)
 
 
 def _heading(text: str) -> str:
