@@ -102,6 +102,8 @@ def _parts(one: Objective) -> Iterator[str]:
         yield "Prometheus has no record of it: are its rules loaded?"
     elif one.standing is Standing.NO_DATA:
         yield "there was nothing to count in this period"
+    elif one.budget_left is not None and one.budget_left < 0:
+        yield f"the error budget is overspent by {numbers.number(-one.budget_left, 'ratio')} of it"
     elif one.budget_left is not None:
         yield f"{numbers.number(one.budget_left, 'ratio')} of the error budget is left"
     if one.exhausted_in is not None and one.standing is Standing.BURNING:
