@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from midwatch.app.status.read import RULES_DO_NOT_RUN
 from midwatch.app.status.records import Overview
 
 
@@ -23,6 +24,11 @@ class Snapshot:
     number: int
     overview: Overview
     stale_since: datetime | None = None
+
+    @property
+    def rules_run(self) -> bool:
+        """Whether the platform's rules are evaluated, as far as anybody knows: without them nothing can fire."""
+        return RULES_DO_NOT_RUN not in self.overview.reasons
 
     def knows(self, question: str) -> bool:
         """Whether what was asked, in words such as `alerts that fire`, was answered at the last reading."""

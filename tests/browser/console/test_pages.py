@@ -26,7 +26,7 @@ ADDRESSES = {
     "/changes": "What changed",
     "/alerts": "ModelErrorBudgetBurn",
     "/alerts/ModelErrorBudgetBurn?model=fraud": "Who was told",
-    "/alerts/NeverFires": "does not fire",
+    "/alerts/NeverFires": "should fire",
     "/recovery": "Drills",
     "/experiments": "deviated",
     "/evidence": "whole",
@@ -161,7 +161,7 @@ def test_there_is_a_stream_of_pages_only(client: httpx.Client) -> None:
 def test_a_name_that_looks_like_an_address_has_a_page_of_its_own(client: httpx.Client) -> None:
     for sign in ("%3F", "%23"):
         forged = client.get(f"/alerts/ModelErrorBudgetBurn{sign}model=fraud")
-        assert "does not fire" in forged.text
+        assert "It fires" not in forged.text
     assert "It fires" in client.get("/alerts/ModelErrorBudgetBurn?model=fraud").text
     assert "It fires" in client.get("/alerts/ModelErrorBudgetBurn").text
 
@@ -248,6 +248,19 @@ def test_a_page_that_sees_nothing_is_not_calm(blind: httpx.Client, address: str)
     text = blind.get(address).text
     assert [said for said in CALM if said in text] == []
     assert re.search("not known|nothing is proven", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("address", ["/alerts", "/alerts/NeverFires", "/models/prices"])
+def test_what_does_not_fire_is_not_calm_where_no_rules_run(client: httpx.Client, address: str) -> None:
+    text = client.get(address).text
+    assert "the platform&#39;s rules are not evaluated" in text
+    assert 'id="verdict" class="good"' not in text
+
+
+def test_an_overspent_budget_is_said_in_words(client: httpx.Client) -> None:
+    text = client.get("/objectives/fraud/latency").text
+    assert "the error budget is overspent by 3" in text
+    assert ">already<" in text
 
 
 def test_a_log_that_holds_anything_is_changed_and_the_page_goes_on(blind: httpx.Client) -> None:

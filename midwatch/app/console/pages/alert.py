@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from midwatch.app.console.page import Context, Page
+from midwatch.app.console.state import Snapshot
 from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Alert, Silence, Told
 from midwatch.html import About, numbers
@@ -28,30 +29,37 @@ def build_all(context: Context) -> Page:
     """The page of all alerts that fire, and of the silences that there are."""
     overview = context.snapshot.overview
     pages = sum(one.severity == "page" for one in overview.alerts)
-    knows = context.snapshot.knows(Question.ALERTS)
+    blind = _blind(context.snapshot)
     return Page(
         template="alerts.html",
         area="alerts",
         about=About(
             title="Alerts",
-            verdict="bad" if pages else "" if knows else "unsure",
-            meaning=_of_all(len(overview.alerts), pages, knows=knows),
+            verdict="bad" if pages else "" if not blind else "unsure",
+            meaning=_of_all(len(overview.alerts), pages, blind),
             platform=overview.platform,
         ),
         values={"firing": overview.alerts, "quiet": overview.silences},
     )
 
 
-def _of_all(firing: int, pages: int, *, knows: bool) -> str:
+def _blind(snapshot: Snapshot) -> str:
+    """Why what does not fire may be in trouble all the same; nothing where it would fire."""
+    if not snapshot.knows(Question.ALERTS):
+        return "Prometheus does not say"
+    return "" if snapshot.rules_run else "the platform's rules are not evaluated"
+
+
+def _of_all(firing: int, pages: int, blind: str) -> str:
     if firing:
-        return f"{firing} fire, {pages} of them page{'' if knows else ', and others may: Prometheus does not say'}."
-    return "Nothing fires." if knows else "What fires is not known: Prometheus does not say."
+        return f"{firing} fire, {pages} of them page{f', and others may be due: {blind}' if blind else ''}."
+    return f"What should fire is not known: {blind}." if blind else "Nothing fires."
 
 
 def build(context: Context, *, alert: str) -> Page:
     """The page of an alert: those of its name that fire with the labels of the address."""
     overview = context.snapshot.overview
-    knows = context.snapshot.knows(Question.ALERTS)
+    blind = _blind(context.snapshot)
     wanted = {name: value for name, value in context.query.items() if name not in ("span", "at")}
     firing = [
         one
@@ -65,8 +73,8 @@ def build(context: Context, *, alert: str) -> Page:
         area="alerts",
         about=About(
             title=alert,
-            verdict=_verdict(firing, knows=knows),
-            meaning=_meaning(firing, context.now, knows=knows),
+            verdict=_verdict(firing, blind),
+            meaning=_meaning(firing, context.now, blind),
             model=wanted.get("model", ""),
             platform=overview.platform,
             owner=", ".join(owners),
@@ -128,15 +136,15 @@ def runbook_of(platform: Platform, alert: str, firing: Sequence[Alert]) -> str:
     )
 
 
-def _verdict(firing: Sequence[Alert], *, knows: bool) -> str:
+def _verdict(firing: Sequence[Alert], blind: str) -> str:
     if any(one.severity == "page" for one in firing):
         return "bad"
-    return "good" if knows and not firing else "unsure"
+    return "unsure" if firing or blind else "good"
 
 
-def _meaning(firing: Sequence[Alert], now: float, *, knows: bool) -> str:
-    if not firing and not knows:
-        return "It is not known whether it fires: Prometheus does not say."
+def _meaning(firing: Sequence[Alert], now: float, blind: str) -> str:
+    if not firing and blind:
+        return f"It is not known whether it should fire: {blind}."
     if not firing:
         return "It does not fire now, as far as Prometheus and Alertmanager say."
     began = min((one.since.timestamp() for one in firing if one.since), default=None)

@@ -37,7 +37,7 @@ def build(context: Context, *, model: str) -> Page:
         about=About(
             title=model,
             verdict=_verdict(subject, context.snapshot),
-            meaning=f"{page.as_of(context.snapshot)}{_meaning(subject)}",
+            meaning=f"{page.as_of(context.snapshot)}{_meaning(subject, context.snapshot)}",
             platform=overview.platform,
             owner=described.owner,
             more=[("Answers with", described.task), ("Served by", described.serving)],
@@ -66,14 +66,18 @@ def _verdict(subject: Subject | None, snapshot: Snapshot) -> str:
     """Class of its state; what was calm when Prometheus answered last need not be now."""
     if subject is None or subject.state is State.UNKNOWN:
         return "unsure"
-    return "bad" if subject.state is State.ACT else "unsure" if snapshot.stale_since else "good"
+    if subject.state is State.ACT:
+        return "bad"
+    return "unsure" if snapshot.stale_since or not snapshot.rules_run else "good"
 
 
-def _meaning(subject: Subject | None) -> str:
+def _meaning(subject: Subject | None, snapshot: Snapshot) -> str:
     if subject is None:
         return "Nothing is known of it: Prometheus has not answered, or has no record of it."
     if subject.reasons:
         return "; ".join(subject.reasons) + "."
+    if not snapshot.rules_run:
+        return "Nothing of it fires, and nothing could: the platform's rules are not evaluated."
     if not subject.objectives:
         return "Nothing is promised of it, and nothing of it fires."
     return "Its promises are kept and nothing of it fires."
