@@ -18,9 +18,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midwatch.modules import command
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -47,30 +50,38 @@ def pages(console: str, preview: Path) -> dict[str, str]:
     }
 
 
-def take(addresses: Mapping[str, str], folder: Path) -> list[Path]:
+def take(browser: Browser, addresses: Mapping[str, str], folder: Path) -> list[Path]:
     """A picture of the top of each page, as PNG; RuntimeError when one is too large for a README."""
     from PIL import Image
-    from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
     taken = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        for name, address in addresses.items():
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            page.goto(address, wait_until="load")
-            page.wait_for_selector("h1")
-            taken.append(folder / f"{name}.png")
-            picture = Image.open(io.BytesIO(page.screenshot()))
-            picture.quantize(COLOURS).save(taken[-1], optimize=True)
-            page.close()
-        browser.close()
+    for name, address in addresses.items():
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.goto(address, wait_until="load")
+        page.wait_for_selector("h1")
+        taken.append(folder / f"{name}.png")
+        picture = Image.open(io.BytesIO(page.screenshot()))
+        picture.quantize(COLOURS).save(taken[-1], optimize=True)
+        page.close()
     large = [file.name for file in taken if file.stat().st_size > MOST_BYTES]
     if large:
         raise RuntimeError(f"larger than {MOST_BYTES} bytes: {', '.join(large)}")
     return taken
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The installed chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager
@@ -130,7 +141,9 @@ def main() -> None:
             words = [*command("midwatch"), "dashboards", "preview", "-f", str(PLATFORM), "-o", str(folder / "preview")]
             words += ["--prometheus", addresses["prometheus"], "--dashboard", "model", "--since", "3m"]
             subprocess.run(words, cwd=ROOT, check=True, stdout=sys.stderr)
-            for file in take(pages(addresses["console"], folder / "preview"), IMAGES):
+            with chromium() as browser:
+                taken = take(browser, pages(addresses["console"], folder / "preview"), IMAGES)
+            for file in taken:
                 print(file.relative_to(ROOT), file.stat().st_size)  # noqa: T201 - a script's result
 
 

@@ -320,6 +320,8 @@ _PATTERNS = {
     r"^\d+ per \d+(ms|s|m|h|d|w)$": "a rate, such as 1 per 90d",
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": "a quantity of Kubernetes, such as 500m or 10Gi",
     r"^(/[A-Za-z0-9._-]+)+$": "a folder in a container; write it from / on, such as /run/secrets/pager",
+    r"^https?://": "an address; write it with http:// or https://",
+    r"^[\w.-]+:\d+$": "a host and a port; write HOST:PORT, such as mlflow:5000",
     values.NAMESPACED_NAME_PATTERN: "a namespace and a name; write NAMESPACE/NAME, such as training/train",
     canary.FIELD_PATTERN: "a field of a Rollout, such as metadata.annotations['stable'] or spec.template.metadata.name",
 }

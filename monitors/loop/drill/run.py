@@ -212,8 +212,9 @@ class _Drill:
         window = self._target.copy.drift.window if self._target.copy.drift else 0.0
         longest = max(drill.before, WAIT_FOR_STABLE * window)
         self._look_until(lambda: self._waited(begun, drill.before) and self._has_stable_window(), longest)
+        before = now()  # T0 is just before the first request with the drift, which may be seen at once
         self._sender.drift(begins=True)
-        self._add(facts.Injected(**now(), what=str(drill.inject)))
+        self._add(facts.Injected(**before, what=str(drill.inject)))
         self._say(f"every request carries the drift: {drill.inject}")
         self._look_until(self._has_ended, self._objectives.limit)
         self._look_until(lambda: False, SETTLE_LOOKS * self._interval)
