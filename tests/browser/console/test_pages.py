@@ -75,7 +75,18 @@ def test_evil_names_lead_to_pages_of_their_own(client: httpx.Client) -> None:
     assert EVIL not in answer.text
 
 
-@pytest.mark.parametrize("address", ["/models/nobody", "/objectives/fraud/none", "/canaries/fraud", "/%00", "/models/"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/models/nobody",
+        "/changes?model=nobody",
+        "/changes?kind=magic",
+        "/objectives/fraud/none",
+        "/canaries/fraud",
+        "/%00",
+        "/models/",
+    ],
+)
 def test_what_is_not_there_is_said(client: httpx.Client, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code == 404
