@@ -249,6 +249,8 @@ CALM = (
     "No version was asked",
     ">never<",
     "fire: 0",
+    'data-name="pages" class="number">0',
+    'data-name="versions" class="number">0',
     "1970-01-01",
 )
 """What only somebody who sees may say."""
