@@ -79,7 +79,8 @@ def _windows(rng: np.random.Generator, count: int, weights: Floats) -> tuple[Win
     noise = rng.standard_normal((count * ROWS + 200, FEATURES))
     inputs = lfilter([np.sqrt(1 - CORRELATION**2)], [1, -CORRELATION], noise, axis=0)[200:]
     attributions = (weights * inputs).reshape(count, ROWS, FEATURES)
-    return Windows(signed=attributions.mean(axis=1), amount=np.abs(attributions).mean(axis=1)), attributions
+    rows = np.full(count, float(ROWS))
+    return Windows(signed=attributions.mean(axis=1), amount=np.abs(attributions).mean(axis=1), rows=rows), attributions
 
 
 def _divergence(before: Floats, now: Floats) -> float:

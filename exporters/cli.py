@@ -71,6 +71,7 @@ def serve(
             settings=settings,
             models=platform.models if platform else (),
             platform_file=platform_file,
+            digests=platform.digests if platform else {},
             token_file=token_file,
             metrics_token_file=metrics_token_file,
             insecure=insecure,

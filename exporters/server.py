@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to serve. `platform_file` is handed to the drift judge."""
+    """How to serve. `platform_file` is handed to the drift judge; `digests` are of what it says, by model."""
 
     host: str
     port: int
@@ -46,6 +46,7 @@ class Options:
     metrics_token_file: Path | None = None
     insecure: bool = False
     privacy: Privacy | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class Service:
@@ -258,6 +259,8 @@ class Service:
             (metrics.EXPORTER_SERIES, {}, self._series),
             (metrics.EXPORTER_CONNECTIONS, {}, len(self._connections.open)),
         ]
+        for model, digest in self._options.digests.items():
+            samples.append((metrics.PLATFORM_FILE, {"model": model, "digest": digest}, 1))
         if self._judge:
             samples.append((metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes))
         for (kind, result, reason), count in self.ingest.results.items():

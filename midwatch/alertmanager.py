@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 import re2
@@ -25,7 +25,8 @@ Answer = TypeVar("Answer")
 
 RETRIES = 1
 MAX_ANSWER_BYTES = 64 << 20
-NOT_FOUND = 404
+NOT_FOUND = (404, 422)
+"""Of a silence: there is none of that id, and the id is no UUID."""
 
 
 class AlertmanagerError(MidwatchError):
@@ -254,9 +255,10 @@ class Client:
             raise AlertmanagerError(f"{self.url}: an answer of more than {MAX_ANSWER_BYTES} bytes")
         if response.ok and not response.is_redirect:
             return
-        is_unknown = status == NOT_FOUND or b"not found" in content  # 0.25 has a 500 for it
+        is_unknown = status in NOT_FOUND or b"not found" in content  # 0.25 has a 500 for it
         if is_unknown and path.startswith("silence/"):
-            raise UnknownSilenceError(f"{self.url}: there is no silence {path.partition('/')[2]}")
+            silence = unquote(path.partition("/")[2])
+            raise UnknownSilenceError(f"{self.url}: there is no silence {silence!r}; its page lists those there are")
         said = " ".join(content[:200].decode(errors="replace").split())
         remedy = "; it does not let us ask: see prometheus.auth of the platform file" if status in (401, 403) else ""
         raise AlertmanagerError(f"{self.url}: {status}{': ' + said if said else ''}{remedy}")

@@ -23,6 +23,7 @@ RECOVERY = "midwatch-recovery"
 RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
 LOOP = "midwatch-loop"
+INCIDENTS = "midwatch-incidents"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
@@ -90,6 +91,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield GATE, ("gate",), platform.gate
     if platform.loop is not None:
         yield LOOP, ("loop",), platform.loop
+    if platform.incidents.watch:
+        yield INCIDENTS, ("incidents",), platform.incidents
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):

@@ -298,6 +298,17 @@ DRIFT_VOTE = _gauge(
     "feature",
     "method",
 )
+DRIFT_SHARE = _gauge(
+    "ml_drift_share",
+    "Share of a feature's values in each bin, of `side` reference or window, for the features that are furthest from "
+    "their reference; `place` is the bin's from the left.",
+    "model",
+    "version",
+    "feature",
+    "side",
+    "place",
+    "bin",
+)
 DRIFT_VOTES = _gauge("ml_drift_votes", "Methods that voted for drift in the last window.", "model", "version")
 DRIFT_DETECTED = _gauge(
     "ml_drift_detected",
@@ -499,6 +510,12 @@ CLIENT_RETRIES = _counter(
 # The exporter itself ----------------------------------------------------------------------------------------------
 
 MIDWATCH_BUILD_INFO = _gauge("midwatch_build_info", "Constant 1; the version of Midwatch.", "version")
+PLATFORM_FILE = _gauge(
+    "midwatch_platform_file_info",
+    "Constant 1; a digest of what the exporter's platform file says of a model, and with no model of the rest.",
+    "model",
+    "digest",
+)
 EXPORTER_EVENTS = _counter(
     "midwatch_exporter_events_total", "Events received, by kind, result and reason.", "kind", "result", "reason"
 )
@@ -1038,6 +1055,10 @@ INCIDENT_INFO = _gauge(
     "version",
     "slo",
     "line",
+)
+INCIDENT_LAST_LOOK = _gauge(
+    "midwatch_incident_last_look_timestamp_seconds",
+    "When Prometheus last said which alerts hold; 0 before it has said so once.",
 )
 
 # Chaos experiments ------------------------------------------------------------------------------------------------

@@ -229,6 +229,11 @@ def max_by(series: Expr, *labels: str) -> Expr:
     return Expr(f"max by ({', '.join(labels)}) ({series})" if labels else f"max({series})")
 
 
+def mean_by(series: Expr, *labels: str) -> Expr:
+    """Mean, keeping the labels given."""
+    return Expr(f"avg by ({', '.join(labels)}) ({series})")
+
+
 def count(series: Expr) -> Expr:
     """Number of series."""
     return Expr(f"count({series})")

@@ -170,12 +170,16 @@ def runs_with_tag(api: Api, experiment: str, tag: str, value: str) -> list[Run]:
 
 
 def logged_metrics(api: Api, version: Version) -> list[Mapping[str, Any]]:
-    """Metrics of a version's logged model, as MLflow 3 keeps them: key, value, timestamp, dataset_digest and more."""
+    """Metrics of a version's logged model, as MLflow 3 keeps them: key, value, timestamp, dataset_digest and more.
+
+    The newest is last: a metric that is logged again, of a later step or another data set, stands more than once.
+    """
     model = LOGGED_MODEL.match(version.source)
     if model is None:
         return []
     found = _unless_missing(lambda: api.document(f"{API}/logged-models/{model[1]}")["model"])
-    return list((found or {}).get("data", {}).get("metrics", ()))
+    metrics = (found or {}).get("data", {}).get("metrics", ())
+    return sorted(metrics, key=lambda one: (int(one.get("timestamp") or 0), int(one.get("step") or 0)))
 
 
 def _unless_missing(ask_for: Callable[[], _Answer]) -> _Answer | None:

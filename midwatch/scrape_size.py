@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midwatch.spec.drift import FEATURE_METHODS, Drift
+from midwatch.spec.drift import FEATURE_METHODS, Drift, Feature
 from midwatch.spec.model import Platform
 
 SECONDS_PER_SERIES = 10e-6
@@ -18,6 +18,12 @@ NEAR = 0.5
 OF_A_RESULT = 5
 """Series of a method that looked at a feature: vote, statistic, p-value, effect, and the least effect it would see."""
 
+OF_A_CHECK = 4
+"""Series of a check of quality of a feature: vote, statistic, p-value, effect."""
+
+CHECKS = {Feature.NUMERIC: 3, Feature.CATEGORICAL: 2}
+"""Checks of a feature: missing values; of numbers the type and the range, of categories new ones."""
+
 OF_A_FEATURE = 2
 """Series of a feature beside its methods': whether it was judged, and the rows that it needs."""
 
@@ -25,11 +31,20 @@ OF_A_WINDOW = 10
 """Series of a version beside its features': verdict, votes, samples, end, episode and episodes, windows by verdict."""
 
 
+DRAWN_FEATURES = 5
+"""Features of a version whose distributions the judge publishes by bin, at most."""
+
+OF_A_DRAWN_FEATURE = 2 * 12
+"""Series of those: the reference's and the window's share of each of twelve bins."""
+
+
 def drift_series(drift: Drift) -> int:
     """Most series that the judge says of one version; fewer where a method does not fit a feature's kind."""
     of_features = sum(method in FEATURE_METHODS for method in drift.methods)
-    results = len(drift.features) * of_features + len(drift.methods) - of_features
-    return results * OF_A_RESULT + len(drift.features) * OF_A_FEATURE + OF_A_WINDOW
+    results = len(drift.features) * of_features + len(drift.methods)  # each also of many features, or of whole rows
+    checks = sum(CHECKS[kind] for kind in drift.features.values()) * OF_A_CHECK
+    drawn = min(DRAWN_FEATURES, len(drift.features)) * OF_A_DRAWN_FEATURE
+    return results * OF_A_RESULT + checks + len(drift.features) * OF_A_FEATURE + drawn + OF_A_WINDOW
 
 
 def most_series(platform: Platform) -> int:

@@ -1,4 +1,4 @@
-"""Services and timers of systemd for what runs on a schedule: systemd.service(5), systemd.timer(5), systemd.time(7)."""
+"""Services of systemd, and timers of what is scheduled: systemd.service(5), systemd.timer(5), systemd.time(7)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,26 @@ def service(description: str, command: str, *, grace_seconds: float) -> str:
         f"[Service]\nType=oneshot\nUser=midwatch\nExecStart=/usr/bin/env {command}\n"
         f"TimeoutStopSec={grace_seconds:g}\n"
     )
+
+
+def lasting_service(description: str, command: str) -> str:
+    """Text of a service that runs until it is stopped, and is started again whenever it ends otherwise."""
+    return (
+        f"[Unit]\nDescription={description}\nWants=network-online.target\nAfter=network-online.target\n"
+        "StartLimitIntervalSec=0\n\n"  # however often it has failed, the next start may well succeed
+        f"[Service]\nUser=midwatch\nExecStart=/usr/bin/env {command}\nRestart=always\nRestartSec=5\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
+def word(text: str) -> str:
+    """One word of a command as a unit has it: quoted, without specifiers and variables (systemd.service(5)).
+
+    >>> word("/run/secrets/token"), word("/run/50% of/$x")
+    ('"/run/secrets/token"', '"/run/50%% of/$$x"')
+    """
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
 
 
 def timer(description: str, schedule: str, *, spread_seconds: float = 0.0, catches_up: bool) -> str:

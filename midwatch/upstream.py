@@ -72,6 +72,18 @@ DELIVERIES_FAILED = _metric(
     "integration",
     "reason",
 )
+DELIVERY_TRIES = _metric(
+    Kind.COUNTER,
+    "alertmanager_notification_requests_total",
+    "Tries of attempts to notify, once each has ended.",
+    "integration",
+)
+DELIVERY_TRIES_FAILED = _metric(
+    Kind.COUNTER,
+    "alertmanager_notification_requests_failed_total",
+    "Tries of attempts to notify that failed.",
+    "integration",
+)
 DELIVERY_DURATION = _metric(
     Kind.HISTOGRAM, "alertmanager_notification_latency_seconds", "Time to notify.", "integration"
 )

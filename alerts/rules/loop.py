@@ -9,7 +9,7 @@ from alerts import alerting_rule, tuning
 from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, jobs, metrics, promql
 from midwatch.metrics import Metric
-from midwatch.promql import Expr
+from midwatch.promql import Expr, Matcher
 from midwatch.spec import loop, loop_drill
 from midwatch.spec.loop import ModelLoop
 from midwatch.spec.loop_drill import LoopDrill
@@ -233,9 +233,9 @@ def _late(platform: Platform, model: Model, promised: float) -> AlertingRule:
     )
 
 
-def _newest(model: Model, outcomes: str) -> Expr:
+def _newest(model: Model, outcomes: str, **where: str | Matcher) -> Expr:
     """How the newest episode ended, if it ended so."""
-    chosen = promql.select(metrics.LOOP_EPISODE, model=model.name, outcome=promql.matches(outcomes))
+    chosen = promql.select(metrics.LOOP_EPISODE, "", model=model.name, outcome=promql.matches(outcomes), **where)
     return promql.max_by(chosen, *EPISODE, "outcome")
 
 
@@ -261,16 +261,17 @@ def _not_better(platform: Platform, model: Model) -> AlertingRule:
 
 
 def _failed(platform: Platform, model: Model) -> AlertingRule:
+    """An episode that brought nothing; one whose drift ended by itself, before anybody was asked, lacks nothing."""
     return _of_episode(
         platform,
         model,
         "LoopEpisodeFailed",
-        _newest(model, "failed|abandoned"),
+        _newest(model, "failed|abandoned", cause=promql.not_equal("drift_ended")),
         0.0,
         f"{model.name}: the retraining {{{{ $labels.outcome }}}} at {{{{ $labels.cause }}}}",
         "The model still drifts, and nothing new comes for this episode. midwatch loop show says what the owner said.",
         {_info(model, "failed", "trained"): "1x40"},
-        {_info(model, "better", "drift_gone"): "1x40"},
+        {_info(model, "better", "drift_gone"): "1x40", _info(model, "abandoned", "drift_ended"): "1x40"},
     )
 
 

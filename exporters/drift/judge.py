@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from exporters.drift import halves, state, windows
-from exporters.drift.published import Board, Entry, Group
+from exporters.drift import halves, shares, state, windows
+from exporters.drift.published import OF_A_WINDOW, SHARES, Board, Entry, Group
 from exporters.drift.references import Watched
 from exporters.events import journal, store
 from exporters.events.journal_time import Reading
@@ -86,6 +86,7 @@ class Judge:
         self._unwatched = {model.name for model in platform.models if model.drift} - watched.keys()
         self._set_aside: list[state.Stream] = []
         self._versions = platform.exporter.caps.versions
+        self._classes = {model.name: model.class_names for model in platform.models}
         self._wall_offset = head.wall_offset
         self._read_until = -math.inf
         self._halves = halves.Halves(saved.halves)
@@ -244,7 +245,7 @@ class Judge:
             self._judge(key, window)
         except Exception:
             self.failed(f"the drift window of {key[0]} {key[1]} could not be judged")
-            self.board.remove(("verdict", *key))
+            self._take_back(key)
             self._record(key).count(verdict.Verdict.INCONCLUSIVE)
         self.board.put(self._records[key].entry(key))
         self._bound_versions(key[0])
@@ -275,7 +276,17 @@ class Judge:
         self.board.put(Entry.of(("model", model, ""), [quorum]))
         has_enough = judgement.samples >= one.drift.min_samples
         self.board.put(_entry(key, list(window.counts), judgement, has_enough=has_enough))
+        self._publish_shares(key, one, window, judgement)
         self.publish_retraining(key)
+
+    def _publish_shares(self, key: Key, one: Watched, window: windows.Window, judgement: verdict.Judgement) -> None:
+        subject = (SHARES, *key)
+        if judgement.verdict is verdict.Verdict.INCONCLUSIVE:
+            self.board.remove(subject)
+            return
+        where = {"model": key[0], "version": key[1]}
+        told = shares.of_window(where, one.reference.features, window.counts, judgement, self._classes[key[0]])
+        self.board.put(Entry.of(subject, [], list(told)))
 
     def publish_retraining(self, key: Key | None = None) -> None:
         """Publish episodes and triggers: those of a version, or all."""
@@ -287,6 +298,11 @@ class Judge:
 
     # Forgetting --------------------------------------------------------------------------------------------------
 
+    def _take_back(self, key: Key) -> None:
+        """Publish nothing any more that a window said."""
+        for kind in OF_A_WINDOW:
+            self.board.remove((kind, *key))
+
     def _forget(self, now: float) -> bool:
         """Take back what old windows said; when they ended stays, for who asks why there is no newer one."""
         gone = False
@@ -297,7 +313,7 @@ class Judge:
                 del self._streams[key], self._judged_by[key]  # another version may have its place
                 self._streams_of[key[0]].discard(key[1])
             if ("verdict", *key) in self.board:
-                self.board.remove(("verdict", *key))
+                self._take_back(key)
                 self.board.put(record.entry(key, is_old=True))
                 gone = True
         return gone
@@ -317,7 +333,7 @@ class Judge:
             known.discard(version)
             del self._records[model, version]
             self.retraining.forget(model, version)
-            for kind in ("verdict", "record", "retraining"):
+            for kind in (*OF_A_WINDOW, "record", "retraining"):
                 self.board.remove((kind, model, version))
 
     # Keeping -----------------------------------------------------------------------------------------------------
@@ -332,7 +348,7 @@ class Judge:
             self.retraining.saved(),
         )
         streams = chain(((*key, stream.saved()) for key, stream in self._streams.items()), self._set_aside)
-        entries = (entry for entry in self.board.entries() if entry.subject[0] in ("verdict", "model"))
+        entries = (entry for entry in self.board.entries() if entry.subject[0] in (*OF_A_WINDOW, "model"))
         return state.Saved(head, streams, entries, self._halves.saved())
 
 

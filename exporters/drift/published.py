@@ -17,7 +17,14 @@ Group = tuple[dict[str, str], dict[str, float]]
 """Labels, and the values of the metrics that have those."""
 
 Subject = tuple[str, str, str]
-"""What something is said about: `verdict`, `record`, `model` or `retraining`; the model; the version or nothing."""
+"""What something is said about: its kind; the model; the version or nothing.
+
+Kinds are `verdict`, `shares` (by bin, of what a verdict rests on), `record`, `model` and `retraining`.
+"""
+
+SHARES = "shares"
+OF_A_WINDOW = ("verdict", SHARES)
+"""Kinds of what a window says, and is nothing once the window is old."""
 
 MAX_PART = 64 * 1024
 """Bytes of a line, but for a group that is larger by itself: reading as many takes the exporter about a millisecond."""
@@ -34,6 +41,7 @@ VERDICT = frozenset(
         metrics.DRIFT_STATISTIC,
         metrics.DRIFT_P_VALUE,
         metrics.DRIFT_EFFECT,
+        metrics.DRIFT_SHARE,
         metrics.DRIFT_JUDGED,
         metrics.DRIFT_SMALLEST_SEEN,
         metrics.DRIFT_ROWS_NEEDED,
@@ -112,7 +120,7 @@ def _samples(groups: Sequence[Group]) -> int:
 
 
 class Board:
-    """What is published, at most `most` samples: of more, the details of those that were put there first go.
+    """What is published, at most `most` samples: of more, shares by bin go, then the details that were put there first.
 
     `left_out` counts the samples without room.
     """
@@ -121,6 +129,7 @@ class Board:
         self._most = most
         self._entries: dict[Subject, Entry] = {}
         self._detailed: dict[Subject, None] = {}
+        self._drawn: dict[Subject, None] = {}
         self._left_out: dict[Subject, int] = {}
         self._changed: dict[Subject, None] = {}
         self._size = 0
@@ -140,26 +149,35 @@ class Board:
             return
         self.remove(entry.subject)
         self._changed[entry.subject] = None
-        while self._size + entry.size > self._most and self._detailed:
-            self._drop_details(next(iter(self._detailed)))
+        self._make_room(entry.size, self._drawn, self._detailed)
         if self._size + entry.size > self._most:
             self._left_out[entry.subject] = entry.size + entry.detail_size
             return
         self._entries[entry.subject] = entry
         self._size += entry.size
+        places = self._drawn if entry.subject[0] == SHARES else self._detailed
+        if places is self._detailed:
+            self._make_room(entry.detail_size, self._drawn)
         if self._size + entry.detail_size > self._most:
             self._left_out[entry.subject] = entry.detail_size
             entry.details, entry.detail_size = [], 0
         elif entry.details:
             self._size += entry.detail_size
-            self._detailed[entry.subject] = None
+            places[entry.subject] = None
+
+    def _make_room(self, size: int, *places: dict[Subject, None]) -> None:
+        """Drop details for so many samples, of the first place first, as long as there are any."""
+        for subjects in places:
+            while self._size + size > self._most and subjects:
+                subject = next(iter(subjects))
+                del subjects[subject]
+                self._drop_details(subject)
 
     def _drop_details(self, subject: Subject) -> None:
         entry = self._entries[subject]
         self._left_out[subject] = entry.detail_size
         self._size -= entry.detail_size
         entry.details, entry.detail_size = [], 0
-        del self._detailed[subject]
         self._changed[subject] = None
 
     def remove(self, subject: Subject) -> None:
@@ -169,6 +187,7 @@ class Board:
         if entry is not None:
             self._size -= entry.size + entry.detail_size
             self._detailed.pop(subject, None)
+            self._drawn.pop(subject, None)
             self._changed[subject] = None
 
     def changes(self) -> Iterator[bytes]:

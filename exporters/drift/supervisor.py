@@ -144,7 +144,7 @@ class Supervisor:
         """Forget the verdicts of a judge that has been away for long."""
         if self._ended is None or self._clock() - self._ended <= SILENCE:
             return
-        for subject in [subject for subject in self._samples if subject[0] == "verdict"]:
+        for subject in [subject for subject in self._samples if subject[0] in published.OF_A_WINDOW]:
             del self._samples[subject]
 
     def _position(self) -> journal.Position | None:

@@ -260,18 +260,21 @@ class Counters:
         """Count what an explanation says of the features; those beyond the model's number of them as `other`."""
         model = self.models[series.model]
         self.series += 0 if series.explained.count else 1
-        known = len(series.explained.features)
         series.explained.add(attributions, partial(self._feature, model, series))
-        self.series += (len(series.explained.features) - known) * SERIES_OF_FEATURE
 
     def _feature(self, model: ModelSeries, series: Series, name: str) -> str:
-        if name in series.explained.features:
+        """The name that a feature is counted under; its series begin with that, so the next one has less room."""
+        features = series.explained.features
+        if name in features:
             return name
         declared = self.declared.get(model.model)
         most = declared.explanations.features if declared and declared.explanations else 0
         published = name if is_class_like(name) else TEXT
         told = self._admit(model.explained_features, published, most, "feature")
-        return told if told == metrics.OTHER or self._has_room() else metrics.OTHER
+        if told not in (*features, metrics.OTHER) and not self._has_room():
+            told = metrics.OTHER
+        self.series += 0 if told in features else SERIES_OF_FEATURE
+        return told
 
     def count_unread(self, model: str, reasons: Sequence[Unread]) -> None:
         """Count an inference of which a payload could not be read."""

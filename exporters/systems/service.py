@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from pathlib import Path
 import midwatch
 from exporters.systems import kinds
 from exporters.systems.polling import Polled
-from midwatch import exposition, http_access, http_server, metrics
+from midwatch import exposition, http_access, http_server, http_service, metrics
 from midwatch.spec.model import Platform
 
 
@@ -56,26 +53,8 @@ async def serve(sources: Sequence[Polled], address: Address, started: Callable[[
         http_server.Limits(max_body=0, max_connections=100),
         http_access.admission(token),
     )
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    try:
-        server = await loop.create_server(connections.protocol, address.host, address.port)
-    except OSError as error:
-        where = f"{address.host}:{address.port}"
-        raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
-    ended = threading.Event()
-    for source in sources:  # one that hangs must not hold up the end, nor another one
-        threading.Thread(target=source.run, args=(ended,), name=source.name, daemon=True).start()
-    expiring = asyncio.create_task(connections.expire())
-    host, port = server.sockets[0].getsockname()[:2]
-    started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    await stop.wait()
-    ended.set()
-    server.close()
-    connections.close()
-    expiring.cancel()
-    await asyncio.gather(expiring, return_exceptions=True)
+    beside = {source.name: source.run for source in sources}
+    await http_service.serve(connections, address.host, address.port, beside=beside, started=started)
 
 
 def _answer(sources: Sequence[Polled], request: http_server.Request, respond: http_server.Respond) -> None:

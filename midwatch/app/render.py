@@ -153,8 +153,9 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from dashboards import render as dashboards
     from dr import manifests as recovery
     from exporters.systems import manifests as systems
-    from midwatch.app import prometheus
+    from midwatch.app import prometheus, units
     from monitors.canary import argo
+    from monitors.loop.drill import timers as loop_drills
     from monitors.promotion import tekton
 
     makers: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
@@ -167,6 +168,8 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
             timers.render_files,
             dashboards.render_files,
             recovery.render_files,
+            loop_drills.render_files,
+            units.render_files,
         ],
         Target.KUBERNETES: [
             prometheus.render_objects,

@@ -28,6 +28,7 @@ from midwatch.spec import (
     merging,
     partial,
     promotion,
+    publishers,
     system_rules,
     teams,
     values,
@@ -439,5 +440,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     dr.find_problems,
     kubernetes.find_problems,
     loop.find_problems,
+    publishers.find_problems,
     system_rules.find_problems,
 )

@@ -81,7 +81,8 @@ def followed(platform: Platform) -> list[Model]:
 
 def find_problems(platform: Platform) -> Iterator[Finding]:
     """Parts of the loop that nothing would use."""
-    if platform.loop is not None and not followed(platform):
+    is_compared = any(model.regression for model in platform.models)
+    if platform.loop is not None and not followed(platform) and not is_compared:
         yield (
             ("loop",),
             "no model has drift.retrain, so there is nothing to follow",

@@ -73,7 +73,7 @@ class LoopDrill(Strict):
     limit: SomeDuration | None = None
     """How long a better version is waited for; twice `recover_within` without it."""
     schedule: Cron | None = None
-    """When it runs by itself, as cron writes it; `max_age` follows from it."""
+    """When a timer of systemd runs it, as cron writes it; `max_age` follows from it. Refused with `kubernetes`."""
     max_age: SomeDuration | None = None
     """How old its newest result may be."""
 
@@ -111,6 +111,11 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
         copied.add(drill.copies)
         if model.loop.recover_within is None:
             yield (*place[:-1], "recover_within"), "missing; a drill needs what is promised", "add recover_within"
+        if drill.schedule is not None and platform.kubernetes is not None:
+            # It reads the loop's log and sends recorded requests: the volume is the loop's pod's, the file nobody's.
+            message = "nothing in a cluster would run it: no CronJob reaches the volume of the loop's log"
+            remedy = f"write max_age, and run midwatch loop drill --model {drill.copies} in the loop's pod"
+            yield (*place, "schedule"), message, remedy
         yield from _check_inject(place, model, drill)
 
 

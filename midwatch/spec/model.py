@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -40,6 +41,10 @@ from midwatch.spec.values import Duration, Ratio, Size
 
 ClassName = Annotated[str, Field(min_length=1, max_length=100)] | bool | int
 """A class of a model as its events name it."""
+
+
+DIGEST_CHARACTERS = 12
+"""Enough to tell what one file has said apart from what it said before."""
 
 
 class Servers(Strict):
@@ -430,6 +435,16 @@ class Platform(Strict):
     def operator(self) -> str:
         """Owner of the plane itself; without `plane_owner` there is one only."""
         return self.plane_owner or min(self.owners)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of what is said of each model by its name, and of the rest by the empty one.
+
+        They are of values, with defaults: another layout or comment changes none, another release may change all.
+        """
+        said = {model.name: model.model_dump_json() for model in self.models}
+        said |= {"": self.model_dump_json(exclude={"models"})}
+        return {name: hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARACTERS] for name, text in said.items()}
 
     @property
     def latency_bounds(self) -> list[float]:

@@ -110,6 +110,12 @@ def check(platform: Platform) -> Iterator[Finding]:
             yield (*place, "needs"), message, "add one, or leave verdict out"
         if mlflow is None or mlflow.observe is None:
             yield place, "nobody says where the registry is", "add systems.mlflow.observe"
+        if not any(one.canary for one in platform.models):
+            message = "no model has a canary section, so no gate runs that would promote, watch and publish"
+            yield place, message, f"add canary to {model.name}, or remove this section"
+    if platform.gate.webhook_secret_file is not None and not watched(platform):
+        message = "the gate watches no promotions, so it takes no delivery"
+        yield ("gate", "webhook_secret_file"), message, "add promotion to a model, or remove it"
 
 
 def watched(platform: Platform) -> list[Model]:

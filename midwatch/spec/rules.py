@@ -173,6 +173,7 @@ class ShippedRule(Strict):
     when: list[
         Literal[
             "canaries",
+            "incidents_watched",
             "midwatch",
             "servers",
             "continuous",

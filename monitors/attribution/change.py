@@ -33,10 +33,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Means by window and feature, shape (windows, features): of the attribution, and of its amount."""
+    """Means by window and feature, shape (windows, features): of the attribution, and of its amount.
+
+    `rows` is how many predictions each window's means are of.
+    """
 
     signed: Floats
     amount: Floats
+    rows: Floats
 
     def values(self) -> Floats:
         """Both means of each feature in parts of all attribution: (windows, 2 * features)."""
@@ -73,12 +77,17 @@ def compare(names: Sequence[str], reference: Windows, current: Windows, *, false
     both = Windows(
         signed=np.concatenate([reference.signed, current.signed]),
         amount=np.concatenate([reference.amount, current.amount]),
+        rows=np.concatenate([reference.rows, current.rows]),
     ).values()
     before, now = both[:windows], both[windows]
     if windows < LEAST_WINDOWS or not names:
         return Change(verdict=Verdict.UNKNOWN, p=1.0, windows=windows, features=())
-    off = _spreads(before, now)
-    left_out = [_spreads(np.delete(before, place, axis=0), before[place]).max() for place in range(windows)]
+    off = _spreads(before, now) / _thinner(reference.rows, current.rows[0])
+    left_out = [
+        _spreads(np.delete(before, place, axis=0), before[place]).max()
+        / _thinner(np.delete(reference.rows, place), reference.rows[place])
+        for place in range(windows)
+    ]
     p = (1 + sum(one >= off.max() for one in left_out)) / (1 + windows)
     limit = float(np.quantile(left_out, 1 - false_alarm))
     verdict = Verdict.CHANGED if p <= false_alarm else Verdict.STABLE
@@ -90,6 +99,15 @@ def _spreads(before: Floats, now: Floats) -> Floats:
     spread = np.maximum(before.std(axis=0, ddof=1), LEAST_SPREAD) * np.sqrt(1 + 1 / len(before))
     off: Floats = np.abs(now - before.mean(axis=0)) / spread
     return off
+
+
+def _thinner(before: Floats, now: float) -> float:
+    """How many times as far as an earlier window one of fewer rows may be off by chance: its means are of less.
+
+    All of the spread is taken to be of rows, which a part of it may not be: a thin window is never called changed for
+    that, and needs a greater change.
+    """
+    return float(np.sqrt(max(1.0, np.median(before) / max(now, 1.0))))
 
 
 def _moved(

@@ -17,6 +17,8 @@ from monitors.attribution.fetch import Asked
 
 LEAST_EXPLAINED = 50
 """Explained predictions of a window whose means are compared."""
+LEAST_SHARE = 0.25
+"""Of an earlier window's predictions that a window needs to be called stable: a thinner one would hide what changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class Judgement:
 
 def over_time(asked: Asked) -> Judgement:
     """A version's last window against its earlier ones."""
-    return _judged(asked.names, asked, _part(asked.windows, slice(-1, None)), asked.explained[-1], "its inputs moved")
+    return _judged(asked.names, asked, _part(asked.windows, slice(-1, None)), "its inputs moved")
 
 
 def between(old: Asked, new: Asked) -> Judgement:
@@ -39,18 +41,27 @@ def between(old: Asked, new: Asked) -> Judgement:
     if inputs.verdict is Verdict.CHANGED:
         said = "the old version's attributions moved as well: inputs moved, and the versions cannot be compared"
         return Judgement(verdict=Verdict.UNKNOWN, reason=said, change=inputs.change)
+    if inputs.verdict is Verdict.UNKNOWN:
+        said = f"whether inputs moved is not known, since of the old version there are {inputs.reason}"
+        return Judgement(verdict=Verdict.UNKNOWN, reason=said, change=inputs.change)
     names = tuple(sorted({*old.names, *new.names}))
     before, now = _named(old, names), _named(new, names)
-    known = Asked(names=names, windows=before, explained=old.explained, queries=())
-    return _judged(names, known, _part(now, slice(-1, None)), new.explained[-1], "it uses its features otherwise")
+    known = Asked(names=names, windows=before, queries=())
+    return _judged(names, known, _part(now, slice(-1, None)), "it uses its features otherwise")
 
 
-def _judged(names: Sequence[str], asked: Asked, current: Windows, explained: float, meaning: str) -> Judgement:
+def _judged(names: Sequence[str], asked: Asked, current: Windows, meaning: str) -> Judgement:
+    explained = float(current.rows[0])
     if explained < LEAST_EXPLAINED:
         reason = f"{explained:.0f} explained predictions in the last window; {LEAST_EXPLAINED} are needed"
         return Judgement(verdict=Verdict.UNKNOWN, reason=reason, change=None)
-    enough = np.flatnonzero(asked.explained[:-1] >= LEAST_EXPLAINED)
-    found = change.compare(names, _part(asked.windows, enough), current)
+    enough = np.flatnonzero(asked.windows.rows[:-1] >= LEAST_EXPLAINED)
+    reference = _part(asked.windows, enough)
+    found = change.compare(names, reference, current)
+    thin = LEAST_SHARE * float(np.median(reference.rows)) if len(enough) else 0.0
+    if found.verdict is Verdict.STABLE and explained < thin:
+        reason = f"{explained:.0f} explained predictions in the last window; {thin:.0f} are needed to call it stable"
+        return Judgement(verdict=Verdict.UNKNOWN, reason=reason, change=found)
     if found.verdict is Verdict.UNKNOWN:
         reason = f"{found.windows} earlier windows have enough explained predictions; {LEAST_WINDOWS} are needed"
     elif found.verdict is Verdict.CHANGED:
@@ -62,7 +73,7 @@ def _judged(names: Sequence[str], asked: Asked, current: Windows, explained: flo
 
 
 def _part(windows: Windows, places: slice | np.ndarray) -> Windows:
-    return Windows(signed=windows.signed[places], amount=windows.amount[places])
+    return Windows(signed=windows.signed[places], amount=windows.amount[places], rows=windows.rows[places])
 
 
 def _named(asked: Asked, names: Sequence[str]) -> Windows:
@@ -74,4 +85,5 @@ def _named(asked: Asked, names: Sequence[str]) -> Windows:
         padded = np.concatenate([values, np.zeros((len(values), 1))], axis=1)
         return padded[:, columns]
 
-    return Windows(signed=filled(asked.windows.signed), amount=filled(asked.windows.amount))
+    own = asked.windows
+    return Windows(signed=filled(own.signed), amount=filled(own.amount), rows=own.rows)

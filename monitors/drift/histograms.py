@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,19 @@ def histograms(feature: FeatureReference, window: Counts) -> tuple[list[str], Fl
 
 def _numeric_bins(edges: Floats, counts: Counts) -> tuple[list[str], Any]:
     """Bins of equal width between the tails, by the cell's edge; what is beyond falls into the first and the last."""
-    if not len(edges):
-        return ["none"], np.zeros(1, dtype=np.int64)
+    finite = edges[np.isfinite(edges)]
+    if not len(finite):
+        return ["none"], np.zeros(2 * len(edges) + 1, dtype=np.int64)
     shares = np.cumsum(counts.cells)[1::2] / max(1, counts.total)
-    low, high = edges[np.searchsorted(shares, [TAILS, 1 - TAILS]).clip(0, len(edges) - 1)]
-    bounds = np.linspace(low, high, DRAWN_BINS - 1)
+    tails = edges[np.searchsorted(shares, [TAILS, 1 - TAILS]).clip(0, len(edges) - 1)]
+    low, high = tails.clip(finite[0], finite[-1])
+    bounds = np.unique(np.linspace(low, high, DRAWN_BINS - 1))
     edge_of_cell = np.append(np.repeat(edges, 2), np.inf)
-    names = [f"{bound:.4g}" for bound in bounds] + [f"> {high:.4g}"]
-    return names, np.searchsorted(bounds, edge_of_cell, side="left")
+    return _names(bounds), np.searchsorted(bounds, edge_of_cell, side="left")
+
+
+def _names(bounds: Floats) -> list[str]:
+    """Of the bins between bounds, in as few digits as tell the bounds apart."""
+    written = ([f"{bound:.{digits}g}" for bound in bounds] for digits in (4, 6, 9, 12, 17))
+    texts = next(one for one in written if len(set(one)) == len(bounds))
+    return [f"≤ {texts[0]}", *(f"{low} to {high}" for low, high in pairwise(texts)), f"> {texts[-1]}"]

@@ -10,7 +10,7 @@ from midwatch import html
 from midwatch.html import About, numbers
 from midwatch.html.charts import Bars, Line
 from monitors.drift import joint, widespread
-from monitors.drift.counts import Counts, NumericGrid
+from monitors.drift.counts import Counts
 from monitors.drift.histograms import histograms
 from monitors.drift.reference import FeatureReference
 from monitors.drift.verdict import MOST_NAMED, Finding, Judgement, Verdict
@@ -203,8 +203,6 @@ def _p_value(finding: Finding) -> str:
 
 def _chart(name: str, judgement: Judgement, feature: FeatureReference, window: Counts) -> Bars:
     names, before, now = histograms(feature, window)
-    if isinstance(feature.grid, NumericGrid):
-        names = [f"≤ {names[0]}", *names[1:]]
     state, note = _note(name, judgement)
     return Bars(
         title=f"{name}: {state}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,14 @@ class Bounds:
     low: Floats
     high: Floats
 
+    def of(self, groups: Sequence[int]) -> Bounds:
+        """The same of some groups."""
+        return Bounds(low=self.low[groups], high=self.high[groups])
+
     def certainly_apart(self) -> bool:
         """Whether some two groups differ, whatever the missing labels are."""
-        return bool(np.nanmax(self.low) > np.nanmin(self.high))
+        known = ~np.isnan(self.low)
+        return bool(known.any() and self.low[known].max() > self.high[known].min())
 
     def keeps(self, limit: Limit) -> bool:
         """Whether every two groups keep a limit (the first rate not too far above), whatever the missing labels are."""

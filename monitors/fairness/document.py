@@ -51,6 +51,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {
         "above": pair.above,
         "below": pair.below,
+        "stratum": pair.stratum or None,
         "difference": pair.difference,
         "difference_interval": list(pair.difference_interval),
         "ratio": _finite(pair.ratio),

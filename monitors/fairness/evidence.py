@@ -19,6 +19,8 @@ from monitors.fairness.projection import Floats, Limit
 
 PRIOR = 0.18
 """Of each side, added to a group's counts when its rate is learned: Turner, Ly and Grünwald's choice."""
+FEWEST_STEPS = 10
+"""Steps from block to block from which it can be told whether events are alike."""
 RECENT_BLOCKS = 40
 """Blocks from which the detector learns the rates."""
 
@@ -44,6 +46,26 @@ def detector(weight: Floats) -> Floats:
     for block in range(weight.shape[-1]):
         level = np.logaddexp(level, 0.0) + weight[..., block]
     return level
+
+
+def dispersion(events: Floats, hits: Floats) -> Floats:
+    """How many times as much rates vary from block to block as those of independent events do; at least 1.
+
+    Counts have shape (..., blocks). Blocks are compared with the next one that has events (von Neumann), so that a slow
+    change of the rate is not taken for it. A logarithm of an e-value divided by it is that of one: where events are
+    independent the chance of an alarm only falls; where one user's or one batch's come out alike, it is kept down.
+    """
+    total = np.maximum(events.sum(axis=-1), 1.0)
+    rate = hits.sum(axis=-1) / total
+    spread = rate * (1 - rate)
+    found = np.ones(rate.shape)
+    for place in np.ndindex(rate.shape):
+        seen = events[place] > 0
+        n, y = events[place][seen], hits[place][seen]
+        if n.size > FEWEST_STEPS and spread[place] > 0:
+            steps = np.diff(y / n) ** 2 / (1 / n[1:] + 1 / n[:-1])
+            found[place] = max(1.0, float(steps.mean()) / spread[place])
+    return found
 
 
 def growth(events: Floats, rates: Floats, limit: Limit) -> Floats:

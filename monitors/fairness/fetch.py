@@ -1,4 +1,4 @@
-"""Counts by group and block of time from Prometheus: two range queries for all models of one window."""
+"""Counts by group and block of time from Prometheus: a few range queries for all models of one window."""
 
 from __future__ import annotations
 
@@ -55,11 +55,15 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Counts by version and cell, each an array over the blocks; `queries` gave them."""
+    """Counts by version and cell, each an array over the blocks; `queries` gave them.
+
+    `folded` are the labels of which an exporter has ever counted a value as `other`.
+    """
 
     predicted: Mapping[Version, Mapping[Cell, Floats]]
     labelled: Mapping[Version, Mapping[Cell, Floats]]
     settled: Mapping[Version, Mapping[Cell, Floats]]
+    folded: frozenset[str]
     queries: tuple[str, ...]
 
 
@@ -77,10 +81,17 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
         lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
         return _counted(lines, window)
 
+    def folded() -> frozenset[str]:
+        query = promql.select(metrics.EXPORTER_FOLDED)
+        queries.append(str(query))
+        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+        return frozenset(line.labels["label"] for line in lines if any(value > 0 for _, value in line.points))
+
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
         labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
         settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
+        folded=folded(),
         queries=tuple(queries),
     )
 

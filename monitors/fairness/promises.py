@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
+from midwatch import metrics
 from midwatch.spec.fairness import CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, verdict
+from monitors.fairness import bounds, evidence, verdict
+from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
 from monitors.fairness.projection import Floats
 from monitors.fairness.verdict import Counts, Judgement, Limit, Settings, Verdict
+
+TEXT = "text"
+"""Group that stands for all values that look like free text: the exporter publishes none of them."""
 
 RATES = {
     "demographic_parity": ("selected",),
@@ -55,14 +61,29 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed."""
+    """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed.
+
+    `lately` has the same of the last blocks, from which the detector of a late change learns. `folded` says what of it
+    stands under another name.
+    """
 
     version: Version
     promise: Fairness
     rate: str
     counts: Counts
-    bounds: tuple[bounds.Bounds, ...]
+    bounds: tuple[Bounds, ...]
+    lately: tuple[Bounds, ...]
     labelled: Mapping[str, float]
+    folded: _Folded
+
+
+class _Folded(StrEnum):
+    """What is counted under a name that is not its own."""
+
+    NOTHING = ""
+    GROUPS = "groups beyond the exporter's cap are counted as one: raise exporter.caps.groups"
+    TEXTS = "groups whose values look like free text are counted as one, `text`: send short names"
+    COUNTS = "the exporter has no room for more series, and counts some of these as `other`: raise exporter.caps.series"
 
 
 def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding]:
@@ -90,12 +111,15 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
         return CROSS.join(names.get(part, part) for part in group.split(CROSS))
 
     said = finding.judgement
-    worst = said.worst and replace(said.worst, above=name(said.worst.above), below=name(said.worst.below))
+    worst = said.worst and replace(
+        said.worst, above=name(said.worst.above), below=name(said.worst.below), stratum=name(said.worst.stratum)
+    )
     judgement = replace(
         said,
         worst=worst,
         rates=tuple(replace(rate, group=name(rate.group)) for rate in said.rates),
         left_out=tuple(map(name, said.left_out)),
+        waits_for=tuple(map(name, said.waits_for)),
     )
     reason = finding.reason
     for group, known in names.items():  # hashes stand in nothing else, also as parts of an intersection
@@ -118,22 +142,33 @@ def _settings(promise: Fairness) -> Settings:
         difference=None if promise.difference is None else float(promise.difference),
         ratio=None if promise.ratio is None else float(promise.ratio),
     )
-    share = promise.false_alarm / len(RATES[promise.measure])
+    comparisons = len(RATES[promise.measure]) * (1 if promise.within is None else 2)
+    share = promise.false_alarm / comparisons
     return Settings(limit=limit, alpha=share, min_events=promise.min_events)
 
 
 def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
     """Each rate of a promise over all predictions, and within the groups of `within`."""
     source = asked.predicted if promise.measure == "demographic_parity" else asked.labelled
+    needs_labels = promise.measure != "demographic_parity"
+    recent = slice(-evidence.RECENT_BLOCKS, None)
     for attribute in filter(None, (promise.compared, promise.stratified)):
         is_stratified = attribute == promise.stratified
         cells = _by_stratum(source.get(version, {}), attribute, is_stratified)
-        settled = _by_stratum(asked.settled.get(version, {}), attribute, is_stratified)
-        groups = tuple(sorted({cell[1] for own in cells.values() for cell in own}))
+        settled = _by_stratum(asked.settled.get(version, {}), attribute, is_stratified) if needs_labels else {}
+        strata = tuple(sorted({*cells, *settled}))
+        groups = tuple(sorted({cell[1] for of in (cells, settled) for own in of.values() for cell in own}))
         for rate in RATES[promise.measure]:
-            rows = [_rows(rate, groups, own, model.positive or "", window) for own in cells.values()]
+            rows = [_rows(rate, groups, cells.get(stratum, {}), model.positive or "", window) for stratum in strata]
             nothing = np.zeros((0, len(groups), window.size))
-            needs_labels = rate != "selected"
+            whole, lately = (
+                tuple(
+                    _bounds(rate, groups, _cut(cells, stratum, blocks), _cut(settled, stratum, blocks), model)
+                    for stratum in strata
+                    if needs_labels
+                )
+                for blocks in (slice(None), recent)
+            )
             yield _Case(
                 version=version,
                 promise=promise,
@@ -142,14 +177,34 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                     groups=groups,
                     events=np.stack([events for events, _ in rows]) if rows else nothing,
                     hits=np.stack([hits for _, hits in rows]) if rows else nothing,
+                    strata=strata,
+                    unseen=_there(cells) | _there(settled),
                 ),
-                bounds=tuple(
-                    _bounds(rate, groups, own, settled.get(stratum, {}), model.positive or "")
-                    for stratum, own in cells.items()
-                    if needs_labels
-                ),
+                bounds=whole,
+                lately=lately,
                 labelled=_labelled(groups, cells, settled) if needs_labels else {},
+                folded=_folded(attribute, asked, source.get(version, {})),
             )
+
+
+def _cut(cells: Mapping[str, Mapping[Cell, Floats]], stratum: str, blocks: slice) -> dict[Cell, Floats]:
+    return {cell: row[blocks] for cell, row in cells.get(stratum, {}).items()}
+
+
+def _there(cells: Mapping[str, Mapping[Cell, Floats]]) -> frozenset[str]:
+    """Groups of which anything was counted within the window."""
+    return frozenset(cell[1] for own in cells.values() for cell, row in own.items() if row.sum() > 0)
+
+
+def _folded(attribute: str, asked: Asked, cells: Mapping[Cell, Floats]) -> _Folded:
+    """What stands under another name: a value may be called `other` by itself, so the exporter's word decides."""
+    own = {cell: row for cell, row in cells.items() if cell[0] == attribute and row.sum() > 0}
+    parts = {part for cell in own for part in cell[1].split(CROSS)}
+    if "series" in asked.folded and any(metrics.OTHER in cell[1:3] for cell in own):
+        return _Folded.COUNTS
+    if "group" in asked.folded and metrics.OTHER in parts:
+        return _Folded.GROUPS
+    return _Folded.TEXTS if TEXT in parts else _Folded.NOTHING
 
 
 def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: bool) -> dict[str, dict[Cell, Floats]]:
@@ -157,7 +212,7 @@ def _by_stratum(cells: Mapping[Cell, Floats], attribute: str, is_stratified: boo
     found: dict[str, dict[Cell, Floats]] = {}
     for (of, group, predicted, actual), row in cells.items():
         if of == attribute:
-            name, _, stratum = group.rpartition(CROSS) if is_stratified else (group, "", "")
+            name, _, stratum = group.rpartition(CROSS) if is_stratified and CROSS in group else (group, "", "")
             found.setdefault(stratum, {})[of, name, predicted, actual] = row
     return dict(sorted(found.items()))
 
@@ -211,8 +266,10 @@ def _sums(groups: Sequence[str], cells: Mapping[Cell, Floats]) -> Floats:
 
 
 def _bounds(
-    rate: str, groups: Sequence[str], cells: Mapping[Cell, Floats], settled: Mapping[Cell, Floats], positive: str
-) -> bounds.Bounds:
+    rate: str, groups: Sequence[str], cells: Mapping[Cell, Floats], settled: Mapping[Cell, Floats], model: Model
+) -> Bounds:
+    positive = model.positive or ""
+
     def total(of: Mapping[Cell, Floats], predicted_positive: bool, actual_positive: bool | None = None) -> Floats:
         kept = {
             cell: row
@@ -247,10 +304,12 @@ def _bounds(
 
 
 def _finding(case: _Case, judgement: Judgement) -> Finding:
-    reason = _reason(judgement)
     doubt = _doubt(case, judgement)
-    if doubt:
-        judgement, reason = replace(judgement, verdict=Verdict.UNKNOWN), doubt
+    late_doubt = doubt if case.folded is _Folded.COUNTS else _late_doubt(case, judgement)
+    if late_doubt:
+        judgement = replace(judgement, became_unfair=False)
+    if doubt or (late_doubt and judgement.verdict is Verdict.FAIR):
+        judgement = replace(judgement, verdict=Verdict.UNKNOWN)
     return Finding(
         model=case.version[0],
         version=case.version[1],
@@ -258,18 +317,22 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         rate=case.rate,
         judgement=judgement,
         labelled=case.labelled,
-        reason=reason,
+        reason="; ".join(filter(None, (doubt or _reason(judgement, case.promise), late_doubt if not doubt else ""))),
     )
 
 
 def _doubt(case: _Case, judgement: Judgement) -> str:
-    """Why missing labels leave a verdict open; empty if they do not."""
-    if not case.bounds or judgement.verdict is Verdict.UNKNOWN or min(case.labelled.values(), default=1.0) == 1.0:
+    """Why what is not seen, labels or groups, leaves a verdict open; empty if it does not."""
+    is_said = judgement.verdict is not Verdict.UNKNOWN or judgement.became_unfair
+    if case.folded is _Folded.COUNTS and is_said:
+        return case.folded.value
+    if case.folded is not _Folded.NOTHING and judgement.verdict is Verdict.FAIR:
+        return case.folded.value
+    missing = _missing_labels(case)
+    if not missing or judgement.verdict is Verdict.UNKNOWN:
         return ""
-    least = min(case.labelled, key=lambda group: case.labelled[group])
-    missing = f"{1 - case.labelled[least]:.1%} of {least} have no label"
     judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
-    known = [bounds.Bounds(low=one.low[judged], high=one.high[judged]) for one in case.bounds]
+    known = [one.of(judged) for one in case.bounds]
     limit = _settings(case.promise).limit.kept()
     if judgement.verdict is Verdict.UNFAIR and not any(one.certainly_apart() for one in known):
         return f"apart among the labelled, but {missing}: with theirs the groups may be alike"
@@ -278,14 +341,41 @@ def _doubt(case: _Case, judgement: Judgement) -> str:
     return ""
 
 
-def _reason(judgement: Judgement) -> str:
+def _late_doubt(case: _Case, judgement: Judgement) -> str:
+    """Why missing labels leave open whether groups are apart lately; empty if they do not."""
+    missing = _missing_labels(case)
+    judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
+    if not missing or not judgement.became_unfair or any(one.of(judged).certainly_apart() for one in case.lately):
+        return ""
+    return f"apart lately among the labelled, but {missing}: with theirs the groups may be alike"
+
+
+def _missing_labels(case: _Case) -> str:
+    """How many labels are missing of which group; empty if none are."""
+    if not case.bounds or min(case.labelled.values(), default=1.0) == 1.0:
+        return ""
+    least = min(case.labelled, key=lambda group: case.labelled[group])
+    return f"{1 - case.labelled[least]:.1%} of {least} have no label"
+
+
+def _reason(judgement: Judgement, promise: Fairness) -> str:
+    if judgement.waits_for:
+        names = ", ".join(judgement.waits_for)
+        return f"the other groups are within the limit, but fewer than {promise.min_events} events are of {names}"
+    few = ", ".join(judgement.left_out)
+    said = _said(judgement, promise)
+    return f"{said}; fewer than {promise.min_events} are of {few}" if few else said
+
+
+def _said(judgement: Judgement, promise: Fairness) -> str:
     worst = judgement.worst
     if worst is None:
-        return "fewer than two groups have enough events"
+        return f"fewer than two groups have {promise.min_events} events"
     if judgement.verdict is Verdict.UNFAIR:
-        return f"{worst.below} is beyond the limit against {worst.above}"
+        where = f", most within {worst.stratum}" if worst.stratum else ""
+        return f"{worst.below} is beyond the limit against {worst.above}{where}"
     if judgement.verdict is Verdict.FAIR:
         return "every pair of groups is within the limit"
     if judgement.rows_needed is None:
-        return "the rates lie on the limit: no number of events would decide"
+        return "the rates lie on the limit, or two groups are never seen together: no number of events would decide"
     return f"about {judgement.rows_needed:,} more events would decide, if the rates stay"

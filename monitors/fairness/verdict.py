@@ -3,7 +3,8 @@
 Every ordered pair of groups is compared, since the best and the worst group are not known before looking. Unfair needs
 one pair whose evidence passes K / alpha, K pairs: the chance of a false alarm, over all pairs and all looks, stays at
 most alpha (Bonferroni and Ville). Fair needs each pair's evidence against "at least as far apart as the limit" to pass
-1 / alpha: all have to be shown, so nothing is divided. An alarm stays until the counting begins anew, with a version.
+1 / alpha in every stratum that has both, and no group that was left out: all have to be shown, so nothing is divided.
+An alarm stays until the counting begins anew, with a version; "fair" is said of the evidence as it stands.
 """
 
 from __future__ import annotations
@@ -64,19 +65,26 @@ class Counts:
     """Events and hits of a rate by stratum, group and block: arrays of shape (strata, groups, blocks).
 
     One stratum is the pooled comparison. Several compare like with like: within each of them the limit is to hold.
+    `unseen` are groups that are there, though none of what the rate is of was seen of them, such as for want of labels.
     """
 
     groups: tuple[str, ...]
     events: Floats
     hits: Floats
+    strata: tuple[str, ...] = ("",)
+    unseen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The two groups that are farthest apart: rates, their difference and ratio, with intervals for every look."""
+    """The two groups that are farthest apart: rates, their difference and ratio, in a stratum if there are several.
+
+    The intervals hold at every look, and for all pairs and strata at once, since these two were chosen by looking.
+    """
 
     above: str
     below: str
+    stratum: str
     difference: float
     difference_interval: intervals.Interval
     ratio: float
@@ -98,7 +106,8 @@ class Judgement:
     """A verdict and what it rests on. `became_unfair` is the detector's word, apart from the verdict since the start.
 
     `rows_needed` are more events of all judged groups together, at their present shares and rates, that would decide;
-    None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few.
+    None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
+    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair".
     """
 
     verdict: Verdict
@@ -107,6 +116,7 @@ class Judgement:
     rates: tuple[Rate, ...]
     left_out: tuple[str, ...]
     rows_needed: int | None
+    waits_for: tuple[str, ...] = ()
 
 
 def judge(counts: Counts, settings: Settings) -> Judgement:
@@ -131,6 +141,10 @@ class _Table:
         self.events, self.hits = (found.sum(axis=(0, 2)) for found in (counts.events, counts.hits))
         self.enough = np.flatnonzero(self.events >= settings.min_events)
         self.pairs = np.array(list(permutations(self.enough, 2)), dtype=int).reshape(-1, 2)
+        alike = evidence.dispersion(counts.events, counts.hits)
+        self.alike: Floats = alike[:, self.pairs].max(axis=-1)
+        """By stratum and pair: how many events say as much as one."""
+        self.together = (counts.events.sum(axis=-1)[:, self.pairs] > 0).all(axis=-1)
 
     def paired(self, counts: Floats) -> Floats:
         """Counts by pair, one stratum after the other: (strata * pairs, 2, blocks)."""
@@ -138,7 +152,7 @@ class _Table:
         return found
 
     def judged(self, against: Floats, within: Floats, lately: Floats) -> Judgement:
-        """Verdict from the nats by pair and block."""
+        """Verdict from the nats by stratum, pair and block."""
         rates = self._rates()
         left_out = tuple(name for place, name in enumerate(self.counts.groups) if place not in self.enough)
         if not len(self.pairs):
@@ -151,41 +165,62 @@ class _Table:
                 rows_needed=None,
             )
         settings, many = self.settings, len(self.pairs)
-        unfair = math.log(many / settings.alpha) - np.cumsum(against, axis=-1)
-        fair = math.log(1 / settings.alpha) - np.cumsum(within, axis=-1)
-        verdict = Verdict.UNKNOWN
+        unfair = math.log(many / settings.alpha) - np.cumsum(against.sum(axis=0), axis=-1)
+        fair = math.log(1 / settings.alpha) - within.sum(axis=-1)
+        verdict, waits_for = Verdict.UNKNOWN, tuple[str, ...]()
         if (unfair <= 0).any():
             verdict = Verdict.UNFAIR
-        elif (fair <= 0).any(axis=-1).all():
-            verdict = Verdict.FAIR
+        elif self._is_fair(fair):
+            waits_for = self._waits_for()
+            verdict = Verdict.UNKNOWN if waits_for else Verdict.FAIR
         alarm = math.log(settings.false_alarm_blocks * many)
+        is_open = verdict is Verdict.UNKNOWN and not waits_for
         return Judgement(
             verdict=verdict,
-            became_unfair=bool((evidence.detector(lately) >= alarm).any()),
-            worst=self._worst(unfair.min(axis=-1)),
+            became_unfair=bool((evidence.detector(lately.sum(axis=0)) >= alarm).any()),
+            worst=self._worst(unfair.min(axis=-1), against.sum(axis=-1)),
             rates=rates,
             left_out=left_out,
-            rows_needed=self._rows_needed(unfair[:, -1], fair[:, -1]) if verdict is Verdict.UNKNOWN else None,
+            rows_needed=self._rows_needed(unfair[:, -1], fair) if is_open else None,
+            waits_for=waits_for,
+        )
+
+    def _is_fair(self, missing: Floats) -> bool:
+        """Whether every pair is shown to be within the limit in each stratum where both are, of which there is one."""
+        return bool((~self.together | (missing <= 0)).all() and self.together.any(axis=0).all())
+
+    def _waits_for(self) -> tuple[str, ...]:
+        """Groups that are there and have too few events."""
+        return tuple(
+            name
+            for place, name in enumerate(self.counts.groups)
+            if place not in self.enough and (self.events[place] > 0 or name in self.counts.unseen)
         )
 
     def _rates(self) -> tuple[Rate, ...]:
         events, hits = self.events[self.enough], self.hits[self.enough]
-        edges = intervals.rate(events, hits, self.settings.alpha)
+        alike = evidence.dispersion(self.counts.events.sum(axis=0), self.counts.hits.sum(axis=0))[self.enough]
+        edges = intervals.rate(events / alike, hits / alike, self.settings.alpha)
         return tuple(
             Rate(group=self.counts.groups[place], events=int(n), rate=float(y / n), interval=(float(low), float(high)))
             for place, n, y, (low, high) in zip(self.enough, events, hits, edges, strict=True)
         )
 
-    def _worst(self, missing: Floats) -> Pair:
-        """The pair with the most evidence; the widest apart of those with none."""
-        rates = self.hits / np.maximum(self.events, 1)
-        gaps = rates[self.pairs[:, 0]] - rates[self.pairs[:, 1]]
-        chosen = self.pairs[np.lexsort((-gaps, missing))[0]]
-        events, hits, alpha = self.events[chosen], self.hits[chosen], self.settings.alpha
-        above, below = (float(rate) for rate in rates[chosen])
+    def _worst(self, missing: Floats, nats: Floats) -> Pair:
+        """The pair with the most evidence, in the stratum with the most; the widest apart of those with none."""
+        by_pair = [counts.sum(axis=-1)[:, self.pairs] for counts in (self.counts.events, self.counts.hits)]
+        rates = by_pair[1] / np.maximum(by_pair[0], 1)
+        gaps = np.where(self.together, rates[..., 0] - rates[..., 1], -np.inf)
+        chosen = int(np.lexsort((-gaps.max(axis=0), missing))[0])
+        stratum = int(np.lexsort((-gaps[:, chosen], -nats[:, chosen], ~self.together[:, chosen]))[0])
+        one, other = self.pairs[chosen]
+        above, below = (float(rate) for rate in rates[stratum, chosen])
+        events, hits = (counts[stratum, chosen] / self.alike[stratum, chosen] for counts in by_pair)
+        alpha = self.settings.alpha / (len(self.pairs) / 2 * len(self.counts.events))
         return Pair(
-            above=self.counts.groups[chosen[0]],
-            below=self.counts.groups[chosen[1]],
+            above=self.counts.groups[one],
+            below=self.counts.groups[other],
+            stratum=self.counts.strata[stratum],
             difference=above - below,
             difference_interval=_interval(intervals.difference(events, hits, alpha)),
             ratio=below / above if above else math.nan,
@@ -194,12 +229,20 @@ class _Table:
 
     def _rows_needed(self, unfair: Floats, fair: Floats) -> int | None:
         """Events of all groups until either verdict, if rates stay: evidence grows in proportion to events."""
-        limit, events = self.settings.limit, self.events[self.pairs]
-        rates = evidence.rates(events, self.hits[self.pairs])
-        shares = events / self.events[self.enough].sum()
-        to_unfair = _rows(unfair, evidence.growth(shares, rates, limit.kept())).min()
-        to_fair = _rows(fair, evidence.growth(shares, rates, limit.broken())).max()
-        rows = min(float(to_unfair), float(to_fair))
+        limit, events, hits = (
+            self.settings.limit,
+            self.counts.events.sum(axis=-1)[:, self.pairs],
+            self.counts.hits.sum(axis=-1)[:, self.pairs],
+        )
+        rates = evidence.rates(events, hits)
+        shares = np.where(self.together[..., None], events, 1.0) / self.events[self.enough].sum()
+        against, within = (
+            np.where(self.together, evidence.growth(shares, rates, kept) / self.alike, 0.0)
+            for kept in (limit.kept(), limit.broken())
+        )
+        to_unfair = _rows(unfair, against.sum(axis=0)).min()
+        to_fair = _rows(fair, within)[self.together].max(initial=0.0)
+        rows = min(float(to_unfair), float(to_fair) if self.together.any(axis=0).all() else math.inf)
         return math.ceil(rows) if math.isfinite(rows) else None
 
 
@@ -214,11 +257,12 @@ def _interval(ends: Floats) -> intervals.Interval:
 
 
 def _split(tables: Sequence[_Table], limit: projection.Limit, recent: int | None) -> Iterator[Floats]:
-    """Nats by pair and block of each table, those of its strata added."""
+    """Nats of each table by stratum, pair and block."""
     events = np.concatenate([table.paired(table.counts.events) for table in tables])
     hits = np.concatenate([table.paired(table.counts.hits) for table in tables])
     found, place = evidence.nats(events, hits, limit, recent), 0
     for table in tables:
         strata, many = table.counts.events.shape[0], len(table.pairs)
-        yield found[place : place + strata * many].reshape(strata, many, found.shape[-1]).sum(axis=0)
+        own = found[place : place + strata * many].reshape(strata, many, found.shape[-1])
+        yield own / table.alike[..., None]
         place += strata * many

@@ -43,8 +43,9 @@ def _limit(one: Finding) -> str:
 def _worst(one: Finding, pair: Pair | None) -> tuple[str, str]:
     if pair is None:
         return "-", "-"
+    where = f" within {pair.stratum}" if pair.stratum else ""
     if one.promise.difference is not None:
         low, high = (end * 100 for end in pair.difference_interval)
-        return f"{pair.above} {pair.difference * 100:+.1f} points to {pair.below}", f"{low:+.1f} to {high:+.1f}"
+        return f"{pair.above} {pair.difference * 100:+.1f} points to {pair.below}{where}", f"{low:+.1f} to {high:+.1f}"
     low, high = pair.ratio_interval
-    return f"{pair.below} has {pair.ratio:.0%} of {pair.above}", f"{low:.0%} to {high:.0%}"
+    return f"{pair.below} has {pair.ratio:.0%} of {pair.above}{where}", f"{low:.0%} to {high:.0%}"

@@ -72,8 +72,10 @@ def line(suspects: list[Suspect], ranked: Ranked, harm: Harm | None, signal: Sig
     first, *others = suspects
     if first.change is None:
         count = len(ranked.probabilities)
-        listed = f"none of {count} changes explains it" if count else "no change was found"
-        return f"{said}Cause unknown: {listed} ({words.chance(first.probability)}){_next(others)}."
+        if not count:
+            return f"{said}Cause unknown: no change was found."
+        listed = f"none of {count} changes explains it ({words.chance(first.probability)})"
+        return f"{said}Cause unknown: {listed}{_next(others)}."
     relation = _relation(first.change, ranked)
     return (
         f"{said}Most likely {kinds.KINDS[first.change.kind].words}: {first.change.what}, {relation} "

@@ -39,17 +39,20 @@ class Asker:
         self._log, self._send = log, send
 
     def recover(self, now: float) -> None:
-        """Say what became of the attempt that a process before this one had begun."""
+        """Say what became of an attempt that was begun and whose answer is not on record.
+
+        The process that made it has died, or could not write the answer down, as on a full disk.
+        """
         for episode in self._log.of(self._model.name):
             if episode.trigger is Trigger.SENDING:
                 self._interrupted(episode, now)
 
     def _interrupted(self, episode: Episode, now: float) -> None:
         if self._retrain.pipeline_run is not None:
-            said = "the process ended while it was being created; it is created again, under the same name"
+            said = "it is not on record whether it was created; it is created again, under the same name"
             self._log.append(Asked(episode=episode.id, result=Trigger.PENDING, said=said, at=now, retry_at=now))
         else:
-            said = "the process ended while it was being sent: it may have been taken, and is not sent again"
+            said = "its answer is not on record: it may have been taken, and is not sent again"
             self._log.append(Asked(episode=episode.id, result=Trigger.UNKNOWN, said=said, at=now))
 
     def is_due(self, episode: Episode, drifting: Drifting | None, now: float) -> bool:

@@ -89,13 +89,13 @@ def episodes(
     known = [one.name for one in platform.models]
     if model is not None and model not in known:
         raise MidwatchError(f"--model: there is no model {model!r}; known: {', '.join(sorted(known))}")
-    found = [one for one in _recorded(state) if model in (None, one.model)]
+    found = [one for one in _recorded(state, platform) if model in (None, one.model)]
+    blind = _unobserved(platform)
     if as_json:
-        blind = _unobserved(platform)
         said = [document.of_episode(one, blind.get(one.model)) for one in found]
         typer.echo(json.dumps({"episodes": said}))
     elif found:
-        tables.show(view.table(found, time.time()))
+        tables.show(view.table(found, time.time(), blind))
     else:
         typer.echo(f"no episode is on record in {state}")
     raise typer.Exit(_damages(state))
@@ -120,14 +120,14 @@ def show(
     from monitors.loop import document, view
 
     platform = load.load_platform(file)
-    found = _chosen(_recorded(state), episode, state)
+    found = _chosen(_recorded(state, platform), episode, state)
     blind = _unobserved(platform).get(found.model, {})
     if as_json:
         typer.echo(json.dumps(document.of_episode(found, blind)))
     else:
         typer.echo(view.headline(found))
         tables.show(view.steps(found, blind))
-    raise typer.Exit(max(_damages(state), _code(found)) if _damages(state) else _code(found))
+    raise typer.Exit(_damages(state) or _code(found))
 
 
 @app.command()
@@ -142,7 +142,7 @@ def drill(
 ) -> None:
     """Put a known drift into a marked copy of a model's traffic, and see whether a better version comes in time.
 
-    Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was touched), 3 INCONCLUSIVE.
+    Exit code 0 MET, 1 BREACHED, 2 when it cannot begin (nothing was touched), 3 INCONCLUSIVE, or MET and not put back.
     """
     import json
 
@@ -175,8 +175,8 @@ def drills(
 ) -> None:
     """List every drill of a loop with verdict, figures and reasons, and say whether the evidence is whole.
 
-    Each verdict is computed again from the drill's ledger. Exit code 0, 1 when any is not what was written, 3 when
-    there is no drill: nothing is proven.
+    Each verdict is computed again from the drill's ledger. A drill that left no result is named. Exit code 0, 1 when
+    any is not what was written, 3 when there is no result: nothing is proven.
     """
     import json
 
@@ -184,15 +184,17 @@ def drills(
     from monitors.loop.drill import kept, present
 
     log = kept.DrillLog.of(load.load_platform(file), file)
-    results, problems = log.results(), [str(one) for one in log.problems()]
+    results, problems, unfinished = log.results(), [str(one) for one in log.problems()], log.unfinished()
     if html:
         present.write(html, log.platform, results, problems)
     if as_json:
-        typer.echo(json.dumps({"drills": results, "problems": problems}))
+        typer.echo(json.dumps({"drills": results, "unfinished": unfinished, "problems": problems}))
     else:
         present.table(results)
-        for problem in problems:
-            typer.echo(problem, err=True)
+        if not results:
+            typer.echo(f"no drill with a result is on record in {log.folder}; midwatch loop drill runs one", err=True)
+        for said in (*unfinished, *problems):
+            typer.echo(said, err=True)
     if problems:
         raise typer.Exit(Exit.FAIL)
     raise typer.Exit(Exit.PASS if results else Exit.INCONCLUSIVE)
@@ -206,10 +208,12 @@ def _code(episode: Episode) -> Exit:
     return Exit.INCONCLUSIVE if episode.outcome in (Outcome.OPEN, Outcome.UNDECIDED) else Exit.FAIL
 
 
-def _recorded(state: Path) -> list[Episode]:
+def _recorded(state: Path, platform: Platform) -> list[Episode]:
     from monitors.loop import episode_log
 
-    return list(episode_log.load(state / episode_log.LOG).values())
+    found = list(episode_log.load(state / episode_log.LOG).values())
+    episode_log.ensure_of(platform.platform, found, state)
+    return found
 
 
 def _chosen(episodes: list[Episode], wanted: str, state: Path) -> Episode:

@@ -30,8 +30,9 @@ class Facts:
     """What is known beside the episode's records.
 
     `calm`: every judge says that the old version does not drift. `answered`: owners that answered just now. `blind`:
-    steps that nobody can be asked about. `helped` is what the labels of both versions say; None where nobody
-    compares them. `decide_within` is how long they are waited for once the drift is gone; None for not at all.
+    steps that nobody can be asked about; `unanswered`: those of which somebody who was asked did not answer. `helped`
+    is what the labels of both versions say; None where nobody compares them. `decide_within` is how long they are
+    waited for once the drift is gone; None for not at all.
     """
 
     now: float
@@ -40,6 +41,7 @@ class Facts:
     calm: bool = False
     answered: frozenset[str] = frozenset()
     blind: frozenset[Step] = frozenset()
+    unanswered: frozenset[Step] = frozenset()
     helped: Helped | None = None
     decide_within: float | None = None
 
@@ -71,13 +73,20 @@ def _of_the_run(episode: Episode, facts: Facts) -> Iterator[Ended]:
     trained = episode.last(Step.TRAINED)
     if trained is None:
         return
-    if trained.result is not Result.DONE:
+    if trained.result is not Result.DONE and not _may_be_tried_again(episode, trained):
         yield _ended(episode, facts, Outcome.FAILED, _failed_check(episode) or Step.TRAINED, trained.said)
     run_ended = float(trained.facts.get("ended", "inf"))
     is_old = facts.now - max(run_ended, trained.seen) > 2 * facts.interval
     if trained.facts.get("run") in BAD_RUNS and is_old and "mlflow" in facts.answered:
         said = f"the run {trained.facts['run']}, and no version of it was registered: {_tasks(trained)}"
         yield _ended(episode, facts, Outcome.FAILED, _failed_check(episode) or Step.REGISTERED, said)
+
+
+def _may_be_tried_again(episode: Episode, trained: Seen) -> bool:
+    """Whether it is MLflow's run that failed, in a task of a pipeline that still runs: a task may have retries."""
+    of_pipeline = [one for one in episode.steps if one.source == "tekton"]
+    has_ended = any(one.facts.get("run", "running") != "running" for one in of_pipeline)
+    return trained.source == "mlflow" and bool(of_pipeline) and not has_ended
 
 
 def _failed_check(episode: Episode) -> Step | None:
@@ -121,9 +130,12 @@ def _well(episode: Episode, facts: Facts, well: Seen) -> Iterator[Ended]:
 
 def _given_up(episode: Episode, facts: Facts) -> Iterator[Ended]:
     missing = episode.waiting_for(facts.blind)
+    if missing in facts.unanswered:
+        return  # it may have come
     if missing is not None and facts.now - episode.waiting_since() > facts.give_up_after:
         waited = format_duration(facts.give_up_after)
-        said = f"{missing} did not come within {waited}{_unseen(facts.blind)}"
+        came = "nobody can say whether it came" if missing in facts.blind else "did not come"
+        said = f"{missing}: {came} within {waited}{_unseen(facts.blind)}"
         yield _ended(episode, facts, Outcome.ABANDONED, missing, said)
 
 

@@ -45,6 +45,9 @@ CHECKS = (Step.DATA_VALIDATION, Step.EVALUATION, Step.SECURITY_SCAN, Step.BIAS_C
 PATH = tuple(step for step in Step if step not in (*CHECKS, Step.ROLLED_BACK))
 """Steps of an episode that goes well; each is waited for once the ones before were seen or cannot be."""
 
+OF_VERSION = tuple(Step)[tuple(Step).index(Step.REGISTERED) + 1 :]
+"""Steps of the version that was registered: owners are asked about it by its name."""
+
 TIMES = (
     Step.DRIFT,
     Step.DRIFT,
@@ -119,7 +122,10 @@ class Cause(StrEnum):
 
 
 class Began(msgspec.Struct, frozen=True, kw_only=True, tag="loop-episode-began"):
-    """An episode: drift of `version`, in the window from `onset` to `detected`; `seen` is when it was noticed here."""
+    """An episode: drift of `version`, in the window from `onset` to `detected`; `seen` is when it was noticed here.
+
+    `platform` is empty in records of before it was kept.
+    """
 
     episode: str
     model: str
@@ -128,6 +134,7 @@ class Began(msgspec.Struct, frozen=True, kw_only=True, tag="loop-episode-began")
     detected: float
     seen: float
     features: tuple[str, ...] = ()
+    platform: str = ""
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True, tag="loop-asking"):
@@ -203,6 +210,7 @@ class Episode(msgspec.Struct, kw_only=True):
     detected: float
     noticed: float
     features: tuple[str, ...] = ()
+    platform: str = ""
     trigger: Trigger = Trigger.NONE
     attempts: int = 0
     retry_at: float = 0.0
@@ -225,6 +233,7 @@ class Episode(msgspec.Struct, kw_only=True):
             detected=record.detected,
             noticed=record.seen,
             features=record.features,
+            platform=record.platform,
         )
 
     # What was seen -------------------------------------------------------------------------------------------------
@@ -289,12 +298,13 @@ class Episode(msgspec.Struct, kw_only=True):
         return (*PATH[: PATH.index(Step.CANARY_JUDGED) + 1], Step.ROLLED_BACK)
 
     def waiting_for(self, unobserved: Iterable[Step] = ()) -> Step | None:
-        """The next step that can be seen; None when the episode has ended or all were."""
+        """The next step that can be seen, or where none can be, the next one; None when it has ended or all were."""
         if self.outcome is not Outcome.OPEN:
             return None
         path, blind = self.path(), frozenset(unobserved)
         done = [place for place, step in enumerate(path) if step is Step.DRIFT or self.last(step) is not None]
-        return next((step for step in path[max(done) + 1 :] if step not in blind), None)
+        ahead = path[max(done) + 1 :]
+        return next((step for step in ahead if step not in blind), next(iter(ahead), None))
 
     def waiting_since(self) -> float:
         """When the last step was seen: since then the next one is waited for."""

@@ -34,6 +34,26 @@ def load(path: Path) -> dict[str, Episode]:
     return episodes
 
 
+def ensure_of(platform: str, episodes: Iterable[Episode], folder: Path) -> None:
+    """MidwatchError when episodes are of another platform, whose models may have the same names."""
+    others = sorted({one.platform for one in episodes} - {"", platform})
+    if others:
+        advice = "give the folder of this one with --state"
+        raise MidwatchError(f"{folder}: its episodes are of the platform {', '.join(others)}, not {platform}; {advice}")
+
+
+def _ensure_whole(path: Path) -> None:
+    """MidwatchError when the log is not what was written: a request that was cut out of it would be made once more.
+
+    What a crash left of the last line is no such damage: the next record tells of it.
+    """
+    whole_lines = path.read_bytes().count(b"\n")
+    problem = next((one for one in evidence.verify(path).problems if (one.line or 0) <= whole_lines), None)
+    if problem is not None:
+        advice = "nothing is asked for or followed until it is put back, or moved away"
+        raise MidwatchError(f"{path}: it is not what was written ({problem}); {advice}")
+
+
 def record_of(kind: str, data: dict[str, Any]) -> Record:
     """The record of a line of the log; msgspec.ValidationError for what is none."""
     record: Record = msgspec.convert({**data, "type": kind}, Record)
@@ -41,12 +61,16 @@ def record_of(kind: str, data: dict[str, Any]) -> Record:
 
 
 class EpisodeLog:
-    """The episodes, and the log that they are kept in. One process writes; its threads may."""
+    """The episodes, and the log that they are kept in. One process writes; its threads may.
+
+    MidwatchError when what is on record is not what was written.
+    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / LOG
         self._log = evidence.Log(path)
         self._log.ensure_appendable()
+        _ensure_whole(path)
         self._episodes = load(path)
         self.head = evidence.head(path)
         self._lock = threading.Lock()

@@ -125,12 +125,17 @@ def _of_table(path: Path, table: Any, groups: Sequence[str], within: float | Non
         raise InvalidInputError.at(path, "no rows")
     _ensure_rows_differ(path, table)
     columns = {name: table.column(name) for name in COLUMNS}
-    whole = ~np.any([column.is_null().to_numpy() for column in columns.values()], axis=0)
+    whole = ~np.any([_is_missing(column) for column in columns.values()], axis=0)
     share = float(whole.mean())
     if share < FEW:
         message = f"only {share:.1%} of {len(whole):,} rows have a label and predictions of both versions"
         raise InvalidInputError.at(path, message, remedy="the missing ones may be the wrong ones; evaluate both on all")
     right = {name: _right(path, columns["actual"], columns[name], name, within) for name in ("old", "new")}
+    if not (whole & (right["old"] | right["new"])).any():
+        remedy = "write labels and predictions alike, or give --within for a regression"
+        raise InvalidInputError.at(
+            path, "neither version is right on any row: actual, old and new differ", remedy=remedy
+        )
     sets = _values(table, "set") if "set" in table.column_names else np.full(table.num_rows, DRIFTED)
     drifted = whole & (sets == DRIFTED)
     by_group = {
@@ -161,13 +166,25 @@ def _ensure_rows_differ(path: Path, table: Any) -> None:
         raise InvalidInputError.at(path, message, remedy="give each row once")
 
 
+def _is_missing(column: Any) -> Right:
+    """Rows without a value: null, what is no number in a column of numbers, or an empty text, as CSV has it."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    missing: Right = column.is_null(nan_is_null=True).to_numpy().copy()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        is_blank = compute.equal(compute.utf8_trim_whitespace(column), "")
+        missing |= compute.fill_null(is_blank, True).to_numpy()
+    return missing
+
+
 def _right(path: Path, actual: Any, predicted: Any, name: str, within: float | None) -> Right:
     """Which answers are right; where one is missing it does not matter."""
     if within is None:
         return np.array(list(map(_same, actual.to_pylist(), predicted.to_pylist())), dtype=np.bool_)
     try:
         off = [
-            math.nan if label is None or answer is None else abs(float(label) - float(answer))
+            math.nan if label in (None, "") or answer in (None, "") else abs(float(label) - float(answer))
             for label, answer in zip(actual.to_pylist(), predicted.to_pylist(), strict=True)
         ]
     except (TypeError, ValueError) as error:
@@ -182,6 +199,8 @@ def _same(label: Any, answer: Any) -> bool:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
     is_whole = isinstance(value, float) and value.is_integer()
     return json.dumps(int(value)) if is_whole else str(value)
 

@@ -108,12 +108,14 @@ class Follower:
             detected=new.detected,
             seen=now,
             features=new.features,
+            platform=self._place.platform.platform,
         )
         _log.info("episode began", extra={"episode": began.episode, "model": self.model, "version": new.version})
         return self._log.append(began)
 
     def _ask(self, episode: Episode, drifts: Drifts | None, now: float) -> None:
         """Ask for the retraining, if it is due, and record that it was asked for."""
+        self._asker.recover(now)
         held = self._of_version(drifts, episode.version)
         self.view.why_not_asked = self._asker.why_not(episode, held, now)
         if self._asker.is_due(episode, held, now):
@@ -160,9 +162,15 @@ class Follower:
             calm=drifts is not None and episode.version in drifts.calm,
             answered=frozenset(self._answered),
             blind=frozenset(self._owners.unobserved),
+            unanswered=self._unanswered(),
             helped=self._helped(episode) if is_well else None,
             decide_within=self._place.settings.decide_within,
         )
+
+    def _unanswered(self) -> frozenset[Step]:
+        """Steps of which somebody did not answer at this look; to ask follows from what the judges say."""
+        silent = {step for one in self._owners.owners if one.source not in self._answered for step in one.steps}
+        return frozenset(silent if JUDGES in self._answered else silent | {Step.ASKED})
 
     def _helped(self, episode: Episode) -> Helped | None:
         """What the labels say; nothing while they cannot be asked for."""

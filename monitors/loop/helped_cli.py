@@ -26,7 +26,7 @@ def helped(
         typer.Option(help="Rows that both versions predicted (.parquet, .csv, .ndjson), or counts of them (.json)."),
     ] = None,
     within: Annotated[
-        float | None, typer.Option(help="Of a regression: how far off an answer may be and count as right.")
+        float | None, typer.Option(min=0, help="Of a regression: how far off an answer may be and count as right.")
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="RFC 3339 time since when traffic counts; the new one's first without it.")

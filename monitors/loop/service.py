@@ -6,10 +6,8 @@ anything follows from it, so that the process may be killed at any moment.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +16,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
-from midwatch import exposition, http_access, http_server, telemetry
+from midwatch import exposition, http_access, http_server, http_service, telemetry
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client
 from midwatch.spec import loop as loop_spec
 from midwatch.spec.model import Model, Platform
-from monitors.loop import document, helped, owners, published, trace
+from monitors.loop import document, episode_log, helped, owners, published, trace
 from monitors.loop.asking import Asker
 from monitors.loop.better import Helped
 from monitors.loop.drill import kept
@@ -114,6 +112,7 @@ class Loop:
     def _begun(self) -> _Acting:
         """Take the episodes over, as they are on record."""
         log = EpisodeLog(self._options.state)
+        episode_log.ensure_of(self._options.platform.platform, log.episodes(), self._options.state)
         followers = [self._follower(model, log) for model in loop_spec.followed(self._options.platform)]
         return _Acting(log=log, followers=followers)
 
@@ -246,27 +245,8 @@ async def serve(loop: Loop, address: Address, started: Callable[[str], None]) ->
         http_server.Limits(max_body=0, max_connections=100),
         http_access.admission(address.token, address.metrics_token),
     )
-    running, stop = asyncio.get_running_loop(), asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(name, stop.set)
-    try:
-        server = await running.create_server(connections.protocol, address.host, address.port)
-    except OSError as error:
-        where = f"{address.host}:{address.port}"
-        raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
-    ended = threading.Event()
-    looking = threading.Thread(target=loop.run, args=(ended,), name="loop", daemon=True)
-    looking.start()
-    threading.Thread(target=loop.regressions.run, args=(ended,), name="regressions", daemon=True).start()
-    expiring = asyncio.create_task(connections.expire())
-    host, port = server.sockets[0].getsockname()[:2]
-    started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    await stop.wait()
-    ended.set()
-    server.close()
-    connections.close()
-    expiring.cancel()
-    await asyncio.gather(expiring, return_exceptions=True)
+    beside = {"loop": loop.run, "regressions": loop.regressions.run}
+    await http_service.serve(connections, address.host, address.port, beside=beside, started=started)
 
 
 def _answer(loop: Loop, request: http_server.Request, respond: http_server.Respond) -> None:

@@ -16,11 +16,11 @@ _WORDS = {
 }
 
 
-def table(episodes: Sequence[Episode], now: float) -> Table:
-    """One row for each episode, the newest first."""
+def table(episodes: Sequence[Episode], now: float, unobserved: Mapping[str, Mapping[Step, str]]) -> Table:
+    """One row for each episode, the newest first; `unobserved` has of each model what nobody can be asked about."""
     made = Table("Episode", "Model", "From", "To", "Began", "Took", "Outcome", "Cause", "Waits for")
     for one in reversed(episodes):
-        waiting = one.waiting_for()
+        waiting = one.waiting_for(unobserved.get(one.model, ()))
         made.add_row(
             one.id,
             one.model,

@@ -129,7 +129,7 @@ class Promoter:
             return True
         is_there = decision.requirements[0].state is State.HAS
         is_back = asked.is_rollback and self.known.was_champion(asked.model, asked.version)
-        return is_there and (is_back or bool(asked.override))
+        return is_there and (is_back or bool(asked.override.strip()))
 
     def _why_not_back(self, asked: Asked) -> str:
         if not asked.is_rollback or self.known.was_champion(asked.model, asked.version):

@@ -4,8 +4,10 @@ For every place in the second half of the series, the runs from there on are com
 rank sum of Mann & Whitney (1947). The largest of these is the statistic, as in Pettitt's test for a change point
 ("A non-parametric approach to the change-point problem", Applied Statistics 28(2), 1979); its distribution without a
 change is that over permutations of the series itself, so the chance of a false alarm at a look is at most `alpha`
-whatever the values' distribution is, ties included (Phipson & Smyth, "Permutation p-values should never be zero", 2010,
-for the 1 that is added). It is a budget per look: one more run is one more look.
+whatever the values' distribution is, ties included. Not all permutations can be tried, and those that are drawn for a
+length are the same for every series of it: what counts is an upper bound of the share of all permutations (Clopper &
+Pearson, "The use of confidence or fiducial limits", Biometrika 26(4), 1934), so that no length has a higher level by
+chance. `alpha` is a budget per look: one more run is one more look.
 
 A series so short that even the clearest change could not be told at `alpha` is undecided, and so is one whose recent
 runs may be worse by more than is tolerated: steady is said only where that is excluded.
@@ -23,8 +25,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-PERMUTATIONS = 4000
-"""Drawn with a fixed seed: the same series gives the same answer. The level is met within 0.0025 for 1%."""
+PERMUTATIONS = 20_000
+"""Drawn with a fixed seed: the same series gives the same answer."""
+AT_ONCE = 2000
+"""Permutations that are in memory together: 3 MB of the longest series."""
+CONFIDENCE = 0.999
+"""Of the bound of a p-value. Simulated, 100,000 series of each length from 9 to 40: levels of 0.6% to 1.0% for 1%."""
 LONGEST = 200
 """Newest values that are looked at: what was long ago is another platform."""
 RECENT = 5
@@ -46,7 +52,7 @@ class Change:
     """The verdict on a series.
 
     `since` is the place of the first value of the worse ones; `before` and `after` are medians on its two sides (of the
-    recent values where nothing has changed). `p_value` is that of the look. `needed` is how many values more a
+    recent values where nothing has changed). `p_value` is the bound of the look's. `needed` is how many values more a
     decision needs at least, 0 where their number is enough.
     """
 
@@ -80,7 +86,9 @@ def find(values: Floats, *, worse_is_higher: bool, tolerated: float, alpha: floa
     if p_value <= alpha:
         before, after = float(np.median(kept[:since])), float(np.median(kept[since:]))
         share = _share(after - before, before)
-        told = f"median {sign * before:.4g} before, {sign * after:.4g} in the {count - since} since, p {p_value:.2g}"
+        told = (
+            f"median {sign * before:.4g} before, {sign * after:.4g} in the {count - since} since, p below {p_value:.2g}"
+        )
         if share > tolerated:
             return Change(
                 verdict=Verdict.REGRESSED,
@@ -129,11 +137,11 @@ def _largest_shift(earlier: Floats, recent: Floats, alpha: float) -> float:
     By the ordered pairwise differences, of which as many lie above the bound as the normal approximation of the rank
     sum gives (Lehmann, "Nonparametrics", 1975, section 2.5); with few values it is the largest difference.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     differences = np.sort((recent[:, None] - earlier[None, :]).ravel())
     spread = math.sqrt(earlier.size * recent.size * (earlier.size + recent.size + 1) / 12)
-    above = math.floor(differences.size / 2 - float(norm.isf(alpha)) * spread)
+    above = math.floor(differences.size / 2 + float(ndtri(alpha)) * spread)
     return float(differences[-1 - max(0, above)])
 
 
@@ -163,24 +171,33 @@ def _scores(ranks: Floats) -> Floats:
 
 
 def _p_value(ranks: Floats, seen: float) -> float:
-    """Share of permutations whose largest score is as large, the series itself among them."""
-    if len(np.unique(ranks)) == ranks.size:
-        largest = _without_ties(ranks.size)
-    else:
-        largest = _scores(_permuted(ranks)).max(axis=1)
-    return (1 + int((largest >= seen - 1e-9).sum())) / (PERMUTATIONS + 1)
+    """Upper bound of the share of all permutations whose largest score is as large as what was seen."""
+    largest = _without_ties(ranks.size) if len(np.unique(ranks)) == ranks.size else _largest_scores(ranks)
+    return _bound(PERMUTATIONS - int(np.searchsorted(largest, seen - 1e-9)))
+
+
+@cache
+def _bound(as_large: int) -> float:
+    """Upper bound of a share, of which so many of the permutations drawn are."""
+    from scipy.special import betaincinv
+
+    if as_large >= PERMUTATIONS:
+        return 1.0
+    return float(betaincinv(as_large + 1, PERMUTATIONS - as_large, CONFIDENCE))
 
 
 @cache
 def _without_ties(count: int) -> Floats:
     """Largest scores of permutations of ranks without ties: the same for every series of a length."""
-    largest: Floats = _scores(_permuted(np.arange(1.0, count + 1))).max(axis=1)
-    return largest
+    return _largest_scores(np.arange(1.0, count + 1))
 
 
-def _permuted(ranks: Floats) -> Floats:
+def _largest_scores(ranks: Floats) -> Floats:
+    """Largest scores of permutations of ranks, ascending."""
     generator = np.random.default_rng(20260)
-    return generator.permuted(np.tile(ranks, (PERMUTATIONS, 1)), axis=1)
+    drawn = (generator.permuted(np.tile(ranks, (AT_ONCE, 1)), axis=1) for _ in range(PERMUTATIONS // AT_ONCE))
+    largest: Floats = np.sort(np.concatenate([_scores(one).max(axis=1) for one in drawn]))
+    return largest
 
 
 @cache
@@ -188,7 +205,7 @@ def fewest(alpha: float) -> int:
     """Values from which a clear change, with all that are worse at the end, can be told at a level."""
     count = FEWEST
     while True:
-        clearest = float(_scores(np.arange(1.0, count + 1)[None, :]).max())
-        if (1 + int((_without_ties(count) >= clearest - 1e-9).sum())) / (PERMUTATIONS + 1) <= alpha:
+        ranks = np.arange(1.0, count + 1)
+        if _p_value(ranks, float(_scores(ranks[None, :]).max())) <= alpha:
             return count
         count += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from midwatch import exposition, metrics
@@ -62,7 +62,18 @@ def _compared(found: list[Training], settings: Regression) -> Iterator[Judged]:
     yield _judged(histories.of_durations(found), worse_is_higher=True, tolerated=longer, alpha=alpha)
     for key, one in settings.metrics.items():
         higher, tolerated = one.worse == "higher", float(one.tolerated)
-        yield _judged(histories.of_metric(found, key), worse_is_higher=higher, tolerated=tolerated, alpha=alpha)
+        history = histories.of_metric(found, key)
+        yield _of_the_newest(
+            _judged(history, worse_is_higher=higher, tolerated=tolerated, alpha=alpha), history, found[-1:]
+        )
+
+
+def _of_the_newest(said: Judged, history: History, newest: list[Training]) -> Judged:
+    """Steady is no verdict on a training that did not say the metric, or that said what is no number."""
+    if said.verdict is not Verdict.STEADY or history.of[-1:] == tuple(one.version.number for one in newest):
+        return said
+    reason = f"version {newest[0].version.number} has no {history.name} that is a number; until then {said.reason}"
+    return replace(said, verdict=Verdict.UNDECIDED, reason=reason)
 
 
 def _of_pipeline(querier: Querier, settings: Regression, now: float) -> Iterator[Judged]:

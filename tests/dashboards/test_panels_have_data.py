@@ -115,10 +115,12 @@ def asked() -> Platform:
 
 
 LEFT_OUT = {
+    "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
+    "ml_drift_share",  # bars by the place of a bin and with its name: the console's model page draws them
     "ml_explained_predictions_total",  # kept for whoever asks for explanations; no page compares them yet
     "ml_attribution_added_total",
     "ml_attribution_taken_total",
@@ -150,6 +152,7 @@ LEFT_OUT = {
     "midwatch_client_events_waiting",
     "midwatch_client_retries_total",
     "midwatch_client_waiting_bytes",
+    "midwatch_platform_file_info",  # `midwatch explain` reads when it changed
     "midwatch_build_info",  # of interest to whoever reports a bug
     "midwatch_exporter_connections",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporters import collector
+from exporters.events.counters import SERIES_OF_FEATURE
 from exporters.events.store import Store
 from midwatch import metrics
 from midwatch.client.events import Prediction
@@ -68,6 +69,18 @@ def test_features_beyond_their_number_are_other_and_texts_are_no_names(tmp_path:
     assert explained(made, "added", "jane@example.com") is None
     total = sum(explained(made, "added", name) or 0.0 for name in ("day", "hour", "age", "text", "other"))
     assert total == 10.0
+    made.journal.close()
+
+
+def test_features_of_one_prediction_begin_no_more_series_than_there_is_room_for(tmp_path: Path) -> None:
+    caps = spec.Exporter(caps=spec.Caps(series=1000))
+    made = Store(tmp_path / "state", caps, models(features=300))
+    commit(made, [prediction("a", attributions={f"f{number}": 1.0 for number in range(300)})])
+    counters = made.state.counters
+    features = counters.versions["fraud", "v1"].explained.features
+    assert "other" in features
+    assert len(features) <= 1000 // SERIES_OF_FEATURE + 2, "one that began with room, and `other`"
+    assert sum(explained(made, "added", name) or 0.0 for name in features) == 300.0
     made.journal.close()
 
 

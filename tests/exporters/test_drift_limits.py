@@ -145,6 +145,25 @@ def test_no_more_is_published_than_the_cap_of_series_and_verdicts_come_first() -
     assert (len(list(board.samples())), board.left_out) == (602, 0)
 
 
+def shares_of(version: str, bins: int) -> Entry:
+    where = {"model": "m", "version": version}
+    details = [({**where, "bin": f"{place}"}, {metrics.DRIFT_SHARE.name: 0.1}) for place in range(bins)]
+    return Entry.of(("shares", "m", version), [], details)
+
+
+def test_shares_by_bin_give_way_to_findings_and_have_the_room_that_is_left() -> None:
+    board = Board(1000)
+    for number in range(4):
+        board.put(shares_of(f"v{number}", bins=120))
+        board.put(verdict_of(f"v{number}", features=200))
+    names = [name for name, _, _ in board.samples()]
+    assert names.count(metrics.DRIFT_EFFECT.name) == 800
+    assert names.count(metrics.DRIFT_SHARE.name) == 120
+    assert board.left_out == 3 * 120
+    board.remove(("shares", "m", "v2"))
+    assert (len(list(board.samples())), board.left_out) == (804, 360)
+
+
 def test_only_what_has_changed_is_said_and_no_line_grows_with_the_number_of_versions() -> None:
     board = Board(10**6)
     for number in range(300):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import http.client
 import json
@@ -24,7 +25,7 @@ import yaml
 from exporters import server
 from exporters.events import bodies
 from exporters.incremental import IncrementalText
-from midwatch import content_encoding, http_server, modules
+from midwatch import content_encoding, http_server, metrics, modules
 from midwatch.client import events as events_of
 from midwatch.spec import model
 
@@ -497,6 +498,19 @@ def asked_about(name: str, predicted: str) -> events_of.Prediction:
 
 def options_of(folder: Path) -> server.Options:
     return server.Options(host="127.0.0.1", port=0, state=folder / "s", settings=model.Exporter())
+
+
+def test_it_publishes_digests_of_what_its_platform_file_says(tmp_path: Path) -> None:
+    published = metrics.PLATFORM_FILE
+
+    async def seen() -> list[tuple[dict[str, str], float]]:
+        digests = {"": "a1", "fraud": "b2"}
+        service = server.Service(dataclasses.replace(options_of(tmp_path), digests=digests))
+        found = [(dict(labels), value) for metric, labels, value in service.own_view().samples if metric is published]
+        service.store.close(time.time())
+        return found
+
+    assert asyncio.run(seen()) == [({"model": "", "digest": "a1"}, 1), ({"model": "fraud", "digest": "b2"}, 1)]
 
 
 def scrape(

@@ -112,3 +112,12 @@ def test_bounds_exclude_equal_rates_only_when_no_labels_could_make_them_so() -> 
     near = bounds.Bounds(low=np.array([0.7, 0.1]), high=np.array([0.9, 0.72]))
     assert far.certainly_apart()
     assert not near.certainly_apart()
+
+
+def test_outcomes_that_come_in_batches_of_twenty_alike_are_no_evidence_of_twenty() -> None:
+    rng, blocks = np.random.default_rng(10), 60
+    events = np.full((1, 2, blocks), 300.0)
+    hits = 20.0 * rng.binomial(15, 0.3, size=(60, 1, 2, blocks))
+    said = verdict.judge_all([Counts(groups=("a", "b"), events=events, hits=one) for one in hits], FOUR_FIFTHS)
+    assert sum(one.verdict is Verdict.UNFAIR for one in said) <= 6
+    assert not any(one.became_unfair for one in said)

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from midwatch import evidence
+from midwatch.app.incident import counting, explain
+from midwatch.prometheus import QueryError
 from tests.canary.arms import Past, prometheus_with
 from tests.conftest import midwatch_here, platform_document
 
@@ -64,6 +66,8 @@ def fleet() -> Past:
     about |= {"severity": "page"}
     add(np.where(times >= FIRED - 60, FIRED - 60, np.nan), "ALERTS_FOR_STATE", **about)
     add(np.where(times >= FIRED, 1.0, np.nan), "ALERTS", alertstate="firing", **about)
+    other = {**about, "model": "b", "version": ""}
+    add(np.where(times >= FIRED - 600, FIRED - 600, np.nan), "ALERTS_FOR_STATE", **other)
     return past
 
 
@@ -122,7 +126,11 @@ def test_the_runbook_and_the_links_are_those_of_the_alert_s_model_and_version(ur
     assert len(incident["next_look"]) == 3
     assert {one["name"] for one in incident["links"]} >= {"Runbook", "Dashboard", "Logs", "Traces"}
     assert all("$model" not in one["url"] for one in incident["links"])
-    assert "midwatch who ModelErrorsHigh" in {one["command"] for one in incident["commands"]}
+    own = "ModelErrorsHigh --label model=fraud --label version=v2 --label slo=availability"
+    commands = {one["command"] for one in incident["commands"]}
+    assert {f"midwatch who {own}", f"midwatch silence {own} --for 1h --why 'the cause is known'"} <= commands
+    other = "ModelErrorsHigh --label model=b --label slo=availability"
+    assert f"midwatch explain {other}" in commands, "another alert of the name, that began earlier"
 
 
 def test_a_model_and_a_time_are_explained_by_the_objective_that_was_hurt(url: str, file: Path) -> None:
@@ -140,6 +148,51 @@ def test_an_alert_that_prometheus_does_not_know_is_inconclusive_and_says_what_to
 def test_a_prometheus_that_is_not_there_is_inconclusive(file: Path) -> None:
     done = midwatch_here("explain", "ModelSlow", "-f", file, "--prometheus", "http://127.0.0.1:9")
     assert done.returncode == 3, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("time", "code", "said"),
+    [
+        (at(FIRED - 86_400 * 30), 3, "no sample of the time that is asked about; nothing is known of what changed"),
+        ("2999-01-01T00:00:00Z", 2, "--at: 2999-01-01T00:00:00Z has not come yet"),
+        ("9999-12-31T23:59:59-12:00", 2, "has not come yet"),
+        ("1970-01-01T00:00:00Z", 2, "nobody has measured anything at 1970-01-01"),
+        ("0001-01-01T00:00:00+01:00", 2, "nobody has measured anything"),
+    ],
+    ids=["kept-no-more", "to-come", "last-of-all", "first", "before-all"],
+)
+def test_of_a_time_of_which_nothing_is_known_no_cause_is_ruled_out(
+    url: str, file: Path, time: str, code: int, said: str
+) -> None:
+    done = midwatch_here("explain", "--model", "fraud", "-f", file, "--prometheus", url, "--at", time)
+    assert (done.returncode, said in done.stderr, done.stdout) == (code, True, ""), done
+
+
+def test_a_prometheus_that_answers_nothing_but_the_alert_is_inconclusive(
+    url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise QueryError("x", "it is busy")
+
+    monkeypatch.setattr(explain, "_first_look", fails)
+    monkeypatch.setattr(counting, "count", fails)
+    words = ("ModelErrorsHigh", "-f", file, "--prometheus", url, "--at", at(FIRED + 60))
+    done = midwatch_here("explain", *words)
+    assert (done.returncode, "it is busy" in done.stderr and "nothing is known of what changed" in done.stderr) == (
+        3,
+        True,
+    ), done
+
+
+def test_addresses_and_commands_are_not_broken_in_a_narrow_terminal(
+    url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    words = ("explain", "ModelErrorsHigh", "-f", file, "--prometheus", url, "--at", at(FIRED + 60))
+    lines = midwatch_here(*words).stdout.splitlines()
+    incident = explained(url, file)
+    assert {f"  {one['name']}: {one['url']}" for one in incident["links"]} <= set(lines)
+    assert {f"  {one['command']}" for one in incident["commands"]} <= set(lines)
 
 
 def test_a_confirmed_cause_is_kept_as_evidence_and_calibrates_what_is_said_next(url: str, file: Path) -> None:

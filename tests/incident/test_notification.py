@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,13 +20,16 @@ import pytest
 import yaml
 
 from alerts import alerting_rule
-from midwatch import metrics
+from alerts.rules import shipped
+from midwatch import jobs, metrics
+from midwatch.app import units
+from midwatch.app.incident import service
 from midwatch.app.incident.watch import AGAIN_SECONDS, MOST_ALERTS, MOST_AT_ONCE, MOST_LINE, Watch
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Sample, UnreachableError
 from midwatch.promql import Expr
 from midwatch.spec.slo import Severity
-from tests.conftest import free_port, need_program, platform, wait_for
+from tests.conftest import free_port, midwatch_here, need_program, platform, platform_document, wait_for
 
 LINE = 'Since 14:03 UTC, model fraud: errors 1% before, then 9% (8% to 10%). Most likely deployment: "v2" {{ x }} `y`'
 VERSION = 'v"2\\'
@@ -50,10 +58,17 @@ def watched(prometheus: Held, said: list[str], *, line: str = LINE) -> tuple[Wat
         said.append(name)
         if name == "Unknown":
             raise MidwatchError("Prometheus has no such alert")
+        if name == "Strange":
+            raise KeyError("values")
         return SimpleNamespace(line=line)
 
     sources = SimpleNamespace(client=prometheus)
     return Watch(sources, explained=explained, clock=lambda: now.at), now  # type: ignore[arg-type]
+
+
+def lines_of(watch: Watch) -> list[str]:
+    """Samples of alerts' lines."""
+    return [line for line in watch.text().decode().splitlines() if line.startswith(f"{metrics.INCIDENT_INFO.name}{{")]
 
 
 def test_an_alert_is_explained_once_and_again_after_a_while_and_forgotten_when_it_is_over() -> None:
@@ -67,7 +82,7 @@ def test_an_alert_is_explained_once_and_again_after_a_while_and_forgotten_when_i
     assert said == ["A", "A"]
     prometheus.names = []
     watch.look()
-    assert watch.text() == b""
+    assert lines_of(watch) == []
 
 
 def test_new_alerts_come_before_old_ones_and_none_keeps_the_others_waiting() -> None:
@@ -86,7 +101,7 @@ def test_lines_are_bounded_in_number_and_length() -> None:
     watch, _ = watched(prometheus, said, line="x" * 10_000)
     for _ in range(20):
         watch.look()
-    lines = [line for line in watch.text().decode().splitlines() if not line.startswith("#")]
+    lines = lines_of(watch)
     assert len(lines) == MOST_ALERTS
     assert all(len(line) < MOST_LINE + 200 for line in lines)
 
@@ -96,12 +111,136 @@ def test_what_cannot_be_explained_says_so_and_a_prometheus_that_is_away_keeps_li
     watch, now = watched(prometheus, said)
     watch.look()
     assert b"What changed could not be said: Prometheus has no such alert" in watch.text()
+    assert watch.problem == ""
     prometheus.is_there = False
     watch.look()
-    assert watch.text() != b""
+    assert lines_of(watch)
+    assert "gone" in watch.problem
     now.at += 4 * AGAIN_SECONDS
     watch.look()
-    assert watch.text() == b""
+    assert lines_of(watch) == []
+
+
+def test_the_last_look_is_the_last_that_prometheus_answered_and_none_before_that() -> None:
+    prometheus, told = Held(), f"{metrics.INCIDENT_LAST_LOOK.name} "
+    watch, now = watched(prometheus, [])
+    assert f"{told}0.0\n" in watch.text().decode()
+    watch.look()
+    prometheus.is_there = False
+    now.at += 60
+    watch.look()
+    assert f"{told}1000.0\n" in watch.text().decode()
+
+
+def test_a_look_that_fails_unexpectedly_is_said_and_the_next_one_succeeds() -> None:
+    prometheus, ended = Held("A"), Event()
+    watch, _ = watched(prometheus, [])
+    asked = iter((ZeroDivisionError("by zero"), None))
+    problems: list[str] = []
+
+    def query(_selector: str) -> list[Sample]:
+        problems.append(watch.problem)
+        error = next(asked)
+        if error is not None:
+            raise error
+        ended.set()
+        return []
+
+    prometheus.query = query  # type: ignore[method-assign]
+    watch.run(0.001, ended)
+    assert problems[1] == "unexpected ZeroDivisionError: by zero"
+    assert watch.problem == ""
+
+
+def test_the_service_shows_lines_to_whoever_has_the_token_and_says_that_prometheus_is_away() -> None:
+    prometheus = Held("A")
+    watch, now = watched(prometheus, [])
+    watch.look()
+    prometheus.is_there = False
+    answers: dict[str, tuple[int, str]] = {}
+
+    def ask(url: str) -> None:
+        for path, headers in (("metrics", {}), ("metrics", {"Authorization": "Bearer t"}), ("readyz", {})):
+            request = urllib.request.Request(f"{url}/{path}", headers=headers)
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    answers[f"{path}{len(headers)}"] = answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                answers[f"{path}{len(headers)}"] = error.code, error.read().decode()
+                error.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def started(url: str) -> None:
+        watch.look()
+        asyncio.get_running_loop().run_in_executor(None, ask, url)
+
+    now.at += 1
+    asyncio.run(service.serve(watch, 3600, service.Address(host="127.0.0.1", port=0, token=b"t"), started))
+    assert answers["metrics0"][0] == 401
+    assert answers["metrics1"][0] == 200 and 'alertname="A"' in answers["metrics1"][1]
+    assert answers["readyz0"][0] == 503 and "gone" in answers["readyz0"][1]
+
+
+# What runs it --------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_scraped_and_missed_where_alerts_carry_its_line_and_nowhere_else() -> None:
+    for watched_here in (True, False):
+        of_it = platform(incidents={"watch": watched_here, "targets": ["a:9570"]})
+        assert (jobs.INCIDENTS in {job.name for job in jobs.of_platform(of_it)}) is watched_here
+        alerts = {rule.name for rule in shipped.of_platform(of_it)}
+        assert ({"IncidentWatchDown", "IncidentWatchBlind"} <= alerts) is watched_here
+
+
+def test_a_machine_starts_it_with_the_token_that_prometheus_sends() -> None:
+    assert units.render_files(platform()) == {}
+    settings = {"watch": True, "listen": "0.0.0.0:9570", "targets": ["a:9570"], "metrics_token_file": "/run/50%/t"}
+    (text,) = units.render_files(platform(incidents=settings)).values()
+    words = 'midwatch explain watch -f /etc/midwatch/platform.yaml --metrics-token-file "/run/50%%/t"'
+    assert f"ExecStart=/usr/bin/env {words}\n" in text
+
+
+def test_the_service_of_systemd_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    program = need_program("systemd-analyze")
+    (text,) = units.render_files(platform(incidents={"watch": True})).values()
+    unit = tmp_path / "midwatch-incidents.service"
+    unit.write_text(text)
+    done = subprocess.run([program, "verify", unit], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "no rule reads the lines"),
+        (("--every", "0s"), "--every 0s"),
+        (("--every", "often"), "not a duration"),
+    ],
+    ids=["no annotation", "no time", "not a time"],
+)
+def test_what_cannot_be_watched_so_is_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document()))
+    done = midwatch_here("explain", "watch", "-f", file, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_off_loopback_it_needs_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document() | {"incidents": {"watch": True}}))
+    done = midwatch_here("explain", "watch", "-f", file, "--listen", "0.0.0.0:0")
+    assert (done.returncode, "--metrics-token-file" in done.stderr) == (2, True)
+
+
+def test_an_alert_that_cannot_be_explained_for_a_fault_of_ours_keeps_no_other_from_its_line() -> None:
+    watch, _ = watched(Held("Strange", "Usual"), [])
+    watch.look()
+    assert {line.split('"')[1]: "unexpected KeyError" in line for line in lines_of(watch)} == {
+        "Strange": True,
+        "Usual": False,
+    }
 
 
 def test_rules_have_no_such_annotation_unless_it_is_asked_for() -> None:

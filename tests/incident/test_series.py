@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import promql_parser
 import pytest
 
-from midwatch import catalogue
+from midwatch import catalogue, metrics
 from midwatch.app.incident import watched
 from midwatch.app.incident.asked import Asked
 from midwatch.app.incident.sources import series
@@ -104,6 +104,28 @@ def test_a_change_has_its_command_with_names_that_a_shell_takes_as_words() -> No
     assert change.what == "a; rm -rf $HOME was scaled from 3 to 5 replicas"
     assert change.undo == "kubectl -n ml scale deployment 'a; rm -rf $HOME' --replicas=3"
     assert change.scope == {"namespace": "ml", "deployment": "a; rm -rf $HOME"}
+
+
+def test_another_digest_of_the_platform_file_is_a_change_of_the_model_that_it_is_about() -> None:
+    first = platform()
+    later = platform(models=[first.models[0].model_copy(update={"runbook": "https://runbooks.example.com/x"})])
+    assert first.digests.keys() == {"", "fraud"}
+    assert first.digests[""] == later.digests[""]
+    assert first.digests["fraud"] != later.digests["fraud"]
+    before = line(1, 1, 1, model="fraud", digest=first.digests["fraud"])
+    after = line(None, None, None, 1, 1, model="fraud", digest=later.digests["fraud"])
+    row = next(one for one in series.WATCHED if metrics.PLATFORM_FILE.name in one.expr and "{model}" in one.what)
+    client = SimpleNamespace(query_range=lambda *_, **__: [before, after])
+    (change,) = (one for one in series._changes(row, asked(client)) if isinstance(one, Change))
+    assert (change.kind, change.scope, change.latest) == (Kind.CONFIGURATION, {"model": "fraud"}, 180.0)
+    assert later.digests["fraud"] in change.what
+
+
+def test_what_is_said_of_no_model_has_a_digest_of_its_own_and_layout_has_none() -> None:
+    assert platform().digests == platform().digests
+    calmer = platform(incidents={"lookback": "3h"})
+    assert calmer.digests["fraud"] == platform().digests["fraud"]
+    assert calmer.digests[""] != platform().digests[""]
 
 
 def test_more_series_than_are_looked_at_are_said() -> None:

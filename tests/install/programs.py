@@ -91,6 +91,7 @@ def whole_document(**kubernetes: Any) -> Object:
         "loop": {},
         "systems_exporter": {"account": {"namespace": NAMESPACE}},
         "console": {"url": "https://console.example.com"},
+        "incidents": {"watch": True},
         "systems": {
             "tekton": {"owner": "ml", "targets": ["tekton.example:9090"], "observe": {"namespaces": ["training"]}}
         },

@@ -193,7 +193,14 @@ def test_the_operator_scrapes_every_part_with_its_token(operators: Path) -> None
     secret = kubernetes.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/midwatch-metrics")
     token = base64.b64decode(secret["data"]["token"]).decode().strip()
     parts = {name.split("/")[2] for name in found}
-    assert parts == {"midwatch-exporter", "midwatch-gate", "midwatch-loop", "midwatch-recovery", "midwatch-systems"}
+    assert parts == {
+        "midwatch-exporter",
+        "midwatch-gate",
+        "midwatch-loop",
+        "midwatch-incidents",
+        "midwatch-recovery",
+        "midwatch-systems",
+    }
     for name, job in found.items():
         assert job["authorization"]["credentials"].strip() == token, name
         wanted = {one.get("target_label"): one for one in job["relabel_configs"]}

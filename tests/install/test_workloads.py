@@ -19,6 +19,7 @@ OURS = {
     "StatefulSet/midwatch-loop",
     "Deployment/midwatch-recovery-exporter",
     "Deployment/midwatch-console",
+    "Deployment/midwatch-incidents",
 }
 
 
@@ -42,6 +43,18 @@ def test_the_console_runs_where_the_platform_file_has_one_with_a_token_of_its_ow
     ]
     assert "midwatch-console" in secrets
     assert "midwatch-token" not in secrets
+
+
+def test_what_says_what_changed_runs_where_alerts_carry_its_line_and_asks_prometheus_alone(
+    expected: dict[Any, Object],
+) -> None:
+    document = whole_document()
+    document["incidents"]["watch"] = False
+    assert not [name for name in workloads(document) if "incidents" in name[2]]
+    policy = expected["NetworkPolicy", NAMESPACE, "midwatch-incidents"]["spec"]
+    asked = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert asked == {53, 9090}
+    assert all(policy["ingress"])
 
 
 @pytest.mark.parametrize("part", sorted(OURS))
@@ -117,7 +130,7 @@ def test_a_service_finds_the_pods_of_its_part_and_no_others(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
-    assert len(services) == 10  # four of them give the pods of a set their names
+    assert len(services) == 11  # four of them give the pods of a set their names
     for service in services:
         wanted = service["spec"]["selector"].items()
         found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
@@ -142,7 +155,14 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
         jobs.add(service["metadata"]["labels"][spec["jobLabel"]])
         assert spec["endpoints"][0]["authorization"]["credentials"]["name"] == "midwatch-metrics"
         assert spec["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
-    assert jobs == {"midwatch-exporter", "midwatch-gate", "midwatch-loop", "midwatch-recovery", "midwatch-systems"}
+    assert jobs == {
+        "midwatch-exporter",
+        "midwatch-gate",
+        "midwatch-loop",
+        "midwatch-incidents",
+        "midwatch-recovery",
+        "midwatch-systems",
+    }
 
 
 def test_a_scrape_of_the_exporter_may_take_as_long_as_its_series_need() -> None:

@@ -34,6 +34,28 @@ def test_an_episode_is_shown_with_what_is_not_observed_and_why(file: Path) -> No
     assert "1970-01-01 00:18:20Z" in asked_for and "2m40s" in asked_for
 
 
+def test_what_needs_the_version_is_not_waited_for_where_no_registry_says_which_one_it_is(file: Path) -> None:
+    done = midwatch_here("loop", "show", ID, "-f", file, "--state", file.parent / "state", "--json")
+    shown = json.loads(done.stdout)
+    assert shown["waiting_for"] == "run_started"  # the next one, since nobody can be asked about any
+    for step in ("deployed", "canary_begun", "all_traffic", "well"):
+        assert shown["steps"][step]["state"] == "not_observed"
+        assert "systems.mlflow has no observe" in shown["steps"][step]["why"]
+
+
+def test_the_list_of_episodes_waits_for_the_step_that_show_waits_for(tmp_path: Path) -> None:
+    observe = {"url": "http://127.0.0.1:1", "served_as": "v{version}"}
+    written = document(systems={"mlflow": {"owner": "ml", "targets": ["m:1"], "observe": observe}})
+    platform(tmp_path, written)
+    log = EpisodeLog(tmp_path / "state")
+    for record in (began(), *asked(), registered(), seen(Step.DEPLOYED, 1210.0), seen(Step.CANARY_BEGUN, 1220.0)):
+        log.append(record)
+    where = ("-f", tmp_path / "platform.yaml", "--state", tmp_path / "state")
+    shown = json.loads(midwatch_here("loop", "show", ID, *where, "--json").stdout)
+    assert (shown["waiting_for"], shown["steps"]["canary_judged"]["state"]) == ("promoted", "not_observed")
+    assert "promoted" in midwatch_here("loop", "episodes", *where).stdout
+
+
 @pytest.mark.parametrize(("outcome", "code"), [(Outcome.BETTER, 0), (Outcome.FAILED, 1), (Outcome.UNDECIDED, 3)])
 def test_the_exit_code_says_how_an_episode_ended(file: Path, outcome: Outcome, code: int) -> None:
     ended = Ended(episode=ID, outcome=outcome, cause="drift_gone", at=1500.0, said="so")
@@ -58,6 +80,9 @@ def test_a_log_that_was_changed_is_said_to_be(file: Path) -> None:
     path.write_text(path.read_text().replace('"attempt":1', '"attempt":2'))
     done = midwatch_here("loop", "episodes", "-f", file, "--state", file.parent / "state")
     assert done.returncode == 1 and "is not what was written" in done.stderr
+    shown = midwatch_here("loop", "show", ID, "-f", file, "--state", file.parent / "state")
+    assert shown.returncode == 1  # although the episode is open
+    assert shown.stderr.count("is not what was written") == 1
 
 
 def test_what_is_asked_for_wrongly_is_said_in_one_line(file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from midwatch import evidence, modules
+from midwatch.app.render import rendered_files
 from midwatch.spec import load
 from midwatch.spec.loop_drill import Inject
 from monitors.loop.drill import copies, kept, restoring
@@ -67,6 +69,21 @@ def _check_listing(world: World, log: kept.DrillLog) -> None:
     changed = midwatch_here("loop", "drills", "-f", world.file, "--json")
     assert changed.returncode == 1
     assert "its digest is another" in json.loads(changed.stdout)["problems"][0]
+    log.chain.path.unlink()
+    removed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (removed.returncode, "no record of the log tells of this drill" in removed.stderr) == (1, True)
+
+
+def test_a_copy_that_cannot_be_put_back_costs_no_verdict_and_is_not_passed(world: World) -> None:
+    world.write(restore=["false"])
+    world.follow(drilled.goes_well)
+    code, document, said = drill(world)
+    assert (code, document["verdict"]) == (3, "MET"), said
+    assert document["left_open"].startswith("loop.drill.restore ended with 1")
+    assert "was not put back; midwatch loop drill --restore does" in said
+    listed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (listed.returncode, "MET" in listed.stdout) == (0, True)
+    assert "left something open" in drill(world)[2]
 
 
 def test_a_version_that_was_promoted_by_hand_is_not_met(world: World) -> None:
@@ -101,6 +118,8 @@ def test_a_drill_that_is_killed_sends_nothing_more_and_the_copy_is_put_back(worl
         wait_until(lambda: sum(world.requests.values()) > sent, 0.3)
     kinds = [one.kind for one in evidence.read(folder / "evidence.jsonl")]
     assert kinds == [kept.STARTED]
+    listed = midwatch_here("loop", "drills", "-f", world.file)
+    assert (listed.returncode, "left no result, so nothing is proven by it" in listed.stderr) == (3, True)
 
 
 def test_a_drill_that_is_asked_to_end_puts_back_what_it_changed_and_says_so(world: World) -> None:
@@ -118,6 +137,19 @@ def test_a_drill_that_is_asked_to_end_puts_back_what_it_changed_and_says_so(worl
     assert [one.kind for one in evidence.read(folder / "evidence.jsonl")] == [kept.STARTED, "loop-drill-aborted"]
 
 
+def test_a_result_whose_fields_are_of_another_kind_is_a_problem_and_ends_no_listing(tmp_path: Path) -> None:
+    log = kept.DrillLog(folder=tmp_path)
+    log.ledger("r").append("loop-drill-finished")
+    digest = hashlib.sha256((tmp_path / "drills" / "r" / kept.LEDGER).read_bytes()).hexdigest()
+    result = dict.fromkeys(kept.FIGURES, None) | {"verdict": "MET", "model": "fraud", "run": "r", "ledger": digest}
+    others = {"log_problems": [], "phases": [], "requests": {}, "notes": []}
+    log.append(kept.ENDED, **result | others, objectives={"recover_within": "soon"})
+    log.append(kept.ENDED, **result | others | {"run": 7}, objectives={})
+    (problem,) = log.problems()
+    assert "objectives of it that are none" in problem.message
+    assert [one["run"] for one in log.results()] == ["r"]
+
+
 # What it needs to begin ----------------------------------------------------------------------------------------------
 
 
@@ -131,6 +163,11 @@ def refused(world: World, *words: str) -> str:
 def test_a_copy_without_the_mark_in_the_registry_is_refused(world: World) -> None:
     world.tags.clear()
     assert "does not allow drills" in refused(world)
+
+
+def test_a_copy_without_a_champion_is_refused_since_none_could_be_put_back(world: World) -> None:
+    world.champion = ""
+    assert "has no champion that a drill could put back" in refused(world)
 
 
 def test_a_model_that_nobody_is_marked_as_the_copy_of_is_refused(world: World) -> None:
@@ -197,3 +234,26 @@ def test_a_drill_that_shows_nothing_is_named_by_check(world: World, change: dict
     world.write(**change)
     done = midwatch_here("check", "-f", world.file)
     assert (done.returncode, said in done.stdout + done.stderr) == (2, True), done.stdout + done.stderr
+
+
+# When it runs by itself ----------------------------------------------------------------------------------------------
+
+
+def test_a_scheduled_drill_has_a_timer_on_the_machine_of_the_loop(world: World) -> None:
+    assert not any("loop-drill" in path for path in rendered_files(load.load_platform(world.file)))
+    world.write(schedule="0 4 1 * *")
+    files = rendered_files(load.load_platform(world.file))
+    assert "OnCalendar=*-*-01 04:00:00 UTC\n" in files["systemd/midwatch-loop-drill-fraud.timer"]
+    service = files["systemd/midwatch-loop-drill-fraud.service"]
+    (command,) = (line.partition("env midwatch ")[2] for line in service.splitlines() if line.startswith("ExecStart="))
+    words = command.replace("/etc/midwatch/platform.yaml", str(world.file)).split()
+    done = midwatch_here(*words)
+    assert "/var/lib/midwatch/loop: no log of the loop" in done.stderr, "the command is read, and gets as far as that"
+
+
+def test_a_schedule_that_nothing_in_a_cluster_would_run_is_refused(world: World) -> None:
+    world.write(schedule="0 4 1 * *")
+    world.file.write_text(world.file.read_text() + "kubernetes: {references: references}\n")
+    done = midwatch_here("check", "-f", world.file)
+    said = done.stdout + done.stderr
+    assert (done.returncode, "loop.drill.schedule: nothing in a cluster would run it" in said) == (2, True), said

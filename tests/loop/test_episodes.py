@@ -131,6 +131,26 @@ def test_steps_may_be_seen_in_another_order_than_they_happened() -> None:
             None,
         ),
         ((*asked(), seen(Step.TRAINED, 1190.0, facts={"run": "skipped", "ended": "1195"})), {}, None),
+        (
+            (
+                *asked(),
+                seen(Step.RUN_STARTED, 1110.0, source="tekton"),
+                seen(Step.TRAINED, 1190.0, Result.FAILED, source="mlflow"),
+            ),
+            {},
+            None,
+        ),
+        (
+            (
+                *asked(),
+                seen(Step.RUN_STARTED, 1110.0, source="tekton"),
+                seen(Step.TRAINED, 1190.0, Result.FAILED, source="mlflow"),
+                seen(Step.TRAINED, 1290.0, Result.FAILED, source="tekton", facts={"run": "failed", "ended": "1295"}),
+            ),
+            {},
+            (Outcome.FAILED, Step.TRAINED),
+        ),
+        ((*asked(), seen(Step.TRAINED, 1190.0, Result.FAILED, source="mlflow")), {}, (Outcome.FAILED, Step.TRAINED)),
         (asked(), {"now": 9000.0}, (Outcome.ABANDONED, Step.RUN_STARTED)),
         (
             asked(),
@@ -165,6 +185,9 @@ def test_steps_may_be_seen_in_another_order_than_they_happened() -> None:
         "a finally task failed and the version is there",
         "the run failed and the registry does not answer",
         "a task was left out",
+        "a training failed that the pipeline may try again",
+        "the pipeline tried again and failed",
+        "a training failed, and no pipeline is known",
         "202 and no run",
         "202 and nobody to ask for a run",
         "canary failed and went back",

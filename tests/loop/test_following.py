@@ -14,7 +14,7 @@ from midwatch.spec.model import Platform
 from monitors.drift.episodes import Trigger
 from monitors.drift.trigger import Outcome as Sent
 from monitors.loop.asking import Asker
-from monitors.loop.episode import Episode, Outcome, Result, Step
+from monitors.loop.episode import Asked, Episode, Outcome, Record, Result, Step
 from monitors.loop.episode_log import LOG, EpisodeLog, load
 from monitors.loop.follower import Follower
 from monitors.loop.owners import Owners
@@ -134,6 +134,23 @@ def test_judges_that_cannot_be_asked_end_nothing(followed: Followed) -> None:
     assert (found := followed.look()) is not None and found.outcome is Outcome.ABANDONED
 
 
+def test_a_step_whose_owner_does_not_answer_is_not_given_up(followed: Followed) -> None:
+    followed.judges.holding["v3"] = 2
+    followed.owners["tekton"].tell(sight(Step.RUN_STARTED, 1010.0), sight(Step.TRAINED, 1020.0))
+    followed.look()
+    followed.owners["mlflow"].error = MidwatchError("no answer")
+    assert (found := followed.look(30 * 86400.0)) is not None and found.outcome is Outcome.OPEN
+    followed.owners["mlflow"].error = None
+    assert (found := followed.look()) is not None
+    assert (found.outcome, found.cause) == (Outcome.ABANDONED, Step.REGISTERED)
+
+
+def test_an_episode_is_not_given_up_for_want_of_a_request_while_the_judges_do_not_answer(followed: Followed) -> None:
+    followed.look()
+    followed.judges.is_down = True
+    assert (found := followed.look(30 * 86400.0)) is not None and found.outcome is Outcome.OPEN
+
+
 def test_drift_that_was_there_when_an_episode_ended_is_not_retrained_again(followed: Followed) -> None:
     followed.judges.holding["v3"] = 2
     followed.owners["tekton"].tell(sight(Step.TRAINED, 1010.0, Result.FAILED))
@@ -193,6 +210,29 @@ def test_an_attempt_that_was_cut_off_is_repeated_only_where_that_cannot_make_a_s
         followed.look()
     (found,) = load(tmp_path / LOG).values()
     assert (found.trigger, len(followed.sent)) == ((Trigger.UNKNOWN, 0) if target is None else (Trigger.SENT, 1))
+
+
+@pytest.mark.parametrize(("target", "sent"), [(None, 1), (pipeline_run(), 2)], ids=["a webhook", "a PipelineRun"])
+def test_an_answer_that_could_not_be_written_down_leaves_no_request_in_the_air(
+    tmp_path: Path, target: dict[str, Any] | None, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = Followed(tmp_path, platform(tmp_path, document(target)))
+    followed.judges.holding["v3"] = 2
+    append = EpisodeLog.append
+
+    def full(log: EpisodeLog, record: Record) -> Episode:
+        if isinstance(record, Asked):
+            raise evidence.EvidenceError("the disk is full")
+        return append(log, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpisodeLog, "append", full)
+        with pytest.raises(evidence.EvidenceError):
+            followed.look()
+    for _ in range(3):
+        found = followed.look()
+    assert found is not None and len(followed.sent) == sent
+    assert found.trigger is (Trigger.UNKNOWN if target is None else Trigger.SENT)
 
 
 def test_everything_goes_on_where_a_process_before_has_left_it(followed: Followed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,21 @@ def test_sets_and_groups_are_compared_apart(tmp_path: Path) -> None:
 def test_a_class_is_the_same_however_an_engine_writes_it(tmp_path: Path) -> None:
     file = written(tmp_path, actual=[1, 0], old=[1.0, 1.0], new=["1", "0"])
     assert evaluation_file.load(file).sets == {"drifted": Pairs(rows=2, only_new=1, only_old=0)}
+    truth = written(tmp_path, actual=[True, False], old=["true", "true"], new=["true", "false"])
+    assert evaluation_file.load(truth).sets == {"drifted": Pairs(rows=2, only_new=1, only_old=0)}
 
 
 def test_of_a_regression_an_answer_within_the_bound_is_right(tmp_path: Path) -> None:
     file = written(tmp_path, actual=[10.0, 20.0], old=[11.0, 25.0], new=[14.0, 20.5])
     assert evaluation_file.load(file, within=2.0).sets == {"drifted": Pairs(rows=2, only_new=1, only_old=1)}
+
+
+def test_a_label_that_is_no_number_is_none(tmp_path: Path) -> None:
+    table = rows(actual=[1.0, math.nan], old=[1.0, math.nan], new=[1.0, 0.0])
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    for within in (None, 0.5):
+        with pytest.raises(InvalidInputError, match=r"only 50.0% of 2 rows have a label"):
+            evaluation_file.load(tmp_path / "rows.parquet", within=within)
 
 
 def test_few_rows_without_a_label_are_left_out_and_many_are_an_error(tmp_path: Path) -> None:
@@ -95,6 +106,9 @@ BAD: dict[str, tuple[str, str, str]] = {
     "another ending": ("x.xlsx", "text", "no table that is read"),
     "a column lacks": ("x.csv", "actual,old\n1,1\n", "no column 'new'"),
     "no rows": ("x.csv", "actual,old,new\n", "no rows"),
+    "names that differ": ("x.csv", "actual,old,new\n1,yes,yes\n0,no,no\n", "neither version is right on any row"),
+    "labels that are empty": ("x.csv", "actual,old,new\na,a,b\n,a,a\n,b,a\n", "only 33.3% of 3 rows have a label"),
+    "nothing but empty labels": ("x.csv", "actual,old,new\n,a,b\n,a,a\n", "only 0.0% of 2 rows have a label"),
     "a row twice": ("x.csv", "id,actual,old,new\n1,a,a,a\n1,a,a,a\n", "have an id that another row has"),
     "no counts": ("x.json", "[]", "no counts of an evaluation"),
     "impossible counts": ("x.json", '{"sets": {"drifted": {"rows": 1, "only_new": 2, "only_old": 0}}}', "cannot have"),

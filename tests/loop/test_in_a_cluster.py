@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from midwatch import kubernetes, metrics
+from midwatch import kubernetes, metrics, modules
+from midwatch.app.render import Target, rendered_files
 from midwatch.prometheus import Line, Sample
 from monitors.loop import owners
 from monitors.loop.asking import Asker
@@ -30,10 +33,13 @@ from monitors.loop.episode_log import EpisodeLog
 from monitors.loop.follower import Follower
 from monitors.loop.owner import Place
 from monitors.loop.owners.tekton import EVENT, MLFLOW_RUN
+from monitors.promotion import tekton as task_of_tekton
 from tests.canary.test_rollouts_controller import ROLLOUTS, controller_of_rollouts, let_pods_run, rollout
 from tests.chaos import cluster
+from tests.conftest import free_port, midwatch_here, wait_for
 from tests.loop import parts, tekton
 from tests.loop.tekton import Ended, Kubelet
+from tests.promotion.conftest import SmallMlflow, judged, loaded, mlflow, written  # noqa: F401 - mlflow is a fixture
 
 TASKS = ("validate-data", "train", "evaluate", "security-scan", "bias-check")
 SECONDS = 60.0
@@ -97,6 +103,7 @@ class Outside(parts.Judges):
         self.champion, self.verdict = "3", ""
         self.versions = [self.version("3", time.time() - 86400, "t3")]
         self.first_request: float | None = None
+        self.is_judged = False
         outside = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -135,6 +142,7 @@ class Outside(parts.Judges):
         if "runs/get" in path:
             return {"run": {"info": {"run_id": "t4", "status": "FINISHED"}, "data": {}}}
         value = {"pass": "1", "fail": "0"}[self.verdict]
+        self.is_judged = True  # by the analysis that asks, before its controller acts on the answer
         return {"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, value]}]}}
 
     # Prometheus ------------------------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ class Outside(parts.Judges):
         self.share()
         if metrics.CANARY_VERDICT.name in str(expr):
             labels = {"baseline": "v3", "canary": "v4", "verdict": self.verdict}
-            return [Line(labels=labels, points=[(time.time(), 1.0)])] if self.first_request else []
+            return [Line(labels=labels, points=[(time.time(), 1.0)])] if self.is_judged else []
         return [Line(labels={}, points=[(self.first_request, 1.0)])] if self.first_request else []
 
     def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
@@ -367,3 +375,68 @@ def broken_sink(place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("sink")
     with tekton.sink(folder, Path(os.environ["KUBECONFIG"]), "broken") as url:
         yield url
+
+
+# The Task that promotes ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate_url(mlflow: SmallMlflow, tmp_path: Path) -> Iterator[str]:  # noqa: F811
+    """A gate that promotes in a small registry, with a token; its files are in the test's folder."""
+    port = free_port()
+    (tmp_path / "token").write_text("t0ken")
+    url = f"http://127.0.0.1:{port}"
+    file = written(tmp_path, mlflow.url, gate={"url": url, "token_secret": {"name": "gate-token", "key": "token"}})
+    words = ["canary", "gate", "-f", str(file), "--audit", str(tmp_path / "audit.jsonl")]
+    words += ["--listen", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")]
+    process = subprocess.Popen(modules.command("midwatch", *words), stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"{url}/healthz", 60)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_rendered_task_promotes_through_the_gate_and_fails_with_what_lacks(
+    place: str,
+    gate_url: str,
+    mlflow: SmallMlflow,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Tekton fills the Task in; what the pod's container would run is run here, and its exit code told to Tekton."""
+    assert place and gate_url
+    platform = loaded(tmp_path / "platform.yaml")
+    task = yaml.safe_load(rendered_files(platform, Target.KUBERNETES)[task_of_tekton.PATH])
+    cluster.create(f"/apis/tekton.dev/v1/namespaces/{tekton.NAMESPACE}/tasks", task)
+    said: list[str] = []
+
+    def promote(task_run: dict[str, Any]) -> Ended:
+        selector = f"tekton.dev/taskRun={task_run['metadata']['name']}"
+        (pod,) = kubernetes.request("GET", tekton.PODS, query={"labelSelector": selector})["items"]
+        (container,) = pod["spec"]["containers"]
+        at = container["args"].index("--")
+        entrypoint, words = container["args"][:at], container["args"][at + 1 :]
+        assert entrypoint[-2:] == ["-entrypoint", "midwatch"]
+        (mounted,) = (one for one in container["volumeMounts"] if one["name"] == "token")
+        done = midwatch_here(*(word.replace(mounted["mountPath"], str(tmp_path)) for word in words))
+        said.append(done.stdout + done.stderr)
+        return Ended(exit_code=done.returncode)
+
+    kubelet = Kubelet({"promote": promote})
+    refused = tekton.wait_for_end(kubelet, promotion("refused"))
+    assert (tekton.succeeded(refused)["status"], json.loads(said[0])["lacking"]) == ("False", ["verdict"]), said
+    assert mlflow.aliases == {"champion": "1"}
+    judged(tmp_path / "audit.jsonl", at=time.time())
+    done = tekton.wait_for_end(kubelet, promotion("done"))
+    assert (tekton.succeeded(done)["status"], mlflow.aliases) == ("True", {"champion": "2"}), said
+    assert mlflow.versions["2"]["tags"]["midwatch.promoted_by"] == f"tekton {tekton.NAMESPACE}/done-promote"
+
+
+def promotion(name: str) -> str:
+    """Name of a PipelineRun whose only task is the rendered one, as the last of a pipeline's would be."""
+    params = [{"name": "model", "value": "fraud"}, {"name": "version", "value": "2"}]
+    only = {"name": "promote", "taskRef": {"name": task_of_tekton.NAME}, "params": params}
+    run = {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": {"name": name}}
+    cluster.create(tekton.RUNS, {**run, "spec": {"pipelineSpec": {"tasks": [only]}}})
+    return name

@@ -17,6 +17,7 @@ from monitors.drift.episodes import Trigger
 from monitors.loop import asking, service
 from monitors.loop.episode_log import LOG, load
 from monitors.loop.leadership import LOCK, Leadership
+from tests.conftest import midwatch_here
 from tests.loop.parts import Judges, document, pipeline_run, platform
 
 
@@ -89,6 +90,52 @@ def test_a_loop_that_is_killed_asks_for_no_second_retraining(
     (episode,) = load(tmp_path / "state" / LOG).values()
     assert (len(receiver.requests), episode.trigger) == (sent, trigger)
     assert evidence.verify(tmp_path / "state" / LOG).problems == ()
+
+
+def test_a_loop_whose_log_lacks_a_record_asks_for_nothing_and_says_why(
+    tmp_path: Path, loop: Callable[[], service.Loop], receiver: SimpleNamespace
+) -> None:
+    first = loop()
+    first.look()
+    first._leadership.release()
+    log = tmp_path / "state" / LOG
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0] + b"".join(line for line in lines[1:] if b'"loop-as' not in line))
+    second = loop()
+    second.look()
+    assert len(receiver.requests) == 1
+    assert (
+        "audit.jsonl:2: record 3 does not follow the one before it" in second.problem and "moved away" in second.problem
+    )
+    assert second.episodes()["leader"] is False
+
+
+def test_a_folder_with_episodes_of_another_platform_is_refused(
+    tmp_path: Path, loop: Callable[[], service.Loop], receiver: SimpleNamespace
+) -> None:
+    first = loop()
+    first.look()
+    first._leadership.release()
+    here = platform(tmp_path, document() | {"platform": "another"}, receiver.url)
+    second = service.Loop(service.Options(platform=here, base=tmp_path, state=tmp_path / "state"))
+    second.look()
+    said = "its episodes are of the platform test, not another; give the folder of this one with --state"
+    assert said in second.problem and second.episodes()["leader"] is False
+    shown = midwatch_here("loop", "episodes", "-f", tmp_path / "platform.yaml", "--state", tmp_path / "state")
+    assert (shown.returncode, said in shown.stderr) == (2, True)
+
+
+def test_a_line_that_a_crash_tore_off_holds_up_no_loop(
+    tmp_path: Path, loop: Callable[[], service.Loop], receiver: SimpleNamespace
+) -> None:
+    first = loop()
+    first.look()
+    first._leadership.release()
+    log = tmp_path / "state" / LOG
+    log.write_bytes(log.read_bytes() + b'{"at":"2026-')
+    second = loop()
+    second.look()
+    assert (second.problem, second.episodes()["leader"], len(receiver.requests)) == ("", True, 1)
 
 
 def test_a_run_of_an_attempt_that_was_cut_off_is_created_again_under_its_name(

@@ -49,6 +49,10 @@ def past() -> dict[tuple[tuple[str, str], ...], Points]:
             (at, float(at >= JUDGED)) for at in scraped(100_200)
         ],
         key("canary_verdict", baseline="v2", canary="v3", verdict="fail"): [(at, 1.0) for at in scraped(100_200)],
+        key("canary_verdict", baseline="v3", canary="v6", verdict="pass"): [(at, 1.0) for at in scraped(100_200)],
+        key("canary_verdict", baseline="v3", canary="v7", verdict="pass"): [
+            (at, float(not REGISTERED < at < JUDGED)) for at in scraped(100_200)
+        ],
         key("ml_drift_window_end_timestamp_seconds", version="v4"): [(at, float(end)) for at, end in ends.items()],
         key("ml_drift_detected", version="v4"): list(drifted.items()),
     }
@@ -105,6 +109,22 @@ def test_a_verdict_counts_that_was_given_on_this_version_after_it_was_registered
     owner = gate.build(where)
     assert said(owner, 100_390) == {}
     assert said(owner, 100_600) == {"canary_judged": ("done", JUDGED)}
+
+
+def test_a_verdict_that_stood_before_the_version_was_registered_is_of_another_canary_with_its_name(
+    where: Place,
+) -> None:
+    """As of a Rollout whose pods have the hash of an earlier release, or a registry that counts anew."""
+
+    def registered_as(served_as: str) -> Record:
+        return seen(Step.REGISTERED, REGISTERED, source="mlflow", id="6", facts={"served_as": served_as})
+
+    owner = gate.build(where)
+    assert not isinstance(owner, str)
+    assert owner.look(episode(registered_as("v6")), 100_600) == []
+    assert owner.look(episode(registered_as("v7")), 100_390) == []
+    (judged,) = owner.look(episode(registered_as("v7")), 100_600)
+    assert (judged.id, judged.at) == ("v7", JUDGED)
 
 
 def test_a_version_is_well_after_two_calm_windows_that_began_with_all_traffic(where: Place) -> None:

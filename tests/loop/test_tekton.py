@@ -103,6 +103,28 @@ def test_a_run_is_found_by_the_id_of_its_event_alone(monkeypatch: pytest.MonkeyP
     assert look(monkeypatch, by_webhook, episode(*asked("9")), [*others, mine]) == []
 
 
+def test_a_loop_that_dies_between_two_records_of_a_run_that_ended_has_the_missing_ones_asked_again(
+    monkeypatch: pytest.MonkeyPatch, by_webhook: Platform
+) -> None:
+    mine = run(labels={EVENT: "7"}, completionTime=moment(1200), conditions=condition("True", "Succeeded"))
+    tasks = [task(name, mine) for name in ("train", "evaluate", "bias-check")]
+    whole = look(monkeypatch, by_webhook, episode(*asked("7")), [mine], tasks)
+    assert {one.step for one in whole} == {Step.RUN_STARTED, Step.TRAINED, Step.EVALUATION, Step.BIAS_CHECK}
+    for count in range(len(whole)):
+        kept = [seen(one.step, one.at, one.result, source="tekton", facts=dict(one.facts)) for one in whole[:count]]
+        again = look(monkeypatch, by_webhook, episode(*asked("7"), *kept), [mine], tasks)
+        assert {one.step for one in whole[count:]} <= {one.step for one in again}
+
+
+def test_of_several_runs_of_one_event_the_one_that_trains_is_followed(
+    monkeypatch: pytest.MonkeyPatch, by_webhook: Platform
+) -> None:
+    told = run("announce", created=1100.0, labels={EVENT: "7"})
+    mine = run("r", created=1102.0, labels={EVENT: "7"}, childReferences=[{"pipelineTaskName": "train"}])
+    found = look(monkeypatch, by_webhook, episode(*asked("7")), [told, mine])
+    assert [(one.step, one.id) for one in found] == [(Step.RUN_STARTED, "training/r")]
+
+
 def test_nothing_is_looked_for_before_something_was_asked(
     monkeypatch: pytest.MonkeyPatch, by_webhook: Platform
 ) -> None:

@@ -64,7 +64,6 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("loop", "show"): ("x",),
     ("silence",): ("X", "--for", "1h", "--why", "x"),
     ("explain", "alert"): ("ModelSlow",),
-    ("explain", "watch"): ("--textfile", "x.prom"),
     ("systems", "history"): ("--model", "fraud"),
     ("who",): ("X",),
 }

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from midwatch import evidence
+from midwatch import evidence, registry
 from midwatch.errors import InvalidInputError, MidwatchError
+from midwatch.registry import Version
 from monitors.promotion.promoter import Promoter
 from monitors.promotion.registry import Registry
 from monitors.promotion.requirements import Answer
@@ -168,6 +169,7 @@ def test_a_registry_that_refuses_the_alias_leaves_a_record(
 
 
 def test_an_override_needs_a_reason_which_is_on_record(promoter: Promoter, mlflow: SmallMlflow, audit: Path) -> None:
+    assert not promoter.promote(asked(override="  ")).is_champion
     outcome = promoter.promote(asked(override="v1 leaks memory"))
     assert outcome.is_champion
     (began,) = (record for record in evidence.read(audit) if record.kind == "promotion-began")
@@ -236,3 +238,20 @@ def test_the_commands_say_what_lacks_by_exit_code_and_json(
     mlflow.failing = True
     assert midwatch_here(*words, "--dry-run").returncode == 3
     assert midwatch_here("canary", "gate", "--model", "fraud", "-f", platform_file).returncode == 2
+
+
+class LoggedModel:
+    """An API that has one logged model, whose metrics stand in any order."""
+
+    def document(self, path: str, **asked: str) -> Any:
+        del path, asked
+        metrics = [
+            {"key": "accuracy", "value": 0.6, "timestamp": "2000", "step": "1"},
+            {"key": "accuracy", "value": 0.9, "timestamp": 1000, "step": 0},
+        ]
+        return {"model": {"data": {"metrics": metrics}}}
+
+
+def test_of_a_metric_that_was_logged_again_the_newest_counts() -> None:
+    version = Version(number="2", stage="None", created=0.0, run_id="", source="models:/m-0a", tags={})
+    assert registry.logged_metrics(LoggedModel(), version)[-1]["value"] == 0.6  # type: ignore[arg-type]

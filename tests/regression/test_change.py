@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,16 @@ def test_false_alarms_at_a_look_are_as_few_as_is_said(heavy: bool) -> None:
         values = 1 + generator.pareto(1.5, 16) if heavy else np.exp(generator.normal(0, 0.5, 16))
         alarms += find(values, tolerated=0.0001, alpha=0.05).verdict is Verdict.REGRESSED
     assert alarms <= 0.05 * looks + 3 * (0.05 * 0.95 * looks) ** 0.5
+
+
+@pytest.mark.parametrize("count", [9, 14, 31, 40])
+def test_no_length_of_history_has_more_false_alarms_than_is_said(count: int) -> None:
+    """Every series of a length is held against the same permutations, of which a few may be all too unlike the rest."""
+    series_of_ranks = 40_000
+    steady = np.tile(np.arange(1.0, count + 1), (series_of_ranks, 1))
+    ranks = np.random.default_rng(5).permuted(steady, axis=1)
+    scores = np.sort(change._scores(ranks).max(axis=1))
+    first = bisect.bisect_left(
+        range(series_of_ranks), True, key=lambda at: change._p_value(ranks[0], scores[at]) <= 0.01
+    )
+    assert 0.004 < 1 - first / series_of_ranks <= 0.01 + 3 * (0.01 * 0.99 / series_of_ranks) ** 0.5

@@ -49,6 +49,20 @@ def filled(registry: SmallMlflow, accuracies: list[Any]) -> None:
         registry.add(str(number), metrics={"accuracy": accuracy})
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(0.9, Verdict.STEADY), ("NaN", Verdict.UNDECIDED)])
+def test_a_newest_training_without_the_metric_is_not_steady(
+    last: Any,
+    verdict: Verdict,
+    mlflow: SmallMlflow,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    filled(mlflow, [0.9 + 0.001 * (number % 5) for number in range(24)] + [last])
+    platform = with_regression(tmp_path, mlflow.url, metrics={"accuracy": {}})
+    found = judged.judge(Answers({}), platform, platform.models[0], now=NOW)
+    (said,) = (one for one in found if one.series == "accuracy")
+    assert said.verdict is verdict
+
+
 def test_a_fall_of_a_metric_is_found_with_the_version_since_which(mlflow: SmallMlflow, tmp_path: Path) -> None:  # noqa: F811
     filled(mlflow, [0.9 + 0.001 * (number % 5) for number in range(20)] + [0.8, 0.81, 0.79, 0.8])
     platform = with_regression(tmp_path, mlflow.url, metrics={"accuracy": {}})
@@ -62,6 +76,9 @@ def with_regression(folder: Path, url: str, **regression: Any) -> Platform:
     file = written(folder, url)
     document = yaml.safe_load(file.read_text())
     document["models"][0]["regression"] = regression
+    document["loop"] = {}
+    if "pipeline" in regression:
+        document["systems"]["tekton"] = {"targets": ["tekton:9090"], "owner": "ml", "observe": {"namespaces": ["ml"]}}
     file.write_text(yaml.safe_dump(document))
     return loaded(file)
 

@@ -71,6 +71,8 @@ def exposition() -> Iterator[str]:
     for labels, objectives in ((fraud, (0.99, 0.99)), (churn, (0.98, 0.99))):
         points = [(one + 7.0, objectives[one >= at(6)]) for one in tiles]
         yield from series("slo:objective:ratio", f'{labels},owner="ml"', points)
+    yield "# TYPE up gauge"
+    yield from series("up", 'job="e",instance="x:1"', [(float(one), 1.0) for one in tiles])
     yield "# TYPE ALERTS gauge"
     for labels, start, end in sorted(FIRINGS):
         yield from series("ALERTS", labels, [*((one, 1) for one in range(start, end, 60)), (end, float("nan"))])

@@ -139,7 +139,7 @@ def test_what_is_not_known_is_said(document: dict[str, Any], file_of_month: Path
     assert document["now"]["owners"][0]["acted"]["of"] == 0, "nobody can know whether somebody acted"
     text = report(file_of_month).stdout
     assert "Of 0.8% of the month there are no counts." in text
-    assert "Next to nothing was counted from 2026-10-25 00:00:00Z for 6 h." in text
+    assert "Next to nothing was counted from 2026-10-25 00:00 UTC for 6 h." in text
     assert "no answer: ConnectionError" in text
 
 
@@ -290,8 +290,21 @@ def test_a_prometheus_that_is_away_makes_no_report_of_kept_promises(file_of_mont
     away = f"http://127.0.0.1:{free_port()}"
     done = report(file_of_month, "--prometheus", away)
     assert done.returncode == 3
-    assert "0 of 3 promises were kept, of 3 nothing was counted" in done.stdout
+    assert "0 of 3 promises were kept, of 3 nothing was counted; whether pages and" in done.stdout
     assert f"objectives: {away}: no answer" in done.stdout
+
+
+def test_of_a_month_that_prometheus_does_not_keep_no_page_is_called_never_sent(file_of_month: Path) -> None:
+    words = ("report", "slo", "-f", file_of_month, "--month", "2026-07", "--time-zone", "Europe/Berlin")
+    done = midwatch_here(*words, "--alertmanager", f"http://127.0.0.1:{free_port()}", "--json")
+    now = json.loads(done.stdout)["now"]
+    assert (done.returncode, now["pages"], now["tickets"], now["knows_alerts"]) == (3, None, None, False)
+    shown = midwatch_here(*words, "--alertmanager", f"http://127.0.0.1:{free_port()}").stdout
+    assert "of 3 nothing was counted; whether pages and tickets were sent is not known." in " ".join(shown.split())
+    assert "0 pages" not in shown
+    assert "Next to nothing was counted from 2026-07-01 00:00 CEST for 31 d." in " ".join(shown.split())
+    page = midwatch_here(*words, "--alertmanager", f"http://127.0.0.1:{free_port()}", "--html").stdout
+    assert "Times are in Europe/Berlin." in page
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,11 @@ receivers:
 Course = Sequence[tuple[float, float]]
 
 
-def counters(attempts: Mapping[str, Course], failures: Mapping[str, Course] | None = None) -> Counters:
+def counters(
+    attempts: Mapping[str, Course], failures: Mapping[str, Course] | None = None, **tries: Mapping[str, Course]
+) -> Counters:
     end = NOW.timestamp()
-    return Counters(start=end - 7200, end=end, step=60, attempts=attempts, failures=failures or {})
+    return Counters(start=end - 7200, end=end, step=60, attempts=attempts, failures=failures or {}, **tries)
 
 
 def rising(*values: float) -> Course:
@@ -55,15 +57,21 @@ def rising(*values: float) -> Course:
     return [(NOW.timestamp() - 60 * back, value) for back, value in zip(range(len(values))[::-1], values, strict=True)]
 
 
-def became(minutes: float, counted: Counters | None, config: Any = CONFIG) -> Telling:
-    sent = alertmanager.Alert(
-        fingerprint="f",
-        labels={"alertname": "X"},
-        starts_at=NOW - timedelta(minutes=minutes),
-        status=alertmanager.AlertStatus(state="active"),
+def became(
+    minutes: float, counted: Counters | None, config: Any = CONFIG, others: Mapping[str, float] | None = None
+) -> Telling:
+    """What became of an alert X of some minutes; `others` are names of alerts and their minutes."""
+    sent, *rest = (
+        alertmanager.Alert(
+            fingerprint=f"f{number}",
+            labels={"alertname": name, "number": str(number)},
+            starts_at=NOW - timedelta(minutes=age),
+            status=alertmanager.AlertStatus(state="active"),
+        )
+        for number, (name, age) in enumerate([("X", minutes), *(others or {}).items()])
     )
     firing = telling.Firing(labels=sent.labels, active_since=None, sent=sent, is_in_prometheus=True)
-    teller = telling.Teller(config=config, asked=OfAlertmanager(alerts=[sent]), counters=counted, now=NOW)
+    teller = telling.Teller(config=config, asked=OfAlertmanager(alerts=[*rest, sent]), counters=counted, now=NOW)
     (one,) = teller.telling(firing)
     return one
 
@@ -88,6 +96,56 @@ def test_what_became_of_an_alert_follows_from_what_was_counted_since(
     found = became(
         minutes, counters({"webhook": rising(*webhook), "slack": rising(*slack)}, {"webhook": rising(*failed)})
     )
+    assert (found.told, said in found.by) == (told, True), found
+
+
+def test_an_integration_that_is_still_tried_has_delivered_nothing() -> None:
+    one_more = [*FLAT[:-4], *[6.0] * 4]
+
+    def became_with(tries: list[float], tries_failed: list[float]) -> Telling:
+        counted = counters(
+            {"webhook": rising(*one_more), "slack": rising(*one_more)},
+            tries={"webhook": rising(*tries), "slack": rising(*one_more)},
+            tries_failed={"webhook": rising(*tries_failed)},
+        )
+        return became(6, counted)
+
+    repeated = became_with([*FLAT[:-4], *[12.0] * 4], [*FLAT[:-4], *[12.0] * 4])
+    assert (repeated.told, "did not arrive yet, after 7 tries that failed" in repeated.by) == (Told.UNKNOWN, True)
+    assert became_with([*FLAT[:-4], *[13.0] * 4], [*FLAT[:-4], *[12.0] * 4]).told is Told.DELIVERED, "at the eighth"
+    slow = became_with(FLAT, FLAT)
+    assert (slow.told, slow.by) == (Told.WAITING, "webhook did not answer yet")
+    alone = {"webhook": rising(*one_more), "slack": rising(*one_more)}
+    none = {"webhook": rising(*FLAT[:-4], *[8.0] * 4), "slack": rising(*FLAT[:-4], *[9.0] * 4)}
+    assert became(6, counters(alone, tries=none, tries_failed=none)).told is Told.FAILED
+
+
+GROUPED = configuration.running(
+    """
+route: {receiver: one, group_by: [alertname], group_wait: 10m, group_interval: 20m, repeat_interval: 4h}
+receivers: [{name: one, webhook_configs: [{url: "http://x/"}]}]
+""",
+    (0, 25),
+)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "others", "told", "said"),
+    [
+        (2, {}, Told.WAITING, "its group waits up to 10m"),
+        (2, {"Y": 60}, Told.WAITING, "its group waits up to 10m"),
+        (2, {"X": 9}, Told.WAITING, "its group waits up to 10m"),
+        (3, {"X": 12}, Told.DELIVERED, "2 notifications"),
+        (2, {"X": 60}, Told.UNKNOWN, "2 notifications by webhook since it fires may be of others: its group"),
+        (21, {"X": 60}, Told.DELIVERED, "2 notifications"),
+    ],
+    ids=["new", "of-other-group", "of-one-group", "went-out-with-it", "joined", "joined-long-ago"],
+)
+def test_what_others_notified_of_is_not_taken_for_an_alert_whose_group_waits(
+    minutes: float, others: Mapping[str, float], told: Told, said: str
+) -> None:
+    counted = counters({"webhook": rising(*FLAT[:-1], 7.0)})
+    found = became(minutes, counted, GROUPED, others)
     assert (found.told, said in found.by) == (told, True), found
 
 

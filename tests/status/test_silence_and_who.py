@@ -7,9 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from midwatch import alertmanager
 from midwatch.alertmanager import Matcher, Silence, fits
+from midwatch.app.status import whose
+from midwatch.app.status.ask import OfAlertmanager
 from tests.conftest import free_port, midwatch_here
 from tests.status.conftest import Plane, wait_until
 
@@ -76,7 +80,9 @@ def test_a_silence_is_ended_by_its_id(plane: Plane) -> None:
     assert (done.returncode, active(plane)) == (0, []), done.stderr
     unknown = "00000000-0000-4000-8000-000000000000"
     done = silence(plane, "--expire", unknown)
-    assert (done.returncode, f"there is no silence {unknown}" in done.stderr) == (2, True), done
+    for wrong in (unknown, "no id", ""):
+        done = silence(plane, "--expire", wrong)
+        assert (done.returncode, f"there is no silence {wrong!r}" in done.stderr) == (2, True), done
 
 
 @pytest.mark.parametrize(
@@ -162,7 +168,30 @@ def test_without_alertmanager_the_routes_of_the_file_are_followed_and_it_is_not_
     assert done.returncode == 3
     assert "routes of alertmanager.yml of the platform file" in done.stdout
     assert "not known whether it fires" in done.stdout
-    assert "ml-page (pagerduty): told" in done.stdout
+    assert "ml-page (pagerduty): told: no route holds it back; whether a silence or" in done.stdout
+    assert "nothing holds it back" not in done.stdout
+
+
+def test_of_an_alertmanager_that_does_not_say_what_fires_no_alert_is_called_unknown(
+    plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.chdir(tmp_path)
+    for done in (
+        midwatch_here("who", "DiskFull", "--alertmanager", away),
+        who(plane, "DiskFull", "--alertmanager", away),
+    ):
+        assert done.returncode == 3, done
+        assert (
+            f"Alertmanager {away}: no answer: ConnectionError; not known: alerts and who is told, routes" in done.stderr
+        )
+
+
+def test_routes_that_nobody_can_read_are_not_taken_for_those_of_the_file(plane: Plane) -> None:
+    status = msgspec.convert({"config": {"original": "route: {receiver: one"}}, alertmanager.Status)
+    asked = OfAlertmanager(alerts=[], silences=[], status=status)
+    found = whose.answer(plane.platform, asked, "ErrorBudgetBurn", {"model": "fraud"}, datetime.now(UTC))
+    assert found and found.unanswered == ("the configuration that Alertmanager runs cannot be read; not known: routes",)
 
 
 def test_an_alert_that_nobody_knows_is_an_error_with_the_nearest_name(plane: Plane, tmp_path: Path) -> None:

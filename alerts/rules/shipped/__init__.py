@@ -50,6 +50,11 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         "gate_job": jobs.GATE,
         "gates": EACH.join(jobs.service_targets(platform, jobs.GATE)),
         "gates_missing": str(promql.missing_targets(jobs.GATE, len(jobs.service_targets(platform, jobs.GATE)))),
+        "incidents_job": jobs.INCIDENTS,
+        "watchers": EACH.join(jobs.service_targets(platform, jobs.INCIDENTS)),
+        "watchers_missing": str(
+            promql.missing_targets(jobs.INCIDENTS, len(jobs.service_targets(platform, jobs.INCIDENTS)))
+        ),
         "judges_missing": _judges_missing(platform),
         "scrape_wait": format_duration(scrape_wait),
         "scrape_wait_proof": format_duration(scrape_wait + 60),
@@ -57,6 +62,8 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         "patience": format_duration(patience),
         "patience_proof": format_duration(patience + 60),
         "patience_steps": f"{int(patience // 15) + 10}",
+        "blind_proof": format_duration(patience + 360),
+        "blind_steps": f"{int(patience // 15) + 40}",
         "durable_window": format_duration(durable),
         "scrape_timeout": format_duration(timeout),
         "scrape_timeout_seconds": promql_seconds(timeout),
@@ -105,6 +112,7 @@ SAMPLES_OF_PROOF = 4000
 
 PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
     "canaries": lambda platform: any(model.canary for model in platform.models),
+    "incidents_watched": lambda platform: platform.incidents.watch,
 }
 """What the `when` of a rule that is per platform asks of it."""
 

@@ -35,11 +35,10 @@ from midwatch import alertmanager, html
 from midwatch.app.console import access, page, sections, silencing
 from midwatch.app.console.access import Access
 from midwatch.app.console.page import Build, Context, NoPageError, Page
-from midwatch.app.console.pages import alert, canary, changes, evidence, model, objective, overview, recovery
+from midwatch.app.console.pages import alert, canary, changes, episodes, evidence, model, objective, overview, recovery
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import Snapshot, State
 from midwatch.app.console.what_changed import WhatChanged
-from midwatch.app.status.ask import Question
 from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
 from monitors.incident import words
@@ -93,6 +92,8 @@ PAGES: Mapping[str, Build] = {
     "/alerts": alert.build_all,
     "/alerts/{alert:name}": alert.build,
     "/changes": changes.build,
+    "/episodes": episodes.build_all,
+    "/episodes/{model}": episodes.build,
     "/recovery": recovery.build_recovery,
     "/experiments": recovery.build_experiments,
     "/evidence": evidence.build,
@@ -161,9 +162,9 @@ class Pages:
             "of_objective": page.of_objective,
             "of_alert": page.of_alert,
             "of_canary": page.of_canary,
+            "of_episode": page.of_episode,
             "path_of": page.path_of,
             "chance": words.chance,
-            "Question": Question,
             "form_mark": self.form_mark,
             "seen_mark": self.seen_mark,
         }

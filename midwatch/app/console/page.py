@@ -138,6 +138,11 @@ def as_of(snapshot: Snapshot) -> str:
     return f"At {snapshot.stale_since:%Y-%m-%d %H:%M}, when Prometheus answered last: " if snapshot.stale_since else ""
 
 
+def of_episode(model: str, episode: str = "") -> str:
+    """Address of an episode of the loop; of the newest one without its id."""
+    return path_of("episodes", model, episode=episode)
+
+
 def choices(context: Context, path: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Name, address and whether it is the chosen one, of each time that charts of a page can show."""
     others = {name: value for name, value in context.query.items() if name != "span"}

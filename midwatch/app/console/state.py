@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from midwatch.app.status.ask import SILENCES, Question
 from midwatch.app.status.read import RULES_DO_NOT_RUN
 from midwatch.app.status.records import Overview
 
@@ -30,9 +31,39 @@ class Snapshot:
         """Whether the platform's rules are evaluated, as far as anybody knows: without them nothing can fire."""
         return RULES_DO_NOT_RUN not in self.overview.reasons
 
-    def knows(self, question: str) -> bool:
-        """Whether what was asked, in words such as `alerts that fire`, was answered at the last reading."""
-        return all(one.what != question for one in self.overview.unanswered)
+    def knows(self, what: Question | str) -> bool:
+        """Whether something was asked for and answered, now or at the time that is shown: then none means none."""
+        return self.stale_since is not None or all(one.what != what for one in self.overview.unanswered)
+
+    @property
+    def knows_alerts(self) -> bool:
+        """Whether it is known what fires now: what fired when Prometheus answered last is no answer to that."""
+        return all(one.what != Question.ALERTS for one in self.overview.unanswered)
+
+    @property
+    def knows_silences(self) -> bool:
+        """Whether it is known what is silenced."""
+        return self.knows(SILENCES)
+
+    @property
+    def knows_canaries(self) -> bool:
+        """Whether it is known what the gate judged."""
+        return self.knows(Question.CANARIES)
+
+    @property
+    def knows_episodes(self) -> bool:
+        """Whether it is known which episodes are open, of drift and of the loop."""
+        return self.knows(Question.EPISODES) and self.knows(Question.LOOP)
+
+    @property
+    def knows_drills(self) -> bool:
+        """Whether it is known how drills and experiments ended."""
+        return self.knows(Question.DRILLS)
+
+    @property
+    def knows_traffic(self) -> bool:
+        """Whether it is known which versions are asked for predictions."""
+        return self.knows(Question.TRAFFIC)
 
 
 class State:

@@ -70,8 +70,8 @@ def alert(
 
     Deployments, promotions, commits, retrainings, drift, features, certificates, nodes, scaling, experiments, drills
     and trouble upstream are ranked by the counts of the alert's own events; "none of these" is ranked with them.
-    Exit code 0 with an answer, 2 for input that cannot be used, 3 when Prometheus does not answer or knows no such
-    alert.
+    Exit code 0 with an answer, 2 for input that cannot be used, 3 when Prometheus does not answer, knows no such
+    alert, or has no sample of that time.
     """
     from midwatch.app.incident import confirmed, view, where
     from midwatch.errors import MidwatchError
@@ -125,35 +125,52 @@ def calibration(
 @app.command()
 def watch(
     file: options.PlatformFile,
-    textfile: Annotated[Path, typer.Option(help="File that is scraped, such as a textfile of the node exporter.")],
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT; the platform file's without it.")] = None,
+    metrics_token_file: options.MetricsTokenFile = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
     prometheus: PrometheusUrl = None,
     evidence: Annotated[list[Path] | None, typer.Option(help="A further log, or folder of logs; may repeat.")] = None,
     every: Annotated[str, typer.Option(help="How often Prometheus is asked which alerts hold.")] = "5s",
 ) -> None:
-    """Explain alerts while they are pending, and write a line for each as a metric that their annotations read.
+    """Explain alerts while they are pending, and serve /metrics with a line for each, which their annotations read.
 
     Needs `incidents.watch` in the platform file, which gives the rules that annotation. Serves until SIGTERM; exit
     code 2 when it cannot start as asked.
     """
-    import signal
-    import threading
+    import asyncio
+    import logging
     from dataclasses import replace
 
-    from midwatch.app.incident import watch as watching
-    from midwatch.app.incident import where
+    from midwatch import http_access, telemetry
+    from midwatch.app.incident import service, where
+    from midwatch.app.incident.watch import Watch
+    from midwatch.errors import MidwatchError
+
+    seconds = _interval(every)
+    sources = where.sources(file, prometheus, None)
+    if not sources.platform.incidents.watch:
+        raise MidwatchError(f"{file}: no rule reads the lines; write incidents: {{watch: true}}, and render")
+    host, port = http_access.parse_address(listen or sources.platform.incidents.listen)
+    token = http_access.bearer_token(host, metrics_token_file, insecure=insecure, option="--metrics-token-file")
+    sources = replace(sources, evidence=(*sources.evidence, *(evidence or ())))
+    stop_telemetry = telemetry.setup("midwatch-incidents")
+    address = service.Address(host=host, port=port, token=token)
+    log = logging.getLogger(__name__)
+    asyncio.run(service.serve(Watch(sources), seconds, address, lambda url: log.info("ready", extra={"url": url})))
+    stop_telemetry()
+
+
+def _interval(text: str) -> float:
     from midwatch.errors import MidwatchError
     from midwatch.spec.values import parse_duration
 
     try:
-        seconds = parse_duration(every)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise MidwatchError(f"--every {error}") from error
-    sources = where.sources(file, prometheus, None)
-    sources = replace(sources, evidence=(*sources.evidence, *(evidence or ())))
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    watching.run(watching.Watch(sources), textfile, seconds, stopped)
+    if seconds <= 0:
+        raise MidwatchError(f"--every {text}: write a time such as 5s")
+    return seconds
 
 
 def _incident(sources: Sources, name: str | None, labels: dict[str, str], at: str | None) -> Incident:
@@ -162,7 +179,7 @@ def _incident(sources: Sources, name: str | None, labels: dict[str, str], at: st
     from midwatch.app.incident import explain
 
     now = time.time()
-    asked = now if at is None else _seconds(at)
+    asked = now if at is None else _seconds(at, now)
     if name is not None:
         return explain.of_alert(sources, name, labels, asked, now)
     model = labels.pop("model")
@@ -181,7 +198,11 @@ def _labels(given: list[str] | None, model: str | None) -> dict[str, str]:
     return labels
 
 
-def _seconds(text: str) -> float:
+EARLIEST_YEAR = 1971
+"""No platform had a Prometheus before, and a look back from there on is still a time."""
+
+
+def _seconds(text: str, now: float) -> float:
     from datetime import datetime
 
     from midwatch.errors import MidwatchError
@@ -192,4 +213,8 @@ def _seconds(text: str) -> float:
         raise MidwatchError(f"--at: {text!r} is not a time; write one such as 2026-11-02T14:00:00Z") from error
     if time.tzinfo is None:
         raise MidwatchError(f"--at: {text!r} has no zone; write {text}Z for UTC")
+    if time.year < EARLIEST_YEAR:
+        raise MidwatchError(f"--at: nobody has measured anything at {text}")
+    if time.timestamp() > now:
+        raise MidwatchError(f"--at: {text} has not come yet; without --at it is now")
     return time.timestamp()

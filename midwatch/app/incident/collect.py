@@ -25,10 +25,11 @@ RELEASES = frozenset({Kind.DEPLOYMENT, Kind.CANARY, Kind.PROMOTION})
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """Changes in the order of time, and who could not answer."""
+    """Changes in the order of time, and who could not answer; `blind` is why Prometheus says nothing of that time."""
 
     changes: tuple[Change, ...]
     unanswered: tuple[Unanswered, ...]
+    blind: str = ""
 
 
 def questions(asked: Asked) -> Iterator[Question]:

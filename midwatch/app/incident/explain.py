@@ -15,7 +15,7 @@ from midwatch.app.incident import collect, confirmed, counting, firing, links
 from midwatch.app.incident.asked import Asked
 from midwatch.app.incident.collect import Collected
 from midwatch.app.incident.counting import Subject
-from midwatch.app.incident.firing import Firing
+from midwatch.app.incident.firing import Firing, NoAnswerError
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client, QueryError
 from midwatch.spec.model import Platform
@@ -33,6 +33,8 @@ QUIET_SHARE = 0.35
 
 UNCOUNTED = 900.0
 """Seconds before an alert's condition in which the harm may have begun, where nothing is counted."""
+
+NO_SAMPLE = "it has no sample of the time that is asked about"
 
 LOOKS = 360
 """Looks at each series over the time in which changes are wanted."""
@@ -66,6 +68,8 @@ class _Counted:
 def of_alert(sources: Sources, name: str, labels: Mapping[str, str], at: float, now: float) -> Incident:
     """The incident of an alert that fired last before `at`; NoAlertError when Prometheus knows none.
 
+    NoAnswerError when it says nothing of that time: that no change was found would mean nothing.
+
     What came after it, up to `now`, is looked at too: whether the harm ended with a rollback says most.
     """
     client = sources.client.until(time.monotonic() + sources.within)
@@ -74,7 +78,7 @@ def of_alert(sources: Sources, name: str, labels: Mapping[str, str], at: float, 
 
 
 def of_model(sources: Sources, model: str, labels: Mapping[str, str], at: float, now: float) -> Incident:
-    """What hurt a model at a time, by whichever of its objectives shows most of it."""
+    """What hurt a model at a time, by whichever of its objectives shows most of it; NoAnswerError as for an alert."""
     known = next((one for one in sources.platform.models if one.name == model), None)
     if known is None:
         names = ", ".join(sorted(one.name for one in sources.platform.models))
@@ -95,7 +99,7 @@ def changes(sources: Sources, start: float, end: float) -> Collected:
     try:
         first = _first_look(client, start, end, max((end - start) / LOOKS, least))
     except QueryError as error:
-        return Collected(changes=(), unanswered=(Unanswered(source="Prometheus", reason=str(error)),))
+        return Collected(changes=(), unanswered=(Unanswered(source="Prometheus", reason=str(error)),), blind=str(error))
     asked = Asked(
         platform=sources.platform,
         client=client,
@@ -108,8 +112,8 @@ def changes(sources: Sources, start: float, end: float) -> Collected:
     )
     found = collect.collect(asked, deadline)
     if first is None:
-        gap = Unanswered(source="Prometheus", reason="it has no sample of the time that is asked about")
-        return Collected(changes=found.changes, unanswered=(gap, *found.unanswered))
+        gap = Unanswered(source="Prometheus", reason=NO_SAMPLE)
+        return Collected(changes=found.changes, unanswered=(gap, *found.unanswered), blind=NO_SAMPLE)
     return found
 
 
@@ -133,6 +137,8 @@ def _explained(sources: Sources, found: Firing, now: float, subjects: list[Subje
         collecting = pool.submit(changes, sources, start, end)
         tables = list(pool.map(lambda subject: _counted(sources, client, subject, found, now), subjects))
         collected = collecting.result()
+    if collected.blind and all(table.counts is None for table in tables):
+        raise NoAnswerError(f"Prometheus: {collected.blind}; nothing is known of what changed or was hurt")
     asking = _Asking(sources=sources, client=client, found=found, now=now, share_of_none=calibrated.share_of_none)
     ranked = [_ranked(asking, table, collected) for table in tables]
     ranking, table = max(ranked, key=lambda one: one[0].evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midwatch import promql, upstream
 from midwatch.errors import Exit, MidwatchError
@@ -22,6 +22,10 @@ NOT_SCOPE = frozenset({"alertname", "alertstate", "severity", "owner", "__name__
 """Labels of an alert that say whose it is, not where."""
 
 
+OWN = ("model", "version", "slo", "store", "drill", "experiment", "system", "service")
+"""Labels of an alert that say which of its name it is."""
+
+
 class NoAlertError(MidwatchError):
     """Prometheus knows of no such alert."""
 
@@ -36,12 +40,21 @@ class NoAnswerError(MidwatchError):
 
 @dataclass(frozen=True, kw_only=True)
 class Firing:
-    """An alert: its labels, since when its condition holds, and when it fired; a time that was asked about is both."""
+    """An alert: its labels, since when its condition holds, and when it fired; a time that was asked about is both.
+
+    `others` are labels, as `own`, of alerts of its name that were there as well.
+    """
 
     name: str
     labels: Mapping[str, str]
     active_at: float
     fired_at: float
+    others: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Labels that tell it from others of its name, whatever its severity."""
+        return {name: self.labels[name] for name in OWN if self.labels.get(name)}
 
     @property
     def scope(self) -> dict[str, str]:
@@ -70,11 +83,20 @@ def _found(client: Client, name: str, labels: Mapping[str, str], at: float) -> F
             f"{name}{given}: Prometheus has no such alert in the day before; give the labels that it has, or --at TIME"
         )
     last = max(now, key=lambda sample: (sample.value, sorted(sample.labels.items())))
-    return Firing(
-        name=name,
-        labels={label: value for label, value in last.labels.items() if label != "__name__"},
-        active_at=last.value,
+    found, *others = (
+        Firing(
+            name=name,
+            labels={label: value for label, value in one.labels.items() if label != "__name__"},
+            active_at=one.value,
+            fired_at=one.value,
+        )
+        for one in (last, *now)
+    )
+    differing = {tuple(one.own.items()): one.own for one in others if one.own != found.own}
+    return replace(
+        found,
         fired_at=_fired_at(client, last.labels, last.value, at),
+        others=tuple(differing[key] for key in sorted(differing)),
     )
 
 

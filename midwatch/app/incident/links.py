@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from urllib.parse import quote
 
@@ -29,6 +29,9 @@ OBJECTIVES = {"availability": Signal.ERRORS, "latency": Signal.LATENCY}
 """Signal that an experiment of an objective hurts."""
 
 MOST_UNDONE = 3
+
+MOST_OTHERS = 3
+"""Alerts of the same name that are pointed to."""
 
 
 def runbook(platform: Platform, firing: Firing) -> str:
@@ -109,11 +112,20 @@ def commands(platform: Platform, firing: Firing, suspects: Sequence[Suspect], si
         )
         yield Command(does="judges the version against the one before (OLD)", command=command)
     if firing.name:
-        name = shlex.quote(firing.name)
+        name = _words(firing.name, firing.own)
+        for other in firing.others[:MOST_OTHERS]:
+            text = f"midwatch explain {_words(firing.name, other)}"
+            yield Command(does="explains another alert of that name", command=text)
         yield Command(does="says who was told, and by which route", command=f"midwatch who {name}")
         text = f"midwatch silence {name} --for 1h --why 'the cause is known'"
         yield Command(does="keeps it quiet while somebody works on it; the harm goes on", command=text)
     yield from _drills(platform, signal)
+
+
+def _words(alert: str, labels: Mapping[str, str]) -> str:
+    """An alert as a command names it: without its labels others of its name would be meant too."""
+    given = [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+    return shlex.join([alert, *given])
 
 
 def _drills(platform: Platform, signal: Signal) -> Iterator[Command]:

@@ -19,7 +19,7 @@ SHOWN_REJECTED = 5
 
 def show(incident: Incident, *, every: bool) -> None:
     """Print an incident; `every` prints all that was rejected, and the runbook."""
-    tables.make_console().print(Group(*_parts(incident, every=every)))
+    tables.make_console().print(Group(*_parts(incident, every=every)), crop=False)
 
 
 def _parts(incident: Incident, *, every: bool) -> Iterator[RenderableType]:
@@ -38,10 +38,10 @@ def _parts(incident: Incident, *, every: bool) -> Iterator[RenderableType]:
         yield from (_line(f"{number}. {text}") for number, text in enumerate(incident.next_look, 1))
     if incident.commands:
         yield _title("Commands (nothing is run)")
-        yield from (_line(f"{one.command}\n    {one.does}") for one in incident.commands)
+        yield from (_to_copy(f"  {one.command}\n      {one.does}") for one in incident.commands)
     if incident.links:
         yield _title("Links")
-        yield from (_line(f"{one.name}: {one.url}") for one in incident.links)
+        yield from (_to_copy(f"  {one.name}: {one.url}") for one in incident.links)
     if incident.dispersion:
         spread = f"parts {incident.dispersion.parts:.1f}, together {incident.dispersion.together:.1f}"
         yield Text(f"variance of the counts by their mean: {spread}", style="dim")
@@ -56,6 +56,11 @@ def _title(text: str) -> Text:
 
 def _line(text: str) -> Padding:
     return Padding(Text(text), (0, 0, 0, 2), expand=False)
+
+
+def _to_copy(text: str) -> Text:
+    """A line that is not broken, however narrow the terminal: an address or command in two parts is none."""
+    return Text(text, no_wrap=True, overflow="ignore")
 
 
 def _suspect(suspect: Suspect) -> Iterator[RenderableType]:

@@ -6,13 +6,14 @@ are not scraped any more, and the annotations are empty.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 
-from midwatch import exposition, files, metrics, upstream
+import midwatch
+from midwatch import exposition, metrics, upstream
 from midwatch.app.incident import explain
 from midwatch.app.incident.explain import Sources
 from midwatch.errors import MidwatchError
@@ -36,6 +37,8 @@ KEY = ("alertname", "model", "version", "slo")
 
 Key = tuple[str, ...]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Said:
@@ -54,19 +57,35 @@ class Watch:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sources, self._explained, self._clock = sources, explained, clock
-        self._said: dict[Key, _Said] = {}
+        self._said: Mapping[Key, _Said] = {}  # another one at each change: whoever scrapes reads it meanwhile
+        self._last_look, self.problem = 0.0, "Prometheus has not been asked yet"
+
+    def run(self, every: float, ended: Event) -> None:
+        """Look again and again until it is ended; a look that fails is said, and the next may well succeed."""
+        while not ended.is_set():
+            try:
+                self.look()
+            except Exception as error:
+                _log.exception("a look was not finished")
+                self.problem = f"unexpected {type(error).__name__}: {error}"
+            ended.wait(every)
 
     def look(self) -> None:
         """Explain what is new or was explained long ago; forget what no longer holds.
 
         A Prometheus that does not answer changes nothing, and lines that it cannot confirm are gone after a while.
+        `problem` says that it did not answer; it is empty when it did.
         """
         now = self._clock()
         try:
             held = self._held()
-        except QueryError:
+        except QueryError as error:
+            if not self.problem:
+                _log.error("nobody says which alerts hold: %s", error)
+            self.problem = str(error)
             self._said = {key: said for key, said in self._said.items() if now - said.at < 4 * AGAIN_SECONDS}
             return
+        self._last_look, self.problem = now, ""
         self._said = {key: said for key, said in self._said.items() if key in held}
         due = [key for key in held if key not in self._said or now - self._said[key].at >= AGAIN_SECONDS]
         for key in sorted(due, key=lambda key: self._said[key].at if key in self._said else 0.0)[:MOST_AT_ONCE]:
@@ -86,23 +105,21 @@ class Watch:
             said = self._explained(self._sources, name, labels, now, now).line
         except MidwatchError as error:
             said = f"What changed could not be said: {error}"
+        except Exception as error:  # of this alert: the others are explained all the same
+            _log.exception("%s was not explained", name)
+            said = f"What changed could not be said: unexpected {type(error).__name__}"
         line = " ".join(said.split())
-        self._said[key] = _Said(line=line if len(line) <= MOST_LINE else f"{line[: MOST_LINE - 1]}…", at=now)
+        shown = line if len(line) <= MOST_LINE else f"{line[: MOST_LINE - 1]}…"
+        self._said = {**self._said, key: _Said(line=shown, at=now)}
 
     def text(self) -> bytes:
-        """The lines as Prometheus scrapes them."""
-        samples = [
+        """The lines as Prometheus scrapes them, and when it last said which alerts hold."""
+        samples: list[exposition.Sample] = [
+            (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
+            (metrics.INCIDENT_LAST_LOOK, {}, self._last_look),
+        ]
+        samples += [
             (metrics.INCIDENT_INFO, {**dict(zip(KEY, key, strict=True)), "line": said.line}, 1.0)
             for key, said in sorted(self._said.items())
         ]
         return exposition.text(samples)
-
-
-def run(watch: Watch, textfile: Path, every: float, stopped: Event) -> None:
-    """Look again and again, and write the lines to a file, whole each time, until it is stopped."""
-    while True:
-        watch.look()
-        files.replace(textfile, watch.text())
-        if stopped.wait(every):
-            files.replace(textfile, b"")
-            return

@@ -48,6 +48,7 @@ def html(report: SloReport) -> str:
         TEMPLATE,
         about=about,
         before_name=report.before.month,
+        zone=report.zone,
         chart=_budgets(now),
         colours=COLOURS,
         compared=_compared(report),
@@ -69,7 +70,7 @@ def html(report: SloReport) -> str:
         cost="not measured" if now.cost is None else f"{now.cost:,.0f} for nodes, as OpenCost prices them",
         never=_never(report),
         advice=report.suggestions[:MOST_ADVICE],
-        gaps=_first(list(words.covered(now)), MOST_GAPS),
+        gaps=_first(list(words.covered(now, month.zone)), MOST_GAPS),
         made=numbers.moment(report.made_at),
     )
 
@@ -120,7 +121,7 @@ def _compared(report: SloReport) -> list[list[str]]:
         ["promises broken", str(now.broken), str(before.broken)],
         ["times that a budget was hurt", str(len(now.harms)), str(len(before.harms))],
         ["pages", _nightly(now), _nightly(before)],
-        ["tickets", str(now.tickets), str(before.tickets)],
+        ["tickets", words.of_alerts(now, now.tickets), words.of_alerts(before, before.tickets)],
         ["pages and tickets with harm behind them", words.share(now.precision), words.share(before.precision)],
         ["drills and experiments", words.runs(now), words.runs(before)],
         ["counted", _covered(now), _covered(before)],
@@ -128,7 +129,8 @@ def _compared(report: SloReport) -> list[list[str]]:
 
 
 def _nightly(figures: Figures) -> str:
-    return f"{figures.pages}, {sum(one.at_night for one in figures.owners)} at night"
+    at_night = sum(one.at_night for one in figures.owners)
+    return f"{figures.pages}, {at_night} at night" if figures.knows_alerts else words.NOT_KNOWN
 
 
 def _covered(figures: Figures) -> str:
@@ -166,11 +168,10 @@ def _owners(now: Figures) -> list[list[str]]:
         [
             one.owner or "nobody",
             f"{one.kept} kept, {one.broken} broken" + (f", {one.unknown} not known" if one.unknown else ""),
-            str(one.pages),
-            str(one.at_night),
-            str(one.most_in_a_shift),
-            str(one.tickets),
-            str(one.held),
+            *(
+                words.of_alerts(now, number)
+                for number in (one.pages, one.at_night, one.most_in_a_shift, one.tickets, one.held)
+            ),
             words.share(one.acted) if one.acted.of else words.NOT_KNOWN,
         ]
         for one in now.owners

@@ -20,6 +20,7 @@ from midwatch.app.incident import explain
 from midwatch.app.report import acted, caused, counted, fired, harmful, quality
 from midwatch.app.report.acted import Logged
 from midwatch.app.report.counted import Counted, Key
+from midwatch.app.report.fired import Stretch
 from midwatch.app.report.month import HOUR, Month
 from midwatch.app.report.records import Figures, Firing, Gap, Harm, ModelMonth, Promise, Run, Share, SloReport
 from midwatch.errors import MidwatchError
@@ -105,7 +106,9 @@ class _Reader:
         self._missing += logged.problems
         runs = self._runs(logged)
         marked = {key: harmful.hours(one) for key, one in counts.items()}
-        firings = self._firings(runs, logged)
+        stretches = self._answered("alerts", lambda: fired.read(self._client, month))
+        knows_alerts = stretches is not None and bool(stretches or counts or self._has_samples())
+        firings = self._firings(stretches or [], runs, logged)
         firings = quality.judged(firings, marked, ends)
         owners = {(one.subject, one.name): one.owner for one in promises}
         harms = sorted(
@@ -129,6 +132,7 @@ class _Reader:
             promises=tuple(promises),
             harms=tuple(harms),
             firings=tuple(firings),
+            knows_alerts=knows_alerts,
             alerts=tuple(quality.of_alerts(firings, month)),
             owners=tuple(quality.of_owners(promises, firings, month)),
             models=tuple(self._models()),
@@ -183,8 +187,11 @@ class _Reader:
 
     # Alerts ---
 
-    def _firings(self, runs: Sequence[Run], logged: Logged) -> list[Firing]:
-        stretches = self._answered("alerts", lambda: fired.read(self._client, self._month)) or []
+    def _has_samples(self) -> bool:
+        """Whether Prometheus has anything of the month: what it does not keep did not fire for all it knows."""
+        return bool(self._course("samples of the month", promql.call("count", promql.scraped())))
+
+    def _firings(self, stretches: Sequence[Stretch], runs: Sequence[Run], logged: Logged) -> list[Firing]:
         config = self._config()
         found = fired.firings(stretches, self._month, config, self._silences)
         has_logs = bool(self._sources.evidence)

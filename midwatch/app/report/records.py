@@ -220,6 +220,8 @@ class Figures:
     promises: tuple[Promise, ...] = ()
     harms: tuple[Harm, ...] = ()
     firings: tuple[Firing, ...] = ()
+    knows_alerts: bool = True
+    """Whether Prometheus said what fired; else there are no firings, and that means nothing."""
     alerts: tuple[AlertQuality, ...] = ()
     owners: tuple[OwnerMonth, ...] = ()
     models: tuple[ModelMonth, ...] = ()
@@ -288,6 +290,8 @@ class SloReport:
         for figures, written in ((self.now, document["now"]), (self.before, document["before"])):
             for name in ("kept", "broken", "unknown", "pages", "tickets"):
                 written[name] = getattr(figures, name)
+            if not figures.knows_alerts:
+                written |= {"pages": None, "tickets": None}
             for promise, one in zip(figures.promises, written["promises"], strict=True):
                 one |= {"spent": promise.spent, "kept": promise.is_kept, "sure": promise.is_sure}
                 one["attained"], one["interval"] = promise.good.value, promise.good.interval

@@ -60,17 +60,14 @@ def _put(report: SloReport, console: Console) -> None:
     owners = [
         [
             one.owner or "nobody",
-            str(one.pages),
-            str(one.at_night),
-            str(one.tickets),
-            str(one.held),
+            *(words.of_alerts(now, number) for number in (one.pages, one.at_night, one.tickets, one.held)),
             words.share(one.acted),
         ]
         for one in now.owners
     ]
     _table(console, ["owner", "pages", "at night", "tickets", "held back", "acted on"], owners)
     console.print(f"precision: {words.share(now.precision)}; recall: {words.share(now.recall)}")
-    for line in (*report.suggestions, *words.covered(now)):
+    for line in (*report.suggestions, *words.covered(now, month.zone)):
         console.print(f"- {line}")
     console.print(f"drills and experiments: {words.runs(now)}")
 

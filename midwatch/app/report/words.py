@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from midwatch.app.report.month import Month
 from midwatch.app.report.records import Figures, Harm, Promise, Share, SloReport
@@ -79,6 +81,8 @@ def meaning(figures: Figures) -> str:
     if figures.unknown:
         parts.append(f"of {figures.unknown} nothing was counted")
     sent = f"{counted(figures.pages, 'page')} and {counted(figures.tickets, 'ticket')} were sent"
+    if not figures.knows_alerts:
+        sent = "whether pages and tickets were sent is not known"
     return f"{', '.join(parts)}; {sent}."
 
 
@@ -89,6 +93,11 @@ def counted(number: int, word: str) -> str:
     ('1 page', '2 pages')
     """
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def of_alerts(figures: Figures, number: int) -> str:
+    """A number of alerts, as far as it is known what fired."""
+    return str(number) if figures.knows_alerts else NOT_KNOWN
 
 
 def todo(figures: Figures) -> str:
@@ -116,13 +125,14 @@ def harm(one: Harm, month: Month) -> list[str]:
     return [f"{one.subject}/{one.name}", f"{start:%d %b %H:%M} to {until}", f"{one.spent:.0%}", known, told]
 
 
-def covered(figures: Figures) -> Iterator[str]:
-    """What of the month is not known."""
+def covered(figures: Figures, zone: ZoneInfo) -> Iterator[str]:
+    """What of the month is not known, by the clock of its zone."""
     if figures.covered is not None and figures.covered < 0.9995:
         yield f"Of {1 - figures.covered:.1%} of the month there are no counts."
     long = sorted(figures.gaps, key=lambda one: one.start - one.end)[:3]
     for gap in long:
-        yield f"Next to nothing was counted from {numbers.moment(gap.start)} for {numbers.span(gap.end - gap.start)}."
+        began = f"{datetime.fromtimestamp(gap.start, zone):%Y-%m-%d %H:%M %Z}"
+        yield f"Next to nothing was counted from {began} for {numbers.span(gap.end - gap.start)}."
     if len(figures.gaps) > len(long):
         yield f"There are {len(figures.gaps) - len(long)} more such gaps."
     thin = [

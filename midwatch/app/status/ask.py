@@ -5,7 +5,7 @@ An answer that fails is kept as such under its name, so that what rests on it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +23,10 @@ Answer = TypeVar("Answer")
 
 MOST_POINTS = 1000
 """Points of a counter's course that are read: its step follows from how far back it has to reach."""
+
+
+SILENCES = "silences"
+"""What Alertmanager is asked for beside its alerts and routes, in the words of who is told that it was not answered."""
 
 
 class Question(StrEnum):
@@ -128,6 +132,15 @@ def unanswered(what: str, of: str, error: MidwatchError) -> Unanswered:
     return Unanswered(what=what, of=of, why=why.removeprefix(f"{of.rpartition(' ')[2]}: "))
 
 
+def in_words(unanswered: Sequence[Unanswered]) -> Iterator[str]:
+    """One sentence for each who did not answer, with all that is not known without it."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for one in unanswered:
+        by_reason.setdefault((one.of, one.why), []).append(one.what)
+    for (of, why), what in by_reason.items():
+        yield f"{of}: {why}; not known: {', '.join(what)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfAlertmanager:
     """What Alertmanager said; what is None was not answered."""
@@ -151,7 +164,7 @@ def of_alertmanager(client: alertmanager.Client) -> OfAlertmanager:
 
     with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
         alerts = pool.submit(answer, "alerts and who is told", client.alerts)
-        silences = pool.submit(answer, "silences", client.silences)
+        silences = pool.submit(answer, SILENCES, client.silences)
         status = pool.submit(answer, "routes", client.status)
     return OfAlertmanager(
         alerts=alerts.result(),
@@ -165,30 +178,57 @@ def of_alertmanager(client: alertmanager.Client) -> OfAlertmanager:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Notifications through an integration, and what became of them.
+
+    `failed` were given up. `pending` neither arrived nor were given up: Alertmanager tries again until the next
+    notification of the group, `tries_failed` times in all.
+    """
+
+    notifications: float
+    failed: float
+    pending: float = 0.0
+    tries_failed: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counters:
-    """Course of Alertmanager's counters of notifications, by integration, from `start` to `end` (seconds)."""
+    """Course of Alertmanager's counters of notifications, by integration, from `start` to `end` (seconds).
+
+    A notification is counted when it begins and a failure when it is given up, minutes later: that one arrived, only
+    its tries say (notify.RetryStage). `tries` are None where nobody scraped them.
+    """
 
     start: float
     end: float
     step: float
     attempts: Mapping[str, Sequence[tuple[float, float]]]
     failures: Mapping[str, Sequence[tuple[float, float]]]
+    tries: Mapping[str, Sequence[tuple[float, float]]] | None = None
+    tries_failed: Mapping[str, Sequence[tuple[float, float]]] | None = None
 
     @property
     def are_there(self) -> bool:
         """Whether any Alertmanager is scraped."""
         return bool(self.attempts)
 
-    def since(self, integration: str, start: float) -> tuple[float, float]:
-        """Notifications through an integration since a time, and how many of them failed."""
-        attempts = self._growth(self.attempts.get(integration, ()), start)
-        return attempts, min(attempts, self._growth(self.failures.get(integration, ()), start))
+    def since(self, integration: str, start: float) -> Counted:
+        """What became of the notifications through an integration since a time."""
+        attempts = self._growth(self.attempts, integration, start)
+        failed = min(attempts, self._growth(self.failures, integration, start))
+        if not self.tries or self.tries_failed is None:
+            return Counted(notifications=attempts, failed=failed)
+        lost = self._growth(self.tries_failed, integration, start)
+        arrived = self._growth(self.tries, integration, start) - lost
+        pending = max(0.0, attempts - failed - max(0.0, arrived))
+        return Counted(notifications=attempts, failed=failed, pending=pending, tries_failed=lost)
 
-    def _growth(self, points: Sequence[tuple[float, float]], start: float) -> float:
+    def _growth(self, courses: Mapping[str, Sequence[tuple[float, float]]], integration: str, start: float) -> float:
         """What a counter counted from the last point before a time; a fall is a restart, which counts from 0.
 
         So does one that appears while others were there already: some integrations are counted from the first on.
         """
+        points = courses.get(integration, ())
         if points and points[0][0] > self.start + self.step:
             points = [(self.start, 0.0), *points]
         before = [value for at, value in points if at <= start]
@@ -212,4 +252,6 @@ def counters(client: Client, *, start: float, end: float) -> Counters:
         step=step,
         attempts=course(upstream.DELIVERIES),
         failures=course(upstream.DELIVERIES_FAILED),
+        tries=course(upstream.DELIVERY_TRIES),
+        tries_failed=course(upstream.DELIVERY_TRIES_FAILED),
     )

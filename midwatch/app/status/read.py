@@ -15,7 +15,7 @@ from alerts import alerting_rule, inventory
 from midwatch import alertmanager
 from midwatch.app.status import ask, goings_on, promises, telling
 from midwatch.app.status.ask import Answers, Counters, OfAlertmanager, Question
-from midwatch.app.status.records import Alert, Objective, Overview, Standing, State, System, Told, Unanswered
+from midwatch.app.status.records import Alert, Objective, Overview, Standing, State, System, Told
 from midwatch.app.status.telling import Firing
 from midwatch.prometheus import Client, QueryError
 from midwatch.spec.model import Platform
@@ -84,7 +84,7 @@ class _Reader:
             *(f"the canary {one.canary} of {one.model} fails" for one in canaries if one.verdict == "fail"),
             *(_of_system(one) for one in systems if one.expected and not one.up),
         ]
-        unknown = [*self._unknown_by_switch(switches), *_of_unanswered(self._unanswered)]
+        unknown = [*self._unknown_by_switch(switches), *ask.in_words(self._unanswered)]
         unknown += _of_unknown(standing) if self._answers.has(Question.OBJECTIVES) else ()
         state = State.ACT if bad else State.UNKNOWN if unknown else State.CALM
         clock = self._answers[Question.NOW]
@@ -176,15 +176,6 @@ def _of_budgets(standing: Sequence[Objective]) -> Iterator[str]:
 
 def _of_system(one: System) -> str:
     return f"{one.name} does not answer" if one.targets else f"{one.name} is not scraped"
-
-
-def _of_unanswered(unanswered: Sequence[Unanswered]) -> Iterator[str]:
-    """One reason for each who did not answer, with all that is not known without it."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for one in unanswered:
-        by_reason.setdefault((one.of, one.why), []).append(one.what)
-    for (of, why), what in by_reason.items():
-        yield f"{of}: {why}; not known: {', '.join(what)}"
 
 
 def _of_unknown(standing: Sequence[Objective]) -> Iterator[str]:

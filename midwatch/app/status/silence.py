@@ -36,9 +36,9 @@ def silence(
 ) -> None:
     """Silence what fires under a name, with labels where they are given, and print the silence's id.
 
-    The same again makes it longer, and the id stays. Nobody is notified meanwhile; what the alert is about goes on, and
-    `midwatch status` shows it. Exit code 0 when it is silenced or ended, 1 when nothing of it fires, 2 for input that
-    cannot be used, 3 when Alertmanager does not answer.
+    The same again has it last that long from now on, and the id stays. Nobody is notified meanwhile; what the alert is
+    about goes on, and `midwatch status` shows it. Exit code 0 when it is silenced or ended, 1 when nothing of it fires,
+    2 for input that cannot be used, 3 when Alertmanager does not answer.
     """
     import json
 
@@ -118,9 +118,9 @@ def _expire(client: Client, silence: str, alert: str | None, *, as_json: bool) -
 def _show(made: Made) -> None:
     """The id on standard output, what it does on standard error."""
     typer.echo(made.id)
-    longer = "is longer now" if made.extended else "holds back"
+    holds = "now holds back" if made.extended else "holds back"
     count = len(made.holds_back)
     alerts = f"{count} alert{'' if count == 1 else 's'} that fire{'s' if count == 1 else ''}"
-    typer.echo(f"{made.url} {longer} {alerts} until {made.ends_at:%Y-%m-%d %H:%M} UTC", err=True)
+    typer.echo(f"{made.url} {holds} {alerts} until {made.ends_at:%Y-%m-%d %H:%M} UTC", err=True)
     for labels in made.holds_back:
         typer.echo("  " + " ".join(f"{name}={value}" for name, value in sorted(labels.items())), err=True)

@@ -1,6 +1,6 @@
 """Silences of alerts that fire: what they match, whose they are, why, and for how long.
 
-A silence of one person with the same matchers is made longer in place, so that it keeps its id and Alertmanager's
+A silence of one person with the same matchers is changed in place, so that it keeps its id and Alertmanager's
 store does not fill. Another's is left alone. The id to go on with is always the one in Alertmanager's answer.
 """
 
@@ -55,7 +55,7 @@ def make(
     comment: str,
     ahead: bool = False,
 ) -> Made:
-    """Hold back what the matchers find from now on, for so long; longer, where it is held back by the same person.
+    """Hold back what the matchers find from now on, for so long; a silence of the same person is changed.
 
     NothingFiresError when nothing of it fires, unless it is made ahead; AlertmanagerError without an answer.
     """

@@ -2,8 +2,8 @@
 
 Alertmanager keeps no list of what it delivered to whom. That an alert is silenced or inhibited it says; that a time
 interval mutes it, it says since 0.28, and before that its own configuration does. That a notification arrived is
-inferred: its integration notified since the alert fires, and no attempt failed. Where attempts failed and others did
-not, nobody can say which one was this alert's.
+inferred: its group waits no more, its integration notified since the alert fires, and no attempt failed or is still
+repeated. Where attempts failed and others did not, nobody can say which one was this alert's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from alerts.routing import configuration, delivery
 from alerts.routing.configuration import Config
 from alerts.routing.delivery import Delivery
 from midwatch import alertmanager
-from midwatch.app.status.ask import Counters, OfAlertmanager
+from midwatch.app.status.ask import Counted, Counters, OfAlertmanager
 from midwatch.app.status.records import Alert, Silence, Telling, Told
 from midwatch.errors import InvalidInputError
 from midwatch.prometheus import Sample
@@ -194,24 +194,47 @@ class Teller:
 
     def _counted(self, alert: alertmanager.Alert, way: Delivery) -> tuple[Told, str]:
         """What counters say of an alert that nothing holds back."""
+        route, age = way.path[-1], (self.now - alert.starts_at).total_seconds()
+        first = self._begin_of_group(alert, way)
+        if (self.now - first).total_seconds() < route.group_wait:
+            return Told.WAITING, f"its group waits up to {describe_duration(route.group_wait)}"
         if self.counters is None:
             return Told.UNKNOWN, "Prometheus does not say what Alertmanager counted"
         if not self.counters.are_there:
             return Told.UNKNOWN, "Prometheus has no counters of Alertmanager: scrape it"
-        route, age = way.path[-1], (self.now - alert.starts_at).total_seconds()
         reach = way.repeats_every + route.group_interval + SLACK_SECONDS
         begun = max(alert.starts_at.timestamp(), self.now.timestamp() - reach)
         counts = {kind: self.counters.since(kind, begun) for kind in dict.fromkeys(way.integrations)}
-        attempts, failures = (sum(column) for column in zip(*counts.values(), strict=True))
-        failed = [kind for kind, (all_of_it, lost) in counts.items() if lost]
-        silent = [kind for kind, (all_of_it, _) in counts.items() if not round(all_of_it)]
+        silent = [kind for kind, counted in counts.items() if not round(counted.notifications)]
         if silent:
             return self._not_counted(silent, age, route.group_wait, route.group_interval, begun)
         since = "since it fires" if begun == alert.starts_at.timestamp() else f"in {describe_duration(round(reach))}"
-        if not failed:
-            return Told.DELIVERED, f"{_times(attempts)} by {_kinds(counts)} {since}, none failed"
-        said = f"{round(failures)} of {_times(attempts)} by {_kinds(failed)} failed {since}"
-        return (Told.FAILED if round(failures) >= round(attempts) else Told.UNKNOWN), said
+        if age < route.group_interval and (alert.starts_at - first).total_seconds() > route.group_wait:
+            said = f"{_times(sum(one.notifications for one in counts.values()))} by {_kinds(counts)} {since}"
+            waits = describe_duration(route.group_interval)
+            return Told.UNKNOWN, f"{said} may be of others: its group, which was told before, waits up to {waits}"
+        return _arrived(counts, since)
+
+    def _begin_of_group(self, alert: alertmanager.Alert, way: Delivery) -> datetime:
+        """When the first alert of its group that still fires began, itself if none is older.
+
+        Alertmanager's dispatcher has a new group wait `group_wait` from its first alert on; what joins it after that
+        goes out with its next notification, up to `group_interval` later.
+        """
+        route = way.path[-1]
+        if (self.now - alert.starts_at).total_seconds() >= max(route.group_wait, route.group_interval):
+            return alert.starts_at  # it went out whatever its group waited for
+        return min(
+            (other.starts_at for other in self.asked.alerts or () if self._is_of_group(other, way)),
+            default=alert.starts_at,
+        )
+
+    def _is_of_group(self, other: alertmanager.Alert, way: Delivery) -> bool:
+        if self.config is None or any(other.labels.get(key) != value for key, value in way.group.items()):
+            return False
+        place = way.path[-1].place
+        ways = delivery.deliveries(self.config, other.labels)
+        return any(one.path[-1].place == place and one.group == way.group for one in ways)
 
     def _not_counted(
         self, silent: Sequence[str], age: float, wait: float, interval: float, begun: float
@@ -222,6 +245,25 @@ class Teller:
         if self.counters is not None and begun < self.counters.start:
             return Told.UNKNOWN, f"it fires for longer than counters were read: {describe_duration(round(age))}"
         return Told.FAILED, f"no notification by {_kinds(silent)} since it fires"
+
+
+def _arrived(counts: Mapping[str, Counted], since: str) -> tuple[Told, str]:
+    """What became of an alert's notifications, each integration of which notified."""
+    attempts = sum(one.notifications for one in counts.values())
+    failed = {kind: one for kind, one in counts.items() if round(one.failed)}
+    pending = {kind: one for kind, one in counts.items() if round(one.pending)}
+    if not failed and not pending:
+        return Told.DELIVERED, f"{_times(attempts)} by {_kinds(counts)} {since}, none failed"
+    tried = round(sum(one.tries_failed for one in pending.values()))
+    if not failed and not tried:
+        return Told.WAITING, f"{_kinds(pending)} did not answer yet"
+    lost, waits = (
+        round(sum(column)) for column in zip(*((one.failed, one.pending) for one in counts.values()), strict=True)
+    )
+    words = [f"{lost} of {_times(attempts)} by {_kinds(failed)} failed {since}"] if failed else []
+    if pending:
+        words.append(f"{_times(waits)} by {_kinds(pending)} did not arrive yet, after {tried} tries that failed")
+    return (Told.FAILED if lost + waits >= round(attempts) else Told.UNKNOWN), "; ".join(words)
 
 
 def _kinds(kinds: Sequence[str] | Mapping[str, object]) -> str:

@@ -39,6 +39,7 @@ def who(
     """
     import json
 
+    from midwatch.alertmanager import AlertmanagerError
     from midwatch.app.status import ask, where, whose
     from midwatch.app.status.silence import labels_of
 
@@ -47,7 +48,10 @@ def who(
     labels = labels_of(label or [])
     found = whose.answer(sources.platform, asked, alert, labels, _time(at))
     if found is None:
-        raise MidwatchError(_unknown(sources.platform, alert, [one.why for one in asked.unanswered]))
+        gaps = whose.gaps(asked)
+        if gaps and not whose.is_of_platform(sources.platform, alert):
+            raise AlertmanagerError(f"{'; '.join(gaps)}")
+        raise MidwatchError(_unknown(sources.platform, alert))
     code = _code(found)
     if as_json:
         typer.echo(json.dumps({**found.document(), "exit": int(code)}))
@@ -70,14 +74,14 @@ def _time(text: str | None) -> datetime:
     return moment
 
 
-def _unknown(platform: Platform | None, alert: str, refused: list[str]) -> str:
+def _unknown(platform: Platform | None, alert: str) -> str:
     """Why there is no answer."""
     import difflib
 
     from alerts import inventory
 
     if platform is None:
-        return refused[0] if refused else f"no alert {alert} fires; with a platform file (-f) its rules are known too"
+        return f"no alert {alert} fires; with a platform file (-f) its rules are known too"
     names = sorted({entry.name for entry in inventory.entries(platform)})
     close = difflib.get_close_matches(alert, names, 1)
     remedy = f"did you mean {close[0]}?" if close else f"its alerts are {', '.join(names)}"

@@ -15,7 +15,7 @@ from alerts.routing import configuration, delivery, existing
 from alerts.routing.configuration import Config
 from alerts.routing.delivery import Delivery
 from midwatch import alertmanager
-from midwatch.app.status import telling
+from midwatch.app.status import ask, telling
 from midwatch.app.status.ask import OfAlertmanager
 from midwatch.app.status.records import Silence, Telling, Told
 from midwatch.spec.model import Platform
@@ -91,8 +91,21 @@ def answer(
         at=at,
         routes_of=routes_of,
         alerts=tuple(found.whose(wanted, is_of_platform=known) for wanted, known in meant),
-        unanswered=tuple(f"{one.of}: {one.why}; not known: {one.what}" for one in asked.unanswered),
+        unanswered=gaps(asked),
     )
+
+
+def gaps(asked: OfAlertmanager) -> tuple[str, ...]:
+    """What Alertmanager did not answer, and that nobody can read the configuration that it runs."""
+    found = tuple(ask.in_words(asked.unanswered))
+    if asked.status is not None and telling.running_config(asked.status) is None:
+        found += ("the configuration that Alertmanager runs cannot be read; not known: routes",)
+    return found
+
+
+def is_of_platform(platform: Platform | None, name: str) -> bool:
+    """Whether the platform file has an alert of a name."""
+    return platform is not None and any(entry.name == name for entry in inventory.entries(platform))
 
 
 def _meant(
@@ -148,6 +161,8 @@ class _Finder:
         self, way: Delivery, inhibited: tuple[Any, Mapping[str, str]] | None, silences: Sequence[Silence]
     ) -> Telling:
         told, by = Told.WAITING, "nothing holds it back"
+        if self._asked.silences is None or self._asked.alerts is None:
+            by = "no route holds it back; whether a silence or another alert does is not known"
         if silences:
             told, by = Told.SILENCED, "; ".join(f"{one.id} of {one.created_by}: {one.comment}" for one in silences)
         elif inhibited:

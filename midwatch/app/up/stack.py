@@ -130,6 +130,8 @@ class Stack:
             yield "loop"
         if jobs.observes(self._platform):
             yield "systems"
+        if self._platform.incidents.watch:
+            yield "incidents"
 
     @property
     def targets(self) -> int:
@@ -280,6 +282,8 @@ class Stack:
             yield Job(name=jobs.LOOP, targets=(self._address("loop"),))
         if "systems" in self._ports:  # `namespace` is a label of what the systems have
             yield Job(name=jobs.SYSTEMS, targets=(self._address("systems"),), honor_labels=True)
+        if "incidents" in self._ports:
+            yield Job(name=jobs.INCIDENTS, targets=(self._address("incidents"),))
         for server in self._platform.local.servers:
             if server.metrics:
                 name = f"server-{server.name}"
@@ -344,13 +348,13 @@ class Stack:
         wait_until_ready(part, "/readyz", self.parts)
 
     def _start_explaining(self) -> None:
-        """Start what says what changed before an alert; its lines are scraped with the results."""
-        if not self._platform.incidents.watch:
+        """Start what says what changed before an alert; nobody waits for it."""
+        if "incidents" not in self._ports:
             return
         command = [*modules.command("midwatch"), "explain", "watch", "-f", str(self._file.resolve()), "--every", "2s"]
         command += ["--prometheus", self.urls["prometheus"], "--evidence", str(self.state)]
-        command += ["--textfile", str(self.state / RESULTS / "incidents.prom")]
-        self.parts.start("incidents", command, folder=self.state)
+        command += ["--listen", self._address("incidents")]
+        self.parts.start("incidents", command, folder=self.state, port=self._ports["incidents"])
 
     def _start_systems(self) -> None:
         if "systems" not in self._ports:

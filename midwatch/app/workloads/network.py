@@ -31,6 +31,9 @@ def policies(place: Place) -> list[Object]:
         found.append(_allow(place, "gate", port_of(platform.gate.listen), asked))
     if platform.loop is not None:  # whatever the owners' addresses are
         found.append(_allow(place, "loop", port_of(platform.loop.listen), [{}]))
+    if platform.incidents.watch:
+        asked = [_dns(), {"ports": _tcp(prometheus)}]
+        found.append(_allow(place, "incidents", port_of(platform.incidents.listen), asked))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))

@@ -24,6 +24,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
         parts["gate"] = services.gate(place)
     if platform.loop is not None:
         parts["loop"] = services.loop(place, platform.loop)
+    if platform.incidents.watch:
+        parts["incidents"] = services.incidents(place)
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         parts["recovery-exporter"] = services.recovery(place, recovery.kubernetes, recovery.listen)

@@ -1,4 +1,4 @@
-"""ServiceMonitors: how the Prometheus operator finds every pod of exporter, gate, loop, recovery and systems exporter.
+"""ServiceMonitors: how the Prometheus operator finds every pod of the exporter and every other part that is scraped.
 
 The job of what is scraped so is the name of its Service, which rules would not know: `jobLabel` names a label with the
 job that they do.
@@ -20,6 +20,8 @@ def monitors(place: Place) -> list[Object]:
         found.append(_monitor(place, jobs.GATE, "gate"))
     if place.platform.loop is not None:
         found.append(_monitor(place, jobs.LOOP, "loop"))
+    if place.platform.incidents.watch:
+        found.append(_monitor(place, jobs.INCIDENTS, "incidents"))
     recovery = place.platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))

@@ -1,4 +1,4 @@
-"""The services of the plane: exporter, gate, loop, systems exporter, recovery exporter, console."""
+"""The services of the plane: exporter, gate, loop, systems exporter, recovery exporter, watch of incidents, console."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ EXPORTER = "midwatch-exporter"
 GATE = "midwatch-gate"
 CONSOLE = "midwatch-console"
 LOOP = "midwatch-loop"
+INCIDENTS = "midwatch-incidents"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
 _METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
@@ -182,17 +183,7 @@ def recovery(place: Place, settings: recovery_spec.Kubernetes, listen: str) -> l
         asks_api=True,
     )
     return [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": place.metadata(RECOVERY, pod.component, settings.namespace),
-            "spec": {
-                "replicas": 1,
-                "strategy": {"type": "Recreate"},
-                "selector": {"matchLabels": place.labels(pod.component)},
-                "template": pods.template(place, pod),
-            },
-        },
+        _deployment(place, RECOVERY, pod, settings.namespace, strategy={"type": "Recreate"}),
         _scraped(_service(place, RECOVERY, pod.component, port, settings.namespace), jobs.RECOVERY),
     ]
 
@@ -232,6 +223,40 @@ def systems(place: Place) -> list[Object]:
     ]
 
 
+def incidents(place: Place) -> list[Object]:
+    """What says what changed before an alert. It keeps nothing: one pod, and another one wherever that goes.
+
+    Prometheus is all that it asks: logs of evidence are on the volumes of others.
+    """
+    port = port_of(place.platform.incidents.listen)
+    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
+    words = ("explain", "watch", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", *_METRICS_TOKEN)
+    wanted = Container(
+        name="incidents",
+        words=words,
+        port=port,
+        ready="/readyz",
+        resources=place.settings.incidents,
+        secrets=mounted,
+    )
+    pod = Pod(
+        component="incidents",
+        container=pods.container(place, wanted),
+        volumes=[
+            pods.configuration(place),
+            {"name": "state", "emptyDir": {}},
+            *(one.as_volume() for one in mounted),
+        ],
+        account=INCIDENTS,
+    )
+    return [
+        rbac.service_account(place.metadata(INCIDENTS, pod.component)),
+        _deployment(place, INCIDENTS, pod),
+        _budget(place, INCIDENTS, pod.component),
+        _scraped(_service(place, INCIDENTS, pod.component, port), jobs.INCIDENTS),
+    ]
+
+
 def console(place: Place, settings: Console) -> list[Object]:
     """The console. It keeps nothing: one pod, and another one wherever that goes."""
     port, token = port_of(settings.listen), SecretKey(name=settings.token_secret)
@@ -260,22 +285,28 @@ def console(place: Place, settings: Console) -> list[Object]:
     )
     return [
         rbac.service_account(place.metadata(CONSOLE, pod.component)),
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": place.metadata(CONSOLE, pod.component),
-            "spec": {
-                "replicas": 1,
-                "selector": {"matchLabels": place.labels(pod.component)},
-                "template": pods.template(place, pod),
-            },
-        },
+        _deployment(place, CONSOLE, pod),
         _budget(place, CONSOLE, pod.component),
         _service(place, CONSOLE, pod.component, port),
     ]
 
 
 # Objects -------------------------------------------------------------------------------------------------------------
+
+
+def _deployment(place: Place, name: str, pod: Pod, namespace: str = "", **further: Object) -> Object:
+    """A Deployment of one pod, which keeps nothing; `further` are fields of its spec."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": place.metadata(name, pod.component, namespace),
+        "spec": {
+            "replicas": 1,
+            **further,
+            "selector": {"matchLabels": place.labels(pod.component)},
+            "template": pods.template(place, pod),
+        },
+    }
 
 
 def _stateful_set(place: Place, name: str, pod: Pod, settings: Stateful, replicas: int) -> list[Object]:

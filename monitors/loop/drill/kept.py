@@ -26,7 +26,7 @@ from monitors.loop.drill import judge
 from monitors.loop.drill.facts import AnyFact
 from monitors.loop.drill.judge import Evidence, Objectives
 
-STARTED, ENDED = "loop-drill-started", "loop-drill-ended"
+STARTED, ABORTED, ENDED = "loop-drill-started", "loop-drill-aborted", "loop-drill-ended"
 LEDGER, RESULT = "ledger.jsonl", "result.json"
 FIGURES = ("verdict", "reasons", "recovery_seconds", "exceeds", "episode", "new_version")
 """What of a result has to come out again."""
@@ -107,15 +107,28 @@ class DrillLog:
             one.data | {"at": one.at} for one in evidence.read(self.chain.path) if one.kind == ENDED and _is_result(one)
         ]
 
+    def unfinished(self) -> list[str]:
+        """Drills that began and left no result, the oldest first, each with why it is known to have ended."""
+        records = evidence.read(self.chain.path)
+        reasons = {one.data.get("run"): one.data.get("reason") for one in records if one.kind == ABORTED}
+        ended = {one.data.get("run") for one in records if one.kind == ENDED}
+        begun = [one.data.get("run") for one in records if one.kind == STARTED]
+        return [
+            f"the drill {run} left no result, so nothing is proven by it: "
+            f"{reasons.get(run) or 'it still runs, or was killed'}"
+            for run in begun
+            if run not in ended
+        ]
+
     # Whether it is what was written ----------------------------------------------------------------------------------
 
     def problems(self) -> list[Problem]:
-        """What of the log, of a ledger or of a verdict is not what was written."""
-        if not self.chain.path.exists():
-            return []
+        """What of the log, of a ledger or of a verdict is not what was written; nothing where no drill ever began."""
         heads = anchors.kept(self.anchor, self.name) if self.anchor else anchors.Anchored()
-        verified = evidence.verify(self.chain.path, self.key, heads=heads.heads, earlier_keys=self.earlier_keys)
-        found = [*verified.problems, *heads.problems]
+        found = list(heads.problems)
+        if heads.heads or self.chain.path.exists():
+            verified = evidence.verify(self.chain.path, self.key, heads=heads.heads, earlier_keys=self.earlier_keys)
+            found += verified.problems
         for one in self.results():
             found += self._problems_of(one)
         known = {one["run"] for one in self.results()}
@@ -134,9 +147,12 @@ class DrillLog:
         if hashlib.sha256(content).hexdigest() != result["ledger"]:
             yield _problem(ledger, "not what the drill left: its digest is another")
             return
-        again = judge.judge(
-            Evidence(facts=facts_of(ledger), log_problems=result["log_problems"]), Objectives(**result["objectives"])
-        )
+        try:
+            objectives = msgspec.convert(result["objectives"], Objectives)
+        except msgspec.ValidationError as error:
+            yield _problem(ledger, f"the log says objectives of it that are none: {error}")
+            return
+        again = judge.judge(Evidence(facts=facts_of(ledger), log_problems=result["log_problems"]), objectives)
         document = as_document(again)
         other = [name for name in FIGURES if document[name] != result[name]]
         if other:
@@ -147,7 +163,8 @@ class DrillLog:
 
 def _is_result(record: evidence.Record) -> bool:
     needed = {"run", "model", "ledger", "log_problems", "objectives", "phases", "requests", "notes", *FIGURES}
-    return needed <= record.data.keys() and record.data["verdict"] in set(Verdict)
+    has_all = needed <= record.data.keys() and record.data["verdict"] in set(Verdict)
+    return has_all and all(isinstance(record.data[name], str) for name in ("run", "model", "ledger"))
 
 
 def _problem(path: Path, message: str) -> Problem:

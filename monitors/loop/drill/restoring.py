@@ -85,7 +85,9 @@ def restore(platform: Platform, model: Model, folder: Path) -> str:
     api = Api(section.url, section.auth, section.timeout)
     now = champion(section, registry.ask(api, what.name))
     said = f"the champion of {what.name} is {now or 'nobody'}, as before"
-    if now != what.champion and what.champion:
+    if now != what.champion and not what.champion:
+        said = f"{what.name} had no champion before, and version {now} is it: remove the alias {what.alias} yourself"
+    elif now != what.champion:
         tag = {"name": what.name, "version": what.champion, "key": PROMOTED_BY, "value": RESTORER}
         api.found(f"{registry.API}/model-versions/set-tag", tag)
         moved = {"name": what.name, "alias": what.alias, "version": what.champion}

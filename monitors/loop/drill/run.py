@@ -87,6 +87,10 @@ def target(request: Request) -> Target:
             f"the registered model {name} does not allow drills: is it the copy? If it may be retrained and promoted "
             f"at any time, give it the tag {key}={value}"
         )
+    if not restoring.champion(section, registered):
+        raise MidwatchError(
+            f"{name} has no champion that a drill could put back: give the version that serves the alias {section.role}"
+        )
     if not (request.state / episode_log.LOG).exists():
         raise MidwatchError(f"{request.state}: no log of the loop; give the folder of midwatch loop serve with --state")
     if what := restoring.left(log.folder):
@@ -145,6 +149,7 @@ class _Drill:
         self._objectives = Objectives(recover_within=chosen.promised, limit=limit)
         self._ledger = chosen.log.ledger(self._number)
         self._ledger.path.parent.mkdir(parents=True, exist_ok=True)
+        self._left_open = ""
         self._facts: list[AnyFact] = []
         settings = chosen.platform.loop
         self._interval = min(settings.interval if settings else LONGEST_LOOK, LONGEST_LOOK)
@@ -177,15 +182,26 @@ class _Drill:
             try:
                 self._drill()
             except BaseException as error:
-                chosen.log.append("loop-drill-aborted", **said, reason=str(error) or type(error).__name__)
+                chosen.log.append(kept.ABORTED, **said, reason=str(error) or type(error).__name__)
                 raise
             finally:
                 self._sender.stop()
-                self._say(restoring.restore(chosen.platform, chosen.copy, chosen.log.folder))
+                self._left_open = self._restored()
         return self._keep()
+
+    def _restored(self) -> str:
+        """Put back what was changed; why that could not be done, which must not cost the drill its verdict."""
+        try:
+            self._say(restoring.restore(self._target.platform, self._target.copy, self._target.log.folder))
+        except MidwatchError as error:
+            advice = "what the drill changed was not put back; midwatch loop drill --restore does"
+            self._say(f"{error}: {advice}")
+            return str(error)
+        return ""
 
     def _started(self) -> facts.Started:
         episodes = episode_log.load(self._request.state / episode_log.LOG)
+        episode_log.ensure_of(self._target.platform.platform, episodes.values(), self._request.state)
         mine = [one for one in episodes.values() if one.model == self._target.copy.name]
         is_open = next((one.id for one in mine if one.outcome is Outcome.OPEN), "")
         if is_open:
@@ -274,7 +290,8 @@ class _Drill:
             "log_problems": problems,
             "started_at": self._began.isoformat(timespec="milliseconds"),
             "midwatch": midwatch.__version__,
-            "exit": int(EXITS[result.verdict]),
+            "left_open": self._left_open,
+            "exit": int(EXITS[result.verdict] or (Exit.INCONCLUSIVE if self._left_open else Exit.PASS)),
         }
         return self._target.log.keep(document)
 

@@ -6,12 +6,12 @@ looking at the folder, so that another owner is a new module.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 
-from monitors.loop.episode import Step
+from monitors.loop.episode import OF_VERSION, Step
 from monitors.loop.owner import Owner, Place
 
 Build = Callable[[Place], Owner | str]
@@ -43,4 +43,11 @@ def of_model(place: Place) -> Owners:
         step: "; ".join(why for name, why in built.items() if isinstance(why, str) and step in KINDS[name][0])
         for step in Step
     }
-    return Owners(owners=found, unobserved={step: why for step, why in reasons.items() if why and step not in seen})
+    unobserved = {step: why for step, why in reasons.items() if why and step not in seen}
+    return Owners(owners=found, unobserved=_without_version(unobserved) | unobserved)
+
+
+def _without_version(unobserved: Mapping[Step, str]) -> dict[Step, str]:
+    """Steps of the new version, which nobody can be asked about where nobody says which one it is."""
+    why = unobserved.get(Step.REGISTERED)
+    return {} if why is None else dict.fromkeys(OF_VERSION, f"nobody says which version is the new one: {why}")

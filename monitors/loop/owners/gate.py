@@ -6,9 +6,10 @@ The gauge keeps the last verdict for ever, so only one that was given after the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from midwatch import metrics, promql
-from midwatch.prometheus import Client
+from midwatch.prometheus import Client, Line
 from monitors.loop.episode import Episode, Result, Step
 from monitors.loop.owner import Place, Sight
 
@@ -39,15 +40,25 @@ class Gate:
         step = max(self.scrape_interval, (now - registered) / MOST_POINTS)
         lines = self.client.query_range(series, start=registered, end=max(now, registered), step=step)
         found = [
-            (line.points[-1][0], line.points[0][0], line.labels["baseline"], line.labels["canary"], verdict)
+            (given[-1], given[0], line.labels["baseline"], line.labels["canary"], verdict)
             for line in lines
             if line.labels.get("canary") in names and (verdict := line.labels["verdict"]) in _RESULTS
+            if (given := _given_after(line, registered, step))
         ]
         if not found:
             return []
         _, first, baseline, canary, verdict = max(found)
         said = f"{verdict}: {canary} against {baseline}"
         return [Sight(step=Step.CANARY_JUDGED, result=_RESULTS[verdict], id=canary, at=first, said=said)]
+
+
+def _given_after(line: Line, since: float, step: float) -> list[float]:
+    """Times at which a verdict stood that was given after `since`: one that stood then already is an earlier one's."""
+    times = [at for at, _ in line.points]
+    if times[0] > since:
+        return times
+    given = next((place for place, (before, at) in enumerate(pairwise(times), 1) if at - before > 1.5 * step), None)
+    return [] if given is None else times[given:]
 
 
 def _pod_hash(episode: Episode) -> str | None:

@@ -18,6 +18,8 @@ from monitors.loop.owner import SKEW, Place, Sight
 
 STEPS = frozenset({Step.RUN_STARTED, Step.TRAINED, *CHECKS, Step.REGISTERED, Step.PROMOTED, Step.ROLLED_BACK})
 
+READY = "READY"
+"""Status of a version whose files are there; others are of one that is being registered, or was not."""
 EPISODE = "midwatch.episode"
 """Tag of a version, or of the run that made it, with the episode that it was made for."""
 CHECK = "midwatch."
@@ -57,8 +59,9 @@ class Mlflow:
     # The version ---------------------------------------------------------------------------------------------------
 
     def _version(self, registered: Registered, episode: Episode) -> Version | None:
-        """The newest version that was made for the episode; none that is older than the drift."""
-        young = [one for one in registered.versions if one.created >= episode.detected - SKEW]
+        """The newest version that was made for the episode; none that is older than the drift, or is not there yet."""
+        ready = [one for one in registered.versions if one.status == READY]
+        young = [one for one in ready if one.created >= episode.detected - SKEW]
         known = episode.first_done(Step.REGISTERED)
         if known is not None:  # one that came later is another's, or a second one of the same run
             return next((one for one in registered.versions if one.number == known.id), None)

@@ -45,19 +45,30 @@ class Tekton:
     steps: frozenset[Step] = STEPS
 
     def look(self, episode: Episode, now: float) -> list[Sight]:  # noqa: ARG002 - the signature of every owner
-        """The run, its training and its checks; nothing once the run's end is on record."""
+        """The run, its checks and its training; nothing once the run's end is on record, which comes last of all.
+
+        So a process that dies between two records has all that is missing asked again.
+        """
         if episode.trigger in _NOT_ASKED or _is_over(episode):
             return []
         found = self._find(episode)
         if found is None:
             return []
         tasks = self._tasks(found)
-        return [*_started(found), *_trained(found, tasks, self.tasks.training), *self._checks(found, tasks)]
+        return [*_started(found), *self._checks(found, tasks), *_trained(found, tasks, self.tasks.training)]
 
     def _find(self, episode: Episode) -> Object | None:
-        """The run of an episode, the earliest if there are several; none that is older than the drift."""
+        """The run of an episode; none that is older than the drift.
+
+        Several triggers of an EventListener make several runs of one event: the one that trains is meant, else the
+        earliest.
+        """
         runs = [one for one in self._candidates(episode) if cluster_objects.created(one) >= episode.detected - SKEW]
-        return min(runs, key=lambda one: (cluster_objects.created(one), cluster_objects.name_of(one)), default=None)
+
+        def place(one: Object) -> tuple[bool, float, tuple[str, str]]:
+            return self.tasks.training not in _names(one), cluster_objects.created(one), cluster_objects.name_of(one)
+
+        return min(runs, key=place, default=None)
 
     def _candidates(self, episode: Episode) -> list[Object]:
         if self.retrain.pipeline_run is not None:

@@ -24,6 +24,8 @@ from midwatch.evidence import Log
 from midwatch.ports import free_ports
 from midwatch.prometheus import Client
 from midwatch.spec import load
+from monitors.loop.episode import Began, Ended, Outcome, Result, Seen, Step
+from monitors.loop.episode_log import EpisodeLog
 from tests.browser.console import seed
 from tests.conftest import platform_document
 
@@ -35,6 +37,8 @@ NAMES = {
     "job": f"job{EVIL}",
     "feature": f"amount{EVIL}",
     "group": f"north{EVIL}",
+    "episode": f"e2{EVIL}",
+    "source": f"mlflow{EVIL}",
 }
 
 
@@ -58,7 +62,9 @@ def write_platform(folder: Path) -> Path:
         "features": {"amount": "numeric"},
         "methods": ["ks", "psi"],
         "quorum": 2,
+        "retrain": {"webhook": {"url_file": "url", "secret_file": "secret"}},
     }
+    document["loop"] = {}
     fraud["canary"] = {"criteria": [{"metric": "errors", "tolerated_ratio": 1.1, "unacceptable_ratio": 1.5}]}
     prices = {"name": "prices", "owner": "ml", "task": "regression", "slos": []}
     document["models"].append(prices)
@@ -79,7 +85,22 @@ def write_evidence(folder: Path) -> Path:
     folder.mkdir()
     log = Log(folder / "evidence.jsonl")
     log.append(f"kind{EVIL}", said=EVIL)
+    write_episodes(folder / "loop")
     return folder
+
+
+def write_episodes(folder: Path) -> None:
+    """The loop's log: an episode that ended, and the one that Prometheus knows as the newest."""
+    folder.mkdir()
+    log, now = EpisodeLog(folder), time.time()
+    for episode, begun in (("e1", now - 90_000), (NAMES["episode"], now - 3000)):
+        began = {"version": "v0", "onset": begun, "detected": begun + 600, "seen": begun + 610}
+        log.append(Began(episode=episode, model="fraud", features=(NAMES["feature"],), **began))
+        for step, seconds in ((Step.ASKED, 660), (Step.RUN_STARTED, 720), (Step.TRAINED, 1500)):
+            seen = {"step": step, "result": Result.DONE, "source": NAMES["source"], "id": f"run{EVIL}"}
+            log.append(Seen(episode=episode, at=begun + seconds, seen=begun + seconds + 5, said=EVIL, **seen))
+    ended = {"outcome": Outcome.ABANDONED, "cause": "registered", "at": now - 80_000}
+    log.append(Ended(episode="e1", said=f"it did not come {EVIL}", **ended))
 
 
 def alerts() -> list[dict[str, object]]:
@@ -105,6 +126,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         groups=["south", NAMES["group"]],
     )
     seed.a_platform(known, NAMES)
+    seed.a_loop(known, "fraud", NAMES)
     with (
         seed.running_prometheus(folder, known) as prometheus,
         seed.running_alertmanager(folder, alerts()) as manager,

@@ -62,7 +62,8 @@ class Seed:
         for at in self.times:
             told = value(at - self.times[0]) if callable(value) else value
             if told is not None:
-                rows.append(f"{name}{{{said}}} {told:.6g} {at:.3f}\n")
+                digits = 12 if told > 1e8 else 6  # a time is whole seconds; all others are rounded
+                rows.append(f"{name}{{{said}}} {told:.{digits}g} {at:.3f}\n")
 
     def counter(self, name: str, per_second: float, /, **labels: str) -> None:
         """A counter that grows evenly."""
@@ -177,6 +178,13 @@ def a_model(
                 seed.gauge("ml_drift_effect", lambda seconds, place=place: 0.02 + 0.1 * place * (seconds > 1800), **one)
                 seed.gauge("ml_drift_p_value", 0.001, **one)
                 seed.gauge("ml_drift_vote", float(place > 1), **one)
+        for feature in features[-1:]:
+            for place, (bin_name, before, now) in enumerate(
+                (("≤ 1", 0.5, 0.2), ("1 to 2", 0.4, 0.2), ("> 2", 0.1, 0.6))
+            ):
+                one = {**by, "feature": feature, "place": f"{place:02}", "bin": bin_name if place else feature}
+                seed.gauge("ml_drift_share", before, **one, side="reference")
+                seed.gauge("ml_drift_share", now, **one, side="window")
     seed.gauge("ml_drift_quorum", 2.0, model=name)
     for slo, left in (("availability", 0.42), ("latency", -0.1)):
         by = {"model": name, "slo": slo, "owner": owner}
@@ -189,6 +197,33 @@ def a_model(
         for window in ("1h", "6h"):
             seed.gauge(f"slo:burn_rate:ratio{window}", lambda seconds: 2 + math.sin(seconds / 600), **by)
         seed.gauge("slo:time_to_exhaustion:seconds", 86_400.0, **by)
+
+
+def a_loop(seed: Seed, model: str, names: Mapping[str, str]) -> None:
+    """An episode of the loop that is open: the newest of its model."""
+    begun = seed.now - 3000
+    info = {"model": model, "episode": names["episode"], "version": "v1", "new_version": names["version"]}
+    seed.gauge("ml_loop_episode_info", **info, outcome="open", cause="")
+    seed.gauge("ml_loop_episode_open", model=model)
+    seed.gauge("ml_loop_episodes_total", 3.0, model=model, outcome="better", cause="labels")
+    seed.gauge("ml_loop_last_recovery_seconds", 5400.0, model=model)
+    for number, seconds in enumerate((0, 600, 660, 720, 1500)):
+        seed.gauge("ml_loop_time_timestamp_seconds", begun + seconds, model=model, time=f"T{number}")
+    for step, state, seconds in (
+        ("drift", "done", 600),
+        ("asked", "done", 660),
+        ("run_started", "done", 720),
+        ("trained", "done", 1500),
+        ("registered", "waiting", None),
+        ("deployed", "not_observed", None),
+        ("well", "ahead", None),
+    ):
+        seed.gauge("ml_loop_step_state", model=model, step=step, state=state)
+        if seconds is not None:
+            seed.gauge("ml_loop_step_timestamp_seconds", begun + seconds, model=model, step=step)
+    seed.gauge("ml_loop_waiting_since_timestamp_seconds", begun + 1500, model=model, step="registered")
+    seed.gauge("midwatch_loop_source_up", 0.0, source=names["source"])
+    seed.gauge("midwatch_loop_last_look_timestamp_seconds", seed.now + AFTER)
 
 
 def a_platform(seed: Seed, names: Mapping[str, str]) -> None:

@@ -24,6 +24,10 @@ ADDRESSES = {
     "/canaries": "against v1",
     "/canaries/fraud?baseline=v1&canary=v9": "v9 against v1",
     "/changes": "What changed",
+    "/episodes": "From drift to a better model",
+    "/episodes/fraud": "Where the time went",
+    "/episodes/fraud?episode=e1": "did not come",
+    "/episodes/prices": "no episode",
     "/alerts": "ModelErrorBudgetBurn",
     "/alerts/ModelErrorBudgetBurn?model=fraud": "Who was told",
     "/alerts/NeverFires": "should fire",
@@ -256,11 +260,11 @@ CALM = (
 """What only somebody who sees may say."""
 
 
-@pytest.mark.parametrize("address", [one for one in ADDRESSES if one != "/evidence"])
+@pytest.mark.parametrize("address", [one for one in ADDRESSES if not one.startswith(("/evidence", "/episodes"))])
 def test_a_page_that_sees_nothing_is_not_calm(blind: httpx.Client, address: str) -> None:
     text = blind.get(address).text
     assert [said for said in CALM if said in text] == []
-    assert re.search("not known|nothing is proven", text, re.IGNORECASE)
+    assert re.search("not known|nothing is proven|not every source", text, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("address", ["/alerts", "/alerts/NeverFires", "/models/prices"])
@@ -296,7 +300,7 @@ def test_a_log_is_checked_anew_though_its_time_was_set_back(running: Running) ->
     try:
         log.write_bytes(before.replace(b"kind", b"KIND"))
         os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
-        assert "1 of 1 logs were changed" in text()
+        assert re.search(r"1 of \d+ logs were changed", text())
     finally:
         log.write_bytes(before)
 

@@ -52,6 +52,8 @@
   "kubernetes/plane-exporter" "workloads"
   "kubernetes/plane-gate" "workloads"
   "kubernetes/plane-loop" "workloads"
+  "kubernetes/plane-incidents" "workloads"
+  "kubernetes/plane-console" "workloads"
   "kubernetes/plane-recovery" "workloads"
   "kubernetes/plane-systems" "workloads"
   "kubernetes/systems-exporter" "workloads"

@@ -7,7 +7,6 @@ from typing import Any
 
 from midwatch.app.console.page import Context, Page
 from midwatch.app.console.state import Snapshot
-from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Alert, Silence, Told
 from midwatch.html import About, numbers
 from midwatch.spec.model import Platform
@@ -45,7 +44,7 @@ def build_all(context: Context) -> Page:
 
 def _blind(snapshot: Snapshot) -> str:
     """Why what does not fire may be in trouble all the same; nothing where it would fire."""
-    if not snapshot.knows(Question.ALERTS):
+    if not snapshot.knows_alerts:
         return "Prometheus does not say"
     return "" if snapshot.rules_run else "the platform's rules are not evaluated"
 

@@ -30,7 +30,7 @@ def build(context: Context) -> Page:
         area="changes",
         about=About(
             title="What changed",
-            meaning=_meaning(shown, context.span_name, [one.source for one in collected.unanswered]),
+            meaning=_meaning(shown, context.span_name, is_whole=not collected.unanswered),
             model=model,
             platform=context.platform.platform,
         ),
@@ -48,9 +48,9 @@ def build(context: Context) -> Page:
     )
 
 
-def _meaning(changes: list[Change], span: str, silent: list[str]) -> str:
-    unknown = f" What {' and '.join(silent)} would say is not known." if silent else ""
+def _meaning(changes: list[Change], span: str, *, is_whole: bool) -> str:
+    if not changes and not is_whole:
+        return f"No change of the last {span} is known, and not every source could be asked."
     if not changes:
-        what = "Whether anything changed is not known" if silent else "Nothing changed"
-        return f"{what}, in the last {span}.{unknown}"
-    return f"{len(changes)} change{'s' * (len(changes) != 1)} in the last {span}.{unknown}"
+        return f"Nothing changed in the last {span}, as far as the sources below say."
+    return f"{len(changes)} change{'s' * (len(changes) != 1)} in the last {span}."

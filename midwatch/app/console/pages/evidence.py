@@ -51,7 +51,7 @@ class Log:
 
 def build(context: Context) -> Page:
     """The page."""
-    logs = [_log(path, _key(context, path)) for path in find(context)]
+    logs = [checked(context, path) for path in find(context)]
     changed = [one for one in logs if one.state == "changed"]
     meaning = "No evidence log is here. It stays where drills, experiments and the gate run; --evidence names a folder."
     if logs:
@@ -96,7 +96,9 @@ def _key(context: Context, path: Path) -> Path | None:
     return None
 
 
-def _log(path: Path, key_file: Path | None) -> Log:
+def checked(context: Context, path: Path) -> Log:
+    """A log, and whether it is whole."""
+    key_file = _key(context, path)
     try:
         status = path.stat()
         key = evidence.read_key(key_file) if key_file else b""

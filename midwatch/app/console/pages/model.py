@@ -13,13 +13,16 @@ from midwatch.app.console.pages.overview import STANDINGS
 from midwatch.app.console.queries import Question
 from midwatch.app.console.state import Snapshot
 from midwatch.app.status.records import State, Subject
-from midwatch.html import About
-from midwatch.html.charts import Rule
+from midwatch.html import About, numbers
+from midwatch.html.charts import Bars, Line, Rule
 from midwatch.promql import Expr
 from midwatch.spec.model import Model
 
 LEAST_QUALITY_WINDOW = 300.0
 """Labels come slowly: a share of fewer than five minutes of them jumps about."""
+
+MOST_DRAWN = 12
+"""Distributions of a page, over all versions."""
 
 BY_VERSION = drawing.by_label("version", "all versions")
 
@@ -31,6 +34,7 @@ def build(context: Context, *, model: str) -> Page:
     subject = next((one for one in overview.models if one.name == model), None)
     alerts = [one for one in overview.alerts if one.labels.get("model") == model]
     asked = _Asked(context, described)
+    distributions = asked.distributions()
     return Page(
         template="model.html",
         area="models",
@@ -54,6 +58,8 @@ def build(context: Context, *, model: str) -> Page:
             "quality": asked.quality(),
             "drift": asked.drift(),
             "findings": asked.findings(),
+            "distributions": distributions[:MOST_DRAWN],
+            "more_distributions": max(0, len(distributions) - MOST_DRAWN),
             "groups": asked.groups(),
             "cost": asked.cost(),
             "why": drawing.why(*asked.answers.values()),
@@ -191,6 +197,9 @@ class _Asked:
         kept = 3600.0  # a window with too little data takes the findings away; the last ones stay for an hour
         by_method = ("feature", "method")
         return {
+            "shares": promql.mean_by(
+                promql.select(metrics.DRIFT_SHARE, model=self._model.name), "version", "feature", "side", "place", "bin"
+            ),
             "quorum": promql.max_by(signals.series(metrics.DRIFT_QUORUM, self._where)),
             **{
                 name: promql.max_by(promql.last_over_time(signals.series(metric, self._where), kept), *by_method)
@@ -276,6 +285,40 @@ class _Asked:
             for key in vote
         ]
         return sorted(found, key=lambda one: (not one.votes, -(one.effect or 0.0), one.feature, one.method))
+
+    def distributions(self) -> list[Bars]:
+        """Both distributions of each feature of each version that has them, those that differ most first."""
+        if self._model.drift is None:
+            return []
+        told = drawing.values(self.answers["shares"], "version", "feature", "place", "bin", "side")
+        shares: dict[tuple[str, str], dict[tuple[str, str], dict[str, float]]] = {}
+        for (version, feature, place, name, side), share in sorted(told.items()):
+            shares.setdefault((version, feature), {}).setdefault((place, name), {})[side] = share
+        drawn = [self._distribution(*key, list(bins.items())) for key, bins in shares.items()]
+        return [one for _, one in sorted(drawn, key=lambda pair: (-pair[0], pair[1].title))]
+
+    def _distribution(
+        self, version: str, feature: str, bins: list[tuple[tuple[str, str], dict[str, float]]]
+    ) -> tuple[float, Bars]:
+        """How much of the values has moved (total variation distance), and the drawing."""
+        before, now = ([shares.get(side, 0.0) for _, shares in bins] for side in ("reference", "window"))
+        names = [name for (_, name), _ in bins]
+        differences = [abs(one - other) for one, other in zip(before, now, strict=True)]
+        most = max(range(len(bins)), key=differences.__getitem__)
+        said = (
+            f"{numbers.number(before[most], 'ratio')} before, {numbers.number(now[most], 'ratio')} in the last window"
+        )
+        where = {"model": self._model.name, "version": version, "feature": feature}
+        return sum(differences) / 2, Bars(
+            title=f"{feature} of {version}",
+            names=names,
+            series=[
+                Line(name="reference", values=before, kind="before"),
+                Line(name="last window", values=now, kind="now"),
+            ],
+            note=f"most has changed at {names[most]}: {said}",
+            queries=[str(promql.select(metrics.DRIFT_SHARE, **where))],
+        )
 
     def groups(self) -> list[Group]:
         """Groups by attribute; the least right ones first."""

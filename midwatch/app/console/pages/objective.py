@@ -9,6 +9,7 @@ from midwatch.app.console import drawing, page
 from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.app.console.pages.overview import STANDINGS
 from midwatch.app.console.state import Snapshot
+from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Objective, Standing
 from midwatch.html import About, numbers
 from midwatch.html.charts import Rule
@@ -55,7 +56,9 @@ def build(context: Context, *, subject: str, slo: str) -> Page:
         about=About(
             title=f"{subject}: {slo}",
             verdict=_verdict(worst.standing, context.snapshot),
-            meaning=f"{page.as_of(context.snapshot)}{_meaning(worst)}",
+            meaning=f"{page.as_of(context.snapshot)}{_meaning(worst)}"
+            if context.snapshot.knows(Question.OBJECTIVES)
+            else NOT_KNOWN,
             model=subject,
             platform=overview.platform,
             owner=worst.owner,
@@ -78,6 +81,7 @@ def build(context: Context, *, subject: str, slo: str) -> Page:
     )
 
 
+NOT_KNOWN = "Not known: Prometheus does not answer."
 _EXPLAINED = "1 spends the budget just by the end of the period; the dashed line pages"
 
 

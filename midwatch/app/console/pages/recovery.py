@@ -8,13 +8,13 @@ from typing import Any
 from midwatch import grafana, metrics, promql
 from midwatch.app.console import drawing
 from midwatch.app.console.page import Context, Page
-from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Drill
 from midwatch.errors import MidwatchError
 from midwatch.html import About, numbers
 from midwatch.html.charts import Rule
 
 MET, BREACHED = "MET", "BREACHED"
+NOTHING_PROMISED = "The platform file promises no recovery."
 MOST_DRILLS = 10
 """Drills whose phases are shown; `midwatch dr report` has all of them."""
 
@@ -24,7 +24,7 @@ def build_recovery(context: Context) -> Page:
     overview = context.snapshot.overview
     settings = context.platform.disaster_recovery
     drills = [one for one in overview.drills if one.kind == "recovery"]
-    knows = context.snapshot.knows(Question.DRILLS)
+    knows = context.snapshot.knows_drills
     phases, why = _phases(context)
     lag, age, recovery = context.asked.ask(
         drawing.over_time(context, promql.max_by(promql.select(metrics.DR_REPLICATION_LAG), "store")),
@@ -41,7 +41,7 @@ def build_recovery(context: Context) -> Page:
         about=About(
             title="Recovery",
             verdict=_verdict(drills) if promised else "",
-            meaning=_meaning(drills, knows=knows) if promised else "The platform file promises no recovery.",
+            meaning=_meaning(drills, knows=knows) if promised else NOTHING_PROMISED,
             platform=overview.platform,
             owner=settings.owner if settings else "",
             more=[("RTO", numbers.span(settings.rto)), ("RPO", numbers.span(settings.rpo))] if settings else [],
@@ -75,7 +75,7 @@ def build_experiments(context: Context) -> Page:
         area="experiments",
         about=About(
             title="Experiments",
-            meaning=_of_running(running, knows=context.snapshot.knows(Question.DRILLS)),
+            meaning=_of_running(running, knows=context.snapshot.knows_drills),
             platform=overview.platform,
         ),
         values={"experiments": experiments, "written": written},

@@ -93,6 +93,20 @@ WATCHED = (
         undo="midwatch render --diff",
     ),
     Watch(
+        kind=Kind.CONFIGURATION,
+        expr=str(promql.max_by(promql.select(metrics.PLATFORM_FILE, model=promql.not_equal("")), "model", "digest")),
+        turns=watched.appeared,
+        what="the exporters read something else of {model} in the platform file ({digest})",
+        undo="midwatch render --diff",
+    ),
+    Watch(
+        kind=Kind.CONFIGURATION,
+        expr=str(promql.max_by(promql.select(metrics.PLATFORM_FILE, model=""), "digest")),
+        turns=watched.appeared,
+        what="the exporters read something else in the platform file, not of a model ({digest})",
+        undo="midwatch render --diff",
+    ),
+    Watch(
         kind=Kind.DEPLOYMENT,
         expr=(
             f"max by (model, version, instance) ({upstream.PROCESS_STARTED.name} * on (job, instance) "

@@ -1,0 +1,45 @@
+"""The service of `midwatch explain watch`: a thread that looks at the alerts, and /metrics with a line for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from midwatch import exposition, http_access, http_server, http_service
+from midwatch.app.incident.watch import Watch
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen, and the token that whoever asks needs."""
+
+    host: str
+    port: int
+    token: bytes | None = None
+
+
+async def serve(watch: Watch, every: float, address: Address, started: Callable[[str], None]) -> None:
+    """Look at the alerts each `every` seconds, and serve until SIGTERM or SIGINT; ServeError when the port is taken."""
+    connections = http_server.Connections(
+        lambda request, respond: _answer(watch, request, respond),
+        http_server.Limits(max_body=0, max_connections=100),
+        http_access.admission(address.token),
+    )
+    beside = {"watch": lambda ended: watch.run(every, ended)}
+    await http_service.serve(connections, address.host, address.port, beside=beside, started=started)
+
+
+def _answer(watch: Watch, request: http_server.Request, respond: http_server.Respond) -> None:
+    if request.path == b"/healthz":
+        respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
+    elif request.path == b"/readyz":
+        status = HTTPStatus.SERVICE_UNAVAILABLE if watch.problem else HTTPStatus.OK
+        respond(status, json.dumps({"status": watch.problem or "ready"}).encode(), _JSON)
+    elif request.path == b"/metrics":
+        respond(HTTPStatus.OK, watch.text(), exposition.CONTENT_TYPE)
+    else:
+        respond(HTTPStatus.NOT_FOUND, b'{"error":"there are /metrics, /healthz and /readyz"}', _JSON)

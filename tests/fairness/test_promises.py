@@ -1,0 +1,179 @@
+"""Promises held against counts: what is not seen, or seen under another name, is never shown fair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midwatch.spec.fairness import CROSS
+from midwatch.spec.model import Model
+from monitors.fairness import promises, verdict
+from monitors.fairness.fetch import Asked, Window
+from monitors.fairness.promises import Finding
+from monitors.fairness.verdict import Counts, Limit, Settings, Verdict
+from tests.conftest import platform_document
+
+BLOCKS = 100
+WINDOW = Window(start=0.0, block=600.0, size=BLOCKS)
+VERSION = ("fraud", "v1")
+Cells = dict[tuple[str, str, str, str], Any]
+
+
+def _model(**promise: Any) -> Model:
+    document = platform_document()["models"][0] | {"slos": [], "name": "fraud", "groups": ["country", "age"]}
+    given = {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "public": True, **promise}
+    return Model.model_validate(document | {"fairness": [given]})
+
+
+def _asked(predicted: Cells, labelled: Cells | None = None, settled: Cells | None = None, *folded: str) -> Asked:
+    return Asked(
+        predicted={VERSION: predicted},
+        labelled={VERSION: labelled or {}},
+        settled={VERSION: settled or {}},
+        folded=frozenset(folded),
+        queries=(),
+    )
+
+
+def _predicted(rates: Mapping[str, float], per_block: int = 600, attribute: str = "country") -> Cells:
+    rng, cells = np.random.default_rng(3), {}
+    for group, rate in rates.items():
+        hits = rng.binomial(per_block, rate, size=BLOCKS).astype(float)
+        cells |= {(attribute, group, "fraud", ""): hits, (attribute, group, "fine", ""): per_block - hits}
+    return cells
+
+
+def _labelled(group: str, rate: float, per_block: int = 600) -> Cells:
+    """All of them are fraud, a share of which was predicted so."""
+    hits = np.random.default_rng(4).binomial(per_block, rate, size=BLOCKS).astype(float)
+    return {("country", group, "fraud", "fraud"): hits, ("country", group, "fine", "fraud"): per_block - hits}
+
+
+def _settled(labelled: Cells) -> Cells:
+    return {(*cell[:3], ""): row for cell, row in labelled.items()}
+
+
+def _judge(asked: Asked, **promise: Any) -> Finding:
+    return promises.judge([_model(**promise)], asked, WINDOW)[-1]
+
+
+def test_groups_that_are_alike_are_fair() -> None:
+    assert _judge(_asked(_predicted({"no": 0.4, "de": 0.4}))).judgement.verdict is Verdict.FAIR
+
+
+def test_a_group_of_which_no_prediction_ever_got_a_label_leaves_the_promise_open_and_is_named() -> None:
+    labelled = _labelled("no", 0.6) | _labelled("de", 0.6)
+    blind = _settled(_labelled("fr", 0.1))
+    asked = _asked(_predicted({"no": 0.6, "de": 0.6, "fr": 0.1}), labelled, _settled(labelled) | blind)
+    said = _judge(asked, measure="equal_opportunity")
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert said.judgement.left_out == ("fr",)
+    assert said.labelled["fr"] == 0.0
+    assert "fewer than 100 events are of fr" in said.reason
+
+
+def test_a_group_below_the_smallest_cell_keeps_the_others_from_being_shown_fair() -> None:
+    few = {("country", "fr", "fine", ""): np.eye(1, BLOCKS)[0] * 99}
+    said = _judge(_asked(_predicted({"no": 0.4, "de": 0.4}) | few))
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert "fewer than 100 events are of fr" in said.reason
+
+
+def test_a_group_of_which_nothing_came_within_the_window_is_in_nobodys_way() -> None:
+    gone = {("country", "fr", "fine", ""): np.zeros(BLOCKS)}
+    assert _judge(_asked(_predicted({"no": 0.4, "de": 0.4}) | gone)).judgement.verdict is Verdict.FAIR
+
+
+@pytest.mark.parametrize(
+    ("rates", "folded", "left", "said"),
+    [
+        ({"no": 0.4, "de": 0.4, "other": 0.4}, (), Verdict.FAIR, "within the limit"),
+        ({"no": 0.4, "de": 0.4, "other": 0.4}, ("group",), Verdict.UNKNOWN, "raise exporter.caps.groups"),
+        ({"no": 0.4, "de": 0.4, "text": 0.4}, (), Verdict.UNKNOWN, "free text"),
+        ({"no": 0.4, "de": 0.2, "other": 0.4}, ("group",), Verdict.UNFAIR, "de is beyond the limit"),
+        ({"no": 0.4, "de": 0.2, "other": 0.4}, ("series",), Verdict.UNKNOWN, "raise exporter.caps.series"),
+        ({"no": 0.4, "de": 0.2}, ("series", "group"), Verdict.UNFAIR, "de is beyond the limit"),
+    ],
+)
+def test_groups_that_are_counted_as_one_are_not_shown_fair_and_counts_that_are_torn_show_nothing(
+    rates: Mapping[str, float], folded: tuple[str, ...], left: Verdict, said: str
+) -> None:
+    found = _judge(_asked(_predicted(rates), None, None, *folded))
+    assert found.judgement.verdict is left
+    assert said in found.reason
+
+
+def test_a_late_gap_that_missing_labels_could_explain_is_no_alarm() -> None:
+    labelled = _labelled("no", 0.6) | _labelled("de", 0.6)
+    settled = _settled(labelled)
+    lost = ("country", "de", "fraud", "fraud")
+    late = np.where(np.arange(BLOCKS) < 80, 1.0, 0.3)  # labels of most frauds that were found come no more
+    predicted = _predicted({"no": 0.6, "de": 0.6})
+    said = _judge(_asked(predicted, labelled | {lost: labelled[lost] * late}, settled), measure="equal_opportunity")
+    assert not said.judgement.became_unfair
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert "have no label" in said.reason
+    complete = labelled | {lost: labelled[lost] * late}
+    known = _judge(_asked(predicted, complete, _settled(complete)), measure="equal_opportunity")
+    assert known.judgement.became_unfair
+
+
+def _within(rates: Mapping[str, tuple[float, float]], rows: Mapping[str, tuple[int, int]]) -> Cells:
+    rng, cells = np.random.default_rng(5), {}
+    for age, (no, de) in rates.items():
+        for place, (country, rate) in enumerate((("no", no), ("de", de))):
+            group, each = CROSS.join((country, age)), rows[age][place]
+            hits = rng.binomial(each, rate, size=BLOCKS).astype(float)
+            where = CROSS.join(("country", "age")), group
+            cells |= {(*where, "fraud", ""): hits, (*where, "fine", ""): each - hits}
+    return cells
+
+
+def test_fair_within_needs_each_stratum_to_be_shown() -> None:
+    alike = {"young": (0.4, 0.4), "old": (0.4, 0.34)}
+    cells = _predicted({"no": 0.4, "de": 0.4}) | _within(alike, {"young": (600, 600), "old": (2, 2)})
+    said = _judge(_asked(cells), within="age")
+    assert said.rate == "selected within age"
+    assert said.judgement.verdict is Verdict.UNKNOWN
+    assert said.judgement.rows_needed
+
+
+def test_the_pair_that_is_farthest_apart_within_is_shown_as_it_is_there_and_not_pooled() -> None:
+    rates = {"young": (0.5, 0.5), "old": (0.2, 0.4)}
+    cells = _predicted({"no": 0.4, "de": 0.4}) | _within(rates, {"young": (500, 100), "old": (100, 500)})
+    said = _judge(_asked(cells), within="age")
+    worst = said.judgement.worst
+    assert worst is not None
+    assert (said.judgement.verdict, worst.above, worst.stratum) == (Verdict.UNFAIR, "de", "old")
+    assert worst.difference == pytest.approx(0.2, abs=0.02)
+    assert said.reason == "no is beyond the limit against de, most within old"
+
+
+def test_a_promise_that_is_judged_pooled_and_within_has_one_false_alarm_for_both() -> None:
+    (alone,), (both,) = (_model(**more).fairness for more in ({}, {"within": "age"}))
+    assert promises._settings(both).alpha == promises._settings(alone).alpha / 2
+
+
+def test_fair_is_said_of_the_evidence_as_it_stands_and_not_of_what_it_once_was() -> None:
+    rng = np.random.default_rng(8)
+    hits = np.stack([rng.binomial(600, [0.4] * 60 + [0.4] * 40), rng.binomial(600, [0.4] * 60 + [0.28] * 40)])
+    events = np.full((1, 2, BLOCKS), 600.0)
+    settings = Settings(limit=Limit(difference=0.05))
+    early = Counts(groups=("a", "b"), events=events[..., :60], hits=hits[None, :, :60].astype(float))
+    assert verdict.judge(early, settings).verdict is Verdict.FAIR
+    whole = Counts(groups=("a", "b"), events=events, hits=hits[None].astype(float))
+    assert verdict.judge(whole, settings).verdict is not Verdict.FAIR
+
+
+def test_the_interval_of_the_pair_that_was_chosen_holds_for_all_pairs_that_it_was_chosen_from() -> None:
+    rates = {"no": 0.5, "de": 0.2}
+    more = dict.fromkeys(("at", "dk", "es", "fr", "se"), 0.35)
+    alone, among = (_judge(_asked(_predicted(of, 60))).judgement.worst for of in (rates, rates | more))
+    assert alone is not None
+    assert among is not None
+    assert (alone.above, alone.below) == (among.above, among.below) == ("no", "de")
+    assert among.difference_interval[0] < alone.difference_interval[0]
+    assert among.difference_interval[1] > alone.difference_interval[1]
