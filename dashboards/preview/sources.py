@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dashboards import schema
 from dashboards.reader import Document
 from midwatch.errors import InvalidInputError, MidwatchError
 
@@ -44,7 +45,10 @@ def before(against: str, platform_file: Path, render: Render) -> Sequence[Docume
 
 
 def of_folder(folder: Path) -> list[Document]:
-    """Every dashboard among the JSON files below a folder, by title; InvalidInputError for a file that is not JSON."""
+    """Every dashboard among the JSON files below a folder, by title; InvalidInputError for a file that is not JSON.
+
+    A dashboard that somebody else made is an error too: it may lack what is drawn, or ask what is not understood.
+    """
     found = list(_documents(folder))
     if not found:
         raise InvalidInputError.at(folder, "no dashboard is in it", remedy="give the folder that render wrote")
@@ -58,6 +62,13 @@ def _documents(folder: Path) -> Iterator[Document]:
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidInputError.at(file, f"not JSON: {error}") from error
         if isinstance(document, dict) and {"uid", "title", "panels"} <= document.keys():
+            wrong = next(schema.violations(document), None)
+            if wrong is not None:
+                raise InvalidInputError.at(
+                    file,
+                    f"{wrong.place}: {wrong.message}: not a dashboard that midwatch rendered",
+                    remedy="only those can be drawn; take it out of the folder",
+                )
             yield document
 
 

@@ -33,9 +33,9 @@ def settings_of(platform: platform_spec.Platform, model: str) -> tuple[spec.Cana
 
 def ensure_two_arms(question: Question, settings: spec.Canary) -> None:
     """InvalidInputError when both arms are the same series: what is compared with itself is always equal."""
-    baseline, canary = (_series(matchers) for matchers in Expressions(question, settings).matchers())
-    if baseline == canary:
-        message = f"{question.baseline!r} and {question.canary!r} select the same series: {{{', '.join(canary)}}}"
+    baseline, canary = Expressions(question, settings).matchers()
+    if _series(baseline) == _series(canary):
+        message = f"{question.baseline!r} and {question.canary!r} select the same series: {{{canary}}}"
         raise InvalidInputError(
             [Problem(file="--canary", message=message, remedy="name two versions, or mend the selectors")]
         )

@@ -69,7 +69,7 @@ def values(counts: Counts, settings: spec.Canary, judgement: Judgement, whose: W
     """What the page's template is filled with: what it is about, the criteria, and the charts."""
     document = documents.document(counts, settings, judgement)
     return {
-        "about": _about(document, judgement, whose),
+        "about": _about(document, judgement, whose, is_dated=counts.baseline_requests.size > 0),
         "document": document,
         "rows": document["criteria"],
         "charts": _charts(counts, settings, judgement),
@@ -95,7 +95,8 @@ def _plain(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _about(document: Mapping[str, Any], judgement: Judgement, whose: Whose) -> About:
+def _about(document: Mapping[str, Any], judgement: Judgement, whose: Whose, *, is_dated: bool) -> About:
+    """What the page is about; its dates where the analysis has intervals."""
     meaning, todo = _said(document, judgement)
     return About(
         title=f"Canary {document['canary']} against {document['baseline']}: {document['verdict']}",
@@ -105,7 +106,7 @@ def _about(document: Mapping[str, Any], judgement: Judgement, whose: Whose) -> A
         model=document["model"] or numbers.UNKNOWN,
         platform=whose.platform or numbers.UNKNOWN,
         owner=whose.owner or numbers.UNKNOWN,
-        dates=f"{document['start']} to {document['end']}",
+        dates=f"{document['start']} to {document['end']}" if is_dated else numbers.UNKNOWN,
         more=[("Decided", document["decided"] or "not yet")],
     )
 

@@ -109,8 +109,8 @@ def _said(page: Page, judgement: Judgement) -> tuple[str, str]:
             first = "Find out whether the data or the world has changed: after a broken pipeline or another unit mend "
             first += "the pipeline, after a real change retrain the model"
         return (
-            f"{whose} is asked about other inputs than its reference has: {changed} differ by more than calm windows "
-            f"do, and its answers are worth less there.{blind}",
+            f"{page.model or 'The model'} is asked about other inputs than its reference has: {changed} differ by more "
+            f"than calm windows do, and its answers are worth less there.{blind}",
             f"{first}. The features are drawn below, the furthest first.",
         )
     if judgement.verdict is Verdict.STABLE:

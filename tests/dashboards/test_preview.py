@@ -337,6 +337,21 @@ def test_the_command_compares_with_rendered_files_and_with_git(past, platform: P
 
 
 @pytest.mark.parametrize(
+    "panels",
+    [[{"id": 1, "type": "timeseries", "title": "x", "targets": [{"expr": "up"}]}], {"a": 1}, [None]],
+    ids=["without a refId", "no list", "no panel"],
+)
+def test_a_dashboard_of_somebody_else_is_named_with_what_to_do(past, platform: Path, panels: Any) -> None:
+    before = platform.parent / "before"
+    before.mkdir()
+    (before / "theirs.json").write_text(json.dumps({"uid": "theirs", "title": "Theirs", "panels": panels}))
+    done = preview(platform, past, "--against", str(before))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "theirs.json: " in done.stderr
+    assert "take it out of the folder" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--against", "no-such-revision"], "--against no-such-revision: "),

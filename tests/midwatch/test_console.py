@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import yaml
 
 from alerts import render
 from midwatch import console_links
@@ -19,6 +22,7 @@ from midwatch.app.console.remembered import Remembered
 from midwatch.app.console.state import State
 from midwatch.app.status import records
 from midwatch.prometheus import Sample, UnreachableError
+from tests.conftest import midwatch_here, platform_document
 
 
 class Prometheus:
@@ -143,6 +147,57 @@ def test_a_console_that_starts_blind_says_so() -> None:
     state = State(lambda: BLIND)
     assert state.now.overview.state is records.State.UNKNOWN
     assert state.now.overview.subjects == ()
+
+
+def test_what_was_changed_is_read_anew_though_somebody_reads_already() -> None:
+    began, may_end = threading.Event(), threading.Event()
+    silences = ["before"]
+    seen: list[str] = []
+
+    def read() -> Any:
+        seen.append(silences[-1])
+        began.set()
+        may_end.wait(10)
+        return BLIND
+
+    state = State(read)
+    reader = threading.Thread(target=state.refresh)
+    reader.start()
+    began.wait(10)
+    silences.append("after")
+    changer = threading.Thread(target=state.refresh_after_change)
+    changer.start()
+    may_end.set()
+    reader.join()
+    changer.join()
+    assert seen == ["before", "after"]
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+AWAY = ("--prometheus", "http://127.0.0.1:9", "--alertmanager", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def platform_file(tmp_path: Path) -> Path:
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document()))
+    return file
+
+
+def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(platform_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = midwatch_here("console", "-f", platform_file, "--listen", address, *AWAY)
+    assert done.returncode == 2
+    assert f"{address}: cannot be listened on" in done.stderr
+    assert "choose another by --listen" in done.stderr
+
+
+def test_a_folder_of_evidence_that_is_not_there_is_an_error(platform_file: Path) -> None:
+    done = midwatch_here("console", "-f", platform_file, "--evidence", "no/such", *AWAY)
+    assert (done.returncode, "--evidence: no/such is no folder" in done.stderr) == (2, True)
 
 
 # Parts of pages -------------------------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -36,7 +37,7 @@ from midwatch.app.console.access import Access
 from midwatch.app.console.page import Build, Context, NoPageError, Page
 from midwatch.app.console.pages import alert, canary, changes, episodes, evidence, model, objective, overview, recovery
 from midwatch.app.console.queries import Asked
-from midwatch.app.console.state import State
+from midwatch.app.console.state import Snapshot, State
 from midwatch.app.console.what_changed import WhatChanged
 from midwatch.errors import MidwatchError
 from midwatch.spec.model import Platform
@@ -65,6 +66,23 @@ TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 _log = logging.getLogger(__name__)
 
+
+class _NameConvertor(Convertor[str]):
+    """A name with slashes in it, as alerts of others have: all but the slash that ends an address."""
+
+    regex = ".*[^/]"
+
+    def convert(self, value: str) -> str:
+        """The name in an address."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The name as an address has it."""
+        return value
+
+
+register_url_convertor("name", _NameConvertor())
+
 PAGES: Mapping[str, Build] = {
     "/": overview.build,
     "/models/{model}": model.build,
@@ -72,7 +90,7 @@ PAGES: Mapping[str, Build] = {
     "/canaries": canary.build_all,
     "/canaries/{model}": canary.build,
     "/alerts": alert.build_all,
-    "/alerts/{alert}": alert.build,
+    "/alerts/{alert:name}": alert.build,
     "/changes": changes.build,
     "/episodes": episodes.build_all,
     "/episodes/{model}": episodes.build,
@@ -164,21 +182,13 @@ class Pages:
                 kept = self._built.get(key)
             if kept is not None and kept[0] == snapshot.number:
                 return kept[1]
-            context = Context(
-                platform=self._console.platform,
-                file=self._console.file,
-                snapshot=snapshot,
-                asked=self._console.asked,
-                what_changed=self._console.what_changed,
-                now=self._console.clock(),
-                query=query,
-                default_span=self._console.default_span,
-                folders=self._console.folders,
-                path=page.path_of(*filter(None, path.split("/")), **query) if query else path,
-            )
-            text = self.text_of(build(context, **parts), context, may_write=may_write)
-            found = sections.parts_of(text)
-            made = _Built(text=text, parts=found, name=sections.name_of(found))
+            try:
+                made = self._made(self._context(path, query, snapshot), build, parts, may_write=may_write)
+            except Exception:
+                with self._lock:  # an address without a page leaves nothing behind
+                    if key not in self._built:
+                        self._locks.pop(key, None)
+                raise
             with self._lock:
                 self._built[key] = snapshot.number, made
                 self._built.move_to_end(key)
@@ -186,6 +196,30 @@ class Pages:
                     gone, _ = self._built.popitem(last=False)
                     self._locks.pop(gone, None)
             return made
+
+    @property
+    def kept(self) -> int:
+        """Addresses of which something is remembered."""
+        return len(self._locks)
+
+    def _context(self, path: str, query: Mapping[str, str], snapshot: Snapshot) -> Context:
+        return Context(
+            platform=self._console.platform,
+            file=self._console.file,
+            snapshot=snapshot,
+            asked=self._console.asked,
+            what_changed=self._console.what_changed,
+            now=self._console.clock(),
+            query=query,
+            default_span=self._console.default_span,
+            folders=self._console.folders,
+            path=f"{quote(path)}?{urlencode(sorted(query.items()))}" if query else quote(path),
+        )
+
+    def _made(self, context: Context, build: Build, parts: Mapping[str, str], *, may_write: bool) -> _Built:
+        text = self.text_of(build(context, **parts), context, may_write=may_write)
+        found = sections.parts_of(text)
+        return _Built(text=text, parts=found, name=sections.name_of(found))
 
     def text_of(self, shown: Page, context: Context, *, may_write: bool) -> str:
         """Text of a page."""
@@ -271,7 +305,7 @@ class Application:
         try:
             built = await run_in_threadpool(
                 self._pages.built,
-                request.url.path,
+                _path(request),
                 build,
                 dict(request.path_params),
                 query,
@@ -310,6 +344,9 @@ class Application:
             built = await run_in_threadpool(stream.build)
         except MidwatchError:
             return  # such as a canary that Prometheus does not answer for: the page that is open stays as it is
+        except Exception:
+            _log.exception("a page that is open could not be made")
+            return  # the other pages go on
         if built.name != stream.history.newest:
             stream.history.add(built.parts)
             stream.changed.set()
@@ -328,12 +365,13 @@ class Application:
         path, build, parts, query = found
         make = partial(self._pages.built, path, build, parts, query, may_write=session is not None)
         key = (path, tuple(sorted(query.items())), session is not None)
-        stream = self._streams.setdefault(key, _Stream(build=make))
         seen = request.headers.get("last-event-id") or request.query_params.get("seen", "")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._stream(key, stream, seen), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._stream(key, make, seen), media_type="text/event-stream", headers=headers)
 
-    async def _stream(self, key: tuple[Any, ...], stream: _Stream, seen: str) -> AsyncIterator[bytes]:
+    async def _stream(self, key: tuple[Any, ...], make: Callable[[], _Built], seen: str) -> AsyncIterator[bytes]:
+        # Joined here, where the reader is counted: one who went before this began leaves nothing behind.
+        stream = self._streams.setdefault(key, _Stream(build=make))
         stream.readers += 1
         self._readers += 1
         try:
@@ -358,7 +396,8 @@ class Application:
 
     def _route_of(self, address: str) -> tuple[str, Build, dict[str, str], dict[str, str]] | None:
         """The page of an address: its path, what builds it, the parts of its path, and its query."""
-        path, _, query = address.partition("?")
+        quoted, _, query = address.partition("?")
+        path = unquote(quoted)
         scope: Scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "path_params": {}}
         for route in self._starlette.routes:
             if isinstance(route, Route) and route.path in PAGES:
@@ -380,7 +419,7 @@ class Application:
             await run_in_threadpool(silencing.make, self._console.alertmanager, form, where)
         except MidwatchError as error:
             return HTMLResponse(self._pages.message("Nothing was silenced", str(error), may_write=True), 400, _UNKEPT)
-        await run_in_threadpool(self._console.state.refresh)
+        await run_in_threadpool(self._console.state.refresh_after_change)
         return RedirectResponse(back, 303)
 
     async def _expire(self, request: Request) -> Response:
@@ -393,7 +432,7 @@ class Application:
             return HTMLResponse(
                 self._pages.message("The silence was not ended", str(error), may_write=True), 400, _UNKEPT
             )
-        await run_in_threadpool(self._console.state.refresh)
+        await run_in_threadpool(self._console.state.refresh_after_change)
         return RedirectResponse(silencing.local_path((fields.get("back") or ["/alerts"])[0]), 303)
 
     async def _form(self, request: Request) -> tuple[dict[str, list[str]], Response | None]:
@@ -465,8 +504,9 @@ class Application:
 
     async def _error(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        said = "There is no such page." if status == 404 else getattr(error, "detail", "It failed.")
-        return HTMLResponse(self._pages.message(said, request.url.path), status, _UNKEPT)
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        said = _SAID.get(status) or str(getattr(error, "detail", "It failed."))
+        return HTMLResponse(self._pages.message(said, _path(request)), status, {**headers, **_UNKEPT})
 
     async def _failed(self, _request: Request, _error: Exception) -> Response:
         said = "The page could not be made; the console's log says why. Reload it, or look at midwatch status."
@@ -474,14 +514,21 @@ class Application:
 
 
 _UNKEPT = {"cache-control": "no-store"}
+_SAID = {404: "There is no such page.", 405: "This address does not take that method."}
 
 
 async def _healthy(_request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
+def _path(request: Request) -> str:
+    """The path that was asked for. `request.url` would read a `?` that a name has as the begin of a query."""
+    path: str = request.scope["path"]
+    return path
+
+
 def _query(request: Request) -> dict[str, str]:
-    return dict(parse_qsl(request.url.query))
+    return dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
 
 
 async def _fields(request: Request) -> dict[str, list[str]]:
@@ -499,11 +546,15 @@ async def _fields(request: Request) -> dict[str, list[str]]:
 
 def _is_secure(request: Request) -> bool:
     """Whether the browser asks over TLS, here or at a proxy before us."""
-    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
+    return "https" in (request.scope["scheme"], request.headers.get("x-forwarded-proto", ""))
 
 
 def _to_sign_in(request: Request, back: str = "") -> Response:
-    here = back or (f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path)
+    """A person is asked for the token; a program, which sent a wrong one, is told so."""
+    if "authorization" in request.headers:
+        return PlainTextResponse("that is not the token", 401, {"www-authenticate": "Bearer"})
+    query = request.scope["query_string"].decode("latin-1")
+    here = back or (f"{quote(_path(request))}?{query}" if query else quote(_path(request)))
     return RedirectResponse(page.path_of("sign-in", back=here), 303)
 
 

@@ -64,6 +64,9 @@ def console(
         seconds = max(LEAST_EVERY, parse_duration(every))
     except ValueError as error:
         raise MidwatchError(f"--every {error}") from error
+    for folder in evidence or ():
+        if not folder.is_dir():
+            raise MidwatchError(f"--evidence: {folder} is no folder; name one that is there, or leave it out")
     sources = where.sources(file, prometheus_url=prometheus, alertmanager_url=alertmanager, state=state)
     if sources.platform is None:
         raise MidwatchError("the console needs a platform file; give it with -f")
@@ -96,7 +99,8 @@ def console(
         timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
-    with processes.sigterm_as_interrupt(), contextlib.suppress(KeyboardInterrupt):
+    # Where it cannot listen uvicorn logs why and exits with a code of its own.
+    with processes.sigterm_as_interrupt(), contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
     if not server.started:
-        raise MidwatchError(f"{host}:{port}: cannot be listened on; its log line is above")
+        raise MidwatchError(f"{host}:{port}: cannot be listened on; its log line is above; choose another by --listen")

@@ -130,6 +130,14 @@ def of_canary(model: str, baseline: str, canary: str) -> str:
     return path_of("canaries", model, baseline=baseline, canary=canary)
 
 
+def as_of(snapshot: Snapshot) -> str:
+    """Begins a sentence about what Prometheus said last, where it does not answer now.
+
+    Nothing where it does.
+    """
+    return f"At {snapshot.stale_since:%Y-%m-%d %H:%M}, when Prometheus answered last: " if snapshot.stale_since else ""
+
+
 def of_episode(model: str, episode: str = "") -> str:
     """Address of an episode of the loop; of the newest one without its id."""
     return path_of("episodes", model, episode=episode)

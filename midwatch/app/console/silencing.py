@@ -46,7 +46,11 @@ def read(fields: Mapping[str, Sequence[str]]) -> Form:
         lasts = ACKNOWLEDGED_FOR
     if lasts not in LASTS:
         raise FormError(f"choose how long: one of {', '.join(LASTS)}")
-    matchers = dict(_matcher(text) for text in fields.get("matcher", ())[:MOST_MATCHERS])
+    given = fields.get("matcher", ())
+    matchers = dict(_matcher(text) for text in given)
+    if len(given) > MOST_MATCHERS or len(matchers) < len(given):
+        # with some of them left out it would hold back more than the person was shown
+        raise FormError(f"a silence from here has at most {MOST_MATCHERS} labels, each once: use midwatch silence")
     if not matchers.get("alertname"):
         raise FormError("a silence names its alert")
     comment = f"{ACKNOWLEDGED}{why or 'somebody works on it'}" if is_ack else why

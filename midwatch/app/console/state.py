@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from midwatch.app.status.ask import SILENCES, Question
+from midwatch.app.status.read import RULES_DO_NOT_RUN
 from midwatch.app.status.records import Overview
 
 
@@ -24,6 +25,11 @@ class Snapshot:
     number: int
     overview: Overview
     stale_since: datetime | None = None
+
+    @property
+    def rules_run(self) -> bool:
+        """Whether the platform's rules are evaluated, as far as anybody knows: without them nothing can fire."""
+        return RULES_DO_NOT_RUN not in self.overview.reasons
 
     def knows(self, what: Question | str) -> bool:
         """Whether something was asked for and answered, now or at the time that is shown: then none means none."""
@@ -84,10 +90,18 @@ class State:
         with self._reading:
             if self._snapshot is not None and self._snapshot is not before:
                 return self._snapshot
-            read = self._read()
-            with self._lock:
-                self._snapshot = self._shown(read)
-                return self._snapshot
+            return self._read_again()
+
+    def refresh_after_change(self) -> Snapshot:
+        """Read after something was changed: a reading that had begun before would not have it."""
+        with self._reading:
+            return self._read_again()
+
+    def _read_again(self) -> Snapshot:
+        read = self._read()
+        with self._lock:
+            self._snapshot = self._shown(read)
+            return self._snapshot
 
     def _shown(self, read: Overview) -> Snapshot:
         number = self._snapshot.number + 1 if self._snapshot else 1

@@ -7,7 +7,7 @@ Without a platform file whatever Prometheus has records of is shown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alerts.objectives import objective as objectives
 from midwatch import metrics
@@ -141,6 +141,8 @@ def of_subjects(
         _subject(name, owners, by_subject.get(name, []), firing.get(name, []), versions.get(name, []), platform)
         for name in names
     ]
+    if not answers.has(Question.ALERTS):
+        made = list(map(_without_alerts, made))
     return sorted(made, key=lambda one: (-one.trouble, one.name))
 
 
@@ -172,6 +174,12 @@ def _subject(
         pages=pages,
         tickets=len(told) - pages,
     )
+
+
+def _without_alerts(subject: Subject) -> Subject:
+    """A subject of which nobody knows what fires is not calm."""
+    state = State.UNKNOWN if subject.state is State.CALM else subject.state
+    return replace(subject, state=state, reasons=(*subject.reasons, "what fires is not known"))
 
 
 def _of_alerts(pages: int, tickets: int) -> Iterator[str]:

@@ -38,6 +38,10 @@ class Sources:
     expects_jobs: bool = True
 
 
+RULES_DO_NOT_RUN = f"{alerting_rule.DEADMAN} does not fire: the platform's rules are not evaluated there"
+"""The reason without which nothing that does not fire is calm."""
+
+
 def overview(sources: Sources, now: datetime | None = None) -> Overview:
     """The state of everything at this moment; `now` stands for the clock of this machine."""
     now = now or datetime.now(UTC)
@@ -136,7 +140,7 @@ class _Reader:
         if self._platform is None or not self._answers.has(Question.ALERTS):
             return
         if not any(one.is_in_prometheus for one in switches):
-            yield f"{alerting_rule.DEADMAN} does not fire: the platform's rules are not evaluated there"
+            yield RULES_DO_NOT_RUN
 
 
 # What somebody should act on, in words ---------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -9,8 +11,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from midwatch.app.console.application import PAGES
-from tests.browser.console.conftest import EVIL, NAMES, Running
+from midwatch.app.console.application import PAGES, Pages
+from midwatch.app.console.page import NoPageError, of_alert
+from midwatch.ports import free_ports
+from tests.browser.console.conftest import EVIL, NAMES, Running, Serving, write_platform
 
 ADDRESSES = {
     "/": "Somebody should act",
@@ -26,7 +30,7 @@ ADDRESSES = {
     "/episodes/prices": "no episode",
     "/alerts": "ModelErrorBudgetBurn",
     "/alerts/ModelErrorBudgetBurn?model=fraud": "Who was told",
-    "/alerts/NeverFires": "does not fire",
+    "/alerts/NeverFires": "should fire",
     "/recovery": "Drills",
     "/experiments": "deviated",
     "/evidence": "whole",
@@ -41,7 +45,7 @@ def client(running: Running) -> Iterator[httpx.Client]:
 
 
 def test_every_page_is_tried() -> None:
-    kinds = {re.sub(r"\{\w+\}", "[^/?]+", path) for path in PAGES}
+    kinds = {re.sub(r"\{[\w:]+\}", "[^/?]+", path) for path in PAGES}
     assert [kind for kind in kinds if not any(re.fullmatch(kind, one.split("?")[0]) for one in ADDRESSES)] == []
 
 
@@ -75,7 +79,18 @@ def test_evil_names_lead_to_pages_of_their_own(client: httpx.Client) -> None:
     assert EVIL not in answer.text
 
 
-@pytest.mark.parametrize("address", ["/models/nobody", "/objectives/fraud/none", "/canaries/fraud", "/%00", "/models/"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/models/nobody",
+        "/changes?model=nobody",
+        "/changes?kind=magic",
+        "/objectives/fraud/none",
+        "/canaries/fraud",
+        "/%00",
+        "/models/",
+    ],
+)
 def test_what_is_not_there_is_said(client: httpx.Client, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code == 404
@@ -156,6 +171,144 @@ def test_a_stream_that_comes_from_elsewhere_gets_every_part(client: httpx.Client
 def test_there_is_a_stream_of_pages_only(client: httpx.Client) -> None:
     assert client.get("/events?page=/sign-in").status_code == 404
     assert client.get("/events").status_code == 404
+
+
+def test_a_name_that_looks_like_an_address_has_a_page_of_its_own(client: httpx.Client) -> None:
+    for sign in ("%3F", "%23"):
+        forged = client.get(f"/alerts/ModelErrorBudgetBurn{sign}model=fraud")
+        assert "It fires" not in forged.text
+    assert "It fires" in client.get("/alerts/ModelErrorBudgetBurn?model=fraud").text
+    assert "It fires" in client.get("/alerts/ModelErrorBudgetBurn").text
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "a//b?c#d", "100%25", "é"])
+def test_a_page_of_any_alert_is_told_of_its_own_changes(client: httpx.Client, name: str) -> None:
+    page = client.get(of_alert(name, {"model": "fraud"}))
+    assert (page.status_code, html.unescape(_heading(page.text))) == (200, name)
+    address = re.search(r'hx-sse:connect="([^"]+)"', page.text)
+    assert address is not None
+    event = _first_event(client, html.unescape(address[1]), headers={"last-event-id": "of-another-console"})
+    assert html.unescape(_heading(event["data"])) == name
+
+
+def test_an_address_with_a_slash_too_many_is_mended(client: httpx.Client) -> None:
+    answer = client.get("/alerts/ModelErrorBudgetBurn/", follow_redirects=True)
+    assert "It fires" in answer.text
+
+
+def test_another_method_is_refused_with_those_that_there_are(client: httpx.Client) -> None:
+    answer = client.delete("/alerts")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["allow"]
+
+
+def test_addresses_without_a_page_are_not_remembered(running: Running) -> None:
+    pages = Pages(running.console)
+    for number in range(3):
+        with pytest.raises(NoPageError):
+            pages.built(f"/models/{number}", PAGES["/models/{model}"], {"model": str(number)}, {}, may_write=False)
+    assert pages.kept == 0
+
+
+STRANGE_LOGS = {
+    "no text": b"\xff\xfe\x00\n",
+    "half a pair": b'{"seq": "\\ud800", "data": "\\ud800"}\n',
+    "no number": b'{"seq": null, "at": {}, "kind": []}\n',
+    "deep": b"[" * 100_000 + b"\n",
+    "torn": b'{"seq": 1',
+}
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A console whose Prometheus and Alertmanager never answer, with evidence logs that hold anything."""
+    file = write_platform(tmp_path_factory.mktemp("blind"))
+    away = f"http://127.0.0.1:{free_ports()[0]}"
+    strange = file.parent / "strange"
+    for name, content in STRANGE_LOGS.items():
+        (strange / name).mkdir(parents=True)
+        (strange / name / "evidence.jsonl").write_bytes(content)
+    (strange / "a folder" / "evidence.jsonl").mkdir(parents=True)
+    with (
+        Serving(file, away, away, (strange,), every=600.0) as running,
+        httpx.Client(base_url=running.url, timeout=30) as client,
+    ):
+        yield client
+
+
+CALM = (
+    'class="good"',
+    "Nothing fires",
+    "Nothing changed",
+    "No silence",
+    "promises are kept",
+    "It does not fire",
+    "None runs now",
+    "None is open",
+    "None is overdue",
+    "None was judged",
+    "judged nothing",
+    "none overdue",
+    "has no experiment",
+    "No version was asked",
+    ">never<",
+    "fire: 0",
+    'data-name="pages" class="number">0',
+    'data-name="versions" class="number">0',
+    "1970-01-01",
+)
+"""What only somebody who sees may say."""
+
+
+@pytest.mark.parametrize("address", [one for one in ADDRESSES if not one.startswith(("/evidence", "/episodes"))])
+def test_a_page_that_sees_nothing_is_not_calm(blind: httpx.Client, address: str) -> None:
+    text = blind.get(address).text
+    assert [said for said in CALM if said in text] == []
+    assert re.search("not known|nothing is proven|not every source", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("address", ["/alerts", "/alerts/NeverFires", "/models/prices"])
+def test_what_does_not_fire_is_not_calm_where_no_rules_run(client: httpx.Client, address: str) -> None:
+    text = client.get(address).text
+    assert "the platform&#39;s rules are not evaluated" in text
+    assert 'id="verdict" class="good"' not in text
+
+
+def test_an_overspent_budget_is_said_in_words(client: httpx.Client) -> None:
+    text = client.get("/objectives/fraud/latency").text
+    assert "the error budget is overspent by 3" in text
+    assert ">already<" in text
+
+
+def test_a_log_that_holds_anything_is_changed_and_the_page_goes_on(blind: httpx.Client) -> None:
+    answer = blind.get("/evidence")
+    assert answer.status_code == 200
+    assert f"{len(STRANGE_LOGS)} of {len(STRANGE_LOGS)} logs were changed." in answer.text
+
+
+def test_a_log_is_checked_anew_though_its_time_was_set_back(running: Running) -> None:
+    log = running.folder / "evidence" / "evidence.jsonl"
+    before, status = log.read_bytes(), log.stat()
+    pages = Pages(running.console)
+
+    def text() -> str:
+        return pages.built("/evidence", PAGES["/evidence"], {}, {"x": str(len(seen))}, may_write=False).text
+
+    seen = [0]
+    assert "were changed" not in text()
+    seen.append(1)
+    try:
+        log.write_bytes(before.replace(b"kind", b"KIND"))
+        os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert re.search(r"1 of \d+ logs were changed", text())
+    finally:
+        log.write_bytes(before)
+
+
+def _heading(text: str) -> str:
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", text, re.DOTALL)
+    assert found is not None
+    return re.sub(r"<[^>]+>", "", found[1]).strip()
 
 
 def _first_event(client: httpx.Client, address: str, **more: dict[str, str]) -> dict[str, str]:

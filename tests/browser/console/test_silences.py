@@ -83,8 +83,10 @@ def test_an_acknowledgement_is_a_short_silence_that_says_so(running: Running, si
         ({"why": ""}, "say why"),
         ({"for": "100y"}, "choose how long"),
         ({"matcher": ["model=fraud"]}, "names its alert"),
+        ({"matcher": ["alertname=X", *(f"label{number}=x" for number in range(40))]}, "at most 40 labels"),
+        ({"matcher": ["alertname=X", "model=fraud", "model=prices"]}, "each once"),
     ],
-    ids=["nobody", "no reason", "for ever", "of everything"],
+    ids=["nobody", "no reason", "for ever", "of everything", "of too many labels", "of a label twice"],
 )
 def test_a_form_that_lacks_something_is_refused(
     running: Running, signed_in: httpx.Client, change: dict[str, Any], said: str
@@ -110,9 +112,10 @@ def test_nobody_silences_without_signing_in(running: Running, client: httpx.Clie
         ({"form": ["0" * 64]}, {}),
         ({"form": [""]}, {}),
         ({}, {"origin": "http://evil.example"}),
+        ({}, {"origin": "http://["}),
         ({}, {"sec-fetch-site": "cross-site"}),
     ],
-    ids=["another form token", "no form token", "another origin", "another site"],
+    ids=["another form token", "no form token", "another origin", "no address", "another site"],
 )
 def test_a_form_of_another_site_is_refused(
     running: Running, signed_in: httpx.Client, fields: dict[str, Any], headers: dict[str, str]
@@ -124,7 +127,8 @@ def test_a_form_of_another_site_is_refused(
 
 def test_a_program_sends_the_token(running: Running, client: httpx.Client) -> None:
     form = {"matcher": ["alertname=X"], "who": "robot", "why": "x", "for": "30m"}
-    assert client.post("/silences", data=form, headers={"authorization": "Bearer wrong"}).status_code == 303
+    refused = client.post("/silences", data=form, headers={"authorization": "Bearer wrong"})
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     assert silences(running) == []
     answer = client.post("/silences", data=form, headers={"authorization": f"Bearer {TOKEN.decode()}"})
     assert answer.headers["location"] == "/alerts"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from midwatch.app.console.page import Context, Page
+from midwatch.app.console.state import Snapshot
 from midwatch.app.status.records import Alert, Silence, Told
 from midwatch.html import About, numbers
 from midwatch.spec.model import Platform
@@ -27,23 +28,37 @@ def build_all(context: Context) -> Page:
     """The page of all alerts that fire, and of the silences that there are."""
     overview = context.snapshot.overview
     pages = sum(one.severity == "page" for one in overview.alerts)
-    nothing = "Nothing fires." if context.snapshot.knows_alerts else "Not known: Prometheus does not say what fires."
+    blind = _blind(context.snapshot)
     return Page(
         template="alerts.html",
         area="alerts",
         about=About(
             title="Alerts",
-            verdict="bad" if pages else "",
-            meaning=f"{len(overview.alerts)} fire, {pages} of them page." if overview.alerts else nothing,
+            verdict="bad" if pages else "" if not blind else "unsure",
+            meaning=_of_all(len(overview.alerts), pages, blind),
             platform=overview.platform,
         ),
         values={"firing": overview.alerts, "quiet": overview.silences},
     )
 
 
+def _blind(snapshot: Snapshot) -> str:
+    """Why what does not fire may be in trouble all the same; nothing where it would fire."""
+    if not snapshot.knows_alerts:
+        return "Prometheus does not say"
+    return "" if snapshot.rules_run else "the platform's rules are not evaluated"
+
+
+def _of_all(firing: int, pages: int, blind: str) -> str:
+    if firing:
+        return f"{firing} fire, {pages} of them page{f', and others may be due: {blind}' if blind else ''}."
+    return f"What should fire is not known: {blind}." if blind else "Nothing fires."
+
+
 def build(context: Context, *, alert: str) -> Page:
     """The page of an alert: those of its name that fire with the labels of the address."""
     overview = context.snapshot.overview
+    blind = _blind(context.snapshot)
     wanted = {name: value for name, value in context.query.items() if name not in ("span", "at")}
     firing = [
         one
@@ -57,8 +72,8 @@ def build(context: Context, *, alert: str) -> Page:
         area="alerts",
         about=About(
             title=alert,
-            verdict=_verdict(firing, is_known=context.snapshot.knows_alerts),
-            meaning=_meaning(firing, context.now, is_known=context.snapshot.knows_alerts),
+            verdict=_verdict(firing, blind),
+            meaning=_meaning(firing, context.now, blind),
             model=wanted.get("model", ""),
             platform=overview.platform,
             owner=", ".join(owners),
@@ -120,15 +135,15 @@ def runbook_of(platform: Platform, alert: str, firing: Sequence[Alert]) -> str:
     )
 
 
-def _verdict(firing: Sequence[Alert], *, is_known: bool) -> str:
+def _verdict(firing: Sequence[Alert], blind: str) -> str:
     if any(one.severity == "page" for one in firing):
         return "bad"
-    return "unsure" if firing or not is_known else "good"
+    return "unsure" if firing or blind else "good"
 
 
-def _meaning(firing: Sequence[Alert], now: float, *, is_known: bool) -> str:
-    if not firing and not is_known:
-        return "It is not known whether it fires: Prometheus does not say."
+def _meaning(firing: Sequence[Alert], now: float, blind: str) -> str:
+    if not firing and blind:
+        return f"It is not known whether it should fire: {blind}."
     if not firing:
         return "It does not fire now, as far as Prometheus and Alertmanager say."
     began = min((one.since.timestamp() for one in firing if one.since), default=None)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from midwatch.app.console import page
-from midwatch.app.console.page import Context, Page
+from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.html import About
-from monitors.incident.records import Change
+from monitors.incident.records import Change, Kind
 
 MOST = 300
 """Changes on the page, the newest ones."""
 
 
 def build(context: Context) -> Page:
-    """The page: changes of the chosen time, of all models or of the one that the address names."""
+    """The page: changes of the chosen time, of all models or of the one that the address names.
+
+    NoPageError for a model or a kind that there is not: that nothing of it changed would be no answer.
+    """
     model, kind = (context.query.get(name, "") for name in ("model", "kind"))
+    if model:
+        context.model(model)
+    if kind and kind not in list(Kind):
+        raise NoPageError(f"there is no kind of change {kind!r}; there are {', '.join(sorted(Kind))}")
     collected = context.what_changed.changes(context.span, context.now)
     about = [one for one in collected.changes if not model or one.scope.get("model", model) == model]
     shown = [one for one in about if not kind or one.kind == kind]

@@ -26,7 +26,7 @@ LOGS = ("evidence.jsonl", "audit.jsonl")
 class Shown:
     """A record as the page shows it."""
 
-    seq: int
+    seq: str
     at: str
     kind: str
     data: str
@@ -74,7 +74,7 @@ def find(context: Context) -> list[Path]:
     found: set[Path] = set()
     for folder in _folders(context):
         if folder.is_dir():
-            found.update(path.resolve() for name in LOGS for path in folder.rglob(name))
+            found.update(path.resolve() for name in LOGS for path in folder.rglob(name) if path.is_file())
     return sorted(found)
 
 
@@ -106,7 +106,8 @@ def checked(context: Context, path: Path) -> Log:
         return _unread(path, str(error))
     if status.st_size > MOST_BYTES:
         return _unread(path, f"{status.st_size >> 20} MiB: too large for a page; midwatch evidence verify checks it")
-    return _checked(path, key, status.st_size, status.st_mtime_ns)
+    # Nobody can set the time of the change of a file's status (ctime) back, as that of its content.
+    return _checked(path, key, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _unread(path: Path, why: str) -> Log:
@@ -114,11 +115,13 @@ def _unread(path: Path, why: str) -> Log:
 
 
 @lru_cache(maxsize=64)
-def _checked(path: Path, key: bytes, _size: int, _changed_at: int) -> Log:
+def _checked(path: Path, key: bytes, _seen: tuple[int, ...]) -> Log:
     """A log, checked once for each of its sizes and times."""
     try:
+        newest = list(_newest(path.read_bytes()))
         verified = evidence.verify(path, key=key)
-        newest = list(_newest(path))
+    except OSError as error:
+        return _unread(path, error.strerror or "it cannot be read")
     except MidwatchError as error:
         return _unread(path, str(error).partition("\n")[0])
     state = "changed" if verified.problems else "whole" if verified.records else "empty"
@@ -127,18 +130,23 @@ def _checked(path: Path, key: bytes, _size: int, _changed_at: int) -> Log:
     return Log(path=str(path), state=state, why=why, records=verified.records, head=head, newest=tuple(newest))
 
 
-def _newest(path: Path) -> Iterator[Shown]:
-    lines = path.read_bytes().splitlines()[-MOST_RECORDS:]
-    for line in reversed(lines):
+def _newest(content: bytes) -> Iterator[Shown]:
+    """The newest records; a log that was changed may hold anything."""
+    for line in reversed(content.splitlines()[-MOST_RECORDS:]):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             data = json.dumps(record.get("data", record), ensure_ascii=False)
             yield Shown(
-                seq=int(record.get("seq", 0)),
-                at=str(record.get("at", "")),
-                kind=str(record.get("kind", record.get("event", "line"))),
-                data=data if len(data) <= LONGEST else data[: LONGEST - 1] + "…",
+                seq=_printable(record.get("seq", "")),
+                at=_printable(record.get("at", "")),
+                kind=_printable(record.get("kind", record.get("event", "line"))),
+                data=_printable(data if len(data) <= LONGEST else data[: LONGEST - 1] + "…"),
             )
+
+
+def _printable(value: object) -> str:
+    """A value as text of a page: half of a surrogate pair, which JSON can hold, is no character."""
+    return str(value).encode(errors="replace").decode()

@@ -11,6 +11,7 @@ from midwatch.app.console.drawing import Figure
 from midwatch.app.console.page import Context, Page
 from midwatch.app.console.pages.overview import STANDINGS
 from midwatch.app.console.queries import Question
+from midwatch.app.console.state import Snapshot
 from midwatch.app.status.records import State, Subject
 from midwatch.html import About, numbers
 from midwatch.html.charts import Bars, Line, Rule
@@ -39,8 +40,8 @@ def build(context: Context, *, model: str) -> Page:
         area="models",
         about=About(
             title=model,
-            verdict={State.CALM: "good", State.ACT: "bad", State.UNKNOWN: "unsure"}[_state(subject)],
-            meaning=_meaning(subject),
+            verdict=_verdict(subject, context.snapshot),
+            meaning=f"{page.as_of(context.snapshot)}{_meaning(subject, context.snapshot)}",
             platform=overview.platform,
             owner=described.owner,
             more=[("Answers with", described.task), ("Served by", described.serving)],
@@ -67,15 +68,24 @@ def build(context: Context, *, model: str) -> Page:
     )
 
 
-def _state(subject: Subject | None) -> State:
-    return subject.state if subject else State.UNKNOWN
+def _verdict(subject: Subject | None, snapshot: Snapshot) -> str:
+    """Class of its state; what was calm when Prometheus answered last need not be now."""
+    if subject is None or subject.state is State.UNKNOWN:
+        return "unsure"
+    if subject.state is State.ACT:
+        return "bad"
+    return "unsure" if snapshot.stale_since or not snapshot.rules_run else "good"
 
 
-def _meaning(subject: Subject | None) -> str:
+def _meaning(subject: Subject | None, snapshot: Snapshot) -> str:
     if subject is None:
         return "Nothing is known of it: Prometheus has not answered, or has no record of it."
     if subject.reasons:
         return "; ".join(subject.reasons) + "."
+    if not snapshot.rules_run:
+        return "Nothing of it fires, and nothing could: the platform's rules are not evaluated."
+    if not subject.objectives:
+        return "Nothing is promised of it, and nothing of it fires."
     return "Its promises are kept and nothing of it fires."
 
 

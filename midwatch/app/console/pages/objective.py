@@ -8,6 +8,7 @@ from midwatch import grafana, metrics, promql
 from midwatch.app.console import drawing, page
 from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.app.console.pages.overview import STANDINGS
+from midwatch.app.console.state import Snapshot
 from midwatch.app.status.ask import Question
 from midwatch.app.status.records import Objective, Standing
 from midwatch.html import About, numbers
@@ -54,8 +55,10 @@ def build(context: Context, *, subject: str, slo: str) -> Page:
         area="models",
         about=About(
             title=f"{subject}: {slo}",
-            verdict=STANDINGS[worst.standing],
-            meaning=_meaning(worst) if context.snapshot.knows(Question.OBJECTIVES) else NOT_KNOWN,
+            verdict=_verdict(worst.standing, context.snapshot),
+            meaning=f"{page.as_of(context.snapshot)}{_meaning(worst)}"
+            if context.snapshot.knows(Question.OBJECTIVES)
+            else NOT_KNOWN,
             model=subject,
             platform=overview.platform,
             owner=worst.owner,
@@ -86,8 +89,14 @@ def _burning(rate: float) -> list[Rule]:
     return [Rule(name="pages, in a period of 30 days", at=rate)]
 
 
+def _verdict(standing: Standing, snapshot: Snapshot) -> str:
+    """Class of a standing; what was kept when Prometheus answered last need not be now."""
+    return "unsure" if snapshot.stale_since and standing is Standing.KEPT else STANDINGS[standing]
+
+
 def _meaning(one: Objective) -> str:
-    return "; ".join(_parts(one)) + "."
+    told = "; ".join(_parts(one))
+    return told if told.endswith("?") else f"{told}."
 
 
 def _parts(one: Objective) -> Iterator[str]:
@@ -97,6 +106,8 @@ def _parts(one: Objective) -> Iterator[str]:
         yield "Prometheus has no record of it: are its rules loaded?"
     elif one.standing is Standing.NO_DATA:
         yield "there was nothing to count in this period"
+    elif one.budget_left is not None and one.budget_left < 0:
+        yield f"the error budget is overspent by {numbers.number(-one.budget_left, 'ratio')} of it"
     elif one.budget_left is not None:
         yield f"{numbers.number(one.budget_left, 'ratio')} of the error budget is left"
     if one.exhausted_in is not None and one.standing is Standing.BURNING:

@@ -13,6 +13,7 @@ from midwatch.errors import MidwatchError
 from midwatch.html import About, numbers
 from midwatch.html.charts import Rule
 
+MET, BREACHED = "MET", "BREACHED"
 NOTHING_PROMISED = "The platform file promises no recovery."
 MOST_DRILLS = 10
 """Drills whose phases are shown; `midwatch dr report` has all of them."""
@@ -23,7 +24,7 @@ def build_recovery(context: Context) -> Page:
     overview = context.snapshot.overview
     settings = context.platform.disaster_recovery
     drills = [one for one in overview.drills if one.kind == "recovery"]
-    overdue = [one for one in drills if one.is_overdue]
+    knows = context.snapshot.knows_drills
     phases, why = _phases(context)
     lag, age, recovery = context.asked.ask(
         drawing.over_time(context, promql.max_by(promql.select(metrics.DR_REPLICATION_LAG), "store")),
@@ -39,8 +40,8 @@ def build_recovery(context: Context) -> Page:
         area="recovery",
         about=About(
             title="Recovery",
-            verdict="" if not promised else "bad" if overdue else "",
-            meaning=_meaning(drills, is_known=context.snapshot.knows_drills) if promised else NOTHING_PROMISED,
+            verdict=_verdict(drills) if promised else "",
+            meaning=_meaning(drills, knows=knows) if promised else NOTHING_PROMISED,
             platform=overview.platform,
             owner=settings.owner if settings else "",
             more=[("RTO", numbers.span(settings.rto)), ("RPO", numbers.span(settings.rpo))] if settings else [],
@@ -74,27 +75,40 @@ def build_experiments(context: Context) -> Page:
         area="experiments",
         about=About(
             title="Experiments",
-            meaning=_running(running, is_known=context.snapshot.knows_drills),
+            meaning=_of_running(running, knows=context.snapshot.knows_drills),
             platform=overview.platform,
         ),
         values={"experiments": experiments, "written": written},
     )
 
 
-def _running(names: Sequence[str], *, is_known: bool) -> str:
-    if not is_known:
-        return "Not known: Prometheus does not answer."
-    return f"Running now: {', '.join(names)}." if names else "None runs now, as far as Prometheus says."
+def _of_running(running: Sequence[str], *, knows: bool) -> str:
+    if running:
+        return f"Running now: {', '.join(running)}{'' if knows else ', when Prometheus answered last'}."
+    if not knows:
+        return "Whether one runs now is not known: Prometheus does not say."
+    return "None runs now, as far as Prometheus says."
 
 
-def _meaning(drills: Sequence[Drill], *, is_known: bool) -> str:
-    if not is_known:
-        return "Not known: Prometheus does not answer."
+def _verdict(drills: Sequence[Drill]) -> str:
+    """Bad where a result is too old or a promise was not kept; unsure where nothing recent is proven."""
+    if any(one.is_overdue or one.verdict == BREACHED for one in drills):
+        return "bad"
+    return "" if drills and all(one.verdict == MET and one.is_overdue is False for one in drills) else "unsure"
+
+
+def _meaning(drills: Sequence[Drill], *, knows: bool) -> str:
     if not drills:
-        return "No drill has a result that Prometheus knows: nothing is proven."
-    overdue = sum(one.is_overdue is True for one in drills)
-    said = f"{len(drills)} drill{'s' * (len(drills) != 1)}"
-    return f"{said}; {overdue} overdue: what they proved is too old." if overdue else f"{said}, none overdue."
+        why = "No drill has a result that Prometheus knows" if knows else "Prometheus does not say how drills ended"
+        return f"{why}: nothing is proven."
+    told = [
+        (sum(bool(one.is_overdue) for one in drills), "overdue, so that what it proved is too old"),
+        (sum(one.verdict == BREACHED for one in drills), "did not keep what is promised"),
+        (sum(one.verdict not in (BREACHED, MET, "") for one in drills), "proved nothing"),
+        (sum(not one.verdict for one in drills), "never ran, as far as Prometheus knows"),
+    ]
+    parts = [f"{count} {words}" for count, words in told if count] or ["none overdue, each met what is promised"]
+    return f"{len(drills)} drill{'s' * (len(drills) != 1)}: {'; '.join(parts)}."
 
 
 def _phases(context: Context) -> tuple[Sequence[Mapping[str, Any]], str]:
