@@ -97,6 +97,7 @@ def test_counts_go_on_after_a_restart(tmp_path: Path) -> None:
     made = Store(tmp_path / "state", spec.Exporter(), models())
     commit(made, [prediction("a", attributions={"age": 1.5})])
     made.snapshot(NOW)
+    made._join_snapshot()
     commit(made, [prediction("b", attributions={"age": -0.5})])
     made.journal.close()
     again = Store(tmp_path / "state", spec.Exporter(), models())
