@@ -31,11 +31,12 @@ COMPUTING = ("alerts", "drift", "midwatch", "systems")
 """Folders whose tests compute and wait for nothing: they fill the time that others spend waiting for programs."""
 LANES = (
     ("up", "chaos"),
-    ("dr", "install", "terraform"),
-    ("canary", "alerts", "systems"),
+    ("dr", "install", "terraform", "promotion"),
+    ("canary", "alerts", "systems", "fairness", "attribution", "regression", "incident"),
     ("exporters", "drift", "midwatch", "dashboards"),
+    ("loop", "browser", "status", "report"),
 )
-"""Folders in the order in which a worker runs them: four workers for two cores, because they also wait for programs;
+"""Folders in the order in which a worker runs them: five workers for two cores, because they also wait for programs;
 and never two planes of `midwatch up` at once."""
 PACKAGES = {
     "amtool": "prometheus-alertmanager",
