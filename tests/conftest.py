@@ -46,6 +46,9 @@ PACKAGES = {
 }
 """Debian package of a program whose package has another name."""
 
+os.environ.pop("COLUMNS", None)
+# readline, which pytest loads, sets it behind Python's back, and workers inherit it: tables would be that narrow.
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so, and children inherit it: Ctrl-C would reach none of those tried here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
