@@ -374,7 +374,7 @@ def in_process(tmp_path: Path, make_platform: Any) -> Iterator[Callable[..., ser
         found = make_platform(prometheus={"url": "http://127.0.0.1:1"})
         settings = Canary.model_validate({"criteria": [{"metric": "errors", "negligible": "2%"}], **canary})
         given = found.model_copy(update={"models": [found.models[0].model_copy(update={"canary": settings})]})
-        options = service.Options(host="127.0.0.1", port=0, platform=given, audit=tmp_path / audit)
+        options = service.Options(host="127.0.0.1", port=0, platform=given, audit=tmp_path / audit, deadline=30.0)
         made.append(service.Gate(options))
         return made[-1]
 

@@ -150,7 +150,9 @@ def test_of_two_alerts_of_a_name_each_is_answered_and_one_that_nobody_hears_of_f
 
 def test_what_fires_and_what_is_silenced_shows_in_who_is_told(plane: Plane) -> None:
     plane.fire("burn-page", "burn-ticket")
-    done = who(plane, "ErrorBudgetBurn", "--label", "model=fraud", "--label", "severity=ticket")
+    tickets = ("ErrorBudgetBurn", "--label", "model=fraud", "--label", "severity=ticket")
+    # Alertmanager's inhibitor hears of an alert a little after its API tells it.
+    done = wait_until(lambda: who(plane, *tickets), lambda told: "inhibited: " in told.stdout)
     assert done.returncode == 1
     assert "inhibited: ErrorBudgetBurn page fraud availability (inhibit_rules[0])" in done.stdout
     assert "fires now; owner ml" in done.stdout

@@ -55,6 +55,10 @@ def sample(metric: str, value: float, **labels: str) -> Sample:
 Ask = Callable[..., str]
 
 
+NAMED = r"\{\w+(?::\w+)?\}"
+"""A part of a page's address that is a name."""
+
+
 @pytest.fixture
 def ask() -> Iterator[Ask]:
     """Gives the text of a page of a platform file, with what Prometheus is told to say and the logs of a folder."""
@@ -76,9 +80,9 @@ def ask() -> Iterator[Ask]:
         )
         pages = Application(console)._pages
         path, _, query = address.partition("?")
-        kind = next(one for one in PAGES if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", one), path))
-        names = re.findall(r"\{(\w+)\}", kind)
-        parts = re.fullmatch(re.sub(r"\{\w+\}", "([^/]+)", kind), path)
+        kind = next(one for one in PAGES if re.fullmatch(re.sub(NAMED, "[^/]+", one), path))
+        names = re.findall(r"\{(\w+)(?::\w+)?\}", kind)
+        parts = re.fullmatch(re.sub(NAMED, "([^/]+)", kind), path)
         assert parts is not None
         given = dict(httpx.QueryParams(query))
         return pages.built(
@@ -221,7 +225,7 @@ SILENT = EMPTY + (
 )
 """What none may say besides, where nobody answers."""
 OF_PAGES = [
-    kind.replace("{model}", "fraud").replace("{subject}/{slo}", "fraud/latency").replace("{alert}", "Any")
+    kind.replace("{model}", "fraud").replace("{subject}/{slo}", "fraud/latency").replace("{alert:name}", "Any")
     for kind in PAGES
     if not kind.startswith("/canaries/")
 ]
