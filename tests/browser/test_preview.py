@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["SERIES"]
 """The past that Prometheus has."""
 
+REGISTRY = {"mlflow": {"owner": "ml", "targets": ["mlflow:5000"], "observe": {"url": "http://mlflow:5000"}}}
+"""Whom the loop of the platform asks."""
+
 
 def test_a_preview_is_drawn_before_and_after_a_change(past, tmp_path: Path, browser: Browser) -> None:
     file, before, out = tmp_path / "platform.yaml", tmp_path / "before", tmp_path / "out"
-    file.write_text(yaml.safe_dump(whole_document()))
+    file.write_text(yaml.safe_dump(whole_document(systems=REGISTRY)))
     before.mkdir()
     document = next(one for one in render.documents(whole()) if one["uid"].endswith("drift"))
     (before / "drift.json").write_text(json.dumps(edited(document)))
