@@ -103,6 +103,8 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
     unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
     document["models"] += [unpromised, DRILLED]
     document["loop"] = {}
+    observed = {"observe": {"url": "http://mlflow:5000"}, "owner": "ml", "targets": ["mlflow:5000"]}
+    document |= {"systems": {"mlflow": observed}, "incidents": {"watch": True}}
     objective = {"name": "ok", "service": "shop", "objective": "99.5%", "sli": {"events": EVENTS}}
     (folder / "r.yaml").write_text(yaml.safe_dump({"owner": "ml", "objectives": [objective]}))
     (folder / "platform.yaml").write_text(yaml.safe_dump(document | {"rule_files": ["r.yaml"]}, sort_keys=False))
