@@ -425,6 +425,7 @@ def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make
     }
     document["chaos"] = {"experiments": [{"kind": "kill_replica", "model": "fraud", "schedule": "0 4 * * 1"}]}
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    document["incidents"] = {"watch": True}
     unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
     document["models"].append(unpromised)
     entries = list(inventory.entries(make_platform(**document)))
