@@ -55,6 +55,13 @@ def whole_document(**changes: Any) -> dict[str, Any]:
     return platform_document(models=[fraud, price], loop={}, **changes)
 
 
+def file_document() -> dict[str, Any]:
+    """The same as a file may have it: nobody says where a registry is, so there is no drill of the loop."""
+    document = whole_document()
+    document["models"][1]["loop"] = {"recover_within": DRILL["recover_within"]}
+    return document
+
+
 def whole(**changes: Any) -> Platform:
     return Platform.model_validate(whole_document(**changes))
 

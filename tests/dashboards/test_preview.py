@@ -21,7 +21,7 @@ from dashboards.preview.shown import Status
 from dashboards.schema import panels as schema_panels
 from dashboards.verify import TimeRange
 from tests.conftest import midwatch_here
-from tests.dashboards.test_documents import whole, whole_document
+from tests.dashboards.test_documents import file_document, whole
 
 NAN = math.nan
 
@@ -295,7 +295,7 @@ def test_a_whole_dashboard_comes_and_goes() -> None:
 @pytest.fixture
 def platform(tmp_path: Path) -> Path:
     file = tmp_path / "platform.yaml"
-    file.write_text(yaml.safe_dump(whole_document()))
+    file.write_text(yaml.safe_dump(file_document()))
     return file
 
 

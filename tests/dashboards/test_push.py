@@ -18,7 +18,7 @@ from dashboards import push, render
 from dashboards.push import Folder, GrafanaClient, RefusedError, SyncStatus, UnreachableError
 from midwatch.errors import MidwatchError
 from tests.conftest import free_port
-from tests.dashboards.test_documents import PAGES, whole, whole_document
+from tests.dashboards.test_documents import PAGES, file_document, whole
 
 TOKEN = "glsa_secret"
 FOLDER = Folder(uid="midwatch-test-folder", title="Midwatch test")
@@ -196,7 +196,7 @@ def test_no_answer_is_not_no_difference() -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "platform.yaml"
-    path.write_text(yaml.safe_dump(whole_document()))
+    path.write_text(yaml.safe_dump(file_document()))
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     return path
 

@@ -15,7 +15,7 @@ from dashboards import reader, render, verify
 from dashboards.verify import Status
 from midwatch.prometheus import Client, RejectedError
 from tests.conftest import free_port, midwatch_here
-from tests.dashboards.test_documents import whole, whole_document
+from tests.dashboards.test_documents import file_document, whole
 
 
 def requests(model: str, version: str) -> str:
@@ -134,7 +134,7 @@ def test_what_grafana_fills_in_is_filled_in_and_nothing_else() -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "platform.yaml"
-    path.write_text(yaml.safe_dump(whole_document()))
+    path.write_text(yaml.safe_dump(file_document()))
     return path
 
 
