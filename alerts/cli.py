@@ -59,7 +59,7 @@ def route(
     if every == bool(labels):
         raise MidwatchError("give the labels of one alert, or --all")
     asked = _every_alert(loaded) if every else {"": _labels(labels or ())}
-    when = _time(at)
+    when = datetime.now().astimezone() if at is None else options.moment(at)
     answers = {name: _answer(config, wanted, when, others) for name, wanted in asked.items()}
     if as_json:
         documents = [
@@ -98,18 +98,6 @@ def _labels(words: Sequence[str]) -> dict[str, str]:
             raise MidwatchError(f"{word!r} is not a label; write label=value")
         labels[name.strip()] = value.strip().strip('"')
     return labels
-
-
-def _time(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now().astimezone()
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MidwatchError(f"--at: {text!r} is not a time such as 2026-12-01T03:00:00+01:00") from error
-    if moment.tzinfo is None:
-        raise MidwatchError(f"--at: {text!r} has no time zone; write Z or an offset such as +01:00")
-    return moment
 
 
 def _every_alert(platform: Platform | None) -> dict[str, dict[str, str]]:

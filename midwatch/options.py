@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from midwatch import platform_files
+from midwatch.errors import MidwatchError
 
 FILE_VARIABLE = "MIDWATCH_FILE"
 DEFAULT_FILE = Path("platform.yaml")
@@ -52,6 +54,17 @@ def default_file() -> Path | None:
     if named := os.environ.get(FILE_VARIABLE):
         return platform_files.path_of([named])
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def moment(text: str) -> datetime:
+    """The time that `--at` says; MidwatchError for what is none, or has no zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MidwatchError(f"--at: {text!r} is not a time; write one such as 2026-11-02T14:00:00Z") from error
+    if time.tzinfo is None:
+        raise MidwatchError(f"--at: {text!r} has no time zone; write Z or an offset such as +01:00")
+    return time
 
 
 MetricsTokenFile = Annotated[

@@ -194,20 +194,12 @@ def _asked(
 
 def _question(model: str, baseline: str, canary: str, start: str | None, end: str | None) -> Question:
     from midwatch.errors import InvalidInputError, Problem
+    from monitors.canary import times
     from monitors.canary.question import Question
-    from monitors.canary.times import parse_moment
 
-    problems, times = [], {}
-    for name, text in (("--start", start), ("--end", end)):
-        try:
-            times[name] = None if text is None else parse_moment(text)
-        except ValueError as error:
-            problems.append(Problem(file=name, message=str(error)))
+    begin, until, problems = times.stretch(start, end)
     if baseline == canary:
         problems.append(Problem(file="--canary", message=f"{canary!r} is the baseline too", remedy="name two versions"))
-    begin, until = times.get("--start"), times.get("--end")
-    if begin is not None and until is not None and until <= begin:
-        problems.append(Problem(file="--end", message="not after --start"))
     if problems:
         raise InvalidInputError(problems)
     return Question(model=model, baseline=baseline, canary=canary, start=begin, end=until)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from midwatch.errors import Problem
+
 EARLIEST, LATEST = 0.0, datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """Times that are told and understood: what is before 1970 or after the year 9998 is no time of an analysis."""
 
@@ -47,3 +49,18 @@ def _seconds(text: str) -> float:
     if when.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; add Z for UTC")
     return when.timestamp()
+
+
+def stretch(start: str | None, end: str | None) -> tuple[float | None, float | None, list[Problem]]:
+    """Times of `--start` and `--end` where they are given, and what is wrong with them."""
+    problems: list[Problem] = []
+    times: dict[str, float | None] = {}
+    for name, text in (("--start", start), ("--end", end)):
+        try:
+            times[name] = None if text is None else parse_moment(text)
+        except ValueError as error:
+            problems.append(Problem(file=name, message=str(error)))
+    begin, until = times.get("--start"), times.get("--end")
+    if begin is not None and until is not None and until <= begin:
+        problems.append(Problem(file="--end", message="not after --start"))
+    return begin, until, problems

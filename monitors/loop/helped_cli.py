@@ -75,21 +75,13 @@ def _ensure_sound(
 ) -> tuple[float | None, float | None]:
     """The times; InvalidInputError with every option that is none."""
     from midwatch.errors import InvalidInputError, Problem
-    from monitors.canary.times import parse_moment
+    from monitors.canary import times
 
-    problems, times = [], {}
-    for name, text in (("--start", start), ("--end", end)):
-        try:
-            times[name] = None if text is None else parse_moment(text)
-        except ValueError as error:
-            problems.append(Problem(file=name, message=str(error)))
+    begin, until, problems = times.stretch(start, end)
     if new == old:
         problems.append(Problem(file="--new", message=f"{new!r} is the old version too", remedy="name two versions"))
     if no_traffic and evaluation is None:
         problems.append(Problem(file="--no-traffic", message="nothing is left to compare", remedy="give --evaluation"))
-    begin, until = times.get("--start"), times.get("--end")
-    if begin is not None and until is not None and until <= begin:
-        problems.append(Problem(file="--end", message="not after --start"))
     if problems:
         raise InvalidInputError(problems)
     return begin, until

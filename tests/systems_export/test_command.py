@@ -122,7 +122,7 @@ def test_history_says_who_was_champion_as_far_as_somebody_looked(seen_once: tupl
     [
         (("--model", "frod"), "there is no model 'frod'"),
         (("--model", "fraud", "--at", "yesterday"), "'yesterday' is not a time"),
-        (("--model", "fraud", "--at", "2026-11-02T14:00:00"), "has no zone"),
+        (("--model", "fraud", "--at", "2026-11-02T14:00:00"), "has no time zone"),
     ],
 )
 def test_history_says_what_it_cannot_be_asked(

@@ -203,16 +203,9 @@ EARLIEST_YEAR = 1971
 
 
 def _seconds(text: str, now: float) -> float:
-    from datetime import datetime
-
     from midwatch.errors import MidwatchError
 
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MidwatchError(f"--at: {text!r} is not a time; write one such as 2026-11-02T14:00:00Z") from error
-    if time.tzinfo is None:
-        raise MidwatchError(f"--at: {text!r} has no zone; write {text}Z for UTC")
+    time = options.moment(text)
     if time.year < EARLIEST_YEAR:
         raise MidwatchError(f"--at: nobody has measured anything at {text}")
     if time.timestamp() > now:

@@ -11,8 +11,6 @@ from midwatch.app.status.where import AlertmanagerUrl, StateFolder
 from midwatch.errors import Exit, MidwatchError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from midwatch.app.status.whose import Answer, Whose
     from midwatch.spec.model import Platform
 
@@ -38,6 +36,7 @@ def who(
     Alertmanager does not answer.
     """
     import json
+    from datetime import datetime
 
     from midwatch.alertmanager import AlertmanagerError
     from midwatch.app.status import ask, where, whose
@@ -46,7 +45,8 @@ def who(
     sources = where.sources(platform, alertmanager_url=alertmanager, state=state, needs_prometheus=False)
     asked = ask.of_alertmanager(sources.alertmanager)
     labels = labels_of(label or [])
-    found = whose.answer(sources.platform, asked, alert, labels, _time(at))
+    when = datetime.now().astimezone() if at is None else options.moment(at)
+    found = whose.answer(sources.platform, asked, alert, labels, when)
     if found is None:
         gaps = whose.gaps(asked)
         if gaps and not whose.is_of_platform(sources.platform, alert):
@@ -58,20 +58,6 @@ def who(
     else:
         _show(found)
     raise typer.Exit(code)
-
-
-def _time(text: str | None) -> datetime:
-    from datetime import datetime
-
-    if text is None:
-        return datetime.now().astimezone()
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MidwatchError(f"--at: {text!r} is not a time such as 2026-12-01T03:00:00+01:00") from error
-    if moment.tzinfo is None:
-        raise MidwatchError(f"--at: {text!r} has no time zone; write Z or an offset such as +01:00")
-    return moment
 
 
 def _unknown(platform: Platform | None, alert: str) -> str:

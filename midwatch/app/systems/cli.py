@@ -211,7 +211,7 @@ def history(
         raise MidwatchError(f"--model: there is no model {model!r}; known: {', '.join(sorted(known))}")
     folder, asked = state / registry.system, role or registry.champion_role
     past = registry_history.load(folder)
-    answer = registry_history.who_was(past, model, asked, past_champions.seconds(at)) if at else None
+    answer = registry_history.who_was(past, model, asked, options.moment(at).timestamp()) if at else None
     if as_json:
         said = asdict(answer) if answer else {"events": past_champions.documents(past, model, asked)}
         typer.echo(json.dumps({"model": model, "role": asked, **said}))

@@ -12,18 +12,6 @@ import msgspec
 from exporters.systems import registry_history
 from exporters.systems.registry_history import Answer, Changed, Event, History
 from midwatch import evidence
-from midwatch.errors import MidwatchError
-
-
-def seconds(text: str) -> float:
-    """Seconds since 1970 of a time with its zone; MidwatchError for anything else."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise MidwatchError(f"--at: {text!r} is not a time; write one such as 2026-11-02T14:00:00Z") from error
-    if time.tzinfo is None:
-        raise MidwatchError(f"--at: {text!r} has no zone; write {text}Z for UTC")
-    return time.timestamp()
 
 
 def written(at: float) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from midwatch.app.up.asking import Asking
 from midwatch.spec.canary import LocalCanary
 
-ASK_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0
 """What Argo Rollouts' web metric takes."""
 
@@ -38,32 +37,19 @@ class Answer:
         }
 
 
-class Canaries:
+class Canaries(Asking):
     """Asks the gate about each canary, once a second, in a thread."""
 
     def __init__(self, gate: str, canaries: Sequence[LocalCanary]) -> None:
         self._gate = gate
         self.answers = [Answer(of=one) for one in canaries]
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._ask_for_ever, name="canaries", daemon=True)
+        super().__init__("canaries", self._ask_all, is_needed=bool(self.answers))
 
-    def start(self) -> None:
-        """Begin to ask, if there is anything to ask about."""
-        if self.answers:
-            self._thread.start()
+    def _ask_all(self) -> None:
+        for answer in self.answers:
+            self._ask_of(answer)
 
-    def stop(self) -> None:
-        """Ask no more."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _ask_for_ever(self) -> None:
-        while not self._stopped.wait(ASK_SECONDS):
-            for answer in self.answers:
-                self._ask(answer)
-
-    def _ask(self, answer: Answer) -> None:
+    def _ask_of(self, answer: Answer) -> None:
         body = {"model": answer.of.model, "baseline": answer.of.baseline, "canary": answer.of.canary, "start": ""}
         request = urllib.request.Request(f"{self._gate}/verdict", json.dumps(body).encode())  # noqa: S310 - our gate
         try:
