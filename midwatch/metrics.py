@@ -1061,6 +1061,80 @@ INCIDENT_LAST_LOOK = _gauge(
     "When Prometheus last said which alerts hold; 0 before it has said so once.",
 )
 
+# The evaluator: promises that PromQL alone cannot judge -------------------------------------------------------------
+
+EVALUATOR_LAST_SUCCESS = _gauge(
+    "midwatch_evaluator_last_success_timestamp_seconds",
+    "When all promises of a kind were last evaluated; 0 before they have been once.",
+    "kind",
+)
+EVALUATOR_DURATION = _gauge(
+    "midwatch_evaluator_duration_seconds", "How long the last evaluation of all promises of a kind took.", "kind"
+)
+
+FAIRNESS_PROMISE = ("model", "version", "attribute", "measure", "rate", "limit")
+"""Labels of one judged rate of a fairness promise; `limit` is the promise's text, such as `ratio 80%`."""
+
+FAIRNESS_VERDICT = _gauge(
+    "ml_fairness_verdict",
+    "1 where groups are shown alike within the limit, -1 where they are shown unfair, 0 where it is not known.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_BECAME_UNFAIR = _gauge(
+    "ml_fairness_became_unfair",
+    "1 where the last blocks of time show groups beyond the limit, whatever was before, else 0.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_DIFFERENCE = _gauge(
+    "ml_fairness_difference",
+    "Rate of the worst pair's first group minus the second's; `bound` is estimate, or an end of its interval: low, high.",
+    *FAIRNESS_PROMISE,
+    "bound",
+)
+FAIRNESS_RATIO = _gauge(
+    "ml_fairness_ratio",
+    "Rate of the worst pair's second group over the first's; `bound` is estimate, or an end of its interval: low, high.",
+    *FAIRNESS_PROMISE,
+    "bound",
+)
+FAIRNESS_WORST_PAIR = _gauge(
+    "ml_fairness_worst_pair_info",
+    "Constant 1; the two groups that are farthest apart, the higher rate above, and the stratum where there are several.",
+    *FAIRNESS_PROMISE,
+    "above",
+    "below",
+    "stratum",
+)
+FAIRNESS_LIMIT = _gauge(
+    "ml_fairness_limit", "Greatest difference, or least ratio, that is promised.", *FAIRNESS_PROMISE
+)
+FAIRNESS_GROUP_RATE = _gauge(
+    "ml_fairness_group_rate",
+    "Rate of a judged group; `bound` is estimate, or an end of the interval that holds at every look: low, high.",
+    *FAIRNESS_PROMISE,
+    "group",
+    "bound",
+)
+FAIRNESS_SMALLEST_GROUP = _gauge(
+    "ml_fairness_smallest_group_events", "Events of the judged group with the fewest.", *FAIRNESS_PROMISE
+)
+FAIRNESS_ROWS_NEEDED = _gauge(
+    "ml_fairness_rows_needed",
+    "More events that would decide a verdict that is not known, if the rates stay; absent where no number would.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_UNLABELLED = _gauge(
+    "ml_fairness_unlabelled_ratio",
+    "Share of settled predictions without a label, of the group that lacks most.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_SINCE = _gauge(
+    "ml_fairness_since_timestamp_seconds",
+    "Since when a version's outcomes are counted by group: its first prediction, as far back as it was looked for.",
+    "model",
+    "version",
+)
+
 # Chaos experiments ------------------------------------------------------------------------------------------------
 
 CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")

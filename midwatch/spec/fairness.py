@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from midwatch.spec.base import Finding, LabelName, Strict
-from midwatch.spec.values import Duration, Ratio
+from midwatch.spec.slo import Severity
+from midwatch.spec.values import Duration, Ratio, format_percentage
 
 if TYPE_CHECKING:
     from midwatch.spec.model import Model
@@ -55,6 +57,10 @@ class Fairness(Strict):
     """That the attribute's values may stand in metrics as they are; else `exporter.personal.hash` has to name it."""
     values: list[str] = []
     """Values of a hashed attribute that verdicts name, for whoever has `exporter.personal.key_file`."""
+    severity: Severity = Severity.TICKET
+    """Whether `FairnessBroken` is a page or a ticket."""
+    unknown_after: Duration | None = None
+    """How long a verdict may be unknown before `FairnessUnknown` is a ticket; none without it."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Fairness:
@@ -94,6 +100,17 @@ class Fairness(Strict):
         return None if self.within is None else CROSS.join((self.compared, self.within))
 
     @property
+    def limit_text(self) -> str:
+        """Its limit as the label of metrics and people have it, such as `ratio 80%`."""
+        name, limit = ("ratio", self.ratio) if self.ratio is not None else ("difference", self.difference)
+        return f"{name} {format_percentage(limit or Decimal(0))}"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it apart from the model's other promises: labels attribute, measure and limit of its metrics."""
+        return self.compared, self.measure, self.limit_text
+
+    @property
     def block_seconds(self) -> float:
         """Length of a block."""
         return self.block or self.over / 100
@@ -101,7 +118,11 @@ class Fairness(Strict):
 
 def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Iterator[Finding]:
     """What cannot be judged (attributes that nobody counts, no positive class), and values that metrics would show."""
+    keys = [promise.key for promise in model.fairness]
     for index, promise in enumerate(model.fairness):
+        if promise.key in keys[:index]:
+            message = f"{promise.measure} of {promise.compared} with {promise.limit_text} a second time"
+            yield ("fairness", index), message, "remove one: within is judged beside the comparison over all"
         place = ("fairness", index)
         for attribute in promise.named_attributes:
             if attribute not in model.groups:
