@@ -1087,19 +1087,19 @@ FAIRNESS_BECAME_UNFAIR = _gauge(
 )
 FAIRNESS_DIFFERENCE = _gauge(
     "ml_fairness_difference",
-    "Rate of the worst pair's first group minus the second's; `bound` is estimate, or an end of its interval: low, high.",
+    "Rate of the worst pair's upper group minus the lower's; `bound`: estimate, or low or high end of its interval.",
     *FAIRNESS_PROMISE,
     "bound",
 )
 FAIRNESS_RATIO = _gauge(
     "ml_fairness_ratio",
-    "Rate of the worst pair's second group over the first's; `bound` is estimate, or an end of its interval: low, high.",
+    "Rate of the worst pair's lower group over the upper's; `bound`: estimate, or low or high end of its interval.",
     *FAIRNESS_PROMISE,
     "bound",
 )
 FAIRNESS_WORST_PAIR = _gauge(
     "ml_fairness_worst_pair_info",
-    "Constant 1; the two groups that are farthest apart, the higher rate above, and the stratum where there are several.",
+    "Constant 1; the two groups that are farthest apart, the higher rate above, and the stratum if there are several.",
     *FAIRNESS_PROMISE,
     "above",
     "below",
@@ -1110,7 +1110,7 @@ FAIRNESS_LIMIT = _gauge(
 )
 FAIRNESS_GROUP_RATE = _gauge(
     "ml_fairness_group_rate",
-    "Rate of a judged group; `bound` is estimate, or an end of the interval that holds at every look: low, high.",
+    "Rate of a judged group; `bound`: estimate, or low or high end of the interval that holds at every look.",
     *FAIRNESS_PROMISE,
     "group",
     "bound",
