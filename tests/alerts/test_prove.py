@@ -95,7 +95,7 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
     folder = tmp_path_factory.mktemp("platform")
     document = platform_document(prometheus={"scrape_interval": "1m", "evaluation_interval": "1m"})
     canary = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
-    document["models"][0] |= {"drift": DRIFT, "slos": SLOS, "canary": canary}
+    document["models"][0] |= {"drift": DRIFT, "slos": SLOS, "canary": canary, "explanations": {}}
     for server in SERVERS:
         slos = [{"name": "availability", "sli": "availability", "objective": "99.9%", **ONLY_PAGE}]
         slos += [] if server["serving"] == "triton" else [LATENCY | ONLY_PAGE]

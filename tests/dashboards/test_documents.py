@@ -28,6 +28,13 @@ DRIFT = {
     "features": {"x": "numeric"},
     "retrain": {"webhook": {"url_file": "u", "secret_file": "s"}},
 }
+FAIR = {
+    "attribute": "country",
+    "within": "product",
+    "measure": "demographic_parity",
+    "difference": "5%",
+    "public": True,
+}
 DRILL = {
     "recover_within": "2h",
     "drill": {"copies": "fraud", "url": "http://drill/", "requests": "r.jsonl", "inject": {"feature": "x", "shift": 1}},
@@ -41,7 +48,7 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         "owner": "ml",
         "task": "classification",
         "positive": "yes",
-        "groups": ["country"],
+        "groups": ["country", "product"],
         "slos": [
             {"name": "availability", "sli": "availability", "objective": "99.9%"},
             {"name": "latency", "sli": {"latency": {"threshold": "250ms"}}, "objective": "99%"},
@@ -49,6 +56,9 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         ],
         "drift": DRIFT,
         "loop": {"recover_within": "2h"},
+        "canary": {"criteria": [{"metric": "errors", "negligible": "1%"}]},
+        "fairness": [FAIR],
+        "explanations": {},
     }
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
     price |= {"drift": DRIFT, "loop": DRILL}
