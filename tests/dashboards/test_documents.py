@@ -56,7 +56,6 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         ],
         "drift": DRIFT,
         "loop": {"recover_within": "2h"},
-        "canary": {"criteria": [{"metric": "errors", "negligible": "1%"}]},
         "fairness": [FAIR],
         "explanations": {},
     }
@@ -74,6 +73,13 @@ def file_document() -> dict[str, Any]:
 
 def whole(**changes: Any) -> Platform:
     return Platform.model_validate(whole_document(**changes))
+
+
+def with_canary() -> Platform:
+    """The same platform, whose first model has canaries."""
+    document = whole_document()
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
+    return Platform.model_validate(document)
 
 
 def with_servers() -> Platform:
@@ -341,7 +347,11 @@ def test_two_hundred_models_make_the_same_few_dashboards_below_200_kb() -> None:
             "name": f"model-{number}",
             "owner": "ml",
             "task": "classification",
+            "positive": "yes",
+            "groups": ["country", "product"],
             "drift": DRIFT,
+            "fairness": [FAIR],
+            "explanations": {},
             "slos": [{"name": f"answers-{number % 10}", "sli": "availability", "objective": "99.9%"}],
         }
         for number in range(200)

@@ -14,7 +14,7 @@ from midwatch.metrics import Kind, Metric
 from midwatch.spec import system_rules
 from midwatch.spec.model import Platform
 from tests.conftest import platform_document
-from tests.dashboards.test_documents import PAGES, whole, with_servers
+from tests.dashboards.test_documents import PAGES, whole, with_canary, with_servers
 from tests.systems_export.conftest import OBSERVED, observing
 
 PROMISED = ["precise", "complete", "both", "quiet", "honest", "labelled", "near", "mean"]
@@ -109,8 +109,13 @@ SERIES = {name: value(name, metric) for metric in METRICS.values() for name in p
 
 @pytest.mark.parametrize(
     ("page", "platform"),
-    [*((page, whole()) for page in PAGES), ("fleet", with_servers()), ("model", with_servers())],
-    ids=[*PAGES, "fleet with servers", "model with servers"],
+    [
+        *((page, whole()) for page in PAGES),
+        ("fleet", with_servers()),
+        ("model", with_servers()),
+        ("canary", with_canary()),
+    ],
+    ids=[*PAGES, "fleet with servers", "model with servers", "canary of what is explained"],
 )
 def test_no_panel_is_empty_when_everything_is_published(past, page: str, platform) -> None:
     document = next(one for one in render.documents(platform) if one["uid"].endswith(page))
