@@ -154,7 +154,9 @@ def judged(model: Model, answers: Mapping[str, Answer], known: Names) -> list[Ju
     """Every rate that was judged, and promises of which nothing was; the worst first."""
     if not model.fairness:
         return []
-    read = _Read({name.removeprefix(_key("")): answer for name, answer in answers.items()}, known)
+    mark = _key("")
+    own = {name.removeprefix(mark): answer for name, answer in answers.items() if name.startswith(mark)}
+    read = _Read(own, known)
     found = [read.judged(key, verdict) for key, verdict in read.by_promise("verdict").items()]
     said = {(one.attribute, one.measure, one.limit) for one in found}
     found += [_nothing(promise) for promise in model.fairness if promise.key not in said]

@@ -154,7 +154,7 @@ def _waits(one: Judged) -> str:
 def _promise(context: Context, one: Judged) -> dict[str, Any]:
     """A promise with its pictures."""
     groups = Intervals(
-        title=f"Groups: {one.rate}",
+        title=f"Groups of {one.version}: {one.rate} by {one.attribute}, {one.limit}",
         of=one.attribute,
         rows=one.groups,
         note="each group's share with the interval that holds at every look",
@@ -174,7 +174,7 @@ def _gap(one: Judged) -> Intervals:
         within = f" within {one.stratum}" if one.stratum else ""
         rows.append(Interval(name=f"{pair}{within}", low=low, estimate=estimate, high=high, kind=kind))
     return Intervals(
-        title="The worst pair",
+        title=f"Worst pair of {one.version}: {one.rate} by {one.attribute}, {one.limit}",
         of="pair",
         rows=rows,
         rules=_promised(one),
