@@ -10,8 +10,8 @@ An alarm stays until the counting begins anew, with a version; "fair" is said of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import permutations
 
@@ -64,6 +64,9 @@ class Settings:
 class Counts:
     """Events and hits of a rate by stratum, group and block: arrays of shape (strata, groups, blocks).
 
+    Hits may be sums of values between 0 and 1. With `expected` hits, such as the sums of scores, what is compared is by
+    how much each group's rate is above the expected one; then the limit is a difference.
+
     One stratum is the pooled comparison. Several compare like with like: within each of them the limit is to hold.
     `unseen` are groups that are there, though none of what the rate is of was seen of them, such as for want of labels.
     """
@@ -73,6 +76,15 @@ class Counts:
     hits: Floats
     strata: tuple[str, ...] = ("",)
     unseen: frozenset[str] = frozenset()
+    expected: Floats | None = None
+
+    @property
+    def levelled(self) -> Floats:
+        """Hits as they would be if as many were expected in every block."""
+        if self.expected is None:
+            return self.hits
+        means = _means(self.expected.sum(axis=-1, keepdims=True), self.events.sum(axis=-1, keepdims=True))
+        return self.hits - self.expected + means * self.events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +114,22 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Smallest:
+    """The group with the fewest events of those that are there, in a stratum if there are several."""
+
+    group: str
+    stratum: str
+    events: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """A verdict and what it rests on. `became_unfair` is the detector's word, apart from the verdict since the start.
 
     `rows_needed` are more events of all judged groups together, at their present shares and rates, that would decide;
     None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
-    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair".
+    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair". `events` are
+    those of every group that was there, also of the ones with too few.
     """
 
     verdict: Verdict
@@ -117,6 +139,8 @@ class Judgement:
     left_out: tuple[str, ...]
     rows_needed: int | None
     waits_for: tuple[str, ...] = ()
+    smallest: Smallest | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(counts: Counts, settings: Settings) -> Judgement:
@@ -141,7 +165,7 @@ class _Table:
         self.events, self.hits = (found.sum(axis=(0, 2)) for found in (counts.events, counts.hits))
         self.enough = np.flatnonzero(self.events >= settings.min_events)
         self.pairs = np.array(list(permutations(self.enough, 2)), dtype=int).reshape(-1, 2)
-        alike = evidence.dispersion(counts.events, counts.hits)
+        alike = evidence.dispersion(counts.events, counts.levelled)
         self.alike: Floats = alike[:, self.pairs].max(axis=-1)
         """By stratum and pair: how many events say as much as one."""
         self.together = (counts.events.sum(axis=-1)[:, self.pairs] > 0).all(axis=-1)
@@ -150,6 +174,19 @@ class _Table:
         """Counts by pair, one stratum after the other: (strata * pairs, 2, blocks)."""
         found: Floats = counts[:, self.pairs].reshape(-1, 2, counts.shape[-1])
         return found
+
+    @property
+    def expected(self) -> Floats:
+        """Expected rate of each group and block; 0 where nothing is expected of them."""
+        own = self.counts.expected
+        return np.zeros(self.counts.events.shape) if own is None else _means(own, self.counts.events)
+
+    @property
+    def means(self) -> Floats:
+        """Expected rate of each group over all blocks, shape (strata, groups)."""
+        own = self.counts.expected
+        events = self.counts.events.sum(axis=-1)
+        return np.zeros(events.shape) if own is None else _means(own.sum(axis=-1), events)
 
     def judged(self, against: Floats, within: Floats, lately: Floats) -> Judgement:
         """Verdict from the nats by stratum, pair and block."""
@@ -163,6 +200,8 @@ class _Table:
                 rates=rates,
                 left_out=left_out,
                 rows_needed=None,
+                smallest=self._smallest(),
+                events=self._events(),
             )
         settings, many = self.settings, len(self.pairs)
         unfair = math.log(many / settings.alpha) - np.cumsum(against.sum(axis=0), axis=-1)
@@ -183,7 +222,29 @@ class _Table:
             left_out=left_out,
             rows_needed=self._rows_needed(unfair[:, -1], fair) if is_open else None,
             waits_for=waits_for,
+            smallest=self._smallest(),
+            events=self._events(),
         )
+
+    def _events(self) -> dict[str, int]:
+        """Events of every group that was there."""
+        return {
+            name: int(seen)
+            for name, seen in zip(self.counts.groups, self.events, strict=True)
+            if seen > 0 or name in self.counts.unseen
+        }
+
+    def _smallest(self) -> Smallest | None:
+        events, strata = self.counts.events.sum(axis=-1), self.counts.strata
+        if self.counts.expected is not None:  # strata are scores then, and no people
+            events, strata = self.events[None], ("",)
+        cells = [
+            Smallest(group=self.counts.groups[group], stratum=strata[stratum], events=int(seen))
+            for (stratum, group), seen in np.ndenumerate(events)
+            if seen > 0
+        ]
+        absent = [Smallest(group=name, stratum="", events=0) for name, seen in self._events().items() if not seen]
+        return min([*absent, *cells], key=lambda cell: cell.events, default=None)
 
     def _is_fair(self, missing: Floats) -> bool:
         """Whether every pair is shown to be within the limit in each stratum where both are, of which there is one."""
@@ -199,17 +260,25 @@ class _Table:
 
     def _rates(self) -> tuple[Rate, ...]:
         events, hits = self.events[self.enough], self.hits[self.enough]
-        alike = evidence.dispersion(self.counts.events.sum(axis=0), self.counts.hits.sum(axis=0))[self.enough]
+        alike = evidence.dispersion(self.counts.events.sum(axis=0), self.counts.levelled.sum(axis=0))[self.enough]
         edges = intervals.rate(events / alike, hits / alike, self.settings.alpha)
+        own = self.counts.expected
+        means = np.zeros(events.shape) if own is None else own.sum(axis=(0, 2))[self.enough] / events
         return tuple(
-            Rate(group=self.counts.groups[place], events=int(n), rate=float(y / n), interval=(float(low), float(high)))
-            for place, n, y, (low, high) in zip(self.enough, events, hits, edges, strict=True)
+            Rate(
+                group=self.counts.groups[place],
+                events=int(n),
+                rate=float(y / n - mean),
+                interval=(float(low - mean), float(high - mean)),
+            )
+            for place, n, y, mean, (low, high) in zip(self.enough, events, hits, means, edges, strict=True)
         )
 
     def _worst(self, missing: Floats, nats: Floats) -> Pair:
         """The pair with the most evidence, in the stratum with the most; the widest apart of those with none."""
         by_pair = [counts.sum(axis=-1)[:, self.pairs] for counts in (self.counts.events, self.counts.hits)]
-        rates = by_pair[1] / np.maximum(by_pair[0], 1)
+        means = self.means[:, self.pairs]
+        rates = by_pair[1] / np.maximum(by_pair[0], 1) - means
         gaps = np.where(self.together, rates[..., 0] - rates[..., 1], -np.inf)
         chosen = int(np.lexsort((-gaps.max(axis=0), missing))[0])
         stratum = int(np.lexsort((-gaps[:, chosen], -nats[:, chosen], ~self.together[:, chosen]))[0])
@@ -217,14 +286,16 @@ class _Table:
         above, below = (float(rate) for rate in rates[stratum, chosen])
         events, hits = (counts[stratum, chosen] / self.alike[stratum, chosen] for counts in by_pair)
         alpha = self.settings.alpha / (len(self.pairs) / 2 * len(self.counts.events))
+        shift = means[stratum, chosen, 0] - means[stratum, chosen, 1]
+        is_ratio = self.counts.expected is None
         return Pair(
             above=self.counts.groups[one],
             below=self.counts.groups[other],
             stratum=self.counts.strata[stratum],
             difference=above - below,
-            difference_interval=_interval(intervals.difference(events, hits, alpha)),
-            ratio=below / above if above else math.nan,
-            ratio_interval=_interval(intervals.ratio(events, hits, alpha)),
+            difference_interval=_interval(intervals.difference(events, hits, alpha) - shift),
+            ratio=below / above if above and is_ratio else math.nan,
+            ratio_interval=_interval(intervals.ratio(events, hits, alpha)) if is_ratio else (math.nan, math.nan),
         )
 
     def _rows_needed(self, unfair: Floats, fair: Floats) -> int | None:
@@ -236,9 +307,10 @@ class _Table:
         )
         rates = evidence.rates(events, hits)
         shares = np.where(self.together[..., None], events, 1.0) / self.events[self.enough].sum()
+        means = self.means[:, self.pairs]
         against, within = (
             np.where(self.together, evidence.growth(shares, rates, kept) / self.alike, 0.0)
-            for kept in (limit.kept(), limit.broken())
+            for kept in (_beyond(limit.kept(), means), _beyond(limit.broken(), means))
         )
         to_unfair = _rows(unfair, against.sum(axis=0)).min()
         to_fair = _rows(fair, within)[self.together].max(initial=0.0)
@@ -252,6 +324,16 @@ def _rows(missing: Floats, per_row: Floats) -> Floats:
     return rows
 
 
+def _beyond(limit: projection.Limit, means: Floats) -> projection.Limit:
+    """A limit of differences, of rates above expected ones of shape (..., 2)."""
+    return limit.shifted(means[..., 0] - means[..., 1]) if isinstance(limit, Difference) else limit
+
+
+def _means(sums: Floats, events: Floats) -> Floats:
+    means: Floats = sums / np.maximum(events, 1.0)
+    return means
+
+
 def _interval(ends: Floats) -> intervals.Interval:
     return float(ends[0]), float(ends[1])
 
@@ -260,6 +342,9 @@ def _split(tables: Sequence[_Table], limit: projection.Limit, recent: int | None
     """Nats of each table by stratum, pair and block."""
     events = np.concatenate([table.paired(table.counts.events) for table in tables])
     hits = np.concatenate([table.paired(table.counts.hits) for table in tables])
+    if any(table.counts.expected is not None for table in tables):
+        means = np.concatenate([table.paired(table.expected) for table in tables])
+        limit = _beyond(limit, np.moveaxis(means, -2, -1))
     found, place = evidence.nats(events, hits, limit, recent), 0
     for table in tables:
         strata, many = table.counts.events.shape[0], len(table.pairs)
