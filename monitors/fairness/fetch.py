@@ -74,7 +74,8 @@ class Window:
 class Asked:
     """Counts by version and cell, each an array over the blocks; `queries` gave them. `sums` are by metric's name.
 
-    `folded` are the labels of which an exporter has ever counted a value as `other`.
+    `folded` are the labels of which an exporter has ever counted a value as `other`. `since` is when an evaluator found
+    that a version's counting began, seconds since the epoch.
     """
 
     predicted: Mapping[Version, Mapping[Cell, Floats]]
@@ -82,6 +83,7 @@ class Asked:
     settled: Mapping[Version, Mapping[Cell, Floats]]
     folded: frozenset[str]
     queries: tuple[str, ...]
+    since: Mapping[Version, float] = field(default_factory=dict)
     sums: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
 
 
@@ -90,27 +92,31 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
     queries: list[str] = []
     measures = {promise.measure for model in models for promise in model.fairness}
 
-    def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
-        names = sorted(model.name for model in models)
-        promised = [promise for model in models for promise in model.fairness]
-        counted = (name for promise in promised for name in (promise.compared, promise.stratified))
-        attributes = sorted({name for name in counted if name is not None})
-        query = promql.select(metric, model=_any(names), attribute=_any(attributes))
+    def asked(query: promql.Expr) -> list[Line]:
         queries.append(str(query))
-        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
-        return _counted(lines, window, whole=metric not in AMOUNTS)
+        return points(querier, query, window)
+
+    def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
+        return counted(asked(selected(metric, models)), window, whole=metric not in AMOUNTS)
 
     def folded() -> frozenset[str]:
-        query = promql.select(metrics.EXPORTER_FOLDED)
-        queries.append(str(query))
-        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+        lines = asked(promql.select(metrics.EXPORTER_FOLDED))
         return frozenset(line.labels["label"] for line in lines if any(value > 0 for _, value in line.points))
+
+    def since() -> dict[Version, float]:
+        found: dict[Version, float] = {}
+        names = sorted(model.name for model in models)
+        for line in asked(promql.select(metrics.FAIRNESS_SINCE, model=any_of(names))):
+            version = line.labels["model"], line.labels["version"]
+            found[version] = min(found.get(version, math.inf), *(value for _, value in line.points))
+        return found
 
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
         labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
         settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
         folded=folded(),
+        since=since(),
         sums={
             metric.name: counts(metric)
             for of, summed in SUMMED.items()
@@ -121,12 +127,25 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
     )
 
 
-def _any(names: Sequence[str]) -> promql.Matcher:
+def selected(metric: Metric, models: Sequence[Model]) -> promql.Expr:
+    """A metric by group, of the attributes that promises of some models compare."""
+    attributes = {name for model in models for promise in model.fairness for name in promise.counted_attributes}
+    names = sorted(model.name for model in models)
+    return promql.select(metric, model=any_of(names), attribute=any_of(sorted(attributes)))
+
+
+def points(querier: Querier, query: promql.Expr, window: Window) -> list[Line]:
+    """A point at the end of each block, and one before the first."""
+    return querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+
+
+def any_of(names: Sequence[str]) -> promql.Matcher:
+    """Matches any of some label values."""
     return promql.matches("|".join(re.escape(name) for name in names))
 
 
-def _counted(lines: Iterable[Line], window: Window, *, whole: bool) -> Mapping[Version, Mapping[Cell, Floats]]:
-    """Increases by version, cell and block, those of several exporters added."""
+def counted(lines: Iterable[Line], window: Window, *, whole: bool = True) -> Mapping[Version, Mapping[Cell, Floats]]:
+    """Increases by version, cell and block, those of several exporters added; sums of amounts are not `whole`."""
     by_version: dict[Version, list[Line]] = defaultdict(list)
     for line in lines:
         by_version[line.labels["model"], line.labels["version"]].append(line)

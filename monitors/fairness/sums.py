@@ -28,7 +28,8 @@ from monitors.fairness.verdict import Counts
 Sum = Callable[[Metric], Mapping[Cell, Floats]]
 """Sums of a metric by cell, of one version and attribute."""
 
-_WIDTH = 1 / metrics.CALIBRATION_BINS
+_SCALE = metrics.GROUP_SCORE_BINS // metrics.CALIBRATION_BINS
+"""Score bins that are counted of each that calibration is judged in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,8 @@ class Summed:
 
     def labelled(self) -> dict[str, float]:
         """Share of the settled predictions with a label, by group."""
-        events, missing = (found.sum(axis=(0, 2)) for found in (self.counts.events, self.missing))
+        first = self.counts.first
+        events, missing = (found[..., first:].sum(axis=(0, 2)) for found in (self.counts.events, self.missing))
         return {
             group: float(got / (got + lost))
             for group, got, lost in zip(self.counts.groups, events, missing, strict=True)
@@ -88,14 +90,16 @@ class Summed:
         if self.counts.expected is None:
             return {}
         found = (self.counts.events, self.counts.hits, self.counts.expected)
-        errors = measures.calibration_gaps(*(counts.sum(axis=-1).T for counts in found))
+        errors = measures.calibration_gaps(*(counts[..., self.counts.first :].sum(axis=-1).T for counts in found))
         return {
             group: float(error) for group, error in zip(self.counts.groups, errors, strict=True) if not np.isnan(error)
         }
 
 
-def counted(promise: Fairness, attribute: str, version: Version, asked: Asked, window: Window) -> Summed:
-    """What was summed of an attribute's groups for a promise."""
+def counted(
+    promise: Fairness, attribute: str, version: Version, asked: Asked, window: Window, first: int = 0
+) -> Summed:
+    """What was summed of an attribute's groups for a promise; what evidence counts begins with the block `first`."""
 
     def sums(metric: Metric) -> Mapping[Cell, Floats]:
         own = asked.sums.get(metric.name, {}).get(version, {})
@@ -121,7 +125,8 @@ def counted(promise: Fairness, attribute: str, version: Version, asked: Asked, w
             events=events,
             hits=hits,
             strata=strata,
-            unseen=frozenset(groups[place] for place in np.flatnonzero(everything.sum(axis=(0, 2)))),
+            unseen=frozenset(groups[place] for place in np.flatnonzero(everything[..., first:].sum(axis=(0, 2)))),
+            first=first,
             expected=expected if promise.measure in BY_SCORE else None,
         ),
         missing=np.maximum(everything - events, 0.0),
@@ -147,15 +152,16 @@ def _calibration(_: Fairness, sums: Sum, __: Mapping[Cell, Floats], nothing: Flo
         )
     )
     for cell, row in everything.items():
-        edge = float(cell[2])
+        place = (round(float(cell[2]) * metrics.GROUP_SCORE_BINS) - 1) // _SCALE
+        least, most = (edge / metrics.CALIBRATION_BINS for edge in (place, place + 1))
         yield _Row(
             group=cell[1],
-            part=f"scores up to {cell[2]}",
+            part=f"scores up to {most:g}",
             events=labelled.get(cell, nothing),
             hits=positives.get(cell, nothing),
             expected=scores.get(cell, nothing),
             everything=row,
-            within=(edge - _WIDTH, edge),
+            within=(least, most),
         )
 
 
