@@ -135,9 +135,6 @@ def asked() -> Platform:
 
 LEFT_OUT = {
     "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
-    "midwatch_evaluator_last_success_timestamp_seconds",  # an alert says it
-    "midwatch_evaluator_duration_seconds",  # the runbook of that alert asks for it
-    "ml_fairness_since_timestamp_seconds",  # the evaluator reads it back
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
