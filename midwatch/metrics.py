@@ -42,6 +42,9 @@ class Metric:
 OTHER = "other"
 """Label value that stands for everything beyond a cardinality cap."""
 
+AMOUNT = "amount"
+"""Label value that stands for the number that a regression predicts, where its predictions are counted by group."""
+
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds. A latency objective's threshold has to be one of a model's bounds, so that the SLI is exact."""
 
@@ -58,6 +61,9 @@ OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
 
 CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
+
+GROUP_SCORE_BINS = 50
+"""The same by group, a multiple of `CALIBRATION_BINS`: their edges are the thresholds that can be compared."""
 
 
 CATALOGUE: dict[str, Metric] = {}
@@ -117,6 +123,30 @@ GROUP_PREDICTIONS = _counter(
     "attribute",
     "group",
     "predicted",
+)
+GROUP_RANKED = _counter(
+    "ml_group_ranked_total",
+    "Predictions with a rank, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_EXPOSURE = _counter(
+    "ml_group_exposure_total",
+    "Sum of 1 / log2(1 + rank) of predictions with a rank, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_EXPOSURE_SQUARES = _counter(
+    "ml_group_exposure_squares_total",
+    "Sum of the squares of 1 / log2(1 + rank), by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
 )
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
@@ -270,6 +300,70 @@ SETTLED_SCORE_SUM = _counter(
     "model",
     "version",
     "bin",
+)
+SETTLED_GROUP_SCORED = _counter(
+    "ml_settled_group_scored_predictions_total",
+    "Settled predictions with a score, with a label or without, by group of an attribute and score bin (upper edge).",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_SCORED_OUTCOMES = _counter(
+    "ml_settled_group_scored_outcomes_total",
+    "Settled predictions with a label and a score, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_POSITIVES = _counter(
+    "ml_settled_group_scored_positives_total",
+    "Settled predictions whose actual class is positive, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_SCORE_SUM = _counter(
+    "ml_settled_group_score_sum_total",
+    "Sum of scores of settled predictions with a label, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_ERRORS = _counter(
+    "ml_settled_group_errors_total",
+    "Settled, labelled predictions of a regression by group of an attribute and whether within an error bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
+    "within",
+)
+SETTLED_GROUP_ABSOLUTE_ERROR = _counter(
+    "ml_settled_group_absolute_error_total",
+    "Sum of absolute errors of settled predictions by group of an attribute; one beyond the bound counts as the bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
+)
+SETTLED_GROUP_SQUARED_ERROR = _counter(
+    "ml_settled_group_squared_error_total",
+    "Sum of squared errors of settled predictions by group of an attribute; one beyond the bound counts as the bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
 )
 LATE_LABELS = _counter(
     "ml_late_labels_total",

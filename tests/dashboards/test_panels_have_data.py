@@ -145,6 +145,16 @@ LEFT_OUT = {
     "ml_fairness_worst_pair_info",  # names of groups: the console has them, and by name for whoever has the key
     "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
     "ml_settled_group_predictions_total",
+    "ml_group_ranked_total",
+    "ml_group_exposure_total",
+    "ml_group_exposure_squares_total",
+    "ml_settled_group_scored_predictions_total",
+    "ml_settled_group_scored_outcomes_total",
+    "ml_settled_group_scored_positives_total",
+    "ml_settled_group_score_sum_total",
+    "ml_settled_group_errors_total",
+    "ml_settled_group_absolute_error_total",
+    "ml_settled_group_squared_error_total",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
