@@ -151,13 +151,21 @@ def _waits(one: Judged) -> str:
     return "; ".join(told)
 
 
+_MEASURED = {
+    "mean_absolute_error_parity": "mean error in parts of the error bound",
+    "calibration_within_groups": "positives above what the scores say",
+    "exposure_parity": "mean exposure, of which the first place has 1",
+}
+"""What a group's rate is, where it is no share of events."""
+
+
 def _promise(context: Context, one: Judged) -> dict[str, Any]:
     """A promise with its pictures."""
     groups = Intervals(
         title=f"Groups of {one.version}: {one.rate} by {one.attribute}, {one.limit}",
         of=one.attribute,
         rows=one.groups,
-        note="each group's share with the interval that holds at every look",
+        note=f"each group's {_MEASURED.get(one.measure, 'share')} with the interval that holds at every look",
         queries=[_query(metrics.FAIRNESS_GROUP_RATE, one)],
     )
     return {**_row(context, one), "groups": groups, "gap": _gap(one), "smallest": one.smallest}
@@ -198,7 +206,7 @@ def _strata(found: Sequence[Judged]) -> list[dict[str, Any]]:
     by_key = {one.key: one for one in found}
     rows = []
     for one in found:
-        rate, is_within, within = one.rate.partition(" within ")
+        rate, is_within, within = one.rate.rpartition(" within ")
         pooled = by_key.get((one.version, one.attribute, one.measure, rate, one.limit))
         if is_within and pooled is not None:
             rows.append(
