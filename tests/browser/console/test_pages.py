@@ -129,7 +129,7 @@ def test_hashed_groups_have_their_names_for_who_has_the_key(client: httpx.Client
     finally:
         (running.folder / "gone").rename(key)
     assert all(one in text for one in HASHED)
-    assert "cannot read the key" in text
+    assert "Groups are shown by their hashes" in text
 
 
 def test_what_nobody_judged_is_not_known_and_never_fair(client: httpx.Client) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from midwatch import grafana, metrics, promql, signals
+from midwatch.app import judged_fairness
 from midwatch.app.console import attributed, drawing, fair, page
 from midwatch.app.console.drawing import Figure
-from midwatch.app.console.fair import Judged
 from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.app.console.queries import Answer
+from midwatch.app.judged_fairness import Judged, Names
 from midwatch.html import About, numbers
-from midwatch.html.charts import Band, Chart, Line, Rule
-from midwatch.html.intervals import Interval, Intervals
+from midwatch.html.charts import Band, Chart, Line
 from midwatch.spec.model import Model
 
 MOST_HISTORIES = 8
@@ -28,7 +28,7 @@ def build_all(context: Context) -> Page:
     found: list[tuple[Model, Judged]] = []
     for model in models:
         own = {name: answer for (of, name), answer in answers.items() if of == model.name}
-        found += [(model, one) for one in fair.judged(model, own, fair.Names())]
+        found += [(model, one) for one in fair.judged(model, own, Names())]
     every = [one for _, one in found]
     return Page(
         template="fairness_all.html",
@@ -52,12 +52,14 @@ def build(context: Context, *, model: str) -> Page:
     if not described.fairness:
         raise NoPageError(f"{model} promises no fairness; models[].fairness does")
     history = {
-        name: drawing.over_time(context, promql.max_by(signals.series(metric, {"model": model}), *fair.BY, "bound"))
+        name: drawing.over_time(
+            context, promql.max_by(signals.series(metric, {"model": model}), *metrics.FAIRNESS_PROMISE, "bound")
+        )
         for name, metric in (("difference", metrics.FAIRNESS_DIFFERENCE), ("ratio", metrics.FAIRNESS_RATIO))
     }
     wanted = {**dict(fair.questions(described)), **dict(attributed.questions(described)), **history}
     answers = dict(zip(wanted, context.asked.ask(*wanted.values()), strict=True))
-    names = fair.names(context)
+    names = judged_fairness.names(context.platform, context.file)
     every = fair.judged(described, answers, names)
     return Page(
         template="fairness.html",
@@ -115,26 +117,15 @@ def _meaning(found: Sequence[Judged]) -> str:
 def _row(context: Context, one: Judged) -> dict[str, Any]:
     """A promise in a row of a table."""
     return {
-        "of": f"{one.measure.replace('_', ' ')} of {one.attribute}",
+        "of": one.of,
         "rate": one.rate,
         "limit": one.limit,
         "version": one.version,
-        "state": one.state(is_old=context.snapshot.stale_since is not None),
+        "state": fair.state(one, is_old=context.snapshot.stale_since is not None),
         "lately": fair.LATELY if one.is_lately else None,
-        "worst": _worst(one),
+        "worst": one.worst,
         "waits": _waits(one),
     }
-
-
-def _worst(one: Judged) -> str:
-    """The worst pair, and how far it is apart."""
-    if one.gap is None:
-        return ""
-    low, estimate, high = (numbers.number(end, "ratio") for end in one.gap)
-    within = f" within {one.stratum}" if one.stratum else ""
-    if one.is_of_ratio:
-        return f"{one.below} has {estimate} of {one.above}{within} ({low} to {high})"
-    return f"{one.above} {estimate} above {one.below}{within} ({low} to {high})"
 
 
 def _waits(one: Judged) -> str:
@@ -151,54 +142,10 @@ def _waits(one: Judged) -> str:
     return "; ".join(told)
 
 
-_MEASURED = {
-    "mean_absolute_error_parity": "mean error in parts of the error bound",
-    "calibration_within_groups": "positives above what the scores say",
-    "exposure_parity": "mean exposure, of which the first place has 1",
-}
-"""What a group's rate is, where it is no share of events."""
-
-
 def _promise(context: Context, one: Judged) -> dict[str, Any]:
     """A promise with its pictures."""
-    groups = Intervals(
-        title=f"Groups of {one.version}: {one.rate} by {one.attribute}, {one.limit}",
-        of=one.attribute,
-        rows=one.groups,
-        note=f"each group's {_MEASURED.get(one.measure, 'share')} with the interval that holds at every look",
-        queries=[_query(metrics.FAIRNESS_GROUP_RATE, one)],
-    )
-    return {**_row(context, one), "groups": groups, "gap": _gap(one), "smallest": one.smallest}
-
-
-def _gap(one: Judged) -> Intervals:
-    """The worst pair's gap beside what is promised; a ratio has to be above it, a difference below."""
-    metric = metrics.FAIRNESS_RATIO if one.is_of_ratio else metrics.FAIRNESS_DIFFERENCE
-    kind = "bad" if one.is_unfair else "good" if one.is_fair else "unsure"
-    rows = []
-    if one.gap is not None:
-        low, estimate, high = one.gap
-        pair = f"{one.below} of {one.above}" if one.is_of_ratio else f"{one.above} above {one.below}"
-        within = f" within {one.stratum}" if one.stratum else ""
-        rows.append(Interval(name=f"{pair}{within}", low=low, estimate=estimate, high=high, kind=kind))
-    return Intervals(
-        title=f"Worst pair of {one.version}: {one.rate} by {one.attribute}, {one.limit}",
-        of="pair",
-        rows=rows,
-        rules=_promised(one),
-        note="its interval holds for all pairs, since these two were chosen by looking",
-        queries=[_query(metric, one)],
-    )
-
-
-def _promised(one: Judged) -> list[Rule]:
-    word = "promised at least" if one.is_of_ratio else "promised at most"
-    return [Rule(name=word, at=one.promised)] if one.promised is not None else []
-
-
-def _query(metric: metrics.Metric, one: Judged) -> str:
-    told = dict(zip(fair.BY, one.key, strict=True))
-    return str(promql.select(metric, "", **told))
+    pictures = {"groups": judged_fairness.groups_of(one), "gap": judged_fairness.gap_of(one)}
+    return {**_row(context, one), **pictures, "smallest": one.smallest}
 
 
 def _strata(found: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -207,11 +154,11 @@ def _strata(found: Sequence[Judged]) -> list[dict[str, Any]]:
     rows = []
     for one in found:
         rate, is_within, within = one.rate.rpartition(" within ")
-        pooled = by_key.get((one.version, one.attribute, one.measure, rate, one.limit))
+        pooled = by_key.get((one.model, one.version, one.attribute, one.measure, rate, one.limit))
         if is_within and pooled is not None:
             rows.append(
                 {
-                    "of": f"{one.measure.replace('_', ' ')} of {one.attribute}, {one.version}: {rate}",
+                    "of": f"{one.of}, {one.version}: {rate}",
                     "pooled": _apart(pooled),
                     "within": f"{within}: {_apart(one)}",
                     "says": _said_of_both(pooled, one),
@@ -222,7 +169,7 @@ def _strata(found: Sequence[Judged]) -> list[dict[str, Any]]:
 
 def _apart(one: Judged) -> str:
     state = fair.STATES.get(one.verdict if one.verdict is not None else 0.0, fair.STATES[0.0])[1]
-    return f"{state}{f': {_worst(one)}' if _worst(one) else ''}"
+    return f"{state}: {one.worst}" if one.worst else state
 
 
 def _said_of_both(pooled: Judged, within: Judged) -> str:
@@ -246,7 +193,7 @@ def _history(context: Context, answers: dict[str, Answer], one: Judged) -> Itera
     own = {
         line.labels.get("bound", ""): line
         for line in answer.lines
-        if tuple(line.labels.get(name, "") for name in fair.BY) == one.key
+        if tuple(line.labels.get(name, "") for name in metrics.FAIRNESS_PROMISE) == one.key
     }
     if "estimate" not in own:
         return
@@ -255,11 +202,11 @@ def _history(context: Context, answers: dict[str, Answer], one: Judged) -> Itera
     nothing = [None] * len(x)
     band = Band(name="interval", low=ends.get("low", nothing), high=ends.get("high", nothing))
     chart = Chart(
-        title=f"{one.measure.replace('_', ' ')} of {one.attribute}, {one.version}: {one.rate}",
+        title=f"{one.of}, {one.version}: {one.rate}",
         x=x,
         lines=[Line(name="worst pair", values=ends["estimate"], kind="now")],
         bands=[band],
-        rules=_promised(one),
+        rules=one.rules,
         unit="ratio",
         note="the lower group's part of the higher" if one.is_of_ratio else "points between the two",
         queries=[answer.question.expr],

@@ -12,6 +12,7 @@ from midwatch.app.console.page import Context, Page
 from midwatch.app.console.pages.overview import STANDINGS
 from midwatch.app.console.queries import Question
 from midwatch.app.console.state import Snapshot
+from midwatch.app.judged_fairness import Names
 from midwatch.app.status.records import State, Subject
 from midwatch.html import About, numbers
 from midwatch.html.charts import Bars, Line, Rule
@@ -340,9 +341,9 @@ class _Asked:
     def fairness(self) -> list[tuple[str, str]]:
         """Class and words of each state that its promises of fairness are in, the worst first; nothing without any."""
         told = []
-        for one in fair.judged(self._model, self.answers, fair.Names()):
+        for one in fair.judged(self._model, self.answers, Names()):
             told += [fair.LATELY] if one.is_lately else []
-            told.append(one.state(is_old=self._context.snapshot.stale_since is not None))
+            told.append(fair.state(one, is_old=self._context.snapshot.stale_since is not None))
         return list(dict.fromkeys(told))
 
     def cost(self) -> list[Figure]:
