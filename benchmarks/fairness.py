@@ -164,7 +164,7 @@ def _judge_fleet(url: str, models: int) -> float:
 
 def _history(folder: Path, models: int) -> None:
     """A month of counters, one sample a block."""
-    backfill(folder, ["# TYPE ml_group_predictions counter\n", *_series(models)])
+    backfill(folder, ["# TYPE ml_group_predictions counter\n", *_series(models)], longest="64h")
 
 
 def _series(models: int) -> Iterator[str]:
