@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from monitors.fairness import projection
 from monitors.fairness.projection import Floats, Limit
 
+AT_ONCE = 400
+"""Pairs whose numbers are computed together: those of more do not stay in a processor's cache."""
 Places = NDArray[np.intp]
 
 PRIOR = 0.18
@@ -39,7 +41,18 @@ def nats(events: Floats, hits: Floats, pairs: Places, limit: Limit, recent: int 
     in the means, so what is said of equal rates of 0 or 1 holds for their mean.
     """
     known, seen = rates(_earlier(events, recent), _earlier(hits, recent)), events > 0
-    both = seen[pairs[:, 0]] & seen[pairs[:, 1]]
+    weight = np.zeros((len(pairs), events.shape[-1]))
+    for first in range(0, len(pairs), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        both = seen[pairs[part, 0]] & seen[pairs[part, 1]]
+        weight[part] = _weighed(events, hits, known, pairs[part], limit.at(part), both)
+    return weight
+
+
+def _weighed(
+    events: Floats, hits: Floats, known: Floats, pairs: Places, limit: Limit, both: NDArray[np.bool_]
+) -> Floats:
+    """The same of some pairs, by the rates that are `known` before each block, in blocks where `both` have events."""
     says = both & (limit.excess(np.moveaxis(known[pairs], -2, -1)) > 0)
     pair, block = np.nonzero(says)
     where = pairs[pair], block[:, None]
