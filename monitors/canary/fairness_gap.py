@@ -315,8 +315,8 @@ def _excess(seen: Sequence[tuple[Floats, Floats]], weights: Floats, sums: Floats
     excess = np.zeros(sums.shape)
     for events, hits in seen:
         rates = np.clip(hits / events, halfspace.EDGE, 1 - halfspace.EDGE)
-        counts = (np.broadcast_to(one, (sums.size, rates.size)) for one in (events, hits))
-        excess += halfspace.log_e(*counts, rates, weights, sums)
+        shape = (sums.size, rates.size)
+        excess += halfspace.log_e(np.broadcast_to(events, shape), np.broadcast_to(hits, shape), rates, weights, sums)
     return excess
 
 
