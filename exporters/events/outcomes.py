@@ -17,13 +17,17 @@ Grouped = dict[str, dict[str, dict[str, int]]]
 
 
 class Outcome(msgspec.Struct, gc=False):
-    """A labelled prediction under the names that are published; `groups` by attribute."""
+    """A labelled prediction under the names that are published; `groups` by attribute.
+
+    `scored` are the groups, by attribute, that its score is counted in.
+    """
 
     predicted: str
     actual: str
     is_positive: bool
     score: float | None
     groups: dict[str, str]
+    scored: dict[str, str] = {}
 
     @property
     def is_right(self) -> bool:
@@ -91,7 +95,9 @@ def count_groups(counts: Grouped, groups: Mapping[str, str], predicted: str) -> 
 
 
 def sums(one: Any, other: Any) -> Any:
-    """Sum of counts, or of such counts by name."""
+    """Sum of counts, of rows of them, or of such counts by name."""
+    if isinstance(one, list):
+        return [mine + more for mine, more in zip(one, other, strict=True)]
     if not isinstance(one, dict):
         return one + other
     return one | {name: sums(one[name], count) if name in one else count for name, count in other.items()}
