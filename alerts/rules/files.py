@@ -11,6 +11,7 @@ from alerts.objectives import objective as objectives
 from alerts.rules import (
     canaries,
     experiments,
+    fairness,
     loop,
     models,
     promotions,
@@ -27,6 +28,7 @@ OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
     "canary.yml": canaries.of_platform,
     "promotion.yml": promotions.of_platform,
     "regression.yml": regressions.of_platform,
+    "fairness.yml": fairness.of_platform,
     "chaos.yml": experiments.of_platform,
     "loop.yml": loop.of_platform,
     "recovery.yml": recovery.of_platform,

@@ -81,7 +81,7 @@ class Fairness(Strict):
     """That the attribute's values may stand in metrics as they are; else `exporter.personal.hash` has to name it."""
     values: list[str] = []
     """Values of a hashed attribute that verdicts name, for whoever has `exporter.personal.key_file`."""
-    severity: Severity = Severity.TICKET
+    severity: Severity = Field(default=Severity.TICKET, strict=False)
     """Whether `FairnessBroken` is a page or a ticket."""
     unknown_after: Duration | None = None
     """How long a verdict may be unknown before `FairnessUnknown` is a ticket; none without it."""

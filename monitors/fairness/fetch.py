@@ -7,7 +7,7 @@ import operator
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -57,7 +57,8 @@ class Window:
 class Asked:
     """Counts by version and cell, each an array over the blocks; `queries` gave them.
 
-    `folded` are the labels of which an exporter has ever counted a value as `other`.
+    `folded` are the labels of which an exporter has ever counted a value as `other`. `since` is when an evaluator found
+    that a version's counting began, seconds since the epoch.
     """
 
     predicted: Mapping[Version, Mapping[Cell, Floats]]
@@ -65,33 +66,41 @@ class Asked:
     settled: Mapping[Version, Mapping[Cell, Floats]]
     folded: frozenset[str]
     queries: tuple[str, ...]
+    since: Mapping[Version, float] = field(default_factory=dict)
 
 
 def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
     """Ask for what the promises of some models need; QueryError where Prometheus does not answer."""
     queries: list[str] = []
+    names = sorted(model.name for model in models)
+
+    def asked(query: promql.Expr) -> list[Line]:
+        queries.append(str(query))
+        return querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
 
     def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
-        names = sorted(model.name for model in models)
         promised = [promise for model in models for promise in model.fairness]
         counted = (name for promise in promised for name in (promise.compared, promise.stratified))
         attributes = sorted({name for name in counted if name is not None})
-        query = promql.select(metric, model=_any(names), attribute=_any(attributes))
-        queries.append(str(query))
-        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
-        return _counted(lines, window)
+        return _counted(asked(promql.select(metric, model=_any(names), attribute=_any(attributes))), window)
 
     def folded() -> frozenset[str]:
-        query = promql.select(metrics.EXPORTER_FOLDED)
-        queries.append(str(query))
-        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+        lines = asked(promql.select(metrics.EXPORTER_FOLDED))
         return frozenset(line.labels["label"] for line in lines if any(value > 0 for _, value in line.points))
+
+    def since() -> dict[Version, float]:
+        found: dict[Version, float] = {}
+        for line in asked(promql.select(metrics.FAIRNESS_SINCE, model=_any(names))):
+            version = line.labels["model"], line.labels["version"]
+            found[version] = min(found.get(version, math.inf), *(value for _, value in line.points))
+        return found
 
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
         labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
         settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
         folded=folded(),
+        since=since(),
         queries=tuple(queries),
     )
 

@@ -6,7 +6,7 @@ A measure of labels is judged on settled predictions. Those without a label may 
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,7 +16,7 @@ import numpy as np
 from midwatch import metrics
 from midwatch.spec.fairness import CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, evidence, verdict
+from monitors.fairness import bounds, evidence, runs, verdict
 from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
@@ -49,6 +49,7 @@ class Finding:
     """A judgement of one rate of a promise, for one version.
 
     `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
+    `since` is when the version's counting began, as far as it is known: seconds since the epoch.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Finding:
     judgement: Judgement
     labelled: Mapping[str, float]
     reason: str
+    since: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,14 @@ class _Case:
     """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed.
 
     `lately` has the same of the last blocks, from which the detector of a late change learns. `folded` says what of it
-    stands under another name.
+    stands under another name, `share` how much of the false-alarm budget this run of counting has.
     """
 
     version: Version
     promise: Fairness
     rate: str
+    since: float
+    share: float
     counts: Counts
     bounds: tuple[Bounds, ...]
     lately: tuple[Bounds, ...]
@@ -96,13 +100,8 @@ def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding
         for promise in model.fairness
         for case in _cases(model, version, promise, asked, window)
     ]
-    by_settings: dict[Settings, list[int]] = defaultdict(list)
-    for place, case in enumerate(cases):
-        by_settings[_settings(case.promise)].append(place)
-    found: dict[int, Judgement] = {}
-    for settings, places in by_settings.items():
-        found |= zip(places, verdict.judge_all([cases[place].counts for place in places], settings), strict=True)
-    return [_finding(case, found[place]) for place, case in enumerate(cases)]
+    found = verdict.judge_each([(case.counts, _settings(case.promise, case.share)) for case in cases])
+    return [_finding(case, judgement) for case, judgement in zip(cases, found, strict=True)]
 
 
 def named(finding: Finding, names: Mapping[str, str]) -> Finding:
@@ -138,21 +137,33 @@ def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
     )
 
 
-def _settings(promise: Fairness) -> Settings:
-    limit = Limit(
+def _since(version: Version, asked: Asked, window: Window) -> float:
+    """When counting began: with the first block that has a prediction, or earlier where that is known."""
+    counted = sum(asked.predicted[version].values(), np.zeros(window.size))
+    return min(window.start + window.block * int(np.argmax(counted > 0)), asked.since.get(version, math.inf))
+
+
+def _limit(promise: Fairness) -> Limit:
+    return Limit(
         difference=None if promise.difference is None else float(promise.difference),
         ratio=None if promise.ratio is None else float(promise.ratio),
     )
+
+
+def _settings(promise: Fairness, share: float = 1.0) -> Settings:
+    """`share` of the false-alarm budget is spent here."""
     comparisons = len(RATES[promise.measure]) * (1 if promise.within is None else 2)
-    share = promise.false_alarm / comparisons
-    return Settings(limit=limit, alpha=share, min_events=promise.min_events)
+    alpha = promise.false_alarm * share / comparisons
+    return Settings(limit=_limit(promise), alpha=alpha, min_events=promise.min_events)
 
 
 def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
     """Each rate of a promise over all predictions, and within the groups of `within`."""
     source = asked.predicted if promise.measure == "demographic_parity" else asked.labelled
     needs_labels = promise.measure != "demographic_parity"
-    recent = slice(-evidence.RECENT_BLOCKS, None)
+    since = _since(version, asked, window)
+    run = runs.run_of(since, window.start, window.block, window.size)
+    whole_run, recent = slice(run.first, None), slice(-evidence.RECENT_BLOCKS, None)
     for attribute in filter(None, (promise.compared, promise.stratified)):
         is_stratified = attribute == promise.stratified
         cells = _by_stratum(source.get(version, {}), attribute, is_stratified)
@@ -168,22 +179,25 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                     for stratum in strata
                     if needs_labels
                 )
-                for blocks in (slice(None), recent)
+                for blocks in (whole_run, recent)
             )
             yield _Case(
                 version=version,
                 promise=promise,
+                since=since,
+                share=run.share,
                 rate=f"{rate} within {promise.within}" if is_stratified else rate,
                 counts=Counts(
                     groups=groups,
                     events=np.stack([events for events, _ in rows]) if rows else nothing,
                     hits=np.stack([hits for _, hits in rows]) if rows else nothing,
                     strata=strata,
-                    unseen=_there(cells) | _there(settled),
+                    unseen=_there(cells, run.first) | _there(settled, run.first),
+                    first=run.first,
                 ),
                 bounds=whole,
                 lately=lately,
-                labelled=_labelled(groups, cells, settled) if needs_labels else {},
+                labelled=_labelled(groups, _from(cells, run.first), _from(settled, run.first)) if needs_labels else {},
                 folded=_folded(attribute, asked, source.get(version, {})),
             )
 
@@ -192,9 +206,13 @@ def _cut(cells: Mapping[str, Mapping[Cell, Floats]], stratum: str, blocks: slice
     return {cell: row[blocks] for cell, row in cells.get(stratum, {}).items()}
 
 
-def _there(cells: Mapping[str, Mapping[Cell, Floats]]) -> frozenset[str]:
-    """Groups of which anything was counted within the window."""
-    return frozenset(cell[1] for own in cells.values() for cell, row in own.items() if row.sum() > 0)
+def _from(cells: Mapping[str, Mapping[Cell, Floats]], first: int) -> dict[str, dict[Cell, Floats]]:
+    return {stratum: _cut(cells, stratum, slice(first, None)) for stratum in cells}
+
+
+def _there(cells: Mapping[str, Mapping[Cell, Floats]], first: int) -> frozenset[str]:
+    """Groups of which anything was counted in this run."""
+    return frozenset(cell[1] for own in cells.values() for cell, row in own.items() if row[first:].sum() > 0)
 
 
 def _folded(attribute: str, asked: Asked, cells: Mapping[Cell, Floats]) -> _Folded:
@@ -315,6 +333,7 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         model=case.version[0],
         version=case.version[1],
         promise=case.promise,
+        since=case.since,
         rate=case.rate,
         judgement=judgement,
         labelled=case.labelled,
@@ -334,7 +353,7 @@ def _doubt(case: _Case, judgement: Judgement) -> str:
         return ""
     judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
     known = [one.of(judged) for one in case.bounds]
-    limit = _settings(case.promise).limit.kept()
+    limit = _limit(case.promise).kept()
     if judgement.verdict is Verdict.UNFAIR and not any(one.certainly_apart() for one in known):
         return f"apart among the labelled, but {missing}: with theirs the groups may be alike"
     if judgement.verdict is Verdict.FAIR and not all(one.keeps(limit) for one in known):

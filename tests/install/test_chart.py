@@ -149,7 +149,7 @@ def test_sizes_are_changed_by_name(changed: Callable[..., Objects]) -> None:
 @pytest.mark.parametrize(
     ("value", "own", "known"),
     [
-        ("replicas", {"exporter": 3}, "midwatch-exporter, midwatch-gate, midwatch-incidents, midwatch-loop"),
+        ("replicas", {"exporter": 3}, "midwatch-evaluator, midwatch-exporter, midwatch-gate, midwatch-incidents, midwatch-loop"),
         ("storage", {"midwatch-recovery-exporter": "5Gi"}, "midwatch-exporter, midwatch-gate"),
         ("resources", {"midwatch-exporter": {"limits": {"memory": "8Gi"}}}, "exporter"),
         ("serviceAccounts", {"exporter": {"annotations": {"identity": "a"}}}, "midwatch-exporter"),
