@@ -13,13 +13,12 @@ from monitors.fairness.advice.proposal import Proposal
 from monitors.fairness.fetch import Window
 
 
-def document(advice: Sequence[Advice], window: Window, queries: Sequence[str]) -> dict[str, Any]:
-    """What is proposed from one window's counts, and the queries that gave them."""
+def document(advice: Sequence[Advice], window: Window) -> dict[str, Any]:
+    """What is proposed from one window's counts."""
     return {
         "start": moment(window.start),
         "end": moment(window.end),
         "promises": [_promise(one) for one in advice],
-        "queries": list(queries),
     }
 
 
