@@ -17,6 +17,7 @@ from midwatch.exposition import Exemplar, Family, Histogram, Sample, Table
 from midwatch.metrics import Metric
 
 _BINS = [f"{(bin_ + 1) / metrics.CALIBRATION_BINS:g}" for bin_ in range(metrics.CALIBRATION_BINS)]
+_GROUP_BINS = [f"{(bin_ + 1) / metrics.GROUP_SCORE_BINS:g}" for bin_ in range(metrics.GROUP_SCORE_BINS)]
 
 
 class View(msgspec.Struct):
@@ -151,7 +152,9 @@ def _sum_tables(sums: GroupSums, labels: dict[str, str]) -> Iterator[Table]:
         metrics.SETTLED_GROUP_SCORE_SUM,
     )
     scores = {
-        attribute: {group: {_BINS[int(place)]: row for place, row in bins.items()} for group, bins in groups.items()}
+        attribute: {
+            group: {_GROUP_BINS[int(place)]: row for place, row in bins.items()} for group, bins in groups.items()
+        }
         for attribute, groups in sums.scores.items()
     }
     for place, metric in enumerate(scored):

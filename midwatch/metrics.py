@@ -62,6 +62,9 @@ OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
 CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
 
+GROUP_SCORE_BINS = 50
+"""The same by group, a multiple of `CALIBRATION_BINS`: their edges are the thresholds that can be compared."""
+
 
 CATALOGUE: dict[str, Metric] = {}
 """Every metric by the name a query uses."""

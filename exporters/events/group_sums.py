@@ -16,7 +16,7 @@ from midwatch import metrics
 from midwatch.spec.fairness import BY_ERROR, BY_RANK
 from midwatch.spec.model import Model
 
-SERIES_OF_SCORES = 4 * metrics.CALIBRATION_BINS
+SERIES_OF_SCORES = 4 * metrics.GROUP_SCORE_BINS
 """Series of a group whose scores are counted: predictions, outcomes, positives and sum of the scores of each bin."""
 SERIES_OF_ERRORS = 4
 """Series of a group and error bound: errors within and beyond, their sum, and that of their squares."""
@@ -86,14 +86,14 @@ class GroupSums(msgspec.Struct):
 
     def predict(self, groups: Mapping[str, str], score: float) -> None:
         """Count a prediction with a score in its groups, which are by attribute."""
-        for row in _rows(self.scores, groups, str(bin_of(score))):
+        for row in _rows(self.scores, groups, _bin(score)):
             row[0] += 1
 
     def label(self, outcome: Outcome) -> None:
         """Count a label of a prediction with a score."""
         if outcome.score is None:
             return
-        for row in _rows(self.scores, outcome.scored, str(bin_of(outcome.score))):
+        for row in _rows(self.scores, outcome.scored, _bin(outcome.score)):
             row[1] += 1
             row[2] += outcome.is_positive
             row[3] += outcome.score
@@ -129,6 +129,10 @@ def column(rows: Mapping[str, Any], place: int, depth: int) -> dict[str, Any]:
     if depth == 1:
         return {name: row[place] for name, row in rows.items()}
     return {name: column(inner, place, depth - 1) for name, inner in rows.items()}
+
+
+def _bin(score: float) -> str:
+    return str(bin_of(score, metrics.GROUP_SCORE_BINS))
 
 
 def _rows(table: Rows, groups: Mapping[str, str], key: str) -> Iterable[list[float]]:

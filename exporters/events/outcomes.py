@@ -67,9 +67,9 @@ class Outcomes(msgspec.Struct):
         return {predicted: sum(actuals.values()) for predicted, actuals in self.pairs.items()}
 
 
-def bin_of(score: float) -> int:
+def bin_of(score: float, bins: int = metrics.CALIBRATION_BINS) -> int:
     """Score bin, from 0."""
-    return min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)
+    return min(int(score * bins), bins - 1)
 
 
 def score_into(cell: list[float], outcome: Outcome) -> None:

@@ -29,13 +29,17 @@ def nats(events: Floats, hits: Floats, limit: Limit, recent: int | None = None) 
     """Logarithm of each block's e-value against a limit, shape (pairs, blocks), from counts of (pairs, 2, blocks).
 
     Rates are learned from all blocks before, or from `recent` many. A block in which a group has no event says nothing.
+
+    Hits may be sums of values between 0 and 1 instead of counts, and the events' means may differ within a block: t^x
+    (1 - t)^(1 - x) is at most what it is on a straight line in x, and the logarithm of a block's expectation is concave
+    in the means, so what is said of equal rates of 0 or 1 holds for their mean.
     """
     known = np.moveaxis(_learned(events, hits, recent), -2, -1)
     seen, right = np.moveaxis(events, -2, -1), np.moveaxis(hits, -2, -1)
     says = (seen > 0).all(axis=-1) & (limit.excess(known) > 0)
     weight = np.zeros(says.shape)
     t, n, y = known[says], seen[says], right[says]
-    q = projection.project(n, t, limit)
+    q = projection.project(n, t, limit.at(says))
     weight[says] = (y * np.log(t / q) + (n - y) * np.log((1 - t) / (1 - q))).sum(axis=-1)
     return weight
 

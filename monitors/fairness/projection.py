@@ -7,7 +7,7 @@ limit. On the edge of a difference they solve a cubic equation, on that of a rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,9 @@ class Limit(Protocol):
     def edge(self, events: Floats, rates: Floats) -> Floats:
         """The nearest pair on the edge of the limit."""
 
+    def at(self, chosen: NDArray[np.bool_]) -> Limit:
+        """The limit of some pairs, where it differs by pair."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -38,6 +41,14 @@ class Difference:
 
     most: float | Floats
     reverse: bool = False
+
+    def at(self, chosen: NDArray[np.bool_]) -> Difference:
+        """The limit of some pairs."""
+        return replace(self, most=_chosen(self.most, chosen))
+
+    def shifted(self, by: Floats) -> Difference:
+        """The limit of rates of which the first is `by` higher for a reason that is no difference of the groups."""
+        return replace(self, most=np.clip(self.most + by, EDGE - 1, 1 - EDGE))
 
     def excess(self, rates: Floats) -> Floats:
         """First minus second minus `most`, or the negative of it."""
@@ -63,6 +74,10 @@ class Ratio:
 
     factor: float | Floats
     reverse: bool = False
+
+    def at(self, chosen: NDArray[np.bool_]) -> Ratio:
+        """The limit of some pairs."""
+        return replace(self, factor=_chosen(self.factor, chosen))
 
     def excess(self, rates: Floats) -> Floats:
         """First times factor minus second, or the negative of it."""
@@ -93,6 +108,10 @@ def divergence(rates: Floats, other: Floats) -> Floats:
     p, q = np.clip(rates, EDGE, 1 - EDGE), np.clip(other, EDGE, 1 - EDGE)
     nats: Floats = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
     return np.maximum(nats, 0.0)
+
+
+def _chosen(value: float | Floats, chosen: NDArray[np.bool_]) -> float | Floats:
+    return value if np.ndim(value) == 0 else np.broadcast_to(value, chosen.shape)[chosen]
 
 
 def _middle_root(square: Floats, linear: Floats, constant: Floats) -> Floats:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 
 from midwatch import metrics
-from midwatch.spec.fairness import CROSS, Fairness
+from midwatch.spec.fairness import BY_RANK, CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, evidence, runs, verdict
+from monitors.fairness import bounds, evidence, runs, small_cells, sums, verdict
 from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
@@ -32,6 +32,10 @@ RATES = {
     "equalized_odds": ("true positives", "false positives"),
     "predictive_parity": ("precision",),
     "accuracy_parity": ("accuracy",),
+    "calibration_within_groups": ("positives above the score",),
+    "within_bound_parity": ("errors within the bound",),
+    "mean_absolute_error_parity": ("mean absolute error",),
+    "exposure_parity": ("exposure",),
 }
 """The rates that a measure holds equal."""
 
@@ -49,7 +53,8 @@ class Finding:
     """A judgement of one rate of a promise, for one version.
 
     `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
-    `since` is when the version's counting began, as far as it is known: seconds since the epoch.
+    `since` is when the version's counting began, as far as it is known: seconds since the epoch. `calibration_errors`
+    are the expected calibration errors by group, of a promise of calibration.
     """
 
     model: str
@@ -60,6 +65,7 @@ class Finding:
     labelled: Mapping[str, float]
     reason: str
     since: float
+    calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +86,7 @@ class _Case:
     lately: tuple[Bounds, ...]
     labelled: Mapping[str, float]
     folded: _Folded
+    calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Folded(StrEnum):
@@ -98,7 +105,7 @@ def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding
         for model in models
         for version in _serving(model, asked, window)
         for promise in model.fairness
-        for case in _cases(model, version, promise, asked, window)
+        for case in _cases_of(model, version, promise, asked, window)
     ]
     found = verdict.judge_each([(case.counts, _settings(case.promise, case.share)) for case in cases])
     return [_finding(case, judgement) for case, judgement in zip(cases, found, strict=True)]
@@ -120,26 +127,36 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
         rates=tuple(replace(rate, group=name(rate.group)) for rate in said.rates),
         left_out=tuple(map(name, said.left_out)),
         waits_for=tuple(map(name, said.waits_for)),
+        events={name(group): number for group, number in said.events.items()},
+        smallest=said.smallest
+        and replace(said.smallest, group=name(said.smallest.group), stratum=name(said.smallest.stratum)),
     )
     reason = finding.reason
     for group, known in names.items():  # hashes stand in nothing else, also as parts of an intersection
         reason = reason.replace(group, known)
     labelled = {name(group): share for group, share in finding.labelled.items()}
-    return replace(finding, judgement=judgement, labelled=labelled, reason=reason)
+    errors = {name(group): error for group, error in finding.calibration_errors.items()}
+    return replace(finding, judgement=judgement, labelled=labelled, calibration_errors=errors, reason=reason)
 
 
 def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
     tail = max(1, window.size // 10)
+    ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
     return sorted(
-        version
-        for version, cells in asked.predicted.items()
-        if version[0] == model.name and any(row[-tail:].sum() > 0 for row in cells.values())
+        {
+            version
+            for counted in (asked.predicted, ranked)
+            for version, cells in counted.items()
+            if version[0] == model.name and any(row[-tail:].sum() > 0 for row in cells.values())
+        }
     )
 
 
 def _since(version: Version, asked: Asked, window: Window) -> float:
     """When counting began: with the first block that has a prediction, or earlier where that is known."""
-    counted = sum(asked.predicted[version].values(), np.zeros(window.size))
+    ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
+    rows = (row for counted in (asked.predicted, ranked) for row in counted.get(version, {}).values())
+    counted = sum(rows, np.zeros(window.size))
     return min(window.start + window.block * int(np.argmax(counted > 0)), asked.since.get(version, math.inf))
 
 
@@ -155,6 +172,35 @@ def _settings(promise: Fairness, share: float = 1.0) -> Settings:
     comparisons = len(RATES[promise.measure]) * (1 if promise.within is None else 2)
     alpha = promise.false_alarm * share / comparisons
     return Settings(limit=_limit(promise), alpha=alpha, min_events=promise.min_events)
+
+
+def _cases_of(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+    if promise.measure in sums.MEASURES:
+        return _summed_cases(version, promise, asked, window)
+    return _cases(model, version, promise, asked, window)
+
+
+def _summed_cases(version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+    """The rate of a promise that is a sum, over all predictions and within the groups of `within`."""
+    needs_labels = promise.measure not in BY_RANK
+    (rate,) = RATES[promise.measure]
+    since = _since(version, asked, window)
+    run = runs.run_of(since, window.start, window.block, window.size)
+    for attribute in promise.counted_attributes:
+        summed = sums.counted(promise, attribute, version, asked, window, run.first)
+        yield _Case(
+            version=version,
+            promise=promise,
+            since=since,
+            share=run.share,
+            rate=f"{rate} within {promise.within}" if attribute == promise.stratified else rate,
+            counts=summed.counts,
+            bounds=summed.bounds(slice(run.first, None)) if needs_labels else (),
+            lately=summed.bounds(slice(-evidence.RECENT_BLOCKS, None)) if needs_labels else (),
+            labelled=summed.labelled() if needs_labels else {},
+            folded=_folded(attribute, asked, summed.torn),
+            calibration_errors=summed.calibration_errors(),
+        )
 
 
 def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
@@ -337,6 +383,7 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         rate=case.rate,
         judgement=judgement,
         labelled=case.labelled,
+        calibration_errors=case.calibration_errors,
         reason="; ".join(filter(None, (doubt or _reason(judgement, case.promise), late_doubt if not doubt else ""))),
     )
 
@@ -375,6 +422,8 @@ def _missing_labels(case: _Case) -> str:
     if not case.bounds or min(case.labelled.values(), default=1.0) == 1.0:
         return ""
     least = min(case.labelled, key=lambda group: case.labelled[group])
+    if case.counts.events[:, case.counts.groups.index(least)].sum() < small_cells.LEAST:
+        return f"some of {least} have no label"
     return f"{1 - case.labelled[least]:.1%} of {least} have no label"
 
 

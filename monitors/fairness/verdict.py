@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice, permutations
 
@@ -65,6 +65,9 @@ class Settings:
 class Counts:
     """Events and hits of a rate by stratum, group and block: arrays of shape (strata, groups, blocks).
 
+    Hits may be sums of values between 0 and 1. With `expected` hits, such as the sums of scores, what is compared is by
+    how much each group's rate is above the expected one; then the limit is a difference.
+
     One stratum is the pooled comparison. Several compare like with like: within each of them the limit is to hold.
     `unseen` are groups that are there, though none of what the rate is of was seen of them, such as for want of labels.
     Evidence since the beginning, rates and intervals count from the block `first` on; the detector learns from all.
@@ -76,11 +79,26 @@ class Counts:
     strata: tuple[str, ...] = ("",)
     unseen: frozenset[str] = frozenset()
     first: int = 0
+    expected: Floats | None = None
 
     def counted(self) -> Counts:
         """The same without what was before the first block that counts."""
         counts = np.arange(self.events.shape[-1]) >= self.first
-        return replace(self, events=self.events * counts, hits=self.hits * counts)
+        expected = None if self.expected is None else self.expected * counts
+        return replace(self, events=self.events * counts, hits=self.hits * counts, expected=expected)
+
+    @property
+    def means(self) -> Floats:
+        """Expected rate of each stratum, group and block; 0 where nothing is expected."""
+        return np.zeros_like(self.events) if self.expected is None else _share(self.expected, self.events)
+
+    @property
+    def levelled(self) -> Floats:
+        """Hits as they would be if as many were expected in every block."""
+        if self.expected is None:
+            return self.hits
+        level = _share(self.expected.sum(axis=-1, keepdims=True), self.events.sum(axis=-1, keepdims=True))
+        return self.hits - self.expected + level * self.events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +128,22 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Smallest:
+    """The group with the fewest events of those that are there, in a stratum if there are several."""
+
+    group: str
+    stratum: str
+    events: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """A verdict and what it rests on. `became_unfair` is the detector's word, apart from the verdict since the start.
 
     `rows_needed` are more events of all judged groups together, at their present shares and rates, that would decide;
     None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
-    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair".
+    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair". `events` are
+    those of every group that was there, also of the ones with too few.
     """
 
     verdict: Verdict
@@ -125,6 +153,8 @@ class Judgement:
     left_out: tuple[str, ...]
     rows_needed: int | None
     waits_for: tuple[str, ...] = ()
+    smallest: Smallest | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(counts: Counts, settings: Settings) -> Judgement:
@@ -163,13 +193,14 @@ class _Weighed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Farthest:
-    """The pair of a comparison that is shown, as places of its groups, in a stratum; counts of shape (2,)."""
+    """The pair of a comparison that is shown, as places of its groups, in a stratum; counts and means of shape (2,)."""
 
     above: int
     below: int
     stratum: int
     events: Floats
     hits: Floats
+    means: Floats
     alike: float
     alpha: float
 
@@ -182,14 +213,19 @@ class _Table:
         self.events, self.hits = (found.sum(axis=(0, 2)) for found in (self.counts.events, self.counts.hits))
         self.enough = np.flatnonzero(self.events >= settings.min_events)
         self.pairs = np.array(list(permutations(self.enough, 2)), dtype=int).reshape(-1, 2)
-        alike = evidence.dispersion(self.counts.events, self.counts.hits)
+        alike = evidence.dispersion(self.counts.events, self.counts.levelled)
         self.alike: Floats = alike[:, self.pairs].max(axis=-1)
         """By stratum and pair: how many events say as much as one."""
-        pooled = (found.sum(axis=0) for found in (self.counts.events, self.counts.hits))
+        pooled = (found.sum(axis=0) for found in (self.counts.events, self.counts.levelled))
         self.pooled: Floats = alike[0] if len(alike) == 1 else evidence.dispersion(*pooled)
         """The same by group."""
         self.by_pair = [found.sum(axis=-1)[:, self.pairs] for found in (self.counts.events, self.counts.hits)]
         self.together = (self.by_pair[0] > 0).all(axis=-1)
+        expected = np.zeros_like(self.counts.events) if self.counts.expected is None else self.counts.expected
+        self.means = _share(expected.sum(axis=-1), self.counts.events.sum(axis=-1))[:, self.pairs]
+        """Expected rates by stratum and pair."""
+        self.expected = _share(expected.sum(axis=(0, 2)), self.events)
+        """The same by group."""
 
     def counted(self) -> Counts:
         """What evidence since the beginning counts."""
@@ -215,6 +251,8 @@ class _Table:
                 rates=rates,
                 left_out=left_out,
                 rows_needed=None,
+                smallest=self._smallest(),
+                events=self._present(),
             )
         settings, many = self.settings, len(self.pairs)
         unfair, fair = self._unfair(weighed), math.log(1 / settings.alpha) - weighed.within
@@ -234,13 +272,35 @@ class _Table:
             left_out=left_out,
             rows_needed=self._rows_needed(unfair[:, -1], fair) if is_open else None,
             waits_for=waits_for,
+            smallest=self._smallest(),
+            events=self._present(),
         )
+
+    def _present(self) -> dict[str, int]:
+        """Events of every group that was there."""
+        return {
+            name: int(seen)
+            for name, seen in zip(self.counts.groups, self.events, strict=True)
+            if seen > 0 or name in self.counts.unseen
+        }
+
+    def _smallest(self) -> Smallest | None:
+        events, strata = self.counts.events.sum(axis=-1), self.counts.strata
+        if self.counts.expected is not None:  # strata are scores then, and no people
+            events, strata = self.events[None], ("",)
+        cells = [
+            Smallest(group=self.counts.groups[group], stratum=strata[stratum], events=int(seen))
+            for (stratum, group), seen in np.ndenumerate(events)
+            if seen > 0
+        ]
+        absent = [Smallest(group=name, stratum="", events=0) for name, seen in self._present().items() if not seen]
+        return min([*absent, *cells], key=lambda cell: cell.events, default=None)
 
     def farthest(self, weighed: _Weighed) -> _Farthest | None:
         """The pair with the most evidence, in the stratum with the most; the widest apart of those with none."""
         if not len(self.pairs):
             return None
-        rates = self.by_pair[1] / np.maximum(self.by_pair[0], 1)
+        rates = _share(self.by_pair[1], self.by_pair[0]) - self.means
         gaps = np.where(self.together, rates[..., 0] - rates[..., 1], -np.inf)
         missing, nats = self._unfair(weighed).min(axis=-1), weighed.against.sum(axis=-1)
         chosen = int(np.lexsort((-gaps.max(axis=0), missing))[0])
@@ -252,6 +312,7 @@ class _Table:
             stratum=stratum,
             events=events,
             hits=hits,
+            means=self.means[stratum, chosen],
             alike=float(self.alike[stratum, chosen]),
             alpha=self.settings.alpha / (len(self.pairs) / 2 * len(self.counts.events)),
         )
@@ -282,7 +343,7 @@ class _Table:
         shares = np.where(self.together[..., None], events, 1.0) / self.events[self.enough].sum()
         against, within = (
             np.where(self.together, evidence.growth(shares, rates, kept) / self.alike, 0.0)
-            for kept in (limit.kept(), limit.broken())
+            for kept in (_beyond(limit.kept(), self.means), _beyond(limit.broken(), self.means))
         )
         to_unfair = _rows(unfair, against.sum(axis=0)).min()
         to_fair = _rows(fair, within)[self.together].max(initial=0.0)
@@ -311,7 +372,11 @@ def _nats(
         counts = [counts_of(tables[place]) for place in places]
         events = [tables[place].paired(one.events) for place, one in zip(places, counts, strict=True)]
         hits = [tables[place].paired(one.hits) for place, one in zip(places, counts, strict=True)]
-        nats = evidence.nats(np.concatenate(events), np.concatenate(hits), limit_of(limit), recent)
+        own_limit = limit_of(limit)
+        if any(one.expected is not None for one in counts):
+            means = [tables[place].paired(one.means) for place, one in zip(places, counts, strict=True)]
+            own_limit = _beyond(own_limit, np.moveaxis(np.concatenate(means), -2, -1))
+        nats = evidence.nats(np.concatenate(events), np.concatenate(hits), own_limit, recent)
         edges = np.cumsum([len(own) for own in events])[:-1]
         for place, own in zip(places, np.split(nats, edges), strict=True):
             alike = tables[place].alike
@@ -330,8 +395,8 @@ def _rates(tables: Sequence[_Table]) -> list[tuple[Rate, ...]]:
         Rate(
             group=table.counts.groups[place],
             events=int(table.events[place]),
-            rate=float(table.hits[place] / table.events[place]),
-            interval=_interval(ends),
+            rate=float(table.hits[place] / table.events[place] - table.expected[place]),
+            interval=_interval(ends - table.expected[place]),
         )
         for (table, place), ends in zip(flat, edges, strict=True)
     ]
@@ -355,16 +420,27 @@ def _worst(tables: Sequence[_Table], farthest: Sequence[_Farthest | None]) -> li
 
 
 def _pair(counts: Counts, one: _Farthest, difference: Floats, ratio: Floats) -> Pair:
-    above, below = (float(rate) for rate in one.hits / np.maximum(one.events, 1))
+    above, below = (float(rate) for rate in _share(one.hits, one.events) - one.means)
+    is_ratio = counts.expected is None
     return Pair(
         above=counts.groups[one.above],
         below=counts.groups[one.below],
         stratum=counts.strata[one.stratum],
         difference=above - below,
-        difference_interval=_interval(difference),
-        ratio=below / above if above else math.nan,
-        ratio_interval=_interval(ratio),
+        difference_interval=_interval(difference - (one.means[0] - one.means[1])),
+        ratio=below / above if above and is_ratio else math.nan,
+        ratio_interval=_interval(ratio) if is_ratio else (math.nan, math.nan),
     )
+
+
+def _beyond(limit: projection.Limit, means: Floats) -> projection.Limit:
+    """A limit of differences, of rates above expected ones of shape (..., 2)."""
+    return limit.shifted(means[..., 0] - means[..., 1]) if isinstance(limit, Difference) else limit
+
+
+def _share(hits: Floats, events: Floats) -> Floats:
+    shares: Floats = hits / np.maximum(events, 1.0)
+    return shares
 
 
 def _interval(ends: Floats) -> intervals.Interval:

@@ -116,6 +116,9 @@ def asked() -> Platform:
 
 LEFT_OUT = {
     "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
+    "midwatch_evaluator_last_success_timestamp_seconds",  # an alert says it
+    "midwatch_evaluator_duration_seconds",  # the runbook of that alert asks for it
+    "ml_fairness_since_timestamp_seconds",  # the evaluator reads it back
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
@@ -128,6 +131,16 @@ LEFT_OUT = {
     "ml_attribution_place",
     "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
     "ml_settled_group_predictions_total",
+    "ml_group_ranked_total",
+    "ml_group_exposure_total",
+    "ml_group_exposure_squares_total",
+    "ml_settled_group_scored_predictions_total",
+    "ml_settled_group_scored_outcomes_total",
+    "ml_settled_group_scored_positives_total",
+    "ml_settled_group_score_sum_total",
+    "ml_settled_group_errors_total",
+    "ml_settled_group_absolute_error_total",
+    "ml_settled_group_squared_error_total",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
