@@ -190,7 +190,8 @@ def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Ite
 def _of_its_task(model: Model, promise: Fairness, place: Place) -> Iterator[Finding]:
     """What a measure needs that the model does not have."""
     if promise.group_thresholds_because is not None and not promise.counts_scores:
-        yield (*place, "group_thresholds_because"), "thresholds are found in scores, which are not counted", "write scores: true"
+        message = "thresholds are found in scores, and those are not counted by group"
+        yield (*place, "group_thresholds_because"), message, "write scores: true"
     if promise.scores and model.task != "classification":
         yield (*place, "scores"), f"{model.name} has no classes that scores are of", "remove it"
     if promise.measure in BY_RANK:

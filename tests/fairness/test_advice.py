@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from monitors.fairness import measures
 from monitors.fairness.advice import effect, reweighing, search
-from monitors.fairness.advice.scene import Late, Scene
 from monitors.fairness.advice.scores import Scores
-from monitors.fairness.bounds import Unlabelled
-from monitors.fairness.measures import MEASURES, Cells
+from monitors.fairness.measures import MEASURES
 from monitors.fairness.verdict import Limit
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,10 @@ from monitors.fairness.bounds import Unlabelled
 from monitors.fairness.fetch import Cell
 from monitors.fairness.looks import Look
 from monitors.fairness.measures import MEASURES, Cells
-from monitors.fairness.promises import Finding
 from monitors.fairness.projection import Floats
+from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Verdict
+
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:

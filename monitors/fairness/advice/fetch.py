@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from midwatch import metrics, promql
+from midwatch.prometheus import Line
 from midwatch.spec.model import Model
+from monitors.canary import increments
+from monitors.canary.increments import Axis
 from monitors.canary.series import Querier
 from monitors.fairness import fetch
 from monitors.fairness.advice.scores import Scores
@@ -17,6 +22,10 @@ from monitors.fairness.fetch import Cell, Version, Window
 from monitors.fairness.projection import Floats
 
 Cells = Mapping[Cell, Floats]
+
+EDGES = tuple(f"{(bin_ + 1) / metrics.GROUP_SCORE_BINS:g}" for bin_ in range(metrics.GROUP_SCORE_BINS))
+"""Score bins as labels: their upper edges."""
+_LATE_SPLIT = frozenset({"__name__", "result"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +43,15 @@ class Scored:
     def scores(self, version: Version, attribute: str, groups: Sequence[str], blocks: int) -> Scores | None:
         """Histograms of some groups by block; None where none were counted."""
         outcomes, positives = self.outcomes.get(version, {}), self.positives.get(version, {})
-        bins = sorted({cell[2] for cell in outcomes if cell[0] == attribute}, key=float)
-        if not bins:
+        if not any(cell[0] == attribute for cell in outcomes):
             return None
-        every = bin_labels(bins)
-        total, positive = (
-            np.array(
-                [[_row(of, (attribute, group, name, ""), blocks) for name in every] for group in groups], dtype=float
-            )
-            for of in (outcomes, positives)
-        )
-        return Scores(positives=positive, negatives=np.maximum(total - positive, 0.0))
+
+        def counts(of: Cells) -> Floats:
+            nothing = np.zeros(blocks)
+            return np.array([[of.get((attribute, group, edge, ""), nothing) for edge in EDGES] for group in groups])
+
+        positive = counts(positives)
+        return Scores(positives=positive, negatives=np.maximum(counts(outcomes) - positive, 0.0))
 
 
 def ask(querier: Querier, models: Sequence[Model], window: Window) -> Scored:
@@ -60,7 +67,7 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Scored:
     def late() -> dict[Version, float]:
         query = promql.select(metrics.LATE_LABELS, model=fetch.any_of(sorted(model.name for model in models)))
         queries.append(str(query))
-        return _increases(querier, query, window)
+        return _late(fetch.points(querier, query, window), window)
 
     return Scored(
         outcomes=counts(metrics.SETTLED_GROUP_SCORED_OUTCOMES) if scoring else {},
@@ -68,3 +75,17 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Scored:
         late=late(),
         queries=tuple(queries),
     )
+
+
+def _late(lines: Sequence[Line], window: Window) -> dict[Version, float]:
+    """Labels that came late within a window, by version, right or wrong."""
+    by_version: dict[Version, list[Line]] = defaultdict(list)
+    for line in lines:
+        by_version[line.labels["model"], line.labels["version"]].append(line)
+    axis = Axis(start=window.start, step=window.block, size=window.size)
+    counts = {}
+    for version, own in by_version.items():
+        began = partial(operator.lt, min(line.points[0][0] for line in own))
+        found = increments.count(own, {}, axis, split=_LATE_SPLIT, was_scraping=began)
+        counts[version] = float(sum(row.sum() for row in found.by_series.values()))
+    return counts

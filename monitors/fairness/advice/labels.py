@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitors.fairness import bounds, intervals
+from monitors.fairness import intervals
 from monitors.fairness.advice import effect
 from monitors.fairness.advice.effect import Effect
 from monitors.fairness.advice.proposal import Kind, Proposal

@@ -57,7 +57,7 @@ def propose(scene: Scene) -> Proposal:
                 what="difference of the share of positives among training rows",
                 now=measures.difference(now.rates),
                 expected=measures.difference(rates),
-                interval=(0.0, max(0.0, float((ends[:, 1].max() - ends[:, 0].min())))),
+                interval=(0.0, max(0.0, float(ends[:, 1].max() - ends[:, 0].min()))),
                 events=int(tested_on.events.sum()),
             ),
         ),
@@ -93,7 +93,6 @@ def _step(scene: Scene, place: int, applied: Floats) -> str:
 
 
 def _notes(found: Floats) -> tuple[str, ...]:
-    said = ("what a model makes of the weights is not sure: let its canary ask for the same promise",)
-    if (found > GREATEST).any():
-        said += (f"weights above {GREATEST:g} are cut: cells of few rows would rule",)
-    return said
+    said = "what a model makes of the weights is not sure: let its canary ask for the same promise"
+    cut = f"weights above {GREATEST:g} are cut: cells of few rows would rule"
+    return (said, cut) if (found > GREATEST).any() else (said,)

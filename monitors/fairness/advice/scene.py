@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from midwatch.spec.fairness import Fairness
 import numpy as np
 
+from midwatch.spec.fairness import Fairness
 from monitors.fairness.advice.scores import Scores
 from monitors.fairness.bounds import Unlabelled
 from monitors.fairness.measures import Cells
-from monitors.fairness.promises import Finding
 from monitors.fairness.projection import Floats
+from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Limit
-
 
 LEAST_LABELLED = 0.95
 """Share of every group's predictions that needs a label before its classes are taken to be known."""
@@ -32,7 +31,8 @@ class Late:
 class Scene:
     """Counts of a promise: `labelled` by group and block, `missing` by group, `scores` by group, bin and block.
 
-    `scores` is None where no histogram by group is kept. `findings` are what was judged of the promise: pooled, and within strata if it has some.
+    `scores` is None where no histogram by group is kept. `findings` are what was judged of the promise: pooled, and
+    within strata if it has some. `positive` is the model's positive class.
     """
 
     findings: tuple[Finding, ...]

@@ -1,4 +1,4 @@
-"""A threshold for all, and thresholds per group: what they would do, chosen on half of the blocks, seen on the others."""
+"""A threshold for all, and one for each group: chosen on half of the blocks, their effect seen on the others."""
 
 from __future__ import annotations
 
@@ -29,54 +29,55 @@ Search = Callable[[Scores, str, Limit], Places | None]
 
 def propose_one(scene: Scene) -> Proposal:
     """One threshold for everybody: no attribute is needed to apply it."""
-    return _unfit(scene, Kind.THRESHOLD) or _found(scene, Kind.THRESHOLD, search.for_all, ())
+    return _proposed(scene, Kind.THRESHOLD, search.for_all, ())
 
 
 def propose_by_group(scene: Scene) -> Proposal:
     """A threshold for each group, where the platform file says why that is allowed."""
-    unfit = _unfit(scene, Kind.GROUP_THRESHOLDS)
-    if unfit is not None:
-        return unfit
     allowed = scene.promise.group_thresholds_because
-    if allowed is None:
-        return Proposal(
-            kind=Kind.GROUP_THRESHOLDS,
-            fits=False,
-            why="not computed: thresholds per group decide by the attribute, which is not allowed here",
-            steps=("write group_thresholds_because, with the reason, at the promise if it is",),
-            notes=(LEGAL,),
-        )
-    return _found(scene, Kind.GROUP_THRESHOLDS, search.by_group, (f"allowed because: {allowed}", LEGAL, AT_PREDICTION))
+    if allowed is not None:
+        notes = (f"allowed because: {allowed}", LEGAL, AT_PREDICTION)
+        return _proposed(scene, Kind.GROUP_THRESHOLDS, search.by_group, notes)
+    return Proposal(
+        kind=Kind.GROUP_THRESHOLDS,
+        fits=False,
+        why="not computed: they decide by the attribute, and the platform file does not say why that is allowed",
+        steps=("write group_thresholds_because at the promise, with the reason, if it is",),
+        notes=(LEGAL,),
+    )
 
 
-def _unfit(scene: Scene, kind: Kind) -> Proposal | None:
-    reason = _why_not(scene)
-    return None if reason is None else Proposal(kind=kind, fits=False, why=reason)
+def _proposed(scene: Scene, kind: Kind, find: Search, notes: tuple[str, ...]) -> Proposal:
+    scores = _usable(scene)
+    return (
+        Proposal(kind=kind, fits=False, why=scores)
+        if isinstance(scores, str)
+        else _found(scene, scores, kind, find, notes)
+    )
 
 
-def _why_not(scene: Scene) -> str | None:
-    """Why histograms cannot say what a threshold does; None if they can."""
+def _usable(scene: Scene) -> Scores | str:
+    """The histograms, or why they cannot say what a threshold does."""
     if scene.scores is None:
-        return "scores are not counted by group: write score_bins at the promise"
+        return "scores are not counted by group: write scores: true at the promise"
     if (unlabelled := scene.hardly_labelled()) is not None:
         return unlabelled
     if scene.scores.labelled < LEAST_SCORED * scene.labelled.labelled.sum():
         return "fewer than 95% of the labelled predictions have a score"
-    if len(scene.groups) < 2:
-        return "fewer than two groups have events enough"
-    return None
+    return scene.scores
 
 
-def _found(scene: Scene, kind: Kind, find: Search, notes: tuple[str, ...]) -> Proposal:
-    assert scene.scores is not None  # _why_not saw to it
+def _found(scene: Scene, scores: Scores, kind: Kind, find: Search, notes: tuple[str, ...]) -> Proposal:
     chosen_on = Scores(
-        positives=choosing(scene.scores.positives).sum(axis=-1),
-        negatives=choosing(scene.scores.negatives).sum(axis=-1),
+        positives=choosing(scores.positives).sum(axis=-1),
+        negatives=choosing(scores.negatives).sum(axis=-1),
     )
     places = find(chosen_on, scene.promise.measure, scene.limit)
     if places is None:
-        return Proposal(kind=kind, fits=False, why="no threshold on the score keeps the limit, others than for all or nobody")
-    tested_on = Scores(positives=testing(scene.scores.positives), negatives=testing(scene.scores.negatives))
+        return Proposal(
+            kind=kind, fits=False, why="no threshold on the score keeps the limit, others than for all or nobody"
+        )
+    tested_on = Scores(positives=testing(scores.positives), negatives=testing(scores.negatives))
     now, then = blocks(scene.labelled, testing), tested_on.at(places)
     return Proposal(
         kind=kind,
@@ -87,7 +88,7 @@ def _found(scene: Scene, kind: Kind, find: Search, notes: tuple[str, ...]) -> Pr
             effect.of_measure(scene.promise.measure, scene.limit, now, then, scene.alpha),
             effect.of_accuracy(now, then, scene.alpha),
         ),
-        notes=notes + _as_now(scene, tested_on, now),
+        notes=notes + _as_now(tested_on, now),
     )
 
 
@@ -101,7 +102,7 @@ def _steps(scene: Scene, scores: Scores, places: Places) -> tuple[str, ...]:
     )
 
 
-def _as_now(scene: Scene, scores: Scores, now: Cells) -> tuple[str, ...]:
+def _as_now(scores: Scores, now: Cells) -> tuple[str, ...]:
     """Which threshold the present decisions are nearest to, and how many are not by one."""
     selected = scores.cells.true_positives + scores.cells.false_positives
     present = now.true_positives + now.false_positives
