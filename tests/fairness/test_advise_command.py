@@ -71,7 +71,12 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _advise(prometheus: str, folder: Path, name: str, as_json: bool = True, **more: Any) -> Any:
     groups = ["country", *filter(None, [more.get("within")])]
     template = platform_document()["models"][0] | {"slos": [], "groups": groups, "name": name}
-    promise = {"attribute": "country", "measure": "demographic_parity", "difference": "5%", "over": f"{BLOCKS * BLOCK:g}s"}
+    promise = {
+        "attribute": "country",
+        "measure": "demographic_parity",
+        "difference": "5%",
+        "over": f"{BLOCKS * BLOCK:g}s",
+    }
     file = folder / "platform.yaml"
     models = [template | {"fairness": [promise | {"public": True} | more]}]
     file.write_text(yaml.safe_dump(platform_document(models=models, prometheus={"url": prometheus})))
