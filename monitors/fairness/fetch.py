@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,14 @@ def selected(metric: Metric, models: Sequence[Model]) -> promql.Expr:
 
 def points(querier: Querier, query: promql.Expr, window: Window) -> list[Line]:
     """A point at the end of each block, and one before the first."""
-    return querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+    lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+    return [_with_array(line) for line in lines]
+
+
+def _with_array(line: Line) -> Line:
+    """A line whose points are an array: there may be a million in an answer."""
+    rows: Any = np.array(line.points, dtype=float).reshape(-1, 2)
+    return Line(labels=line.labels, points=rows)
 
 
 def any_of(names: Sequence[str]) -> promql.Matcher:
