@@ -15,6 +15,7 @@ from pathlib import Path
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from exporters.kafka import client, takeover
 from exporters.kafka.member_store import MemberStore
 from midwatch import modules
 from midwatch.spec import load
@@ -154,6 +155,7 @@ class Fleet:
         assert kafka is not None
         self._kafka = kafka
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._begun: dict[str, int] = {}
         self.urls: dict[str, str] = {}
         self.names: set[str] = set()
 
@@ -166,6 +168,7 @@ class Fleet:
         command = modules.command("midwatch", "exporter", "serve", "-f", str(self._platform), "--listen", "127.0.0.1:0")
         command += ["--kafka", "--member", name, "--state", str(self.state(name))]
         self.urls.pop(name, None)
+        self._begun[name] = log.tell()
         self._running[name] = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL)
         self.names.add(name)
         log.close()
@@ -205,9 +208,11 @@ class Fleet:
 
     def _url(self, name: str) -> str:
         if name not in self.urls:
-            lines = (self._folder / f"{name}.log").read_text(errors="replace").splitlines()
-            ready = [json.loads(line)["url"] for line in lines if '"message":"ready"' in line.replace(": ", ":")]
-            self.urls[name] = ready[-1]
+            text = (self._folder / f"{name}.log").read_bytes()[self._begun[name] :].decode(errors="replace")
+            lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+            self.urls[name] = next((line["url"] for line in lines if line["message"] == "ready"), "")
+            if not self.urls[name]:
+                raise LookupError(self.urls.pop(name))
         return self.urls[name]
 
     def running(self) -> list[str]:
@@ -231,32 +236,58 @@ class Fleet:
         return owned == partitions and is_counted(self._kafka)
 
     def counted(self) -> Counter[tuple[str, ...]]:
-        """What the journals of all members that ever were add up to."""
+        """What the journals of all members that ever were add up to; what waits, of those that run alone.
+
+        To be asked before `stop`, which is part of it: a journal is one process's.
+        """
+        last = set(self._running)
+        self.stop()
         found: Counter[tuple[str, ...]] = Counter()
         for name in sorted(self.names):
-            found.update(dict(_counted(self._platform, self.state(name))))
+            store = self._opened(name)
+            found.update(dict(counts(store)))
+            if name in last:
+                found.update(dict(waiting(store)))
+            store.journal.close()
         return found
 
-
-def _counted(file: Path, state: Path) -> Iterator[tuple[tuple[str, ...], int]]:
-    platform = load.load_platform(file)
-    store = MemberStore(state, platform.exporter, platform.models)
-    try:
-        assert store.pending is None, f"{state} has records of which it is not known whether they count"
-        totals = store.state.live()
-        for series in totals.series:
-            yield from ((("predicted", name), count) for name, count in series.predicted.items())
-            for predicted, actuals in series.outcomes.items():
-                yield from ((("outcome", predicted, actual), count) for actual, count in actuals.items())
-        for model in totals.models:
-            yield ("waiting",), sum(len(part.predictions) for part in store.state.partitions.values())
-            yield ("labels waiting",), sum(len(part.labels) for part in store.state.partitions.values())
-            yield ("expired",), model.expired
-            yield ("orphaned",), model.orphaned
-        for _, _, settled in totals.settled:
-            yield ("unlabelled",), sum(settled.unlabelled.values())
-            yield ("too young",), settled.waiting
-    finally:
-        store.journal.close()
+    def _opened(self, name: str) -> MemberStore:
+        """State of a member; one that was killed for ever finds out what it would find out if it came back."""
+        platform = load.load_platform(self._platform)
+        store = MemberStore(self.state(name), platform.exporter, platform.models)
+        if store.pending is not None:
+            head, _ = store.pending
+            group = client.Group(self._kafka, name)
+            group.connect()
+            committed = group.committed({(span.topic, span.partition) for span in head.spans})
+            group.close()
+            taken = takeover.was_taken(store.member, head.number, committed.values())
+            assert taken is not None, f"nobody knows whether {head} was counted"
+            store.answer(0.0, is_taken=taken)()
+        return store
 
 
+def counts(store: MemberStore) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Counters of a member, under the ledger's names where it has them."""
+    totals = store.state.live()
+    for series in totals.series:
+        yield from ((("predicted", name), count) for name, count in series.predicted.items())
+        for predicted, actuals in series.outcomes.items():
+            yield from ((("outcome", predicted, actual), count) for actual, count in actuals.items())
+    for model in totals.models:
+        yield ("expired",), model.expired
+        yield ("orphaned",), model.orphaned
+    for _, _, settled in totals.settled:
+        yield ("unlabelled",), sum(settled.unlabelled.values())
+        for predicted, actuals in settled.outcomes.pairs.items():
+            yield from ((("settled", predicted, actual), count) for actual, count in actuals.items())
+        yield ("late",), sum(settled.late.values())
+
+
+def waiting(store: MemberStore) -> Iterator[tuple[tuple[str, ...], int]]:
+    """What waits with a member."""
+    for model in store.state.live().models:
+        yield ("waiting",), model.waiting
+        yield ("labels waiting",), model.labels_waiting
+    for _, _, settled in store.state.live().settled:
+        yield ("too young",), settled.waiting

@@ -87,7 +87,7 @@ class Member:
     ) -> None:
         self._settings, self._store, self._ingest = settings, store, ingest
         self._group, self._make_reader, self._on_loop, self._wall = group, reader, on_loop, wall
-        self._identity = store.identity.instance[-12:]
+        self._identity = store.member
         self._claims: dict[Place, claims.Claim] = {}
         self._topics: dict[str, str] = {}
         self._epoch: Any = None
@@ -176,11 +176,11 @@ class Member:
             return
         head, events = pending
         committed = self._group.committed({(span.topic, span.partition) for span in head.spans})
-        told = {found.claim.has(self._identity, head.number) for found in committed.values() if found.claim is not None}
-        if True not in told and told != {False}:
+        is_taken = takeover.was_taken(self._identity, head.number, committed.values())
+        if is_taken is None and events:
             self.undecided += len(events)
             _log.error("nobody knows whether %d events were counted: they are not", len(events))
-        self._answer(is_taken=True in told)
+        self._answer(is_taken=bool(is_taken))
         self._epoch = None  # positions are those behind records that may not have been taken
 
     def _answer(self, *, is_taken: bool) -> None:

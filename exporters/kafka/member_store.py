@@ -30,6 +30,11 @@ class MemberStore(Store):
         super().__init__(directory, settings, models)
         self.state.forget_halves()
 
+    @property
+    def member(self) -> str:
+        """Who has this state: no other has its name, also not one of the same pod that lost its volume."""
+        return self.identity.instance[-12:]
+
     def _empty(self, settings: spec.Exporter, models: Sequence[spec.Model]) -> State:
         return PartitionedState(settings, models)
 

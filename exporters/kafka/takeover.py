@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,6 +63,14 @@ class Takeover:
     counted: dict[Place, int] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     claim: Claim | None = None
+
+
+def was_taken(member: str, number: int, committed: Iterable[Committed]) -> bool | None:
+    """Whether the group has a member's commit with a number, by any place it was for; None when nobody knows."""
+    told = {found.claim.has(member, number) for found in committed if found.claim is not None}
+    if True in told:
+        return True
+    return False if told == {False} else None
 
 
 def plan(partition: int, known: Known, log: Log, *, from_latest: bool) -> Takeover:
