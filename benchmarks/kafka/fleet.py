@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -205,6 +206,14 @@ class Fleet:
             except (OSError, LookupError):
                 assert time.monotonic() < deadline, self.log(name)
                 time.sleep(0.05)
+
+    def ask(self, name: str, path: str, body: bytes | None = None) -> int:
+        """Status of a request to a member, by POST where there is a body."""
+        try:
+            with urllib.request.urlopen(f"{self._url(name)}{path}", body, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
 
     def _url(self, name: str) -> str:
         if name not in self.urls:

@@ -146,9 +146,10 @@ class Member:
             self._take_over()
         if self._epoch is not None and self._rebuilds:
             self._read_back()
-        if self._epoch is not None and time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = time.monotonic()
-            self._look()
+        now = self._wall()
+        if self._epoch is not None and abs(now - self._looked_at) >= LOOK_SECONDS:
+            self._looked_at = now
+            self._look(now)
 
     @property
     def is_ready(self) -> bool:
@@ -389,11 +390,10 @@ class Member:
 
     # Time --------------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
         """Measure how far behind each place is, and let what has waited long enough go where nothing comes."""
-        now = self._wall()
         self.behind = {place: self._behind(place, now) for place in sorted(self._store.state.offsets)}
-        quiet = math.floor(now - IN_FLIGHT)
+        quiet = float(math.floor(now - IN_FLIGHT))
         for number, state in list(self._store.state.partitions.items()):
             places = [(topic, number) for topic in self._settings.kafka.topics]
             is_quiet = all(place in self.behind and not self.behind[place].records for place in places)

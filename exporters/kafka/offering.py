@@ -53,7 +53,7 @@ def _by_time(
     """Events that may be taken, with the highest whole second of a record up to them."""
     batches: list[tuple[float, list[tuple[int, JournalEvent]]]] = []
     for record in records:
-        newest = max(newest, math.floor(record.time))
+        newest = max(newest, float(math.floor(record.time)))
         if not batches or batches[-1][0] != newest:
             batches.append((newest, []))
         batches[-1][1].extend((record.offset, event) for event in read(record, results))
