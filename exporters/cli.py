@@ -40,6 +40,10 @@ def serve(
         str | None,
         typer.Option(help="Name in the Kafka group, which stays with the state; else the host's.", metavar="NAME"),
     ] = None,
+    judge: Annotated[
+        bool,
+        typer.Option("--judge", help="With --kafka: judge drift, over all partitions, and count nothing. One a fleet."),
+    ] = False,
     otlp_endpoint: Annotated[
         str | None,
         typer.Option(help="Also push the metrics there by OTLP: a base (http://host:4318), or the full path."),
@@ -59,6 +63,7 @@ def serve(
 
     from exporters import otlp, server
     from exporters.events import privacy
+    from exporters.kafka import fleet
     from midwatch import http_access, telemetry
     from midwatch.spec import load, model
 
@@ -71,7 +76,8 @@ def serve(
     if target and platform:
         otlp.warn_of_scrape(target, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
-    name = _member_name(member, platform) if kafka or member else None
+    name = _member_name(member, platform) if kafka or member or judge else None
+    settings = fleet.of_judge(settings) if judge else settings
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(
         server.Options(
@@ -86,6 +92,7 @@ def serve(
             metrics_token_file=metrics_token_file,
             insecure=insecure,
             member=name,
+            judges_alone=judge,
             privacy=privacy.load(settings.personal, load.base_folder(platform_file) if platform_file else Path()),
         )
     )

@@ -20,6 +20,7 @@ from exporters.drift import supervisor
 from exporters.events import bodies, inference_log, ingest, kserve
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
+from exporters.events.state import Totals
 from exporters.events.store import Store
 from exporters.incremental import IncrementalText
 from exporters.kafka.member_store import MemberStore
@@ -53,6 +54,8 @@ class Options:
     privacy: Privacy | None = None
     member: str | None = None
     """Name in the group of `settings.kafka`, whose topics are read; else events are sent here."""
+    judges_alone: bool = False
+    """Judge drift over all partitions of a group, and publish no counters: each member sees a part of the rows."""
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,7 +77,7 @@ class Service:
         )
         self._judge = (
             supervisor.Supervisor(options.state, options.platform_file, now=self.ingest.now)
-            if self._models.features and not options.member
+            if self._models.features and (options.judges_alone or not options.member)
             else None
         )
         self._member: Member | None = None
@@ -239,7 +242,7 @@ class Service:
 
     async def _write_metrics(self, content_type: str) -> None:
         """Write the text on the loop, where nothing changes meanwhile, a slice at a time: events come in between."""
-        totals, (counts, seconds) = self.store.state.live(), self.ingest.commits
+        totals, (counts, seconds) = self._counted(), self.ingest.commits
         samples = [*self._own(), *self._kept()]
         tables, histograms = collector.tables(totals), collector.histograms(totals, (list(counts), seconds))
         pause = time.perf_counter() + SLICE_SECONDS
@@ -270,12 +273,16 @@ class Service:
 
     def kept_view(self) -> collector.View:
         """The part of it that goes on after a restart."""
-        return collector.View(self.store.state.published(), self._kept(), None)
+        published = None if self._options.judges_alone else self.store.state.published()
+        return collector.View(published, self._kept(), None)
 
     def own_view(self) -> collector.View:
         """The part of it that this process began."""
         counts, seconds = self.ingest.commits
         return collector.View(None, self._own(), (list(counts), seconds))
+
+    def _counted(self) -> Totals:
+        return Totals() if self._options.judges_alone else self.store.state.live()
 
     def _kept(self) -> list[exposition.Sample]:
         judged = self._judge.samples() if self._judge else []

@@ -36,6 +36,7 @@ class Service:
         folder: Path,
     ) -> None:
         self._store = store
+        self._group = {"group": kafka.group}
         read: records.Read = records.read_events
         if kafka.format == "cloudevents":
             read = records.cloudevents(kserve.Models.of(models), settings.max_body)
@@ -67,22 +68,27 @@ class Service:
         """What goes on after a restart."""
         standing = self._store.state.standing
         told = ((metrics.KAFKA_LOST, standing.lost), (metrics.KAFKA_RESETS, standing.resets))
-        return [(metric, {"reason": reason}, count) for metric, counts in told for reason, count in counts.items()]
+        return [
+            (metric, {**self._group, "reason": reason}, count)
+            for metric, counts in told
+            for reason, count in counts.items()
+        ]
 
     def own_samples(self) -> list[Sample]:
         """What this process began."""
-        member = self._member
+        member, group = self._member, self._group
         samples: list[Sample] = [
-            (metrics.KAFKA_PARTITIONS, {}, len(self._store.state.partitions)),
-            (metrics.KAFKA_TOPIC_PARTITIONS, {}, member.topic_partitions),
-            (metrics.KAFKA_RECORDS, {}, member.records),
-            (metrics.KAFKA_REBALANCES, {}, member.rebalances),
-            (metrics.KAFKA_LOST, {"reason": "undecided"}, member.undecided),
+            (metrics.KAFKA_PARTITIONS, group, len(self._store.state.partitions)),
+            (metrics.KAFKA_TOPIC_PARTITIONS, group, member.topic_partitions),
+            (metrics.KAFKA_RECORDS, group, member.records),
+            (metrics.KAFKA_REBALANCES, group, member.rebalances),
+            (metrics.KAFKA_LOST, {**group, "reason": "undecided"}, member.undecided),
         ]
         for (topic, partition), behind in member.behind.items():
-            labels = {"topic": topic, "partition": str(partition)}
+            labels = {**group, "topic": topic, "partition": str(partition)}
             samples += [(metrics.KAFKA_LAG, labels, behind.records), (metrics.KAFKA_BEHIND, labels, behind.seconds)]
         for partition, remaining in member.reading_back.items():
-            samples.append((metrics.KAFKA_READING_BACK, {"partition": str(partition)}, remaining))
-        samples += [(metrics.KAFKA_COMMITS, {"result": result}, count) for result, count in member.commits.items()]
+            samples.append((metrics.KAFKA_READING_BACK, {**group, "partition": str(partition)}, remaining))
+        for result, count in member.commits.items():
+            samples.append((metrics.KAFKA_COMMITS, {**group, "result": result}, count))
         return samples

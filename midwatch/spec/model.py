@@ -316,8 +316,6 @@ class Kafka(Strict):
     """What a record is: Midwatch's events as JSON, or an inference log's CloudEvent in binary mode."""
     group: Annotated[str, Field(min_length=1, max_length=200)] = "midwatch-exporter"
     """The consumer group whose members share the partitions."""
-    members: Annotated[int, Field(ge=1)] = 1
-    """How many members run; no more than there are partitions."""
     start: Literal["earliest", "latest"] = "earliest"
     """Where a group begins that has read nothing yet."""
     session_timeout: Duration = 45.0
