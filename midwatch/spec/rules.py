@@ -174,6 +174,7 @@ class ShippedRule(Strict):
         Literal[
             "canaries",
             "incidents_watched",
+            "kafka",
             "midwatch",
             "servers",
             "continuous",
