@@ -80,6 +80,11 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield from of_systems(platform)
 
 
+def has_judge_alone(platform: Platform) -> bool:
+    """Whether drift is judged apart from counting: members of a Kafka group see a part of the rows each."""
+    return platform.exporter.kafka is not None and any(model.drift for model in platform.models)
+
+
 def observes(platform: Platform) -> bool:
     """Whether some system is asked for what it does not publish."""
     return any(use.observe is not None for use in platform.systems.values())
@@ -122,7 +127,8 @@ def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
     """
     if name == EXPORTER and platform.kubernetes is not None and not platform.exporter.targets:
         port = platform.exporter.listen.rpartition(":")[2]
-        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas))
+        judge = (f"{EXPORTER}-judge-0:{port}",) if has_judge_alone(platform) else ()
+        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas)) + judge
     return next((job.targets for job in of_services(platform) if job.name == name), ())
 
 

@@ -650,6 +650,45 @@ EXPORTER_UNREAD_PAYLOADS = _counter(
     "model",
     "reason",
 )
+KAFKA_LAG = _gauge(
+    "midwatch_exporter_kafka_lag_records",
+    "Records of a partition that are not counted yet.",
+    "group",
+    "topic",
+    "partition",
+)
+KAFKA_BEHIND = _gauge(
+    "midwatch_exporter_kafka_behind_seconds",
+    "Time since the newest record of a partition that is counted, while others wait; 0 when none does.",
+    "group",
+    "topic",
+    "partition",
+)
+KAFKA_PARTITIONS = _gauge("midwatch_exporter_kafka_partitions", "Partitions that this member counts.", "group")
+KAFKA_TOPIC_PARTITIONS = _gauge("midwatch_exporter_kafka_topic_partitions", "Partitions that the topic has.", "group")
+KAFKA_READING_BACK = _gauge(
+    "midwatch_exporter_kafka_reading_back_records",
+    "Records of a partition that are still to be read back, until those that come are counted.",
+    "group",
+    "partition",
+)
+KAFKA_RECORDS = _counter("midwatch_exporter_kafka_records_total", "Records that were counted or passed over.", "group")
+KAFKA_LOST = _counter(
+    "midwatch_exporter_kafka_lost_records_total",
+    "Records that nobody counts: deleted before they were read, or events of a batch nobody can decide on.",
+    "group",
+    "reason",
+)
+KAFKA_RESETS = _counter(
+    "midwatch_exporter_kafka_resets_total",
+    "Times that a partition did not go on behind the last record that was counted.",
+    "group",
+    "reason",
+)
+KAFKA_COMMITS = _counter(
+    "midwatch_exporter_kafka_commits_total", "Batches that the group was asked to move offsets for.", "group", "result"
+)
+KAFKA_REBALANCES = _counter("midwatch_exporter_kafka_rebalances_total", "Times that partitions were given.", "group")
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
 DRIFT_WORKER_UP = _gauge(
     "midwatch_drift_worker_up",

@@ -479,6 +479,11 @@ class Counters:
         self.folded["model"] += 1
         return True
 
+    def admit(self, model: str, version: str) -> tuple[str, str]:
+        """The names that a version is counted under, which begins now if there is room for one more."""
+        series = self.versions.get((model, version)) or self._admit_version(model, version)
+        return series.model, series.version
+
     def _admit_version(self, model: str, version: str) -> Series:
         parent = self.admit_model(model)
         name = metrics.OTHER

@@ -137,16 +137,15 @@ class Ingest:
             batch.answer(Answer(error="stopping" if self._stopping else "too much is pending"))
             return
         is_log = any(isinstance(event, RequestHalf | ResponseHalf) for _, event in batch.items[:1])
-        self._check(batch)
+        self.check(batch, self._clock())
         for refused in batch.refused:
             self.results["half" if is_log else "event", "malformed", refused.reason] += 1
         self._pending.append(batch)
         self._pending_events += len(batch.items)
         self._wake.set()
 
-    def _check(self, batch: Batch) -> None:
-        """Refuse what cannot be taken, and take away what must not be stored."""
-        now = self._clock()
+    def check(self, batch: Batch, now: float) -> None:
+        """Refuse what cannot be taken at a time, and take away what must not be stored."""
         oldest, newest = now - self._lateness.least, now + self._settings.future
         good: list[tuple[int, JournalEvent]] = []
         for item in batch.items:
@@ -306,7 +305,7 @@ class Ingest:
                 self._fail(batches, error.strerror or str(error) or "write error")
                 self._store.mend(now)
                 return
-            self._measure(time.perf_counter() - begun)
+            self.measure(time.perf_counter() - begun)
             self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)
         self.failing = None
         self._answer(batches, verdicts if len(admitted) < len(offered) else None)
@@ -378,7 +377,8 @@ class Ingest:
         else:
             answer.refused.append(Refused(line, reason, _EXPLAINED[reason]))
 
-    def _measure(self, seconds: float) -> None:
+    def measure(self, seconds: float) -> None:
+        """Count how long a group took to become durable."""
         counts, total = self.commits
         counts[bisect_left(metrics.COMMIT_BUCKETS, seconds)] += 1
         self.commits = counts, total + seconds

@@ -94,6 +94,8 @@ def _judges_missing(platform: Platform) -> str:
     if not any(model.drift for model in platform.models):
         return ""
     up, judge = promql.scraped(job=jobs.EXPORTER), promql.select(metrics.DRIFT_WORKER_UP)
+    if jobs.has_judge_alone(platform):
+        return f" or absent({judge})"
     return f" or {up} == 1 unless on (job, instance) {judge}"
 
 
@@ -135,6 +137,7 @@ PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
     "canaries": lambda platform: any(model.canary for model in platform.models),
     "incidents_watched": lambda platform: platform.incidents.watch,
     "evaluated": lambda platform: bool(evaluation.promised(platform)),
+    "kafka": lambda platform: platform.exporter.kafka is not None,
 }
 """What the `when` of a rule that is per platform asks of it."""
 
