@@ -111,11 +111,12 @@ class Bucket:
     def take(self, parcels: Iterable[Parcel]) -> tuple[Findings, list[Featured], Change]:
         """Take the parcels of a batch: what was found, the features of what counts, and what changed here."""
         self._begin()
-        until: dict[tuple[str, int], int] = {}
+        read: dict[tuple[str, int], tuple[int, int]] = {}
         events: list[tuple[Place, bool, Arrived]] = []
         for parcel in parcels:
             names = parcel.source, parcel.partition
-            until[names] = max(until.get(names, 0), parcel.until)
+            until, records = read.get(names, (0, 0))
+            read[names] = max(until, parcel.until), records + parcel.records
             for kind, result, reason, count in parcel.refused:
                 self._refused[kind, result, reason] += count
             events += [
@@ -125,8 +126,8 @@ class Bucket:
         for second, run in groupby(events, key=lambda event: event[0][0] // 1000):
             self._pass(float(second))
             self._take_second(float(second), list(run))
-        self._pass(float(max(until.values(), default=0) // 1000))
-        return self._findings(until), self._featured, self._change()
+        self._pass(float(max((until for until, _ in read.values()), default=0) // 1000))
+        return self._findings(read), self._featured, self._change()
 
     def _pass(self, second: float) -> None:
         """Let what is too old at a time wait no longer, and forget ids."""
@@ -266,13 +267,13 @@ class Bucket:
 
     # What is told and kept ---------------------------------------------------------------------------------------
 
-    def _findings(self, until: dict[tuple[str, int], int]) -> Findings:
+    def _findings(self, read: dict[tuple[str, int], tuple[int, int]]) -> Findings:
         oldest = self._waiting["prediction"].oldest()
         return Findings(
             found=self._found,
             expired=self._expired,
             refused=[(*names, count) for names, count in self._refused.items()],
-            until=[(*names, latest) for names, latest in until.items()],
+            read=[(*names, *told) for names, told in read.items()],
             waiting={kind: len(entries) for kind, entries in self._waiting.items()},
             held=self._held + 8 * len(self._ids),
             oldest=oldest,
