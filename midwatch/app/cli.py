@@ -25,6 +25,7 @@ COMMANDS = {
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),
     "drift": ("monitors.drift.cli", "Fit a drift reference; judge a window against it."),
     "fairness": ("monitors.fairness.cli", "Whether a model treats groups of people alike, by sequential evidence."),
+    "evaluate": ("monitors.evaluator.cli", "Evaluate, again and again, promises that PromQL alone cannot."),
     "attributions": ("monitors.attribution.cli", "Whether a model uses its features otherwise than before."),
     "loop": ("monitors.loop.cli", "Ask for retrainings, and follow them to a better model in production."),
     "dr": ("dr.cli", "Run recovery drills; posture, evidence, and the recoverer."),
