@@ -182,11 +182,15 @@ class Judge:
     def take(self, events: Iterator[Prediction] | Sequence[Prediction]) -> None:
         """Count predictions into the windows of their model and version."""
         groups: dict[Key, list[Prediction]] = defaultdict(list)
+        admitted: dict[Key, Key] = {}
         for event in events:
             if event.outcome == "ok" and event.model in self._watched:
-                groups[event.model, event.version].append(event)
-        for (model, version), members in groups.items():
-            self._stream(model, self._admitted(model, version)).take(members)
+                seen = event.model, event.version
+                if seen not in admitted:
+                    admitted |= self.admit([seen])
+                groups[admitted[seen]].append(event)
+        for key, members in groups.items():
+            self._streams[key].take(members)
 
     def admit(self, seen: Iterable[Key]) -> dict[Key, Key]:
         """By versions in the order of their arrival, which versions they are judged as; none of unwatched models."""
