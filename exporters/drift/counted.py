@@ -16,7 +16,7 @@ import pyarrow
 from exporters.drift.rows import PackedRows, Schema, Tally
 from exporters.drift.windows import Part, Rule
 from midwatch.client.events import Prediction
-from monitors.drift import columns, sample
+from monitors.drift import columns
 from monitors.drift.counts import Floats, Integers
 from monitors.drift.sample import Keys, Sample
 
@@ -26,22 +26,23 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Counting:
-    """How a version's rows are counted."""
+    """How a version's rows are counted: on which cells, whose `identity` this is, and in which panes."""
 
     schema: Schema
+    identity: str
     rule: Rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows of one version as columns: their times, their ranks in the order of arrival, ids, and features.
+    """Rows of one version as columns: their times, their ranks in the order of arrival, and features.
 
-    Features are as `Schema.pack_columns` has them; `ids` an Arrow array or a sequence of texts.
+    Features are as `Schema.pack_columns` has them; `keys` the hashes of the rows' ids, where they are sampled.
     """
 
     times: Floats
     ranks: Integers
-    ids: Any
+    keys: Keys
     features: Mapping[str, Any]
 
     def take(self, places: Integers) -> Rows:
@@ -51,7 +52,7 @@ class Rows:
         return Rows(
             times=self.times[places],
             ranks=self.ranks[places],
-            ids=columns.taken(self.ids, places),
+            keys=self.keys[places],
             features={name: columns.taken(column, places) for name, column in self.features.items()},
         )
 
@@ -91,8 +92,8 @@ class Pane:
 class Counter:
     """Counts rows of one version."""
 
-    def __init__(self, counting: Counting) -> None:
-        self._schema, self._rule = counting.schema, counting.rule
+    def __init__(self, schema: Schema, rule: Rule) -> None:
+        self._schema, self._rule = schema, rule
         self._panes: dict[float, Pane] = {}
 
     def take_events(self, events: Sequence[Prediction], ranks: Integers) -> None:
@@ -109,14 +110,8 @@ class Counter:
             for start in range(0, len(places), CHUNK):
                 part = rows.take(places[start : start + CHUNK])
                 packed = self._schema.packed()
-                self._schema.pack_columns(part.features, len(part.times), self._hashes(part.ids), packed)
+                self._schema.pack_columns(part.features, len(part.times), part.keys, packed)
                 self._pane(pane).add(part.times, part.ranks, packed)
-
-    def _hashes(self, ids: Any) -> Keys:
-        if self._schema.embedding is None:
-            return np.zeros(0, np.uint64)
-        listed = ids.to_pylist() if hasattr(ids, "to_pylist") else ids
-        return np.fromiter(sample.hashes(listed), np.uint64, len(listed))
 
     def _by_pane(self, times: Floats, ranks: Integers) -> Iterator[tuple[float, Integers]]:
         panes = self._rule.panes(times, ranks)

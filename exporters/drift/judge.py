@@ -203,7 +203,8 @@ class Judge:
 
     def counting(self, key: Key) -> Counting:
         """How rows of an admitted version are counted that are not taken one by one."""
-        return Counting(schema=self._judged_by[key].schema, rule=self._streams[key].rule)
+        one = self._judged_by[key]
+        return Counting(schema=one.schema, identity=one.identity, rule=self._streams[key].rule)
 
     def merge(self, key: Key, parts: Iterable[Part]) -> None:
         """Take in rows of an admitted version that were counted as `counting` says, with no other rows in between."""

@@ -144,11 +144,11 @@ class Schema:
         if self.embedding is not None:
             packed.hashes.extend(sample.hashes([event.id for event in events]))
 
-    def pack_columns(self, columns: Mapping[str, Any], rows: int, ids: Keys, packed: PackedRows) -> None:
+    def pack_columns(self, columns: Mapping[str, Any], rows: int, keys: Keys, packed: PackedRows) -> None:
         """Add so many rows, of which each feature is a column: `Numbers` of a numeric one, categories of another.
 
-        Categories are an Arrow array or a sequence. A feature without a column is missing in all rows. `ids` are the
-        hashes of the rows' ids, where a sample is kept.
+        Categories are an Arrow array or a sequence. A feature without a column is missing in all rows. `keys`
+        are the hashes of the rows' ids, where a sample is kept.
         """
         numbers = np.full((rows, len(self._numeric)), np.nan)
         for place, name in enumerate(self._numeric):
@@ -164,7 +164,7 @@ class Schema:
         packed.places.frombytes(places.tobytes())
         packed.rows += rows
         if self.embedding is not None:
-            packed.hashes.frombytes(ids.tobytes())
+            packed.hashes.frombytes(keys.tobytes())
 
     @property
     def kinds(self) -> dict[str, Feature]:

@@ -19,7 +19,7 @@ from exporters.drift.rows import Numbers, Schema
 from midwatch.client.events import Prediction
 from midwatch.spec import load
 from midwatch.spec.drift import Feature
-from monitors.drift import fitting, reference, reference_file
+from monitors.drift import fitting, reference, reference_file, sample
 
 START = 1_700_000_000.0
 KINDS = {"x": Feature.NUMERIC, "n": Feature.NUMERIC, "colour": Feature.CATEGORICAL, "score": Feature.NUMERIC}
@@ -113,7 +113,7 @@ def in_parts(judge: Judge, events: list[Prediction], workers: int, *, as_columns
         parts = []
         for worker in reversed(range(workers)):
             mine, ranks = members[worker::workers], np.arange(len(members))[worker::workers]
-            counter = Counter(counting)
+            counter = Counter(counting.schema, counting.rule)
             if mine and as_columns:
                 counter.take_columns(columns_of(mine, ranks, counting.schema))
             elif mine:
@@ -134,7 +134,8 @@ def columns_of(events: list[Prediction], ranks: np.ndarray, schema: Schema) -> R
             wrong = [not ok and value is not None for value, ok in zip(values, good, strict=True)]
             features[name] = Numbers(np.array(numbers, np.float64), np.array(wrong))
     times = np.array([event.ts for event in events])
-    return Rows(times=times, ranks=ranks, ids=pa.array([event.id for event in events]), features=features)
+    keys = np.fromiter(sample.hashes([event.id for event in events]), np.uint64)
+    return Rows(times=times, ranks=ranks, keys=keys, features=features)
 
 
 def published(judge: Judge) -> list[tuple[str, dict[str, str], float]]:
@@ -195,7 +196,8 @@ def test_a_judge_that_is_restored_goes_on_with_parts(make_file, tmp_path: Path) 
 def test_a_part_is_as_it_was_sent(make_file) -> None:
     judge = judge_of(make_file())
     ((key, _),) = [*judge.admit([("fraud", "v1")]).items()]
-    counter = Counter(judge.counting(key))
+    counting = judge.counting(key)
+    counter = Counter(counting.schema, counting.rule)
     counter.take_events(
         [msgspec.structs.replace(event, model="fraud") for event in events_of(1, 50, START, 0)], np.arange(50)
     )
