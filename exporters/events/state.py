@@ -135,7 +135,7 @@ class State:
     def _unfit_label(self, label: Label, value: int) -> tuple[str, Reason] | None:
         if self._has_regressions and not self._is_fit(label.model, label.label):
             return "malformed", Reason.WRONG_TYPE
-        if self._is_sampled_out(label.model, value):
+        if self.is_sampled_out(label.model, value):
             return "dropped", Reason.SAMPLED_OUT
         if value in self.predictions.packed or self._folded(label.model, value) in self.predictions.packed:
             return None
@@ -143,8 +143,10 @@ class State:
             return "malformed", Reason.OTHER_MODEL
         return _WAITING_FULL if len(self.labels) >= self._settings.max_waiting else None
 
-    def _is_sampled_out(self, model: str, value: int) -> bool:
-        """By the hash of the id alone, so that a share is the same one for every model and in every release."""
+    def is_sampled_out(self, model: str, value: int) -> bool:
+        """Whether no label of an id is taken: by the hash of the id alone, so that a share is the same one for every
+        model and in every release.
+        """
         return self._kept_share < 2**64 and rekeyed(value, model) >= self._kept_share
 
     def _folded(self, model: str, value: int) -> int:
@@ -237,14 +239,18 @@ class State:
             self._predict_settling(series, entry, counted)
             self._settle(entry, early.label, early.ts, time)
             return
-        if self._is_sampled_out(event.model, value):
+        if self.is_sampled_out(event.model, value):
             model.sampled_out += 1
-        elif len(self.predictions) >= self._settings.max_waiting:
+        elif not self._has_room(value):
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
             self._predict_settling(series, entry, counted)
             model.waiting += 1
+
+    def _has_room(self, value: int) -> bool:  # noqa: ARG002 - where predictions wait elsewhere, it depends on which
+        """Whether one more prediction may wait, which has this hash."""
+        return len(self.predictions) < self._settings.max_waiting
 
     def _label(self, time: float, event: Label, value: int) -> None:
         entry = self.predictions.pop(value) or self.predictions.pop(self._folded(event.model, value))

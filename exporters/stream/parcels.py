@@ -24,12 +24,13 @@ Place = tuple[int, str, int, int, int]
 
 
 class Arrived(msgspec.Struct, array_like=True, gc=False):
-    """An event that was read, checked and stripped. `arrived` is milliseconds since the epoch; `row` its number in the record.
+    """An event that was read, checked and stripped.
 
-    `identity` and `value` are its keys (`exporters.events.state.Key`). `event` is the event as MessagePack, without its
-    features. `waits` is what the waiting ones of the exporter keep of it, packed; None when it never waits. `unfit`
-    says why it is not counted, unless it is a retry. `features` are the watched features as MessagePack, where drift
-    of the model is judged; `ts` is the event's own time in seconds.
+    `arrived` is milliseconds since the epoch, and `row` the event's number in its record. `identity` and `value` are
+    its keys (`exporters.events.state.Key`). `event` is the event as MessagePack, without its features. `waits` is what
+    the waiting ones of the exporter keep of it, packed; None when it never waits. `unfit` says why it is not counted,
+    unless it is a retry. `features` are the watched features as MessagePack, where drift of the model is judged; `ts`
+    is the event's own time in seconds.
     """
 
     arrived: int
@@ -65,18 +66,33 @@ class Parcel(msgspec.Struct, array_like=True):
 class Finding(msgspec.Struct, array_like=True, gc=False):
     """An event that counts, and what had waited for it.
 
-    `partner` is what waited, as `Arrived.waits` of the other event. A half of an inference log that completes it makes
-    predictions: `known` are the identities of those that were counted before, `early` the labels that waited for them.
-    `has_room` is false when there was no room for it to wait.
+    `partner` is what waited, as `Arrived.waits` of the other event. A half of an inference log (`is_half`) that
+    completes it makes predictions: `known` are the identities of those that were counted before, and `early` the labels
+    that waited for them. `has_room` is false when there was no room for it to wait.
     """
 
     place: Place
     value: int
     event: msgspec.Raw
     partner: bytes | None = None
+    is_half: bool = False
     has_room: bool = True
     known: list[int] = []
     early: dict[int, bytes] = {}
+
+
+class Featured(msgspec.Struct, array_like=True, gc=False):
+    """A prediction that counts, and its watched features: what drift is judged by.
+
+    `arrived` is in milliseconds and `ts` in seconds since the epoch; `identity` is a hash of its id and model.
+    """
+
+    arrived: int
+    identity: int
+    model: str
+    version: str
+    ts: float
+    features: msgspec.Raw
 
 
 class Findings(msgspec.Struct, array_like=True):

@@ -1,6 +1,6 @@
 """What every source gives: the bytes of events, where they stood, and when they arrived.
 
-A source's rows of one Spark task come from one partition, in the order of their offsets.
+A source's rows of one Spark task come partition by partition, in the order of their offsets.
 """
 
 from __future__ import annotations
@@ -19,4 +19,5 @@ SCHEMA = (
 - `is_loaded`: the events may be as old as `exporter.remember_loaded`, and their ids are remembered as long.
 """
 
-COLUMNS = tuple(column.split()[0] for column in SCHEMA.split(", ") if ":" not in column or "array" in column)
+COLUMNS = ("source", "partition", "offset", "arrived", "value", "headers", "is_loaded")
+"""Their names, in order."""
