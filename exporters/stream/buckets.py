@@ -21,7 +21,9 @@ from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason
 from exporters.events.recent_ids import Generation, RecentIds
 from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
-from exporters.stream.parcels import Arrived, Featured, Finding, Findings, Parcel, Place, Result
+from exporters.stream.drift import row_bytes
+from exporters.stream.drift.collected import Collected
+from exporters.stream.parcels import Arrived, Finding, Findings, Parcel, Place, Result
 from exporters.stream.waits import Fitness, waiting_prediction
 from midwatch.client.events import Prediction
 from midwatch.spec import model as spec
@@ -79,6 +81,8 @@ class Bucket:
         self._lateness = Lateness(settings, models)
         self._counters = Counters(settings.caps, models, settings.personal.hash)
         self._fitness = Fitness(settings, models)
+        self._watched = row_bytes.watched(models)
+        self._row_of = row_bytes.Packer(self._watched)
         self._retention = settings.label_retention
         self._most = -(-settings.max_waiting // buckets)
         self._most_models = settings.caps.models
@@ -96,7 +100,7 @@ class Bucket:
     def _begin(self) -> None:
         """Begin a batch."""
         self._found: list[Finding] = []
-        self._featured: list[Featured] = []
+        self._rows = Collected(self._watched)
         self._refused: Counter[tuple[str, str, str]] = Counter()
         self._expired: dict[str, list[bytes]] = {}
         self._taken: set[int] = set()
@@ -108,8 +112,8 @@ class Bucket:
 
     # A batch -----------------------------------------------------------------------------------------------------
 
-    def take(self, parcels: Iterable[Parcel]) -> tuple[Findings, list[Featured], Change]:
-        """Take the parcels of a batch: what was found, the features of what counts, and what changed here."""
+    def take(self, parcels: Iterable[Parcel]) -> tuple[Findings, Collected, Change]:
+        """Take the parcels of a batch: what was found, the rows that drift is judged by, and what changed here."""
         self._begin()
         until: dict[tuple[str, int], int] = {}
         events: list[tuple[Place, bool, Arrived]] = []
@@ -126,7 +130,7 @@ class Bucket:
             self._pass(float(second))
             self._take_second(float(second), list(run))
         self._pass(float(max(until.values(), default=0) // 1000))
-        return self._findings(until), self._featured, self._change()
+        return self._findings(until), self._rows, self._change()
 
     def _pass(self, second: float) -> None:
         """Let what is too old at a time wait no longer, and forget ids."""
@@ -172,9 +176,7 @@ class Bucket:
             self._models[event.model] = None
             self._new_models.append(event.model)
         if event.features is not None:
-            self._featured.append(
-                Featured(event.arrived, event.identity, event.model, event.version, event.ts, event.features)
-            )
+            self._rows.add(place, event.model, event.version, event.ts, event.features)
         early, has_room = (None, True) if event.waits is None else self._let_wait(event.value, event.waits)
         self._found.append(Finding(place, event.value, event.event, early, has_room=has_room))
 
@@ -219,23 +221,19 @@ class Bucket:
         waited = _pack(WaitingHalf(second, _bare_half(other)))
         finding = Finding(place, event.value, _bare(event.event), waited, is_half=True)
         self._found.append(finding)
-        predictions = Joined.of(request, response).predictions  # type: ignore[arg-type]
-        for prediction, key in zip(predictions, state.make_keys(predictions), strict=True):
+        joined = Joined.of(request, response)  # type: ignore[arg-type]
+        for prediction, key in zip(joined.predictions, state.make_keys(joined.predictions), strict=True):
             if key[0] in self._taken or self._ids.known([key[0]]):
                 finding.known = [*finding.known, key[0]]
-            else:
-                self._take_joined(second, place[0], finding, prediction, key)
+                continue
+            self._take_joined(second, finding, prediction, key)
+            if not joined.unread and (row := self._row_of(prediction)) is not None:
+                self._rows.add(place, prediction.model, prediction.version, prediction.ts, row)  # type: ignore[arg-type]
         return None
 
-    def _take_joined(
-        self, second: float, arrived: int, finding: Finding, prediction: Prediction, key: state.Key
-    ) -> None:
+    def _take_joined(self, second: float, finding: Finding, prediction: Prediction, key: state.Key) -> None:
         identity, value = key
         self._remember(identity, prediction.model, prediction.ts)  # type: ignore[arg-type]
-        if prediction.features:
-            features = msgspec.Raw(_pack(prediction.features))
-            names = prediction.model, prediction.version
-            self._featured.append(Featured(arrived, identity, *names, prediction.ts, features))  # type: ignore[arg-type]
         waits = waiting_prediction(self._counters, second, prediction)
         if waits is None or self._fitness.unfit(prediction, key) or self._fitness.is_sampled_out(prediction.model, key):
             return

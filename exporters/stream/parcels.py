@@ -29,8 +29,8 @@ class Arrived(msgspec.Struct, array_like=True, gc=False):
     `arrived` is milliseconds since the epoch, and `row` the event's number in its record. `identity` and `value` are
     its keys (`exporters.events.state.Key`). `event` is the event as MessagePack, without its features. `waits` is what
     the waiting ones of the exporter keep of it, packed; None when it never waits. `unfit` says why it is not counted,
-    unless it is a retry. `features` are the watched features as MessagePack, where drift of the model is judged; `ts`
-    is the event's own time in seconds.
+    unless it is a retry. `features` is its row (`drift.row_bytes`), where drift of the model is judged; `ts` is the
+    event's own time in seconds.
     """
 
     arrived: int
@@ -45,7 +45,7 @@ class Arrived(msgspec.Struct, array_like=True, gc=False):
     event: msgspec.Raw
     waits: bytes | None
     unfit: Result | None
-    features: msgspec.Raw | None
+    features: bytes | None
 
 
 class Parcel(msgspec.Struct, array_like=True):
@@ -79,20 +79,6 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
     has_room: bool = True
     known: list[int] = []
     early: dict[int, bytes] = {}
-
-
-class Featured(msgspec.Struct, array_like=True, gc=False):
-    """A prediction that counts, and its watched features: what drift is judged by.
-
-    `arrived` is in milliseconds and `ts` in seconds since the epoch; `identity` is a hash of its id and model.
-    """
-
-    arrived: int
-    identity: int
-    model: str
-    version: str
-    ts: float
-    features: msgspec.Raw
 
 
 class Findings(msgspec.Struct, array_like=True):

@@ -103,8 +103,8 @@ class _OfVersion:
 class Collected:
     """Rows of one bucket in one batch."""
 
-    def __init__(self, bucket: int, watched: Mapping[str, Watched]) -> None:
-        self._bucket, self._watched = bucket, watched
+    def __init__(self, watched: Mapping[str, Watched]) -> None:
+        self._watched = watched
         self._versions: dict[Version, _OfVersion] = {}
 
     def add(self, place: Place, model: str, version: str, ts: float, row: bytes) -> None:
@@ -114,10 +114,10 @@ class Collected:
             self._versions[key] = _OfVersion(self._watched[model])
         self._versions[key].add(place, ts, _decode_row(row))
 
-    def found(self) -> Iterator[Found]:
-        """Everything that was taken in."""
+    def found(self, bucket: int) -> Iterator[Found]:
+        """Everything that was taken in; `bucket` is the number of the one that it is of."""
         for (model, version), rows in self._versions.items():
-            yield from rows.found(self._bucket, model, version)
+            yield from rows.found(bucket, model, version)
 
 
 def rows_of(columns: Columns, watched: Watched, ranks: Any) -> Rows:

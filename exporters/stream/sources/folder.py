@@ -66,14 +66,14 @@ class FolderSource(DataSource):
         return Reader(msgspec.json.decode(self.options["folder"].encode(), type=Folder))
 
 
-class Files(InputPartition):  # type: ignore[misc] # PySpark has no types
+class Files(InputPartition):
     """Files of one task, with their numbers in the log."""
 
     def __init__(self, entries: Sequence[tuple[int, Entry]]) -> None:
         self.value = self.entries = entries
 
 
-class Reader(DataSourceStreamReader):  # type: ignore[misc] # PySpark has no types
+class Reader(DataSourceStreamReader):
     """Offsets are numbers of entries of the log."""
 
     def __init__(self, folder: Folder) -> None:
@@ -124,6 +124,8 @@ class Reader(DataSourceStreamReader):  # type: ignore[misc] # PySpark has no typ
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Records of a task's files."""
+        if not isinstance(partition, Files):
+            raise TypeError(f"{partition} is no task of a folder")
         folder = self._folder
         reading = Reading(columns=folder.columns, values=folder.values, is_utc=folder.is_utc)
         return folder_rows.batches(folder.path, self._base, partition.entries, reading)
