@@ -22,8 +22,7 @@ from exporters.events.reasons import Reason
 from exporters.events.recent_ids import Generation, RecentIds
 from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
 from exporters.stream.drift import row_bytes
-from exporters.stream.drift.collected import Collected
-from exporters.stream.parcels import Arrived, Finding, Findings, Parcel, Place, Result
+from exporters.stream.parcels import Arrived, Featured, Finding, Findings, Parcel, Place, Result
 from exporters.stream.waits import Fitness, waiting_prediction
 from midwatch.client.events import Prediction
 from midwatch.spec import model as spec
@@ -81,8 +80,7 @@ class Bucket:
         self._lateness = Lateness(settings, models)
         self._counters = Counters(settings.caps, models, settings.personal.hash)
         self._fitness = Fitness(settings, models)
-        self._watched = row_bytes.watched(models)
-        self._row_of = row_bytes.Packer(self._watched)
+        self._row_of = row_bytes.Packer(row_bytes.watched(models))
         self._retention = settings.label_retention
         self._most = -(-settings.max_waiting // buckets)
         self._most_models = settings.caps.models
@@ -100,7 +98,7 @@ class Bucket:
     def _begin(self) -> None:
         """Begin a batch."""
         self._found: list[Finding] = []
-        self._rows = Collected(self._watched)
+        self._featured: list[Featured] = []
         self._refused: Counter[tuple[str, str, str]] = Counter()
         self._expired: dict[str, list[bytes]] = {}
         self._taken: set[int] = set()
@@ -112,14 +110,15 @@ class Bucket:
 
     # A batch -----------------------------------------------------------------------------------------------------
 
-    def take(self, parcels: Iterable[Parcel]) -> tuple[Findings, Collected, Change]:
-        """Take the parcels of a batch: what was found, the rows that drift is judged by, and what changed here."""
+    def take(self, parcels: Iterable[Parcel]) -> tuple[Findings, list[Featured], Change]:
+        """Take the parcels of a batch: what was found, the features of what counts, and what changed here."""
         self._begin()
-        until: dict[tuple[str, int], int] = {}
+        read: dict[tuple[str, int], tuple[int, int]] = {}
         events: list[tuple[Place, bool, Arrived]] = []
         for parcel in parcels:
             names = parcel.source, parcel.partition
-            until[names] = max(until.get(names, 0), parcel.until)
+            until, records = read.get(names, (0, 0))
+            read[names] = max(until, parcel.until), records + parcel.records
             for kind, result, reason, count in parcel.refused:
                 self._refused[kind, result, reason] += count
             events += [
@@ -129,8 +128,8 @@ class Bucket:
         for second, run in groupby(events, key=lambda event: event[0][0] // 1000):
             self._pass(float(second))
             self._take_second(float(second), list(run))
-        self._pass(float(max(until.values(), default=0) // 1000))
-        return self._findings(until), self._rows, self._change()
+        self._pass(float(max((until for until, _ in read.values()), default=0) // 1000))
+        return self._findings(read), self._featured, self._change()
 
     def _pass(self, second: float) -> None:
         """Let what is too old at a time wait no longer, and forget ids."""
@@ -176,7 +175,7 @@ class Bucket:
             self._models[event.model] = None
             self._new_models.append(event.model)
         if event.features is not None:
-            self._rows.add(place, event.model, event.version, event.ts, event.features)
+            self._featured.append(Featured(place, event.model, event.version, event.ts, event.features))
         early, has_room = (None, True) if event.waits is None else self._let_wait(event.value, event.waits)
         self._found.append(Finding(place, event.value, event.event, early, has_room=has_room))
 
@@ -228,7 +227,8 @@ class Bucket:
                 continue
             self._take_joined(second, finding, prediction, key)
             if not joined.unread and (row := self._row_of(prediction)) is not None:
-                self._rows.add(place, prediction.model, prediction.version, prediction.ts, row)  # type: ignore[arg-type]
+                names = prediction.model, prediction.version
+                self._featured.append(Featured(place, *names, prediction.ts, row))  # type: ignore[arg-type]
         return None
 
     def _take_joined(self, second: float, finding: Finding, prediction: Prediction, key: state.Key) -> None:
@@ -264,13 +264,13 @@ class Bucket:
 
     # What is told and kept ---------------------------------------------------------------------------------------
 
-    def _findings(self, until: dict[tuple[str, int], int]) -> Findings:
+    def _findings(self, read: dict[tuple[str, int], tuple[int, int]]) -> Findings:
         oldest = self._waiting["prediction"].oldest()
         return Findings(
             found=self._found,
             expired=self._expired,
             refused=[(*names, count) for names, count in self._refused.items()],
-            until=[(*names, latest) for names, latest in until.items()],
+            read=[(*names, *told) for names, told in read.items()],
             waiting={kind: len(entries) for kind, entries in self._waiting.items()},
             held=self._held + 8 * len(self._ids),
             oldest=oldest,

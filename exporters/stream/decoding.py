@@ -96,8 +96,9 @@ def _rows(parcels: Iterable[tuple[int, Parcel]]) -> pa.RecordBatch:
 
 @dataclass(kw_only=True)
 class _Open:
-    """What was read of a partition since the last parcels, by bucket."""
+    """What was read of a partition: records, their latest arrival, and the events since the last parcels by bucket."""
 
+    records: int = 0
     until: int = 0
     by_bucket: dict[int, list[Arrived]] = field(default_factory=dict)
 
@@ -119,6 +120,7 @@ class Decoder:
     def read(self, source: str, partition: int, rows: Sequence[_Record], *, is_loaded: bool) -> None:
         """Take consecutive records of a partition."""
         opened = self._partitions.setdefault((source, partition, is_loaded), _Open())
+        opened.records += len(rows)
         for second, run in groupby(rows, key=lambda row: row.arrived // 1000):
             places: list[tuple[int, int, int]] = []
             items: list[tuple[int, Event | Half]] = []
@@ -208,9 +210,11 @@ class Decoder:
             opened.by_bucket = {}
 
     def last_parcels(self) -> Iterator[tuple[int, Parcel]]:
-        """To every bucket, how far each partition was read; and to one of them, what was refused."""
+        """To every bucket, how far each partition was read; and to one of them, how much, and what was refused."""
         refused = [(*names, count) for names, count in self._refused.items()]
         for (source, partition, is_loaded), opened in self._partitions.items():
-            for bucket in range(self._buckets):
-                yield bucket, Parcel(source, partition, opened.until, is_loaded, [], refused if bucket == 0 else [])
+            last = Parcel(source, partition, opened.until, is_loaded, [], opened.records, refused)
+            yield 0, last
+            for bucket in range(1, self._buckets):
+                yield bucket, msgspec.structs.replace(last, records=0, refused=[])
             refused = []

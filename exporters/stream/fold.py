@@ -36,7 +36,7 @@ class Saved(msgspec.Struct):
     results: list[tuple[str, str, str, int]]
     expired: list[Expired]
     late: int
-    until: list[tuple[str, int, int]]
+    records: dict[str, int]
     watermark: float
 
 
@@ -97,8 +97,8 @@ class Fold(State):
         self.results: Counter[tuple[str, str, str]] = Counter()
         self.late = 0
         """Events that came when their time had been passed: a partition that is behind the others has them."""
-        self.until: dict[tuple[str, int], int] = {}
-        """Latest arrival that was read (milliseconds), by source and partition."""
+        self.records: Counter[str] = Counter()
+        """Records that were read, by source."""
         self.watermark = 0.0
         """Seconds up to which everything was read of every partition that had anything in the last batch."""
         self._is_full = False
@@ -137,9 +137,9 @@ class Fold(State):
         """Note how far each partition was read; how far all of those were that had anything (seconds)."""
         read: dict[tuple[str, int], int] = {}
         for findings in batch:
-            for source, partition, until in findings.until:
+            for source, partition, until, records in findings.read:
                 read[source, partition] = max(read.get((source, partition), 0), until)
-        self.until |= read
+                self.records[source] += records
         return float(min(read.values(), default=0) // 1000)
 
     def _take_second(self, second: float, run: Sequence[Finding]) -> None:
@@ -190,7 +190,7 @@ class Fold(State):
                 results=[(*names, count) for names, count in self.results.items()],
                 expired=expired,
                 late=self.late,
-                until=[(*names, until) for names, until in self.until.items()],
+                records=self.records,
                 watermark=self.watermark,
             )
         )
@@ -201,10 +201,10 @@ class Fold(State):
         self.restore_totals(saved.totals)
         self.time, self.late, self.watermark = saved.time, saved.late, saved.watermark
         self.results = Counter({(kind, result, reason): count for kind, result, reason, count in saved.results})
-        self.until = {(source, partition): until for source, partition, until in saved.until}
+        self.records = Counter(saved.records)
         self._expect(saved.expired)
 
 
 def _is_alone(finding: Finding) -> bool:
-    """Whether what a bucket tells of an event holds for it and for none beside it: of a second half, and without room."""
+    """Whether what a bucket tells of an event holds for it and for none beside it."""
     return finding.is_half or not finding.has_room

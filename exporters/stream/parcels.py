@@ -51,8 +51,8 @@ class Arrived(msgspec.Struct, array_like=True, gc=False):
 class Parcel(msgspec.Struct, array_like=True):
     """Events of one bucket that one task read of one partition, in order.
 
-    `until` is the latest arrival that the task has read, whichever bucket it is of; `refused` counts events that could
-    not be taken, by kind, result and reason: each is in one parcel only.
+    `until` is the latest arrival that the task has read, whichever bucket it is of. `records` is how many records it
+    has read, and `refused` counts events that could not be taken, by kind, result and reason: one parcel tells them.
     """
 
     source: str
@@ -60,6 +60,7 @@ class Parcel(msgspec.Struct, array_like=True):
     until: int
     is_loaded: bool
     events: list[Arrived]
+    records: int = 0
     refused: list[tuple[str, str, str, int]] = []
 
 
@@ -81,18 +82,28 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
     early: dict[int, bytes] = {}
 
 
+class Featured(msgspec.Struct, array_like=True, gc=False):
+    """A prediction that counts, where it stood, its time in seconds, and its row (`drift.row_bytes`)."""
+
+    place: Place
+    model: str
+    version: str
+    ts: float
+    row: bytes
+
+
 class Findings(msgspec.Struct, array_like=True):
     """What a bucket found in a batch, in the order of places.
 
     `expired` is what waited too long, by kind (prediction, label, half), as `Arrived.waits`. `refused` is as in a
-    parcel. `until` has the latest arrival that was read, by source and partition. `waiting` and `held` are how much
+    parcel. `read` has source and partition, the latest arrival that was read of it, and records. `waiting` and `held` are how much
     waits in the bucket and about how many bytes it takes; `oldest` is the arrival of what waits longest (seconds).
     """
 
     found: list[Finding]
     expired: dict[str, list[bytes]]
     refused: list[tuple[str, str, str, int]]
-    until: list[tuple[str, int, int]]
+    read: list[tuple[str, int, int, int]]
     waiting: dict[str, int]
     held: int
     oldest: float | None

@@ -36,6 +36,7 @@ from midwatch.spec.scraped import Scraped
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
+from midwatch.spec.stream import Stream
 from midwatch.spec.systems import File, SystemUse, Target
 from midwatch.spec.values import Duration, Ratio, Size
 
@@ -412,6 +413,8 @@ class Platform(Strict):
     """Rule files, written in place."""
     systems: Annotated[dict[str, SystemUse], BeforeValidator(observed.with_names)] = {}
     """[Systems](systems.md) of the platform that are watched, by name."""
+    stream: Stream | None = None
+    """The [job](stream.md) that makes the exporter's counts on Spark; none runs without it."""
     systems_exporter: SystemsExporter = SystemsExporter()
     """What asks those systems that have an `observe`."""
     models: Annotated[list[Model], Field(min_length=1)]

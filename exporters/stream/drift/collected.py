@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 from exporters.drift.counted import Rows
 from exporters.drift.rows import Numbers
 from exporters.stream.drift.row_bytes import Row, Watched
-from exporters.stream.parcels import Place
+from exporters.stream.parcels import Featured, Place
 
 ROWS, SEEN = "drift", "drift-seen"
 """Kinds of what a bucket gives: columns of rows, and which versions it has rows of."""
@@ -49,13 +50,6 @@ class Seen(msgspec.Struct, array_like=True):
     places: list[Place] | None = None
 
 
-class Found(NamedTuple):
-    """What a bucket has: a kind, and the bytes of it."""
-
-    kind: str
-    body: bytes
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode_row = msgspec.msgpack.Decoder(Row).decode
 decode_columns = msgspec.msgpack.Decoder(Columns).decode
@@ -85,11 +79,11 @@ class _OfVersion:
         for known, texts, text in zip(self.known, self.texts, row.texts, strict=True):
             texts.append(known.setdefault(text, len(known) - 1))
 
-    def found(self, bucket: int, model: str, version: str) -> Iterator[Found]:
+    def found(self, bucket: int, model: str, version: str) -> Iterator[tuple[str, bytes]]:
         if self.first is None:
             return
         places = self.places if self.watched.is_by_count else None
-        yield Found(SEEN, _encode(Seen(bucket, model, version, self.first, places)))
+        yield SEEN, _encode(Seen(bucket, model, version, self.first, places))
         texts = [
             ([text for text in known if text is not None], held.tobytes())
             for known, held in zip(self.known, self.texts, strict=True)
@@ -97,26 +91,24 @@ class _OfVersion:
         columns = Columns(
             bucket, model, version, self.times.tobytes(), self.keys.tobytes(), bytes(self.numbers), self.wrong, texts
         )
-        yield Found(ROWS, _encode(columns))
+        yield ROWS, _encode(columns)
 
 
-class Collected:
-    """Rows of one bucket in one batch."""
+@dataclass(frozen=True)
+class Follower:
+    """Puts the rows of a bucket together, in Spark's workers; by model what is watched of it."""
 
-    def __init__(self, watched: Mapping[str, Watched]) -> None:
-        self._watched = watched
-        self._versions: dict[Version, _OfVersion] = {}
+    watched: Mapping[str, Watched]
 
-    def add(self, place: Place, model: str, version: str, ts: float, row: bytes) -> None:
-        """Take in the row of a prediction that counts."""
-        key = model, version
-        if key not in self._versions:
-            self._versions[key] = _OfVersion(self._watched[model])
-        self._versions[key].add(place, ts, _decode_row(row))
-
-    def found(self, bucket: int) -> Iterator[Found]:
-        """Everything that was taken in; `bucket` is the number of the one that it is of."""
-        for (model, version), rows in self._versions.items():
+    def follow(self, bucket: int, featured: Iterable[Featured]) -> Iterator[tuple[str, bytes]]:
+        """Which versions a bucket has rows of in a batch, and these, as kinds and bytes."""
+        versions: dict[Version, _OfVersion] = {}
+        for one in featured:
+            key = one.model, one.version
+            if key not in versions:
+                versions[key] = _OfVersion(self.watched[one.model])
+            versions[key].add(one.place, one.ts, _decode_row(one.row))
+        for (model, version), rows in versions.items():
             yield from rows.found(bucket, model, version)
 
 

@@ -46,8 +46,8 @@ class Pieces(Protocol):
         """All pieces, by name."""
         ...
 
-    def write(self, changes: Changes) -> None:
-        """Write and remove pieces in a transaction of their own; MidwatchError when that cannot be done."""
+    def write(self, pieces: Changes) -> None:
+        """Change pieces in a transaction of their own; MidwatchError when that cannot be done."""
         ...
 
 

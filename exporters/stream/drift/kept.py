@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import msgspec
 import pyarrow
@@ -38,15 +37,8 @@ class _Stream(msgspec.Struct, array_like=True):
     closed: list[Name]
 
 
-class Changes(NamedTuple):
-    """Pieces to write, and names of those that are no more, as bytes."""
-
-    put: dict[bytes, bytes]
-    gone: list[bytes]
-
-    def __bool__(self) -> bool:
-        return bool(self.put or self.gone)
-
+Changes = dict[bytes, bytes | None]
+"""Pieces to write, by name as bytes; None is one that is no more."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_name = msgspec.msgpack.Decoder(Name).decode
@@ -66,15 +58,15 @@ class Kept:
 
     def changes(self, saved: state.Saved) -> Changes:
         """What has to be written so that the pieces are this state; `written` says that it was."""
-        put: dict[bytes, bytes] = {}
+        changed: Changes = {}
         self._next = {}
         for name, body in _pieces(saved):
             key = _encode(name)
             digest = xxhash.xxh3_128_digest(body)
             self._next[key] = digest
             if self._written.get(key) != digest:
-                put[key] = _packed(body)
-        return Changes(put, [key for key in self._written if key not in self._next])
+                changed[key] = _packed(body)
+        return changed | {key: None for key in self._written if key not in self._next}
 
     def written(self) -> None:
         """The changes that were asked for last are durable."""
