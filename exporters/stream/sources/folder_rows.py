@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,9 @@ from exporters.stream.sources.folder_log import Entry, Listed
 
 CLOUD_EVENT = [{"key": "content-type", "value": b"application/cloudevents+json"}]
 """Headers of a record that is a CloudEvent in structured mode."""
+
+CLOUD_EVENT_COLUMN = "specversion"
+"""A table with this column is one of CloudEvents."""
 
 _MARK = b'"specversion"'
 _log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ def _bodies(system: fs.FileSystem, path: str, listed: Listed, reading: Reading) 
     _ensure_unchanged(system, path, listed)
     try:
         with _local(system, path) as file:
-            if file.suffix == ".parquet" and "specversion" in parquet.read_schema(file).names:
+            if file.suffix == ".parquet" and CLOUD_EVENT_COLUMN in parquet.read_schema(file).names:
                 yield from _cloud_events(file)
                 return
             for piece in event_files.open_file(file, reading).pieces:
@@ -142,15 +145,15 @@ def _is_cloud_event(line: bytes) -> bool:
 
 
 def _cloud_events(file: Path) -> Iterator[Body]:
-    """Rows of Parquet as CloudEvents in structured mode: a column an attribute, and `data` as text or as bytes."""
     number = 0
     for batch in parquet.ParquetFile(file).iter_batches(batch_size=event_files.ROWS):
         for row in batch.to_pylist():
             number += 1
-            yield Body(_structured(row), number, is_cloud_event=True)
+            yield Body(structured(row), number, is_cloud_event=True)
 
 
-def _structured(row: dict[str, Any]) -> bytes:
+def structured(row: Mapping[str, Any]) -> bytes:
+    """A row of a table as a CloudEvent in structured mode: a column an attribute, and `data` as text or as bytes."""
     told = {name: str(value) for name, value in row.items() if value is not None and name != "data"}
     data = row.get("data")
     if isinstance(data, bytes):
