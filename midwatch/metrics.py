@@ -592,6 +592,32 @@ DRIFT_LEFT_OUT = _gauge(
     "midwatch_drift_left_out_samples", "Samples of drift that are not published: they are beyond exporter.caps.series."
 )
 
+# The stream: the exporter's counts by Spark --------------------------------------------------------------------------
+
+STREAM_RECORDS = _counter("midwatch_stream_records_total", "Records that were read and counted, by source.", "source")
+STREAM_BEHIND = _gauge(
+    "midwatch_stream_behind_records", "Records that were there when the last batch ended and were not read.", "source"
+)
+STREAM_WATERMARK = _gauge(
+    "midwatch_stream_watermark_timestamp_seconds", "Time of arrival up to which every partition was read and counted."
+)
+STREAM_LATE = _counter(
+    "midwatch_stream_late_events_total",
+    "Events whose time of arrival had been passed when they were read: their partition was behind the others.",
+)
+STREAM_BATCHES = _counter("midwatch_stream_batches_total", "Batches that are counted, each once.")
+STREAM_LAST_BATCH = _gauge("midwatch_stream_last_batch_timestamp_seconds", "When the last batch was counted.")
+STREAM_BATCH_DURATION = _gauge("midwatch_stream_batch_duration_seconds", "Time that the last batch took in Spark.")
+STREAM_UNCOUNTED = _gauge(
+    "midwatch_stream_uncounted_batches", "Batches that are durable at the driver and not in the counters yet."
+)
+STREAM_WAITING = _gauge(
+    "midwatch_stream_waiting_entries", "Predictions, labels and halves that wait for their other half.", "kind"
+)
+STREAM_STATE_BYTES = _gauge(
+    "midwatch_stream_state_bytes", "Bytes of ids and waiting entries in the state, once in memory and once on disk."
+)
+
 # Canary ----------------------------------------------------------------------------------------------------------
 
 GATE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5)

@@ -89,25 +89,14 @@ class Ledger:
 
     # Batches -----------------------------------------------------------------------------------------------------
 
-    def ensure_query(self, query: str, begun: int) -> None:
-        """LedgerError unless a query may add to these counts, whose checkpoint has begun so many batches."""
+    def ensure_query(self, query: str) -> None:
+        """LedgerError unless a query may add to these counts."""
         with self._connected() as connection:
             (known,) = connection.execute("SELECT query FROM identity").fetchone()
-            (taken,) = connection.execute("SELECT coalesce(max(batch), -1) + 1 FROM batches").fetchone()
-            if known is None and begun > 1:
-                raise LedgerError(
-                    f"{self.path} is empty, and the checkpoint has {begun} batches: the counts of those are elsewhere; "
-                    f"give the ledger that goes with it, or a new checkpoint"
-                )
             if known not in (None, query):
                 raise LedgerError(
                     f"{self.path} has counts of another checkpoint: with this one they would be counted twice, or what "
                     f"waits for a label would be lost; give that checkpoint, or a new ledger, whose counters begin at 0"
-                )
-            if begun > taken + 1:
-                raise LedgerError(
-                    f"{self.path} has {taken} batches, and the checkpoint has begun {begun}: it is older than the "
-                    f"checkpoint, such as one from a backup; restore both of one time, or begin both anew"
                 )
             connection.execute("UPDATE identity SET query = ?", (query,))
 
@@ -123,13 +112,14 @@ class Ledger:
         LedgerError for a batch that does not come next.
         """
         with self._connected() as connection:
-            known, newest = connection.execute(
-                "SELECT (SELECT query FROM identity), (SELECT coalesce(max(batch), -1) FROM batches)"
-            ).fetchone()
-            if batch <= newest and known == query:
+            newest = connection.execute("SELECT coalesce(max(batch), -1) FROM batches").fetchone()[0]
+            if batch <= newest:
                 return False
-            if known != query or batch != newest + 1:
-                raise LedgerError(f"{self.path} has batches of {known} up to {newest}, and {batch} of {query} came")
+            if batch != newest + 1:
+                raise LedgerError(
+                    f"{self.path} has {newest + 1} batches, and the checkpoint goes on with number {batch}: they are "
+                    f"not of one time, as after a restore of one of them; restore both together, or begin both anew"
+                )
             connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (query, batch, time.time(), _pack(rows)))
             _write(connection, pieces)
         return True

@@ -96,8 +96,9 @@ class Findings(msgspec.Struct, array_like=True):
     """What a bucket found in a batch, in the order of places.
 
     `expired` is what waited too long, by kind (prediction, label, half), as `Arrived.waits`. `refused` is as in a
-    parcel. `read` has source and partition, the latest arrival that was read of it, and records. `waiting` and `held` are how much
-    waits in the bucket and about how many bytes it takes; `oldest` is the arrival of what waits longest (seconds).
+    parcel. `read` has source and partition, the latest arrival that was read of it, and records. `waiting` and `held`
+    are how much waits in the bucket and about how many bytes it takes; `oldest` is the arrival of what waits longest
+    (seconds).
     """
 
     found: list[Finding]

@@ -63,12 +63,12 @@ def arrow(rows: Sequence[Record]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict({name: list(column) for name, column in columns.items()})
 
 
-def batches(one: random.Random, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+def batches(one: random.Random, records: Sequence[Record], share: float = 0.2) -> Iterator[Sequence[Record]]:
     """Cuts at ends of seconds, as the times of all partitions are passed together."""
     start = 0
     for place in range(1, len(records)):
         is_end = records[place].arrived // 1000 != records[place - 1].arrived // 1000
-        if is_end and one.random() < 0.2:
+        if is_end and one.random() < share:
             yield records[start:place]
             start = place
     yield records[start:]
