@@ -5,6 +5,8 @@ Spark carries each as the bytes of a row, so an event costs Spark nothing. Both 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 PARCEL_SCHEMA = "bucket int, parcel binary"
@@ -108,3 +110,27 @@ class Findings(msgspec.Struct, array_like=True):
     waiting: dict[str, int]
     held: int
     oldest: float | None
+
+
+class _Read(msgspec.Struct, array_like=True):
+    """The first parts of `Findings`, of which only how far was read is looked at."""
+
+    found: msgspec.Raw
+    expired: msgspec.Raw
+    refused: msgspec.Raw
+    read: list[tuple[str, int, int, int]]
+
+
+_decode_read = msgspec.msgpack.Decoder(_Read).decode
+
+
+def read_until(findings: Iterable[bytes]) -> float:
+    """How far all partitions were read that a batch read anything of (seconds since the epoch); 0 without any.
+
+    `findings` are the `Findings` of its buckets, packed.
+    """
+    until: dict[tuple[str, int], int] = {}
+    for packed in findings:
+        for source, partition, latest, _ in _decode_read(packed).read:
+            until[source, partition] = max(until.get((source, partition), 0), latest)
+    return float(min(until.values(), default=0) // 1000)
