@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
-from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxFiles
+from pyspark.sql.streaming.datasource import ReadAllAvailable, ReadLimit, ReadMaxFiles, SupportsTriggerAvailableNow
 
 from exporters.event_files import Reading
 from exporters.stream import records
@@ -73,13 +73,14 @@ class Files(InputPartition):
         self.value = self.entries = entries
 
 
-class Reader(DataSourceStreamReader):
+class Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     """Offsets are numbers of entries of the log."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._system, self._base = folder_log.opened(folder.path)
         self._opened: Log | None = None
+        self._last: int | None = None
 
     @property
     def _log(self) -> Log:
@@ -99,12 +100,21 @@ class Reader(DataSourceStreamReader):
         """Files of one batch."""
         return ReadMaxFiles(self._folder.files)
 
+    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802 - Spark's name
+        """Go no further than what is there now."""
+        self._look()
+        self._last = len(self._log.entries)
+
+    def _look(self) -> None:
+        self._log.take(folder_log.listing(self._system, self._base), time.time(), self._folder.settle)
+
     def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:  # noqa: N802 - Spark's name
         """What is there, and has settled, as far as one batch may go."""
-        log = self._log
-        log.take(folder_log.listing(self._system, self._base), time.time(), self._folder.settle)
-        most = len(log.entries) if isinstance(limit, ReadAllAvailable) else start["files"] + self._folder.files
-        return {"files": max(start["files"], min(most, len(log.entries)))}
+        if self._last is None:
+            self._look()
+        there = len(self._log.entries) if self._last is None else self._last
+        most = there if isinstance(limit, ReadAllAvailable) else start["files"] + self._folder.files
+        return {"files": max(start["files"], min(most, there))}
 
     def reportLatestOffset(self) -> dict[str, int]:  # noqa: N802 - Spark's name
         """What is there."""
