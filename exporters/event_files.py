@@ -29,7 +29,7 @@ PIECE = 2**20
 """Bytes of one piece; an event that is larger goes alone."""
 
 _TEXTS = ("id", "model", "version", "trace_id")
-_PREDICTION = (*_TEXTS, "ts", "duration_seconds", "outcome", "prediction", "score")
+_PREDICTION = (*_TEXTS, "ts", "duration_seconds", "outcome", "prediction", "score", "rank")
 _FIELDS = frozenset({*_PREDICTION, "event", "label", "label_ts"})
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _encode = msgspec.json.Encoder().encode

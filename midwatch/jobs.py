@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from midwatch import scrape_size
-from midwatch.spec import addresses, system_rules
+from midwatch.spec import addresses, evaluation, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
@@ -24,6 +24,7 @@ RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
+EVALUATOR = "midwatch-evaluator"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
 EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; nothing listens here
@@ -93,6 +94,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield LOOP, ("loop",), platform.loop
     if platform.incidents.watch:
         yield INCIDENTS, ("incidents",), platform.incidents
+    if evaluation.promised(platform):
+        yield EVALUATOR, ("evaluator",), platform.evaluator
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):

@@ -42,6 +42,9 @@ class Metric:
 OTHER = "other"
 """Label value that stands for everything beyond a cardinality cap."""
 
+AMOUNT = "amount"
+"""Label value that stands for the number that a regression predicts, where its predictions are counted by group."""
+
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds. A latency objective's threshold has to be one of a model's bounds, so that the SLI is exact."""
 
@@ -58,6 +61,9 @@ OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
 
 CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
+
+GROUP_SCORE_BINS = 50
+"""The same by group, a multiple of `CALIBRATION_BINS`: their edges are the thresholds that can be compared."""
 
 
 CATALOGUE: dict[str, Metric] = {}
@@ -117,6 +123,30 @@ GROUP_PREDICTIONS = _counter(
     "attribute",
     "group",
     "predicted",
+)
+GROUP_RANKED = _counter(
+    "ml_group_ranked_total",
+    "Predictions with a rank, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_EXPOSURE = _counter(
+    "ml_group_exposure_total",
+    "Sum of 1 / log2(1 + rank) of predictions with a rank, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_EXPOSURE_SQUARES = _counter(
+    "ml_group_exposure_squares_total",
+    "Sum of the squares of 1 / log2(1 + rank), by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
 )
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
@@ -270,6 +300,70 @@ SETTLED_SCORE_SUM = _counter(
     "model",
     "version",
     "bin",
+)
+SETTLED_GROUP_SCORED = _counter(
+    "ml_settled_group_scored_predictions_total",
+    "Settled predictions with a score, with a label or without, by group of an attribute and score bin (upper edge).",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_SCORED_OUTCOMES = _counter(
+    "ml_settled_group_scored_outcomes_total",
+    "Settled predictions with a label and a score, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_POSITIVES = _counter(
+    "ml_settled_group_scored_positives_total",
+    "Settled predictions whose actual class is positive, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_SCORE_SUM = _counter(
+    "ml_settled_group_score_sum_total",
+    "Sum of scores of settled predictions with a label, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_ERRORS = _counter(
+    "ml_settled_group_errors_total",
+    "Settled, labelled predictions of a regression by group of an attribute and whether within an error bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
+    "within",
+)
+SETTLED_GROUP_ABSOLUTE_ERROR = _counter(
+    "ml_settled_group_absolute_error_total",
+    "Sum of absolute errors of settled predictions by group of an attribute; one beyond the bound counts as the bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
+)
+SETTLED_GROUP_SQUARED_ERROR = _counter(
+    "ml_settled_group_squared_error_total",
+    "Sum of squared errors of settled predictions by group of an attribute; one beyond the bound counts as the bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
 )
 LATE_LABELS = _counter(
     "ml_late_labels_total",
@@ -1097,6 +1191,150 @@ INCIDENT_INFO = _gauge(
 INCIDENT_LAST_LOOK = _gauge(
     "midwatch_incident_last_look_timestamp_seconds",
     "When Prometheus last said which alerts hold; 0 before it has said so once.",
+)
+
+# The evaluator: promises that PromQL alone cannot judge -------------------------------------------------------------
+
+EVALUATOR_LAST_SUCCESS = _gauge(
+    "midwatch_evaluator_last_success_timestamp_seconds",
+    "When all promises of a kind were last evaluated; 0 before they have been once.",
+    "kind",
+)
+EVALUATOR_DURATION = _gauge(
+    "midwatch_evaluator_duration_seconds", "How long the last evaluation of all promises of a kind took.", "kind"
+)
+
+FAIRNESS_PROMISE = ("model", "version", "attribute", "measure", "rate", "limit")
+"""Labels of one judged rate of a fairness promise; `limit` is the promise's text, such as `ratio 80%`."""
+
+FAIRNESS_VERDICT = _gauge(
+    "ml_fairness_verdict",
+    "1 where groups are shown alike within the limit, -1 where they are shown unfair, 0 where it is not known.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_BECAME_UNFAIR = _gauge(
+    "ml_fairness_became_unfair",
+    "1 where the last blocks of time show groups beyond the limit, whatever was before, else 0.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_DIFFERENCE = _gauge(
+    "ml_fairness_difference",
+    "Rate of the worst pair's upper group minus the lower's; `bound`: estimate, or low or high end of its interval.",
+    *FAIRNESS_PROMISE,
+    "bound",
+)
+FAIRNESS_RATIO = _gauge(
+    "ml_fairness_ratio",
+    "Rate of the worst pair's lower group over the upper's; `bound`: estimate, or low or high end of its interval.",
+    *FAIRNESS_PROMISE,
+    "bound",
+)
+FAIRNESS_WORST_PAIR = _gauge(
+    "ml_fairness_worst_pair_info",
+    "Constant 1; the two groups that are farthest apart, the higher rate above, and the stratum if there are several.",
+    *FAIRNESS_PROMISE,
+    "above",
+    "below",
+    "stratum",
+)
+FAIRNESS_LIMIT = _gauge(
+    "ml_fairness_limit", "Greatest difference, or least ratio, that is promised.", *FAIRNESS_PROMISE
+)
+FAIRNESS_GROUP_RATE = _gauge(
+    "ml_fairness_group_rate",
+    "Rate of a judged group; `bound`: estimate, or low or high end of the interval that holds at every look.",
+    *FAIRNESS_PROMISE,
+    "group",
+    "bound",
+)
+FAIRNESS_SMALLEST_GROUP = _gauge(
+    "ml_fairness_smallest_group_events", "Events of the judged group with the fewest.", *FAIRNESS_PROMISE
+)
+FAIRNESS_ROWS_NEEDED = _gauge(
+    "ml_fairness_rows_needed",
+    "More events that would decide a verdict that is not known, if the rates stay; absent where no number would.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_UNLABELLED = _gauge(
+    "ml_fairness_unlabelled_ratio",
+    "Share of settled predictions without a label, of the group that lacks most.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_SINCE = _gauge(
+    "ml_fairness_since_timestamp_seconds",
+    "Since when a version's outcomes are counted by group: its first prediction, as far back as it was looked for.",
+    "model",
+    "version",
+)
+
+ATTRIBUTION_QUESTION = ("model", "version", "question")
+"""Labels of one comparison of attributions: `question` is inputs, a version against its own past; or use, a version
+against the one that it replaces, over the same time."""
+
+ATTRIBUTION_VERDICT = _gauge(
+    "ml_attribution_verdict",
+    "1 where the last window's attributions are as before, -1 where they changed, 0 where it is not known.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_LASTING = _gauge(
+    "ml_attribution_lasting_change",
+    "1 where the attributions of the last two windows both differ from those before them, else 0.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_P_VALUE = _gauge(
+    "ml_attribution_p_value",
+    "Share of windows that are as far off when nothing changed.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_SHARE = _gauge(
+    "ml_attribution_share_ratio",
+    "Share of all attribution that is a feature's; `side` is before or now, the windows before and the last one.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "side",
+)
+ATTRIBUTION_SHARE_CHANGE = _gauge(
+    "ml_attribution_share_change_ratio",
+    "Change of a feature's share; `bound` is estimate, or an end of its interval, held for all at once: low, high.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "bound",
+)
+ATTRIBUTION_MEAN = _gauge(
+    "ml_attribution_mean",
+    "Mean attribution of a feature with its sign, in the model's unit; `side` is before or now.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "side",
+)
+ATTRIBUTION_MOVED = _gauge(
+    "ml_attribution_moved_spreads",
+    "How far a feature that moved is off, in spreads of the windows before; 0 for one that did not move.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+)
+ATTRIBUTION_DIVERGENCE = _gauge(
+    "ml_attribution_place_divergence_bits",
+    "Jensen-Shannon divergence of a feature's places among the features, before and now; 0 is none and 1 is all.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+)
+ATTRIBUTION_NDCG = _gauge(
+    "ml_attribution_order_ndcg_ratio",
+    "nDCG of the features' order now against the amounts before; `side` is now, or usual: what 95% of windows reach.",
+    *ATTRIBUTION_QUESTION,
+    "side",
+)
+ATTRIBUTION_WINDOWS = _gauge(
+    "ml_attribution_reference_windows",
+    "Windows before the last one with enough explained predictions.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_EXPLAINED = _gauge(
+    "ml_attribution_window_explained", "Explained predictions of the last window.", "model", "version"
+)
+ATTRIBUTION_WINDOW_END = _gauge(
+    "ml_attribution_window_end_timestamp_seconds", "End of the last window that was compared.", "model"
 )
 
 # Chaos experiments ------------------------------------------------------------------------------------------------

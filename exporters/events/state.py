@@ -222,6 +222,9 @@ class State:
         series = self.counters.count_request(event)
         if event.attributions:
             self.counters.count_attributions(series, event.attributions)
+        if event.rank is not None and event.outcome == "ok" and event.model in self.counters.promised:
+            declared = self.counters.declared[event.model]
+            self.counters.count_rank(series, self.counters.published_groups(declared, event.groups), event.rank)
         # The answer of an inference log may have no class: that is a request, and nothing to compare.
         if event.outcome == "ok" and event.prediction is not None:
             predicted = self.counters.count_prediction(series, event, event.prediction)
@@ -233,10 +236,15 @@ class State:
         declared = self.counters.declared.get(event.model)
         groups = self.counters.published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
-        counted = self.counters.count_groups(series, groups, predicted) if groups and type(predicted) is str else {}
+        counted: Mapping[str, str] = {}
+        scored: Mapping[str, str] = {}
+        if groups and self.settling.settles(entry):
+            counted = self.counters.count_groups(series, groups, predicted)
+            if event.score is not None and series.model in self.counters.promised:
+                scored = self.counters.scored_groups(series, groups)
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
             self.counters.models[self.counters.known_model(early.model)].labels_waiting -= 1
-            self._predict_settling(series, entry, counted)
+            self._predict_settling(series, entry, counted, scored)
             self._settle(entry, early.label, early.ts, time)
             return
         if self.is_sampled_out(event.model, value):
@@ -245,7 +253,7 @@ class State:
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
-            self._predict_settling(series, entry, counted)
+            self._predict_settling(series, entry, counted, scored)
             model.waiting += 1
 
     def _has_room(self, value: int) -> bool:  # noqa: ARG002 - where predictions wait elsewhere, it depends on which
@@ -261,11 +269,13 @@ class State:
             self.counters.models[entry.model].waiting -= 1
             self._settle(entry, event.label, event.ts, time)  # type: ignore[arg-type]
 
-    def _predict_settling(self, series: Series, entry: WaitingPrediction, groups: Mapping[str, str]) -> None:
+    def _predict_settling(
+        self, series: Series, entry: WaitingPrediction, groups: Mapping[str, str], scored: Mapping[str, str]
+    ) -> None:
         """Let a prediction be settled under the class that it is counted under: `other` without room for its own."""
         if type(entry.predicted) is str and entry.predicted not in series.predicted:
             entry = msgspec.structs.replace(entry, predicted=OTHER)
-        self.settling.predict(entry, groups)
+        self.settling.predict(entry, groups, scored)
 
     def _settle(self, entry: WaitingPrediction, actual: Value, ts: float, time: float) -> None:
         try:

@@ -39,7 +39,7 @@ class Folding:
         self._queue: queue.Queue[tuple[int, Rows] | float | None] = queue.Queue(WAITING)
         self._waiting: dict[int, tuple[dict[str, int], int, float | None]] = {}
         self._kept_at = time.monotonic()
-        self._folded_at = 0.0
+        self.folded_at = 0.0
         self.error: BaseException | None = None
         self._upto, values = ledger.kept([FOLD])
         self._kept_upto = self._upto
@@ -102,7 +102,7 @@ class Folding:
                 self._waiting[bucket] = findings.waiting, findings.held, findings.oldest
                 found.append(findings)
         self._fold.take(found)
-        self._upto, self._folded_at = batch, self._clock()
+        self._upto, self.folded_at = batch, self._clock()
 
     def _keep(self) -> None:
         self._ledger.keep(self._upto, {FOLD: self._fold.saved()})
@@ -137,7 +137,7 @@ class Folding:
             (metrics.STREAM_WATERMARK, {}, fold.watermark),
             (metrics.STREAM_LATE, {}, float(fold.late)),
             (metrics.STREAM_BATCHES, {}, float(self._upto + 1)),
-            (metrics.STREAM_LAST_BATCH, {}, self._folded_at),
+            (metrics.STREAM_LAST_BATCH, {}, self.folded_at),
             (metrics.STREAM_STATE_BYTES, {}, float(sum(held for _, held, _ in self._waiting.values()))),
         ]
         samples += [(metrics.STREAM_WAITING, {"kind": kind}, float(count)) for kind, count in waiting.items()]

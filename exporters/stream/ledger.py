@@ -124,6 +124,11 @@ class Ledger:
             _write(connection, pieces)
         return True
 
+    def batches(self) -> list[tuple[int, float]]:
+        """Batches that are taken, and when (seconds since the epoch)."""
+        with self._connected() as connection:
+            return connection.execute("SELECT batch, at FROM batches ORDER BY batch").fetchall()
+
     def found(self, after: int) -> list[tuple[int, Rows]]:
         """What later batches found that no kept counters include, in order."""
         with self._connected() as connection:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
 from exporters.events.privacy import Privacy
 from exporters.stream import parcels
 from exporters.stream.decoding import Decoding
@@ -69,9 +72,17 @@ class Query:
 
         Raises LedgerError when the ledger is another checkpoint's, StreamError when Spark refuses the checkpoint.
         """
-        writer = found.writeStream.foreachBatch(self._take).option("checkpointLocation", checkpoint)
+        writer = found.writeStream.foreachBatch(self.take).option("checkpointLocation", checkpoint)
         trigger = {"availableNow": True} if every is None else {"processingTime": f"{round(every * 1000)} milliseconds"}
-        self._query = writer.queryName("midwatch").trigger(**trigger).start()
+        try:
+            started = writer.trigger(**trigger).start()
+        except (PySparkException, Py4JError) as error:
+            raise StreamError(f"{checkpoint}: Spark does not start from it: {reason(error)}") from error
+        self.begun(started)
+
+    def begun(self, started: Any) -> None:
+        """Take the batches of a query of Spark from now on; LedgerError when the ledger is another one's."""
+        self._query = started
         try:
             self._ledger.ensure_query(self._query.id)
         except MidwatchError as error:
@@ -80,7 +91,7 @@ class Query:
         finally:
             self._is_known.set()
 
-    def _take(self, frame: Any, batch: int) -> None:
+    def take(self, frame: Any, batch: int) -> None:
         """Take a batch once, whatever Spark does again."""
         self._is_known.wait()
         try:
@@ -113,8 +124,6 @@ class Query:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether the query has ended, after so many seconds at most; StreamError when an error has ended it."""
-        from pyspark.errors import PySparkException
-
         try:
             return bool(self._query.awaitTermination() if seconds is None else self._query.awaitTermination(seconds))
         except PySparkException as error:

@@ -48,12 +48,11 @@ class Machine:
 @contextmanager
 def session(machine: Machine, partitions: int) -> Iterator[Any]:
     """A Spark session with so many partitions of state; MidwatchError when it does not start."""
-    try:
-        from pyspark import SparkConf
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise MidwatchError("midwatch stream needs PySpark: pip install 'midwatch[spark]'") from error
+    ensure_spark()
+    from pyspark import SparkConf
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")  # it is not used
     settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)}
     builder = SparkSession.builder.appName("midwatch stream")
@@ -77,6 +76,14 @@ def session(machine: Machine, partitions: int) -> Iterator[Any]:
         yield made
     finally:
         made.stop()
+
+
+def ensure_spark() -> None:
+    """MidwatchError where PySpark is not installed."""
+    try:
+        import pyspark  # noqa: F401 - whether it is there
+    except ImportError as error:
+        raise MidwatchError("midwatch stream needs PySpark: pip install 'midwatch[spark]'") from error
 
 
 def connector_jars(folder: Path | None) -> list[Path]:

@@ -21,6 +21,7 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.console import Console
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
+from midwatch.spec.evaluation import Evaluator
 from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
@@ -393,6 +394,8 @@ class Platform(Strict):
     """What takes events."""
     gate: Gate = Gate()
     """What judges canaries."""
+    evaluator: Evaluator = Evaluator()
+    """What judges [fairness](fairness.md) again and again."""
     team: Name | None = None
     """Whose this file is, of several in a folder: it may name [that team's](#many-teams) owners and channels alone."""
     teams: dict[Name, Team] = {}

@@ -174,6 +174,7 @@ class ShippedRule(Strict):
         Literal[
             "canaries",
             "incidents_watched",
+            "evaluated",
             "midwatch",
             "servers",
             "continuous",

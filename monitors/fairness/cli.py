@@ -91,23 +91,14 @@ def _end(text: str | None) -> float | None:
 def _judged(
     client: Client, models: Sequence[Model], version: str | None, end: float | None
 ) -> list[tuple[Window, list[Finding], tuple[str, ...]]]:
-    """Findings by window: promises that look equally far back are asked for together."""
-    from monitors.fairness import fetch, promises
-    from monitors.fairness.fetch import Window
+    """Findings by window."""
+    from monitors.fairness import looks
 
     until = client.query("time()")[0].value if end is None else end
-    by_window: dict[tuple[float, float], list[Model]] = {}
-    for model in models:
-        for reach in dict.fromkeys((promise.over, promise.block_seconds) for promise in model.fairness):
-            kept = [promise for promise in model.fairness if (promise.over, promise.block_seconds) == reach]
-            by_window.setdefault(reach, []).append(model.model_copy(update={"fairness": kept}))
-    judged = []
-    for together in by_window.values():
-        window = Window.until(until, together[0].fairness[0])
-        asked = fetch.ask(client, together, window)
-        found = [one for one in promises.judge(together, asked, window) if version in (None, one.version)]
-        judged.append((window, found, asked.queries))
-    return judged
+    return [
+        (one.window, [found for found in one.findings if version in (None, found.version)], one.queries)
+        for one in looks.look(client, models, until)
+    ]
 
 
 def _named(loaded: Platform, file: Path, findings: Sequence[Finding]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from midwatch.spec.stream import KafkaTopics
@@ -18,7 +19,7 @@ RECORD = (
 """Columns of `records`, from those of the connector."""
 
 
-def read(spark: Any, topics: KafkaTopics, properties: dict[str, str], *, cores: int, most: int) -> Any:
+def read(spark: Any, topics: KafkaTopics, properties: Mapping[str, str], *, cores: int, most: int) -> Any:
     """Streaming frame of the topics' records, of at most `most` in a batch.
 
     `properties` are those of a Kafka client. A topic with fewer partitions than cores is read in parts by several.
