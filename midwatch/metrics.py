@@ -690,6 +690,18 @@ KAFKA_COMMITS = _counter(
 )
 KAFKA_REBALANCES = _counter("midwatch_exporter_kafka_rebalances_total", "Times that partitions were given.", "group")
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
+REMOTE_WRITE_SAMPLES = _counter(
+    "midwatch_remote_write_samples_total",
+    "Samples to be pushed by remote write, by result: delivered, or dropped for a reason.",
+    "result",
+    "reason",
+)
+REMOTE_WRITE_RETRIES = _counter(
+    "midwatch_remote_write_retries_total", "Requests of remote write that their receiver did not take yet."
+)
+REMOTE_WRITE_WAITING = _gauge(
+    "midwatch_remote_write_waiting_samples", "Samples that wait until the receiver of remote write takes them."
+)
 DRIFT_WORKER_UP = _gauge(
     "midwatch_drift_worker_up",
     "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",

@@ -21,6 +21,7 @@ from exporters.events.lateness import Lateness
 from exporters.events.reasons import Reason
 from exporters.events.recent_ids import Generation, RecentIds
 from exporters.events.waiting import Waiting, WaitingHalf, WaitingLabel, WaitingPrediction
+from exporters.stream.drift import row_bytes
 from exporters.stream.parcels import Arrived, Featured, Finding, Findings, Parcel, Place, Result
 from exporters.stream.waits import Fitness, waiting_prediction
 from midwatch.client.events import Prediction
@@ -79,6 +80,7 @@ class Bucket:
         self._lateness = Lateness(settings, models)
         self._counters = Counters(settings.caps, models, settings.personal.hash)
         self._fitness = Fitness(settings, models)
+        self._row_of = row_bytes.Packer(row_bytes.watched(models))
         self._retention = settings.label_retention
         self._most = -(-settings.max_waiting // buckets)
         self._most_models = settings.caps.models
@@ -173,9 +175,7 @@ class Bucket:
             self._models[event.model] = None
             self._new_models.append(event.model)
         if event.features is not None:
-            self._featured.append(
-                Featured(event.arrived, event.identity, event.model, event.version, event.ts, event.features)
-            )
+            self._featured.append(Featured(place, event.model, event.version, event.ts, event.features))
         early, has_room = (None, True) if event.waits is None else self._let_wait(event.value, event.waits)
         self._found.append(Finding(place, event.value, event.event, early, has_room=has_room))
 
@@ -220,23 +220,20 @@ class Bucket:
         waited = _pack(WaitingHalf(second, _bare_half(other)))
         finding = Finding(place, event.value, _bare(event.event), waited, is_half=True)
         self._found.append(finding)
-        predictions = Joined.of(request, response).predictions  # type: ignore[arg-type]
-        for prediction, key in zip(predictions, state.make_keys(predictions), strict=True):
+        joined = Joined.of(request, response)  # type: ignore[arg-type]
+        for prediction, key in zip(joined.predictions, state.make_keys(joined.predictions), strict=True):
             if key[0] in self._taken or self._ids.known([key[0]]):
                 finding.known = [*finding.known, key[0]]
-            else:
-                self._take_joined(second, place[0], finding, prediction, key)
+                continue
+            self._take_joined(second, finding, prediction, key)
+            if not joined.unread and (row := self._row_of(prediction)) is not None:
+                names = prediction.model, prediction.version
+                self._featured.append(Featured(place, *names, prediction.ts, row))  # type: ignore[arg-type]
         return None
 
-    def _take_joined(
-        self, second: float, arrived: int, finding: Finding, prediction: Prediction, key: state.Key
-    ) -> None:
+    def _take_joined(self, second: float, finding: Finding, prediction: Prediction, key: state.Key) -> None:
         identity, value = key
         self._remember(identity, prediction.model, prediction.ts)  # type: ignore[arg-type]
-        if prediction.features:
-            features = msgspec.Raw(_pack(prediction.features))
-            names = prediction.model, prediction.version
-            self._featured.append(Featured(arrived, identity, *names, prediction.ts, features))  # type: ignore[arg-type]
         waits = waiting_prediction(self._counters, second, prediction)
         if waits is None or self._fitness.unfit(prediction, key) or self._fitness.is_sampled_out(prediction.model, key):
             return

@@ -25,6 +25,7 @@ from exporters.events.inference_log import Half
 from exporters.events.privacy import Privacy
 from exporters.events.waiting import WaitingHalf, WaitingLabel
 from exporters.stream import reading, records
+from exporters.stream.drift import row_bytes
 from exporters.stream.parcels import Arrived, Parcel
 from exporters.stream.waits import Fitness, waiting_prediction
 from midwatch.client.events import Event, Label, Prediction
@@ -111,6 +112,7 @@ class Decoder:
         self._counters = Counters(settings.caps, models, settings.personal.hash)
         self._checks = Checks(settings, models, decoding.privacy, self._counters)
         self._models = kserve.Models.of(models)
+        self._row_of = row_bytes.Packer(row_bytes.watched(models))
         self._fitness = Fitness(settings, models)
         self._partitions: dict[tuple[str, int, bool], _Open] = {}
         self._refused: Counter[tuple[str, str, str]] = Counter()
@@ -171,9 +173,8 @@ class Decoder:
         features = None
         if type(event) is Prediction:
             kind, version = "prediction", event.version
-            if event.features:
-                features = msgspec.Raw(_pack(event.features))
-                event.features = {}
+            features = self._row_of(event)
+            event.features = {}
             waits = self._waiting_prediction(now, event, key) if unfit is None else None
         elif type(event) is Label:
             kind, version = "label", ""

@@ -49,7 +49,7 @@ class Remembered(NamedTuple):
 class Follower(Protocol):
     """Whoever else looks at the predictions that count, in the workers; Spark sends it there."""
 
-    def follow(self, featured: Sequence[Featured]) -> Iterator[tuple[str, bytes]]:
+    def follow(self, bucket: int, featured: Sequence[Featured]) -> Iterator[tuple[str, bytes]]:
         """What is told of a bucket's predictions, as kinds and bytes of rows for the driver."""
 
 
@@ -85,7 +85,7 @@ class KeptBuckets(StatefulProcessor):
         _remembered[number] = Remembered(mark, head.number + 1, bucket)
         yield Row(bucket=number, kind=FINDINGS, found=_pack(findings))
         for follower in self._followers:
-            for kind, told in follower.follow(featured):
+            for kind, told in follower.follow(number, featured):
                 yield Row(bucket=number, kind=kind, found=told)
 
     def close(self) -> None:

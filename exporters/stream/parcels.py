@@ -5,6 +5,8 @@ Spark carries each as the bytes of a row, so an event costs Spark nothing. Both 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 PARCEL_SCHEMA = "bucket int, parcel binary"
@@ -29,8 +31,8 @@ class Arrived(msgspec.Struct, array_like=True, gc=False):
     `arrived` is milliseconds since the epoch, and `row` the event's number in its record. `identity` and `value` are
     its keys (`exporters.events.state.Key`). `event` is the event as MessagePack, without its features. `waits` is what
     the waiting ones of the exporter keep of it, packed; None when it never waits. `unfit` says why it is not counted,
-    unless it is a retry. `features` are the watched features as MessagePack, where drift of the model is judged; `ts`
-    is the event's own time in seconds.
+    unless it is a retry. `features` is its row (`drift.row_bytes`), where drift of the model is judged; `ts` is the
+    event's own time in seconds.
     """
 
     arrived: int
@@ -45,7 +47,7 @@ class Arrived(msgspec.Struct, array_like=True, gc=False):
     event: msgspec.Raw
     waits: bytes | None
     unfit: Result | None
-    features: msgspec.Raw | None
+    features: bytes | None
 
 
 class Parcel(msgspec.Struct, array_like=True):
@@ -83,17 +85,13 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
 
 
 class Featured(msgspec.Struct, array_like=True, gc=False):
-    """A prediction that counts, and its watched features: what drift is judged by.
+    """A prediction that counts, where it stood, its time in seconds, and its row (`drift.row_bytes`)."""
 
-    `arrived` is in milliseconds and `ts` in seconds since the epoch; `identity` is a hash of its id and model.
-    """
-
-    arrived: int
-    identity: int
+    place: Place
     model: str
     version: str
     ts: float
-    features: msgspec.Raw
+    row: bytes
 
 
 class Findings(msgspec.Struct, array_like=True):
@@ -112,3 +110,27 @@ class Findings(msgspec.Struct, array_like=True):
     waiting: dict[str, int]
     held: int
     oldest: float | None
+
+
+class _Read(msgspec.Struct, array_like=True):
+    """The first parts of `Findings`, of which only how far was read is looked at."""
+
+    found: msgspec.Raw
+    expired: msgspec.Raw
+    refused: msgspec.Raw
+    read: list[tuple[str, int, int, int]]
+
+
+_decode_read = msgspec.msgpack.Decoder(_Read).decode
+
+
+def read_until(findings: Iterable[bytes]) -> float:
+    """How far all partitions were read that a batch read anything of (seconds since the epoch); 0 without any.
+
+    `findings` are the `Findings` of its buckets, packed.
+    """
+    until: dict[tuple[str, int], int] = {}
+    for packed in findings:
+        for source, partition, latest, _ in _decode_read(packed).read:
+            until[source, partition] = max(until.get((source, partition), 0), latest)
+    return float(min(until.values(), default=0) // 1000)

@@ -13,11 +13,13 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from exporters.events.privacy import Privacy
+from exporters.stream import parcels
 from exporters.stream.decoding import Decoding
+from exporters.stream.drift.judging import Judging
 from exporters.stream.folding import Folding
 from exporters.stream.kept import Follower, KeptBuckets
-from exporters.stream.ledger import Ledger
-from exporters.stream.parcels import FOUND_SCHEMA, PARCEL_SCHEMA
+from exporters.stream.ledger import Ledger, Rows
+from exporters.stream.parcels import FINDINGS, FOUND_SCHEMA, PARCEL_SCHEMA
 from midwatch import metrics
 from midwatch.errors import MidwatchError
 from midwatch.exposition import Sample
@@ -25,6 +27,10 @@ from midwatch.spec import model as spec
 from monitors.drift.spark.session import reason
 
 _log = logging.getLogger(__name__)
+
+
+JUDGE_SECONDS = 5.0
+"""Seconds after a batch in which windows of drift are judged: the next batch waits, and judges on."""
 
 
 class StreamError(MidwatchError):
@@ -48,15 +54,15 @@ def found(records: Any, counted: Counted) -> Any:
         settings=counted.settings, models=counted.models, privacy=counted.privacy, buckets=counted.buckets
     )
     kept = KeptBuckets(counted.settings, counted.models, counted.buckets, counted.followers)
-    parcels = records.mapInArrow(decoding, PARCEL_SCHEMA)
-    return parcels.groupBy("bucket").transformWithState(kept, FOUND_SCHEMA, "Append", "None")
+    decoded = records.mapInArrow(decoding, PARCEL_SCHEMA)
+    return decoded.groupBy("bucket").transformWithState(kept, FOUND_SCHEMA, "Append", "None")
 
 
 class Query:
     """A running query; `error` is what ended it."""
 
-    def __init__(self, ledger: Ledger, folding: Folding) -> None:
-        self._ledger, self._folding = ledger, folding
+    def __init__(self, ledger: Ledger, folding: Folding, judging: Judging | None = None) -> None:
+        self._ledger, self._folding, self._judging = ledger, folding, judging
         self._is_known = threading.Event()
         self._query: Any = None
         self.error: Exception | None = None
@@ -93,12 +99,28 @@ class Query:
                 raise self.error
             if self._ledger.has(self._query.id, batch):
                 return
-            rows = [(row.bucket, row.kind, bytes(row.found)) for row in frame.collect()]
-            self._ledger.add(self._query.id, batch, rows)
+            rows = self._add(frame, batch)
             self._folding.put(batch, rows)
+            if self._judging is not None:
+                self._judging.turn(parcels.read_until(found for _, _, found in rows), JUDGE_SECONDS)
         except MidwatchError as error:
             self.error = error
             raise
+
+    def _add(self, frame: Any, batch: int) -> Rows:
+        """What a batch found, once that and the windows of drift that it counts in are durable together."""
+        if self._judging is None:
+            rows = _rows(frame)
+            self._ledger.add(self._query.id, batch, rows)
+            return rows
+        frame.persist()  # it is looked at more than once
+        try:
+            with self._judging.batch(frame) as pieces:
+                rows = _rows(frame.where(frame.kind == FINDINGS))
+                self._ledger.add(self._query.id, batch, rows, pieces)
+        finally:
+            frame.unpersist()
+        return rows
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether the query has ended, after so many seconds at most; StreamError when an error has ended it."""
@@ -131,6 +153,10 @@ class Query:
         return samples + [
             (metrics.STREAM_BEHIND, {"source": source}, float(records)) for source, records in behind(progress).items()
         ]
+
+
+def _rows(frame: Any) -> Rows:
+    return [(row.bucket, row.kind, bytes(row.found)) for row in frame.collect()]
 
 
 def behind(progress: Any) -> dict[str, int]:

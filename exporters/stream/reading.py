@@ -9,6 +9,7 @@ import msgspec
 from exporters.events import bodies, kserve
 from exporters.events.inference_log import Half, MalformedError
 from exporters.events.reasons import Reason
+from exporters.stream import records
 from midwatch.client.events import Event
 
 Headers = Sequence[Mapping[str, bytes | str | None]]
@@ -53,6 +54,8 @@ def read(
     `arrived` (seconds) stands in for a missing time of a CloudEvent; a payload inflates to at most `limit` bytes.
     Raises UnreadableRecordError when the record holds no event at all.
     """
+    if headers and (reason := records.fault_of(headers)) is not None:
+        raise UnreadableRecordError("file", reason)
     attributes = _cloud_event(headers) if headers else None
     if attributes is not None:
         return list(enumerate(_halves(value, attributes, arrived, models, limit), 1)), []
