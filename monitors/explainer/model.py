@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -66,7 +67,9 @@ class Loaded:
 def library(module: str, needs: str) -> ModuleType:
     """A library that is imported now; ModelError says how it is had."""
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():  # of libraries among themselves: nobody here can do anything about them
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
     except ImportError as error:
         missing = getattr(error, "name", None) or module
         raise ModelError(

@@ -1,7 +1,8 @@
 """Models of scikit-learn in a file of skops, joblib or pickle. The last two are code that runs when it is read.
 
-So a file of theirs is taken only where nobody else can have written it; skops holds no code, and is read with the types
-that it trusts. Contributions of trees are those of shap's TreeExplainer: exact, path-dependent.
+So a file of theirs is taken only where nobody else can have written it. skops holds no code, and is read with the types
+that it trusts; trees, which it does not trust, for crafted ones could crash, only from a file like that. Contributions
+of trees are those of shap's TreeExplainer: exact, path-dependent.
 """
 
 from __future__ import annotations
@@ -133,10 +134,14 @@ def _read(path: Path) -> Any:
 def _of_skops(path: Path) -> Any:
     skops = library("skops.io", "a file of skops")
     try:
-        if unknown := skops.get_untrusted_types(file=path):
-            what = ", ".join(sorted(map(str, unknown))[:5])
+        untrusted = sorted(skops.get_untrusted_types(file=path))
+        if foreign := [name for name in untrusted if not name.startswith("sklearn.")]:
+            what = ", ".join(foreign[:5])
             raise ModelError(f"{path}: has types that skops does not trust: {what}; save the model in its own format")
-        return skops.load(path)
+        if untrusted:
+            with path.open("rb") as file:
+                ensure_own(path, file)
+        return skops.load(path, trusted=untrusted)
     except ModelError:
         raise
     except OSError as error:
