@@ -59,7 +59,7 @@ def serve(
     from midwatch import http_access, telemetry
     from midwatch.errors import MidwatchError
     from monitors.explainer import background as backgrounds
-    from monitors.explainer import explainer, models, service
+    from monitors.explainer import explainer, models, remote, service
 
     sys.setswitchinterval(0.001)  # explanations in threads must not hold the answers of others up
     if not 0 < precision <= 1:
@@ -83,7 +83,7 @@ def serve(
         raise MidwatchError(f"--model {model!r} cannot stand in a path; write letters, digits, -, _ and .")
     stop_telemetry = telemetry.setup("midwatch-explainer")
     sample = backgrounds.read(background)
-    access = models.Access(token_file=model_token_file, ca_file=model_ca_file)
+    access = remote.Access(token_file=model_token_file, ca_file=model_ca_file)
     loaded = models.load(source, sample.columns, access)
     made = explainer.build(loaded, sample, model=model, version=version, output=output, precision=precision)
     log = logging.getLogger(__name__)

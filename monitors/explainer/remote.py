@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ LEAST_SECONDS = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
+class Access:
+    """How a server is asked: the file of its bearer token, and of its authority."""
+
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteModel:
     """A model at a URL; `body` is the document of rows, `read` finds the answers in the document that comes back."""
 
@@ -38,7 +47,7 @@ class RemoteModel:
     body: Callable[[Rows], Any]
     read: Callable[[Any], Any]
     pool: urllib3.PoolManager
-    token_file: Path | None = None
+    access: Access
 
     def predict(self, rows: Rows, seconds: float) -> Floats:
         """Answers to all rows within `seconds`; ModelError when they do not come, or are none."""
@@ -52,41 +61,55 @@ class RemoteModel:
         return np.concatenate(parts)
 
     def _answered(self, rows: Rows, seconds: float) -> Floats:
-        if seconds < LEAST_SECONDS:
-            raise ModelError(f"{self.url}: there is no time left to ask it")
-        content = self._posted(json.dumps(self.body(rows)).encode(), seconds)
+        content = posted(self.pool, self.url, self.body(rows), self.access, seconds)
         try:
             answers = self.read(json.loads(content))
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise ModelError(f"{self.url}: the answer has no predictions") from error
         return as_answers(answers, len(rows), self.url)
 
-    def _posted(self, body: bytes, seconds: float) -> bytes:
-        headers = {"content-type": "application/json", SYNTHETIC_HEADER: "true"}
-        if self.token_file is not None:
-            headers["authorization"] = f"Bearer {http_access.read_token(self.token_file).decode('latin-1')}"
-        try:
-            answer = self.pool.request(
-                "POST",
-                self.url,
-                body=body,
-                headers=headers,
-                timeout=urllib3.Timeout(total=seconds),
-                redirect=False,
-                retries=False,
-                preload_content=False,
-            )
-            try:
-                content = _within(answer, time.monotonic() + seconds)
-            finally:
-                answer.close() if answer.status != 200 else answer.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ModelError(f"{self.url}: no answer: {type(error).__name__}") from error
-        if answer.status != 200:
-            raise ModelError(f"{self.url}: {answer.status} {' '.join(content[:200].decode(errors='replace').split())}")
-        if len(content) > MAX_ANSWER_BYTES:
-            raise ModelError(f"{self.url}: the answer has more than {MAX_ANSWER_BYTES >> 20} MiB")
-        return content
+
+def posted(pool: urllib3.PoolManager, url: str, document: Any, access: Access, seconds: float) -> bytes:
+    """The answer to a document within `seconds`; ModelError for another status than 200, and when there is none."""
+    if seconds < LEAST_SECONDS:
+        raise ModelError(f"{url}: there is no time left to ask it")
+    headers = {"content-type": "application/json", SYNTHETIC_HEADER: "true"}
+    if access.token_file is not None:
+        headers["authorization"] = f"Bearer {http_access.read_token(access.token_file).decode('latin-1')}"
+    until = time.monotonic() + seconds
+    try:
+        answer = pool.request(
+            "POST",
+            url,
+            body=json.dumps(document).encode(),
+            headers=headers,
+            timeout=urllib3.Timeout(total=seconds),
+            redirect=False,
+            retries=False,
+            preload_content=False,
+        )
+        content = _content(answer, until)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise ModelError(f"{url}: no answer: {type(error).__name__}") from error
+    if answer.status != HTTPStatus.OK:
+        raise ModelError(f"{url}: {answer.status} {' '.join(content[:200].decode(errors='replace').split())}")
+    if len(content) > MAX_ANSWER_BYTES:
+        raise ModelError(f"{url}: the answer has more than {MAX_ANSWER_BYTES >> 20} MiB")
+    return content
+
+
+def _content(answer: urllib3.BaseHTTPResponse, until: float) -> bytes:
+    """The body. A connection is used again only when all of it was read."""
+    try:
+        content = _within(answer, until)
+    except BaseException:
+        answer.close()
+        raise
+    if len(content) > MAX_ANSWER_BYTES:
+        answer.close()
+    else:
+        answer.release_conn()
+    return content
 
 
 def _within(answer: urllib3.BaseHTTPResponse, until: float) -> bytes:

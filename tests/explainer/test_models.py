@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitors.explainer import background, explainer, models
+from monitors.explainer import background, explainer, models, remote
 from monitors.explainer.explainer import Times
 from monitors.explainer.explanation import Rows
 from monitors.explainer.model import ModelError, library
@@ -23,7 +23,7 @@ def labelled(rows: Any) -> Any:
 
 def explained_by(source: str, file: Path, **changes: Any) -> explainer.Explainer:
     sample = background.read(file)
-    loaded = models.load(source, sample.columns, models.Access())
+    loaded = models.load(source, sample.columns, remote.Access())
     settings = {"model": "credit", "version": "v7", "output": None, "precision": 0.05, **changes}
     return explainer.build(loaded, sample, **settings)
 
@@ -203,7 +203,7 @@ def test_a_model_behind_the_first_protocol_is_asked_with_rows_that_are_marked(
     predictor.answer = lambda document: (200, {"predictions": [sum(row) for row in document["instances"]]})
     (tmp_path / "token").write_text("secret\n")
     sample = background.read(background_file)
-    access = models.Access(token_file=tmp_path / "token")
+    access = remote.Access(token_file=tmp_path / "token")
     loaded = models.load(f"v1:{predictor.url}/v1/models/credit:predict", sample.columns, access)
     made = explainer.build(loaded, sample, model="credit", version="v7", output=None, precision=0.05)
     found = made.explain(np.array([1.0, 2.0, 3.0]), TIMES)

@@ -6,23 +6,14 @@ A module `KIND` has `load(where, columns, settings)`: the model from what is wri
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 
 from monitors.explainer.model import Loaded, ModelError
+from monitors.explainer.remote import Access
 
 KINDS = {module.name.replace("_", "-"): module.name for module in iter_modules(__path__)}
 """Module of each kind, by what the command calls it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """How a model that another server has is asked: the file of its bearer token, and of its authority."""
-
-    token_file: Path | None = None
-    ca_file: Path | None = None
 
 
 Load = Callable[[str, Sequence[str], Access], Loaded]

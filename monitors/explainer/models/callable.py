@@ -11,7 +11,7 @@ from monitors.explainer.explanation import Floats, Rows
 from monitors.explainer.model import Loaded, ModelError, as_answers
 
 if TYPE_CHECKING:
-    from monitors.explainer.models import Access
+    from monitors.explainer.remote import Access
 
 
 @dataclass(frozen=True)

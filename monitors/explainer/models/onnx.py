@@ -12,7 +12,7 @@ from monitors.explainer.explanation import Floats, Rows
 from monitors.explainer.model import Loaded, ModelError, as_answers, library
 
 if TYPE_CHECKING:
-    from monitors.explainer.models import Access
+    from monitors.explainer.remote import Access
 
 _TYPES: dict[str, Any] = {
     "tensor(float)": np.float32,

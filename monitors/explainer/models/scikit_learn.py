@@ -20,7 +20,7 @@ from monitors.explainer.explanation import Floats, Rows
 from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, library
 
 if TYPE_CHECKING:
-    from monitors.explainer.models import Access
+    from monitors.explainer.remote import Access
 
 _OF_PROBABILITIES = ("RandomForestClassifier", "ExtraTreesClassifier", "DecisionTreeClassifier")
 _OF_MARGINS = ("GradientBoostingClassifier", "HistGradientBoostingClassifier")

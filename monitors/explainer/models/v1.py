@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from monitors.explainer import remote
 from monitors.explainer.explanation import Rows
 from monitors.explainer.model import Loaded
 
-if TYPE_CHECKING:
-    from monitors.explainer.models import Access
 
-
-def load(where: str, columns: Sequence[str], access: Access) -> Loaded:  # noqa: ARG001 - the signature of every kind
+def load(where: str, columns: Sequence[str], access: remote.Access) -> Loaded:  # noqa: ARG001 - the signature of every kind
     """The model at a URL; it is not asked yet."""
     pool = remote.pool(access.ca_file)
-    return Loaded(model=remote.RemoteModel(url=where, body=_body, read=_read, pool=pool, token_file=access.token_file))
+    return Loaded(model=remote.RemoteModel(url=where, body=_body, read=_read, pool=pool, access=access))
 
 
 def _body(rows: Rows) -> Any:

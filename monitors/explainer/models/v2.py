@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from monitors.explainer import remote
 from monitors.explainer.explanation import Rows
 from monitors.explainer.model import Loaded
 
-if TYPE_CHECKING:
-    from monitors.explainer.models import Access
 
-
-def load(where: str, columns: Sequence[str], access: Access) -> Loaded:
+def load(where: str, columns: Sequence[str], access: remote.Access) -> Loaded:
     """The model at a URL; it is not asked yet. Rows of numbers are one tensor, rows with text one for each column."""
 
     def body(rows: Rows) -> Any:
@@ -25,7 +22,7 @@ def load(where: str, columns: Sequence[str], access: Access) -> Loaded:
         return {"inputs": [_column(name, rows[:, place]) for place, name in enumerate(columns)]}
 
     pool = remote.pool(access.ca_file)
-    return Loaded(model=remote.RemoteModel(url=where, body=body, read=_read, pool=pool, token_file=access.token_file))
+    return Loaded(model=remote.RemoteModel(url=where, body=body, read=_read, pool=pool, access=access))
 
 
 def _column(name: str, values: Rows) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from monitors.explainer.explanation import Floats, Rows
 from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, library
 
 if TYPE_CHECKING:
-    from monitors.explainer.models import Access
+    from monitors.explainer.remote import Access
 
 
 @dataclass(frozen=True)
