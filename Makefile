@@ -56,7 +56,7 @@ recordings: $(READY) programs ## nightly: what real programs expose, beside what
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) >&2 || { echo 'python3 -m venv failed: install the package python3-venv' >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[flights,kafka,spark,reports,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[flights,kafka,spark,reports,explain,dev]'
 	@touch $@
 
 clean:

@@ -55,6 +55,8 @@ COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PLACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+ADDITIVITY_BUCKETS = (1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+"""Ratios. Sums of 64-bit floats are within the first, XGBoost's of 32-bit ones within 0.0001."""
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
 .time_per_output_token), so that they can be compared with what model servers publish themselves."""
@@ -233,6 +235,82 @@ ATTRIBUTION_PLACE = _histogram(
     "feature",
     buckets=PLACE_BUCKETS,
 )
+
+# The explanation service, `midwatch explain serve` --------------------------------------------------------------------
+
+EXPLANATION_REQUESTS = _counter(
+    "ml_explanation_requests_total",
+    "Requests for explanations, by outcome: ok, or error, which is not the caller's mistake.",
+    "model",
+    "version",
+    "outcome",
+)
+EXPLANATION_REFUSALS = _counter(
+    "ml_explanation_refusals_total",
+    "Requests that were not explained, by reason: busy, deadline, model_failed, failed or invalid.",
+    "model",
+    "version",
+    "reason",
+)
+EXPLANATION_DURATION = _histogram(
+    "ml_explanation_duration_seconds",
+    "Time to answer a request for explanations, with the wait for its turn.",
+    "model",
+    "version",
+    buckets=LATENCY_BUCKETS,
+)
+EXPLANATIONS = _counter(
+    "ml_explanations_total",
+    "Rows that were explained, by why it ended: exact, precise, or budget where the time was spent before.",
+    "model",
+    "version",
+    "stopped",
+)
+EXPLANATION_ADDITIVITY = _histogram(
+    "ml_explanation_additivity_error_ratio",
+    "What base and attributions lack of the model's answer, by 1 + the attributions' sizes.",
+    "model",
+    "version",
+    buckets=ADDITIVITY_BUCKETS,
+)
+EXPLANATION_SAMPLES = _counter(
+    "ml_explanation_rows_asked_total",
+    "Rows that the model was asked for explanations: no predictions.",
+    "model",
+    "version",
+)
+EXPLANATION_CACHE = _counter(
+    "ml_explanation_cache_lookups_total",
+    "Rows looked up in the cache, by result: hit or miss.",
+    "model",
+    "version",
+    "result",
+)
+EXPLANATION_CACHE_SIZE = _gauge(
+    "ml_explanation_cache_bytes", "Bytes of the explanations that are cached.", "model", "version"
+)
+EXPLANATION_WAITING = _gauge(
+    "ml_explanation_requests_waiting", "Requests that are explained or wait for it.", "model", "version"
+)
+EXPLAINER_INFO = _gauge(
+    "ml_explainer_info",
+    "Constant 1: how the service explains (exact or permutations), and the background's id.",
+    "model",
+    "version",
+    "method",
+    "background",
+)
+
+# Explainers that are asked by `midwatch systems export`, whoever's they are ---
+
+EXPLAIN_PROBE_UP = _gauge("explainer_probe_up", "1 where an explainer's last answer was an explanation.", "endpoint")
+EXPLAIN_PROBE_DURATION = _gauge("explainer_probe_duration_seconds", "Time that its last answer took.", "endpoint")
+EXPLAIN_PROBE_ADDITIVITY = _gauge(
+    "explainer_probe_additivity_error_ratio",
+    "What base and attributions of its last answer lack of the model's answer, by 1 + their sizes.",
+    "endpoint",
+)
+
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
