@@ -779,7 +779,7 @@ COPIED_HEARTBEAT = _gauge(
 HEARTBEATS = HEARTBEAT.name
 """Pattern of what planes copy from one another."""
 COPIED_BY_VIEW = f"{HEARTBEAT.name}|slo:(events|bad_events):(increase.+|period)"
-"""Pattern of what the view's Prometheus copies from each plane: heartbeats, and the counts that budgets are summed of."""
+"""Pattern of what the view's Prometheus copies from each plane: heartbeats, and counts that budgets are summed of."""
 
 # Records of how each model is served, in one form whatever serves it, by the rules of `alerts` ---------------------
 

@@ -48,8 +48,8 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
         "annotations": alerting_rule.annotations_of(
             objective.platform,
             ALERT,
-            summary=f"{objective.subject}{where} {slo.name}: the error budget{over} burns {{{{ $value | humanize }}}} times "
-            f"too fast, objective {promise}",
+            summary=f"{objective.subject}{where} {slo.name}: the error budget{over} burns {{{{ $value | humanize }}}} "
+            f"times too fast, objective {promise}",
             description=_description(objective, severity, tiers),
             owner=objective.owner,
             runbook=slo.runbook or objective.runbook,

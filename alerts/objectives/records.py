@@ -185,7 +185,7 @@ def _every_region_known(objective: Objective) -> Expr:
 
 
 def _left_at_least(objective: Objective, total: Expr, bad: Expr) -> Expr:
-    """What is left of the budget if each event of a silent region has been bad, at the rate of its busiest five minutes.
+    """What is left of the budget if each event of a silent region was bad, at the rate of its busiest five minutes.
 
     With n events of the period, b bad, u unseen ones and a budget of a share e: 1 - (b + u) / (e (n + u)).
     """

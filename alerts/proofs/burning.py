@@ -57,10 +57,9 @@ def _tier_within(objective: Objective, tier: BurnAlert) -> float:
 def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
     """Two cases and the time within which the first fires. Raises NoInstanceError when there is no series for it."""
     sli = objective.slo.sli
-    if objective.region is not None:
-        return _of_regions(objective, severity, alert)
-    if objective.slo.kind == "drift_free":
-        return _of_windows(objective, severity, alert)
+    if objective.region is not None or objective.slo.kind == "drift_free":
+        make = _of_windows if objective.region is None else _of_regions
+        return make(objective, severity, alert)
     if not isinstance(sli, str) and sli.freshness:
         return _of_freshness(objective, severity, alert, sli.freshness)
     if not isinstance(sli, str) and sli.gauge:
@@ -211,7 +210,7 @@ def _one(objective: Objective, text: str) -> str:
 
 
 def _of_regions(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
-    """Counts as they are copied from each region: one all of them fail altogether, or spend half of their budget.
+    """Counts as they are copied from each region: all of them fail, or spend half of their budget.
 
     The counts of every window are there from the begin, as they are when the view's Prometheus starts.
     """

@@ -210,7 +210,7 @@ def _present(platform: Platform) -> list[str]:
 
 
 def _region_inhibitions(*, named: bool) -> Iterator[dict[str, Any]]:
-    """One region's page or ticket on an objective stands for what the budget over all regions says of the same fault."""
+    """One region's page or ticket on an objective stands for what the budget over all regions says of that fault."""
     present = [quoted(label, "", "!=") for label in ("model", "slo")]
     for severity in Severity:
         yield {

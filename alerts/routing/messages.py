@@ -1,7 +1,8 @@
 """What a person receives: templates of Alertmanager for each integration, written into its settings.
 
-A message says what is wrong, what it means, whose it is, in which model, version and region, and leads to the runbook,
-the dashboard, what changed, and a silence. Label values come from outside: each template escapes them as its reader needs.
+A message says what is wrong, what it means, whose it is, in which model, version and region, and leads to the
+runbook, the dashboard, what changed, and a silence. Label values come from outside: each template escapes them as its
+reader needs.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ IN_REGION = "{{ with .CommonLabels.region }}[{{ . }}] {{ end }}"
 
 
 def of_kind(kind: str, *, says_region: bool) -> dict[str, object] | None:
-    """Settings of an integration; with `says_region` its title begins with the region. None for one without messages."""
+    """Settings of an integration, None for one without messages; with `says_region` titles begin with the region."""
     written = MESSAGES.get(kind)
     if not says_region or written is None:
         return written

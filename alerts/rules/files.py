@@ -51,7 +51,7 @@ def documents(platform: Platform) -> dict[str, dict[str, Any]]:
     """Documents by file name, each with its groups in order."""
     groups: dict[str, list[dict[str, Any]]] = {
         **{
-            name: _groups(f"midwatch-{name.removesuffix('.yml')}", make(platform), RECORDS.get(name, _nothing)(platform))
+            name: _groups(f"midwatch-{name.removesuffix('.yml')}", make(platform), _records(name, platform))
             for name, make in of_platform(platform).items()
         },
         **{f"model-{model.name}.yml": [] for model in platform.models},
@@ -76,8 +76,8 @@ def documents(platform: Platform) -> dict[str, dict[str, Any]]:
     return {name: {"groups": those} for name, those in groups.items() if those}
 
 
-def _nothing(platform: Platform) -> list[dict[str, Any]]:
-    return []
+def _records(name: str, platform: Platform) -> list[dict[str, Any]]:
+    return RECORDS[name](platform) if name in RECORDS else []
 
 
 def _groups(name: str, rules: list[AlertingRule], records: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:

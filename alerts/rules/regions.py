@@ -59,6 +59,6 @@ def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
 
 def _meaning(name: str, *, is_primary: bool) -> str:
     if name == GLOBAL:
-        return "Budgets over all regions are not computed, and their alerts cannot fire. Each region still pages by its own."
+        return "Budgets over all regions are not computed, and cannot page. Each region still pages by its own."
     also = " It is the primary: the loop and drills of recovery stand still until another is." if is_primary else ""
     return f"Nothing is known of the models that {name} serves, and its own alerts cannot fire.{also}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import yaml
-
 from midwatch import jobs, yaml_nodes
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
@@ -53,7 +51,7 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
     yield from _label_problems(platform, yaml_nodes.value(yaml_nodes.value(document, "global"), "external_labels"))
 
 
-def _label_problems(platform: Platform, written: yaml.Node | None) -> Iterator[Finding]:
+def _label_problems(platform: Platform, written: yaml_nodes.Node | None) -> Iterator[Finding]:
     """Labels of the plane that the existing file says otherwise, or lacks beside others of its own."""
     wanted = platform.regions.here_labels if platform.regions and written is not None else {}
     for name, value in wanted.items():
