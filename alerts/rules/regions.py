@@ -17,8 +17,8 @@ from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import describe_duration
 
-START_WAIT = 60.0
-"""A watcher that has just started has heard nobody yet."""
+START_SCRAPES = 4
+"""Scrapes until a watcher that has just started has surely heard those that are there."""
 
 
 def records_of(platform: Platform) -> list[dict[str, Any]]:
@@ -35,15 +35,15 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
 
 
 def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
-    patience = regions.silent_after
+    patience, wait = regions.silent_after, START_SCRAPES * platform.prometheus.scrape_interval
     heard = promql.select(metrics.COPIED_HEARTBEAT, **{metrics.FROM_REGION: name})
     recent = promql.last_over_time(heard, patience) > promql.timestamp_now() - patience
-    steps = int((patience + START_WAIT) // 15) + 20
+    steps = int((patience + wait) // 15) + 20
     return alerting_rule.build(
         platform,
         "RegionSilent",
         promql.absent(recent),
-        START_WAIT,
+        wait,
         platform.operator,
         Severity.PAGE,
         f"The plane of {name} has not been heard of for {describe_duration(patience)}",
@@ -51,7 +51,7 @@ def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
         proof=Proof(
             fires={str(heard): "0x2 _x" + str(steps)},
             silent={str(heard): f"0+15x{steps}"},
-            within=patience + 2 * START_WAIT + 60,
+            within=patience + wait + 90,
         ),
         **regions.labels(name),
     )
