@@ -92,8 +92,11 @@ def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
 def _jobs(platform: Platform) -> Iterator[Job]:
     yield from of_regions(platform)
     yield from of_services(platform)
-    itself = of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
-    yield from itself[:1] if platform.is_view else itself  # each region watches its own Alertmanager
+    regions = platform.regions
+    if regions is not None and regions.is_view:  # each region watches its own Alertmanager
+        yield _of_url(PROMETHEUS, regions.view.prometheus, platform.prometheus.auth)
+    else:
+        yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
     yield from of_models(platform)
     yield from of_systems(platform)
 

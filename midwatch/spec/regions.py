@@ -80,6 +80,10 @@ class Regions(Strict):
         """Every site but this one: those it watches."""
         return {name: site for name, site in self.sites.items() if name != self.here}
 
+    def asked(self, name: str) -> str:
+        """Where the series of a site are asked for: at its Prometheus, and of all regions at the view's own address."""
+        return self.view.query if name == GLOBAL else self.planes[name].prometheus
+
     def labels(self, name: str) -> dict[str, str]:
         """Labels of a site by its name."""
         site = self.sites[name]
@@ -98,7 +102,7 @@ def placed(platform: Platform) -> Platform:
         return platform
     alerting_plane = regions.planes.get(regions.here, regions.planes.get(regions.primary))
     addresses: dict[str, Any] = {
-        "prometheus": platform.prometheus.model_copy(update={"url": regions.sites[regions.here].prometheus}),
+        "prometheus": platform.prometheus.model_copy(update={"url": regions.asked(regions.here)}),
     }
     if alerting_plane is not None:
         addresses["alertmanager"] = platform.alertmanager.model_copy(update={"url": alerting_plane.alertmanager})
@@ -169,11 +173,10 @@ def _contradictions(platform: Platform, regions: Regions) -> Iterator[Finding]:
     site = regions.sites.get(regions.here or "")
     if site is None:
         return
-    written = {"prometheus": platform.prometheus.url} if "url" in platform.prometheus.model_fields_set else {}
-    if "url" in platform.alertmanager.model_fields_set and isinstance(site, Plane):
-        written["alertmanager"] = platform.alertmanager.url
-    for section, url in written.items():
-        wanted = getattr(site, section)
-        if url != wanted:
-            message = f"{url} is not that of the plane of {regions.here}, {wanted}"
-            yield (section, "url"), message, "leave it out: the plane's own address is used"
+    pairs: list[tuple[Any, str, str]] = [(platform.prometheus, "prometheus", regions.asked(regions.here or ""))]
+    if isinstance(site, Plane):
+        pairs.append((platform.alertmanager, "alertmanager", site.alertmanager))
+    for section, name, wanted in pairs:
+        if "url" in section.model_fields_set and section.url != wanted:
+            message = f"{section.url} is not that of the plane of {regions.here}, {wanted}"
+            yield (name, "url"), message, "leave it out: the plane's own address is used"

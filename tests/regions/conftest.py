@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,7 +100,7 @@ class Told:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *words: object) -> None:
                 pass
 
         self._received = received
@@ -113,9 +115,7 @@ class Told:
     def of(self, **labels: str) -> list[dict[str, Any]]:
         """Notifications that fire of alerts with these labels."""
         return [
-            one
-            for one in self.documents
-            if one["status"] == "firing" and labels.items() <= one["commonLabels"].items()
+            one for one in self.documents if one["status"] == "firing" and labels.items() <= one["commonLabels"].items()
         ]
 
     def wait_for(self, **labels: str) -> dict[str, Any]:
@@ -141,6 +141,7 @@ class Planes:
             for what, where in (
                 *(("prometheus", where) for where in (*REGIONS, GLOBAL)),
                 *((what, where) for what in ("alertmanager", "gossip") for where in REGIONS),
+                ("query", GLOBAL),
             )
         }
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
@@ -163,6 +164,7 @@ class Planes:
             silent_after="3s",
         )
         section["view"]["prometheus"] = f"http://{self.address('prometheus', GLOBAL)}"
+        section["view"]["query"] = f"http://{self.address('query', GLOBAL)}"
         channels = {name: {"webhook": {"url": f"{self.told.url}/{name}"}} for name in ("oncall", "chat")}
         return platform_document(
             regions=section,
@@ -202,16 +204,75 @@ class Planes:
         self._start("alertmanager", where, [*command, f"--web.listen-address={self.address('alertmanager', where)}"])
 
     def _start(self, what: str, where: str, command: list[str]) -> None:
+        self._run(what, where, command)
+        wait_for(f"http://{self.address(what, where)}/-/ready", PATIENCE_SECONDS)
+
+    def _run(self, what: str, where: str, command: list[str]) -> None:
         log = self._ended.enter_context((self._folder / f"{what}-{where}.log").open("wb"))
         process = self._ended.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
         self._ended.callback(process.kill)
         self.processes[what, where] = process
-        wait_for(f"http://{self.address(what, where)}/-/ready", PATIENCE_SECONDS)
+
+    def passed_on(self, sender: str, receiver: str) -> bool:
+        """Whether one Alertmanager has told the other of every notification that it sent."""
+        sent = self._counted(sender, 'alertmanager_notifications_total{integration="webhook"}')
+        return 0 < sent <= self._counted(receiver, "alertmanager_nflog_gossip_messages_propagated_total")
+
+    def _counted(self, where: str, series: str) -> float:
+        with urllib.request.urlopen(f"http://{self.address('alertmanager', where)}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
     def kill(self, what: str, where: str) -> None:
         process = self.processes[what, where]
         process.kill()
         process.wait()
+
+    def start_view(self) -> None:
+        """Prometheus of all planes, a sidecar of Thanos beside each, and Thanos Query, which asks these."""
+        program = need_thanos()
+        self.ports |= {("sidecar", where): free_ports()[0] for where in (*REGIONS, GLOBAL)}
+        query = [program, "query"]
+        for where in (*REGIONS, GLOBAL):
+            self._render(where)
+            self._start_prometheus(where)
+        for where in (*REGIONS, GLOBAL):
+            http = free_ports()[0]
+            command = [program, "sidecar", f"--prometheus.url=http://{self.address('prometheus', where)}"]
+            command += [f"--tsdb.path={self._folder / where / 'data'}", f"--http-address=127.0.0.1:{http}"]
+            self._run("sidecar", where, [*command, f"--grpc-address={self.address('sidecar', where)}"])
+            query.append(f"--endpoint={self.address('sidecar', where)}")
+        query += [f"--http-address={self.address('query', GLOBAL)}", f"--grpc-address=127.0.0.1:{free_ports()[0]}"]
+        self._run("query", GLOBAL, query)
+        wait_for(f"http://{self.address('query', GLOBAL)}/-/ready", PATIENCE_SECONDS)
+
+
+def until(found: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (result := found()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+    return result
+
+
+def need_thanos() -> str:
+    """Thanos, which `make thanos` builds."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = sorted((Path(os.environ.get("MIDWATCH_THANOS") or cache / "midwatch/thanos")).glob("thanos-*"))
+    if not built:
+        message = "thanos is not there: make thanos builds it where Go is installed"
+        pytest.fail(message) if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") else pytest.skip(message)
+    return str(built[-1])
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planes]:
+    """Planes and the view over them, without Alertmanagers."""
+    need_program("prometheus")
+    with ExitStack() as ended:
+        made = Planes(tmp_path_factory.mktemp("view"), ended)
+        made.start_view()
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,14 @@ def test_each_plane_hears_all_others_and_the_view_copies_counts(at: At) -> None:
 
 def test_a_planes_own_addresses_are_used(at: At) -> None:
     west = at("west")
-    assert (west.prometheus.url, west.alertmanager.url) == ("http://prometheus.west:9090", "http://alertmanager.west:9093")
-    assert at(GLOBAL).prometheus.url == "http://prometheus.view:9090"
+    assert (west.prometheus.url, west.alertmanager.url) == (
+        "http://prometheus.west:9090",
+        "http://alertmanager.west:9093",
+    )
+    view = at(GLOBAL)
+    assert view.prometheus.url == "http://thanos.view:10902"
+    (itself,) = (job for job in jobs.of_platform(view) if job.name == jobs.PROMETHEUS)
+    assert itself.targets == ("prometheus.view:9090",)
 
 
 def test_what_may_run_once_only_runs_in_the_primary_plane(at: At) -> None:
@@ -66,7 +72,7 @@ def test_what_may_run_once_only_runs_in_the_primary_plane(at: At) -> None:
         "drift": {
             "reference": "reference.parquet",
             "features": {"amount": "numeric"},
-            "methods": ["psi"],
+            "methods": ["psi", "ks"],
             "retrain": {"webhook": {"url_file": "/run/secrets/url", "secret_file": "/run/secrets/secret"}},
         }
     }
@@ -109,7 +115,9 @@ def test_the_view_evaluates_what_is_global_and_renders_nothing_that_runs(at: At)
             "regions.planes.west.cluster: is that of east too",
         ),
         (
-            regions_section(planes={"east": plane("east"), "west": plane("west", prometheus="http://prometheus.east:9090")}),
+            regions_section(
+                planes={"east": plane("east"), "west": plane("west", prometheus="http://prometheus.east:9090")}
+            ),
             {},
             "regions.planes.west.prometheus: is that of east too",
         ),
@@ -158,7 +166,10 @@ def test_labels_of_an_existing_configuration_have_to_be_those_of_the_plane(at: A
 
 
 def test_a_stores_own_regions_are_not_taken_for_those_of_planes(at: At) -> None:
-    recovery = {"owner": "ml", "stores": [{"name": "labels", "files": {}}]}
+    recovery = {
+        "owner": "ml",
+        "stores": [{"name": "labels", "files": {"source": "/srv/labels", "backup": "/srv/copies"}}],
+    }
     relabeled = {
         job.name: [(one.target, one.action) for one in job.relabel]
         for job in jobs.of_services(at("east", disaster_recovery=recovery))
