@@ -20,7 +20,8 @@ __all__ = ["promtool"]
 At = Callable[..., Platform]
 PERIOD = "slo:events:period", "slo:bad_events:period"
 LABELS = 'model="fraud",slo="availability"'
-ALL = f'{{{LABELS.replace(",", f""",region="{GLOBAL}",""")}}}'
+RECORDED = f'{{{LABELS},owner="ml",region="{GLOBAL}"}}'
+"""Labels of records of an objective over all regions."""
 MINUTE, HOUR = 4, 240
 """Scrapes."""
 
@@ -47,24 +48,14 @@ def counts(region: str, events: float, bad: float, until: int, after: str = "") 
     }
 
 
-def left(labels: str = f'{{{LABELS},owner="ml",region="{GLOBAL}"}}') -> str:
-    return metrics.SLO_BUDGET_REMAINING.name + labels
-
-
-def at_least() -> str:
-    return left().replace(metrics.SLO_BUDGET_REMAINING.name, metrics.SLO_BUDGET_AT_LEAST.name)
-
-
 def test_a_busy_regions_errors_weigh_by_its_events(promtool: Any, at: At) -> None:
     """East: 900 of 990,000 bad. West: 0 of 10,000. Over both 0.0009 of a promised 0.001; the mean of ratios is half."""
     series = counts("east", 990_000, 900, 40) | counts("west", 10_000, 0, 40)
     series |= heartbeat("east", "0+15x40") | heartbeat("west", "0+15x40")
     expected = [
-        value(
-            metrics.SLO_PERIOD_ERROR.name, "5m", metrics.SLO_PERIOD_ERROR.name + left().partition(":ratio")[2], 0.0009
-        ),
-        value(f"round({metrics.SLO_BUDGET_REMAINING.name}, 0.0001)", "5m", left().partition(":ratio")[2], 0.1),
-        value(f"round({metrics.SLO_BUDGET_AT_LEAST.name}, 0.0001)", "5m", left().partition(":ratio")[2], 0.1),
+        value(metrics.SLO_PERIOD_ERROR.name, "5m", metrics.SLO_PERIOD_ERROR.name + RECORDED, 0.0009),
+        value(f"round({metrics.SLO_BUDGET_REMAINING.name}, 0.0001)", "5m", RECORDED, 0.1),
+        value(f"round({metrics.SLO_BUDGET_AT_LEAST.name}, 0.0001)", "5m", RECORDED, 0.1),
     ]
     assert promtool(of_all(at(GLOBAL)), series, expected, "15s") == ""
 
@@ -75,10 +66,9 @@ def test_of_a_silent_region_what_is_known_counts_and_what_is_not_is_bounded(prom
     series |= heartbeat("east", f"0+15x{5 * HOUR}") | heartbeat("west", f"0+15x{5 * MINUTE}")
     nothing_hidden = 1 - (100 / 1_000_000) / 0.001
     bounded = 1 - ((100 + 3900) / (1_000_000 + 3900)) / 0.001
-    labels = left().partition(":ratio")[2]
     expected = [
-        value(f"round({metrics.SLO_BUDGET_REMAINING.name}, 0.0001)", "70m", labels, round(nothing_hidden, 4)),
-        value(f"round({metrics.SLO_BUDGET_AT_LEAST.name}, 0.0001)", "70m", labels, round(bounded, 4)),
+        value(f"round({metrics.SLO_BUDGET_REMAINING.name}, 0.0001)", "70m", RECORDED, round(nothing_hidden, 4)),
+        value(f"round({metrics.SLO_BUDGET_AT_LEAST.name}, 0.0001)", "70m", RECORDED, round(bounded, 4)),
     ]
     assert promtool(of_all(at(GLOBAL)), series, expected, "15s") == ""
 

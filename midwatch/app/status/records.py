@@ -282,8 +282,8 @@ class System:
 class Overview:
     """The state of the promises at a time. `reasons` say what makes the state what it is, worst first.
 
-    What is in `unanswered` is not known: the lists say nothing of it. Nor do they of `silent_regions`, which the view does
-    not see. `prometheus_at` is what Prometheus calls now; None when it did not answer.
+    What is in `unanswered` is not known: the lists say nothing of it. Nor do they of `silent_regions`, which the view
+    does not see. `prometheus_at` is what Prometheus calls now; None when it did not answer.
     """
 
     platform: str
