@@ -611,7 +611,7 @@ CANARY_GATE_REQUESTS = _counter(
 CANARY_GATE_REFUSED = _counter(
     "canary_gate_refused_total",
     "Questions that the gate refused: unreadable, of an unknown_model, with the same_arms as baseline and canary, or "
-    "for the gate of an other_platform.",
+    "for the gate of an other_platform or other_region.",
     "reason",
 )
 CANARY_GATE_DROPPED = _counter(

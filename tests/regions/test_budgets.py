@@ -61,7 +61,7 @@ def test_a_busy_regions_errors_weigh_by_its_events(promtool: Any, at: At) -> Non
 
 
 def test_of_a_silent_region_what_is_known_counts_and_what_is_not_is_bounded(promtool: Any, at: At) -> None:
-    """West falls silent after 5 min. An hour and 5 min after its last heartbeat at most 3,900 events of it are unseen."""
+    """West falls silent after 5 min. 65 minutes after its last heartbeat at most 3,900 events of it are unseen."""
     series = counts("east", 990_000, 0, 5 * HOUR) | counts("west", 10_000, 100, 5 * MINUTE)
     series |= heartbeat("east", f"0+15x{5 * HOUR}") | heartbeat("west", f"0+15x{5 * MINUTE}")
     nothing_hidden = 1 - (100 / 1_000_000) / 0.001
