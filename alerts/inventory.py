@@ -84,7 +84,7 @@ class Entry:
 
 def entries(platform: Platform) -> Iterator[Entry]:
     """Alerts of the platform, of the models, of the rule files, and of every objective."""
-    place_labels = tuple(platform.regions.here_labels.items()) if platform.regions else ()
+    place_labels = tuple(platform.place_labels.items())
     for entry in _entries(platform):
         yield replace(entry, place_labels=place_labels) if place_labels else entry
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from promql_parser import VectorSelector
 
-from dashboards import reader, variables, schema
+from dashboards import reader, schema, variables
 from dashboards.reader import Document
 from midwatch import catalogue, programs, yamlfile
 from midwatch.errors import Problem

@@ -17,6 +17,7 @@ from midwatch.spec.rules import Proof
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import describe_duration
 
+ALERT = "RegionSilent"
 START_SCRAPES = 4
 """Scrapes until a watcher that has just started has surely heard those that are there."""
 
@@ -41,7 +42,7 @@ def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
     steps = int((patience + wait) // 15) + 20
     return alerting_rule.build(
         platform,
-        "RegionSilent",
+        ALERT,
         promql.absent(recent),
         wait,
         platform.operator,

@@ -79,8 +79,8 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
 
 def _external_labels(platform: Platform) -> dict[str, Any]:
     """What every series and alert of this plane carries to others."""
-    labels = platform.regions.here_labels if platform.regions else {}
-    return {"external_labels": dict(sorted(labels.items()))} if labels else {}
+    labels = dict(sorted(platform.place_labels.items()))
+    return {"external_labels": labels} if labels else {}
 
 
 def _alertmanagers(platform: Platform, own: str) -> list[str]:

@@ -53,7 +53,7 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
 
 def _label_problems(platform: Platform, written: yaml_nodes.Node | None) -> Iterator[Finding]:
     """Labels of the plane that the existing file says otherwise, or lacks beside others of its own."""
-    wanted = platform.regions.here_labels if platform.regions and written is not None else {}
+    wanted = platform.place_labels if written is not None else {}
     for name, value in wanted.items():
         said = yaml_nodes.value(written, name)
         if said is None or said.value != value:

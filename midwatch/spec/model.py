@@ -445,6 +445,11 @@ class Platform(Strict):
         return self.regions is not None and self.regions.is_view
 
     @property
+    def place_labels(self) -> dict[str, str]:
+        """Labels of the region, cluster and cloud of this plane; none of a platform that is in one place."""
+        return self.regions.here_labels if self.regions is not None else {}
+
+    @property
     def digests(self) -> dict[str, str]:
         """Digests of what is said of each model by its name, and of the rest by the empty one.
 

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from dr.drill_log import DrillLog
 from midwatch import jobs
 from midwatch.app.render import rendered_files
 from midwatch.errors import InvalidInputError
 from midwatch.spec.model import Platform
+from monitors.canary.question import Question
+from monitors.gate.verdict_log import VerdictLog
 from tests.conftest import platform_document
 from tests.regions.conftest import GLOBAL, plane, regions_section
 
@@ -176,3 +179,15 @@ def test_a_stores_own_regions_are_not_taken_for_those_of_planes(at: At) -> None:
     }
     assert relabeled[jobs.RECOVERY] == [("side", "replace"), ("", "labeldrop")]
     assert relabeled[jobs.EXPORTER] == []
+
+
+def test_evidence_says_which_regions_plane_wrote_it(at: At, tmp_path: Any) -> None:
+    west = at("west")
+    log = DrillLog.of(west, tmp_path / "platform.yaml", tmp_path / "evidence")
+    drill = {"run": "r1", "drill": "d", "store": "s", "verdict": "met"}
+    sealed = log.keep(drill, tmp_path)
+    assert sealed["place"] == west.place_labels == {"region": "west", "cluster": "ml-west", "cloud": "gcp"}
+    verdicts = VerdictLog(tmp_path / "gate.jsonl")
+    verdicts.append(Question(model="m", baseline="a", canary="b", region="west"), {"verdict": "pass"})
+    verdicts.close()
+    assert '"region":"west"' in (tmp_path / "gate.jsonl").read_text()
