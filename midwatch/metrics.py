@@ -860,7 +860,7 @@ CANARY_GATE_REQUESTS = _counter(
 CANARY_GATE_REFUSED = _counter(
     "canary_gate_refused_total",
     "Questions that the gate refused: unreadable, of an unknown_model, with the same_arms as baseline and canary, or "
-    "for the gate of an other_platform.",
+    "for the gate of an other_platform or other_region.",
     "reason",
 )
 CANARY_GATE_DROPPED = _counter(
@@ -1007,6 +1007,28 @@ SLO_BURN_RATES = {
     )
     for window in BURN_RATE_WINDOWS
 }
+
+SLO_BUDGET_AT_LEAST = _gauge(
+    "slo:error_budget_at_least:ratio",
+    "Share of the period's error budget over all regions that is left, were every event of a silent region bad.",
+    *SLO_LABELS,
+    "region",
+)
+
+# Planes of several regions ------------------------------------------------------------------------------------------
+
+FROM_REGION = "from_region"
+"""Label of copied records: the region whose plane recorded them. The label `region` says whose copy it is."""
+COPY_PREFIX = "copied:"
+"""Begins the names of records that one plane copies from another, so that a view over all shows none of them twice."""
+HEARTBEAT = _gauge("region:heartbeat:timestamp", "When the plane of this region evaluated its rules last.")
+COPIED_HEARTBEAT = _gauge(
+    f"{COPY_PREFIX}{HEARTBEAT.name}", "The heartbeat of another plane, as it was heard here.", FROM_REGION
+)
+HEARTBEATS = HEARTBEAT.name
+"""Pattern of what planes copy from one another."""
+COPIED_BY_VIEW = f"{HEARTBEAT.name}|slo:(events|bad_events):(increase.+|period)"
+"""Pattern of what the view's Prometheus copies from each plane: heartbeats, and counts that budgets are summed of."""
 
 # Records of how each model is served, in one form whatever serves it, by the rules of `alerts` ---------------------
 

@@ -30,6 +30,7 @@ from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.promotion import Promotion
+from midwatch.spec.regions import Regions
 from midwatch.spec.regression import Regression
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
@@ -460,6 +461,8 @@ class Platform(Strict):
     """Who is called."""
     plane_owner: Name | None = None
     """Whose the alerts of the plane itself are; where there are several owners, it has to be said."""
+    regions: Regions | None = None
+    """[Regions](regions.md) that it is served from, each with a plane of its own."""
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
     """How owners are reached: one integration each."""
     time_intervals: dict[Name, TimeInterval] = {}
@@ -497,6 +500,16 @@ class Platform(Strict):
     def operator(self) -> str:
         """Owner of the plane itself; without `plane_owner` there is one only."""
         return self.plane_owner or min(self.owners)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it is laid out for the view over all regions, which evaluates what is global and runs nothing."""
+        return self.regions is not None and self.regions.is_view
+
+    @property
+    def place_labels(self) -> dict[str, str]:
+        """Labels of the region, cluster and cloud of this plane; none of a platform that is in one place."""
+        return self.regions.here_labels if self.regions is not None else {}
 
     @property
     def digests(self) -> dict[str, str]:

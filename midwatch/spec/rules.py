@@ -172,6 +172,7 @@ class ShippedRule(Strict):
     per: Literal["platform", "model"]
     when: list[
         Literal[
+            "serving",
             "canaries",
             "incidents_watched",
             "evaluated",

@@ -134,7 +134,8 @@ SAMPLES_OF_PROOF = 4000
 """Samples in one range of a proof; promtool loads no more than 10,000."""
 
 PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
-    "canaries": lambda platform: any(model.canary for model in platform.models),
+    "serving": lambda platform: not platform.is_view,
+    "canaries": lambda platform: not platform.is_view and any(model.canary for model in platform.models),
     "incidents_watched": lambda platform: platform.incidents.watch,
     "evaluated": lambda platform: bool(evaluation.promised(platform)),
     "kafka": lambda platform: platform.exporter.kafka is not None,
