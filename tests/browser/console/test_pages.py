@@ -142,7 +142,8 @@ def test_what_nobody_judged_is_not_known_and_never_fair(client: httpx.Client) ->
 
 
 def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairness(client: httpx.Client) -> None:
-    for address in ("/models/fraud", "/fairness/fraud"):
+    alerts = ("/alerts/ModelInputDrift?model=fraud", "/alerts/FairnessBroken?model=fraud")
+    for address in ("/models/fraud", "/fairness/fraud", *alerts):
         text = client.get(address).text
         assert "Its inputs moved, and drift says so, too" in text
         assert text.index("amount&#34;") < text.rindex(">country</th>")
