@@ -45,8 +45,6 @@ SUMMED: Mapping[frozenset[str], tuple[Metric, ...]] = {
     BY_RANK: (metrics.GROUP_RANKED, metrics.GROUP_EXPOSURE),
 }
 """What is asked for beside classes, by the measures that need it."""
-WITHOUT_LABELS = frozenset({"demographic_parity"})
-"""Measures of predictions alone."""
 AMOUNTS = frozenset({metrics.SETTLED_GROUP_SCORE_SUM, metrics.SETTLED_GROUP_ABSOLUTE_ERROR, metrics.GROUP_EXPOSURE})
 """Sums of amounts, which are not whole numbers."""
 
@@ -90,8 +88,11 @@ class Asked:
     sums: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
 
 
-def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
-    """Ask for what the promises of some models need; QueryError where Prometheus does not answer."""
+def ask(querier: Querier, models: Sequence[Model], window: Window, *, labels: bool = True) -> Asked:
+    """Ask for what the promises of some models need; QueryError where Prometheus does not answer.
+
+    Without `labels` not for counts of labelled predictions.
+    """
     queries: list[str] = []
     measures = {promise.measure for model in models for promise in model.fairness}
 
@@ -103,7 +104,7 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
         return counted(asked(selected(metric, models)), window, whole=metric not in AMOUNTS)
 
     def of_labels(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
-        return counts(metric) if measures - WITHOUT_LABELS else {}
+        return counts(metric) if labels else {}
 
     def folded() -> frozenset[str]:
         lines = asked(promql.select(metrics.EXPORTER_FOLDED))
@@ -131,6 +132,11 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
         },
         queries=tuple(queries),
     )
+
+
+def needs_labels(models: Sequence[Model]) -> bool:
+    """Whether some promise is of more than predictions."""
+    return any(promise.measure != "demographic_parity" for model in models for promise in model.fairness)
 
 
 def selected(metric: Metric, models: Sequence[Model]) -> promql.Expr:

@@ -40,7 +40,7 @@ def look(querier: Querier, models: Sequence[Model], until: float) -> list[Look]:
     looks = []
     for together in by_reach.values():
         window = Window.until(until, together[0].fairness[0])
-        asked = fetch.ask(querier, together, window)
+        asked = fetch.ask(querier, together, window, labels=fetch.needs_labels(together))
         findings = tuple(promises.judge(together, asked, window))
         looks.append(Look(models=tuple(together), window=window, findings=findings, asked=asked))
     return looks
