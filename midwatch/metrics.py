@@ -1229,6 +1229,76 @@ FAIRNESS_SINCE = _gauge(
     "version",
 )
 
+ATTRIBUTION_QUESTION = ("model", "version", "question")
+"""Labels of one comparison of attributions: `question` is inputs, a version against its own past; or use, a version
+against the one that it replaces, over the same time."""
+
+ATTRIBUTION_VERDICT = _gauge(
+    "ml_attribution_verdict",
+    "1 where the last window's attributions are as before, -1 where they changed, 0 where it is not known.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_LASTING = _gauge(
+    "ml_attribution_lasting_change",
+    "1 where the attributions of the last two windows both differ from those before them, else 0.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_P_VALUE = _gauge(
+    "ml_attribution_p_value",
+    "Share of windows that are as far off when nothing changed.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_SHARE = _gauge(
+    "ml_attribution_share_ratio",
+    "Share of all attribution that is a feature's; `side` is before or now, the windows before and the last one.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "side",
+)
+ATTRIBUTION_SHARE_CHANGE = _gauge(
+    "ml_attribution_share_change_ratio",
+    "Change of a feature's share; `bound` is estimate, or an end of its interval, held for all at once: low, high.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "bound",
+)
+ATTRIBUTION_MEAN = _gauge(
+    "ml_attribution_mean",
+    "Mean attribution of a feature with its sign, in the model's unit; `side` is before or now.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "side",
+)
+ATTRIBUTION_MOVED = _gauge(
+    "ml_attribution_moved_spreads",
+    "How far a feature that moved is off, in spreads of the windows before; 0 for one that did not move.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+)
+ATTRIBUTION_DIVERGENCE = _gauge(
+    "ml_attribution_place_divergence_bits",
+    "Jensen-Shannon divergence of a feature's places among the features, before and now; 0 is none and 1 is all.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+)
+ATTRIBUTION_NDCG = _gauge(
+    "ml_attribution_order_ndcg_ratio",
+    "nDCG of the features' order now against the amounts before; `side` is now, or usual: what 95% of windows reach.",
+    *ATTRIBUTION_QUESTION,
+    "side",
+)
+ATTRIBUTION_WINDOWS = _gauge(
+    "ml_attribution_reference_windows",
+    "Windows before the last one with enough explained predictions.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_EXPLAINED = _gauge(
+    "ml_attribution_window_explained", "Explained predictions of the last window.", "model", "version"
+)
+ATTRIBUTION_WINDOW_END = _gauge(
+    "ml_attribution_window_end_timestamp_seconds", "End of the last window that was compared.", "model"
+)
+
 # Chaos experiments ------------------------------------------------------------------------------------------------
 
 CHAOS_RUNNING = _gauge("chaos_experiment_running", "1 while the experiment runs.", "experiment")

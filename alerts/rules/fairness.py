@@ -61,7 +61,7 @@ def _broken(platform: Platform, model: Model, promise: Fairness) -> AlertingRule
         "{{ else }}It is shown since counting began, over all looks.{{ end }} "
         "midwatch fairness judge names the groups and how far they are apart.",
         runbook=model.runbook,
-        page=grafana.Page.MODEL,
+        page=grafana.Page.FAIRNESS,
         model=model.name,
         proof=Proof.model_validate(
             {
@@ -91,7 +91,7 @@ def _unknown(platform: Platform, model: Model, promise: Fairness, wait: float) -
         f"{promise.measure}, {promise.limit_text}",
         "Too few events of a group, missing labels, or nobody judges. midwatch fairness judge says what would decide.",
         runbook=model.runbook,
-        page=grafana.Page.MODEL,
+        page=grafana.Page.FAIRNESS,
         model=model.name,
         proof=Proof.model_validate(
             {

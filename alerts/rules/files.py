@@ -9,6 +9,7 @@ from alerts.alerting_rule import AlertingRule
 from alerts.objectives import groups as objective_groups
 from alerts.objectives import objective as objectives
 from alerts.rules import (
+    attributions,
     canaries,
     experiments,
     fairness,
@@ -29,6 +30,7 @@ OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
     "promotion.yml": promotions.of_platform,
     "regression.yml": regressions.of_platform,
     "fairness.yml": fairness.of_platform,
+    "attributions.yml": attributions.of_platform,
     "chaos.yml": experiments.of_platform,
     "loop.yml": loop.of_platform,
     "recovery.yml": recovery.of_platform,

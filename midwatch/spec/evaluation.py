@@ -23,6 +23,7 @@ class Evaluator(Scraped):
 
 PROMISED: Mapping[str, Callable[[Platform], bool]] = {
     "fairness": lambda platform: any(model.fairness for model in platform.models),
+    "attributions": lambda platform: any(model.explanations for model in platform.models),
 }
 """Kinds of evaluation by name, and whether a platform promises something of the kind."""
 

@@ -160,6 +160,11 @@ class Fairness(Strict):
         return self.compared, self.measure, self.limit_text
 
     @property
+    def title(self) -> str:
+        """What it is called among the objectives."""
+        return " ".join(("fairness", *self.key))
+
+    @property
     def block_seconds(self) -> float:
         """Length of a block."""
         return self.block or self.over / 100

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,8 @@ SUMMED: Mapping[frozenset[str], tuple[Metric, ...]] = {
     BY_RANK: (metrics.GROUP_RANKED, metrics.GROUP_EXPOSURE),
 }
 """What is asked for beside classes, by the measures that need it."""
+WITHOUT_LABELS = frozenset({"demographic_parity"})
+"""Measures of predictions alone."""
 AMOUNTS = frozenset({metrics.SETTLED_GROUP_SCORE_SUM, metrics.SETTLED_GROUP_ABSOLUTE_ERROR, metrics.GROUP_EXPOSURE})
 """Sums of amounts, which are not whole numbers."""
 
@@ -99,6 +102,9 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
     def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
         return counted(asked(selected(metric, models)), window, whole=metric not in AMOUNTS)
 
+    def of_labels(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
+        return counts(metric) if measures - WITHOUT_LABELS else {}
+
     def folded() -> frozenset[str]:
         lines = asked(promql.select(metrics.EXPORTER_FOLDED))
         return frozenset(line.labels["label"] for line in lines if any(value > 0 for _, value in line.points))
@@ -113,8 +119,8 @@ def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
 
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
-        labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
-        settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
+        labelled=of_labels(metrics.SETTLED_GROUP_OUTCOMES),
+        settled=of_labels(metrics.SETTLED_GROUP_PREDICTIONS),
         folded=folded(),
         since=since(),
         sums={
@@ -136,7 +142,14 @@ def selected(metric: Metric, models: Sequence[Model]) -> promql.Expr:
 
 def points(querier: Querier, query: promql.Expr, window: Window) -> list[Line]:
     """A point at the end of each block, and one before the first."""
-    return querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+    lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+    return [_with_array(line) for line in lines]
+
+
+def _with_array(line: Line) -> Line:
+    """A line whose points are an array: there may be a million in an answer."""
+    rows: Any = np.array(line.points, dtype=float).reshape(-1, 2)
+    return Line(labels=line.labels, points=rows)
 
 
 def any_of(names: Sequence[str]) -> promql.Matcher:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+Chosen = NDArray[np.bool_] | slice
+"""Some of many pairs."""
+
 EDGE = 1e-12
 """Rates are kept so far from 0 and 1, where the logarithms end."""
 
@@ -28,7 +31,7 @@ class Limit(Protocol):
     def edge(self, events: Floats, rates: Floats) -> Floats:
         """The nearest pair on the edge of the limit."""
 
-    def at(self, chosen: NDArray[np.bool_]) -> Limit:
+    def at(self, chosen: Chosen) -> Limit:
         """The limit of some pairs, where it differs by pair."""
 
 
@@ -42,7 +45,7 @@ class Difference:
     most: float | Floats
     reverse: bool = False
 
-    def at(self, chosen: NDArray[np.bool_]) -> Difference:
+    def at(self, chosen: Chosen) -> Difference:
         """The limit of some pairs."""
         return replace(self, most=_chosen(self.most, chosen))
 
@@ -75,7 +78,7 @@ class Ratio:
     factor: float | Floats
     reverse: bool = False
 
-    def at(self, chosen: NDArray[np.bool_]) -> Ratio:
+    def at(self, chosen: Chosen) -> Ratio:
         """The limit of some pairs."""
         return replace(self, factor=_chosen(self.factor, chosen))
 
@@ -110,8 +113,8 @@ def divergence(rates: Floats, other: Floats) -> Floats:
     return np.maximum(nats, 0.0)
 
 
-def _chosen(value: float | Floats, chosen: NDArray[np.bool_]) -> float | Floats:
-    return value if np.ndim(value) == 0 else np.broadcast_to(value, chosen.shape)[chosen]
+def _chosen(value: float | Floats, chosen: Chosen) -> float | Floats:
+    return value[chosen] if isinstance(value, np.ndarray) and value.ndim else value
 
 
 def _middle_root(square: Floats, linear: Floats, constant: Floats) -> Floats:

@@ -169,13 +169,16 @@ def judge_all(cases: Sequence[Counts], settings: Settings) -> list[Judgement]:
 
 def judge_each(cases: Sequence[tuple[Counts, Settings]]) -> list[Judgement]:
     """Judge many comparisons over the same blocks at once: their pairs and intervals are computed together."""
+    if not cases:
+        return []
     tables = [_Table(counts, settings) for counts, settings in cases]
     against = _nats(tables, Limit.kept, _Table.counted)
     within = _nats(tables, Limit.broken, _Table.counted)
     lately = _nats(tables, Limit.kept, _Table.whole, recent=evidence.RECENT_BLOCKS)
+    levels = _levels([log_lately.sum(axis=0) for log_lately in lately])
     weighed = [
-        _Weighed(against=log_against, within=log_within.sum(axis=-1), lately=log_lately)
-        for log_against, log_within, log_lately in zip(against, within, lately, strict=True)
+        _Weighed(against=log_against, within=log_within.sum(axis=-1), level=level)
+        for log_against, log_within, level in zip(against, within, levels, strict=True)
     ]
     rates = _rates(tables)
     worst = _worst(tables, [table.farthest(one) for table, one in zip(tables, weighed, strict=True)])
@@ -184,11 +187,11 @@ def judge_each(cases: Sequence[tuple[Counts, Settings]]) -> list[Judgement]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Weighed:
-    """Nats of one comparison: by stratum, pair and block; those of `within` summed over blocks."""
+    """Nats of one comparison: by stratum, pair and block; of `within` summed over blocks, of the detector by pair."""
 
     against: Floats
     within: Floats
-    lately: Floats
+    level: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,9 +238,10 @@ class _Table:
         """What the detector of a late change learns from."""
         return self.every
 
-    def paired(self, counts: Floats) -> Floats:
-        """Counts by pair, one stratum after the other: (strata * pairs, 2, blocks)."""
-        found: Floats = counts[:, self.pairs].reshape(-1, 2, counts.shape[-1])
+    def places(self) -> evidence.Places:
+        """Places of each pair's groups in counts whose strata follow one another: (strata * pairs, 2)."""
+        groups = len(self.counts.groups) * np.arange(len(self.counts.strata))
+        found: evidence.Places = (groups[:, None, None] + self.pairs).reshape(-1, 2)
         return found
 
     def judged(self, weighed: _Weighed, rates: tuple[Rate, ...], worst: Pair | None) -> Judgement:
@@ -266,7 +270,7 @@ class _Table:
         is_open = verdict is Verdict.UNKNOWN and not waits_for
         return Judgement(
             verdict=verdict,
-            became_unfair=bool((evidence.detector(weighed.lately.sum(axis=0)) >= alarm).any()),
+            became_unfair=bool((weighed.level >= alarm).any()),
             worst=worst,
             rates=rates,
             left_out=left_out,
@@ -351,6 +355,12 @@ class _Table:
         return math.ceil(rows) if math.isfinite(rows) else None
 
 
+def _levels(lately: Sequence[Floats]) -> list[Floats]:
+    """What the detector has reached for each pair of each table."""
+    levels = evidence.detector(np.concatenate(lately))
+    return np.split(levels, np.cumsum([len(own) for own in lately])[:-1])
+
+
 def _rows(missing: Floats, per_row: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         rows: Floats = np.where(missing <= 0, 0.0, np.where(per_row > 0, missing / per_row, np.inf))
@@ -370,18 +380,25 @@ def _nats(
         by_limit[table.settings.limit].append(place)
     for limit, places in by_limit.items():
         counts = [counts_of(tables[place]) for place in places]
-        events = [tables[place].paired(one.events) for place, one in zip(places, counts, strict=True)]
-        hits = [tables[place].paired(one.hits) for place, one in zip(places, counts, strict=True)]
+        pairs = [tables[place].places() for place in places]
+        groups = np.cumsum([0, *(one.events[..., 0].size for one in counts)])
+        together = np.concatenate([own + first for own, first in zip(pairs, groups[:-1], strict=True)])
         own_limit = limit_of(limit)
         if any(one.expected is not None for one in counts):
-            means = [tables[place].paired(one.means) for place, one in zip(places, counts, strict=True)]
-            own_limit = _beyond(own_limit, np.moveaxis(np.concatenate(means), -2, -1))
-        nats = evidence.nats(np.concatenate(events), np.concatenate(hits), own_limit, recent)
-        edges = np.cumsum([len(own) for own in events])[:-1]
+            means = _rows_of([one.means for one in counts])[together]
+            own_limit = _beyond(own_limit, np.moveaxis(means, -2, -1))
+        events, hits = (_rows_of(found) for found in ([one.events for one in counts], [one.hits for one in counts]))
+        nats = evidence.nats(events, hits, together, own_limit, recent)
+        edges = np.cumsum([len(own) for own in pairs])[:-1]
         for place, own in zip(places, np.split(nats, edges), strict=True):
             alike = tables[place].alike
             found[place] = own.reshape(*alike.shape, own.shape[-1]) / alike[..., None]
     return [found[place] for place in range(len(tables))]
+
+
+def _rows_of(counts: Sequence[Floats]) -> Floats:
+    """Counts of (strata, groups, blocks) below one another, as (groups, blocks)."""
+    return np.concatenate([found.reshape(-1, found.shape[-1]) for found in counts])
 
 
 def _rates(tables: Sequence[_Table]) -> list[tuple[Rate, ...]]:

@@ -97,6 +97,7 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
     canary = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
     fair = {"attribute": "country", "measure": "demographic_parity", "ratio": "80%", "public": True}
     document["models"][0] |= {"drift": DRIFT, "slos": SLOS, "canary": canary, "groups": ["country"]}
+    document["models"][0]["explanations"] = {}
     document["models"][0]["fairness"] = [fair | {"severity": "page", "unknown_after": "7d"}]
     for server in SERVERS:
         slos = [{"name": "availability", "sli": "availability", "objective": "99.9%", **ONLY_PAGE}]

@@ -14,7 +14,7 @@ from midwatch.metrics import Kind, Metric
 from midwatch.spec import system_rules
 from midwatch.spec.model import Platform
 from tests.conftest import platform_document
-from tests.dashboards.test_documents import PAGES, whole, with_servers
+from tests.dashboards.test_documents import PAGES, whole, with_canary, with_servers
 from tests.systems_export.conftest import OBSERVED, observing
 
 PROMISED = ["precise", "complete", "both", "quiet", "honest", "labelled", "near", "mean"]
@@ -41,6 +41,9 @@ VALUES = {
     "within": ["yes", "no"],
     "time": [f"T{number}" for number in range(9)],
     "state": ["done"],
+    "rate": ["selected", "selected within product"],
+    "limit": ["difference 5%", "ratio 80%"],
+    "question": ["inputs", "use"],
 }
 """Values of labels that queries name; any other label has one value, its own name."""
 
@@ -52,7 +55,18 @@ VERDICTS = {
 }
 
 
-OF_METRIC = {(one.name, "outcome"): ["better"] for one in (metrics.LOOP_EPISODE, metrics.LOOP_EPISODES)}
+BOUNDS = (
+    metrics.FAIRNESS_DIFFERENCE,
+    metrics.FAIRNESS_RATIO,
+    metrics.FAIRNESS_GROUP_RATE,
+    metrics.ATTRIBUTION_SHARE_CHANGE,
+)
+OF_METRIC = {
+    **{(one.name, "outcome"): ["better"] for one in (metrics.LOOP_EPISODE, metrics.LOOP_EPISODES)},
+    **{(one.name, "bound"): ["low", "estimate", "high"] for one in BOUNDS},
+    **{(one.name, "side"): ["before", "now"] for one in (metrics.ATTRIBUTION_SHARE, metrics.ATTRIBUTION_MEAN)},
+    (metrics.ATTRIBUTION_NDCG.name, "side"): ["now", "usual"],
+}
 """Values of a label that means something else elsewhere, by metric."""
 
 
@@ -95,8 +109,13 @@ SERIES = {name: value(name, metric) for metric in METRICS.values() for name in p
 
 @pytest.mark.parametrize(
     ("page", "platform"),
-    [*((page, whole()) for page in PAGES), ("fleet", with_servers()), ("model", with_servers())],
-    ids=[*PAGES, "fleet with servers", "model with servers"],
+    [
+        *((page, whole()) for page in PAGES),
+        ("fleet", with_servers()),
+        ("model", with_servers()),
+        ("canary", with_canary()),
+    ],
+    ids=[*PAGES, "fleet with servers", "model with servers", "canary of what is explained"],
 )
 def test_no_panel_is_empty_when_everything_is_published(past, page: str, platform) -> None:
     document = next(one for one in render.documents(platform) if one["uid"].endswith(page))
@@ -116,19 +135,14 @@ def asked() -> Platform:
 
 LEFT_OUT = {
     "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
-    "midwatch_evaluator_last_success_timestamp_seconds",  # an alert says it
-    "midwatch_evaluator_duration_seconds",  # the runbook of that alert asks for it
-    "ml_fairness_since_timestamp_seconds",  # the evaluator reads it back
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
     "ml_drift_share",  # bars by the place of a bin and with its name: the console's model page draws them
-    "ml_explained_predictions_total",  # kept for whoever asks for explanations; no page compares them yet
-    "ml_attribution_added_total",
-    "ml_attribution_taken_total",
-    "ml_attribution_squares_total",
-    "ml_attribution_place",
+    "ml_attribution_squares_total",  # kept for whoever asks for a spread of rows
+    "ml_attribution_lasting_change",  # an alert says it
+    "ml_fairness_worst_pair_info",  # names of groups: the console has them, and by name for whoever has the key
     "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
     "ml_settled_group_predictions_total",
     "ml_group_ranked_total",
