@@ -164,6 +164,7 @@ class Client:
         except ValueError as error:
             raise MidwatchError(str(error)) from error
         self._timeout, self._token, self._auth, self._deadline = timeout, token, auth, deadline
+        self._heard: Callable[[str], object] | None = None
 
     @classmethod
     def of(
@@ -190,6 +191,17 @@ class Client:
         client = copy.copy(self)
         client.__dict__["_session"] = self._session
         client._deadline = deadline
+        return client
+
+    def taking_parts(self, heard: Callable[[str], object]) -> Client:
+        """The same Prometheus, of which an answer with warnings is taken, too; `heard` is told each of them.
+
+        For who says what is missing beside what is there, such as a view over regions: without a warning an answer may
+        be a part all the same (`midwatch.silent_regions`).
+        """
+        client = copy.copy(self)
+        client.__dict__["_session"] = self._session
+        client._heard = heard
         return client
 
     @cached_property
@@ -257,8 +269,12 @@ class Client:
         )
         if not isinstance(document, dict) or document.get("status") != "success" or "data" not in document:
             raise RejectedError(query, f"no result from Prometheus: {str(document)[:200]}")
-        if document.get("warnings"):
-            raise PartialError(query, f"the answer may be partial: {'; '.join(map(str, document['warnings']))}")
+        warnings = list(map(str, document.get("warnings") or ()))
+        if warnings and self._heard is not None:
+            for warning in warnings:
+                self._heard(warning)
+        elif warnings:
+            raise PartialError(query, f"the answer may be partial: {'; '.join(warnings)}")
         return document["data"]
 
     def _fetch(self, endpoint: str, query: str, parameters: dict[str, Any], read: Callable[[bytes], Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from dashboards import annotation, rows, runbooks, style, variables
 from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
@@ -37,7 +40,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
     promising = [model for model in factory.platform.models if model.fairness]
     if not promising:
         return []
-    stratified = any(promise.within for model in promising for promise in model.fairness)
+    strata = sorted({promise.within for model in promising for promise in model.fairness if promise.within})
     explained = any(model.explanations for model in promising)
     return [
         Page(
@@ -57,7 +60,7 @@ def build_pages(factory: PanelFactory) -> list[Page]:
             sections=[
                 Section(title="Are groups treated alike?", rows=_verdicts(factory)),
                 Section(title="Groups: $rate", rows=_groups(factory), repeat="rate"),
-                *([Section(title="Who applies, or the model?", rows=[_strata(factory)])] if stratified else []),
+                *([Section(title="Who applies, or the model?", rows=[_strata(factory, strata)])] if strata else []),
                 Section(title="What is missing?", rows=[_missing(factory), rows.evaluator(factory)]),
                 *([Section(title="What explains it?", rows=[rows.moved_features(factory)])] if explained else []),
             ],
@@ -201,11 +204,12 @@ def _groups(factory: PanelFactory) -> list[Row]:
 _GROUP = ("version", "attribute", "measure", "group")
 
 
-def _strata(factory: PanelFactory) -> Row:
-    """The gap over all beside the gap within the groups of `within`."""
+def _strata(factory: PanelFactory, strata: Sequence[str]) -> Row:
+    """The gap over all beside the gap within the groups of the attributes that promises name as `within`."""
+    is_within = promql.matches(f".* within ({'|'.join(strata)})")
 
-    def gap(pattern: str) -> Query:
-        where: Selection = {**THESE, "rate": promql.matches(pattern), "bound": "estimate"}
+    def gap(rate: promql.Matcher) -> Query:
+        where: Selection = {**THESE, "rate": rate, "bound": "estimate"}
         return Query(expr=_gauge(metrics.FAIRNESS_DIFFERENCE, where=where), legend=PROMISE)
 
     return Row(
@@ -218,7 +222,7 @@ def _strata(factory: PanelFactory) -> Row:
                     runbook=runbooks.FAIRNESS,
                 ),
                 "percentunit",
-                gap("[a-z ]+"),
+                gap(replace(is_within, operator="!~")),
             ),
             factory.lines(
                 "How far apart are like and like?",
@@ -228,7 +232,7 @@ def _strata(factory: PanelFactory) -> Row:
                     runbook=runbooks.FAIRNESS,
                 ),
                 "percentunit",
-                gap(".* within .*"),
+                gap(is_within),
             ),
         ]
     )

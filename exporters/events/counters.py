@@ -460,6 +460,20 @@ class Counters:
         """The name that a model's counts have."""
         return name if name in self.models else metrics.OTHER
 
+    def as_counted(self, entry: WaitingPrediction) -> WaitingPrediction:
+        """A prediction that waited under its own names, under those that it was counted under when it came."""
+        series = self.models[self.known_model(entry.model)]
+        version = entry.version if entry.version in series.versions else metrics.OTHER
+        predicted = entry.predicted
+        if type(predicted) is str or not self._is_regression(entry.model, predicted):
+            predicted = self._known_class(series, predicted if type(predicted) is str else class_name(predicted))
+        return msgspec.structs.replace(entry, model=series.model, version=version, predicted=predicted)
+
+    def _known_class(self, model: ModelSeries, name: str) -> str:
+        if name in model.classes:
+            return name
+        return TEXT if self._published_class(model.model, name) == TEXT else metrics.OTHER
+
     def admit_model(self, name: str) -> ModelSeries:
         """Counts of a model, which begin now if there is room for one more."""
         series = self.models.get(name)
@@ -478,6 +492,11 @@ class Counters:
             return not self._has_room()
         self.folded["model"] += 1
         return True
+
+    def admit(self, model: str, version: str) -> tuple[str, str]:
+        """The names that a version is counted under, which begins now if there is room for one more."""
+        series = self.versions.get((model, version)) or self._admit_version(model, version)
+        return series.model, series.version
 
     def _admit_version(self, model: str, version: str) -> Series:
         parent = self.admit_model(model)

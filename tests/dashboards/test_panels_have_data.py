@@ -182,6 +182,9 @@ LEFT_OUT = {
     "midwatch_platform_file_info",  # `midwatch explain` reads when it changed
     "midwatch_build_info",  # of interest to whoever reports a bug
     "midwatch_exporter_connections",
+    "midwatch_remote_write_retries_total",  # of a driver whose metrics arrive by this way: its log says what failed
+    "midwatch_remote_write_samples_total",
+    "midwatch_remote_write_waiting_samples",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown
     "ml_server_time_to_first_byte_seconds",  # of streams; other servers' pages would be empty
     "ml_group_outcomes_total",  # labels as they come; quality is told by what was settled, at an equal age
