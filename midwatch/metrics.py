@@ -235,6 +235,41 @@ ATTRIBUTION_PLACE = _histogram(
     "feature",
     buckets=PLACE_BUCKETS,
 )
+GROUP_EXPLAINED = _counter(
+    "ml_group_explained_predictions_total",
+    "Predictions that came with attributions of features, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_ATTRIBUTION_ADDED = _counter(
+    "ml_group_attribution_added_total",
+    "Sum of what a feature added to the model's answers of a group.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+GROUP_ATTRIBUTION_TAKEN = _counter(
+    "ml_group_attribution_taken_total",
+    "Sum of what a feature took away from the model's answers of a group, as a positive number.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+GROUP_ATTRIBUTION_SQUARES = _counter(
+    "ml_group_attribution_squares_total",
+    "Sum of squares of a feature's attributions of a group.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
 
 # The explanation service, `midwatch explain serve` --------------------------------------------------------------------
 
