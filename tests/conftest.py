@@ -35,9 +35,9 @@ COMPUTING = ("alerts", "drift", "midwatch", "systems")
 LANES = (
     ("up", "chaos"),
     ("dr", "install", "terraform", "promotion"),
-    ("canary", "alerts", "systems", "fairness", "attribution", "regression", "incident"),
+    ("canary", "alerts", "systems", "fairness", "evaluator", "attribution", "regression", "incident"),
     ("exporters", "drift", "midwatch", "dashboards"),
-    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "browser"),
+    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "browser"),
 )
 """Folders in the order in which a worker runs them: five workers for two cores, because they also wait for programs;
 and never two planes of `midwatch up` at once.

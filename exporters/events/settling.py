@@ -19,9 +19,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from exporters.events.counters import ModelSeries
+from exporters.events.group_sums import Deviation, GroupSums
 from exporters.events.outcomes import Grouped, Outcome, Outcomes, count_groups, sums
 from exporters.events.waiting import WaitingPrediction
+from midwatch import metrics
 from midwatch.spec import model as spec
+from midwatch.spec.fairness import BY_ERROR
 
 QUANTILE = 0.95
 """Of the measured delays of labels: the maturity of a model whose platform file states none."""
@@ -44,6 +47,14 @@ class Cohort(msgspec.Struct, array_like=True):
     predicted: dict[str, dict[str, int]] = {}
     labelled: dict[str, Outcomes] = {}
     grouped: dict[str, Grouped] = {}
+    sums: dict[str, GroupSums] = {}
+
+    def sums_of(self, version: str) -> GroupSums:
+        """Sums by group of a version."""
+        known = self.sums.get(version)
+        if known is None:
+            known = self.sums[version] = GroupSums()
+        return known
 
 
 class Settled(msgspec.Struct):
@@ -54,6 +65,7 @@ class Settled(msgspec.Struct):
     late: dict[str, int] = {}
     waiting: int = 0
     grouped: Grouped = {}
+    sums: GroupSums = msgspec.field(default_factory=GroupSums)
 
 
 class Progress(msgspec.Struct):
@@ -100,6 +112,11 @@ class Settling:
     ) -> None:
         self._retention = settings.label_retention
         self._stated = {model.name: model.label_maturity for model in models if model.label_maturity}
+        self._of_errors = frozenset(
+            model.name
+            for model in models
+            if model.task == "regression" and any(promise.measure in BY_ERROR for promise in model.fairness)
+        )
         self._is_fixed = is_fixed
         self.progress: dict[str, Progress] = {}
         self._versions: dict[tuple[str, str], Settled] = {} if added_to is None else added_to._versions
@@ -152,17 +169,28 @@ class Settling:
 
     # Counting --------------------------------------------------------------------------------------------------------
 
-    def predict(self, entry: WaitingPrediction, groups: Mapping[str, str]) -> None:
-        """Let a prediction of a class wait until it is old enough; amounts are not settled. `groups` by attribute."""
-        if type(entry.predicted) is not str:
+    def settles(self, entry: WaitingPrediction) -> bool:
+        """Whether a prediction is settled: one of a class is, an amount where promises are of errors by group."""
+        return type(entry.predicted) is str or entry.model in self._of_errors
+
+    def predict(self, entry: WaitingPrediction, groups: Mapping[str, str], scored: Mapping[str, str]) -> None:
+        """Let a prediction wait until it is old enough, if it is settled.
+
+        `groups` are by attribute, and `scored` those that its score is counted in.
+        """
+        if not self.settles(entry):
             return
+        predicted = entry.predicted if type(entry.predicted) is str else metrics.AMOUNT
         progress = self.progress.get(entry.model) or self._begin(entry.model, entry.received)
         time = entry.received
         if time < progress.until:  # the clock was set back by more than predictions wait
             progress.since = min(progress.since, time)
             settled = self._settled(entry.model, entry.version)
-            _count(settled.unlabelled, entry.predicted)
-            count_groups(settled.grouped, groups, entry.predicted)
+            if entry.model not in self._of_errors:
+                _count(settled.unlabelled, predicted)
+            count_groups(settled.grouped, groups, predicted)
+            if scored and entry.score is not None:
+                settled.sums.predict(scored, entry.score)
             return
         if time >= progress.full or not progress.cohorts:
             self._begin_cohort(progress, time)
@@ -171,9 +199,11 @@ class Settling:
         classes = cohort.predicted.get(entry.version)
         if classes is None:
             classes = cohort.predicted[entry.version] = {}
-        _count(classes, entry.predicted)
+        _count(classes, predicted)
         if groups:
-            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, entry.predicted)
+            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, predicted)
+        if scored and entry.score is not None:
+            cohort.sums_of(entry.version).predict(scored, entry.score)
         self._settled(entry.model, entry.version).waiting += 1
 
     def _begin_cohort(self, progress: Progress, time: float) -> None:
@@ -185,20 +215,27 @@ class Settling:
         progress.begin(begun, seconds)
         progress.cohorts[-1].ended = begun + seconds
 
-    def label(self, entry: WaitingPrediction, outcome: Outcome | None, time: float) -> None:
+    def label(self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float) -> None:
         """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
         progress = self.progress.get(entry.model)
-        if progress is None or type(entry.predicted) is not str or entry.received < progress.since:
+        if progress is None or not self.settles(entry) or entry.received < progress.since:
             return
         delay = max(0.0, time - entry.received)
         progress.delays[bisect_left(DELAYS, delay)] += 1
         if outcome is None:
             return
         if entry.received < progress.until or (progress.maturity is not None and delay > progress.maturity):
-            late = self._settled(entry.model, entry.version).late
-            _count(late, "right" if outcome.is_right else "wrong")
+            if isinstance(outcome, Outcome):
+                late = self._settled(entry.model, entry.version).late
+                _count(late, "right" if outcome.is_right else "wrong")
             return
-        labelled = progress.cohort(entry.received).labelled
+        cohort = progress.cohort(entry.received)
+        if isinstance(outcome, Deviation):
+            cohort.sums_of(entry.version).deviate(outcome)
+            return
+        if outcome.scored:
+            cohort.sums_of(entry.version).label(outcome)
+        labelled = cohort.labelled
         outcomes = labelled.get(entry.version)
         if outcomes is None:
             outcomes = labelled[entry.version] = Outcomes()
@@ -271,6 +308,10 @@ class Settling:
             labelled = cohort.labelled.get(version, Outcomes())
             settled.outcomes.add(labelled)
             settled.grouped = sums(settled.grouped, cohort.grouped.get(version, {}))
+            if version in cohort.sums:
+                settled.sums.add(cohort.sums[version])
+            if name in self._of_errors:
+                continue  # an amount is neither right nor wrong
             told = labelled.by_predicted()
             for predicted, count in classes.items():
                 missing = max(0, count - told.get(predicted, 0))
@@ -287,6 +328,8 @@ def _add_to_cohort(progress: Progress, begun: float, cohort: Cohort, version: st
     mine.predicted[known] = sums(mine.predicted.get(known, {}), cohort.predicted[version])
     mine.grouped[known] = sums(mine.grouped.get(known, {}), cohort.grouped.get(version, {}))
     mine.labelled.setdefault(known, Outcomes()).add(cohort.labelled.get(version, Outcomes()))
+    if version in cohort.sums:
+        mine.sums_of(known).add(cohort.sums[version])
 
 
 def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | None:

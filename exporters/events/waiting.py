@@ -93,20 +93,24 @@ class Waiting(Generic[Entry]):
         record = self.packed.pop(value, None)
         return None if record is None else self._unpack(record)
 
+    def expired(self, limit: float) -> list[int]:
+        """Hashes of up to `SWEEP` entries that were received before `limit`, oldest first."""
+        found = []
+        for value, record in islice(self.packed.items(), SWEEP):
+            if received(record) >= limit:
+                break
+            found.append(value)
+        return found
+
     def pop_expired(self, limit: float) -> Iterator[Entry]:
         """Up to `SWEEP` entries that were received before `limit`, oldest first; they wait no longer."""
-        expired = []
-        for value, record in islice(self.packed.items(), SWEEP):
-            if _received(record) >= limit:
-                break
-            expired.append(value)
-        for value in expired:
+        for value in self.expired(limit):
             yield self._unpack(self.packed.pop(value))
 
     def oldest(self) -> float | None:
         """When the entry that waits longest was received."""
         record = next(iter(self.packed.values()), None)
-        return None if record is None else _received(record)
+        return None if record is None else received(record)
 
 
 class WaitingPredictions(Waiting[WaitingPrediction]):
@@ -169,7 +173,7 @@ class WaitingPredictions(Waiting[WaitingPrediction]):
         return self.names[number][0]
 
 
-def _received(record: bytes) -> float:
+def received(record: bytes) -> float:
     """When a record's entry was received: the number behind a marker, little-endian or as msgpack has it."""
     if record[0] == _IS_COMPACT:
         return float(_COMPACT.unpack(record)[1])

@@ -118,6 +118,8 @@ class Kubernetes(Strict):
     """What asks for retrainings and follows them, where the file has a `loop`."""
     incidents: Resources = Resources(cpu="100m", memory="256Mi", memory_limit="768Mi")
     """What the container asks for that says what changed, where the file has `incidents.watch`."""
+    evaluator: Resources = Resources(cpu="100m", memory="256Mi", memory_limit="1Gi")
+    """What the container asks for that judges fairness, where a model has `fairness`."""
     recovery: Resources = Resources()
     """What the recovery exporter's container asks for, where `disaster_recovery.kubernetes` says where it runs."""
 

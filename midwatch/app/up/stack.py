@@ -29,7 +29,7 @@ from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.programs import Version
 from midwatch.prometheus import Client
-from midwatch.spec import load
+from midwatch.spec import evaluation, load
 from midwatch.spec.model import LocalProcess, Platform
 from midwatch.spec.values import describe_duration
 
@@ -134,6 +134,8 @@ class Stack:
             yield "systems"
         if self._platform.incidents.watch:
             yield "incidents"
+        if evaluation.promised(self._platform):
+            yield "evaluator"
 
     @property
     def targets(self) -> int:
@@ -175,6 +177,7 @@ class Stack:
         self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
         self._start_loop()
         self._start_explaining()
+        self._start_evaluator()
         self._write_inventory()
         self._start_console()
         self._write_inventory()
@@ -286,6 +289,8 @@ class Stack:
             yield Job(name=jobs.SYSTEMS, targets=(self._address("systems"),), honor_labels=True)
         if "incidents" in self._ports:
             yield Job(name=jobs.INCIDENTS, targets=(self._address("incidents"),))
+        if "evaluator" in self._ports:
+            yield Job(name=jobs.EVALUATOR, targets=(self._address("evaluator"),))
         for server in self._platform.local.servers:
             if server.metrics:
                 name = f"server-{server.name}"
@@ -366,6 +371,14 @@ class Stack:
         command += ["--prometheus", self.urls["prometheus"], "--evidence", str(self.state)]
         command += ["--listen", self._address("incidents")]
         self.parts.start("incidents", command, folder=self.state, port=self._ports["incidents"])
+
+    def _start_evaluator(self) -> None:
+        """Start what judges fairness; nobody waits for its first verdicts."""
+        if "evaluator" not in self._ports:
+            return
+        command = [*modules.command("midwatch"), "evaluate", "serve", "-f", str(self._file)]
+        command += ["--prometheus", self.urls["prometheus"], "--listen", self._address("evaluator")]
+        self.parts.start("evaluator", command, folder=self.state, port=self._ports["evaluator"])
 
     def _start_systems(self) -> None:
         if "systems" not in self._ports:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from midwatch import jobs
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import port_of
-from midwatch.spec import promotion
+from midwatch.spec import evaluation, promotion
 
 API_SERVER = (443, 6443)
 """Ports of an API server: its Service's, and the usual one behind it, which policies see."""
@@ -36,6 +36,9 @@ def policies(place: Place) -> list[Object]:
     if platform.incidents.watch:
         asked = [_dns(), {"ports": _tcp(prometheus)}]
         found.append(_allow(place, "incidents", port_of(platform.incidents.listen), asked))
+    if evaluation.promised(platform):
+        asked = [_dns(), {"ports": _tcp(prometheus)}]
+        found.append(_allow(place, "evaluator", port_of(platform.evaluator.listen), asked))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))

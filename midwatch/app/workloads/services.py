@@ -1,4 +1,4 @@
-"""The services of the plane: exporter, gate, loop, systems exporter, recovery exporter, watch of incidents, console."""
+"""The services of the plane: exporter, gate, loop, what asks or judges beside them, console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from midwatch.spec import loop as loop_spec
 from midwatch.spec.canary import SecretKey
 from midwatch.spec.console import Console
 from midwatch.spec.drift import PipelineRun
-from midwatch.spec.kubernetes import Stateful
+from midwatch.spec.kubernetes import Resources, Stateful
+from midwatch.spec.scraped import Scraped
 
 JOB = "midwatch.dev/job"
 """Label of a Service with the name of its scrape job."""
@@ -22,6 +23,7 @@ GATE = "midwatch-gate"
 CONSOLE = "midwatch-console"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
+EVALUATOR = "midwatch-evaluator"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
 _METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
@@ -239,36 +241,44 @@ def systems(place: Place) -> list[Object]:
 
 
 def incidents(place: Place) -> list[Object]:
-    """What says what changed before an alert. It keeps nothing: one pod, and another one wherever that goes.
-
-    Prometheus is all that it asks: logs of evidence are on the volumes of others.
-    """
-    port = port_of(place.platform.incidents.listen)
-    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
-    words = ("explain", "watch", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", *_METRICS_TOKEN)
-    wanted = Container(
-        name="incidents",
-        words=words,
-        port=port,
-        ready="/readyz",
-        resources=place.settings.incidents,
-        secrets=mounted,
+    """What says what changed before an alert: logs of evidence are on the volumes of others."""
+    settings = place.platform.incidents
+    return _asks_prometheus_alone(
+        place, INCIDENTS, jobs.INCIDENTS, ("explain", "watch"), settings, place.settings.incidents
     )
+
+
+def evaluator(place: Place) -> list[Object]:
+    """What judges promises again and again: when it began to is in Prometheus."""
+    settings = place.platform.evaluator
+    return _asks_prometheus_alone(
+        place, EVALUATOR, jobs.EVALUATOR, ("evaluate", "serve"), settings, place.settings.evaluator
+    )
+
+
+def _asks_prometheus_alone(
+    place: Place, name: str, job: str, command: tuple[str, str], settings: Scraped, resources: Resources
+) -> list[Object]:
+    """A service that keeps nothing: one pod, and another one wherever that goes."""
+    port, component = port_of(settings.listen), name.removeprefix("midwatch-")
+    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
+    words = (*command, "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", *_METRICS_TOKEN)
+    wanted = Container(name=component, words=words, port=port, ready="/readyz", resources=resources, secrets=mounted)
     pod = Pod(
-        component="incidents",
+        component=component,
         container=pods.container(place, wanted),
         volumes=[
             pods.configuration(place),
             {"name": "state", "emptyDir": {}},
             *(one.as_volume() for one in mounted),
         ],
-        account=INCIDENTS,
+        account=name,
     )
     return [
-        rbac.service_account(place.metadata(INCIDENTS, pod.component)),
-        _deployment(place, INCIDENTS, pod),
-        _budget(place, INCIDENTS, pod.component),
-        _scraped(_service(place, INCIDENTS, pod.component, port), jobs.INCIDENTS),
+        rbac.service_account(place.metadata(name, component)),
+        _deployment(place, name, pod),
+        _budget(place, name, component),
+        _scraped(_service(place, name, component, port), job),
     ]
 
 
