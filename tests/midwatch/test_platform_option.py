@@ -55,6 +55,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
     ("evaluate", "serve"): (),
+    ("stream", "run"): (),
     ("fairness", "judge"): (),
     ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),
     ("dr", "recoverer"): ("--store", "x"),

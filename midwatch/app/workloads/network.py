@@ -37,6 +37,9 @@ def policies(place: Place) -> list[Object]:
     if evaluation.promised(platform):
         asked = [_dns(), {"ports": _tcp(prometheus)}]
         found.append(_allow(place, "evaluator", port_of(platform.evaluator.listen), asked))
+    if platform.stream is not None:
+        ports = sorted({int(server.rpartition(":")[2]) for server in platform.stream.kafka.servers})
+        found.append(_allow(place, "stream", port_of(platform.stream.listen), [_dns(), {"ports": _tcp(ports)}]))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
