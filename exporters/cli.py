@@ -60,7 +60,7 @@ def serve(
     platform_file = platform_file or options.default_file()
     platform = load.load_platform(platform_file) if platform_file else None
     if target and platform:
-        otlp.warn_of_scrape(target, platform.prometheus.url)
+        otlp.warn_of_scrape(target.url, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +46,15 @@ class Machine:
 
 
 @contextmanager
-def session(machine: Machine, partitions: int) -> Iterator[Any]:
-    """A Spark session with so many partitions of state; MidwatchError when it does not start."""
+def session(machine: Machine, partitions: int, more: Mapping[str, str] | None = None) -> Iterator[Any]:
+    """A Spark session with so many partitions of state, and `more` settings; MidwatchError when it does not start."""
     ensure_spark()
     from pyspark import SparkConf
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")  # it is not used
-    settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)}
+    settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)} | dict(more or {})
     builder = SparkSession.builder.appName("midwatch stream")
     found = connector_jars(machine.jars)
     if found and not SparkConf().contains("spark.jars.packages"):
