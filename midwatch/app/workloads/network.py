@@ -59,7 +59,8 @@ def _deny(place: Place) -> Object:
 
 def _reached_by_stream(stream: Stream) -> list[Object]:
     """The brokers; wherever it is, a store of folders or tables."""
-    if any("://" in source.path for source in (*stream.folders, *stream.tables)):
+    paths = [folder.path for folder in stream.folders] + [table.path for table in stream.tables]
+    if any("://" in path for path in paths):
         return [{}]
     servers = stream.kafka.servers if stream.kafka else []
     ports = sorted({int(server.rpartition(":")[2]) for server in servers})
