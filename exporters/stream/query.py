@@ -91,11 +91,10 @@ class Query:
         try:
             if self.error is not None:
                 raise self.error
-            if self._ledger.has(self._query.id, batch):
-                return
+            # Also of a batch that is in the ledger: Spark's state takes part only in what was computed.
             rows = [(row.bucket, row.kind, bytes(row.found)) for row in frame.collect()]
-            self._ledger.add(self._query.id, batch, rows)
-            self._folding.put(batch, rows)
+            if self._ledger.add(self._query.id, batch, rows):
+                self._folding.put(batch, rows)
         except MidwatchError as error:
             self.error = error
             raise
