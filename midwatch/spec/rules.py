@@ -175,6 +175,7 @@ class ShippedRule(Strict):
             "canaries",
             "incidents_watched",
             "evaluated",
+            "streamed",
             "midwatch",
             "servers",
             "continuous",
