@@ -168,6 +168,16 @@ LEFT_OUT = {
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
+    "midwatch_stream_watermark_timestamp_seconds",  # alerts say these of the stream, and few platforms have one
+    "midwatch_stream_batch_duration_seconds",
+    "midwatch_stream_batches_total",
+    "midwatch_stream_behind_records",
+    "midwatch_stream_last_batch_timestamp_seconds",
+    "midwatch_stream_late_events_total",
+    "midwatch_stream_records_total",
+    "midwatch_stream_state_bytes",
+    "midwatch_stream_uncounted_batches",
+    "midwatch_stream_waiting_entries",
     "canary_gate_comparisons_dropped_total",  # 0 below a thousand comparisons at one gate
     "canary_gate_refused_total",  # the page counts the refused; an alert says why
     "dr_archive_flaws",  # alerts read these five, and the posture's page shows what follows from them
