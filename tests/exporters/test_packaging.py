@@ -94,6 +94,7 @@ def test_the_client_needs_msgspec_and_nothing_else(tmp_path: Path) -> None:
         "midwatch.client.events",
         "midwatch.client.memory",
         "midwatch.client.process_end",
+        "midwatch.client.sampling",
     }
 
 
