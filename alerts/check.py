@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alerts import tuning
 from alerts.routing import existing
-from alerts.rules import canaries, promotions, regressions, shipped
+from alerts.rules import attributions, canaries, fairness, promotions, regressions, shipped
 from midwatch import programs
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.document import Document
@@ -41,6 +41,7 @@ def check_tuning(platform: Platform, document: Document) -> list[Problem]:
     """Problems of what the platform file says of shipped alerts by their names, and of an existing Alertmanager's."""
     of_base = [document.problem(*one) for one in existing.find_problems(platform)]
     of_models = [*shipped.of_models(), canaries.ALERT, *promotions.NAMES, regressions.ALERT]
+    of_models += [*fairness.NAMES, attributions.ALERT]
     return [*tuning.find_problems(platform, document, of_models), *of_base]
 
 
@@ -97,7 +98,8 @@ def _run_all(folder: Path, timeout: int) -> Iterator[Problem]:
     prometheus, alertmanager = folder / "prometheus/prometheus.yml", folder / "alertmanager/alertmanager.yml"
     prometheus.write_text(_SECRET.sub(r"\1/dev/null", prometheus.read_text(encoding="utf-8")), encoding="utf-8")
     yield from _run(["promtool", "check", "config", str(prometheus)], folder, timeout)
-    yield from _run(["amtool", "check-config", str(alertmanager)], folder, timeout)
+    if alertmanager.exists():  # the view over all regions has none of its own
+        yield from _run(["amtool", "check-config", str(alertmanager)], folder, timeout)
 
 
 def _run(command: list[str], folder: Path, timeout: int) -> Iterator[Problem]:

@@ -22,9 +22,21 @@ from midwatch.app.report.acted import Logged
 from midwatch.app.report.counted import Counted, Key
 from midwatch.app.report.fired import Stretch
 from midwatch.app.report.month import HOUR, Month
-from midwatch.app.report.records import Figures, Firing, Gap, Harm, ModelMonth, Promise, Run, Share, SloReport
+from midwatch.app.report.records import (
+    FAIRNESS_VERDICT,
+    Figures,
+    Firing,
+    Gap,
+    Harm,
+    ModelMonth,
+    Promise,
+    Run,
+    Share,
+    SloReport,
+)
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client, UnreachableError
+from midwatch.promql import Expr
 from midwatch.spec.model import Platform
 
 Answer = TypeVar("Answer")
@@ -37,13 +49,16 @@ MOST_NEVER = 200
 MOST_SHARP = 10
 """Stretches of harm that are looked at to five minutes: those that spent most."""
 HALF = 0.5
+VERDICT_STEP = 300.0
+"""Seconds between two looks at verdicts of a month."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """Whom to ask; `evidence` are the logs that say what was run and done, and `alertmanager` knows silences.
 
-    `causes` say what changed before a stretch of harm; without them no cause is named.
+    `causes` say what changed before a stretch of harm; without them no cause is named. `regions` are those whose counts
+    are summed, where Prometheus is a view over regions.
     """
 
     prometheus: Client
@@ -52,6 +67,7 @@ class Sources:
     alertmanager: alertmanager.Client | None
     evidence: tuple[Path, ...] = ()
     evidence_key: bytes = b""
+    regions: tuple[str, ...] = ()
     causes: explain.Sources | None = None
 
 
@@ -95,12 +111,16 @@ class _Reader:
         self._sources, self._month, self._silences, self._now = sources, month, silences, now
         self._client, self._platform = sources.prometheus, sources.platform
         self._missing, self._causes = list(missing), causes
+        if sources.regions:  # what a part of the answers lacks is said beside what they have
+            self._client = sources.prometheus.taking_parts(self._missing.append)
         self._is_unreachable = False
 
     def figures(self) -> Figures:
         month = self._month
         ends = counted.hours_of(month)
-        counts = self._answered("objectives", lambda: counted.read(self._client, month)) or {}
+        regions = self._sources.regions
+        counts = self._answered("objectives", lambda: counted.read(self._client, month, regions)) or {}
+        unseen = self._unseen(regions)
         promises = self._promises(counts)
         logged = acted.read(self._sources.evidence, month.first, month.last, key=self._sources.evidence_key)
         self._missing += logged.problems
@@ -133,6 +153,7 @@ class _Reader:
             harms=tuple(harms),
             firings=tuple(firings),
             knows_alerts=knows_alerts,
+            unseen_regions=unseen,
             alerts=tuple(quality.of_alerts(firings, month)),
             owners=tuple(quality.of_owners(promises, firings, month)),
             models=tuple(self._models()),
@@ -162,10 +183,20 @@ class _Reader:
             self._missing.append(f"{what}: {error}{more}")
             return None
 
+    def _unseen(self, regions: Sequence[str]) -> tuple[str, ...]:
+        """Regions whose part of the month the view does not have, or does not say; each is named as missing."""
+        if not regions:
+            return ()
+        found = self._answered("regions", lambda: counted.unseen(self._client, self._month, regions))
+        unseen = tuple(regions) if found is None else tuple(found)
+        self._missing += [f"{name}: the view has nothing of it in this month" for name in unseen]
+        return unseen
+
     def _sharpened(self, harm: Harm, counts: Mapping[Key, Counted]) -> Harm:
         """A stretch to five minutes, where the rules keep counts of them."""
         key = harm.subject, harm.name
-        read = self._answered("when harm began", lambda: counted.tiles(self._client, key, harm.start, harm.end))
+        asked = self._client, key, harm.start, harm.end, self._sources.regions
+        read = self._answered("when harm began", lambda: counted.tiles(*asked))
         share = 1 - float(np.nanmin(counts[key].objective))
         return harm if read is None else harmful.sharpened(harm, share, *read)
 
@@ -183,7 +214,43 @@ class _Reader:
                 nothing = np.zeros(0)
                 found = Counted(total=nothing, bad=nothing, objective=nothing, covered=nothing)
             made.append(_promise(key, one.owner, one.slo.kind, found))
-        return made
+        return [*made, *self._fairness(self._platform)]
+
+    def _fairness(self, platform: Platform) -> list[Promise]:
+        """Promises of fairness: broken where they were shown so at any time, kept where they were in the end."""
+        if not any(model.fairness for model in platform.models):
+            return []
+        labels = ("model", "attribute", "measure", "limit")
+        verdict = promql.min_by(promql.select(metrics.FAIRNESS_VERDICT), *labels)
+        lately = promql.max_by(promql.select(metrics.FAIRNESS_BECAME_UNFAIR), *labels)
+        worst, last, changed = (
+            self._verdicts(promql.over_time(function, series, self._month.seconds, step=VERDICT_STEP), labels)
+            for function, series in (
+                ("min_over_time", verdict),
+                ("last_over_time", verdict),
+                ("max_over_time", lately),
+            )
+        )
+        return [
+            Promise(
+                subject=model.name,
+                name=promise.title,
+                kind=FAIRNESS_VERDICT,
+                owner=model.owner,
+                objectives=(),
+                good=Share(some=0, of=0),
+                budget=0.0,
+                covered=0.0,
+                shown_kept=_shown_kept(worst.get(key), last.get(key), changed.get(key)),
+            )
+            for model in platform.models
+            for promise in model.fairness
+            for key in ((model.name, *promise.key),)
+        ]
+
+    def _verdicts(self, expr: Expr, labels: Sequence[str]) -> dict[tuple[str, ...], float]:
+        samples = self._answered("verdicts on fairness", lambda: self._client.query(expr, at=self._month.last)) or []
+        return {tuple(one.labels.get(name, "") for name in labels): one.value for one in samples}
 
     # Alerts ---
 
@@ -315,6 +382,14 @@ def _promise(key: Key, owner: str, kind: str, found: Counted) -> Promise:
         budget=float(np.nansum(found.allowed)),
         covered=float(np.mean(found.covered)) if len(found.covered) else 0.0,
     )
+
+
+def _shown_kept(worst: float | None, last: float | None, changed: float | None) -> bool | None:
+    if worst is None or last is None:
+        return None
+    if worst < 0 or (changed or 0.0) > 0:
+        return False
+    return True if last > 0 else None
 
 
 def _covered(counts: Mapping[Key, Counted]) -> float | None:
