@@ -196,6 +196,7 @@ LEFT_OUT = {
     "model:ml_request_duration_seconds:usual_mean",  # alerts compare with these two
     "model:ml_requests:usual_rate",
     "midwatch_client_events_total",  # of a model server's own process; runbooks ask for it
+    "midwatch_client_attributions_total",
     "midwatch_client_events_waiting",
     "midwatch_client_retries_total",
     "midwatch_client_waiting_bytes",
@@ -206,6 +207,7 @@ LEFT_OUT = {
     "midwatch_remote_write_samples_total",
     "midwatch_remote_write_waiting_samples",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown
+    "ml_server_synthetic_requests_total",  # an explainer's rows: its own page shows how many it asks for
     "ml_server_time_to_first_byte_seconds",  # of streams; other servers' pages would be empty
     "ml_group_outcomes_total",  # labels as they come; quality is told by what was settled, at an equal age
     "ml_server_request_duration_seconds",  # the same requests as the exporter's, without the version's events
