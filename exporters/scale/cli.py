@@ -34,7 +34,7 @@ def check(
     requests: Annotated[float, typer.Option(min=1, max=1e9, help="Requests a second of all models together.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
 ) -> None:
-    """Show what so many requests a second need of exporters and Prometheus, and what of the platform file would not hold.
+    """Show what so many requests a second need of exporters and Prometheus, and what of the file would not hold.
 
     They are spread over the models as their requests_per_second are, else evenly. Figures beyond what was measured are
     marked.
