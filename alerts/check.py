@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alerts import tuning
 from alerts.routing import existing
-from alerts.rules import canaries, promotions, regressions, shipped
+from alerts.rules import attributions, canaries, fairness, promotions, regressions, shipped
 from midwatch import programs
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.document import Document
@@ -41,6 +41,7 @@ def check_tuning(platform: Platform, document: Document) -> list[Problem]:
     """Problems of what the platform file says of shipped alerts by their names, and of an existing Alertmanager's."""
     of_base = [document.problem(*one) for one in existing.find_problems(platform)]
     of_models = [*shipped.of_models(), canaries.ALERT, *promotions.NAMES, regressions.ALERT]
+    of_models += [*fairness.NAMES, attributions.ALERT]
     return [*tuning.find_problems(platform, document, of_models), *of_base]
 
 

@@ -15,10 +15,11 @@ import yaml
 from midwatch.ports import free_ports
 
 
-def backfill(folder: Path, lines: Sequence[str]) -> None:
-    """Make blocks of lines of OpenMetrics."""
+def backfill(folder: Path, lines: Sequence[str], *, longest: str = "2h") -> None:
+    """Make blocks of lines of OpenMetrics; `longest` is what one spans at most, as after a server's own compaction."""
     (folder / "history.txt").write_text("".join(lines) + "# EOF\n")
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
+    command = ["promtool", "tsdb", "create-blocks-from", f"--max-block-duration={longest}"]
+    command += ["openmetrics", "history.txt", "data"]
     subprocess.run(command, cwd=folder, capture_output=True, check=True)
 
 

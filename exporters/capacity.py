@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from exporters.events import store
 from exporters.events.counters import SERIES_OF_FEATURE, Counters
+from exporters.events.group_sums import Promised
 from exporters.events.lateness import Lateness
 from exporters.events.waiting import WaitingPrediction
 from midwatch import scrape_size
@@ -100,6 +101,7 @@ def least_series(platform: Platform) -> int:
             model.positive is None,
             model.explanations and model.explanations.features,
             len(model.error_bounds),
+            Promised.of(model).series,
             _versions(model),
         )
         if shape not in by_shape:

@@ -8,6 +8,7 @@ import msgspec
 
 from exporters.events.attributions import Explained
 from exporters.events.counters import ModelSeries, Series
+from exporters.events.group_sums import GroupSums, column
 from exporters.events.settling import Settled
 from exporters.events.state import Totals
 from exporters.incremental import IncrementalText
@@ -16,6 +17,7 @@ from midwatch.exposition import Exemplar, Family, Histogram, Sample, Table
 from midwatch.metrics import Metric
 
 _BINS = [f"{(bin_ + 1) / metrics.CALIBRATION_BINS:g}" for bin_ in range(metrics.CALIBRATION_BINS)]
+_GROUP_BINS = [f"{(bin_ + 1) / metrics.GROUP_SCORE_BINS:g}" for bin_ in range(metrics.GROUP_SCORE_BINS)]
 
 
 class View(msgspec.Struct):
@@ -81,7 +83,8 @@ def tables(totals: Totals) -> Iterator[Table]:
 
 
 _PAIR = ("predicted", "actual")
-_GROUPED = ("attribute", "group", *_PAIR)
+_OF_GROUP = ("attribute", "group")
+_GROUPED = (*_OF_GROUP, *_PAIR)
 
 
 def _version_tables(series: Series) -> Iterator[Table]:
@@ -91,6 +94,8 @@ def _version_tables(series: Series) -> Iterator[Table]:
     yield Table(metrics.OUTCOMES, labels, _PAIR, series.outcomes)
     yield Table(metrics.GROUP_OUTCOMES, labels, _GROUPED, series.groups)
     yield Table(metrics.GROUP_PREDICTIONS, labels, _GROUPED[:-1], series.grouped)
+    for place, metric in enumerate((metrics.GROUP_RANKED, metrics.GROUP_EXPOSURE, metrics.GROUP_EXPOSURE_SQUARES)):
+        yield Table(metric, labels, _OF_GROUP, column(series.exposed, place, 2))
     if series.observed:
         yield Table(metrics.ABSOLUTE_ERROR, labels, (), series.absolute)
         yield Table(metrics.SQUARED_ERROR, labels, (), series.squared)
@@ -136,6 +141,34 @@ def _settled_tables(model: str, version: str, settled: Settled) -> Iterator[Tabl
     cells = {_BINS[place]: cell for place, cell in sorted(outcomes.bins.items())}
     named = (metrics.SETTLED_SCORED, metrics.SETTLED_POSITIVES, metrics.SETTLED_SCORE_SUM)
     yield from _bin_tables(named, labels, cells)
+    yield from _sum_tables(settled.sums, labels)
+
+
+def _sum_tables(sums: GroupSums, labels: dict[str, str]) -> Iterator[Table]:
+    scored = (
+        metrics.SETTLED_GROUP_SCORED,
+        metrics.SETTLED_GROUP_SCORED_OUTCOMES,
+        metrics.SETTLED_GROUP_POSITIVES,
+        metrics.SETTLED_GROUP_SCORE_SUM,
+    )
+    scores = {
+        attribute: {
+            group: {_GROUP_BINS[int(place)]: row for place, row in bins.items()} for group, bins in groups.items()
+        }
+        for attribute, groups in sums.scores.items()
+    }
+    for place, metric in enumerate(scored):
+        yield Table(metric, labels, (*_OF_GROUP, "bin"), column(scores, place, 3))
+    errors = {
+        attribute: {
+            group: {bound: {"yes": row[0], "no": row[1]} for bound, row in bounds.items()}
+            for group, bounds in groups.items()
+        }
+        for attribute, groups in sums.errors.items()
+    }
+    yield Table(metrics.SETTLED_GROUP_ERRORS, labels, (*_OF_GROUP, "bound", "within"), errors)
+    for place, metric in ((2, metrics.SETTLED_GROUP_ABSOLUTE_ERROR), (3, metrics.SETTLED_GROUP_SQUARED_ERROR)):
+        yield Table(metric, labels, (*_OF_GROUP, "bound"), column(sums.errors, place, 3))
 
 
 def _results(settled: Settled) -> dict[str, dict[str, int]]:

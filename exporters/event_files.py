@@ -29,7 +29,7 @@ PIECE = 2**20
 """Bytes of one piece; an event that is larger goes alone."""
 
 _TEXTS = ("id", "model", "version", "trace_id")
-_PREDICTION = (*_TEXTS, "ts", "duration_seconds", "outcome", "prediction", "score")
+_PREDICTION = (*_TEXTS, "ts", "duration_seconds", "outcome", "prediction", "score", "rank")
 _FIELDS = frozenset({*_PREDICTION, "event", "label", "label_ts"})
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _encode = msgspec.json.Encoder().encode
@@ -79,6 +79,12 @@ def open_file(path: Path, reading: Reading) -> EventFile:
         return _KINDS[kind](path, reading)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from error
+
+
+def of_rows(place: object, names: Iterable[str], reading: Reading) -> Callable[[Mapping[str, Any]], list[bytes]]:
+    """What makes events, as JSON, of rows of a table with these columns; FileError when it has too few of them."""
+    columns = _columns(place, names, reading)
+    return lambda row: _events(row, columns, reading)
 
 
 # NDJSON --------------------------------------------------------------------------------------------------------------
@@ -180,7 +186,7 @@ def _parquet_rows(table: Any, columns: Mapping[str, str], reading: Reading) -> I
         raise FileError(f"the Parquet file is damaged: {error}") from error
 
 
-def _columns(path: Path, names: Iterable[str], reading: Reading) -> dict[str, str]:
+def _columns(path: object, names: Iterable[str], reading: Reading) -> dict[str, str]:
     """Field of each column that has one; FileError when the fields that every event has are not all there."""
     renamed = {column: name for name, column in reading.columns.items()}
     known = [*names]
@@ -275,4 +281,5 @@ _KINDS: dict[str, Callable[[Path, Reading], EventFile]] = {
     ".csv": _csv,
     ".ndjson": _ndjson,
     ".jsonl": _ndjson,
+    ".json": _ndjson,
 }

@@ -26,6 +26,8 @@ class Page(StrEnum):
     OBJECTIVES = "objectives"
     DRIFT = "drift"
     CANARY = "canary"
+    FAIRNESS = "fairness"
+    EXPLANATIONS = "explanations"
     LOOP = "loop"
     RESILIENCE = "resilience"
     PLANE = "plane"

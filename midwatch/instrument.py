@@ -33,6 +33,8 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SERVER_ERROR = 500
 """Statuses from here on are errors; a 4xx is the caller's mistake, which no model can help."""
+SYNTHETIC_HEADER = "seldon-skip-logging"
+"""Header of a request whose rows nobody asked about: an explainer's. MLServer's name for it."""
 _NO_SUCH_PATH = frozenset({404, 405})
 _WITHOUT_A_PREDICTION = frozenset({"HEAD", "OPTIONS"})
 """Methods that a browser or a load balancer uses on the path of predictions."""

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from midwatch import metrics, scrape_size
-from midwatch.spec import addresses, system_rules
+from midwatch.spec import addresses, evaluation, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
 from midwatch.spec.prometheus_auth import Auth
@@ -25,6 +25,7 @@ RESULTS = "midwatch-results"
 SYSTEMS = "midwatch-systems"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
+EVALUATOR = "midwatch-evaluator"
 REGION_PREFIX = "midwatch-region-"
 """Begins the names of the jobs by which a plane copies records of another."""
 PROMETHEUS = "prometheus"
@@ -101,6 +102,11 @@ def _jobs(platform: Platform) -> Iterator[Job]:
     yield from of_systems(platform)
 
 
+def has_judge_alone(platform: Platform) -> bool:
+    """Whether drift is judged apart from counting: members of a Kafka group see a part of the rows each."""
+    return platform.exporter.kafka is not None and any(model.drift for model in platform.models)
+
+
 def observes(platform: Platform) -> bool:
     """Whether some system is asked for what it does not publish."""
     return any(use.observe is not None for use in platform.systems.values())
@@ -117,6 +123,8 @@ def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
         yield LOOP, ("loop",), platform.loop
     if platform.incidents.watch:
         yield INCIDENTS, ("incidents",), platform.incidents
+    if evaluation.promised(platform):
+        yield EVALUATOR, ("evaluator",), platform.evaluator
     if platform.disaster_recovery:
         yield RECOVERY, ("disaster_recovery",), platform.disaster_recovery
     if observes(platform):
@@ -144,7 +152,8 @@ def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
     """
     if name == EXPORTER and platform.kubernetes is not None and not platform.exporter.targets:
         port = platform.exporter.listen.rpartition(":")[2]
-        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas))
+        judge = (f"{EXPORTER}-judge-0:{port}",) if has_judge_alone(platform) else ()
+        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas)) + judge
     return next((job.targets for job in of_services(platform) if job.name == name), ())
 
 

@@ -42,6 +42,9 @@ class Metric:
 OTHER = "other"
 """Label value that stands for everything beyond a cardinality cap."""
 
+AMOUNT = "amount"
+"""Label value that stands for the number that a regression predicts, where its predictions are counted by group."""
+
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds. A latency objective's threshold has to be one of a model's bounds, so that the SLI is exact."""
 
@@ -52,12 +55,17 @@ COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PLACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+ADDITIVITY_BUCKETS = (1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+"""Ratios. Sums of 64-bit floats are within the first, XGBoost's of 32-bit ones within 0.0001."""
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
 .time_per_output_token), so that they can be compared with what model servers publish themselves."""
 
 CALIBRATION_BINS = 10
 """Equal-width bins of the score, labelled by their upper edge: 0.1 to 1.0 (Guo et al. 2017, section 2)."""
+
+GROUP_SCORE_BINS = 50
+"""The same by group, a multiple of `CALIBRATION_BINS`: their edges are the thresholds that can be compared."""
 
 
 CATALOGUE: dict[str, Metric] = {}
@@ -117,6 +125,30 @@ GROUP_PREDICTIONS = _counter(
     "attribute",
     "group",
     "predicted",
+)
+GROUP_RANKED = _counter(
+    "ml_group_ranked_total",
+    "Predictions with a rank, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_EXPOSURE = _counter(
+    "ml_group_exposure_total",
+    "Sum of 1 / log2(1 + rank) of predictions with a rank, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_EXPOSURE_SQUARES = _counter(
+    "ml_group_exposure_squares_total",
+    "Sum of the squares of 1 / log2(1 + rank), by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
 )
 ABSOLUTE_ERROR = _counter(
     "ml_absolute_error_total", "Sum of absolute errors of labelled predictions.", "model", "version"
@@ -203,6 +235,82 @@ ATTRIBUTION_PLACE = _histogram(
     "feature",
     buckets=PLACE_BUCKETS,
 )
+
+# The explanation service, `midwatch explain serve` --------------------------------------------------------------------
+
+EXPLANATION_REQUESTS = _counter(
+    "ml_explanation_requests_total",
+    "Requests for explanations, by outcome: ok, or error, which is not the caller's mistake.",
+    "model",
+    "version",
+    "outcome",
+)
+EXPLANATION_REFUSALS = _counter(
+    "ml_explanation_refusals_total",
+    "Requests that were not explained, by reason: busy, deadline, model_failed, failed or invalid.",
+    "model",
+    "version",
+    "reason",
+)
+EXPLANATION_DURATION = _histogram(
+    "ml_explanation_duration_seconds",
+    "Time to answer a request for explanations, with the wait for its turn.",
+    "model",
+    "version",
+    buckets=LATENCY_BUCKETS,
+)
+EXPLANATIONS = _counter(
+    "ml_explanations_total",
+    "Rows that were explained, by why it ended: exact, precise, or budget where the time was spent before.",
+    "model",
+    "version",
+    "stopped",
+)
+EXPLANATION_ADDITIVITY = _histogram(
+    "ml_explanation_additivity_error_ratio",
+    "What base and attributions lack of the model's answer, by 1 + the attributions' sizes.",
+    "model",
+    "version",
+    buckets=ADDITIVITY_BUCKETS,
+)
+EXPLANATION_SAMPLES = _counter(
+    "ml_explanation_rows_asked_total",
+    "Rows that the model was asked for explanations: no predictions.",
+    "model",
+    "version",
+)
+EXPLANATION_CACHE = _counter(
+    "ml_explanation_cache_lookups_total",
+    "Rows looked up in the cache, by result: hit or miss.",
+    "model",
+    "version",
+    "result",
+)
+EXPLANATION_CACHE_SIZE = _gauge(
+    "ml_explanation_cache_bytes", "Bytes of the explanations that are cached.", "model", "version"
+)
+EXPLANATION_WAITING = _gauge(
+    "ml_explanation_requests_waiting", "Requests that are explained or wait for it.", "model", "version"
+)
+EXPLAINER_INFO = _gauge(
+    "ml_explainer_info",
+    "Constant 1: how the service explains (exact or permutations), and the background's id.",
+    "model",
+    "version",
+    "method",
+    "background",
+)
+
+# Explainers that are asked by `midwatch systems export`, whoever's they are ---
+
+EXPLAIN_PROBE_UP = _gauge("explainer_probe_up", "1 where an explainer's last answer was an explanation.", "endpoint")
+EXPLAIN_PROBE_DURATION = _gauge("explainer_probe_duration_seconds", "Time that its last answer took.", "endpoint")
+EXPLAIN_PROBE_ADDITIVITY = _gauge(
+    "explainer_probe_additivity_error_ratio",
+    "What base and attributions of its last answer lack of the model's answer, by 1 + their sizes.",
+    "endpoint",
+)
+
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
@@ -270,6 +378,70 @@ SETTLED_SCORE_SUM = _counter(
     "model",
     "version",
     "bin",
+)
+SETTLED_GROUP_SCORED = _counter(
+    "ml_settled_group_scored_predictions_total",
+    "Settled predictions with a score, with a label or without, by group of an attribute and score bin (upper edge).",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_SCORED_OUTCOMES = _counter(
+    "ml_settled_group_scored_outcomes_total",
+    "Settled predictions with a label and a score, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_POSITIVES = _counter(
+    "ml_settled_group_scored_positives_total",
+    "Settled predictions whose actual class is positive, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_SCORE_SUM = _counter(
+    "ml_settled_group_score_sum_total",
+    "Sum of scores of settled predictions with a label, by group of an attribute and score bin.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bin",
+)
+SETTLED_GROUP_ERRORS = _counter(
+    "ml_settled_group_errors_total",
+    "Settled, labelled predictions of a regression by group of an attribute and whether within an error bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
+    "within",
+)
+SETTLED_GROUP_ABSOLUTE_ERROR = _counter(
+    "ml_settled_group_absolute_error_total",
+    "Sum of absolute errors of settled predictions by group of an attribute; one beyond the bound counts as the bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
+)
+SETTLED_GROUP_SQUARED_ERROR = _counter(
+    "ml_settled_group_squared_error_total",
+    "Sum of squared errors of settled predictions by group of an attribute; one beyond the bound counts as the bound.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "bound",
 )
 LATE_LABELS = _counter(
     "ml_late_labels_total",
@@ -556,7 +728,58 @@ EXPORTER_UNREAD_PAYLOADS = _counter(
     "model",
     "reason",
 )
+KAFKA_LAG = _gauge(
+    "midwatch_exporter_kafka_lag_records",
+    "Records of a partition that are not counted yet.",
+    "group",
+    "topic",
+    "partition",
+)
+KAFKA_BEHIND = _gauge(
+    "midwatch_exporter_kafka_behind_seconds",
+    "Time since the newest record of a partition that is counted, while others wait; 0 when none does.",
+    "group",
+    "topic",
+    "partition",
+)
+KAFKA_PARTITIONS = _gauge("midwatch_exporter_kafka_partitions", "Partitions that this member counts.", "group")
+KAFKA_TOPIC_PARTITIONS = _gauge("midwatch_exporter_kafka_topic_partitions", "Partitions that the topic has.", "group")
+KAFKA_READING_BACK = _gauge(
+    "midwatch_exporter_kafka_reading_back_records",
+    "Records of a partition that are still to be read back, until those that come are counted.",
+    "group",
+    "partition",
+)
+KAFKA_RECORDS = _counter("midwatch_exporter_kafka_records_total", "Records that were counted or passed over.", "group")
+KAFKA_LOST = _counter(
+    "midwatch_exporter_kafka_lost_records_total",
+    "Records that nobody counts: deleted before they were read, or events of a batch nobody can decide on.",
+    "group",
+    "reason",
+)
+KAFKA_RESETS = _counter(
+    "midwatch_exporter_kafka_resets_total",
+    "Times that a partition did not go on behind the last record that was counted.",
+    "group",
+    "reason",
+)
+KAFKA_COMMITS = _counter(
+    "midwatch_exporter_kafka_commits_total", "Batches that the group was asked to move offsets for.", "group", "result"
+)
+KAFKA_REBALANCES = _counter("midwatch_exporter_kafka_rebalances_total", "Times that partitions were given.", "group")
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
+REMOTE_WRITE_SAMPLES = _counter(
+    "midwatch_remote_write_samples_total",
+    "Samples to be pushed by remote write, by result: delivered, or dropped for a reason.",
+    "result",
+    "reason",
+)
+REMOTE_WRITE_RETRIES = _counter(
+    "midwatch_remote_write_retries_total", "Requests of remote write that their receiver did not take yet."
+)
+REMOTE_WRITE_WAITING = _gauge(
+    "midwatch_remote_write_waiting_samples", "Samples that wait until the receiver of remote write takes them."
+)
 DRIFT_WORKER_UP = _gauge(
     "midwatch_drift_worker_up",
     "1 while drift windows are judged; 0 while their process is away, ends again and again, or fails.",
@@ -578,6 +801,32 @@ DRIFT_LOST_ROWS = _counter(
 )
 DRIFT_LEFT_OUT = _gauge(
     "midwatch_drift_left_out_samples", "Samples of drift that are not published: they are beyond exporter.caps.series."
+)
+
+# The stream: the exporter's counts by Spark --------------------------------------------------------------------------
+
+STREAM_RECORDS = _counter("midwatch_stream_records_total", "Records that were read and counted, by source.", "source")
+STREAM_BEHIND = _gauge(
+    "midwatch_stream_behind_records", "Records that were there when the last batch ended and were not read.", "source"
+)
+STREAM_WATERMARK = _gauge(
+    "midwatch_stream_watermark_timestamp_seconds", "Time of arrival up to which every partition was read and counted."
+)
+STREAM_LATE = _counter(
+    "midwatch_stream_late_events_total",
+    "Events whose time of arrival had been passed when they were read: their partition was behind the others.",
+)
+STREAM_BATCHES = _counter("midwatch_stream_batches_total", "Batches that are counted, each once.")
+STREAM_LAST_BATCH = _gauge("midwatch_stream_last_batch_timestamp_seconds", "When the last batch was counted.")
+STREAM_BATCH_DURATION = _gauge("midwatch_stream_batch_duration_seconds", "Time that the last batch took in Spark.")
+STREAM_UNCOUNTED = _gauge(
+    "midwatch_stream_uncounted_batches", "Batches that are durable at the driver and not in the counters yet."
+)
+STREAM_WAITING = _gauge(
+    "midwatch_stream_waiting_entries", "Predictions, labels and halves that wait for their other half.", "kind"
+)
+STREAM_STATE_BYTES = _gauge(
+    "midwatch_stream_state_bytes", "Bytes of ids and waiting entries in the state, once in memory and once on disk."
 )
 
 # Canary ----------------------------------------------------------------------------------------------------------
@@ -1081,6 +1330,150 @@ INCIDENT_INFO = _gauge(
 INCIDENT_LAST_LOOK = _gauge(
     "midwatch_incident_last_look_timestamp_seconds",
     "When Prometheus last said which alerts hold; 0 before it has said so once.",
+)
+
+# The evaluator: promises that PromQL alone cannot judge -------------------------------------------------------------
+
+EVALUATOR_LAST_SUCCESS = _gauge(
+    "midwatch_evaluator_last_success_timestamp_seconds",
+    "When all promises of a kind were last evaluated; 0 before they have been once.",
+    "kind",
+)
+EVALUATOR_DURATION = _gauge(
+    "midwatch_evaluator_duration_seconds", "How long the last evaluation of all promises of a kind took.", "kind"
+)
+
+FAIRNESS_PROMISE = ("model", "version", "attribute", "measure", "rate", "limit")
+"""Labels of one judged rate of a fairness promise; `limit` is the promise's text, such as `ratio 80%`."""
+
+FAIRNESS_VERDICT = _gauge(
+    "ml_fairness_verdict",
+    "1 where groups are shown alike within the limit, -1 where they are shown unfair, 0 where it is not known.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_BECAME_UNFAIR = _gauge(
+    "ml_fairness_became_unfair",
+    "1 where the last blocks of time show groups beyond the limit, whatever was before, else 0.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_DIFFERENCE = _gauge(
+    "ml_fairness_difference",
+    "Rate of the worst pair's upper group minus the lower's; `bound`: estimate, or low or high end of its interval.",
+    *FAIRNESS_PROMISE,
+    "bound",
+)
+FAIRNESS_RATIO = _gauge(
+    "ml_fairness_ratio",
+    "Rate of the worst pair's lower group over the upper's; `bound`: estimate, or low or high end of its interval.",
+    *FAIRNESS_PROMISE,
+    "bound",
+)
+FAIRNESS_WORST_PAIR = _gauge(
+    "ml_fairness_worst_pair_info",
+    "Constant 1; the two groups that are farthest apart, the higher rate above, and the stratum if there are several.",
+    *FAIRNESS_PROMISE,
+    "above",
+    "below",
+    "stratum",
+)
+FAIRNESS_LIMIT = _gauge(
+    "ml_fairness_limit", "Greatest difference, or least ratio, that is promised.", *FAIRNESS_PROMISE
+)
+FAIRNESS_GROUP_RATE = _gauge(
+    "ml_fairness_group_rate",
+    "Rate of a judged group; `bound`: estimate, or low or high end of the interval that holds at every look.",
+    *FAIRNESS_PROMISE,
+    "group",
+    "bound",
+)
+FAIRNESS_SMALLEST_GROUP = _gauge(
+    "ml_fairness_smallest_group_events", "Events of the judged group with the fewest.", *FAIRNESS_PROMISE
+)
+FAIRNESS_ROWS_NEEDED = _gauge(
+    "ml_fairness_rows_needed",
+    "More events that would decide a verdict that is not known, if the rates stay; absent where no number would.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_UNLABELLED = _gauge(
+    "ml_fairness_unlabelled_ratio",
+    "Share of settled predictions without a label, of the group that lacks most.",
+    *FAIRNESS_PROMISE,
+)
+FAIRNESS_SINCE = _gauge(
+    "ml_fairness_since_timestamp_seconds",
+    "Since when a version's outcomes are counted by group: its first prediction, as far back as it was looked for.",
+    "model",
+    "version",
+)
+
+ATTRIBUTION_QUESTION = ("model", "version", "question")
+"""Labels of one comparison of attributions: `question` is inputs, a version against its own past; or use, a version
+against the one that it replaces, over the same time."""
+
+ATTRIBUTION_VERDICT = _gauge(
+    "ml_attribution_verdict",
+    "1 where the last window's attributions are as before, -1 where they changed, 0 where it is not known.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_LASTING = _gauge(
+    "ml_attribution_lasting_change",
+    "1 where the attributions of the last two windows both differ from those before them, else 0.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_P_VALUE = _gauge(
+    "ml_attribution_p_value",
+    "Share of windows that are as far off when nothing changed.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_SHARE = _gauge(
+    "ml_attribution_share_ratio",
+    "Share of all attribution that is a feature's; `side` is before or now, the windows before and the last one.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "side",
+)
+ATTRIBUTION_SHARE_CHANGE = _gauge(
+    "ml_attribution_share_change_ratio",
+    "Change of a feature's share; `bound` is estimate, or an end of its interval, held for all at once: low, high.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "bound",
+)
+ATTRIBUTION_MEAN = _gauge(
+    "ml_attribution_mean",
+    "Mean attribution of a feature with its sign, in the model's unit; `side` is before or now.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+    "side",
+)
+ATTRIBUTION_MOVED = _gauge(
+    "ml_attribution_moved_spreads",
+    "How far a feature that moved is off, in spreads of the windows before; 0 for one that did not move.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+)
+ATTRIBUTION_DIVERGENCE = _gauge(
+    "ml_attribution_place_divergence_bits",
+    "Jensen-Shannon divergence of a feature's places among the features, before and now; 0 is none and 1 is all.",
+    *ATTRIBUTION_QUESTION,
+    "feature",
+)
+ATTRIBUTION_NDCG = _gauge(
+    "ml_attribution_order_ndcg_ratio",
+    "nDCG of the features' order now against the amounts before; `side` is now, or usual: what 95% of windows reach.",
+    *ATTRIBUTION_QUESTION,
+    "side",
+)
+ATTRIBUTION_WINDOWS = _gauge(
+    "ml_attribution_reference_windows",
+    "Windows before the last one with enough explained predictions.",
+    *ATTRIBUTION_QUESTION,
+)
+ATTRIBUTION_EXPLAINED = _gauge(
+    "ml_attribution_window_explained", "Explained predictions of the last window.", "model", "version"
+)
+ATTRIBUTION_WINDOW_END = _gauge(
+    "ml_attribution_window_end_timestamp_seconds", "End of the last window that was compared.", "model"
 )
 
 # Chaos experiments ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import msgspec
 import urllib3
@@ -110,6 +110,38 @@ def _points(values: msgspec.Raw) -> Any:
     return np.array(numbers.split(b",") if numbers else [], dtype=float).reshape(-1, 2)
 
 
+class Points(Sequence[tuple[float, float]]):
+    """Times and values of an answer, read when they are looked at; as an array whose rows are the pairs at once."""
+
+    def __init__(self, written: msgspec.Raw) -> None:
+        self._written = written
+
+    @cached_property
+    def _pairs(self) -> tuple[tuple[float, float], ...]:
+        return tuple((float(at), float(value)) for at, value in msgspec.json.decode(self._written))
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[float, float]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[tuple[float, float], ...]: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[float, float] | tuple[tuple[float, float], ...]:
+        return self._pairs[place]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __eq__(self, other: object) -> bool:
+        return self._pairs == (other._pairs if isinstance(other, Points) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._pairs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return _points(self._written)
+
+
 class Client:
     """One Prometheus. `timeout` is seconds per attempt, however slowly it answers; `retries` more may follow.
 
@@ -202,11 +234,10 @@ class Client:
 
     def query_range(self, expr: object, *, start: float, end: float, step: float) -> list[Line]:
         """Range query, every `step` seconds from `start` to `end`."""
-        data = self._ask("query_range", expr, {"start": start, "end": end, "step": step})
-        return [
-            Line(labels=series["metric"], points=tuple((float(at), float(value)) for at, value in series["values"]))
-            for series in data["result"]
-        ]
+        data = self._ask("query_range", expr, {"start": start, "end": end, "step": step}, _read_samples)
+        if not isinstance(data, _Matrix):
+            raise RejectedError(str(expr), "Prometheus answered with no samples of series")
+        return [Line(labels=one.metric, points=Points(one.values)) for one in data.result]
 
     def samples(self, selector: object, *, start: float, end: float) -> list[Line]:
         """Samples of the selected series from `start` to `end` as they were scraped, at their own times."""

@@ -19,8 +19,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
+from midwatch import kafka_broker
 from midwatch.ports import free_ports
 from midwatch.spec import load, model
 
@@ -32,7 +35,7 @@ COMPUTING = ("alerts", "drift", "midwatch", "systems")
 LANES = (
     ("up", "chaos"),
     ("dr", "install", "terraform", "promotion"),
-    ("canary", "alerts", "systems", "fairness", "attribution", "regression", "incident"),
+    ("canary", "alerts", "systems", "fairness", "evaluator", "attribution", "regression", "incident"),
     ("exporters", "drift", "midwatch", "dashboards"),
     ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "browser"),
 )
@@ -221,6 +224,34 @@ def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a real Kafka broker without topics."""
+    need_program("java")
+    if kafka_broker.jars() is None:
+        message = "the jars of a Kafka broker are not there: scripts/kafka-jars kafka"
+        pytest.fail(message) if os.environ.get("MIDWATCH_REQUIRE_PROGRAMS") else pytest.skip(message)
+    broker = kafka_broker.prepare(tmp_path_factory.mktemp("kafka"), *free_ports(2))
+    process = subprocess.Popen(broker.command, cwd=broker.folder, stdout=subprocess.DEVNULL)
+    try:
+        client = AdminClient({"bootstrap.servers": broker.servers, "log_level": 0})
+        deadline = time.monotonic() + 60
+        while not answers_metadata(client):
+            assert process.poll() is None, "the broker ended by itself"
+            assert time.monotonic() < deadline, "the broker does not answer"
+        yield broker.servers
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers_metadata(client: AdminClient) -> bool:
+    try:
+        return bool(client.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False
 
 
 @pytest.fixture

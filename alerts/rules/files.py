@@ -9,8 +9,10 @@ from alerts.alerting_rule import AlertingRule
 from alerts.objectives import groups as objective_groups
 from alerts.objectives import objective as objectives
 from alerts.rules import (
+    attributions,
     canaries,
     experiments,
+    fairness,
     loop,
     models,
     promotions,
@@ -28,6 +30,8 @@ OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
     "canary.yml": canaries.of_platform,
     "promotion.yml": promotions.of_platform,
     "regression.yml": regressions.of_platform,
+    "fairness.yml": fairness.of_platform,
+    "attributions.yml": attributions.of_platform,
     "chaos.yml": experiments.of_platform,
     "loop.yml": loop.of_platform,
     "recovery.yml": recovery.of_platform,

@@ -46,11 +46,20 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="What is the verdict?", rows=_verdict(factory)),
                 Section(title="Baseline and canary", rows=_arms(factory)),
                 Section(title="The gate", rows=[rows.canary_gate(factory)]),
+                *_explained(factory),
                 *_promotions(factory),
                 *_histories(factory),
             ],
         )
     ]
+
+
+def _explained(factory: PanelFactory) -> list[Section]:
+    """What the canary uses otherwise than its baseline; nothing where no model with canaries has explanations."""
+    if not any(model.canary and model.explanations for model in factory.platform.models):
+        return []
+    row = rows.moved_features(factory, {"model": "$model", "version": "$canary"})
+    return [Section(title="Which features does it use otherwise?", rows=[row])]
 
 
 def _verdict(factory: PanelFactory) -> list[Row]:

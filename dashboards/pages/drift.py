@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import annotation, runbooks, states, style, variables
+from dashboards import annotation, rows, runbooks, states, style, variables
 from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
 from dashboards.panels import Note, PanelFactory
@@ -37,10 +37,18 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="Have the inputs drifted?", rows=_verdicts(factory)),
                 Section(title="Which features?", rows=_features(factory)),
                 Section(title="Effect by feature: $method", rows=_effects(factory), repeat="method"),
+                *_explained(factory),
                 Section(title="Can it be trusted, and what came of it?", rows=_trust(factory)),
             ],
         )
     ]
+
+
+def _explained(factory: PanelFactory) -> list[Section]:
+    """What moved in the model's use of its features; nothing where no model that is watched has explanations."""
+    if not any(model.drift and model.explanations for model in factory.platform.models):
+        return []
+    return [Section(title="What does the model make of it?", rows=[rows.moved_features(factory)])]
 
 
 def _verdicts(factory: PanelFactory) -> list[Row]:

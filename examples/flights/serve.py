@@ -30,6 +30,7 @@ from midwatch.client import EventLog, Prediction
 
 MODEL = "flight-delay"
 PATH = f"/v1/models/{MODEL}:predict"
+GROUPS = ("carrier", "origin")
 LOOKUP_SECONDS = {"v2": 0.12}
 LOOK_SECONDS = 0.5
 """Between two looks into the registry for a version that is not there."""
@@ -82,7 +83,7 @@ class App:
                 prediction=prediction,
                 score=score,
                 features=features,
-                groups={"carrier": features["carrier"]},
+                groups={name: features[name] for name in GROUPS},
             )
         )
         return {"id": identifier, "prediction": prediction, "score": score}

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,8 +14,10 @@ from pathlib import Path
 import msgspec
 
 from exporters.drift import halves, shares, state, windows
+from exporters.drift.counted import Counting
 from exporters.drift.published import OF_A_WINDOW, SHARES, Board, Entry, Group
 from exporters.drift.references import Watched
+from exporters.drift.windows import Part
 from exporters.events import journal, store
 from exporters.events.journal_time import Reading
 from midwatch import metrics, telemetry
@@ -180,11 +182,33 @@ class Judge:
     def take(self, events: Iterator[Prediction] | Sequence[Prediction]) -> None:
         """Count predictions into the windows of their model and version."""
         groups: dict[Key, list[Prediction]] = defaultdict(list)
+        admitted: dict[Key, Key] = {}
         for event in events:
             if event.outcome == "ok" and event.model in self._watched:
-                groups[event.model, event.version].append(event)
-        for (model, version), members in groups.items():
-            self._stream(model, self._admitted(model, version)).take(members)
+                seen = event.model, event.version
+                if seen not in admitted:
+                    admitted |= self.admit([seen])
+                groups[admitted[seen]].append(event)
+        for key, members in groups.items():
+            self._streams[key].take(members)
+
+    def admit(self, seen: Iterable[Key]) -> dict[Key, Key]:
+        """By versions in the order of their arrival, which versions they are judged as; none of unwatched models."""
+        admitted = {}
+        for model, version in seen:
+            if model in self._watched:
+                admitted[model, version] = key = model, self._admitted(model, version)
+                self._stream(*key)
+        return admitted
+
+    def counting(self, key: Key) -> Counting:
+        """How rows of an admitted version are counted that are not taken one by one."""
+        one = self._judged_by[key]
+        return Counting(schema=one.schema, identity=one.identity, rule=self._streams[key].rule)
+
+    def merge(self, key: Key, parts: Iterable[Part]) -> None:
+        """Take in rows of an admitted version that were counted as `counting` says, with no other rows in between."""
+        self._streams[key].merge(parts)
 
     def _admitted(self, model: str, version: str) -> str:
         """The version as it is judged: beyond the cap of versions that are looked at together it is `other`."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from midwatch import metrics
+from midwatch.exposition import Sample
 
 Group = tuple[dict[str, str], dict[str, float]]
 """Labels, and the values of the metrics that have those."""
@@ -117,6 +118,29 @@ class Entry(msgspec.Struct):
 
 def _samples(groups: Sequence[Group]) -> int:
     return sum(len(values) for _, values in groups)
+
+
+class Told:
+    """What was said of each subject, by parts as they come."""
+
+    def __init__(self) -> None:
+        self.samples: dict[Subject, list[Sample]] = {}
+        self._coming: list[Sample] = []
+
+    def take(self, part: Part) -> Subject | None:
+        """Take a part; the subject when it was the last of it, None else. KeyError for a metric that there is not."""
+        for labels, values in part.groups:
+            self._coming += [(metrics.CATALOGUE[name], labels, value) for name, value in values.items()]
+        if part.more:
+            return None
+        self.samples[part.subject], self._coming = self._coming, []
+        if not self.samples[part.subject]:
+            del self.samples[part.subject]
+        return part.subject
+
+    def forget_coming(self) -> None:
+        """Drop the parts of a subject that will not be completed."""
+        self._coming = []
 
 
 class Board:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.client.events import Prediction, Value
+from midwatch.spec.drift import Feature
 from monitors.drift import sample
 from monitors.drift.counts import CategoryGrid, Counts, Integers, NumericGrid
 from monitors.drift.embedding import Embedding
 from monitors.drift.reference import FeatureReference
-from monitors.drift.sample import Sample
+from monitors.drift.sample import Keys, Sample
 
 Features = Mapping[str, Value | None]
 
@@ -64,6 +66,18 @@ class PackedRows:
         packed.places.frombytes(saved.places)
         packed.hashes.frombytes(saved.hashes)
         return packed
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A numeric column: NaN for what is missing or no number, and which rows have a value that is no number."""
+
+    values: NDArray[np.float64]
+    wrong: NDArray[np.bool_] | None = None
+
+    def take(self, places: Integers) -> Numbers:
+        """Some rows."""
+        return Numbers(self.values[places], None if self.wrong is None else self.wrong[places])
 
 
 class Tally:
@@ -129,6 +143,34 @@ class Schema:
             packed.rows += 1
         if self.embedding is not None:
             packed.hashes.extend(sample.hashes([event.id for event in events]))
+
+    def pack_columns(self, columns: Mapping[str, Any], rows: int, keys: Keys, packed: PackedRows) -> None:
+        """Add so many rows, of which each feature is a column: `Numbers` of a numeric one, categories of another.
+
+        Categories are an Arrow array or a sequence. A feature without a column is missing in all rows. `keys`
+        are the hashes of the rows' ids, where a sample is kept.
+        """
+        numbers = np.full((rows, len(self._numeric)), np.nan)
+        for place, name in enumerate(self._numeric):
+            if name in columns:
+                column = columns[name]
+                numbers[:, place] = column.values
+                packed.wrong[place] += 0 if column.wrong is None else int(column.wrong.sum())
+        places = np.full((rows, len(self._categorical)), -1, np.int32)
+        for place, (name, grid) in enumerate(self._categorical.items()):
+            if name in columns:
+                places[:, place] = grid.places(columns[name])
+        packed.numbers.frombytes(numbers.tobytes())
+        packed.places.frombytes(places.tobytes())
+        packed.rows += rows
+        if self.embedding is not None:
+            packed.hashes.frombytes(keys.tobytes())
+
+    @property
+    def kinds(self) -> dict[str, Feature]:
+        """The watched features, numeric ones first."""
+        numeric = dict.fromkeys(self._numeric, Feature.NUMERIC)
+        return numeric | dict.fromkeys(self._categorical, Feature.CATEGORICAL)
 
     def _row(self, event: Prediction) -> Features:
         """The features; and the prediction and its score by those names, where no feature has them."""

@@ -48,9 +48,8 @@ class Supervisor:
     ) -> None:
         self._state, self._platform_file = state, platform_file
         self._clock, self._now = clock, now
-        self._samples: dict[Subject, list[Sample]] = {}
+        self._told = published.Told()
         self._fresh: set[Subject] = set()
-        self._coming: list[Sample] = []
         self._status: published.Status | None = None
         self._lost_rows = 0
         self._restarts = -1
@@ -96,7 +95,8 @@ class Supervisor:
     def _begin(self) -> None:
         self._begun = self._heard = self._clock()
         self._ended = self._status = None
-        self._fresh, self._coming = set(), []
+        self._fresh = set()
+        self._told.forget_coming()
 
     def _end(self) -> None:
         self._lost_rows += self._status.lost_rows if self._status else 0
@@ -115,17 +115,13 @@ class Supervisor:
         if isinstance(line, published.Status):
             self._take_status(line)
             return
-        for labels, values in line.groups:
-            self._coming += [(metrics.CATALOGUE[name], labels, value) for name, value in values.items()]
-        if not line.more:
-            self._samples[line.subject], self._coming = self._coming, []
-            self._fresh.add(line.subject)
-            if not self._samples[line.subject]:
-                del self._samples[line.subject]
+        if subject := self._told.take(line):
+            self._fresh.add(subject)
 
     def _take_status(self, status: published.Status) -> None:
         if self._status is None:  # all that a judge before said, and this one did not, is no more
-            self._samples = {subject: said for subject, said in self._samples.items() if subject in self._fresh}
+            for subject in self._told.samples.keys() - self._fresh:
+                del self._told.samples[subject]
         self._status = status
         self._fresh.clear()
 
@@ -144,8 +140,8 @@ class Supervisor:
         """Forget the verdicts of a judge that has been away for long."""
         if self._ended is None or self._clock() - self._ended <= SILENCE:
             return
-        for subject in [subject for subject in self._samples if subject[0] in published.OF_A_WINDOW]:
-            del self._samples[subject]
+        for subject in [subject for subject in self._told.samples if subject[0] in published.OF_A_WINDOW]:
+            del self._told.samples[subject]
 
     def _position(self) -> journal.Position | None:
         """How far the judge has read; without one, how far the last one had when it kept its windows."""
@@ -170,5 +166,5 @@ class Supervisor:
             (metrics.DRIFT_WORKER_BEHIND, {}, self._behind(position)),
             (metrics.DRIFT_LOST_ROWS, {}, self._lost_rows + lost_rows),
             (metrics.DRIFT_LEFT_OUT, {}, self._status.left_out if self._status else 0),
-            *chain.from_iterable(self._samples.values()),
+            *chain.from_iterable(self._told.samples.values()),
         ]

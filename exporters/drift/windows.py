@@ -6,7 +6,7 @@ Counts add up, so a sliding window costs no more than its panes. Judging is left
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,7 +15,7 @@ import numpy as np
 from exporters.drift.rows import PackedRows, SavedRows, Schema, Tally
 from midwatch.client.events import Prediction
 from midwatch.spec import drift as spec
-from monitors.drift.counts import Counts
+from monitors.drift.counts import Counts, Floats, Integers
 from monitors.drift.sample import Sample
 
 GRACE = 1.0
@@ -40,6 +40,41 @@ class Pane:
     tally: Tally
     samples: int = 0
     newest: float = 0.0
+    rows: Sample | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How rows of a version fall into its open panes, wherever they are counted: by time, or `rows` to a pane.
+
+    No pane begins before `after`; `held` rows are in the pane of a count that is not full.
+    """
+
+    seconds: float
+    after: float = 0.0
+    rows: int | None = None
+    held: int = 0
+
+    def panes(self, times: Floats, ranks: Integers) -> Floats:
+        """Pane of each row of these times and ranks (from 0, in the order of arrival): its start, or its number."""
+        if self.rows is not None:
+            return np.asarray((self.held + ranks) // self.rows, np.float64)
+        return np.asarray(np.maximum(times // self.seconds * self.seconds, self.after), np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Rows of one pane, counted apart by a version's rule: parts add up in any order.
+
+    `pane` is what the rule says, `rank` that of the first of the rows, and `first` its time.
+    """
+
+    pane: float
+    rank: int
+    first: float
+    newest: float
+    samples: int
+    tally: Tally
     rows: Sample | None = None
 
 
@@ -122,6 +157,24 @@ class Stream:
             room = self._pane_rows - pane.samples
             self._count(pane, rest[:room])
             rest = rest[room:]
+
+    @property
+    def rule(self) -> Rule:
+        """How rows that come next fall into panes."""
+        if self._pane_rows is None:
+            return Rule(seconds=self._pane_seconds, after=self._after)
+        held = self._open[-1].samples if self._open and not self._is_full(self._open[-1]) else 0
+        return Rule(seconds=self._pane_seconds, rows=self._pane_rows, held=held)
+
+    def merge(self, parts: Iterable[Part]) -> None:
+        """Take in rows that were counted by the rule that held before: the same as to `take` them in their order."""
+        for part in sorted(parts, key=lambda part: (part.pane, part.rank)):
+            pane = self._pane(part.pane) if self._pane_rows is None else self._room(part.first)
+            pane.samples += part.samples
+            pane.newest = max(pane.newest, part.newest)
+            pane.tally.add(part.tally)
+            if part.rows is not None:
+                pane.rows = part.rows if pane.rows is None else pane.rows + part.rows
 
     def _pane(self, start: float) -> Pane:
         for pane in self._open:

@@ -14,6 +14,16 @@ import msgspec
 
 from exporters.events.attributions import Explained
 from exporters.events.class_names import TEXT, class_name, is_class_like
+from exporters.events.group_sums import (
+    NOTHING,
+    SERIES_OF_ERRORS,
+    SERIES_OF_EXPOSURE,
+    SERIES_OF_SCORES,
+    Deviation,
+    Exposed,
+    Promised,
+    expose,
+)
 from exporters.events.inference_log import FINISH_LABELS, MAX_SECONDS, MAX_TOKENS, TOKEN_KINDS, Generation
 from exporters.events.outcomes import Grouped, Outcome, bin_of, count_groups, count_pair, score_into, sums
 from exporters.events.reasons import Unread
@@ -54,7 +64,8 @@ class NoDifferenceError(ValueError):
 class Series(msgspec.Struct):
     """Counts of a version of a model. `latency`: one per bound and one beyond; `bins`: [n, positives, sum].
 
-    `exemplars` has the newest traced request of a bucket, by its place in `latency`.
+    `exemplars` has the newest traced request of a bucket, by its place in `latency`. `summed` are the groups that have
+    series of sums, by what is summed and attribute.
     """
 
     model: str
@@ -83,6 +94,8 @@ class Series(msgspec.Struct):
     bounded: dict[str, dict[str, int]] = {}
     grouped: Grouped = {}
     explained: Explained = msgspec.field(default_factory=Explained)
+    exposed: Exposed = {}
+    summed: dict[str, dict[str, set[str]]] = {}
 
 
 class ModelSeries(msgspec.Struct):
@@ -117,6 +130,9 @@ class Counters:
         self._intersections = {
             model.name: [(name, name.split(CROSS)) for name in model.attributes if CROSS in name] for model in models
         }
+        promised = {model.name: Promised.of(model) for model in models if model.fairness}
+        self.promised = {name: one for name, one in promised.items() if one != NOTHING}
+        """What promises have counted by group, beside classes; models without such a promise are not in it."""
         self._error_bounds = {model.name: model.error_bounds for model in models}
         self.versions: dict[tuple[str, str], Series] = {}
         self.models: dict[str, ModelSeries] = {}
@@ -156,10 +172,13 @@ class Counters:
             series.scored += 1
         return name
 
-    def count_groups(self, series: Series, groups: Mapping[str, Value], predicted: str) -> dict[str, str]:
-        """Count a predicted class by group of each attribute; the groups as they are counted."""
+    def count_groups(self, series: Series, groups: Mapping[str, Value], predicted: Value) -> dict[str, str]:
+        """Count a predicted class, or that it is an amount, by group of each attribute; the groups as counted."""
         model = self.models[series.model]
-        predicted = predicted if predicted in series.predicted else metrics.OTHER
+        if type(predicted) is not str:
+            predicted = metrics.AMOUNT
+        elif predicted not in series.predicted:
+            predicted = metrics.OTHER
         told = {
             attribute: self._told_predicted(
                 series, attribute, self._group(model, attribute, class_name(group)), predicted
@@ -169,16 +188,28 @@ class Counters:
         count_groups(series.grouped, told, predicted)
         return told
 
-    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | None:
-        """Count what turned out to be true of a prediction; None for an amount, and for texts that are not kept.
+    def count_rank(self, series: Series, groups: Mapping[str, Value], rank: int) -> None:
+        """Count a place of a ranking in the groups of which exposure is promised."""
+        promised = self.promised.get(series.model, NOTHING)
+        if promised.exposed:
+            expose(series.exposed, self._told_sums(series, "exposure", promised.exposed, groups), rank)
+
+    def scored_groups(self, series: Series, groups: Mapping[str, Value]) -> dict[str, str]:
+        """Groups by attribute that a score is counted in; none where no promise needs them."""
+        promised = self.promised.get(series.model, NOTHING)
+        return self._told_sums(series, "scores", promised.scored, groups) if promised.scored else {}
+
+    def count_outcome(self, entry: WaitingPrediction, actual: Value, ts: float) -> Outcome | Deviation | None:
+        """Count what turned out to be true of a prediction; None for texts that are not kept.
+
+        Of an amount there is how far off it was where groups are promised to have errors alike, else None.
 
         Raises NoDifferenceError where a regression's prediction and label have no difference that is a number.
         """
         series, model = self.versions[entry.model, entry.version], self.models[entry.model]
         if self._is_regression(entry.model, entry.predicted):
             if is_number(actual) and is_number(entry.predicted):
-                self._count_error(series, model, entry, float(actual), ts)
-                return None
+                return self._count_error(series, model, entry, float(actual), ts)
             if entry.model in self.declared:
                 raise NoDifferenceError(f"{entry.model} is a regression, and one of two values is a text")
         self._count_delay(model, entry, ts)
@@ -189,7 +220,7 @@ class Counters:
 
     def _count_error(
         self, series: Series, model: ModelSeries, entry: WaitingPrediction, actual: float, ts: float
-    ) -> None:
+    ) -> Deviation | None:
         error = actual - float(entry.predicted)
         if not math.isfinite(series.squared + error * error):
             raise NoDifferenceError(f"an error of {error} has no square")
@@ -202,6 +233,13 @@ class Counters:
             within = "yes" if abs(error) <= most else "no"
             self.series += within not in series.bounded.get(bound, ())
             count_pair(series.bounded, bound, within)
+        promised = self.promised.get(entry.model, NOTHING).bounds
+        if not promised or not entry.groups:
+            return None
+        groups = {
+            bound: self._told_sums(series, bound, attributes, entry.groups) for bound, attributes in promised.items()
+        }
+        return Deviation(abs(error), groups)
 
     def _count_delay(self, model: ModelSeries, entry: WaitingPrediction, ts: float) -> None:
         delay = max(0.0, ts - entry.ts)
@@ -227,7 +265,8 @@ class Counters:
                 for attribute, group in entry.groups.items()
             }
         score = entry.score if entry.score is not None and 0 <= entry.score <= 1 else None
-        return Outcome(predicted, truth, is_positive, score, groups)
+        scored = self.scored_groups(series, entry.groups) if score is not None and entry.groups else {}
+        return Outcome(predicted, truth, is_positive, score, groups, scored)
 
     def _count_class(self, series: Series, outcome: Outcome) -> None:
         count_pair(series.outcomes, outcome.predicted, outcome.actual)
@@ -331,6 +370,27 @@ class Counters:
         self.series += 2
         return group
 
+    def _told_sums(
+        self, series: Series, kind: str, attributes: Sequence[str], groups: Mapping[str, Value]
+    ) -> dict[str, str]:
+        """Groups as their sums of a kind are counted, by attribute; `other` without room for one more group's."""
+        told = {}
+        for attribute in attributes:
+            if attribute in groups:
+                group = self._group(self.models[series.model], attribute, class_name(groups[attribute]))
+                told[attribute] = self._told_sum(series, kind, attribute, group)
+        return told
+
+    def _told_sum(self, series: Series, kind: str, attribute: str, group: str) -> str:
+        known = series.summed.setdefault(kind, {}).setdefault(attribute, set())
+        if group in known or group == metrics.OTHER:
+            return group
+        if not self._has_room():
+            return metrics.OTHER
+        self.series += _series_of_sums(kind)
+        known.add(group)
+        return group
+
     def _series_of_pair(self, model: str) -> int:
         """Series of a pair of classes: outcomes and settled ones, of all and of each attribute's group `other`."""
         declared = self.declared.get(model)
@@ -382,6 +442,8 @@ class Counters:
             + sum(map(_series_of_histogram, makings))
             + (1 if series.explained.count else 0)
             + len(series.explained.features) * SERIES_OF_FEATURE
+            + self.promised.get(series.model, NOTHING).series  # of the groups `other`
+            + sum(_series_of_sums(kind) * sum(map(len, groups.values())) for kind, groups in series.summed.items())
         )
 
     def _is_regression(self, model: str, predicted: Value) -> bool:
@@ -397,6 +459,20 @@ class Counters:
     def known_model(self, name: str) -> str:
         """The name that a model's counts have."""
         return name if name in self.models else metrics.OTHER
+
+    def as_counted(self, entry: WaitingPrediction) -> WaitingPrediction:
+        """A prediction that waited under its own names, under those that it was counted under when it came."""
+        series = self.models[self.known_model(entry.model)]
+        version = entry.version if entry.version in series.versions else metrics.OTHER
+        predicted = entry.predicted
+        if type(predicted) is str or not self._is_regression(entry.model, predicted):
+            predicted = self._known_class(series, predicted if type(predicted) is str else class_name(predicted))
+        return msgspec.structs.replace(entry, model=series.model, version=version, predicted=predicted)
+
+    def _known_class(self, model: ModelSeries, name: str) -> str:
+        if name in model.classes:
+            return name
+        return TEXT if self._published_class(model.model, name) == TEXT else metrics.OTHER
 
     def admit_model(self, name: str) -> ModelSeries:
         """Counts of a model, which begin now if there is room for one more."""
@@ -416,6 +492,11 @@ class Counters:
             return not self._has_room()
         self.folded["model"] += 1
         return True
+
+    def admit(self, model: str, version: str) -> tuple[str, str]:
+        """The names that a version is counted under, which begins now if there is room for one more."""
+        series = self.versions.get((model, version)) or self._admit_version(model, version)
+        return series.model, series.version
 
     def _admit_version(self, model: str, version: str) -> Series:
         parent = self.admit_model(model)
@@ -530,6 +611,8 @@ class Counters:
         for attribute, classes in series.grouped.items():
             named = {group: by_class(counts) for group, counts in classes.items()}
             series.grouped[attribute] = _renamed(named, partial(self._published_group, attribute))
+        for attribute, exposures in series.exposed.items():
+            series.exposed[attribute] = _renamed(exposures, partial(self._published_group, attribute))
 
     def _rebound(self, series: Series) -> Series:
         """Start a histogram anew when the platform file has given the model other buckets: counts cannot be split."""
@@ -555,6 +638,11 @@ def _count(counts: dict[str, int], name: str) -> None:
 def _series_of_model(model: ModelSeries) -> int:
     """Series that a model is published as, over its versions: five counts, the delays of its labels, its maturity."""
     return 6 + _series_of_histogram(model.delay) + len(model.unread)
+
+
+def _series_of_sums(kind: str) -> int:
+    """Series of a group's scores, of its exposure, or of its errors by a bound."""
+    return {"scores": SERIES_OF_SCORES, "exposure": SERIES_OF_EXPOSURE}.get(kind, SERIES_OF_ERRORS)
 
 
 def _series_of_histogram(counts: Sequence[int]) -> int:

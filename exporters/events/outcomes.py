@@ -17,13 +17,17 @@ Grouped = dict[str, dict[str, dict[str, int]]]
 
 
 class Outcome(msgspec.Struct, gc=False):
-    """A labelled prediction under the names that are published; `groups` by attribute."""
+    """A labelled prediction under the names that are published; `groups` by attribute.
+
+    `scored` are the groups, by attribute, that its score is counted in.
+    """
 
     predicted: str
     actual: str
     is_positive: bool
     score: float | None
     groups: dict[str, str]
+    scored: dict[str, str] = {}
 
     @property
     def is_right(self) -> bool:
@@ -63,9 +67,9 @@ class Outcomes(msgspec.Struct):
         return {predicted: sum(actuals.values()) for predicted, actuals in self.pairs.items()}
 
 
-def bin_of(score: float) -> int:
+def bin_of(score: float, bins: int = metrics.CALIBRATION_BINS) -> int:
     """Score bin, from 0."""
-    return min(int(score * metrics.CALIBRATION_BINS), metrics.CALIBRATION_BINS - 1)
+    return min(int(score * bins), bins - 1)
 
 
 def score_into(cell: list[float], outcome: Outcome) -> None:
@@ -91,7 +95,9 @@ def count_groups(counts: Grouped, groups: Mapping[str, str], predicted: str) -> 
 
 
 def sums(one: Any, other: Any) -> Any:
-    """Sum of counts, or of such counts by name."""
+    """Sum of counts, of rows of them, or of such counts by name."""
+    if isinstance(one, list):
+        return [mine + more for mine, more in zip(one, other, strict=True)]
     if not isinstance(one, dict):
         return one + other
     return one | {name: sums(one[name], count) if name in one else count for name, count in other.items()}

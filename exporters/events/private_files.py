@@ -65,10 +65,15 @@ def replace(path: Path, content: bytes) -> None:
     partial.unlink(missing_ok=True)
     with creating(partial) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     partial.replace(path)
     sync_folder(path.parent)
+
+
+def sync(file: BinaryIO) -> None:
+    """Make what was written to a file durable."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

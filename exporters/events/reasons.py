@@ -24,6 +24,9 @@ class Reason(StrEnum):
     NOT_DURABLE = "not_durable"
     UNREADABLE = "unreadable"
     UNUSABLE = "unusable"
+    FILE_UNREADABLE = "file_unreadable"
+    FILE_CHANGED = "file_changed"
+    FILE_COLUMNS = "file_columns"
 
 
 class Unread(StrEnum):

@@ -19,9 +19,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from exporters.events.counters import ModelSeries
+from exporters.events.group_sums import Deviation, GroupSums
 from exporters.events.outcomes import Grouped, Outcome, Outcomes, count_groups, sums
 from exporters.events.waiting import WaitingPrediction
+from midwatch import metrics
 from midwatch.spec import model as spec
+from midwatch.spec.fairness import BY_ERROR
 
 QUANTILE = 0.95
 """Of the measured delays of labels: the maturity of a model whose platform file states none."""
@@ -44,6 +47,14 @@ class Cohort(msgspec.Struct, array_like=True):
     predicted: dict[str, dict[str, int]] = {}
     labelled: dict[str, Outcomes] = {}
     grouped: dict[str, Grouped] = {}
+    sums: dict[str, GroupSums] = {}
+
+    def sums_of(self, version: str) -> GroupSums:
+        """Sums by group of a version."""
+        known = self.sums.get(version)
+        if known is None:
+            known = self.sums[version] = GroupSums()
+        return known
 
 
 class Settled(msgspec.Struct):
@@ -54,6 +65,7 @@ class Settled(msgspec.Struct):
     late: dict[str, int] = {}
     waiting: int = 0
     grouped: Grouped = {}
+    sums: GroupSums = msgspec.field(default_factory=GroupSums)
 
 
 class Progress(msgspec.Struct):
@@ -84,13 +96,30 @@ class Progress(msgspec.Struct):
 
 
 class Settling:
-    """Models' progress, by name, and what is settled of each version."""
+    """Models' progress, by name, and what is settled of each version; that of `added_to` is added to.
 
-    def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model]) -> None:
+    With `is_fixed` maturities are not measured, and cohorts begin at whole multiples of their length: what is settled
+    at a time depends on the predictions alone, and not on where somebody began to count them.
+    """
+
+    def __init__(
+        self,
+        settings: spec.Exporter,
+        models: Sequence[spec.Model],
+        *,
+        is_fixed: bool = False,
+        added_to: Settling | None = None,
+    ) -> None:
         self._retention = settings.label_retention
         self._stated = {model.name: model.label_maturity for model in models if model.label_maturity}
+        self._of_errors = frozenset(
+            model.name
+            for model in models
+            if model.task == "regression" and any(promise.measure in BY_ERROR for promise in model.fairness)
+        )
+        self._is_fixed = is_fixed
         self.progress: dict[str, Progress] = {}
-        self._versions: dict[tuple[str, str], Settled] = {}
+        self._versions: dict[tuple[str, str], Settled] = {} if added_to is None else added_to._versions
 
     def maturities(self) -> dict[str, float]:
         """Seconds after which predictions are settled, by model; without those that are not known yet."""
@@ -111,53 +140,109 @@ class Settling:
                 for version, classes in cohort.predicted.items():
                     self._settled(name, version).waiting += sum(classes.values())
 
+    def add_waiting(self, sign: int) -> None:
+        """Count the predictions of all cohorts among those that are too young, or take them away (-1)."""
+        for name, progress in self.progress.items():
+            for cohort in progress.cohorts:
+                for version, classes in cohort.predicted.items():
+                    self._settled(name, version).waiting += sign * sum(classes.values())
+
+    def versions(self) -> set[tuple[str, str]]:
+        """Models and versions of the predictions that are not settled."""
+        return {
+            (name, version)
+            for name, progress in self.progress.items()
+            for cohort in progress.cohorts
+            for version in cohort.predicted
+        }
+
+    def rename(self, names: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+        """Let predictions of some models and versions be settled under other ones; their cohorts are equally long."""
+        renamed: dict[str, Progress] = {}
+        for name, progress in self.progress.items():
+            for cohort, begun in zip(progress.cohorts, progress.begun, strict=True):
+                for version in cohort.predicted:
+                    model, known = names.get((name, version), (name, version))
+                    kept = renamed.setdefault(model, msgspec.structs.replace(progress, begun=[], cohorts=[]))
+                    _add_to_cohort(kept, begun, cohort, version, known)
+        self.progress = renamed
+
     # Counting --------------------------------------------------------------------------------------------------------
 
-    def predict(self, entry: WaitingPrediction, groups: Mapping[str, str]) -> None:
-        """Let a prediction of a class wait until it is old enough; amounts are not settled. `groups` by attribute."""
-        if type(entry.predicted) is not str:
+    def settles(self, entry: WaitingPrediction) -> bool:
+        """Whether a prediction is settled: one of a class is, an amount where promises are of errors by group."""
+        return type(entry.predicted) is str or entry.model in self._of_errors
+
+    def predict(self, entry: WaitingPrediction, groups: Mapping[str, str], scored: Mapping[str, str]) -> None:
+        """Let a prediction wait until it is old enough, if it is settled.
+
+        `groups` are by attribute, and `scored` those that its score is counted in.
+        """
+        if not self.settles(entry):
             return
+        predicted = entry.predicted if type(entry.predicted) is str else metrics.AMOUNT
         progress = self.progress.get(entry.model) or self._begin(entry.model, entry.received)
         time = entry.received
         if time < progress.until:  # the clock was set back by more than predictions wait
             progress.since = min(progress.since, time)
             settled = self._settled(entry.model, entry.version)
-            _count(settled.unlabelled, entry.predicted)
-            count_groups(settled.grouped, groups, entry.predicted)
+            if entry.model not in self._of_errors:
+                _count(settled.unlabelled, predicted)
+            count_groups(settled.grouped, groups, predicted)
+            if scored and entry.score is not None:
+                settled.sums.predict(scored, entry.score)
             return
         if time >= progress.full or not progress.cohorts:
-            progress.begin(time, max(SHORTEST, (progress.maturity or self._retention) / COHORTS))
+            self._begin_cohort(progress, time)
         cohort = progress.cohorts[-1] if time >= progress.begun[-1] else progress.cohort(time)
         cohort.ended = max(cohort.ended, time)
         classes = cohort.predicted.get(entry.version)
         if classes is None:
             classes = cohort.predicted[entry.version] = {}
-        _count(classes, entry.predicted)
+        _count(classes, predicted)
         if groups:
-            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, entry.predicted)
+            count_groups(cohort.grouped.setdefault(entry.version, {}), groups, predicted)
+        if scored and entry.score is not None:
+            cohort.sums_of(entry.version).predict(scored, entry.score)
         self._settled(entry.model, entry.version).waiting += 1
 
-    def label(self, entry: WaitingPrediction, outcome: Outcome | None, time: float) -> None:
+    def _begin_cohort(self, progress: Progress, time: float) -> None:
+        seconds = max(SHORTEST, (progress.maturity or self._retention) / COHORTS)
+        if not self._is_fixed:
+            progress.begin(time, seconds)
+            return
+        begun = time // seconds * seconds
+        progress.begin(begun, seconds)
+        progress.cohorts[-1].ended = begun + seconds
+
+    def label(self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float) -> None:
         """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
         progress = self.progress.get(entry.model)
-        if progress is None or type(entry.predicted) is not str or entry.received < progress.since:
+        if progress is None or not self.settles(entry) or entry.received < progress.since:
             return
         delay = max(0.0, time - entry.received)
         progress.delays[bisect_left(DELAYS, delay)] += 1
         if outcome is None:
             return
         if entry.received < progress.until or (progress.maturity is not None and delay > progress.maturity):
-            late = self._settled(entry.model, entry.version).late
-            _count(late, "right" if outcome.is_right else "wrong")
+            if isinstance(outcome, Outcome):
+                late = self._settled(entry.model, entry.version).late
+                _count(late, "right" if outcome.is_right else "wrong")
             return
-        labelled = progress.cohort(entry.received).labelled
+        cohort = progress.cohort(entry.received)
+        if isinstance(outcome, Deviation):
+            cohort.sums_of(entry.version).deviate(outcome)
+            return
+        if outcome.scored:
+            cohort.sums_of(entry.version).label(outcome)
+        labelled = cohort.labelled
         outcomes = labelled.get(entry.version)
         if outcomes is None:
             outcomes = labelled[entry.version] = Outcomes()
         outcomes.count(outcome)
 
     def _begin(self, model: str, time: float) -> Progress:
-        stated = self._stated.get(model)
+        stated = self._stated.get(model, self._retention if self._is_fixed else None)
         begun = Progress(since=time, until=time, looked=time, delays=[0] * (len(DELAYS) + 1), maturity=stated)
         self.progress[model] = begun
         return begun
@@ -194,6 +279,8 @@ class Settling:
         """A model's maturity as it is known at a time."""
         if (stated := self._stated.get(name)) is not None:
             return stated
+        if self._is_fixed:
+            return self._retention
         is_complete = time - progress.since >= self._retention
         learned = maturity(progress.delays, 0 if is_complete else waiting, self._retention)
         return progress.maturity if learned is None else learned
@@ -221,10 +308,28 @@ class Settling:
             labelled = cohort.labelled.get(version, Outcomes())
             settled.outcomes.add(labelled)
             settled.grouped = sums(settled.grouped, cohort.grouped.get(version, {}))
+            if version in cohort.sums:
+                settled.sums.add(cohort.sums[version])
+            if name in self._of_errors:
+                continue  # an amount is neither right nor wrong
             told = labelled.by_predicted()
             for predicted, count in classes.items():
                 missing = max(0, count - told.get(predicted, 0))
                 settled.unlabelled[predicted] = settled.unlabelled.get(predicted, 0) + missing
+
+
+def _add_to_cohort(progress: Progress, begun: float, cohort: Cohort, version: str, known: str) -> None:
+    """Add the counts of a version of a cohort to the cohort that began then, under the version's other name."""
+    place = bisect_left(progress.begun, begun)
+    if place == len(progress.begun) or progress.begun[place] != begun:
+        progress.begun.insert(place, begun)
+        progress.cohorts.insert(place, Cohort(cohort.ended))
+    mine = progress.cohorts[place]
+    mine.predicted[known] = sums(mine.predicted.get(known, {}), cohort.predicted[version])
+    mine.grouped[known] = sums(mine.grouped.get(known, {}), cohort.grouped.get(version, {}))
+    mine.labelled.setdefault(known, Outcomes()).add(cohort.labelled.get(version, Outcomes()))
+    if version in cohort.sums:
+        mine.sums_of(known).add(cohort.sums[version])
 
 
 def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | None:

@@ -68,13 +68,25 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class State:
-    """The fold. `accepted` and `dropped` count events by kind."""
+    """The fold. `accepted` and `dropped` count events by kind.
 
-    def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
+    One that is `part_of` another counts into the other's counters: what waits, and which ids are known, is its own.
+    """
+
+    def __init__(
+        self,
+        settings: spec.Exporter,
+        models: Sequence[spec.Model] = (),
+        *,
+        part_of: State | None = None,
+        is_fixed: bool = False,
+    ) -> None:
         self._settings = settings
         self._kept_share = int(settings.sample * 2**64)
         self.lateness = Lateness(settings, models)
-        self.counters = Counters(settings.caps, models, settings.personal.hash)
+        self.counters: Counters = (
+            part_of.counters if part_of else Counters(settings.caps, models, settings.personal.hash)
+        )
         self.predictions = WaitingPredictions()
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
@@ -83,9 +95,10 @@ class State:
         """Ids without their model, of a snapshot that an earlier release wrote."""
         self.time = 0.0
         self.clock: Reading | None = None
-        self.settling = Settling(settings, models)
-        self.accepted: Counter[str] = Counter()
-        self.dropped = _no_drops()
+        added_to = part_of.settling if part_of else None
+        self.settling: Settling = Settling(settings, models, is_fixed=is_fixed, added_to=added_to)
+        self.accepted: Counter[str] = part_of.accepted if part_of else Counter()
+        self.dropped: dict[str, Counter[str]] = part_of.dropped if part_of else _no_drops()
         self.corruptions = 0
         self._has_regressions = any(model.task == "regression" for model in models)
         self._swept = 0.0
@@ -135,7 +148,7 @@ class State:
     def _unfit_label(self, label: Label, value: int) -> tuple[str, Reason] | None:
         if self._has_regressions and not self._is_fit(label.model, label.label):
             return "malformed", Reason.WRONG_TYPE
-        if self._is_sampled_out(label.model, value):
+        if self.is_sampled_out(label.model, value):
             return "dropped", Reason.SAMPLED_OUT
         if value in self.predictions.packed or self._folded(label.model, value) in self.predictions.packed:
             return None
@@ -143,8 +156,10 @@ class State:
             return "malformed", Reason.OTHER_MODEL
         return _WAITING_FULL if len(self.labels) >= self._settings.max_waiting else None
 
-    def _is_sampled_out(self, model: str, value: int) -> bool:
-        """By the hash of the id alone, so that a share is the same one for every model and in every release."""
+    def is_sampled_out(self, model: str, value: int) -> bool:
+        """Whether no label of an id is taken: by the hash of the id alone, so that a share is the same one for every
+        model and in every release.
+        """
         return self._kept_share < 2**64 and rekeyed(value, model) >= self._kept_share
 
     def _folded(self, model: str, value: int) -> int:
@@ -220,6 +235,9 @@ class State:
         series = self.counters.count_request(event)
         if event.attributions:
             self.counters.count_attributions(series, event.attributions)
+        if event.rank is not None and event.outcome == "ok" and event.model in self.counters.promised:
+            declared = self.counters.declared[event.model]
+            self.counters.count_rank(series, self.counters.published_groups(declared, event.groups), event.rank)
         # The answer of an inference log may have no class: that is a request, and nothing to compare.
         if event.outcome == "ok" and event.prediction is not None:
             predicted = self.counters.count_prediction(series, event, event.prediction)
@@ -231,20 +249,29 @@ class State:
         declared = self.counters.declared.get(event.model)
         groups = self.counters.published_groups(declared, event.groups) if declared and event.groups else None
         entry = WaitingPrediction(time, event.ts, series.model, series.version, predicted, event.score, groups)  # type: ignore[arg-type]
-        counted = self.counters.count_groups(series, groups, predicted) if groups and type(predicted) is str else {}
+        counted: Mapping[str, str] = {}
+        scored: Mapping[str, str] = {}
+        if groups and self.settling.settles(entry):
+            counted = self.counters.count_groups(series, groups, predicted)
+            if event.score is not None and series.model in self.counters.promised:
+                scored = self.counters.scored_groups(series, groups)
         if value in self.labels.packed and (early := self.labels.pop(value)) is not None:
             self.counters.models[self.counters.known_model(early.model)].labels_waiting -= 1
-            self._predict_settling(series, entry, counted)
+            self._predict_settling(series, entry, counted, scored)
             self._settle(entry, early.label, early.ts, time)
             return
-        if self._is_sampled_out(event.model, value):
+        if self.is_sampled_out(event.model, value):
             model.sampled_out += 1
-        elif len(self.predictions) >= self._settings.max_waiting:
+        elif not self._has_room(value):
             self.dropped["prediction"][Reason.WAITING_FULL] += 1
         else:
             self.predictions.put(value, entry)
-            self._predict_settling(series, entry, counted)
+            self._predict_settling(series, entry, counted, scored)
             model.waiting += 1
+
+    def _has_room(self, value: int) -> bool:  # noqa: ARG002 - where predictions wait elsewhere, it depends on which
+        """Whether one more prediction may wait, which has this hash."""
+        return len(self.predictions) < self._settings.max_waiting
 
     def _label(self, time: float, event: Label, value: int) -> None:
         entry = self.predictions.pop(value) or self.predictions.pop(self._folded(event.model, value))
@@ -255,11 +282,13 @@ class State:
             self.counters.models[entry.model].waiting -= 1
             self._settle(entry, event.label, event.ts, time)  # type: ignore[arg-type]
 
-    def _predict_settling(self, series: Series, entry: WaitingPrediction, groups: Mapping[str, str]) -> None:
+    def _predict_settling(
+        self, series: Series, entry: WaitingPrediction, groups: Mapping[str, str], scored: Mapping[str, str]
+    ) -> None:
         """Let a prediction be settled under the class that it is counted under: `other` without room for its own."""
         if type(entry.predicted) is str and entry.predicted not in series.predicted:
             entry = msgspec.structs.replace(entry, predicted=OTHER)
-        self.settling.predict(entry, groups)
+        self.settling.predict(entry, groups, scored)
 
     def _settle(self, entry: WaitingPrediction, actual: Value, ts: float, time: float) -> None:
         try:
@@ -330,6 +359,14 @@ class State:
         )
         is_old = any(received is not None and received < least for received, least in ages)
         return is_old or self.settling.is_due(time, self.counters.models)
+
+    def oldest_waiting(self) -> float | None:
+        """When the prediction that waits longest came."""
+        return self.predictions.oldest()
+
+    def halves_waiting(self) -> int:
+        """Halves of inference logs that wait for the other one."""
+        return len(self.halves)
 
     # Snapshots ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -93,20 +93,24 @@ class Waiting(Generic[Entry]):
         record = self.packed.pop(value, None)
         return None if record is None else self._unpack(record)
 
+    def expired(self, limit: float) -> list[int]:
+        """Hashes of up to `SWEEP` entries that were received before `limit`, oldest first."""
+        found = []
+        for value, record in islice(self.packed.items(), SWEEP):
+            if received(record) >= limit:
+                break
+            found.append(value)
+        return found
+
     def pop_expired(self, limit: float) -> Iterator[Entry]:
         """Up to `SWEEP` entries that were received before `limit`, oldest first; they wait no longer."""
-        expired = []
-        for value, record in islice(self.packed.items(), SWEEP):
-            if _received(record) >= limit:
-                break
-            expired.append(value)
-        for value in expired:
+        for value in self.expired(limit):
             yield self._unpack(self.packed.pop(value))
 
     def oldest(self) -> float | None:
         """When the entry that waits longest was received."""
         record = next(iter(self.packed.values()), None)
-        return None if record is None else _received(record)
+        return None if record is None else received(record)
 
 
 class WaitingPredictions(Waiting[WaitingPrediction]):
@@ -125,6 +129,20 @@ class WaitingPredictions(Waiting[WaitingPrediction]):
         """Take the names of a snapshot back, before its entries."""
         self.names = names
         self._numbers = {name: number for number, name in enumerate(names)}
+
+    def versions(self) -> set[tuple[str, str]]:
+        """Models and versions of what waits."""
+        compact = {_COMPACT.unpack(record)[4] for record in self.packed.values() if record[0] == _IS_COMPACT}
+        entries = (self._decode(record) for record in self.packed.values() if record[0] != _IS_COMPACT)
+        return {self.names[number][:2] for number in compact} | {(entry.model, entry.version) for entry in entries}
+
+    def rename(self, names: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+        """Give entries of some models and versions other ones."""
+        for value, record in list(self.packed.items()):
+            entry = self._unpack(record)
+            if (entry.model, entry.version) in names:
+                model, version = names[entry.model, entry.version]
+                self.put(value, msgspec.structs.replace(entry, model=model, version=version))
 
     def _pack(self, entry: WaitingPrediction) -> bytes:
         if entry.groups or type(entry.predicted) is not str:
@@ -155,7 +173,7 @@ class WaitingPredictions(Waiting[WaitingPrediction]):
         return self.names[number][0]
 
 
-def _received(record: bytes) -> float:
+def received(record: bytes) -> float:
     """When a record's entry was received: the number behind a marker, little-endian or as msgpack has it."""
     if record[0] == _IS_COMPACT:
         return float(_COMPACT.unpack(record)[1])

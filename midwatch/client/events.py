@@ -17,6 +17,7 @@ class Prediction(msgspec.Struct, tag_field="event", tag="prediction", omit_defau
     """One answer of a model. `score` is its probability of the positive class; an error has no prediction.
 
     `attributions` are the features' shares of the answer, from SHAP or whatever adds up; only some events need them.
+    `rank` is the place at which a ranking shows what was scored, from 1 at the top; each place is an event of its own.
     """
 
     id: Text
@@ -31,6 +32,7 @@ class Prediction(msgspec.Struct, tag_field="event", tag="prediction", omit_defau
     groups: dict[str, Value] = {}
     trace_id: str | None = None
     attributions: dict[str, float] = {}
+    rank: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
 
 
 class Label(msgspec.Struct, tag_field="event", tag="label", omit_defaults=True, kw_only=True):

@@ -118,6 +118,8 @@ class Kubernetes(Strict):
     """What asks for retrainings and follows them, where the file has a `loop`."""
     incidents: Resources = Resources(cpu="100m", memory="256Mi", memory_limit="768Mi")
     """What the container asks for that says what changed, where the file has `incidents.watch`."""
+    evaluator: Resources = Resources(cpu="100m", memory="256Mi", memory_limit="1Gi")
+    """What the container asks for that judges fairness, where a model has `fairness`."""
     recovery: Resources = Resources()
     """What the recovery exporter's container asks for, where `disaster_recovery.kubernetes` says where it runs."""
 
@@ -139,6 +141,11 @@ def _secret_files(platform: Platform) -> Iterator[tuple[Place, Path]]:
     key = platform.exporter.personal.key_file
     if key is not None:
         yield ("exporter", "personal", "key_file"), key
+    kafka = platform.exporter.kafka
+    for section in ("tls", "sasl") if kafka is not None else ():
+        for field, file in getattr(kafka, section) or ():
+            if isinstance(file, Path):
+                yield ("exporter", "kafka", section, field), file
     for index, model in enumerate(platform.models):
         webhook = model.drift.retrain.webhook if model.drift and model.drift.retrain else None
         if webhook is not None:

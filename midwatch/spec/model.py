@@ -21,6 +21,7 @@ from midwatch.spec.chaos import Chaos
 from midwatch.spec.console import Console
 from midwatch.spec.dr import DisasterRecovery
 from midwatch.spec.drift import Drift
+from midwatch.spec.evaluation import Evaluator
 from midwatch.spec.explanations import Explanations
 from midwatch.spec.fairness import Fairness
 from midwatch.spec.grafana import Grafana
@@ -37,6 +38,7 @@ from midwatch.spec.scraped import Scraped
 from midwatch.spec.slo import ServingMetrics
 from midwatch.spec.slo import Severity as Severity  # noqa: PLC0414 - known under this module too
 from midwatch.spec.slo import Slo as Slo  # noqa: PLC0414 - known under this module too
+from midwatch.spec.stream import Stream
 from midwatch.spec.systems import File, SystemUse, Target
 from midwatch.spec.values import Duration, Ratio, Size
 
@@ -280,6 +282,60 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; the drift judge has as many beside them."""
 
 
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+"""Name of a Kafka topic."""
+
+
+class KafkaTls(Strict):
+    """How the connections to the brokers are encrypted."""
+
+    ca_file: File | None = None
+    """Certificates of who may sign the brokers'; without it, those of the system."""
+    certificate_file: File | None = None
+    """The client's certificate."""
+    key_file: File | None = None
+    """The key of the client's certificate."""
+
+
+class KafkaSasl(Strict):
+    """How a client says to the brokers who it is."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    """How the password is used."""
+    username: str
+    """The name of the client."""
+    password_file: File
+    """File with the client's password."""
+
+
+class Kafka(Strict):
+    """Topics that a fleet of exporters reads predictions and labels from (`midwatch exporter serve --kafka`)."""
+
+    brokers: Annotated[list[Annotated[str, Field(pattern=r"^[^\s:,]+:\d+$")]], Field(min_length=1)]
+    """HOST:PORT of brokers that know the others."""
+    topics: Annotated[list[Topic], Field(min_length=1, max_length=2)]
+    """One topic of predictions and labels, or one of each: keyed by id, and partitioned alike."""
+    format: Literal["events", "cloudevents"] = "events"
+    """What a record is: Midwatch's events as JSON, or an inference log's CloudEvent in binary mode."""
+    group: Annotated[str, Field(min_length=1, max_length=200)] = "midwatch-exporter"
+    """The consumer group whose members share the partitions."""
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a group begins that has read nothing yet."""
+    session_timeout: Duration = 45.0
+    """After how long without a sign of life a member's partitions go to others: longer than a restart takes."""
+    max_waiting: Annotated[int, Field(ge=1)] = 500_000
+    """Most predictions of one partition that wait for labels."""
+    tls: KafkaTls | None = None
+    """Encryption; without it there is none."""
+    sasl: KafkaSasl | None = None
+    """Authentication; without it there is none."""
+
+    @property
+    def places(self) -> str:
+        """The brokers as clients take them."""
+        return ",".join(self.brokers)
+
+
 class Exporter(Scraped):
     """The service that takes prediction and label events."""
 
@@ -305,6 +361,8 @@ class Exporter(Scraped):
     """How many values of a label are published."""
     personal: Personal = Personal()
     """Fields that name a person."""
+    kafka: Kafka | None = None
+    """Where a fleet of exporters reads events from, instead of being sent them."""
 
 
 class SystemsAccount(Strict):
@@ -393,6 +451,8 @@ class Platform(Strict):
     """What takes events."""
     gate: Gate = Gate()
     """What judges canaries."""
+    evaluator: Evaluator = Evaluator()
+    """What judges [fairness](fairness.md) again and again."""
     team: Name | None = None
     """Whose this file is, of several in a folder: it may name [that team's](#many-teams) owners and channels alone."""
     teams: dict[Name, Team] = {}
@@ -415,6 +475,8 @@ class Platform(Strict):
     """Rule files, written in place."""
     systems: Annotated[dict[str, SystemUse], BeforeValidator(observed.with_names)] = {}
     """[Systems](systems.md) of the platform that are watched, by name."""
+    stream: Stream | None = None
+    """The [job](stream.md) that makes the exporter's counts on Spark; none runs without it."""
     systems_exporter: SystemsExporter = SystemsExporter()
     """What asks those systems that have an `observe`."""
     models: Annotated[list[Model], Field(min_length=1)]

@@ -175,6 +175,8 @@ class ShippedRule(Strict):
             "serving",
             "canaries",
             "incidents_watched",
+            "evaluated",
+            "kafka",
             "midwatch",
             "servers",
             "continuous",

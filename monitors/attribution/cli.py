@@ -27,8 +27,15 @@ def compare(
     model: Annotated[str, typer.Option(help="Model whose attributions are compared.")],
     version: Annotated[str, typer.Option(help="Version whose last window is judged.")],
     against: Annotated[str | None, typer.Option(help="Version that it replaces, instead of its own past.")] = None,
-    window: Annotated[str, typer.Option(help="Length of a window, such as 6h.")] = "6h",
-    windows: Annotated[int, typer.Option(min=20, max=1000, help="Earlier windows that it is compared with.")] = 40,
+    window: Annotated[
+        str | None, typer.Option(help="Length of a window, such as 6h; the platform file's without it.")
+    ] = None,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            min=20, max=1000, help="Earlier windows that it is compared with; the platform file's without it."
+        ),
+    ] = None,
     end: Annotated[str | None, typer.Option(help="RFC 3339 time until when; now without it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
 ) -> None:
@@ -48,29 +55,30 @@ def compare(
     from monitors.canary.times import moment, parse_moment
 
     loaded = load.load_platform(platform)
-    explained = [one.name for one in loaded.models if one.explanations]
+    explained = {one.name: one.explanations for one in loaded.models if one.explanations}
     if model not in explained:
         message = f"no model {model!r} has an explanations section"
         known = f"known: {', '.join(explained) or 'none'}"
         raise InvalidInputError([Problem(file="--model", message=message, remedy=known)])
     if against == version:
         raise InvalidInputError([Problem(file="--against", message=f"{version!r} is the version that is judged")])
-    seconds = _parsed("--window", window, parse_duration)
+    own = explained[model]
+    seconds = own.window if window is None else _parsed("--window", window, parse_duration)
     if seconds < loaded.prometheus.scrape_interval:
         least = describe_duration(loaded.prometheus.scrape_interval)
-        message = f"{window} is shorter than a scrape interval"
+        message = f"{describe_duration(seconds)} is shorter than a scrape interval"
         raise InvalidInputError([Problem(file="--window", message=message, remedy=f"write at least {least}")])
     until = None if end is None else _parsed("--end", end, parse_moment)
     client = Client.of(loaded.prometheus)
     try:
         now = client.query("time()")[0].value if until is None else until
-        span = fetch.Span.until(now, seconds, windows + 1)
+        span = fetch.Span.until(now, seconds, (windows or own.windows) + 1)
         new = fetch.ask(client, model, version, span)
         old = None if against is None else fetch.ask(client, model, against, span)
     except QueryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.INCONCLUSIVE) from error
-    said = judge.over_time(new) if old is None else judge.between(old, new)
+    said = judge.over_time(new, own.twins) if old is None else judge.between(old, new, own.twins)
     if as_json:
         span_of = {"start": moment(span.end - span.window), "end": moment(span.end), "window_seconds": span.window}
         names = {"model": model, "version": version, "against": against}

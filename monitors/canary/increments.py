@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Increments:
     """
 
     axis: Axis
-    by_series: dict[Labels, Ints] = field(default_factory=dict)
+    by_series: dict[Labels, Any] = field(default_factory=dict)
     seen: NDArray[np.bool_] = field(init=False)
     last: float = -math.inf
     resets: list[float] = field(default_factory=list)
@@ -86,8 +87,9 @@ def count(
     *,
     split: frozenset[str],
     was_scraping: Callable[[float], bool],
+    whole: bool = True,
 ) -> Increments:
-    """Count an arm's series by interval.
+    """Count an arm's series by interval; sums of amounts, which are not `whole` numbers, as they are.
 
     `before` has values at the axis' start of series known then, `split` the labels that tell apart the counters of one
     target. `was_scraping` says whether Prometheus had samples well before a time.
@@ -98,7 +100,7 @@ def count(
         own = _labels(line.labels, without=split)
         targets.setdefault(own, []).append(line)
     for _, members in sorted(targets.items()):
-        _count_target(arm, members, before, was_scraping)
+        _count_target(arm, members, before, was_scraping, whole=whole)
     arm.lives = lives(lines)
     return arm
 
@@ -146,6 +148,8 @@ def _count_target(
     lines: Sequence[Line],
     before: Mapping[Labels, float],
     was_scraping: Callable[[float], bool],
+    *,
+    whole: bool,
 ) -> None:
     scraped = [np.array(line.points, dtype=float).reshape(-1, 2) for line in lines]
     times = np.unique(np.concatenate([points[:, 0] for points in scraped]))
@@ -154,7 +158,7 @@ def _count_target(
     values = np.full((len(lines), times.size), math.nan)
     for row, points in enumerate(scraped):
         values[row, np.searchsorted(times, points[:, 0])] = points[:, 1]
-        _note_broken(arm, lines[row], points[:, 1])
+        _note_broken(arm, lines[row], points[:, 1], whole=whole)
     values[~np.isfinite(values) | (values < 0)] = math.nan
     previous = _previous(lines, values, times, before, arm.axis.start, was_scraping)
     fell = values < previous
@@ -170,7 +174,7 @@ def _count_target(
     arm.seen[intervals] = True
     for row, line in enumerate(lines):
         counts = np.bincount(intervals, weights=gained[row, inside], minlength=arm.axis.size)
-        arm.by_series[labels_of(line)] = np.rint(counts).astype(np.int64)
+        arm.by_series[labels_of(line)] = np.rint(counts).astype(np.int64) if whole else counts
 
 
 def _bounced(values: Floats, was_reset: NDArray[np.bool_]) -> str:
@@ -210,11 +214,11 @@ def _previous(
     return previous
 
 
-def _note_broken(arm: Increments, line: Line, values: Floats) -> None:
+def _note_broken(arm: Increments, line: Line, values: Floats, *, whole: bool) -> None:
     told = values[np.isfinite(values) & (values >= 0)]
     if told.size < values.size:
         arm.broken.append(f"{_shown(line)} has values that are no counts, such as NaN")
-    elif (np.abs(told - np.rint(told)) > WHOLE).any():
+    elif whole and (np.abs(told - np.rint(told)) > WHOLE).any():
         arm.broken.append(f"{_shown(line)} does not count whole events")
 
 

@@ -207,9 +207,15 @@ class CategoryGrid:
         return self._index.get(value if type(value) is str else str(value), len(self.categories))
 
     def places(self, values: Sequence[Any]) -> Integers:
-        """Cell of each value, -1 for None; shape (n,)."""
-        listed = values.to_pylist() if hasattr(values, "to_pylist") else values
-        return np.array([self.place(value) for value in listed], dtype=np.int64)
+        """Cell of each value, -1 for None; shape (n,). Of an Arrow array each distinct value is looked up once."""
+        if not hasattr(values, "dictionary_encode"):
+            return np.array([self.place(value) for value in values], dtype=np.int64)
+        whole: Any = values.combine_chunks() if hasattr(values, "combine_chunks") else values
+        encoded = whole if hasattr(whole, "indices") else whole.dictionary_encode()
+        cells = [self.place(value) for value in encoded.dictionary.to_pylist()]
+        known = np.array([*cells, -1], dtype=np.int64)
+        places: Integers = encoded.indices.fill_null(len(cells)).to_numpy(zero_copy_only=False)
+        return known[places]
 
 
 def frequencies(values: Sequence[Any]) -> dict[str, int]:

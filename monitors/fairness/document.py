@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from monitors.canary.times import moment
+from monitors.fairness import small_cells
 from monitors.fairness.fetch import Window
 from monitors.fairness.promises import Finding
-from monitors.fairness.verdict import Pair
+from monitors.fairness.verdict import Pair, Rate, Smallest
 
 
 def document(findings: Sequence[Finding], window: Window, queries: Sequence[str]) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def document(findings: Sequence[Finding], window: Window, queries: Sequence[str]
 
 def _finding(one: Finding) -> dict[str, Any]:
     said, promise = one.judgement, one.promise
+    hidden = small_cells.hidden(said.events)
     limit = {"difference": promise.difference} if promise.difference is not None else {"ratio": promise.ratio}
     return {
         "model": one.model,
@@ -37,14 +39,27 @@ def _finding(one: Finding) -> dict[str, Any]:
         "became_unfair": said.became_unfair,
         "reason": one.reason,
         "worst": None if said.worst is None else _pair(said.worst),
-        "groups": [
-            {"group": rate.group, "events": rate.events, "rate": rate.rate, "interval": list(rate.interval)}
-            for rate in said.rates
-        ],
+        "groups": [_rate(rate, is_hidden=rate.group in hidden) for rate in said.rates],
         "left_out": list(said.left_out),
+        "smallest": None if said.smallest is None else _smallest(said.smallest, hidden),
         "rows_needed": said.rows_needed,
-        "labelled": dict(one.labelled),
+        "labelled": {group: share for group, share in one.labelled.items() if group not in hidden},
+        "calibration_errors": {group: error for group, error in one.calibration_errors.items() if group not in hidden},
+        "error_bound": promise.error_bound,
     }
+
+
+def _rate(rate: Rate, *, is_hidden: bool) -> dict[str, Any]:
+    """A group's rate; of one whose number is hidden only as much as does not give it away."""
+    if is_hidden:
+        return {"group": rate.group, "events": None, "rate": round(rate.rate, 2), "interval": None}
+    return {"group": rate.group, "events": rate.events, "rate": rate.rate, "interval": list(rate.interval)}
+
+
+def _smallest(cell: Smallest, hidden: Container[str]) -> dict[str, Any]:
+    """The smallest cell; its events are null where they are too few to be shown."""
+    is_hidden = cell.group in hidden or 0 < cell.events < small_cells.LEAST
+    return {"group": cell.group, "stratum": cell.stratum or None, "events": None if is_hidden else cell.events}
 
 
 def _pair(pair: Pair) -> dict[str, Any]:

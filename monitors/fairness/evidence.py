@@ -13,9 +13,14 @@ A block has to be whole: how many events it has may depend on what was before, n
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitors.fairness import projection
 from monitors.fairness.projection import Floats, Limit
+
+AT_ONCE = 400
+"""Pairs whose numbers are computed together: those of more do not stay in a processor's cache."""
+Places = NDArray[np.intp]
 
 PRIOR = 0.18
 """Of each side, added to a group's counts when its rate is learned: Turner, Ly and Grünwald's choice."""
@@ -25,18 +30,37 @@ RECENT_BLOCKS = 40
 """Blocks from which the detector learns the rates."""
 
 
-def nats(events: Floats, hits: Floats, limit: Limit, recent: int | None = None) -> Floats:
-    """Logarithm of each block's e-value against a limit, shape (pairs, blocks), from counts of (pairs, 2, blocks).
+def nats(events: Floats, hits: Floats, pairs: Places, limit: Limit, recent: int | None = None) -> Floats:
+    """Logarithm of each block's e-value against a limit, shape (pairs, blocks), from counts of (groups, blocks).
 
-    Rates are learned from all blocks before, or from `recent` many. A block in which a group has no event says nothing.
+    `pairs` are places of two groups each, shape (pairs, 2). Rates are learned from all blocks before, or from `recent`
+    many. A block in which a group has no event says nothing.
+
+    Hits may be sums of values between 0 and 1 instead of counts, and the events' means may differ within a block: t^x
+    (1 - t)^(1 - x) is at most what it is on a straight line in x, and the logarithm of a block's expectation is concave
+    in the means, so what is said of equal rates of 0 or 1 holds for their mean.
     """
-    known = np.moveaxis(_learned(events, hits, recent), -2, -1)
-    seen, right = np.moveaxis(events, -2, -1), np.moveaxis(hits, -2, -1)
-    says = (seen > 0).all(axis=-1) & (limit.excess(known) > 0)
+    known, seen = rates(_earlier(events, recent), _earlier(hits, recent)), events > 0
+    weight = np.zeros((len(pairs), events.shape[-1]))
+    for first in range(0, len(pairs), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        both = seen[pairs[part, 0]] & seen[pairs[part, 1]]
+        weight[part] = _weighed(events, hits, known, pairs[part], limit.at(part), both)
+    return weight
+
+
+def _weighed(
+    events: Floats, hits: Floats, known: Floats, pairs: Places, limit: Limit, both: NDArray[np.bool_]
+) -> Floats:
+    """The same of some pairs, by the rates that are `known` before each block, in blocks where `both` have events."""
+    says = both & (limit.excess(np.moveaxis(known[pairs], -2, -1)) > 0)
+    pair, block = np.nonzero(says)
+    where = pairs[pair], block[:, None]
+    t, n, y = known[where], events[where], hits[where]
+    q = projection.project(n, t, limit.at(says))
     weight = np.zeros(says.shape)
-    t, n, y = known[says], seen[says], right[says]
-    q = projection.project(n, t, limit)
-    weight[says] = (y * np.log(t / q) + (n - y) * np.log((1 - t) / (1 - q))).sum(axis=-1)
+    logs = y * np.log(t / q) + (n - y) * np.log((1 - t) / (1 - q))
+    weight[says] = logs[:, 0] + logs[:, 1]
     return weight
 
 
@@ -55,17 +79,16 @@ def dispersion(events: Floats, hits: Floats) -> Floats:
     change of the rate is not taken for it. A logarithm of an e-value divided by it is that of one: where events are
     independent the chance of an alarm only falls; where one user's or one batch's come out alike, it is kept down.
     """
-    total = np.maximum(events.sum(axis=-1), 1.0)
-    rate = hits.sum(axis=-1) / total
+    rate = hits.sum(axis=-1) / np.maximum(events.sum(axis=-1), 1.0)
     spread = rate * (1 - rate)
-    found = np.ones(rate.shape)
-    for place in np.ndindex(rate.shape):
-        seen = events[place] > 0
-        n, y = events[place][seen], hits[place][seen]
-        if n.size > FEWEST_STEPS and spread[place] > 0:
-            steps = np.diff(y / n) ** 2 / (1 / n[1:] + 1 / n[:-1])
-            found[place] = max(1.0, float(steps.mean()) / spread[place])
-    return found
+    order = np.argsort(events <= 0, axis=-1, kind="stable")  # blocks with events first, as they follow each other
+    n, y = (np.take_along_axis(counts, order, axis=-1) for counts in (events, hits))
+    by_block, is_step = y / np.maximum(n, 1.0), n[..., 1:] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.diff(by_block, axis=-1) ** 2 / (1 / n[..., 1:] + 1 / n[..., :-1])
+        count = is_step.sum(axis=-1)
+        found = np.where(is_step, steps, 0.0).sum(axis=-1) / count / spread
+    return np.where((count >= FEWEST_STEPS) & (spread > 0), np.maximum(found, 1.0), 1.0)
 
 
 def growth(events: Floats, rates: Floats, limit: Limit) -> Floats:
@@ -79,10 +102,6 @@ def rates(events: Floats, hits: Floats) -> Floats:
     """Rates of groups, as evidence learns them."""
     shares: Floats = (hits + PRIOR) / (events + 2 * PRIOR)
     return shares
-
-
-def _learned(events: Floats, hits: Floats, recent: int | None) -> Floats:
-    return rates(_earlier(events, recent), _earlier(hits, recent))
 
 
 def _earlier(counts: Floats, recent: int | None) -> Floats:

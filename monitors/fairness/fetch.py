@@ -7,28 +7,46 @@ import operator
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from midwatch import metrics, promql
 from midwatch.metrics import Metric
 from midwatch.prometheus import Line
-from midwatch.spec.fairness import Fairness
+from midwatch.spec.fairness import BY_ERROR, BY_RANK, BY_SCORE, Fairness
 from midwatch.spec.model import Model
 from monitors.canary import increments
 from monitors.canary.increments import Axis
 from monitors.canary.series import Querier
 from monitors.fairness.projection import Floats
 
-SPLIT = frozenset({"__name__", "attribute", "group", "predicted", "actual"})
+SPLIT = frozenset({"__name__", "attribute", "group", "predicted", "actual", "bin", "bound", "within"})
 """Labels that tell apart the counters of one target and version, which are reset together."""
 
 Version = tuple[str, str]
 """Model and version."""
 Cell = tuple[str, str, str, str]
-"""Attribute, group, predicted and actual class; without an actual class where no label was asked for."""
+"""Attribute, group, predicted and actual class; without an actual class where no label was asked for.
+
+Of sums the score bin or error bound stands for the predicted class, and whether within the bound for the actual one.
+"""
+
+SUMMED: Mapping[frozenset[str], tuple[Metric, ...]] = {
+    BY_SCORE: (
+        metrics.SETTLED_GROUP_SCORED,
+        metrics.SETTLED_GROUP_SCORED_OUTCOMES,
+        metrics.SETTLED_GROUP_POSITIVES,
+        metrics.SETTLED_GROUP_SCORE_SUM,
+    ),
+    BY_ERROR: (metrics.SETTLED_GROUP_ERRORS, metrics.SETTLED_GROUP_ABSOLUTE_ERROR),
+    BY_RANK: (metrics.GROUP_RANKED, metrics.GROUP_EXPOSURE),
+}
+"""What is asked for beside classes, by the measures that need it."""
+AMOUNTS = frozenset({metrics.SETTLED_GROUP_SCORE_SUM, metrics.SETTLED_GROUP_ABSOLUTE_ERROR, metrics.GROUP_EXPOSURE})
+"""Sums of amounts, which are not whole numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +73,10 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Counts by version and cell, each an array over the blocks; `queries` gave them.
+    """Counts by version and cell, each an array over the blocks; `queries` gave them. `sums` are by metric's name.
 
-    `folded` are the labels of which an exporter has ever counted a value as `other`.
+    `folded` are the labels of which an exporter has ever counted a value as `other`. `since` is when an evaluator found
+    that a version's counting began, seconds since the epoch.
     """
 
     predicted: Mapping[Version, Mapping[Cell, Floats]]
@@ -65,43 +84,76 @@ class Asked:
     settled: Mapping[Version, Mapping[Cell, Floats]]
     folded: frozenset[str]
     queries: tuple[str, ...]
+    since: Mapping[Version, float] = field(default_factory=dict)
+    sums: Mapping[str, Mapping[Version, Mapping[Cell, Floats]]] = field(default_factory=dict)
 
 
 def ask(querier: Querier, models: Sequence[Model], window: Window) -> Asked:
     """Ask for what the promises of some models need; QueryError where Prometheus does not answer."""
     queries: list[str] = []
+    measures = {promise.measure for model in models for promise in model.fairness}
+
+    def asked(query: promql.Expr) -> list[Line]:
+        queries.append(str(query))
+        return points(querier, query, window)
 
     def counts(metric: Metric) -> Mapping[Version, Mapping[Cell, Floats]]:
-        names = sorted(model.name for model in models)
-        promised = [promise for model in models for promise in model.fairness]
-        counted = (name for promise in promised for name in (promise.compared, promise.stratified))
-        attributes = sorted({name for name in counted if name is not None})
-        query = promql.select(metric, model=_any(names), attribute=_any(attributes))
-        queries.append(str(query))
-        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
-        return _counted(lines, window)
+        return counted(asked(selected(metric, models)), window, whole=metric not in AMOUNTS)
 
     def folded() -> frozenset[str]:
-        query = promql.select(metrics.EXPORTER_FOLDED)
-        queries.append(str(query))
-        lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+        lines = asked(promql.select(metrics.EXPORTER_FOLDED))
         return frozenset(line.labels["label"] for line in lines if any(value > 0 for _, value in line.points))
+
+    def since() -> dict[Version, float]:
+        found: dict[Version, float] = {}
+        names = sorted(model.name for model in models)
+        for line in asked(promql.select(metrics.FAIRNESS_SINCE, model=any_of(names))):
+            version = line.labels["model"], line.labels["version"]
+            found[version] = min(found.get(version, math.inf), *(value for _, value in line.points))
+        return found
 
     return Asked(
         predicted=counts(metrics.GROUP_PREDICTIONS),
         labelled=counts(metrics.SETTLED_GROUP_OUTCOMES),
         settled=counts(metrics.SETTLED_GROUP_PREDICTIONS),
         folded=folded(),
+        since=since(),
+        sums={
+            metric.name: counts(metric)
+            for of, summed in SUMMED.items()
+            if not of.isdisjoint(measures)
+            for metric in summed
+        },
         queries=tuple(queries),
     )
 
 
-def _any(names: Sequence[str]) -> promql.Matcher:
+def selected(metric: Metric, models: Sequence[Model]) -> promql.Expr:
+    """A metric by group, of the attributes that promises of some models compare."""
+    attributes = {name for model in models for promise in model.fairness for name in promise.counted_attributes}
+    names = sorted(model.name for model in models)
+    return promql.select(metric, model=any_of(names), attribute=any_of(sorted(attributes)))
+
+
+def points(querier: Querier, query: promql.Expr, window: Window) -> list[Line]:
+    """A point at the end of each block, and one before the first."""
+    lines = querier.query_range(query, start=window.start - window.block, end=window.end, step=window.block)
+    return [_with_array(line) for line in lines]
+
+
+def _with_array(line: Line) -> Line:
+    """A line whose points are an array: there may be a million in an answer."""
+    rows: Any = np.array(line.points, dtype=float).reshape(-1, 2)
+    return Line(labels=line.labels, points=rows)
+
+
+def any_of(names: Sequence[str]) -> promql.Matcher:
+    """Matches any of some label values."""
     return promql.matches("|".join(re.escape(name) for name in names))
 
 
-def _counted(lines: Iterable[Line], window: Window) -> Mapping[Version, Mapping[Cell, Floats]]:
-    """Increases by version, cell and block, those of several exporters added."""
+def counted(lines: Iterable[Line], window: Window, *, whole: bool = True) -> Mapping[Version, Mapping[Cell, Floats]]:
+    """Increases by version, cell and block, those of several exporters added; sums of amounts are not `whole`."""
     by_version: dict[Version, list[Line]] = defaultdict(list)
     for line in lines:
         by_version[line.labels["model"], line.labels["version"]].append(line)
@@ -110,7 +162,7 @@ def _counted(lines: Iterable[Line], window: Window) -> Mapping[Version, Mapping[
     for version, own in by_version.items():
         cells: dict[Cell, Floats] = defaultdict(lambda: np.zeros(window.size))
         first = min(line.points[0][0] for line in own)
-        found = increments.count(own, {}, axis, split=SPLIT, was_scraping=partial(operator.lt, first))
+        found = increments.count(own, {}, axis, split=SPLIT, was_scraping=partial(operator.lt, first), whole=whole)
         for labels, row in found.by_series.items():
             cells[_cell(dict(labels))] += row
         counts[version] = dict(cells)
@@ -118,4 +170,6 @@ def _counted(lines: Iterable[Line], window: Window) -> Mapping[Version, Mapping[
 
 
 def _cell(labels: Mapping[str, str]) -> Cell:
-    return labels["attribute"], labels["group"], labels["predicted"], labels.get("actual", "")
+    first = next((labels[name] for name in ("predicted", "bin", "bound") if name in labels), "")
+    second = next((labels[name] for name in ("actual", "within") if name in labels), "")
+    return labels["attribute"], labels["group"], first, second

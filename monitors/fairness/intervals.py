@@ -23,7 +23,7 @@ FARTHEST_RATIO = 1e6
 """Ratios beyond are said to be 0 or infinite."""
 
 
-def rate(events: Floats, hits: Floats, alpha: float) -> Floats:
+def rate(events: Floats, hits: Floats, alpha: float | Floats) -> Floats:
     """Interval of each rate: (..., 2) from counts of shape (...)."""
     seen, room = _share(events, hits), np.log(1 / alpha) - _complexity(events, hits)
 
@@ -33,7 +33,7 @@ def rate(events: Floats, hits: Floats, alpha: float) -> Floats:
     return np.stack([_end(is_inside, seen, np.full_like(seen, edge)) for edge in (0.0, 1.0)], axis=-1)
 
 
-def difference(events: Floats, hits: Floats, alpha: float) -> Floats:
+def difference(events: Floats, hits: Floats, alpha: float | Floats) -> Floats:
     """Interval of the first rate minus the second: (..., 2) from counts of shape (..., 2)."""
     seen = _share(events, hits)
     is_inside = _not_excluded(events, hits, alpha, Difference)
@@ -42,7 +42,7 @@ def difference(events: Floats, hits: Floats, alpha: float) -> Floats:
     return np.stack(ends, axis=-1)
 
 
-def ratio(events: Floats, hits: Floats, alpha: float) -> Floats:
+def ratio(events: Floats, hits: Floats, alpha: float | Floats) -> Floats:
     """Interval of the second rate over the first."""
     seen = _share(events, hits)
     is_inside = _not_excluded(events, hits, alpha, lambda value: Ratio(np.exp(value)))
@@ -55,7 +55,7 @@ def ratio(events: Floats, hits: Floats, alpha: float) -> Floats:
 Inside = Callable[[Floats], NDArray[np.bool_]]
 
 
-def _not_excluded(events: Floats, hits: Floats, alpha: float, limit: Callable[[Floats], Limit]) -> Inside:
+def _not_excluded(events: Floats, hits: Floats, alpha: float | Floats, limit: Callable[[Floats], Limit]) -> Inside:
     """Whether some pair of rates on the edge of a limit is in the set."""
     seen = _share(events, hits)
     room = np.log(1 / alpha) - _complexity(events, hits).sum(axis=-1)

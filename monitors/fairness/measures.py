@@ -92,6 +92,21 @@ def ratio(rates: Floats) -> float:
     return float(known.min() / known.max()) if known.size > 1 and known.max() > 0 else float("nan")
 
 
+def difference_to(overall: float, rates: Floats) -> float:
+    """Greatest distance of a group's rate from that of all together: fairlearn's `to_overall`."""
+    known = rates[~np.isnan(rates)]
+    return float(np.abs(known - overall).max()) if known.size else float("nan")
+
+
+def ratio_to(overall: float, rates: Floats) -> float:
+    """Least ratio between a group's rate and that of all together, the lower over the higher."""
+    known = rates[~np.isnan(rates)]
+    if not known.size or overall <= 0:
+        return float("nan")
+    with np.errstate(divide="ignore"):
+        return float(np.minimum(known / overall, overall / known).min())
+
+
 def to_best(rates: Floats) -> Floats:
     """Each group's rate over the highest: what four fifths are said of."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -131,3 +146,10 @@ def exposure(ranks: Floats) -> Floats:
     """Attention that places in a ranking get, from 1 at the top: 1 / log2(1 + rank)."""
     attention: Floats = 1 / np.log2(1 + ranks)
     return attention
+
+
+def exposure_shares(exposed: Floats) -> Floats:
+    """Share of all exposure that each group gets, from its sum by group."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: Floats = exposed / exposed.sum() if exposed.size else exposed
+    return shares

@@ -7,13 +7,16 @@ limit. On the edge of a difference they solve a cubic equation, on that of a rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+Chosen = NDArray[np.bool_] | slice
+"""Some of many pairs."""
 
 EDGE = 1e-12
 """Rates are kept so far from 0 and 1, where the logarithms end."""
@@ -28,6 +31,9 @@ class Limit(Protocol):
     def edge(self, events: Floats, rates: Floats) -> Floats:
         """The nearest pair on the edge of the limit."""
 
+    def at(self, chosen: Chosen) -> Limit:
+        """The limit of some pairs, where it differs by pair."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -38,6 +44,14 @@ class Difference:
 
     most: float | Floats
     reverse: bool = False
+
+    def at(self, chosen: Chosen) -> Difference:
+        """The limit of some pairs."""
+        return replace(self, most=_chosen(self.most, chosen))
+
+    def shifted(self, by: Floats) -> Difference:
+        """The limit of rates of which the first is `by` higher for a reason that is no difference of the groups."""
+        return replace(self, most=np.clip(self.most + by, EDGE - 1, 1 - EDGE))
 
     def excess(self, rates: Floats) -> Floats:
         """First minus second minus `most`, or the negative of it."""
@@ -63,6 +77,10 @@ class Ratio:
 
     factor: float | Floats
     reverse: bool = False
+
+    def at(self, chosen: Chosen) -> Ratio:
+        """The limit of some pairs."""
+        return replace(self, factor=_chosen(self.factor, chosen))
 
     def excess(self, rates: Floats) -> Floats:
         """First times factor minus second, or the negative of it."""
@@ -93,6 +111,10 @@ def divergence(rates: Floats, other: Floats) -> Floats:
     p, q = np.clip(rates, EDGE, 1 - EDGE), np.clip(other, EDGE, 1 - EDGE)
     nats: Floats = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
     return np.maximum(nats, 0.0)
+
+
+def _chosen(value: float | Floats, chosen: Chosen) -> float | Floats:
+    return value[chosen] if isinstance(value, np.ndarray) and value.ndim else value
 
 
 def _middle_root(square: Floats, linear: Floats, constant: Floats) -> Floats:

@@ -6,17 +6,17 @@ A measure of labels is judged on settled predictions. Those without a label may 
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 
 from midwatch import metrics
-from midwatch.spec.fairness import CROSS, Fairness
+from midwatch.spec.fairness import BY_RANK, CROSS, Fairness
 from midwatch.spec.model import Model
-from monitors.fairness import bounds, evidence, verdict
+from monitors.fairness import bounds, evidence, runs, small_cells, sums, verdict
 from monitors.fairness.bounds import Bounds
 from monitors.fairness.fetch import Asked, Cell, Version, Window
 from monitors.fairness.measures import Cells
@@ -32,15 +32,20 @@ RATES = {
     "equalized_odds": ("true positives", "false positives"),
     "predictive_parity": ("precision",),
     "accuracy_parity": ("accuracy",),
+    "calibration_within_groups": ("positives above the score",),
+    "within_bound_parity": ("errors within the bound",),
+    "mean_absolute_error_parity": ("mean absolute error",),
+    "exposure_parity": ("exposure",),
 }
 """The rates that a measure holds equal."""
 
-_BOUNDS = {
+BOUNDS = {
     "true positives": bounds.true_positive,
     "false positives": bounds.false_positive,
     "precision": bounds.precision,
     "accuracy": bounds.accuracy,
 }
+"""What a rate can be when labels are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,8 @@ class Finding:
     """A judgement of one rate of a promise, for one version.
 
     `labelled` is the share of the settled predictions with a label, by group; empty where labels are not needed.
+    `since` is when the version's counting began, as far as it is known: seconds since the epoch. `calibration_errors`
+    are the expected calibration errors by group, of a promise of calibration.
     """
 
     model: str
@@ -57,6 +64,8 @@ class Finding:
     judgement: Judgement
     labelled: Mapping[str, float]
     reason: str
+    since: float
+    calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +73,20 @@ class _Case:
     """Counts of one rate, and what it can be with the missing labels, by stratum; nothing where none are needed.
 
     `lately` has the same of the last blocks, from which the detector of a late change learns. `folded` says what of it
-    stands under another name.
+    stands under another name, `share` how much of the false-alarm budget this run of counting has.
     """
 
     version: Version
     promise: Fairness
     rate: str
+    since: float
+    share: float
     counts: Counts
     bounds: tuple[Bounds, ...]
     lately: tuple[Bounds, ...]
     labelled: Mapping[str, float]
     folded: _Folded
+    calibration_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Folded(StrEnum):
@@ -93,15 +105,10 @@ def judge(models: Sequence[Model], asked: Asked, window: Window) -> list[Finding
         for model in models
         for version in _serving(model, asked, window)
         for promise in model.fairness
-        for case in _cases(model, version, promise, asked, window)
+        for case in _cases_of(model, version, promise, asked, window)
     ]
-    by_settings: dict[Settings, list[int]] = defaultdict(list)
-    for place, case in enumerate(cases):
-        by_settings[_settings(case.promise)].append(place)
-    found: dict[int, Judgement] = {}
-    for settings, places in by_settings.items():
-        found |= zip(places, verdict.judge_all([cases[place].counts for place in places], settings), strict=True)
-    return [_finding(case, found[place]) for place, case in enumerate(cases)]
+    found = verdict.judge_each([(case.counts, _settings(case.promise, case.share)) for case in cases])
+    return [_finding(case, judgement) for case, judgement in zip(cases, found, strict=True)]
 
 
 def named(finding: Finding, names: Mapping[str, str]) -> Finding:
@@ -120,38 +127,89 @@ def named(finding: Finding, names: Mapping[str, str]) -> Finding:
         rates=tuple(replace(rate, group=name(rate.group)) for rate in said.rates),
         left_out=tuple(map(name, said.left_out)),
         waits_for=tuple(map(name, said.waits_for)),
+        events={name(group): number for group, number in said.events.items()},
+        smallest=said.smallest
+        and replace(said.smallest, group=name(said.smallest.group), stratum=name(said.smallest.stratum)),
     )
     reason = finding.reason
     for group, known in names.items():  # hashes stand in nothing else, also as parts of an intersection
         reason = reason.replace(group, known)
     labelled = {name(group): share for group, share in finding.labelled.items()}
-    return replace(finding, judgement=judgement, labelled=labelled, reason=reason)
+    errors = {name(group): error for group, error in finding.calibration_errors.items()}
+    return replace(finding, judgement=judgement, labelled=labelled, calibration_errors=errors, reason=reason)
 
 
 def _serving(model: Model, asked: Asked, window: Window) -> list[Version]:
     tail = max(1, window.size // 10)
+    ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
     return sorted(
-        version
-        for version, cells in asked.predicted.items()
-        if version[0] == model.name and any(row[-tail:].sum() > 0 for row in cells.values())
+        {
+            version
+            for counted in (asked.predicted, ranked)
+            for version, cells in counted.items()
+            if version[0] == model.name and any(row[-tail:].sum() > 0 for row in cells.values())
+        }
     )
 
 
-def _settings(promise: Fairness) -> Settings:
-    limit = Limit(
+def _since(version: Version, asked: Asked, window: Window) -> float:
+    """When counting began: with the first block that has a prediction, or earlier where that is known."""
+    ranked = asked.sums.get(metrics.GROUP_RANKED.name, {})
+    rows = (row for counted in (asked.predicted, ranked) for row in counted.get(version, {}).values())
+    counted = sum(rows, np.zeros(window.size))
+    return min(window.start + window.block * int(np.argmax(counted > 0)), asked.since.get(version, math.inf))
+
+
+def _limit(promise: Fairness) -> Limit:
+    return Limit(
         difference=None if promise.difference is None else float(promise.difference),
         ratio=None if promise.ratio is None else float(promise.ratio),
     )
+
+
+def _settings(promise: Fairness, share: float = 1.0) -> Settings:
+    """`share` of the false-alarm budget is spent here."""
     comparisons = len(RATES[promise.measure]) * (1 if promise.within is None else 2)
-    share = promise.false_alarm / comparisons
-    return Settings(limit=limit, alpha=share, min_events=promise.min_events)
+    alpha = promise.false_alarm * share / comparisons
+    return Settings(limit=_limit(promise), alpha=alpha, min_events=promise.min_events)
+
+
+def _cases_of(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+    if promise.measure in sums.MEASURES:
+        return _summed_cases(version, promise, asked, window)
+    return _cases(model, version, promise, asked, window)
+
+
+def _summed_cases(version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
+    """The rate of a promise that is a sum, over all predictions and within the groups of `within`."""
+    needs_labels = promise.measure not in BY_RANK
+    (rate,) = RATES[promise.measure]
+    since = _since(version, asked, window)
+    run = runs.run_of(since, window.start, window.block, window.size)
+    for attribute in promise.counted_attributes:
+        summed = sums.counted(promise, attribute, version, asked, window, run.first)
+        yield _Case(
+            version=version,
+            promise=promise,
+            since=since,
+            share=run.share,
+            rate=f"{rate} within {promise.within}" if attribute == promise.stratified else rate,
+            counts=summed.counts,
+            bounds=summed.bounds(slice(run.first, None)) if needs_labels else (),
+            lately=summed.bounds(slice(-evidence.RECENT_BLOCKS, None)) if needs_labels else (),
+            labelled=summed.labelled() if needs_labels else {},
+            folded=_folded(attribute, asked, summed.torn),
+            calibration_errors=summed.calibration_errors(),
+        )
 
 
 def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, window: Window) -> Iterator[_Case]:
     """Each rate of a promise over all predictions, and within the groups of `within`."""
     source = asked.predicted if promise.measure == "demographic_parity" else asked.labelled
     needs_labels = promise.measure != "demographic_parity"
-    recent = slice(-evidence.RECENT_BLOCKS, None)
+    since = _since(version, asked, window)
+    run = runs.run_of(since, window.start, window.block, window.size)
+    whole_run, recent = slice(run.first, None), slice(-evidence.RECENT_BLOCKS, None)
     for attribute in filter(None, (promise.compared, promise.stratified)):
         is_stratified = attribute == promise.stratified
         cells = _by_stratum(source.get(version, {}), attribute, is_stratified)
@@ -167,22 +225,25 @@ def _cases(model: Model, version: Version, promise: Fairness, asked: Asked, wind
                     for stratum in strata
                     if needs_labels
                 )
-                for blocks in (slice(None), recent)
+                for blocks in (whole_run, recent)
             )
             yield _Case(
                 version=version,
                 promise=promise,
+                since=since,
+                share=run.share,
                 rate=f"{rate} within {promise.within}" if is_stratified else rate,
                 counts=Counts(
                     groups=groups,
                     events=np.stack([events for events, _ in rows]) if rows else nothing,
                     hits=np.stack([hits for _, hits in rows]) if rows else nothing,
                     strata=strata,
-                    unseen=_there(cells) | _there(settled),
+                    unseen=_there(cells, run.first) | _there(settled, run.first),
+                    first=run.first,
                 ),
                 bounds=whole,
                 lately=lately,
-                labelled=_labelled(groups, cells, settled) if needs_labels else {},
+                labelled=_labelled(groups, _from(cells, run.first), _from(settled, run.first)) if needs_labels else {},
                 folded=_folded(attribute, asked, source.get(version, {})),
             )
 
@@ -191,9 +252,13 @@ def _cut(cells: Mapping[str, Mapping[Cell, Floats]], stratum: str, blocks: slice
     return {cell: row[blocks] for cell, row in cells.get(stratum, {}).items()}
 
 
-def _there(cells: Mapping[str, Mapping[Cell, Floats]]) -> frozenset[str]:
-    """Groups of which anything was counted within the window."""
-    return frozenset(cell[1] for own in cells.values() for cell, row in own.items() if row.sum() > 0)
+def _from(cells: Mapping[str, Mapping[Cell, Floats]], first: int) -> dict[str, dict[Cell, Floats]]:
+    return {stratum: _cut(cells, stratum, slice(first, None)) for stratum in cells}
+
+
+def _there(cells: Mapping[str, Mapping[Cell, Floats]], first: int) -> frozenset[str]:
+    """Groups of which anything was counted in this run."""
+    return frozenset(cell[1] for own in cells.values() for cell, row in own.items() if row[first:].sum() > 0)
 
 
 def _folded(attribute: str, asked: Asked, cells: Mapping[Cell, Floats]) -> _Folded:
@@ -300,7 +365,7 @@ def _bounds(
         positive=np.maximum(total(settled, True) - total(cells, True), 0.0),
         negative=np.maximum(total(settled, False) - total(cells, False), 0.0),
     )
-    return _BOUNDS[rate](known, missing)
+    return BOUNDS[rate](known, missing)
 
 
 def _finding(case: _Case, judgement: Judgement) -> Finding:
@@ -314,9 +379,11 @@ def _finding(case: _Case, judgement: Judgement) -> Finding:
         model=case.version[0],
         version=case.version[1],
         promise=case.promise,
+        since=case.since,
         rate=case.rate,
         judgement=judgement,
         labelled=case.labelled,
+        calibration_errors=case.calibration_errors,
         reason="; ".join(filter(None, (doubt or _reason(judgement, case.promise), late_doubt if not doubt else ""))),
     )
 
@@ -333,7 +400,7 @@ def _doubt(case: _Case, judgement: Judgement) -> str:
         return ""
     judged = [place for place, name in enumerate(case.counts.groups) if name not in judgement.left_out]
     known = [one.of(judged) for one in case.bounds]
-    limit = _settings(case.promise).limit.kept()
+    limit = _limit(case.promise).kept()
     if judgement.verdict is Verdict.UNFAIR and not any(one.certainly_apart() for one in known):
         return f"apart among the labelled, but {missing}: with theirs the groups may be alike"
     if judgement.verdict is Verdict.FAIR and not all(one.keeps(limit) for one in known):
@@ -355,6 +422,8 @@ def _missing_labels(case: _Case) -> str:
     if not case.bounds or min(case.labelled.values(), default=1.0) == 1.0:
         return ""
     least = min(case.labelled, key=lambda group: case.labelled[group])
+    if case.counts.events[:, case.counts.groups.index(least)].sum() < small_cells.LEAST:
+        return f"some of {least} have no label"
     return f"{1 - case.labelled[least]:.1%} of {least} have no label"
 
 

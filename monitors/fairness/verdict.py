@@ -10,10 +10,11 @@ An alarm stays until the counting begins anew, with a version; "fair" is said of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import permutations
+from itertools import islice, permutations
 
 import numpy as np
 
@@ -64,8 +65,12 @@ class Settings:
 class Counts:
     """Events and hits of a rate by stratum, group and block: arrays of shape (strata, groups, blocks).
 
+    Hits may be sums of values between 0 and 1. With `expected` hits, such as the sums of scores, what is compared is by
+    how much each group's rate is above the expected one; then the limit is a difference.
+
     One stratum is the pooled comparison. Several compare like with like: within each of them the limit is to hold.
     `unseen` are groups that are there, though none of what the rate is of was seen of them, such as for want of labels.
+    Evidence since the beginning, rates and intervals count from the block `first` on; the detector learns from all.
     """
 
     groups: tuple[str, ...]
@@ -73,6 +78,27 @@ class Counts:
     hits: Floats
     strata: tuple[str, ...] = ("",)
     unseen: frozenset[str] = frozenset()
+    first: int = 0
+    expected: Floats | None = None
+
+    def counted(self) -> Counts:
+        """The same without what was before the first block that counts."""
+        counts = np.arange(self.events.shape[-1]) >= self.first
+        expected = None if self.expected is None else self.expected * counts
+        return replace(self, events=self.events * counts, hits=self.hits * counts, expected=expected)
+
+    @property
+    def means(self) -> Floats:
+        """Expected rate of each stratum, group and block; 0 where nothing is expected."""
+        return np.zeros_like(self.events) if self.expected is None else _share(self.expected, self.events)
+
+    @property
+    def levelled(self) -> Floats:
+        """Hits as they would be if as many were expected in every block."""
+        if self.expected is None:
+            return self.hits
+        level = _share(self.expected.sum(axis=-1, keepdims=True), self.events.sum(axis=-1, keepdims=True))
+        return self.hits - self.expected + level * self.events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +128,22 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Smallest:
+    """The group with the fewest events of those that are there, in a stratum if there are several."""
+
+    group: str
+    stratum: str
+    events: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """A verdict and what it rests on. `became_unfair` is the detector's word, apart from the verdict since the start.
 
     `rows_needed` are more events of all judged groups together, at their present shares and rates, that would decide;
     None when it is decided or when no number would (the rates lie on the limit). `left_out` are groups with too few;
-    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair".
+    `waits_for` are those of them that were there, when nothing else stands between the rest and "fair". `events` are
+    those of every group that was there, also of the ones with too few.
     """
 
     verdict: Verdict
@@ -117,6 +153,8 @@ class Judgement:
     left_out: tuple[str, ...]
     rows_needed: int | None
     waits_for: tuple[str, ...] = ()
+    smallest: Smallest | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(counts: Counts, settings: Settings) -> Judgement:
@@ -125,37 +163,91 @@ def judge(counts: Counts, settings: Settings) -> Judgement:
 
 
 def judge_all(cases: Sequence[Counts], settings: Settings) -> list[Judgement]:
-    """Judge many comparisons over the same blocks at once: their pairs are computed together."""
-    tables = [_Table(counts, settings) for counts in cases]
-    against = _split(tables, settings.limit.kept(), recent=None)
-    within = _split(tables, settings.limit.broken(), recent=None)
-    lately = _split(tables, settings.limit.kept(), recent=evidence.RECENT_BLOCKS)
-    return [table.judged(*found) for table, *found in zip(tables, against, within, lately, strict=True)]
+    """Judge many comparisons over the same blocks by the same settings."""
+    return judge_each([(counts, settings) for counts in cases])
+
+
+def judge_each(cases: Sequence[tuple[Counts, Settings]]) -> list[Judgement]:
+    """Judge many comparisons over the same blocks at once: their pairs and intervals are computed together."""
+    if not cases:
+        return []
+    tables = [_Table(counts, settings) for counts, settings in cases]
+    against = _nats(tables, Limit.kept, _Table.counted)
+    within = _nats(tables, Limit.broken, _Table.counted)
+    lately = _nats(tables, Limit.kept, _Table.whole, recent=evidence.RECENT_BLOCKS)
+    levels = _levels([log_lately.sum(axis=0) for log_lately in lately])
+    weighed = [
+        _Weighed(against=log_against, within=log_within.sum(axis=-1), level=level)
+        for log_against, log_within, level in zip(against, within, levels, strict=True)
+    ]
+    rates = _rates(tables)
+    worst = _worst(tables, [table.farthest(one) for table, one in zip(tables, weighed, strict=True)])
+    return [table.judged(nats, own, pair) for table, nats, own, pair in zip(tables, weighed, rates, worst, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Weighed:
+    """Nats of one comparison: by stratum, pair and block; of `within` summed over blocks, of the detector by pair."""
+
+    against: Floats
+    within: Floats
+    level: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Farthest:
+    """The pair of a comparison that is shown, as places of its groups, in a stratum; counts and means of shape (2,)."""
+
+    above: int
+    below: int
+    stratum: int
+    events: Floats
+    hits: Floats
+    means: Floats
+    alike: float
+    alpha: float
 
 
 class _Table:
     """Counts of one comparison, its groups that have enough events, and their pairs."""
 
     def __init__(self, counts: Counts, settings: Settings) -> None:
-        self.counts, self.settings = counts, settings
-        self.events, self.hits = (found.sum(axis=(0, 2)) for found in (counts.events, counts.hits))
+        self.every, self.counts, self.settings = counts, counts.counted(), settings
+        self.events, self.hits = (found.sum(axis=(0, 2)) for found in (self.counts.events, self.counts.hits))
         self.enough = np.flatnonzero(self.events >= settings.min_events)
         self.pairs = np.array(list(permutations(self.enough, 2)), dtype=int).reshape(-1, 2)
-        alike = evidence.dispersion(counts.events, counts.hits)
+        alike = evidence.dispersion(self.counts.events, self.counts.levelled)
         self.alike: Floats = alike[:, self.pairs].max(axis=-1)
         """By stratum and pair: how many events say as much as one."""
-        self.together = (counts.events.sum(axis=-1)[:, self.pairs] > 0).all(axis=-1)
+        pooled = (found.sum(axis=0) for found in (self.counts.events, self.counts.levelled))
+        self.pooled: Floats = alike[0] if len(alike) == 1 else evidence.dispersion(*pooled)
+        """The same by group."""
+        self.by_pair = [found.sum(axis=-1)[:, self.pairs] for found in (self.counts.events, self.counts.hits)]
+        self.together = (self.by_pair[0] > 0).all(axis=-1)
+        expected = np.zeros_like(self.counts.events) if self.counts.expected is None else self.counts.expected
+        self.means = _share(expected.sum(axis=-1), self.counts.events.sum(axis=-1))[:, self.pairs]
+        """Expected rates by stratum and pair."""
+        self.expected = _share(expected.sum(axis=(0, 2)), self.events)
+        """The same by group."""
 
-    def paired(self, counts: Floats) -> Floats:
-        """Counts by pair, one stratum after the other: (strata * pairs, 2, blocks)."""
-        found: Floats = counts[:, self.pairs].reshape(-1, 2, counts.shape[-1])
+    def counted(self) -> Counts:
+        """What evidence since the beginning counts."""
+        return self.counts
+
+    def whole(self) -> Counts:
+        """What the detector of a late change learns from."""
+        return self.every
+
+    def places(self) -> evidence.Places:
+        """Places of each pair's groups in counts whose strata follow one another: (strata * pairs, 2)."""
+        groups = len(self.counts.groups) * np.arange(len(self.counts.strata))
+        found: evidence.Places = (groups[:, None, None] + self.pairs).reshape(-1, 2)
         return found
 
-    def judged(self, against: Floats, within: Floats, lately: Floats) -> Judgement:
-        """Verdict from the nats by stratum, pair and block."""
-        rates = self._rates()
+    def judged(self, weighed: _Weighed, rates: tuple[Rate, ...], worst: Pair | None) -> Judgement:
+        """Verdict from the nats."""
         left_out = tuple(name for place, name in enumerate(self.counts.groups) if place not in self.enough)
-        if not len(self.pairs):
+        if worst is None:
             return Judgement(
                 verdict=Verdict.UNKNOWN,
                 became_unfair=False,
@@ -163,10 +255,11 @@ class _Table:
                 rates=rates,
                 left_out=left_out,
                 rows_needed=None,
+                smallest=self._smallest(),
+                events=self._present(),
             )
         settings, many = self.settings, len(self.pairs)
-        unfair = math.log(many / settings.alpha) - np.cumsum(against.sum(axis=0), axis=-1)
-        fair = math.log(1 / settings.alpha) - within.sum(axis=-1)
+        unfair, fair = self._unfair(weighed), math.log(1 / settings.alpha) - weighed.within
         verdict, waits_for = Verdict.UNKNOWN, tuple[str, ...]()
         if (unfair <= 0).any():
             verdict = Verdict.UNFAIR
@@ -177,13 +270,63 @@ class _Table:
         is_open = verdict is Verdict.UNKNOWN and not waits_for
         return Judgement(
             verdict=verdict,
-            became_unfair=bool((evidence.detector(lately.sum(axis=0)) >= alarm).any()),
-            worst=self._worst(unfair.min(axis=-1), against.sum(axis=-1)),
+            became_unfair=bool((weighed.level >= alarm).any()),
+            worst=worst,
             rates=rates,
             left_out=left_out,
             rows_needed=self._rows_needed(unfair[:, -1], fair) if is_open else None,
             waits_for=waits_for,
+            smallest=self._smallest(),
+            events=self._present(),
         )
+
+    def _present(self) -> dict[str, int]:
+        """Events of every group that was there."""
+        return {
+            name: int(seen)
+            for name, seen in zip(self.counts.groups, self.events, strict=True)
+            if seen > 0 or name in self.counts.unseen
+        }
+
+    def _smallest(self) -> Smallest | None:
+        events, strata = self.counts.events.sum(axis=-1), self.counts.strata
+        if self.counts.expected is not None:  # strata are scores then, and no people
+            events, strata = self.events[None], ("",)
+        cells = [
+            Smallest(group=self.counts.groups[group], stratum=strata[stratum], events=int(seen))
+            for (stratum, group), seen in np.ndenumerate(events)
+            if seen > 0
+        ]
+        absent = [Smallest(group=name, stratum="", events=0) for name, seen in self._present().items() if not seen]
+        return min([*absent, *cells], key=lambda cell: cell.events, default=None)
+
+    def farthest(self, weighed: _Weighed) -> _Farthest | None:
+        """The pair with the most evidence, in the stratum with the most; the widest apart of those with none."""
+        if not len(self.pairs):
+            return None
+        rates = _share(self.by_pair[1], self.by_pair[0]) - self.means
+        gaps = np.where(self.together, rates[..., 0] - rates[..., 1], -np.inf)
+        missing, nats = self._unfair(weighed).min(axis=-1), weighed.against.sum(axis=-1)
+        chosen = int(np.lexsort((-gaps.max(axis=0), missing))[0])
+        stratum = int(np.lexsort((-gaps[:, chosen], -nats[:, chosen], ~self.together[:, chosen]))[0])
+        events, hits = (counts[stratum, chosen] for counts in self.by_pair)
+        return _Farthest(
+            above=int(self.pairs[chosen, 0]),
+            below=int(self.pairs[chosen, 1]),
+            stratum=stratum,
+            events=events,
+            hits=hits,
+            means=self.means[stratum, chosen],
+            alike=float(self.alike[stratum, chosen]),
+            alpha=self.settings.alpha / (len(self.pairs) / 2 * len(self.counts.events)),
+        )
+
+    def _unfair(self, weighed: _Weighed) -> Floats:
+        """Nats that are missing to "unfair", by pair and block."""
+        found: Floats = math.log(len(self.pairs) / self.settings.alpha) - np.cumsum(
+            weighed.against.sum(axis=0), axis=-1
+        )
+        return found
 
     def _is_fair(self, missing: Floats) -> bool:
         """Whether every pair is shown to be within the limit in each stratum where both are, of which there is one."""
@@ -197,53 +340,25 @@ class _Table:
             if place not in self.enough and (self.events[place] > 0 or name in self.counts.unseen)
         )
 
-    def _rates(self) -> tuple[Rate, ...]:
-        events, hits = self.events[self.enough], self.hits[self.enough]
-        alike = evidence.dispersion(self.counts.events.sum(axis=0), self.counts.hits.sum(axis=0))[self.enough]
-        edges = intervals.rate(events / alike, hits / alike, self.settings.alpha)
-        return tuple(
-            Rate(group=self.counts.groups[place], events=int(n), rate=float(y / n), interval=(float(low), float(high)))
-            for place, n, y, (low, high) in zip(self.enough, events, hits, edges, strict=True)
-        )
-
-    def _worst(self, missing: Floats, nats: Floats) -> Pair:
-        """The pair with the most evidence, in the stratum with the most; the widest apart of those with none."""
-        by_pair = [counts.sum(axis=-1)[:, self.pairs] for counts in (self.counts.events, self.counts.hits)]
-        rates = by_pair[1] / np.maximum(by_pair[0], 1)
-        gaps = np.where(self.together, rates[..., 0] - rates[..., 1], -np.inf)
-        chosen = int(np.lexsort((-gaps.max(axis=0), missing))[0])
-        stratum = int(np.lexsort((-gaps[:, chosen], -nats[:, chosen], ~self.together[:, chosen]))[0])
-        one, other = self.pairs[chosen]
-        above, below = (float(rate) for rate in rates[stratum, chosen])
-        events, hits = (counts[stratum, chosen] / self.alike[stratum, chosen] for counts in by_pair)
-        alpha = self.settings.alpha / (len(self.pairs) / 2 * len(self.counts.events))
-        return Pair(
-            above=self.counts.groups[one],
-            below=self.counts.groups[other],
-            stratum=self.counts.strata[stratum],
-            difference=above - below,
-            difference_interval=_interval(intervals.difference(events, hits, alpha)),
-            ratio=below / above if above else math.nan,
-            ratio_interval=_interval(intervals.ratio(events, hits, alpha)),
-        )
-
     def _rows_needed(self, unfair: Floats, fair: Floats) -> int | None:
         """Events of all groups until either verdict, if rates stay: evidence grows in proportion to events."""
-        limit, events, hits = (
-            self.settings.limit,
-            self.counts.events.sum(axis=-1)[:, self.pairs],
-            self.counts.hits.sum(axis=-1)[:, self.pairs],
-        )
+        limit, (events, hits) = self.settings.limit, self.by_pair
         rates = evidence.rates(events, hits)
         shares = np.where(self.together[..., None], events, 1.0) / self.events[self.enough].sum()
         against, within = (
             np.where(self.together, evidence.growth(shares, rates, kept) / self.alike, 0.0)
-            for kept in (limit.kept(), limit.broken())
+            for kept in (_beyond(limit.kept(), self.means), _beyond(limit.broken(), self.means))
         )
         to_unfair = _rows(unfair, against.sum(axis=0)).min()
         to_fair = _rows(fair, within)[self.together].max(initial=0.0)
         rows = min(float(to_unfair), float(to_fair) if self.together.any(axis=0).all() else math.inf)
         return math.ceil(rows) if math.isfinite(rows) else None
+
+
+def _levels(lately: Sequence[Floats]) -> list[Floats]:
+    """What the detector has reached for each pair of each table."""
+    levels = evidence.detector(np.concatenate(lately))
+    return np.split(levels, np.cumsum([len(own) for own in lately])[:-1])
 
 
 def _rows(missing: Floats, per_row: Floats) -> Floats:
@@ -252,17 +367,98 @@ def _rows(missing: Floats, per_row: Floats) -> Floats:
     return rows
 
 
+def _nats(
+    tables: Sequence[_Table],
+    limit_of: Callable[[Limit], projection.Limit],
+    counts_of: Callable[[_Table], Counts],
+    recent: int | None = None,
+) -> list[Floats]:
+    """Nats of each table by stratum, pair and block, computed together where limits are the same."""
+    found: dict[int, Floats] = {}
+    by_limit: dict[Limit, list[int]] = defaultdict(list)
+    for place, table in enumerate(tables):
+        by_limit[table.settings.limit].append(place)
+    for limit, places in by_limit.items():
+        counts = [counts_of(tables[place]) for place in places]
+        pairs = [tables[place].places() for place in places]
+        groups = np.cumsum([0, *(one.events[..., 0].size for one in counts)])
+        together = np.concatenate([own + first for own, first in zip(pairs, groups[:-1], strict=True)])
+        own_limit = limit_of(limit)
+        if any(one.expected is not None for one in counts):
+            means = _rows_of([one.means for one in counts])[together]
+            own_limit = _beyond(own_limit, np.moveaxis(means, -2, -1))
+        events, hits = (_rows_of(found) for found in ([one.events for one in counts], [one.hits for one in counts]))
+        nats = evidence.nats(events, hits, together, own_limit, recent)
+        edges = np.cumsum([len(own) for own in pairs])[:-1]
+        for place, own in zip(places, np.split(nats, edges), strict=True):
+            alike = tables[place].alike
+            found[place] = own.reshape(*alike.shape, own.shape[-1]) / alike[..., None]
+    return [found[place] for place in range(len(tables))]
+
+
+def _rows_of(counts: Sequence[Floats]) -> Floats:
+    """Counts of (strata, groups, blocks) below one another, as (groups, blocks)."""
+    return np.concatenate([found.reshape(-1, found.shape[-1]) for found in counts])
+
+
+def _rates(tables: Sequence[_Table]) -> list[tuple[Rate, ...]]:
+    """Rates of each table's judged groups, their intervals computed together."""
+    flat = [(table, place) for table in tables for place in table.enough]
+    alike = np.array([table.pooled[place] for table, place in flat])
+    events = np.array([table.events[place] for table, place in flat]) / alike
+    hits = np.array([table.hits[place] for table, place in flat]) / alike
+    edges = intervals.rate(events, hits, np.array([table.settings.alpha for table, _ in flat]))
+    shown = [
+        Rate(
+            group=table.counts.groups[place],
+            events=int(table.events[place]),
+            rate=float(table.hits[place] / table.events[place] - table.expected[place]),
+            interval=_interval(ends - table.expected[place]),
+        )
+        for (table, place), ends in zip(flat, edges, strict=True)
+    ]
+    rest = iter(shown)
+    return [tuple(islice(rest, len(table.enough))) for table in tables]
+
+
+def _worst(tables: Sequence[_Table], farthest: Sequence[_Farthest | None]) -> list[Pair | None]:
+    """The pair that is shown of each table that has one, their intervals computed together."""
+    known = [one for one in farthest if one is not None]
+    if not known:
+        return [None] * len(tables)
+    events = np.array([one.events / one.alike for one in known])
+    hits = np.array([one.hits / one.alike for one in known])
+    alpha = np.array([one.alpha for one in known])
+    ends = iter(zip(intervals.difference(events, hits, alpha), intervals.ratio(events, hits, alpha), strict=True))
+    return [
+        None if one is None else _pair(table.counts, one, *next(ends))
+        for table, one in zip(tables, farthest, strict=True)
+    ]
+
+
+def _pair(counts: Counts, one: _Farthest, difference: Floats, ratio: Floats) -> Pair:
+    above, below = (float(rate) for rate in _share(one.hits, one.events) - one.means)
+    is_ratio = counts.expected is None
+    return Pair(
+        above=counts.groups[one.above],
+        below=counts.groups[one.below],
+        stratum=counts.strata[one.stratum],
+        difference=above - below,
+        difference_interval=_interval(difference - (one.means[0] - one.means[1])),
+        ratio=below / above if above and is_ratio else math.nan,
+        ratio_interval=_interval(ratio) if is_ratio else (math.nan, math.nan),
+    )
+
+
+def _beyond(limit: projection.Limit, means: Floats) -> projection.Limit:
+    """A limit of differences, of rates above expected ones of shape (..., 2)."""
+    return limit.shifted(means[..., 0] - means[..., 1]) if isinstance(limit, Difference) else limit
+
+
+def _share(hits: Floats, events: Floats) -> Floats:
+    shares: Floats = hits / np.maximum(events, 1.0)
+    return shares
+
+
 def _interval(ends: Floats) -> intervals.Interval:
     return float(ends[0]), float(ends[1])
-
-
-def _split(tables: Sequence[_Table], limit: projection.Limit, recent: int | None) -> Iterator[Floats]:
-    """Nats of each table by stratum, pair and block."""
-    events = np.concatenate([table.paired(table.counts.events) for table in tables])
-    hits = np.concatenate([table.paired(table.counts.hits) for table in tables])
-    found, place = evidence.nats(events, hits, limit, recent), 0
-    for table in tables:
-        strata, many = table.counts.events.shape[0], len(table.pairs)
-        own = found[place : place + strata * many].reshape(strata, many, found.shape[-1])
-        yield own / table.alike[..., None]
-        place += strata * many

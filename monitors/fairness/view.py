@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitors.canary.times import moment
+from monitors.fairness import small_cells
 from monitors.fairness.fetch import Window
 from monitors.fairness.promises import Finding
 from monitors.fairness.verdict import Pair, Verdict
 
+_COLUMNS = (
+    "model",
+    "version",
+    "attribute",
+    "rate",
+    "limit",
+    "verdict",
+    "worst pair",
+    "interval",
+    "smallest cell",
+    "why",
+)
 _STYLES = {Verdict.FAIR: "green", Verdict.UNFAIR: "bold red", Verdict.UNKNOWN: "yellow"}
 
 
@@ -22,21 +35,49 @@ def show(windows: Sequence[tuple[Window, Sequence[Finding]]]) -> None:
     console = tables.make_console()
     for window, findings in windows:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("model", "version", "attribute", "rate", "limit", "verdict", "worst pair", "interval", "why"):
+        for name in (
+            "model",
+            "version",
+            "attribute",
+            "rate",
+            "limit",
+            "verdict",
+            "worst pair",
+            "interval",
+            "smallest cell",
+            "why",
+        ):
             table.add_column(name)
         for one in findings:
             said = one.judgement
             word = f"{said.verdict.value}, worse lately" if said.became_unfair else said.verdict.value
             style = "bold red" if said.became_unfair else _STYLES[said.verdict]
             names = (one.model, one.version, one.promise.compared, one.rate, _limit(one))
-            table.add_row(*names, Text(word, style=style), *_worst(one, said.worst), one.reason)
+            table.add_row(*names, Text(word, style=style), *_worst(one, said.worst), _smallest(one), one.reason)
         tables.show(table, console=console)
         console.print(f"{moment(window.start)} to {moment(window.end)}", style="dim")
 
 
+def _smallest(one: Finding) -> str:
+    cell = one.judgement.smallest
+    if cell is None:
+        return "-"
+    where = f" within {cell.stratum}" if cell.stratum else ""
+    is_hidden = cell.group in small_cells.hidden(one.judgement.events) or 0 < cell.events < small_cells.LEAST
+    return f"{cell.group}{where}: {f'fewer than {small_cells.LEAST}' if is_hidden else f'{cell.events:,}'}"
+
+
+def _scale(one: Finding) -> tuple[float, str]:
+    """What a rate is multiplied with to be read, and what it is in then: points, or the unit of what is predicted."""
+    if one.promise.measure == "mean_absolute_error_parity" and one.promise.error_bound is not None:
+        return one.promise.error_bound, ""
+    return 100.0, " points"
+
+
 def _limit(one: Finding) -> str:
     if one.promise.difference is not None:
-        return f"{float(one.promise.difference) * 100:g} points"
+        scale, unit = _scale(one)
+        return f"{float(one.promise.difference) * scale:g}{unit}"
     return f"{float(one.promise.ratio or 0):.0%} of the highest"
 
 
@@ -45,7 +86,9 @@ def _worst(one: Finding, pair: Pair | None) -> tuple[str, str]:
         return "-", "-"
     where = f" within {pair.stratum}" if pair.stratum else ""
     if one.promise.difference is not None:
-        low, high = (end * 100 for end in pair.difference_interval)
-        return f"{pair.above} {pair.difference * 100:+.1f} points to {pair.below}{where}", f"{low:+.1f} to {high:+.1f}"
+        scale, unit = _scale(one)
+        low, high = (end * scale for end in pair.difference_interval)
+        apart = f"{pair.above} {pair.difference * scale:+.1f}{unit} to {pair.below}{where}"
+        return apart, f"{low:+.1f} to {high:+.1f}"
     low, high = pair.ratio_interval
     return f"{pair.below} has {pair.ratio:.0%} of {pair.above}{where}", f"{low:.0%} to {high:.0%}"

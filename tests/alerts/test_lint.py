@@ -425,6 +425,8 @@ def test_every_metric_of_a_shipped_alert_is_in_the_catalogue(make_platform, make
     }
     document["chaos"] = {"experiments": [{"kind": "kill_replica", "model": "fraud", "schedule": "0 4 * * 1"}]}
     document["models"][0]["canary"] = {"criteria": [{"metric": "errors"}]}
+    fair = {"attribute": "country", "measure": "accuracy_parity", "difference": "5%", "public": True}
+    document["models"][0] |= {"groups": ["country"], "fairness": [fair | {"unknown_after": "7d"}]}
     document["incidents"] = {"watch": True}
     unpromised = {"name": "bare", "owner": "ml", "task": "regression", "serving": "seldon", "servers": {"job": "bare"}}
     document["models"].append(unpromised)

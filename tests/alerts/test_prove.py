@@ -95,7 +95,10 @@ def everything(tmp_path_factory) -> dict[str, prove.Proved]:
     folder = tmp_path_factory.mktemp("platform")
     document = platform_document(prometheus={"scrape_interval": "1m", "evaluation_interval": "1m"})
     canary = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
-    document["models"][0] |= {"drift": DRIFT, "slos": SLOS, "canary": canary}
+    fair = {"attribute": "country", "measure": "demographic_parity", "ratio": "80%", "public": True}
+    document["models"][0] |= {"drift": DRIFT, "slos": SLOS, "canary": canary, "groups": ["country"]}
+    document["models"][0]["explanations"] = {}
+    document["models"][0]["fairness"] = [fair | {"severity": "page", "unknown_after": "7d"}]
     for server in SERVERS:
         slos = [{"name": "availability", "sli": "availability", "objective": "99.9%", **ONLY_PAGE}]
         slos += [] if server["serving"] == "triton" else [LATENCY | ONLY_PAGE]

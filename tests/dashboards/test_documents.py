@@ -28,6 +28,13 @@ DRIFT = {
     "features": {"x": "numeric"},
     "retrain": {"webhook": {"url_file": "u", "secret_file": "s"}},
 }
+FAIR = {
+    "attribute": "country",
+    "within": "product",
+    "measure": "demographic_parity",
+    "difference": "5%",
+    "public": True,
+}
 DRILL = {
     "recover_within": "2h",
     "drill": {"copies": "fraud", "url": "http://drill/", "requests": "r.jsonl", "inject": {"feature": "x", "shift": 1}},
@@ -41,7 +48,7 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         "owner": "ml",
         "task": "classification",
         "positive": "yes",
-        "groups": ["country"],
+        "groups": ["country", "product"],
         "slos": [
             {"name": "availability", "sli": "availability", "objective": "99.9%"},
             {"name": "latency", "sli": {"latency": {"threshold": "250ms"}}, "objective": "99%"},
@@ -49,6 +56,8 @@ def whole_document(**changes: Any) -> dict[str, Any]:
         ],
         "drift": DRIFT,
         "loop": {"recover_within": "2h"},
+        "fairness": [FAIR],
+        "explanations": {},
     }
     price = {"name": "price", "owner": "ml", "task": "regression", "slos": fraud["slos"][:1]}
     price |= {"drift": DRIFT, "loop": DRILL}
@@ -64,6 +73,13 @@ def file_document() -> dict[str, Any]:
 
 def whole(**changes: Any) -> Platform:
     return Platform.model_validate(whole_document(**changes))
+
+
+def with_canary() -> Platform:
+    """The same platform, whose first model has canaries."""
+    document = whole_document()
+    document["models"][0]["canary"] = {"criteria": [{"metric": "errors", "negligible": "1%"}]}
+    return Platform.model_validate(document)
 
 
 def with_servers() -> Platform:
@@ -331,7 +347,11 @@ def test_two_hundred_models_make_the_same_few_dashboards_below_200_kb() -> None:
             "name": f"model-{number}",
             "owner": "ml",
             "task": "classification",
+            "positive": "yes",
+            "groups": ["country", "product"],
             "drift": DRIFT,
+            "fairness": [FAIR],
+            "explanations": {},
             "slos": [{"name": f"answers-{number % 10}", "sli": "availability", "objective": "99.9%"}],
         }
         for number in range(200)

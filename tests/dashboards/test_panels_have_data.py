@@ -14,7 +14,7 @@ from midwatch.metrics import Kind, Metric
 from midwatch.spec import system_rules
 from midwatch.spec.model import Platform
 from tests.conftest import platform_document
-from tests.dashboards.test_documents import PAGES, whole, with_servers
+from tests.dashboards.test_documents import PAGES, whole, with_canary, with_servers
 from tests.systems_export.conftest import OBSERVED, observing
 
 PROMISED = ["precise", "complete", "both", "quiet", "honest", "labelled", "near", "mean"]
@@ -41,6 +41,9 @@ VALUES = {
     "within": ["yes", "no"],
     "time": [f"T{number}" for number in range(9)],
     "state": ["done"],
+    "rate": ["selected", "selected within product"],
+    "limit": ["difference 5%", "ratio 80%"],
+    "question": ["inputs", "use"],
 }
 """Values of labels that queries name; any other label has one value, its own name."""
 
@@ -52,7 +55,18 @@ VERDICTS = {
 }
 
 
-OF_METRIC = {(one.name, "outcome"): ["better"] for one in (metrics.LOOP_EPISODE, metrics.LOOP_EPISODES)}
+BOUNDS = (
+    metrics.FAIRNESS_DIFFERENCE,
+    metrics.FAIRNESS_RATIO,
+    metrics.FAIRNESS_GROUP_RATE,
+    metrics.ATTRIBUTION_SHARE_CHANGE,
+)
+OF_METRIC = {
+    **{(one.name, "outcome"): ["better"] for one in (metrics.LOOP_EPISODE, metrics.LOOP_EPISODES)},
+    **{(one.name, "bound"): ["low", "estimate", "high"] for one in BOUNDS},
+    **{(one.name, "side"): ["before", "now"] for one in (metrics.ATTRIBUTION_SHARE, metrics.ATTRIBUTION_MEAN)},
+    (metrics.ATTRIBUTION_NDCG.name, "side"): ["now", "usual"],
+}
 """Values of a label that means something else elsewhere, by metric."""
 
 
@@ -95,8 +109,13 @@ SERIES = {name: value(name, metric) for metric in METRICS.values() for name in p
 
 @pytest.mark.parametrize(
     ("page", "platform"),
-    [*((page, whole()) for page in PAGES), ("fleet", with_servers()), ("model", with_servers())],
-    ids=[*PAGES, "fleet with servers", "model with servers"],
+    [
+        *((page, whole()) for page in PAGES),
+        ("fleet", with_servers()),
+        ("model", with_servers()),
+        ("canary", with_canary()),
+    ],
+    ids=[*PAGES, "fleet with servers", "model with servers", "canary of what is explained"],
 )
 def test_no_panel_is_empty_when_everything_is_published(past, page: str, platform) -> None:
     document = next(one for one in render.documents(platform) if one["uid"].endswith(page))
@@ -121,13 +140,21 @@ LEFT_OUT = {
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
     "system:foreign_metrics:count",
     "ml_drift_share",  # bars by the place of a bin and with its name: the console's model page draws them
-    "ml_explained_predictions_total",  # kept for whoever asks for explanations; no page compares them yet
-    "ml_attribution_added_total",
-    "ml_attribution_taken_total",
-    "ml_attribution_squares_total",
-    "ml_attribution_place",
+    "ml_attribution_squares_total",  # kept for whoever asks for a spread of rows
+    "ml_attribution_lasting_change",  # an alert says it
+    "ml_fairness_worst_pair_info",  # names of groups: the console has them, and by name for whoever has the key
     "ml_group_predictions_total",  # `fairness judge` weighs them; a rate of one window is no evidence
     "ml_settled_group_predictions_total",
+    "ml_group_ranked_total",
+    "ml_group_exposure_total",
+    "ml_group_exposure_squares_total",
+    "ml_settled_group_scored_predictions_total",
+    "ml_settled_group_scored_outcomes_total",
+    "ml_settled_group_scored_positives_total",
+    "ml_settled_group_score_sum_total",
+    "ml_settled_group_errors_total",
+    "ml_settled_group_absolute_error_total",
+    "ml_settled_group_squared_error_total",
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
@@ -158,6 +185,9 @@ LEFT_OUT = {
     "midwatch_platform_file_info",  # `midwatch explain` reads when it changed
     "midwatch_build_info",  # of interest to whoever reports a bug
     "midwatch_exporter_connections",
+    "midwatch_remote_write_retries_total",  # of a driver whose metrics arrive by this way: its log says what failed
+    "midwatch_remote_write_samples_total",
+    "midwatch_remote_write_waiting_samples",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown
     "ml_server_time_to_first_byte_seconds",  # of streams; other servers' pages would be empty
     "ml_group_outcomes_total",  # labels as they come; quality is told by what was settled, at an equal age

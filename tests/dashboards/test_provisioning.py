@@ -103,6 +103,7 @@ def test_the_compose_file_mounts_what_render_writes() -> None:
     compose = yaml.safe_load(Path("examples/grafana/compose.yaml").read_text())
     mounts = [mount for service in compose["services"].values() for mount in service.get("volumes", ())]
     rendered = {f"./build/{Path(path).parts[0]}" for path in rendered_files(whole())}
+    rendered.discard("./build/systemd")  # units are for hosts without containers
     assert rendered <= {"/".join(mount.split(":")[0].split("/")[:3]) for mount in mounts}
     assert any(f":{provisioning.PATH}:" in mount for mount in mounts)
     for mount in mounts:

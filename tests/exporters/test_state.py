@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 
 from exporters import collector
-from exporters.events import inference_log, ingest, journal
+from exporters.events import checks, inference_log, journal
 from exporters.events import store as store_module
 from exporters.events.state import State, Totals
 from exporters.events.store import Store
@@ -219,7 +219,7 @@ def test_an_id_is_forgotten_only_after_its_events_would_be_too_old(tmp_path: Pat
     commit(store, [prediction(ts=NOW)], last_accepted - 1)
     assert store.state.admit([event]) == [("duplicate", "id")]
     assert (
-        ingest.refusal(event, now=last_accepted + 1, oldest=last_accepted + 1 - 100, newest=last_accepted)[0]
+        checks.refusal(event, now=last_accepted + 1, oldest=last_accepted + 1 - 100, newest=last_accepted)[0]
         == "too_old"
     )
     store.journal.close()

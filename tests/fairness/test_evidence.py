@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from monitors.fairness import evidence, intervals, projection
-from monitors.fairness.projection import Difference, Limit, Ratio
+from monitors.fairness.projection import Difference, Floats, Limit, Ratio
 
 RATES = st.floats(1e-4, 1 - 1e-4)
 EVENTS = st.integers(1, 10_000)
@@ -58,17 +58,24 @@ def _blocks(rng: np.random.Generator, runs: int, rates: tuple[float, float], siz
     return events, rng.binomial(events.astype(int), np.array(rates)[None, :, None]).astype(float)
 
 
+def _nats(events: Floats, hits: Floats, limit: Limit, recent: int | None = None) -> Floats:
+    """Nats of counts of (runs, 2, blocks): each run has a pair of its own."""
+    pairs = np.arange(2 * len(events)).reshape(-1, 2)
+    by_group = (counts.reshape(-1, counts.shape[-1]) for counts in (events, hits))
+    return evidence.nats(*by_group, pairs, limit, recent)
+
+
 @pytest.mark.parametrize("sizes", [(30, 30), (48, 12), (99, 1)], ids=str)
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
 def test_rates_on_the_limit_are_called_unfair_in_at_most_alpha_of_the_runs(sizes: tuple[int, int], rate: float) -> None:
     events, hits = _blocks(np.random.default_rng(5), 200, (rate + 0.05, rate), sizes, 150)
-    course = np.cumsum(evidence.nats(events, hits, Difference(0.05)), axis=-1)
+    course = np.cumsum(_nats(events, hits, Difference(0.05)), axis=-1)
     assert (course.max(axis=-1) >= math.log(20)).mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
 
 
 def test_a_gap_of_ten_points_is_shown_within_the_blocks_that_were_simulated() -> None:
     events, hits = _blocks(np.random.default_rng(6), 200, (0.3, 0.2), (50, 10), 300)
-    course = np.cumsum(evidence.nats(events, hits, Difference(0.05)), axis=-1)
+    course = np.cumsum(_nats(events, hits, Difference(0.05)), axis=-1)
     assert (course.max(axis=-1) >= math.log(20)).mean() > 0.95
 
 
@@ -76,11 +83,11 @@ def test_the_detector_hears_a_late_change_that_the_whole_history_does_not() -> N
     rng = np.random.default_rng(8)
     calm, apart = _blocks(rng, 100, (0.3, 0.3), (50, 50), 200), _blocks(rng, 100, (0.3, 0.15), (50, 50), 60)
     events, hits = (np.concatenate(pair, axis=-1) for pair in zip(calm, apart, strict=True))
-    whole = np.cumsum(evidence.nats(events, hits, Difference(0.05)), axis=-1).max(axis=-1)
-    lately = evidence.detector(evidence.nats(events, hits, Difference(0.05), evidence.RECENT_BLOCKS))
+    whole = np.cumsum(_nats(events, hits, Difference(0.05)), axis=-1).max(axis=-1)
+    lately = evidence.detector(_nats(events, hits, Difference(0.05), evidence.RECENT_BLOCKS))
     assert (whole >= math.log(20)).mean() < 0.2
     assert (lately >= math.log(1000)).mean() > 0.95
-    before = evidence.detector(evidence.nats(*calm, Difference(0.05), evidence.RECENT_BLOCKS))
+    before = evidence.detector(_nats(*calm, Difference(0.05), evidence.RECENT_BLOCKS))
     assert (before >= math.log(1000)).mean() == 0
 
 
@@ -89,7 +96,7 @@ def test_a_block_without_events_of_a_group_says_nothing() -> None:
         np.array([[[50.0, 50.0, 50.0], [50.0, 0.0, 50.0]]]),
         np.array([[[40.0, 40.0, 40.0], [5.0, 0.0, 5.0]]]),
     )
-    nats = evidence.nats(events, hits, Difference(0.05))
+    nats = _nats(events, hits, Difference(0.05))
     assert nats[0, 0] == 0, "nothing was learned yet"
     assert nats[0, 1] == 0
     assert nats[0, 2] > 0
@@ -110,3 +117,19 @@ def test_intervals_have_the_widths_of_the_prior_posterior_ratio() -> None:
     assert intervals.ratio(events, 0.3 * events, 0.05) == pytest.approx([0.7315, 1.3671], abs=1e-4)
     nothing = intervals.rate(np.array([0.0]), np.array([0.0]), 0.05)
     assert nothing == pytest.approx(np.array([[0.0, 1.0]]))
+
+
+def test_how_much_alike_events_are_is_told_of_blocks_that_have_some_and_of_enough_of_them() -> None:
+    rng = np.random.default_rng(11)
+    events = np.full((3, 400), 50.0)
+    rates = np.stack([np.full(400, 0.4), rng.beta(4, 6, size=400), rng.beta(4, 6, size=400)])
+    hits = rng.binomial(50, rates).astype(float)
+    events[2, 8:], hits[2, 8:] = 0.0, 0.0
+    alone, together, few = evidence.dispersion(events, hits)
+    assert alone == pytest.approx(1.0, abs=0.2)
+    assert together > 3
+    assert few == 1.0
+    gaps = np.repeat([1.0, 0.0], 400)[rng.permutation(800)].astype(bool)
+    spread = np.zeros((2, 800))
+    spread[0, gaps], spread[1, gaps] = events[1], hits[1]
+    assert evidence.dispersion(*spread) == pytest.approx(together), "blocks without events are stepped over"

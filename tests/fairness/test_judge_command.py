@@ -50,6 +50,18 @@ class Seeded(Past):
             self.course("ml_settled_group_predictions_total", row, **where, predicted=predicted)
         self.course("ml_settled_group_outcomes_total", course[1], **where, predicted="fraud", actual="fraud")
 
+    def errors(self, model: str, group: str, errors: Any) -> None:
+        """Settled errors of a regression, of which 100 are the greatest that count."""
+        where = {"model": model, "version": "v1", "attribute": "country", "group": group}
+        far = (errors > 100).sum(axis=1)
+        rows = {"yes": errors.shape[1] - far, "no": far, "": np.minimum(errors, 100).sum(axis=1)}
+        sums = {name: np.concatenate([[0.0], np.cumsum(row)]) for name, row in rows.items()}
+        for within in ("yes", "no"):
+            self.course("ml_settled_group_errors_total", sums[within], **where, bound="100", within=within)
+        self.course("ml_settled_group_absolute_error_total", sums[""], **where, bound="100")
+        for name in ("ml_group_predictions_total", "ml_settled_group_predictions_total"):
+            self.course(name, sums["yes"] + sums["no"], **where, predicted="amount")
+
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -65,6 +77,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         past.predictions("mixed", country, by_age["young"] + by_age["old"])
         for age, course in by_age.items():
             past.predictions("mixed", f"{country}\u00d7{age}", course, "country\u00d7age")
+    for group, mean in {"a": 10.25, "b": 30.5}.items():
+        past.errors("prices", group, rng.exponential(mean, size=(BLOCKS, 60)))
     for group, rate in {"no": 0.5, "de": 0.3}.items():
         past.predictions("hashed", keyed_hash.digest(group, KEY), _course(rng, rate, 60))
     with prometheus_with(past, tmp_path_factory.mktemp("fairness")) as url:
@@ -77,9 +91,12 @@ def _judge(
     *names: str,
     measure: str = "demographic_parity",
     groups: Sequence[str] = ("country",),
+    task: str = "classification",
     **more: Any,
 ) -> Any:
-    template = platform_document()["models"][0] | {"slos": [], "groups": list(groups)}
+    template = platform_document()["models"][0] | {"slos": [], "groups": list(groups), "task": task}
+    if task == "regression":
+        template["positive"] = None
     promise = {"attribute": "country", "measure": measure, "difference": "5%", "over": "60000s", "public": True, **more}
     models = [template | {"name": name, "fairness": [promise]} for name in names]
     file = folder / "platform.yaml"
@@ -97,6 +114,16 @@ def test_groups_that_are_apart_are_unfair_over_a_restart_of_the_counters(prometh
     assert 0.05 < low < 0.2 < high
     events = {one["group"]: one["events"] for one in found["groups"]}
     assert events == {"a": 6000, "b": 6000}, "each count once, whatever was reset"
+
+
+def test_mean_errors_are_judged_from_sums_that_are_no_whole_numbers(prometheus: str, tmp_path: Path) -> None:
+    given = {"measure": "mean_absolute_error_parity", "error_bound": 100, "task": "regression"}
+    done, (found,) = _judge(prometheus, tmp_path, "prices", **given)
+    assert (done.returncode, found["verdict"]) == (1, "unfair")
+    assert (found["worst"]["above"], found["worst"]["below"], found["error_bound"]) == ("b", "a", 100.0)
+    rates = {one["group"]: one["rate"] * 100 for one in found["groups"]}
+    assert rates == pytest.approx({"a": 10.25, "b": 29.4}, rel=0.05)
+    assert found["labelled"] == {"a": 1.0, "b": 1.0}
 
 
 def test_groups_that_are_alike_are_fair_and_the_exit_code_is_of_the_worst(prometheus: str, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_gap_that_is_all_composition_is_shown_pooled_and_not_within_strata() -
     mix = np.array([[140.0, 80.0], [60.0, 120.0]])  # strata by groups: who applies differs
     events = np.repeat(mix[:, :, None], 150, axis=2)
     hits = rng.binomial(events.astype(int), rates).astype(float)
-    within = Counts(groups=("a", "b"), events=events, hits=hits)
+    within = Counts(groups=("a", "b"), events=events, hits=hits, strata=("x", "y"))
     pooled = Counts(groups=("a", "b"), events=events.sum(axis=0)[None], hits=hits.sum(axis=0)[None])
     assert verdict.judge(pooled, FIVE_POINTS).verdict is Verdict.UNFAIR
     assert verdict.judge(within, FIVE_POINTS).verdict is not Verdict.UNFAIR

@@ -70,6 +70,7 @@ def whole_document(**kubernetes: Any) -> Object:
     """A platform file with all that runs in a cluster: canaries, drift, the loop, drills, recoverers, experiments."""
     document = platform_document()
     model = document["models"][0]
+    model["fairness"] = [{"attribute": "country", "measure": "demographic_parity", "ratio": "80%", "public": True}]
     model["canary"] = {"criteria": [{"metric": "errors", "tolerated_ratio": 1.1, "unacceptable_ratio": 1.5}]}
     model["drift"] = {
         "reference": "references/fraud.npz",

@@ -114,7 +114,7 @@ def test_values_of_pods_reach_every_pod_and_the_judges_job(changed: Callable[...
         for metric in one["spec"]["metrics"]
         if "job" in metric["provider"]
     ]
-    assert len(templates) == 11
+    assert len(templates) == 12
     for one in templates:
         spec, (container,) = one["spec"], one["spec"]["containers"]
         assert (container["image"], container["imagePullPolicy"]) == ("mirror/midwatch:2", "Always")
@@ -149,7 +149,11 @@ def test_sizes_are_changed_by_name(changed: Callable[..., Objects]) -> None:
 @pytest.mark.parametrize(
     ("value", "own", "known"),
     [
-        ("replicas", {"exporter": 3}, "midwatch-exporter, midwatch-gate, midwatch-incidents, midwatch-loop"),
+        (
+            "replicas",
+            {"exporter": 3},
+            "midwatch-evaluator, midwatch-exporter, midwatch-gate, midwatch-incidents, midwatch-loop",
+        ),
         ("storage", {"midwatch-recovery-exporter": "5Gi"}, "midwatch-exporter, midwatch-gate"),
         ("resources", {"midwatch-exporter": {"limits": {"memory": "8Gi"}}}, "exporter"),
         ("serviceAccounts", {"exporter": {"annotations": {"identity": "a"}}}, "midwatch-exporter"),

@@ -69,6 +69,7 @@ def mounted(tmp_path: Path) -> Callable[[str], Path]:
         ("StatefulSet/midwatch-gate", "/healthz", 200),
         ("StatefulSet/midwatch-loop", "/healthz", 200),
         ("Deployment/midwatch-incidents", "/healthz", 401),
+        ("Deployment/midwatch-evaluator", "/healthz", 401),
         ("Deployment/midwatch-recovery-exporter", "/healthz", 401),  # nobody but Prometheus asks it
         ("StatefulSet/midwatch-systems", "/healthz", 401),
     ],

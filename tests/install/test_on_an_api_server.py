@@ -198,6 +198,7 @@ def test_the_operator_scrapes_every_part_with_its_token(operators: Path) -> None
         "midwatch-gate",
         "midwatch-loop",
         "midwatch-incidents",
+        "midwatch-evaluator",
         "midwatch-recovery",
         "midwatch-systems",
     }

@@ -19,6 +19,7 @@ OURS = {
     "StatefulSet/midwatch-loop",
     "Deployment/midwatch-recovery-exporter",
     "Deployment/midwatch-console",
+    "Deployment/midwatch-evaluator",
     "Deployment/midwatch-incidents",
 }
 
@@ -50,7 +51,8 @@ def test_what_says_what_changed_runs_where_alerts_carry_its_line_and_asks_promet
 ) -> None:
     document = whole_document()
     document["incidents"]["watch"] = False
-    assert not [name for name in workloads(document) if "incidents" in name[2]]
+    del document["models"][0]["fairness"]
+    assert not [name for name in workloads(document) if "incidents" in name[2] or "evaluator" in name[2]]
     policy = expected["NetworkPolicy", NAMESPACE, "midwatch-incidents"]["spec"]
     asked = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
     assert asked == {53, 9090}
@@ -130,7 +132,7 @@ def test_a_service_finds_the_pods_of_its_part_and_no_others(
     pods: dict[str, Object], expected: dict[Any, Object]
 ) -> None:
     services = [one for (kind, _, _), one in expected.items() if kind == "Service"]
-    assert len(services) == 11  # four of them give the pods of a set their names
+    assert len(services) == 12  # four of them give the pods of a set their names
     for service in services:
         wanted = service["spec"]["selector"].items()
         found = [part for part, one in pods.items() if wanted <= one["metadata"]["labels"].items()]
@@ -160,6 +162,7 @@ def test_a_service_monitor_finds_one_service_and_names_the_job_that_rules_know(e
         "midwatch-gate",
         "midwatch-loop",
         "midwatch-incidents",
+        "midwatch-evaluator",
         "midwatch-recovery",
         "midwatch-systems",
     }

@@ -55,6 +55,8 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("drift", "fit"): ("x.csv", "-o", "x.npz"),
     ("drift", "compare"): ("--reference", "x.npz", "--current", "x.csv", "--model", "fraud"),
     ("exporter", "load"): ("x.csv", "--state", "s"),
+    ("evaluate", "serve"): (),
+    ("fairness", "advise"): (),
     ("fairness", "judge"): (),
     ("attributions", "compare"): ("--model", "fraud", "--version", "v1"),
     ("dr", "recoverer"): ("--store", "x"),

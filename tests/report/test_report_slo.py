@@ -331,3 +331,31 @@ def test_what_cannot_be_reported_is_said_in_one_line(file_of_month: Path, words:
 def test_an_interval_is_wilsons(some: int, of: int, interval: tuple[float, float] | None) -> None:
     found = Share(some=some, of=of).interval
     assert found == (interval and pytest.approx(interval, abs=1e-4))
+
+
+def test_a_promise_of_fairness_is_kept_or_broken_as_it_was_shown_in_the_month() -> None:
+    from midwatch.app.report import read, words
+    from midwatch.app.report.records import FAIRNESS_VERDICT
+
+    cases = {(1, 1, 0): True, (-1, 1, 0): False, (1, 1, 1): False, (0, 1, 0): True, (0, 0, 0): None}
+    assert {case: read._shown_kept(*case) for case in cases} == cases
+    assert read._shown_kept(None, None, None) is None
+    said = [
+        Promise(
+            subject="credit",
+            name=f"fairness {number}",
+            kind=FAIRNESS_VERDICT,
+            owner="ml",
+            objectives=(),
+            good=Share(some=0, of=0),
+            budget=0,
+            covered=0,
+            shown_kept=kept,
+        )
+        for number, kept in enumerate((True, None, False))
+    ]
+    figures = Figures(month="October", start=0, end=1, is_over=True, promises=tuple(said))
+    assert (figures.kept, figures.broken, figures.unknown) == (1, 1, 1)
+    assert [words.verdict(one) for one in words.chosen(said)] == ["broken", "kept", "not known"]
+    assert "1 is not decided" in words.meaning(figures)
+    assert "credit/fairness 2" in words.todo(figures)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from alerts.routing import configuration
 from midwatch import alertmanager, prometheus, tables
-from midwatch.app.status import goings_on, promises, read, telling, view
+from midwatch.app.status import fairness, goings_on, promises, read, telling, view
 from midwatch.app.status.ask import Answers, Counters, OfAlertmanager, Question
 from midwatch.app.status.records import (
     Alert,
@@ -28,7 +28,7 @@ from midwatch.app.status.records import (
     Unanswered,
 )
 from midwatch.prometheus import Client, Sample
-from tests.conftest import midwatch_here, platform
+from tests.conftest import midwatch_here, platform, platform_document
 
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
 CONFIG = configuration.running(
@@ -269,6 +269,31 @@ def test_an_objective_by_version_has_a_row_for_each_and_a_replica_none() -> None
         ("fraud/latency/version=v1", 0.9),
         ("fraud/latency/version=v2", 0.1),
     ]
+
+
+def test_a_promise_of_fairness_stands_as_it_is_judged_by_version_and_is_unknown_without_a_verdict() -> None:
+    promise = {"attribute": "country", "measure": "demographic_parity", "ratio": "80%", "public": True}
+    model = platform_document()["models"][0] | {"groups": ["country"]}
+    fair = platform(models=[model | {"fairness": [promise, promise | {"ratio": "70%"}]}])
+    where = {"model": "fraud", "attribute": "country", "measure": "demographic_parity", "limit": "ratio 80%"}
+
+    def said(version: str, verdict: float, lately: float, rate: str = "selected") -> list[Sample]:
+        labels = {**where, "version": version, "rate": rate}
+        names = {"ml_fairness_verdict": verdict, "ml_fairness_became_unfair": lately}
+        return [recorded(name, value, **labels) for name, value in names.items()]
+
+    samples = [*said("v1", 1, 0), *said("v2", 1, 1), *said("v3", -1, 0), *said("v4", 1, 0), *said("v4", 0, 0, "within")]
+    found = fairness.of_promises(answers(FAIRNESS=samples), fair)
+    assert {(one.name.rpartition(" ")[2], one.group.get("version")): one.standing.value for one in found} == {
+        ("80%", "v1"): "kept",
+        ("80%", "v2"): "broken",
+        ("80%", "v3"): "broken",
+        ("80%", "v4"): "undecided",
+        ("70%", None): "unknown",
+    }
+    (subject,) = promises.of_subjects(answers(ALERTS=[]), fair, found, [])
+    assert subject.state.value == "act"
+    assert "fairness country demographic_parity ratio 80% broken" in subject.reasons
 
 
 def test_an_open_episode_says_which_step_the_loop_waits_for() -> None:

@@ -130,7 +130,7 @@ def test_the_flights_story_adds_up(story: Story) -> None:
     assert document["predictions_sent"] == document["predictions_counted"] > 5000
     assert document["labels_joined"] == document["labels_sent"] > 5000
     assert document["predictions_waiting"] == document["predictions_sent"] - document["labels_joined"]
-    assert document["targets_up"] == document["targets_total"] == 15 + has_postgresql()  # then region b has an exporter
+    assert document["targets_up"] == document["targets_total"] == 16 + has_postgresql()  # then region b has an exporter
     verdicts = {canary["canary"]: canary for canary in document["canaries"]}
     assert {name: canary["verdict"] for name, canary in verdicts.items()} == {"v3": "pass", "v2": "fail"}, verdicts
     assert any(word in verdicts["v2"]["reason"] for word in ("latency", "accuracy"))

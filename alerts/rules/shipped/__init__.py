@@ -14,6 +14,7 @@ from typing import Any
 from alerts import alerting_rule, tuning
 from alerts.alerting_rule import AlertingRule
 from midwatch import grafana, jobs, metrics, promql, scrape_size, serving, yamlfile
+from midwatch.spec import evaluation
 from midwatch.spec.model import Model, Platform
 from midwatch.spec.rules import Proof, ShippedFile, ShippedProof, ShippedRule
 from midwatch.spec.values import format_duration, parse_duration
@@ -40,6 +41,7 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
     """Alerts on the plane and its servers."""
     scrape_wait = 4 * platform.prometheus.scrape_interval  # one scrape that fails is noise
     patience = max(NO_DATA_FOR, 2 * scrape_wait)  # a server that starts, or is replaced, is not down
+    unseen = max(NO_DATA_FOR, 5 * platform.evaluator.every)
     durable, timeout = max(60.0, 4 * scrape_wait), scrape_size.timeout(platform)
     texts = {
         "exporter_job": jobs.EXPORTER,
@@ -55,6 +57,15 @@ def of_platform(platform: Platform) -> list[AlertingRule]:
         "watchers_missing": str(
             promql.missing_targets(jobs.INCIDENTS, len(jobs.service_targets(platform, jobs.INCIDENTS)))
         ),
+        "evaluator_job": jobs.EVALUATOR,
+        "evaluators": EACH.join(jobs.service_targets(platform, jobs.EVALUATOR)),
+        "evaluators_missing": str(
+            promql.missing_targets(jobs.EVALUATOR, len(jobs.service_targets(platform, jobs.EVALUATOR)))
+        ),
+        "evaluations_missing": _evaluations_missing(platform),
+        "evaluation_limit": promql_seconds(unseen),
+        "evaluation_proof": format_duration(unseen + 2 * patience),
+        "evaluation_steps": f"{int((unseen + 2 * patience) // 15) + 10}",
         "judges_missing": _judges_missing(platform),
         "scrape_wait": format_duration(scrape_wait),
         "scrape_wait_proof": format_duration(scrape_wait + 60),
@@ -83,7 +94,19 @@ def _judges_missing(platform: Platform) -> str:
     if not any(model.drift for model in platform.models):
         return ""
     up, judge = promql.scraped(job=jobs.EXPORTER), promql.select(metrics.DRIFT_WORKER_UP)
+    if jobs.has_judge_alone(platform):
+        return f" or absent({judge})"
     return f" or {up} == 1 unless on (job, instance) {judge}"
+
+
+def _evaluations_missing(platform: Platform) -> str:
+    """PromQL of evaluators that are scraped and do not speak of a kind that this platform promises something of."""
+    up = promql.scraped(job=jobs.EVALUATOR)
+    found = ""
+    for kind in evaluation.promised(platform):
+        told = promql.select(metrics.EVALUATOR_LAST_SUCCESS, kind=kind)
+        found += f" or {up} == 1 unless on (job, instance) {told}"
+    return found
 
 
 def of_model(platform: Platform, model: Model) -> list[AlertingRule]:
@@ -114,6 +137,8 @@ PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
     "serving": lambda platform: not platform.is_view,
     "canaries": lambda platform: not platform.is_view and any(model.canary for model in platform.models),
     "incidents_watched": lambda platform: platform.incidents.watch,
+    "evaluated": lambda platform: bool(evaluation.promised(platform)),
+    "kafka": lambda platform: platform.exporter.kafka is not None,
 }
 """What the `when` of a rule that is per platform asks of it."""
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from midwatch import html as frame
 from midwatch.app.report import words
 from midwatch.app.report.month import Month
-from midwatch.app.report.records import Figures, SloReport
+from midwatch.app.report.records import FAIRNESS_VERDICT, Figures, SloReport
 from midwatch.errors import MidwatchError
 from midwatch.html import charts, numbers
 
@@ -153,7 +153,7 @@ def _promises(report: SloReport) -> list[list[str]]:
 
 
 def _fairness(now: Figures) -> list[list[str]]:
-    own = [one for one in now.promises if one.kind == "fairness"]
+    own = [one for one in now.promises if one.kind in ("fairness", FAIRNESS_VERDICT)]
     return [[one.key, words.attained(one), words.verdict(one)] for one in words.chosen(own)]
 
 

@@ -22,9 +22,21 @@ from midwatch.app.report.acted import Logged
 from midwatch.app.report.counted import Counted, Key
 from midwatch.app.report.fired import Stretch
 from midwatch.app.report.month import HOUR, Month
-from midwatch.app.report.records import Figures, Firing, Gap, Harm, ModelMonth, Promise, Run, Share, SloReport
+from midwatch.app.report.records import (
+    FAIRNESS_VERDICT,
+    Figures,
+    Firing,
+    Gap,
+    Harm,
+    ModelMonth,
+    Promise,
+    Run,
+    Share,
+    SloReport,
+)
 from midwatch.errors import MidwatchError
 from midwatch.prometheus import Client, UnreachableError
+from midwatch.promql import Expr
 from midwatch.spec.model import Platform
 
 Answer = TypeVar("Answer")
@@ -37,6 +49,8 @@ MOST_NEVER = 200
 MOST_SHARP = 10
 """Stretches of harm that are looked at to five minutes: those that spent most."""
 HALF = 0.5
+VERDICT_STEP = 300.0
+"""Seconds between two looks at verdicts of a month."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +214,43 @@ class _Reader:
                 nothing = np.zeros(0)
                 found = Counted(total=nothing, bad=nothing, objective=nothing, covered=nothing)
             made.append(_promise(key, one.owner, one.slo.kind, found))
-        return made
+        return [*made, *self._fairness(self._platform)]
+
+    def _fairness(self, platform: Platform) -> list[Promise]:
+        """Promises of fairness: broken where they were shown so at any time, kept where they were in the end."""
+        if not any(model.fairness for model in platform.models):
+            return []
+        labels = ("model", "attribute", "measure", "limit")
+        verdict = promql.min_by(promql.select(metrics.FAIRNESS_VERDICT), *labels)
+        lately = promql.max_by(promql.select(metrics.FAIRNESS_BECAME_UNFAIR), *labels)
+        worst, last, changed = (
+            self._verdicts(promql.over_time(function, series, self._month.seconds, step=VERDICT_STEP), labels)
+            for function, series in (
+                ("min_over_time", verdict),
+                ("last_over_time", verdict),
+                ("max_over_time", lately),
+            )
+        )
+        return [
+            Promise(
+                subject=model.name,
+                name=promise.title,
+                kind=FAIRNESS_VERDICT,
+                owner=model.owner,
+                objectives=(),
+                good=Share(some=0, of=0),
+                budget=0.0,
+                covered=0.0,
+                shown_kept=_shown_kept(worst.get(key), last.get(key), changed.get(key)),
+            )
+            for model in platform.models
+            for promise in model.fairness
+            for key in ((model.name, *promise.key),)
+        ]
+
+    def _verdicts(self, expr: Expr, labels: Sequence[str]) -> dict[tuple[str, ...], float]:
+        samples = self._answered("verdicts on fairness", lambda: self._client.query(expr, at=self._month.last)) or []
+        return {tuple(one.labels.get(name, "") for name in labels): one.value for one in samples}
 
     # Alerts ---
 
@@ -332,6 +382,14 @@ def _promise(key: Key, owner: str, kind: str, found: Counted) -> Promise:
         budget=float(np.nansum(found.allowed)),
         covered=float(np.mean(found.covered)) if len(found.covered) else 0.0,
     )
+
+
+def _shown_kept(worst: float | None, last: float | None, changed: float | None) -> bool | None:
+    if worst is None or last is None:
+        return None
+    if worst < 0 or (changed or 0.0) > 0:
+        return False
+    return True if last > 0 else None
 
 
 def _covered(counts: Mapping[Key, Counted]) -> float | None:

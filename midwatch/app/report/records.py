@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+FAIRNESS_VERDICT = "fairness verdict"
+"""Kind of a promise that the evaluator judges, and that has no budget."""
 WILSON_Z = 1.959963984540054
 
 
@@ -48,7 +50,8 @@ class Promise:
     """An objective in the month: what was promised, what was attained, and how much of its budget was spent.
 
     `objectives` are those that held in it, in order: more than one when it was changed. `good` counts events. `covered`
-    is the share of the month of which there are counts. `budget` is the number of bad events that it allowed.
+    is the share of the month of which there are counts. `budget` is the number of bad events that it allowed. A promise
+    without a budget is kept or broken as it was shown: `shown_kept`; None where that was not decided.
     """
 
     subject: str
@@ -59,6 +62,7 @@ class Promise:
     good: Share
     budget: float
     covered: float
+    shown_kept: bool | None = None
 
     @property
     def bad(self) -> float:
@@ -73,14 +77,14 @@ class Promise:
     @property
     def is_kept(self) -> bool | None:
         """Whether no more was bad than was allowed; None where nothing was counted."""
-        return None if self.spent is None else self.spent <= 1
+        return self.shown_kept if self.spent is None else self.spent <= 1
 
     @property
     def is_sure(self) -> bool:
         """Whether so many events tell it: the interval of what was attained does not reach over the objective."""
         interval = self.good.interval
         if interval is None or not self.objectives:
-            return False
+            return self.shown_kept is not None
         return not interval[0] < 1 - self.budget / self.good.of <= interval[1]
 
     @property

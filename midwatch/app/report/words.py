@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from midwatch.app.report.month import Month
-from midwatch.app.report.records import Figures, Harm, Promise, Share, SloReport
+from midwatch.app.report.records import FAIRNESS_VERDICT, Figures, Harm, Promise, Share, SloReport
 from midwatch.html import numbers
 
 MOST_PROMISES = 10
@@ -27,8 +28,13 @@ def share(one: Share) -> str:
     return f"{one.some:g} of {one.of:g} ({interval[0]:.0%} to {interval[1]:.0%})"
 
 
+_SHOWN = {True: "shown alike", False: "shown apart", None: "not decided"}
+
+
 def attained(one: Promise) -> str:
     """What was attained, with the interval where events are so few that it matters."""
+    if one.kind == FAIRNESS_VERDICT:
+        return _SHOWN[one.shown_kept]
     if one.good.value is None:
         return "nothing was counted"
     said = numbers.number(one.good.value, "ratio")
@@ -52,6 +58,8 @@ def verdict(one: Promise) -> str:
 
 def spent(one: Promise) -> str:
     """Budget that was spent."""
+    if one.kind == FAIRNESS_VERDICT:
+        return "-"
     return NOT_KNOWN if one.spent is None else f"{one.spent:.0%}"
 
 
@@ -59,7 +67,8 @@ def chosen(promises: Sequence[Promise]) -> list[Promise]:
     """Promises that get a row: those that were broken, then the nearest to it, then those of which nothing is known."""
 
     def place(one: Promise) -> tuple[bool, float, str]:
-        return one.spent is None, -(one.spent or 0.0), one.key
+        spent = (math.inf if one.is_kept is False else 0.0) if one.spent is None else one.spent
+        return one.is_kept is None, -spent, one.key
 
     return sorted(promises, key=place)[:MOST_PROMISES]
 
@@ -78,8 +87,11 @@ def meaning(figures: Figures) -> str:
     parts = [f"{figures.kept} of {count} promises were kept"]
     if figures.broken:
         parts.append(f"{figures.broken} {'was' if figures.broken == 1 else 'were'} broken")
-    if figures.unknown:
-        parts.append(f"of {figures.unknown} nothing was counted")
+    undecided = sum(one.kind == FAIRNESS_VERDICT and one.is_kept is None for one in figures.promises)
+    if figures.unknown > undecided:
+        parts.append(f"of {figures.unknown - undecided} nothing was counted")
+    if undecided:
+        parts.append(f"{undecided} {'is' if undecided == 1 else 'are'} not decided")
     sent = f"{counted(figures.pages, 'page')} and {counted(figures.tickets, 'ticket')} were sent"
     if not figures.knows_alerts:
         sent = "whether pages and tickets were sent is not known"
@@ -104,9 +116,15 @@ def todo(figures: Figures) -> str:
     """What the reader should do first."""
     if figures.broken:
         worst = chosen(figures.promises)[0]
+        if worst.kind == FAIRNESS_VERDICT:
+            return f"look at {worst.key}, which is shown broken: midwatch fairness judge names the groups."
         once = next((one for one in figures.harms if f"{one.subject}/{one.name}" == worst.key), None)
         how = f", {once.spent:.0%} of it at one time" if once else ", little by little"
         return f"look at {worst.key}, which spent {spent(worst)} of its budget{how}."
+    if figures.promises and all(one.kind == FAIRNESS_VERDICT for one in figures.promises if one.is_kept is None):
+        undecided = next((one.key for one in figures.promises if one.is_kept is None), None)
+        if undecided is not None:
+            return f"find out what would decide {undecided}: midwatch fairness judge says it."
     if figures.unknown or not figures.promises:
         return "have counted what is promised: a promise that nobody measures is not kept."
     if figures.overdue:

@@ -37,6 +37,7 @@ class Question(StrEnum):
     ALERTS = "alerts that fire"
     TRAFFIC = "requests by version"
     DRIFT = "drift by version"
+    FAIRNESS = "verdicts on fairness"
     EPISODES = "episodes of drift"
     LOOP = "episodes of the loop"
     CANARIES = "canaries"
@@ -73,6 +74,7 @@ _QUESTIONS: Mapping[Question, Expr] = {
     Question.ALERTS: any_of(upstream.ALERTS, "ALERTS_FOR_STATE"),
     Question.TRAFFIC: promql.sum_by(promql.select(metrics.SERVED_REQUESTS), "model", "version", "outcome"),
     Question.DRIFT: promql.max_by(promql.select(metrics.DRIFT_DETECTED), "model", "version"),
+    Question.FAIRNESS: any_of(metrics.FAIRNESS_VERDICT, metrics.FAIRNESS_BECAME_UNFAIR),
     Question.EPISODES: promql.max_by(
         any_of(metrics.DRIFT_EPISODE, metrics.DRIFT_EPISODE_ONSET, metrics.DRIFT_VOTES, metrics.DRIFT_QUORUM),
         "__name__",

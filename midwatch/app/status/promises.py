@@ -24,6 +24,8 @@ PAGE, TICKET, SPENT, NOT_KNOWN = 100.0, 10.0, 50.0, 5.0
 """Trouble of a page and of a ticket that fire, of a spent budget, and of an objective of which nothing is known."""
 MOST_BURN = 20.0
 """A burn rate adds itself, up to so much: below a spent budget."""
+BROKEN = (Standing.EXHAUSTED, Standing.BROKEN)
+NOT_DECIDED = (Standing.UNKNOWN, Standing.NO_DATA, Standing.UNDECIDED)
 SILENT_SEVERITIES = frozenset({"none", "info"})
 """Nobody is meant to act on these: ours for inhibitions, and other people's usual word."""
 
@@ -171,8 +173,8 @@ def _subject(
     pages = sum(one.severity == "page" for one in told)
     reasons = [*_of_alerts(pages, len(told) - pages), *_of_objectives(standing)]
     is_model = name in owners if platform else bool(versions)
-    is_bad = bool(told) or any(one.standing is Standing.EXHAUSTED for one in standing)
-    is_unknown = any(one.standing in (Standing.UNKNOWN, Standing.NO_DATA) for one in standing)
+    is_bad = bool(told) or any(one.standing in BROKEN for one in standing)
+    is_unknown = any(one.standing in NOT_DECIDED for one in standing)
     named = [*(one.owner for one in standing), *(one.owner for one in alerts)]
     owner = owners.get(name) or next(filter(None, named), UNKNOWN_OWNER)
     return Subject(
@@ -216,8 +218,8 @@ def _worst_first(one: Objective) -> tuple[int, float, str]:
 def _trouble(standing: Sequence[Objective], pages: int, tickets: int) -> float:
     """The more the worse: what fires, what is spent, what is not known, what burns, and the least that is left."""
     lefts = [one.budget_left for one in standing if one.budget_left is not None]
-    spent = sum(one.standing is Standing.EXHAUSTED for one in standing)
-    unknown = sum(one.standing in (Standing.UNKNOWN, Standing.NO_DATA) for one in standing)
+    spent = sum(one.standing in BROKEN for one in standing)
+    unknown = sum(one.standing in NOT_DECIDED for one in standing)
     burn = max((one.burn_rate or 0.0 for one in standing), default=0.0)
     least = min((max(0.0, min(1.0, left)) for left in lefts), default=1.0)
     figures = pages * PAGE, tickets * TICKET, spent * SPENT, unknown * NOT_KNOWN, min(burn, MOST_BURN), 1 - least

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from alerts import alerting_rule, inventory
 from midwatch import alertmanager, silent_regions
-from midwatch.app.status import ask, goings_on, promises, telling
+from midwatch.app.status import ask, fairness, goings_on, promises, telling
 from midwatch.app.status.ask import Answers, Counters, OfAlertmanager, Question
 from midwatch.app.status.records import Alert, Objective, Overview, Standing, State, System, Told
 from midwatch.app.status.telling import Firing
@@ -106,6 +106,7 @@ class _Reader:
             (teller.record(one) for one in firing if one not in switches and self._is_ours(one)), key=_loudest_first
         )
         standing = promises.of_objectives(self._answers, self._platform)
+        standing += fairness.of_promises(self._answers, self._platform) if self._platform else []
         subjects = promises.of_subjects(self._answers, self._platform, standing, alerts)
         has_drills = self._answers.has(Question.DRILLS)
         drills = goings_on.drills(self._answers, self._platform, self._now) if has_drills else []
@@ -216,6 +217,8 @@ def _of_budgets(standing: Sequence[Objective]) -> Iterator[str]:
     for one in standing:
         if one.standing is Standing.EXHAUSTED:
             yield f"{one.key} has spent its budget of the {one.period or 'period'}"
+        elif one.standing is Standing.BROKEN:
+            yield f"{one.key} is broken"
 
 
 def _of_system(one: System) -> str:
@@ -224,7 +227,11 @@ def _of_system(one: System) -> str:
 
 def _of_unknown(standing: Sequence[Objective]) -> Iterator[str]:
     """Objectives that are promised and of which nothing is known, by why."""
-    for kind, words in ((Standing.UNKNOWN, "no record"), (Standing.NO_DATA, "nothing was counted")):
+    for kind, words in (
+        (Standing.UNKNOWN, "no record"),
+        (Standing.NO_DATA, "nothing was counted"),
+        (Standing.UNDECIDED, "no decision yet"),
+    ):
         keys = [one.key for one in standing if one.standing is kind]
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""

@@ -38,12 +38,16 @@ class Standing(StrEnum):
 
     EXHAUSTED = "exhausted"
     """Its budget is spent."""
+    BROKEN = "broken"
+    """It is shown broken, and has no budget."""
     BURNING = "burning"
     """It is spent faster than is promised, and would be gone before the period ends."""
     UNKNOWN = "unknown"
     """It is promised, and Prometheus has no record of it."""
     NO_DATA = "no data"
     """Its rules are evaluated, and there was nothing to count in the period."""
+    UNDECIDED = "undecided"
+    """It is judged, and what was seen does not decide it yet."""
     KEPT = "kept"
 
 

@@ -35,9 +35,11 @@ WIDE = 110
 _STATES = {State.CALM: "bold green", State.ACT: "bold red", State.UNKNOWN: "bold yellow"}
 _STANDINGS = {
     Standing.EXHAUSTED: "bold red",
+    Standing.BROKEN: "bold red",
     Standing.BURNING: "yellow",
     Standing.UNKNOWN: "yellow",
     Standing.NO_DATA: "yellow",
+    Standing.UNDECIDED: "yellow",
     Standing.KEPT: "green",
 }
 _TOLD = {

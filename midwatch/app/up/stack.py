@@ -21,7 +21,7 @@ from midwatch.app.render import write
 from midwatch.app.up import addresses, grafana
 from midwatch.app.up.canaries import Canaries
 from midwatch.app.up.episodes import Episodes
-from midwatch.app.up.parts import Part, PartDiedError, Parts, wait_until_ready
+from midwatch.app.up.parts import READY_SECONDS, Part, PartDiedError, Parts, wait_until_ready
 from midwatch.app.up.regions import EVENTS_B, Regions
 from midwatch.app.up.webhook_receiver import WebhookReceiver
 from midwatch.errors import MidwatchError
@@ -29,11 +29,13 @@ from midwatch.jobs import Job
 from midwatch.ports import free_ports
 from midwatch.programs import Version
 from midwatch.prometheus import Client
-from midwatch.spec import load
+from midwatch.spec import evaluation, load
 from midwatch.spec.model import LocalProcess, Platform
 from midwatch.spec.values import describe_duration
 
 PREPARE_SECONDS = 600
+JUDGE = "exporter-judge"
+"""Part that judges drift where the exporters are members of a Kafka group."""
 SERVER_SECONDS = 120.0
 """How long the platform's servers may take: they start all at once, and a registry makes its database first."""
 HELD = "held"
@@ -102,9 +104,9 @@ class Stack:
         self._platform = program_versions.as_running(platform)
         self._ports |= {name: free_ports()[0] for name in self._services()}
         self.regions = Regions(platform, self._file, state, self._ports)
-        self._ports |= {name: free_ports()[0] for name in self.regions.exporters if name not in self._ports}
+        self._ports |= {name: free_ports()[0] for name in self._exporters if name not in self._ports}
         self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
-        clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
+        clients = {name: self._way(name) for name in self._ports if name not in (EVENTS_B, JUDGE)}
         self.urls = {name: f"http://{address}" for name, address in clients.items()}
         self._identity = processes.identify(os.getpid())
         self._stopped = threading.Event()
@@ -132,6 +134,8 @@ class Stack:
             yield "systems"
         if self._platform.incidents.watch:
             yield "incidents"
+        if evaluation.promised(self._platform):
+            yield "evaluator"
 
     @property
     def targets(self) -> int:
@@ -173,6 +177,7 @@ class Stack:
         self._start_gate()  # after the registry: whoever is champion when it first looks is so with good reason
         self._start_loop()
         self._start_explaining()
+        self._start_evaluator()
         self._write_inventory()
         self._start_console()
         self._write_inventory()
@@ -268,14 +273,14 @@ class Stack:
 
     def _as_it_runs(self) -> Platform:
         """The platform with the exporters of this machine: rules judge by them whether one is missing."""
-        here = list(map(self._address, self.regions.exporters))
+        here = list(map(self._address, self._exporters))
         return self._platform.model_copy(
             update={"exporter": self._platform.exporter.model_copy(update={"targets": here})}
         )
 
     def _jobs(self) -> Iterator[Job]:
         """Jobs of what runs here, at the ports that were free."""
-        yield Job(name=jobs.EXPORTER, targets=tuple(map(self._address, self.regions.exporters)))
+        yield Job(name=jobs.EXPORTER, targets=tuple(map(self._address, self._exporters)))
         if "gate" in self._ports:
             yield Job(name=jobs.GATE, targets=(self._address("gate"),))
         if "loop" in self._ports:
@@ -284,6 +289,8 @@ class Stack:
             yield Job(name=jobs.SYSTEMS, targets=(self._address("systems"),), honor_labels=True)
         if "incidents" in self._ports:
             yield Job(name=jobs.INCIDENTS, targets=(self._address("incidents"),))
+        if "evaluator" in self._ports:
+            yield Job(name=jobs.EVALUATOR, targets=(self._address("evaluator"),))
         for server in self._platform.local.servers:
             if server.metrics:
                 name = f"server-{server.name}"
@@ -299,12 +306,21 @@ class Stack:
         return f"127.0.0.1:{self._ports[name]}"
 
     def _start_exporters(self) -> None:
-        for part in [self._started_exporter(name) for name in self.regions.exporters]:
-            wait_until_ready(part, "/readyz", self.parts)
+        # Members of a Kafka group are ready once the broker is, which may be one of the platform's servers.
+        seconds = SERVER_SECONDS if self._platform.exporter.kafka else READY_SECONDS
+        for part in [self._started_exporter(name) for name in self._exporters]:
+            wait_until_ready(part, "/readyz", self.parts, seconds=seconds)
+
+    @property
+    def _exporters(self) -> tuple[str, ...]:
+        """Parts that are scraped as exporters."""
+        return (*self.regions.exporters, *((JUDGE,) if jobs.has_judge_alone(self._platform) else ()))
 
     def _started_exporter(self, name: str) -> Part:
         command = [*modules.command("midwatch"), "exporter", "serve", "-f", str(self._file)]
         command += ["--listen", self._address(name), "--state", str(self.state / name)]
+        if self._platform.exporter.kafka:
+            command += ["--kafka", "--member", name, *(["--judge"] if name == JUDGE else [])]
         return self.parts.start(name, command, folder=self.state, port=self._ports[name])
 
     def _start_alertmanager(self) -> None:
@@ -355,6 +371,14 @@ class Stack:
         command += ["--prometheus", self.urls["prometheus"], "--evidence", str(self.state)]
         command += ["--listen", self._address("incidents")]
         self.parts.start("incidents", command, folder=self.state, port=self._ports["incidents"])
+
+    def _start_evaluator(self) -> None:
+        """Start what judges fairness; nobody waits for its first verdicts."""
+        if "evaluator" not in self._ports:
+            return
+        command = [*modules.command("midwatch"), "evaluate", "serve", "-f", str(self._file)]
+        command += ["--prometheus", self.urls["prometheus"], "--listen", self._address("evaluator")]
+        self.parts.start("evaluator", command, folder=self.state, port=self._ports["evaluator"])
 
     def _start_systems(self) -> None:
         if "systems" not in self._ports:

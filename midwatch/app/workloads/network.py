@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from midwatch import jobs
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import port_of
-from midwatch.spec import promotion
+from midwatch.spec import evaluation, promotion
 
 API_SERVER = (443, 6443)
 """Ports of an API server: its Service's, and the usual one behind it, which policies see."""
@@ -23,7 +23,9 @@ def policies(place: Place) -> list[Object]:
     """Default deny for the pods of the platform in its namespace, and for each part what it needs."""
     platform = place.platform
     prometheus = sorted({_port_of_url(platform.prometheus.url), PROMETHEUS})
-    found = [_deny(place), _allow(place, "exporter", port_of(platform.exporter.listen), _reached_by_exporter(place))]
+    components = ["exporter", *(["exporter-judge"] if jobs.has_judge_alone(platform) else [])]
+    reached = [*_reached_by_exporter(place), *_brokers(place)]
+    found = [_deny(place), *(_allow(place, one, port_of(platform.exporter.listen), reached) for one in components)]
     if any(model.canary for model in platform.models):
         asked: list[Object] = [_dns(), {"ports": _tcp(prometheus)}]
         if promotion.watched(platform):  # wherever the registry is
@@ -34,6 +36,9 @@ def policies(place: Place) -> list[Object]:
     if platform.incidents.watch:
         asked = [_dns(), {"ports": _tcp(prometheus)}]
         found.append(_allow(place, "incidents", port_of(platform.incidents.listen), asked))
+    if evaluation.promised(platform):
+        asked = [_dns(), {"ports": _tcp(prometheus)}]
+        found.append(_allow(place, "evaluator", port_of(platform.evaluator.listen), asked))
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found += _recovery(place, recovery.kubernetes.namespace, port_of(recovery.listen))
@@ -62,6 +67,14 @@ def _reached_by_exporter(place: Place) -> list[Object]:
     if any(one.webhook for one in triggers):
         return [{}]
     return [_dns(), {"ports": _tcp(list(API_SERVER))}] if triggers else []
+
+
+def _brokers(place: Place) -> list[Object]:
+    """Brokers say to their clients where the others are: on the same ports, at addresses of their own."""
+    kafka = place.platform.exporter.kafka
+    if kafka is None:
+        return []
+    return [_dns(), {"ports": _tcp(sorted({int(broker.rpartition(":")[2]) for broker in kafka.brokers}))}]
 
 
 def _allow(place: Place, component: str, port: int, egress: list[Object]) -> Object:

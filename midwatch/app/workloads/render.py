@@ -5,6 +5,7 @@ from __future__ import annotations
 from midwatch import jobs, yamlfile
 from midwatch.app.workloads import network, scrapes, services
 from midwatch.app.workloads.pods import Object, Place
+from midwatch.spec import evaluation
 from midwatch.spec.model import Platform
 
 FOLDER = "kubernetes"
@@ -26,6 +27,8 @@ def render_objects(platform: Platform, text: str) -> dict[str, str]:
         parts["loop"] = services.loop(place, platform.loop)
     if platform.incidents.watch:
         parts["incidents"] = services.incidents(place)
+    if evaluation.promised(platform):
+        parts["evaluator"] = services.evaluator(place)
     recovery = platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         parts["recovery-exporter"] = services.recovery(place, recovery.kubernetes, recovery.listen)

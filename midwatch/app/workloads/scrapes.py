@@ -10,6 +10,7 @@ from midwatch import jobs, scrape_size
 from midwatch.app.workloads import pods
 from midwatch.app.workloads.pods import Object, Place
 from midwatch.app.workloads.services import JOB
+from midwatch.spec import evaluation
 from midwatch.spec.values import format_duration
 
 
@@ -22,6 +23,8 @@ def monitors(place: Place) -> list[Object]:
         found.append(_monitor(place, jobs.LOOP, "loop"))
     if place.platform.incidents.watch:
         found.append(_monitor(place, jobs.INCIDENTS, "incidents"))
+    if evaluation.promised(place.platform):
+        found.append(_monitor(place, jobs.EVALUATOR, "evaluator"))
     recovery = place.platform.disaster_recovery
     if recovery is not None and recovery.kubernetes is not None:
         found.append(_monitor(place, jobs.RECOVERY, "recovery-exporter", recovery.kubernetes.namespace))

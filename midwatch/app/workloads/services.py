@@ -1,4 +1,4 @@
-"""The services of the plane: exporter, gate, loop, systems exporter, recovery exporter, watch of incidents, console."""
+"""The services of the plane: exporter, gate, loop, what asks or judges beside them, console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from midwatch.spec import loop as loop_spec
 from midwatch.spec.canary import SecretKey
 from midwatch.spec.console import Console
 from midwatch.spec.drift import PipelineRun
-from midwatch.spec.kubernetes import Stateful
+from midwatch.spec.kubernetes import Resources, Stateful
+from midwatch.spec.scraped import Scraped
 
 JOB = "midwatch.dev/job"
 """Label of a Service with the name of its scrape job."""
@@ -22,6 +23,7 @@ GATE = "midwatch-gate"
 CONSOLE = "midwatch-console"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
+EVALUATOR = "midwatch-evaluator"
 RECOVERY = "midwatch-recovery-exporter"
 SYSTEMS = "midwatch-systems"
 _METRICS_TOKEN = ("--metrics-token-file", f"{pods.METRICS_FOLDER}/{pods.KEY}")
@@ -34,34 +36,49 @@ def port_of(listen: str) -> int:
 
 
 def exporter(place: Place) -> list[Object]:
-    """Exporters, each with the volume of its journal, and the right to run the pipelines that drift triggers."""
+    """Exporters, each with the volume of its journal, and the right to run the pipelines that drift triggers.
+
+    Members of a Kafka group have their pods' names in it; one more pod judges drift over all of them.
+    """
+    settings = place.settings.exporter
+    runs = [] if place.platform.loop else _pipeline_runs(place)
+    words = ("--kafka",) if place.platform.exporter.kafka else ()
+    found = [
+        rbac.service_account(place.metadata(EXPORTER, "exporter")),
+        *_trigger_rights(place, runs),
+        *triggers.restrictions(place, EXPORTER, "exporter", runs),
+        *_exporters(place, "exporter", words, settings.replicas, asks_api=bool(runs)),
+    ]
+    if jobs.has_judge_alone(place.platform):
+        found += _exporters(place, "exporter-judge", ("--kafka", "--judge"), 1, asks_api=bool(runs))
+    return found
+
+
+def _exporters(place: Place, component: str, more: tuple[str, ...], replicas: int, *, asks_api: bool) -> list[Object]:
     settings, listen = place.settings.exporter, port_of(place.platform.exporter.listen)
     secrets = pods.secrets(place, SecretKey(name=place.settings.token_secret))
     words = ("exporter", "serve", "-f", pods.FILE, "--listen", f"0.0.0.0:{listen}", "--state", f"{pods.STATE}/exporter")
+    name = f"midwatch-{component}"
     wanted = Container(
         name="exporter",
-        words=(*words, *_TOKENS),
+        words=(*words, *more, *_TOKENS),
         port=listen,
         ready="/readyz",
         resources=settings.resources,
         secrets=secrets,
     )
-    runs = [] if place.platform.loop else _pipeline_runs(place)
     pod = Pod(
-        component="exporter",
+        component=component,
         container=pods.container(place, wanted),
         volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
         account=EXPORTER,
-        asks_api=bool(runs),
+        asks_api=asks_api,
         grace_seconds=60,
     )
     return [
-        rbac.service_account(place.metadata(EXPORTER, "exporter")),
-        *_trigger_rights(place, runs),
-        *triggers.restrictions(place, EXPORTER, "exporter", runs),
-        *_stateful_set(place, EXPORTER, pod, settings, settings.replicas),
-        _budget(place, EXPORTER, "exporter"),
-        _scraped(_service(place, EXPORTER, "exporter", listen), jobs.EXPORTER),
+        *_stateful_set(place, name, pod, settings, replicas),
+        _budget(place, name, component),
+        _scraped(_service(place, name, component, listen), jobs.EXPORTER),
     ]
 
 
@@ -224,36 +241,44 @@ def systems(place: Place) -> list[Object]:
 
 
 def incidents(place: Place) -> list[Object]:
-    """What says what changed before an alert. It keeps nothing: one pod, and another one wherever that goes.
-
-    Prometheus is all that it asks: logs of evidence are on the volumes of others.
-    """
-    port = port_of(place.platform.incidents.listen)
-    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
-    words = ("explain", "watch", "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", *_METRICS_TOKEN)
-    wanted = Container(
-        name="incidents",
-        words=words,
-        port=port,
-        ready="/readyz",
-        resources=place.settings.incidents,
-        secrets=mounted,
+    """What says what changed before an alert: logs of evidence are on the volumes of others."""
+    settings = place.platform.incidents
+    return _asks_prometheus_alone(
+        place, INCIDENTS, jobs.INCIDENTS, ("explain", "watch"), settings, place.settings.incidents
     )
+
+
+def evaluator(place: Place) -> list[Object]:
+    """What judges promises again and again: when it began to is in Prometheus."""
+    settings = place.platform.evaluator
+    return _asks_prometheus_alone(
+        place, EVALUATOR, jobs.EVALUATOR, ("evaluate", "serve"), settings, place.settings.evaluator
+    )
+
+
+def _asks_prometheus_alone(
+    place: Place, name: str, job: str, command: tuple[str, str], settings: Scraped, resources: Resources
+) -> list[Object]:
+    """A service that keeps nothing: one pod, and another one wherever that goes."""
+    port, component = port_of(settings.listen), name.removeprefix("midwatch-")
+    mounted = [one for one in pods.secrets(place, SecretKey(name=place.settings.token_secret)) if one.volume != "token"]
+    words = (*command, "-f", pods.FILE, "--listen", f"0.0.0.0:{port}", *_METRICS_TOKEN)
+    wanted = Container(name=component, words=words, port=port, ready="/readyz", resources=resources, secrets=mounted)
     pod = Pod(
-        component="incidents",
+        component=component,
         container=pods.container(place, wanted),
         volumes=[
             pods.configuration(place),
             {"name": "state", "emptyDir": {}},
             *(one.as_volume() for one in mounted),
         ],
-        account=INCIDENTS,
+        account=name,
     )
     return [
-        rbac.service_account(place.metadata(INCIDENTS, pod.component)),
-        _deployment(place, INCIDENTS, pod),
-        _budget(place, INCIDENTS, pod.component),
-        _scraped(_service(place, INCIDENTS, pod.component, port), jobs.INCIDENTS),
+        rbac.service_account(place.metadata(name, component)),
+        _deployment(place, name, pod),
+        _budget(place, name, component),
+        _scraped(_service(place, name, component, port), job),
     ]
 
 

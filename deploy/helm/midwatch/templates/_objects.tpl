@@ -53,6 +53,7 @@
   "kubernetes/plane-gate" "workloads"
   "kubernetes/plane-loop" "workloads"
   "kubernetes/plane-incidents" "workloads"
+  "kubernetes/plane-evaluator" "workloads"
   "kubernetes/plane-console" "workloads"
   "kubernetes/plane-recovery" "workloads"
   "kubernetes/plane-systems" "workloads"

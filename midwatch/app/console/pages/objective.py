@@ -106,6 +106,10 @@ def _parts(one: Objective) -> Iterator[str]:
         yield "Prometheus has no record of it: are its rules loaded?"
     elif one.standing is Standing.NO_DATA:
         yield "there was nothing to count in this period"
+    elif one.standing is Standing.BROKEN:
+        yield "groups are shown to be treated unlike; midwatch fairness judge names them"
+    elif one.standing is Standing.UNDECIDED:
+        yield "what was seen does not decide it yet; midwatch fairness judge says what is missing"
     elif one.budget_left is not None and one.budget_left < 0:
         yield f"the error budget is overspent by {numbers.number(-one.budget_left, 'ratio')} of it"
     elif one.budget_left is not None:

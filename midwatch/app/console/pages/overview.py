@@ -16,9 +16,11 @@ HEADINGS = {
 """Title, class and meaning of each state."""
 STANDINGS = {
     Standing.EXHAUSTED: "bad",
+    Standing.BROKEN: "bad",
     Standing.BURNING: "bad",
     Standing.UNKNOWN: "unsure",
     Standing.NO_DATA: "unsure",
+    Standing.UNDECIDED: "unsure",
     Standing.KEPT: "good",
 }
 """Class of each standing."""

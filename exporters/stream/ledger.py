@@ -1,0 +1,177 @@
+"""The sink: which batches of which query are taken, what they found, and the counters that came of them; SQLite.
+
+A batch is one transaction under its query and number, so one that is run again changes nothing. What it found is kept
+until the counters that include it are kept. A query has one checkpoint and a ledger has one query: with another
+checkpoint everything would be counted again, or what waits would be lost, so it is refused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from exporters.events import private_files
+from exporters.events.identity import Identity
+from midwatch.errors import MidwatchError
+
+FORM = 1
+"""Form of the file: `PRAGMA user_version`."""
+
+Pieces = Mapping[bytes, bytes | None]
+"""What others keep beside the counters, by name; None is taken away."""
+
+NOTHING: Pieces = {}
+
+Rows = list[tuple[int, str, bytes]]
+"""What the buckets found: bucket, kind, and bytes."""
+
+_TABLES = """
+CREATE TABLE identity (instance TEXT NOT NULL, since REAL NOT NULL, query TEXT);
+CREATE TABLE batches (query TEXT NOT NULL, batch INTEGER NOT NULL, at REAL NOT NULL, found BLOB, PRIMARY KEY (query, batch));
+CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE pieces (name BLOB PRIMARY KEY, value BLOB NOT NULL);
+"""  # noqa: E501 - a statement is read on one line
+
+_pack = msgspec.msgpack.Encoder().encode
+_decode_rows = msgspec.msgpack.Decoder(Rows).decode
+
+
+class LedgerError(MidwatchError):
+    """The ledger cannot be used, or it is not that of the checkpoint."""
+
+
+class Ledger:
+    """An open ledger; its methods may be called from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                with private_files.creating(path):
+                    pass
+            private_files.close_to_others(path)
+            with self._connected() as connection:
+                self._prepare(connection)
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerError(f"{path}: the counts cannot be kept there: {error}") from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes are durable together, or not at all."""
+        with closing(sqlite3.connect(self.path, timeout=60.0)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            with connection:
+                yield connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        if form == 0:
+            connection.executescript(_TABLES)
+            connection.execute("INSERT INTO identity VALUES (?, ?, NULL)", (str(uuid.uuid4()), time.time()))
+            connection.execute(f"PRAGMA user_version = {FORM}")
+        elif form != FORM:
+            raise LedgerError(f"{self.path}: its form is {form}, of a later release, and this one reads {FORM}")
+
+    @property
+    def identity(self) -> Identity:
+        """Whose counters these are, and since when they count."""
+        with self._connected() as connection:
+            instance, since = connection.execute("SELECT instance, since FROM identity").fetchone()
+        return Identity(instance=instance, since=since)
+
+    # Batches -----------------------------------------------------------------------------------------------------
+
+    def ensure_query(self, query: str) -> None:
+        """LedgerError unless a query may add to these counts."""
+        with self._connected() as connection:
+            (known,) = connection.execute("SELECT query FROM identity").fetchone()
+            if known not in (None, query):
+                raise LedgerError(
+                    f"{self.path} has counts of another checkpoint: with this one they would be counted twice, or what "
+                    f"waits for a label would be lost; give that checkpoint, or a new ledger, whose counters begin at 0"
+                )
+            connection.execute("UPDATE identity SET query = ?", (query,))
+
+    def has(self, query: str, batch: int) -> bool:
+        """Whether a batch is kept already."""
+        with self._connected() as connection:
+            found = connection.execute("SELECT 1 FROM batches WHERE query = ? AND batch = ?", (query, batch))
+            return found.fetchone() is not None
+
+    def add(self, query: str, batch: int, rows: Rows, pieces: Pieces = NOTHING) -> bool:
+        """Keep what a batch found, and pieces that change with it; False when it is kept already.
+
+        LedgerError for a batch that does not come next.
+        """
+        with self._connected() as connection:
+            newest = connection.execute("SELECT coalesce(max(batch), -1) FROM batches").fetchone()[0]
+            if batch <= newest:
+                return False
+            if batch != newest + 1:
+                raise LedgerError(
+                    f"{self.path} has {newest + 1} batches, and the checkpoint goes on with number {batch}: they are "
+                    f"not of one time, as after a restore of one of them; restore both together, or begin both anew"
+                )
+            connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (query, batch, time.time(), _pack(rows)))
+            _write(connection, pieces)
+        return True
+
+    def batches(self) -> list[tuple[int, float]]:
+        """Batches that are taken, and when (seconds since the epoch)."""
+        with self._connected() as connection:
+            return connection.execute("SELECT batch, at FROM batches ORDER BY batch").fetchall()
+
+    def found(self, after: int) -> list[tuple[int, Rows]]:
+        """What later batches found that no kept counters include, in order."""
+        with self._connected() as connection:
+            rows = connection.execute(
+                "SELECT batch, found FROM batches WHERE batch > ? AND found IS NOT NULL ORDER BY batch", (after,)
+            ).fetchall()
+        return [(batch, _decode_rows(found)) for batch, found in rows]
+
+    # Counters ----------------------------------------------------------------------------------------------------
+
+    def keep(self, upto: int, values: Mapping[str, bytes]) -> None:
+        """Keep counters that include every batch up to one; what those found is not needed any more."""
+        with self._connected() as connection:
+            connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(values.items()))
+            connection.execute("INSERT OR REPLACE INTO kept VALUES ('upto', ?)", (_pack(upto),))
+            connection.execute("UPDATE batches SET found = NULL WHERE batch <= ? AND found IS NOT NULL", (upto,))
+
+    def kept(self, names: Sequence[str]) -> tuple[int, dict[str, bytes]]:
+        """The last batch that the kept counters include (-1 without any), and those counters by name."""
+        with self._connected() as connection:
+            values = dict(connection.execute("SELECT name, value FROM kept").fetchall())
+        upto = msgspec.msgpack.decode(values["upto"], type=int) if "upto" in values else -1
+        return upto, {name: values[name] for name in names if name in values}
+
+    # What others keep --------------------------------------------------------------------------------------------
+
+    def read(self) -> dict[bytes, bytes]:
+        """All pieces, by name."""
+        with self._connected() as connection:
+            return dict(connection.execute("SELECT name, value FROM pieces").fetchall())
+
+    def write(self, pieces: Pieces) -> None:
+        """Change pieces in a transaction of their own; LedgerError when that cannot be done."""
+        try:
+            with self._connected() as connection:
+                _write(connection, pieces)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.path}: {error}") from error
+
+
+def _write(connection: sqlite3.Connection, pieces: Pieces) -> None:
+    for name, value in pieces.items():
+        if value is None:
+            connection.execute("DELETE FROM pieces WHERE name = ?", (name,))
+        else:
+            connection.execute("INSERT OR REPLACE INTO pieces VALUES (?, ?)", (name, value))

@@ -1,0 +1,178 @@
+"""The query: records of the sources through the buckets into the ledger, batch by batch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from exporters.events.privacy import Privacy
+from exporters.stream import parcels
+from exporters.stream.decoding import Decoding
+from exporters.stream.drift.judging import Judging
+from exporters.stream.folding import Folding
+from exporters.stream.kept import Follower, KeptBuckets
+from exporters.stream.ledger import Ledger, Rows
+from exporters.stream.parcels import FINDINGS, FOUND_SCHEMA, PARCEL_SCHEMA
+from midwatch import metrics
+from midwatch.errors import MidwatchError
+from midwatch.exposition import Sample
+from midwatch.spec import model as spec
+from monitors.drift.spark.session import reason
+
+_log = logging.getLogger(__name__)
+
+
+JUDGE_SECONDS = 5.0
+"""Seconds after a batch in which windows of drift are judged: the next batch waits, and judges on."""
+
+
+class StreamError(MidwatchError):
+    """The query has ended with an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What is counted, and how: the exporter's settings and models, and the parts of the ids."""
+
+    settings: spec.Exporter
+    models: Sequence[spec.Model]
+    privacy: Privacy | None
+    buckets: int
+    followers: Sequence[Follower] = ()
+
+
+def found(records: Any, counted: Counted) -> Any:
+    """What the buckets find of a frame of records: columns of `parcels.FOUND_SCHEMA`."""
+    decoding = Decoding(
+        settings=counted.settings, models=counted.models, privacy=counted.privacy, buckets=counted.buckets
+    )
+    kept = KeptBuckets(counted.settings, counted.models, counted.buckets, counted.followers)
+    decoded = records.mapInArrow(decoding, PARCEL_SCHEMA)
+    return decoded.groupBy("bucket").transformWithState(kept, FOUND_SCHEMA, "Append", "None")
+
+
+class Query:
+    """A running query; `error` is what ended it."""
+
+    def __init__(self, ledger: Ledger, folding: Folding, judging: Judging | None = None) -> None:
+        self._ledger, self._folding, self._judging = ledger, folding, judging
+        self._is_known = threading.Event()
+        self._query: Any = None
+        self.error: Exception | None = None
+
+    def start(self, found: Any, checkpoint: str, every: float | None) -> None:
+        """Start: a batch every so many seconds, or all that is there and no more.
+
+        Raises LedgerError when the ledger is another checkpoint's, StreamError when Spark refuses the checkpoint.
+        """
+        writer = found.writeStream.foreachBatch(self.take).option("checkpointLocation", checkpoint)
+        trigger = {"availableNow": True} if every is None else {"processingTime": f"{round(every * 1000)} milliseconds"}
+        try:
+            started = writer.trigger(**trigger).start()
+        except (PySparkException, Py4JError) as error:
+            raise StreamError(f"{checkpoint}: Spark does not start from it: {reason(error)}") from error
+        self.begun(started)
+
+    def begun(self, started: Any) -> None:
+        """Take the batches of a query of Spark from now on; LedgerError when the ledger is another one's."""
+        self._query = started
+        try:
+            self._ledger.ensure_query(self._query.id)
+        except MidwatchError as error:
+            self.error = error
+            raise
+        finally:
+            self._is_known.set()
+
+    def take(self, frame: Any, batch: int) -> None:
+        """Take a batch once, whatever Spark does again."""
+        self._is_known.wait()
+        try:
+            if self.error is not None:
+                raise self.error
+            if self._ledger.has(self._query.id, batch):
+                return
+            rows = self._add(frame, batch)
+            self._folding.put(batch, rows)
+            if self._judging is not None:
+                self._judging.turn(parcels.read_until(found for _, _, found in rows), JUDGE_SECONDS)
+        except MidwatchError as error:
+            self.error = error
+            raise
+
+    def _add(self, frame: Any, batch: int) -> Rows:
+        """What a batch found, once that and the windows of drift that it counts in are durable together."""
+        if self._judging is None:
+            rows = _rows(frame)
+            self._ledger.add(self._query.id, batch, rows)
+            return rows
+        frame.persist()  # it is looked at more than once
+        try:
+            with self._judging.batch(frame) as pieces:
+                rows = _rows(frame.where(frame.kind == FINDINGS))
+                self._ledger.add(self._query.id, batch, rows, pieces)
+        finally:
+            frame.unpersist()
+        return rows
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether the query has ended, after so many seconds at most; StreamError when an error has ended it."""
+        try:
+            return bool(self._query.awaitTermination() if seconds is None else self._query.awaitTermination(seconds))
+        except PySparkException as error:
+            if self.error is not None:
+                raise self.error from error
+            raise StreamError(f"the query has ended: {reason(error)}") from error
+
+    def stop(self) -> None:
+        """End the query; a batch that is under way is done again by the next one."""
+        if self._query is not None:
+            self._query.stop()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that is there was read and counted."""
+        status, progress = self._query.status, self._query.lastProgress
+        has_all = progress is not None and not any(behind(progress).values())
+        return has_all and not status["isDataAvailable"] and not status["isTriggerActive"] and self._folding.has_all
+
+    def samples(self) -> list[Sample]:
+        """What Spark says of its last batch."""
+        progress = None if self._query is None else self._query.lastProgress
+        if progress is None:
+            return []
+        seconds = progress["durationMs"].get("triggerExecution", 0) / 1000
+        samples: list[Sample] = [(metrics.STREAM_BATCH_DURATION, {}, seconds)]
+        return samples + [
+            (metrics.STREAM_BEHIND, {"source": source}, float(records)) for source, records in behind(progress).items()
+        ]
+
+
+def _rows(frame: Any) -> Rows:
+    return [(row.bucket, row.kind, bytes(row.found)) for row in frame.collect()]
+
+
+def behind(progress: Any) -> dict[str, int]:
+    """Records that were there at the end of a batch and that it did not read, by topic."""
+    found: dict[str, int] = {}
+    for source in progress["sources"]:
+        latest, end = _offsets(source["latestOffset"]), _offsets(source["endOffset"])
+        for topic, partitions in latest.items():
+            read = end.get(topic, {})
+            found[topic] = sum(max(0, offset - read.get(partition, 0)) for partition, offset in partitions.items())
+    return found
+
+
+def _offsets(text: Any) -> dict[str, dict[str, int]]:
+    """Offsets by topic and partition; none of a source that has other ones."""
+    offsets = json.loads(text) if isinstance(text, str) else text
+    if not isinstance(offsets, dict):
+        return {}
+    return {topic: partitions for topic, partitions in offsets.items() if isinstance(partitions, dict)}

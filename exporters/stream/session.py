@@ -1,0 +1,102 @@
+"""Spark for the stream: the user's cluster, or this machine; with the jars that read Kafka and are not PySpark's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from midwatch.errors import MidwatchError
+from monitors.drift.spark.session import LOCAL, reason
+
+JARS_VARIABLE = "MIDWATCH_SPARK_JARS"
+"""Names the folder of the connector's jars, where they are not in the cache of `scripts/kafka-jars`."""
+
+STORE = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+
+SETTINGS: dict[str, str] = {
+    "spark.sql.streaming.stateStore.providerClass": STORE,
+    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",  # it reads before it writes
+    "spark.sql.session.timeZone": "UTC",
+    "spark.ui.showConsoleProgress": "false",
+}
+"""Settings of every stream: state that is larger than memory, of which a batch writes what it changed."""
+
+MACHINE: dict[str, str] = {
+    "spark.driver.extraJavaOptions": "-Xss4m",  # Spark's redaction of a long error recurses
+    "spark.driver.maxResultSize": "0",  # `stream.most` bounds a batch
+}
+"""Settings of a Spark on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where Spark runs: a master, or so many cores of this machine; `memory` is the driver's heap."""
+
+    master: str | None = None
+    cores: int = 2
+    memory: str = "1g"
+    jars: Path | None = None
+
+
+@contextmanager
+def session(machine: Machine, partitions: int) -> Iterator[Any]:
+    """A Spark session with so many partitions of state; MidwatchError when it does not start."""
+    ensure_spark()
+    from pyspark import SparkConf
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")  # it is not used
+    settings: dict[str, Any] = SETTINGS | {"spark.sql.shuffle.partitions": str(partitions)}
+    builder = SparkSession.builder.appName("midwatch stream")
+    found = connector_jars(machine.jars)
+    if found and not SparkConf().contains("spark.jars.packages"):
+        settings["spark.jars"] = ",".join(map(str, found))
+    if machine.master is None and not SparkConf().contains("spark.master"):
+        attempts = 4  # a worker that was killed is started again, as in a cluster
+        builder = builder.master(f"local[{machine.cores},{attempts}]")
+        settings = LOCAL | MACHINE | settings
+        settings["spark.driver.memory"] = machine.memory
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers of this environment
+    elif machine.master is not None:
+        builder = builder.master(machine.master)
+    try:
+        made = builder.config(map=settings).getOrCreate()
+    except (PySparkException, OSError) as error:
+        raise MidwatchError(f"Spark does not start ({reason(error)}); it needs Java 17 or newer") from error
+    made.sparkContext.setLogLevel("ERROR")
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def ensure_spark() -> None:
+    """MidwatchError where PySpark is not installed."""
+    try:
+        import pyspark  # noqa: F401 - whether it is there
+    except ImportError as error:
+        raise MidwatchError("midwatch stream needs PySpark: pip install 'midwatch[spark]'") from error
+
+
+def connector_jars(folder: Path | None) -> list[Path]:
+    """Jars in a folder, or in the one of the environment, or in the cache; none when Spark has them from elsewhere.
+
+    MidwatchError for a folder that was named and has none.
+    """
+    named = folder or (Path(os.environ[JARS_VARIABLE]) if os.environ.get(JARS_VARIABLE) else None)
+    if named is not None:
+        found = sorted(named.glob("*.jar"))
+        if not found:
+            raise MidwatchError(f"{named}: there are no jars; scripts/kafka-jars spark fetches them and prints where")
+        return found
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midwatch" / "jars"
+    folders = sorted(cache.glob("spark-*"), key=lambda one: one.stat().st_mtime)
+    return sorted(folders[-1].glob("*.jar")) if folders else []

@@ -1,0 +1,40 @@
+"""Records of Kafka topics, by Spark's own connector; its jars are not among PySpark's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from midwatch.spec.stream import KafkaTopics
+
+RECORD = (
+    "topic AS source",
+    "partition",
+    "offset",
+    "unix_millis(timestamp) AS arrived",
+    "value",
+    "headers",
+    "false AS is_loaded",
+)
+"""Columns of `records`, from those of the connector."""
+
+
+def read(spark: Any, topics: KafkaTopics, properties: Mapping[str, str], *, cores: int, most: int) -> Any:
+    """Streaming frame of the topics' records, of at most `most` in a batch.
+
+    `properties` are those of a Kafka client. A topic with fewer partitions than cores is read in parts by several.
+    """
+    reader = (
+        spark.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", ",".join(topics.servers))
+        .option("subscribe", ",".join(topics.topics))
+        .option("startingOffsets", topics.begin)
+        .option("failOnDataLoss", "true")
+        .option("includeHeaders", "true")
+        .option("kafka.isolation.level", "read_committed")
+        .option("minPartitions", str(cores))
+        .option("maxOffsetsPerTrigger", str(most))
+    )
+    for name, value in properties.items():
+        reader = reader.option(f"kafka.{name}", value)
+    return reader.load().selectExpr(*RECORD)

@@ -1,0 +1,50 @@
+"""The `stream` section: the exporter's counts by Spark, from topics of Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from midwatch.spec.base import Strict
+from midwatch.spec.scraped import Scraped
+from midwatch.spec.values import Duration
+
+Topic = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+"""Name of a topic, as Kafka takes it."""
+
+Server = Annotated[str, StringConstraints(pattern=r"^[\w.\[\]:-]+:\d+$")]
+"""HOST:PORT of a broker."""
+
+
+class KafkaTopics(Strict):
+    """Topics with predictions, labels and inference logs, of one cluster of brokers."""
+
+    servers: Annotated[list[Server], Field(min_length=1)]
+    """HOST:PORT of brokers that know the others."""
+    topics: Annotated[list[Topic], Field(min_length=1)]
+    """The topics; a record has one or more of our events as JSON, or is a CloudEvent of an inference log."""
+    begin: Literal["earliest", "latest"] = "earliest"
+    """Where a new checkpoint begins; one that there is goes on where it was."""
+    properties_file: Path | None = Field(default=None, strict=False)
+    """File with properties of a Kafka client, a `name=value` a line, such as its security protocol and credentials."""
+
+
+class Stream(Scraped):
+    """The job of `midwatch stream run`; in a cluster it is rendered where this section is."""
+
+    listen: str = "127.0.0.1:9560"
+    """HOST:PORT where the driver serves `/metrics`; off loopback it needs a token."""
+    kafka: KafkaTopics
+    """What it reads."""
+    cores: Annotated[int, Field(ge=1, le=512)] = 2
+    """Processors of the driver's machine that work, unless `--master` names a cluster."""
+    every: Duration = 2.0
+    """How often a batch begins; one that takes longer is followed at once."""
+    most: Annotated[int, Field(ge=1000, le=50_000_000)] = 500_000
+    """Most records of a batch: it is held in memory at the driver."""
+    buckets: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Parts of the ids, each kept by one worker at a time; a new checkpoint is needed for another number."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Partitions of Spark's state: as many workers can join; a new checkpoint is needed for another number."""

@@ -1,0 +1,156 @@
+"""The stream on Spark and Kafka: the exporter's answer, each batch once, and what is refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from exporters.stream import query
+from exporters.stream.fold import Fold
+from exporters.stream.folding import Folding
+from exporters.stream.ledger import Ledger, LedgerError
+from exporters.stream.parcels import FINDINGS
+from exporters.stream.query import Counted, Query, StreamError
+from exporters.stream.sources import kafka as kafka_source
+from midwatch.spec.stream import KafkaTopics
+from tests.stream.conftest import Topics
+from tests.stream.test_same_answer import Pipeline, batches
+from tests.stream.traffic import START, World, counted_by_the_exporter, lines, traffic, world
+
+BUCKETS = 6
+
+pack = msgspec.msgpack.Encoder().encode
+
+
+class Row(NamedTuple):
+    """A row of what the buckets found."""
+
+    bucket: int
+    kind: str
+    found: bytes
+
+
+class Running:
+    """A stream that runs, its ledger and its counters."""
+
+    def __init__(self, spark: Any, topics: Topics, given: World, folder: Path) -> None:
+        self.fold = Fold(given.settings, given.models)
+        self.ledger = Ledger(folder / "ledger.db")
+        self.folding = Folding(self.fold, self.ledger)
+        self.query = Query(self.ledger, self.folding)
+        named = KafkaTopics(servers=[topics.servers], topics=topics.names)
+        records = kafka_source.read(spark, named, {}, cores=2, most=100_000)
+        counted = Counted(settings=given.settings, models=given.models, privacy=given.privacy, buckets=BUCKETS)
+        self.found = query.found(records, counted)
+        self.checkpoint = str(folder / "checkpoint")
+
+    def all_that_is_there(self) -> None:
+        self.query.start(self.found, self.checkpoint, None)
+        self.query.wait()
+
+    def stop(self) -> None:
+        self.query.stop()
+        self.folding.stop()
+
+
+@contextmanager
+def running(spark: Any, topics: Topics, given: World, folder: Path) -> Iterator[Running]:
+    made = Running(spark, topics, given, folder)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_spark_counts_what_the_exporter_counts(spark, topics: Topics, tmp_path: Path) -> None:
+    """Over batches and restarts; and with another checkpoint, or one of another time, nothing is counted."""
+    given = world(tmp_path)
+    records = traffic(seed=5, seconds=120)
+    state, results = counted_by_the_exporter(given, records)
+    *before, first, last = records
+    parts = [list(part) for _, part in groupby(before, key=lambda record: record.arrived // 1000 > START + 70)]
+    for part in [*parts, [first, last]]:  # what comes long after it has a batch of its own: no partition is behind
+        topics.send(part)
+        with running(spark, topics, given, tmp_path) as stream:
+            stream.all_that_is_there()
+    assert lines(stream.fold) == lines(state)
+    assert stream.fold.results == results
+    assert sum(stream.fold.records.values()) == len(records)
+    assert [batch for batch, _ in stream.ledger.batches()] == [0, 1, 2]
+    is_refused_with_another_checkpoint(stream, tmp_path)
+    is_refused_without_metadata(stream)
+    topics.send(records[:10])
+    is_refused_with_an_empty_ledger(spark, topics, given, tmp_path)
+
+
+def is_refused_with_another_checkpoint(stream: Running, folder: Path) -> None:
+    other = Query(stream.ledger, stream.folding)
+    with pytest.raises(LedgerError, match="counts of another checkpoint"):
+        other.start(stream.found, str(folder / "another"), 0.1)
+    other.stop()
+
+
+def is_refused_without_metadata(stream: Running) -> None:
+    """Spark takes a checkpoint without its id for a new one that has begun: it refuses it."""
+    metadata = Path(stream.checkpoint, "metadata")
+    text = metadata.read_bytes()
+    metadata.unlink()
+    with pytest.raises(StreamError, match=r"(?i)metadata"):
+        stream.all_that_is_there()
+    metadata.write_bytes(text)
+
+
+def is_refused_with_an_empty_ledger(spark: Any, topics: Topics, given: World, folder: Path) -> None:
+    (folder / "ledger.db").rename(folder / "ledger.away")
+    with running(spark, topics, given, folder) as stream, pytest.raises(LedgerError, match="not of one time"):
+        stream.all_that_is_there()
+    assert not stream.fold.records
+
+
+class Frame:
+    """A batch as Spark hands it over."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+
+    def collect(self) -> list[Row]:
+        return self._rows
+
+
+class Handed:
+    """A query that Spark has started."""
+
+    id = "query-1"
+
+
+def test_a_batch_that_is_run_again_changes_nothing(tmp_path: Path) -> None:
+    given = world(tmp_path)
+    pipeline = Pipeline(given)
+    parts = list(batches(random.Random(3), traffic(seed=6, seconds=30), share=0.1))
+    frames = []
+    for part in parts:
+        found = pipeline.batch(part)
+        frames.append(Frame([Row(bucket=place, kind=FINDINGS, found=pack(one)) for place, one in enumerate(found)]))
+        pipeline.fold.take(found)
+    ledger = Ledger(tmp_path / "ledger.db")
+    for start in range(0, len(frames), 2):  # a driver each, which is killed after it took two batches
+        stream = Query(ledger, Folding(Fold(given.settings, given.models), ledger))
+        stream.begun(Handed())
+        for number, frame in [*enumerate(frames)][max(0, start - 1) : start + 2]:
+            stream.take(frame, number)
+            stream.take(frame, number)
+    folding = Folding(Fold(given.settings, given.models), ledger)
+    folding.stop()
+    again = Fold(given.settings, given.models)
+    again.restore(ledger.kept(["fold"])[1]["fold"])
+    assert lines(again) == lines(pipeline.fold)
+    assert again.results == pipeline.fold.results
+    with pytest.raises(LedgerError, match="not of one time"):
+        ledger.add(Handed.id, len(frames) + 1, [])
