@@ -32,6 +32,8 @@ SIZES, SMOKE_SIZES = (10, 100), (2, 4)
 INTERVAL = 15
 """Seconds between scrapes, and between evaluations."""
 SECONDS = 120
+READY_SECONDS = 300.0
+"""A thousand models have seven thousand rule groups to read."""
 
 
 def run(*, smoke: bool) -> Sequence[Figure]:
@@ -97,10 +99,10 @@ def prometheus_of(folder: Path, exporter: str, interval: int) -> Iterator[tuple[
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(f"http://127.0.0.1:{port}/-/ready")
+        wait_for(f"http://127.0.0.1:{port}/-/ready", READY_SECONDS)
         yield process, f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.kill()  # with thousands of groups an orderly end takes minutes, and nothing of it is kept
         process.wait()
 
 
