@@ -185,6 +185,9 @@ LEFT_OUT = {
     "dr_files_unsound",
     "dr_last_restore_good",
     "dr_split_brain_last_seen_timestamp_seconds",
+    "region:heartbeat:timestamp",  # an alert says that one is silent, and status what is left of a budget at least
+    "copied:region:heartbeat:timestamp",
+    "slo:error_budget_at_least:ratio",
     "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
     "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three, and its page shows what follows

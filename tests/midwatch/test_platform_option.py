@@ -45,6 +45,7 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("loop", "regressions"): ("fraud",),
     ("loop", "helped"): ("fraud", "--new", "v2", "--old", "v1"),
     ("canary", "calibrate"): ("--model", "fraud", "--version", "v1"),
+    ("scale", "check"): ("--requests", "1000"),
     ("chaos", "list"): (),
     ("chaos", "plan"): ("x", "--where", "kubernetes"),
     ("chaos", "run"): ("x", "--where", "kubernetes"),
