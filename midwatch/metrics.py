@@ -697,6 +697,12 @@ SERVER_FIRST_BYTE = _histogram(
     buckets=LATENCY_BUCKETS,
 )
 SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
+SERVER_SYNTHETIC = _counter(
+    "ml_server_synthetic_requests_total",
+    "Requests of a model server whose rows nobody asked about, an explainer's; no others count them.",
+    "model",
+    "version",
+)
 BUILD_INFO = _gauge(
     "ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework"
 )
@@ -712,6 +718,12 @@ CLIENT_WAITING_BYTES = _gauge("midwatch_client_waiting_bytes", "Size of the even
 CLIENT_RETRIES = _counter(
     "midwatch_client_retries_total",
     "Requests of a model server to the exporter that settled nothing and were repeated.",
+)
+
+CLIENT_ATTRIBUTIONS = _counter(
+    "midwatch_client_attributions_total",
+    "Predictions of a model server whose attributions were offered: explained, not_sampled, over_budget or failed.",
+    "result",
 )
 
 # The exporter itself ----------------------------------------------------------------------------------------------
