@@ -156,7 +156,9 @@ def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairne
 
 def test_the_features_that_make_two_groups_differ_are_on_the_page_of_fairness(client: httpx.Client) -> None:
     text = client.get("/fairness/fraud").text
-    table = re.search(r'aria-label="Features between groups of demographic parity of region, v1.*?</table>', text, re.S)
+    table = re.search(
+        r'aria-label="Features between groups of demographic parity of region \(ratio 80%\), v1.*?</table>', text, re.S
+    )
     assert table is not None
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", table[0], re.S)[1:]]
     assert [row[0].partition("&")[0] for row in rows] == ["amount", "country"]

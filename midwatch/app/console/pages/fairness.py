@@ -199,7 +199,7 @@ def _between(answers: dict[str, Answer], names: Names, found: Sequence[Judged]) 
         features = attributed.between(
             answers, names, version=one.version, attribute=one.attribute, above=one.above, below=one.below
         )
-        named = {"of": f"{one.of}, {one.version}: {one.rate}", "above": one.above, "below": one.below}
+        named = {"of": f"{one.of} ({one.limit}), {one.version}: {one.rate}", "above": one.above, "below": one.below}
         rows.append({**named, "features": features})
     return rows
 
@@ -223,7 +223,7 @@ def _history(context: Context, answers: dict[str, Answer], one: Judged) -> Itera
     nothing = [None] * len(x)
     band = Band(name="interval", low=ends.get("low", nothing), high=ends.get("high", nothing))
     chart = Chart(
-        title=f"{one.of}, {one.version}: {one.rate}",
+        title=f"{one.of} ({one.limit}), {one.version}: {one.rate}",
         x=x,
         lines=[Line(name="worst pair", values=ends["estimate"], kind="now")],
         bands=[band],
