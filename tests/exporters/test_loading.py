@@ -192,7 +192,7 @@ def test_columns_of_a_table_become_fields_features_and_groups(tmp_path: Path) ->
         "when": moment,
         "answer": 1,
         "score": 0.75,
-        "rank": 3,
+        "rank": 3.0,
         "features.amount": 12.5,
         "features.country": "NO",
         "groups.country": "NO",
@@ -206,6 +206,7 @@ def test_columns_of_a_table_become_fields_features_and_groups(tmp_path: Path) ->
     first, second = events_of(tmp_path / "a.parquet", columns=names, values={"model": "m", "version": "v"})
     common = {"event": "prediction", "id": "7", "model": "m", "version": "v", "ts": "2026-11-27T03:00:00+00:00"}
     rest = {"prediction": 1, "groups": {"country": "NO"}}
+    assert type(first["rank"]) is int
     assert first == common | rest | {"score": 0.75, "rank": 3, "features": {"amount": 12.5, "country": "NO"}}
     assert second == common | rest | {"features": {"country": "NO"}}
 
