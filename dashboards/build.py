@@ -80,7 +80,7 @@ def _of_region(part: Any) -> Any:
 
 _ASKED = ("expr", "query")
 """Keys of what is asked; `query` holds an expression in `label_values(EXPRESSION, LABEL)` alone."""
-_CHOSEN = f'region=~"${variables.REGION}"'
+_CHOSEN = f'region=~"${grafana.REGION_VARIABLE}"'
 
 
 def _narrowed(key: str, asked: str) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from promql_parser import VectorSelector
 
-from dashboards import reader, schema, variables
+from dashboards import reader, schema
 from dashboards.reader import Document
-from midwatch import catalogue, programs, yamlfile
+from midwatch import catalogue, grafana, programs, yamlfile
 from midwatch.errors import Problem
 
 MAX_BYTES = 200_000
@@ -68,7 +68,7 @@ def _names(path: str, document: Document, uids: Counter[str | None]) -> Iterator
     if unknown:
         return
     names = {one["name"] for one in document["templating"]["list"]}
-    added = frozenset({variables.REGION}) & names  # at a view every series has its plane's labels
+    added = frozenset({grafana.REGION_VARIABLE}) & names  # at a view every series has its plane's labels
     for place, expr in expressions(document):
         yield from _expression(path, place, expr, added)
 

@@ -45,9 +45,6 @@ def _source(platform: Platform, name: str, label: str, source: grafana.DataSourc
     )
 
 
-REGION = "region"
-
-
 def regions(platform: Platform) -> list[Variable]:
     """Which region is shown at a view over several: one, what is of all together, or all at once; none elsewhere."""
     regions = platform.regions
@@ -56,7 +53,7 @@ def regions(platform: Platform) -> list[Variable]:
     values = {"all regions": "|".join(sorted(regions.planes)), **{name: name for name in regions.sites}}
     options = [{"selected": text == regions.primary, "text": text, "value": value} for text, value in values.items()]
     query = ",".join(f"{text} : {value}" for text, value in values.items())
-    return [core.Template(name=REGION, label="Region", type="custom", query=query, options=options)]
+    return [core.Template(name=grafana.REGION_VARIABLE, label="Region", type="custom", query=query, options=options)]
 
 
 def window() -> Variable:

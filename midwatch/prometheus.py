@@ -256,6 +256,14 @@ class Client:
             raise RejectedError(str(expr), f"{len(samples)} series where one was expected")
         return samples[0].value if samples else None
 
+    def configuration(self) -> str:
+        """The configuration that it runs with, as YAML; QueryError without an answer."""
+        document = self._fetch("status/config", "its configuration", {}, msgspec.json.decode, method="GET")
+        data = document.get("data") if isinstance(document, dict) else None
+        if not isinstance(data, dict) or not isinstance(data.get("yaml"), str):
+            raise RejectedError("its configuration", f"{self._url} does not say it")
+        return str(data["yaml"])
+
     def _ask(
         self,
         endpoint: str,
@@ -277,14 +285,23 @@ class Client:
             raise PartialError(query, f"the answer may be partial: {'; '.join(warnings)}")
         return document["data"]
 
-    def _fetch(self, endpoint: str, query: str, parameters: dict[str, Any], read: Callable[[bytes], Any]) -> Any:
+    def _fetch(
+        self,
+        endpoint: str,
+        query: str,
+        parameters: dict[str, Any],
+        read: Callable[[bytes], Any],
+        *,
+        method: str = "POST",
+    ) -> Any:
         import requests
 
         timeout = min(self._timeout, self._deadline - time.monotonic())
         if timeout <= 0:
             raise UnreachableError(query, f"{self._url}: not asked, as there was no time left")
         try:
-            response = self._session.post(
+            response = self._session.request(
+                method,
                 f"{self._url}/api/v1/{endpoint}",
                 data=parameters,
                 timeout=timeout,

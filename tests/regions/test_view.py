@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import yaml
 
 from midwatch import alertmanager, silent_regions
+from midwatch.app import live
 from midwatch.app.status import read
 from midwatch.app.status.records import Overview, Standing, State
 from midwatch.prometheus import Client, PartialError
@@ -58,6 +60,25 @@ def test_the_view_sees_every_region_and_tells_their_budgets_apart(view: Planes, 
     latency = [one for subject in seen.models for one in subject.objectives if one.name == "latency"]
     assert sorted(one.group["region"] for one in latency) == ["east", GLOBAL, "west"]
     assert all(one.objective == 0.99 for one in latency)
+
+
+@pytest.mark.parametrize(
+    ("here", "cluster", "said"),
+    [
+        ("west", "ml-west", []),
+        ("west", "ml-east-2", ["it runs with the external label cluster: ml-west, and is the plane of west"]),
+        (GLOBAL, "ml-west", []),
+    ],
+    ids=["right", "other-cluster", "view"],
+)
+def test_labels_that_a_prometheus_runs_without_are_found(
+    view: Planes, tmp_path: Any, here: str, cluster: str, said: list[str]
+) -> None:
+    document = view.document(here)
+    document["regions"]["planes"]["west"]["cluster"] = cluster
+    (tmp_path / "platform.yaml").write_text(yaml.safe_dump(document))
+    platform = load.load_platform(tmp_path / "platform.yaml")
+    assert [one.message for one in live.place_problems(platform)] == said
 
 
 def test_a_region_that_is_gone_is_not_known_and_never_calm_with_a_warning_or_without(
