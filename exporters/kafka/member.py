@@ -21,7 +21,7 @@ from typing import Any
 from exporters.events import bounds
 from exporters.events.ingest import Ingest
 from exporters.events.prepared import Moment, Prepared, Span
-from exporters.events.state import State
+from exporters.events.state import JournalEvent, Key, State
 from exporters.kafka import claims, offering, takeover
 from exporters.kafka.client import Group, KafkaUnavailableError, Outcome, Reader
 from exporters.kafka.member_store import MemberStore
@@ -129,7 +129,17 @@ class Member:
             self.stopping.wait(PAUSE)
 
     def step(self) -> None:
-        """Do what is next: find out what became of a batch, take partitions over, count records, read some back."""
+        """Do what is next: find out what became of a batch, take partitions over, count records, read some back.
+
+        After any error partitions are taken over anew: what was read, and is not counted, is read again.
+        """
+        try:
+            self._step()
+        except BaseException:
+            self._epoch = None
+            raise
+
+    def _step(self) -> None:
         if not self._is_connected or self._store.pending is not None:
             self._connect()
         is_lost = False
@@ -247,7 +257,7 @@ class Member:
     def _begin_anew(self, taken: Sequence[Takeover]) -> None:
         """Count partitions of which nobody has counted anything; where that began stands in the group from now on."""
         spans = [Span(*place, begin, begin) for one in taken for place, begin in one.begins.items()]
-        if spans and not self._commit_prepared(spans, [], []):
+        if spans and not self._commit_prepared(spans, []):
             self._epoch = None
             return
         for one in taken:
@@ -334,7 +344,8 @@ class Member:
         offers = [self._offer(number, of_number) for number, of_number in numbers.items()]
         moments = [moment for offered in offers for moment in offered.moments]
         events = [event for offered in offers for event in offered.events]
-        is_taken = self._commit_prepared(spans, moments, events)
+        keys = [key for offered in offers for key in offered.keys]
+        is_taken = self._commit_prepared(spans, moments, events, keys)
         if is_taken:
             self._on_loop(lambda: self._add_results(offers))
             self.records += len(records)
@@ -358,13 +369,19 @@ class Member:
         return offered
 
     def _commit(self, moment: Moment, spans: Sequence[Span]) -> bool:
-        return self._commit_prepared(spans, [moment], [])
+        return self._commit_prepared(spans, [moment])
 
-    def _commit_prepared(self, spans: Sequence[Span], moments: Sequence[Moment], events: Sequence[Any]) -> bool:
+    def _commit_prepared(
+        self,
+        spans: Sequence[Span],
+        moments: Sequence[Moment],
+        events: Sequence[JournalEvent] = (),
+        keys: Sequence[Key] = (),
+    ) -> bool:
         begun = time.perf_counter()
         number = self._store.state.standing.number + 1
         head = Prepared(number, list(spans), list(moments))
-        self._store.prepare(self._ingest.now(), head, events)
+        self._store.prepare(self._ingest.now(), head, events, keys)
         outcome = self._group.commit(self._offsets(head), self._epoch)
         self.commits[outcome.value] += 1
         if outcome is Outcome.UNKNOWN:
