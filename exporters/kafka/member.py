@@ -167,6 +167,11 @@ class Member:
         return self._epoch is not None and not self._rebuilds and self._ingest.failing is None
 
     @property
+    def partitions(self) -> int:
+        """How many partitions are counted here: none while they may be another's."""
+        return 0 if self._epoch is None else len(self._store.state.partitions)
+
+    @property
     def reading_back(self) -> dict[int, int]:
         """Offsets that are still to be read back, by partition."""
         return {rebuild.takeover.partition: rebuild.remaining for rebuild in self._rebuilds}
@@ -289,12 +294,10 @@ class Member:
             rebuild = Rebuild(one, self._empty(), self._settings.read, self._ingest.check)
             found = self._group.offsets_at(one.counted, (one.claim.time if one.claim else 0.0) - self._horizon())
             lows = {place: self._group.bounds(place).low for place in one.counted}
-            rebuild.begin(
-                {
-                    place: max(lows[place], end if (offset := found[place]) is None else offset)
-                    for place, end in one.counted.items()
-                }
-            )
+            begins = {place: end if found[place] is None else found[place] for place, end in one.counted.items()}
+            rebuild.begin({place: max(lows[place], begin or 0) for place, begin in begins.items()})
+            if any(0 < lows[place] >= rebuild.begins[place] for place in lows):
+                _log.warning("the topic keeps records for less long than they are read back: see docs/kafka.md")
             self._rebuilds.append(rebuild)
         self._reader.read_from({place: begin for one in self._rebuilds for place, begin in one.begins.items()})
 

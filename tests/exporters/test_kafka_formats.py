@@ -117,3 +117,8 @@ def test_a_prepared_frame_is_no_group_of_events_by_itself() -> None:
 
     frame = prepared.encode(1.0, prepared.Prepared(1, [], []), [])
     assert not decode_events(journal.Frame(journal.PREPARED, 1.0, frame[journal.HEADER.size :], journal.Position(1, 9)))
+
+
+def test_one_topic_is_not_named_twice(make_platform) -> None:
+    with pytest.raises(ValueError, match="topics has events twice"):
+        make_platform(exporter={"kafka": {"brokers": ["a:9092"], "topics": ["events", "events"]}})
