@@ -117,16 +117,16 @@ def run(judging: Judging, sink: Sink, events: Sequence[Prediction], first: int, 
 def test_verdicts_are_those_of_the_exporter(file: Path) -> None:
     reference_file.save(drifting.fitted(), file.parent / "own-v2.npz")
     alone, sink = exporters_judge(file), Sink()
-    judging, first = streams_judge(file, sink), 0
+    judging, first, before = streams_judge(file, sink), 0, 0.0
     for events, until in batches():
-        alone.take(events)
-        alone.close(until)
         for start in range(0, len(events), 250):
             part = events[start : start + 250]
-            is_last = start + 250 >= len(events)
-            run(judging, sink, part, first + start, until if is_last else -1.0)
-        first += len(events)
-        assert said_by(judging) == said(alone)
+            read_until = until if start + 250 >= len(events) else before
+            alone.take(part)
+            alone.close(read_until)
+            run(judging, sink, part, first + start, read_until)
+            assert said_by(judging) == said(alone)
+        first, before = first + len(events), until
     assert verdicts(alone) >= {"drift", "stable"}
     assert {labels["version"] for name, labels, _ in alone.board.samples() if "version" in labels} >= {"v2", "other"}
 
@@ -188,11 +188,11 @@ def test_only_open_panes_and_what_is_said_are_written_again(file: Path) -> None:
     sink = Sink()
     judging = streams_judge(file, sink)
     events, until = batches()[0]
-    run(judging, sink, events[:500], 0, until - 30)
+    run(judging, sink, events[:300], 0, until - 30)
     with judging.batch(Frame([])) as changes:
         assert not changes
-    late = [event for event in events[500:] if event.model == "fraud" and event.outcome == "ok"][:1]
-    with judging.batch(Frame(found(judging, late, 500))) as changes:
+    late = [event for event in events[300:] if event.model == "fraud" and event.outcome == "ok"][:1]
+    with judging.batch(Frame(found(judging, late, 300))) as changes:
         assert len(changes) == 1
 
 
