@@ -24,6 +24,7 @@ from benchmarks import (
     fairness,
     render,
     size,
+    stream,
 )
 from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "incident": incident.run,
     "soak": soak.run,
     "size": size.run,
+    "stream": stream.run,
 }
 
 
