@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test versions bench lint peers programs test-programs kube-assets kafka-jars image recordings clean
+.PHONY: demo test versions bench lint peers programs test-programs kube-assets kafka-jars thanos image recordings clean
 
 demo: $(READY) programs ## flights on real Prometheus, Alertmanager and MLflow: about three minutes
 	@$(BIN)/midwatch up -f examples/flights/platform.yaml --duration $(or $(DURATION),150s) $(FLAGS)
@@ -37,12 +37,16 @@ test-programs:
 	@scripts/programs prometheus prometheus-alertmanager postgresql redis-server chromium default-jre-headless maven openssl || true
 	@scripts/kafka-jars >/dev/null || true
 	@if command -v go >/dev/null; then scripts/kube-assets >/dev/null; else echo 'go is not installed: no tests against Kubernetes' >&2; fi
+	@if command -v go >/dev/null; then scripts/thanos >/dev/null; else echo 'go is not installed: no tests against Thanos' >&2; fi
 
 kube-assets: ## kube-apiserver, etcd and the controllers for the tests of the Kubernetes mode, built once (Go)
 	@scripts/kube-assets
 
 kafka-jars: ## a Kafka broker, and what PySpark lacks to read Kafka and Delta: fetched once (Maven)
 	@scripts/kafka-jars
+
+thanos: ## Thanos, for the tests of the view over several regions, built once (Go)
+	@scripts/thanos
 
 image: $(READY) ## the image, built and tried; BASE=, BUILD_BASE=, IMAGE=, ASSEMBLE=1: see scripts/image
 	@PYTHON=$(BIN)/python scripts/image
@@ -56,7 +60,7 @@ recordings: $(READY) programs ## nightly: what real programs expose, beside what
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Midwatch needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) >&2 || { echo 'python3 -m venv failed: install the package python3-venv' >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[flights,kafka,spark,reports,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[flights,kafka,spark,reports,explain,dev]'
 	@touch $@
 
 clean:

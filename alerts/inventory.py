@@ -24,7 +24,8 @@ class Entry:
     """An alert, the rule file it stands in, what it comes from, and where in the platform file.
 
     `objective` is what an alert on a burn rate is of, and `group` the rules that it reads; with `direct` the alert is
-    on the objective's SLI itself. `has_runbook` says whether a team names a runbook of its own.
+    on the objective's SLI itself. `has_runbook` says whether a team names a runbook of its own. `place_labels` are what
+    Prometheus adds on the way to Alertmanager, where the rule has no such label.
     """
 
     alert: AlertingRule
@@ -35,6 +36,7 @@ class Entry:
     group: dict[str, Any] | None = None
     direct: Alerting | None = None
     has_runbook: bool = False
+    place_labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def rule(self) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class Entry:
     @property
     def labels(self) -> dict[str, str]:
         """Labels it has whatever its series are; with `alertname`."""
-        return {"alertname": self.name, **self.rule["labels"]}
+        return {"alertname": self.name, **dict(self.place_labels), **self.rule["labels"]}
 
     @property
     def title(self) -> str:
@@ -82,11 +84,17 @@ class Entry:
 
 def entries(platform: Platform) -> Iterator[Entry]:
     """Alerts of the platform, of the models, of the rule files, and of every objective."""
+    place_labels = tuple(platform.place_labels.items())
+    for entry in _entries(platform):
+        yield replace(entry, place_labels=place_labels) if place_labels else entry
+
+
+def _entries(platform: Platform) -> Iterator[Entry]:
     by_place = {objective.place: objective for objective in objectives.of_platform(platform)}
-    for file, make in files.OF_PLATFORM.items():
+    for file, make in files.of_platform(platform).items():
         for alert in make(platform):
             yield Entry(alert=alert, file=file, origin=file.removesuffix(".yml"), place=())
-    for index, model in enumerate(platform.models):
+    for index, model in () if platform.is_view else enumerate(platform.models):
         yield from _of_model(platform, index, model, by_place)
     for index, team in enumerate(platform.rules):
         yield from _of_team(platform, index, team)

@@ -38,6 +38,8 @@ def render_objects(platform: Platform) -> dict[str, str]:
         f"{FOLDER}/rules-{name.removesuffix('.yml')}.yaml": _rule(platform, name, document)
         for name, document in rule_files.documents(platform).items()
     }
+    if platform.is_view:  # it sends its alerts to the Alertmanagers of the regions
+        return dict(sorted(files.items()))
     if platform.alertmanager.kubernetes == "secret":
         files[f"{FOLDER}/alertmanager.yaml"] = yamlfile.dump(_secret(platform))
     else:

@@ -50,7 +50,7 @@ def message(
     if channel not in platform.channels:
         raise MidwatchError("; ".join(unknown(channel, platform.channels, "channel")))
     document = notification(platform, entry, labels=labels, value=value, resolved=resolved)
-    templates = messages.MESSAGES.get(platform.channels[channel].kind)
+    templates = messages.of_kind(platform.channels[channel].kind, says_region=platform.regions is not None)
     if templates is None:
         return {"document": json.dumps(document, indent=2, ensure_ascii=False)}
     return {name: _rendered(text, document, name) for name, text in _fields(templates)}

@@ -20,6 +20,7 @@ from benchmarks import (
     console,
     dashboards,
     dr,
+    explain,
     exporter,
     fairness,
     render,
@@ -30,6 +31,7 @@ from benchmarks.canary import run as canary
 from benchmarks.drift import honesty, speed
 from benchmarks.figure import Comparison, Figure
 from benchmarks.incident import run as incident
+from benchmarks.kafka import run as kafka
 from benchmarks.loop import honesty as loop_honesty
 from benchmarks.soak import run as soak
 
@@ -37,6 +39,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "alerts": alerts.run,
     "budgets": budgets.run,
     "exporter": exporter.run,
+    "kafka": kafka.run,
     "client": client.run,
     "render": render.run,
     "dashboards": dashboards.run,
@@ -47,6 +50,7 @@ BENCHMARKS: dict[str, Callable[..., Sequence[Figure | Comparison]]] = {
     "loop-honesty": loop_honesty.run,
     "fairness": fairness.run,
     "attributions": attributions.run,
+    "explain": explain.run,
     "chaos": chaos.run,
     "dr": dr.run,
     "incident": incident.run,

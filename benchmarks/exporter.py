@@ -104,7 +104,8 @@ class Rate:
         )
 
 
-def _rate(server: Server, client: Callable[..., Any], *arguments: Any) -> Rate:
+def rate(server: Server, client: Callable[..., Any], *arguments: Any) -> Rate:
+    """What a client gets of a server; RuntimeError when not every event was acknowledged."""
     before = server.cpu_seconds()
     got = load.on_other_core(client, server.port, *arguments)
     if got["failed"]:
@@ -116,9 +117,9 @@ def _rate(server: Server, client: Callable[..., Any], *arguments: Any) -> Rate:
 def _beside_bare(name: str, target: float, state: Path, client: Callable[..., Any], *arguments: Any) -> Figure:
     """A rate of the exporter, and what the bare server makes of the same."""
     with serving(state) as server:
-        ours = _rate(server, client, *arguments)
+        ours = rate(server, client, *arguments)
     with bare() as server:
-        peer = _rate(server, client, *arguments)
+        peer = rate(server, client, *arguments)
     return Figure(name=name, target=target, measured=ours.rate, unit="events/s", better="more", peer=ours.beside(peer))
 
 
@@ -127,9 +128,9 @@ def _throughput(state: Path, smoke: bool) -> Iterator[Figure]:
     yield _beside_bare("NDJSON batches of 100, durable", 150_000, state / "batches", load.batches, seconds, 60, 40)
     with serving(state / "singles") as server:
         got = load.on_other_core(load.singles, server.port, 2 if smoke else 10, 1_000 if smoke else 10_000, "a")
-        rate = (len(got["latencies"]) - got["failed"]) / got["seconds"]
+        measured = (len(got["latencies"]) - got["failed"]) / got["seconds"]
         yield Figure(
-            name="single POSTs at 10,000/s, durable", target=9_900, measured=rate, unit="events/s", better="more"
+            name="single POSTs at 10,000/s, durable", target=9_900, measured=measured, unit="events/s", better="more"
         )
         p99 = _p99(got["latencies"]) * 1000
         yield Figure(name="their p99 acknowledgement", target=50, measured=p99, unit="ms", better="less")

@@ -16,20 +16,27 @@ MARK, EARLIER = b"@@@@@@@@", b"########"
 """Places in a body's template for the batch's number and an earlier batch's."""
 
 
-def _event(kind: str, identifier: str, now: float) -> bytes:
+EXPLAINED_FEATURES = 50
+"""Attributions of an explained prediction."""
+
+
+def _event(kind: str, identifier: str, now: float, *, explained: bool = False) -> bytes:
     common: dict[str, Any] = {"event": kind, "id": identifier, "model": "flight-delay", "ts": now}
     if kind == "label":
         return json.dumps({**common, "label": "late"}).encode()
     rest = {"version": "v1", "duration_seconds": 0.012, "prediction": "late", "score": 0.73}
     features = {"distance": 1400.0, "wind_speed": 10.4, "visib": 10.0, "carrier": "UA", "origin": "EWR"}
-    return json.dumps({**common, **rest, "features": features, "groups": {"carrier": "UA"}}).encode()
+    amounts = {f"feature_{place}": (-1) ** place / (place + 0.5) for place in range(EXPLAINED_FEATURES)}
+    further = {"attributions": amounts} if explained else {}
+    return json.dumps({**common, **rest, "features": features, "groups": {"carrier": "UA"}, **further}).encode()
 
 
-def template(predictions: int, labels: int) -> bytes:
-    """NDJSON body with ids to fill in; the labels are of an earlier batch's predictions."""
+def template(predictions: int, labels: int, explained: int = 0) -> bytes:
+    """NDJSON body with ids to fill in; the labels are of an earlier batch's predictions, and some come explained."""
     now = time.time()
     lines = [
-        _event("prediction", f"{MARK.decode()}-4f5a-bbe3-0123456789ab-{index}", now) for index in range(predictions)
+        _event("prediction", f"{MARK.decode()}-4f5a-bbe3-0123456789ab-{index}", now, explained=index < explained)
+        for index in range(predictions)
     ]
     lines += [_event("label", f"{EARLIER.decode()}-4f5a-bbe3-0123456789ab-{index}", now) for index in range(labels)]
     return b"\n".join(lines)
@@ -63,11 +70,11 @@ class _Client(asyncio.Protocol):
 
 
 async def batches(
-    port: int, seconds: float, predictions: int, labels: int, limit: int | None = None
+    port: int, seconds: float, predictions: int, labels: int, limit: int | None = None, explained: int = 0
 ) -> dict[str, float]:
     """As many NDJSON batches as the exporter takes, over 8 connections."""
     loop = asyncio.get_running_loop()
-    body = template(predictions, labels)
+    body = template(predictions, labels, explained)
     numbers = iter(range(10**8 - 1))
     ended: asyncio.Future[None] = loop.create_future()
     result = {"acknowledged": 0, "failed": 0}

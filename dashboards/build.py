@@ -12,9 +12,10 @@ from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
 from dashboards import annotation, layout, variables
+from dashboards.data_sources import PROMETHEUS
 from dashboards.links import DashboardLink
 from dashboards.page import Page
-from midwatch import grafana
+from midwatch import grafana, promql_syntax
 from midwatch.spec.model import Platform
 
 SCHEMA_VERSION = 41
@@ -57,12 +58,38 @@ def build_document(platform: Platform, page: Page) -> Document:
         time=core.Time(page.since, "now"),
         timePicker=core.TimePicker(["5s", "10s", "30s", "1m", "5m", "15m"], []),
         links=[*_links(platform, tag), *(_link(link) for link in page.links)],
-        templating=core.Templating([*variables.sources(platform), *page.variables]),
+        templating=core.Templating([*variables.sources(platform), *variables.regions(platform), *page.variables]),
         annotations=core.Annotations(annotation.annotation_queries(page.annotations)),
         panels=layout.place_sections(page.sections),
     )
     document: Document = json.loads(json.dumps(dashboard.to_json_data(), cls=DashboardEncoder))
-    return _tidy(document)
+    tidy = _tidy(document)
+    return _of_region(tidy) if platform.is_view else tidy
+
+
+def _of_region(part: Any) -> Any:
+    """A part of a document whose questions to Prometheus are about the chosen region."""
+    if isinstance(part, list):
+        return [_of_region(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    asked = {name: _narrowed(name, value) for name, value in part.items() if name in _ASKED and isinstance(value, str)}
+    is_of_prometheus = part.get("datasource", PROMETHEUS).get("type") == "prometheus" if asked else False
+    return {name: _of_region(value) for name, value in part.items()} | (asked if is_of_prometheus else {})
+
+
+_ASKED = ("expr", "query")
+"""Keys of what is asked; `query` holds an expression in `label_values(EXPRESSION, LABEL)` alone."""
+_CHOSEN = f'region=~"${grafana.REGION_VARIABLE}"'
+
+
+def _narrowed(key: str, asked: str) -> str:
+    if key == "expr":
+        return promql_syntax.with_matcher(asked, _CHOSEN)
+    series, comma, label = asked.removeprefix("label_values(").rpartition(", ")
+    if not asked.startswith("label_values(") or not comma:
+        return asked
+    return f"label_values({promql_syntax.with_matcher(series, _CHOSEN)}, {label}"
 
 
 def _links(platform: Platform, tag: str) -> list[Any]:

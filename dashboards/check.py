@@ -13,7 +13,7 @@ from promql_parser import VectorSelector
 
 from dashboards import reader, schema
 from dashboards.reader import Document
-from midwatch import catalogue, programs, yamlfile
+from midwatch import catalogue, grafana, programs, yamlfile
 from midwatch.errors import Problem
 
 MAX_BYTES = 200_000
@@ -67,8 +67,10 @@ def _names(path: str, document: Document, uids: Counter[str | None]) -> Iterator
         yield Problem(file=path, path=f"${name}", message=f"the dashboard has no such variable: {text}")
     if unknown:
         return
+    names = {one["name"] for one in document["templating"]["list"]}
+    added = frozenset({grafana.REGION_VARIABLE}) & names  # at a view every series has its plane's labels
     for place, expr in expressions(document):
-        yield from _expression(path, place, expr)
+        yield from _expression(path, place, expr, added)
 
 
 def _flat(document: Document) -> Iterator[Document]:
@@ -108,7 +110,7 @@ def expressions(document: Document) -> Iterator[tuple[str, str]]:
             yield f"{panel.title} {query.ref}", reader.filled(query.expr, values)
 
 
-def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
+def _expression(path: str, place: str, expr: str, added: frozenset[str]) -> Iterator[Problem]:
     try:
         selectors = reader.selectors(expr)
     except ValueError as error:
@@ -118,7 +120,7 @@ def _expression(path: str, place: str, expr: str) -> Iterator[Problem]:
         exposed = catalogue.find(name)
         if exposed is None:
             yield Problem(file=path, path=place, message=f"{name} is in no catalogue of metrics")
-        elif unknown := labels - exposed.labels:
+        elif unknown := labels - exposed.labels - added:
             yield Problem(file=path, path=place, message=f"{name} has no label {', '.join(sorted(unknown))}")
 
 

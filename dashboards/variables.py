@@ -45,6 +45,17 @@ def _source(platform: Platform, name: str, label: str, source: grafana.DataSourc
     )
 
 
+def regions(platform: Platform) -> list[Variable]:
+    """Which region is shown at a view over several: one, what is of all together, or all at once; none elsewhere."""
+    regions = platform.regions
+    if regions is None or not regions.is_view:
+        return []
+    values = {"all regions": "|".join(sorted(regions.planes)), **{name: name for name in regions.sites}}
+    options = [{"selected": text == regions.primary, "text": text, "value": value} for text, value in values.items()]
+    query = ",".join(f"{text} : {value}" for text, value in values.items())
+    return [core.Template(name=grafana.REGION_VARIABLE, label="Region", type="custom", query=query, options=options)]
+
+
 def window() -> Variable:
     """How far back figures go that need many events."""
     options = [{"selected": value == DEFAULT_WINDOW, "text": value, "value": value} for value in WINDOWS]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ Document = dict[str, Any]
 class DrillLog:
     """The evidence folder: `evidence.jsonl`, and `drills/RUN/` with the ledgers and `result.json`.
 
-    Heads of the log are kept outside: in the file `anchor`, and in Prometheus. `platform` and `owner` are whose it is.
+    Heads of the log are kept outside: in the file `anchor`, and in Prometheus. `platform` and `owner` are whose it is,
+    `place` says which region's plane wrote it, where there are several.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class DrillLog:
     anchor: Path | None = None
     platform: str = ""
     owner: str = ""
+    place: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, platform: model.Platform, file: Path, folder: Path | None = None) -> DrillLog:
@@ -64,6 +67,7 @@ class DrillLog:
             earlier_key_files=tuple(base / one for one in settings.earlier_key_files),
             anchor=base / settings.anchor_file if settings.anchor_file else None,
             platform=platform.platform,
+            place=platform.place_labels,
             owner=platform.disaster_recovery.owner if platform.disaster_recovery else "",
         )
         _ = log.key  # an empty one is said before a drill begins
@@ -113,10 +117,18 @@ class DrillLog:
                 shutil.copyfile(home / name, target / name)
                 digests[name] = hashlib.sha256((target / name).read_bytes()).hexdigest()
         clean = self.clean_drills(document["drill"], document["store"]) + (document["verdict"] == verdict.Verdict.MET)
-        sealed = document | {
-            "bound": {"met_in_a_row": clean, "breach_probability_at_most": verdict.bound(clean), "confidence": 0.95},
-            "digests": digests,
-        }
+        sealed = (
+            document
+            | ({"place": self.place} if self.place else {})
+            | {
+                "bound": {
+                    "met_in_a_row": clean,
+                    "breach_probability_at_most": verdict.bound(clean),
+                    "confidence": 0.95,
+                },
+                "digests": digests,
+            }
+        )
         record = self.chain.append(ENDED, **sealed)
         whole = sealed | {
             "evidence": {

@@ -74,7 +74,7 @@ def _versions(model: Model) -> int:
 
 def _series(platform: Platform) -> Iterator[Finding]:
     caps = platform.exporter.caps
-    counted, judged = least_series(platform), _judged_series(platform)
+    counted, judged = least_series(platform), judged_series(platform)
     for series, what in ((counted, "counters"), (judged, "drift judge's gauges")):
         if series > caps.series:
             message = (
@@ -131,7 +131,8 @@ def _answers(model: Model) -> Sequence[str | float]:
     return sorted(model.class_names) or (("text",) if model.task == "generation" else ("yes", "no"))
 
 
-def _judged_series(platform: Platform) -> int:
+def judged_series(platform: Platform) -> int:
+    """Series of the drift judge, of the versions that serve together."""
     return sum(_versions(model) * scrape_size.drift_series(model.drift) for model in platform.models if model.drift)
 
 

@@ -15,6 +15,7 @@ from midwatch import options
 
 if TYPE_CHECKING:
     from exporters import loading
+    from midwatch.spec import model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Take prediction and label events, serve /metrics.")
 
@@ -32,6 +33,17 @@ def serve(
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token that clients send.")] = None,
     metrics_token_file: options.MetricsTokenFile = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen off loopback without a token.")] = False,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Read events from the topics of exporter.kafka, as one of a fleet.")
+    ] = False,
+    member: Annotated[
+        str | None,
+        typer.Option(help="Name in the Kafka group, which stays with the state; else the host's.", metavar="NAME"),
+    ] = None,
+    judge: Annotated[
+        bool,
+        typer.Option("--judge", help="With --kafka: judge drift, over all partitions, and count nothing. One a fleet."),
+    ] = False,
     otlp_endpoint: Annotated[
         str | None,
         typer.Option(help="Also push the metrics there by OTLP: a base (http://host:4318), or the full path."),
@@ -40,7 +52,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM: POST /events (NDJSON or JSON), POST /kserve (CloudEvents), GET /metrics.
 
-    Writes its URL to standard error when it is ready. Exit code 2 when it cannot start as asked.
+    With --kafka events come from topics instead, whose partitions the members of a group share. Writes its URL to
+    standard error when it is ready. Exit code 2 when it cannot start as asked.
     """
     import asyncio
     import sys
@@ -50,6 +63,7 @@ def serve(
 
     from exporters import otlp, server
     from exporters.events import privacy
+    from exporters.kafka import fleet
     from midwatch import http_access, telemetry
     from midwatch.spec import load, model
 
@@ -62,6 +76,8 @@ def serve(
     if target and platform:
         otlp.warn_of_scrape(target.url, platform.prometheus.url)
     settings = platform.exporter if platform else model.Exporter()
+    name = _member_name(member, platform) if kafka or member or judge else None
+    settings = fleet.of_judge(settings) if judge else settings
     host, port = http_access.parse_address(listen or settings.listen)
     service = server.Service(
         server.Options(
@@ -75,6 +91,8 @@ def serve(
             token_file=token_file,
             metrics_token_file=metrics_token_file,
             insecure=insecure,
+            member=name,
+            judges_alone=judge,
             privacy=privacy.load(settings.personal, load.base_folder(platform_file) if platform_file else Path()),
         )
     )
@@ -147,6 +165,20 @@ def load_file(
         for refused in summary.first_refused:
             typer.echo(f"  row {refused['row']}: {refused['reason']}: {refused['message']}")
     raise typer.Exit(1 if summary.refused else 0)
+
+
+def _member_name(given: str | None, platform: model.Platform | None) -> str:
+    """Name of a member in its group; ServeError when it cannot read from Kafka."""
+    import socket
+    from importlib.util import find_spec
+
+    from midwatch import http_access
+
+    if platform is None or platform.exporter.kafka is None:
+        raise http_access.ServeError("--kafka needs a platform file (-f) with exporter.kafka: brokers and topics")
+    if find_spec("confluent_kafka") is None:
+        raise http_access.ServeError("--kafka needs confluent-kafka: pip install 'midwatch[kafka]'")
+    return given or socket.gethostname()
 
 
 def _pairs(options: list[str] | None, name: str) -> dict[str, str]:

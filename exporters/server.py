@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,10 +20,15 @@ from exporters.drift import supervisor
 from exporters.events import bodies, inference_log, ingest, kserve
 from exporters.events.privacy import Privacy
 from exporters.events.reasons import Reason
+from exporters.events.state import Totals
 from exporters.events.store import Store
 from exporters.incremental import IncrementalText
+from exporters.kafka.member_store import MemberStore
 from midwatch import content_encoding, exposition, http_access, http_server, metrics
 from midwatch.spec import model as spec
+
+if TYPE_CHECKING:
+    from exporters.kafka.service import Service as Member
 
 SLICE_SECONDS = 0.001
 """What a scrape takes of the loop at a time."""
@@ -46,6 +52,10 @@ class Options:
     metrics_token_file: Path | None = None
     insecure: bool = False
     privacy: Privacy | None = None
+    member: str | None = None
+    """Name in the group of `settings.kafka`, whose topics are read; else events are sent here."""
+    judges_alone: bool = False
+    """Judge drift over all partitions of a group, and publish no counters: each member sees a part of the rows."""
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,7 +67,8 @@ class Service:
         token = http_access.bearer_token(options.host, options.token_file, insecure=options.insecure)
         metrics_token = http_access.read_token(options.metrics_token_file) if options.metrics_token_file else None
         self._models = kserve.Models.of(options.models)
-        self.store = Store(options.state, options.settings, options.models)
+        store = MemberStore if options.member else Store
+        self.store = store(options.state, options.settings, options.models)
         self.ingest = ingest.Ingest(self.store, options.settings, options.models, options.privacy)
         self._connections = http_server.Connections(
             self._handle,
@@ -66,9 +77,10 @@ class Service:
         )
         self._judge = (
             supervisor.Supervisor(options.state, options.platform_file, now=self.ingest.now)
-            if self._models.features
+            if self._models.features and (options.judges_alone or not options.member)
             else None
         )
+        self._member: Member | None = None
         self._scrape_seconds = 0.0
         self._series = 0
         self._asked: dict[str, list[tuple[http_server.Respond, bool]]] = {}
@@ -92,7 +104,8 @@ class Service:
             self.store.close(self.ingest.now(), snapshot=lambda: False)
             where = f"{self._options.host}:{self._options.port}"
             raise http_access.ServeError(f"{where}: {error.strerror}; choose another with --listen") from error
-        committer = asyncio.create_task(self.ingest.run())
+        self._member = self._join()
+        committer = asyncio.create_task(self._member.run() if self._member else self.ingest.run())
         helpers = [asyncio.create_task(self._connections.expire())]
         if self._judge:
             helpers.append(asyncio.create_task(self._judge.run()))
@@ -102,13 +115,28 @@ class Service:
         await asyncio.wait({waiting, committer}, return_when=asyncio.FIRST_COMPLETED)
         server.close()
         self.ingest.stop()
-        await committer
+        if self._member:
+            self._member.stop()
+        ended = await asyncio.gather(committer, return_exceptions=True)
         self._connections.close()
         await asyncio.gather(*self._scrapes)
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
         self.store.close(self.ingest.now())
+        if ended[0] is not None:
+            raise ended[0]
+
+    def _join(self) -> Member | None:
+        """Begin as a member of a group; None when events are sent here."""
+        options, store = self._options, self.store
+        kafka = options.settings.kafka
+        if options.member is None or kafka is None or not isinstance(store, MemberStore):
+            return None
+        from exporters.kafka import service
+
+        folder = options.platform_file.parent if options.platform_file else Path()
+        return service.Service(options.member, kafka, options.settings, options.models, store, self.ingest, folder)
 
     def on_loop(self, look: Callable[[], collector.View]) -> collector.StateCollector:
         """Collector for another thread: the view is taken on the loop, where nothing changes meanwhile."""
@@ -130,6 +158,8 @@ class Service:
             _error(respond, HTTPStatus.METHOD_NOT_ALLOWED, why, "allow: GET, HEAD\r\n")
         elif path == b"/metrics":
             self._expose(request.headers, respond)
+        elif self._member and path in (b"/events", b"/kserve"):
+            _error(respond, HTTPStatus.CONFLICT, "events are read from Kafka here; send them to the topic")
         elif path not in (b"/events", b"/kserve"):
             _error(respond, HTTPStatus.NOT_FOUND, "there are /events, /kserve, /metrics, /healthz and /readyz")
         elif request.method != b"POST":
@@ -142,6 +172,8 @@ class Service:
     def _health(self, path: bytes, respond: http_server.Respond) -> None:
         if path == b"/readyz" and self.ingest.failing:
             _error(respond, HTTPStatus.SERVICE_UNAVAILABLE, f"not durable: {self.ingest.failing}")
+        elif path == b"/readyz" and self._member and not self._member.is_ready:
+            _error(respond, HTTPStatus.SERVICE_UNAVAILABLE, "no partitions yet, or they are read back")
         else:
             respond(HTTPStatus.OK, b'{"status":"ok"}', _JSON)
 
@@ -210,8 +242,8 @@ class Service:
 
     async def _write_metrics(self, content_type: str) -> None:
         """Write the text on the loop, where nothing changes meanwhile, a slice at a time: events come in between."""
-        totals, (counts, seconds) = self.store.state.live(), self.ingest.commits
-        samples = [*self._own(), *(self._judge.samples() if self._judge else ())]
+        totals, (counts, seconds) = self._counted(), self.ingest.commits
+        samples = [*self._own(), *self._kept()]
         tables, histograms = collector.tables(totals), collector.histograms(totals, (list(counts), seconds))
         pause = time.perf_counter() + SLICE_SECONDS
         for _ in self._text.write(tables, histograms, samples, content_type):
@@ -241,19 +273,27 @@ class Service:
 
     def kept_view(self) -> collector.View:
         """The part of it that goes on after a restart."""
-        return collector.View(self.store.state.published(), self._judge.samples() if self._judge else [], None)
+        published = None if self._options.judges_alone else self.store.state.published()
+        return collector.View(published, self._kept(), None)
 
     def own_view(self) -> collector.View:
         """The part of it that this process began."""
         counts, seconds = self.ingest.commits
         return collector.View(None, self._own(), (list(counts), seconds))
 
+    def _counted(self) -> Totals:
+        return Totals() if self._options.judges_alone else self.store.state.live()
+
+    def _kept(self) -> list[exposition.Sample]:
+        judged = self._judge.samples() if self._judge else []
+        return [*judged, *self._member.kept_samples()] if self._member else judged
+
     def _own(self) -> list[exposition.Sample]:
-        oldest = self.store.state.predictions.oldest()
+        oldest = self.store.state.oldest_waiting()
         samples: list[exposition.Sample] = [
             (metrics.MIDWATCH_BUILD_INFO, {"version": midwatch.__version__}, 1),
             (metrics.EXPORTER_OLDEST_WAITING, {}, 0 if oldest is None else max(0.0, self.ingest.now() - oldest)),
-            (metrics.EXPORTER_HALVES_WAITING, {}, len(self.store.state.halves)),
+            (metrics.EXPORTER_HALVES_WAITING, {}, self.store.state.halves_waiting()),
             (metrics.EXPORTER_JOURNAL_BYTES, {}, self.store.journal.size()),
             (metrics.EXPORTER_SCRAPE_DURATION, {}, self._scrape_seconds),
             (metrics.EXPORTER_SERIES, {}, self._series),
@@ -263,6 +303,8 @@ class Service:
             samples.append((metrics.PLATFORM_FILE, {"model": model, "digest": digest}, 1))
         if self._judge:
             samples.append((metrics.DRIFT_SKIPPED_BYTES, {}, self.store.skipped_bytes))
+        if self._member:
+            samples += self._member.own_samples()
         for (kind, result, reason), count in self.ingest.results.items():
             samples.append((metrics.EXPORTER_EVENTS, {"kind": kind, "result": result, "reason": reason}, count))
         return samples

@@ -43,6 +43,10 @@ def page_of(rules: RuleFile) -> str:
     return system_page(rules.system) if isinstance(rules, SystemRules) else Page.FLEET
 
 
+REGION_VARIABLE = "region"
+"""Variable of dashboards at a view over several regions: whose series are shown."""
+
+
 class DataSource(StrEnum):
     """The data sources of a platform; the value is Grafana's name of their type."""
 

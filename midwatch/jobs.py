@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
-from midwatch import scrape_size
+from midwatch import metrics, scrape_size
 from midwatch.spec import addresses, evaluation, system_rules
 from midwatch.spec.base import Finding, Place
 from midwatch.spec.model import Platform
@@ -25,6 +26,8 @@ SYSTEMS = "midwatch-systems"
 LOOP = "midwatch-loop"
 INCIDENTS = "midwatch-incidents"
 EVALUATOR = "midwatch-evaluator"
+REGION_PREFIX = "midwatch-region-"
+"""Begins the names of the jobs by which a plane copies records of another."""
 STREAM = "midwatch-stream"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
@@ -32,11 +35,23 @@ EVERY_ADDRESS = ("", "*", "0.0.0.0", "::")  # noqa: S104 - what is looked for; n
 
 
 @dataclass(frozen=True, kw_only=True)
+class Relabeling:
+    """What is done to the labels of a sample: `target` becomes `replacement` where `source` matches; or a drop."""
+
+    action: Literal["replace", "labeldrop"]
+    regex: str
+    source: str = ""
+    target: str = ""
+    replacement: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A scrape job; `targets` are HOST:PORT, `params` the query's; the files hold a bearer token and a CA.
 
     `auth` is what Prometheus itself asks for, instead of those files. `timeout` is
-    seconds that a scrape may take, where the usual ones may be too few.
+    seconds that a scrape may take, where the usual ones may be too few. `relabel` is done to
+    each sample that is scraped.
     """
 
     name: str
@@ -49,6 +64,8 @@ class Job:
     honor_labels: bool = False
     auth: Auth | None = None
     timeout: float | None = None
+    honor_timestamps: bool = True
+    relabel: tuple[Relabeling, ...] = ()
 
 
 def of_platform(platform: Platform) -> list[Job]:
@@ -75,10 +92,20 @@ def ordered(jobs: Iterator[Job] | list[Job]) -> list[Job]:
 
 
 def _jobs(platform: Platform) -> Iterator[Job]:
+    yield from of_regions(platform)
     yield from of_services(platform)
-    yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
+    regions = platform.regions
+    if regions is not None and regions.is_view:  # each region watches its own Alertmanager
+        yield _of_url(PROMETHEUS, regions.view.prometheus, platform.prometheus.auth)
+    else:
+        yield from of_itself(platform.prometheus.url, platform.alertmanager.url, platform.prometheus.auth)
     yield from of_models(platform)
     yield from of_systems(platform)
+
+
+def has_judge_alone(platform: Platform) -> bool:
+    """Whether drift is judged apart from counting: members of a Kafka group see a part of the rows each."""
+    return platform.exporter.kafka is not None and any(model.drift for model in platform.models)
 
 
 def observes(platform: Platform) -> bool:
@@ -88,6 +115,8 @@ def observes(platform: Platform) -> bool:
 
 def services(platform: Platform) -> Iterator[tuple[str, Place, Scraped]]:
     """Midwatch's own services that this platform runs: their jobs, and their sections of the platform file."""
+    if platform.is_view:
+        return
     yield EXPORTER, ("exporter",), platform.exporter
     if any(model.canary for model in platform.models):
         yield GATE, ("gate",), platform.gate
@@ -115,6 +144,7 @@ def of_services(platform: Platform) -> Iterator[Job]:
             token_file=service.metrics_token_file,
             timeout=timeout,
             honor_labels=name == SYSTEMS,  # `namespace` is a label of what the systems have
+            relabel=_SIDES if name == RECOVERY and platform.regions is not None else (),
         )
 
 
@@ -125,7 +155,8 @@ def service_targets(platform: Platform, name: str) -> tuple[str, ...]:
     """
     if name == EXPORTER and platform.kubernetes is not None and not platform.exporter.targets:
         port = platform.exporter.listen.rpartition(":")[2]
-        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas))
+        judge = (f"{EXPORTER}-judge-0:{port}",) if has_judge_alone(platform) else ()
+        return tuple(f"{EXPORTER}-{number}:{port}" for number in range(platform.kubernetes.exporter.replicas)) + judge
     return next((job.targets for job in of_services(platform) if job.name == name), ())
 
 
@@ -161,7 +192,7 @@ def find_warnings(platform: Platform) -> Iterator[Finding]:
 
 def of_models(platform: Platform) -> Iterator[Job]:
     """A job for each model whose servers' addresses the platform file has."""
-    for model in platform.models:
+    for model in () if platform.is_view else platform.models:
         servers = model.servers
         if servers is not None and servers.targets:
             yield Job(
@@ -176,7 +207,7 @@ def of_models(platform: Platform) -> Iterator[Job]:
 
 def of_systems(platform: Platform) -> Iterator[Job]:
     """A job for each system of the platform; it is called like the system."""
-    for one in system_rules.installed(platform):
+    for one in () if platform.is_view else system_rules.installed(platform):
         scrape, use = one.described.scrape, one.use
         yield Job(
             name=one.job,
@@ -188,6 +219,45 @@ def of_systems(platform: Platform) -> Iterator[Job]:
             ca_file=use.ca_file,
             honor_labels=scrape.honor_labels,
         )
+
+
+_SIDES = (
+    Relabeling(action="replace", source="region", regex="(.+)", target="side", replacement="$1"),
+    Relabeling(action="labeldrop", regex="region"),
+)
+"""A store's own regions are `side` where a plane's region is `region`: Thanos puts the plane's over a series' own."""
+
+
+def of_regions(platform: Platform) -> Iterator[Job]:
+    """A job for each other plane, by which its heartbeat is heard; the view copies what budgets are summed from."""
+    regions = platform.regions
+    if regions is None:
+        return
+    wanted = metrics.COPIED_BY_VIEW if regions.is_view else metrics.HEARTBEATS
+    for name, site in regions.others.items():
+        parts = urlsplit(site.prometheus)
+        yield Job(
+            name=f"{REGION_PREFIX}{name}",
+            targets=(parts.netloc,),
+            path=f"{parts.path.rstrip('/')}/federate",
+            params=(("match[]", ('{__name__=~"' + wanted + '"}',)),),
+            https=parts.scheme == "https",
+            honor_labels=True,
+            honor_timestamps=False,  # else what is gone would stand for five minutes more
+            auth=platform.prometheus.auth,
+            relabel=_copied(name),
+        )
+
+
+def _copied(name: str) -> tuple[Relabeling, ...]:
+    """Names and labels of copies, so that the view over all series shows none twice."""
+    return (
+        Relabeling(
+            action="replace", source="__name__", regex="(.+)", target="__name__", replacement=f"{metrics.COPY_PREFIX}$1"
+        ),
+        Relabeling(action="replace", source="job", regex=".*", target=metrics.FROM_REGION, replacement=name),
+        Relabeling(action="labeldrop", regex="region|cluster|cloud|job|instance|replica"),
+    )
 
 
 def of_itself(prometheus: str, alertmanager: str, auth: Auth | None = None) -> list[Job]:

@@ -55,6 +55,8 @@ COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PLACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+ADDITIVITY_BUCKETS = (1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+"""Ratios. Sums of 64-bit floats are within the first, XGBoost's of 32-bit ones within 0.0001."""
 OUTPUT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Seconds, as OpenTelemetry's conventions for generative AI have them (gen_ai.server.time_to_first_token and
 .time_per_output_token), so that they can be compared with what model servers publish themselves."""
@@ -233,6 +235,117 @@ ATTRIBUTION_PLACE = _histogram(
     "feature",
     buckets=PLACE_BUCKETS,
 )
+GROUP_EXPLAINED = _counter(
+    "ml_group_explained_predictions_total",
+    "Predictions that came with attributions of features, by group of an attribute.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+)
+GROUP_ATTRIBUTION_ADDED = _counter(
+    "ml_group_attribution_added_total",
+    "Sum of what a feature added to the model's answers of a group.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+GROUP_ATTRIBUTION_TAKEN = _counter(
+    "ml_group_attribution_taken_total",
+    "Sum of what a feature took away from the model's answers of a group, as a positive number.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+GROUP_ATTRIBUTION_SQUARES = _counter(
+    "ml_group_attribution_squares_total",
+    "Sum of squares of a feature's attributions of a group.",
+    "model",
+    "version",
+    "attribute",
+    "group",
+    "feature",
+)
+
+# The explanation service, `midwatch explain serve` --------------------------------------------------------------------
+
+EXPLANATION_REQUESTS = _counter(
+    "ml_explanation_requests_total",
+    "Requests for explanations, by outcome: ok, or error, which is not the caller's mistake.",
+    "model",
+    "version",
+    "outcome",
+)
+EXPLANATION_REFUSALS = _counter(
+    "ml_explanation_refusals_total",
+    "Requests that were not explained, by reason: busy, deadline, model_failed, failed or invalid.",
+    "model",
+    "version",
+    "reason",
+)
+EXPLANATION_DURATION = _histogram(
+    "ml_explanation_duration_seconds",
+    "Time to answer a request for explanations, with the wait for its turn.",
+    "model",
+    "version",
+    buckets=LATENCY_BUCKETS,
+)
+EXPLANATIONS = _counter(
+    "ml_explanations_total",
+    "Rows that were explained, by why it ended: exact, precise, or budget where the time was spent before.",
+    "model",
+    "version",
+    "stopped",
+)
+EXPLANATION_ADDITIVITY = _histogram(
+    "ml_explanation_additivity_error_ratio",
+    "What base and attributions lack of the model's answer, by 1 + the attributions' sizes.",
+    "model",
+    "version",
+    buckets=ADDITIVITY_BUCKETS,
+)
+EXPLANATION_SAMPLES = _counter(
+    "ml_explanation_rows_asked_total",
+    "Rows that the model was asked for explanations: no predictions.",
+    "model",
+    "version",
+)
+EXPLANATION_CACHE = _counter(
+    "ml_explanation_cache_lookups_total",
+    "Rows looked up in the cache, by result: hit or miss.",
+    "model",
+    "version",
+    "result",
+)
+EXPLANATION_CACHE_SIZE = _gauge(
+    "ml_explanation_cache_bytes", "Bytes of the explanations that are cached.", "model", "version"
+)
+EXPLANATION_WAITING = _gauge(
+    "ml_explanation_requests_waiting", "Requests that are explained or wait for it.", "model", "version"
+)
+EXPLAINER_INFO = _gauge(
+    "ml_explainer_info",
+    "Constant 1: how the service explains (exact or permutations), and the background's id.",
+    "model",
+    "version",
+    "method",
+    "background",
+)
+
+# Explainers that are asked by `midwatch systems export`, whoever's they are ---
+
+EXPLAIN_PROBE_UP = _gauge("explainer_probe_up", "1 where an explainer's last answer was an explanation.", "endpoint")
+EXPLAIN_PROBE_DURATION = _gauge("explainer_probe_duration_seconds", "Time that its last answer took.", "endpoint")
+EXPLAIN_PROBE_ADDITIVITY = _gauge(
+    "explainer_probe_additivity_error_ratio",
+    "What base and attributions of its last answer lack of the model's answer, by 1 + their sizes.",
+    "endpoint",
+)
+
 LABEL_DELAY = _histogram(
     "ml_label_delay_seconds", "Time from a prediction to its label.", "model", buckets=DELAY_BUCKETS
 )
@@ -584,6 +697,12 @@ SERVER_FIRST_BYTE = _histogram(
     buckets=LATENCY_BUCKETS,
 )
 SERVER_IN_FLIGHT = _gauge("ml_server_requests_in_flight", "Requests a model server is working on.", "model", "version")
+SERVER_SYNTHETIC = _counter(
+    "ml_server_synthetic_requests_total",
+    "Requests of a model server whose rows nobody asked about, an explainer's; no others count them.",
+    "model",
+    "version",
+)
 BUILD_INFO = _gauge(
     "ml_build_info", "Constant 1; what a model server runs.", "model", "version", "revision", "framework"
 )
@@ -599,6 +718,12 @@ CLIENT_WAITING_BYTES = _gauge("midwatch_client_waiting_bytes", "Size of the even
 CLIENT_RETRIES = _counter(
     "midwatch_client_retries_total",
     "Requests of a model server to the exporter that settled nothing and were repeated.",
+)
+
+CLIENT_ATTRIBUTIONS = _counter(
+    "midwatch_client_attributions_total",
+    "Predictions of a model server whose attributions were offered: explained, not_sampled, over_budget or failed.",
+    "result",
 )
 
 # The exporter itself ----------------------------------------------------------------------------------------------
@@ -650,6 +775,45 @@ EXPORTER_UNREAD_PAYLOADS = _counter(
     "model",
     "reason",
 )
+KAFKA_LAG = _gauge(
+    "midwatch_exporter_kafka_lag_records",
+    "Records of a partition that are not counted yet.",
+    "group",
+    "topic",
+    "partition",
+)
+KAFKA_BEHIND = _gauge(
+    "midwatch_exporter_kafka_behind_seconds",
+    "Time since the newest record of a partition that is counted, while others wait; 0 when none does.",
+    "group",
+    "topic",
+    "partition",
+)
+KAFKA_PARTITIONS = _gauge("midwatch_exporter_kafka_partitions", "Partitions that this member counts.", "group")
+KAFKA_TOPIC_PARTITIONS = _gauge("midwatch_exporter_kafka_topic_partitions", "Partitions that the topic has.", "group")
+KAFKA_READING_BACK = _gauge(
+    "midwatch_exporter_kafka_reading_back_records",
+    "Records of a partition that are still to be read back, until those that come are counted.",
+    "group",
+    "partition",
+)
+KAFKA_RECORDS = _counter("midwatch_exporter_kafka_records_total", "Records that were counted or passed over.", "group")
+KAFKA_LOST = _counter(
+    "midwatch_exporter_kafka_lost_records_total",
+    "Records that nobody counts: deleted before they were read, or events of a batch nobody can decide on.",
+    "group",
+    "reason",
+)
+KAFKA_RESETS = _counter(
+    "midwatch_exporter_kafka_resets_total",
+    "Times that a partition did not go on behind the last record that was counted.",
+    "group",
+    "reason",
+)
+KAFKA_COMMITS = _counter(
+    "midwatch_exporter_kafka_commits_total", "Batches that the group was asked to move offsets for.", "group", "result"
+)
+KAFKA_REBALANCES = _counter("midwatch_exporter_kafka_rebalances_total", "Times that partitions were given.", "group")
 EXPORTER_CONNECTIONS = _gauge("midwatch_exporter_connections", "Open client connections.")
 REMOTE_WRITE_SAMPLES = _counter(
     "midwatch_remote_write_samples_total",
@@ -743,7 +907,7 @@ CANARY_GATE_REQUESTS = _counter(
 CANARY_GATE_REFUSED = _counter(
     "canary_gate_refused_total",
     "Questions that the gate refused: unreadable, of an unknown_model, with the same_arms as baseline and canary, or "
-    "for the gate of an other_platform.",
+    "for the gate of an other_platform or other_region.",
     "reason",
 )
 CANARY_GATE_DROPPED = _counter(
@@ -890,6 +1054,28 @@ SLO_BURN_RATES = {
     )
     for window in BURN_RATE_WINDOWS
 }
+
+SLO_BUDGET_AT_LEAST = _gauge(
+    "slo:error_budget_at_least:ratio",
+    "Share of the period's error budget over all regions that is left, were every event of a silent region bad.",
+    *SLO_LABELS,
+    "region",
+)
+
+# Planes of several regions ------------------------------------------------------------------------------------------
+
+FROM_REGION = "from_region"
+"""Label of copied records: the region whose plane recorded them. The label `region` says whose copy it is."""
+COPY_PREFIX = "copied:"
+"""Begins the names of records that one plane copies from another, so that a view over all shows none of them twice."""
+HEARTBEAT = _gauge("region:heartbeat:timestamp", "When the plane of this region evaluated its rules last.")
+COPIED_HEARTBEAT = _gauge(
+    f"{COPY_PREFIX}{HEARTBEAT.name}", "The heartbeat of another plane, as it was heard here.", FROM_REGION
+)
+HEARTBEATS = HEARTBEAT.name
+"""Pattern of what planes copy from one another."""
+COPIED_BY_VIEW = f"{HEARTBEAT.name}|slo:(events|bad_events):(increase.+|period)"
+"""Pattern of what the view's Prometheus copies from each plane: heartbeats, and counts that budgets are summed of."""
 
 # Records of how each model is served, in one form whatever serves it, by the rules of `alerts` ---------------------
 

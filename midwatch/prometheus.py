@@ -164,6 +164,7 @@ class Client:
         except ValueError as error:
             raise MidwatchError(str(error)) from error
         self._timeout, self._token, self._auth, self._deadline = timeout, token, auth, deadline
+        self._heard: Callable[[str], object] | None = None
 
     @classmethod
     def of(
@@ -190,6 +191,17 @@ class Client:
         client = copy.copy(self)
         client.__dict__["_session"] = self._session
         client._deadline = deadline
+        return client
+
+    def taking_parts(self, heard: Callable[[str], object]) -> Client:
+        """The same Prometheus, of which an answer with warnings is taken, too; `heard` is told each of them.
+
+        For who says what is missing beside what is there, such as a view over regions: without a warning an answer may
+        be a part all the same (`midwatch.silent_regions`).
+        """
+        client = copy.copy(self)
+        client.__dict__["_session"] = self._session
+        client._heard = heard
         return client
 
     @cached_property
@@ -244,6 +256,14 @@ class Client:
             raise RejectedError(str(expr), f"{len(samples)} series where one was expected")
         return samples[0].value if samples else None
 
+    def configuration(self) -> str:
+        """The configuration that it runs with, as YAML; QueryError without an answer."""
+        document = self._fetch("status/config", "its configuration", {}, msgspec.json.decode, method="GET")
+        data = document.get("data") if isinstance(document, dict) else None
+        if not isinstance(data, dict) or not isinstance(data.get("yaml"), str):
+            raise RejectedError("its configuration", f"{self._url} does not say it")
+        return str(data["yaml"])
+
     def _ask(
         self,
         endpoint: str,
@@ -257,18 +277,31 @@ class Client:
         )
         if not isinstance(document, dict) or document.get("status") != "success" or "data" not in document:
             raise RejectedError(query, f"no result from Prometheus: {str(document)[:200]}")
-        if document.get("warnings"):
-            raise PartialError(query, f"the answer may be partial: {'; '.join(map(str, document['warnings']))}")
+        warnings = list(map(str, document.get("warnings") or ()))
+        if warnings and self._heard is not None:
+            for warning in warnings:
+                self._heard(warning)
+        elif warnings:
+            raise PartialError(query, f"the answer may be partial: {'; '.join(warnings)}")
         return document["data"]
 
-    def _fetch(self, endpoint: str, query: str, parameters: dict[str, Any], read: Callable[[bytes], Any]) -> Any:
+    def _fetch(
+        self,
+        endpoint: str,
+        query: str,
+        parameters: dict[str, Any],
+        read: Callable[[bytes], Any],
+        *,
+        method: str = "POST",
+    ) -> Any:
         import requests
 
         timeout = min(self._timeout, self._deadline - time.monotonic())
         if timeout <= 0:
             raise UnreachableError(query, f"{self._url}: not asked, as there was no time left")
         try:
-            response = self._session.post(
+            response = self._session.request(
+                method,
                 f"{self._url}/api/v1/{endpoint}",
                 data=parameters,
                 timeout=timeout,

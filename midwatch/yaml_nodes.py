@@ -8,6 +8,7 @@ from __future__ import annotations
 import yaml
 
 Mapping = yaml.MappingNode
+Node = yaml.Node
 
 
 def parsed(text: str) -> yaml.MappingNode:

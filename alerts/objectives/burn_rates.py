@@ -32,6 +32,7 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
     slo = objective.slo
     promise = f"{(slo.objective * 100).normalize():f}%"
     where = "".join(f" {{{{ $labels.{label} }}}}" for label in slo.by)
+    over = " over all regions" if objective.region else ""
     added = objective.additions(severity)
     return {
         "alert": objective.alert_name,
@@ -47,8 +48,8 @@ def _alert(objective: Objective, severity: Severity, tiers: Sequence[BurnAlert])
         "annotations": alerting_rule.annotations_of(
             objective.platform,
             ALERT,
-            summary=f"{objective.subject}{where} {slo.name}: the error budget burns {{{{ $value | humanize }}}} times "
-            f"too fast, objective {promise}",
+            summary=f"{objective.subject}{where} {slo.name}: the error budget{over} burns {{{{ $value | humanize }}}} "
+            f"times too fast, objective {promise}",
             description=_description(objective, severity, tiers),
             owner=objective.owner,
             runbook=slo.runbook or objective.runbook,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from alerts.objectives.counters import TILE_SECONDS, Counters, counters_of
@@ -13,6 +13,7 @@ from midwatch.metrics import Kind, Metric
 from midwatch.promql import Expr
 from midwatch.spec.base import Place
 from midwatch.spec.model import Model, Platform
+from midwatch.spec.regions import GLOBAL
 from midwatch.spec.slo import AlertAdditions, Severity, Slo
 from midwatch.spec.systems import place_of
 
@@ -30,7 +31,7 @@ IDENTITY = ("model", "slo")
 class Objective:
     """An objective, its subject's name, who owns it, its rule file, and where it stands in the platform file.
 
-    `model` is None when the subject is a service.
+    `model` is None when the subject is a service. `region` is `global` where its counts are those of all regions.
     """
 
     platform: Platform
@@ -42,11 +43,26 @@ class Objective:
     model: Model | None = None
     labels: tuple[tuple[str, str], ...] = ()
     runbook: str | None = None
+    region: str | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Labels that say which it is, wherever it is recorded."""
+        return dict(zip(IDENTITY, (self.subject, self.slo.name), strict=True))
+
+    @property
+    def own_labels(self) -> dict[str, str]:
+        """Labels that each of its records has."""
+        return self.identity | self._scope
+
+    @property
+    def _scope(self) -> dict[str, str]:
+        return {"region": self.region} if self.region else {}
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Labels that tell its series from all others."""
-        return (*IDENTITY, *self.slo.by)
+        return (*IDENTITY, *self._scope, *self.slo.by)
 
     @property
     def alert_name(self) -> str:
@@ -67,7 +83,7 @@ class Objective:
         """Select one of its records."""
         if name not in self._selected:
             record = Metric(name=name, kind=Kind.GAUGE, help="", labels=self.keys)
-            self._selected[name] = promql.select(record, model=self.subject, slo=self.slo.name)
+            self._selected[name] = promql.select(record, **self.own_labels)
         return self._selected[name]
 
     @cached_property
@@ -94,7 +110,17 @@ class Objective:
 
 
 def of_platform(platform: Platform) -> list[Objective]:
-    """Every objective of the platform: of its models, then of the rule files."""
+    """Every objective of the platform: of its models, then of the rule files.
+
+    At the view over all regions they are of all regions; one in Sloth's form has ratios alone, which do not add up.
+    """
+    every = _every(platform)
+    if not platform.is_view:
+        return every
+    return [replace(one, region=GLOBAL) for one in every if one.slo.compatibility != "sloth"]
+
+
+def _every(platform: Platform) -> list[Objective]:
     of_models = [
         Objective(
             platform=platform,

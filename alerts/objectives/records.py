@@ -14,7 +14,9 @@ from typing import Any
 from alerts.objectives import calendars, counters
 from alerts.objectives.objective import IDENTITY, VALUE, Objective
 from midwatch import metrics, promql
+from midwatch.metrics import Kind, Metric
 from midwatch.promql import Expr
+from midwatch.spec.regions import GLOBAL, Regions
 from midwatch.spec.slo import CALENDAR_DAYS, CalendarPeriod, Severity
 from midwatch.spec.values import format_duration, parse_duration
 
@@ -41,7 +43,7 @@ OF_PERIOD = "_of_period"
 def counts_of_objective(objective: Objective) -> Iterator[Rule]:
     """Records that count each event once, in order, for a group that is evaluated once per tile."""
     read = objective.counters
-    if read is None:
+    if read is None or objective.region is not None:
         return
     counted_at = objective.recorded(counters.COUNTED_AT)
     for rule in counters.rules(read, counted_at):
@@ -71,13 +73,13 @@ def _with_period(objective: Objective, name: str) -> Expr:
 def of_objective(objective: Objective) -> Iterator[Rule]:
     """Records of an objective, each after those it reads."""
     yield from _promises(objective)
-    yield from _counts(objective)
+    yield from _counts(objective) if objective.region is None else _counts_of_regions(objective)
     yield from _burn_rates(objective)
     yield from _budget(objective)
 
 
 def _record(objective: Objective, name: str, expr: Expr, *, owner: bool = True) -> Rule:
-    labels = {"model": objective.subject, "slo": objective.slo.name} | ({"owner": objective.owner} if owner else {})
+    labels = objective.own_labels | ({"owner": objective.owner} if owner else {})
     return {"record": name, "expr": str(expr), "labels": labels}
 
 
@@ -96,7 +98,7 @@ def _counts(objective: Objective) -> Iterator[Rule]:
     """Events and bad events of each window that something later asks for."""
     if objective.sli.value is not None:
         yield _record(objective, VALUE, objective.sli.value, owner=False)
-    for window in _counted_windows(objective):
+    for window in counted_windows(objective):
         suffix = format_duration(window)
         direct = is_direct(objective, window)
         total = objective.sli.total(window) if direct else _summed(objective, EVENTS, window)
@@ -105,11 +107,13 @@ def _counts(objective: Objective) -> Iterator[Rule]:
         yield _record(objective, BAD_EVENTS + suffix, bad, owner=False)
 
 
-def _counted_windows(objective: Objective) -> list[float]:
+def counted_windows(objective: Objective) -> list[float]:
     """Five minutes, and every long window; short windows only where they read the counters."""
     wanted = {TILE_SECONDS}
     for tier in objective.tiers:
         wanted |= {tier.long, *([tier.short] if is_direct(objective, tier.short) else [])}
+    if objective.platform.regions is not None:  # those of all regions are summed from counts of each
+        wanted |= {window for window in _burn_windows(objective) if window >= LONG_SECONDS}
     return [TILE_SECONDS, *sorted(wanted - {TILE_SECONDS})]
 
 
@@ -131,6 +135,75 @@ def _bad(objective: Objective, window: float, count: Count = lambda expr: expr, 
     return promql.call("clamp_min", total.minus(Expr(f"({good})"), on=by), 0)
 
 
+# Counts of all regions ---------------------------------------------------------------------------------------------
+
+KNOWN_SECONDS = 86_400.0
+"""What a silent region counted is known for so long. After that the budget over all regions is not known either."""
+
+
+def _counts_of_regions(objective: Objective) -> Iterator[Rule]:
+    """Sums of what the planes of all regions counted: of the period also by those that are silent since today.
+
+    Ratios are never averaged: a region with little traffic would weigh as much as one with much.
+    """
+    for window in counted_windows(objective):
+        for name in (EVENTS, BAD_EVENTS):
+            record = name + format_duration(window)
+            yield _record(objective, record, _sum_of_regions(objective, copied(objective, record)), owner=False)
+    for name in (EVENTS, BAD_EVENTS):
+        latest = promql.last_over_time(copied(objective, _period(name)), KNOWN_SECONDS)
+        yield _record(
+            objective,
+            _period(name),
+            _sum_of_regions(objective, latest).and_(_every_region_known(objective), on=()),
+            owner=False,
+        )
+
+
+def copied(objective: Objective, name: str) -> Expr:
+    """Select what the view copied of a record, of every region."""
+    labels = (*IDENTITY, *objective.slo.by, metrics.FROM_REGION)
+    record = Metric(name=metrics.COPY_PREFIX + name, kind=Kind.GAUGE, help="", labels=labels)
+    return promql.select(record, model=objective.subject, slo=objective.slo.name)
+
+
+def _sum_of_regions(objective: Objective, copied: Expr) -> Expr:
+    return promql.sum_by(copied, *IDENTITY, *objective.slo.by)
+
+
+def _heard(regions: Regions) -> Expr:
+    """When each region of the inventory was heard of last."""
+    inventory = promql.matches("|".join(sorted(regions.planes)))
+    heard = promql.select(metrics.COPIED_HEARTBEAT, "", **{metrics.FROM_REGION: inventory})
+    return promql.max_by(promql.last_over_time(heard, KNOWN_SECONDS), metrics.FROM_REGION)
+
+
+def _every_region_known(objective: Objective) -> Expr:
+    """Whether every region of the inventory was heard of within a day: a part of the regions is not all of them."""
+    regions = _regions(objective)
+    return promql.count(_heard(regions)).equals(len(regions.planes))
+
+
+def _left_at_least(objective: Objective, total: Expr, bad: Expr) -> Expr:
+    """What is left of the budget if each event of a silent region was bad, at the rate of its busiest five minutes.
+
+    With n events of the period, b bad, u unseen ones and a budget of a share e: 1 - (b + u) / (e (n + u)).
+    """
+    regions = _regions(objective)
+    silence = (promql.timestamp_now() - _heard(regions)) > regions.silent_after
+    busiest = promql.max_over_time(copied(objective, EVENTS + "5m"), KNOWN_SECONDS)
+    unseen = Expr(f"{busiest / TILE_SECONDS} * on ({metrics.FROM_REGION}) group_left () ({silence})", 1)
+    events = promql.set_label(_sum_of_regions(objective, unseen), "region", GLOBAL).or_(total * 0, on=objective.keys)
+    return promql.number(1) - Expr(f"({bad} + ({events}))") / Expr(f"({total} + ({events}))") / objective.slo.budget
+
+
+def _regions(objective: Objective) -> Regions:
+    regions = objective.platform.regions
+    if regions is None:
+        raise AssertionError("counts of all regions are of a platform that has regions")
+    return regions
+
+
 def _summed(objective: Objective, name: str, window: float) -> Expr:
     """Events of a longer window: what was counted, or five-minute increases where it is not counters that are read."""
     if objective.counters is None:
@@ -146,10 +219,8 @@ _COUNTED_OF = {EVENTS: COUNTED, BAD_EVENTS: BAD_COUNTED}
 
 def _burn_rates(objective: Objective) -> Iterator[Rule]:
     """Burn rates of the standard windows, and of those that this objective's tiers ask for."""
-    counted = set(_counted_windows(objective))
-    standard = {parse_duration(window) for window in metrics.BURN_RATE_WINDOWS}
-    asked = {window for tier in objective.tiers for window in (tier.short, tier.long)}
-    for window in sorted(asked | {one for one in standard if one <= objective.slo.period_seconds}):
+    counted = set(counted_windows(objective))
+    for window in _burn_windows(objective):
         suffix = format_duration(window)
         if window in counted:
             total, bad = objective.recorded(EVENTS + suffix), objective.recorded(BAD_EVENTS + suffix)
@@ -162,6 +233,12 @@ def _burn_rates(objective: Objective) -> Iterator[Rule]:
                 for name in (EVENTS, BAD_EVENTS)
             )
         yield _record(objective, burn_rate_name(window), bad / Expr(f"({total > 0})") / objective.slo.budget)
+
+
+def _burn_windows(objective: Objective) -> list[float]:
+    standard = {parse_duration(window) for window in metrics.BURN_RATE_WINDOWS}
+    asked = {window for tier in objective.tiers for window in (tier.short, tier.long)}
+    return sorted(asked | {one for one in standard if one <= objective.slo.period_seconds})
 
 
 def burn_rate_name(window: float) -> str:
@@ -177,11 +254,12 @@ def _budget(objective: Objective) -> Iterator[Rule]:
     period = objective.slo.window
     if isinstance(period, CalendarPeriod):
         yield _record(objective, PERIOD_ID, calendars.period_id(period), owner=False)
-    for name in (EVENTS, BAD_EVENTS):
-        yield _record(objective, _period(name), _of_period(objective, name), owner=False)
+    if objective.region is None:
+        for name in (EVENTS, BAD_EVENTS):
+            yield _record(objective, _period(name), _of_period(objective, name), owner=False)
     total, bad = (objective.recorded(_period(name)) for name in (EVENTS, BAD_EVENTS))
     yield _record(objective, metrics.SLO_PERIOD_ERROR.name, bad / Expr(f"({total > 0})"))
-    if objective.counters is not None:
+    if objective.counters is not None and objective.region is None:
         bridged = _counts_of_period(objective, BRIDGED).or_(total * 0, on=objective.keys)
         yield _record(objective, metrics.SLO_PERIOD_BRIDGED.name, Expr(f"({bridged})") / Expr(f"({total > 0})"))
     error, left = (
@@ -190,6 +268,8 @@ def _budget(objective: Objective) -> Iterator[Rule]:
     )
     yield _record(objective, metrics.SLO_BUDGET_REMAINING.name, promql.number(1) - error / objective.slo.budget)
     yield _record(objective, metrics.SLO_TIME_TO_EXHAUSTION.name, _time_to_exhaustion(objective, left))
+    if objective.region is not None:
+        yield _record(objective, metrics.SLO_BUDGET_AT_LEAST.name, _left_at_least(objective, total, bad))
 
 
 def _period(name: str) -> str:

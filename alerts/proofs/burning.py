@@ -6,6 +6,7 @@ after threshold * window; then come the tiles that a summed window waits for, an
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from alerts import expressions
@@ -18,6 +19,7 @@ from alerts.proofs.case import Case, Grid
 from midwatch import metrics, quality, serving
 from midwatch.promql import Expr
 from midwatch.spec.slo import Alerting, FairnessSli, FreshnessSli, GaugeSli, Severity
+from midwatch.spec.values import format_duration
 
 HISTORY = 3600.0
 COARSE_STEP = records.TILE_SECONDS
@@ -55,8 +57,9 @@ def _tier_within(objective: Objective, tier: BurnAlert) -> float:
 def cases(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
     """Two cases and the time within which the first fires. Raises NoInstanceError when there is no series for it."""
     sli = objective.slo.sli
-    if objective.slo.kind == "drift_free":
-        return _of_windows(objective, severity, alert)
+    if objective.region is not None or objective.slo.kind == "drift_free":
+        make = _of_windows if objective.region is None else _of_regions
+        return make(objective, severity, alert)
     if not isinstance(sli, str) and sli.freshness:
         return _of_freshness(objective, severity, alert, sli.freshness)
     if not isinstance(sli, str) and sli.gauge:
@@ -201,6 +204,38 @@ def _selector(text: str) -> Selector:
 
 def _one(objective: Objective, text: str) -> str:
     return test_series.instance(_selector(str(Expr(text))), more=objective.slo.by)
+
+
+# Over all regions --------------------------------------------------------------------------------------------------
+
+
+def _of_regions(objective: Objective, severity: Severity, alert: str) -> tuple[list[Case], float]:
+    """Counts as they are copied from each region: all of them fail, or spend half of their budget.
+
+    The counts of every window are there from the begin, as they are when the view's Prometheus starts.
+    """
+    grid, added = _grid(objective), objective.additions(severity).for_
+    limit = 4 * grid.longest + (objective.slo.burn_rate.for_ if added is None else added)
+    steps, half = int(limit // grid.scrape) + 10, float(objective.slo.budget) / 2
+    case = partial(Case, interval=grid.scrape, evaluation=grid.evaluation, alert=alert, severity=severity.value)
+    at = _whole(limit, grid.evaluation)
+    regions = objective.platform.regions
+    planes = sorted(regions.planes) if regions else []
+    return [
+        case(series=dict(_copies(objective, planes, steps, 1.0)), fires_at=[at]),
+        case(series=dict(_copies(objective, planes, steps, half)), silent_at=[at]),
+    ], limit
+
+
+def _copies(objective: Objective, planes: Sequence[str], steps: int, bad: float) -> Iterator[tuple[str, str]]:
+    """Series of the counts of planes, of which a share is bad."""
+    labels = {**objective.identity, **dict.fromkeys(objective.slo.by, test_series.GROUP)}
+    events = 100 / float(objective.slo.budget)
+    for plane in planes:
+        for window in records.counted_windows(objective):
+            for name, value in ((records.EVENTS, events), (records.BAD_EVENTS, events * bad)):
+                copy = metrics.COPY_PREFIX + name + format_duration(window)
+                yield test_series.text(copy, {**labels, metrics.FROM_REGION: plane}), f"{value:.12g}x{steps}"
 
 
 # What is not counted by events -------------------------------------------------------------------------------------

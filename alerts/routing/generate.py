@@ -9,6 +9,7 @@ from alerts import alerting_rule, tuning
 from alerts.objectives import objective as objectives
 from alerts.routing import messages, mutes, time_intervals, versions
 from midwatch.spec.model import Platform
+from midwatch.spec.regions import GLOBAL
 from midwatch.spec.slo import Severity
 from midwatch.spec.values import format_duration
 
@@ -28,7 +29,12 @@ UNROUTED = "unrouted"
 def _group_by(platform: Platform) -> list[str]:
     """Labels that tell groups of alerts apart; only alerts of objectives name an `slo`."""
     has_objectives = any(model.slos for model in platform.models) or any(rules.objectives for rules in platform.rules)
-    return ["alertname", "model", "version", *(["slo"] if has_objectives else [])]
+    return ["alertname", "model", "version", *(["slo"] if has_objectives else []), *_of_region(platform)]
+
+
+def _of_region(platform: Platform) -> list[str]:
+    """The label by which alerts of one region are no other region's; none where there is but one."""
+    return ["region"] if platform.regions else []
 
 
 def alertmanager_config(platform: Platform, sink_url: str | None = None) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def _deadman(platform: Platform) -> dict[str, Any]:
         return route
     # Nothing waits for a heartbeat, and an hour between two would be an hour without alerting.
     timing = {"group_wait": "0s", "group_interval": HEARTBEAT, "repeat_interval": HEARTBEAT}
-    return {**route, "group_by": ["alertname"], **timing}
+    return {**route, "group_by": ["alertname", *_of_region(platform)], **timing}
 
 
 def _nobody_on_purpose(platform: Platform) -> Iterator[dict[str, Any]]:
@@ -144,7 +150,8 @@ def _receiver(
         kind, settings = platform.channels[channel].kind, platform.channels[channel].integration.settings()
         if sink_url is not None:
             kind, settings = "webhook", {"url": f"{sink_url}/{channel}"}
-        written = {**settings, **messages.MESSAGES.get(kind, {}), "send_resolved": send_resolved}
+        texts = messages.of_kind(kind, says_region=platform.regions is not None) or {}
+        written = {**settings, **texts, "send_resolved": send_resolved}
         receiver.setdefault(f"{kind}_configs", []).append(written)
     return receiver
 
@@ -162,7 +169,7 @@ def _inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]
     groupings = sorted({tuple(sorted(one.slo.by)) for one in objectives.of_platform(platform)})
     every = sorted({label for labels in groupings for label in labels})
     for labels in groupings:
-        equal = ["model", "slo", *labels]
+        equal = ["model", "slo", *_of_region(platform), *labels]
         present = [quoted(label, "", "!=") for label in equal]
         absent = [quoted(label, "") for label in every if label not in labels]
         rule = {"name": f"objective-page-over-ticket{''.join(f'-{label}' for label in labels)}"} if named else {}
@@ -173,6 +180,8 @@ def _inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]
             "equal": equal,
         }
     yield from _outage_inhibitions(platform, named=named)
+    if platform.regions is not None:
+        yield from _region_inhibitions(named=named)
 
 
 def _outage_inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str, Any]]:
@@ -189,7 +198,33 @@ def _outage_inhibitions(platform: Platform, *, named: bool) -> Iterator[dict[str
         if any(not tuning.is_off(model, source) for model in there):
             yield {
                 **({"name": f"outage-{source}"} if named else {}),
-                "source_matchers": [quoted("alertname", source), quoted("model", "", "!=")],
-                "target_matchers": [quoted("alertname", "|".join(targets), "=~"), quoted("model", "", "!=")],
-                "equal": ["model"],
+                "source_matchers": [quoted("alertname", source), *_present(platform)],
+                "target_matchers": [quoted("alertname", "|".join(targets), "=~"), *_present(platform)],
+                "equal": ["model", *_of_region(platform)],
             }
+
+
+def _present(platform: Platform) -> list[str]:
+    """Matchers of alerts that have what tells outages apart."""
+    return [quoted(label, "", "!=") for label in ("model", *_of_region(platform))]
+
+
+def _region_inhibitions(*, named: bool) -> Iterator[dict[str, Any]]:
+    """One region's page or ticket on an objective stands for what the budget over all regions says of that fault."""
+    present = [quoted(label, "", "!=") for label in ("model", "slo")]
+    for severity in Severity:
+        yield {
+            **({"name": f"region-{severity.value}-over-global"} if named else {}),
+            "source_matchers": [
+                quoted("severity", severity.value),
+                *present,
+                quoted("region", "", "!="),
+                quoted("region", GLOBAL, "!="),
+            ],
+            "target_matchers": [
+                quoted("severity", "page|ticket" if severity is Severity.PAGE else severity.value, "=~"),
+                *present,
+                quoted("region", GLOBAL),
+            ],
+            "equal": ["model", "slo"],
+        }

@@ -1,7 +1,8 @@
 """What a person receives: templates of Alertmanager for each integration, written into its settings.
 
-A message says what is wrong, what it means, whose it is, in which model and version, and leads to the runbook, the
-dashboard, what changed, and a silence. Label values come from outside: each template escapes them as its reader needs.
+A message says what is wrong, what it means, whose it is, in which model, version and region, and leads to the
+runbook, the dashboard, what changed, and a silence. Label values come from outside: each template escapes them as its
+reader needs.
 """
 
 from __future__ import annotations
@@ -116,3 +117,26 @@ MESSAGES: dict[str, dict[str, object]] = {
     "opsgenie": {"message": _title(_PLAIN), "description": _PLAIN_TEXT, "details": _DETAILS},
 }
 """Settings by integration. A webhook takes Alertmanager's document, which has every label and annotation."""
+
+_TITLE_BEGINS = _title(_PLAIN).partition("{{ (index")[0]
+IN_REGION = "{{ with .CommonLabels.region }}[{{ . }}] {{ end }}"
+"""Begins the title of what comes from several regions."""
+
+
+def of_kind(kind: str, *, says_region: bool) -> dict[str, object] | None:
+    """Settings of an integration, None for one without messages; with `says_region` titles begin with the region."""
+    written = MESSAGES.get(kind)
+    if not says_region or written is None:
+        return written
+    details = {"region": "{{ .CommonLabels.region }}"}
+    titled: dict[str, object] = {}
+    for name, value in written.items():
+        if isinstance(value, str) and value.startswith(_TITLE_BEGINS):
+            titled[name] = IN_REGION + value
+        elif name == "details" and isinstance(value, dict):
+            titled[name] = {**value, **details}
+        elif name == "headers" and isinstance(value, dict):
+            titled[name] = {key: IN_REGION + text for key, text in value.items()}
+        else:
+            titled[name] = value
+    return titled

@@ -17,6 +17,7 @@ from alerts.rules import (
     models,
     promotions,
     recovery,
+    regions,
     regressions,
     served,
     shipped,
@@ -34,22 +35,35 @@ OF_PLATFORM: dict[str, Callable[[Platform], list[AlertingRule]]] = {
     "chaos.yml": experiments.of_platform,
     "loop.yml": loop.of_platform,
     "recovery.yml": recovery.of_platform,
+    "regions.yml": regions.of_platform,
 }
 """Rule files that every platform may have, and what makes their rules. A file without rules is not written."""
+
+OF_VIEW = ("plane.yml", "regions.yml")
+"""Those of the view over all regions: what it evaluates beside budgets, since all else is where its data is."""
+
+RECORDS: dict[str, Callable[[Platform], list[dict[str, Any]]]] = {"regions.yml": regions.records_of}
+"""Records that stand before the rules of a file."""
+
+
+def of_platform(platform: Platform) -> dict[str, Callable[[Platform], list[AlertingRule]]]:
+    """Rule files of the platform by their names, and what makes their alerts."""
+    return {name: make for name, make in OF_PLATFORM.items() if name in OF_VIEW or not platform.is_view}
 
 
 def documents(platform: Platform) -> dict[str, dict[str, Any]]:
     """Documents by file name, each with its groups in order."""
     groups: dict[str, list[dict[str, Any]]] = {
         **{
-            name: _groups(f"midwatch-{name.removesuffix('.yml')}", make(platform)) for name, make in OF_PLATFORM.items()
+            name: _groups(f"midwatch-{name.removesuffix('.yml')}", make(platform), _records(name, platform))
+            for name, make in of_platform(platform).items()
         },
         **{f"model-{model.name}.yml": [] for model in platform.models},
         **{f"team-{file.name}.yml": [] for file in platform.rules},
     }
     for objective in objectives.of_platform(platform):
         groups[objective.file] += objective_groups.rule_groups(objective)
-    for model in platform.models:
+    for model in () if platform.is_view else platform.models:
         groups[f"model-{model.name}.yml"].append(
             {
                 "name": f"midwatch-model-{model.name}",
@@ -64,6 +78,10 @@ def documents(platform: Platform) -> dict[str, dict[str, Any]]:
             f"team-{team.name}", teams.of_file(platform, team), teams.records_of(team)
         )
     return {name: {"groups": those} for name, those in groups.items() if those}
+
+
+def _records(name: str, platform: Platform) -> list[dict[str, Any]]:
+    return RECORDS[name](platform) if name in RECORDS else []
 
 
 def _groups(name: str, rules: list[AlertingRule], records: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:

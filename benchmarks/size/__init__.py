@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figure import Figure
-from benchmarks.size import commands, gate, judge, restart, rules, scrape
+from benchmarks.size import commands, fleet, gate, judge, restart, rules, scrape
 
-PARTS = (commands.run, rules.run, scrape.run, gate.run, judge.run, restart.run)
+PARTS = (commands.run, rules.run, fleet.run, scrape.run, gate.run, judge.run, restart.run)
 
 
 def run(*, smoke: bool) -> Sequence[Figure]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,6 +32,8 @@ SIZES, SMOKE_SIZES = (10, 100), (2, 4)
 INTERVAL = 15
 """Seconds between scrapes, and between evaluations."""
 SECONDS = 120
+READY_SECONDS = 300.0
+"""A thousand models have seven thousand rule groups to read."""
 
 
 def run(*, smoke: bool) -> Sequence[Figure]:
@@ -55,14 +58,15 @@ def _cores(size: int, interval: int, seconds: float) -> float:
         file = models.write(Path(name), size)
         command = modules.command("midwatch", "render", "-f", str(file), "-o", f"{name}/out")
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-        with _exporter(load.load_platform(file)) as address, _prometheus(Path(name), address, interval) as process:
+        with exporter_of(load.load_platform(file)) as address, _prometheus(Path(name), address, interval) as process:
             time.sleep(interval)
-            before, begun = _cpu(process), time.monotonic()
+            before, begun = cpu(process), time.monotonic()
             time.sleep(seconds)
-            return (_cpu(process) - before) / (time.monotonic() - begun)
+            return (cpu(process) - before) / (time.monotonic() - begun)
 
 
-def _cpu(process: subprocess.Popen[bytes]) -> float:
+def cpu(process: subprocess.Popen[bytes]) -> float:
+    """Processor seconds of a process so far."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -70,13 +74,23 @@ def _cpu(process: subprocess.Popen[bytes]) -> float:
 @contextmanager
 def _prometheus(folder: Path, exporter: str, interval: int) -> Iterator[subprocess.Popen[bytes]]:
     """A real one with the rendered rules."""
-    config = {
-        "global": {f"{what}_interval": f"{interval}s" for what in ("scrape", "evaluation")},
+    with prometheus_of(folder, exporter, interval) as (process, _):
+        yield process
+
+
+@contextmanager
+def prometheus_of(folder: Path, exporter: str, interval: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The same, with its URL; a scrape may take as long as its interval."""
+    config: dict[str, Any] = {
+        "global": {f"{what}_interval": f"{interval}s" for what in ("scrape", "evaluation")}
+        | {"scrape_timeout": f"{interval}s"},
         "rule_files": ["out/prometheus/rules/*.yml"],
         "scrape_configs": [{"job_name": jobs.EXPORTER, "static_configs": [{"targets": [exporter]}]}],
     }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     (port,) = free_ports()
+    itself = {"job_name": jobs.PROMETHEUS, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config["scrape_configs"].append(itself)
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     command = [path_of("prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
     process = subprocess.Popen(
         [*command, f"--web.listen-address=127.0.0.1:{port}"],
@@ -85,17 +99,17 @@ def _prometheus(folder: Path, exporter: str, interval: int) -> Iterator[subproce
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(f"http://127.0.0.1:{port}/-/ready")
-        yield process
+        wait_for(f"http://127.0.0.1:{port}/-/ready", READY_SECONDS)
+        yield process, f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.kill()  # with thousands of groups an orderly end takes minutes, and nothing of it is kept
         process.wait()
 
 
 @contextmanager
-def _exporter(platform: Platform) -> Iterator[str]:
+def exporter_of(platform: Platform, versions: int = 2) -> Iterator[str]:
     """HOST:PORT of the text of an exporter whose every version answers and is labelled between two scrapes."""
-    scrape = _growing(platform)
+    scrape = _growing(platform, versions)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -118,7 +132,7 @@ def _exporter(platform: Platform) -> Iterator[str]:
         server.server_close()
 
 
-def _growing(platform: Platform) -> Callable[[], bytes]:
+def _growing(platform: Platform, versions: int) -> Callable[[], bytes]:
     state, text, lock = State(platform.exporter, platform.models), IncrementalText(), threading.Lock()
     commits = ([0] * (len(metrics.COMMIT_BUCKETS) + 1), 0.0)
 
@@ -126,9 +140,10 @@ def _growing(platform: Platform) -> Callable[[], bytes]:
         with lock:
             now = time.time()
             for model in platform.models:
-                for place, name in enumerate(models.CLASSES * 2):
+                for place in range(max(len(models.CLASSES) * 2, versions)):
+                    name = models.CLASSES[place % len(models.CLASSES)]
                     common = {"id": f"{now}-{place}", "model": model.name, "ts": now}
-                    version = f"v{place % 2}"
+                    version = f"v{place % versions}"
                     asked = Prediction(**common, version=version, prediction=name, duration_seconds=0.02)
                     state.apply(now, [asked, Label(**common, label=models.CLASSES[place % 3])])
             totals = state.live()

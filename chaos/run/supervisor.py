@@ -149,7 +149,8 @@ class Supervisor:
         file = self._folder / "experiment.json"
         text = json.dumps(self._experiment, indent=1).encode()
         files.replace(file, text)
-        self._log.append("run-requested", run=self._run, experiment=self.name, sha256=hashlib.sha256(text).hexdigest())
+        of = {"experiment": self.name, "sha256": hashlib.sha256(text).hexdigest(), **self.place.platform.place_labels}
+        self._log.append("run-requested", run=self._run, **of)
         self._say("asking the preconditions")
         plan = plans.plan(self.place, self._experiment, self._preconditions())
         self._log.append("guards", run=self._run, decisions=[asdict(one) for one in plan.guards], hit=plan.hit)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from dashboards import annotation, rows, runbooks, style, variables
 from dashboards.data_sources import Query
 from dashboards.page import Page, Row, Section
@@ -37,8 +40,10 @@ def build_pages(factory: PanelFactory) -> list[Page]:
     promising = [model for model in factory.platform.models if model.fairness]
     if not promising:
         return []
-    stratified = any(promise.within for model in promising for promise in model.fairness)
-    explained = any(model.explanations for model in promising)
+    strata = sorted({promise.within for model in promising for promise in model.fairness if promise.within})
+    explained = [rows.moved_features(factory)] if any(model.explanations for model in promising) else []
+    if any(model.explanations and model.explanations.by_group for model in promising):
+        explained.insert(0, _features_by_group(factory))
     return [
         Page(
             name=grafana.Page.FAIRNESS,
@@ -57,9 +62,9 @@ def build_pages(factory: PanelFactory) -> list[Page]:
             sections=[
                 Section(title="Are groups treated alike?", rows=_verdicts(factory)),
                 Section(title="Groups: $rate", rows=_groups(factory), repeat="rate"),
-                *([Section(title="Who applies, or the model?", rows=[_strata(factory)])] if stratified else []),
+                *([Section(title="Who applies, or the model?", rows=[_strata(factory, strata)])] if strata else []),
                 Section(title="What is missing?", rows=[_missing(factory), rows.evaluator(factory)]),
-                *([Section(title="What explains it?", rows=[rows.moved_features(factory)])] if explained else []),
+                *([Section(title="What explains it?", rows=explained)] if explained else []),
             ],
             since="now-7d",
         )
@@ -201,11 +206,12 @@ def _groups(factory: PanelFactory) -> list[Row]:
 _GROUP = ("version", "attribute", "measure", "group")
 
 
-def _strata(factory: PanelFactory) -> Row:
-    """The gap over all beside the gap within the groups of `within`."""
+def _strata(factory: PanelFactory, strata: Sequence[str]) -> Row:
+    """The gap over all beside the gap within the groups of the attributes that promises name as `within`."""
+    is_within = promql.matches(f".* within ({'|'.join(strata)})")
 
-    def gap(pattern: str) -> Query:
-        where: Selection = {**THESE, "rate": promql.matches(pattern), "bound": "estimate"}
+    def gap(rate: promql.Matcher) -> Query:
+        where: Selection = {**THESE, "rate": rate, "bound": "estimate"}
         return Query(expr=_gauge(metrics.FAIRNESS_DIFFERENCE, where=where), legend=PROMISE)
 
     return Row(
@@ -218,7 +224,7 @@ def _strata(factory: PanelFactory) -> Row:
                     runbook=runbooks.FAIRNESS,
                 ),
                 "percentunit",
-                gap("[a-z ]+"),
+                gap(replace(is_within, operator="!~")),
             ),
             factory.lines(
                 "How far apart are like and like?",
@@ -228,9 +234,45 @@ def _strata(factory: PanelFactory) -> Row:
                     runbook=runbooks.FAIRNESS,
                 ),
                 "percentunit",
-                gap(".* within .*"),
+                gap(is_within),
             ),
         ]
+    )
+
+
+def _features_by_group(factory: PanelFactory) -> Row:
+    """What each feature adds to the answers of each group."""
+    where: Selection = {**THESE_VERSIONS, "attribute": promql.matches("$attribute")}
+    of_group = ("version", "attribute", "group")
+    added, taken, squares = (
+        signals.increase(metric, where, *of_group, "feature")
+        for metric in (
+            metrics.GROUP_ATTRIBUTION_ADDED,
+            metrics.GROUP_ATTRIBUTION_TAKEN,
+            metrics.GROUP_ATTRIBUTION_SQUARES,
+        )
+    )
+    count = signals.increase(metrics.GROUP_EXPLAINED, where, *of_group)
+    mean = added.minus(taken, on=(*of_group, "feature")).over(count, on=of_group, group_left=True)
+    spread = promql.sqrt(squares.over(count, on=of_group, group_left=True))
+    return Row(
+        height=9,
+        panels=[
+            factory.table(
+                "What does each feature add to a group's answers?",
+                Note(
+                    shows="Mean attribution by group in the chosen window, and the root of its mean square. The "
+                    "differences of two groups' means, of all features, add up to that of the model's answers.",
+                    act="a feature whose means are apart makes the gap; the console has the interval of each.",
+                    runbook=runbooks.FAIRNESS,
+                ),
+                [
+                    Column(name="Mean", decimals=3, query=Query(expr=mean)),
+                    Column(name="Root mean square", decimals=3, query=Query(expr=spread)),
+                ],
+                worst="Root mean square",
+            )
+        ],
     )
 
 

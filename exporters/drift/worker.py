@@ -26,7 +26,7 @@ import msgspec
 from exporters.drift import earlier, published, state
 from exporters.drift.judge import Judge
 from exporters.drift.references import OfVersions, Unwatched, Watched
-from exporters.events import journal, private_files
+from exporters.events import journal, prepared, private_files
 from midwatch import files, telemetry
 from midwatch.errors import MidwatchError
 from midwatch.spec import load
@@ -136,7 +136,7 @@ class Worker:
         begun = judge.position
         is_at_end = True
         try:
-            for frame in journal.follow(self._state, judge.position):
+            for frame in prepared.settled(journal.follow(self._state, judge.position)):
                 judge.read(frame)
                 self._keeper.frames += len(frame.body)
                 if time.monotonic() > until:

@@ -124,16 +124,20 @@ class Ingest:
             batch.answer(Answer(error="stopping" if self._stopping else "too much is pending"))
             return
         is_log = any(isinstance(event, RequestHalf | ResponseHalf) for _, event in batch.items[:1])
-        checked = self._checks.check(batch.items, self._clock(), loaded=batch.loaded)
-        batch.items = checked.good
-        batch.refused += checked.refused
-        batch.size += checked.size
-        batch.rows = batch.rows or len(checked.good)
+        self.check(batch, self._clock())
         for refused in batch.refused:
             self.results["half" if is_log else "event", "malformed", refused.reason] += 1
         self._pending.append(batch)
         self._pending_events += len(batch.items)
         self._wake.set()
+
+    def check(self, batch: Batch, now: float) -> None:
+        """Refuse what cannot be taken at a time, and take away what must not be stored."""
+        checked = self._checks.check(batch.items, now, loaded=batch.loaded)
+        batch.items = checked.good
+        batch.refused += checked.refused
+        batch.size += checked.size
+        batch.rows = batch.rows or len(checked.good)
 
     async def run(self) -> None:
         """Commit until `stop`; what is pending then is committed first."""
@@ -201,7 +205,7 @@ class Ingest:
                 self._fail(batches, error.strerror or str(error) or "write error")
                 self._store.mend(now)
                 return
-            self._measure(time.perf_counter() - begun)
+            self.measure(time.perf_counter() - begun)
             self._store.applied(now, admitted, len(frame), loaded=loaded, keys=keys)
         self.failing = None
         self._answer(batches, verdicts if len(admitted) < len(offered) else None)
@@ -273,7 +277,8 @@ class Ingest:
         else:
             answer.refused.append(Refused(line, reason, _EXPLAINED[reason]))
 
-    def _measure(self, seconds: float) -> None:
+    def measure(self, seconds: float) -> None:
+        """Count how long a group took to become durable."""
         counts, total = self.commits
         counts[bisect_left(metrics.COMMIT_BUCKETS, seconds)] += 1
         self.commits = counts, total + seconds

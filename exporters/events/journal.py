@@ -35,8 +35,13 @@ DAMAGE = 2
 LOADED = 3
 CLOCK = 4
 LINK = 5
+PREPARED = 6
+TAKEN = 7
+LEFT = 8
+PARTITION = 9
 """Kinds of frames: events as they happened, a damage that was found, events of a file that was loaded, how the
-journal's time stands to the clocks, and what a segment follows."""
+journal's time stands to the clocks, and what a segment follows. Of a member of a Kafka group: records that count once
+the group has agreed, that it has, that it has not, and a part of what waits in a partition."""
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +199,7 @@ def next_time(directory: Path, position: Position) -> float | None:
         if number >= position.segment:
             offset = position.offset if number == position.segment else 0
             for kind, time in _headers(segment_path(directory, number), max(offset, len(MAGIC))):
-                if kind in (EVENTS, LOADED):
+                if kind in (EVENTS, LOADED, PREPARED):
                     return time
     return None
 

@@ -96,9 +96,20 @@ class Progress(msgspec.Struct):
 
 
 class Settling:
-    """Models' progress, by name, and what is settled of each version."""
+    """Models' progress, by name, and what is settled of each version; that of `added_to` is added to.
 
-    def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model]) -> None:
+    With `is_fixed` maturities are not measured, and cohorts begin at whole multiples of their length: what is settled
+    at a time depends on the predictions alone, and not on where somebody began to count them.
+    """
+
+    def __init__(
+        self,
+        settings: spec.Exporter,
+        models: Sequence[spec.Model],
+        *,
+        is_fixed: bool = False,
+        added_to: Settling | None = None,
+    ) -> None:
         self._retention = settings.label_retention
         self._stated = {model.name: model.label_maturity for model in models if model.label_maturity}
         self._of_errors = frozenset(
@@ -106,8 +117,9 @@ class Settling:
             for model in models
             if model.task == "regression" and any(promise.measure in BY_ERROR for promise in model.fairness)
         )
+        self._is_fixed = is_fixed
         self.progress: dict[str, Progress] = {}
-        self._versions: dict[tuple[str, str], Settled] = {}
+        self._versions: dict[tuple[str, str], Settled] = {} if added_to is None else added_to._versions
 
     def maturities(self) -> dict[str, float]:
         """Seconds after which predictions are settled, by model; without those that are not known yet."""
@@ -127,6 +139,33 @@ class Settling:
             for cohort in model_progress.cohorts:
                 for version, classes in cohort.predicted.items():
                     self._settled(name, version).waiting += sum(classes.values())
+
+    def add_waiting(self, sign: int) -> None:
+        """Count the predictions of all cohorts among those that are too young, or take them away (-1)."""
+        for name, progress in self.progress.items():
+            for cohort in progress.cohorts:
+                for version, classes in cohort.predicted.items():
+                    self._settled(name, version).waiting += sign * sum(classes.values())
+
+    def versions(self) -> set[tuple[str, str]]:
+        """Models and versions of the predictions that are not settled."""
+        return {
+            (name, version)
+            for name, progress in self.progress.items()
+            for cohort in progress.cohorts
+            for version in cohort.predicted
+        }
+
+    def rename(self, names: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+        """Let predictions of some models and versions be settled under other ones; their cohorts are equally long."""
+        renamed: dict[str, Progress] = {}
+        for name, progress in self.progress.items():
+            for cohort, begun in zip(progress.cohorts, progress.begun, strict=True):
+                for version in cohort.predicted:
+                    model, known = names.get((name, version), (name, version))
+                    kept = renamed.setdefault(model, msgspec.structs.replace(progress, begun=[], cohorts=[]))
+                    _add_to_cohort(kept, begun, cohort, version, known)
+        self.progress = renamed
 
     # Counting --------------------------------------------------------------------------------------------------------
 
@@ -154,7 +193,7 @@ class Settling:
                 settled.sums.predict(scored, entry.score)
             return
         if time >= progress.full or not progress.cohorts:
-            progress.begin(time, max(SHORTEST, (progress.maturity or self._retention) / COHORTS))
+            self._begin_cohort(progress, time)
         cohort = progress.cohorts[-1] if time >= progress.begun[-1] else progress.cohort(time)
         cohort.ended = max(cohort.ended, time)
         classes = cohort.predicted.get(entry.version)
@@ -166,6 +205,15 @@ class Settling:
         if scored and entry.score is not None:
             cohort.sums_of(entry.version).predict(scored, entry.score)
         self._settled(entry.model, entry.version).waiting += 1
+
+    def _begin_cohort(self, progress: Progress, time: float) -> None:
+        seconds = max(SHORTEST, (progress.maturity or self._retention) / COHORTS)
+        if not self._is_fixed:
+            progress.begin(time, seconds)
+            return
+        begun = time // seconds * seconds
+        progress.begin(begun, seconds)
+        progress.cohorts[-1].ended = begun + seconds
 
     def label(self, entry: WaitingPrediction, outcome: Outcome | Deviation | None, time: float) -> None:
         """Count the label of a prediction that arrived at `time`; no outcome is a label that says nothing."""
@@ -194,7 +242,7 @@ class Settling:
         outcomes.count(outcome)
 
     def _begin(self, model: str, time: float) -> Progress:
-        stated = self._stated.get(model)
+        stated = self._stated.get(model, self._retention if self._is_fixed else None)
         begun = Progress(since=time, until=time, looked=time, delays=[0] * (len(DELAYS) + 1), maturity=stated)
         self.progress[model] = begun
         return begun
@@ -231,6 +279,8 @@ class Settling:
         """A model's maturity as it is known at a time."""
         if (stated := self._stated.get(name)) is not None:
             return stated
+        if self._is_fixed:
+            return self._retention
         is_complete = time - progress.since >= self._retention
         learned = maturity(progress.delays, 0 if is_complete else waiting, self._retention)
         return progress.maturity if learned is None else learned
@@ -266,6 +316,20 @@ class Settling:
             for predicted, count in classes.items():
                 missing = max(0, count - told.get(predicted, 0))
                 settled.unlabelled[predicted] = settled.unlabelled.get(predicted, 0) + missing
+
+
+def _add_to_cohort(progress: Progress, begun: float, cohort: Cohort, version: str, known: str) -> None:
+    """Add the counts of a version of a cohort to the cohort that began then, under the version's other name."""
+    place = bisect_left(progress.begun, begun)
+    if place == len(progress.begun) or progress.begun[place] != begun:
+        progress.begun.insert(place, begun)
+        progress.cohorts.insert(place, Cohort(cohort.ended))
+    mine = progress.cohorts[place]
+    mine.predicted[known] = sums(mine.predicted.get(known, {}), cohort.predicted[version])
+    mine.grouped[known] = sums(mine.grouped.get(known, {}), cohort.grouped.get(version, {}))
+    mine.labelled.setdefault(known, Outcomes()).add(cohort.labelled.get(version, Outcomes()))
+    if version in cohort.sums:
+        mine.sums_of(known).add(cohort.sums[version])
 
 
 def maturity(delays: Sequence[int], waiting: int, longest: float) -> float | None:

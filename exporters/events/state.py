@@ -68,13 +68,25 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class State:
-    """The fold. `accepted` and `dropped` count events by kind."""
+    """The fold. `accepted` and `dropped` count events by kind.
 
-    def __init__(self, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
+    One that is `part_of` another counts into the other's counters: what waits, and which ids are known, is its own.
+    """
+
+    def __init__(
+        self,
+        settings: spec.Exporter,
+        models: Sequence[spec.Model] = (),
+        *,
+        part_of: State | None = None,
+        is_fixed: bool = False,
+    ) -> None:
         self._settings = settings
         self._kept_share = int(settings.sample * 2**64)
         self.lateness = Lateness(settings, models)
-        self.counters = Counters(settings.caps, models, settings.personal.hash)
+        self.counters: Counters = (
+            part_of.counters if part_of else Counters(settings.caps, models, settings.personal.hash)
+        )
         self.predictions = WaitingPredictions()
         self.labels = Waiting(WaitingLabel)
         self.halves = Waiting(WaitingHalf)
@@ -83,9 +95,10 @@ class State:
         """Ids without their model, of a snapshot that an earlier release wrote."""
         self.time = 0.0
         self.clock: Reading | None = None
-        self.settling = Settling(settings, models)
-        self.accepted: Counter[str] = Counter()
-        self.dropped = _no_drops()
+        added_to = part_of.settling if part_of else None
+        self.settling: Settling = Settling(settings, models, is_fixed=is_fixed, added_to=added_to)
+        self.accepted: Counter[str] = part_of.accepted if part_of else Counter()
+        self.dropped: dict[str, Counter[str]] = part_of.dropped if part_of else _no_drops()
         self.corruptions = 0
         self._has_regressions = any(model.task == "regression" for model in models)
         self._swept = 0.0
@@ -221,7 +234,7 @@ class State:
     def _predict(self, time: float, event: Prediction, value: int) -> Series:
         series = self.counters.count_request(event)
         if event.attributions:
-            self.counters.count_attributions(series, event.attributions)
+            self.counters.count_attributions(series, event.attributions, self.counters.explained_groups(event))
         if event.rank is not None and event.outcome == "ok" and event.model in self.counters.promised:
             declared = self.counters.declared[event.model]
             self.counters.count_rank(series, self.counters.published_groups(declared, event.groups), event.rank)
@@ -346,6 +359,14 @@ class State:
         )
         is_old = any(received is not None and received < least for received, least in ages)
         return is_old or self.settling.is_due(time, self.counters.models)
+
+    def oldest_waiting(self) -> float | None:
+        """When the prediction that waits longest came."""
+        return self.predictions.oldest()
+
+    def halves_waiting(self) -> int:
+        """Halves of inference logs that wait for the other one."""
+        return len(self.halves)
 
     # Snapshots ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,9 @@ _MAGIC_NAME = b"midwatch-snapshot "
 _TOTALS, _PREDICTIONS, _LABELS, _HALVES, _IDS, _END, _FOLLOWED, _EARLIER_IDS = range(16, 24)
 """Kinds of a snapshot's frames. `_FOLLOWED` has the link of the segment that follows; the last has ids of which the
 model is not known."""
+
+OF_KAFKA = frozenset({journal.PREPARED, journal.TAKEN, journal.LEFT, journal.PARTITION})
+"""Frames of a member of a Kafka group."""
 
 _log = logging.getLogger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
@@ -98,7 +101,7 @@ class Store:
     def __init__(self, directory: Path, settings: spec.Exporter, models: Sequence[spec.Model] = ()) -> None:
         self.directory = directory
         self.journal = journal.Journal(directory)
-        self.state = State(settings, models)
+        self.state = self._empty(settings, models)
         self._since_snapshot = self._events_since_snapshot = 0
         self._snapshot_size = 0
         self._snapshot: threading.Thread | None = None
@@ -116,6 +119,10 @@ class Store:
             self.journal.close()
             raise
 
+    def _empty(self, settings: spec.Exporter, models: Sequence[spec.Model]) -> State:
+        """The state before any frame."""
+        return State(settings, models)
+
     # Starting ----------------------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
@@ -125,17 +132,24 @@ class Store:
             if frame.kind == journal.DAMAGE:
                 damaged += frame.time == 0.0
                 self.state.corruptions += 1
-            elif frame.kind == journal.CLOCK:
-                self._take_clock(frame.body)
-            elif frame.kind in (journal.EVENTS, journal.LOADED):
-                group = read_group(frame)
-                self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
-                self.state.count_unreadable(group.unreadable)
-                self._events_since_snapshot += len(group.events)
+            else:
+                self._take(frame)
             self._since_snapshot += len(frame.body)
         self.journal.start_segment()
         for _ in range(damaged):
             self.journal.append(journal.encode(journal.DAMAGE, 1.0, b""))
+
+    def _take(self, frame: journal.Frame) -> None:
+        """Take a frame of the journal into the state; JournalError for one that only another kind of store reads."""
+        if frame.kind == journal.CLOCK:
+            self._take_clock(frame.body)
+        elif frame.kind in (journal.EVENTS, journal.LOADED):
+            group = read_group(frame)
+            self.state.apply(frame.time, group.events, loaded=frame.kind == journal.LOADED)
+            self.state.count_unreadable(group.unreadable)
+            self._events_since_snapshot += len(group.events)
+        elif frame.kind in OF_KAFKA:
+            raise journal.JournalError(f"{self.directory}: the state is a Kafka member's; serve it with --kafka")
 
     def _take_clock(self, body: bytes) -> None:
         try:
@@ -176,6 +190,8 @@ class Store:
         elif frame.kind in waiting:
             keys, values = _CHUNK.decode(frame.body)
             waiting[frame.kind].update(zip(array("Q", keys), values, strict=True))
+        elif frame.kind in OF_KAFKA:
+            self._take(frame)
         self.state.time = max(self.state.time, frame.time)
         return frame.kind == _END
 
@@ -270,12 +286,13 @@ class Store:
             _IDS: self.state.recent_ids.generations(),
             _EARLIER_IDS: [part for part in self.state.earlier_ids.generations() if part.packed],
         }
+        more = self._more_of_snapshot(time)
         self._since_snapshot = self._events_since_snapshot = 0
 
         def write() -> None:
             path = self._snapshot_path(segment)
             try:
-                self._write_snapshot(path, time, link, head, generations, parts)
+                self._write_snapshot(path, time, link, head, generations, parts, more)
             except (OSError, journal.FrameSizeError) as error:
                 path.with_suffix(".partial").unlink(missing_ok=True)
                 _log.warning("no snapshot: %s", error)
@@ -297,6 +314,7 @@ class Store:
         head: bytes,
         generations: dict[int, list[Generation]],
         parts: list[tuple[int, list[int], list[bytes]]],
+        more: Iterable[bytes],
     ) -> None:
         partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
@@ -307,14 +325,19 @@ class Store:
                 for generation in ids:
                     file.write(journal.encode(kind, time, _pack(generation)))
             for kind, keys, values in parts:
-                for start, end in _chunks(values):
+                for start, end in chunks(values):
                     packed = array("Q", keys[start:end]).tobytes()
                     file.write(journal.encode(kind, time, _pack((packed, values[start:end]))))
+            file.writelines(more)
             file.write(journal.encode(_END, time, b""))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
         private_files.sync_folder(self.directory)
+
+    def _more_of_snapshot(self, time: float) -> Iterable[bytes]:  # noqa: ARG002 - a Kafka member's frames carry it
+        """Further frames of a snapshot: what they are made of is copied now, and encoded by the snapshot's thread."""
+        return ()
 
     def _unread_segment(self, newest: int) -> int:
         """First segment the drift judge still has to read; `newest` without one, or when it is too far behind."""
@@ -345,7 +368,7 @@ class Store:
             self._snapshot.join()
 
 
-def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+def chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """First and end of parts of at most `CHUNK` records, each of which ends with what makes it `CHUNK_BYTES` large."""
     start = size = 0
     for place, record in enumerate(records, 1):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -129,6 +129,20 @@ class WaitingPredictions(Waiting[WaitingPrediction]):
         """Take the names of a snapshot back, before its entries."""
         self.names = names
         self._numbers = {name: number for number, name in enumerate(names)}
+
+    def versions(self) -> set[tuple[str, str]]:
+        """Models and versions of what waits."""
+        compact = {_COMPACT.unpack(record)[4] for record in self.packed.values() if record[0] == _IS_COMPACT}
+        entries = (self._decode(record) for record in self.packed.values() if record[0] != _IS_COMPACT)
+        return {self.names[number][:2] for number in compact} | {(entry.model, entry.version) for entry in entries}
+
+    def rename(self, names: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+        """Give entries of some models and versions other ones."""
+        for value, record in list(self.packed.items()):
+            entry = self._unpack(record)
+            if (entry.model, entry.version) in names:
+                model, version = names[entry.model, entry.version]
+                self.put(value, msgspec.structs.replace(entry, model=model, version=version))
 
     def _pack(self, entry: WaitingPrediction) -> bytes:
         if entry.groups or type(entry.predicted) is not str:

@@ -20,6 +20,7 @@ COMMANDS = {
     "up": ("midwatch.app.up.cli", "Run the whole plane on this machine, with a live view."),
     "console": ("midwatch.app.console.cli", "The state of the promises as pages in a browser."),
     "exporter": ("exporters.cli", "Take prediction and label events, serve /metrics."),
+    "scale": ("exporters.scale.cli", "What a rate of requests needs, and whether the platform file holds it."),
     "stream": ("exporters.stream.cli", "The exporter's counts by Spark, from Kafka, folders or Delta tables."),
     "alerts": ("alerts.cli", "Who gets an alert and why; checks, proofs and imports of rules and routes."),
     "canary": ("monitors.gate.cli", "Judge a new version against the one it replaces; serve the gate."),

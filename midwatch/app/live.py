@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alerts import needed_jobs
 from alerts.rules import files as rule_files
-from midwatch import kubernetes, promql
+from midwatch import kubernetes, promql, yaml_nodes
 from midwatch.errors import Problem
 from midwatch.prometheus import Client
 from midwatch.spec.model import Platform
@@ -30,6 +30,23 @@ def prometheus_problems(platform: Platform) -> Iterator[Problem]:
     known = {job: jobs_with(metric) for job, metric in needed_jobs.PUBLISHED_BY.items() if job not in scraped}
     yield from needed_jobs.find_problems(rule_files.documents(platform), scraped, known)
     yield from needed_jobs.find_strangers(platform, {job: _targets(client, job) for job in needed_jobs.OWN})
+    yield from place_problems(platform)
+
+
+def place_problems(platform: Platform) -> Iterator[Problem]:
+    """Labels of the plane that its Prometheus runs without, whoever configures it; QueryError without an answer."""
+    regions = platform.regions
+    if regions is None or regions.here is None:
+        return
+    url = regions.sites[regions.here].prometheus
+    running = yaml_nodes.parsed(Client.of(platform.prometheus, url).configuration())
+    labels = yaml_nodes.value(yaml_nodes.value(running, "global"), "external_labels")
+    for name, wanted in platform.place_labels.items():
+        said = yaml_nodes.value(labels, name)
+        if said is None or said.value != wanted:
+            what = f"no external label {name}" if said is None else f"the external label {name}: {said.value}"
+            remedy = f"give it {name}: {wanted}, in its configuration or the operator's Prometheus object"
+            yield Problem(file=url, message=f"it runs with {what}, and is the plane of {regions.here}", remedy=remedy)
 
 
 def _targets(client: Client, job: str) -> int:

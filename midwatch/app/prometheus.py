@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from midwatch import jobs, scrape_size, yamlfile
 from midwatch.app import prometheus_base
 from midwatch.errors import InvalidInputError, Problem
-from midwatch.jobs import Job
+from midwatch.jobs import Job, Relabeling
 from midwatch.programs import Version
 from midwatch.spec.document import Document
 from midwatch.spec.model import Platform
@@ -65,15 +65,28 @@ def render(platform: Platform, scraped: Sequence[Job], alertmanager: str) -> str
             "scrape_interval": format_duration(platform.prometheus.scrape_interval),
             "scrape_timeout": format_duration(_usual_timeout(platform)),
             "evaluation_interval": format_duration(platform.prometheus.evaluation_interval),
+            **_external_labels(platform),
         },
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
-        "alerting": {"alertmanagers": [dict(_alertmanager(alertmanager))]},
+        "alerting": {"alertmanagers": [dict(_alertmanager(url)) for url in _alertmanagers(platform, alertmanager)]},
         "scrape_configs": [
             *(dict(_scrape_config(job, platform)) for job in scraped),
             *platform.prometheus.scrapes,
         ],
     }
     return yamlfile.dump(document)
+
+
+def _external_labels(platform: Platform) -> dict[str, Any]:
+    """What every series and alert of this plane carries to others."""
+    labels = dict(sorted(platform.place_labels.items()))
+    return {"external_labels": labels} if labels else {}
+
+
+def _alertmanagers(platform: Platform, own: str) -> list[str]:
+    """Every Alertmanager of the platform: they gossip, and each has to know an alert to notify when another is gone."""
+    regions = platform.regions
+    return [own] if regions is None else [plane.alertmanager for _, plane in sorted(regions.planes.items())]
 
 
 def _alertmanager(url: str) -> Iterator[tuple[str, Any]]:
@@ -100,6 +113,8 @@ def _scrape_config(job: Job, platform: Platform) -> Iterator[tuple[str, Any]]:
         yield "params", {name: list(values) for name, values in job.params}
     if job.honor_labels:
         yield "honor_labels", True
+    if not job.honor_timestamps:
+        yield "honor_timestamps", False
     if job.https:
         yield "scheme", "https"
     if job.ca_file:
@@ -109,6 +124,15 @@ def _scrape_config(job: Job, platform: Platform) -> Iterator[tuple[str, Any]]:
     if job.auth:
         yield from _who_asks(job.auth)
     yield "static_configs", [{"targets": sorted(job.targets)}]
+    if job.relabel:
+        yield "metric_relabel_configs", [dict(_relabeling(one, "source_labels", "target_label")) for one in job.relabel]
+
+
+def _relabeling(one: Relabeling, sources: str, target: str) -> Iterator[tuple[str, Any]]:
+    """A relabeling, whose keys a file and an object call differently."""
+    if one.action == "replace":
+        yield from ((sources, [one.source]), (target, one.target), ("replacement", one.replacement))
+    yield from (("regex", one.regex), ("action", one.action))
 
 
 def find_problems(platform: Platform, document: Document) -> list[Problem]:
@@ -139,7 +163,7 @@ def render_objects(platform: Platform) -> dict[str, str]:
     found = {name for name, _, service in jobs.services(platform) if jobs.is_found(service)}
     # The plane's workloads bring ServiceMonitors of their own.
     own = [job for job in jobs.of_services(platform) if job.name in found and platform.kubernetes is None]
-    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform), *own]
+    scraped = [*jobs.of_models(platform), *jobs.of_systems(platform), *jobs.of_regions(platform), *own]
     return {f"kubernetes/scrape-{job.name}.yaml": yamlfile.dump(_object(platform, job)) for job in scraped}
 
 
@@ -164,6 +188,10 @@ def _object_spec(job: Job, version: Version | None) -> Iterator[tuple[str, Any]]
         yield "params", {name: list(values) for name, values in job.params}
     if job.honor_labels:
         yield "honorLabels", True
+    if not job.honor_timestamps:
+        yield "honorTimestamps", False
+    if job.relabel:
+        yield "metricRelabelings", [dict(_relabeling(one, "sourceLabels", "targetLabel")) for one in job.relabel]
     if job.https:
         yield "scheme", "HTTPS"
     if job.ca_file:

@@ -48,6 +48,18 @@ def find_problems(platform: Platform) -> Iterator[Finding]:
         if said is not None and _seconds(said.value) != interval:
             message = f"its global.{key} is {said.value}, and prometheus.{key} is {format_duration(interval)}"
             yield PLACE, message, "make them the same: rules are proven for the platform file's"
+    yield from _label_problems(platform, yaml_nodes.value(yaml_nodes.value(document, "global"), "external_labels"))
+
+
+def _label_problems(platform: Platform, written: yaml_nodes.Node | None) -> Iterator[Finding]:
+    """Labels of the plane that the existing file says otherwise, or lacks beside others of its own."""
+    wanted = platform.place_labels if written is not None else {}
+    for name, value in wanted.items():
+        said = yaml_nodes.value(written, name)
+        if said is None or said.value != value:
+            what = "missing" if said is None else said.value
+            message = f"its global.external_labels.{name} is {what}, and this is the plane of {name} {value}"
+            yield PLACE, message, f"write {name}: {value}; what comes from two regions cannot be told apart without it"
 
 
 def _seconds(text: str) -> float | None:

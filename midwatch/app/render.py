@@ -158,32 +158,32 @@ def rendered_files(platform: Platform, target: Target = Target.FILES) -> dict[st
     from monitors.loop.drill import timers as loop_drills
     from monitors.promotion import tekton
 
-    makers: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
+    evaluating: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
+        Target.FILES: [prometheus.render_files, alerts.render_files, dashboards.render_files],
+        Target.KUBERNETES: [prometheus.render_objects, kubernetes.render_objects, dashboards.render_kubernetes],
+    }
+    running: dict[Target, list[Callable[[Platform], dict[str, str]]]] = {
         Target.FILES: [
-            prometheus.render_files,
-            alerts.render_files,
             argo.render_files,
             tekton.render_files,
             experiments.render_files,
             timers.render_files,
-            dashboards.render_files,
             recovery.render_files,
             loop_drills.render_files,
             units.render_files,
         ],
         Target.KUBERNETES: [
-            prometheus.render_objects,
-            kubernetes.render_objects,
             argo.render_files,
             tekton.render_files,
             manifests.render_files,
-            dashboards.render_kubernetes,
             recovery.render_kubernetes,
             systems.render_files,
         ],
     }
+    # The view over all regions evaluates; what runs is in the regions.
+    makers = [*evaluating[target], *([] if platform.is_view else running[target])]
     files: dict[str, str] = {}
-    for make in makers[target]:
+    for make in makers:
         files |= make(platform)
     return dict(sorted(files.items()))
 

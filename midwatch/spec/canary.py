@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from midwatch.spec.addresses import PlainUrl
 from midwatch.spec.base import Finding, LabelName, Name, Strict
+from midwatch.spec.fairness import CROSS
 from midwatch.spec.prometheus_auth import SecretFile
 from midwatch.spec.scraped import Scraped
 from midwatch.spec.values import Duration, Objective, Ratio, SomeDuration, format_duration
@@ -200,11 +201,66 @@ class Gauge(Strict):
     """The group of the score that it counts in."""
 
 
+class Fairness(Strict):
+    """Groups that the canary treats less alike than the baseline does.
+
+    A canary fails when some two groups' rates are farther apart on it than on the baseline by more than `tolerated`,
+    and passes when `unacceptable` is excluded for every two. Two versions that are as unfair as each other are alike.
+    """
+
+    needs_classes: ClassVar[bool] = True
+    equal_baseline: ClassVar[bool] = False
+    baseline_limit: ClassVar[Decimal] = Decimal(1)
+
+    metric: Literal["fairness"]
+    name: Name | None = None
+    """Its name; `fairness` without one."""
+    attribute: LabelName
+    """The attribute, one of the model's `groups`."""
+    crossed_with: LabelName | None = None
+    """A second attribute: groups are the intersections of both, as a promise under `fairness` has them counted."""
+    measure: Literal["demographic_parity", "equal_opportunity", "predictive_parity", "accuracy_parity"]
+    """The rate that is compared between groups: the share predicted positive, the true positives' share, the share of
+    positive predictions that are right, or the share that is right."""
+    positive: str | None = None
+    """The class that counts as positive; all measures but `accuracy_parity` need it."""
+    tolerated: Ratio = Decimal("0.02")
+    """How much farther apart two groups may be than on the baseline."""
+    unacceptable: Ratio = Decimal("0.1")
+    """How much farther apart has to be excluded before the canary passes."""
+    min_events: Annotated[int, Field(ge=11)] = 100
+    """Fewest events of a group on each version before it is compared."""
+    max_groups: Annotated[int, Field(ge=2, le=20)] = 8
+    """Most groups; with more nothing is decided."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its weight among the criteria."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Fairness:
+        if self.unacceptable <= self.tolerated:
+            raise ValueError("unacceptable is not above tolerated")
+        if self.positive is None and self.measure != "accuracy_parity":
+            raise ValueError(f"{self.measure} needs positive, the class that counts as positive")
+        return self
+
+    @property
+    def counts_labels(self) -> bool:
+        """Whether it compares labelled predictions."""
+        return self.measure != "demographic_parity"
+
+    @property
+    def compared(self) -> str:
+        """The attribute as its groups are counted."""
+        return self.attribute if self.crossed_with is None else CROSS.join((self.attribute, self.crossed_with))
+
+
 Counted = Errors | Latency | Accuracy | Predictions | Outcomes | Counters
-Criterion = Annotated[Counted | Gauge, Field(discriminator="metric")]
+FromCounts = Counted | Fairness
+"""What is compared by counts of each interval."""
+Criterion = Annotated[FromCounts | Gauge, Field(discriminator="metric")]
 
 
-def name_of(criterion: Counted | Gauge) -> str:
+def name_of(criterion: FromCounts | Gauge) -> str:
     """Name of a criterion: its own, else what it measures."""
     return criterion.name or criterion.metric
 
@@ -353,7 +409,7 @@ class Gate(Scraped):
         return self.deadline + RECORD_SECONDS
 
 
-def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] | None:
+def _not_published(model: Model, criterion: FromCounts | Gauge) -> tuple[str, str] | None:
     """What a model's server does not publish of what a criterion compares, and what to do."""
     own = model.serving_metrics
     has_latency = model.serving != "triton" and (own is None or own.duration is not None)
@@ -362,6 +418,16 @@ def _not_published(model: Model, criterion: Counted | Gauge) -> tuple[str, str] 
     if isinstance(criterion, Errors) and own is not None and own.failures is None:
         return "serving_metrics has no failures", "add them"
     return None
+
+
+def _not_counted(model: Model, criterion: Fairness) -> tuple[str, str] | None:
+    """What the exporter does not count of the groups that a criterion compares, and what to do."""
+    if criterion.compared in model.attributes:
+        return None
+    if criterion.crossed_with is not None:
+        message = f"{criterion.compared} is not counted for {model.name}"
+        return message, "name both attributes in a promise under fairness, the one crossed_with the other"
+    return f"{criterion.attribute} is not counted for {model.name}", "name it under groups"
 
 
 JOB = "-job"
@@ -393,6 +459,8 @@ def check(platform: Platform) -> Iterator[Finding]:
                     f"a {model.task} has no {criterion.metric}",
                     "use errors, latency or own counters",
                 )
+            if isinstance(criterion, Fairness) and (lacking := _not_counted(model, criterion)):
+                yield (*at, "attribute"), *lacking
             if model.canary.source == "servers" and criterion.needs_classes:
                 yield (*at, "metric"), f"servers publish no {criterion.metric}", "use source: events"
             if model.canary.source == "servers" and (lacking := _not_published(model, criterion)):

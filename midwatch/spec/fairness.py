@@ -68,7 +68,9 @@ class Fairness(Strict):
     """Of a regression, in the unit of what is predicted: the error that is still within `within_bound_parity`, and the
     greatest that `mean_absolute_error_parity` counts, whose limit is a share of it."""
     scores: bool = False
-    """That scores are counted by group too, for [recommendations](fairness.md) of other thresholds."""
+    """That scores are counted by group too, for [proposals](fairness.md#proposals) of other thresholds."""
+    group_thresholds_because: Annotated[str, Field(min_length=10)] | None = None
+    """Why a threshold for each group may be proposed, such as the legal basis; none is computed without it."""
     false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Chance that groups within the limit are ever called unfair, over all pairs of groups and all looks."""
     min_events: Annotated[int, Field(ge=11)] = 100
@@ -192,6 +194,9 @@ def findings(model: Model, hashed: Sequence[str], dropped: Sequence[str]) -> Ite
 
 def _of_its_task(model: Model, promise: Fairness, place: Place) -> Iterator[Finding]:
     """What a measure needs that the model does not have."""
+    if promise.group_thresholds_because is not None and not promise.counts_scores:
+        message = "thresholds are found in scores, and those are not counted by group"
+        yield (*place, "group_thresholds_because"), message, "write scores: true"
     if promise.scores and model.task != "classification":
         yield (*place, "scores"), f"{model.name} has no classes that scores are of", "remove it"
     if promise.measure in BY_RANK:

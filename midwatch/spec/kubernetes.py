@@ -154,6 +154,11 @@ def _secret_files(platform: Platform) -> Iterator[tuple[Place, Path]]:
     key = platform.exporter.personal.key_file
     if key is not None:
         yield ("exporter", "personal", "key_file"), key
+    kafka = platform.exporter.kafka
+    for section in ("tls", "sasl") if kafka is not None else ():
+        for field, file in getattr(kafka, section) or ():
+            if isinstance(file, Path):
+                yield ("exporter", "kafka", section, field), file
     for index, model in enumerate(platform.models):
         webhook = model.drift.retrain.webhook if model.drift and model.drift.retrain else None
         if webhook is not None:

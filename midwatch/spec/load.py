@@ -29,6 +29,7 @@ from midwatch.spec import (
     partial,
     promotion,
     publishers,
+    regions,
     system_rules,
     teams,
     values,
@@ -86,7 +87,7 @@ def read(path: Path) -> Reading:
         return _partly(document, error.errors(include_url=False))
     findings = _findings(platform) if document.is_whole else ()
     problems = [*document.problems, *_as_problems(document, findings)]
-    return Reading(document=document, platform=platform, problems=problems)
+    return Reading(document=document, platform=regions.placed(platform), problems=problems)
 
 
 def _partly(document: Document, errors: list[ErrorDetails]) -> Reading:
@@ -441,5 +442,6 @@ _CHECKS: tuple[Callable[[Platform], Iterator[Finding]], ...] = (
     kubernetes.find_problems,
     loop.find_problems,
     publishers.find_problems,
+    regions.find_problems,
     system_rules.find_problems,
 )

@@ -30,6 +30,7 @@ from midwatch.spec.kubernetes import Kubernetes, KubernetesLabel
 from midwatch.spec.loop import Loop, ModelLoop
 from midwatch.spec.prometheus_auth import Auth
 from midwatch.spec.promotion import Promotion
+from midwatch.spec.regions import Regions
 from midwatch.spec.regression import Regression
 from midwatch.spec.routing import Alertmanager, Maintenance, Owner, TimeInterval
 from midwatch.spec.rules import AlertName, AlertTuning, RuleFile
@@ -281,6 +282,60 @@ class Caps(Strict):
     """Most series of one exporter, whatever the others multiply to; the drift judge has as many beside them."""
 
 
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+"""Name of a Kafka topic."""
+
+
+class KafkaTls(Strict):
+    """How the connections to the brokers are encrypted."""
+
+    ca_file: File | None = None
+    """Certificates of who may sign the brokers'; without it, those of the system."""
+    certificate_file: File | None = None
+    """The client's certificate."""
+    key_file: File | None = None
+    """The key of the client's certificate."""
+
+
+class KafkaSasl(Strict):
+    """How a client says to the brokers who it is."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    """How the password is used."""
+    username: str
+    """The name of the client."""
+    password_file: File
+    """File with the client's password."""
+
+
+class Kafka(Strict):
+    """Topics that a fleet of exporters reads predictions and labels from (`midwatch exporter serve --kafka`)."""
+
+    brokers: Annotated[list[Annotated[str, Field(pattern=r"^[^\s:,]+:\d+$")]], Field(min_length=1)]
+    """HOST:PORT of brokers that know the others."""
+    topics: Annotated[list[Topic], Field(min_length=1, max_length=2)]
+    """One topic of predictions and labels, or one of each: keyed by id, and partitioned alike."""
+    format: Literal["events", "cloudevents"] = "events"
+    """What a record is: Midwatch's events as JSON, or an inference log's CloudEvent in binary mode."""
+    group: Annotated[str, Field(min_length=1, max_length=200)] = "midwatch-exporter"
+    """The consumer group whose members share the partitions."""
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a group begins that has read nothing yet."""
+    session_timeout: Duration = 45.0
+    """After how long without a sign of life a member's partitions go to others: longer than a restart takes."""
+    max_waiting: Annotated[int, Field(ge=1)] = 500_000
+    """Most predictions of one partition that wait for labels."""
+    tls: KafkaTls | None = None
+    """Encryption; without it there is none."""
+    sasl: KafkaSasl | None = None
+    """Authentication; without it there is none."""
+
+    @property
+    def places(self) -> str:
+        """The brokers as clients take them."""
+        return ",".join(self.brokers)
+
+
 class Exporter(Scraped):
     """The service that takes prediction and label events."""
 
@@ -306,6 +361,8 @@ class Exporter(Scraped):
     """How many values of a label are published."""
     personal: Personal = Personal()
     """Fields that name a person."""
+    kafka: Kafka | None = None
+    """Where a fleet of exporters reads events from, instead of being sent them."""
 
 
 class SystemsAccount(Strict):
@@ -404,6 +461,8 @@ class Platform(Strict):
     """Who is called."""
     plane_owner: Name | None = None
     """Whose the alerts of the plane itself are; where there are several owners, it has to be said."""
+    regions: Regions | None = None
+    """[Regions](regions.md) that it is served from, each with a plane of its own."""
     channels: Annotated[dict[Name, Channel], Field(min_length=1)]
     """How owners are reached: one integration each."""
     time_intervals: dict[Name, TimeInterval] = {}
@@ -441,6 +500,16 @@ class Platform(Strict):
     def operator(self) -> str:
         """Owner of the plane itself; without `plane_owner` there is one only."""
         return self.plane_owner or min(self.owners)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it is laid out for the view over all regions, which evaluates what is global and runs nothing."""
+        return self.regions is not None and self.regions.is_view
+
+    @property
+    def place_labels(self) -> dict[str, str]:
+        """Labels of the region, cluster and cloud of this plane; none of a platform that is in one place."""
+        return self.regions.here_labels if self.regions is not None else {}
 
     @property
     def digests(self) -> dict[str, str]:

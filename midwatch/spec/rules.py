@@ -172,9 +172,11 @@ class ShippedRule(Strict):
     per: Literal["platform", "model"]
     when: list[
         Literal[
+            "serving",
             "canaries",
             "incidents_watched",
             "evaluated",
+            "kafka",
             "streamed",
             "midwatch",
             "servers",

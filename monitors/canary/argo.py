@@ -193,7 +193,11 @@ def _metric(platform: spec.Platform, model: spec.Model) -> dict[str, Any]:
     timeout = math.ceil(platform.gate.longest_answer + 1)
     gate: dict[str, Any] = {
         "address": platform.gate.url,
-        "query": argo_query.query(platform.platform, ("model", "baseline", "canary", "start")),
+        "query": argo_query.query(
+            platform.platform,
+            ("model", "baseline", "canary", "start"),
+            region=platform.regions.here if platform.regions else None,
+        ),
         "timeout": timeout,
     }
     if platform.gate.token_secret:

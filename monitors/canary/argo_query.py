@@ -12,11 +12,12 @@ SUCCESS = f"len(result) == 1 && result[0] == {VALUES['pass']}"
 FAILURE = f"len(result) == 1 && result[0] == {VALUES['fail']}"
 
 
-def query(platform: str, fields: Iterable[str]) -> str:
+def query(platform: str, fields: Iterable[str], *, region: str | None = None) -> str:
     """The query to a platform's gate, with an argument of the analysis for each field.
 
-    The gate of another platform refuses it. In backticks nothing is an escape: a version may have quotes and
-    backslashes.
+    The gate of another platform refuses it, and that of another region. In backticks nothing is an escape: a version
+    may have quotes and backslashes.
     """
-    labels = ",".join([f"platform=`{platform}`", *(f"{name}=`{{{{args.{name}}}}}`" for name in fields)])
+    place = [] if region is None else [f"region=`{region}`"]
+    labels = ",".join([f"platform=`{platform}`", *place, *(f"{name}=`{{{{args.{name}}}}}`" for name in fields)])
     return f"{METRIC}{{{labels}}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import promql_parser
@@ -48,6 +49,23 @@ def _series(matchers: str) -> list[str]:
     except ValueError:
         return [matchers]
     return sorted(f"{one.name} {one.op} {one.value}" for one in parsed.matchers.matchers)
+
+
+def placed(question: Question, platform: platform_spec.Platform, region: str | None) -> Question:
+    """The question for one region: that of the plane, or at the view the one that is named.
+
+    InvalidInputError for another one, and for none at the view: versions of two regions have two kinds of traffic.
+    """
+    regions = platform.regions
+    known = sorted(regions.planes) if regions is not None and regions.is_view else [regions.here] if regions else []
+    if regions is None and region is None:
+        return question
+    wanted = region or (None if platform.is_view or regions is None else regions.here)
+    if wanted not in known:
+        message = "missing: the view has the series of all regions" if region is None else f"not {region!r} here"
+        remedy = f"one of {', '.join(map(str, known)) or 'none: the platform file has no regions'}"
+        raise InvalidInputError([Problem(file="--region", message=message, remedy=remedy)])
+    return replace(question, region=wanted, is_labelled=platform.is_view)
 
 
 def served_by(platform: platform_spec.Platform, model: str) -> Profile | None:

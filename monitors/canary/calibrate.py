@@ -88,7 +88,7 @@ def compare(
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Counts]:
     """Counts of each pod against the others, over the whole history."""
-    counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
+    counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge | spec.Fairness)]
     told = []
     for pod in pods[:MAX_PODS]:
         progress(pod)
@@ -106,7 +106,7 @@ def assess(histories: Sequence[Counts], settings: spec.Canary, *, looks: int) ->
     """Calibration of each counted criterion from histories of pods, cut into stretches of so many looks."""
     calibrations = []
     for criterion in settings.criteria:
-        if isinstance(criterion, spec.Gauge):
+        if isinstance(criterion, spec.Gauge | spec.Fairness):
             continue
         name = spec.name_of(criterion)
         stretches = [

@@ -33,6 +33,9 @@ def judge(
         str | None, typer.Option(help="RFC 3339 time since when; the canary's first traffic without it.")
     ] = None,
     end: Annotated[str | None, typer.Option(help="RFC 3339 time until when; now without it.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Region whose versions are compared, at the view over all of them.")
+    ] = None,
     counts_path: Annotated[
         Path | None, typer.Option("--counts", help="Counts by interval (or a --json document) instead of Prometheus.")
     ] = None,
@@ -64,7 +67,7 @@ def judge(
     if counts_path is not None or samples_path is not None:
         settings, counts, said = _replayed(counts_path, samples_path, platform, model, metric, two_sided)
     else:
-        settings, counts, said = _asked(platform, model, baseline, canary, start, end, metric, two_sided, wait)
+        settings, counts, said = _asked(platform, model, baseline, canary, start, end, region, metric, two_sided, wait)
     if html is not None:
         report.write(html, counts, settings, said, _whose(platform, counts.model))
     if as_json:
@@ -158,6 +161,7 @@ def _asked(
     canary: str | None,
     start: str | None,
     end: str | None,
+    region: str | None,
     metric: list[str] | None,
     two_sided: bool,
     wait: str | None,
@@ -180,7 +184,7 @@ def _asked(
     loaded = load.load_platform(platform)
     settings, interval = ask.settings_of(loaded, model)
     settings = _only(settings, metric)
-    question = replace(question, served=ask.served_by(loaded, model))
+    question = ask.placed(replace(question, served=ask.served_by(loaded, model)), loaded, region)
     ask.ensure_two_arms(question, settings)
     client = Client.of(loaded.prometheus)
     seconds = _seconds("--wait", wait)

@@ -34,12 +34,31 @@ class Labelled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Predictions without a label by interval: those that could be events, and those that could be other requests.
+
+    A prediction of which nothing is known, such as a positive one of unknown precision, is counted as both.
+    """
+
+    baseline_events: Ints
+    baseline_others: Ints
+    canary_events: Ints
+    canary_others: Ints
+
+    def since(self, index: int) -> Missing:
+        """The same without the counts before an interval."""
+        return Missing(**{one.name: _without(getattr(self, one.name), index) for one in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counted:
     """Counts of one criterion: events by channel, shape (channels, intervals), and requests, shape (intervals).
 
     A channel is a boundary of a histogram, a class, or the criterion itself. Counts of an interval speak of predictions
     that were made `lag` intervals before; `waiting` says what is still to come. `labels` are None where they are not
     known, or do not matter. `strata` are parts by name, with the same channels, that are compared with their like.
+    `groups` are the groups whose rates are compared with each other on both arms; with what is `missing` where it takes
+    a label to know a rate.
     """
 
     channels: tuple[str, ...]
@@ -50,6 +69,8 @@ class Counted:
     doubts: tuple[Doubt, ...] = ()
     labels: Labelled | None = None
     strata: Mapping[str, Counted] = field(default_factory=dict)
+    groups: Mapping[str, Counted] = field(default_factory=dict)
+    missing: Missing | None = None
     lag: int = 0
     waiting: str = ""
 
@@ -61,6 +82,8 @@ class Counted:
         return replace(
             self,
             strata={name: one._from(first) for name, one in self.strata.items()},
+            groups={name: one._from(first) for name, one in self.groups.items()},
+            missing=self.missing and self.missing.since(first),
             baseline_events=_without(self.baseline_events, first),
             canary_events=_without(self.canary_events, first),
             baseline_requests=_without(self.baseline_requests, first),

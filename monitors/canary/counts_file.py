@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from midwatch.errors import InvalidInputError, Problem
 from midwatch.spec.base import Strict
 from midwatch.spec.canary import Canary
-from monitors.canary.counts import Counted, Counts, Doubt, Labelled, Samples
+from monitors.canary.counts import Counted, Counts, Doubt, Labelled, Missing, Samples
 from monitors.canary.times import moment, parse_moment
 
 FORMAT = "midwatch-canary-counts/1"
@@ -42,7 +42,8 @@ def document(counts: Counts, settings: Canary) -> dict[str, Any]:
             name: {
                 "channels": list(one.channels),
                 **_rows(one),
-                "strata": {stratum: _rows(part) for stratum, part in one.strata.items()},
+                "strata": {stratum: _part(part) for stratum, part in one.strata.items()},
+                **_groups(one),
                 "doubts": _doubts(one.doubts),
                 "labels": one.labels and {name: row.tolist() for name, row in vars(one.labels).items()},
                 "lag_intervals": one.lag,
@@ -68,6 +69,21 @@ def document(counts: Counts, settings: Canary) -> dict[str, Any]:
 
 def _rows(counted: Counted) -> dict[str, list[Any]]:
     return {name: getattr(counted, name).tolist() for name in _ROWS}
+
+
+def _part(counted: Counted) -> dict[str, Any]:
+    return {**_rows(counted), **_groups(counted)}
+
+
+def _groups(counted: Counted) -> dict[str, Any]:
+    """Counts of groups, where they are compared."""
+    return {"groups": {name: _group(one) for name, one in counted.groups.items()}} if counted.groups else {}
+
+
+def _group(counted: Counted) -> dict[str, Any]:
+    missing = counted.missing
+    told = {} if missing is None else {"missing": {name: row.tolist() for name, row in vars(missing).items()}}
+    return {**_rows(counted), **told}
 
 
 def digest(said: Mapping[str, Any]) -> str:
@@ -131,9 +147,32 @@ class _Counts(Strict):
         return {name: np.array(getattr(self, name), dtype=np.int64) for name in _ROWS}
 
 
-class _Counted(_Counts):
+class _Missing(Strict):
+    baseline_events: _Row
+    baseline_others: _Row
+    canary_events: _Row
+    canary_others: _Row
+
+
+class _Group(_Counts):
+    missing: _Missing | None = None
+
+    def rows(self) -> list[_Row]:
+        """All of them."""
+        return [*super().rows(), *(row for _, row in self.missing or ())]
+
+
+class _Part(_Counts):
+    groups: dict[str, _Group] = Field(default_factory=dict)
+
+    def rows(self) -> list[_Row]:
+        """All of them, with those of the groups."""
+        return [*super().rows(), *(row for one in self.groups.values() for row in one.rows())]
+
+
+class _Counted(_Part):
     channels: Annotated[list[str], Field(min_length=1)]
-    strata: dict[str, _Counts] = Field(default_factory=dict)
+    strata: dict[str, _Part] = Field(default_factory=dict)
     doubts: list[_Doubt] = Field(default_factory=list)
     labels: _Labels | None = None
     lag_intervals: Annotated[int, Field(ge=0)] = 0
@@ -146,7 +185,8 @@ class _Counted(_Counts):
         lengths |= {len(row) for _, row in self.labels or ()}
         if len(lengths) != 1:
             raise ValueError(f"rows of {', '.join(map(str, sorted(lengths)))} intervals; all need the same")
-        sizes = {len(rows) for part in parts for rows in (part.baseline_events, part.canary_events)}
+        groups = [one for part in parts for one in part.groups.values()]
+        sizes = {len(rows) for part in (*parts, *groups) for rows in (part.baseline_events, part.canary_events)}
         if sizes != {len(self.channels)}:
             raise ValueError(f"{len(self.channels)} channels need as many rows of events for each arm")
         return self
@@ -217,8 +257,9 @@ def _counts(file: Path, document: Mapping[str, Any]) -> tuple[Counts, Canary | N
             name: Counted(
                 channels=tuple(one.channels),
                 **one.arrays(),
+                groups=_loaded(one, one.channels),
                 strata={
-                    stratum: Counted(channels=tuple(one.channels), **part.arrays())
+                    stratum: Counted(channels=tuple(one.channels), groups=_loaded(part, one.channels), **part.arrays())
                     for stratum, part in one.strata.items()
                 },
                 doubts=_told(one.doubts),
@@ -234,6 +275,20 @@ def _counts(file: Path, document: Mapping[str, Any]) -> tuple[Counts, Canary | N
         queries=tuple(given.queries),
     )
     return counts, given.settings
+
+
+def _loaded(part: _Part, channels: Sequence[str]) -> dict[str, Counted]:
+    """Counts of groups."""
+    return {
+        name: Counted(
+            channels=tuple(channels),
+            missing=None
+            if one.missing is None
+            else Missing(**{side: np.array(row, dtype=np.int64) for side, row in one.missing}),
+            **one.arrays(),
+        )
+        for name, one in part.groups.items()
+    }
 
 
 def _samples(given: _Samples) -> Samples:

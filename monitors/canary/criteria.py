@@ -26,6 +26,30 @@ from monitors.canary.running import ALONE, Running
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gap:
+    """The two groups that are treated less alike by the canary than by the baseline, or nearest to it.
+
+    `baseline` and `canary` are the upper group's rate less the lower's, and `interval` is that of how much farther
+    apart they are on the canary; it holds at every look, for all pairs at once. `least` and `most` are what missing
+    labels leave possible of that: of this pair, and of any. `few` are groups with too few events.
+    """
+
+    above: str
+    below: str
+    baseline: float
+    canary: float
+    interval: tuple[float, float]
+    least: float
+    most: float
+    few: tuple[str, ...] = ()
+
+    @property
+    def change(self) -> float:
+        """By how much farther apart they are on the canary."""
+        return self.canary - abs(self.baseline)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What the counts say of a criterion.
 
@@ -52,6 +76,7 @@ class Evidence:
     dispersion: float = 1.0
     since: int = 0
     is_excluded: bool = False
+    gap: Gap | None = None
 
     @property
     def reached_fail(self) -> float:

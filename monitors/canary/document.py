@@ -8,6 +8,7 @@ from typing import Any
 from midwatch.spec.canary import Canary
 from monitors.canary import counts_file
 from monitors.canary.counts import Counts
+from monitors.canary.criteria import Gap
 from monitors.canary.findings import Finding
 from monitors.canary.forecast import Forecast
 from monitors.canary.judge import Judgement
@@ -73,6 +74,8 @@ def _small(finding: Finding) -> dict[str, Any]:
             "e_fail": _rounded(e_value(finding.evidence.reached_fail)),
             "e_pass": _rounded(e_value(finding.evidence.reached_pass)),
         }
+        if finding.evidence.gap is not None:
+            entry["farther_apart"] = _rounded(finding.evidence.gap.change)
     return entry
 
 
@@ -98,6 +101,8 @@ def _finding(finding: Finding, counts: Counts, judgement: Judgement) -> dict[str
             "requests": {"baseline": told.baseline_requests, "canary": told.canary_requests},
             "to_fail": to_decide(told.towards_fail, counts),
         }
+        if told.gap is not None:
+            entry["gap"] = _gap(told.gap)
         if told.distance is not None:
             entry["distance"] = {"largest": told.distance.distance, "bound": told.distance.bound}
     if (classified := finding.classified) is not None:
@@ -108,6 +113,19 @@ def _finding(finding: Finding, counts: Counts, judgement: Judgement) -> dict[str
             "samples": {"baseline": classified.baseline_size, "canary": classified.canary_size},
         }
     return entry
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "above": gap.above,
+        "below": gap.below,
+        "baseline": gap.baseline,
+        "canary": gap.canary,
+        "farther_apart": gap.change,
+        "interval": list(gap.interval),
+        "possible": [gap.least, gap.most],
+        "too_few_events": list(gap.few),
+    }
 
 
 def to_decide(forecast: Forecast | None, counts: Counts) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ def check_traffic(counts: Counts, settings: spec.Canary) -> list[Doubt]:
     return [Doubt(text=why, fatal=True)] if why else []
 
 
-def check_criteria(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doubt]:
+def check_criteria(counts: Counts, counted: Sequence[spec.FromCounts]) -> list[Doubt]:
     """What is wrong with the data of a criterion."""
     doubts: list[Doubt] = []
     for criterion in counted:
@@ -58,7 +58,7 @@ def check_criteria(counts: Counts, counted: Sequence[spec.Counted]) -> list[Doub
     return doubts
 
 
-def _health(criterion: spec.Counted, name: str, data: Counted) -> list[Doubt]:
+def _health(criterion: spec.FromCounts, name: str, data: Counted) -> list[Doubt]:
     """A baseline that is ill says nothing about a canary."""
     requests = int(data.baseline_requests.sum())
     if criterion.baseline_limit >= 1 or not requests:
@@ -84,7 +84,7 @@ def _unlike(name: str, data: Counted, counts: Counts) -> list[Doubt]:
     return [Doubt(text=f"{name}: {share:.0%} of {counts.canary}'s requests have no like on the baseline ({which})")]
 
 
-def _labels(criterion: spec.Counted, name: str, data: Counted, counts: Counts) -> list[Doubt]:
+def _labels(criterion: spec.FromCounts, name: str, data: Counted, counts: Counts) -> list[Doubt]:
     """Labels that come later on one arm: what was right may be labelled sooner than what was wrong.
 
     The labelled shares differ when their ratio is beyond `LABELLED` and chance does not explain it. Where it is not

@@ -20,6 +20,13 @@ class Expressions:
 
     def matchers(self) -> tuple[str, str]:
         """Matchers of the baseline's series, and of the canary's."""
+        baseline, canary = self._of_arms()
+        if self.question.region is None or not self.question.is_labelled:
+            return baseline, canary
+        region = promql.matcher("region", self.question.region)
+        return f"{baseline}, {region}", f"{canary}, {region}"
+
+    def _of_arms(self) -> tuple[str, str]:
         own, names = self.settings.selectors, (self.question.baseline, self.question.canary)
         if own is None:
             return promql.matcher(self.settings.label, names[0]), promql.matcher(self.settings.label, names[1])

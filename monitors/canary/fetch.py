@@ -22,7 +22,7 @@ from monitors.canary.increments import Axis, Increments, Lives
 from monitors.canary.oddities import Oddities
 from monitors.canary.question import Question
 from monitors.canary.series import Querier, Series
-from monitors.canary.tally import OF_LABELS, SETTLED, TALLIES, Sides, Tally
+from monitors.canary.tally import SETTLED, TALLIES, Sides, Tally, counts_labels
 from monitors.canary.times import moment
 
 LONGEST_SECONDS = 31 * 86400.0
@@ -37,7 +37,7 @@ MANY_SCRAPES = 8
 """Samples of a series from which they tell how often it is scraped."""
 BEHIND_SECONDS = 60.0
 """A Prometheus whose clock is so far behind answers with what is old: a cache, or a copy that has stopped."""
-SPLIT = frozenset({"le", "outcome", "predicted", "actual", "result"})
+SPLIT = frozenset({"le", "outcome", "predicted", "actual", "result", "attribute", "group"})
 """Labels that tell apart the counters of one target."""
 
 
@@ -149,8 +149,8 @@ class _Analysis:
         self._series.queries += queries
         self._oddities = Oddities()
         self._lives: list[Lives] = []
-        counts_labels = any(isinstance(one, OF_LABELS) for one in expressions.settings.criteria)
-        self._ages = settled.ask(querier, expressions, axis.end, self._series.queries) if counts_labels else None
+        of_labels = any(map(counts_labels, expressions.settings.criteria))
+        self._ages = settled.ask(querier, expressions, axis.end, self._series.queries) if of_labels else None
 
     def counts(self) -> Counts:
         """Counts along the axis."""
@@ -188,15 +188,15 @@ class _Analysis:
             queries=tuple(self._series.queries),
         )
 
-    def _selectors(self, criterion: spec.Counted) -> list[str]:
+    def _selectors(self, criterion: spec.FromCounts) -> list[str]:
         return self._tally(criterion).selectors(criterion, self._expressions)
 
-    def _tally(self, criterion: spec.Counted) -> Tally:
+    def _tally(self, criterion: spec.FromCounts) -> Tally:
         return (SETTLED if self._is_settled(criterion) else TALLIES)[type(criterion)]
 
-    def _is_settled(self, criterion: spec.Counted) -> bool:
+    def _is_settled(self, criterion: spec.FromCounts) -> bool:
         """Whether a criterion counts labels of predictions that the exporter settles."""
-        return self._ages is not None and isinstance(criterion, OF_LABELS)
+        return self._ages is not None and counts_labels(criterion)
 
     def _ask(self, selectors: Sequence[str]) -> None:
         for selector, lines in self._series.ask(selectors).items():
@@ -216,7 +216,7 @@ class _Analysis:
         self._lives.append(canary.lives)
         return Sides(selector, baseline, canary)
 
-    def _counted(self, criterion: spec.Counted) -> Counted | None:
+    def _counted(self, criterion: spec.FromCounts) -> Counted | None:
         served = self._expressions.question.served
         if served is not None and (missing := _not_published(served, criterion)):
             self._oddities.doubt(f"{spec.name_of(criterion)}: the model's server {missing}", fatal=True)
@@ -233,7 +233,7 @@ class _Analysis:
         counted = tally.counted(criterion, sides, self._oddities)
         if counted is not None:
             counted = strata.compared(counted, sides, partial(tally.counted, criterion), settings, self._oddities.notes)
-        if counted is not None and self._ages is not None and isinstance(criterion, OF_LABELS):
+        if counted is not None and self._ages is not None and counts_labels(criterion):
             return settled.counted(counted, self._ages, self._axis, self._expressions.question.canary)
         if counted is None or served is None or not isinstance(criterion, spec.Latency) or criterion.histogram:
             return counted
@@ -256,7 +256,7 @@ class _Analysis:
         return Samples(baseline=sides[0], canary=sides[1])
 
 
-def _not_published(served: Profile, criterion: spec.Counted) -> str:
+def _not_published(served: Profile, criterion: spec.FromCounts) -> str:
     """What a criterion needs and a model's server does not publish; empty if nothing."""
     if isinstance(criterion, spec.Errors) and not served.failures:
         return "does not count failures"

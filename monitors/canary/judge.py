@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midwatch.spec import canary as spec
 from midwatch.spec.values import format_duration
-from monitors.canary import criteria, dispersion, enough, gauges, mannwhitney, warmup
+from monitors.canary import criteria, dispersion, enough, fairness_gap, gauges, mannwhitney, warmup
 from monitors.canary.arms import Floats
-from monitors.canary.counts import Counts, Doubt
+from monitors.canary.counts import Counted, Counts, Doubt
 from monitors.canary.criteria import Evidence
 from monitors.canary.findings import Finding, Verdict
 from monitors.canary.finished import NOTHING, Finished
@@ -80,7 +81,7 @@ def _judge(counts: Counts, settings: spec.Canary, *, two_sided: bool, finished: 
     fail_level, pass_level = math.log(1 / alpha), math.log(1 / beta)
     counted = [one for one in settings.criteria if not isinstance(one, spec.Gauge)]
     weighed = {
-        spec.name_of(one): criteria.weigh(
+        spec.name_of(one): _weigh(
             one,
             data,
             false_alarm=alpha,
@@ -120,7 +121,14 @@ def _judge(counts: Counts, settings: spec.Canary, *, two_sided: bool, finished: 
     )
 
 
-def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], intervals: int) -> Floats:
+def _weigh(criterion: spec.FromCounts, counted: Counted, *, finished: Finished, **more: Any) -> Evidence:
+    """Evidence of one criterion."""
+    if isinstance(criterion, spec.Fairness):
+        return fairness_gap.weigh(criterion, counted, **more)
+    return criteria.weigh(criterion, counted, finished=finished, **more)
+
+
+def _combined(counted: Sequence[spec.FromCounts], weighed: dict[str, Evidence], intervals: int) -> Floats:
     """Weighted mean of the criteria's e-processes; one without data stays at 1, as it bet nothing."""
     total = math.log(sum(one.weight for one in counted) or 1.0)
     paths = [
@@ -137,26 +145,26 @@ def _combined(counted: Sequence[spec.Counted], weighed: dict[str, Evidence], int
 
 
 def _counted(
-    criterion: spec.Counted, weighed: dict[str, Evidence], blamed: set[str], pass_level: float, counts: Counts
+    criterion: spec.FromCounts, weighed: dict[str, Evidence], blamed: set[str], pass_level: float, counts: Counts
 ) -> Finding:
     name = spec.name_of(criterion)
     evidence = weighed.get(name)
     if evidence is None:
         return Finding(name=name, metric=criterion.metric, verdict=Verdict.INCONCLUSIVE, reason="no counters")
-    about = _about(evidence, name, counts)
+    about, words = _about(evidence, name, counts), _words(criterion)
     if name in blamed and evidence.is_excluded:
-        limit = criterion.tolerated_ratio
-        verdict, reason = Verdict.FAIL, f"{about}: more than {limit:g} times the baseline's share"
+        verdict, reason = Verdict.FAIL, f"{about}: {words.beyond}"
     elif name in blamed:
         at = moment(counts.start + counts.interval * (int(evidence.log_fail.argmax()) + 1))
-        limit = criterion.tolerated_ratio
-        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: worse until {at}, but {limit:g} times is not excluded now"
+        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: worse until {at}, but {words.tolerated} is not excluded now"
     elif evidence.reached_pass >= pass_level:
-        verdict, reason = Verdict.PASS, f"{about}: {criterion.unacceptable_ratio:g} times is excluded"
+        verdict, reason = Verdict.PASS, f"{about}: {words.unacceptable} is excluded"
         if isinstance(criterion, spec.Latency) and (unseen := criteria.unseen(counts.counted[name])):
             reason += f"; {unseen}"
     else:
-        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {criterion.unacceptable_ratio:g} times is not excluded"
+        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {words.unacceptable} is not excluded"
+    if isinstance(criterion, spec.Fairness) and (open_for := _unlabelled(criterion, evidence, verdict)):
+        verdict, reason = Verdict.INCONCLUSIVE, f"{about}: {open_for}"
     if verdict is Verdict.INCONCLUSIVE and (waiting := counts.counted[name].waiting):
         reason = f"{reason}; {waiting}" if evidence.canary_requests else f"{name}: {waiting}"
     return Finding(
@@ -169,8 +177,42 @@ def _counted(
     )
 
 
+@dataclass(frozen=True)
+class _Words:
+    """How a criterion's limits are said."""
+
+    beyond: str
+    tolerated: str
+    unacceptable: str
+
+
+def _words(criterion: spec.FromCounts) -> _Words:
+    if isinstance(criterion, spec.Fairness):
+        tolerated, unacceptable = (
+            f"{float(limit) * 100:g} points more" for limit in (criterion.tolerated, criterion.unacceptable)
+        )
+        return _Words(f"more than {tolerated} than the baseline's", tolerated, unacceptable)
+    tolerated, unacceptable = (
+        f"{limit:g} times" for limit in (criterion.tolerated_ratio, criterion.unacceptable_ratio)
+    )
+    return _Words(f"more than {tolerated} the baseline's share", tolerated, unacceptable)
+
+
+def _unlabelled(criterion: spec.Fairness, evidence: Evidence, verdict: Verdict) -> str:
+    """Why missing labels leave open how far groups are apart; empty where they do not."""
+    gap = evidence.gap
+    if gap is None or verdict is Verdict.INCONCLUSIVE or not criterion.counts_labels:
+        return ""
+    if verdict is Verdict.FAIL and gap.least <= 0:
+        return "farther apart among the labelled, but with the labels that are missing they may be as on the baseline"
+    if verdict is Verdict.PASS and gap.most >= float(criterion.unacceptable):
+        most = f"{gap.most * 100:.1f} points more"
+        return f"alike among the labelled, but with the labels that are missing {most} are possible"
+    return ""
+
+
 def _blamed(
-    counted: Sequence[spec.Counted], weighed: dict[str, Evidence], log_fail: Floats, fail_level: float
+    counted: Sequence[spec.FromCounts], weighed: dict[str, Evidence], log_fail: Floats, fail_level: float
 ) -> set[str]:
     """Criteria that would have failed the canary alone, or that carried most at the look with most evidence."""
     total = math.log(sum(one.weight for one in counted))
@@ -184,7 +226,29 @@ def _blamed(
     return alone | {max(parts, key=lambda name: float(parts[name][at]))}
 
 
+def _apart(evidence: Evidence, gap: criteria.Gap, name: str, counts: Counts) -> str:
+    """How far two groups are apart on both arms, in points."""
+    low, high = (f"{end * 100:+.1f}" for end in gap.interval)
+    few = f"; fewer events than are needed are of {', '.join(gap.few)}" if gap.few else ""
+    within = f" within {len(strata)} strata" if (strata := counts.counted[name].strata) else ""
+    clustered = _clustered(evidence)
+    return (
+        f"{name}: {gap.above} {gap.canary * 100:+.1f} points to {gap.below} on {counts.canary}, "
+        f"{gap.baseline * 100:+.1f} on {counts.baseline}: {gap.change * 100:+.1f} farther apart [{low}, {high}]"
+        f"{within}{clustered}{few}"
+    )
+
+
+def _clustered(evidence: Evidence) -> str:
+    if evidence.dispersion < dispersion.STATED:
+        return ""
+    return f" (events come in clusters, as retries do: evidence divided by {evidence.dispersion:.2g})"
+
+
 def _about(evidence: Evidence, name: str, counts: Counts) -> str:
+    if evidence.gap is not None:
+        return _apart(evidence, evidence.gap, name, counts)
+
     def times(value: float | None, unknown: str) -> str:
         return unknown if value is None else f"{value:.3g}"
 
@@ -201,9 +265,7 @@ def _about(evidence: Evidence, name: str, counts: Counts) -> str:
     )
     low, high = times(interval.low, "0"), times(interval.high, "∞")
     since = f" since {moment(counts.start + counts.interval * evidence.since)}" if evidence.since else ""
-    clustered = ""
-    if evidence.dispersion >= dispersion.STATED:
-        clustered = f" (events come in clusters, as retries do: evidence divided by {evidence.dispersion:.2g})"
+    clustered = _clustered(evidence)
     strata = counts.counted[name].strata
     within = f" within {len(strata)} strata" if strata else ""
     return f"{name}{channel}: {shares}{since}, {times(interval.ratio, '∞')} times [{low}, {high}]{within}{clustered}"

@@ -30,7 +30,7 @@ LARGEST_ODDS = 1e6
 
 WORDS: Mapping[str, str] = {
     "times the baseline": "The canary's share of such events divided by the baseline's, with the interval in which it "
-    "is, at every look together.",
+    "is, at every look together. Of fairness it is by how many points two groups are farther apart on the canary.",
     "evidence against": "What a bet on 'this criterion has regressed beyond what is tolerated' has won so far, when 1 "
     "was put on it. Of a version that is no worse it hardly ever wins much, however often one looks.",
     "evidence for": "The same for a bet on 'a regression that is unacceptable is excluded'.",

@@ -5,7 +5,7 @@ A rate is extrapolated, and a count must be a count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from midwatch import promql
-from midwatch.prometheus import Line, Sample
+from midwatch.prometheus import Line, RejectedError, Sample
 from midwatch.spec.values import format_duration
 from monitors.canary import increments
 from monitors.canary.arms import Floats
@@ -72,7 +72,19 @@ class Series:
             answers = iter(list(pool.map(self._samples, narrowed)))
         lines = {selector: ArmLines(baseline=next(answers), canary=next(answers)) for selector in new}
         self._lines |= lines
+        self._ensure_one_region(lines)
         return lines
+
+    def _ensure_one_region(self, found: Mapping[str, ArmLines]) -> None:
+        """Refuse arms of several regions, each with its own traffic: `strata: region` compares like with like."""
+        question, settings = self._expressions.question, self._expressions.settings
+        if question.region is None or settings.strata == "region":
+            return
+        lines = [line for arms in found.values() for side in arms.sides() for line in side]
+        regions = sorted({line.labels["region"] for line in lines if "region" in line.labels})
+        if len(regions) > 1:
+            why = f"its series are of several regions, {', '.join(regions)}: a canary is compared within one"
+            raise RejectedError(next(iter(found)), why)
 
     def __getitem__(self, selector: str) -> ArmLines:
         return self._lines[selector]

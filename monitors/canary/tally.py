@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from midwatch import metrics
+from midwatch import metrics, promql
 from midwatch.spec import canary as spec
 from monitors.canary.arms import Ints
-from monitors.canary.counts import Counted, Doubt, Labelled
+from monitors.canary.counts import Counted, Doubt, Labelled, Missing
 from monitors.canary.expressions import Expressions
 from monitors.canary.increments import Increments, Labels
 from monitors.canary.oddities import Oddities
@@ -122,6 +122,113 @@ def _as_they_come(_: spec.Counted, of: Expressions) -> list[str]:
     return [of.own(metrics.OUTCOMES), of.own(metrics.PREDICTIONS)]
 
 
+# Fairness: the same rate of several groups ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """Which labelled predictions a rate is of, and which of them are its events; and which predictions could be.
+
+    `could` says of a predicted class without a label whether it could be an event, and whether it could be another one
+    that the rate is of; both of a class that may be either.
+    """
+
+    is_event: Keep
+    is_request: Keep
+    could: Callable[[str], tuple[bool, bool]]
+
+
+def _rate(criterion: spec.Fairness) -> _Rate:
+    positive = criterion.positive
+
+    def is_positive(labels: Mapping[str, str], side: str = "predicted") -> bool:
+        return labels[side] == positive
+
+    rates = {
+        "demographic_parity": _Rate(is_positive, lambda _: True, lambda _: (False, False)),
+        "equal_opportunity": _Rate(
+            is_positive,
+            lambda labels: is_positive(labels, "actual"),
+            lambda predicted: (predicted == positive, predicted != positive),
+        ),
+        "predictive_parity": _Rate(
+            lambda labels: is_positive(labels, "actual"),
+            is_positive,
+            lambda predicted: (predicted == positive, predicted == positive),
+        ),
+        "accuracy_parity": _Rate(
+            lambda labels: labels["predicted"] == labels["actual"], lambda _: True, lambda _: (True, True)
+        ),
+    }
+    return rates[criterion.measure]
+
+
+def _fairness(criterion: spec.Fairness, sides: Sequence[Sides], _: Oddities) -> Counted:
+    rate, told = _rate(criterion), sides[0]
+    whole = _of_group(criterion, rate, sides, None)
+    names = sorted({dict(labels)["group"] for of in sides for arm in of for labels in arm.by_series})
+    if len(names) > criterion.max_groups:
+        text = f"{told.selector} has {len(names)} groups, of which max_groups allows {criterion.max_groups}"
+        return replace(whole, doubts=(Doubt(text=text, fatal=True),))
+    labels = _labels(sides) if criterion.counts_labels else None
+    return replace(whole, labels=labels, groups={name: _of_group(criterion, rate, sides, name) for name in names})
+
+
+def _of_group(criterion: spec.Fairness, rate: _Rate, sides: Sequence[Sides], group: str | None) -> Counted:
+    """Counts of a group, or of all."""
+
+    def own(labels: Mapping[str, str]) -> bool:
+        return group is None or labels["group"] == group
+
+    def is_request(labels: Mapping[str, str]) -> bool:
+        return own(labels) and rate.is_request(labels)
+
+    made = _counted(
+        spec.name_of(criterion), sides[0], lambda labels: is_request(labels) and rate.is_event(labels), is_request
+    )
+    if group is None or not criterion.counts_labels:
+        return made
+    (baseline_events, baseline_others), (canary_events, canary_others) = (
+        _missing(rate, outcomes, everything, own) for outcomes, everything in zip(*sides, strict=True)
+    )
+    return replace(
+        made,
+        missing=Missing(
+            baseline_events=baseline_events,
+            baseline_others=baseline_others,
+            canary_events=canary_events,
+            canary_others=canary_others,
+        ),
+    )
+
+
+def _missing(rate: _Rate, outcomes: Increments, everything: Increments, own: Keep) -> tuple[Ints, Ints]:
+    """Predictions of an arm without a label by interval: that could be events of a rate, and that could be others."""
+    classes = {dict(labels)["predicted"] for labels in everything.by_series}
+    found = [np.zeros(everything.axis.size, dtype=np.int64) for _ in range(2)]
+    for predicted in sorted(classes):
+        keep = partial(_is_of, predicted, own)
+        missing = everything.total(keep) - outcomes.total(keep)
+        for place, could in enumerate(rate.could(predicted)):
+            found[place] += missing * could
+    return found[0], found[1]
+
+
+def _is_of(predicted: str, own: Keep, labels: Mapping[str, str]) -> bool:
+    return labels["predicted"] == predicted and own(labels)
+
+
+def _groups_of(*asked: metrics.Metric) -> Callable[[spec.Fairness, Expressions], list[str]]:
+    """Selectors of a criterion of groups: of labelled predictions and all, or of all where labels do not matter."""
+
+    def selectors(criterion: spec.Fairness, of: Expressions) -> list[str]:
+        wanted = asked if criterion.counts_labels else asked[-1:]
+        model = of.question.model
+        return [str(promql.select(metric, model=model, attribute=criterion.compared)) for metric in wanted]
+
+    return selectors
+
+
 # Predictions: a channel for each class -------------------------------------------------------------------------------
 
 
@@ -222,7 +329,7 @@ def _counters(criterion: spec.Counters, sides: Sequence[Sides], _: Oddities) -> 
     )
 
 
-TALLIES: Mapping[type[spec.Counted], Tally] = {
+TALLIES: Mapping[type[spec.FromCounts], Tally] = {
     spec.Errors: Tally(selectors=lambda _, of: of.errors(), counted=_errors),
     spec.Latency: Tally(selectors=_buckets, counted=_latency, instead=_native),
     spec.Accuracy: Tally(selectors=_as_they_come, counted=_accuracy),
@@ -231,14 +338,22 @@ TALLIES: Mapping[type[spec.Counted], Tally] = {
     spec.Counters: Tally(
         selectors=lambda criterion, _: [criterion.total, criterion.events or criterion.good], counted=_counters
     ),
+    spec.Fairness: Tally(selectors=_groups_of(metrics.GROUP_OUTCOMES, metrics.GROUP_PREDICTIONS), counted=_fairness),
 }
 """Each kind of criterion that is made from counts."""
 
-SETTLED: Mapping[type[spec.Counted], Tally] = {
+SETTLED: Mapping[type[spec.FromCounts], Tally] = {
     spec.Accuracy: Tally(selectors=_settled, counted=_accuracy),
     spec.Outcomes: Tally(selectors=_settled, counted=_outcomes),
+    spec.Fairness: Tally(
+        selectors=_groups_of(metrics.SETTLED_GROUP_OUTCOMES, metrics.SETTLED_GROUP_PREDICTIONS), counted=_fairness
+    ),
 }
 """Those that count labels, where predictions are settled at an equal age."""
 
-OF_LABELS = (spec.Accuracy, spec.Outcomes)
-"""Criteria that count labels."""
+
+def counts_labels(criterion: spec.FromCounts | spec.Gauge) -> bool:
+    """Whether a criterion compares labelled predictions."""
+    if isinstance(criterion, spec.Fairness):
+        return criterion.counts_labels
+    return isinstance(criterion, spec.Accuracy | spec.Outcomes)

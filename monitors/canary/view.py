@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from monitors.canary.calibrate import Calibration
 from monitors.canary.counts import Counts
+from monitors.canary.criteria import Evidence
 from monitors.canary.document import e_value, to_decide
 from monitors.canary.findings import Finding, Verdict
 from monitors.canary.judge import Judgement
@@ -68,18 +69,26 @@ def _row(finding: Finding, said: Judgement) -> list[str]:
     if told is None:
         label = "" if finding.classified is None else finding.classified.label.value
         return [finding.name, said.word(finding.verdict), label, "", "", "", "", ""]
-    interval = told.interval
     name = finding.name if told.channel == finding.name else f"{finding.name} {told.channel}"
     return [
         name,
         said.word(finding.verdict),
-        "-" if interval.ratio is None else f"{interval.ratio:.3g}",
-        f"{_number(interval.low, '0')} to {_number(interval.high, '∞')}",
+        *_effect(told),
         f"{told.baseline_events:,} / {told.baseline_requests:,}",
         f"{told.canary_events:,} / {told.canary_requests:,}",
         f"{e_value(told.reached_fail):.3g}",
         f"{e_value(told.reached_pass):.3g}",
     ]
+
+
+def _effect(told: Evidence) -> tuple[str, str]:
+    """The ratio of the arms' shares, or by how many points groups are farther apart, and its interval."""
+    if told.gap is not None:
+        low, high = (f"{end * 100:+.1f}" for end in told.gap.interval)
+        return f"{told.gap.change * 100:+.1f} points", f"{low} to {high}"
+    interval = told.interval
+    ratio = "-" if interval.ratio is None else f"{interval.ratio:.3g}"
+    return ratio, f"{_number(interval.low, '0')} to {_number(interval.high, '∞')}"
 
 
 def _number(value: float | None, unknown: str) -> str:

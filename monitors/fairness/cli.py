@@ -14,15 +14,10 @@ if TYPE_CHECKING:
 
     from midwatch.prometheus import Client
     from midwatch.spec.model import Model, Platform
-    from monitors.fairness.fetch import Window
+    from monitors.fairness.looks import Look
     from monitors.fairness.promises import Finding
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Whether a model treats groups of people alike.")
-
-
-@app.callback()
-def _group() -> None:
-    """A group of commands, though there is one."""
 
 
 @app.command()
@@ -42,23 +37,68 @@ def judge(
     from midwatch.errors import Exit
     from midwatch.prometheus import Client, QueryError
     from midwatch.spec import load
-    from monitors.fairness import document, view
+    from monitors.fairness import document, promises, view
 
     loaded = load.load_platform(platform)
     models = _models(loaded, model)
     until = _end(end)
     try:
-        judged = _judged(Client.of(loaded.prometheus), models, version, until)
+        looks = _looks(Client.of(loaded.prometheus), models, until)
     except QueryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(Exit.INCONCLUSIVE) from error
-    judged = [(window, _named(loaded, platform, found), queries) for window, found, queries in judged]
+    names = _names(loaded, platform, models)
+    judged = [
+        (look, [promises.named(one, names) for one in look.findings if version in (None, one.version)])
+        for look in looks
+    ]
     if as_json:
-        documents = [document.document(findings, window, queries) for window, findings, queries in judged]
+        documents = [document.document(findings, look.window, look.queries) for look, findings in judged]
         typer.echo(json.dumps({"windows": documents}))
     else:
-        view.show([(window, findings) for window, findings, _ in judged])
-    findings = [one for _, found, _ in judged for one in found]
+        view.show([(look.window, findings) for look, findings in judged])
+    findings = [one for _, found in judged for one in found]
+    if not findings:
+        typer.echo("no version of these models has predicted lately: nothing is known", err=True)
+    raise typer.Exit(_exit(models, findings))
+
+
+@app.command()
+def advise(
+    platform: options.PlatformFile,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only this version.")] = None,
+    end: Annotated[str | None, typer.Option(help="RFC 3339 time until when; now without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the text.")] = False,
+) -> None:
+    """Propose what may close a gap, with its expected effect: exit 0 all shown fair, 1 any unfair, 3 not known yet.
+
+    Nothing is applied. The effect is measured on the blocks of time that did not choose the proposal.
+    """
+    import json
+
+    from midwatch.errors import Exit
+    from midwatch.prometheus import Client, QueryError
+    from midwatch.spec import load
+    from monitors.fairness.advice import advise as advising
+    from monitors.fairness.advice import document, view
+
+    loaded = load.load_platform(platform)
+    models = _models(loaded, model)
+    until = _end(end)
+    client = Client.of(loaded.prometheus)
+    try:
+        advised = [(look, advising.advise(client, look, version)) for look in _looks(client, models, until)]
+    except QueryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(Exit.INCONCLUSIVE) from error
+    names = _names(loaded, platform, models)
+    windows = [(look.window, [one.named(names) for one in found]) for look, found in advised]
+    if as_json:
+        typer.echo(json.dumps({"windows": [document.document(found, window) for window, found in windows]}))
+    else:
+        view.show(windows)
+    findings = [finding for _, found in windows for one in found for finding in one.findings]
     if not findings:
         typer.echo("no version of these models has predicted lately: nothing is known", err=True)
     raise typer.Exit(_exit(models, findings))
@@ -88,35 +128,29 @@ def _end(text: str | None) -> float | None:
         raise InvalidInputError([Problem(file="--end", message=str(error))]) from error
 
 
-def _judged(
-    client: Client, models: Sequence[Model], version: str | None, end: float | None
-) -> list[tuple[Window, list[Finding], tuple[str, ...]]]:
-    """Findings by window."""
+def _looks(client: Client, models: Sequence[Model], end: float | None) -> list[Look]:
     from monitors.fairness import looks
 
-    until = client.query("time()")[0].value if end is None else end
-    return [
-        (one.window, [found for found in one.findings if version in (None, found.version)], one.queries)
-        for one in looks.look(client, models, until)
-    ]
+    return looks.look(client, models, client.query("time()")[0].value if end is None else end)
 
 
-def _named(loaded: Platform, file: Path, findings: Sequence[Finding]) -> list[Finding]:
-    """Findings whose hashed groups have the names that the promises list, where the key can be read."""
+def _names(loaded: Platform, file: Path, models: Sequence[Model]) -> dict[str, str]:
+    """Names that the promises list, by the hash that stands for each in metrics, where the key can be read."""
     from midwatch import keyed_hash
     from midwatch.platform_files import base_folder
-    from monitors.fairness import promises
 
     personal = loaded.exporter.personal
-    if personal.key_file is None or not any(one.promise.values for one in findings):
-        return list(findings)
-    key = keyed_hash.read_key(base_folder(file) / personal.key_file)
-    return [
-        promises.named(one, {keyed_hash.digest(value, key): value for value in one.promise.values})
-        if set(one.promise.named_attributes) & set(personal.hash)
-        else one
-        for one in findings
+    hashed = [
+        value
+        for model in models
+        for promise in model.fairness
+        if set(promise.named_attributes) & set(personal.hash)
+        for value in promise.values
     ]
+    if personal.key_file is None or not hashed:
+        return {}
+    key = keyed_hash.read_key(base_folder(file) / personal.key_file)
+    return {keyed_hash.digest(value, key): value for value in hashed}
 
 
 def _exit(models: Sequence[Model], findings: Sequence[Finding]) -> int:

@@ -39,12 +39,13 @@ RATES = {
 }
 """The rates that a measure holds equal."""
 
-_BOUNDS = {
+BOUNDS = {
     "true positives": bounds.true_positive,
     "false positives": bounds.false_positive,
     "precision": bounds.precision,
     "accuracy": bounds.accuracy,
 }
+"""What a rate can be when labels are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,7 +365,7 @@ def _bounds(
         positive=np.maximum(total(settled, True) - total(cells, True), 0.0),
         negative=np.maximum(total(settled, False) - total(cells, False), 0.0),
     )
-    return _BOUNDS[rate](known, missing)
+    return BOUNDS[rate](known, missing)
 
 
 def _finding(case: _Case, judgement: Judgement) -> Finding:

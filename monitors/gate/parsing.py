@@ -12,11 +12,11 @@ from monitors.canary.times import parse_moment
 from monitors.gate import prometheus_api
 from monitors.gate.refusals import QuestionError, Reason
 
-FIELDS = ("model", "baseline", "canary", "start", "end", "platform")
+FIELDS = ("model", "baseline", "canary", "start", "end", "platform", "region")
 
 
-def parse(request: http_server.Request, platform: str) -> Question:
-    """The question of a request to the gate of a platform; QuestionError when it is none, or for another one's gate.
+def parse(request: http_server.Request, platform: str, region: str | None = None) -> Question:
+    """The question of a request to the gate of a platform and region; QuestionError when it is none, or for another's.
 
     Its fields are those of the query (GET) or of the JSON body (POST), or labels of a query to Prometheus' API.
     """
@@ -35,6 +35,12 @@ def parse(request: http_server.Request, platform: str) -> Question:
             f"this is the gate of platform {platform!r}, not of {fields['platform']!r}: mend gate.url",
             Reason.OTHER_PLATFORM,
         )
+    if fields.get("region", region) != region:
+        here = "a platform without regions" if region is None else f"region {region!r}"
+        raise QuestionError(
+            f"this is the gate of {here}, not of region {fields['region']!r}: a canary is judged where it serves",
+            Reason.OTHER_REGION,
+        )
     if fields["baseline"] == fields["canary"]:
         raise QuestionError(f"{fields['canary']!r} is both baseline and canary", Reason.SAME_ARMS)
     try:
@@ -49,6 +55,7 @@ def parse(request: http_server.Request, platform: str) -> Question:
         canary=fields["canary"],
         start=times["start"],
         end=times["end"],
+        region=region,
     )
 
 

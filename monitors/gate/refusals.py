@@ -11,6 +11,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     UNKNOWN_MODEL = "unknown_model"
     OTHER_PLATFORM = "other_platform"
+    OTHER_REGION = "other_region"
     SAME_ARMS = "same_arms"
 
 

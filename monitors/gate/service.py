@@ -274,7 +274,8 @@ class Gate:
 
     async def _answered(self, request: http_server.Request) -> dict[str, Any]:
         """The recorded answer to a question; QuestionError when it is none."""
-        question = parsing.parse(request, self._options.platform.platform)
+        regions = self._options.platform.regions
+        question = parsing.parse(request, self._options.platform.platform, regions.here if regions else None)
         try:
             settings, interval = ask.settings_of(self._options.platform, question.model)
         except InvalidInputError as error:

@@ -60,8 +60,9 @@ class VerdictLog:
 
         Where `answered` says at the end that another answer was given meanwhile, the record is withdrawn by the next.
         """
-        # Which counters the model's server has is the platform file's, and was not asked.
-        asked = {name: value for name, value in asdict(question).items() if name != "served"}
+        # Which counters the model's server has, and whether series name a region, is the platform file's: not asked.
+        known = {"served", "is_labelled"} | ({"region"} if question.region is None else set())
+        asked = {name: value for name, value in asdict(question).items() if name not in known}
         try:
             if self._unrecorded:
                 self._log.append("unrecorded", answers=self._unrecorded)

@@ -13,7 +13,7 @@ import yaml
 from alerts import alerting_rule, check, render
 from alerts.objectives import objective as objectives
 from alerts.routing import generate
-from alerts.rules import attributions, fairness, loop, promotions, recovery, regressions, shipped
+from alerts.rules import attributions, fairness, loop, promotions, recovery, regions, regressions, shipped
 from midwatch.app.render import rendered_files
 from tests import conftest
 from tests.conftest import need_program
@@ -102,7 +102,7 @@ def test_no_runbook_page_is_without_an_alert(files) -> None:
     names |= {
         one.name for one in loop.of_platform(conftest.platform(loop={}, models=[looped("fraud"), looped("copy")]))
     }
-    names |= {*promotions.NAMES, regressions.ALERT, *fairness.NAMES, attributions.ALERT}
+    names |= {*promotions.NAMES, regressions.ALERT, *fairness.NAMES, attributions.ALERT, regions.ALERT}
     assert {path.stem for path in Path("alerts/runbooks").glob("*.md")} == names
 
 

@@ -522,11 +522,11 @@ def test_the_gate_counts_what_is_wrong_with_questions(in_process: Callable[..., 
         (family,) = (one for one in families if one.name == "canary_gate_refused")
         return {sample.labels["reason"]: sample.value for sample in family.samples}
 
-    assert refused() == {"other_platform": 0, "same_arms": 0, "unknown_model": 0, "unreadable": 0}
+    assert refused() == {"other_platform": 0, "other_region": 0, "same_arms": 0, "unknown_model": 0, "unreadable": 0}
     wrong = ({"model": "fruad"}, {"canary": "v1"}, {"start": "noon"}, {"platform": "other"})
     assert [answered(gate_, **one)[0] for one in wrong] == [400] * 4
     asked_as_prometheus(gate_, "up")
-    assert refused() == {"other_platform": 1, "same_arms": 1, "unknown_model": 1, "unreadable": 2}
+    assert refused() == {"other_platform": 1, "other_region": 0, "same_arms": 1, "unknown_model": 1, "unreadable": 2}
 
 
 def test_what_a_late_answer_waited_for_is_told(in_process: Callable[..., service.Gate]) -> None:

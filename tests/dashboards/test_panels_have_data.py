@@ -135,6 +135,16 @@ def asked() -> Platform:
 
 LEFT_OUT = {
     "midwatch_incident_last_look_timestamp_seconds",  # an alert says it
+    "midwatch_exporter_kafka_behind_seconds",  # of fleets alone: alerts read them, or their runbooks
+    "midwatch_exporter_kafka_commits_total",
+    "midwatch_exporter_kafka_lag_records",
+    "midwatch_exporter_kafka_lost_records_total",
+    "midwatch_exporter_kafka_partitions",
+    "midwatch_exporter_kafka_reading_back_records",
+    "midwatch_exporter_kafka_rebalances_total",
+    "midwatch_exporter_kafka_records_total",
+    "midwatch_exporter_kafka_resets_total",
+    "midwatch_exporter_kafka_topic_partitions",
     "midwatch_incident_info",  # a line of text for notifications; the console's incident page has all of it
     "argo_cd_application_model_versions",  # alerts read that it is 0; the page of the registry shows the versions
     "system:own_metrics:count",  # alerts say it; these two are for whoever watches upgrades
@@ -175,6 +185,9 @@ LEFT_OUT = {
     "dr_files_unsound",
     "dr_last_restore_good",
     "dr_split_brain_last_seen_timestamp_seconds",
+    "region:heartbeat:timestamp",  # an alert says that one is silent, and status what is left of a budget at least
+    "copied:region:heartbeat:timestamp",
+    "slo:error_budget_at_least:ratio",
     "midwatch_evidence_records",  # dr report and verify-log ask Prometheus for it
     "midwatch_exporter_unread_payloads_total",  # the page counts dropped events; this says which payloads were not read
     "ml_drift_episode_detected_timestamp_seconds",  # the loop reads these three, and its page shows what follows
@@ -186,6 +199,7 @@ LEFT_OUT = {
     "model:ml_request_duration_seconds:usual_mean",  # alerts compare with these two
     "model:ml_requests:usual_rate",
     "midwatch_client_events_total",  # of a model server's own process; runbooks ask for it
+    "midwatch_client_attributions_total",
     "midwatch_client_events_waiting",
     "midwatch_client_retries_total",
     "midwatch_client_waiting_bytes",
@@ -196,6 +210,7 @@ LEFT_OUT = {
     "midwatch_remote_write_samples_total",
     "midwatch_remote_write_waiting_samples",
     "midwatch_exporter_scrape_duration_seconds",  # Prometheus' own figure of the same scrape is shown
+    "ml_server_synthetic_requests_total",  # an explainer's rows: its own page shows how many it asks for
     "ml_server_time_to_first_byte_seconds",  # of streams; other servers' pages would be empty
     "ml_group_outcomes_total",  # labels as they come; quality is told by what was settled, at an equal age
     "ml_server_request_duration_seconds",  # the same requests as the exporter's, without the version's events

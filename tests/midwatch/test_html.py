@@ -40,7 +40,9 @@ def test_a_report_brings_no_page_of_its_own(template: Path) -> None:
 @pytest.mark.parametrize("template", sorted(SERVED.glob("*.html")), ids=lambda path: path.stem)
 def test_a_page_of_the_console_has_the_frame_and_nothing_that_its_policy_refuses(template: Path) -> None:
     text = template.read_text()
-    extends = {"console": "frame.html", "parts": None, "episode_parts": None}.get(template.stem, "console.html")
+    extends = {"console": "frame.html", "parts": None, "episode_parts": None, "fairness_parts": None}.get(
+        template.stem, "console.html"
+    )
     assert extends is None or f'{{% extends "{extends}" %}}' in text
     assert re.search(r"<(html|head|body|style)\b|\sstyle=|\son[a-z]+=|javascript:|\| *safe", text) is None
 

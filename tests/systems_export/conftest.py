@@ -22,6 +22,7 @@ OBSERVED: dict[str, dict[str, Any]] = {
         "applications": ["fraud-server"],
         "carries": {"fraud-server": {"model": "fraud", "image": ".*/fraud:v(.+)"}},
     },
+    "explainer": {"endpoints": {"credit": {"url": "http://explainer/v1/models/credit:explain", "row": [1.0, 2.0]}}},
     "feast": {
         "python": "/opt/feast/bin/python",
         "repository": "/etc/feast",

@@ -28,7 +28,7 @@ def loaded(tmp_path: Path, account: bool = True, **observed: dict[str, Any]) -> 
     return load.load_platform(write(tmp_path, account, **observed))
 
 
-@pytest.mark.parametrize("name", ["feast", "kserve", "kubernetes", "tekton"])
+@pytest.mark.parametrize("name", ["explainer", "feast", "kserve", "kubernetes", "tekton"])
 def test_every_metric_that_is_published_is_shown(name: str) -> None:
     prefix = {"kserve": "kserve_inference", "feast": "feast_feature_view"}.get(name, f"{name}_")
     shown = " ".join(query.expr for panel in system_rules.observed(name).panels for query in panel.queries)
@@ -46,6 +46,8 @@ def test_every_metric_that_is_published_is_shown(name: str) -> None:
         ("kubernetes", {"namespaces": ["a"], "cron_jobs": ["ml/x"]}, "add ml to namespaces"),
         ("tekton", {"namespaces": ["a"], "pipelines": {"ml/x": {"succeed_within": "1h"}}}, "add ml to namespaces"),
         ("tekton", {"pipelines": {"ml/x": {}}}, "succeed_within"),
+        ("explainer", {"endpoints": {}}, "endpoints"),
+        ("explainer", {"endpoints": {"a": {"url": "http://a/v1/models/a:explain", "row": []}}}, "row"),
         ("kserve", {"namespaces": ["a"], "services": ["ml/x"]}, "add ml to namespaces"),
     ],
 )

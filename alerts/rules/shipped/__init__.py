@@ -100,6 +100,8 @@ def _judges_missing(platform: Platform) -> str:
     if not any(model.drift for model in platform.models):
         return ""
     up, judge = promql.scraped(job=jobs.EXPORTER), promql.select(metrics.DRIFT_WORKER_UP)
+    if jobs.has_judge_alone(platform):
+        return f" or absent({judge})"
     return f" or {up} == 1 unless on (job, instance) {judge}"
 
 
@@ -138,10 +140,12 @@ SAMPLES_OF_PROOF = 4000
 """Samples in one range of a proof; promtool loads no more than 10,000."""
 
 PLATFORM_HAS: dict[str, Callable[[Platform], bool]] = {
-    "canaries": lambda platform: any(model.canary for model in platform.models),
+    "serving": lambda platform: not platform.is_view,
+    "canaries": lambda platform: not platform.is_view and any(model.canary for model in platform.models),
     "incidents_watched": lambda platform: platform.incidents.watch,
     "streamed": lambda platform: platform.stream is not None,
     "evaluated": lambda platform: bool(evaluation.promised(platform)),
+    "kafka": lambda platform: platform.exporter.kafka is not None,
 }
 """What the `when` of a rule that is per platform asks of it."""
 

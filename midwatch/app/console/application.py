@@ -35,7 +35,18 @@ from midwatch import alertmanager, html
 from midwatch.app.console import access, page, sections, silencing
 from midwatch.app.console.access import Access
 from midwatch.app.console.page import Build, Context, NoPageError, Page
-from midwatch.app.console.pages import alert, canary, changes, episodes, evidence, model, objective, overview, recovery
+from midwatch.app.console.pages import (
+    alert,
+    canary,
+    changes,
+    episodes,
+    evidence,
+    fairness,
+    model,
+    objective,
+    overview,
+    recovery,
+)
 from midwatch.app.console.queries import Asked
 from midwatch.app.console.state import Snapshot, State
 from midwatch.app.console.what_changed import WhatChanged
@@ -89,6 +100,8 @@ PAGES: Mapping[str, Build] = {
     "/objectives/{subject}/{slo}": objective.build,
     "/canaries": canary.build_all,
     "/canaries/{model}": canary.build,
+    "/fairness": fairness.build_all,
+    "/fairness/{model}": fairness.build,
     "/alerts": alert.build_all,
     "/alerts/{alert:name}": alert.build,
     "/changes": changes.build,

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from midwatch import options
+from monitors.explainer import cli as explainer
 
 if TYPE_CHECKING:
     from midwatch.app.incident.explain import Sources
@@ -158,6 +159,9 @@ def watch(
     log = logging.getLogger(__name__)
     asyncio.run(service.serve(Watch(sources), seconds, address, lambda url: log.info("ready", extra={"url": url})))
     stop_telemetry()
+
+
+app.command("serve")(explainer.serve)
 
 
 def _interval(text: str) -> float:

@@ -2,11 +2,13 @@
 
 Sums of what the rules counted, each event once; an objective whose rules keep no such counts is read from its five
 minute increases. An hour without a count is a gap, never a good hour.
+
+At a view the counts of the regions are summed, each region's own; one that has none of an hour is its share of a gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +56,15 @@ def hours_of(month: Month) -> Hours:
     return ends if len(ends) else np.array([month.last])
 
 
-def read(client: Client, month: Month) -> dict[Key, Counted]:
-    """Counts of every objective by subject and name; QueryError without an answer."""
+def read(client: Client, month: Month, regions: Sequence[str] = ()) -> dict[Key, Counted]:
+    """Counts of every objective by subject and name; QueryError without an answer.
+
+    `regions` are those whose counts are summed at a view; none of a Prometheus that has its own alone.
+    """
     ends = hours_of(month)
-    total, bad = (_course(client, _counts(name), ends) for name in (EVENTS, BAD_EVENTS))
+    total, bad = (_course(client, _counts(name, regions), ends) for name in (EVENTS, BAD_EVENTS))
     objective = _course(client, _named(metrics.SLO_OBJECTIVE.name, "max_over_time", "[1h]"), ends)
-    covered = _course(client, _slots(), ends)
+    covered = _course(client, _slots(regions), ends)
     owners = _owners(client, month)
     nothing = np.full(len(ends), np.nan)
     found = {}
@@ -78,15 +83,22 @@ def read(client: Client, month: Month) -> dict[Key, Counted]:
 TILE = 300.0
 
 
-def tiles(client: Client, key: Key, start: float, end: float) -> tuple[Hours, Hours, Hours]:
+def unseen(client: Client, month: Month, regions: Sequence[str]) -> list[str]:
+    """Regions of which a view has no record of the month; QueryError without an answer."""
+    promised = promql.last_over_time(_record(metrics.SLO_OBJECTIVE.name, regions), month.seconds)
+    seen = {one.labels.get("region") for one in client.query(promql.max_by(promised, "region"), at=month.last)}
+    return [name for name in regions if name not in seen]
+
+
+def tiles(
+    client: Client, key: Key, start: float, end: float, regions: Sequence[str] = ()
+) -> tuple[Hours, Hours, Hours]:
     """Ends of the five minutes of a time, and events and bad events of one objective in each, as far as they know."""
     ends = np.arange(start + TILE, end + 1, TILE)
     found = []
     for name in (EVENTS, BAD_EVENTS):
-        own = {"model": key[0], "slo": key[1]}
-        series = promql.select(
-            Metric(name=f"{name}:counted", kind=metrics.Kind.GAUGE, help="", labels=tuple(own)), **own
-        )
+        own = [promql.matcher("model", key[0]), promql.matcher("slo", key[1])]
+        series = promql.narrowed(_record(f"{name}:counted", regions), *own)
         values = np.zeros(len(ends))
         expr = _summed(promql.over_time("sum_over_time", series, TILE - 0.001))
         for line in client.query_range(expr, start=float(ends[0]), end=float(ends[-1]), step=TILE):
@@ -96,14 +108,15 @@ def tiles(client: Client, key: Key, start: float, end: float) -> tuple[Hours, Ho
     return ends, found[0], found[1]
 
 
-def _record(name: str) -> Expr:
-    return promql.select(Metric(name=name, kind=metrics.Kind.GAUGE, help="", labels=("model", "slo")))
+def _record(name: str, regions: Sequence[str]) -> Expr:
+    record = Metric(name=name, kind=metrics.Kind.GAUGE, help="", labels=("model", "slo", "region"))
+    return promql.select(record, region=promql.matches("|".join(regions))) if regions else promql.select(record)
 
 
-def _counts(name: str) -> Expr:
+def _counts(name: str, regions: Sequence[str]) -> Expr:
     """Events of an hour by objective: what was counted, or where nothing is, increases of five minutes."""
-    counted = _summed(promql.over_time("sum_over_time", _record(f"{name}:counted"), WINDOW))
-    increases = _summed(promql.over_time("sum_over_time", _record(f"{name}:increase5m"), WINDOW, step=300.0))
+    counted = _summed(promql.over_time("sum_over_time", _record(f"{name}:counted", regions), WINDOW))
+    increases = _summed(promql.over_time("sum_over_time", _record(f"{name}:increase5m", regions), WINDOW, step=300.0))
     return Expr(f"{counted} or on (model, slo) {increases}", 1)
 
 
@@ -115,15 +128,19 @@ def _named(name: str, function: str, window: str) -> Expr:
     return promql.max_by(promql.raw(f"{function}({name}{window})"), "model", "slo")
 
 
-def _slots() -> Expr:
-    """How many of an hour's tiles have a record."""
+def _slots(regions: Sequence[str]) -> Expr:
+    """How many of an hour's tiles have a record; of several regions their mean, with none of one that has no record."""
     made = [
         promql.max_by(
-            promql.over_time("count_over_time", _record(f"{EVENTS}{suffix}"), HOUR, step=300.0), "model", "slo"
+            promql.over_time("count_over_time", _record(f"{EVENTS}{suffix}", regions), HOUR, step=300.0),
+            *("model", "slo", *(["region"] if regions else [])),
         )
         for suffix in (":counted", ":increase5m")
     ]
-    return Expr(f"clamp_max({made[0]} or on (model, slo) {made[1]}, {SLOTS})")
+    if not regions:
+        return Expr(f"clamp_max({made[0]} or on (model, slo) {made[1]}, {SLOTS})")
+    by_region = Expr(f"clamp_max({made[0]} or on (model, slo, region) {made[1]}, {SLOTS})")
+    return promql.sum_by(by_region, "model", "slo") / len(regions)
 
 
 def _course(client: Client, expr: Expr, ends: Hours) -> dict[Key, Hours]:

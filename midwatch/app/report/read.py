@@ -57,7 +57,8 @@ VERDICT_STEP = 300.0
 class Sources:
     """Whom to ask; `evidence` are the logs that say what was run and done, and `alertmanager` knows silences.
 
-    `causes` say what changed before a stretch of harm; without them no cause is named.
+    `causes` say what changed before a stretch of harm; without them no cause is named. `regions` are those whose counts
+    are summed, where Prometheus is a view over regions.
     """
 
     prometheus: Client
@@ -66,6 +67,7 @@ class Sources:
     alertmanager: alertmanager.Client | None
     evidence: tuple[Path, ...] = ()
     evidence_key: bytes = b""
+    regions: tuple[str, ...] = ()
     causes: explain.Sources | None = None
 
 
@@ -109,12 +111,16 @@ class _Reader:
         self._sources, self._month, self._silences, self._now = sources, month, silences, now
         self._client, self._platform = sources.prometheus, sources.platform
         self._missing, self._causes = list(missing), causes
+        if sources.regions:  # what a part of the answers lacks is said beside what they have
+            self._client = sources.prometheus.taking_parts(self._missing.append)
         self._is_unreachable = False
 
     def figures(self) -> Figures:
         month = self._month
         ends = counted.hours_of(month)
-        counts = self._answered("objectives", lambda: counted.read(self._client, month)) or {}
+        regions = self._sources.regions
+        counts = self._answered("objectives", lambda: counted.read(self._client, month, regions)) or {}
+        unseen = self._unseen(regions)
         promises = self._promises(counts)
         logged = acted.read(self._sources.evidence, month.first, month.last, key=self._sources.evidence_key)
         self._missing += logged.problems
@@ -147,6 +153,7 @@ class _Reader:
             harms=tuple(harms),
             firings=tuple(firings),
             knows_alerts=knows_alerts,
+            unseen_regions=unseen,
             alerts=tuple(quality.of_alerts(firings, month)),
             owners=tuple(quality.of_owners(promises, firings, month)),
             models=tuple(self._models()),
@@ -176,10 +183,20 @@ class _Reader:
             self._missing.append(f"{what}: {error}{more}")
             return None
 
+    def _unseen(self, regions: Sequence[str]) -> tuple[str, ...]:
+        """Regions whose part of the month the view does not have, or does not say; each is named as missing."""
+        if not regions:
+            return ()
+        found = self._answered("regions", lambda: counted.unseen(self._client, self._month, regions))
+        unseen = tuple(regions) if found is None else tuple(found)
+        self._missing += [f"{name}: the view has nothing of it in this month" for name in unseen]
+        return unseen
+
     def _sharpened(self, harm: Harm, counts: Mapping[Key, Counted]) -> Harm:
         """A stretch to five minutes, where the rules keep counts of them."""
         key = harm.subject, harm.name
-        read = self._answered("when harm began", lambda: counted.tiles(self._client, key, harm.start, harm.end))
+        asked = self._client, key, harm.start, harm.end, self._sources.regions
+        read = self._answered("when harm began", lambda: counted.tiles(*asked))
         share = 1 - float(np.nanmin(counts[key].objective))
         return harm if read is None else harmful.sharpened(harm, share, *read)
 

@@ -243,6 +243,8 @@ class Figures:
     spent_by_day: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Budget spent since the month's begin, at the end of each day, of each objective."""
     missing: tuple[str, ...] = ()
+    unseen_regions: tuple[str, ...] = ()
+    """Regions that the view has nothing of: what is said of all is of the others."""
     """What is not known, and why."""
 
     @property

@@ -65,6 +65,7 @@ _QUESTIONS: Mapping[Question, Expr] = {
         metrics.SLO_BUDGET_REMAINING,
         metrics.SLO_PERIOD_ERROR,
         metrics.SLO_TIME_TO_EXHAUSTION,
+        metrics.SLO_BUDGET_AT_LEAST,
         BURN_OF_HOUR,
         EVENTS_OF_PERIOD,
         SLOTH_LEFT,

@@ -70,9 +70,21 @@ def of_objectives(answers: Answers, platform: Platform | None) -> list[Objective
     for promised in objectives.of_platform(platform):
         key, window = (promised.subject, promised.slo.name), promised.slo.window
         period = format_duration(window) if isinstance(window, float) else window.calendar
-        those = _ordered(_narrowed(found.get(key, {}), promised.slo.by, is_sloth=bool(promised.slo.compatibility)))
-        made += [_objective(key, one, promised.owner, period) for one in those or [(frozenset(), _Records())]]
+        groups = found.get(key, {})
+        for place in _places(platform):
+            here = {group: records for group, records in groups.items() if place <= group}
+            by = (*promised.slo.by, *dict(place))
+            those = _ordered(_narrowed(here, by, is_sloth=bool(promised.slo.compatibility)))
+            made += [_objective(key, one, promised.owner, period) for one in those or [(place, _Records())]]
     return made
+
+
+def _places(platform: Platform) -> list[Group]:
+    """What tells records apart at the view, where each region has a budget beside that of all; else nothing."""
+    regions = platform.regions
+    if regions is None or not regions.is_view:
+        return [frozenset()]
+    return [frozenset({("region", name)}) for name in regions.sites]
 
 
 def _narrowed(groups: Mapping[Group, _Records], by: Sequence[str], *, is_sloth: bool) -> Mapping[Group, _Records]:
@@ -110,6 +122,7 @@ def _objective(key: tuple[str, str], found: tuple[Group, _Records], owner: str, 
         burn_rate=burn,
         exhausted_in=exhausted_in,
         events=records.first(EVENTS_OF_PERIOD),
+        budget_at_least=records.first(metrics.SLO_BUDGET_AT_LEAST.name),
     )
 
 

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from alerts import alerting_rule, inventory
-from midwatch import alertmanager
+from midwatch import alertmanager, silent_regions
 from midwatch.app.status import ask, fairness, goings_on, promises, telling
 from midwatch.app.status.ask import Answers, Counters, OfAlertmanager, Question
 from midwatch.app.status.records import Alert, Objective, Overview, Standing, State, System, Told
 from midwatch.app.status.telling import Firing
 from midwatch.prometheus import Client, QueryError
 from midwatch.spec.model import Platform
+from midwatch.spec.regions import Regions
 
 HEARD_OF = frozenset({Told.FAILED, Told.NOBODY, Told.NOT_THERE})
 """What leaves an alert untold that nobody decided to hold back."""
@@ -45,17 +46,53 @@ RULES_DO_NOT_RUN = f"{alerting_rule.DEADMAN} does not fire: the platform's rules
 def overview(sources: Sources, now: datetime | None = None) -> Overview:
     """The state of everything at this moment; `now` stands for the clock of this machine."""
     now = now or datetime.now(UTC)
-    answers = ask.prometheus(sources.prometheus, sources.prometheus_url)
+    view = View.of(sources)
+    answers = ask.prometheus(view.client, sources.prometheus_url)
     asked = ask.of_alertmanager(sources.alertmanager)
-    reader = _Reader(sources, answers, asked, now)
+    reader = _Reader(sources, answers, asked, now, view)
     return reader.overview()
+
+
+class View:
+    """What a view over regions does not see; of one plane there is nothing that it would not."""
+
+    def __init__(self, client: Client, regions: Regions | None) -> None:
+        self._regions, self._warnings = regions, list[str]()
+        self.client = client if regions is None else client.taking_parts(self._warnings.append)
+
+    @classmethod
+    def of(cls, sources: Sources) -> View:
+        """The view that the platform file is laid out for, if it is for one."""
+        platform = sources.platform
+        return cls(sources.prometheus, platform.regions if platform and platform.is_view else None)
+
+    @cached_property
+    def silent(self) -> tuple[str, ...]:
+        """Regions that it does not see; all of them, where it does not say."""
+        if self._regions is None:
+            return ()
+        try:
+            return silent_regions.of_view(self.client, self._regions)
+        except QueryError:
+            return tuple(self._regions.sites)
+
+    def unknown(self, standing: Sequence[Objective]) -> Iterator[str]:
+        """What is not known, in words."""
+        for name in self.silent:
+            yield f"nothing is known of {name}: its plane is not seen"
+        if self._warnings and not self.silent:
+            yield f"the view's answers may be partial: {self._warnings[0]}"
+        for one in standing:
+            least = one.budget_at_least
+            if least is not None and one.budget_left is not None and least < one.budget_left:
+                yield f"{one.key} has at least {least:.1%} of its budget left: what a silent region counted is unseen"
 
 
 class _Reader:
     """Joins the answers; what fails on the way is added to what was not answered."""
 
-    def __init__(self, sources: Sources, answers: Answers, asked: OfAlertmanager, now: datetime) -> None:
-        self._sources, self._answers, self._asked, self._now = sources, answers, asked, now
+    def __init__(self, sources: Sources, answers: Answers, asked: OfAlertmanager, now: datetime, view: View) -> None:
+        self._sources, self._answers, self._asked, self._now, self._view = sources, answers, asked, now, view
         self._platform = sources.platform
         self._unanswered = [*answers.unanswered, *asked.unanswered]
 
@@ -86,6 +123,7 @@ class _Reader:
             *(_of_system(one) for one in systems if one.expected and not one.up),
         ]
         unknown = [*self._unknown_by_switch(switches), *ask.in_words(self._unanswered)]
+        unknown += self._view.unknown(standing)
         unknown += _of_unknown(standing) if self._answers.has(Question.OBJECTIVES) else ()
         state = State.ACT if bad else State.UNKNOWN if unknown else State.CALM
         clock = self._answers[Question.NOW]
@@ -105,6 +143,7 @@ class _Reader:
             drills=tuple(drills),
             systems=tuple(systems),
             unanswered=tuple(self._unanswered),
+            silent_regions=self._view.silent,
         )
 
     def _counters(self, reach: float | None) -> Counters | None:
@@ -112,7 +151,7 @@ class _Reader:
             return None
         end = self._now.timestamp()
         try:
-            return ask.counters(self._sources.prometheus, start=end - reach, end=end)
+            return ask.counters(self._view.client, start=end - reach, end=end)
         except QueryError as error:
             of = f"Prometheus {self._sources.prometheus_url}"
             self._unanswered.append(ask.unanswered("what Alertmanager counted", of, error))
@@ -142,6 +181,11 @@ class _Reader:
             return
         if not any(one.is_in_prometheus for one in switches):
             yield RULES_DO_NOT_RUN
+        elif self._platform.regions is not None and self._platform.is_view:
+            evaluating = {one.labels.get("region") for one in switches if one.is_in_prometheus}
+            for name in self._platform.regions.sites:
+                if name not in evaluating and name not in self._view.silent:
+                    yield f"{RULES_DO_NOT_RUN} ({name})"
 
 
 # What somebody should act on, in words ---------------------------------------------------------------------------

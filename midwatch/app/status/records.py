@@ -59,6 +59,7 @@ class Objective:
     `objective` and `error` are shares of events: promised good ones, and bad ones so far. `budget_left` is negative
     when overspent. `burn_rate` is that of the last hour: 1 spends the budget just by the period's end. `events` are
     those of the period; `period` is in words, such as `30d` or `month`. `exhausted_in` is None when it never would be.
+    `budget_at_least` is what is left over all regions if a silent one has failed ever since.
     """
 
     subject: str
@@ -73,6 +74,7 @@ class Objective:
     burn_rate: float | None = None
     exhausted_in: float | None = None
     events: float | None = None
+    budget_at_least: float | None = None
 
     @property
     def key(self) -> str:
@@ -284,8 +286,8 @@ class System:
 class Overview:
     """The state of the promises at a time. `reasons` say what makes the state what it is, worst first.
 
-    What is in `unanswered` is not known: the lists say nothing of it. `prometheus_at` is what Prometheus calls now;
-    None when it did not answer.
+    What is in `unanswered` is not known: the lists say nothing of it. Nor do they of `silent_regions`, which the view
+    does not see. `prometheus_at` is what Prometheus calls now; None when it did not answer.
     """
 
     platform: str
@@ -303,6 +305,7 @@ class Overview:
     drills: tuple[Drill, ...] = ()
     systems: tuple[System, ...] = ()
     unanswered: tuple[Unanswered, ...] = ()
+    silent_regions: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[Subject, ...]:

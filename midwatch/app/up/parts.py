@@ -18,6 +18,8 @@ from midwatch.errors import Exit, MidwatchError
 
 TERM_SECONDS = 10.0
 """How long a process may take to end by itself."""
+READY_SECONDS = 30.0
+"""How long a part may take until it answers."""
 LOG_LINES = 12
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -118,7 +120,7 @@ class Parts:
                 self.stop(self.started.pop())
 
 
-def wait_until_ready(part: Part, path: str, parts: Parts, *, seconds: float = 30.0) -> None:
+def wait_until_ready(part: Part, path: str, parts: Parts, *, seconds: float = READY_SECONDS) -> None:
     """Wait for 200 from a part's path; PartDiedError when it ends or takes too long."""
     import urllib.error
     import urllib.request

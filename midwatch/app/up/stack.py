@@ -21,7 +21,7 @@ from midwatch.app.render import write
 from midwatch.app.up import addresses, grafana
 from midwatch.app.up.canaries import Canaries
 from midwatch.app.up.episodes import Episodes
-from midwatch.app.up.parts import Part, PartDiedError, Parts, wait_until_ready
+from midwatch.app.up.parts import READY_SECONDS, Part, PartDiedError, Parts, wait_until_ready
 from midwatch.app.up.regions import EVENTS_B, Regions
 from midwatch.app.up.webhook_receiver import WebhookReceiver
 from midwatch.errors import MidwatchError
@@ -34,6 +34,8 @@ from midwatch.spec.model import LocalProcess, Platform
 from midwatch.spec.values import describe_duration
 
 PREPARE_SECONDS = 600
+JUDGE = "exporter-judge"
+"""Part that judges drift where the exporters are members of a Kafka group."""
 SERVER_SECONDS = 120.0
 """How long the platform's servers may take: they start all at once, and a registry makes its database first."""
 HELD = "held"
@@ -102,9 +104,9 @@ class Stack:
         self._platform = program_versions.as_running(platform)
         self._ports |= {name: free_ports()[0] for name in self._services()}
         self.regions = Regions(platform, self._file, state, self._ports)
-        self._ports |= {name: free_ports()[0] for name in self.regions.exporters if name not in self._ports}
+        self._ports |= {name: free_ports()[0] for name in self._exporters if name not in self._ports}
         self._links = {name: free_ports()[0] for name in self._link_targets()} if platform.chaos else {}
-        clients = {name: self._way(name) for name in self._ports if name != EVENTS_B}
+        clients = {name: self._way(name) for name in self._ports if name not in (EVENTS_B, JUDGE)}
         self.urls = {name: f"http://{address}" for name, address in clients.items()}
         self._identity = processes.identify(os.getpid())
         self._stopped = threading.Event()
@@ -271,14 +273,14 @@ class Stack:
 
     def _as_it_runs(self) -> Platform:
         """The platform with the exporters of this machine: rules judge by them whether one is missing."""
-        here = list(map(self._address, self.regions.exporters))
+        here = list(map(self._address, self._exporters))
         return self._platform.model_copy(
             update={"exporter": self._platform.exporter.model_copy(update={"targets": here})}
         )
 
     def _jobs(self) -> Iterator[Job]:
         """Jobs of what runs here, at the ports that were free."""
-        yield Job(name=jobs.EXPORTER, targets=tuple(map(self._address, self.regions.exporters)))
+        yield Job(name=jobs.EXPORTER, targets=tuple(map(self._address, self._exporters)))
         if "gate" in self._ports:
             yield Job(name=jobs.GATE, targets=(self._address("gate"),))
         if "loop" in self._ports:
@@ -304,12 +306,21 @@ class Stack:
         return f"127.0.0.1:{self._ports[name]}"
 
     def _start_exporters(self) -> None:
-        for part in [self._started_exporter(name) for name in self.regions.exporters]:
-            wait_until_ready(part, "/readyz", self.parts)
+        # Members of a Kafka group are ready once the broker is, which may be one of the platform's servers.
+        seconds = SERVER_SECONDS if self._platform.exporter.kafka else READY_SECONDS
+        for part in [self._started_exporter(name) for name in self._exporters]:
+            wait_until_ready(part, "/readyz", self.parts, seconds=seconds)
+
+    @property
+    def _exporters(self) -> tuple[str, ...]:
+        """Parts that are scraped as exporters."""
+        return (*self.regions.exporters, *((JUDGE,) if jobs.has_judge_alone(self._platform) else ()))
 
     def _started_exporter(self, name: str) -> Part:
         command = [*modules.command("midwatch"), "exporter", "serve", "-f", str(self._file)]
         command += ["--listen", self._address(name), "--state", str(self.state / name)]
+        if self._platform.exporter.kafka:
+            command += ["--kafka", "--member", name, *(["--judge"] if name == JUDGE else [])]
         return self.parts.start(name, command, folder=self.state, port=self._ports[name])
 
     def _start_alertmanager(self) -> None:

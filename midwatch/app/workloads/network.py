@@ -24,7 +24,9 @@ def policies(place: Place) -> list[Object]:
     """Default deny for the pods of the platform in its namespace, and for each part what it needs."""
     platform = place.platform
     prometheus = sorted({_port_of_url(platform.prometheus.url), PROMETHEUS})
-    found = [_deny(place), _allow(place, "exporter", port_of(platform.exporter.listen), _reached_by_exporter(place))]
+    components = ["exporter", *(["exporter-judge"] if jobs.has_judge_alone(platform) else [])]
+    reached = [*_reached_by_exporter(place), *_brokers(place)]
+    found = [_deny(place), *(_allow(place, one, port_of(platform.exporter.listen), reached) for one in components)]
     if any(model.canary for model in platform.models):
         asked: list[Object] = [_dns(), {"ports": _tcp(prometheus)}]
         if promotion.watched(platform):  # wherever the registry is
@@ -78,6 +80,14 @@ def _reached_by_exporter(place: Place) -> list[Object]:
     if any(one.webhook for one in triggers):
         return [{}]
     return [_dns(), {"ports": _tcp(list(API_SERVER))}] if triggers else []
+
+
+def _brokers(place: Place) -> list[Object]:
+    """Brokers say to their clients where the others are: on the same ports, at addresses of their own."""
+    kafka = place.platform.exporter.kafka
+    if kafka is None:
+        return []
+    return [_dns(), {"ports": _tcp(sorted({int(broker.rpartition(":")[2]) for broker in kafka.brokers}))}]
 
 
 def _allow(place: Place, component: str, port: int, egress: list[Object]) -> Object:

@@ -38,34 +38,49 @@ def port_of(listen: str) -> int:
 
 
 def exporter(place: Place) -> list[Object]:
-    """Exporters, each with the volume of its journal, and the right to run the pipelines that drift triggers."""
+    """Exporters, each with the volume of its journal, and the right to run the pipelines that drift triggers.
+
+    Members of a Kafka group have their pods' names in it; one more pod judges drift over all of them.
+    """
+    settings = place.settings.exporter
+    runs = [] if place.platform.loop else _pipeline_runs(place)
+    words = ("--kafka",) if place.platform.exporter.kafka else ()
+    found = [
+        rbac.service_account(place.metadata(EXPORTER, "exporter")),
+        *_trigger_rights(place, runs),
+        *triggers.restrictions(place, EXPORTER, "exporter", runs),
+        *_exporters(place, "exporter", words, settings.replicas, asks_api=bool(runs)),
+    ]
+    if jobs.has_judge_alone(place.platform):
+        found += _exporters(place, "exporter-judge", ("--kafka", "--judge"), 1, asks_api=bool(runs))
+    return found
+
+
+def _exporters(place: Place, component: str, more: tuple[str, ...], replicas: int, *, asks_api: bool) -> list[Object]:
     settings, listen = place.settings.exporter, port_of(place.platform.exporter.listen)
     secrets = pods.secrets(place, SecretKey(name=place.settings.token_secret))
     words = ("exporter", "serve", "-f", pods.FILE, "--listen", f"0.0.0.0:{listen}", "--state", f"{pods.STATE}/exporter")
+    name = f"midwatch-{component}"
     wanted = Container(
         name="exporter",
-        words=(*words, *_TOKENS),
+        words=(*words, *more, *_TOKENS),
         port=listen,
         ready="/readyz",
         resources=settings.resources,
         secrets=secrets,
     )
-    runs = [] if place.platform.loop else _pipeline_runs(place)
     pod = Pod(
-        component="exporter",
+        component=component,
         container=pods.container(place, wanted),
         volumes=[pods.configuration(place), *(one.as_volume() for one in secrets)],
         account=EXPORTER,
-        asks_api=bool(runs),
+        asks_api=asks_api,
         grace_seconds=60,
     )
     return [
-        rbac.service_account(place.metadata(EXPORTER, "exporter")),
-        *_trigger_rights(place, runs),
-        *triggers.restrictions(place, EXPORTER, "exporter", runs),
-        *_stateful_set(place, EXPORTER, pod, settings, settings.replicas),
-        _budget(place, EXPORTER, "exporter"),
-        _scraped(_service(place, EXPORTER, "exporter", listen), jobs.EXPORTER),
+        *_stateful_set(place, name, pod, settings, replicas),
+        _budget(place, name, component),
+        _scraped(_service(place, name, component, listen), jobs.EXPORTER),
     ]
 
 

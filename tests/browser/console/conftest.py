@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 import yaml
 
-from midwatch import alertmanager
+from midwatch import alertmanager, keyed_hash
 from midwatch.app.console.access import Access
 from midwatch.app.console.application import Application, Console
 from midwatch.app.console.queries import Asked
@@ -30,6 +30,7 @@ from tests.browser.console import seed
 from tests.conftest import platform_document
 
 TOKEN = b"a-token-of-the-tests"
+KEY = b"the key of the groups of the tests"
 EVIL = "\"><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}'</section><!--live x-->"
 """What a name would be that wants to be more than text."""
 NAMES = {
@@ -40,6 +41,9 @@ NAMES = {
     "episode": f"e2{EVIL}",
     "source": f"mlflow{EVIL}",
 }
+
+
+HASHED = [keyed_hash.digest(value, KEY) for value in ("young", "old")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,14 @@ def write_platform(folder: Path) -> Path:
     """A platform file with something for every page."""
     document = platform_document()
     fraud = document["models"][0]
-    fraud["groups"] = ["region"]
+    fraud["groups"] = ["region", "age"]
+    fair = {"measure": "demographic_parity", "attribute": "region"}
+    fraud["fairness"] = [
+        fair | {"ratio": "80%", "within": "age", "public": True},
+        fair | {"difference": "5%", "public": True},
+        {"attribute": "age", "measure": "accuracy_parity", "difference": "10%", "values": ["young", "old"]},
+    ]
+    fraud["explanations"] = {"by_group": True}
     fraud["drift"] = {
         "reference": "reference.npz",
         "window": "1h",
@@ -68,6 +79,8 @@ def write_platform(folder: Path) -> Path:
     fraud["canary"] = {"criteria": [{"metric": "errors", "tolerated_ratio": 1.1, "unacceptable_ratio": 1.5}]}
     prices = {"name": "prices", "owner": "ml", "task": "regression", "slos": []}
     document["models"].append(prices)
+    document["exporter"] = {"personal": {"hash": ["age"], "key_file": "groups.key"}}
+    (folder / "groups.key").write_bytes(KEY)
     document["chaos"] = {"experiments": [{"kind": "lose_exporter", "model": "fraud"}]}
     document["disaster_recovery"] = {
         "owner": "ml",
@@ -127,6 +140,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     )
     seed.a_platform(known, NAMES)
     seed.a_loop(known, "fraud", NAMES)
+    seed.fairness(known, "fraud", ["v1", NAMES["version"]], {"region": ["south", NAMES["group"]], "age": HASHED})
+    seed.attributions(known, "fraud", ["v1", NAMES["version"]], ["age", "country", NAMES["feature"]])
+    seed.group_attributions(known, "fraud", "v1", ["south", NAMES["group"]], ["country", NAMES["feature"]])
     with (
         seed.running_prometheus(folder, known) as prometheus,
         seed.running_alertmanager(folder, alerts()) as manager,

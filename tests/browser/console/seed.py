@@ -248,3 +248,62 @@ def a_platform(seed: Seed, names: Mapping[str, str]) -> None:
     seed.gauge("ALERTS", lambda seconds: 1.0 if seconds > BEFORE - 420 else None, **burning, alertstate="firing")
     for job, up in (("midwatch-exporter", 1.0), (names["job"], 0.0)):
         seed.gauge("up", up, job=job, instance="10.0.0.1:1")
+
+
+def fairness(seed: Seed, model: str, versions: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
+    """What the evaluator says of three promises: one broken over all and kept within, one open, one lately broken."""
+    for version in versions:
+        region = {"model": model, "version": version, "attribute": "region", "measure": "demographic_parity"}
+        age = {"model": model, "version": version, "attribute": "age", "measure": "accuracy_parity", "rate": "accuracy"}
+        _rate(seed, {**region, "rate": "selected", "limit": "ratio 80%"}, -1.0, 0.8, groups["region"])
+        _rate(seed, {**region, "rate": "selected within age", "limit": "ratio 80%"}, 1.0, 0.8, groups["region"])
+        _rate(seed, {**age, "limit": "difference 10%"}, 0.0, 0.1, groups["age"])
+        seed.gauge("ml_fairness_rows_needed", 1234.0, **age, limit="difference 10%")
+        seed.gauge("ml_fairness_unlabelled_ratio", 0.25, **age, limit="difference 10%")
+
+
+def _rate(seed: Seed, of: Mapping[str, str], verdict: float, limit: float, groups: Sequence[str]) -> None:
+    seed.gauge("ml_fairness_verdict", verdict, **of)
+    seed.gauge("ml_fairness_became_unfair", float(verdict < 0), **of)
+    seed.gauge("ml_fairness_limit", limit, **of)
+    seed.gauge("ml_fairness_smallest_group_events", 4321.0, **of)
+    stratum = groups[1] if "within" in of["rate"] else ""
+    seed.gauge("ml_fairness_worst_pair_info", 1.0, **of, above=groups[0], below=groups[1], stratum=stratum)
+    for bound, by in (("low", -0.05), ("estimate", 0.0), ("high", 0.05)):
+        course = lambda seconds, by=by: 0.1 + by + 0.02 * math.sin(seconds / 600)  # noqa: E731 - of one name
+        seed.gauge("ml_fairness_difference", course, **of, bound=bound)
+        seed.gauge(
+            "ml_fairness_ratio", lambda seconds, by=by: 0.7 + by + 0.02 * math.sin(seconds / 600), **of, bound=bound
+        )
+        for place, group in enumerate(groups):
+            seed.gauge("ml_fairness_group_rate", 0.6 - 0.2 * place + by, **of, group=group, bound=bound)
+
+
+def attributions(seed: Seed, model: str, versions: Sequence[str], features: Sequence[str]) -> None:
+    """What the evaluator says of attributions: inputs that moved, and a version that is not known."""
+    for number, version in enumerate(versions):
+        of = {"model": model, "version": version, "question": "use" if number else "inputs"}
+        seed.gauge("ml_attribution_verdict", -1.0 if not number else 0.0, **of)
+        seed.gauge("ml_attribution_reference_windows", 40.0 - 30 * number, **of)
+        seed.gauge("ml_attribution_window_explained", 400.0 - 390 * number, model=model, version=version)
+        for place, feature in enumerate(features if not number else ()):
+            one = {**of, "feature": feature}
+            moved = place == len(features) - 1
+            seed.gauge("ml_attribution_moved_spreads", 7.5 if moved else 0.0, **one)
+            for side, share in (("before", 0.3), ("now", 0.45 if moved else 0.25)):
+                seed.gauge("ml_attribution_share_ratio", share, **one, side=side)
+                seed.gauge("ml_attribution_mean", share / 2, **one, side=side)
+            for bound, change in (("low", 0.05), ("estimate", 0.15), ("high", 0.25)):
+                seed.gauge("ml_attribution_share_change_ratio", change if moved else change - 0.15, **one, bound=bound)
+
+
+def group_attributions(seed: Seed, model: str, version: str, groups: Sequence[str], features: Sequence[str]) -> None:
+    """Sums of attributions by group of region: the last feature adds more in the first group, the others the same."""
+    for place, group in enumerate(groups):
+        of = {"model": model, "version": version, "attribute": "region", "group": group}
+        seed.counter("ml_group_explained_predictions_total", 1.0, **of)
+        for number, feature in enumerate(features):
+            mean = 0.5 if number == len(features) - 1 and not place else 0.2
+            seed.counter("ml_group_attribution_added_total", mean + 0.1, **of, feature=feature)
+            seed.counter("ml_group_attribution_taken_total", 0.1, **of, feature=feature)
+            seed.counter("ml_group_attribution_squares_total", mean * mean + 0.04, **of, feature=feature)

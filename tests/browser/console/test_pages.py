@@ -14,7 +14,7 @@ import pytest
 from midwatch.app.console.application import PAGES, Pages
 from midwatch.app.console.page import NoPageError, of_alert
 from midwatch.ports import free_ports
-from tests.browser.console.conftest import EVIL, NAMES, Running, Serving, write_platform
+from tests.browser.console.conftest import EVIL, HASHED, NAMES, Running, Serving, write_platform
 
 ADDRESSES = {
     "/": "Somebody should act",
@@ -23,6 +23,8 @@ ADDRESSES = {
     "/objectives/fraud/latency": "Error budget left",
     "/canaries": "against v1",
     "/canaries/fraud?baseline=v1&canary=v9": "v9 against v1",
+    "/fairness": "unfair lately",
+    "/fairness/fraud": "it is who applies that differs",
     "/changes": "What changed",
     "/episodes": "From drift to a better model",
     "/episodes/fraud": "Where the time went",
@@ -114,6 +116,52 @@ def test_every_chart_has_its_numbers_and_its_query(client: httpx.Client) -> None
     for figure in figures:
         assert "<summary>Numbers of" in figure
         assert "<summary>PromQL of" in figure
+
+
+def test_hashed_groups_have_their_names_for_who_has_the_key(client: httpx.Client, running: Running) -> None:
+    text = client.get("/fairness/fraud").text
+    assert 'aria-label="old: ' in text
+    assert [one for one in HASHED if one in text] == []
+    key = running.folder / "groups.key"
+    key.rename(running.folder / "gone")
+    try:
+        text = client.get("/fairness/fraud", params={"span": "15m"}).text
+    finally:
+        (running.folder / "gone").rename(key)
+    assert all(one in text for one in HASHED)
+    assert "Groups are shown by their hashes" in text
+
+
+def test_what_nobody_judged_is_not_known_and_never_fair(client: httpx.Client) -> None:
+    text = client.get("/fairness/fraud").text
+    assert "Of 7 promised rates, 2 are shown broken; 3 are not known yet; 2 are shown kept." in text
+    row = re.search(r"<tr><th scope=\"row\">demographic parity of region</th><td[^>]*>difference 5%.*?</tr>", text)
+    assert row is not None
+    assert '<span class="state unsure">not judged</span>' in row[0]
+    assert "good" not in row[0]
+
+
+def test_the_features_that_explain_are_on_the_pages_of_drift_canaries_and_fairness(client: httpx.Client) -> None:
+    for address in ("/models/fraud", "/fairness/fraud"):
+        text = client.get(address).text
+        assert "Its inputs moved, and drift says so, too" in text
+        assert text.index("amount&#34;") < text.rindex(">country</th>")
+    found = re.search(r'href="(/canaries/fraud\?[^"]*)"', client.get("/canaries").text)
+    assert found is not None
+    canary = client.get(found[1].replace("&amp;", "&")).text
+    assert "10 predictions of the last window were explained and 10 windows before it have enough" in canary
+    assert "no attributions of v9 were judged yet" in client.get("/canaries/fraud?baseline=v1&canary=v9").text
+
+
+def test_the_features_that_make_two_groups_differ_are_on_the_page_of_fairness(client: httpx.Client) -> None:
+    text = client.get("/fairness/fraud").text
+    table = re.search(r'aria-label="Features between groups of demographic parity of region, v1.*?</table>', text, re.S)
+    assert table is not None
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", table[0], re.S)[1:]]
+    assert [row[0].partition("&")[0] for row in rows] == ["amount", "country"]
+    assert rows[0][-6:-3] == ["0.5", "0.2", "0.3"]
+    assert rows[1][-3:] == ["may", "be", "chance"]
+    assert "no predictions of both groups were explained lately" in text  # of the other version
 
 
 def test_an_interval_is_beside_the_accuracy(client: httpx.Client) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from midwatch import html
+from midwatch.app.console import attributed
 from midwatch.app.console.page import Context, NoPageError, Page
 from midwatch.errors import InvalidInputError
 from midwatch.html import About
+from midwatch.spec.model import Model
 
 MEANINGS = {
     "pass": "The new version is not worse than the old one by more than what is allowed.",
@@ -45,8 +48,22 @@ def build(context: Context, *, model: str) -> Page:
             platform=context.platform.platform,
             owner=described.owner,
         ),
-        values={"report": judged(context, model, baseline, canary), "model": model},
+        values={
+            "report": judged(context, model, baseline, canary),
+            "model": model,
+            "explained": _explained(context, described, canary),
+        },
     )
+
+
+def _explained(context: Context, model: Model, canary: str) -> attributed.Explained:
+    """Which features the canary uses otherwise; what is said of other versions is left out."""
+    wanted = dict(attributed.questions(model))
+    answers = dict(zip(wanted, context.asked.ask(*wanted.values()), strict=True))
+    found = attributed.explained(context, model, answers)
+    own = [one for one in found.said if one.version == canary]
+    nothing = f"Which features explain it is not known: no attributions of {canary} were judged yet."
+    return replace(found, said=own, why=found.why or ("" if own else nothing))
 
 
 def judged(context: Context, model: str, baseline: str, canary: str) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from midwatch import grafana, metrics, promql, signals
-from midwatch.app.console import drawing, page
+from midwatch.app.console import attributed, drawing, fair, page
 from midwatch.app.console.drawing import Figure
 from midwatch.app.console.page import Context, Page
 from midwatch.app.console.pages.overview import STANDINGS
 from midwatch.app.console.queries import Question
 from midwatch.app.console.state import Snapshot
+from midwatch.app.judged_fairness import Names
 from midwatch.app.status.records import State, Subject
 from midwatch.html import About, numbers
 from midwatch.html.charts import Bars, Line, Rule
@@ -61,6 +62,8 @@ def build(context: Context, *, model: str) -> Page:
             "distributions": distributions[:MOST_DRAWN],
             "more_distributions": max(0, len(distributions) - MOST_DRAWN),
             "groups": asked.groups(),
+            "fairness": asked.fairness(),
+            "explained": attributed.explained(context, described, asked.answers),
             "cost": asked.cost(),
             "why": drawing.why(*asked.answers.values()),
             "dashboard": grafana.dashboard_url(context.platform, grafana.Page.MODEL, model=model),
@@ -127,6 +130,8 @@ class _Asked:
             yield name, drawing.over_time(self._context, expr)
         for name, expr in {**self._last_window(), **self._of_groups()}.items():
             yield name, drawing.now(expr)
+        yield from fair.state_questions(self._model)
+        yield from attributed.questions(self._model)
 
     @property
     def _where(self) -> signals.Selection:
@@ -332,6 +337,14 @@ class _Asked:
                 low, share, high = drawing.wilson(right.get(key, 0.0), labelled)
                 found.append(Group(attribute=key[0], name=key[1], labelled=labelled, low=low, share=share, high=high))
         return sorted(found, key=lambda one: (one.attribute, one.share, one.name))
+
+    def fairness(self) -> list[tuple[str, str]]:
+        """Class and words of each state that its promises of fairness are in, the worst first; nothing without any."""
+        told = []
+        for one in fair.judged(self._model, self.answers, Names()):
+            told += [fair.LATELY] if one.is_lately else []
+            told.append(fair.state(one, is_old=self._context.snapshot.stale_since is not None))
+        return list(dict.fromkeys(told))
 
     def cost(self) -> list[Figure]:
         """What it uses: time of its servers, and tokens."""

@@ -1,0 +1,65 @@
+"""The dead man's switch of each region: every plane says that it evaluates its rules, and all others miss it.
+
+A plane cannot tell that it is gone. Each hears the heartbeats of all others, the view's among them, so that whichever
+is left says what is missing. They say the same alert, of which Alertmanager makes one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alerts import alerting_rule
+from alerts.alerting_rule import AlertingRule
+from midwatch import metrics, promql
+from midwatch.spec.model import Platform
+from midwatch.spec.regions import GLOBAL, Regions
+from midwatch.spec.rules import Proof
+from midwatch.spec.slo import Severity
+from midwatch.spec.values import describe_duration
+
+ALERT = "RegionSilent"
+START_SCRAPES = 4
+"""Scrapes until a watcher that has just started has surely heard those that are there."""
+
+
+def records_of(platform: Platform) -> list[dict[str, Any]]:
+    """The heartbeat of this plane; none without regions."""
+    if platform.regions is None:
+        return []
+    return [{"record": metrics.HEARTBEAT.name, "expr": str(promql.call("vector", promql.timestamp_now()))}]
+
+
+def of_platform(platform: Platform) -> list[AlertingRule]:
+    """An alert on the silence of each other plane of the inventory."""
+    regions = platform.regions
+    return [] if regions is None else [_silent(platform, regions, name) for name in regions.others]
+
+
+def _silent(platform: Platform, regions: Regions, name: str) -> AlertingRule:
+    patience, wait = regions.silent_after, START_SCRAPES * platform.prometheus.scrape_interval
+    heard = promql.select(metrics.COPIED_HEARTBEAT, **{metrics.FROM_REGION: name})
+    recent = promql.last_over_time(heard, patience) > promql.timestamp_now() - patience
+    steps = int((patience + wait) // 15) + 20
+    return alerting_rule.build(
+        platform,
+        ALERT,
+        promql.absent(recent),
+        wait,
+        platform.operator,
+        Severity.PAGE,
+        f"The plane of {name} has not been heard of for {describe_duration(patience)}",
+        _meaning(name, is_primary=name == regions.primary),
+        proof=Proof(
+            fires={str(heard): "0x2 _x" + str(steps)},
+            silent={str(heard): f"0+15x{steps}"},
+            within=patience + wait + 90,
+        ),
+        **regions.labels(name),
+    )
+
+
+def _meaning(name: str, *, is_primary: bool) -> str:
+    if name == GLOBAL:
+        return "Budgets over all regions are not computed, and cannot page. Each region still pages by its own."
+    also = " It is the primary: the loop and drills of recovery stand still until another is." if is_primary else ""
+    return f"Nothing is known of the models that {name} serves, and its own alerts cannot fire.{also}"

@@ -1,0 +1,1 @@
+"""A fleet of exporters on a Kafka broker, beside the ledger of who sends."""

@@ -1,0 +1,137 @@
+"""A model bound to its background and one output: explains a row, exactly where it can, by permutations otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitors.explainer import background, permutations
+from monitors.explainer.background import Sample
+from monitors.explainer.explanation import EXACT_TOLERANCE, Explanation, Floats, Rows, Stopped
+from monitors.explainer.model import Loaded, Model, ModelError, TreeModel
+
+START_SECONDS = 60.0
+"""Time for the answers to the background: a server that has just begun may be slow."""
+CHECKED_ROWS = 20
+"""Rows of the background whose exact contributions have to add up before they are believed."""
+SAMPLED = "paired permutations (sampled, interventional)"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """A row's time: `until` is a time of `clock`, both in seconds."""
+
+    until: float
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explainer:
+    """Explains rows of one version of a model.
+
+    `precision` is the greatest standard error by the span of the attributions. `output` is the place of the answer that
+    is explained, and `output_name` what it is called, if anything.
+    """
+
+    model_name: str
+    version: str
+    model: Model
+    trees: TreeModel | None
+    sample: Sample
+    answers: permutations.Background
+    output: int
+    output_name: str
+    precision: float
+
+    @property
+    def method(self) -> str:
+        """Who computes the attributions, and which sort they are."""
+        return self.trees.method if self.trees else SAMPLED
+
+    def key(self, row: Rows) -> bytes:
+        """Key of a row among explanations: other rows, versions and backgrounds have others."""
+        told = "\0".join((self.model_name, self.version, self.sample.identity, str(self.output)))
+        return hashlib.blake2b(told.encode() + b"\0" + background.row_bytes(row), digest_size=16).digest()
+
+    def explain(self, row: Rows, times: Times) -> Explanation:
+        """Explain the answer to a row; ModelError when there is none. The same row draws the same samples."""
+        if self.trees:
+            return _exact(self.trees, row, self.output)
+
+        def ask(rows: Rows) -> Floats:
+            return _chosen(self.model.predict(rows, times.until - times.clock()), self.output)
+
+        limits = permutations.Limits(precision=self.precision, until=times.until, clock=times.clock)
+        return permutations.explain(ask, row, self.answers, limits, int.from_bytes(self.key(row)[:8]))
+
+
+def build(
+    loaded: Loaded, sample: Sample, *, model: str, version: str, output: str | None, precision: float
+) -> Explainer:
+    """Ask the model for the background, and look whether its trees add up; ModelError when it does not answer."""
+    found = loaded.model.predict(sample.rows, START_SECONDS)
+    place, name = chosen_output(output, found.shape[1], loaded.outputs)
+    answers = permutations.Background(rows=sample.rows, answers=found[:, place])
+    trees = loaded.trees
+    if trees and (off := _greatest_error(trees, sample.rows[:CHECKED_ROWS], place)) > EXACT_TOLERANCE:
+        _log.warning("%s does not add up to the model's answers (off by %.2g): they are sampled", trees.method, off)
+        trees = None
+    return Explainer(
+        model_name=model,
+        version=version,
+        model=loaded.model,
+        trees=trees,
+        sample=sample,
+        answers=answers,
+        output=place,
+        output_name=name,
+        precision=precision,
+    )
+
+
+def chosen_output(wanted: str | None, count: int, names: Sequence[str]) -> tuple[int, str]:
+    """Place and name of the output that is explained: the one there is, the second of two, else the one wanted.
+
+    ModelError where that is none.
+    """
+    known = list(names) if len(names) == count else [str(place) for place in range(count)]
+    if wanted is None and count <= 2:
+        place = count - 1
+        return place, known[place] if count == 2 else (names[-1] if names else "")
+    if wanted in known:
+        return known.index(wanted), wanted
+    raise ModelError(f"the model has {count} outputs: give --output {', '.join(known[:20])}")
+
+
+def _exact(trees: TreeModel, row: Rows, output: int) -> Explanation:
+    rows = row[np.newaxis]
+    found = trees.contributions(rows)
+    return Explanation(
+        attributions=found.attributions[0, :, output],
+        base=float(found.base[0, output]),
+        prediction=float(trees.predict(rows, START_SECONDS)[0, output]),
+        stopped=Stopped.EXACT,
+        rows_asked=1,
+    )
+
+
+def _greatest_error(trees: TreeModel, rows: Rows, output: int) -> float:
+    """The greatest additivity error over rows; infinite where the contributions cannot be had."""
+    try:
+        errors = [_exact(trees, row, output).additivity_error for row in rows]
+    except Exception as error:  # of a library that reads what it does not understand
+        _log.debug("contributions cannot be computed", exc_info=error)
+        return float("inf")
+    return max(errors) if np.isfinite(errors).all() else float("inf")
+
+
+def _chosen(answers: Floats, output: int) -> Floats:
+    if answers.shape[1] <= output:
+        raise ModelError(f"the model answers with {answers.shape[1]} outputs, and had more at the start")
+    return answers[:, output]

@@ -1,0 +1,58 @@
+"""Models of LightGBM in its own text format, which holds no code; contributions are its own `pred_contrib`.
+
+They are exact, path-dependent, of the raw score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from monitors.explainer.explanation import Floats, Rows
+from monitors.explainer.model import Contributions, Loaded, ModelError, as_answers, library
+
+if TYPE_CHECKING:
+    from monitors.explainer.remote import Access
+
+_UNNAMED = "Column_"
+"""Begins the names that LightGBM gives to features without one."""
+
+
+@dataclass(frozen=True)
+class _Booster:
+    booster: Any
+    features: int
+    method: str = "LightGBM's pred_contrib (exact, path-dependent, of the raw score)"
+
+    def _asked(self, rows: Rows, **what: bool) -> Any:
+        return self.booster.predict(np.asarray(rows, dtype=np.float64), num_threads=1, **what)
+
+    def predict(self, rows: Rows, seconds: float) -> Floats:  # noqa: ARG002 - takes microseconds for a row
+        """Raw scores."""
+        return as_answers(self._asked(rows, raw_score=True), len(rows), "the model")
+
+    def contributions(self, rows: Rows) -> Contributions:
+        """Contributions to the raw scores; the last of each output is the base."""
+        found = np.asarray(self._asked(rows, pred_contrib=True), dtype=np.float64)
+        by_output = np.moveaxis(found.reshape(len(rows), -1, self.features + 1), 1, 2)
+        return Contributions(attributions=by_output[:, :-1], base=by_output[:, -1])
+
+
+def load(where: str, columns: Sequence[str], access: Access) -> Loaded:  # noqa: ARG001 - the signature of every kind
+    """Read the file; ModelError when it holds no model."""
+    lightgbm = library("lightgbm", "a model of LightGBM")
+    try:
+        booster = lightgbm.Booster(model_file=where)
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise ModelError(f"{where}: no model of LightGBM: {said}") from error
+    features = booster.num_feature()
+    if features != len(columns):
+        raise ModelError(f"{where}: has {features} features; the background has {len(columns)} columns")
+    names = booster.feature_name()
+    is_named = not all(name == f"{_UNNAMED}{place}" for place, name in enumerate(names))
+    model = _Booster(booster, features)
+    return Loaded(model=model, trees=model, columns=names if is_named else None)

@@ -1,0 +1,91 @@
+"""Histograms of scores by group, and labels that came late, from Prometheus."""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from midwatch import metrics, promql
+from midwatch.prometheus import Line
+from midwatch.spec.model import Model
+from monitors.canary import increments
+from monitors.canary.increments import Axis
+from monitors.canary.series import Querier
+from monitors.fairness import fetch
+from monitors.fairness.advice.scores import Scores
+from monitors.fairness.fetch import Cell, Version, Window
+from monitors.fairness.projection import Floats
+
+Cells = Mapping[Cell, Floats]
+
+EDGES = tuple(f"{(bin_ + 1) / metrics.GROUP_SCORE_BINS:g}" for bin_ in range(metrics.GROUP_SCORE_BINS))
+"""Score bins as labels: their upper edges."""
+_LATE_SPLIT = frozenset({"__name__", "result"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Labelled predictions by version and cell (attribute, group, score bin), how many are positive, and late labels.
+
+    `late` has, by version, how many predictions got a label after they were settled without one. `queries` gave it.
+    """
+
+    outcomes: Mapping[Version, Cells] = field(default_factory=dict)
+    positives: Mapping[Version, Cells] = field(default_factory=dict)
+    late: Mapping[Version, float] = field(default_factory=dict)
+    queries: tuple[str, ...] = ()
+
+    def scores(self, version: Version, attribute: str, groups: Sequence[str], blocks: int) -> Scores | None:
+        """Histograms of some groups by block; None where none were counted."""
+        outcomes, positives = self.outcomes.get(version, {}), self.positives.get(version, {})
+        if not any(cell[0] == attribute for cell in outcomes):
+            return None
+
+        def counts(of: Cells) -> Floats:
+            nothing = np.zeros(blocks)
+            return np.array([[of.get((attribute, group, edge, ""), nothing) for edge in EDGES] for group in groups])
+
+        positive = counts(positives)
+        return Scores(positives=positive, negatives=np.maximum(counts(outcomes) - positive, 0.0))
+
+
+def ask(querier: Querier, models: Sequence[Model], window: Window) -> Scored:
+    """Ask for what proposals need; QueryError where Prometheus does not answer."""
+    queries: list[str] = []
+    scoring = [model for model in models if any(promise.counts_scores for promise in model.fairness)]
+
+    def counts(metric: metrics.Metric) -> Mapping[Version, Cells]:
+        query = fetch.selected(metric, scoring)
+        queries.append(str(query))
+        return fetch.counted(fetch.points(querier, query, window), window)
+
+    def late() -> dict[Version, float]:
+        query = promql.select(metrics.LATE_LABELS, model=fetch.any_of(sorted(model.name for model in models)))
+        queries.append(str(query))
+        return _late(fetch.points(querier, query, window), window)
+
+    return Scored(
+        outcomes=counts(metrics.SETTLED_GROUP_SCORED_OUTCOMES) if scoring else {},
+        positives=counts(metrics.SETTLED_GROUP_POSITIVES) if scoring else {},
+        late=late(),
+        queries=tuple(queries),
+    )
+
+
+def _late(lines: Sequence[Line], window: Window) -> dict[Version, float]:
+    """Labels that came late within a window, by version, right or wrong."""
+    by_version: dict[Version, list[Line]] = defaultdict(list)
+    for line in lines:
+        by_version[line.labels["model"], line.labels["version"]].append(line)
+    axis = Axis(start=window.start, step=window.block, size=window.size)
+    counts = {}
+    for version, own in by_version.items():
+        began = partial(operator.lt, min(line.points[0][0] for line in own))
+        found = increments.count(own, {}, axis, split=_LATE_SPLIT, was_scraping=began)
+        counts[version] = float(sum(row.sum() for row in found.by_series.values()))
+    return counts

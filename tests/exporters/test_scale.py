@@ -1,0 +1,70 @@
+"""What a rate of requests needs, and what of a platform file would not hold it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporters.scale import needs
+from tests.conftest import midwatch_here, platform, platform_document
+
+
+def amounts(requests: float, **changes: Any) -> dict[str, needs.Need]:
+    return {one.what.partition(",")[0]: one for one in needs.of(platform(**changes), requests)}
+
+
+def test_needs_grow_with_requests() -> None:
+    few, many = amounts(1000), amounts(1_000_000)
+    assert few["events"].amount == 2000
+    assert (few["exporters"].amount, many["exporters"].amount) == (1, 19)
+    assert many["predictions that wait for labels"].amount == 1_000_000 * 86_400
+    assert many["series that are scraped"].amount == 19 * few["series that are scraped"].amount
+
+
+def test_what_was_not_run_is_marked() -> None:
+    few, many = amounts(10, exporter={"label_retention": "1h"}), amounts(100_000)
+    assert not few["exporters"].is_extrapolated
+    assert not few["memory for these"].is_extrapolated
+    assert many["exporters"].is_extrapolated
+    assert many["memory for these"].is_extrapolated
+
+
+def test_a_sample_of_labels_needs_less_and_every_request_is_counted_all_the_same() -> None:
+    tenth = amounts(100_000, exporter={"sample": "10%"})
+    assert tenth["events"].amount == pytest.approx(110_000)
+    assert tenth["predictions that wait for labels"].amount == pytest.approx(100_000 * 0.1 * 86_400)
+
+
+def test_requests_are_spread_as_the_models_state_them_else_evenly() -> None:
+    models = [{**platform_document()["models"][0], "name": name} for name in ("a", "b")]
+    assert [one.requests_per_second for one in needs.spread(platform(models=models), 10).models] == [5, 5]
+    models[0]["requests_per_second"] = 30.0
+    models[1]["requests_per_second"] = 10.0
+    assert [one.requests_per_second for one in needs.spread(platform(models=models), 8).models] == [6, 2]
+
+
+def checked(folder: Path, *words: str, **changes: Any) -> Any:
+    file = folder / "platform.yaml"
+    file.write_text(yaml.safe_dump(platform_document(**changes)))
+    return midwatch_here("scale", "check", "-f", file, *words)
+
+
+def test_what_would_not_hold_is_said_with_its_line(tmp_path: Path) -> None:
+    done = checked(tmp_path, "--requests", "1000000", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["ok"]) == (1, False)
+    messages = [one["message"] for one in document["problems"]]
+    assert messages[0].startswith("1 of 19 exporters that 1,000,000 requests/s need")
+    assert any("may wait" in one for one in messages)
+
+
+def test_what_holds_is_shown_as_a_table(tmp_path: Path) -> None:
+    done = checked(tmp_path, "--requests", "10", exporter={"label_retention": "1h"})
+    assert done.returncode == 0
+    assert "exporters, a core each" in done.stdout
+    assert "extrapolated" not in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,161 @@
+"""What is proposed against a gap, applied to data sets and held against fairlearn and AIF360."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monitors.fairness import measures
+from monitors.fairness.advice import effect, reweighing, search
+from monitors.fairness.advice.scores import Scores
+from monitors.fairness.measures import MEASURES
+from monitors.fairness.verdict import Limit
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
+datasets = pytest.importorskip("sklego.datasets", reason="scikit-lego, whose data sets are used, is not installed")
+
+GROUPS = ("Black", "White")
+BINS = 50
+
+
+@pytest.fixture(scope="module")
+def arrests() -> pd.DataFrame:
+    """5,226 arrests: who was released, and the score of a model that was trained on a third of them."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows = datasets.load_arrests(as_frame=True).sample(frac=1, random_state=3).reset_index(drop=True)
+    features = pd.get_dummies(rows[["employed", "citizen", "checks", "age", "sex", "colour"]], drop_first=True)
+    rows["actual"] = (rows.released == "Yes").astype(int)
+    training = slice(0, len(rows) // 3)
+    model = LogisticRegression(max_iter=1000).fit(features[training].astype(float), rows.actual[training])
+    rows["score"] = model.predict_proba(features.astype(float))[:, 1]
+    return rows[len(rows) // 3 :].reset_index(drop=True)
+
+
+def _scores(rows: pd.DataFrame, blocks: int = 0) -> Scores:
+    """Histograms as the exporter counts them, in so many blocks, or in all."""
+    place = np.minimum((rows.score * BINS).astype(int), BINS - 1)
+    block = np.arange(len(rows)) * max(blocks, 1) // len(rows)
+    counts = np.zeros((2, len(GROUPS), BINS, max(blocks, 1)))
+    np.add.at(counts, (rows.actual.to_numpy(), rows.colour.map(GROUPS.index).to_numpy(), place.to_numpy(), block), 1)
+    negatives, positives = counts if blocks else counts[..., 0]
+    return Scores(positives=positives, negatives=negatives)
+
+
+def _predicted(rows: pd.DataFrame, scores: Scores, places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """What thresholds decide, row by row."""
+    own = scores.edges[places][rows.colour.map(GROUPS.index).to_numpy()]
+    return (rows.score.to_numpy() >= own).astype(np.intp)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("limit", [Limit(difference=0.05), Limit(ratio=0.9)], ids=["difference", "ratio"])
+def test_no_other_thresholds_keep_the_limit_with_more_right_answers(measure: str, limit: Limit) -> None:
+    rng = np.random.default_rng(5)
+    scores = Scores(positives=rng.integers(1, 60, (3, 6)) * 1.0, negatives=rng.integers(1, 60, (3, 6)) * 1.0)
+
+    def right(places: tuple[int, ...]) -> float:
+        cells = scores.at(np.array(places))
+        is_kept = (
+            measures.measured_ratio(measure, cells) >= (limit.ratio or 0) - 1e-12
+            if limit.ratio
+            else measures.measured_difference(measure, cells) <= (limit.difference or 0) + 1e-12
+        )
+        return float((cells.true_positives + cells.true_negatives).sum()) if is_kept else -np.inf
+
+    inner = range(1, 6)
+    best = max(itertools.product(inner, repeat=3), key=right)
+    found = search.by_group(scores, measure, limit)
+    assert (found is None) == (right(best) == -np.inf)
+    if found is not None:
+        assert right(tuple(found)) == right(best)
+    alone = max(((place,) * 3 for place in inner), key=right)
+    found = search.for_all(scores, measure, limit)
+    assert (found is None) == (right(alone) == -np.inf)
+    if found is not None:
+        assert right(tuple(found)) == right(alone)
+
+
+def test_thresholds_do_on_new_rows_what_the_histogram_says(arrests: pd.DataFrame) -> None:
+    half = len(arrests) // 2
+    scores = _scores(arrests[:half])
+    places = search.by_group(scores, "demographic_parity", Limit(difference=0.02))
+    assert places is not None
+    later = arrests[half:]
+    decided = _predicted(later, scores, places)
+    rates = [decided[(later.colour == group).to_numpy()].mean() for group in GROUPS]
+    expected = effect.of_measure(
+        "demographic_parity", Limit(difference=0.02), *[_scores(later, 20).at(places)] * 2, alpha=0.05
+    )
+    assert expected.expected == pytest.approx(abs(rates[0] - rates[1]), abs=1e-12)
+    assert expected.interval[0] <= expected.expected <= expected.interval[1]
+    one = _predicted(later, scores, np.full(2, BINS // 2))
+    gap_now = abs(np.diff([one[(later.colour == group).to_numpy()].mean() for group in GROUPS])[0])
+    assert abs(rates[0] - rates[1]) < gap_now / 2
+
+
+def test_thresholds_are_nearly_as_right_as_fairlearns_random_ones(arrests: pd.DataFrame) -> None:
+    postprocessing = pytest.importorskip("fairlearn.postprocessing", reason="fairlearn is not installed")
+
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Scorer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        classes_ = np.array([0, 1])
+
+        def fit(self, x: object, y: object) -> Scorer:
+            return self
+
+        def predict_proba(self, x: pd.DataFrame) -> NDArray[np.float64]:
+            return np.stack([1 - x.score, x.score], axis=1)
+
+    features = arrests[["score"]]
+    peer = postprocessing.ThresholdOptimizer(
+        estimator=Scorer(), constraints="demographic_parity", prefit=True, predict_method="predict_proba"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer.fit(features, arrests.actual, sensitive_features=arrests.colour)
+    chances = peer._pmf_predict(features, sensitive_features=arrests.colour)[:, 1]
+    theirs = np.where(arrests.actual == 1, chances, 1 - chances).mean()
+    scores = _scores(arrests)
+    places = search.by_group(scores, "demographic_parity", Limit(difference=0.01))
+    assert places is not None
+    ours = (_predicted(arrests, scores, places) == arrests.actual).mean()
+    assert ours == pytest.approx(theirs, abs=0.01)
+
+
+def test_weights_are_aif360s(arrests: pd.DataFrame) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        aif = pytest.importorskip("aif360.datasets", reason="aif360 is not installed")
+        from aif360.algorithms.preprocessing import Reweighing
+    rows = pd.DataFrame({"colour": (arrests.colour == "White") * 1.0, "actual": arrests.actual * 1.0})
+    dataset = aif.BinaryLabelDataset(df=rows, label_names=["actual"], protected_attribute_names=["colour"])
+    theirs = Reweighing([{"colour": 0.0}], [{"colour": 1.0}]).fit(dataset)
+    by_cell = arrests.groupby(["colour", "actual"]).size()
+    positives, negatives = (np.array([by_cell[group, actual] for group in GROUPS], dtype=float) for actual in (1, 0))
+    ours = reweighing.weights(positives, negatives)
+    assert ours == pytest.approx(
+        np.array([[theirs.w_up_unfav, theirs.w_up_fav], [theirs.w_p_unfav, theirs.w_p_fav]]), abs=1e-12
+    )
+
+
+def test_a_model_that_is_trained_with_the_weights_selects_groups_more_alike(arrests: pd.DataFrame) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features = pd.get_dummies(arrests[["employed", "citizen", "checks", "age", "sex", "colour"]], drop_first=True)
+    features = features.astype(float)
+    by_cell = arrests.groupby(["colour", "actual"]).size()
+    positives, negatives = (np.array([by_cell[group, actual] for group in GROUPS], dtype=float) for actual in (1, 0))
+    weights = reweighing.weights(positives, negatives)[arrests.colour.map(GROUPS.index), arrests.actual]
+
+    def gap(weight: NDArray[np.float64] | None) -> float:
+        model = LogisticRegression(max_iter=1000).fit(features, arrests.actual, sample_weight=weight)
+        scores = model.predict_proba(features)[:, 1]
+        return abs(float(scores[arrests.colour == "White"].mean() - scores[arrests.colour == "Black"].mean()))
+
+    assert gap(weights) < gap(None) / 3

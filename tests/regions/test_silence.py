@@ -1,0 +1,31 @@
+"""Planes of two regions and of the view, as real programs: whoever is gone is missed by the others, and told once."""
+
+from __future__ import annotations
+
+from tests.regions.conftest import GLOBAL, Planes, until
+
+
+def test_a_silent_plane_is_one_page_that_says_the_region(planes: Planes) -> None:
+    planes.kill("prometheus", "west")
+    page = planes.told.wait_for(alertname="RegionSilent")
+    assert page["commonLabels"] == {
+        "alertname": "RegionSilent",
+        "severity": "page",
+        "owner": "ml",
+        "region": "west",
+        "cluster": "ml-west",
+        "cloud": "gcp",
+    }
+    # East and the view both say so to both Alertmanagers.
+    assert len(page["alerts"]) == 1
+
+
+def test_the_view_is_missed_by_what_is_left_and_the_other_alertmanager_tells(planes: Planes) -> None:
+    # One that dies before it has passed on what it sent is repeated by the other: nobody is left untold.
+    until(lambda: planes.passed_on("east", "west"))
+    planes.kill("alertmanager", "east")
+    planes.kill("prometheus", GLOBAL)
+    page = planes.told.wait_for(alertname="RegionSilent", region=GLOBAL)
+    assert page["commonLabels"]["cluster"] == "ml-view"
+    assert len(planes.told.of(alertname="RegionSilent", region=GLOBAL)) == 1
+    assert len(planes.told.of(alertname="RegionSilent", region="west")) == 1
