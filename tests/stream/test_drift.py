@@ -8,13 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from exporters.stream.drift import collected, row_bytes
 from exporters.stream.drift.judging import Judging
 from exporters.stream.drift.kept import Changes
-from exporters.stream.parcels import Featured
+from exporters.stream.fold import Fold
+from exporters.stream.folding import Folding
+from exporters.stream.ledger import Ledger
+from exporters.stream.parcels import FINDINGS, Featured, Findings
+from exporters.stream.query import Query
 from midwatch.client.events import Prediction
 from midwatch.errors import MidwatchError
 from midwatch.spec import load
@@ -64,6 +69,12 @@ class Frame:
             for batch in function(batches):
                 made += batch.to_pylist()
         return Frame(made)
+
+    def persist(self) -> None:
+        """It is held anyway."""
+
+    def unpersist(self) -> None:
+        """It is held anyway."""
 
     def collect(self) -> list[Any]:
         return [SimpleNamespace(**row) for row in self.rows]
@@ -162,6 +173,36 @@ def test_a_batch_whose_transaction_fails_has_changed_nothing(file: Path) -> None
         run(judging, sink, events, first, until)
         first += len(events)
         assert said_by(judging) == said(alone)
+
+
+def test_a_batch_that_spark_runs_again_changes_nothing(file: Path, tmp_path: Path) -> None:
+    platform, alone, first = load.load_platform(file), exporters_judge(file), 0
+    ledger = Ledger(tmp_path / "ledger.db")
+    judging = Judging(platform, file.parent, tmp_path, ledger)
+
+    def taken(frame: Frame, batch: int) -> None:
+        folding = Folding(Fold(platform.exporter, platform.models), ledger)
+        query = Query(ledger, folding, judging)
+        query.begun(SimpleNamespace(id="one"))
+        query.take(frame, batch)
+        folding.stop()
+
+    for batch, (events, until) in enumerate(batches()):
+        alone.take(events)
+        alone.close(float(int(until)))
+        read = [("topic", 0, int(until) * 1000, len(events)), ("other", 0, int(until) * 1000 + 5000, 1)]
+        findings = Findings(found=[], expired={}, refused=[], read=read, waiting={}, held=0, oldest=None)
+        rows = [{"bucket": 0, "kind": FINDINGS, "found": msgspec.msgpack.encode(findings)}]
+        frame = Frame(rows + found(judging, events, first))
+        taken(frame, batch)
+        pieces = ledger.read()
+        taken(frame, batch)
+        judging = Judging(platform, file.parent, tmp_path, ledger)
+        taken(frame, batch)
+        assert ledger.read() == pieces
+        assert said_by(judging) == said(alone)
+        first += len(events)
+    assert verdicts(alone) >= {"drift", "stable"}
 
 
 def test_verdicts_that_cannot_be_kept_are_not_said_and_the_judge_fails(file: Path) -> None:
