@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from alerts.rules import shipped
-from midwatch import jobs, yamlfile
+from dashboards import render as dashboards
+from midwatch import jobs, metrics, yamlfile
 from midwatch.app.workloads import render
 from midwatch.errors import InvalidInputError
 from midwatch.spec import load, model
@@ -71,6 +72,14 @@ def test_no_exporter_is_scraped_missed_or_rendered_where_the_stream_counts_every
         assert (jobs.EXPORTER in [job.name for job in jobs.of_platform(given)]) is is_there
         assert ("ExporterDown" in names(given)) is is_there
         assert any(jobs.EXPORTER in text for text in files.values()) is is_there
+
+
+def test_a_stream_has_a_section_that_shows_each_of_its_metrics(tmp_path: Path) -> None:
+    told = [name for name in metrics.CATALOGUE if name.startswith("midwatch_stream_")]
+    text = " ".join(dashboards.render_files(platform(tmp_path, STREAM)).values())
+    assert told
+    assert [name for name in told if name not in text] == []
+    assert "midwatch_stream_" not in " ".join(dashboards.render_files(platform(tmp_path, "")).values())
 
 
 @pytest.mark.parametrize(
