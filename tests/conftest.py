@@ -35,7 +35,7 @@ LANES = (
     ("dr", "install", "terraform", "promotion"),
     ("canary", "alerts", "systems", "fairness", "evaluator", "attribution", "regression", "incident"),
     ("exporters", "drift", "midwatch", "dashboards"),
-    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "browser"),
+    ("loop", "status", "report", "examples", "systems_export", "versions", "releases", "regions", "stream", "browser"),
 )
 """Folders in the order in which a worker runs them: five workers for two cores, because they also wait for programs;
 and never two planes of `midwatch up` at once.

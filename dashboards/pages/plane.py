@@ -39,6 +39,11 @@ def build_pages(factory: PanelFactory) -> list[Page]:
                 Section(title="Would anybody be told?", rows=_notifications(factory)),
                 Section(title="Do events arrive?", rows=_exporter(factory)),
                 *_fleet(factory),
+                *(
+                    [Section(title="Does the stream keep up?", rows=_stream(factory))]
+                    if factory.platform.stream
+                    else []
+                ),
                 Section(title="Does the canary gate answer?", rows=[rows.canary_gate(factory)]),
                 Section(title="Is it getting too big?", rows=_size(factory)),
             ],
@@ -96,6 +101,99 @@ def _sight(factory: PanelFactory) -> list[Row]:
                 ),
             ],
         )
+    ]
+
+
+def _streams(factory: PanelFactory) -> list[Section]:
+    if factory.platform.stream is None:
+        return []
+    return [Section(title="Does the stream keep up?", rows=_stream(factory))]
+
+
+def _stream(factory: PanelFactory) -> list[Row]:
+    """What a stream says of itself, beside the counters that it has in common with exporters."""
+    return [
+        Row(
+            panels=[
+                factory.lines(
+                    "How old is what was counted?",
+                    Note(
+                        shows="Time since the newest arrival up to which everything is counted.",
+                        act="a climb: it is slower than the events come, or stuck.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "s",
+                    Query(expr=signals.age(metrics.STREAM_WATERMARK, {}, "instance"), legend="{{instance}}"),
+                    Query(expr=signals.age(metrics.STREAM_LAST_BATCH, {}, "instance"), legend="last batch"),
+                ),
+                factory.lines(
+                    "What is not read yet?",
+                    Note(
+                        shows="Records that were there when the last batch ended, by topic.",
+                        act="a climb: more cores, more partitions of the topic, larger batches.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "short",
+                    Query(expr=signals.gauge(metrics.STREAM_BEHIND, {}, "source"), legend="{{source}}"),
+                ),
+                factory.lines(
+                    "How many records are read?",
+                    Note(
+                        shows="Records a second, by topic; and events whose time had been passed when they were read.",
+                        act="late ones: a partition is behind the others.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "ops",
+                    Query(expr=signals.rate(metrics.STREAM_RECORDS, {}, "source"), legend="{{source}}"),
+                    Query(expr=signals.rate(metrics.STREAM_LATE, {}), legend="late", color=style.WATCH),
+                ),
+            ]
+        ),
+        Row(
+            panels=[
+                factory.lines(
+                    "Where does the time go?",
+                    Note(
+                        shows="Time of the last batch in Spark.",
+                        act="beyond stream.every the next one begins late.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "s",
+                    Query(expr=signals.gauge(metrics.STREAM_BATCH_DURATION, {}, "instance"), legend="{{instance}}"),
+                ),
+                factory.lines(
+                    "Does the driver keep up with Spark?",
+                    Note(
+                        shows="Batches a minute, and batches that are taken and not counted yet.",
+                        act="two that wait: the driver is the limit; share the topics out over several streams.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "short",
+                    Query(expr=signals.rate(metrics.STREAM_BATCHES, {}) * 60, legend="batches a minute"),
+                    Query(expr=signals.gauge(metrics.STREAM_UNCOUNTED, {}, "instance"), legend="{{instance}} wait"),
+                ),
+                factory.lines(
+                    "What waits for its other half?",
+                    Note(
+                        shows="Predictions, labels and halves of inference logs in the state.",
+                        act="a climb of predictions: their labels do not come.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "short",
+                    Query(expr=signals.gauge(metrics.STREAM_WAITING, {}, "kind"), legend="{{kind}}"),
+                ),
+                factory.lines(
+                    "How large is the state?",
+                    Note(
+                        shows="Bytes of ids and of what waits, in the workers' memory and in the checkpoint.",
+                        act="near the memory of the workers: fewer days of label_retention, or more machines.",
+                        runbook=runbooks.STREAM,
+                    ),
+                    "bytes",
+                    Query(expr=signals.gauge(metrics.STREAM_STATE_BYTES, {}, "instance"), legend="{{instance}}"),
+                ),
+            ]
+        ),
     ]
 
 

@@ -503,6 +503,11 @@ class Platform(Strict):
     """What `midwatch explain` reads beside Prometheus."""
 
     @property
+    def has_exporters(self) -> bool:
+        """Whether exporters take events: everywhere but where a stream counts all of them."""
+        return self.stream is None or self.stream.exporters
+
+    @property
     def operator(self) -> str:
         """Owner of the plane itself; without `plane_owner` there is one only."""
         return self.plane_owner or min(self.owners)

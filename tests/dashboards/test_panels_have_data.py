@@ -158,7 +158,7 @@ LEFT_OUT = {
     "ml_scored_outcomes_total",
     "ml_scored_positives_total",
     "ml_score_sum_total",
-    "midwatch_stream_watermark_timestamp_seconds",  # alerts say these of the stream, and few platforms have one
+    "midwatch_stream_watermark_timestamp_seconds",  # platforms with a stream have a section that shows these
     "midwatch_stream_batch_duration_seconds",
     "midwatch_stream_batches_total",
     "midwatch_stream_behind_records",
